@@ -1,0 +1,52 @@
+# `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# Two processes: what the tests wait for is mostly interpreters that start and import torch.
+TEST_WORKERS ?= 2
+ARGS ?=
+DEMO_DIR := outputs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types bench clean
+
+help:  ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## Make .venv with everything in it (nothing to do when it is up to date)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "partinr needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1);" \
+	    "name another one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing partinr into $(VENV): two to three minutes the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@# Compiled afterwards by all cores, not file by file by pip: half a minute less. A few of torch's files are for a newer Python.
+	@$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	@touch $@
+
+demo: setup  ## Fit a built-in image alone and by parts, and write a report: outputs/demo/report.html
+	$(BIN)/partinr -m experiment=demo partition=none,grid hydra.sweep.dir=$(DEMO_DIR)
+	$(BIN)/partinr report $(DEMO_DIR) -o $(DEMO_DIR)/report.html
+
+test: setup  ## Run the tests; make test ARGS="-k grid -x" runs some
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(ARGS)
+
+lint: setup  ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup  ## Check types
+	$(BIN)/mypy
+
+bench: setup  ## Run the benchmarks in experiments/benchmarks
+	@for script in experiments/benchmarks/*.py; do \
+	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
+	done
+
+clean:  ## Remove caches and built packages (keeps .venv and outputs)
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

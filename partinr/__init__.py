@@ -1,0 +1,57 @@
+"""partinr: fit an image by parts. Implicit neural representations, one small network a region, trained as one stack.
+
+::
+
+    import partinr
+
+    image = partinr.load_image("photo.png")  # float32 [H, W, C] in [0, 1], RGB
+    partition = partinr.partition.Grid(rows=3, cols=3)(image)
+    model = partinr.PiecewiseINR(partition, partinr.backbones.Siren(hidden_features=170))
+    result = partinr.fit(model, image, steps=1500, lr=1e-4)  # .curve, .psnr, .seconds
+    picture = model.render(scale=2)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Loaded when first asked for: torch and Lightning take seconds to import, and `partinr --help` needs neither.
+_LAZY = {
+    "FitResult": "partinr.regimes",
+    "FitSettings": "partinr.regimes",
+    "Partition": "partinr.partition",
+    "PartinrError": "partinr.errors",
+    "PiecewiseINR": "partinr.inr",
+    "builtin_image": "partinr.signals",
+    "fit": "partinr.regimes",
+    "load": "partinr.api",
+    "load_image": "partinr.signals",
+    "load_run": "partinr.api",
+}
+_SUBPACKAGES = ("backbones", "coords", "partition", "regimes", "report", "signals")
+
+__all__ = ["__version__", *_LAZY, *_SUBPACKAGES]  # noqa: PLE0604 (all are strings)
+
+if TYPE_CHECKING:
+    from partinr import backbones, coords, partition, regimes, report, signals
+    from partinr.api import load, load_run
+    from partinr.errors import PartinrError
+    from partinr.inr import PiecewiseINR
+    from partinr.partition import Partition
+    from partinr.regimes import FitResult, FitSettings, fit
+    from partinr.signals import builtin_image, load_image
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"partinr.{name}")
+    raise AttributeError(f"module 'partinr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

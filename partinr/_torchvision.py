@@ -1,0 +1,78 @@
+"""Lets ``import torchvision`` succeed where its compiled part cannot be loaded.
+
+The torchvision that package registries serve for Linux is built for CUDA. Beside a CPU-only torch its extension does
+not load, which torchvision itself takes calmly, but then it gives two operators that nobody has defined a fake kernel,
+and the import ends with "operator torchvision::nms does not exist" (pytorch/vision #9085). Lightning, torchmetrics and
+segmentation-models-pytorch all import torchvision, so they fail with it. The two schemas are all that is missing: once
+they are defined the import succeeds, and torchvision still refuses, with a clear message, to run what has no kernel.
+
+Where the extension loads, or torchvision is absent, nothing is defined.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+# Both operators' signature; torchvision/_meta_registrations.py gives them their fake kernels (torchvision 0.28).
+_OPERATORS = ("nms", "qnms")
+_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+# torch.library takes definitions back when the object that made them is collected.
+_libraries: list[Any] = []
+
+
+class _Finder(MetaPathFinder):
+    """Mends torchvision whenever it is looked for, and leaves the finding to the other finders.
+
+    A hook, because those who import torchvision are libraries: a call would have to stand above every import of one of
+    them, in the user's notebook too; and to import torch at once, to be safe, would cost ``partinr --help`` a second.
+    """
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        """Mend, if it is torchvision that is looked for; never finds anything."""
+        if fullname == "torchvision":
+            _define_missing_operators(PathFinder.find_spec(fullname, path))
+
+
+def mend() -> None:
+    """Arrange that the first import of torchvision succeeds. Costs nothing before it; a second call does nothing."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def _define_missing_operators(spec: ModuleSpec | None) -> None:
+    """Define the operators' schemas, unless torchvision's extension does so itself.
+
+    Args:
+        spec: torchvision's; None where it is not installed.
+    """
+    if spec is None or spec.origin is None:
+        return
+    import torch
+
+    if _extension_loads(Path(spec.origin).parent):
+        return
+    missing = [name for name in _OPERATORS if not hasattr(torch.ops.torchvision, name)]
+    if missing:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in missing:
+            library.define(name + _SIGNATURE)
+        _libraries.append(library)
+
+
+def _extension_loads(package: Path) -> bool:
+    """Try what torchvision's own extension.py does on import; a second load of the same file is free."""
+    import torch
+
+    spec = FileFinder(str(package), (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec("_C")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        torch.ops.load_library(spec.origin)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,165 @@
+"""What a backbone is: an initialisation and a pure function of its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from partinr.errors import PartinrError
+from partinr.spec import spec
+from partinr.stack.engine import Linear
+
+
+@spec
+class Backbone(ABC):
+    """A coordinate network from d coordinates to c values, for one network or a stack of them.
+
+    A subclass is a spec (:mod:`partinr.spec`) of its own settings and writes three things: :meth:`init`, :meth:`apply`
+    and :meth:`macs`. Nothing in it knows how many networks there are.
+
+    Attributes:
+        title: what a table calls the backbone; the class's name in lower case if a subclass says nothing.
+        hidden_features: width of the hidden layers, at least 1; None to let it follow from ``match_params``.
+        match_params: choose the width whose parameter count, over all networks of the stack, is nearest to this
+            number; not used where ``hidden_features`` is given.
+    """
+
+    title: ClassVar[str]
+    hidden_features: Annotated[int, Field(ge=1)] | None = None
+    match_params: Annotated[int, Field(ge=1)] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "title" not in vars(cls):
+            cls.title = cls.__name__.lower()
+
+    def __post_init__(self) -> None:
+        """Check that a width can be known.
+
+        Raises:
+            PartinrError: neither ``hidden_features`` nor ``match_params`` is given.
+        """
+        if self.hidden_features is None and self.match_params is None:
+            raise PartinrError("the backbone has no width; give backbone.hidden_features or backbone.match_params")
+
+    @abstractmethod
+    def init(self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Fresh parameters of a stack, by name, each ``[networks, *shape]``, drawn from ``generator``."""
+
+    @abstractmethod
+    def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
+        """Evaluate one network, or k at once.
+
+        Args:
+            params: as from :meth:`init`, with the leading axis cut to the k networks at hand, or taken away.
+            x: coordinates ``[..., n, d]``.
+            linear: ``linear(x, weight, bias)`` for ``[..., n, in]``, ``[..., out, in]`` and ``[..., out]``; the only
+                product to use, since the engine decides how it is done.
+
+        Returns:
+            values ``[..., n, c]``.
+        """
+
+    @abstractmethod
+    def macs(self, in_features: int, out_features: int) -> int:
+        """Multiply-accumulates of one network for one sample, forward."""
+
+    def parameters(self, in_features: int, out_features: int) -> int:
+        """Learned numbers in one network."""
+        with torch.device("meta"):
+            return sum(value.numel() for value in self.init(1, in_features, out_features, None).values())
+
+    def sized(self, networks: int, in_features: int, out_features: int) -> Self:
+        """This backbone with its width settled: ``match_params`` carried out for ``networks`` networks.
+
+        Raises:
+            PartinrError: the budget is below that of networks one feature wide.
+        """
+        if self.hidden_features is not None:
+            return self
+        budget = self.match_params
+        assert budget is not None  # or __post_init__ would have refused
+
+        def total(width: int) -> int:
+            return networks * self._with_width(width).parameters(in_features, out_features)
+
+        if total(1) > budget:
+            raise PartinrError(
+                f"backbone.match_params={budget} is too few: {networks} networks one feature wide have "
+                f"{total(1)} parameters; give more, or fewer regions"
+            )
+        low, high = 1, 2
+        while total(high) <= budget:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if total(middle) <= budget else (low, middle)
+        return self._with_width(low if budget - total(low) <= total(high) - budget else high)
+
+    def _with_width(self, width: int) -> Self:
+        return dataclasses.replace(self, hidden_features=width, match_params=None)
+
+
+@spec
+class Mlp(Backbone):
+    """A multilayer perceptron: encoding, first layer, ``hidden_layers`` hidden layers, linear output layer.
+
+    Parameters are ``weight_i [N, out, in]`` and ``bias_i [N, out]``, i = 0 … hidden_layers + 1.
+
+    Attributes:
+        hidden_layers: layers from ``hidden_features`` to ``hidden_features``, 0 or more; the first and the output
+            layer come on top, as the field counts them.
+    """
+
+    hidden_layers: Annotated[int, Field(ge=0)] = 3
+
+    @abstractmethod
+    def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
+        """Fill ``weight [N, out, in]`` and ``bias [N, out]`` of one layer in place."""
+
+    @abstractmethod
+    def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
+        """Layer ``layer`` with its non-linearity, ``[..., n, in]`` to ``[..., n, out]``; not for the output layer."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """What the first layer sees of the coordinates ``[..., n, d]``; the coordinates themselves by default."""
+        return x
+
+    def encoded_features(self, in_features: int) -> int:
+        """How many features :meth:`encode` makes of ``in_features`` coordinates."""
+        return in_features
+
+    def widths(self, in_features: int, out_features: int) -> list[int]:
+        """Features before, between and after the layers."""
+        assert self.hidden_features is not None, "call sized() first"
+        hidden = [self.hidden_features] * (self.hidden_layers + 1)
+        return [self.encoded_features(in_features), *hidden, out_features]
+
+    def init(self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Fresh parameters, layer by layer, see :meth:`Backbone.init`."""
+        widths = self.widths(in_features, out_features)
+        params = {}
+        for layer, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+            weight, bias = torch.empty(networks, fan_out, fan_in), torch.empty(networks, fan_out)
+            self.init_layer(layer, weight, bias, generator)
+            params[f"weight_{layer}"], params[f"bias_{layer}"] = weight, bias
+        return params
+
+    def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
+        """Evaluate, see :meth:`Backbone.apply`."""
+        x = self.encode(x)
+        output = self.hidden_layers + 1
+        for layer in range(output):
+            x = self.activation(layer, x, params[f"weight_{layer}"], params[f"bias_{layer}"], linear)
+        return linear(x, params[f"weight_{output}"], params[f"bias_{output}"])
+
+    def macs(self, in_features: int, out_features: int) -> int:
+        """Products of the layers; encoding and activations are not counted."""
+        widths = self.widths(in_features, out_features)
+        return sum(fan_in * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True))

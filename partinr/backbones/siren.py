@@ -1,0 +1,44 @@
+"""SIREN: sine activations (Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions", 2020)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from partinr.backbones.base import Mlp
+from partinr.spec import spec
+from partinr.stack.engine import Linear
+
+
+@spec
+class Siren(Mlp):
+    """A layer is ``sin(omega · (W x + b))``.
+
+    Initialisation as in the paper (section 3.2 and supplement 1.5): weights of the first layer uniform in ±1 / fan_in,
+    of all others in ±sqrt(6 / fan_in) / omega_0, biases uniform in ±1 / sqrt(fan_in). The output layer is linear.
+
+    Attributes:
+        omega_0: frequency factor of the hidden layers, above 0.
+        first_omega_0: that of the first layer: how high the frequencies are that the network starts with. The
+            partition paper uses 60 on images, SIREN's own paper 30.
+    """
+
+    omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    first_omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+
+    def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
+        """The paper's initialisation of one layer."""
+        fan_in = weight.shape[-1]
+        bound = 1 / fan_in if layer == 0 else math.sqrt(6 / fan_in) / self.omega_0
+        weight.uniform_(-bound, bound, generator=generator)
+        bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+
+    def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
+        """``sin(omega · (W x + b))``."""
+        omega = self.first_omega_0 if layer == 0 else self.omega_0
+        # omega goes into the weights, [out, in] numbers, instead of into the [n, out] numbers of the product.
+        return torch.sin(linear(x, omega * weight, omega * bias))

@@ -1,0 +1,14 @@
+"""Lightning callbacks that keep a run: curve, pictures, checkpoints, manifest, progress.
+
+They see a regime through Lightning's hooks and a handful of its attributes (:class:`~partinr.callbacks.base.Regime`).
+"""
+
+from partinr.callbacks.base import RunCallback
+from partinr.callbacks.checkpoint import LastCheckpoint
+from partinr.callbacks.curve import CurveFile
+from partinr.callbacks.interruption import Interruption
+from partinr.callbacks.manifest import Manifest
+from partinr.callbacks.pictures import Pictures
+from partinr.callbacks.progress import Progress
+
+__all__ = ["CurveFile", "Interruption", "LastCheckpoint", "Manifest", "Pictures", "Progress", "RunCallback"]

@@ -1,0 +1,74 @@
+"""What the callbacks share."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from torch import Tensor
+
+from partinr import _torchvision
+from partinr.run import RunDirectory
+
+_torchvision.mend()
+
+import lightning as L  # noqa: E402 (Lightning imports torchvision where it is installed)
+
+
+class Seconds(Protocol):
+    """The clock of a regime."""
+
+    training: float
+    evaluation: float
+
+
+class Model(Protocol):
+    """What is fitted."""
+
+    partition: Any
+    parameter_count: int
+    macs_per_sample: int
+
+    def to_bytes(self) -> bytes:
+        """The model as the content of a file."""
+        ...
+
+
+class Regime(Protocol):
+    """What a callback may ask of a LightningModule of partinr."""
+
+    model: Model
+    signal: Tensor
+    seed: int
+    step: int
+    curve: list[dict[str, float]]
+    clock: Seconds
+    stop: Any
+    stop_reason: str | None
+    failure: str | None
+    best_psnr: float
+    points_per_step: int
+
+    def reconstruction(self) -> Tensor:
+        """The signal as it is fitted now, ``[*grid, C]``."""
+        ...
+
+
+def regime(module: L.LightningModule) -> Regime:
+    """The module as what callbacks know of it."""
+    return cast(Regime, module)
+
+
+class RunCallback(L.Callback):
+    """A callback that writes into a run directory, which it is given before the fit starts."""
+
+    _run: RunDirectory | None = None
+
+    def bind(self, run: RunDirectory) -> None:
+        """Say where to write."""
+        self._run = run
+
+    @property
+    def run(self) -> RunDirectory:
+        """Where to write."""
+        assert self._run is not None, "bind() comes before the fit"
+        return self._run

@@ -1,0 +1,59 @@
+"""The checkpoint that a run is resumed from."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import lightning as L
+
+from partinr.callbacks.base import RunCallback, regime
+from partinr.errors import PartinrError
+from partinr.run import CHECKPOINT
+
+
+class LastCheckpoint(RunCallback):
+    """Keeps ``checkpoints/last.ckpt``: now and then, and at the end.
+
+    The time it takes is in none of the run's clocks.
+
+    Args:
+        every_seconds: of wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps.
+
+    Raises:
+        PartinrError: a negative number.
+    """
+
+    def __init__(self, every_seconds: float = 30.0) -> None:
+        if not every_seconds >= 0:
+            raise PartinrError(f"callbacks.checkpoint.every_seconds={every_seconds}; give 0 or more")
+        self.every_seconds = every_seconds
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The clock starts with the training."""
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time."""
+        if time.monotonic() - self._saved >= self.every_seconds:
+            self.save(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the end, so that a run can be made longer; of a run that failed the last good one stays."""
+        self.save(trainer, pl_module)
+
+    def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Replace the checkpoint in one step."""
+        if regime(pl_module).failure is None:
+            path = self.run.file(CHECKPOINT)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            trainer.save_checkpoint(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        self._saved = time.monotonic()

@@ -1,0 +1,167 @@
+"""``run.json``: what a run is, how it stands, and where and with what it ran."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from partinr.callbacks.base import Regime, RunCallback, regime
+from partinr.callbacks.interruption import Interruption
+from partinr.run import WEIGHTS
+
+PACKAGES = ("partinr", "torch", "lightning", "numpy", "hydra-core", "torchmetrics")
+
+
+class Manifest(RunCallback):
+    """Writes ``run.json`` when the training starts and ends, and the weights before it says ``completed``.
+
+    Args:
+        identity: what the config says of the run: ``name``, ``config_hash``, ``signal_name``.
+        interruption: who knows whether the run was interrupted.
+        started: when the set-up began, by :func:`time.perf_counter`.
+    """
+
+    def __init__(self, identity: Mapping[str, Any], interruption: Interruption, started: float) -> None:
+        self.identity = dict(identity)
+        self._interruption = interruption
+        self._made = started
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._setup = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The set-up is over."""
+        self._setup = time.perf_counter() - self._made
+        self._write(pl_module, "running")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The run is over, one way or the other."""
+        module = regime(pl_module)
+        self.run.write(WEIGHTS, module.model.to_bytes())
+        if module.failure is not None:
+            self._write(pl_module, "failed", module.failure)
+        elif module.stop_reason is None:
+            number = self._interruption.received
+            self._write(pl_module, "interrupted", "stopped" if number is None else f"stopped by signal {number}")
+        else:
+            self._write(pl_module, "completed")
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Something else went wrong: say what."""
+        interrupted = isinstance(exception, KeyboardInterrupt)
+        reason = " ".join(f"{type(exception).__name__}: {exception}".split())[:500]
+        self._write(pl_module, "interrupted" if interrupted else "failed", reason)
+
+    def _write(self, pl_module: L.LightningModule, status: str, message: str | None = None) -> None:
+        module = regime(pl_module)
+        last = module.curve[-1] if module.curve else {}
+        self.run.write_manifest(
+            {
+                "status": status,
+                "message": message,
+                "name": self.identity["name"],
+                "config_hash": self.identity["config_hash"],
+                "seed": module.seed,
+                "regions": module.model.partition.regions,
+                "parameters": module.model.parameter_count,
+                "macs_per_pixel": module.model.macs_per_sample,
+                "metrics": {
+                    "psnr": last.get("psnr"),
+                    "ssim": last.get("ssim"),
+                    "psnr_best": module.best_psnr if module.curve else None,
+                },
+                "steps": module.step,
+                "points_per_step": module.points_per_step,
+                "stop": module.stop_reason,
+                "seconds": {
+                    "setup": self._setup,
+                    "training": module.clock.training,
+                    "evaluation": module.clock.evaluation,
+                },
+                "peak_memory_bytes": peak_memory(module.signal.device),
+                "signal": _signal(module, self.identity["signal_name"]),
+                "hardware": hardware(module.signal.device),
+                "versions": versions(),
+                "git": git_state(),
+                "started": self._started,
+                "finished": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
+
+
+def _signal(module: Regime, name: str) -> dict[str, Any]:
+    content = module.signal.cpu().contiguous().numpy().tobytes()
+    return {"name": name, "shape": list(module.signal.shape), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most memory in use so far, bytes: on a GPU what its tensors took, otherwise what the process took."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Linux counts in kilobytes, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The machine: device, processor, cores, threads, graphics card."""
+    return {
+        "device": str(device),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    }
+
+
+@cache
+def _cpu() -> str:
+    with_name = Path("/proc/cpuinfo")
+    if with_name.is_file():
+        for line in with_name.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of Python and the packages that a curve depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit of the checkout that partinr runs from, and whether it has changes; None and False outside of one."""
+    folder = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            return subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    # A wheel may be installed below somebody else's checkout, whose commit says nothing of partinr.
+    if git("rev-parse", "--show-toplevel") != str(folder):
+        return {"commit": None, "dirty": False}
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}

@@ -1,0 +1,63 @@
+"""The pictures of a run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+
+from partinr.callbacks.base import RunCallback, regime
+from partinr.errors import PartinrError
+from partinr.pictures import encode_png, error_map, partition_overlay
+from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION
+
+
+class Pictures(RunCallback):
+    """Draws image and partition at the start, reconstruction and error now and then and at the end.
+
+    Signals that are no images are left out.
+
+    Args:
+        every_seconds: of wall time between two drawings while the run goes on, above 0; None to draw at the end only.
+
+    Raises:
+        PartinrError: not above 0.
+    """
+
+    def __init__(self, every_seconds: float | None = 30.0) -> None:
+        if every_seconds is not None and not every_seconds > 0:
+            raise PartinrError(f"callbacks.pictures.every_seconds={every_seconds}; give more than 0, or null")
+        self.every_seconds = every_seconds
+        self._drawn = time.monotonic()
+        self._rows = 0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw what does not change."""
+        module = regime(pl_module)
+        if module.signal.ndim == 3:
+            image = module.signal.cpu()
+            self.run.write(IMAGE, encode_png(image))
+            self.run.write(PARTITION, encode_png(partition_overlay(image, module.model.partition.labels)))
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw after an evaluation, if it is time."""
+        rows = len(regime(pl_module).curve)
+        due = self.every_seconds is not None and time.monotonic() - self._drawn >= self.every_seconds
+        if due and rows != self._rows:
+            self._rows = rows
+            self._draw(pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the end."""
+        self._draw(pl_module)
+
+    def _draw(self, pl_module: L.LightningModule) -> None:
+        module = regime(pl_module)
+        if module.signal.ndim == 3:
+            reconstruction = module.reconstruction().float().clamp(0, 1).cpu()
+            self.run.write(RECONSTRUCTION, encode_png(reconstruction))
+            self.run.write(ERROR, encode_png(error_map(module.signal.cpu(), reconstruction)))
+        self._drawn = time.monotonic()

@@ -1,0 +1,83 @@
+"""The progress bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn
+
+from partinr.callbacks.base import Regime, RunCallback, regime
+
+
+class Progress(RunCallback):
+    """One line with step, PSNR, points a second and time left; nothing where the output is no terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put it up."""
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            return
+        self._bar = Bar(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(f"{regime(pl_module).model.partition.regions} regions", total=1.0, figures="")
+        self._show(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Bring it up to date."""
+        self._show(pl_module)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take it away, whatever happened."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _show(self, pl_module: L.LightningModule) -> None:
+        if self._bar is not None:
+            done, figures = describe(regime(pl_module))
+            self._bar.update(self._task, completed=done, figures=figures)
+
+
+def describe(module: Regime) -> tuple[float, str]:
+    """How much of a run is done, 0 … 1, and the figures beside its bar."""
+    seconds, step = module.clock.training, module.step
+    max_steps, max_seconds = module.stop.max_steps, module.stop.max_seconds
+    parts = [0.0]
+    left = []
+    if max_steps is not None:
+        parts.append(step / max_steps)
+        if step:
+            left.append((max_steps - step) * seconds / step)
+    if max_seconds is not None:
+        parts.append(min(1.0, seconds / max_seconds))
+        left.append(max(0.0, max_seconds - seconds))
+    figures = [f"step {step:,}" if max_steps is None else f"step {step:,}/{max_steps:,}"]
+    if module.curve:
+        figures.append(f"{module.curve[-1]['psnr']:.2f} dB")
+    if seconds > 0:
+        figures.append(f"{_short(step * module.points_per_step / seconds)} points/s")
+    if left:
+        minutes, rest = divmod(round(min(left)), 60)
+        figures.append(f"{minutes}:{rest:02d} left")
+    return max(parts), "  ".join(figures)
+
+
+def _short(value: float) -> str:
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.1f} {unit}"
+    return f"{value:.0f} "

@@ -1,0 +1,160 @@
+"""The Hydra application: compose, run, say what came of it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from partinr import config
+from partinr.cli.commands import commands
+from partinr.cli.execute import Outcome, execute
+from partinr.cli.main import BAD_INPUT, print_error
+from partinr.cli.show import show_outcomes
+from partinr.errors import PartinrError
+
+
+def hydra_app(arguments: list[str]) -> int:
+    """Hand the arguments to Hydra, run what it composes, and return the exit code.
+
+    Raises:
+        PartinrError: Hydra cannot compose a configuration from them.
+    """
+    # Hydra would print its own report and end the process; this makes it raise instead. It reads the variable here and
+    # nowhere else, so it is set for this process alone.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    config.register_resolvers()
+    argv = _flags_first(arguments)
+    outcomes: list[Outcome] = []
+    refused = 0
+    started = False
+
+    def task(cfg: DictConfig) -> float | None:
+        nonlocal refused, started
+        started = True
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        try:
+            outcome = execute(cfg, folder, list(hydra_config.overrides.task))
+        except (PartinrError, OmegaConfBaseException) as error:
+            if "debug=trace" in arguments:
+                raise
+            print_error(one_line(error) if isinstance(error, OmegaConfBaseException) else str(error))
+            refused += 1
+            return None
+        finally:
+            _remove_if_empty(folder)
+        outcomes.append(outcome)
+        if outcome.exit_code > 128:
+            # Whoever stops one run of a sweep wants the sweep to stop. Hydra lets this through, unlike an Exception.
+            raise SystemExit(outcome.exit_code)
+        return outcome.psnr
+
+    application = hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="train")(task)
+    before = sys.argv
+    sys.argv = ["partinr", *argv]
+    code = 0
+    try:
+        application()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except Exception as error:
+        # Before the first run, whatever Hydra raises is about what it was asked to compose.
+        if "debug=trace" in arguments or (started and not isinstance(error, (HydraException, OmegaConfBaseException))):
+            raise
+        raise PartinrError(one_line(error, overrides=[a for a in arguments if "=" in a])) from error
+    finally:
+        sys.argv = before
+    if outcomes:
+        show_outcomes(outcomes)
+    if refused:
+        return BAD_INPUT
+    return code or max((outcome.exit_code for outcome in outcomes), default=0)
+
+
+def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
+    """What Hydra or OmegaConf complains of, in one line and in partinr's words."""
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, name = found.groups()
+        options = re.findall(r"\t(\S+)", text.partition("Config search path")[0])
+        return f"there is no {group}={name}; choose from {', '.join(options)}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(found.group(1), overrides)
+    if found := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"{found.group(1)} is there already; set it without the plus: {found.group(1)}=VALUE"
+    if found := re.search(r"Error parsing override '([^']*)'|(?:at input|missing EQUAL at) '([^']*)'", text):
+        what = found.group(1) or found.group(2)
+        near = difflib.get_close_matches(what, commands.commands, n=1)
+        hint = f"did you mean partinr {near[0]}?" if near else "quote the value if it holds commas, brackets or ="
+        return f"cannot read {what!r}: give KEY=VALUE or GROUP=NAME; {hint}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"the option {error.full_key} is missing; give {error.full_key}=VALUE"
+    if found := re.search(r"Interpolation key '([^']+)' not found", text):
+        return f"the configuration refers to {found.group(1)!r}, which is not there"
+    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    return f"{first}{cause}; see partinr --help"
+
+
+def _unknown_key(key: str, overrides: Sequence[str]) -> str:
+    """What the user may have meant by an unknown key."""
+    groups = {folder.name for folder in config.conf_dir().iterdir() if folder.is_dir()}
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config.conf_dir())):
+        composed = hydra.compose("train", [each for each in overrides if each.partition("=")[0] in groups])
+    known = [name for name in _flatten(OmegaConf.to_container(composed)) if not name.endswith("_target_")]
+    siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    near = difflib.get_close_matches(key.rpartition(".")[2], [name.rpartition(".")[2] for name in siblings], n=1)
+    anywhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    if near:
+        meant = ".".join([*key.split(".")[:-1], near[0]])
+        return f"unknown option {key}; did you mean {meant}?"
+    if anywhere:
+        return f"unknown option {key}; did you mean {anywhere[0]}?"
+    if "." in key and siblings:
+        return f"unknown option {key}; there are {', '.join(siblings)}"
+    return f"unknown option {key}; partinr --cfg job lists all"
+
+
+def _flags_first(arguments: list[str]) -> list[str]:
+    """The arguments with the flags before the overrides, since Hydra refuses ``seed=0 -m partition=none,grid``.
+
+    Raises:
+        PartinrError: a flag that Hydra does not have.
+    """
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise PartinrError(f"{message}; see partinr --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    overrides = parser.parse_intermixed_args(arguments).overrides
+    flags = list(arguments)
+    for override in overrides:
+        flags.remove(override)
+    return [*flags, *overrides]
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Hydra makes the folder before anything is checked; a run that was refused leaves none."""
+    with suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,122 @@
+"""The subcommands, and what ``partinr --help`` says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from partinr import __version__
+from partinr.errors import PartinrError
+
+
+class _Application(click.Group):
+    """A group whose help also explains what is not a subcommand."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from partinr.config import conf_dir
+
+        formatter.write(
+            "partinr fits an image by parts: one small network a region, all trained as one stack.\n\n"
+            "Run a fit:      partinr partition=grid data.path=photo.png\n"
+            "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
+            "Run a study:    partinr experiment=demo\n"
+            "Compare runs:   partinr report outputs/runs\n\n"
+        )
+        groups = {
+            folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+            for folder in sorted(conf_dir().iterdir())
+            if folder.is_dir() and folder.name != "local"
+        }
+        with formatter.section("Groups (GROUP=NAME)"):
+            formatter.write_dl([(group, ", ".join(names)) for group, names in groups.items()])
+        with formatter.section("Keys (KEY=VALUE; all of them, each explained, are in conf/)"):
+            formatter.write_dl(
+                [
+                    ("data.path, data.size", "image file; centre crop and resize to so many pixels"),
+                    ("partition.regions", "how many regions; or partition.rows and partition.cols"),
+                    ("backbone.match_params", "parameters in all, whatever the partition: a fair comparison"),
+                    ("backbone.hidden_features", "or the width of each network"),
+                    ("optimizer.lr", "learning rate"),
+                    ("max_steps, max_seconds", "when a run ends; also target_psnr"),
+                    ("seed", "of initialisation and sampling"),
+                    ("hydra.run.dir", "the run directory, if not one of its own below outputs/"),
+                ]
+            )
+        with formatter.section("Options"):
+            formatter.write_dl(
+                [
+                    ("-m, --multirun", "run every combination of comma-separated values"),
+                    ("--cfg job", "print the composed configuration and stop"),
+                    ("--config-dir DIR", "a folder of further groups, such as a partition rule of your own"),
+                    ("--version", "print the version"),
+                    ("--hydra-help", "all options of Hydra"),
+                    ("debug=trace", "show tracebacks"),
+                ]
+            )
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=_Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="partinr", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Fit an image by parts."""
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write; report.html in the first directory by default.")
+@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Also write PNG and PDF figures and the table as CSV.")
+@click.option("--title", help="Heading of the page.")
+def report(paths: tuple[Path, ...], output: Path | None, figures: Path | None, title: str | None) -> None:
+    """Compare runs: one HTML file with curves, pictures and a table."""
+    from partinr.report import make_report
+
+    written = make_report(paths, output, figures=figures, title=title)
+    click.echo(f"report   {written}")
+    if figures is not None:
+        click.echo(f"figures  {figures}")
+
+
+@commands.command()
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Times the resolution of the fitted image.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
+def render(run: Path, scale: float, output: Path) -> None:
+    """Draw the fitted image at any resolution."""
+    from partinr.api import load
+    from partinr.pictures import encode_png
+    from partinr.run import RunDirectory, write_atomically
+
+    if output.suffix.lower() != ".png":
+        raise PartinrError(f"cannot write {output}; give a file that ends in .png")
+    RunDirectory.open(run)
+    picture = load(run).render(scale)
+    if picture.ndim != 3:
+        raise PartinrError(f"{run} fitted a {picture.ndim - 1}-D signal, which is no picture; use partinr.load(…).render() in Python")
+    try:
+        write_atomically(output, encode_png(picture))
+    except OSError as error:
+        raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
+    click.echo(f"{output}  {picture.shape[0]}×{picture.shape[1]}")
+
+
+@commands.command()
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+def resume(run: Path) -> None:
+    """Go on with a run that was stopped, in its own directory."""
+    from partinr.cli.execute import resume as go_on
+    from partinr.cli.show import show_outcomes
+
+    outcome = go_on(run)
+    show_outcomes([outcome])
+    sys.exit(outcome.exit_code)
+
+
+@commands.command()
+def doctor() -> None:
+    """Say what is installed, where a run would compute, and what is amiss."""
+    from partinr.cli.doctor import examine
+
+    sys.exit(0 if examine() else 1)

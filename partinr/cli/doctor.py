@@ -1,0 +1,125 @@
+"""``partinr doctor``: what is installed, where a run would compute, what is amiss and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+
+from partinr import __version__, _torchvision
+from partinr.config import conf_dir
+
+# Distribution, module, what partinr wants it for.
+_PACKAGES = (
+    ("torch", "torch", "networks"),
+    ("lightning", "lightning", "training"),
+    ("hydra-core", "hydra", "configuration"),
+    ("omegaconf", "omegaconf", "configuration"),
+    ("torchmetrics", "torchmetrics", "SSIM"),
+    ("torchvision", "torchvision", "needed by segmentation-models-pytorch"),
+    ("segmentation-models-pytorch", "segmentation_models_pytorch", "segmentation networks"),
+    ("scikit-image", "skimage", "built-in images"),
+    ("opencv-contrib-python-headless", "cv2", "image files"),
+    ("safetensors", "safetensors", "fitted models"),
+    ("plotly", "plotly", "report"),
+    ("matplotlib", "matplotlib", "figures"),
+    ("wandb", "wandb", "dashboards"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, what is there, and the cure if that is not well."""
+
+    what: str
+    found: str
+    cure: str | None = None
+
+
+def examine() -> bool:
+    """Print what there is; return whether all is well."""
+    console = Console(highlight=False)
+    findings = list(look())
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark = "[green]ok[/]  " if finding.cure is None else "[red]bad[/] "
+        console.print(f"{mark} {finding.what:<{width}}  {finding.found}", soft_wrap=True)
+        if finding.cure is not None:
+            console.print(f"     {'':<{width}}  [bold]→ {finding.cure}[/]", soft_wrap=True)
+    bad = sum(finding.cure is not None for finding in findings)
+    console.print("\nall is well" if not bad else f"\n{bad} amiss")
+    return not bad
+
+
+def look() -> Iterator[Finding]:
+    """Everything that is examined, one finding after the other."""
+    yield Finding("partinr", __version__)
+    yield Finding("python", platform.python_version())
+    yield _device()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    yield Finding(
+        "processor",
+        f"{cores} cores, {threads} threads",
+        f"a run would use {threads} threads on {cores} cores; set trainer.threads={cores} or unset OMP_NUM_THREADS"
+        if threads > cores
+        else None,
+    )
+    _torchvision.mend()
+    for distribution, module, purpose in _PACKAGES:
+        yield _package(distribution, module, purpose)
+    yield _attempt("configuration", lambda: str(conf_dir()), "install partinr again")
+    yield _attempt("output", _writable, "change to a folder that you may write to, or give output_dir=PATH")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    yield Finding("browser", chromium or "none found; only partinr's own tests of the report need one")
+
+
+def _device() -> Finding:
+    if torch.cuda.is_available():
+        return Finding("device", f"{torch.cuda.get_device_name()} ({torch.cuda.device_count()} in all)")
+    if torch.backends.mps.is_available():
+        return Finding("device", "Apple GPU")
+    if torch.version.cuda is not None and shutil.which("nvidia-smi"):
+        return Finding(
+            "device",
+            "CPU, although there is an NVIDIA driver",
+            f"torch {torch.__version__} finds no usable GPU: see nvidia-smi, CUDA_VISIBLE_DEVICES, and the driver's version",
+        )
+    return Finding("device", "CPU")
+
+
+def _package(distribution: str, module: str, purpose: str) -> Finding:
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        if importlib.util.find_spec(module) is None:
+            return Finding(distribution, f"not installed ({purpose})", f"pip install {distribution}")
+        version = "version unknown"
+    return _attempt(
+        distribution,
+        lambda: (importlib.import_module(module), version)[1],
+        f"pip install --force-reinstall {distribution}",
+    )
+
+
+def _writable() -> str:
+    with tempfile.TemporaryFile(dir="."):
+        return f"{os.getcwd()} can be written"
+
+
+def _attempt(what: str, attempt: Callable[[], str], cure: str) -> Finding:
+    try:
+        return Finding(what, attempt())
+    except Exception as error:
+        # Whatever a broken installation raises is what the user came to see.
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        return Finding(what, reason, cure)

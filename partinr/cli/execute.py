@@ -1,0 +1,143 @@
+"""One run, from its configuration to its run directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+
+from partinr import config
+from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
+from partinr.errors import PartinrError
+from partinr.inr import PiecewiseINR
+from partinr.regimes import FitModule, make_trainer
+from partinr.regimes.fit import check_checkpoint, run_fit
+from partinr.run import CHECKPOINT, RunDirectory, config_hash
+
+# What says where a run is kept or how it is shown, and nothing of what it is.
+_NOT_IDENTITY = ("output_dir", "ckpt_path", "callbacks", "debug")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        run: its directory.
+        exit_code: 0 completed, 1 failed, 128 + the signal's number if it was stopped.
+    """
+
+    run: RunDirectory
+    exit_code: int
+
+    @property
+    def psnr(self) -> float | None:
+        """Of a completed run: what a sweeper maximises."""
+        return self.run.manifest()["metrics"]["psnr"] if self.exit_code == 0 else None
+
+
+def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> Outcome:
+    """Carry out a run in a new run directory.
+
+    Args:
+        cfg: the composed configuration.
+        folder: where; must not hold a run.
+        overrides: what was given on the command line.
+
+    Raises:
+        PartinrError: bad input; nothing has been written then.
+    """
+    RunDirectory(folder).check_free()
+    prepared = _prepare(config.read(cfg))
+    return _carry_out(prepared, RunDirectory.create(folder, prepared.settings.plain, overrides))
+
+
+def resume(folder: Path) -> Outcome:
+    """Go on with a run in its own directory, from its last checkpoint, or from the start if there is none.
+
+    Raises:
+        PartinrError: there is no run, it is completed or still running, or its configuration no longer works.
+    """
+    run = RunDirectory.open(folder)
+    status = run.manifest()["status"]
+    if status == "completed":
+        raise PartinrError(f"{folder} is completed; to make it longer: partinr … max_steps=N ckpt_path={run.file(CHECKPOINT)}")
+    if run.alive:
+        raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
+    cfg = run.config()
+    checkpoint = run.file(CHECKPOINT)
+    if checkpoint.is_file():
+        cfg["ckpt_path"] = str(checkpoint)
+    return _carry_out(_prepare(config.read(cfg)), run)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    settings: config.Settings
+    module: FitModule
+    trainer: L.Trainer
+    interruption: Interruption
+    callbacks: list[L.Callback]
+
+
+def _prepare(settings: config.Settings) -> _Prepared:
+    """Everything that bad input can stop."""
+    made = time.perf_counter()
+    if settings.trainer.threads is not None:
+        torch.set_num_threads(settings.trainer.threads)
+    signal = settings.data.load()
+    model = PiecewiseINR(
+        settings.partition(signal),
+        settings.backbone,
+        channels=signal.shape[-1],
+        frame=settings.coords.frame,
+        engine=settings.root.engine,
+        seed=settings.root.seed,
+    )
+    module = FitModule(
+        model,
+        signal,
+        optimizer=settings.optimizer,
+        schedule=settings.schedule,
+        stop=settings.stop,
+        settings=settings.regime,
+        seed=settings.root.seed,
+    )
+    if settings.root.ckpt_path is not None:
+        check_checkpoint(Path(settings.root.ckpt_path), module.fingerprint())
+    interruption = Interruption()
+    identity = {
+        "name": settings.name,
+        "config_hash": config_hash({k: v for k, v in settings.plain.items() if k not in _NOT_IDENTITY}),
+        "signal_name": settings.data.title,
+    }
+    callbacks: list[L.Callback] = [
+        interruption,
+        CurveFile(),
+        *settings.callbacks.values(),
+        # Last, so that run.json says completed when everything else is there.
+        Manifest(identity, interruption, started=made),
+    ]
+    for callback in callbacks:
+        if not isinstance(callback, L.Callback):
+            raise PartinrError(f"callbacks: {type(callback).__name__} is no Lightning callback")
+    trainer = make_trainer(
+        accelerator=settings.trainer.accelerator, precision=settings.trainer.precision, callbacks=callbacks
+    )
+    return _Prepared(settings, module, trainer, interruption, callbacks)
+
+
+def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
+    for callback in prepared.callbacks:
+        if isinstance(callback, RunCallback):
+            callback.bind(run)
+    result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
+    if prepared.interruption.received is not None and result.stop is None and result.failure is None:
+        return Outcome(run, 128 + prepared.interruption.received)
+    return Outcome(run, 0 if result.failure is None else 1)

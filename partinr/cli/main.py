@@ -1,0 +1,64 @@
+"""One executable. What is not a subcommand goes to Hydra."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from partinr.errors import PartinrError
+
+BAD_INPUT = 2
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run ``partinr`` and end the process.
+
+    Args:
+        argv: the arguments; those of the process by default.
+
+    Exit code: 0 done; 1 a run failed; 2 bad input; 130 and 143 stopped by SIGINT and SIGTERM.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    # The modules are imported late: --help answers at once, and the torch of a fit is not loaded for a report.
+    try:
+        from partinr.cli.commands import commands
+
+        # Only a first word can be a subcommand, so an override never has to fear for its name.
+        if arguments and arguments[0] in {"-h", "--help", "--version", *commands.commands}:
+            commands.main(arguments, prog_name="partinr", standalone_mode=False)
+            return
+        from partinr.cli.app import hydra_app
+
+        code = hydra_app(arguments)
+    except Exception as error:
+        code = report_error(error, arguments)
+    except KeyboardInterrupt:
+        print("partinr: stopped", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def report_error(error: Exception, arguments: list[str]) -> int:
+    """Print an error as one line, or as a traceback if it is not the user's or is asked for; return the exit code."""
+    import click
+
+    if "debug=trace" in arguments:
+        traceback.print_exception(error)
+        return BAD_INPUT if isinstance(error, PartinrError) else 1
+    if isinstance(error, PartinrError):
+        print_error(str(error))
+        return BAD_INPUT
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        print_error(f"{error.format_message().rstrip('.')}; see partinr {' '.join(arguments[:1])} --help")
+        return BAD_INPUT
+    if isinstance(error, click.Abort):
+        return 130
+    traceback.print_exception(error)
+    return 1
+
+
+def print_error(message: str) -> None:
+    """One line on the standard error."""
+    print(f"partinr: error: {' '.join(message.split())}", file=sys.stderr)

@@ -1,0 +1,72 @@
+"""What the terminal says when runs are over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from partinr.cli.execute import Outcome
+from partinr.run import ERROR, PARTITION, RECONSTRUCTION
+
+
+def show_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """A short table, and where to look."""
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (
+        ("run", "left"),
+        ("seed", "right"),
+        ("regions", "right"),
+        ("parameters", "right"),
+        ("steps", "right"),
+        ("seconds", "right"),
+        ("PSNR dB", "right"),
+        ("SSIM", "right"),
+        ("", "left"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=heading != "run")  # type: ignore[arg-type]
+    for outcome in outcomes:
+        manifest = outcome.run.manifest()
+        metrics = manifest["metrics"]
+        table.add_row(
+            manifest["name"],
+            str(manifest["seed"]),
+            f"{manifest['regions']:,}",
+            f"{manifest['parameters']:,}",
+            f"{manifest['steps']:,}",
+            f"{manifest['seconds']['training']:.1f}",
+            _number(metrics["psnr"], 2),
+            _number(metrics["ssim"], 4),
+            "" if manifest["status"] == "completed" else manifest["status"],
+        )
+    console.print(table)
+    for outcome in outcomes:
+        if outcome.exit_code:
+            manifest = outcome.run.manifest()
+            console.print(f"{manifest['status']}: {manifest['name']}: {manifest['message']}", highlight=False, soft_wrap=True)
+            if outcome.exit_code > 128:
+                console.print(f"go on with: partinr resume {short(outcome.run.path)}", highlight=False, soft_wrap=True)
+    folder = Path(os.path.commonpath([outcome.run.path for outcome in outcomes]))
+    if len(outcomes) == 1:
+        names = ", ".join(name for name in (RECONSTRUCTION, PARTITION, ERROR) if outcomes[0].run.file(name).is_file())
+        console.print(f"\nrun      {short(folder)}{f'  ({names})' if names else ''}", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"\nruns     {short(folder)}", highlight=False, soft_wrap=True)
+    console.print(f"report   partinr report {short(folder)}", highlight=False, soft_wrap=True)
+
+
+def short(path: Path) -> str:
+    """The path as seen from here, where that is shorter."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive
+        return str(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

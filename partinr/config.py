@@ -1,0 +1,238 @@
+"""From the composed configuration to the objects of a run: finds ``conf/``, checks everything, makes everything.
+
+Each group of the configuration names a class (``_target_``); its other keys are the class's arguments. The classes of
+partinr are specs (:mod:`partinr.spec`), so making one checks types, ranges and unknown keys. What concerns several
+groups is checked here. Nothing is loaded before all of it has passed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import inspect
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
+
+from partinr.backbones import Backbone
+from partinr.coords import Frame
+from partinr.errors import PartinrError
+from partinr.partition import PartitionRule
+from partinr.regimes.base import StopRule
+from partinr.spec import describe, spec
+from partinr.stack import Engine
+
+GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks")
+
+
+def conf_dir() -> Path:
+    """The folder of the configuration: inside the installed package, or beside it in a checkout.
+
+    Raises:
+        PartinrError: the installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise PartinrError(f"there is no conf/train.yaml beside {package}; install partinr again")
+
+
+# A process makes one, so that all parts of one start agree on it; unlike the clock alone it is never shared.
+_TOKEN = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+
+
+def register_resolvers() -> None:
+    """Make ``${partinr.token:}`` and ``${partinr.label:…}`` known to OmegaConf."""
+    OmegaConf.register_new_resolver("partinr.token", lambda: _TOKEN, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
+
+
+def folder_label(overrides: str, limit: int = 80) -> str:
+    """What was asked for, as part of the name of a folder: safe in any file system, never too long."""
+    # Neither "=" nor ",": the path of a run must stand in an override (ckpt_path=…) without quotes.
+    label = re.sub(r"[^\w.+-]+", "-", overrides.replace(",", "_")).strip("-._") or "default"
+    if len(label) > limit:
+        label = f"{label[: limit - 9]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+    return label
+
+
+@spec
+class TrainerSettings:
+    """Where and how precisely a run computes.
+
+    Attributes:
+        accelerator: Lightning's flag.
+        precision: Lightning's flag.
+        threads: of the CPU; None for what torch takes by itself.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
+    precision: str | int = "32-true"
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+
+@spec
+class Root(StopRule):
+    """The keys at the root of the configuration, but for the groups.
+
+    Attributes:
+        seed: of initialisation and sampling.
+        ckpt_path: a checkpoint to go on from.
+        engine: how the stack is evaluated.
+        output_dir: where run directories are made.
+        debug: ``trace`` for tracebacks.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    ckpt_path: str | None = None
+    engine: Engine = "auto"
+    output_dir: str = "outputs"
+    debug: Literal["trace"] | None = None
+
+
+@spec
+class Coords:
+    """The group ``coords``.
+
+    Attributes:
+        frame: of the coordinates.
+    """
+
+    frame: Frame = "global"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A checked configuration: one object a group. ``plain`` is the configuration itself, resolved."""
+
+    plain: dict[str, Any]
+    root: Root
+    coords: Coords
+    data: Any
+    partition: PartitionRule
+    backbone: Backbone
+    regime: Any
+    optimizer: Any
+    schedule: Any
+    trainer: TrainerSettings
+    callbacks: dict[str, Any]
+
+    @property
+    def stop(self) -> StopRule:
+        """When the run is over."""
+        return StopRule(
+            max_steps=self.root.max_steps, max_seconds=self.root.max_seconds, target_psnr=self.root.target_psnr
+        )
+
+    @property
+    def name(self) -> str:
+        """A short name for people."""
+        return f"{self.data.title} {self.partition.title} {self.backbone.title}"
+
+
+def read(config: DictConfig | Mapping[str, Any]) -> Settings:
+    """Check a configuration and make its objects. Nothing is loaded.
+
+    Args:
+        config: as composed by Hydra, or as read back from a run directory.
+
+    Raises:
+        PartinrError: one line: a key that is missing, unknown, of a wrong type or out of range, or two that do not go
+            together.
+    """
+    from partinr.data import ImageData
+    from partinr.regimes import FitSettings, Optimizer, Schedule
+
+    plain = _plain(config)
+    root = {key: value for key, value in plain.items() if key not in (*GROUPS, "coords")}
+    for group in GROUPS:
+        if not isinstance(plain.get(group), dict):
+            raise PartinrError(f"{group}={plain.get(group)!r} is no configuration; choose one by name, such as {group}=NAME")
+    settings = Settings(
+        plain=plain,
+        root=_checked(Root, root, ""),
+        coords=_checked(Coords, plain.get("coords") or {}, "coords"),
+        data=make(plain["data"], "data", ImageData),
+        partition=make(plain["partition"], "partition", PartitionRule),
+        backbone=make(plain["backbone"], "backbone", Backbone),
+        regime=make(plain["regime"], "regime", FitSettings),
+        optimizer=make(plain["optimizer"], "optimizer", Optimizer),
+        schedule=make(plain["schedule"], "schedule", Schedule),
+        trainer=make(plain["trainer"], "trainer", TrainerSettings),
+        callbacks={
+            name: make(node, f"callbacks.{name}") for name, node in plain["callbacks"].items() if node is not None
+        },
+    )
+    settings.schedule.check(settings.root.max_steps)
+    return settings
+
+
+def make(node: Any, key: str, kind: type | None = None) -> Any:
+    """The object that a node of the configuration describes.
+
+    Args:
+        node: a dictionary with the dotted path of a class as ``_target_`` and its arguments.
+        key: where the node is, for messages.
+        kind: what the class must be.
+
+    Raises:
+        PartinrError: no such class, not of that kind, or arguments that it refuses.
+    """
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
+    cls = _class(node["_target_"], key)
+    if kind is not None and not issubclass(cls, kind):
+        raise PartinrError(f"{key}._target_={node['_target_']} is no {kind.__name__}; derive the class from {kind.__module__}.{kind.__name__}")
+    return _checked(cls, {name: value for name, value in node.items() if name != "_target_"}, key)
+
+
+def _class(target: Any, key: str) -> type:
+    module, _, attribute = str(target).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PartinrError(f"{key}._target_={target!r} cannot be imported: {error}") from error
+    if not isinstance(found, type):
+        raise PartinrError(f"{key}._target_={target!r} is no class")
+    return found
+
+
+def _checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
+    """Make an object, and let its complaints name the keys as the user knows them."""
+    accepted = inspect.signature(cls).parameters
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    for name in arguments:
+        if name not in accepted and not free:
+            near = difflib.get_close_matches(name, accepted, n=1)
+            hint = f"did you mean {_dotted(key, near[0])}?" if near else f"there are: {', '.join(accepted) or 'none'}"
+            raise PartinrError(f"unknown option {_dotted(key, name)}; {hint}")
+    try:
+        return cls(**arguments)
+    except PartinrError as error:
+        if isinstance(error.__cause__, pydantic.ValidationError):
+            raise PartinrError(describe(key, error.__cause__)) from error.__cause__
+        raise
+    except (TypeError, ValueError) as error:
+        raise PartinrError(f"{key}: {' '.join(str(error).split())}") from error
+
+
+def _dotted(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(config, DictConfig):
+        return dict(config)
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

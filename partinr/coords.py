@@ -1,0 +1,113 @@
+"""From a grid to coordinates: the one place where axis order and range are decided.
+
+A signal lies on a regular grid of shape ``[n_0, …, n_(d-1)]``; for an image, ``n_0`` is the height and ``n_1`` the
+width. Samples are numbered in row-major order (the last axis runs fastest), exactly as ``values.reshape(-1, C)``
+numbers them, and coordinate ``k`` belongs to axis ``k``: **the first coordinate is the row**. The grid fills
+[-1, 1] along every axis and a sample sits at the centre of its cell,
+
+    x_i = (2 i + 1) / n - 1,    i = 0 … n - 1,
+
+so the outer edges are at -1 and 1, two samples of one axis are 2 / n apart, and the same place in the image has the
+same coordinates at every resolution.
+
+Two frames: ``global``, one for the whole signal (the paper's), and ``local``, where each region's bounding box
+(taken at the outer edges of its cells) is its own [-1, 1] along every axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from partinr.errors import PartinrError
+
+Frame = Literal["global", "local"]
+
+
+def axis_coords(n: int) -> Tensor:
+    """Cell centres of one axis of ``n`` samples: float64 ``[n]`` in (-1, 1), ascending."""
+    return (2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1
+
+
+def grid_coords(shape: Sequence[int]) -> Tensor:
+    """Coordinates of every sample of a grid.
+
+    Args:
+        shape: ``[n_0, …, n_(d-1)]``, each at least 1.
+
+    Returns:
+        float64 ``[n_0 · … · n_(d-1), d]`` in (-1, 1), row-major. Double precision, so that a local frame of a small
+        region in a large grid loses nothing; networks get float32.
+    """
+    axes = torch.meshgrid(*(axis_coords(n) for n in shape), indexing="ij")
+    return torch.stack([axis.reshape(-1) for axis in axes], dim=-1)
+
+
+def scaled_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
+    """The grid shape at ``scale`` times the resolution, each axis rounded, at least one sample.
+
+    Raises:
+        PartinrError: ``scale`` is not a positive finite number.
+    """
+    if not 0 < scale < float("inf"):
+        raise PartinrError(f"scale is {scale}; give a positive number, such as 2")
+    return tuple(max(1, round(n * scale)) for n in shape)
+
+
+def nearest_samples(shape: Sequence[int], target_shape: Sequence[int]) -> Tensor:
+    """For each sample of a grid of ``target_shape``, the sample of the grid of ``shape`` whose cell holds it.
+
+    A point on the border of two cells goes to the later one.
+
+    Returns:
+        int64 ``[prod(target_shape)]``, row-major numbers into the grid of ``shape``.
+    """
+    index = torch.zeros(1, dtype=torch.int64)
+    for n, m in zip(shape, target_shape, strict=True):
+        # The centre of target cell j lies at (2 j + 1) / 2 m of the axis: in integers, so that no rounding moves it.
+        cell = (2 * torch.arange(m) + 1) * n // (2 * m)
+        index = (index[:, None] * n + cell).reshape(-1)
+    return index
+
+
+def region_frames(labels: Tensor, regions: int) -> tuple[Tensor, Tensor]:
+    """The local frame of each region: centre and half extent of its bounding box, in global coordinates.
+
+    Args:
+        labels: int64 ``[*grid]``, 0 … regions - 1, each at least once.
+        regions: how many there are.
+
+    Returns:
+        ``(centre, half_extent)``, float64 ``[regions, d]`` each; a region one sample wide has the half extent of one
+        cell, never 0.
+    """
+    dimensions = labels.ndim
+    centre = torch.empty(regions, dimensions, dtype=torch.float64)
+    half_extent = torch.empty_like(centre)
+    flat = labels.reshape(-1)
+    for axis, n in enumerate(labels.shape):
+        position = torch.arange(n).reshape([-1 if k == axis else 1 for k in range(dimensions)])
+        position = position.expand(labels.shape).reshape(-1)
+        first = torch.full((regions,), n).scatter_reduce(0, flat, position, "amin")
+        last = torch.full((regions,), -1).scatter_reduce(0, flat, position, "amax")
+        low, high = 2 * first.double() / n - 1, 2 * (last.double() + 1) / n - 1
+        centre[:, axis], half_extent[:, axis] = (low + high) / 2, (high - low) / 2
+    return centre, half_extent
+
+
+def to_frame(coords: Tensor, centre: Tensor, half_extent: Tensor, region: Tensor) -> Tensor:
+    """Global coordinates seen from each sample's own region.
+
+    Args:
+        coords: float64 ``[M, d]``, global.
+        centre: float64 ``[R, d]``, from :func:`region_frames`.
+        half_extent: float64 ``[R, d]``.
+        region: int64 ``[M]``, the region of each sample.
+
+    Returns:
+        float64 ``[M, d]``; within [-1, 1] for samples inside their region's bounding box.
+    """
+    return (coords - centre[region]) / half_extent[region]

@@ -1,0 +1,6 @@
+"""Signals from the config, and LightningDataModules over them."""
+
+from partinr.data.image import ImageData
+from partinr.data.ticks import SignalDataModule
+
+__all__ = ["ImageData", "SignalDataModule"]

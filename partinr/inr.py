@@ -1,0 +1,246 @@
+"""A piecewise implicit neural representation: a partition and a stack of networks, one a region."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from partinr.backbones import Backbone
+from partinr.coords import Frame, grid_coords, region_frames, scaled_shape, to_frame
+from partinr.errors import PartinrError
+from partinr.partition import Partition
+from partinr.stack import ENGINES, Engine, RegionBatch, make_plan, run_stack, sort_by_region
+
+FORMAT = 1
+"""Version of the layout of ``inr.safetensors``."""
+
+CHUNK = 2**18
+"""Samples that are evaluated at once outside training, so that memory does not grow with the picture."""
+
+
+class PiecewiseINR(nn.Module):
+    """One small network a region, trained and evaluated as one stack.
+
+    Args:
+        partition: which sample belongs to which region.
+        backbone: the architecture that every region's network has; ``match_params`` counts over all regions.
+        channels: values a sample, C; 3 for RGB, 1 for grey.
+        frame: ``global``, one [-1, 1] for the whole signal, or ``local``, one for each region's bounding box.
+        engine: how the stack is evaluated (:mod:`partinr.stack.engine`).
+        seed: of the initialisation. 0 or more.
+
+    Raises:
+        PartinrError: an argument is out of range, or ``match_params`` is too small.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        backbone: Backbone,
+        *,
+        channels: int = 3,
+        frame: Frame = "global",
+        engine: Engine = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if frame not in get_args(Frame):
+            raise PartinrError(f"coords.frame={frame!r} is unknown; choose from {', '.join(get_args(Frame))}")
+        if engine not in ENGINES:
+            raise PartinrError(f"engine={engine!r} is unknown; choose from {', '.join(ENGINES)}")
+        if channels < 1:
+            raise PartinrError(f"channels={channels}; give 1 or more values a sample")
+        self.partition = partition
+        self.channels = channels
+        self.frame = frame
+        self.engine = engine
+        self.in_features = len(partition.shape)
+        self.backbone = backbone.sized(partition.regions, self.in_features, channels)
+        generator = torch.Generator().manual_seed(seed)
+        initial = self.backbone.init(partition.regions, self.in_features, channels, generator)
+        self.stack = nn.ParameterDict(initial)
+        self._frames = region_frames(partition.labels, partition.regions) if frame == "local" else None
+
+    # -- figures ------------------------------------------------------------------------------------------------
+
+    @property
+    def parameter_count(self) -> int:
+        """Learned numbers over all regions."""
+        return sum(value.numel() for value in self.stack.values())
+
+    @property
+    def macs_per_sample(self) -> int:
+        """Multiply-accumulates for one sample, forward: those of its own region's network alone."""
+        return self.backbone.macs(self.in_features, self.channels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(iter(self.stack.values())).device
+
+    def architecture(self) -> dict[str, Any]:
+        """What must be equal for weights of one model to fit another: plain containers."""
+        return {
+            "backbone": f"{type(self.backbone).__module__}.{type(self.backbone).__qualname__}",
+            "options": dataclasses.asdict(self.backbone),
+            "frame": self.frame,
+            "channels": self.channels,
+            "shape": list(self.partition.shape),
+            "regions": self.partition.regions,
+            "labels_sha256": hashlib.sha256(self.partition.labels.numpy().tobytes()).hexdigest(),
+        }
+
+    # -- evaluation ---------------------------------------------------------------------------------------------
+
+    def coords_at(self, labels: Tensor) -> Tensor:
+        """What the networks see of each sample of a grid, in the frame of the model.
+
+        Args:
+            labels: int64 ``[*grid]``, at any resolution.
+
+        Returns:
+            float32 ``[M, d]``, row-major.
+        """
+        coords = grid_coords(labels.shape)
+        if self._frames is not None:
+            coords = to_frame(coords, *self._frames, labels.reshape(-1))
+        return coords.float()
+
+    def batch(self, signal: Tensor) -> RegionBatch:
+        """The signal as a ragged region batch.
+
+        Args:
+            signal: float32 ``[*grid, C]``.
+
+        Raises:
+            PartinrError: grid or channels are not the model's.
+        """
+        if tuple(signal.shape[:-1]) != self.partition.shape:
+            raise PartinrError(
+                f"the signal lies on a grid of {list(signal.shape[:-1])}, the partition on one of "
+                f"{list(self.partition.shape)}; make the partition from this signal"
+            )
+        if signal.shape[-1] != self.channels:
+            raise PartinrError(
+                f"the signal has {signal.shape[-1]} channels, the model {self.channels}; "
+                f"give PiecewiseINR(…, channels={signal.shape[-1]})"
+            )
+        labels = self.partition.labels.reshape(-1)
+        order, sizes = sort_by_region(labels, self.partition.regions)
+        coords = self.coords_at(self.partition.labels)[order]
+        return RegionBatch(coords, signal.reshape(-1, self.channels)[order], labels[order], order, sizes)
+
+    def forward(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Evaluate each region's network on its own samples.
+
+        Args:
+            coords: ``[M, d]`` in the frame of the model, sorted by region.
+            sizes: how many samples each of the R regions has; 0 is allowed.
+            params: other parameters than the model's own, by the same names and shapes (fast weights of an inner
+                loop).
+
+        Returns:
+            values ``[M, C]``, not clamped.
+        """
+        plan = make_plan(tuple(sizes), self.engine, self.macs_per_sample, coords.device)
+        return run_stack(self.backbone.apply, dict(self.stack) if params is None else params, coords, plan)
+
+    @torch.no_grad()
+    def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:
+        """:meth:`forward` without gradients, at most ``chunk`` samples at once."""
+        if coords.shape[0] <= chunk:
+            return self(coords, sizes)
+        ends = torch.tensor(sizes).cumsum(0)
+        pieces = []
+        for start in range(0, coords.shape[0], chunk):
+            stop = min(start + chunk, coords.shape[0])
+            inside = ends.clamp(start, stop)
+            part = torch.diff(inside, prepend=torch.tensor([start])).tolist()
+            pieces.append(self(coords[start:stop], part))
+        return torch.cat(pieces)
+
+    def render(self, scale: float = 1, *, shape: Sequence[int] | None = None) -> Tensor:
+        """The fitted signal at any resolution.
+
+        A new sample belongs to the region of the old sample whose cell holds it (exact for a grid partition).
+
+        Args:
+            scale: times the resolution of the signal that was fitted.
+            shape: the grid to render on, instead of ``scale``.
+
+        Returns:
+            float32 ``[*shape, C]`` in [0, 1], on the CPU.
+
+        Raises:
+            PartinrError: ``scale`` or ``shape`` is out of range.
+        """
+        grid = scaled_shape(self.partition.shape, scale) if shape is None else tuple(shape)
+        if len(grid) != self.in_features or min(grid) < 1:
+            raise PartinrError(f"cannot render on a grid of {list(grid)}; give {self.in_features} sizes of 1 or more")
+        labels = self.partition.labels_at(grid)
+        order, sizes = sort_by_region(labels.reshape(-1), self.partition.regions)
+        values = self.evaluate(self.coords_at(labels)[order].to(self.device), sizes).float().cpu()
+        picture = torch.empty_like(values)
+        picture[order] = values
+        return picture.reshape(*grid, self.channels).clamp(0, 1)
+
+    # -- keeping ------------------------------------------------------------------------------------------------
+
+    def to_bytes(self) -> bytes:
+        """The model as the content of a safetensors file: weights, label map, and the architecture in its header."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.stack.items()}
+        tensors["partition.labels"] = self.partition.labels.int()
+        header = {"format": FORMAT, "engine": self.engine, **self.architecture()}
+        return serialise(tensors, {"partinr": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read an ``inr.safetensors``.
+
+        Raises:
+            PartinrError: no such file, not one of partinr's, damaged, or of a newer format.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise PartinrError(f"{path} does not exist; give the inr.safetensors of a run directory")
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})["partinr"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if header["format"] > FORMAT:
+                raise PartinrError(f"{path} was written by a newer partinr; update partinr to read it")
+            model = cls(
+                Partition(tensors.pop("partition.labels")),
+                _backbone(header["backbone"], header["options"]),
+                channels=header["channels"],
+                frame=header["frame"],
+                engine=header["engine"],
+            )
+            model.stack.load_state_dict(tensors)
+        except PartinrError:
+            raise
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise PartinrError(f"{path} is not a readable partinr model: {reason}") from error
+        return model
+
+
+def _backbone(name: str, options: dict[str, Any]) -> Backbone:
+    module, _, qualified = name.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), qualified)
+    except (ImportError, AttributeError) as error:
+        raise PartinrError(f"the model's backbone {name} is not installed here; install the package it is from") from error
+    if not (isinstance(kind, type) and issubclass(kind, Backbone)):
+        raise PartinrError(f"{name} is no backbone; the model file is damaged")
+    return kind(**options)

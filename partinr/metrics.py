@@ -1,0 +1,51 @@
+"""How near a reconstruction is to its signal: data range 1, values clamped to [0, 1], one image at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from partinr import _torchvision
+
+_torchvision.mend()
+
+SSIM_WINDOW = 11
+"""Side of the Gaussian window of SSIM (Wang et al. 2004), in pixels."""
+
+
+def mse(reconstruction: Tensor, signal: Tensor) -> float:
+    """Mean squared error over all samples and channels, the reconstruction clamped to [0, 1].
+
+    Args:
+        reconstruction: ``[*grid, C]``, any values.
+        signal: the same shape, in [0, 1].
+    """
+    difference = reconstruction.detach().float().clamp(0, 1) - signal
+    return float(difference.square().mean(dtype=torch.float64))
+
+
+def psnr(reconstruction: Tensor, signal: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB, ``-10 log10(mse)``: infinite for equal images, NaN if a value is NaN."""
+    return float(-10 * torch.log10(torch.tensor(mse(reconstruction, signal), dtype=torch.float64)))
+
+
+def ssim(reconstruction: Tensor, signal: Tensor) -> float:
+    """Structural similarity (Wang et al. 2004): Gaussian window 11, sigma 1.5, mean over pixels and channels.
+
+    Args:
+        reconstruction: ``[H, W, C]``, any values; clamped to [0, 1].
+        signal: the same shape, in [0, 1].
+
+    Returns:
+        at most 1; NaN where there is none: a signal that is no image, or an image with a side below 11 pixels.
+    """
+    if signal.ndim != 3 or min(signal.shape[:2]) < SSIM_WINDOW:
+        return float("nan")
+    # Late, because torchmetrics takes a second to import and only an evaluation needs it.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    first = reconstruction.detach().float().clamp(0, 1).movedim(-1, 0).unsqueeze(0)
+    second = signal.float().movedim(-1, 0).unsqueeze(0)
+    value = structural_similarity_index_measure(first, second, data_range=1.0)
+    assert isinstance(value, Tensor)
+    return float(value)

@@ -1,0 +1,93 @@
+"""Partition on a grid (PoG): equal rectangles (Liu et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from partinr.errors import PartinrError
+from partinr.partition.base import PartitionRule
+from partinr.spec import spec
+
+DEFAULT_REGIONS = 9
+
+
+@spec
+class Grid(PartitionRule):
+    """``rows`` × ``cols`` rectangles, as even as whole samples allow: along an axis they differ by one at most.
+
+    Give ``rows`` and ``cols``, or ``regions``; nothing means nine regions, the paper's PoG#9. ``regions`` is factored
+    into the rows and columns whose rectangles are nearest to squares. There are always exactly as many regions as
+    asked for.
+
+    Attributes:
+        rows: rectangles along the first axis.
+        cols: rectangles along the second axis.
+        regions: how many in all, instead of rows and cols.
+    """
+
+    rows: Annotated[int, Field(ge=1)] | None = None
+    cols: Annotated[int, Field(ge=1)] | None = None
+    regions: Annotated[int, Field(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        """Check which options are given together.
+
+        Raises:
+            PartinrError: ``regions`` beside ``rows`` or ``cols``, or one of these two without the other.
+        """
+        if self.regions is not None and (self.rows is not None or self.cols is not None):
+            raise PartinrError("partition.regions excludes partition.rows and partition.cols; give one or the other")
+        if (self.rows is None) != (self.cols is None):
+            raise PartinrError("partition.rows and partition.cols go together; give both, or partition.regions")
+
+    def labels(self, signal: Tensor) -> Tensor:
+        """Rectangles numbered row by row.
+
+        Raises:
+            PartinrError: the grid has too few samples along an axis, or ``rows`` and ``cols`` meet a 1-D signal.
+        """
+        shape = signal.shape[:-1]
+        counts = self._counts(tuple(shape))
+        labels = torch.zeros(1, dtype=torch.int64)
+        for n, count in zip(shape, counts, strict=True):
+            labels = (labels[:, None] * count + torch.arange(n) * count // n).reshape(-1)
+        return labels.reshape(shape)
+
+    def _counts(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """How many rectangles along each axis."""
+        if self.rows is not None and self.cols is not None:
+            if len(shape) != 2:
+                raise PartinrError(f"partition.rows and partition.cols need an image, not a {len(shape)}-D signal; give partition.regions")
+            if self.rows > shape[0] or self.cols > shape[1]:
+                raise PartinrError(
+                    f"a grid of {self.rows}×{self.cols} regions does not fit an image of {shape[0]}×{shape[1]} pixels; "
+                    "give fewer partition.rows or partition.cols"
+                )
+            return self.rows, self.cols
+        regions = DEFAULT_REGIONS if self.regions is None else self.regions
+        if len(shape) == 1 and regions <= shape[0]:
+            return (regions,)
+        if len(shape) == 2:
+            pairs = _factorings(regions, shape)
+            if pairs:
+                # The factoring whose rectangles are nearest to squares; ties go to the one with more columns.
+                return min(pairs, key=lambda pair: (abs(math.log((shape[0] / pair[0]) / (shape[1] / pair[1]))), pair[0]))
+        samples = math.prod(shape)
+        size = "×".join(map(str, shape))
+        if regions > samples:
+            raise PartinrError(f"partition.regions={regions} is more than the {samples} samples of a {size} signal; give fewer")
+        nearest = next(n for n in range(regions, 0, -1) if _factorings(n, shape))
+        raise PartinrError(
+            f"partition.regions={regions} has no factoring into rows × cols that fits {size} samples; "
+            f"the next smaller that has is {nearest}"
+        )
+
+
+def _factorings(regions: int, shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    divisors = (n for n in range(1, regions + 1) if regions % n == 0)
+    return [(rows, regions // rows) for rows in divisors if rows <= shape[0] and regions // rows <= shape[1]]

@@ -1,0 +1,22 @@
+"""No partition: the whole signal is one region."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from partinr.partition.base import PartitionRule
+from partinr.spec import spec
+
+
+@spec
+class Whole(PartitionRule):
+    """One region, one network: what everything else is compared with."""
+
+    title: ClassVar[str] = "none"
+
+    def labels(self, signal: Tensor) -> Tensor:
+        """All 0."""
+        return torch.zeros(signal.shape[:-1], dtype=torch.int64)

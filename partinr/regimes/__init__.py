@@ -1,0 +1,20 @@
+"""Regimes: how networks learn. ``fit``, ordinary learning of one signal."""
+
+from partinr.regimes.fit import FitModule, FitResult, FitSettings, StopRule, fit, make_trainer
+from partinr.regimes.optimizer import Optimizer
+from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule, WarmUp
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "FitModule",
+    "FitResult",
+    "FitSettings",
+    "Optimizer",
+    "Plateau",
+    "Schedule",
+    "StopRule",
+    "WarmUp",
+    "fit",
+    "make_trainer",
+]

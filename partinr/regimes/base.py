@@ -1,0 +1,85 @@
+"""What the regimes share: when to stop, when to look, and an honest clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from partinr.errors import PartinrError
+from partinr.spec import spec
+
+
+@spec
+class StopRule:
+    """When a run is over: at whichever of these comes first.
+
+    Attributes:
+        max_steps: optimiser steps, 1 or more.
+        max_seconds: of training, evaluation not counted, above 0.
+        target_psnr: reached at an evaluation, in dB.
+    """
+
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    target_psnr: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the run ends.
+
+        Raises:
+            PartinrError: a PSNR alone, which may never be reached, or nothing.
+        """
+        if self.max_steps is None and self.max_seconds is None:
+            raise PartinrError("the run has no certain end; give max_steps or max_seconds")
+
+
+class Clock:
+    """Seconds of training and of evaluation, apart, with the device synchronised at both ends."""
+
+    def __init__(self) -> None:
+        self.training = 0.0
+        self.evaluation = 0.0
+
+    @contextmanager
+    def run(self, kind: str, device: torch.device) -> Iterator[None]:
+        """Count what happens inside towards ``training`` or ``evaluation``."""
+        _synchronise(device)
+        start = time.perf_counter()
+        yield
+        _synchronise(device)
+        setattr(self, kind, getattr(self, kind) + time.perf_counter() - start)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def next_evaluation(step: int, every: int | None, per_decade: int, also_at: tuple[int, ...]) -> int:
+    """The first step after ``step`` at which a run is evaluated.
+
+    Args:
+        step: optimiser steps done.
+        every: every so many steps; None for a geometric sequence.
+        per_decade: of the geometric sequence: so many a factor of ten, rounded to two digits, so that with 20 the
+            steps 1, 2, 5, 10, 20, 50, 100, 250, 500, 1000 … are among them.
+        also_at: further steps.
+    """
+    candidates = [extra for extra in also_at if extra > step]
+    if every is not None:
+        candidates.append((step // every + 1) * every)
+    else:
+        exponent = 0
+        while (candidate := _two_digits(10 ** (exponent / per_decade))) <= step:
+            exponent += 1
+        candidates.append(candidate)
+    return min(candidates)
+
+
+def _two_digits(value: float) -> int:
+    return round(value) if value < 100 else int(float(f"{value:.1e}"))

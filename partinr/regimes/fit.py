@@ -1,0 +1,544 @@
+"""Ordinary learning: one signal, from fresh networks, by gradient descent on the squared error."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from partinr import _torchvision
+
+_torchvision.mend()
+
+import lightning as L  # noqa: E402 (Lightning imports torchvision where it is installed)
+from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402
+
+from partinr.data.ticks import SignalDataModule  # noqa: E402
+from partinr.errors import PartinrError  # noqa: E402
+from partinr.inr import PiecewiseINR  # noqa: E402
+from partinr.metrics import psnr, ssim  # noqa: E402
+from partinr.regimes.base import Clock, StopRule, next_evaluation  # noqa: E402
+from partinr.regimes.optimizer import Optimizer  # noqa: E402
+from partinr.regimes.schedule import Constant, Schedule  # noqa: E402
+from partinr.spec import spec  # noqa: E402
+
+CHUNK_SECONDS = 0.2
+"""Optimiser steps are taken in chunks of about so long between two calls from Lightning's loop.
+
+Long enough that what happens between chunks does not count, short enough that a progress bar lives, and that a signal
+or a time limit is noticed soon.
+"""
+
+COLLAPSE_EVALUATIONS = 3
+"""A curve has collapsed when so many evaluations in a row lie far below the best one: a single spike is none."""
+
+StopReason = Literal["max_steps", "max_seconds", "target_psnr"]
+
+
+@spec
+class FitSettings:
+    """How the ordinary regime learns and looks.
+
+    Attributes:
+        loss: ``image``: the mean squared error over all samples, so that every pixel counts alike (the paper's).
+            ``region``: the mean over regions of each region's own mean, so that every region counts alike and a pixel
+            of a small one counts more. With Adam the two differ little, since a network's own scale cancels.
+        points_per_step: samples drawn for each step, evenly from the whole signal; None for all of them. Every
+            sample is seen once before any is seen again.
+        evaluate_every: evaluate every so many steps; None for a geometric sequence.
+        evaluations_per_decade: of that sequence: evaluations while the steps grow tenfold.
+        evaluate_at: further steps at which to evaluate.
+        collapse_db: the run has failed when its PSNR stays so far below its best for three evaluations in a row;
+            None to let it go on.
+    """
+
+    loss: Literal["image", "region"] = "image"
+    points_per_step: Annotated[int, Field(ge=1)] | None = None
+    evaluate_every: Annotated[int, Field(ge=1)] | None = None
+    evaluations_per_decade: Annotated[int, Field(ge=1, le=100)] = 20
+    evaluate_at: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    collapse_db: Annotated[float, Field(gt=0)] | None = 10.0
+
+
+class FitModule(L.LightningModule):
+    """The ordinary regime as a LightningModule.
+
+    Every call of :meth:`training_step` takes a chunk of optimiser steps, with the whole signal already on the device,
+    and evaluates where the schedule of evaluations says so. Callbacks read :attr:`curve`, :attr:`clock`,
+    :attr:`stop_reason` and :attr:`failure` after a batch; nothing is logged step by step.
+
+    Args:
+        model: what is fitted; trained in place.
+        signal: float32 ``[*grid, C]`` in [0, 1].
+        optimizer: which optimiser.
+        schedule: how the learning rate moves.
+        stop: when it is over.
+        settings: loss, points a step, evaluations.
+        seed: of the order in which ``points_per_step`` are drawn.
+
+    Raises:
+        PartinrError: signal and model do not fit together, or the settings contradict each other.
+    """
+
+    def __init__(
+        self,
+        model: PiecewiseINR,
+        signal: Tensor,
+        *,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        stop: StopRule,
+        settings: FitSettings,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.stop = stop
+        self.settings = settings
+        self.seed = seed
+
+        schedule.check(stop.max_steps)
+        batch = model.batch(signal)
+        self._batch = batch
+        self.samples = batch.coords.shape[0]
+        if settings.points_per_step is not None and settings.points_per_step > self.samples:
+            raise PartinrError(
+                f"regime.points_per_step={settings.points_per_step} is more than the {self.samples} samples there are; "
+                "give fewer, or null for all of them"
+            )
+        self.register_buffer("signal", signal, persistent=False)
+        self.register_buffer("_coords", batch.coords, persistent=False)
+        self.register_buffer("_targets", batch.targets, persistent=False)
+        weights = None
+        if settings.loss == "region":
+            sizes = model.partition.sizes.double()
+            weights = (self.samples / (model.partition.regions * sizes)).float()[batch.labels].unsqueeze(-1)
+        self.register_buffer("_weights", weights, persistent=False)
+
+        self.step = 0
+        self.clock = Clock()
+        self.curve: list[dict[str, float]] = []
+        self.stop_reason: StopReason | None = None
+        self.failure: str | None = None
+        self.best_psnr = float("-inf")
+        self._best_parameters: dict[str, Tensor] | None = None
+        self._below_best = 0
+        self._last_loss = float("nan")
+        self._order: tuple[int, Tensor] | None = None
+
+    # -- what Lightning calls -----------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimiser and its schedule; both are stepped by hand."""
+        optimizer = self.optimizer.build(self.model.stack.values())
+        scheduler = self.schedule.build(optimizer, self.stop.max_steps)
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "psnr"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Take a chunk of optimiser steps; evaluate if one is due; stop if it is over."""
+        if not self.curve:
+            self._evaluate()
+        if self.stop_reason is None and self.failure is None:
+            due = next_evaluation(
+                self.step,
+                self.settings.evaluate_every,
+                self.settings.evaluations_per_decade,
+                tuple(self.settings.evaluate_at),
+            )
+            due = due if self.stop.max_steps is None else min(due, self.stop.max_steps)
+            self._take_steps(min(due - self.step, self._chunk()))
+            self._check_finite()
+            over_time = self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds
+            if self.step == due or over_time or self.failure is not None:
+                self._evaluate()
+                self._adjust_plateau()
+            if self.stop_reason is None and self.failure is None:
+                if self.step == self.stop.max_steps:
+                    self.stop_reason = "max_steps"
+                elif over_time:
+                    self.stop_reason = "max_seconds"
+        if self.stop_reason is not None or self.failure is not None:
+            self.trainer.should_stop = True
+
+    def on_train_end(self) -> None:
+        """A run that failed leaves the best weights that it had."""
+        if self.failure is not None and self._best_parameters is not None:
+            self.model.stack.load_state_dict(self._best_parameters)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of, in plain types."""
+        checkpoint["partinr"] = {
+            "fingerprint": self.fingerprint(),
+            "step": self.step,
+            "training": self.clock.training,
+            "evaluation": self.clock.evaluation,
+            "curve": copy.deepcopy(self.curve),
+            "best_psnr": self.best_psnr,
+            "best_parameters": self._best_parameters,
+            "below_best": self._below_best,
+            "last_loss": self._last_loss,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from where the checkpoint was saved."""
+        state = checkpoint["partinr"]
+        self.step = state["step"]
+        self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
+        self.curve = list(state["curve"])
+        self.best_psnr, self._best_parameters = state["best_psnr"], state["best_parameters"]
+        self._below_best, self._last_loss = state["below_best"], state["last_loss"]
+        if self.stop.max_steps is not None and self.step >= self.stop.max_steps:
+            self.stop_reason = "max_steps"
+
+    # -- what callbacks ask -------------------------------------------------------------------------------------
+
+    @property
+    def points_per_step(self) -> int:
+        """Samples that a step sees."""
+        return self.settings.points_per_step or self.samples
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        return float(optimizer.param_groups[0]["lr"])
+
+    @torch.no_grad()
+    def reconstruction(self) -> Tensor:
+        """The signal as the networks have it now: ``[*grid, C]``, not clamped, on the device."""
+        values = self.model.evaluate(self._tensor("_coords"), self._batch.sizes)
+        return self._batch.unsort(values).reshape(self._tensor("signal").shape)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint of one run to be continued by another."""
+        return {
+            **self.model.architecture(),
+            "signal_sha256": hashlib.sha256(self._tensor("signal").cpu().contiguous().numpy().tobytes()).hexdigest(),
+            "optimizer": self.optimizer.name,
+            "schedule": type(self.schedule).__qualname__,
+            "loss": self.settings.loss,
+            "points_per_step": self.settings.points_per_step,
+            "seed": self.seed,
+        }
+
+    # -- learning -----------------------------------------------------------------------------------------------
+
+    def _take_steps(self, steps: int) -> None:
+        optimizer = self.optimizers()
+        scheduler = self.lr_schedulers()
+        assert not isinstance(optimizer, list) and not isinstance(scheduler, list) and scheduler is not None
+        plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        loss = None
+        with self.clock.run("training", self.device):
+            for _ in range(steps):
+                optimizer.zero_grad()
+                loss = self._loss()
+                self.manual_backward(loss)
+                optimizer.step()
+                if not plateau:
+                    scheduler.step()  # type: ignore[call-arg]
+                self.step += 1
+            assert loss is not None
+            # The one wait for the device in a chunk; the steps themselves never ask for a value.
+            self._last_loss = float(loss.detach())
+
+    def _loss(self) -> Tensor:
+        if self.settings.points_per_step is None:
+            coords, targets, sizes = self._tensor("_coords"), self._tensor("_targets"), self._batch.sizes
+            weights = self._weights
+        else:
+            samples = self._draw(self.settings.points_per_step)
+            sizes = self._batch.count(samples)
+            samples = samples.to(self.device)
+            coords, targets = self._tensor("_coords")[samples], self._tensor("_targets")[samples]
+            weights = None if self._weights is None else self._tensor("_weights")[samples]
+        error = (self.model(coords, sizes).float() - targets).square()
+        return error.mean() if weights is None else (error * weights).mean()
+
+    def _draw(self, points: int) -> Tensor:
+        """The samples of this step, ascending: int64 ``[points]``.
+
+        They follow from seed and step alone (each epoch is one shuffle of all samples, cut into pieces; the few left
+        over are others every time), so a resumed run draws what an unbroken one would have drawn.
+        """
+        pieces = self.samples // points
+        epoch, piece = divmod(self.step, pieces)
+        if self._order is None or self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
+            self._order = epoch, torch.randperm(self.samples, generator=generator)
+        return self._order[1][piece * points : (piece + 1) * points].sort().values
+
+    def _chunk(self) -> int:
+        """How many steps to take until Lightning's loop is next given a turn; numerics do not depend on it."""
+        if self.clock.training == 0 or self.step == 0:
+            return 1
+        seconds_per_step = self.clock.training / self.step
+        seconds = CHUNK_SECONDS
+        if self.stop.max_seconds is not None:
+            seconds = min(seconds, max(0.0, self.stop.max_seconds - self.clock.training))
+        return max(1, int(seconds / seconds_per_step))
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def _evaluate(self) -> None:
+        """Add a row to the curve, keep the best weights, and see whether the run is over."""
+        with self.clock.run("evaluation", self.device):
+            reconstruction, signal = self.reconstruction(), self._tensor("signal")
+            row = {
+                "step": self.step,
+                "seconds": self.clock.training,
+                "macs": self.step * self.points_per_step * self.model.macs_per_sample,
+                "loss": self._last_loss if self.step else float((reconstruction.float() - signal).square().mean()),
+                "psnr": psnr(reconstruction, signal),
+                "ssim": ssim(reconstruction, signal),
+                "lr": self.lr,
+            }
+            self.curve.append(row)
+            if row["psnr"] > self.best_psnr and self.failure is None:
+                self.best_psnr, self._below_best = row["psnr"], 0
+                self._best_parameters = {name: value.detach().clone() for name, value in self.model.stack.items()}
+            self._check_collapse(row["psnr"])
+        if self.failure is None and self.stop.target_psnr is not None and row["psnr"] >= self.stop.target_psnr:
+            self.stop_reason = "target_psnr"
+
+    def _adjust_plateau(self) -> None:
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            scheduler.step(self.curve[-1]["psnr"])
+            self.curve[-1]["lr"] = self.lr
+
+    def _check_finite(self) -> None:
+        if not torch.isfinite(torch.tensor(self._last_loss)):
+            self.failure = (
+                f"the loss is {self._last_loss} after {self.step} steps; "
+                f"lower optimizer.lr (now {self.lr:g}) or choose schedule=warmup"
+            )
+
+    def _check_collapse(self, value: float) -> None:
+        margin = self.settings.collapse_db
+        if self.failure is not None or margin is None:
+            return
+        self._below_best = self._below_best + 1 if value < self.best_psnr - margin else 0
+        if self._below_best >= COLLAPSE_EVALUATIONS:
+            self.failure = (
+                f"the curve has collapsed: {value:.1f} dB after {self.step} steps, {self.best_psnr:.1f} dB at its best; "
+                f"lower optimizer.lr (now {self.lr:g}), choose schedule=cosine, or let it go on with regime.collapse_db=null"
+            )
+
+    def _tensor(self, name: str) -> Tensor:
+        """A buffer, which for a type checker might also be a module."""
+        value = getattr(self, name)
+        assert isinstance(value, Tensor)
+        return value
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit gave.
+
+    Attributes:
+        model: the fitted model (the one that was given).
+        curve: a row an evaluation, see :data:`partinr.run.CURVE_COLUMNS`.
+        psnr: at the end, in dB, over data range 1 on values clamped to [0, 1].
+        ssim: at the end; NaN where there is none.
+        psnr_best: highest of the curve.
+        steps: optimiser steps taken.
+        seconds: of training alone.
+        stop: why it ended: ``max_steps``, ``max_seconds``, ``target_psnr``; None if it was interrupted or failed.
+        failure: why it failed, in one line, or None. The model then has its best weights.
+    """
+
+    model: PiecewiseINR
+    curve: list[dict[str, float]]
+    psnr: float
+    ssim: float
+    psnr_best: float
+    steps: int
+    seconds: float
+    stop: StopReason | None
+    failure: str | None
+
+    @classmethod
+    def of(cls, module: FitModule) -> FitResult:
+        """The result of a module that has been trained."""
+        last = module.curve[-1]
+        return cls(
+            model=module.model,
+            curve=module.curve,
+            psnr=last["psnr"],
+            ssim=last["ssim"],
+            psnr_best=module.best_psnr,
+            steps=module.step,
+            seconds=module.clock.training,
+            stop=module.stop_reason,
+            failure=module.failure,
+        )
+
+
+def make_trainer(
+    *,
+    accelerator: str = "auto",
+    precision: str | int = "32-true",
+    callbacks: Iterable[L.Callback] = (),
+    loggers: Iterable[Any] = (),
+) -> L.Trainer:
+    """A Lightning Trainer on one device with everything off that the regime does itself.
+
+    Args:
+        accelerator: Lightning's flag: ``auto``, ``cpu``, ``gpu`` …
+        precision: Lightning's flag: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``64-true`` …
+        callbacks: Lightning callbacks.
+        loggers: Lightning loggers.
+
+    Raises:
+        PartinrError: Lightning refuses the flags on this machine.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    with quiet_lightning():
+        try:
+            return L.Trainer(
+                accelerator=accelerator,
+                devices=1,
+                precision=precision,  # type: ignore[arg-type]
+                callbacks=list(callbacks),
+                logger=list(loggers) or False,
+                max_epochs=-1,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                # On a cluster Lightning would take the number of tasks for a group to join; one device needs none.
+                plugins=[LightningEnvironment()],
+            )
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+            reason = " ".join(str(error).split())
+            raise PartinrError(f"trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}") from error
+
+
+def fit(
+    model: PiecewiseINR,
+    signal: Tensor,
+    *,
+    steps: int | None = 1500,
+    lr: float = 1e-4,
+    seconds: float | None = None,
+    target_psnr: float | None = None,
+    optimizer: str | Optimizer = "adam",
+    schedule: Schedule | None = None,
+    settings: FitSettings | None = None,
+    seed: int = 0,
+    trainer: L.Trainer | None = None,
+    ckpt_path: str | Path | None = None,
+) -> FitResult:
+    """Fit a model to a signal.
+
+    Args:
+        model: trained in place.
+        signal: float32 ``[*grid, C]`` in [0, 1], such as :func:`partinr.load_image` gives.
+        steps: optimiser steps at most.
+        lr: learning rate, where ``optimizer`` is a name.
+        seconds: of training at most.
+        target_psnr: stop when an evaluation reaches it, in dB.
+        optimizer: name of an optimiser, or one with options.
+        schedule: of the learning rate; constant by default.
+        settings: loss, points a step, evaluations.
+        seed: of the drawing of points; the model has a seed of its own.
+        trainer: a Lightning Trainer; by default one on the best device there is.
+        ckpt_path: go on from this checkpoint.
+
+    Returns:
+        the result, also when the fit failed (see :attr:`FitResult.failure`).
+
+    Raises:
+        PartinrError: bad input, before any training.
+    """
+    module = FitModule(
+        model,
+        signal,
+        optimizer=Optimizer(name=optimizer, lr=lr) if isinstance(optimizer, str) else optimizer,
+        schedule=schedule if schedule is not None else Constant(),
+        stop=StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr),
+        settings=settings if settings is not None else FitSettings(),
+        seed=seed,
+    )
+    return run_fit(module, trainer if trainer is not None else make_trainer(), ckpt_path)
+
+
+def run_fit(module: FitModule, trainer: L.Trainer, ckpt_path: str | Path | None = None) -> FitResult:
+    """Train a module with a trainer, and see that a checkpoint fits first.
+
+    Raises:
+        PartinrError: the checkpoint is missing, damaged, or another run's.
+    """
+    if ckpt_path is not None:
+        check_checkpoint(Path(ckpt_path), module.fingerprint())
+    with quiet_lightning():
+        trainer.fit(module, datamodule=SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
+    return FitResult.of(module)
+
+
+def check_checkpoint(path: Path, expected: dict[str, Any]) -> None:
+    """See that a checkpoint can be continued.
+
+    Args:
+        path: of the checkpoint.
+        expected: fingerprint of the run that wants to go on from it.
+
+    Raises:
+        PartinrError: the checkpoint is missing, damaged, or another run's.
+    """
+    if not path.is_file():
+        raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)["partinr"]["fingerprint"]
+    except Exception as error:
+        # torch, zipfile and pickle raise a dozen kinds here; all of them say that this is no checkpoint.
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise PartinrError(f"ckpt_path={path} is no partinr checkpoint, or it is damaged: {reason}") from error
+    differing = [key for key in expected if found.get(key) != expected[key]]
+    if differing:
+        key = differing[0]
+        raise PartinrError(
+            f"ckpt_path={path} is from another run: its {key} is {_short(found.get(key))}, here it is "
+            f"{_short(expected[key])}; continue it as it was with: partinr resume RUN_DIR"
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+@contextmanager
+def quiet_lightning() -> Any:
+    """Lightning's greetings and advice stay away; what goes wrong is still raised."""
+    loggers: Sequence[logging.Logger] = [
+        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    ]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Lightning 2.6 asks torch 2.13 for a name that torch means to drop; nothing that a user could change.
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

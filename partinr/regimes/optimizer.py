@@ -1,0 +1,86 @@
+"""Optimisers: torch's own, or any class of the same interface, by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from partinr.errors import PartinrError
+from partinr.spec import spec
+
+# A closure that evaluates the loss several times a step, and gradients that are sparse: neither is what a stack gives.
+_UNSUITABLE = {"lbfgs", "sparseadam", "optimizer"}
+
+
+@spec
+class Optimizer:
+    """An optimiser and its settings.
+
+    Attributes:
+        name: of torch's optimisers in lower case (``adam``, ``adamw``, ``sgd``, ``nadam``, ``rmsprop`` …), or the
+            dotted path of a class of one's own.
+        lr: learning rate, above 0.
+        options: further arguments of that class, such as ``betas`` or ``momentum``.
+
+    Raises:
+        PartinrError: there is no such optimiser, or it has no such option.
+    """
+
+    name: str = "adam"
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that the class exists and takes the options."""
+        accepted = inspect.signature(self._class()).parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+            return
+        unknown = sorted(set(self.options) - (set(accepted) - {"params", "lr"}))
+        if unknown:
+            raise PartinrError(
+                f"optimizer {self.name} takes no {', '.join(unknown)}; choose the whole group with optimizer={self.name}, "
+                f"or give optimizer.options={{}}"
+            )
+
+    def build(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
+        """Make the optimiser.
+
+        Raises:
+            PartinrError: an option has a value that the optimiser refuses.
+        """
+        kind = self._class()
+        options = {key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()}
+        if "fused" in inspect.signature(kind).parameters and not {"fused", "foreach"} & set(options):
+            # One pass over the parameters instead of a dozen; the same arithmetic.
+            options["fused"] = True
+        try:
+            return kind(list(params), lr=self.lr, **options)
+        except (TypeError, ValueError) as error:
+            raise PartinrError(f"optimizer {self.name} refuses its options: {error}; see optimizer.options") from error
+
+    def _class(self) -> type[torch.optim.Optimizer]:
+        known = {
+            name.lower(): value
+            for name, value in vars(torch.optim).items()
+            if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and name.lower() not in _UNSUITABLE
+        }
+        if self.name in known:
+            return known[self.name]
+        module, _, attribute = self.name.rpartition(".")
+        if module:
+            try:
+                found = getattr(importlib.import_module(module), attribute)
+            except (ImportError, AttributeError) as error:
+                raise PartinrError(f"optimizer.name={self.name!r} cannot be imported: {error}") from error
+            if isinstance(found, type) and issubclass(found, torch.optim.Optimizer):
+                return found
+            raise PartinrError(f"optimizer.name={self.name!r} is no torch optimiser class")
+        near = difflib.get_close_matches(self.name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; choose from {', '.join(sorted(known))}"
+        raise PartinrError(f"there is no optimizer {self.name!r}{hint}")

@@ -1,0 +1,268 @@
+"""Figures fit for a two-column paper, and the table as CSV."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from PIL import Image
+
+from partinr.errors import PartinrError
+from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
+from partinr.report.groups import Group, Study
+from partinr.report.palette import Style, contrast_with, styles
+from partinr.report.records import Axis, RunRecord
+from partinr.report.table import fixed, to_csv, write
+from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, write_atomically
+
+COLUMN = 3.3
+"""Width of a column [in]."""
+
+PAGE = 6.9
+"""Width of both columns and the gap between them [in]."""
+
+GROUPS_A_STRIP = 6
+"""How many groups stand side by side in one figure of pictures; more make further figures."""
+
+_AXES: Mapping[Axis, tuple[str, str]] = {
+    "step": ("steps", "optimiser steps"),
+    "seconds": ("seconds", "seconds of training"),
+    "macs": ("macs", "multiply-accumulates"),
+}
+"""Each axis as part of a file name and as a label."""
+
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so it is everywhere, with ω and ± and ·
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#5c6570",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e2e6ea",
+    "grid.linewidth": 0.6,
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
+    "savefig.dpi": 300,
+}
+
+_DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
+
+
+def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path]:
+    """Write figures of ``records``, each as PNG (300 dpi) and as PDF (vectors).
+
+    ``curve-IMAGE-steps``, ``-seconds``, ``-macs``: PSNR with mean and one standard deviation, one column wide.
+    ``pictures-IMAGE``: image, partitions, reconstructions and errors, of the median seed of each group.
+    ``table.csv``: every number of the report's table.
+
+    Args:
+        records: runs, as of :func:`~partinr.report.records.collect`.
+        folder: made if need be; files of the same names are replaced.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        PartinrError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    study = Study.of(records)
+    style = styles(study.labels, contrast_with(study.labels, {group.label: group.regions for group in study.groups}))
+    names = _file_names(study.images)
+    written: list[Path] = []
+    try:
+        with matplotlib.rc_context(_SETTINGS):
+            for image in study.images:
+                groups = study.on(image)
+                if any(group.mean_curve().step.size for group in groups):
+                    for axis, (suffix, _) in _AXES.items():
+                        written += _save(_curve(study, groups, style, axis), folder / f"curve-{names[image]}-{suffix}")
+                strips = list(_strips(groups))
+                for number, strip in enumerate(strips, 1):
+                    suffix = f"-{number}" if len(strips) > 1 else ""
+                    written += _save(strip, folder / f"pictures-{names[image]}{suffix}")
+        table = folder / "table.csv"
+        write_atomically(table, to_csv(study).encode())
+    except OSError as error:
+        raise PartinrError(f"cannot write figures to {folder}: {error.strerror}; choose another folder") from error
+    return [*written, table]
+
+
+def _file_names(images: Sequence[str]) -> dict[str, str]:
+    """Names of images as parts of file names, no two alike."""
+    names: dict[str, str] = {}
+    for image in images:
+        stem = re.sub(r"[^\w.-]+", "-", image).strip("-.") or "image"
+        name, number = stem, 2
+        while name in names.values():
+            name, number = f"{stem}-{number}", number + 1
+        names[image] = name
+    return names
+
+
+def _save(figure: Figure, path: Path) -> list[Path]:
+    paths = []
+    for kind in ("png", "pdf"):
+        buffer = BytesIO()
+        # Without a date in it, the same numbers are the same file.
+        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+        target = path.with_name(f"{path.name}.{kind}")
+        write_atomically(target, buffer.getvalue())
+        paths.append(target)
+    return paths
+
+
+# -- curves ---------------------------------------------------------------------------------------------------------
+
+
+def _curve(study: Study, groups: Sequence[Group], style: Mapping[str, Style], axis: Axis) -> Figure:
+    figure = Figure(figsize=(COLUMN, 2.3), layout="constrained")
+    axes = figure.add_subplot()
+    for group in groups:
+        mean = group.mean_curve()
+        x = mean.on(axis)
+        if not x.size:
+            continue
+        look = style[group.label]
+        few = "o" if x.size <= 24 else None
+        axes.plot(
+            x, mean.psnr, color=look.light, linestyle=_DASHES[look.dash], lw=1.2, marker=few, ms=2.2, label=group.label
+        )
+        if mean.std is not None:
+            axes.fill_between(x, mean.psnr - mean.std, mean.psnr + mean.std, color=look.light, alpha=0.18, lw=0)
+    level = next((versus.level for group in groups if (versus := study.versus(group)) and versus.lone is group), None)
+    if level is not None:
+        axes.axhline(level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
+    axes.set_xlabel(_AXES[axis][1])
+    axes.set_ylabel("PSNR [dB]")
+    axes.set_xlim(left=0)
+    if axis == "macs":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _legend(figure, axes)
+    return figure
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Inside, where the curves are not; above the axes when it is long."""
+    handles, names = axes.get_legend_handles_labels()
+    if len(names) < 2:
+        return
+    if len(names) <= 5 and max(map(len, names)) <= 24:
+        axes.legend(loc="lower right", frameon=False, handlelength=1.6, labelspacing=0.25, borderaxespad=0.3)
+        return
+    columns = max(1, 56 // (max(map(len, names)) + 6))
+    figure.set_figheight(2.1 + 0.145 * math.ceil(len(names) / columns))
+    figure.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.6)
+
+
+# -- pictures -------------------------------------------------------------------------------------------------------
+
+_ROWS = ((RECONSTRUCTION, "reconstruction"), (PARTITION, "partition"), (ERROR, "absolute error"))
+
+
+def _strips(groups: Sequence[Group]) -> Iterator[Figure]:
+    """Figures with a column a group, the image and the colour scale of the errors before them."""
+    shown = [
+        (group, record)
+        for group in groups
+        if (record := group.median()) and any((record.path / name).is_file() for name, _ in _ROWS)
+    ]
+    for start in range(0, len(shown), GROUPS_A_STRIP):
+        yield _strip(shown[start : start + GROUPS_A_STRIP])
+
+
+def _strip(shown: Sequence[tuple[Group, RunRecord]]) -> Figure:
+    columns = len(shown) + 1
+    with _picture(shown[0][1].path / IMAGE) as image:
+        aspect = image.height / image.width if image else 1.0
+        width = COLUMN if columns <= 3 else PAGE
+        side = width / columns
+        figure = Figure(figsize=(width, 3 * side * aspect + 0.45), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[union-attr, call-arg]
+        grid = figure.add_gridspec(3, columns)
+        first = _bare(figure.add_subplot(grid[0, 0]), image)
+        first.set_title("image")
+    for column, (group, record) in enumerate(shown, 1):
+        for row, (name, kind) in enumerate(_ROWS):
+            with _picture(record.path / name) as picture:
+                axes = _bare(figure.add_subplot(grid[row, column]), picture)
+            if row == 0:
+                axes.set_title(_wrapped(group.label, 60 // columns))
+                psnr = record.final("psnr")
+                axes.set_xlabel("" if psnr is None else f"{write(psnr, fixed(2))} dB", labelpad=2)
+            if column == 1:
+                axes.set_ylabel(kind, labelpad=2)
+    scale = figure.add_subplot(grid[2, 0])
+    scale.set_axis_off()
+    low, high = ERROR_RANGE
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(low, high), ERROR_COLORMAP),
+        cax=scale.inset_axes((0.05, 0.3, 0.9, 0.1)),
+        orientation="horizontal",
+        extend="max",
+        ticks=[low, high],
+        format="%g",
+        label="absolute error",
+    )
+    bar.outline.set_linewidth(0)
+    return figure
+
+
+@contextmanager
+def _picture(path: Path) -> Iterator[Image.Image | None]:
+    """A picture file, None if there is no sound one."""
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        yield None
+        return
+    with picture:
+        yield picture
+
+
+def _bare(axes: Axes, picture: Image.Image | None) -> Axes:
+    """A picture and nothing around it."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if picture is None:
+        axes.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axes.transAxes, color="#5c6570")
+        axes.set_aspect("equal")
+    else:
+        axes.imshow(picture.convert("RGB"), interpolation="none")
+    return axes
+
+
+def _wrapped(label: str, width: int) -> str:
+    """``label`` in lines no longer than ``width``, broken between its parts."""
+    lines: list[str] = []
+    for part in label.split(" · "):
+        if lines and len(lines[-1]) + len(part) + 3 <= width:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return "\n".join(lines)

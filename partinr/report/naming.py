@@ -1,0 +1,268 @@
+"""What differs between configurations, and the short names that follow from it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+# -- configurations -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a value stands in a config.
+
+    ``scopes`` are the sections around it that are of some kind, with that kind: ``omega_0`` of a SIREN is never
+    compared with a key of another backbone, even under one name.
+    """
+
+    path: tuple[str, ...]
+    scopes: tuple[tuple[tuple[str, ...], str], ...] = ()
+    is_kind: bool = False
+    """The value is the kind of the section at ``path`` (a class, a ``name``), not a leaf of the file."""
+
+    def belongs(self, flat: Flat) -> bool:
+        """Whether the sections around it are of the same kinds in ``flat``."""
+        around = enumerate(self.scopes)
+        return all(flat.get(Setting(path, self.scopes[:depth], True)) == kind for depth, (path, kind) in around)
+
+
+Flat = Mapping[Setting, Any]
+
+_KIND = "_target_"
+
+_SILENT_KEYS = {
+    ("callbacks",),
+    ("ckpt_path",),
+    ("debug",),
+    ("hydra",),
+    ("logger",),
+    ("name",),
+    ("output_dir",),
+    ("seed",),
+    ("trainer", "default_root_dir"),
+    ("trainer", "enable_model_summary"),
+    ("trainer", "enable_progress_bar"),
+    ("trainer", "log_every_n_steps"),
+    ("trainer", "logger"),
+}
+"""Keys that say where a run went and what it showed, not what it computed."""
+
+IMAGE_KEYS = {("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha")}
+"""Keys that only choose the image, which a run knows by its content."""
+
+WIDTH_KEYS = {("backbone", "hidden_features"), ("backbone", "match_params")}
+FRAME_KEY = ("coords", "frame")
+
+_SHORT = {
+    "first_omega_0": "first ω0",
+    "hidden_features": "width",
+    "hidden_layers": "layers",
+    "match_params": "params",
+    "max_seconds": "seconds",
+    "max_steps": "steps",
+    "omega_0": "ω0",
+    "target_psnr": "target",
+}
+"""Words of a name for keys that are long or often differ."""
+
+
+def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting, Any]:
+    """The leaves of a config that say something about the computation.
+
+    A section's kind (the class of its ``_target_``, else its ``name``) is a leaf under the section's own path. Keys
+    called ``seed`` are left out if they follow ``seed``.
+    """
+    flat: dict[Setting, Any] = {}
+
+    def walk(node: Mapping[str, Any], path: tuple[str, ...], scopes: tuple[tuple[tuple[str, ...], str], ...]) -> None:
+        kind_key = _KIND if _KIND in node else "name"
+        kind = node.get(kind_key) if path else None
+        if isinstance(kind, str):
+            kind = kind.rpartition(".")[2]
+            flat[Setting(path, scopes, True)] = kind
+            scopes = (*scopes, (path, kind))
+        for key, value in node.items():
+            at = (*path, str(key))
+            if at in _SILENT_KEYS or (key == kind_key and isinstance(kind, str)):
+                continue
+            if key == "seed" and value == seed:
+                continue
+            if isinstance(value, Mapping) and value:
+                walk(value, at, scopes)
+            else:
+                flat[Setting(at, scopes)] = frozen(value)
+
+    walk(config, (), ())
+    return flat
+
+
+def frozen(value: Any) -> Any:
+    """``value`` as something that can be compared and hashed."""
+    if isinstance(value, (list, tuple)):
+        return tuple(frozen(item) for item in value)
+    return str(value) if isinstance(value, Mapping) else value
+
+
+def without_image(flat: Flat) -> dict[Setting, Any]:
+    """``flat`` without the choice of the image. The section's kind goes too: it is how an image is read."""
+    keep = {}
+    for setting, value in flat.items():
+        if setting.path == ("data",) or setting.path in IMAGE_KEYS:
+            continue
+        # What is left of the section is not of a kind any more, as that was only the way of reading.
+        scopes = tuple(scope for scope in setting.scopes if scope[0] != ("data",))
+        keep[replace(setting, scopes=scopes)] = value
+    return keep
+
+
+def differing(flats: Sequence[Flat]) -> list[Setting]:
+    """Settings on which the configs disagree, in the configs' order; each only among those of the same kind around it.
+
+    Of several settings that agree everywhere under one name (one interpolated from the other) only the shallowest is
+    kept.
+    """
+    settings = list(dict.fromkeys(setting for flat in flats for setting in flat))
+    found: dict[tuple[str, tuple[Any, ...]], Setting] = {}
+    for setting in settings:
+        values = {identity(flat.get(setting, _ABSENT)) for flat in flats if setting.belongs(flat)}
+        if len(values) < 2:
+            continue
+        same = (setting.path[-1], tuple(identity(flat.get(setting, _ABSENT)) for flat in flats))
+        if same not in found or len(setting.path) < len(found[same].path):
+            found[same] = setting
+    chosen = set(found.values())
+    return [setting for setting in settings if setting in chosen]
+
+
+_ABSENT = object()
+
+
+def identity(value: Any) -> tuple[bool, Any]:
+    """``value`` so that 1 and 1.0 are one, as they are to a config, and True is another."""
+    return isinstance(value, bool), value
+
+
+# -- words ----------------------------------------------------------------------------------------------------------
+
+
+def compact(number: float) -> str:
+    """A number as short as it can be read: 1e-4, 0.05, 30, 1500, 100k, 2.5M."""
+    if isinstance(number, int) or number.is_integer():
+        for size, unit in ((1_000_000, "M"), (1_000, "k")):
+            if abs(number) >= 10_000 and number % (size // 10) == 0 and abs(number) >= size:
+                return f"{number / size:g}{unit}"
+        return f"{number:.15g}"
+    if abs(number) < 0.01:
+        mantissa, exponent = f"{number:.6e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{number:g}"
+
+
+def word(name: str) -> str:
+    """A class name in the field's spelling: ``ReluPE`` is relu_pe."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _phrase(setting: Setting, value: Any, ambiguous: bool) -> str:
+    key = ".".join(setting.path[-2:]) if ambiguous else _SHORT.get(setting.path[-1], setting.path[-1])
+    if value is None:
+        return f"no {key}"
+    if isinstance(value, bool):
+        return f"{key} {'on' if value else 'off'}"
+    if isinstance(value, (int, float)):
+        return f"{key} {compact(value)}" if math.isfinite(value) else f"{key} {value}"
+    if isinstance(value, tuple):
+        return f"{key} {'×'.join(map(str, value))}"
+    return f"{key} {value}"
+
+
+PARTITION = ("partition",)
+_SAID_BY_REGIONS = {("partition", key) for key in ("regions", "rows", "cols")}
+
+
+def _partition_word(flat: Flat, regions: set[int]) -> str:
+    """The partition in the field's notation: none, grid #9; grid #8–9 where it depends on the image."""
+    kind = flat.get(Setting(PARTITION, is_kind=True))
+    if kind == "Whole":
+        return "none"
+    wanted = next((value for setting, value in flat.items() if setting.path == ("partition", "regions")), None)
+    name = word(kind) if isinstance(kind, str) else "partition"
+    counts = sorted(regions) or ([wanted] if isinstance(wanted, int) else [])
+    if not counts:
+        return name
+    return f"{name} #{counts[0]}" if len(counts) == 1 else f"{name} #{counts[0]}–{counts[-1]}"
+
+
+def labels(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[str]:
+    """A short name for each config, by what differs between them.
+
+    Args:
+        flats: configs without the choice of the image, no two alike.
+        regions: how many regions the runs of each config came to.
+
+    Returns:
+        Names, no two alike. ``none`` is one region; ``grid #9`` is PoG#9, a grid of nine regions.
+    """
+    differences = differing(flats)
+    partitions = [_partition_word(flat, counts) for flat, counts in zip(flats, regions, strict=True)]
+    by_partition = len(set(partitions)) > 1
+    matched = all(
+        any(setting.path == ("backbone", "match_params") and value for setting, value in flat.items()) for flat in flats
+    )
+    said = {PARTITION} | _SAID_BY_REGIONS
+    if matched:
+        # The width then follows from the number of parameters.
+        said.add(("backbone", "hidden_features"))
+    shown = [setting for setting in differences if setting.path not in said]
+    names = [_name(flat, shown, part if by_partition else None) for flat, part in zip(flats, partitions, strict=True)]
+    names = [name or part for name, part in zip(names, partitions, strict=True)]
+    alike = {name for name, count in Counter(names).items() if count > 1}
+    names = [
+        _name(flat, [setting for setting in differences if setting.path != PARTITION], part) if name in alike else name
+        for name, flat, part in zip(names, flats, partitions, strict=True)
+    ]
+    return numbered(names)
+
+
+def _name(flat: Flat, shown: Sequence[Setting], partition: str | None) -> str:
+    keys = Counter(setting.path[-1] for setting in {setting.path: setting for setting in shown}.values())
+    first = [partition] if partition else []
+    own: list[str] = []
+    rest: list[str] = []
+    for setting in shown:
+        if setting not in flat:
+            continue
+        value = flat[setting]
+        # A section's kind stands for itself: siren, adam.
+        said = word(value) if setting.is_kind else _phrase(setting, value, keys[setting.path[-1]] > 1)
+        (own if setting.path[:1] == PARTITION else rest).append(said)
+    return " · ".join(first + own + rest)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """``names``, a later one of the same name with its number."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return result
+
+
+def natural(label: str) -> list[tuple[int, str]]:
+    """A key by which #9 comes before #16."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", label)]
+
+
+def without_partition(flat: Flat) -> dict[Setting, Any]:
+    """What must agree for a group to be measured against a lone network. With one region both frames are the same."""
+    return {
+        setting: value
+        for setting, value in flat.items()
+        if setting.path[:1] != PARTITION and setting.path not in WIDTH_KEYS and setting.path != FRAME_KEY
+    }

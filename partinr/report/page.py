@@ -1,0 +1,367 @@
+"""The report as one HTML file that needs nothing else: no network, no server, no folder beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+import shlex
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import matplotlib.colors
+import numpy as np
+import yaml
+from markupsafe import Markup
+from PIL import Image
+
+from partinr.errors import PartinrError
+from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
+from partinr.report.groups import Group, Study, commit_of, machine_of
+from partinr.report.palette import SLOTS, Style, contrast_with, styles
+from partinr.report.records import RunRecord
+from partinr.report.table import COLUMNS, Column, Row, fixed, rows, si, significant, write
+from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, write_atomically
+
+PICTURE_BUDGET = 24_000_000
+"""Bytes that all pictures of a page may come to, about; beyond it they are shown smaller."""
+
+PICTURE_LIMIT = 600_000
+"""Bytes of one picture that is shown as it is, when the budget allows."""
+
+PICTURE_SIDE = 720
+"""Longer side, in pixels, of a picture that is shown smaller than it is."""
+
+DIGITS = 6
+"""Significant digits of the curves on the page: a hundredth of what a screen can show, and half the bytes."""
+
+
+def write_html(records: Sequence[RunRecord], path: str | Path, title: str | None = None) -> Path:
+    """Write the report of ``records``.
+
+    Args:
+        records: runs, as of :func:`~partinr.report.records.collect`.
+        path: the file; replaced in one step.
+        title: of the page; by default it is made of the images' names.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        PartinrError: the file cannot be written.
+    """
+    path = Path(path)
+    study = Study.of(records)
+    page = _template().render(_context(study, title or _title(study)))
+    try:
+        write_atomically(path, page.encode())
+    except OSError as error:
+        raise PartinrError(f"cannot write the report {path}: {error.strerror}; choose another place with -o") from error
+    return path
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {
+        "ensure_ascii": False,
+        "allow_nan": False,
+        "separators": (",", ":"),
+    }
+    return environment.get_template("template.html")
+
+
+def _title(study: Study) -> str:
+    if not study.images:
+        return "No readable run"
+    if len(study.images) > 3:
+        return f"{len(study.images)} images fitted by parts"
+    return ", ".join(study.images[:-1]) + (" and " if len(study.images) > 1 else "") + study.images[-1] + " by parts"
+
+
+def _context(study: Study, title: str) -> dict[str, Any]:
+    # Slow to import, and only a page needs it.
+    from plotly.offline import get_plotlyjs
+
+    table = rows(study)
+    labels = study.labels
+    regions = {group.label: group.regions for group in study.groups}
+    style = styles(labels, contrast_with(labels, regions))
+    store = PictureStore(sum(4 for group in study.groups if group.median()))
+    return {
+        "title": title,
+        "made": datetime.now().astimezone(),
+        "study": study,
+        "style": style,
+        "slots": SLOTS,
+        "notices": study.notices,
+        "unfinished": [_run(record) for record in study.unfinished()],
+        "repeated": [_run(record) for record in study.repeated()],
+        "tables": [_table("results", "Results", table, study), _table("convergence", "Convergence", table, study)],
+        "tiles": {image: _tiles([row for row in table if row.group.image == image]) for image in study.images},
+        "unequal": {image: _unequal([row for row in table if row.group.image == image]) for image in study.images},
+        "pictures": {image: [_pictures(group, store) for group in study.on(image)] for image in study.images},
+        "error_scale": _error_scale(),
+        "error_range": ERROR_RANGE,
+        "runs": [_run(record) for record in study.records],
+        "data": {"images": [_curves(image, table, style) for image in study.images]},
+        "store": store.uris,
+        "plotly": Markup(get_plotlyjs()),
+    }
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _table(key: str, title: str, table: Sequence[Row], study: Study) -> dict[str, Any]:
+    columns = [column for column in COLUMNS if column.table == key]
+    spans: list[tuple[str, int]] = []
+    for column in columns:
+        if spans and spans[-1][0] == column.span:
+            spans[-1] = (column.span, spans[-1][1] + 1)
+        else:
+            spans.append((column.span, 1))
+    starts = {column.key for before, column in zip([None, *columns], columns, strict=False) if _opens(before, column)}
+    bodies = [(image, [row for row in table if row.group.image == image]) for image in study.images]
+    return {"key": key, "title": title, "columns": columns, "spans": spans, "starts": starts, "bodies": bodies}
+
+
+def _opens(before: Column | None, column: Column) -> bool:
+    return before is None or before.span != column.span
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the numbers that a page begins with."""
+
+    key: str
+    number: str
+    what: str
+    label: str
+    note: str
+
+
+def _tiles(table: Sequence[Row]) -> list[Tile]:
+    """The best of the groups against the lone network of an image; empty if there is nothing to compare."""
+    compared = [row for row in table if row.versus and row.versus.lone is not row.group and not row.group.provisional]
+    tiles = []
+    for key, what in (("lone_step_ratio", "speed-up in steps"), ("lone_time_ratio", "speed-up in training time")):
+        best = _top(compared, lambda row, key=key: (stat := row.cells[key].stat) and stat.mean)  # type: ignore[misc]
+        if best and best.versus:
+            level = f"{best.versus.level:.2f} dB"
+            note = f"to the {level} at which {best.versus.lone.label} ended"
+            tiles.append(Tile(key, f"{best.cells[key].text}×", what, best.group.label, note))
+    best = _top(compared, lambda row: row.versus.gain.mean if row.versus else None)
+    if best and best.versus and best.versus.gain.mean is not None:
+        gain = best.versus.gain.mean
+        number = f"{'+' if gain >= 0 else '−'}{write(abs(gain), fixed(2))} dB"
+        tiles.append(Tile("gain", number, "PSNR at the end", best.group.label, f"against {best.versus.lone.label}"))
+    return tiles
+
+
+def _top(table: Iterable[Row], of: Callable[[Row], float | None]) -> Row | None:
+    found = [(value, row) for row in table if (value := of(row)) is not None]
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _unequal(table: Sequence[Row]) -> list[str]:
+    """Comparisons with a lone network that are not at equal parameters."""
+    return [
+        f"{row.group.label} has {write(1 / row.versus.parameters, significant)} times the parameters of "
+        f"{row.versus.lone.label}, which it is measured against."
+        for row in table
+        if row.versus and row.versus.parameters and not 0.9 <= row.versus.parameters <= 1 / 0.9
+    ]
+
+
+# -- curves ---------------------------------------------------------------------------------------------------------
+
+
+def _curves(image: str, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
+    series = []
+    level = None
+    for row in table:
+        group = row.group
+        if group.image != image:
+            continue
+        mean = group.mean_curve()
+        versus = row.versus
+        if versus and versus.lone is group:
+            level = {"psnr": _number(versus.level), "label": group.label}
+        reached = versus and versus.lone is not group and all(stat.mean for stat in versus.effort.values())
+        series.append(
+            {
+                "label": group.label,
+                "slot": style[group.label].slot,
+                "dash": style[group.label].dash,
+                "n": group.n,
+                "mean": {
+                    "step": _numbers(mean.step),
+                    "seconds": _numbers(mean.seconds),
+                    "macs": _numbers(mean.macs),
+                    "psnr": _numbers(mean.psnr),
+                    "std": None if mean.std is None else _numbers(mean.std),
+                },
+                "crossing": {axis: _number(stat.mean) for axis, stat in versus.effort.items()}
+                | {"psnr": _number(versus.level)}
+                if versus and reached
+                else None,
+                "runs": [
+                    {
+                        "seed": record.seed,
+                        "complete": record.status == "completed",
+                        **{name: _numbers(record.curve[name]) for name in ("step", "seconds", "macs", "psnr")},
+                    }
+                    for record in group.records
+                    # A lone counted run is its own mean.
+                    if record.curve["step"].size and (group.n > 1 or record not in group.counted)
+                ],
+            }
+        )
+    return {"name": image, "series": series, "level": level}
+
+
+def _number(value: float | None) -> float | None:
+    """``value`` in few digits; None for what JSON cannot say."""
+    return float(f"{value:.{DIGITS}g}") if value is not None and math.isfinite(value) else None
+
+
+def _numbers(values: Any) -> list[float | int | None]:
+    rounded = [_number(float(value)) for value in values]
+    return [int(value) if value is not None and value.is_integer() else value for value in rounded]
+
+
+# -- pictures -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class PictureStore:
+    """Pictures as data URIs, each once however often it is shown."""
+
+    expected: int
+    """How many pictures there may be."""
+    uris: dict[str, str] = field(default_factory=dict)
+
+    def add(self, path: Path) -> dict[str, Any] | None:
+        """Take in a picture file: its key and its size [pixels] on the page; None if there is no sound file."""
+        try:
+            raw = path.read_bytes()
+        except OSError:
+            return None
+        allowance = min(PICTURE_LIMIT, PICTURE_BUDGET // max(self.expected, 1))
+        key = hashlib.sha256(raw).hexdigest()[:16]
+        try:
+            with warnings.catch_warnings():
+                # A large picture is the user's own and is made small here.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(raw)) as picture:
+                    picture.load()
+                    kind = picture.get_format_mimetype()
+                    size = picture.size
+                    if len(raw) > allowance:
+                        small = picture.convert("RGB")
+                        small.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+                        buffer = io.BytesIO()
+                        small.save(buffer, "WEBP", quality=90)
+                        raw, kind, size = buffer.getvalue(), "image/webp", small.size
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            # Pillow's own names for a damaged file.
+            return None
+        self.uris[key] = f"data:{kind};base64,{base64.b64encode(raw).decode()}"
+        return {"key": key, "width": size[0], "height": size[1]}
+
+
+def _pictures(group: Group, store: PictureStore) -> dict[str, Any]:
+    record = group.median()
+    figures = []
+    if record is not None:
+        psnr, ssim = record.final("psnr"), record.final("ssim")
+        quality = [f"{write(psnr, fixed(2))} dB"] if psnr is not None else []
+        quality += [f"SSIM {write(ssim, fixed(3))}"] if ssim is not None else []
+        captions = (
+            (IMAGE, "image", ""),
+            (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
+            (RECONSTRUCTION, "reconstruction", ", ".join(quality)),
+            (ERROR, "absolute error", f"{ERROR_RANGE[0]:g} to {ERROR_RANGE[1]:g}"),
+        )
+        figures = [
+            {"kind": kind, "caption": caption, "picture": store.add(record.path / name)}
+            for name, kind, caption in captions
+        ]
+    chosen = ""
+    if record is not None:
+        chosen = f"seed {record.seed}" + (f", the median of {group.n}" if group.n > 1 else "")
+    return {"group": group, "chosen": chosen, "figures": figures, "any": any(figure["picture"] for figure in figures)}
+
+
+def _error_scale() -> str:
+    """The colours of the error pictures as a CSS gradient."""
+    colours = [matplotlib.colors.to_hex(matplotlib.colormaps[ERROR_COLORMAP](share)) for share in np.linspace(0, 1, 9)]
+    return f"linear-gradient(to right, {', '.join(colours)})"
+
+
+# -- runs -----------------------------------------------------------------------------------------------------------
+
+
+def _run(record: RunRecord) -> dict[str, Any]:
+    """What the page says of one run."""
+    manifest = record.manifest
+    psnr = record.final("psnr")
+    versions = manifest.get("versions")
+    memory = record.number("peak_memory_bytes")
+    clocks = manifest.get("seconds")
+    seconds = {
+        str(key): value
+        for key in (clocks if isinstance(clocks, Mapping) else ())
+        if (value := record.number("seconds", str(key))) is not None
+    }
+    facts = {
+        "folder": str(record.path),
+        "command": shlex.join(["partinr", *record.overrides]) if record.status != "damaged" else "",
+        "seed": "" if record.seed is None else str(record.seed),
+        "steps": _steps(record),
+        "seconds": ", ".join(f"{key} {write(value, significant)}" for key, value in seconds.items()),
+        "peak memory": "" if memory is None else f"{write(memory, si)}B",
+        "hardware": _hardware(record),
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else "",
+        "commit": commit_of(record),
+        "started": str(manifest.get("started") or ""),
+        "finished": str(manifest.get("finished") or ""),
+        "config hash": str(manifest.get("config_hash") or ""),
+    }
+    config = yaml.safe_dump(dict(record.config), sort_keys=False, allow_unicode=True) if record.config else ""
+    return {
+        "record": record,
+        "psnr": "" if psnr is None else f"{write(psnr, fixed(2))} dB",
+        "facts": {key: value for key, value in facts.items() if value},
+        "config": config,
+    }
+
+
+def _steps(record: RunRecord) -> str:
+    steps = record.number("steps")
+    steps = record.last("step") if steps is None else steps
+    if steps is None:
+        return ""
+    stop = record.manifest.get("stop")
+    return f"{steps:,.0f}" + (f", ended by {stop}" if stop and record.status == "completed" else "")
+
+
+def _hardware(record: RunRecord) -> str:
+    hardware = record.manifest.get("hardware")
+    cores = hardware.get("cores") if isinstance(hardware, Mapping) else None
+    device = hardware.get("device") if isinstance(hardware, Mapping) else None
+    parts = [machine_of(record), f"{cores} cores" if cores else "", f"device {device}" if device else ""]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,53 @@
+"""Colours and dashes of groups: the same in curves, tables and pictures, and told apart by every kind of eye."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LONE = ("#5b626d", "#aab2bf")
+"""The lone network, on light and on dark ground."""
+
+COLOURS = (
+    ("#0072b2", "#58a9e8"),
+    ("#d55e00", "#f0894a"),
+    ("#009e73", "#3cc9a0"),
+    ("#b5589a", "#dd94c6"),
+    ("#c48a00", "#efbe52"),
+    ("#3a9bd0", "#a5d8f5"),
+)
+"""On light and on dark ground; after Okabe and Ito, the two palest darkened to be seen on white."""
+
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a group is drawn. ``slot`` numbers the colour (0 is the lone network's)."""
+
+    slot: int
+    dash: str
+
+    @property
+    def light(self) -> str:
+        """The colour on white, as ``#rrggbb``."""
+        return SLOTS[self.slot][0]
+
+
+SLOTS = (LONE, *COLOURS)
+
+
+def styles(labels: Sequence[str], lone: str | None) -> dict[str, Style]:
+    """A style for each label; the label ``lone``, if any, is grey. After the last colour they begin again, dashed."""
+    others = [label for label in labels if label != lone]
+    found = {
+        label: Style(1 + index % len(COLOURS), DASHES[index // len(COLOURS) % len(DASHES)])
+        for index, label in enumerate(others)
+    }
+    return {label: found.get(label, Style(0, DASHES[0])) for label in labels}
+
+
+def contrast_with(labels: Sequence[str], regions: dict[str, int | None]) -> str | None:
+    """The label that the others are seen against: the only one of a single region."""
+    single = [label for label in labels if regions[label] == 1]
+    return single[0] if len(single) == 1 and len(labels) > 1 else None

@@ -1,0 +1,148 @@
+"""Run directories as the report sees them: each is read whole, and none is lost because another is damaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partinr.errors import PartinrError
+from partinr.run import CURVE_COLUMNS, RunDirectory, Status, find_runs
+
+State = Status | Literal["damaged"]
+
+Axis = Literal["step", "seconds", "macs"]
+"""What a curve may be drawn against: a column of ``curve.csv``."""
+
+Curve = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """What one run directory says, in memory.
+
+    A ``damaged`` record holds what could be read before the damage and a message that names the file.
+    """
+
+    path: Path
+    status: State
+    message: str | None = None
+    """One line: why a run did not complete; None for a completed one."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Sequence[str] = ()
+    curve: Curve = field(default_factory=lambda: {name: np.empty(0) for name in CURVE_COLUMNS})
+
+    @property
+    def name(self) -> str:
+        """The run's own name, else that of its folder."""
+        return str(self.manifest.get("name") or self.path.resolve().name)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed, None if neither the manifest nor the config has one."""
+        seed = self.manifest.get("seed", self.config.get("seed"))
+        return seed if isinstance(seed, int) else None
+
+    def number(self, *keys: str) -> float | None:
+        """A number of the manifest, as ``number("metrics", "psnr")``; None where there is none."""
+        value: Any = self.manifest
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    def final(self, metric: Literal["psnr", "ssim"]) -> float | None:
+        """``metric`` at the end of training: the manifest's, else the curve's last.
+
+        JSON has no word for infinity, so the infinite PSNR of an image met exactly comes from the curve.
+        """
+        value = self.number("metrics", metric)
+        return value if value is not None else self.last(metric)
+
+    def last(self, column: str) -> float | None:
+        """The last value of a column of the curve that is a number (it may be infinite)."""
+        values = self.curve[column][~np.isnan(self.curve[column])]
+        return float(values[-1]) if values.size else None
+
+    def reaches(self, level: float, axis: Axis) -> float | None:
+        """Where the curve first reaches ``level`` dB, in units of ``axis``; None if it does not.
+
+        Linear between the two evaluations around the crossing. Evaluations that are no number are left out; where
+        the PSNR jumps to infinity the crossing is at that evaluation.
+        """
+        valid = ~np.isnan(self.curve["psnr"])
+        psnr, x = self.curve["psnr"][valid], self.curve[axis][valid]
+        above = np.flatnonzero(psnr >= level)
+        if not above.size:
+            return None
+        at = int(above[0])
+        if at == 0 or not math.isfinite(psnr[at]) or not math.isfinite(psnr[at - 1]):
+            return float(x[at])
+        fraction = (level - psnr[at - 1]) / (psnr[at] - psnr[at - 1])
+        return float(x[at - 1] + fraction * (x[at] - x[at - 1]))
+
+    def steps_to(self, level: float) -> float | None:
+        """Optimiser steps to ``level`` dB; see :meth:`reaches`."""
+        return self.reaches(level, "step")
+
+    def seconds_to(self, level: float) -> float | None:
+        """Seconds of training (evaluation not counted) to ``level`` dB; see :meth:`reaches`."""
+        return self.reaches(level, "seconds")
+
+
+def collect(paths: Iterable[str | Path]) -> list[RunRecord]:
+    """Read every run at or below ``paths``.
+
+    Args:
+        paths: run directories, sweep directories, or folders of them.
+
+    Returns:
+        A record a run, in the order of the paths. Runs that have not completed, or whose files are damaged, are among
+        them with their ``status`` and a ``message``.
+
+    Raises:
+        PartinrError: a path does not exist, or there is no run at all.
+    """
+    return [_read(run) for run in find_runs(*paths)]
+
+
+def _read(run: RunDirectory) -> RunRecord:
+    """One record; what cannot be read makes it ``damaged``, and what could be read stays in it."""
+    parts: dict[str, Any] = {}
+    try:
+        parts["manifest"] = manifest = run.manifest()
+        parts["config"] = run.config()
+        parts["overrides"] = [str(override) for override in run.overrides()]
+        parts["curve"] = _columns(run)
+        status = manifest["status"]
+        if status not in get_args(Status):
+            raise PartinrError(f"{run.path} has the unknown status {status!r}; was it edited by hand?")
+    except PartinrError as error:
+        return RunRecord(run.path, "damaged", _line(error), **parts)
+    message = manifest.get("message")
+    return RunRecord(run.path, status, _line(message) if message else _SILENT.get(status), **parts)
+
+
+_SILENT = {
+    "running": "not finished: it is still running, or it was killed",
+    "failed": "ended with an error that left no message",
+    "interrupted": "was stopped before its end",
+}
+"""What is said of a run that did not complete and left no message."""
+
+
+def _columns(run: RunDirectory) -> Curve:
+    rows = run.curve()
+    missing = [name for name in CURVE_COLUMNS if rows and name not in rows[0]]
+    if missing:
+        raise PartinrError(f"cannot read {run.path}: its curve has no column {missing[0]}")
+    return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in CURVE_COLUMNS}
+
+
+def _line(message: object) -> str:
+    return " ".join(str(message).split())

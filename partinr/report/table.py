@@ -1,0 +1,308 @@
+"""The numbers of a study as rows: for the page, for the terminal and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+from partinr.report.groups import Group, Stat, Study, Versus
+from partinr.report.records import Axis, RunRecord
+
+LEVELS = (25, 30, 35, 40)
+"""PSNR levels [dB] at which convergence is compared."""
+
+ABSENT = "–"
+"""Stands for a number that is unknown or a level that is not reached."""
+
+
+# -- numbers for humans ---------------------------------------------------------------------------------------------
+
+Format = Callable[[float], tuple[int, float, str]]
+"""From a number to how it is written: decimals, divisor and unit; its deviation is then written alike."""
+
+
+def fixed(decimals: int) -> Format:
+    """So many decimals, always."""
+    return lambda number: (decimals, 1.0, "")
+
+
+def significant(number: float) -> tuple[int, float, str]:
+    """Three significant digits, never an exponent: 0.0221, 33.1, 1,234."""
+    return (max(0, 2 - _exponent(number)), 1.0, "")
+
+
+def si(number: float) -> tuple[int, float, str]:
+    """Three significant digits with k, M, G, T: 87.0k, 794k, 1.23M; small whole numbers as they are."""
+    if abs(number) < 1000 and float(number).is_integer():
+        return (0, 1.0, "")
+    power = min(max(_exponent(number) // 3, 0), 4)
+    divisor = 1000.0**power
+    return (max(0, 2 - _exponent(number / divisor)), divisor, ("", "k", "M", "G", "T")[power])
+
+
+def milli(number: float) -> tuple[int, float, str]:
+    """Seconds as milliseconds, three significant digits."""
+    return (max(0, 2 - _exponent(number * 1000)), 1e-3, "")
+
+
+def _exponent(number: float) -> int:
+    """The power of ten of the first significant digit, after rounding to three."""
+    return int(f"{number:.2e}".partition("e")[2]) if math.isfinite(number) else 0
+
+
+def write(number: float, form: Format) -> str:
+    """``number`` in its format."""
+    return _written(number, *form(number))
+
+
+def _written(number: float, decimals: int, divisor: float, unit: str) -> str:
+    if not math.isfinite(number):
+        return "∞" if number > 0 else ABSENT
+    return f"{number / divisor:,.{decimals}f}{unit}"
+
+
+# -- columns --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a group."""
+
+    key: str
+    heading: str
+    of: Callable[[Group, Versus | None], Stat | None]
+    """The number; None where the question does not arise (no lone network)."""
+    form: Format
+    span: str
+    """What is written above this and its neighbours."""
+    note: str
+    better: Literal["high", "low"] | None = None
+    table: Literal["results", "convergence"] = "results"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as it is written. ``text`` is the mean, ``2/3`` where not all seeds have it, or a dash."""
+
+    stat: Stat | None
+    text: str
+    std: str = ""
+    best: bool = False
+    own: bool = False
+    """A ratio of the lone network to itself."""
+
+    def __str__(self) -> str:
+        return f"{self.text} ± {self.std}" if self.std else self.text
+
+
+@dataclass(frozen=True)
+class Row:
+    """A group and its cells by the key of their column."""
+
+    group: Group
+    versus: Versus | None
+    cells: Mapping[str, Cell]
+
+
+def seconds_per_step(record: RunRecord) -> float | None:
+    """Training seconds of one optimiser step, mean over the run."""
+    seconds = record.number("seconds", "training") or record.last("seconds")
+    steps = record.number("steps") or record.last("step")
+    return seconds / steps if seconds is not None and steps else None
+
+
+def _training(record: RunRecord) -> float | None:
+    seconds = record.number("seconds", "training")
+    return record.last("seconds") if seconds is None else seconds
+
+
+def _run(of: Callable[[RunRecord], float | None]) -> Callable[[Group, Versus | None], Stat]:
+    return lambda group, versus: group.stat(of)
+
+
+def _effort(axis: Axis, group: Group, versus: Versus | None) -> Stat | None:
+    return versus.effort[axis] if versus else None
+
+
+def _ratio(axis: Axis, group: Group, versus: Versus | None) -> Stat | None:
+    return versus.ratio[axis] if versus else None
+
+
+def _steps_to(level: float, record: RunRecord) -> float | None:
+    return record.steps_to(level)
+
+
+def _seconds_to(level: float, record: RunRecord) -> float | None:
+    return record.seconds_to(level)
+
+
+_SIZE, _COST, _QUALITY = "Size", "Cost", "Quality"
+_SPEED = "Speed-up to lone PSNR"
+_LONE = "The PSNR at which the network without a partition ended; otherwise the same configuration, but for the width"
+
+COLUMNS: tuple[Column, ...] = (
+    Column("regions", "regions", _run(lambda r: r.number("regions")), fixed(0), _SIZE, "Networks, one a region"),
+    Column("parameters", "parameters", _run(lambda r: r.number("parameters")), si, _SIZE, "Over all regions"),
+    Column(
+        "macs_per_pixel",
+        "MACs/pixel",
+        _run(lambda r: r.number("macs_per_pixel")),
+        si,
+        _SIZE,
+        "Multiply-accumulates of one forward pass, a pixel",
+    ),
+    Column("seconds", "training s", _run(_training), significant, _COST, "Training alone; evaluation is not counted"),
+    Column("seconds_per_step", "ms/step", _run(seconds_per_step), milli, _COST, "Training time over steps", "low"),
+    Column("psnr", "PSNR dB", _run(lambda r: r.final("psnr")), fixed(2), _QUALITY, "At the end of training", "high"),
+    Column("ssim", "SSIM", _run(lambda r: r.final("ssim")), fixed(3), _QUALITY, "At the end of training", "high"),
+    Column("lone_step_ratio", "in steps", partial(_ratio, "step"), fixed(2), _SPEED, f"Times fewer. {_LONE}", "high"),
+    Column("lone_time_ratio", "in time", partial(_ratio, "seconds"), fixed(2), _SPEED, f"Times less. {_LONE}", "high"),
+    *(
+        Column(
+            f"steps_{level}",
+            f"{level} dB",
+            _run(partial(_steps_to, level)),
+            significant,
+            "Steps to",
+            "First crossing, linear between the two evaluations around it",
+            "low",
+            "convergence",
+        )
+        for level in LEVELS
+    ),
+    Column("lone_steps", "lone PSNR", partial(_effort, "step"), significant, "Steps to", _LONE, "low", "convergence"),
+    *(
+        Column(
+            f"seconds_{level}",
+            f"{level} dB",
+            _run(partial(_seconds_to, level)),
+            significant,
+            "Seconds to",
+            "Training alone, at the first crossing",
+            "low",
+            "convergence",
+        )
+        for level in LEVELS
+    ),
+    Column(
+        "lone_seconds", "lone PSNR", partial(_effort, "seconds"), significant, "Seconds to", _LONE, "low", "convergence"
+    ),
+)
+"""Every number the report gives of a group, in order."""
+
+_CONSTANT = {"regions", "parameters", "macs_per_pixel"}
+"""Columns whose deviation says something only where it is not zero."""
+
+_RATIOS = {"lone_step_ratio", "lone_time_ratio"}
+
+
+def rows(study: Study) -> list[Row]:
+    """A row a group; the best of a column is marked among the groups of one image."""
+    plain = {}
+    for group in study.groups:
+        versus = study.versus(group)
+        plain[group] = Row(group, versus, {column.key: _cell(column, group, versus) for column in COLUMNS})
+    best = {
+        (column.key, image): _best(column, [plain[group] for group in study.on(image)])
+        for column in COLUMNS
+        for image in study.images
+    }
+    return [
+        Row(
+            group,
+            row.versus,
+            {
+                key: replace(cell, best=not group.provisional and cell.text == best[key, group.image])
+                for key, cell in row.cells.items()
+            },
+        )
+        for group, row in plain.items()
+    ]
+
+
+def _cell(column: Column, group: Group, versus: Versus | None) -> Cell:
+    stat = column.of(group, versus)
+    if stat is None or stat.mean is None:
+        return Cell(stat, f"{stat.have}/{stat.n}" if stat and stat.have else ABSENT)
+    if versus and versus.lone is group and column.key in _RATIOS:
+        return Cell(stat, "1", own=True)
+    form = column.form(stat.mean)
+    std = "" if stat.std is None or (column.key in _CONSTANT and stat.std == 0) else _written(stat.std, *form)
+    return Cell(stat, _written(stat.mean, *form), std)
+
+
+def _best(column: Column, of_image: Sequence[Row]) -> str | None:
+    """The best value as it is written, so that what reads alike is marked alike; None if nothing stands out."""
+    found = {
+        row.cells[column.key].text: stat.mean
+        for row in of_image
+        if not row.group.provisional and (stat := row.cells[column.key].stat) and stat.mean is not None
+    }
+    if column.better is None or len(found) < 2:
+        return None
+    return (max if column.better == "high" else min)(found, key=lambda text: found[text])
+
+
+# -- for the terminal and as CSV ------------------------------------------------------------------------------------
+
+_SUMMARY = ("regions", "parameters", "psnr", "ssim", "seconds", "lone_steps", "lone_step_ratio", "lone_time_ratio")
+_SUMMARY_HEADINGS = {
+    "lone_steps": "steps to lone",
+    "lone_step_ratio": "× steps",
+    "lone_time_ratio": "× time",
+    "seconds": "seconds",
+}
+
+
+def summary_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
+    """A short table for the terminal.
+
+    Args:
+        records: runs, as of :func:`~partinr.report.records.collect`.
+
+    Returns:
+        A dictionary a group, from heading to text; all have the same headings in the same order. Columns that no group
+        has a number for are left out. Runs too damaged to be in a group have a row of their own.
+    """
+    study = Study.of(records)
+    table = rows(study)
+    columns = [column for column in COLUMNS if column.key in _SUMMARY]
+    columns = [c for c in columns if any((stat := row.cells[c.key].stat) and stat.have for row in table)]
+    headings = {column.key: _SUMMARY_HEADINGS.get(column.key, column.heading) for column in columns}
+    lines = [
+        {
+            "group": row.group.name,
+            **{headings[column.key]: str(row.cells[column.key]) for column in columns},
+            "seeds": str(row.group.n),
+            "state": row.group.state,
+        }
+        for row in table
+    ]
+    lines += [
+        {"group": record.name, **dict.fromkeys(headings.values(), ABSENT), "seeds": "0", "state": record.status}
+        for record in study.records
+        if record.status == "damaged"
+    ]
+    return lines
+
+
+def to_csv(study: Study) -> str:
+    """The whole table with every digit: ``KEY``, ``KEY_std`` and ``KEY_reached``, the number of seeds that have it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    heading = ["image", "group"]
+    for column in COLUMNS:
+        heading += [column.key, f"{column.key}_std", f"{column.key}_reached"]
+    writer.writerow([*heading, "seeds", "state"])
+    for row in rows(study):
+        line: list[str | int | float | None] = [row.group.image, row.group.label]
+        for column in COLUMNS:
+            stat = row.cells[column.key].stat
+            line += [stat.mean, stat.std, stat.have] if stat else [None, None, None]
+        writer.writerow([*line, row.group.n, row.group.state])
+    return text.getvalue()

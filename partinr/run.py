@@ -1,0 +1,295 @@
+"""The run directory: the one place that knows its files, writes them atomically and reads them back.
+
+A run directory is complete in itself. Whoever holds it can report, render or resume from it without the command
+line that made it::
+
+    .hydra/config.yaml      the composed config          .hydra/overrides.yaml   what was asked for
+    run.json                status, metrics, parameters, clocks, hardware, versions (:data:`FORMAT`)
+    curve.csv               one row an evaluation (:data:`CURVE_COLUMNS`)
+    image.png  partition.png  reconstruction.png  error.png
+    inr.safetensors         the fitted network
+    checkpoints/last.ckpt   what a resume needs
+
+Every file is replaced in one step, so a run killed at any moment leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from partinr.errors import PartinrError
+
+FORMAT = 1
+"""Version of the layout of ``run.json``; a reader refuses a newer one."""
+
+Status = Literal["running", "completed", "failed", "interrupted"]
+
+CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
+"""Columns of ``curve.csv``.
+
+``step`` optimiser steps done; ``seconds`` of training alone, evaluation not counted, device synchronised; ``macs``
+multiply-accumulates of all forward passes so far; ``loss`` of the last training step (at step 0: of the untrained
+network on the whole image); ``psnr`` in dB and ``ssim`` over data range 1, values clamped to [0, 1], on the whole
+image; ``lr`` of the next step.
+"""
+
+CLOCK_COLUMNS = ("seconds",)
+"""The columns of ``curve.csv`` that differ between two runs of the same command."""
+
+CONFIG = ".hydra/config.yaml"
+OVERRIDES = ".hydra/overrides.yaml"
+MANIFEST = "run.json"
+CURVE = "curve.csv"
+IMAGE = "image.png"
+PARTITION = "partition.png"
+RECONSTRUCTION = "reconstruction.png"
+ERROR = "error.png"
+WEIGHTS = "inr.safetensors"
+CHECKPOINT = "checkpoints/last.ckpt"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` in one step: a reader, or a crash, meets the old file or the new one, never a part.
+
+    The temporary file lies in the same folder (a rename is atomic only within one file system) and reaches the disk
+    before it takes the name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes a private file; give it what open() would have given.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits of SHA-256 over the resolved config, whatever the order of its keys."""
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run directory at ``path``. Make one with :meth:`create`, read one with :meth:`open`."""
+
+    path: Path
+
+    # -- making and finding -------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: str | Path, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunDirectory:
+        """Make the directory and freeze the config in it.
+
+        Args:
+            path: where; made with its parents, may exist if it holds no run.
+            config: the resolved config, plain containers.
+            overrides: what was given on the command line.
+
+        Raises:
+            PartinrError: there is a run already (nothing of it is touched), or the place cannot be written.
+        """
+        run = cls(Path(path))
+        run.check_free()
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            # The claim: of two runs that start together only one can make this file.
+            os.close(os.open(run.file(MANIFEST), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            run.write_manifest({"status": "running", "config_hash": config_hash(config)})
+            run.write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+            run.write(OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True).encode())
+        except FileExistsError:
+            run.check_free()
+            raise
+        except OSError as error:
+            raise PartinrError(
+                f"cannot write the run directory {run.path}: {error.strerror}; choose another with hydra.run.dir=PATH"
+            ) from error
+        return run
+
+    def check_free(self) -> None:
+        """Refuse a directory that holds a run.
+
+        Raises:
+            PartinrError: it does.
+        """
+        if self.file(MANIFEST).exists():
+            raise PartinrError(
+                f"{self.path} already holds a run; give another hydra.run.dir, delete it, "
+                f"or continue it with: partinr resume {self.path}"
+            )
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """The run directory at ``path``, which must hold a ``run.json``.
+
+        Raises:
+            PartinrError: there is none.
+        """
+        run = cls(Path(path))
+        if not run.path.exists():
+            raise PartinrError(f"{path} does not exist; give a run directory (a folder with a {MANIFEST})")
+        if not run.file(MANIFEST).is_file():
+            raise PartinrError(f"{path} is not a run directory: it has no {MANIFEST}")
+        return run
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def file(self, name: str) -> Path:
+        """Path of one of the files named in this module."""
+        return self.path / name
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write one file atomically and return its path."""
+        path = self.file(name)
+        write_atomically(path, data)
+        return path
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write ``run.json``, with this process as its writer. Numbers that JSON has no word for (infinity, NaN) become null."""
+        text = json.dumps({"format": FORMAT, **_process(), **_finite(manifest)}, indent=2, ensure_ascii=False, allow_nan=False)
+        self.write(MANIFEST, text.encode() + b"\n")
+
+    def manifest(self) -> dict[str, Any]:
+        """Read ``run.json``.
+
+        Raises:
+            PartinrError: it is missing, damaged, or of a newer format.
+        """
+        path = self.file(MANIFEST)
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise PartinrError(f"cannot read {path}: {error}") from error
+        if not isinstance(manifest, dict) or "status" not in manifest:
+            raise PartinrError(f"{path} is not a partinr manifest")
+        if manifest.get("format", 0) > FORMAT:
+            raise PartinrError(f"{path} was written by a newer partinr; update partinr to read it")
+        return manifest
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that writes this run is still there, as far as this host can tell."""
+        manifest = self.manifest()
+        if manifest["status"] != "running" or manifest.get("host") != platform.node():
+            return manifest["status"] == "running"
+        try:
+            os.kill(int(manifest["pid"]), 0)
+        except (ProcessLookupError, KeyError, ValueError):
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Write ``curve.csv``; numbers keep every digit, so equal curves are equal files."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(CURVE_COLUMNS)
+        writer.writerows([_digits(row[column]) for column in CURVE_COLUMNS] for row in rows)
+        self.write(CURVE, text.getvalue().encode())
+
+    def curve(self) -> list[dict[str, float]]:
+        """Read ``curve.csv``: a row a dictionary, ``step`` and ``macs`` whole numbers. Empty before the first row.
+
+        Raises:
+            PartinrError: the file is damaged.
+        """
+        path = self.file(CURVE)
+        if not path.is_file():
+            return []
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [
+                    {name: int(value) if name in ("step", "macs") else float(value) for name, value in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+        except (OSError, ValueError, TypeError) as error:
+            raise PartinrError(f"cannot read {path}: {error}") from error
+
+    def config(self) -> dict[str, Any]:
+        """Read the composed config as plain containers.
+
+        Raises:
+            PartinrError: it is missing or damaged.
+        """
+        return dict(self._yaml(CONFIG, dict))
+
+    def overrides(self) -> list[str]:
+        """What was given on the command line of the run; empty if unknown."""
+        return list(self._yaml(OVERRIDES, list)) if self.file(OVERRIDES).is_file() else []
+
+    def _yaml(self, name: str, kind: type) -> Any:
+        path = self.file(name)
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise PartinrError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+        if not isinstance(content, kind):
+            raise PartinrError(f"{path} is damaged: a {kind.__name__} was expected")
+        return content
+
+
+def find_runs(*paths: str | Path) -> list[RunDirectory]:
+    """All run directories at or below ``paths``, in the order of their paths, each once.
+
+    Args:
+        paths: run directories, sweep directories, or folders of them.
+
+    Raises:
+        PartinrError: a path does not exist, or no run is found at all.
+    """
+    found: dict[Path, RunDirectory] = {}
+    for given in paths:
+        root = Path(given)
+        if not root.exists():
+            raise PartinrError(f"{given} does not exist; give a run directory or a folder of runs")
+        for manifest in sorted(root.rglob(MANIFEST)):
+            found.setdefault(manifest.parent.resolve(), RunDirectory(manifest.parent))
+    if not found:
+        listed = ", ".join(str(path) for path in paths)
+        raise PartinrError(f"no run found in {listed}; a run directory is a folder with a {MANIFEST}")
+    return list(found.values())
+
+
+def _process() -> dict[str, Any]:
+    """Who writes a run."""
+    return {"host": platform.node(), "pid": os.getpid(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _digits(value: float) -> str:
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

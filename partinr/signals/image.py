@@ -1,0 +1,234 @@
+"""Images: from a file, from scikit-image's own, or from the caller's hands.
+
+Every function gives a float32 tensor ``[H, W, C]`` with values in [0, 1]; C is 3 (RGB) or 1 (grey), and the first axis
+is the row. The values are the file's own (for a photograph, sRGB with its gamma): neither colour management nor
+linearisation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from partinr.errors import PartinrError
+from partinr.signals.decode import MAX_PIXELS, decode
+
+Alpha = Literal["refuse", "white", "black", "drop"]
+
+_BACKGROUNDS = {"white": 1.0, "black": 0.0}
+
+# The photographs that scikit-image's wheel carries, under the names of its functions in `skimage.data`. They are read
+# as files: the functions may ask pooch for a download when a file's hash is not the one they know.
+_BUILTIN_FILES = {
+    "astronaut": "astronaut.png",
+    "brick": "brick.png",
+    "camera": "camera.png",
+    "cell": "cell.png",
+    "chelsea": "chelsea.png",
+    "clock": "clock_motion.png",
+    "coffee": "coffee.png",
+    "coins": "coins.png",
+    "grass": "grass.png",
+    "gravel": "gravel.png",
+    "hubble_deep_field": "hubble_deep_field.jpg",
+    "immunohistochemistry": "ihc.png",
+    "microaneurysms": "microaneurysms.png",
+    "moon": "moon.png",
+    "page": "page.png",
+    "retina": "retina.jpg",
+    "rocket": "rocket.jpg",
+    "text": "text.png",
+}
+
+
+def load_image(
+    path: str | os.PathLike[str], *, size: int | None = None, max_side: int | None = None, alpha: Alpha = "refuse"
+) -> torch.Tensor:
+    """Read an image file.
+
+    PNG, JPEG, TIFF, WebP and BMP; 1 to 8 bits or 16 bits a channel (all 16 are kept), and TIFF of floats in [0, 1]. An
+    EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK is refused, and so are animations
+    and files of several pages: which picture is meant is for the caller to say. (Of a phone's multi-picture JPEG the
+    photograph is read, the previews and depth maps behind it are not.)
+
+    Args:
+        path: the file; ``~`` is the home folder.
+        size: crop to the largest centred square, then resize to ``size`` x ``size`` pixels, up or down.
+        max_side: shrink so that the longer side has at most this many pixels, keeping the aspect. Excludes `size`.
+        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` the
+            channel and take the colours as they are stored. A channel that is opaque everywhere is dropped in any case.
+
+    Returns:
+        float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
+
+    Raises:
+        PartinrError: the file cannot be read as such an image, or an option has no meaning.
+    """
+    _check_options(size, max_side, alpha)
+    samples = decode(path)
+    image = _without_alpha(_unit_range(samples, path), alpha, path)
+    return _resized(image, size, max_side)
+
+
+def builtin_names() -> list[str]:
+    """The names that `builtin_image` knows, in alphabetical order."""
+    return sorted(_BUILTIN_FILES)
+
+
+def builtin_image(name: str, *, size: int | None = None, max_side: int | None = None) -> torch.Tensor:
+    """One of scikit-image's photographs that are installed with it; nothing is ever downloaded.
+
+    Args:
+        name: one of `builtin_names`, e.g. ``astronaut`` (RGB, 512 x 512) or ``camera`` (grey, 512 x 512).
+        size: as in `load_image`.
+        max_side: as in `load_image`.
+
+    Returns:
+        float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
+
+    Raises:
+        PartinrError: the name is unknown, or an option has no meaning.
+    """
+    if name not in _BUILTIN_FILES:
+        near = difflib.get_close_matches(str(name).lower(), _BUILTIN_FILES, n=1)
+        advice = f"did you mean {near[0]}? There are" if near else "there are"
+        raise PartinrError(f"no built-in image {name!r}; {advice} {', '.join(builtin_names())}")
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise PartinrError("the built-in images are scikit-image's, which is not installed; pip install scikit-image")
+    return load_image(Path(spec.origin).parent / "data" / _BUILTIN_FILES[name], size=size, max_side=max_side)
+
+
+def check_image(values: torch.Tensor | np.ndarray) -> torch.Tensor:
+    """Validate an image that a caller made.
+
+    Integers are refused, not scaled: nothing in an array says whether 0..255 or 0..1 is meant.
+
+    Args:
+        values: floating, ``[H, W, C]`` with C = 1 or 3, or ``[H, W]`` for grey; finite, in [0, 1].
+
+    Returns:
+        A copy, float32 ``[H, W, C]``, on the device of `values`, without its gradient.
+
+    Raises:
+        PartinrError: anything of the above does not hold.
+    """
+    if isinstance(values, np.ndarray):
+        shape, dtype = values.shape, str(values.dtype)
+        floating, peak = values.dtype.kind == "f", np.iinfo(values.dtype).max if values.dtype.kind == "u" else None
+    elif isinstance(values, torch.Tensor):
+        shape, dtype = tuple(values.shape), str(values.dtype).removeprefix("torch.")
+        floating = values.dtype.is_floating_point
+        peak = torch.iinfo(values.dtype).max if dtype.startswith("uint") else None
+    else:
+        raise PartinrError(
+            f"an image must be a NumPy array or a tensor, not {type(values).__name__}; "
+            "wrap it in numpy.asarray(…), or read a file with partinr.load_image(path)"
+        )
+    _check_shape(shape)
+    if not floating:
+        cure = f"divide by {peak} first" if peak else "give floats in [0, 1]"
+        raise PartinrError(f"the image has {dtype} values, but must have floats in [0, 1]; {cure}")
+    if isinstance(values, np.ndarray):
+        image = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+    else:
+        image = values.detach().to(torch.float32, copy=True).contiguous()
+    _check_values(image, "the image", "clamp or rescale it")
+    return image if image.ndim == 3 else image[:, :, None]
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    shown = "[" + ", ".join(map(str, shape)) + "]"
+    if len(shape) not in (2, 3):
+        cure = "take one image of the batch" if len(shape) == 4 else "reshape it"
+        raise PartinrError(f"an image must have the shape [H, W, C] or [H, W], not {shown}; {cure}")
+    if 0 in shape:
+        raise PartinrError(f"the image has no pixels (shape {shown}); give one of at least 1x1")
+    if len(shape) == 3 and shape[2] not in (1, 3):
+        if shape[0] in (1, 3):
+            cure = "the channels go last: values.permute(1, 2, 0) or numpy.moveaxis(values, 0, -1)"
+        elif shape[2] == 4:
+            cure = "drop or composite the alpha channel: values[..., :3]"
+        else:
+            cure = "choose the channels to fit"
+        raise PartinrError(f"an image must have 1 or 3 channels, not {shape[2]} (shape {shown}); {cure}")
+
+
+def _check_values(image: torch.Tensor, what: str, cure: str) -> None:
+    bad = image.numel() - int(torch.isfinite(image).sum())
+    if bad:
+        raise PartinrError(
+            f"{what} has {bad} of {image.numel()} values that are NaN or infinite; replace them with numbers in [0, 1]"
+        )
+    low, high = (float(bound) for bound in torch.aminmax(image))
+    if low < 0 or high > 1:
+        raise PartinrError(f"{what} has values from {low:.6g} to {high:.6g}, but must stay in [0, 1]; {cure}")
+
+
+def _check_options(size: int | None, max_side: int | None, alpha: str) -> None:
+    if size is not None and max_side is not None:
+        raise PartinrError(
+            "size and max_side exclude each other; keep size (a centred square) or max_side (the aspect kept)"
+        )
+    for name, side in (("size", size), ("max_side", max_side)):
+        # True is an int, and would silently mean one pixel.
+        if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 1):
+            raise PartinrError(
+                f"{name} must be a whole number of pixels, 1 or more, not {side!r}; leave it out to keep all"
+            )
+    if size is not None and size * size > MAX_PIXELS:
+        raise PartinrError(f"size={size} makes more than {MAX_PIXELS:,} pixels; choose at most {int(MAX_PIXELS**0.5)}")
+    if alpha not in ("refuse", "white", "black", "drop"):
+        raise PartinrError(f"alpha must be refuse, white, black or drop, not {alpha!r}; choose one of them")
+
+
+def _unit_range(samples: np.ndarray, path: str | os.PathLike[str]) -> torch.Tensor:
+    # A copy in any case: what Pillow hands out may be read-only, or walk backwards through memory.
+    image = torch.from_numpy(np.array(samples, dtype=np.float32, order="C"))
+    if samples.dtype.kind == "u":
+        return image.div_(np.iinfo(samples.dtype).max)
+    _check_values(image, repr(os.fspath(path)), "rescale it and save it again")
+    return image
+
+
+def _without_alpha(image: torch.Tensor, alpha: Alpha, path: str | os.PathLike[str]) -> torch.Tensor:
+    channels = image.shape[2]
+    if channels in (1, 3):
+        return image
+    colour, opacity = image[:, :, :-1], image[:, :, -1:]
+    if alpha == "drop" or bool((opacity == 1).all()):
+        return colour.contiguous()
+    if alpha == "refuse":
+        raise PartinrError(
+            f"{os.fspath(path)!r} is transparent in places; say what to put there: data.alpha=white, black or drop"
+        )
+    return torch.lerp(torch.full_like(colour, _BACKGROUNDS[alpha]), colour, opacity)
+
+
+def _resized(image: torch.Tensor, size: int | None, max_side: int | None) -> torch.Tensor:
+    height, width = image.shape[:2]
+    if size is not None:
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        image = image[top : top + side, left : left + side]
+        target = (size, size)
+    elif max_side is not None and max_side < max(height, width):
+        scale = max_side / max(height, width)
+        target = (max(1, round(height * scale)), max(1, round(width * scale)))
+    else:
+        return image
+    if image.shape[:2] == target:
+        return image.contiguous()
+    planes = image.permute(2, 0, 1)[None]
+    resized: torch.Tensor = functional.interpolate(
+        planes, size=target, mode="bicubic", antialias=True, align_corners=False
+    )
+    # The cubic kernel has negative lobes and overshoots at edges.
+    return resized[0].permute(1, 2, 0).clamp(0, 1).contiguous()

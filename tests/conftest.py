@@ -1,0 +1,89 @@
+"""What every test runs under: a directory of its own, no network, no display, and a browser for those that ask."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything imports matplotlib, torch or wandb; child processes inherit it all.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker would start a thread a core, and they would wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+OpenPage = Callable[..., Any]
+"""``open_page(where, width=1280, height=900)`` gives a playwright ``Page`` of a file or a string of HTML."""
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that writes beside itself writes where nobody looks."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """A test that reaches out fails, on every machine alike. (A child process is held by the variables above.)"""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise RuntimeError(f"a test tried to connect to {address[0]}:{address[1]}")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect_here)
+        yield
+
+
+@pytest.fixture(scope="module")
+def _browser() -> Iterator[Any]:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    # A module's scope, not the session's: while playwright runs, no other test of the thread could use asyncio.
+    with sync_playwright() as playwright:
+        # Chromium's sandbox refuses to run as root, which containers are; the pages are the tests' own.
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def chromium(_browser: Any) -> Iterator[OpenPage]:
+    """Opens pages, offline. One that throws or logs an error, or asks for anything over the network, fails the test."""
+    faults: list[str] = []
+    contexts = []
+
+    def open_page(where: Path | str, width: int = 1280, height: int = 900) -> Any:
+        context = _browser.new_context(viewport={"width": width, "height": height}, offline=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("console", lambda line: faults.append(f"console: {line.text}") if line.type == "error" else None)
+        page.on(
+            "request",
+            lambda request: (
+                faults.append(f"asks for {request.url}") if request.url.startswith(("http:", "https:", "ws")) else None
+            ),
+        )
+        if isinstance(where, Path):
+            page.goto(where.resolve().as_uri())
+        else:
+            page.set_content(where)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults, faults
