@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/.installed
 # Two processes: what the tests wait for is mostly interpreters that start and import torch.
 TEST_WORKERS ?= 2
 ARGS ?=
-DEMO_DIR := outputs/demo
+# A folder of its own each time: a run directory is never written over.
+DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types bench clean
@@ -23,12 +24,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    "name another one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing partinr into $(VENV): two to three minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
-	@# Compiled afterwards by all cores, not file by file by pip: half a minute less. A few of torch's files are for a newer Python.
+	@# Compiled afterwards by all cores, not by pip: half a minute less. (A few of torch's files are for a newer Python.)
 	@$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
-demo: setup  ## Fit a built-in image alone and by parts, and write a report: outputs/demo/report.html
+demo: setup  ## Fit a built-in image alone and by parts, and write a report
 	$(BIN)/partinr -m experiment=demo partition=none,grid hydra.sweep.dir=$(DEMO_DIR)
 	$(BIN)/partinr report $(DEMO_DIR) -o $(DEMO_DIR)/report.html
 
@@ -43,7 +44,7 @@ types: setup  ## Check types
 	$(BIN)/mypy
 
 bench: setup  ## Run the benchmarks in experiments/benchmarks
-	@for script in experiments/benchmarks/*.py; do \
+	@for script in experiments/benchmarks/[a-z]*.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 

@@ -26,14 +26,32 @@ _LAZY = {
     "PartinrError": "partinr.errors",
     "PiecewiseINR": "partinr.inr",
     "builtin_image": "partinr.signals",
-    "fit": "partinr.regimes",
+    "fit": "partinr.regimes.fit",
     "load": "partinr.api",
     "load_image": "partinr.signals",
     "load_run": "partinr.api",
 }
 _SUBPACKAGES = ("backbones", "coords", "partition", "regimes", "report", "signals")
 
-__all__ = ["__version__", *_LAZY, *_SUBPACKAGES]  # noqa: PLE0604 (all are strings)
+__all__ = [
+    "FitResult",
+    "FitSettings",
+    "PartinrError",
+    "Partition",
+    "PiecewiseINR",
+    "__version__",
+    "backbones",
+    "builtin_image",
+    "coords",
+    "fit",
+    "load",
+    "load_image",
+    "load_run",
+    "partition",
+    "regimes",
+    "report",
+    "signals",
+]
 
 if TYPE_CHECKING:
     from partinr import backbones, coords, partition, regimes, report, signals
@@ -41,7 +59,8 @@ if TYPE_CHECKING:
     from partinr.errors import PartinrError
     from partinr.inr import PiecewiseINR
     from partinr.partition import Partition
-    from partinr.regimes import FitResult, FitSettings, fit
+    from partinr.regimes import FitResult, FitSettings
+    from partinr.regimes.fit import fit
     from partinr.signals import builtin_image, load_image
 
 

@@ -157,7 +157,9 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     root = {key: value for key, value in plain.items() if key not in (*GROUPS, "coords")}
     for group in GROUPS:
         if not isinstance(plain.get(group), dict):
-            raise PartinrError(f"{group}={plain.get(group)!r} is no configuration; choose one by name, such as {group}=NAME")
+            raise PartinrError(
+                f"{group}={plain.get(group)!r} is no configuration; choose one by name, such as {group}=NAME"
+            )
     settings = Settings(
         plain=plain,
         root=_checked(Root, root, ""),
@@ -192,7 +194,10 @@ def make(node: Any, key: str, kind: type | None = None) -> Any:
         raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
     cls = _class(node["_target_"], key)
     if kind is not None and not issubclass(cls, kind):
-        raise PartinrError(f"{key}._target_={node['_target_']} is no {kind.__name__}; derive the class from {kind.__module__}.{kind.__name__}")
+        raise PartinrError(
+            f"{key}._target_={node['_target_']} is no {kind.__name__}; "
+            f"derive the class from {kind.__module__}.{kind.__name__}"
+        )
     return _checked(cls, {name: value for name, value in node.items() if name != "_target_"}, key)
 
 

@@ -240,7 +240,9 @@ def _backbone(name: str, options: dict[str, Any]) -> Backbone:
     try:
         kind = getattr(importlib.import_module(module), qualified)
     except (ImportError, AttributeError) as error:
-        raise PartinrError(f"the model's backbone {name} is not installed here; install the package it is from") from error
+        raise PartinrError(
+            f"the model's backbone {name} is not installed here; install the package it is from"
+        ) from error
     if not (isinstance(kind, type) and issubclass(kind, Backbone)):
         raise PartinrError(f"{name} is no backbone; the model file is damaged")
     return kind(**options)

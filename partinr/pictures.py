@@ -9,10 +9,10 @@ from __future__ import annotations
 import heapq
 import io
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from partinr.errors import PartinrError
@@ -32,11 +32,9 @@ _REGION_COLOURS = (
     )
     / 255
 )
-# Pairs that differ in lightness more than in hue (the blues, yellow and orange, orange and vermilion): over an image,
-# which has light and dark of its own, they look alike.
-_NEAR = np.zeros((7, 7), dtype=np.int64)
-for _first, _second in ((0, 4), (1, 6), (1, 5)):
-    _NEAR[_first, _second] = _NEAR[_second, _first] = 1
+# For each colour those that differ from it in lightness more than in hue (the blues; yellow and vermilion from orange):
+# over an image, which has light and dark of its own, they look alike.
+_NEAR = {0: (4,), 1: (5, 6), 2: (), 3: (), 4: (0,), 5: (1,), 6: (1,)}
 
 # Overlays of smaller images are enlarged until their longer side has at least this many pixels.
 _OVERLAY_SIDE = 1024
@@ -58,7 +56,8 @@ def to_uint8(image: Any) -> np.ndarray:
         PartinrError: `image` has another shape.
     """
     finite = np.nan_to_num(_as_image(image), nan=0.0, posinf=0.0, neginf=0.0)
-    return np.rint(np.clip(finite, 0, 1) * 255).astype(np.uint8)
+    rounded: np.ndarray = np.rint(np.clip(finite, 0, 1) * 255)
+    return rounded.astype(np.uint8)
 
 
 def encode_png(image: Any) -> bytes:
@@ -130,6 +129,7 @@ def error_map(image: Any, reconstruction: Any) -> np.ndarray:
     Raises:
         PartinrError: a shape is wrong.
     """
+    # Takes longer to import than all the rest of this module.
     import matplotlib
 
     wanted, got = _as_image(image), _as_image(reconstruction)
@@ -138,7 +138,9 @@ def error_map(image: Any, reconstruction: Any) -> np.ndarray:
     error = np.abs(wanted - got.clip(0, 1)).mean(axis=2)
     low, high = ERROR_RANGE
     share = np.where(np.isfinite(error), (error - low) / (high - low), 1.0).clip(0, 1)
-    return np.asarray(matplotlib.colormaps[ERROR_COLORMAP](share), dtype=np.float32)[:, :, :3]
+    colormap = matplotlib.colormaps[ERROR_COLORMAP].resampled(256)
+    scale: np.ndarray = np.array(colormap(range(256)), dtype=np.float32)[:, :3]
+    return scale[np.rint(share * 255).astype(np.uint8)]
 
 
 def _as_array(values: Any) -> np.ndarray:
@@ -179,12 +181,14 @@ def _lines(labels: np.ndarray, width: int) -> np.ndarray:
 
     A pixel is on the line when labels differ within a window of width + 1 around it, which also fills the corners.
     """
-    margin = (width // 2, width - width // 2)
-    low = high = np.pad(labels, margin, mode="edge")
-    for axis in (0, 1):
-        low = sliding_window_view(low, width + 1, axis=axis).min(axis=2)
-        high = sliding_window_view(high, width + 1, axis=axis).max(axis=2)
-    return np.not_equal(low, high)
+    padded = np.pad(labels, (0, 1), mode="edge")
+    first = padded[:-1, :-1]
+    # Whether the pixel and those below and to the right differ: windows of two, of which the wider ones are made.
+    lines: np.ndarray = (first != padded[1:, :-1]) | (first != padded[:-1, 1:]) | (first != padded[1:, 1:])
+    for _ in range(2):  # along the rows, then, on the transpose, along the columns
+        wider = np.pad(lines, ((width // 2, width - width // 2 - 1), (0, 0)))
+        lines = np.logical_or.reduce([wider[shift : shift + len(lines)] for shift in range(width)]).T
+    return lines
 
 
 def _pairs(first: np.ndarray, second: np.ndarray, regions: int) -> np.ndarray:
@@ -234,16 +238,15 @@ def _colour_regions(labels: np.ndarray) -> np.ndarray:
     across = _neighbours(
         [_pairs(labels[1:, 1:], labels[:-1, :-1], regions), _pairs(labels[1:, :-1], labels[:-1, 1:], regions)], regions
     )
-    count = len(_REGION_COLOURS)
-    # A region not yet coloured has the number after the last colour.
-    colours = np.full(regions, count)
-    used = np.zeros(count, dtype=np.int64)
+    colours: dict[int, int] = {}
+    used = Counter[int]()
     for region in _colour_order(beside):
-        taken, touched = (
-            np.bincount(colours[list(others)], minlength=count + 1)[:count]
-            for others in (beside[region], across[region])
-        )
-        best = np.lexsort((used, touched, _NEAR @ taken, taken))[0]
-        colours[region] = best
-        used[best] += 1
-    return colours
+        taken = [colours[other] for other in beside[region] if other in colours]
+        touched = [colours[other] for other in across[region] if other in colours]
+        costs = [
+            (taken.count(colour), sum(map(taken.count, _NEAR[colour])), touched.count(colour), used[colour], colour)
+            for colour in range(len(_REGION_COLOURS))
+        ]
+        colours[region] = min(costs)[-1]
+        used[colours[region]] += 1
+    return np.array([colours[region] for region in range(regions)])

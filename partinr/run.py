@@ -170,8 +170,13 @@ class RunDirectory:
         return path
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write ``run.json``, with this process as its writer. Numbers that JSON has no word for (infinity, NaN) become null."""
-        text = json.dumps({"format": FORMAT, **_process(), **_finite(manifest)}, indent=2, ensure_ascii=False, allow_nan=False)
+        """Write ``run.json``, with this process as its writer.
+
+        Numbers that JSON has no word for (infinity, NaN) become null.
+        """
+        text = json.dumps(
+            {"format": FORMAT, **_process(), **_finite(manifest)}, indent=2, ensure_ascii=False, allow_nan=False
+        )
         self.write(MANIFEST, text.encode() + b"\n")
 
     def manifest(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
@@ -49,7 +50,9 @@ class Backbone(ABC):
             raise PartinrError("the backbone has no width; give backbone.hidden_features or backbone.match_params")
 
     @abstractmethod
-    def init(self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def init(
+        self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
         """Fresh parameters of a stack, by name, each ``[networks, *shape]``, drawn from ``generator``."""
 
     @abstractmethod
@@ -141,11 +144,13 @@ class Mlp(Backbone):
         hidden = [self.hidden_features] * (self.hidden_layers + 1)
         return [self.encoded_features(in_features), *hidden, out_features]
 
-    def init(self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def init(
+        self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
         """Fresh parameters, layer by layer, see :meth:`Backbone.init`."""
         widths = self.widths(in_features, out_features)
         params = {}
-        for layer, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
             weight, bias = torch.empty(networks, fan_out, fan_in), torch.empty(networks, fan_out)
             self.init_layer(layer, weight, bias, generator)
             params[f"weight_{layer}"], params[f"bias_{layer}"] = weight, bias
@@ -162,4 +167,4 @@ class Mlp(Backbone):
     def macs(self, in_features: int, out_features: int) -> int:
         """Products of the layers; encoding and activations are not counted."""
         widths = self.widths(in_features, out_features)
-        return sum(fan_in * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True))
+        return sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(widths))

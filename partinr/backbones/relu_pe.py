@@ -1,4 +1,4 @@
-"""ReLU network on a harmonic encoding of the coordinates (positional encoding; Mildenhall et al., "NeRF", 2020, eq. 4)."""
+"""ReLU network on a harmonic encoding of the coordinates (Mildenhall et al., "NeRF", 2020, equation 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIREN: sine activations (Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions", 2020)."""
+"""SIREN (Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions", 2020)."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,10 @@ class Manifest(RunCallback):
         self._made = started
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._setup = 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Memory is counted from here."""
+        reset_peak_memory(pl_module.device)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The set-up is over."""
@@ -107,10 +112,22 @@ def _signal(module: Regime, name: str) -> dict[str, Any]:
     return {"name": name, "shape": list(module.signal.shape), "sha256": hashlib.sha256(content).hexdigest()}
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Start counting anew: a sweep runs many runs in one process, and each has a peak of its own."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # not Linux, or not allowed: the peak is then that of the process
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory(device: torch.device) -> int:
-    """Most memory in use so far, bytes: on a GPU what its tensors took, otherwise what the process took."""
+    """Most memory in use since :func:`reset_peak_memory`, bytes: on a GPU that of its tensors, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     # Linux counts in kilobytes, macOS in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

@@ -15,6 +15,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -22,7 +23,7 @@ from partinr import config
 from partinr.cli.commands import commands
 from partinr.cli.execute import Outcome, execute
 from partinr.cli.main import BAD_INPUT, print_error
-from partinr.cli.show import show_outcomes
+from partinr.cli.show import show_finished, show_outcomes
 from partinr.errors import PartinrError
 
 
@@ -57,6 +58,8 @@ def hydra_app(arguments: list[str]) -> int:
         finally:
             _remove_if_empty(folder)
         outcomes.append(outcome)
+        if hydra_config.mode == RunMode.MULTIRUN:
+            show_finished(outcome)
         if outcome.exit_code > 128:
             # Whoever stops one run of a sweep wants the sweep to stop. Hydra lets this through, unlike an Exception.
             raise SystemExit(outcome.exit_code)

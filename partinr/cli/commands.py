@@ -66,8 +66,18 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write; report.html in the first directory by default.")
-@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Also write PNG and PDF figures and the table as CSV.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write; report.html in the first directory by default.",
+)
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write PNG and PDF figures and the table as CSV.",
+)
 @click.option("--title", help="Heading of the page.")
 def report(paths: tuple[Path, ...], output: Path | None, figures: Path | None, title: str | None) -> None:
     """Compare runs: one HTML file with curves, pictures and a table."""
@@ -94,7 +104,9 @@ def render(run: Path, scale: float, output: Path) -> None:
     RunDirectory.open(run)
     picture = load(run).render(scale)
     if picture.ndim != 3:
-        raise PartinrError(f"{run} fitted a {picture.ndim - 1}-D signal, which is no picture; use partinr.load(…).render() in Python")
+        raise PartinrError(
+            f"{run} fitted a {picture.ndim - 1}-D signal, which is no picture; use partinr.load(…).render() in Python"
+        )
     try:
         write_atomically(output, encode_png(picture))
     except OSError as error:

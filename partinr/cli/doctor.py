@@ -92,7 +92,7 @@ def _device() -> Finding:
         return Finding(
             "device",
             "CPU, although there is an NVIDIA driver",
-            f"torch {torch.__version__} finds no usable GPU: see nvidia-smi, CUDA_VISIBLE_DEVICES, and the driver's version",
+            f"torch {torch.__version__} finds no usable GPU: see nvidia-smi and CUDA_VISIBLE_DEVICES",
         )
     return Finding("device", "CPU")
 

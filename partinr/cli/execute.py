@@ -23,6 +23,8 @@ from partinr.run import CHECKPOINT, RunDirectory, config_hash
 # What says where a run is kept or how it is shown, and nothing of what it is.
 _NOT_IDENTITY = ("output_dir", "ckpt_path", "callbacks", "debug")
 
+_DEFAULT_THREADS = torch.get_num_threads()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -67,7 +69,9 @@ def resume(folder: Path) -> Outcome:
     run = RunDirectory.open(folder)
     status = run.manifest()["status"]
     if status == "completed":
-        raise PartinrError(f"{folder} is completed; to make it longer: partinr … max_steps=N ckpt_path={run.file(CHECKPOINT)}")
+        raise PartinrError(
+            f"{folder} is completed; to make it longer: partinr … max_steps=N ckpt_path={run.file(CHECKPOINT)}"
+        )
     if run.alive:
         raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
     cfg = run.config()
@@ -89,8 +93,8 @@ class _Prepared:
 def _prepare(settings: config.Settings) -> _Prepared:
     """Everything that bad input can stop."""
     made = time.perf_counter()
-    if settings.trainer.threads is not None:
-        torch.set_num_threads(settings.trainer.threads)
+    # Also where nothing is asked for: the run before in the same sweep may have asked for something.
+    torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
     signal = settings.data.load()
     model = PiecewiseINR(
         settings.partition(signal),

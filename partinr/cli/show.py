@@ -15,7 +15,7 @@ from partinr.run import ERROR, PARTITION, RECONSTRUCTION
 
 def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     """A short table, and where to look."""
-    console = Console()
+    console = _console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in (
         ("run", "left"),
@@ -47,7 +47,9 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.exit_code:
             manifest = outcome.run.manifest()
-            console.print(f"{manifest['status']}: {manifest['name']}: {manifest['message']}", highlight=False, soft_wrap=True)
+            console.print(
+                f"{manifest['status']}: {manifest['name']}: {manifest['message']}", highlight=False, soft_wrap=True
+            )
             if outcome.exit_code > 128:
                 console.print(f"go on with: partinr resume {short(outcome.run.path)}", highlight=False, soft_wrap=True)
     folder = Path(os.path.commonpath([outcome.run.path for outcome in outcomes]))
@@ -59,6 +61,19 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     console.print(f"report   partinr report {short(folder)}", highlight=False, soft_wrap=True)
 
 
+def show_finished(outcome: Outcome) -> None:
+    """One line for a run of a sweep that is over."""
+    manifest = outcome.run.manifest()
+    regions = "1 region" if manifest["regions"] == 1 else f"{manifest['regions']} regions"
+    _console().print(
+        f"{manifest['status']:<11} {manifest['name']}, seed {manifest['seed']}, {regions}: "
+        f"{_number(manifest['metrics']['psnr'], 2)} dB after {manifest['steps']:,} steps, "
+        f"{manifest['seconds']['training']:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def short(path: Path) -> str:
     """The path as seen from here, where that is shorter."""
     try:
@@ -66,6 +81,12 @@ def short(path: Path) -> str:
     except ValueError:  # another drive
         return str(path)
     return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _console() -> Console:
+    # A file or a pipe has no width; rich would take 80 columns for it and break the lines of the table.
+    console = Console()
+    return console if console.is_terminal else Console(width=100)
 
 
 def _number(value: float | None, digits: int) -> str:

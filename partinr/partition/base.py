@@ -34,7 +34,9 @@ class Partition:
         if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
             raise PartinrError(f"labels are {labels.dtype}; give whole numbers, one region number a sample")
         if labels.ndim == 0 or labels.numel() == 0:
-            raise PartinrError(f"labels have the shape {list(labels.shape)}; give one label for each sample of the grid")
+            raise PartinrError(
+                f"labels have the shape {list(labels.shape)}; give one label for each sample of the grid"
+            )
         labels = labels.detach().to("cpu", torch.int64, copy=True).contiguous()
         if int(labels.min()) < 0:
             raise PartinrError(f"labels go down to {int(labels.min())}; number the regions from 0")
@@ -42,7 +44,8 @@ class Partition:
         if int(used.min()) == 0:
             missing = int((used == 0).nonzero()[0, 0])
             raise PartinrError(
-                f"labels go up to {len(used) - 1} but no sample has label {missing}; number the regions 0 … R-1 without a gap"
+                f"labels go up to {len(used) - 1} but no sample has label {missing}; "
+                "number the regions 0 … R-1 without a gap"
             )
         object.__setattr__(self, "labels", labels)
 

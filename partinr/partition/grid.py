@@ -62,7 +62,10 @@ class Grid(PartitionRule):
         """How many rectangles along each axis."""
         if self.rows is not None and self.cols is not None:
             if len(shape) != 2:
-                raise PartinrError(f"partition.rows and partition.cols need an image, not a {len(shape)}-D signal; give partition.regions")
+                raise PartinrError(
+                    f"partition.rows and partition.cols need an image, not a {len(shape)}-D signal; "
+                    "give partition.regions"
+                )
             if self.rows > shape[0] or self.cols > shape[1]:
                 raise PartinrError(
                     f"a grid of {self.rows}×{self.cols} regions does not fit an image of {shape[0]}×{shape[1]} pixels; "
@@ -76,11 +79,15 @@ class Grid(PartitionRule):
             pairs = _factorings(regions, shape)
             if pairs:
                 # The factoring whose rectangles are nearest to squares; ties go to the one with more columns.
-                return min(pairs, key=lambda pair: (abs(math.log((shape[0] / pair[0]) / (shape[1] / pair[1]))), pair[0]))
+                return min(
+                    pairs, key=lambda pair: (abs(math.log((shape[0] / pair[0]) / (shape[1] / pair[1]))), pair[0])
+                )
         samples = math.prod(shape)
         size = "×".join(map(str, shape))
         if regions > samples:
-            raise PartinrError(f"partition.regions={regions} is more than the {samples} samples of a {size} signal; give fewer")
+            raise PartinrError(
+                f"partition.regions={regions} is more than the {samples} samples of a {size} signal; give fewer"
+            )
         nearest = next(n for n in range(regions, 0, -1) if _factorings(n, shape))
         raise PartinrError(
             f"partition.regions={regions} has no factoring into rows × cols that fits {size} samples; "

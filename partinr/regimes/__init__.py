@@ -1,6 +1,7 @@
 """Regimes: how networks learn. ``fit``, ordinary learning of one signal."""
 
-from partinr.regimes.fit import FitModule, FitResult, FitSettings, StopRule, fit, make_trainer
+from partinr.regimes.base import StopRule
+from partinr.regimes.fit import FitModule, FitResult, FitSettings, make_trainer
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule, WarmUp
 
@@ -15,6 +16,5 @@ __all__ = [
     "Schedule",
     "StopRule",
     "WarmUp",
-    "fit",
     "make_trainer",
 ]

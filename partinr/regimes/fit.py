@@ -22,6 +22,7 @@ _torchvision.mend()
 
 import lightning as L  # noqa: E402 (Lightning imports torchvision where it is installed)
 from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig  # noqa: E402
 
 from partinr.data.ticks import SignalDataModule  # noqa: E402
 from partinr.errors import PartinrError  # noqa: E402
@@ -111,6 +112,11 @@ class FitModule(L.LightningModule):
         self.seed = seed
 
         schedule.check(stop.max_steps)
+        if not signal.is_floating_point() or not bool(torch.isfinite(signal).all()):
+            raise PartinrError(
+                "the signal must be finite floating-point numbers in [0, 1], such as partinr.load_image gives"
+            )
+        signal = signal.float()
         batch = model.batch(signal)
         self._batch = batch
         self.samples = batch.coords.shape[0]
@@ -141,7 +147,7 @@ class FitModule(L.LightningModule):
 
     # -- what Lightning calls -----------------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule; both are stepped by hand."""
         optimizer = self.optimizer.build(self.model.stack.values())
         scheduler = self.schedule.build(optimizer, self.stop.max_steps)
@@ -252,7 +258,7 @@ class FitModule(L.LightningModule):
                 self.manual_backward(loss)
                 optimizer.step()
                 if not plateau:
-                    scheduler.step()  # type: ignore[call-arg]
+                    scheduler.step()
                 self.step += 1
             assert loss is not None
             # The one wait for the device in a chunk; the steps themselves never ask for a value.
@@ -337,8 +343,9 @@ class FitModule(L.LightningModule):
         self._below_best = self._below_best + 1 if value < self.best_psnr - margin else 0
         if self._below_best >= COLLAPSE_EVALUATIONS:
             self.failure = (
-                f"the curve has collapsed: {value:.1f} dB after {self.step} steps, {self.best_psnr:.1f} dB at its best; "
-                f"lower optimizer.lr (now {self.lr:g}), choose schedule=cosine, or let it go on with regime.collapse_db=null"
+                f"the curve has collapsed: {value:.1f} dB after {self.step} steps, {self.best_psnr:.1f} dB at best; "
+                f"lower optimizer.lr (now {self.lr:g}), choose schedule=cosine, "
+                "or let it go on with regime.collapse_db=null"
             )
 
     def _tensor(self, name: str) -> Tensor:
@@ -428,7 +435,9 @@ def make_trainer(
             )
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             reason = " ".join(str(error).split())
-            raise PartinrError(f"trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}") from error
+            raise PartinrError(
+                f"trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}"
+            ) from error
 
 
 def fit(
@@ -529,7 +538,8 @@ def _short(value: Any) -> str:
 def quiet_lightning() -> Any:
     """Lightning's greetings and advice stay away; what goes wrong is still raised."""
     loggers: Sequence[logging.Logger] = [
-        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+        logging.getLogger(name)
+        for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     ]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -537,7 +547,9 @@ def quiet_lightning() -> Any:
     try:
         with warnings.catch_warnings():
             # Lightning 2.6 asks torch 2.13 for a name that torch means to drop; nothing that a user could change.
-            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning)
+            warnings.filterwarnings(
+                "ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning
+            )
             yield
     finally:
         for logger, level in zip(loggers, before, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import torch
@@ -44,8 +44,8 @@ class Optimizer:
         unknown = sorted(set(self.options) - (set(accepted) - {"params", "lr"}))
         if unknown:
             raise PartinrError(
-                f"optimizer {self.name} takes no {', '.join(unknown)}; choose the whole group with optimizer={self.name}, "
-                f"or give optimizer.options={{}}"
+                f"optimizer {self.name} takes no {', '.join(unknown)}; "
+                f"choose the whole group with optimizer={self.name}, or give optimizer.options={{}}"
             )
 
     def build(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
@@ -64,7 +64,7 @@ class Optimizer:
         except (TypeError, ValueError) as error:
             raise PartinrError(f"optimizer {self.name} refuses its options: {error}; see optimizer.options") from error
 
-    def _class(self) -> type[torch.optim.Optimizer]:
+    def _class(self) -> Callable[..., torch.optim.Optimizer]:
         known = {
             name.lower(): value
             for name, value in vars(torch.optim).items()

@@ -42,7 +42,8 @@ class Schedule(ABC):
         """
         if max_steps is not None and self.warmup_steps >= max_steps:
             raise PartinrError(
-                f"schedule.warmup_steps={self.warmup_steps} leaves nothing of max_steps={max_steps}; give a shorter warm-up"
+                f"schedule.warmup_steps={self.warmup_steps} leaves nothing of max_steps={max_steps}; "
+                "give a shorter warm-up"
             )
 
     def _warmed(self, step: int) -> float:

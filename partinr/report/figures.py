@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -23,7 +24,7 @@ from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study
 from partinr.report.palette import Style, contrast_with, styles
 from partinr.report.records import Axis, RunRecord
-from partinr.report.table import fixed, to_csv, write
+from partinr.report.table import Row, fixed, lone_of, rows, to_csv, write
 from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, write_atomically
 
 COLUMN = 3.3
@@ -31,6 +32,9 @@ COLUMN = 3.3
 
 PAGE = 6.9
 """Width of both columns and the gap between them [in]."""
+
+PICTURE_SIDE = 1024
+"""Longer side of a picture in a figure [pixels]: 400 dpi and more where it stands, and a PDF that can be sent."""
 
 GROUPS_A_STRIP = 6
 """How many groups stand side by side in one figure of pictures; more make further figures."""
@@ -88,6 +92,7 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
     """
     folder = Path(folder)
     study = Study.of(records)
+    table = rows(study)
     style = styles(study.labels, contrast_with(study.labels, {group.label: group.regions for group in study.groups}))
     names = _file_names(study.images)
     written: list[Path] = []
@@ -97,16 +102,16 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
                 groups = study.on(image)
                 if any(group.mean_curve().step.size for group in groups):
                     for axis, (suffix, _) in _AXES.items():
-                        written += _save(_curve(study, groups, style, axis), folder / f"curve-{names[image]}-{suffix}")
+                        written += _save(_curve(table, image, style, axis), folder / f"curve-{names[image]}-{suffix}")
                 strips = list(_strips(groups))
                 for number, strip in enumerate(strips, 1):
                     suffix = f"-{number}" if len(strips) > 1 else ""
                     written += _save(strip, folder / f"pictures-{names[image]}{suffix}")
-        table = folder / "table.csv"
-        write_atomically(table, to_csv(study).encode())
+        numbers = folder / "table.csv"
+        write_atomically(numbers, to_csv(study).encode())
     except OSError as error:
         raise PartinrError(f"cannot write figures to {folder}: {error.strerror}; choose another folder") from error
-    return [*written, table]
+    return [*written, numbers]
 
 
 def _file_names(images: Sequence[str]) -> dict[str, str]:
@@ -125,8 +130,11 @@ def _save(figure: Figure, path: Path) -> list[Path]:
     paths = []
     for kind in ("png", "pdf"):
         buffer = BytesIO()
-        # Without a date in it, the same numbers are the same file.
-        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+        with warnings.catch_warnings():
+            # A script that the font lacks is drawn as boxes; that is no reason to print a warning for every letter.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            # Without a date in it, the same numbers are the same file.
+            figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
         target = path.with_name(f"{path.name}.{kind}")
         write_atomically(target, buffer.getvalue())
         paths.append(target)
@@ -136,24 +144,23 @@ def _save(figure: Figure, path: Path) -> list[Path]:
 # -- curves ---------------------------------------------------------------------------------------------------------
 
 
-def _curve(study: Study, groups: Sequence[Group], style: Mapping[str, Style], axis: Axis) -> Figure:
+def _curve(table: Sequence[Row], image: str, style: Mapping[str, Style], axis: Axis) -> Figure:
     figure = Figure(figsize=(COLUMN, 2.3), layout="constrained")
     axes = figure.add_subplot()
-    for group in groups:
+    for group in (row.group for row in table if row.group.image == image):
         mean = group.mean_curve()
         x = mean.on(axis)
         if not x.size:
             continue
         look = style[group.label]
         few = "o" if x.size <= 24 else None
-        axes.plot(
-            x, mean.psnr, color=look.light, linestyle=_DASHES[look.dash], lw=1.2, marker=few, ms=2.2, label=group.label
-        )
+        name = f"{group.label} ({group.state})" if group.provisional else group.label
+        axes.plot(x, mean.psnr, color=look.light, ls=_DASHES[look.dash], lw=1.2, marker=few, ms=2.2, label=name)
         if mean.std is not None:
             axes.fill_between(x, mean.psnr - mean.std, mean.psnr + mean.std, color=look.light, alpha=0.18, lw=0)
-    level = next((versus.level for group in groups if (versus := study.versus(group)) and versus.lone is group), None)
-    if level is not None:
-        axes.axhline(level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
+    lone = lone_of(table, image)
+    if lone:
+        axes.axhline(lone.level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
     axes.set_xlabel(_AXES[axis][1])
     axes.set_ylabel("PSNR [dB]")
     axes.set_xlim(left=0)
@@ -164,32 +171,56 @@ def _curve(study: Study, groups: Sequence[Group], style: Mapping[str, Style], ax
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Inside, where the curves are not; above the axes when it is long."""
+    """Inside, where the curves are not; above the axes, and over both columns, when it is long."""
     handles, names = axes.get_legend_handles_labels()
-    if len(names) < 2:
-        return
-    if len(names) <= 5 and max(map(len, names)) <= 24:
+    longest = max(map(len, names))
+    if len(names) <= 5 and longest <= 24:
         axes.legend(loc="lower right", frameon=False, handlelength=1.6, labelspacing=0.25, borderaxespad=0.3)
         return
-    columns = max(1, 56 // (max(map(len, names)) + 6))
-    figure.set_figheight(2.1 + 0.145 * math.ceil(len(names) / columns))
-    figure.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.6)
+    figure.set_figwidth(PAGE)
+    # About 17 letters an inch, and a line before each name.
+    columns = min(len(names), max(1, int(17 * PAGE) // (longest + 6)))
+    figure.set_figheight(2.3 + 0.135 * math.ceil(len(names) / columns))
+    figure.legend(
+        handles, names, loc="outside upper left", ncols=columns, frameon=False, labelspacing=0.25, handlelength=2.2
+    )
 
 
 # -- pictures -------------------------------------------------------------------------------------------------------
 
-_ROWS = ((RECONSTRUCTION, "reconstruction"), (PARTITION, "partition"), (ERROR, "absolute error"))
+_KINDS = {IMAGE: "image", PARTITION: "partition", RECONSTRUCTION: "reconstruction", ERROR: "absolute error"}
+
+_ROWS = (RECONSTRUCTION, PARTITION, ERROR)
+"""From top to bottom; the reconstruction is beside the image."""
 
 
 def _strips(groups: Sequence[Group]) -> Iterator[Figure]:
-    """Figures with a column a group, the image and the colour scale of the errors before them."""
     shown = [
         (group, record)
         for group in groups
-        if (record := group.median()) and any((record.path / name).is_file() for name, _ in _ROWS)
+        if (record := group.median()) and any((record.path / name).is_file() for name in _ROWS)
     ]
+    if len(shown) == 1:
+        yield _single(shown[0][1])
+        return
     for start in range(0, len(shown), GROUPS_A_STRIP):
         yield _strip(shown[start : start + GROUPS_A_STRIP])
+
+
+def _single(record: RunRecord) -> Figure:
+    """The four pictures of one run in a row, one column of a paper wide."""
+    aspect = 1.0
+    figure = Figure(figsize=(COLUMN, COLUMN), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[union-attr, call-arg]
+    all_axes = figure.subplots(1, 4)
+    for axes, (name, kind) in zip(all_axes, _KINDS.items(), strict=True):
+        with _picture(record.path / name) as picture:
+            aspect = picture.height / picture.width if picture else aspect
+            _bare(axes, picture).set_title(kind)
+    all_axes[2].set_xlabel(_quality(record), labelpad=2)
+    _scale(figure, all_axes[3].inset_axes((0.1, -0.12 / aspect, 0.8, 0.06 / aspect)))
+    figure.set_figheight(COLUMN / 4 * aspect + 0.45)
+    return figure
 
 
 def _strip(shown: Sequence[tuple[Group, RunRecord]]) -> Figure:
@@ -204,29 +235,33 @@ def _strip(shown: Sequence[tuple[Group, RunRecord]]) -> Figure:
         first = _bare(figure.add_subplot(grid[0, 0]), image)
         first.set_title("image")
     for column, (group, record) in enumerate(shown, 1):
-        for row, (name, kind) in enumerate(_ROWS):
+        for row, name in enumerate(_ROWS):
             with _picture(record.path / name) as picture:
                 axes = _bare(figure.add_subplot(grid[row, column]), picture)
             if row == 0:
                 axes.set_title(_wrapped(group.label, 60 // columns))
-                psnr = record.final("psnr")
-                axes.set_xlabel("" if psnr is None else f"{write(psnr, fixed(2))} dB", labelpad=2)
+                axes.set_xlabel(_quality(record), labelpad=2)
             if column == 1:
-                axes.set_ylabel(kind, labelpad=2)
+                axes.set_ylabel(_KINDS[name], labelpad=2)
     scale = figure.add_subplot(grid[2, 0])
     scale.set_axis_off()
+    _scale(figure, scale.inset_axes((0.05, 0.3, 0.9, 0.1)), label="absolute error")
+    return figure
+
+
+def _scale(figure: Figure, axes: Axes, label: str = "") -> None:
+    """The colours of the error pictures, in ``axes``."""
     low, high = ERROR_RANGE
+    colours = ScalarMappable(Normalize(low, high), ERROR_COLORMAP)
     bar = figure.colorbar(
-        ScalarMappable(Normalize(low, high), ERROR_COLORMAP),
-        cax=scale.inset_axes((0.05, 0.3, 0.9, 0.1)),
-        orientation="horizontal",
-        extend="max",
-        ticks=[low, high],
-        format="%g",
-        label="absolute error",
+        colours, cax=axes, orientation="horizontal", extend="max", ticks=[low, high], format="%g", label=label
     )
     bar.outline.set_linewidth(0)
-    return figure
+
+
+def _quality(record: RunRecord) -> str:
+    psnr = record.final("psnr")
+    return "" if psnr is None else f"{write(psnr, fixed(2))} dB"
 
 
 @contextmanager
@@ -234,7 +269,7 @@ def _picture(path: Path) -> Iterator[Image.Image | None]:
     """A picture file, None if there is no sound one."""
     try:
         picture = Image.open(path)
-        picture.load()
+        picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         yield None
         return

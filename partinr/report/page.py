@@ -27,7 +27,7 @@ from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study, commit_of, machine_of
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
 from partinr.report.records import RunRecord
-from partinr.report.table import COLUMNS, Column, Row, fixed, rows, si, significant, write
+from partinr.report.table import COLUMNS, Column, Row, fixed, lone_of, rows, si, significant, write
 from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, write_atomically
 
 PICTURE_BUDGET = 24_000_000
@@ -84,11 +84,12 @@ def _template() -> jinja2.Template:
 
 
 def _title(study: Study) -> str:
-    if not study.images:
+    """What was compared on what."""
+    labels, images = study.labels, study.images
+    if not labels:
         return "No readable run"
-    if len(study.images) > 3:
-        return f"{len(study.images)} images fitted by parts"
-    return ", ".join(study.images[:-1]) + (" and " if len(study.images) > 1 else "") + study.images[-1] + " by parts"
+    what = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} configurations"
+    return f"{', '.join(images) if len(images) <= 3 else f'{len(images)} images'}: {what}"
 
 
 def _context(study: Study, title: str) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def _context(study: Study, title: str) -> dict[str, Any]:
         "repeated": [_run(record) for record in study.repeated()],
         "tables": [_table("results", "Results", table, study), _table("convergence", "Convergence", table, study)],
         "tiles": {image: _tiles([row for row in table if row.group.image == image]) for image in study.images},
-        "unequal": {image: _unequal([row for row in table if row.group.image == image]) for image in study.images},
+        "remarks": {image: _remarks([row for row in table if row.group.image == image]) for image in study.images},
         "pictures": {image: [_pictures(group, store) for group in study.on(image)] for image in study.images},
         "error_scale": _error_scale(),
         "error_range": ERROR_RANGE,
@@ -176,14 +177,21 @@ def _top(table: Iterable[Row], of: Callable[[Row], float | None]) -> Row | None:
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _unequal(table: Sequence[Row]) -> list[str]:
-    """Comparisons with a lone network that are not at equal parameters."""
-    return [
-        f"{row.group.label} has {write(1 / row.versus.parameters, significant)} times the parameters of "
-        f"{row.versus.lone.label}, which it is measured against."
+def _remarks(table: Sequence[Row]) -> list[str]:
+    """What a reader must know of the speed-ups on one image."""
+    remarks = [
+        f"Not at equal parameters: {row.group.label} has {write(1 / row.versus.parameters, significant)} times the "
+        f"parameters of {row.versus.lone.label}, which it is measured against."
         for row in table
         if row.versus and row.versus.parameters and not 0.9 <= row.versus.parameters <= 1 / 0.9
     ]
+    unmeasured = [row.group.label for row in table if row.group.regions != 1 and row.group.counted and not row.versus]
+    if unmeasured:
+        remarks.append(
+            f"No speed-up for {', '.join(unmeasured)}: no completed run has one region and otherwise the same "
+            "configuration."
+        )
+    return remarks
 
 
 # -- curves ---------------------------------------------------------------------------------------------------------
@@ -191,22 +199,20 @@ def _unequal(table: Sequence[Row]) -> list[str]:
 
 def _curves(image: str, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
     series = []
-    level = None
+    lone = lone_of(table, image)
     for row in table:
         group = row.group
         if group.image != image:
             continue
         mean = group.mean_curve()
         versus = row.versus
-        if versus and versus.lone is group:
-            level = {"psnr": _number(versus.level), "label": group.label}
-        reached = versus and versus.lone is not group and all(stat.mean for stat in versus.effort.values())
+        reached = lone and versus and lone is not versus and all(stat.mean for stat in versus.effort.values())
         series.append(
             {
                 "label": group.label,
                 "slot": style[group.label].slot,
                 "dash": style[group.label].dash,
-                "n": group.n,
+                "state": group.state if group.provisional else "",
                 "mean": {
                     "step": _numbers(mean.step),
                     "seconds": _numbers(mean.seconds),
@@ -230,7 +236,7 @@ def _curves(image: str, table: Sequence[Row], style: Mapping[str, Style]) -> dic
                 ],
             }
         )
-    return {"name": image, "series": series, "level": level}
+    return {"name": image, "series": series, "level": lone and {"psnr": _number(lone.level)}}
 
 
 def _number(value: float | None) -> float | None:

@@ -17,6 +17,11 @@ function translucent(hex, alpha) {
   return `rgba(${r},${g},${b},${alpha})`;
 }
 
+// Plotly reads tags in a name.
+function plain(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+}
+
 // A logarithmic axis has no place for 0, and a gap is no corner of a band.
 function shown(points, xs) {
   return points.filter((i) => xs[i] !== null && (view.scale === "linear" || xs[i] > 0));
@@ -29,7 +34,7 @@ function traces(image) {
     const { mean } = series;
     const x = mean[view.axis];
     const at = shown([...x.keys()], x);
-    const common = { legendgroup: series.label, name: series.label };
+    const common = { legendgroup: series.label, name: plain(series.label + (series.state ? ` (${series.state})` : "")) };
     if (mean.std && at.length > 1) {
       const back = [...at].reverse();
       bands.push({
@@ -47,7 +52,7 @@ function traces(image) {
         line: { color: translucent(line, 0.45), width: 1, dash: run.complete ? "solid" : "4px,3px" },
       });
     }
-    means.push({
+    if (at.length) means.push({
       ...common, meta: "mean", type: "scatter", mode: at.length > 24 ? "lines" : "lines+markers", legendrank: rank,
       x: at.map((i) => x[i]), y: at.map((i) => mean.psnr[i]),
       text: at.map((i) => mean.psnr[i].toFixed(2) + (mean.std ? ` ± ${mean.std[i].toFixed(2)}` : "")),
@@ -103,7 +108,16 @@ function layout(image) {
 function draw() {
   const image = data.images[view.image];
   if (!image) return;
-  Plotly.react("curve", traces(image), layout(image), {
+  const plot = document.getElementById("curve");
+  const empty = !image.series.some((series) => series.mean.step.length || series.runs.length);
+  plot.classList.toggle("empty", empty);
+  if (empty) {
+    Plotly.purge(plot);
+    plot.textContent = "No run on this image has been evaluated.";
+    return;
+  }
+  if (!plot.data) plot.textContent = "";
+  Plotly.react(plot, traces(image), layout(image), {
     displaylogo: false, responsive: true,
     modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     toImageButtonOptions: { format: "svg", filename: `psnr-${view.axis}` },

@@ -225,6 +225,12 @@ def rows(study: Study) -> list[Row]:
     ]
 
 
+def lone_of(table: Sequence[Row], image: str) -> Versus | None:
+    """The lone network of an image, as measured against itself; None if there is none, or more than one."""
+    found = [row.versus for row in table if row.group.image == image and row.versus and row.versus.lone is row.group]
+    return found[0] if len(found) == 1 else None
+
+
 def _cell(column: Column, group: Group, versus: Versus | None) -> Cell:
     stat = column.of(group, versus)
     if stat is None or stat.mean is None:

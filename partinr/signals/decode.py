@@ -46,7 +46,9 @@ _CONVERSIONS = {"1": "L", "La": "LA", "YCbCr": "RGB", "P": "RGB"}
 _TRANSPARENT_MODES = {"1": "LA", "L": "LA", "P": "RGBA", "PA": "RGBA", "RGB": "RGBA"}
 
 
-_QUIET_LOCK = threading.Lock()
+# Warning filters and the standard error stream belong to the process: two threads that each put back what they found
+# would leave them changed for good.
+_PROCESS_STATE = threading.Lock()
 
 
 class _Unreadable(Exception):
@@ -83,7 +85,7 @@ def decode(path: str | os.PathLike[str]) -> np.ndarray:
             )
         try:
             # Corrupt EXIF, odd palettes and the like: Pillow warns, and what matters of it is an error below.
-            with warnings.catch_warnings():
+            with _PROCESS_STATE, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return _decode_stream(stream, file, kind)
         except _Unreadable as error:
@@ -147,23 +149,21 @@ def _hint(file: Path) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Nothing on the standard error stream: C libraries write there about files that an error here then tells of."""
-    # Two threads that each put back what they found would leave the stream closed for good.
-    with _QUIET_LOCK:
-        try:
-            stderr = os.dup(2)
-        except OSError:  # There is no standard error to keep quiet.
-            yield
-            return
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, 2)
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(nowhere)
-            os.close(stderr)
+    try:
+        stderr = os.dup(2)
+    except OSError:  # There is no standard error to keep quiet.
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(nowhere)
+        os.close(stderr)
 
 
 def _quoted(file: Path) -> str:

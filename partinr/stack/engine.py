@@ -100,7 +100,7 @@ def make_plan(sizes: tuple[int, ...], engine: str, macs: int, device: torch.devi
 
     networks = torch.tensor([network for group in groups for network in group])
     if torch.equal(networks, torch.arange(len(sizes))):
-        order = None, None, None
+        order: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
     else:
         starts = torch.tensor([0, *sizes]).cumsum(0)[:-1]
         counts = torch.tensor(sizes)[networks]
@@ -131,7 +131,7 @@ def _groups(sizes: Sequence[int], loop_from: float) -> list[list[int]]:
     size, so that neighbours in a block are neighbours in size.
     """
     networks = range(len(sizes))
-    if 0 < min(sizes) and max(sizes) < loop_from and max(sizes) * len(sizes) <= MAX_PADDING * sum(sizes):
+    if min(sizes) > 0 and max(sizes) < loop_from and max(sizes) * len(sizes) <= MAX_PADDING * sum(sizes):
         return [list(networks)]
     groups: list[list[int]] = []
     batch: list[int] = []
@@ -153,9 +153,7 @@ def _within(counts: Tensor) -> Tensor:
     return torch.arange(int(counts.sum())) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
 
 
-def run_stack(
-    network: Network, params: Mapping[str, Tensor], coords: Tensor, plan: Plan
-) -> Tensor:
+def run_stack(network: Network, params: Mapping[str, Tensor], coords: Tensor, plan: Plan) -> Tensor:
     """Evaluate N networks, each on its own samples.
 
     Args:
@@ -189,7 +187,12 @@ def run_stack(
 
 
 def _batched(
-    network: Network, params: Mapping[str, Tensor], x: Tensor, block: Block, gather: Tensor | None, scatter: Tensor | None
+    network: Network,
+    params: Mapping[str, Tensor],
+    x: Tensor,
+    block: Block,
+    gather: Tensor | None,
+    scatter: Tensor | None,
 ) -> Tensor:
     padded = x if gather is None else x.index_select(0, gather)
     # Features first in memory, [k, features, n] seen as [k, n, features]: the product then runs along the samples,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -411,6 +413,24 @@ def test_corrupt(refuse, name):
     middle = len(content) // 2
     content[middle : middle + 40] = bytes(40)
     assert "damaged" in refuse(bytes(content))
+
+
+def test_threads_leave_warnings_and_standard_error_as_they_were(tmp_path, capfd):
+    content = files()
+    for index, name in enumerate(("TIFF, LZW", "PNG, 16 bits", "TIFF, 16 bits")):
+        (tmp_path / f"whole{index}").write_bytes(content[name])
+        (tmp_path / f"half{index}").write_bytes(content[name][: len(content[name]) // 2])
+
+    def load_some(path: Path) -> None:
+        with contextlib.suppress(PartinrError):
+            load_image(path)
+
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load_some, sorted(tmp_path.iterdir()) * 8))
+    assert list(warnings.filters) == filters
+    os.write(2, b"still here")
+    assert capfd.readouterr().err == "still here"
 
 
 def test_no_pixels(refuse):

@@ -1,0 +1,42 @@
+"""What the benchmarks share: interleaved timing, and a line that says on what."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from partinr.callbacks.manifest import git_state, hardware
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], rounds: int = 7, seconds: float = 0.5
+) -> dict[str, float]:
+    """Median seconds a call, each contender timed in turn, round after round, so that a busy moment hits all alike.
+
+    Args:
+        contenders: what to call, by name; each is called once first, to warm up.
+        rounds: how often each has its turn.
+        seconds: how long a turn lasts at least.
+    """
+    for call in contenders.values():
+        call()
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            calls, start = 0, time.perf_counter()
+            while calls == 0 or time.perf_counter() - start < seconds:
+                call()
+                calls += 1
+            samples[name].append((time.perf_counter() - start) / calls)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def where() -> str:
+    """Machine, versions and commit, for the head of a table."""
+    machine = hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    commit = (git_state()["commit"] or "no commit")[:10] + ("+changes" if git_state()["dirty"] else "")
+    device = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads"
+    return f"{device}; torch {torch.__version__.split('+')[0]}; commit {commit}; {time.strftime('%Y-%m-%d')}"

@@ -1,0 +1,113 @@
+import pytest
+
+from partinr.report import collect, make_report
+from partinr.report.groups import Study
+
+pytestmark = pytest.mark.browser
+
+MEANS = "() => document.getElementById('curve').data.filter(trace => trace.meta === 'mean')"
+
+
+@pytest.fixture(scope="module")
+def report(study, tmp_path_factory):
+    return make_report([study], tmp_path_factory.mktemp("report") / "report.html")
+
+
+def cell(page, key, group, image="astronaut"):
+    return page.locator(f'td[data-key="{key}"][data-group="{group}"][data-image="{image}"]')
+
+
+def test_the_page_shows_what_the_runs_say(chromium, report, study):
+    page = chromium(report)
+    groups = Study.of(collect([study])).groups
+    assert page.get_attribute("#counts", "data-runs") == "24"
+    for group in groups:
+        mean = group.stat(lambda record: record.final("psnr")).mean
+        found = cell(page, "psnr", group.label, group.image)
+        assert float(found.get_attribute("data-value")) == pytest.approx(mean)
+        assert found.inner_text().startswith(f"{mean:.2f} ±")
+    assert page.locator("td.best[data-key=psnr]").count() == 2
+    assert page.locator("#unfinished li").evaluate_all("all => all.map(li => li.dataset.status)") == [
+        "running",
+        "failed",
+    ]
+
+
+def test_switches_change_the_curves(chromium, report):
+    page = chromium(report)
+    means = page.evaluate(MEANS)
+    assert [mean["name"] for mean in means] == ["none", "grid #4", "grid #9", "grid #16"]
+    assert means[0]["x"][-1] == 1500
+    assert means[0]["x"][0] == 0
+    page.get_by_text("seconds", exact=True).first.click()
+    seconds = page.evaluate(MEANS)
+    assert seconds[0]["x"][-1] == pytest.approx(75.75)
+    assert seconds[0]["y"] == means[0]["y"]
+    page.get_by_text("log", exact=True).click()
+    assert page.evaluate("document.getElementById('curve').layout.xaxis.type") == "log"
+    assert min(page.evaluate(MEANS)[0]["x"]) > 0
+    page.get_by_text("multiply-accumulates", exact=True).first.click()
+    assert page.evaluate(MEANS)[0]["x"][-1] > 1e12
+
+
+def test_an_image_is_chosen_for_curves_and_pictures(chromium, report):
+    page = chromium(report)
+    first = page.evaluate(MEANS)[0]["y"]
+    shown = page.locator("article.group:visible img")
+    assert shown.count() == 16
+    assert all(width > 0 for width in shown.evaluate_all("all => all.map(img => img.naturalWidth)"))
+    page.locator("nav").get_by_text("coffee").click()
+    assert page.evaluate(MEANS)[0]["y"] != first
+    assert shown.count() == 16
+    assert shown.first.get_attribute("alt") == "image of coffee, none"
+    assert shown.first.get_attribute("src").startswith("data:image/png;base64,")
+
+
+def test_a_picture_is_enlarged_and_changed_in_its_place(chromium, report):
+    page = chromium(report)
+    pictures = page.locator("article.group:visible [data-picture]")
+    pictures.nth(2).click()
+    large = page.locator("dialog[open] img")
+    assert large.get_attribute("alt") == "reconstruction of astronaut, none"
+    assert large.bounding_box()["width"] > 600
+    page.keyboard.press("ArrowRight")
+    assert large.get_attribute("alt") == "absolute error of astronaut, none"
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_a_table_is_sorted_within_each_image(chromium, report):
+    page = chromium(report)
+    order = "() => [...document.querySelectorAll('#results tbody th[scope=row]')].map(head => head.dataset.value)"
+    ascending = ["none", "grid #4", "grid #9", "grid #16"]
+    page.locator("#results").get_by_role("button", name="PSNR dB").click()
+    assert page.evaluate(order) == ascending * 2
+    page.locator("#results").get_by_role("button", name="PSNR dB").click()
+    assert page.evaluate(order) == ascending[::-1] * 2
+    page.locator("#results").get_by_role("button", name="ms/step").click()
+    assert page.evaluate(order) == ascending[::-1] * 2
+
+
+@pytest.mark.parametrize("width", [1280, 800, 400])
+def test_the_page_is_as_wide_as_the_window(chromium, report, width):
+    page = chromium(report, width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("#curve .main-svg").first.bounding_box()["width"] <= width
+
+
+def test_odd_runs_open_without_an_error(chromium, write_run, tmp_path):
+    write_run(tmp_path / "a", image="<b>&", steps=1, pictures=None)
+    write_run(tmp_path / "b", image="none yet", rows=[], status="running", pictures=None)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    assert page.locator("h1").inner_text() == "<b>&, none yet: none"
+    page.locator("nav").get_by_text("none yet").click()
+    assert page.locator("#curve").inner_text() == "No run on this image has been evaluated."
+    page.locator("nav").get_by_text("<b>&").click()
+    assert len(page.evaluate(MEANS)) == 1
+
+
+def test_a_page_of_damaged_runs_opens(chromium, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text("{")
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    assert page.locator("#unfinished li").get_attribute("data-status") == "damaged"

@@ -1,0 +1,120 @@
+import copy
+from typing import Any
+
+import pytest
+
+from partinr.report.naming import compact, flatten, labels, natural, without_image, word
+
+BASE: dict[str, Any] = {
+    "seed": 0,
+    "max_steps": 100,
+    "output_dir": "outputs",
+    "data": {"_target_": "partinr.data.ImageData", "name": "astronaut"},
+    "partition": {"_target_": "partinr.partition.Grid", "rows": None, "cols": None, "regions": 9},
+    "backbone": {"_target_": "partinr.backbones.Siren", "hidden_features": 170, "omega_0": 30.0, "match_params": None},
+    "optimizer": {"name": "adam", "lr": 1e-4},
+    "trainer": {"_target_": "lightning.Trainer", "max_steps": 100},
+}
+NONE = {"_target_": "partinr.partition.Whole"}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    config = copy.deepcopy(BASE)
+    for key, value in changes.items():
+        *above, name = key.split("__")
+        section = config
+        for part in above:
+            section = section[part]
+        section[name] = value
+    return config
+
+
+def named(*configs: dict[str, Any], regions: list[set[int]] | None = None) -> list[str]:
+    flats = [without_image(flatten(config, config["seed"])) for config in configs]
+    counts = [1 if c["partition"] == NONE else c["partition"].get("regions") for c in configs]
+    return labels(flats, regions or [{count} if count else set() for count in counts])
+
+
+def test_a_partition_alone_is_named_in_the_notation_of_the_field():
+    assert named(changed(partition=NONE), BASE, changed(partition__regions=16)) == ["none", "grid #9", "grid #16"]
+
+
+def test_only_what_differs_is_in_a_name():
+    assert named(BASE) == ["grid #9"]
+    assert named(BASE, changed(optimizer__lr=1e-3)) == ["lr 1e-4", "lr 1e-3"]
+    assert named(changed(partition=NONE), changed(optimizer__lr=1e-3)) == ["none · lr 1e-4", "grid #9 · lr 1e-3"]
+
+
+def test_what_says_nothing_of_the_run_is_no_difference():
+    flats = [
+        flatten(BASE, 0),
+        flatten(changed(output_dir="elsewhere", ckpt_path="x", hydra={"a": 1}, logger={"name": "w"}, seed=3), 3),
+        flatten(changed(seed=5, partition__seed=5), 5),
+        flatten(changed(backbone__omega_0=30), 0),
+    ]
+    assert all(flat == flats[0] for flat in flats)
+
+
+def test_a_seed_of_its_own_is_a_difference():
+    assert flatten(changed(seed=5, partition__seed=1), 5) != flatten(BASE, 0)
+
+
+def test_keys_of_another_backbone_are_not_in_a_name():
+    relu = {"_target_": "partinr.backbones.ReluPE", "hidden_features": 148, "frequencies": 60, "match_params": None}
+    assert named(BASE, changed(backbone=relu)) == ["siren", "relu_pe"]
+    wider = {**relu, "hidden_features": 256}
+    assert named(BASE, changed(backbone=relu), changed(backbone=wider)) == [
+        "siren",
+        "relu_pe · width 148",
+        "relu_pe · width 256",
+    ]
+
+
+def test_a_width_that_follows_from_matched_parameters_is_not_in_a_name():
+    small = changed(partition=NONE, backbone__match_params=100_000, backbone__hidden_features=180)
+    assert named(small, changed(backbone__match_params=100_000)) == ["none", "grid #9"]
+    assert named(changed(backbone__match_params=100_000), changed(backbone__match_params=25_000)) == [
+        "params 100k",
+        "params 25k",
+    ]
+    assert named(changed(partition=NONE, backbone__hidden_features=512), BASE) == [
+        "none · width 512",
+        "grid #9 · width 170",
+    ]
+
+
+def test_a_value_given_twice_is_named_once():
+    assert named(BASE, changed(max_steps=500, trainer__max_steps=500)) == ["steps 100", "steps 500"]
+
+
+def test_names_are_never_alike():
+    explicit = changed(partition__regions=None, partition__rows=3, partition__cols=3)
+    first, second = named(BASE, explicit, regions=[{9}, {9}])
+    assert first != second
+    assert "rows 3" in second
+    assert len(set(named(BASE, changed(extra={}), changed(more={})))) == 3
+
+
+def test_settings_of_a_kind_are_compared_within_it():
+    adam, sgd = changed(), changed(optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.9})
+    assert named(adam, sgd) == ["adam", "sgd"]
+    assert named(adam, sgd, changed(optimizer__lr=1e-3)) == ["adam · lr 1e-4", "sgd", "adam · lr 1e-3"]
+
+
+def test_a_count_that_depends_on_the_image_is_a_range():
+    other = changed(partition={"_target_": "partinr.partition.Semantic", "regions": None})
+    assert named(BASE, other, regions=[{9}, {8, 12}]) == ["grid #9", "semantic #8–12"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-4, "1e-4"), (2.5e-3, "2.5e-3"), (0.05, "0.05"), (30.0, "30"), (1500, "1500"), (100_000, "100k"),
+     (2_500_000, "2.5M"), (794_097, "794097"), (0, "0"), (-1, "-1")],
+)  # fmt: skip
+def test_numbers_in_names_are_short(value, text):
+    assert compact(value) == text
+
+
+def test_words():
+    assert [word(name) for name in ("Siren", "ReluPE", "SLIC", "Grid")] == ["siren", "relu_pe", "slic", "grid"]
+    assert sorted(["#16", "#9", "#4²"], key=natural) == ["#4²", "#9", "#16"]

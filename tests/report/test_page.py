@@ -1,0 +1,147 @@
+import html
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from partinr.errors import PartinrError
+from partinr.report import collect, make_report, write_html
+from partinr.report.page import PICTURE_LIMIT, PictureStore
+from partinr.run import CURVE_COLUMNS, ERROR, RECONSTRUCTION
+
+
+def page_of(folder: Path, output: Path, title: str | None = None) -> str:
+    return make_report([folder], output, title=title).read_text(encoding="utf-8")
+
+
+def own_part(page: str) -> str:
+    """The page without plotly.js."""
+    return re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.DOTALL)
+
+
+def embedded(page: str, name: str) -> dict:
+    found = re.search(f'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)
+    assert found
+    content = json.loads(found[1], parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert isinstance(content, dict)
+    return content
+
+
+def test_the_page_needs_nothing_else(study, tmp_path):
+    page = page_of(study, tmp_path / "report.html")
+    own = own_part(page)
+    assert len(own) < len(page) / 2
+    assert re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:)[a-z]+:""", own) == []
+    assert not re.search(r"https?://", own)
+    assert "default-src 'none'" in own
+    assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
+
+
+def test_by_default_it_is_in_the_first_folder(study, write_run, tmp_path):
+    write_run(tmp_path / "runs" / "a")
+    assert make_report([tmp_path / "runs", study]) == tmp_path / "runs" / "report.html"
+
+
+def test_numbers_can_be_read_off(study, tmp_path):
+    page = page_of(study, tmp_path / "report.html")
+    cell = re.search(r'<td[^>]*data-key="psnr" data-group="grid #9" data-image="coffee"[^>]*>', page)
+    assert cell
+    facts = dict(re.findall(r'data-(\w+)="([^"]*)"', cell[0]))
+    runs = [run for run in collect([study]) if run.path.name.startswith("coffee-09")]
+    psnr = [run.manifest["metrics"]["psnr"] for run in runs]
+    assert float(facts["value"]) == pytest.approx(np.mean(psnr))
+    assert float(facts["std"]) == pytest.approx(np.std(psnr, ddof=1))
+    assert (facts["n"], facts["reached"]) == ("3", "3")
+
+
+def test_names_and_messages_are_text_and_not_markup(write_run, tmp_path):
+    nasty = "</script><script>alert(1)</script> & \"ünï\" '日本'"
+    write_run(tmp_path / "runs" / "a", image=nasty, regions=4)
+    write_run(tmp_path / "runs" / "b", image=nasty, seed=1, status="failed", message=nasty)
+    write_run(tmp_path / "runs" / "c", image=nasty, regions=4, settings={"engine": nasty})
+    page = page_of(tmp_path / "runs", tmp_path / "report.html", title=nasty)
+    assert "<script>alert" not in page
+    assert f"<h1>{html.escape(nasty)}</h1>" in page.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
+    assert embedded(page, "data")["images"][0]["name"] == nasty
+
+
+def test_a_number_that_is_none_is_a_gap(write_run, tmp_path):
+    psnr = [10.0, math.nan, math.inf]
+    rows = [{**dict.fromkeys(CURVE_COLUMNS, 0), "step": i, "psnr": p} for i, p in enumerate(psnr)]
+    write_run(tmp_path / "runs" / "a", rows=rows)
+    write_run(tmp_path / "runs" / "b", rows=rows, seed=1)
+    (series,) = embedded(page_of(tmp_path / "runs", tmp_path / "r.html"), "data")["images"][0]["series"]
+    assert series["mean"]["psnr"] == [10]
+    assert series["runs"][0]["psnr"] == [10, None, None]
+
+
+def test_no_run_is_dropped(write_run, tmp_path):
+    write_run(tmp_path / "runs" / "a")
+    write_run(tmp_path / "runs" / "b", seed=1, status="failed", message="the loss is not finite")
+    write_run(tmp_path / "runs" / "c", seed=2, status="running", rows=[], pictures=None)
+    write_run(tmp_path / "runs" / "d")
+    (tmp_path / "runs" / "d" / "curve.csv").write_text("?")
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    assert re.findall(r'<li data-status="(\w+)"', page) == ["failed", "running", "damaged"]
+    assert "3 of 4 runs have not completed" in page
+    assert "the loss is not finite" in page
+    assert page.count("<details>") == 4
+
+
+def test_only_damaged_runs_still_make_a_page(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text("{")
+    page = page_of(tmp_path, tmp_path / "report.html")
+    assert "1 of 1 runs has not completed" in page
+    assert len(page) < 100_000
+
+
+def test_the_same_picture_is_stored_once_and_a_damaged_one_is_missing(write_run, tmp_path):
+    for seed, regions in ((0, 1), (0, 4)):
+        write_run(tmp_path / "runs" / str(regions), seed=seed, regions=regions)
+    (tmp_path / "runs" / "4" / RECONSTRUCTION).write_bytes(b"\x89PNG\r\n\x1a\nand then nothing")
+    (tmp_path / "runs" / "4" / ERROR).unlink()
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    # Both have the same image, which is also the partition picture of the lone network.
+    assert len(embedded(page, "store")) == 4
+    assert page.count("no picture<") == 2
+
+
+def test_a_large_picture_is_shown_smaller(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    assert (tmp_path / "noise.png").stat().st_size > PICTURE_LIMIT
+    store = PictureStore(4)
+    picture = store.add(tmp_path / "noise.png")
+    assert picture is not None
+    assert (picture["width"], picture["height"]) == (720, 540)
+    (uri,) = store.uris.values()
+    assert uri.startswith("data:image/webp;base64,")
+
+
+def test_unequal_parameters_and_a_missing_lone_network_are_told(write_run, tmp_path):
+    write_run(tmp_path / "runs" / "a")
+    write_run(tmp_path / "runs" / "b", regions=4, facts={"parameters": 250_000})
+    write_run(tmp_path / "runs" / "c", regions=4, settings={"optimizer.lr": 1e-3})
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    assert "Not at equal parameters: grid #4 · lr 1e-4 has 2.50 times" in page
+    assert "No speed-up for grid #4 · lr 1e-3" in page
+
+
+def test_a_place_that_cannot_be_written_is_one_line(study, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PartinrError, match="cannot write the report") as error:
+        write_html(collect([study]), tmp_path / "file" / "report.html")
+    assert "\n" not in str(error.value)
+
+
+def test_a_hundred_runs_are_a_page_of_some_megabytes(write_run, tmp_path):
+    for image in range(5):
+        for regions in (1, 4, 9, 16, 25):
+            for seed in range(4):
+                write_run(tmp_path / f"{image}-{regions}-{seed}", image=f"i{image}", regions=regions, seed=seed)
+    assert make_report([tmp_path], tmp_path / "report.html").stat().st_size < 10_000_000

@@ -1,0 +1,205 @@
+"""Axis order, range, frames and scales of coordinates."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+
+from partinr.coords import axis_coords, grid_coords, nearest_samples, region_frames, scaled_shape, to_frame
+from partinr.errors import PartinrError
+from partinr.partition import Grid, Partition
+
+SHAPES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5), (5, 3), (16, 24), (24, 16), (31, 17), (9,), (1,)]
+
+
+def _blobs(shape: tuple[int, ...], regions: int, seed: int = 0) -> torch.Tensor:
+    """A partition without any structure: every region scattered over the grid."""
+    count = math.prod(shape)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return (order % regions).reshape(shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_coordinate_is_the_centre_of_its_cell(shape):
+    coords = grid_coords(shape).reshape(*shape, len(shape))
+    for index in torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, len(shape)).tolist():
+        for axis, (i, n) in enumerate(zip(index, shape, strict=True)):
+            # The cell of sample i covers [-1 + 2 i / n, -1 + 2 (i + 1) / n].
+            low, high = -1 + Fraction(2 * i, n), -1 + Fraction(2 * (i + 1), n)
+            assert float(coords[(*index, axis)]) == pytest.approx(float((low + high) / 2), abs=1e-15)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_grid_fills_minus_one_to_one_along_every_axis(shape):
+    coords = grid_coords(shape)
+    assert coords.dtype == torch.float64
+    assert coords.shape == (math.prod(shape), len(shape))
+    half_cell = 1 / torch.tensor(shape, dtype=torch.float64)
+    torch.testing.assert_close(coords.amin(0) - half_cell, torch.full((len(shape),), -1.0, dtype=torch.float64))
+    torch.testing.assert_close(coords.amax(0) + half_cell, torch.full((len(shape),), 1.0, dtype=torch.float64))
+    torch.testing.assert_close(coords, -coords.flip(0))
+
+
+def test_the_first_coordinate_is_the_row():
+    coords = grid_coords((4, 6)).reshape(4, 6, 2)
+    assert (coords[:, 1:, 0] == coords[:, :1, 0]).all()
+    assert (coords[1:, :, 1] == coords[:1, :, 1]).all()
+    assert (coords[1:, :, 0] > coords[:-1, :, 0]).all()
+    assert (coords[:, 1:, 1] > coords[:, :-1, 1]).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (24, 36), (178, 100), (5, 101)])
+def test_neighbours_in_the_image_are_neighbours_in_coordinates(shape):
+    # Laying coordinates out width-major and pixels height-major puts neighbours of a 3:2 image 0.6 apart.
+    flat = torch.arange(math.prod(shape)).reshape(shape)
+    coords = grid_coords(shape)
+    for axis, n in enumerate(shape):
+        step = coords[flat.narrow(axis, 1, n - 1).reshape(-1)] - coords[flat.narrow(axis, 0, n - 1).reshape(-1)]
+        expected = torch.zeros(2, dtype=torch.float64)
+        expected[axis] = 2 / n
+        torch.testing.assert_close(step, expected.expand_as(step), rtol=0, atol=1e-12)
+
+
+def test_one_axis_is_one_dimensional_coordinates():
+    torch.testing.assert_close(grid_coords((5,))[:, 0], axis_coords(5))
+    assert axis_coords(4).tolist() == [-0.75, -0.25, 0.25, 0.75]
+    assert axis_coords(1).tolist() == [0.0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Other resolutions
+
+
+def _cell_of(centre: Fraction, n: int) -> int:
+    """The cell of an axis of n cells that holds a point in (0, 1); a point on a border belongs to the later cell."""
+    return next(i for i in reversed(range(n)) if Fraction(i, n) <= centre)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 4), (7, 5), (8, 6), (6,), (13,)])
+@pytest.mark.parametrize("scale", [0.5, 1, 2, 3, 1.7])
+def test_nearest_samples_against_brute_force(shape, scale):
+    target = scaled_shape(shape, scale)
+    expected = []
+    for index in torch.cartesian_prod(*map(torch.arange, target)).reshape(-1, len(target)).tolist():
+        number = 0
+        for j, n, m in zip(index, shape, target, strict=True):
+            number = number * n + _cell_of(Fraction(2 * j + 1, 2 * m), n)
+        expected.append(number)
+    found = nearest_samples(shape, target)
+    assert found.dtype == torch.int64
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nearest_samples_at_the_same_resolution_is_the_identity(shape):
+    assert torch.equal(nearest_samples(shape, shape), torch.arange(math.prod(shape)))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_nearest_samples_of_a_whole_enlargement_repeats_samples(factor):
+    flat = torch.arange(20).reshape(4, 5)
+    repeated = flat.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    assert torch.equal(nearest_samples((4, 5), (4 * factor, 5 * factor)), repeated.reshape(-1))
+
+
+def test_nearest_samples_refuses_another_number_of_axes():
+    with pytest.raises(ValueError, match="zip"):
+        nearest_samples((4, 5), (4,))
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (5, 7), (9,)])
+def test_the_same_place_has_the_same_coordinates_at_every_scale(shape):
+    coarse = grid_coords(shape).reshape(*shape, -1)
+    fine = grid_coords([3 * n for n in shape]).reshape(*(3 * n for n in shape), -1)
+    # The middle one of three samples sits at the centre of the old cell.
+    torch.testing.assert_close(fine[tuple(slice(1, None, 3) for _ in shape)], coarse)
+    double = grid_coords([2 * n for n in shape]).reshape(*(2 * n for n in shape), -1)
+    for axis, n in enumerate(shape):
+        double = double.unflatten(axis, (n, 2)).mean(axis + 1)
+    torch.testing.assert_close(double, coarse)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale", "expected"),
+    [((8, 6), 0.5, (4, 3)), ((8, 6), 2, (16, 12)), ((1, 3), 0.1, (1, 1)), ((10,), 1.25, (12,)), ((4, 4), 1, (4, 4))],
+)
+def test_scaled_shape(shape, scale, expected):
+    assert scaled_shape(shape, scale) == expected
+
+
+@pytest.mark.parametrize("scale", [0, -1, math.inf, -math.inf, math.nan])
+def test_scaled_shape_refuses(scale):
+    with pytest.raises(PartinrError, match="give a positive number"):
+        scaled_shape((4, 4), scale)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Local frames
+
+
+def _local(labels: torch.Tensor) -> torch.Tensor:
+    regions = int(labels.max()) + 1
+    return to_frame(grid_coords(labels.shape), *region_frames(labels, regions), labels.reshape(-1))
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (7, 11), (1, 8), (8, 1), (12,)])
+@pytest.mark.parametrize("regions", [1, 2, 4])
+def test_a_rectangle_seen_locally_is_a_grid_of_its_own(shape, regions):
+    if len(shape) == 2 and 1 in shape and regions == 4:
+        regions = 3
+    labels = Grid(regions=regions)(torch.zeros(*shape, 1)).labels
+    local = _local(labels)
+    for region in range(regions):
+        inside = labels == region
+        extent = [int(inside.any(dim=[k for k in range(len(shape)) if k != axis]).sum()) if len(shape) > 1
+                  else int(inside.sum()) for axis in range(len(shape))]  # fmt: skip
+        torch.testing.assert_close(local[inside.reshape(-1)], grid_coords(extent), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "regions"), [((6, 9), 5), ((13, 4), 9), ((30,), 4), ((5, 5), 25), ((4, 4), 1)])
+def test_local_coordinates_fill_the_bounding_box_of_any_region(shape, regions):
+    labels = _blobs(shape, regions)
+    local = _local(labels).reshape(*shape, -1)
+    centre, half_extent = region_frames(labels, regions)
+    assert centre.shape == half_extent.shape == (regions, len(shape))
+    for region in range(regions):
+        places = (labels == region).nonzero()
+        for axis, n in enumerate(shape):
+            cells = int(places[:, axis].max() - places[:, axis].min()) + 1
+            seen = local[labels == region][:, axis]
+            # The outermost samples are half a cell inside the frame, on both sides.
+            assert float(seen.max()) == pytest.approx(1 - 1 / cells)
+            assert float(seen.min()) == pytest.approx(-1 + 1 / cells)
+            assert float(half_extent[region, axis]) == pytest.approx(cells / n)
+
+
+def test_a_region_of_one_pixel_sits_at_the_origin_of_its_frame():
+    labels = torch.zeros(5, 7, dtype=torch.int64)
+    labels[3, 2] = 1
+    local = _local(labels).reshape(5, 7, 2)
+    assert local[3, 2].tolist() == [0.0, 0.0]
+    _, half_extent = region_frames(labels, 2)
+    assert half_extent[1].tolist() == pytest.approx([1 / 5, 1 / 7])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_local_frames_hold_at_every_scale(scale):
+    partition = Partition(_blobs((6, 8), 5, seed=1))
+    frames = region_frames(partition.labels, 5)
+    shape = scaled_shape(partition.shape, scale)
+    labels = partition.labels_at(shape)
+    fine = to_frame(grid_coords(shape), *frames, labels.reshape(-1)).reshape(*shape, 2)
+    assert float(fine.abs().max()) <= 1
+    # All new samples of an old cell, taken together, sit where the old sample sat.
+    mean = fine.unflatten(1, (8, scale)).unflatten(0, (6, scale)).mean((1, 3))
+    torch.testing.assert_close(mean.reshape(-1, 2), _local(partition.labels))
+
+
+def test_a_small_region_of_a_large_grid_keeps_its_precision():
+    labels = torch.zeros(2**15, dtype=torch.int64)
+    labels[20_000:20_004] = 1
+    local = _local(labels)[20_000:20_004, 0]
+    torch.testing.assert_close(local, axis_coords(4), rtol=0, atol=1e-11)
