@@ -16,7 +16,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from partinr import _torchvision
+
 __version__ = "0.1.0"
+
+# Before anything imports torchvision: torchmetrics, Lightning and segmentation-models-pytorch do.
+_torchvision.mend()
 
 # Loaded when first asked for: torch and Lightning take seconds to import, and `partinr --help` needs neither.
 _LAZY = {

@@ -5,10 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from partinr import _torchvision
-
-_torchvision.mend()
-
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM (Wang et al. 2004), in pixels."""
 

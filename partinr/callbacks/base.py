@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
+import lightning as L
 from torch import Tensor
 
-from partinr import _torchvision
 from partinr.run import RunDirectory
-
-_torchvision.mend()
-
-import lightning as L  # noqa: E402 (Lightning imports torchvision where it is installed)
 
 
 class Seconds(Protocol):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from rich.console import Console
 
-from partinr import __version__, _torchvision
+from partinr import __version__
 from partinr.config import conf_dir
 
 # Distribution, module, what partinr wants it for.
@@ -74,7 +74,6 @@ def look() -> Iterator[Finding]:
         if threads > cores
         else None,
     )
-    _torchvision.mend()
     for distribution, module, purpose in _PACKAGES:
         yield _package(distribution, module, purpose)
     yield _attempt("configuration", lambda: str(conf_dir()), "install partinr again")

@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from partinr import _torchvision
-
-_torchvision.mend()
-
-import lightning as L  # noqa: E402 (Lightning imports torchvision where it is installed)
+import lightning as L
 
 
 class Ticks:

@@ -12,26 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import lightning as L
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from pydantic import Field
 from torch import Tensor
 
-from partinr import _torchvision
-
-_torchvision.mend()
-
-import lightning as L  # noqa: E402 (Lightning imports torchvision where it is installed)
-from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig  # noqa: E402
-
-from partinr.data.ticks import SignalDataModule  # noqa: E402
-from partinr.errors import PartinrError  # noqa: E402
-from partinr.inr import PiecewiseINR  # noqa: E402
-from partinr.metrics import psnr, ssim  # noqa: E402
-from partinr.regimes.base import Clock, StopRule, next_evaluation  # noqa: E402
-from partinr.regimes.optimizer import Optimizer  # noqa: E402
-from partinr.regimes.schedule import Constant, Schedule  # noqa: E402
-from partinr.spec import spec  # noqa: E402
+from partinr.data.ticks import SignalDataModule
+from partinr.errors import PartinrError
+from partinr.inr import PiecewiseINR
+from partinr.metrics import psnr, ssim
+from partinr.regimes.base import Clock, StopRule, next_evaluation
+from partinr.regimes.optimizer import Optimizer
+from partinr.regimes.schedule import Constant, Schedule
+from partinr.spec import spec
 
 CHUNK_SECONDS = 0.2
 """Optimiser steps are taken in chunks of about so long between two calls from Lightning's loop.
