@@ -1,4 +1,4 @@
-"""From the composed configuration to the objects of a run: finds ``conf/``, checks everything, makes everything.
+"""From the composed configuration to the objects of a run: checks everything, makes everything.
 
 Each group of the configuration names a class (``_target_``); its other keys are the class's arguments. The classes of
 partinr are specs (:mod:`partinr.spec`), so making one checks types, ranges and unknown keys. What concerns several
@@ -16,10 +16,10 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
+from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
@@ -34,26 +34,13 @@ from partinr.stack import Engine
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks")
 
 
-def conf_dir() -> Path:
-    """The folder of the configuration: inside the installed package, or beside it in a checkout.
-
-    Raises:
-        PartinrError: the installation is broken.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise PartinrError(f"there is no conf/train.yaml beside {package}; install partinr again")
-
-
-# A process makes one, so that all parts of one start agree on it; unlike the clock alone it is never shared.
-_TOKEN = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
-
-
 def register_resolvers() -> None:
-    """Make ``${partinr.token:}`` and ``${partinr.label:…}`` known to OmegaConf."""
-    OmegaConf.register_new_resolver("partinr.token", lambda: _TOKEN, replace=True, use_cache=True)
+    """Make ``${partinr.token:}`` and ``${partinr.label:…}`` known to OmegaConf, with a new token.
+
+    The token is one for all parts of one start, so that they agree on it; unlike the clock alone it is never shared.
+    """
+    token = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+    OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
 
 
@@ -155,6 +142,9 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
 
     plain = _plain(config)
     root = {key: value for key, value in plain.items() if key not in (*GROUPS, "coords")}
+    coords = {} if plain.get("coords") is None else plain["coords"]
+    if not isinstance(coords, dict):
+        raise PartinrError(f"coords={coords!r} is no configuration; set its keys, such as coords.frame=local")
     for group in GROUPS:
         if not isinstance(plain.get(group), dict):
             raise PartinrError(
@@ -163,7 +153,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     settings = Settings(
         plain=plain,
         root=_checked(Root, root, ""),
-        coords=_checked(Coords, plain.get("coords") or {}, "coords"),
+        coords=_checked(Coords, coords, "coords"),
         data=make(plain["data"], "data", ImageData),
         partition=make(plain["partition"], "partition", PartitionRule),
         backbone=make(plain["backbone"], "backbone", Backbone),
@@ -172,7 +162,9 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         schedule=make(plain["schedule"], "schedule", Schedule),
         trainer=make(plain["trainer"], "trainer", TrainerSettings),
         callbacks={
-            name: make(node, f"callbacks.{name}") for name, node in plain["callbacks"].items() if node is not None
+            name: make(node, f"callbacks.{name}", Callback)
+            for name, node in plain["callbacks"].items()
+            if node is not None
         },
     )
     settings.schedule.check(settings.root.max_steps)
@@ -205,10 +197,12 @@ def _class(target: Any, key: str) -> type:
     module, _, attribute = str(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise PartinrError(f"{key}._target_={target!r} cannot be imported: {error}") from error
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise PartinrError(
+            f"{key}._target_={target!r} cannot be imported: {error}; give MODULE.CLASS, the module on PYTHONPATH"
+        ) from error
     if not isinstance(found, type):
-        raise PartinrError(f"{key}._target_={target!r} is no class")
+        raise PartinrError(f"{key}._target_={target!r} is no class; give the dotted path of one")
     return found
 
 

@@ -189,7 +189,9 @@ class PiecewiseINR(nn.Module):
             raise PartinrError(f"cannot render on a grid of {list(grid)}; give {self.in_features} sizes of 1 or more")
         labels = self.partition.labels_at(grid)
         order, sizes = sort_by_region(labels.reshape(-1), self.partition.regions)
-        values = self.evaluate(self.coords_at(labels)[order].to(self.device), sizes).float().cpu()
+        # In the precision of the parameters: a model that was trained in double precision stays in it.
+        coords = self.coords_at(labels)[order].to(next(iter(self.stack.values())))
+        values = self.evaluate(coords, sizes).float().cpu()
         picture = torch.empty_like(values)
         picture[order] = values
         return picture.reshape(*grid, self.channels).clamp(0, 1)
@@ -227,9 +229,11 @@ class PiecewiseINR(nn.Module):
                 engine=header["engine"],
             )
             model.stack.load_state_dict(tensors)
+            if model.architecture()["labels_sha256"] != header["labels_sha256"]:
+                raise PartinrError(f"{path} is damaged: its label map is not the one that was saved; take another copy")
         except PartinrError:
             raise
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PartinrError(f"{path} is not a readable partinr model: {reason}") from error
         return model

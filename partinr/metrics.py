@@ -26,7 +26,7 @@ def psnr(reconstruction: Tensor, signal: Tensor) -> float:
 
 
 def ssim(reconstruction: Tensor, signal: Tensor) -> float:
-    """Structural similarity (Wang et al. 2004): Gaussian window 11, sigma 1.5, mean over pixels and channels.
+    """Structural similarity (Wang et al. 2004): Gaussian window 11, sigma 1.5, mean over windows and channels.
 
     Args:
         reconstruction: ``[H, W, C]``, any values; clamped to [0, 1].
@@ -42,6 +42,8 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
 
     first = reconstruction.detach().float().clamp(0, 1).movedim(-1, 0).unsqueeze(0)
     second = signal.float().movedim(-1, 0).unsqueeze(0)
-    value = structural_similarity_index_measure(first, second, data_range=1.0)
-    assert isinstance(value, Tensor)
-    return float(value)
+    _, of_each_window = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)
+    # As the paper and scikit-image have it, only windows inside the image count; torchmetrics adds those of a reflected
+    # border.
+    border = SSIM_WINDOW // 2
+    return float(of_each_window[..., border:-border, border:-border].mean())

@@ -22,7 +22,7 @@ import json
 import math
 import os
 import platform
-import tempfile
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import yaml
 
 from partinr.errors import PartinrError
@@ -69,22 +70,51 @@ def write_atomically(path: Path, data: bytes) -> None:
     The temporary file lies in the same folder (a rename is atomic only within one file system) and reaches the disk
     before it takes the name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = _beside(path, data)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        os.replace(temporary, path)
+    except BaseException:
+        _forget(temporary)
+        raise
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """:func:`write_atomically` for a file that must not be there yet: of several writers only one succeeds.
+
+    Raises:
+        FileExistsError: it is there already; it is left alone.
+    """
+    temporary = _beside(path, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without links. Here a crash between the two steps would leave an empty file.
+        path.open("xb").close()
+        os.replace(temporary, path)
+    finally:
+        _forget(temporary)
+
+
+def _beside(path: Path, data: bytes) -> Path:
+    """A new file with ``data`` in the folder of ``path``, whole and on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with temporary.open("xb") as file:
+        try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes a private file; give it what open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+        except BaseException:
+            _forget(temporary)
+            raise
+    return temporary
+
+
+def _forget(temporary: Path) -> None:
+    with suppress(FileNotFoundError):
+        temporary.unlink()
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -115,17 +145,20 @@ class RunDirectory:
         """
         run = cls(Path(path))
         run.check_free()
+        claimed = False
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             # The claim: of two runs that start together only one can make this file.
-            os.close(os.open(run.file(MANIFEST), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            run.write_manifest({"status": "running", "config_hash": config_hash(config)})
+            write_new(run.file(MANIFEST), _manifest({"status": "running", "config_hash": config_hash(config)}))
+            claimed = True
             run.write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
             run.write(OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True).encode())
-        except FileExistsError:
-            run.check_free()
-            raise
         except OSError as error:
+            if claimed:
+                # Without its config it would be a run that nobody can resume.
+                run.file(MANIFEST).unlink(missing_ok=True)
+            else:
+                run.check_free()
             raise PartinrError(
                 f"cannot write the run directory {run.path}: {error.strerror}; choose another with hydra.run.dir=PATH"
             ) from error
@@ -137,7 +170,7 @@ class RunDirectory:
         Raises:
             PartinrError: it does.
         """
-        if self.file(MANIFEST).exists():
+        if os.path.lexists(self.file(MANIFEST)):
             raise PartinrError(
                 f"{self.path} already holds a run; give another hydra.run.dir, delete it, "
                 f"or continue it with: partinr resume {self.path}"
@@ -174,10 +207,7 @@ class RunDirectory:
 
         Numbers that JSON has no word for (infinity, NaN) become null.
         """
-        text = json.dumps(
-            {"format": FORMAT, **_process(), **_finite(manifest)}, indent=2, ensure_ascii=False, allow_nan=False
-        )
-        self.write(MANIFEST, text.encode() + b"\n")
+        self.write(MANIFEST, _manifest(manifest))
 
     def manifest(self) -> dict[str, Any]:
         """Read ``run.json``.
@@ -192,23 +222,32 @@ class RunDirectory:
             raise PartinrError(f"cannot read {path}: {error}") from error
         if not isinstance(manifest, dict) or "status" not in manifest:
             raise PartinrError(f"{path} is not a partinr manifest")
-        if manifest.get("format", 0) > FORMAT:
+        layout = manifest.get("format", 0)
+        if not isinstance(layout, int):
+            raise PartinrError(f"{path} is damaged: its format is {layout!r}; a whole number was expected")
+        if layout > FORMAT:
             raise PartinrError(f"{path} was written by a newer partinr; update partinr to read it")
         return manifest
 
     @property
     def alive(self) -> bool:
-        """Whether the process that writes this run is still there, as far as this host can tell."""
+        """Whether the process that writes this run is still there, as far as this host can tell.
+
+        Of another host's process nothing is known: it counts as alive while ``run.json`` says ``running``.
+        """
         manifest = self.manifest()
         if manifest["status"] != "running" or manifest.get("host") != platform.node():
-            return manifest["status"] == "running"
+            return bool(manifest["status"] == "running")
         try:
-            os.kill(int(manifest["pid"]), 0)
-        except (ProcessLookupError, KeyError, ValueError):
-            return False
-        except PermissionError:
+            process = psutil.Process(int(manifest["pid"]))
+            started = datetime.fromisoformat(manifest["started"]).timestamp()
+            # A process that began after the run only has the number of the one that wrote it, which is dead. Numbers
+            # come again soon in a container, where every program may be the first. Two seconds: clocks are rounded.
+            return bool(process.create_time() < started + 2 and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.AccessDenied:
             return True
-        return True
+        except (psutil.NoSuchProcess, KeyError, TypeError, ValueError, OverflowError):
+            return False
 
     def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Write ``curve.csv``; numbers keep every digit, so equal curves are equal files."""
@@ -233,7 +272,7 @@ class RunDirectory:
                     {name: int(value) if name in ("step", "macs") else float(value) for name, value in row.items()}
                     for row in csv.DictReader(file)
                 ]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, csv.Error) as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
 
     def config(self) -> dict[str, Any]:
@@ -279,6 +318,12 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
         listed = ", ".join(str(path) for path in paths)
         raise PartinrError(f"no run found in {listed}; a run directory is a folder with a {MANIFEST}")
     return list(found.values())
+
+
+def _manifest(manifest: Mapping[str, Any]) -> bytes:
+    """The content of ``run.json``."""
+    whole = {"format": FORMAT, **_process(), **_finite(manifest)}
+    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _process() -> dict[str, Any]:

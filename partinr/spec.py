@@ -7,6 +7,7 @@ unknown keys, options that exclude each other are checked when it is made), and 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, dataclass_transform
 
 import pydantic
@@ -32,7 +33,7 @@ def spec(cls: type) -> Any:
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         if args:
-            raise PartinrError(f"{cls.__name__} takes keyword arguments only, such as {_signature(made)}")
+            raise PartinrError(f"{cls.__name__} takes {_signature(made)}")
         try:
             validated_init(self, **kwargs)
         except pydantic.ValidationError as error:
@@ -43,7 +44,8 @@ def spec(cls: type) -> Any:
 
 
 def _signature(cls: Any) -> str:
-    return ", ".join(f"{name}=…" for name in list(cls.__dataclass_fields__)[:2])
+    names = [field.name for field in dataclasses.fields(cls)]
+    return f"keyword arguments only, such as {', '.join(f'{name}=…' for name in names[:2])}" if names else "no arguments"
 
 
 def describe(name: str, error: pydantic.ValidationError) -> str:
@@ -62,5 +64,6 @@ def describe(name: str, error: pydantic.ValidationError) -> str:
             problems.append(f"the option {key} is missing")
         else:
             said = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-            problems.append(f"{key}={problem['input']!r}: {said}")
+            given = " ".join(repr(problem["input"]).split())  # an array's takes several lines
+            problems.append(f"{key}={given if len(given) <= 60 else given[:59] + '…'}: {said}")
     return "; ".join(dict.fromkeys(problems))

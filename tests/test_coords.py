@@ -180,7 +180,7 @@ def test_a_region_of_one_pixel_sits_at_the_origin_of_its_frame():
     labels = torch.zeros(5, 7, dtype=torch.int64)
     labels[3, 2] = 1
     local = _local(labels).reshape(5, 7, 2)
-    assert local[3, 2].tolist() == [0.0, 0.0]
+    assert local[3, 2].tolist() == pytest.approx([0.0, 0.0])
     _, half_extent = region_frames(labels, 2)
     assert half_extent[1].tolist() == pytest.approx([1 / 5, 1 / 7])
 

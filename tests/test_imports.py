@@ -2,9 +2,12 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -62,24 +65,27 @@ def sources(package: Path) -> Iterator[tuple[str, Path]]:
         yield first.removesuffix(".py"), path
 
 
-def imported(package: Path, path: Path) -> Iterator[tuple[int, str]]:
-    """Line and module of each import from the package: late ones, relative ones, those under TYPE_CHECKING."""
-    name = package.name
-    home = (name, *path.relative_to(package).parent.parts)
-    known = {module for module, _ in sources(package)}
+def statements(package: Path, path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line and dotted name, split, of all that a file imports: late, relative, under TYPE_CHECKING or not."""
+    home = (package.name, *path.relative_to(package).parent.parts)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            targets = [tuple(alias.name.split(".")) for alias in node.names]
+            for alias in node.names:
+                yield node.lineno, tuple(alias.name.split("."))
         elif isinstance(node, ast.ImportFrom):
             base = home[: len(home) + 1 - node.level] if node.level else ()
             base += tuple(node.module.split(".")) if node.module else ()
-            targets = [(*base, alias.name) for alias in node.names]
-        else:
-            continue
-        for target in targets:
-            inner = target[1] if len(target) > 1 else "__init__"
-            if target[0] == name and inner not in FROM_PACKAGE:
-                yield node.lineno, inner if inner in known else "__init__"
+            for alias in node.names:
+                yield node.lineno, (*base, alias.name)
+
+
+def imported(package: Path, path: Path) -> Iterator[tuple[int, str]]:
+    """Line and module of each import from the package."""
+    known = {module for module, _ in sources(package)}
+    for line, (first, *rest) in statements(package, path):
+        inner = rest[0] if rest else "__init__"
+        if first == package.name and inner not in FROM_PACKAGE:
+            yield line, inner if inner in known else "__init__"
 
 
 def faults(package: Path) -> list[str]:
@@ -126,6 +132,22 @@ def test_the_checker_sees(tmp_path: Path, path: str, source: str, fault: str | N
         file.touch()
     (package / path).write_text(source)
     assert faults(package) == ([] if fault is None else [fault])
+
+
+def test_what_is_imported_is_declared() -> None:
+    # A package that comes along with another may stop doing so.
+    def canonical(requirement: str) -> str:
+        return re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
+
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {canonical(requirement) for requirement in project["dependencies"]}
+    distributions = packages_distributions()
+    modules = {target[0] for _, path in sources(PACKAGE) for _, target in statements(PACKAGE, path)}
+    assert {
+        module
+        for module in modules - sys.stdlib_module_names - {"partinr"}
+        if declared.isdisjoint(map(canonical, distributions.get(module, ())))
+    } == set()
 
 
 def test_import_partinr_is_light() -> None:

@@ -19,6 +19,7 @@ import torch
 from _common import where
 
 from partinr import config
+from partinr.cli.conf import conf_dir
 from partinr.cli.execute import execute
 
 ROUNDS = 5
@@ -28,7 +29,7 @@ STEPS = 300
 def compose(partition: str) -> config.DictConfig:
     """The demo's configuration."""
     config.register_resolvers()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config.conf_dir())):
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         return hydra.compose("train", ["experiment=demo", f"partition={partition}", f"max_steps={STEPS}"])
 
 

@@ -49,6 +49,11 @@ class Regime(Protocol):
         ...
 
 
+def is_number(value: object) -> bool:
+    """Whether a value of the config is a number; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def regime(module: L.LightningModule) -> Regime:
     """The module as what callbacks know of it."""
     return cast(Regime, module)

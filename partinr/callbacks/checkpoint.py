@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 
-from partinr.callbacks.base import RunCallback, regime
+from partinr.callbacks.base import RunCallback, is_number, regime
 from partinr.errors import PartinrError
 from partinr.run import CHECKPOINT
 
@@ -22,12 +22,12 @@ class LastCheckpoint(RunCallback):
         every_seconds: of wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps.
 
     Raises:
-        PartinrError: a negative number.
+        PartinrError: a negative number, or none.
     """
 
     def __init__(self, every_seconds: float = 30.0) -> None:
-        if not every_seconds >= 0:
-            raise PartinrError(f"callbacks.checkpoint.every_seconds={every_seconds}; give 0 or more")
+        if not is_number(every_seconds) or not every_seconds >= 0:
+            raise PartinrError(f"callbacks.checkpoint.every_seconds={every_seconds!r}; give 0 or more")
         self.every_seconds = every_seconds
         self._saved = time.monotonic()
 
@@ -52,8 +52,12 @@ class LastCheckpoint(RunCallback):
             path = self.run.file(CHECKPOINT)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            trainer.save_checkpoint(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            try:
+                trainer.save_checkpoint(temporary)
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
         self._saved = time.monotonic()

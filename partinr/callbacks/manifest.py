@@ -20,11 +20,12 @@ from typing import Any
 import lightning as L
 import torch
 
+from partinr import __version__
 from partinr.callbacks.base import Regime, RunCallback, regime
 from partinr.callbacks.interruption import Interruption
 from partinr.run import WEIGHTS
 
-PACKAGES = ("partinr", "torch", "lightning", "numpy", "hydra-core", "torchmetrics")
+PACKAGES = ("torch", "lightning", "numpy", "hydra-core", "torchmetrics")
 
 
 class Manifest(RunCallback):
@@ -156,7 +157,7 @@ def _cpu() -> str:
 @cache
 def versions() -> dict[str, str]:
     """Of Python and the packages that a curve depends on."""
-    found = {"python": platform.python_version()}
+    found = {"partinr": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from partinr.callbacks.base import RunCallback, regime
+from partinr.callbacks.base import RunCallback, is_number, regime
 from partinr.errors import PartinrError
 from partinr.pictures import encode_png, error_map, partition_overlay
 from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION
@@ -26,8 +26,8 @@ class Pictures(RunCallback):
     """
 
     def __init__(self, every_seconds: float | None = 30.0) -> None:
-        if every_seconds is not None and not every_seconds > 0:
-            raise PartinrError(f"callbacks.pictures.every_seconds={every_seconds}; give more than 0, or null")
+        if every_seconds is not None and not (is_number(every_seconds) and every_seconds > 0):
+            raise PartinrError(f"callbacks.pictures.every_seconds={every_seconds!r}; give more than 0, or null")
         self.every_seconds = every_seconds
         self._drawn = time.monotonic()
         self._rows = 0

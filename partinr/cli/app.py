@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr import config
 from partinr.cli.commands import commands
+from partinr.cli.conf import conf_dir
 from partinr.cli.execute import Outcome, execute
 from partinr.cli.main import BAD_INPUT, print_error
 from partinr.cli.show import show_finished, show_outcomes
@@ -37,7 +39,7 @@ def hydra_app(arguments: list[str]) -> int:
     # nowhere else, so it is set for this process alone.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     config.register_resolvers()
-    argv = _flags_first(arguments)
+    flags, overrides = _sorted_out(arguments)
     outcomes: list[Outcome] = []
     refused = 0
     started = False
@@ -65,24 +67,26 @@ def hydra_app(arguments: list[str]) -> int:
             raise SystemExit(outcome.exit_code)
         return outcome.psnr
 
-    application = hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="train")(task)
+    application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)
     before = sys.argv
-    sys.argv = ["partinr", *argv]
+    sys.argv = ["partinr", *flags, *overrides]
     code = 0
     try:
         application()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
+        if outcomes:
+            show_outcomes(outcomes)
         # Before the first run, whatever Hydra raises is about what it was asked to compose.
         if "debug=trace" in arguments or (started and not isinstance(error, (HydraException, OmegaConfBaseException))):
             raise
-        raise PartinrError(one_line(error, overrides=[a for a in arguments if "=" in a])) from error
+        raise PartinrError(one_line(error, overrides)) from error
     finally:
         sys.argv = before
     if outcomes:
         show_outcomes(outcomes)
-    if refused:
+    if refused and code <= 128:
         return BAD_INPUT
     return code or max((outcome.exit_code for outcome in outcomes), default=0)
 
@@ -98,15 +102,22 @@ def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
         return _unknown_key(found.group(1), overrides)
     if found := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{found.group(1)} is there already; set it without the plus: {found.group(1)}=VALUE"
-    if found := re.search(r"Error parsing override '([^']*)'|(?:at input|missing EQUAL at) '([^']*)'", text):
-        what = found.group(1) or found.group(2)
+    if found := re.search(
+        r"Error parsing override '([^']*)'|(?:at input|missing EQUAL at) '([^']*)'|NoViableAltException: (.*)", text
+    ):
+        what = next(group for group in found.groups() if group is not None)
         near = difflib.get_close_matches(what, commands.commands, n=1)
-        hint = f"did you mean partinr {near[0]}?" if near else "quote the value if it holds commas, brackets or ="
+        hint = f"did you mean partinr {near[0]}?" if near else "put quotes around a value with spaces"
         return f"cannot read {what!r}: give KEY=VALUE or GROUP=NAME; {hint}"
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+        key, value = found.groups()
+        return f"{key} has several values; add -m to run each of them, or say that it is one: {key}=\"'{value}'\""
+    if isinstance(error, OSError):
+        return f"cannot make the folder {error.filename}: {error.strerror}; choose another with hydra.run.dir=PATH"
     if isinstance(error, MissingMandatoryValue):
         return f"the option {error.full_key} is missing; give {error.full_key}=VALUE"
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
-        return f"the configuration refers to {found.group(1)!r}, which is not there"
+        return f"the configuration refers to {found.group(1)!r}, which is not there; set it, or correct the name"
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return f"{first}{cause}; see partinr --help"
@@ -114,13 +125,20 @@ def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     """What the user may have meant by an unknown key."""
-    groups = {folder.name for folder in config.conf_dir().iterdir() if folder.is_dir()}
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config.conf_dir())):
-        composed = hydra.compose("train", [each for each in overrides if each.partition("=")[0] in groups])
+    groups = {folder.name for folder in conf_dir().iterdir() if folder.is_dir()}
+    # Of a sweep over a group the first choice stands for all.
+    chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in groups]
+    try:
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            composed = hydra.compose("train", chosen)
+    except HydraException:  # a choice that is not partinr's own, from --config-dir
+        return f"unknown option {key}; partinr --cfg job lists all"
     known = [name for name in _flatten(OmegaConf.to_container(composed)) if not name.endswith("_target_")]
     siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
     near = difflib.get_close_matches(key.rpartition(".")[2], [name.rpartition(".")[2] for name in siblings], n=1)
     anywhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    if owners := _choices_with(key):
+        return f"{key} is an option of {' and '.join(owners)} only; choose that, or leave the option out"
     if near:
         meant = ".".join([*key.split(".")[:-1], near[0]])
         return f"unknown option {key}; did you mean {meant}?"
@@ -131,8 +149,15 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     return f"unknown option {key}; partinr --cfg job lists all"
 
 
-def _flags_first(arguments: list[str]) -> list[str]:
-    """The arguments with the flags before the overrides, since Hydra refuses ``seed=0 -m partition=none,grid``.
+def _choices_with(key: str) -> list[str]:
+    """The choices of a group that have an option: ``partition.regions`` is one of ``partition=grid``."""
+    group, _, name = key.partition(".")
+    files = sorted((conf_dir() / group).glob("*.yaml")) if name else []
+    return [f"{group}={file.stem}" for file in files if name in _flatten(OmegaConf.to_container(OmegaConf.load(file)))]
+
+
+def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Flags and overrides apart: Hydra refuses ``seed=0 -m partition=none,grid``, where the flag comes between.
 
     Raises:
         PartinrError: a flag that Hydra does not have.
@@ -147,7 +172,34 @@ def _flags_first(arguments: list[str]) -> list[str]:
     flags = list(arguments)
     for override in overrides:
         flags.remove(override)
-    return [*flags, *overrides]
+    return flags, [_readable(override) for override in overrides]
+
+
+def _readable(override: str) -> str:
+    """An override that Hydra can parse: its grammar has no word for ``~/my pictures/photo (1).png``.
+
+    A value that it cannot parse is taken as text, comma by comma, and a leading ``~/`` as the home folder, as a shell
+    takes it at the start of a word.
+    """
+    key, equals, value = override.partition("=")
+    if not equals or _parses(override):
+        return override
+    parts = [_quoted(os.path.expanduser(part) if part.startswith("~/") else part) for part in value.split(",")]
+    quoted = f"{key}={','.join(parts)}"
+    return quoted if _parses(quoted) else override
+
+
+def _parses(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
+def _quoted(text: str) -> str:
+    quote = '"' if "'" in text else "'"
+    return f"{quote}{text.replace(quote, chr(92) + quote)}{quote}"
 
 
 def _flatten(node: Any, prefix: str = "") -> Iterator[str]:
@@ -159,5 +211,6 @@ def _flatten(node: Any, prefix: str = "") -> Iterator[str]:
 
 def _remove_if_empty(folder: Path) -> None:
     """Hydra makes the folder before anything is checked; a run that was refused leaves none."""
-    with suppress(OSError):
-        folder.rmdir()
+    if folder != Path.cwd():
+        with suppress(OSError):
+            folder.rmdir()

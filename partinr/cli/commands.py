@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from partinr import __version__
+from partinr.cli.conf import conf_dir
 from partinr.errors import PartinrError
 
 
@@ -15,8 +16,6 @@ class _Application(click.Group):
     """A group whose help also explains what is not a subcommand."""
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from partinr.config import conf_dir
-
         formatter.write(
             "partinr fits an image by parts: one small network a region, all trained as one stack.\n\n"
             "Run a fit:      partinr partition=grid data.path=photo.png\n"

@@ -11,12 +11,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
-import torch
 from rich.console import Console
+from rich.markup import escape
 
 from partinr import __version__
-from partinr.config import conf_dir
+from partinr.cli.conf import conf_dir
 
 # Distribution, module, what partinr wants it for.
 _PACKAGES = (
@@ -52,9 +53,9 @@ def examine() -> bool:
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         mark = "[green]ok[/]  " if finding.cure is None else "[red]bad[/] "
-        console.print(f"{mark} {finding.what:<{width}}  {finding.found}", soft_wrap=True)
+        console.print(f"{mark} {finding.what:<{width}}  {escape(finding.found)}", soft_wrap=True)
         if finding.cure is not None:
-            console.print(f"     {'':<{width}}  [bold]→ {finding.cure}[/]", soft_wrap=True)
+            console.print(f"     {'':<{width}}  [bold]→ {escape(finding.cure)}[/]", soft_wrap=True)
     bad = sum(finding.cure is not None for finding in findings)
     console.print("\nall is well" if not bad else f"\n{bad} amiss")
     return not bad
@@ -64,7 +65,22 @@ def look() -> Iterator[Finding]:
     """Everything that is examined, one finding after the other."""
     yield Finding("partinr", __version__)
     yield Finding("python", platform.python_version())
-    yield _device()
+    try:
+        yield from _hardware()
+    except Exception as error:  # torch itself is broken, which is said of it below
+        yield Finding("device", f"unknown: {_reason(error)}", "see torch below")
+    for distribution, module, purpose in _PACKAGES:
+        yield _package(distribution, module, purpose)
+    yield _attempt("configuration", lambda: str(conf_dir()), "install partinr again")
+    yield _attempt("output", _writable, "change to a folder that you may write to, or give output_dir=PATH")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    yield Finding("browser", chromium or "none found; only partinr's own tests of the report need one")
+
+
+def _hardware() -> Iterator[Finding]:
+    import torch
+
+    yield _device(torch)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
     yield Finding(
@@ -74,15 +90,9 @@ def look() -> Iterator[Finding]:
         if threads > cores
         else None,
     )
-    for distribution, module, purpose in _PACKAGES:
-        yield _package(distribution, module, purpose)
-    yield _attempt("configuration", lambda: str(conf_dir()), "install partinr again")
-    yield _attempt("output", _writable, "change to a folder that you may write to, or give output_dir=PATH")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    yield Finding("browser", chromium or "none found; only partinr's own tests of the report need one")
 
 
-def _device() -> Finding:
+def _device(torch: ModuleType) -> Finding:
     if torch.cuda.is_available():
         return Finding("device", f"{torch.cuda.get_device_name()} ({torch.cuda.device_count()} in all)")
     if torch.backends.mps.is_available():
@@ -120,5 +130,8 @@ def _attempt(what: str, attempt: Callable[[], str], cure: str) -> Finding:
         return Finding(what, attempt())
     except Exception as error:
         # Whatever a broken installation raises is what the user came to see.
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        return Finding(what, reason, cure)
+        return Finding(what, _reason(error), cure)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -113,6 +113,7 @@ def _prepare(settings: config.Settings) -> _Prepared:
         settings=settings.regime,
         seed=settings.root.seed,
     )
+    module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
     if settings.root.ckpt_path is not None:
         check_checkpoint(Path(settings.root.ckpt_path), module.fingerprint())
     interruption = Interruption()
@@ -128,9 +129,6 @@ def _prepare(settings: config.Settings) -> _Prepared:
         # Last, so that run.json says completed when everything else is there.
         Manifest(identity, interruption, started=made),
     ]
-    for callback in callbacks:
-        if not isinstance(callback, L.Callback):
-            raise PartinrError(f"callbacks: {type(callback).__name__} is no Lightning callback")
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator, precision=settings.trainer.precision, callbacks=callbacks
     )

@@ -85,8 +85,9 @@ def short(path: Path) -> str:
 
 def _console() -> Console:
     # A file or a pipe has no width; rich would take 80 columns for it and break the lines of the table.
-    console = Console()
-    return console if console.is_terminal else Console(width=100)
+    # No markup: a file may be called photo[red].png.
+    console = Console(markup=False)
+    return console if console.is_terminal else Console(width=100, markup=False)
 
 
 def _number(value: float | None, digits: int) -> str:

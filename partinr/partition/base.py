@@ -40,11 +40,12 @@ class Partition:
         labels = labels.detach().to("cpu", torch.int64, copy=True).contiguous()
         if int(labels.min()) < 0:
             raise PartinrError(f"labels go down to {int(labels.min())}; number the regions from 0")
-        used = torch.bincount(labels.reshape(-1))
+        # Among M samples a label of M or more means a gap below it, whatever it is: nothing larger need be counted.
+        used = torch.bincount(labels.reshape(-1).clamp(max=labels.numel()))
         if int(used.min()) == 0:
             missing = int((used == 0).nonzero()[0, 0])
             raise PartinrError(
-                f"labels go up to {len(used) - 1} but no sample has label {missing}; "
+                f"labels go up to {int(labels.max())} but no sample has label {missing}; "
                 "number the regions 0 … R-1 without a gap"
             )
         object.__setattr__(self, "labels", labels)

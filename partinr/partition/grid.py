@@ -79,9 +79,7 @@ class Grid(PartitionRule):
             pairs = _factorings(regions, shape)
             if pairs:
                 # The factoring whose rectangles are nearest to squares; ties go to the one with more columns.
-                return min(
-                    pairs, key=lambda pair: (abs(math.log((shape[0] / pair[0]) / (shape[1] / pair[1]))), pair[0])
-                )
+                return min(pairs, key=lambda pair: (_elongation(pair, shape), pair[0]))
         samples = math.prod(shape)
         size = "×".join(map(str, shape))
         if regions > samples:
@@ -96,5 +94,11 @@ class Grid(PartitionRule):
 
 
 def _factorings(regions: int, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    divisors = (n for n in range(1, regions + 1) if regions % n == 0)
-    return [(rows, regions // rows) for rows in divisors if rows <= shape[0] and regions // rows <= shape[1]]
+    divisors = (n for n in range(1, min(regions, shape[0]) + 1) if regions % n == 0)
+    return [(rows, regions // rows) for rows in divisors if regions // rows <= shape[1]]
+
+
+def _elongation(pair: tuple[int, int], shape: tuple[int, ...]) -> float:
+    """Long by short side of a factoring's rectangles; from whole numbers, so that a tie is one to the last bit."""
+    first, second = shape[0] * pair[1], shape[1] * pair[0]
+    return max(first, second) / min(first, second)

@@ -62,6 +62,7 @@ _SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.edgecolor": "#5c6570",
     "axes.grid": True,
+    "image.interpolation": "auto",  # pixels stay pixels when enlarged, and lines stay whole when made small
     "axes.axisbelow": True,
     "grid.color": "#e2e6ea",
     "grid.linewidth": 0.6,
@@ -288,7 +289,7 @@ def _bare(axes: Axes, picture: Image.Image | None) -> Axes:
         axes.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axes.transAxes, color="#5c6570")
         axes.set_aspect("equal")
     else:
-        axes.imshow(picture.convert("RGB"), interpolation="none")
+        axes.imshow(picture.convert("RGB"))
     return axes
 
 

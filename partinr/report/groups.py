@@ -393,7 +393,9 @@ def machine_of(record: RunRecord) -> str:
         return ""
     name = hardware.get("gpu") or hardware.get("cpu") or hardware.get("device")
     threads = hardware.get("threads")
-    return f"{name}, {threads} threads" if threads and not hardware.get("gpu") else str(name or "")
+    if not threads or hardware.get("gpu"):
+        return str(name or "")
+    return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
 
 
 def commit_of(record: RunRecord) -> str:

@@ -43,6 +43,9 @@ _SILENT_KEYS = {
     ("logger",),
     ("name",),
     ("output_dir",),
+    ("regime", "evaluate_at"),
+    ("regime", "evaluate_every"),
+    ("regime", "evaluations_per_decade"),
     ("seed",),
     ("trainer", "default_root_dir"),
     ("trainer", "enable_model_summary"),
@@ -50,7 +53,7 @@ _SILENT_KEYS = {
     ("trainer", "log_every_n_steps"),
     ("trainer", "logger"),
 }
-"""Keys that say where a run went and what it showed, not what it computed."""
+"""Keys that say where a run went and when it was looked at, not what it computed."""
 
 IMAGE_KEYS = {("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha")}
 """Keys that only choose the image, which a run knows by its content."""
@@ -74,13 +77,13 @@ _SHORT = {
 def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting, Any]:
     """The leaves of a config that say something about the computation.
 
-    A section's kind (the class of its ``_target_``, else its ``name``) is a leaf under the section's own path. Keys
+    A section's kind (its ``name``, else the class of its ``_target_``) is a leaf under the section's own path. Keys
     called ``seed`` are left out if they follow ``seed``.
     """
     flat: dict[Setting, Any] = {}
 
     def walk(node: Mapping[str, Any], path: tuple[str, ...], scopes: tuple[tuple[tuple[str, ...], str], ...]) -> None:
-        kind_key = _KIND if _KIND in node else "name"
+        kind_key = "name" if isinstance(node.get("name"), str) else _KIND
         kind = node.get(kind_key) if path else None
         if isinstance(kind, str):
             kind = kind.rpartition(".")[2]

@@ -8,7 +8,7 @@ import io
 import math
 import shlex
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,8 +26,8 @@ from partinr.errors import PartinrError
 from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study, commit_of, machine_of
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
-from partinr.report.records import RunRecord
-from partinr.report.table import COLUMNS, Column, Row, fixed, lone_of, rows, si, significant, write
+from partinr.report.records import Axis, RunRecord
+from partinr.report.table import ABSENT, COLUMNS, Column, Row, fixed, lone_of, rows, si, significant, write
 from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, write_atomically
 
 PICTURE_BUDGET = 24_000_000
@@ -156,25 +156,33 @@ class Tile:
 
 def _tiles(table: Sequence[Row]) -> list[Tile]:
     """The best of the groups against the lone network of an image; empty if there is nothing to compare."""
-    compared = [row for row in table if row.versus and row.versus.lone is not row.group and not row.group.provisional]
+    compared = [
+        (row, row.versus)
+        for row in table
+        if row.versus and row.versus.lone is not row.group and not row.group.provisional
+    ]
+    if not compared:
+        return []
     tiles = []
-    for key, what in (("lone_step_ratio", "speed-up in steps"), ("lone_time_ratio", "speed-up in training time")):
-        best = _top(compared, lambda row, key=key: (stat := row.cells[key].stat) and stat.mean)  # type: ignore[misc]
-        if best and best.versus:
-            level = f"{best.versus.level:.2f} dB"
-            note = f"to the {level} at which {best.versus.lone.label} ended"
-            tiles.append(Tile(key, f"{best.cells[key].text}×", what, best.group.label, note))
-    best = _top(compared, lambda row: row.versus.gain.mean if row.versus else None)
-    if best and best.versus and best.versus.gain.mean is not None:
-        gain = best.versus.gain.mean
+    ratios_shown: tuple[tuple[str, Axis, str], ...] = (
+        ("lone_step_ratio", "step", "speed-up in steps"),
+        ("lone_time_ratio", "seconds", "speed-up in training time"),
+    )
+    for key, axis, what in ratios_shown:
+        ratios = [(mean, row, versus) for row, versus in compared if (mean := versus.ratio[axis].mean) is not None]
+        if ratios:
+            _, row, versus = max(ratios, key=lambda found: found[0])
+            note = f"to the {versus.level:.2f} dB at which {versus.lone.label} ended"
+            tiles.append(Tile(key, f"{row.cells[key].text}×", what, row.group.label, note))
+        else:
+            note = f"no group came, with every seed, to the PSNR at which {compared[0][1].lone.label} ended"
+            tiles.append(Tile(key, ABSENT, what, "", note))
+    gains = [(mean, row, versus) for row, versus in compared if (mean := versus.gain.mean) is not None]
+    if gains:
+        gain, row, versus = max(gains, key=lambda found: found[0])
         number = f"{'+' if gain >= 0 else '−'}{write(abs(gain), fixed(2))} dB"
-        tiles.append(Tile("gain", number, "PSNR at the end", best.group.label, f"against {best.versus.lone.label}"))
+        tiles.append(Tile("gain", number, "PSNR at the end", row.group.label, f"against {versus.lone.label}"))
     return tiles
-
-
-def _top(table: Iterable[Row], of: Callable[[Row], float | None]) -> Row | None:
-    found = [(value, row) for row in table if (value := of(row)) is not None]
-    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _remarks(table: Sequence[Row]) -> list[str]:
@@ -308,7 +316,8 @@ def _pictures(group: Group, store: PictureStore) -> dict[str, Any]:
         ]
     chosen = ""
     if record is not None:
-        chosen = f"seed {record.seed}" + (f", the median of {group.n}" if group.n > 1 else "")
+        which = {1: "", 2: ", the lower of 2"}.get(group.n, f", the median of {group.n}")
+        chosen = f"seed {record.seed}{which}"
     return {"group": group, "chosen": chosen, "figures": figures, "any": any(figure["picture"] for figure in figures)}
 
 

@@ -99,7 +99,7 @@ function layout(image) {
       : { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 13 } },
     shapes: level ? [level] : [],
     annotations: level ? [{
-      xref: "paper", x: 1, xanchor: "right", y: image.level.psnr, yanchor: "bottom", showarrow: false,
+      xref: "paper", x: 0.004, xanchor: "left", y: image.level.psnr, yanchor: "bottom", showarrow: false,
       text: `${image.level.psnr.toFixed(2)} dB`, font: { size: 11.5, color: soft },
     }] : [],
   };

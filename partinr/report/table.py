@@ -36,6 +36,11 @@ def significant(number: float) -> tuple[int, float, str]:
     return (max(0, 2 - _exponent(number)), 1.0, "")
 
 
+def steps(number: float) -> tuple[int, float, str]:
+    """A crossing in steps: whole from ten on, as it is interpolated."""
+    return (0 if abs(number) >= 10 else 1, 1.0, "")
+
+
 def si(number: float) -> tuple[int, float, str]:
     """Three significant digits with k, M, G, T: 87.0k, 794k, 1.23M; small whole numbers as they are."""
     if abs(number) < 1000 and float(number).is_integer():
@@ -167,7 +172,7 @@ COLUMNS: tuple[Column, ...] = (
             f"steps_{level}",
             f"{level} dB",
             _run(partial(_steps_to, level)),
-            significant,
+            steps,
             "Steps to",
             "First crossing, linear between the two evaluations around it",
             "low",
@@ -175,7 +180,7 @@ COLUMNS: tuple[Column, ...] = (
         )
         for level in LEVELS
     ),
-    Column("lone_steps", "lone PSNR", partial(_effort, "step"), significant, "Steps to", _LONE, "low", "convergence"),
+    Column("lone_steps", "lone PSNR", partial(_effort, "step"), steps, "Steps to", _LONE, "low", "convergence"),
     *(
         Column(
             f"seconds_{level}",

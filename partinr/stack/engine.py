@@ -82,6 +82,7 @@ class Plan:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a plan first made in inference mode would be of no use to a later training step
 def make_plan(sizes: tuple[int, ...], engine: str, macs: int, device: torch.device) -> Plan:
     """Cut a stack into blocks.
 

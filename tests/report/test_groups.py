@@ -49,7 +49,8 @@ def test_a_repeated_seed_counts_once_and_is_told(write_run, tmp_path):
 
 def test_mean_and_deviation_are_of_the_sample():
     stat = Stat.of([1.0, 2.0, 6.0])
-    assert (stat.mean, stat.std, stat.n) == (3.0, pytest.approx(math.sqrt(7)), 3)
+    assert (stat.mean, stat.n) == (3.0, 3)
+    assert stat.std == pytest.approx(math.sqrt(7))
     assert Stat.of([1.0]).std is None
     assert Stat.of([1.0, None, math.nan]) == Stat(None, None, 1, 3)
     assert Stat.of([math.inf, 1.0]) == Stat(math.inf, None, 2, 2)
@@ -171,9 +172,8 @@ def test_a_run_that_failed_before_it_read_its_image_is_with_the_others(write_run
 def test_other_machines_and_other_code_are_told(write_run, tmp_path):
     write_run(tmp_path / "a")
     assert study_of(tmp_path).notices == ()
-    write_run(
-        tmp_path / "b", seed=1, facts={"hardware": {"device": "cuda", "gpu": "H200"}, "git": {"commit": "f" * 40}}
-    )
+    elsewhere = {"hardware": {"device": "cuda", "gpu": "H200"}, "git": {"commit": "f" * 40}}
+    write_run(tmp_path / "b", seed=1, facts=elsewhere)
     machines, code = study_of(tmp_path).notices
     assert "H200" in machines
     assert "seconds" in machines

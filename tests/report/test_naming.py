@@ -12,7 +12,7 @@ BASE: dict[str, Any] = {
     "data": {"_target_": "partinr.data.ImageData", "name": "astronaut"},
     "partition": {"_target_": "partinr.partition.Grid", "rows": None, "cols": None, "regions": 9},
     "backbone": {"_target_": "partinr.backbones.Siren", "hidden_features": 170, "omega_0": 30.0, "match_params": None},
-    "optimizer": {"name": "adam", "lr": 1e-4},
+    "optimizer": {"_target_": "partinr.regimes.Optimizer", "name": "adam", "lr": 1e-4},
     "trainer": {"_target_": "lightning.Trainer", "max_steps": 100},
 }
 NONE = {"_target_": "partinr.partition.Whole"}
@@ -96,7 +96,7 @@ def test_names_are_never_alike():
 
 
 def test_settings_of_a_kind_are_compared_within_it():
-    adam, sgd = changed(), changed(optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.9})
+    adam, sgd = changed(), changed(optimizer={**BASE["optimizer"], "name": "sgd", "lr": 0.1, "momentum": 0.9})
     assert named(adam, sgd) == ["adam", "sgd"]
     assert named(adam, sgd, changed(optimizer__lr=1e-3)) == ["adam · lr 1e-4", "sgd", "adam · lr 1e-3"]
 

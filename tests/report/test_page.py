@@ -84,7 +84,7 @@ def test_no_run_is_dropped(write_run, tmp_path):
     write_run(tmp_path / "runs" / "b", seed=1, status="failed", message="the loss is not finite")
     write_run(tmp_path / "runs" / "c", seed=2, status="running", rows=[], pictures=None)
     write_run(tmp_path / "runs" / "d")
-    (tmp_path / "runs" / "d" / "curve.csv").write_text("?")
+    (tmp_path / "runs" / "d" / "curve.csv").write_text("?\n?\n")
     page = page_of(tmp_path / "runs", tmp_path / "report.html")
     assert re.findall(r'<li data-status="(\w+)"', page) == ["failed", "running", "damaged"]
     assert "3 of 4 runs have not completed" in page
@@ -139,9 +139,27 @@ def test_a_place_that_cannot_be_written_is_one_line(study, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_hundred_runs_are_a_page_of_some_megabytes(write_run, tmp_path):
     for image in range(5):
         for regions in (1, 4, 9, 16, 25):
             for seed in range(4):
                 write_run(tmp_path / f"{image}-{regions}-{seed}", image=f"i{image}", regions=regions, seed=seed)
     assert make_report([tmp_path], tmp_path / "report.html").stat().st_size < 10_000_000
+
+
+def test_the_page_begins_with_the_best_speed_up(write_run, tmp_path):
+    def tiles() -> dict[str, str]:
+        page = page_of(tmp_path / "runs", tmp_path / "report.html")
+        return dict(re.findall(r'data-tile="(\w+)">.*?<div class="number">(.*?)</div>', page, re.DOTALL))
+
+    def rows(*psnr: float) -> list[dict[str, float]]:
+        blank = dict.fromkeys(CURVE_COLUMNS, 0)
+        return [{**blank, "step": i, "seconds": i / 2, "psnr": p} for i, p in enumerate(psnr)]
+
+    write_run(tmp_path / "runs" / "a", rows=rows(0, 10, 20))
+    assert tiles() == {}
+    write_run(tmp_path / "runs" / "b", regions=4, rows=rows(0, 5, 15))
+    assert tiles() == {"lone_step_ratio": "–", "lone_time_ratio": "–", "gain": "−5.00 dB"}
+    write_run(tmp_path / "runs" / "c", regions=9, rows=rows(0, 40, 41))
+    assert tiles() == {"lone_step_ratio": "4.00×", "lone_time_ratio": "4.00×", "gain": "+21.00 dB"}

@@ -76,7 +76,8 @@ def test_crossing_of_a_rising_curve_is_its_inverse(seed):
     step = np.cumsum(rng.integers(1, 50, 20)).astype(float)
     psnr = 10 + np.cumsum(rng.uniform(0.1, 3, 20))
     levels = rng.uniform(psnr[0], psnr[-1], 50)
-    found = [record(psnr.tolist(), step.tolist()).steps_to(level) for level in levels]
+    run = record(psnr.tolist(), step.tolist())
+    found = np.array([run.steps_to(level) for level in levels], dtype=float)
     np.testing.assert_allclose(found, np.interp(levels, psnr, step))
 
 

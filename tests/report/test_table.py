@@ -6,7 +6,7 @@ import pytest
 
 from partinr.report import collect, summary_rows
 from partinr.report.groups import Study
-from partinr.report.table import COLUMNS, fixed, milli, rows, si, significant, to_csv, write
+from partinr.report.table import COLUMNS, fixed, milli, rows, si, significant, steps, to_csv, write
 from partinr.run import CURVE_COLUMNS
 
 
@@ -29,6 +29,7 @@ def curve(psnr, seconds):
         (1234.4, significant, "1,234"),
         (9.999, significant, "10.0"),
         (31.204, fixed(2), "31.20"),
+        (743.2, steps, "743"),
         (math.inf, fixed(2), "∞"),
     ],
 )
@@ -44,8 +45,8 @@ def test_a_deviation_is_written_like_its_mean(write_run, tmp_path):
     assert str(row.cells["seconds"]) == "2.00 ± 0.00"
     assert str(row.cells["seconds_per_step"]) == "200 ± 0"
     assert str(row.cells["regions"]) == "1"
-    assert row.cells["steps_25"].text == "8.20"
-    assert row.cells["steps_30"].text == "9.84"
+    assert row.cells["steps_25"].text == "8.2"
+    assert row.cells["steps_30"].text == "9.8"
     assert row.cells["steps_35"].text == "–"
 
 

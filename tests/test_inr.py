@@ -1,0 +1,398 @@
+"""A partition and a stack of networks as one model: evaluation, rendering, keeping."""
+
+from __future__ import annotations
+
+import copy
+import json
+import struct
+
+import pytest
+import torch
+
+from partinr.backbones import ReluPE, Siren
+from partinr.coords import grid_coords
+from partinr.errors import PartinrError
+from partinr.inr import PiecewiseINR
+from partinr.partition import Grid, Partition, Whole
+
+SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)
+
+
+
+PARTITIONS = {
+    "whole": Whole()(torch.zeros(5, 8, 3)),
+    "grid": Grid(rows=2, cols=3)(torch.zeros(7, 10, 3)),
+    "scattered": Partition(torch.tensor([[0, 0, 3, 1], [2, 0, 1, 1], [0, 2, 0, 1]])),
+    "a region a pixel": Partition(torch.arange(6).reshape(2, 3)),
+    "one pixel": Partition(torch.zeros(1, 1, dtype=torch.int64)),
+    "one axis": Grid(regions=4)(torch.zeros(19, 1)),
+}
+
+
+@pytest.fixture(params=PARTITIONS)
+def partition(request):
+    return PARTITIONS[request.param]
+
+
+@pytest.fixture(params=["global", "local"])
+def frame(request):
+    return request.param
+
+
+def _signal(partition: Partition, channels: int = 3) -> torch.Tensor:
+    return torch.rand(*partition.shape, channels, generator=torch.Generator().manual_seed(4))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Evaluation
+
+
+def test_the_batch_holds_every_sample_once_with_its_own_coordinates(partition):
+    model = PiecewiseINR(partition, SMALL)
+    signal = _signal(partition)
+    batch = model.batch(signal)
+    flat = partition.labels.reshape(-1)
+    assert sorted(batch.order.tolist()) == list(range(flat.numel()))
+    assert torch.equal(batch.labels, flat[batch.order])
+    assert (batch.labels.diff() >= 0).all()
+    assert batch.sizes == tuple(partition.sizes.tolist())
+    assert torch.equal(batch.targets, signal.reshape(-1, 3)[batch.order])
+    torch.testing.assert_close(batch.coords, grid_coords(partition.shape).float()[batch.order], rtol=0, atol=0)
+
+
+def test_a_sample_is_seen_by_its_own_network_alone(partition, frame):
+    model = PiecewiseINR(partition, SMALL, frame=frame)
+    before = model.render()
+    with torch.no_grad():
+        for value in model.stack.values():
+            value[-1] += 0.3
+    changed = (model.render() != before).any(-1)
+    assert not changed[partition.labels != partition.regions - 1].any()
+    assert changed[partition.labels == partition.regions - 1].all()
+
+
+@pytest.mark.parametrize("engine", ["auto", "loop", "batched"])
+def test_all_engines_agree(partition, frame, engine):
+    model = PiecewiseINR(partition, SMALL, frame=frame, engine=engine)
+    loop = PiecewiseINR(partition, SMALL, frame=frame, engine="loop")
+    torch.testing.assert_close(model.render(), loop.render(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 1000])
+def test_in_chunks_equals_at_once(partition, chunk):
+    model = PiecewiseINR(partition, SMALL).double()
+    batch = model.batch(_signal(partition))
+    coords = batch.coords.double()
+    torch.testing.assert_close(
+        model.evaluate(coords, batch.sizes, chunk=chunk), model(coords, batch.sizes), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_evaluation_leaves_no_gradient():
+    model = PiecewiseINR(PARTITIONS["grid"], SMALL)
+    batch = model.batch(_signal(model.partition))
+    assert not model.evaluate(batch.coords, batch.sizes).requires_grad
+    assert not model.render().requires_grad
+    assert model(batch.coords, batch.sizes).requires_grad
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((7, 10), 1), ((7, 10), 4), ((10, 7), 3), ((7, 9), 3)])
+def test_a_signal_that_does_not_fit_is_refused(shape, channels):
+    model = PiecewiseINR(PARTITIONS["grid"], SMALL)
+    with pytest.raises(PartinrError, match=r"the signal (lies on a grid of|has \d channels)"):
+        model.batch(torch.rand(*shape, channels))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"frame": "lokal"}, "choose from global, local"),
+        ({"engine": "fast"}, "choose from auto, loop, batched"),
+        ({"channels": 0}, "channels=0"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, said):
+    with pytest.raises(PartinrError, match=said):
+        PiecewiseINR(PARTITIONS["grid"], SMALL, **options)
+
+
+def test_the_seed_is_the_initialisation():
+    start = [PiecewiseINR(PARTITIONS["grid"], SMALL, seed=seed).stack["weight_1"] for seed in (0, 0, 1)]
+    assert torch.equal(start[0], start[1])
+    assert not torch.equal(start[0], start[2])
+
+
+def test_making_a_model_leaves_the_global_generator_alone():
+    state = torch.random.get_rng_state()
+    PiecewiseINR(PARTITIONS["grid"], Siren(match_params=2000))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_match_params_counts_over_all_regions():
+    for partition in (PARTITIONS["whole"], PARTITIONS["grid"]):
+        model = PiecewiseINR(partition, Siren(match_params=5000))
+        assert model.parameter_count == pytest.approx(5000, rel=0.05)
+        assert model.parameter_count == sum(p.numel() for p in model.parameters())
+    lone, parts = (PiecewiseINR(PARTITIONS[k], Siren(match_params=5000)) for k in ("whole", "grid"))
+    assert parts.macs_per_sample < lone.macs_per_sample / 4
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Other parameters than its own
+
+
+def test_forward_with_other_parameters():
+    model = PiecewiseINR(PARTITIONS["scattered"], SMALL)
+    other = PiecewiseINR(PARTITIONS["scattered"], SMALL, seed=1)
+    batch = model.batch(_signal(model.partition))
+    fast = {name: value.detach() for name, value in other.stack.items()}
+    assert torch.equal(model(batch.coords, batch.sizes, fast), other(batch.coords, batch.sizes))
+
+
+@pytest.mark.parametrize("engine", ["loop", "batched"])
+def test_gradients_of_a_step_of_an_inner_loop(engine):
+    """Second order, through one inner step, against finite differences and against torch.func."""
+    model = PiecewiseINR(
+        PARTITIONS["scattered"], Siren(hidden_features=3, hidden_layers=0, first_omega_0=4.0), channels=1, engine=engine
+    ).double()
+    signal = _signal(model.partition, 1).double()
+    batch = model.batch(signal)
+    coords, targets = batch.coords.double(), batch.targets
+    names = list(model.stack)
+
+    def loss(params):
+        return (model(coords, batch.sizes, params) - targets).square().mean()
+
+    def after_one_step(*tensors):
+        params = dict(zip(names, tensors, strict=True))
+        gradients = torch.autograd.grad(loss(params), tensors, create_graph=True)
+        return loss({n: p - 0.1 * g for n, p, g in zip(names, tensors, gradients, strict=True)})
+
+    start = tuple(model.stack[name].detach().clone().requires_grad_() for name in names)
+    assert torch.autograd.gradcheck(after_one_step, start)
+
+    def functional(params):
+        gradients = torch.func.grad(loss)(params)
+        return loss({name: value - 0.1 * gradients[name] for name, value in params.items()})
+
+    expected = torch.autograd.grad(after_one_step(*start), start)
+    found = torch.func.grad(functional)({name: value.detach() for name, value in zip(names, start, strict=True)})
+    for name, gradient in zip(names, expected, strict=True):
+        torch.testing.assert_close(found[name], gradient)
+    first_order = torch.func.grad(loss)({name: value.detach() for name, value in zip(names, start, strict=True)})
+    assert any(not torch.allclose(found[name], first_order[name]) for name in names)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rendering
+
+
+def test_render_is_what_training_sees(partition, frame):
+    model = PiecewiseINR(partition, SMALL, frame=frame)
+    batch = model.batch(_signal(partition))
+    seen = batch.unsort(model(batch.coords, batch.sizes)).reshape(*partition.shape, 3)
+    picture = model.render()
+    assert picture.dtype == torch.float32
+    torch.testing.assert_close(picture, seen.detach().clamp(0, 1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("scale", [3, 5])
+def test_a_render_at_an_odd_scale_goes_through_the_fitted_samples(partition, frame, scale):
+    model = PiecewiseINR(partition, SMALL, frame=frame)
+    middle = tuple(slice(scale // 2, None, scale) for _ in partition.shape)
+    torch.testing.assert_close(model.render(scale)[middle], model.render(), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.5, 2, 4])
+def test_render_shapes(partition, scale):
+    picture = PiecewiseINR(partition, SMALL).render(scale)
+    assert picture.shape == (*(max(1, round(n * scale)) for n in partition.shape), 3)
+    assert picture.isfinite().all()
+    assert float(picture.min()) >= 0
+    assert float(picture.max()) <= 1
+
+
+def test_render_on_a_given_shape():
+    model = PiecewiseINR(PARTITIONS["grid"], SMALL)
+    assert model.render(shape=(3, 40)).shape == (3, 40, 3)
+    assert torch.equal(model.render(shape=(14, 20)), model.render(2))
+
+
+@pytest.mark.parametrize("frame", ["global", "local"])
+def test_a_finer_render_is_smooth_within_a_region_and_breaks_between(frame):
+    model = PiecewiseINR(Grid(rows=1, cols=2)(torch.zeros(4, 8, 1)), SMALL, channels=1, frame=frame)
+    with torch.no_grad():
+        model.stack["bias_2"][0], model.stack["bias_2"][1] = 0.25, 0.75
+        model.stack["weight_2"] *= 0.01
+    fine = model.render(8)[..., 0]
+    jumps = (fine[:, 1:] - fine[:, :-1]).abs().amax(0)
+    assert int(jumps.argmax()) == 31
+    assert float(jumps[31]) > 0.3
+    assert float(jumps[torch.arange(63) != 31].max()) < 0.1
+
+
+@pytest.mark.parametrize("bad", [{"scale": 0}, {"scale": -2}, {"scale": float("nan")}, {"shape": (3,)}, {"shape": (0, 4)}])
+def test_render_refuses(bad):
+    with pytest.raises(PartinrError, match=r"give"):
+        PiecewiseINR(PARTITIONS["grid"], SMALL).render(**bad)
+
+
+def test_a_model_in_double_precision_renders(partition, frame):
+    # What training with trainer.precision=64-true leaves behind.
+    model = PiecewiseINR(partition, SMALL, frame=frame)
+    picture = model.render()
+    double = model.double().render()
+    assert double.dtype == torch.float32
+    torch.testing.assert_close(double, picture, rtol=0, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Keeping
+
+MODELS = {
+    "siren": lambda: PiecewiseINR(PARTITIONS["scattered"], SMALL, frame="local", engine="batched", seed=3),
+    "relu_pe": lambda: PiecewiseINR(PARTITIONS["one axis"], ReluPE(hidden_features=5, frequencies=4), channels=1),
+    "matched": lambda: PiecewiseINR(PARTITIONS["grid"], Siren(match_params=3000)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_kept_comes_back_to_the_bit(name, tmp_path):
+    model = MODELS[name]()
+    path = tmp_path / "inr.safetensors"
+    path.write_bytes(model.to_bytes())
+    loaded = PiecewiseINR.load(path)
+    assert loaded.architecture() == model.architecture()
+    assert loaded.backbone == model.backbone
+    assert loaded.engine == model.engine
+    assert torch.equal(loaded.partition.labels, model.partition.labels)
+    for key, value in model.stack.items():
+        assert torch.equal(loaded.stack[key], value)
+    assert torch.equal(loaded.render(2), model.render(2))
+    assert loaded.to_bytes() == model.to_bytes()
+    assert PiecewiseINR.load(str(path)).parameter_count == model.parameter_count
+
+
+def test_every_part_of_the_architecture_tells_models_apart():
+    signal = torch.zeros(4, 6, 3)
+    models = [
+        PiecewiseINR(Grid(rows=2, cols=2)(signal), SMALL),
+        PiecewiseINR(Grid(rows=1, cols=4)(signal), SMALL),
+        PiecewiseINR(Grid(rows=2, cols=2)(torch.zeros(6, 4, 3)), SMALL),
+        PiecewiseINR(Grid(rows=2, cols=2)(signal), SMALL, channels=1),
+        PiecewiseINR(Grid(rows=2, cols=2)(signal), SMALL, frame="local"),
+        PiecewiseINR(Grid(rows=2, cols=2)(signal), Siren(hidden_features=6, hidden_layers=1)),
+        PiecewiseINR(Grid(rows=2, cols=2)(signal), ReluPE(hidden_features=6, hidden_layers=1)),
+    ]
+    assert len({json.dumps(model.architecture(), sort_keys=True) for model in models}) == len(models)
+    again = PiecewiseINR(Grid(regions=4)(signal), SMALL, seed=9, engine="loop")
+    assert again.architecture() == models[0].architecture()
+
+
+def test_a_copy_is_a_model_of_its_own():
+    model = MODELS["siren"]()
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        twin.stack["bias_0"] += 1
+    assert not torch.equal(twin.render(), model.render())
+
+
+def _rewritten(data: bytes, change) -> bytes:
+    """A safetensors file with its header changed."""
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    meta = json.loads(header["__metadata__"]["partinr"])
+    meta = change(meta) or meta
+    header["__metadata__"]["partinr"] = json.dumps(meta)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: meta.update(format=99),
+        lambda meta: meta.update(format="1"),
+        lambda meta: meta.update(backbone="no.such.Backbone"),
+        lambda meta: meta.update(backbone="partinr.partition.Grid"),
+        lambda meta: meta.update(backbone="Siren"),
+        lambda meta: meta.update(backbone=3),
+        lambda meta: meta.update(options=[1]),
+        lambda meta: meta["options"].update(hidden_features=5),
+        lambda meta: meta["options"].update(hidden_layers=2),
+        lambda meta: meta["options"].update(colour="red"),
+        lambda meta: meta.update(channels=1),
+        lambda meta: meta.update(channels="3"),
+        lambda meta: meta.update(frame="galactic"),
+        lambda meta: meta.update(engine="warp"),
+        lambda meta: meta.pop("options"),
+        lambda meta: [meta],
+        lambda meta: "text",
+    ],
+)
+def test_a_header_that_lies_is_refused(change, tmp_path):
+    path = tmp_path / "inr.safetensors"
+    path.write_bytes(_rewritten(MODELS["siren"]().to_bytes(), change))
+    with pytest.raises(PartinrError) as caught:
+        PiecewiseINR.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_map_that_is_not_the_models_is_refused(tmp_path):
+    model = MODELS["siren"]()
+    data = model.to_bytes()
+    labels = model.partition.labels.int().numpy().tobytes()
+    swapped = model.partition.labels.flip(1).int().numpy().tobytes()
+    assert data.count(labels) == 1
+    path = tmp_path / "inr.safetensors"
+    path.write_bytes(data.replace(labels, swapped))
+    with pytest.raises(PartinrError, match="damaged"):
+        PiecewiseINR.load(path)
+
+
+def test_a_file_cut_short_anywhere_is_refused(tmp_path):
+    data = MODELS["siren"]().to_bytes()
+    path = tmp_path / "inr.safetensors"
+    for length in [*range(0, 64), *range(64, len(data), 97), len(data) - 1]:
+        path.write_bytes(data[:length])
+        with pytest.raises(PartinrError, match="is not a readable partinr model"):
+            PiecewiseINR.load(path)
+
+
+def test_a_damaged_byte_never_ends_in_a_traceback(tmp_path):
+    data = bytearray(MODELS["siren"]().to_bytes())
+    path = tmp_path / "inr.safetensors"
+    refused = 0
+    places = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:400].tolist()
+    for place in places:
+        broken = data.copy()
+        broken[place] ^= 0x15
+        path.write_bytes(broken)
+        try:
+            PiecewiseINR.load(path)
+        except PartinrError:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x00" * 100, b"\xff" * 100])
+def test_other_files_are_refused(content, tmp_path):
+    path = tmp_path / "inr.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(PartinrError, match="is not a readable partinr model"):
+        PiecewiseINR.load(path)
+
+
+def test_somebody_elses_safetensors_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(PartinrError, match="is not a readable partinr model"):
+        PiecewiseINR.load(tmp_path / "other.safetensors")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(PartinrError, match="give the inr.safetensors"):
+            PiecewiseINR.load(path)

@@ -1,0 +1,108 @@
+"""PSNR and SSIM against their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from partinr.metrics import mse, psnr, ssim
+
+
+def _pair(shape, noise=0.1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    signal = torch.rand(shape, generator=generator)
+    return (signal + noise * torch.randn(shape, generator=generator)), signal
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 3), (1, 1, 1), (50, 1), (5, 7, 3)])
+def test_psnr_against_its_definition(shape):
+    reconstruction, signal = _pair(shape)
+    clamped = np.clip(reconstruction.double().numpy(), 0, 1)
+    error = np.mean((clamped - signal.double().numpy()) ** 2)
+    assert mse(reconstruction, signal) == pytest.approx(error, rel=1e-5)
+    assert psnr(reconstruction, signal) == pytest.approx(10 * math.log10(1 / error), abs=1e-4)
+    assert psnr(reconstruction, signal) == pytest.approx(
+        peak_signal_noise_ratio(signal.numpy(), clamped.astype(np.float32), data_range=1.0), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("error", [0.5, 0.1, 1e-3])
+def test_psnr_of_a_constant_error(error):
+    signal = torch.full((4, 6, 3), 0.25)
+    assert psnr(signal + error, signal) == pytest.approx(-20 * math.log10(error), abs=1e-3)
+
+
+def test_values_are_clamped_before_they_are_compared():
+    signal = torch.tensor([[[0.0], [1.0]]])
+    assert psnr(torch.tensor([[[-5.0], [9.0]]]), signal) == math.inf
+    assert psnr(torch.tensor([[[-math.inf], [math.inf]]]), signal) == math.inf
+    assert psnr(torch.full((3, 3, 1), 7.0), torch.zeros(3, 3, 1)) == pytest.approx(0.0)
+
+
+def test_equal_images_are_infinitely_near():
+    signal = torch.rand(12, 13, 3)
+    assert psnr(signal.clone(), signal) == math.inf
+    assert mse(signal.clone(), signal) == 0
+    assert ssim(signal.clone(), signal) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_nan_is_never_hidden(size):
+    reconstruction, signal = _pair((size, size, 3))
+    reconstruction[3, 4, 1] = math.nan
+    assert math.isnan(mse(reconstruction, signal))
+    assert math.isnan(psnr(reconstruction, signal))
+    assert math.isnan(ssim(reconstruction, signal))
+
+
+def test_a_large_image_loses_no_digits():
+    # Seventeen million small squares: single precision would stop counting.
+    signal = torch.zeros(2048, 2048, 1)
+    assert mse(torch.full_like(signal, 1e-3), signal) == pytest.approx(1e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 3), (24, 16, 3), (11, 11, 1), (40, 12, 1)])
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.5])
+def test_ssim_against_scikit_image(shape, noise):
+    reconstruction, signal = _pair(shape, noise)
+    expected = structural_similarity(
+        signal.double().numpy(),
+        reconstruction.clamp(0, 1).double().numpy(),
+        data_range=1.0,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert ssim(reconstruction, signal) == pytest.approx(expected, abs=2e-4)
+
+
+def test_ssim_of_flat_images():
+    flat = torch.full((16, 16, 3), 0.5)
+    assert ssim(flat, flat) == pytest.approx(1.0, abs=1e-6)
+    c1 = 0.01**2
+    assert ssim(torch.zeros_like(flat), flat) == pytest.approx(c1 / (0.25 + c1), abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(10, 30, 3), (30, 10, 3), (1, 1, 1), (50, 1), (50, 2)])
+def test_there_is_no_ssim_below_the_window_or_without_an_image(shape):
+    reconstruction, signal = _pair(shape)
+    assert math.isnan(ssim(reconstruction, signal))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_any_precision_of_the_reconstruction(dtype):
+    reconstruction, signal = _pair((16, 16, 3))
+    assert psnr(reconstruction.to(dtype), signal) == pytest.approx(psnr(reconstruction, signal), abs=0.05)
+    assert ssim(reconstruction.to(dtype), signal) == pytest.approx(ssim(reconstruction, signal), abs=0.01)
+
+
+def test_no_gradient_is_asked_for():
+    reconstruction, signal = _pair((16, 16, 3))
+    reconstruction.requires_grad_()
+    assert isinstance(psnr(reconstruction, signal), float)
+    assert isinstance(ssim(reconstruction, signal), float)
