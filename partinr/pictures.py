@@ -106,7 +106,7 @@ def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alp
     cell = factor * _mean_run(regions)
     if border is None:
         # Regions of single scattered pixels have nothing but borders: there the tints alone say more.
-        border = 0 if cell < 4 else max(1, round(min(max(picture.shape) / 600, cell / 12)))
+        border = 0 if cell < 4 else max(1, round(min(max(picture.shape) / 300, cell / 12)))
     if border > 0:
         regions = _enlarged(regions, factor)
         if cell >= 16:

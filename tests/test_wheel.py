@@ -19,7 +19,7 @@ CONFIGS = sorted(path.relative_to(ROOT / "conf").as_posix() for path in (ROOT / 
 CONFIGS = [path for path in CONFIGS if not path.startswith("local/")]  # git-ignored
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.slow
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -98,6 +98,11 @@ def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
         group, name = found.groups()
         options = re.findall(r"\t(\S+)", text.partition("Config search path")[0])
         return f"there is no {group}={name}; choose from {', '.join(options)}"
+    if "Config group override must be" in text:
+        for group, names in _groups().items():
+            for override in overrides:
+                if override.partition("=")[0] == group and not _names_a_choice(override):
+                    return f"{override} names no choice; choose from {', '.join(names)}"
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(found.group(1), overrides)
     if found := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
@@ -125,9 +130,8 @@ def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     """What the user may have meant by an unknown key."""
-    groups = {folder.name for folder in conf_dir().iterdir() if folder.is_dir()}
     # Of a sweep over a group the first choice stands for all.
-    chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in groups]
+    chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in _groups()]
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             composed = hydra.compose("train", chosen)
@@ -147,6 +151,16 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     if "." in key and siblings:
         return f"unknown option {key}; there are {', '.join(siblings)}"
     return f"unknown option {key}; partinr --cfg job lists all"
+
+
+def _groups() -> dict[str, list[str]]:
+    """The groups of the configuration and their choices."""
+    folders = sorted(folder for folder in conf_dir().iterdir() if folder.is_dir())
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+
+
+def _names_a_choice(override: str) -> bool:
+    return isinstance(OverridesParser.create().parse_override(override).value(), (str, list))
 
 
 def _choices_with(key: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -95,13 +96,20 @@ def report(paths: tuple[Path, ...], output: Path | None, figures: Path | None, t
 def render(run: Path, scale: float, output: Path) -> None:
     """Draw the fitted image at any resolution."""
     from partinr.api import load
+    from partinr.coords import scaled_shape
     from partinr.pictures import encode_png
     from partinr.run import RunDirectory, write_atomically
+    from partinr.signals.decode import MAX_PIXELS
 
     if output.suffix.lower() != ".png":
         raise PartinrError(f"cannot write {output}; give a file that ends in .png")
     RunDirectory.open(run)
-    picture = load(run).render(scale)
+    model = load(run)
+    shape = scaled_shape(model.partition.shape, scale)
+    if math.prod(shape) > MAX_PIXELS:
+        size = "×".join(map(str, shape))
+        raise PartinrError(f"--scale {scale:g} makes {size} pixels, more than {MAX_PIXELS:,}; give a smaller one")
+    picture = model.render(scale)
     if picture.ndim != 3:
         raise PartinrError(
             f"{run} fitted a {picture.ndim - 1}-D signal, which is no picture; use partinr.load(…).render() in Python"

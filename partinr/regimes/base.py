@@ -25,7 +25,7 @@ class StopRule:
     """
 
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     target_psnr: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     def __post_init__(self) -> None:

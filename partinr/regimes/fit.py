@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
@@ -107,6 +109,8 @@ class FitModule(L.LightningModule):
         self.seed = seed
 
         schedule.check(stop.max_steps)
+        # Refuses options that only the optimiser itself can judge, while nothing has been written yet.
+        optimizer.build(model.stack.values())
         if not signal.is_floating_point() or not bool(torch.isfinite(signal).all()):
             raise PartinrError(
                 "the signal must be finite floating-point numbers in [0, 1], such as partinr.load_image gives"
@@ -230,9 +234,13 @@ class FitModule(L.LightningModule):
         """What must be equal for a checkpoint of one run to be continued by another."""
         return {
             **self.model.architecture(),
-            "signal_sha256": hashlib.sha256(self._tensor("signal").cpu().contiguous().numpy().tobytes()).hexdigest(),
+            # In single precision, which the signal came in: with trainer.precision=64-true it is held in double.
+            "signal_sha256": hashlib.sha256(self._tensor("signal").float().cpu().contiguous().numpy()).hexdigest(),
             "optimizer": self.optimizer.name,
+            "optimizer.lr": self.optimizer.lr,
+            "optimizer.options": self.optimizer.options,
             "schedule": type(self.schedule).__qualname__,
+            "schedule's options": dataclasses.asdict(self.schedule),
             "loss": self.settings.loss,
             "points_per_step": self.settings.points_per_step,
             "seed": self.seed,
@@ -269,7 +277,8 @@ class FitModule(L.LightningModule):
             samples = samples.to(self.device)
             coords, targets = self._tensor("_coords")[samples], self._tensor("_targets")[samples]
             weights = None if self._weights is None else self._tensor("_weights")[samples]
-        error = (self.model(coords, sizes).float() - targets).square()
+        # Under autocast the values are narrower than the targets, and the difference has the targets' precision.
+        error = (self.model(coords, sizes) - targets).square()
         return error.mean() if weights is None else (error * weights).mean()
 
     def _draw(self, points: int) -> Tensor:
@@ -281,7 +290,7 @@ class FitModule(L.LightningModule):
         pieces = self.samples // points
         epoch, piece = divmod(self.step, pieces)
         if self._order is None or self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
             self._order = epoch, torch.randperm(self.samples, generator=generator)
         return self._order[1][piece * points : (piece + 1) * points].sort().values
 
@@ -314,6 +323,9 @@ class FitModule(L.LightningModule):
             if row["psnr"] > self.best_psnr and self.failure is None:
                 self.best_psnr, self._below_best = row["psnr"], 0
                 self._best_parameters = {name: value.detach().clone() for name, value in self.model.stack.items()}
+            # The last step may ruin the weights after a loss that was still finite.
+            if math.isnan(row["psnr"]) and self.failure is None:
+                self._fail(f"the PSNR is nan after {self.step} steps")
             self._check_collapse(row["psnr"])
         if self.failure is None and self.stop.target_psnr is not None and row["psnr"] >= self.stop.target_psnr:
             self.stop_reason = "target_psnr"
@@ -325,11 +337,11 @@ class FitModule(L.LightningModule):
             self.curve[-1]["lr"] = self.lr
 
     def _check_finite(self) -> None:
-        if not torch.isfinite(torch.tensor(self._last_loss)):
-            self.failure = (
-                f"the loss is {self._last_loss} after {self.step} steps; "
-                f"lower optimizer.lr (now {self.lr:g}) or choose schedule=warmup"
-            )
+        if not math.isfinite(self._last_loss):
+            self._fail(f"the loss is {self._last_loss} after {self.step} steps")
+
+    def _fail(self, what: str) -> None:
+        self.failure = f"{what}; lower optimizer.lr (now {self.lr:g}) or choose schedule=warmup"
 
     def _check_collapse(self, value: float) -> None:
         margin = self.settings.collapse_db

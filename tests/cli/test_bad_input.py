@@ -1,0 +1,269 @@
+"""Bad input: one line that says what is wrong and what to do, exit code 2, no traceback, no training, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from partinr.regimes import FitModule
+from partinr.run import CHECKPOINT
+
+RUNS = r"""
+# the root
+seed=-1                                             -> seed=-1: should be
+seed=???                                            -> option seed is missing; give seed=VALUE
+max_steps=null                                      -> give max_steps or max_seconds
+engine=fused                                        -> engine='fused': should be 'auto'
+zoom=2                                              -> unknown option zoom; partinr --cfg job
++zoom=2                                             -> unknown option zoom; there are: .*max_steps
++seed=1                                             -> seed is there already; .*seed=VALUE
+coords=5                                            -> coords=5 is no configuration; .*coords.frame
+debug=loud                                          -> there is no debug=loud; choose from trace
+# data
+data=video                                          -> there is no data=video; choose from builtin, image
+data=5                                              -> data=5 names no choice; choose from builtin, image
+data=image                                          -> option data.path is missing; give data.path=VALUE
+data.path=missing.png                               -> no such file: 'missing.png'; check the path
+data.path=PICTURES                                  -> is a folder, not an image; name one file
+data.path=PICTURES/text.png                         -> text.png' is not an image .*; give one of PNG
+data.path=PICTURES/truncated.png                    -> truncated.png' is a damaged .*; copy it again
+data.path=PICTURES/flat.tif                         -> flat.tif' has no pixels \(0x0\); give
+data.path=PICTURES/nan.tif                          -> nan.tif' has 1 of 64 values that are NaN .*; replace
+data.path=PICTURES/bright.tif                       -> bright.tif' has values from .*; rescale
+data.path=PICTURES/alpha.png                        -> alpha.png' is transparent .*; .*data.alpha=white
+data.name=astronout                                 -> no built-in image 'astronout'; did you mean astronaut\?
+data.pth=PICTURES/good.png                          -> unknown option data.pth; did you mean data.path\?
+"data.path=~/nowhere (1).png"                       -> no such file: '/.*/nowhere \(1\).png'; check
+# partition
+partition=voronoi                                   -> there is no partition=voronoi; choose from grid, none
+partition.regions=257                               -> partition.regions=257 is more than the 256 samples .*; give fewer
+partition.regions=17                                -> partition.regions=17 .*; the next smaller that has is 16
+partition.rows=2                                    -> partition.regions excludes partition.rows .*; give one
+partition=none                                      -> partition.regions is an option of partition=grid only; choose
+partition._target_=.relative.Rule                   -> partition._target_='.relative.Rule' cannot be imported: .*; give
+partition._target_=partinr.backbones.Siren          -> partition._target_=.* is no PartitionRule; derive
+# backbone
+backbone.hidden_features=0                          -> backbone.hidden_features=0: should be
+backbone.match_params=3                             -> backbone.match_params=3 is too few: .*; give more
+backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an option of backbone=siren only; choose
+# regime
+regime=meta                                         -> there is no regime=meta; choose from fit
+regime.points_per_step=257                          -> regime.points_per_step=257 is more than the 256 .*; give fewer
+regime.colapse_db=3                                 -> regime.colapse_db; did you mean regime.collapse_db\?
+# optimizer
+optimizer=lbfgs                                     -> there is no optimizer=lbfgs; choose from adam, adamw, sgd
+optimizer.name=adamm                                -> no optimizer 'adamm'; did you mean adam\?
+optimizer.name=sgd                                  -> optimizer sgd takes no betas, eps; choose .*optimizer=sgd
+optimizer.options.eps=-1                            -> optimizer adam refuses .* epsilon .*; see optimizer.options
+# schedule
+schedule=cosine max_steps=null max_seconds=9        -> schedule=cosine needs .*; give max_steps
+# trainer, callbacks
+trainer.precision=8                                 -> trainer.precision=8: .* Allowed precision values
+callbacks=null                                      -> callbacks=null names no choice; choose from default
+callbacks.pictures.every_seconds=soon               -> callbacks.pictures.every_seconds='soon'; give more than 0
++callbacks.mine._target_=builtins.dict              -> callbacks.mine._target_=builtins.dict is no Callback; derive
+# checkpoints
+ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
+ckpt_path=damaged.ckpt                              -> ckpt_path=damaged.ckpt is no partinr checkpoint
+ckpt_path=CHECKPOINT backbone.match_params=900      -> ckpt_path=.* is from another run: its options .*; continue it
+ckpt_path=CHECKPOINT data.name=camera               -> ckpt_path=.* is from another run: its .*; continue it
+ckpt_path=CHECKPOINT seed=1                         -> ckpt_path=.* its seed is 0, here .* 1; continue
+# places
+hydra.run.dir=file                                  -> file: File exists; choose another with hydra.run.dir
+hydra.run.dir=file/below                            -> file/below: Not a directory; choose another with hydra.run.dir
+hydra.run.dir=/proc/partinr                         -> /proc/partinr: .*; choose another with hydra.run.dir
+# words
+reprot                                              -> cannot read 'reprot': .*; did you mean partinr report\?
+data.path=two words                                 -> cannot read 'words': .*; put quotes around
+data.path=a.png,b.png                               -> data.path has several values; add -m
+data.size='${nothing}'                              -> refers to 'nothing', which is not there; set it
+--fast                                              -> unrecognized arguments: --fast; see partinr --help
+--cfg everything                                    -> --cfg/-c: invalid choice: 'everything' .*; see partinr --help
+--config-dir nowhere                                -> nowhere' not found; see partinr --help
+-m seed=0,1 zoom=2                                  -> unknown option zoom; partinr --cfg job
+-m partition=none,grid optimizer.lrr=1              -> unknown option optimizer.lrr; did you mean optimizer.lr\?
+"""
+
+COMMANDS = r"""
+resume                                              -> RUN_DIR'; see partinr resume --help
+resume nowhere                                      -> nowhere does not exist; give a run directory
+resume PICTURES                                     -> is not a run directory: it has no run.json
+resume FINISHED                                     -> is completed; to make it longer: .*ckpt_path=
+resume FINISHED --fast                              -> No such option '--fast'; see partinr resume --help
+render FINISHED                                     -> Missing option '-o' / '--output'; see partinr render --help
+render nowhere -o x.png                             -> nowhere does not exist; give a run directory
+render PICTURES -o x.png                            -> is not a run directory: it has no run.json
+render FINISHED -o x.jpg                            -> cannot write x.jpg; give a file that ends in .png
+render FINISHED -o file/x.png                       -> cannot write file/x.png: .*; choose another with -o
+render FINISHED -o folder.png                       -> cannot write folder.png: .*; choose another with -o
+render FINISHED -o x.png --scale big                -> '--scale': 'big' is not a valid float; see partinr render --help
+render FINISHED -o x.png --scale 0                  -> scale
+render FINISHED -o x.png --scale -1                 -> scale
+render FINISHED -o x.png --scale nan                -> scale
+render FINISHED -o x.png --scale 1e9                -> scale
+report                                              -> RUN_OR_SWEEP_DIR...'; see partinr report --help
+report nowhere                                      -> nowhere does not exist; give a run directory
+report PICTURES                                     -> no run found in .*; a run directory is
+report FINISHED -o file/x.html                      -> file
+report FINISHED -o folder.png                       -> folder.png
+doctor now                                          -> unexpected extra argument \(now\); see partinr doctor --help
+"""
+
+
+def rows(table: str) -> list[Any]:
+    cases = [line.split(" -> ") for line in table.splitlines() if line and not line.startswith("#")]
+    return [pytest.param(command.strip(), said.strip(), id=command.strip()) for command, said in cases]
+
+
+@pytest.fixture(autouse=True)
+def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("training has begun")
+
+    monkeypatch.setattr(FitModule, "training_step", refuse)
+
+
+@pytest.fixture
+def words(finished: Path, pictures: Path) -> Callable[[str], list[str]]:
+    """The arguments that a row of a table stands for, in a folder with what they name."""
+    Path("file").write_text("in the way")
+    Path("folder.png").mkdir()
+    Path("damaged.ckpt").write_bytes((finished / CHECKPOINT).read_bytes()[:-100])
+
+    def split(command: str) -> list[str]:
+        for name, path in (("PICTURES", pictures), ("CHECKPOINT", finished / CHECKPOINT), ("FINISHED", finished)):
+            command = command.replace(name, str(path))
+        return shlex.split(command)
+
+    return split
+
+
+def check(answer: Any, said: str) -> None:
+    """One line with what was expected and a cure; code 2."""
+    assert answer.err.count("\n") == 1, answer.err
+    assert re.match(rf"partinr: error: .*{said}", answer.err), answer.err
+    assert re.search(r"; .|: should be |it has no run.json|Allowed", answer.err), "no cure"
+    assert (answer.code, answer.out) == (2, "")
+
+
+@pytest.mark.parametrize(("command", "said"), rows(RUNS))
+def test_a_run_is_refused(command: str, said: str, words: Any, tiny: Any, contents: Any) -> None:
+    arguments = words(command)
+    before = contents(Path())
+    check(tiny("hydra.run.dir=run", "hydra.sweep.dir=sweep", *arguments), said)
+    after = {name: content for name, content in contents(Path()).items() if not name.startswith("sweep")}
+    assert after == before
+    assert not list(Path().rglob("run.json"))
+
+
+@pytest.mark.parametrize(("command", "said"), rows(COMMANDS))
+def test_a_command_is_refused(command: str, said: str, words: Any, partinr: Any, contents: Any, finished: Path) -> None:
+    arguments = words(command)
+    before = contents(Path()), contents(finished)
+    check(partinr(*arguments), said)
+    assert (contents(Path()), contents(finished)) == before
+
+
+def test_a_table_has_its_size() -> None:
+    assert len(rows(RUNS)) + len(rows(COMMANDS)) > 80
+
+
+def test_the_usual_place_stays_empty(tiny: Any) -> None:
+    assert tiny("seed=-1").code == 2
+    assert not [path for path in Path().rglob("*") if not path.is_dir()]
+    assert not list(Path().glob("outputs/runs/*"))
+
+
+def test_the_folder_one_is_in_is_not_removed(tiny: Any) -> None:
+    assert tiny("seed=-1", "hydra.run.dir=.").code == 2
+    assert Path.cwd().exists()
+
+
+def test_a_run_is_not_overwritten(tiny: Any, finished: Path, copy_of: Any, contents: Any) -> None:
+    run = copy_of(finished)
+    before = contents(run)
+    check(tiny("max_steps=5", f"hydra.run.dir={run}"), rf"{run} already holds a run; .*partinr resume {run}")
+    assert contents(run) == before
+
+
+def test_a_sweep_is_not_overwritten(tiny: Any, finished: Path, contents: Any, tmp_path: Path, copy_of: Any) -> None:
+    for number in range(2):
+        copy_of(finished).rename(tmp_path / f"sweep-{number}")
+    before = contents(tmp_path)
+    answer = tiny("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=sweep-${hydra.job.num}")
+    assert answer.code == 2
+    assert answer.err.count("already holds a run") == answer.err.count("\n") == 2
+    assert {name: content for name, content in contents(tmp_path).items() if name != "multirun.yaml"} == before
+
+
+def test_every_job_of_a_sweep_is_refused_with_a_line(tiny: Any) -> None:
+    answer = tiny("-m", "seed=-1,-2", "hydra.sweep.dir=sweep")
+    assert (answer.code, answer.out) == (2, "")
+    assert [line.partition(": should")[0] for line in answer.err.splitlines()] == [
+        "partinr: error: seed=-1",
+        "partinr: error: seed=-2",
+    ]
+    assert not list(Path("sweep").rglob("run.json"))
+
+
+@pytest.mark.parametrize("arguments", [("seed=-1",), ("colour=red",), ("-m", "seed=-1,-2"), ("data=video",)])
+def test_debug_trace_shows_the_traceback(tiny: Any, arguments: tuple[str, ...]) -> None:
+    answer = tiny(*arguments, "debug=trace", "hydra.run.dir=run", "hydra.sweep.dir=sweep")
+    assert answer.code != 0
+    assert "Traceback (most recent call last)" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("run.json", "", "cannot read .*run.json"),
+        ("run.json", "[]", "is not a partinr manifest"),
+        ("run.json", '{"status": "interrupted", "format": 2}', "newer partinr; update partinr"),
+        (".hydra/config.yaml", None, "cannot read .*config.yaml"),
+        (".hydra/config.yaml", "[1, 2]", "config.yaml is damaged"),
+        (".hydra/config.yaml", "seed: 0", "data=None is no configuration; choose one"),
+    ],
+)
+def test_a_damaged_run_is_not_resumed(
+    partinr: Any, finished: Path, copy_of: Any, name: str, content: str | None, said: str
+) -> None:
+    run = copy_of(finished)
+    (run / "run.json").write_text(json.dumps({"status": "interrupted", "format": 1}))
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    answer = partinr("resume", run)
+    assert answer.code == 2
+    assert re.fullmatch(rf"partinr: error: .*{said}.*\n", answer.err)
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(partinr: Any, finished: Path, copy_of: Any, contents: Any) -> None:
+    run = copy_of(finished)
+    (run / "run.json").write_text(json.dumps({"status": "interrupted", "format": 1}))
+    (run / CHECKPOINT).write_bytes((run / CHECKPOINT).read_bytes()[:-1000])
+    before = contents(run)
+    answer = partinr("resume", run)
+    assert answer.code == 2
+    assert re.fullmatch(r"partinr: error: .*last.ckpt is no partinr checkpoint, or it is damaged.*\n", answer.err)
+    assert contents(run) == before
+
+
+def test_a_damaged_model_is_not_rendered(partinr: Any, finished: Path, copy_of: Any) -> None:
+    run = copy_of(finished)
+    weights = run / "inr.safetensors"
+    for damage in (weights.read_bytes()[:200], b"", torch.zeros(9).numpy().tobytes()):
+        weights.write_bytes(damage)
+        answer = partinr("render", run, "-o", "x.png")
+        assert answer.code == 2
+        assert re.fullmatch(r"partinr: error: .*inr.safetensors is not a readable partinr model: .*\n", answer.err)
+    weights.unlink()
+    assert "inr.safetensors does not exist; " in partinr("render", run, "-o", "x.png").err
+    assert not Path("x.png").exists()

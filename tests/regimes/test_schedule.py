@@ -1,0 +1,122 @@
+"""Learning rates, step by step, against formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from partinr.errors import PartinrError
+from partinr.regimes import Constant, Cosine, Plateau, Schedule, WarmUp
+
+LR = 0.5
+
+
+def _rates(schedule: Schedule, steps: int) -> list[float]:
+    """The rate at each of so many steps of a run of that length."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    scheduler = schedule.build(optimizer, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_constant():
+    assert _rates(Constant(), 7) == [LR] * 7
+
+
+@pytest.mark.parametrize("schedule", [Constant(warmup_steps=4), WarmUp(warmup_steps=4)])
+def test_warm_up_rises_linearly_and_stays(schedule):
+    assert _rates(schedule, 8) == pytest.approx([LR * k / 5 for k in (1, 2, 3, 4, 5, 5, 5, 5)])
+
+
+def test_warm_up_is_a_hundred_steps_unless_told():
+    assert WarmUp().warmup_steps == 100
+    assert Constant().warmup_steps == Cosine().warmup_steps == 0
+
+
+@pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("warmup", [0, 5])
+def test_cosine(final, warmup):
+    steps = 20
+    expected = []
+    for step in range(steps):
+        progress = max(0, step - warmup) / (steps - warmup)
+        rise = min(1, (step + 1) / (warmup + 1))
+        expected.append(LR * rise * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))))
+    rates = _rates(Cosine(final=final, warmup_steps=warmup), steps)
+    assert rates == pytest.approx(expected)
+    assert max(rates) == pytest.approx(LR)
+
+
+def test_cosine_is_at_its_end_where_the_run_ends_and_stays_there():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    scheduler = Cosine(final=0.25).build(optimizer, 10)
+    for _ in range(10):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(LR / 4)
+    optimizer.step()
+    scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(LR / 4)
+
+
+def test_plateau():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    schedule = Plateau(factor=0.5, patience=1, min_lr=0.1, threshold=0.5)
+    scheduler = schedule.build(optimizer, None)
+    assert isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    rates = []
+    # A rise of half a decibel or less is none; two evaluations without one halve the rate, down to the least.
+    for psnr in [10.0, 11.0, 11.4, 11.5, 14.0, 14.0, 13.0, 1.0, 1.0, 1.0, 1.0]:
+        scheduler.step(psnr)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125, 0.1, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "max_steps", "said"),
+    [
+        (Cosine(), None, "needs to know the end"),
+        (Cosine(warmup_steps=10), 10, "leaves nothing of max_steps=10"),
+        (WarmUp(), 50, "leaves nothing of max_steps=50"),
+        (Constant(warmup_steps=1), 1, "leaves nothing"),
+        (Plateau(warmup_steps=3), 100, "has no warm-up"),
+    ],
+)
+def test_a_run_that_a_schedule_does_not_fit_is_refused(schedule, max_steps, said):
+    with pytest.raises(PartinrError, match=said):
+        schedule.check(max_steps)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "max_steps"),
+    [(Constant(), None), (Constant(warmup_steps=9), 10), (WarmUp(), None), (Cosine(), 1), (Plateau(), None)],
+)
+def test_a_run_that_a_schedule_fits(schedule, max_steps):
+    schedule.check(max_steps)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Constant, {"warmup_steps": -1}),
+        (Constant, {"warmup_steps": 1.5}),
+        (Cosine, {"final": -0.1}),
+        (Cosine, {"final": 1.1}),
+        (Cosine, {"final": math.nan}),
+        (Plateau, {"factor": 0.0}),
+        (Plateau, {"factor": 1.0}),
+        (Plateau, {"patience": -1}),
+        (Plateau, {"min_lr": -1e-6}),
+        (Plateau, {"threshold": -1.0}),
+        (Constant, {"final": 0.0}),
+    ],
+)
+def test_options_out_of_range_are_refused(kind, options):
+    with pytest.raises(PartinrError, match=f"{kind.__name__}.{next(iter(options))}"):
+        kind(**options)
