@@ -202,6 +202,11 @@ class RunDirectory:
         write_atomically(path, data)
         return path
 
+    def sweep(self) -> None:
+        """Remove the unfinished files of a writer that was killed. Nobody may be writing."""
+        for path in self.path.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write ``run.json``, with this process as its writer.
 

@@ -45,7 +45,9 @@ def spec(cls: type) -> Any:
 
 def _signature(cls: Any) -> str:
     names = [field.name for field in dataclasses.fields(cls)]
-    return f"keyword arguments only, such as {', '.join(f'{name}=…' for name in names[:2])}" if names else "no arguments"
+    if not names:
+        return "no arguments"
+    return f"keyword arguments only, such as {', '.join(f'{name}=…' for name in names[:2])}"
 
 
 def describe(name: str, error: pydantic.ValidationError) -> str:

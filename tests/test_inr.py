@@ -18,7 +18,6 @@ from partinr.partition import Grid, Partition, Whole
 SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)
 
 
-
 PARTITIONS = {
     "whole": Whole()(torch.zeros(5, 8, 3)),
     "grid": Grid(rows=2, cols=3)(torch.zeros(7, 10, 3)),
@@ -232,7 +231,9 @@ def test_a_finer_render_is_smooth_within_a_region_and_breaks_between(frame):
     assert float(jumps[torch.arange(63) != 31].max()) < 0.1
 
 
-@pytest.mark.parametrize("bad", [{"scale": 0}, {"scale": -2}, {"scale": float("nan")}, {"shape": (3,)}, {"shape": (0, 4)}])
+@pytest.mark.parametrize(
+    "bad", [{"scale": 0}, {"scale": -2}, {"scale": float("nan")}, {"shape": (3,)}, {"shape": (0, 4)}]
+)
 def test_render_refuses(bad):
     with pytest.raises(PartinrError, match=r"give"):
         PiecewiseINR(PARTITIONS["grid"], SMALL).render(**bad)
@@ -394,5 +395,5 @@ def test_somebody_elses_safetensors_is_refused(tmp_path):
 
 def test_a_missing_file_is_refused(tmp_path):
     for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(PartinrError, match="give the inr.safetensors"):
+        with pytest.raises(PartinrError, match=r"give the inr\.safetensors"):
             PiecewiseINR.load(path)

@@ -50,7 +50,7 @@ def test_made_with_keywords_and_defaults():
 
 def test_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Base().count = 4
+        Base().count = 4  # type: ignore[misc]
 
 
 def test_defaults_are_not_shared():
@@ -97,7 +97,7 @@ def test_nested_values_are_checked():
 
 def test_a_missing_option_is_named():
     with pytest.raises(PartinrError, match=r"the option Derived\.needed is missing"):
-        Derived()
+        Derived()  # type: ignore[call-arg]
 
 
 def test_what_post_init_says_is_said_alone():
@@ -108,9 +108,9 @@ def test_what_post_init_says_is_said_alone():
 
 def test_positional_arguments_are_refused_with_the_names():
     with pytest.raises(PartinrError, match=r"^Base takes keyword arguments only, such as count=…, rate=…$"):
-        Base(3)
+        Base(3)  # type: ignore[call-arg]
     with pytest.raises(PartinrError, match=r"^Empty takes no arguments$"):
-        Empty(3)
+        Empty(3)  # type: ignore[call-arg]
 
 
 def test_replaced_copied_and_pickled():

@@ -3,7 +3,8 @@
     python experiments/grid_speedup/table.py outputs/grid_speedup
 
 Mean ± sample standard deviation over seeds. "to lone" is the first crossing, linear between two evaluations, of the
-PSNR at which the lone network with the same seed ended; k/n where only k of n seeds reached it.
+PSNR at which the lone network with the same seed ended, k/n where only k of n seeds reached it; "÷" is the lone
+network's own effort over that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import defaultdict
 import numpy as np
 
 from partinr.report import RunRecord, collect
+from partinr.report.records import Axis
 
 STEPS = (100, 250, 500)
 
@@ -41,18 +43,18 @@ def main(folders: list[str]) -> None:
     for record in records:
         groups[record.manifest["signal"]["name"], record.manifest["regions"]][record.manifest["seed"]] = record
     at = "".join(f" PSNR at {step} |" for step in STEPS)
-    print(f"| image | regions | parameters |{at} ms a step | steps to lone | seconds to lone | speed-up: steps | seconds |")
+    print(f"| image | regions | parameters |{at} ms a step | steps to lone | seconds to lone | ÷ steps | ÷ seconds |")
     print("|---|---:|---:|" + "---:|" * (len(STEPS) + 5))
     for image, regions in sorted(groups):
         seeds = groups[image, regions]
         lone = groups[image, 1]
-        effort = {
-            axis: [seeds[seed].reaches(lone[seed].curve["psnr"][-1], axis) for seed in seeds] for axis in ("step", "seconds")
-        }
-        ratio = {
-            axis: [None if spent is None else lone[seed].curve[axis][-1] / spent for seed, spent in zip(seeds, effort[axis], strict=True)]
-            for axis in effort
-        }
+        effort: dict[Axis, list[float | None]] = {"step": [], "seconds": []}
+        ratio: dict[Axis, list[float | None]] = {"step": [], "seconds": []}
+        for axis in effort:
+            for seed, record in seeds.items():
+                spent = record.reaches(lone[seed].curve["psnr"][-1], axis)
+                effort[axis].append(spent)
+                ratio[axis].append(None if spent is None else lone[seed].curve[axis][-1] / spent)
         cells = [
             image,
             "none" if regions == 1 else f"grid #{regions}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -24,10 +26,26 @@ class Interruption(L.Callback):
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen. Only a main thread can."""
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen inside, and no more afterwards, however it ends. Only a main thread can."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            self._before = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen alone.
+
+        Lightning has meanwhile put a handler of its own around ours. It would end the run where it stands, with an
+        exception and without a checkpoint.
+        """
+        for number in self._before:
+            signal.signal(number, self._handle if self.received is None else signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,12 +53,6 @@ class Interruption(L.Callback):
         """Stop if asked to; the checkpoint is saved at the end of training."""
         if self.received is not None:
             trainer.should_stop = True
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Listen no more."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = number

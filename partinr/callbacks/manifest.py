@@ -67,7 +67,7 @@ class Manifest(RunCallback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Something else went wrong: say what."""
-        interrupted = isinstance(exception, KeyboardInterrupt)
+        interrupted = isinstance(exception, (KeyboardInterrupt, SystemExit))
         reason = " ".join(f"{type(exception).__name__}: {exception}".split())[:500]
         self._write(pl_module, "interrupted" if interrupted else "failed", reason)
 

@@ -42,7 +42,14 @@ class Progress(RunCallback):
         self._show(pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take it away, whatever happened."""
+        """Take it away."""
+        self._remove()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Take it away; Lightning calls no teardown after an exception."""
+        self._remove()
+
+    def _remove(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

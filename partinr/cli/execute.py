@@ -78,7 +78,9 @@ def resume(folder: Path) -> Outcome:
     checkpoint = run.file(CHECKPOINT)
     if checkpoint.is_file():
         cfg["ckpt_path"] = str(checkpoint)
-    return _carry_out(_prepare(config.read(cfg)), run)
+    prepared = _prepare(config.read(cfg))
+    run.sweep()
+    return _carry_out(prepared, run)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     for callback in prepared.callbacks:
         if isinstance(callback, RunCallback):
             callback.bind(run)
-    result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
+    with prepared.interruption.listening():
+        result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
     if prepared.interruption.received is not None and result.stop is None and result.failure is None:
         return Outcome(run, 128 + prepared.interruption.received)
     return Outcome(run, 0 if result.failure is None else 1)

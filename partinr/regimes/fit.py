@@ -111,9 +111,9 @@ class FitModule(L.LightningModule):
         schedule.check(stop.max_steps)
         # Refuses options that only the optimiser itself can judge, while nothing has been written yet.
         optimizer.build(model.stack.values())
-        if not signal.is_floating_point() or not bool(torch.isfinite(signal).all()):
+        if not isinstance(signal, Tensor) or not signal.is_floating_point() or not _within_range(signal):
             raise PartinrError(
-                "the signal must be finite floating-point numbers in [0, 1], such as partinr.load_image gives"
+                "the signal must be a tensor of floating-point numbers in [0, 1], such as partinr.load_image gives"
             )
         signal = signal.float()
         batch = model.batch(signal)
@@ -150,8 +150,6 @@ class FitModule(L.LightningModule):
         """The optimiser and its schedule; both are stepped by hand."""
         optimizer = self.optimizer.build(self.model.stack.values())
         scheduler = self.schedule.build(optimizer, self.stop.max_steps)
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "psnr"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -201,6 +199,8 @@ class FitModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from where the checkpoint was saved."""
+        # Lightning loads the weights before it does this; with 64-true they would lose half of their digits on the way.
+        self.trainer.precision_plugin.convert_module(self)
         state = checkpoint["partinr"]
         self.step = state["step"]
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
@@ -227,20 +227,21 @@ class FitModule(L.LightningModule):
     @torch.no_grad()
     def reconstruction(self) -> Tensor:
         """The signal as the networks have it now: ``[*grid, C]``, not clamped, on the device."""
-        values = self.model.evaluate(self._tensor("_coords"), self._batch.sizes)
+        # Without autocast: what is measured is what the saved weights give to whoever loads them.
+        with torch.autocast(self.device.type, enabled=False):
+            values = self.model.evaluate(self._tensor("_coords"), self._batch.sizes)
         return self._batch.unsort(values).reshape(self._tensor("signal").shape)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for a checkpoint of one run to be continued by another."""
+        # In single precision, which the signal came in: with trainer.precision=64-true it is held in double.
+        signal = self._tensor("signal").float().cpu().contiguous().numpy()
         return {
             **self.model.architecture(),
-            # In single precision, which the signal came in: with trainer.precision=64-true it is held in double.
-            "signal_sha256": hashlib.sha256(self._tensor("signal").float().cpu().contiguous().numpy()).hexdigest(),
-            "optimizer": self.optimizer.name,
-            "optimizer.lr": self.optimizer.lr,
-            "optimizer.options": self.optimizer.options,
-            "schedule": type(self.schedule).__qualname__,
-            "schedule's options": dataclasses.asdict(self.schedule),
+            "signal_sha256": hashlib.sha256(signal.tobytes()).hexdigest(),
+            # Their options too: those of a continued run come out of the checkpoint, so others would go unheard.
+            "optimizer": dataclasses.asdict(self.optimizer),
+            "schedule": {"name": type(self.schedule).__qualname__, **dataclasses.asdict(self.schedule)},
             "loss": self.settings.loss,
             "points_per_step": self.settings.points_per_step,
             "seed": self.seed,
@@ -360,6 +361,11 @@ class FitModule(L.LightningModule):
         value = getattr(self, name)
         assert isinstance(value, Tensor)
         return value
+
+
+def _within_range(signal: Tensor) -> bool:
+    """Whether all values are in [0, 1]; NaN is not."""
+    return bool(((signal >= 0) & (signal <= 1)).all())
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -24,12 +25,12 @@ def _parameters(backbone: Mlp) -> int:
 
 
 @pytest.mark.parametrize(("kind", "options"), [(Siren, {}), (Siren, {"hidden_layers": 0}), (ReluPE, FEW)])
-@pytest.mark.parametrize("networks", [1, 4, 9, 100])
+@pytest.mark.parametrize("networks", [1, 9, 100])
 def test_match_params_picks_the_nearest_width(kind, options, networks):
     totals = {w: networks * _parameters(kind(hidden_features=w, **options)) for w in range(1, 200)}
     ladder = list(totals.values())
-    middles = [(a + b) // 2 + shift for a, b in zip(ladder[5:8], ladder[6:9], strict=True) for shift in (-1, 0, 1)]
-    for budget in [ladder[0], ladder[0] + 1, *ladder[6:9], *middles, 20_000, 100_000]:
+    middles = [(a + b) // 2 + shift for a, b in itertools.pairwise(ladder[5:8]) for shift in (-1, 0, 1)]
+    for budget in [ladder[0], ladder[0] + 1, *ladder[5:7], *middles, 50_000]:
         if not ladder[0] <= budget < ladder[-1]:
             continue
         sized = kind(match_params=budget, **options).sized(networks, 2, 3)
@@ -86,7 +87,7 @@ def test_options_out_of_range_are_refused(options, said):
 def test_abstract_backbones_cannot_be_made():
     for kind in (Backbone, Mlp):
         with pytest.raises(TypeError, match="abstract"):
-            kind(hidden_features=3)
+            kind(hidden_features=3)  # type: ignore[abstract]
 
 
 @pytest.mark.parametrize("backbone", [Siren(hidden_features=6), ReluPE(hidden_features=5, hidden_layers=1, **FEW)])

@@ -24,7 +24,9 @@ def _cells(partition: Partition) -> tuple[list[int], list[int]]:
     heights = [b - a for a, b in itertools.pairwise([*row_starts, labels.shape[0]])]
     widths = [b - a for a, b in itertools.pairwise([*col_starts, labels.shape[1]])]
     blocks = labels[row_starts][:, col_starts]
-    assert torch.equal(labels, blocks.repeat_interleave(torch.tensor(heights), 0).repeat_interleave(torch.tensor(widths), 1))
+    assert torch.equal(
+        labels, blocks.repeat_interleave(torch.tensor(heights), 0).repeat_interleave(torch.tensor(widths), 1)
+    )
     assert torch.equal(blocks.reshape(-1), torch.arange(blocks.numel())), "numbered row by row"
     return heights, widths
 
@@ -52,9 +54,7 @@ def _aspects(regions: int, shape: tuple[int, int]) -> dict[tuple[int, int], floa
     """Every factoring that fits, with the ratio of its rectangles' long to short side."""
     pairs = [(rows, regions // rows) for rows in range(1, regions + 1) if regions % rows == 0]
     sides = {pair: (shape[0] / pair[0], shape[1] / pair[1]) for pair in pairs}
-    return {
-        pair: max(sides[pair]) / min(sides[pair]) for pair in pairs if pair[0] <= shape[0] and pair[1] <= shape[1]
-    }
+    return {pair: max(sides[pair]) / min(sides[pair]) for pair in pairs if pair[0] <= shape[0] and pair[1] <= shape[1]}
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 96), (96, 64), (20, 100), (7, 11), (1, 40), (40, 1), (13, 13)])

@@ -12,12 +12,13 @@ from torch import Tensor
 from partinr.backbones import Backbone, Siren
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
-from partinr.regimes import FitResult, FitSettings, fit, make_trainer
+from partinr.regimes import FitResult, FitSettings, make_trainer
+from partinr.regimes.fit import fit
 
 Fit = Callable[..., FitResult]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def signal() -> Tensor:
     """A noisy ramp of 6×9 pixels: quick to fit in part, impossible to fit quite."""
     generator = torch.Generator().manual_seed(0)
@@ -25,7 +26,7 @@ def signal() -> Tensor:
     return (ramp.unsqueeze(-1) + 0.1 * torch.rand(6, 9, 3, generator=generator)).clamp(0, 1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_fit() -> Fit:
     """``fit`` of a model made on the spot; a dictionary of settings becomes ``FitSettings``."""
 

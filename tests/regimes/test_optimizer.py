@@ -30,7 +30,9 @@ def test_torchs_optimisers_by_name(name, kind):
 
 
 def test_options_reach_the_optimiser():
-    made = Optimizer(name="adam", options={"betas": [0.5, 0.75], "eps": 1e-3, "weight_decay": 0.25}).build(_parameters())
+    made = Optimizer(name="adam", options={"betas": [0.5, 0.75], "eps": 1e-3, "weight_decay": 0.25}).build(
+        _parameters()
+    )
     group = made.param_groups[0]
     assert tuple(group["betas"]) == (0.5, 0.75)
     assert (group["eps"], group["weight_decay"]) == (1e-3, 0.25)
@@ -89,7 +91,13 @@ def test_refused_when_it_is_made(options, said):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("adam", {"betas": [2, 3]}), ("adam", {"betas": 3}), ("adam", {"eps": "x"}), ("sgd", {"nesterov": True}), ("muon", {})],
+    [
+        ("adam", {"betas": [2, 3]}),
+        ("adam", {"betas": 3}),
+        ("adam", {"eps": "x"}),
+        ("sgd", {"nesterov": True}),
+        ("muon", {}),
+    ],
 )
 def test_refused_when_it_is_built(name, options):
     with pytest.raises(PartinrError, match=f"optimizer {name} refuses its options") as caught:

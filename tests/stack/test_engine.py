@@ -87,9 +87,7 @@ def _stack(backbone: Backbone, sizes: tuple[int, ...], d: int = 2, c: int = 3, s
 
 def _separate(plain: type, backbone: Backbone, params: dict[str, Tensor], coords: Tensor, sizes, mix: Tensor):
     """Outputs, and gradients of a loss, of as many separate networks as there are."""
-    networks = [
-        plain({name: value[n].detach() for name, value in params.items()}, backbone) for n in range(len(sizes))
-    ]
+    networks = [plain({name: value[n].detach() for name, value in params.items()}, backbone) for n in range(len(sizes))]
     outputs = torch.cat([network(x) for network, x in zip(networks, coords.split(sizes), strict=True)])
     (outputs.square() * mix).sum().backward()
     zero = {name: torch.zeros_like(value[0]) for name, value in params.items()}

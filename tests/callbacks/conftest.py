@@ -1,0 +1,89 @@
+"""A regime and a trainer that only have what a callback may ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from partinr.run import RunDirectory
+
+
+@dataclass
+class FakeRegime:
+    """See :class:`partinr.callbacks.base.Regime`."""
+
+    signal: Tensor = field(default_factory=lambda: torch.rand(6, 4, 3, generator=torch.Generator().manual_seed(0)))
+    regions: int = 2
+    seed: int = 3
+    step: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    clock: Any = field(default_factory=lambda: SimpleNamespace(training=0.0, evaluation=0.0))
+    stop: Any = field(default_factory=lambda: SimpleNamespace(max_steps=100, max_seconds=None, target_psnr=None))
+    stop_reason: str | None = None
+    failure: str | None = None
+    best_psnr: float = float("-inf")
+    points_per_step: int = 24
+    drawn: int = 0
+
+    @property
+    def model(self) -> Any:
+        grid = self.signal.shape[:-1]
+        labels = (torch.arange(self.signal.shape[:-1].numel()) % self.regions).reshape(grid)
+        return SimpleNamespace(
+            partition=SimpleNamespace(regions=self.regions, labels=labels),
+            parameter_count=1234,
+            macs_per_sample=56,
+            to_bytes=lambda: b"weights",
+        )
+
+    def reconstruction(self) -> Tensor:
+        self.drawn += 1
+        return 3 * self.signal - 1
+
+    def evaluate(self, psnr: float = 20.0) -> None:
+        row = {"step": self.step, "seconds": self.clock.training, "macs": 7, "loss": 0.01, "psnr": psnr}
+        self.curve.append({**row, "ssim": 0.5, "lr": 1e-4})
+        self.best_psnr = max(self.best_psnr, psnr)
+
+
+class FakeTrainer:
+    """Saves checkpoints, and stops when told."""
+
+    should_stop = False
+
+    def __init__(self) -> None:
+        self.saved: list[Path] = []
+
+    def save_checkpoint(self, path: Path) -> None:
+        self.saved.append(path)
+        path.write_bytes(b"checkpoint %d" % len(self.saved))
+
+
+@pytest.fixture
+def make_regime() -> Callable[..., FakeRegime]:
+    return FakeRegime
+
+
+@pytest.fixture
+def trainer() -> FakeTrainer:
+    return FakeTrainer()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", {})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time of :func:`time.monotonic`, to be set as ``clock.now``."""
+    time = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("time.monotonic", lambda: time.now)
+    return time

@@ -1,0 +1,190 @@
+"""Curve, pictures and checkpoint: when they are written, and what a run that fails leaves of them."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from partinr.callbacks import CurveFile, LastCheckpoint, Pictures
+from partinr.errors import PartinrError
+from partinr.run import CHECKPOINT, CURVE, ERROR, IMAGE, PARTITION, RECONSTRUCTION, RunDirectory
+
+
+def batch(callback: Any, trainer: Any, regime: Any) -> None:
+    callback.on_train_batch_end(trainer, regime, None, None, 0)
+
+
+def picture(run: RunDirectory, name: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(run.file(name).read_bytes())))
+
+
+# -- curve --------------------------------------------------------------------------------------------------------
+
+
+def test_the_curve_is_written_when_there_is_a_new_row(make_regime: Any, trainer: Any, run: RunDirectory) -> None:
+    callback, regime = CurveFile(), make_regime()
+    callback.bind(run)
+    callback.on_train_start(trainer, regime)
+    assert run.curve() == []
+    regime.evaluate()
+    batch(callback, trainer, regime)
+    assert run.curve() == regime.curve
+    written = run.file(CURVE).stat().st_ino
+    batch(callback, trainer, regime)
+    assert run.file(CURVE).stat().st_ino == written
+    regime.step = 7
+    regime.evaluate()
+    batch(callback, trainer, regime)
+    assert [row["step"] for row in run.curve()] == [0, 7]
+
+
+def test_a_resumed_run_brings_its_curve(make_regime: Any, trainer: Any, run: RunDirectory) -> None:
+    run.write_curve([{"step": 9, "seconds": 1.0, "macs": 1, "loss": 1.0, "psnr": 1.0, "ssim": 1.0, "lr": 1.0}])
+    callback, regime = CurveFile(), make_regime()
+    regime.evaluate()
+    callback.bind(run)
+    callback.on_train_start(trainer, regime)
+    assert run.curve() == regime.curve  # the row after the checkpoint is forgotten
+
+
+# -- pictures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_have_the_size_of_the_image(make_regime: Any, trainer: Any, run: RunDirectory, channels: int) -> None:
+    regime = make_regime(signal=torch.rand(6, 4, channels))
+    callback = Pictures()
+    callback.bind(run)
+    callback.on_fit_start(trainer, regime)
+    assert not run.file(RECONSTRUCTION).exists()
+    callback.on_fit_end(trainer, regime)
+    for name in (IMAGE, RECONSTRUCTION, ERROR):
+        assert picture(run, name).shape[:2] == (6, 4)
+    height, width = picture(run, PARTITION).shape[:2]
+    assert (height % 6, width % 4, height / 6) == (0, 0, width / 4)
+    grey = regime.signal.expand(-1, -1, 3) if picture(run, IMAGE).ndim == 3 else regime.signal[..., 0]
+    assert np.abs(picture(run, IMAGE) / 255 - grey.numpy()).max() <= 0.5 / 255 + 1e-6
+    assert np.abs(picture(run, RECONSTRUCTION) / 255 - (3 * grey - 1).clamp(0, 1).numpy()).max() <= 0.5 / 255 + 1e-6
+
+
+def test_pictures_are_drawn_now_and_then(make_regime: Any, trainer: Any, run: RunDirectory, clock: Any) -> None:
+    regime, callback = make_regime(), Pictures(every_seconds=10)
+    callback.bind(run)
+    callback.on_fit_start(trainer, regime)
+    for now, evaluated, drawn in [
+        (1009, True, 0),
+        (1010, True, 1),
+        (1019, True, 1),
+        (1025, False, 2),  # evaluated since the last drawing
+        (1099, False, 2),  # nothing new
+        (1100, True, 3),
+    ]:
+        clock.now = now
+        if evaluated:
+            regime.evaluate()
+        batch(callback, trainer, regime)
+        assert regime.drawn == drawn, now
+
+
+def test_pictures_at_the_end_only(make_regime: Any, trainer: Any, run: RunDirectory, clock: Any) -> None:
+    regime, callback = make_regime(), Pictures(every_seconds=None)
+    callback.bind(run)
+    clock.now = 1e9
+    regime.evaluate()
+    batch(callback, trainer, regime)
+    assert regime.drawn == 0
+    callback.on_fit_end(trainer, regime)
+    assert regime.drawn == 1
+
+
+def test_a_signal_that_is_no_image_has_no_pictures(make_regime: Any, trainer: Any, run: RunDirectory) -> None:
+    regime, callback = make_regime(signal=torch.rand(9, 1)), Pictures()
+    callback.bind(run)
+    callback.on_fit_start(trainer, regime)
+    callback.on_fit_end(trainer, regime)
+    assert not list(run.path.glob("*.png"))
+
+
+# -- checkpoint ---------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_now_and_then_and_at_the_end(
+    make_regime: Any, trainer: Any, run: RunDirectory, clock: Any
+) -> None:
+    regime, callback = make_regime(), LastCheckpoint(every_seconds=10)
+    callback.bind(run)
+    clock.now = 1100  # the set-up takes its time
+    callback.on_train_start(trainer, regime)
+    for now, saved in [(1100, 0), (1109, 0), (1110, 1), (1119, 1), (1120, 2)]:
+        clock.now = now
+        batch(callback, trainer, regime)
+        assert len(trainer.saved) == saved, now
+    callback.on_train_end(trainer, regime)
+    assert run.file(CHECKPOINT).read_bytes() == b"checkpoint 3"
+    assert os.listdir(run.file(CHECKPOINT).parent) == ["last.ckpt"]
+
+
+def test_a_checkpoint_after_every_chunk(make_regime: Any, trainer: Any, run: RunDirectory, clock: Any) -> None:
+    callback = LastCheckpoint(every_seconds=0)
+    callback.bind(run)
+    callback.on_train_start(trainer, make_regime())
+    for _ in range(3):
+        batch(callback, trainer, make_regime())
+    assert len(trainer.saved) == 3
+
+
+def test_a_run_that_failed_keeps_the_last_good_one(make_regime: Any, trainer: Any, run: RunDirectory) -> None:
+    regime, callback = make_regime(), LastCheckpoint(every_seconds=0)
+    callback.bind(run)
+    batch(callback, trainer, regime)
+    regime.failure = "the loss is not finite"
+    batch(callback, trainer, regime)
+    callback.on_train_end(trainer, regime)
+    assert run.file(CHECKPOINT).read_bytes() == b"checkpoint 1"
+
+
+@pytest.mark.parametrize("stage", ["save", "fsync", "replace"])
+def test_a_checkpoint_that_fails_leaves_the_old_one(
+    make_regime: Any, trainer: Any, run: RunDirectory, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback = LastCheckpoint()
+    callback.bind(run)
+    callback.save(trainer, make_regime())
+
+    def fail(path: Any, *_: Any) -> None:
+        if stage == "save":
+            Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(
+        *{"save": (trainer, "save_checkpoint"), "fsync": (os, "fsync"), "replace": (os, "replace")}[stage], fail
+    )
+    with pytest.raises(OSError, match="No space"):
+        callback.save(trainer, make_regime())
+    assert run.file(CHECKPOINT).read_bytes() == b"checkpoint 1"
+    assert os.listdir(run.file(CHECKPOINT).parent) == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [
+        *[(LastCheckpoint, seconds) for seconds in (-1, float("nan"), None, "soon", True)],
+        *[(Pictures, seconds) for seconds in (0, -1, float("nan"), "soon", True)],
+    ],
+)
+def test_seconds_out_of_range_are_refused(kind: Any, seconds: Any) -> None:
+    with pytest.raises(PartinrError, match=r"every_seconds=.*; give "):
+        kind(every_seconds=seconds)
+
+
+def test_a_callback_without_a_run_says_so() -> None:
+    with pytest.raises(AssertionError, match="bind"):
+        SimpleNamespace(run=CurveFile().run)

@@ -1,0 +1,214 @@
+"""``run.json``: what it says at each end of a run. And what stops a run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from partinr import __version__
+from partinr.callbacks import Interruption, Manifest
+from partinr.callbacks.manifest import git_state, hardware, peak_memory, versions
+from partinr.run import WEIGHTS, RunDirectory
+
+IDENTITY = {"name": "astronaut grid siren", "config_hash": "0123456789abcdef", "signal_name": "astronaut"}
+
+
+@pytest.fixture
+def interruption() -> Interruption:
+    return Interruption()
+
+
+@pytest.fixture
+def manifest(run: RunDirectory, interruption: Interruption) -> Manifest:
+    callback = Manifest(IDENTITY, interruption, started=time.perf_counter() - 5)
+    callback.bind(run)
+    return callback
+
+
+def test_it_says_what_the_run_is(manifest: Manifest, make_regime: Any, trainer: Any, run: RunDirectory) -> None:
+    regime = make_regime(step=40)
+    regime.clock.training, regime.clock.evaluation = 2.5, 0.5
+    manifest.on_train_start(trainer, regime)
+    said = run.manifest()
+    assert (said["status"], said["finished"], said["metrics"]["psnr"]) == ("running", None, None)
+    assert run.alive
+    regime.evaluate(30.0)
+    regime.evaluate(29.0)
+    regime.stop_reason = "max_steps"
+    manifest.on_fit_end(trainer, regime)
+    said = run.manifest()
+    assert said["status"] == "completed"
+    assert said["message"] is None
+    assert {
+        name: said[name] for name in ("name", "config_hash", "seed", "regions", "parameters", "macs_per_pixel")
+    } == {
+        "name": "astronaut grid siren",
+        "config_hash": "0123456789abcdef",
+        "seed": 3,
+        "regions": 2,
+        "parameters": 1234,
+        "macs_per_pixel": 56,
+    }
+    assert said["metrics"] == {"psnr": 29.0, "ssim": 0.5, "psnr_best": 30.0}
+    assert (said["steps"], said["stop"], said["points_per_step"]) == (40, "max_steps", 24)
+    assert said["seconds"] == {"setup": pytest.approx(5, abs=2), "training": 2.5, "evaluation": 0.5}
+    content = regime.signal.numpy().tobytes()
+    assert said["signal"] == {"name": "astronaut", "shape": [6, 4, 3], "sha256": hashlib.sha256(content).hexdigest()}
+    assert said["started"] <= said["finished"]
+    assert run.file(WEIGHTS).read_bytes() == b"weights"
+    assert not run.alive
+
+
+@pytest.mark.parametrize(
+    ("failure", "stop", "received", "status", "message"),
+    [
+        ("the loss is nan", None, None, "failed", "the loss is nan"),
+        ("the loss is nan", None, 15, "failed", "the loss is nan"),
+        (None, None, 15, "interrupted", "stopped by signal 15"),
+        (None, None, None, "interrupted", "stopped"),
+        (None, "max_seconds", 15, "completed", None),
+    ],
+)
+def test_it_says_how_the_run_ended(
+    manifest: Manifest,
+    interruption: Interruption,
+    make_regime: Any,
+    trainer: Any,
+    run: RunDirectory,
+    failure: str | None,
+    stop: str | None,
+    received: int | None,
+    status: str,
+    message: str | None,
+) -> None:
+    interruption.received = received
+    regime = make_regime(failure=failure, stop_reason=stop)
+    regime.evaluate(math.nan)
+    manifest.on_fit_end(trainer, regime)
+    said = run.manifest()
+    assert (said["status"], said["message"], said["stop"]) == (status, message, stop)
+    assert said["metrics"]["psnr"] is None
+    assert run.file(WEIGHTS).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (RuntimeError("out of\n  memory"), "failed", "RuntimeError: out of memory"),
+        (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt:"),
+        (SystemExit(143), "interrupted", "SystemExit: 143"),
+        (ValueError("x" * 999), "failed", "ValueError: " + "x" * 488),
+    ],
+)
+def test_an_exception_leaves_a_line(
+    manifest: Manifest,
+    make_regime: Any,
+    trainer: Any,
+    run: RunDirectory,
+    error: BaseException,
+    status: str,
+    message: str,
+) -> None:
+    manifest.on_exception(trainer, make_regime(), error)
+    said = run.manifest()
+    assert (said["status"], said["message"]) == (status, message)
+    assert said["metrics"] == {"psnr": None, "ssim": None, "psnr_best": None}
+
+
+def test_where_and_with_what() -> None:
+    found = hardware(torch.device("cpu"))
+    assert (found["device"], found["threads"], found["gpu"]) == ("cpu", torch.get_num_threads(), None)
+    assert found["cores"] >= 1
+    assert isinstance(found["cpu"], str)
+    assert 1e7 < peak_memory(torch.device("cpu")) < 1e12
+    assert versions()["partinr"] == __version__
+    assert set(versions()) > {"python", "torch", "lightning", "numpy"}
+    assert versions()["torch"] == torch.__version__
+
+
+def test_the_commit_is_that_of_the_checkout() -> None:
+    state = git_state()
+    top = subprocess.run(
+        ["git", "rev-parse", "--show-toplevel", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    if top.returncode:
+        assert state == {"commit": None, "dirty": False}
+    else:
+        assert re.fullmatch("[0-9a-f]{40}", state["commit"])
+        assert state["commit"] == top.stdout.split()[-1]
+        assert isinstance(state["dirty"], bool)
+
+
+# -- interruption -------------------------------------------------------------------------------------------------
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def handlers() -> list[Any]:
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_stops_at_the_next_step(
+    interruption: Interruption, make_regime: Any, trainer: Any, number: signal.Signals
+) -> None:
+    before, regime, heard = handlers(), make_regime(), []
+    with interruption.listening():
+        # What Lightning does to it when a fit begins.
+        signal.signal(signal.SIGTERM, lambda *_: heard.append("by Lightning"))
+        interruption.on_train_start(trainer, regime)
+        interruption.on_train_batch_end(trainer, regime, None, None, 0)
+        assert not trainer.should_stop
+        os.kill(os.getpid(), number)
+        assert interruption.received == number
+        assert handlers() == [signal.SIG_DFL] * 2  # for those in a hurry
+        interruption.on_train_batch_end(trainer, regime, None, None, 1)
+        assert trainer.should_stop
+    assert handlers() == before
+    assert not heard
+
+
+def test_a_signal_before_the_first_step_is_not_lost(interruption: Interruption, make_regime: Any, trainer: Any) -> None:
+    with interruption.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        interruption.on_train_start(trainer, make_regime())
+        assert handlers() == [signal.SIG_DFL] * 2
+        interruption.on_train_batch_end(trainer, make_regime(), None, None, 0)
+    assert trainer.should_stop
+
+
+def test_the_handlers_come_back_after_an_exception(interruption: Interruption) -> None:
+    before = handlers()
+    with pytest.raises(RuntimeError, match="memory"), interruption.listening():
+        raise RuntimeError("out of memory")
+    assert handlers() == before
+
+
+def test_a_thread_listens_to_nothing(interruption: Interruption, make_regime: Any, trainer: Any) -> None:
+    before, inside = handlers(), []
+
+    def work() -> None:
+        with interruption.listening():
+            interruption.on_train_start(trainer, make_regime())
+            inside.append(handlers())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert [before] == inside
+    assert handlers() == before

@@ -1,0 +1,299 @@
+"""The configuration: every YAML composes, is explained and says what its class takes; what is wrong is named."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from partinr import config
+from partinr.cli.conf import conf_dir
+from partinr.errors import PartinrError
+from partinr.partition import Grid, Whole
+
+CONF = conf_dir()
+FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
+FILES = [path for path in FILES if not path.startswith("local/")]
+CHOICES = [path.removesuffix(".yaml").split("/") for path in FILES if "/" in path]
+
+
+@pytest.fixture(autouse=True)
+def _resolvers() -> None:
+    config.register_resolvers()
+
+
+def compose(*overrides: str) -> DictConfig:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return hydra.compose("train", list(overrides))
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    """The default configuration, as plain containers."""
+    composed = OmegaConf.to_container(compose(), resolve=True)
+    assert isinstance(composed, dict)
+    return {str(key): value for key, value in composed.items()}
+
+
+# -- the files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_composes_and_reads(group: str, name: str) -> None:
+    settings = config.read(compose(f"{group}={name}", "data.path=x.png"))
+    assert re.fullmatch(r"x \w+ \w+", settings.name)
+
+
+def test_the_default_reads() -> None:
+    settings = config.read(compose())
+    assert isinstance(settings.partition, Grid)
+    assert settings.stop.max_steps == settings.root.max_steps
+    assert set(settings.callbacks) == {"checkpoint", "pictures", "progress"}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_an_experiment_says_how_it_is_run(name: str) -> None:
+    head = (CONF / "experiment" / f"{name}.yaml").read_text().partition("defaults:")[0]
+    assert f"experiment={name}" in head
+    assert "# @package _global_" in head
+
+
+def undocumented(text: str) -> Iterator[str]:
+    """Keys with a value but without a comment: beside them, on the line above, or beside what they are a part of."""
+    explained: list[tuple[int, bool]] = []
+    above = False
+    for line in text.splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
+            above = bool(line.strip())
+            continue
+        found = re.match(r"( *)([\w.]+):(?: +(?!#)(.*?))?(?: +(# *\S.*))?$", line)
+        if found is None:  # an entry of a list
+            above = False
+            continue
+        indent = len(found[1])
+        explained = [each for each in explained if each[0] < indent]
+        well = bool(found[4]) or above or any(each[1] for each in explained)
+        if found[3] and not well and found[2] != "_target_":
+            yield found[2]
+        explained.append((indent, bool(found[4])))
+        above = False
+
+
+def test_undocumented_keys_are_found() -> None:
+    text = "a: 1\nb: 2 # b\n# c\nc: 3\nd:\n  e: 4\nf: # all of f\n  g: 5\n_target_: x\nh: '#'\n"
+    assert list(undocumented(text)) == ["a", "e", "h"]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not path.startswith("experiment/")])
+def test_every_key_is_explained(path: str) -> None:
+    # An experiment sets keys that are explained in their groups; Hydra's own are Hydra's to explain.
+    text = (CONF / path).read_text().partition("\nhydra:")[0]
+    assert text.startswith("#"), "the first line says what the file is"
+    assert list(undocumented(text)) == []
+
+
+def nodes(content: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(content, dict):
+        if "_target_" in content:
+            yield path, content
+        for key, value in content.items():
+            yield from nodes(value, f"{path}:{key}")
+
+
+NODES = [node for path in FILES for node in nodes(yaml.safe_load((CONF / path).read_text()), path)]
+
+
+@pytest.mark.parametrize(("where", "node"), [pytest.param(where, node, id=where) for where, node in NODES])
+def test_a_file_has_the_options_of_its_class(where: str, node: dict[str, Any]) -> None:
+    module, _, name = node["_target_"].rpartition(".")
+    options = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    assert {key for key in node if key != "_target_"} == set(options)
+
+
+def test_the_root_has_the_options_of_its_class(plain: dict[str, Any]) -> None:
+    options = set(inspect.signature(config.Root).parameters)
+    assert {key for key in plain if key not in (*config.GROUPS, "coords")} == options - {"debug"}  # a file sets it
+    assert set(plain["coords"]) == set(inspect.signature(config.Coords).parameters)
+
+
+def test_a_group_is_a_folder() -> None:
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert folders - {"debug", "experiment", "local"} == set(config.GROUPS)
+
+
+# -- what is refused ----------------------------------------------------------------------------------------------
+
+WRONG = [
+    ("seed", "abc", "seed='abc': should be"),
+    ("seed", 1.5, "seed=1.5: should be"),
+    ("seed", True, "seed=True: should be"),
+    ("seed", None, "seed=None: should be"),
+    ("seed", 2**63, "seed=9223372036854775808: should be"),
+    ("max_steps", 0, "max_steps=0: should be"),
+    ("max_steps", 1e3, "max_steps=1000.0: should be"),
+    ("max_steps", None, "give max_steps or max_seconds"),
+    ("max_seconds", 0, "max_seconds=0: should be"),
+    ("max_seconds", float("nan"), "max_seconds=nan: should be"),
+    ("target_psnr", float("inf"), "target_psnr=inf: should be"),
+    ("ckpt_path", 5, "ckpt_path=5: should be"),
+    ("output_dir", None, "output_dir=None: should be"),
+    ("engine", "fused", "engine='fused': should be 'auto'"),
+    ("debug", True, "debug=True: should be 'trace'"),
+    ("zoom", 2, "unknown option zoom; there are: .*max_steps"),
+    ("max_step", 2, r"unknown option max_step; did you mean max_steps\?"),
+    ("coords", 5, "coords=5 is no configuration; "),
+    ("coords", "local", "coords='local' is no configuration; "),
+    ("coords", {"frame": "polar"}, "coords.frame='polar': should be 'global' or 'local'"),
+    ("coords", {"zoom": 2}, "unknown option coords.zoom; there are: frame"),
+    ("data", None, "data=None is no configuration; choose one by name"),
+    ("data", [1], r"data=\[1\] is no configuration; choose one by name"),
+    ("data.size", 0, "data.size=0: should be"),
+    ("data.size", "big", "data.size='big': should be"),
+    ("data.alpha", "green", "data.alpha='green': should be 'refuse'"),
+    ("data.zoom", 2, "unknown option data.zoom; there are: path, name"),
+    ("partition.regions", 0, "partition.regions=0: should be"),
+    ("partition.regions", 2.5, "partition.regions=2.5: should be"),
+    ("partition.rows", 2, "partition.rows and partition.cols go together; give both"),
+    ("partition.region", 2, r"unknown option partition.region; did you mean partition.regions\?"),
+    ("partition._target_", None, "partition._target_=None cannot be imported: .*; give"),
+    ("partition._target_", "Grid", "partition._target_='Grid' cannot be imported: .*; give"),
+    ("partition._target_", ".relative.Rule", "partition._target_='.relative.Rule' cannot be imported: .*; give"),
+    ("partition._target_", "nowhere.Rule", "partition._target_='nowhere.Rule' cannot be imported: .*; give"),
+    ("partition._target_", "partinr.partition.Rule", "partition._target_=.* cannot be imported: .*; give"),
+    ("partition._target_", "math.pi", "partition._target_='math.pi' is no class; give"),
+    ("partition._target_", "builtins.dict", "partition._target_=builtins.dict is no PartitionRule; derive"),
+    ("partition", {"_target_": "partinr.partition.PartitionRule"}, "partition: Can't instantiate abstract class"),
+    ("partition", {"rows": 2}, "partition needs a _target_"),
+    ("backbone.hidden_features", 0, "backbone.hidden_features=0: should be"),
+    ("backbone.hidden_layers", -1, "backbone.hidden_layers=-1: should be"),
+    ("backbone.match_params", None, "give backbone.hidden_features or backbone.match_params"),
+    ("backbone.omega_0", 0, "backbone.omega_0=0: should be"),
+    ("backbone.omega_0", "30", "backbone.omega_0='30': should be"),
+    ("backbone.first_omega_0", float("nan"), "backbone.first_omega_0=nan: should be"),
+    ("regime.loss", "l1", "regime.loss='l1': should be 'image' or 'region'"),
+    ("regime.points_per_step", 0, "regime.points_per_step=0: should be"),
+    ("regime.evaluate_at", [0], "regime.evaluate_at.0=0: should be"),
+    ("regime.evaluate_at", 5, "regime.evaluate_at=5: should be"),
+    ("regime.evaluations_per_decade", 101, "regime.evaluations_per_decade=101: should be"),
+    ("regime.collapse_db", -1, "regime.collapse_db=-1: should be"),
+    ("optimizer.name", "adamm", r"no optimizer 'adamm'; did you mean adam\?"),
+    ("optimizer.name", "lbfgs", "no optimizer 'lbfgs'; choose from adadelta"),
+    ("optimizer.name", "nowhere.Adam", "optimizer.name='nowhere.Adam' cannot be imported"),
+    ("optimizer.name", "torch.nn.Linear", "optimizer.name='torch.nn.Linear' is no torch optimiser class"),
+    ("optimizer.lr", 0, "optimizer.lr=0: should be"),
+    ("optimizer.lr", float("nan"), "optimizer.lr=nan: should be"),
+    ("optimizer.options", 5, "optimizer.options=5: should be"),
+    ("optimizer.options", {"momentum": 0.9}, "optimizer adam takes no momentum; choose"),
+    ("schedule.warmup_steps", -1, "schedule.warmup_steps=-1: should be"),
+    ("schedule.warmup_steps", 1500, "schedule.warmup_steps=1500 leaves nothing of max_steps=1500; give"),
+    ("trainer.accelerator", "abacus", "trainer.accelerator='abacus': should be 'auto'"),
+    ("trainer.threads", 0, "trainer.threads=0: should be"),
+    ("trainer.precision", 1.5, "trainer.precision"),
+    ("callbacks", None, "callbacks=None is no configuration; choose"),
+    ("callbacks.progress", 5, "callbacks.progress needs a _target_"),
+    ("callbacks.mine", {"_target_": "builtins.dict"}, "callbacks.mine._target_=builtins.dict is no Callback; derive"),
+    ("callbacks.checkpoint.every_seconds", -1, "callbacks.checkpoint.every_seconds=-1; give"),
+    ("callbacks.checkpoint.every_seconds", None, "callbacks.checkpoint.every_seconds=None; give"),
+    ("callbacks.checkpoint.every_seconds", True, "callbacks.checkpoint.every_seconds=True; give"),
+    ("callbacks.pictures.every_seconds", 0, "callbacks.pictures.every_seconds=0; give"),
+    ("callbacks.pictures.every_seconds", "soon", "callbacks.pictures.every_seconds='soon'; give"),
+    ("callbacks.pictures.often", 1, "unknown option callbacks.pictures.often; there are: every_seconds"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "said"), WRONG)
+def test_what_is_wrong_is_named(plain: dict[str, Any], key: str, value: Any, said: str) -> None:
+    asked = copy.deepcopy(plain)
+    *above, name = key.split(".")
+    node = asked
+    for part in above:
+        node = node[part]
+    node[name] = value
+    with pytest.raises(PartinrError, match=said) as raised:
+        config.read(asked)
+    assert "\n" not in str(raised.value)
+
+
+def test_several_faults_are_said_at_once(plain: dict[str, Any]) -> None:
+    asked = {**plain, "seed": -1, "max_steps": 0}
+    with pytest.raises(PartinrError, match=r"max_steps=0: .*; seed=-1: "):
+        config.read(asked)
+
+
+def test_an_option_that_is_left_out_has_its_default(plain: dict[str, Any]) -> None:
+    asked = {name: value for name, value in plain.items() if name not in ("seed", "coords", "engine", "ckpt_path")}
+    settings = config.read({**asked, "partition": {"_target_": "partinr.partition.Whole"}})
+    assert (settings.root.seed, settings.coords.frame, settings.root.engine) == (0, "global", "auto")
+    assert isinstance(settings.partition, Whole)
+
+
+def test_a_callback_can_be_left_out(plain: dict[str, Any]) -> None:
+    asked = {**plain, "callbacks": {**plain["callbacks"], "pictures": None}}
+    assert set(config.read(asked).callbacks) == {"checkpoint", "progress"}
+
+
+# -- names of folders ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        ("", "default"),
+        ("partition=grid,seed=1", "partition-grid_seed-1"),
+        ("data.path='~/my pictures/photo (1).png'", "data.path-my-pictures-photo-1-.png"),
+        ("data.path=../../etc", "data.path-..-..-etc"),
+        ("optimizer.lr=1e-4,+optimizer.options.x=[1,2]", "optimizer.lr-1e-4_+optimizer.options.x-1_2"),
+        ("...", "default"),
+    ],
+)
+def test_a_label_is_the_name_of_a_folder(overrides: str, label: str) -> None:
+    assert config.folder_label(overrides) == label
+
+
+def test_a_label_is_never_long_and_never_shared() -> None:
+    labels = [config.folder_label(f"data.path={'x' * 300},seed={seed}") for seed in range(20)]
+    assert len(set(labels)) == 20
+    assert {len(label) for label in labels} == {80}
+
+
+def test_every_start_has_a_name_of_its_own() -> None:
+    tokens = []
+    for _ in range(50):
+        config.register_resolvers()
+        composed = OmegaConf.create({"one": "${partinr.token:}", "two": "${partinr.token:}"})
+        assert composed.one == composed.two
+        tokens.append(composed.one)
+    assert len(set(tokens)) == len(tokens)
+    assert all(re.fullmatch("[0-9a-f]{6}", token[20:]) for token in tokens)
+    started = datetime.strptime(tokens[0][:19], "%Y-%m-%d_%H-%M-%S")
+    assert abs((datetime.now() - started).total_seconds()) < 60
+
+
+def test_paths_of_runs_hold_nothing_that_must_be_quoted() -> None:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        composed = hydra.compose("train", ["data.path='a, b=(1).png'", "seed=1"], return_hydra_config=True)
+    composed.hydra.job.override_dirname = "data.path=a, b=(1).png,seed=1"
+    assert re.fullmatch(r"outputs/runs/[\w.-]+_data\.path-a_-b-1-\.png_seed-1", composed.hydra.run.dir)
+
+
+def test_the_configuration_is_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from partinr.cli import conf
+
+    assert (CONF / "train.yaml").is_file()
+    monkeypatch.setattr(conf, "__file__", str(tmp_path / "partinr" / "cli" / "conf.py"))
+    with pytest.raises(PartinrError, match=r"no conf/train.yaml beside .*; install partinr again"):
+        conf.conf_dir()
+    for folder in (tmp_path / "conf", tmp_path / "partinr" / "conf"):  # a checkout, an installation
+        folder.mkdir(parents=True)
+        (folder / "train.yaml").touch()
+        assert conf.conf_dir() == folder
