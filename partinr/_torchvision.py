@@ -44,6 +44,11 @@ def mend() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
+def mended() -> bool:
+    """Whether torchvision was looked for and had to be mended."""
+    return bool(_libraries)
+
+
 def _define_missing_operators(spec: ModuleSpec | None) -> None:
     """Define the operators' schemas, unless torchvision's extension does so itself.
 

@@ -64,7 +64,7 @@ class TrainerSettings:
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
-    precision: str | int = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true"] = "32-true"
     threads: Annotated[int, Field(ge=1)] | None = None
 
 

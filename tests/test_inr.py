@@ -59,6 +59,17 @@ def test_the_batch_holds_every_sample_once_with_its_own_coordinates(partition):
     torch.testing.assert_close(batch.coords, grid_coords(partition.shape).float()[batch.order], rtol=0, atol=0)
 
 
+def test_a_local_frame_gives_every_region_a_grid_of_its_own():
+    partition = Grid(rows=2, cols=3)(torch.zeros(4, 9, 1))
+    model = PiecewiseINR(partition, SMALL, channels=1, frame="local")
+    batch = model.batch(torch.rand(4, 9, 1))
+    for coords in batch.coords.split(batch.sizes):
+        torch.testing.assert_close(coords, grid_coords((2, 3)).float())
+    fine = partition.labels_at((8, 18))
+    for region in range(6):
+        torch.testing.assert_close(model.coords_at(fine)[fine.reshape(-1) == region], grid_coords((4, 6)).float())
+
+
 def test_a_sample_is_seen_by_its_own_network_alone(partition, frame):
     model = PiecewiseINR(partition, SMALL, frame=frame)
     before = model.render()

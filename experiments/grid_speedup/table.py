@@ -2,9 +2,10 @@
 
     python experiments/grid_speedup/table.py outputs/grid_speedup
 
-Mean ± sample standard deviation over seeds. "to lone" is the first crossing, linear between two evaluations, of the
-PSNR at which the lone network with the same seed ended, k/n where only k of n seeds reached it; "÷" is the lone
-network's own effort over that.
+Mean ± sample standard deviation over seeds. Crossings are linear between two evaluations, seed by seed; k/n where only
+k of n seeds crossed. "to lone's end": what the group spends until it has the PSNR with which the lone network ended.
+"lone to this end": what the lone network spends until it has the PSNR with which the group ended. "sooner": the lone
+network's seconds for that, over the group's.
 """
 
 from __future__ import annotations
@@ -43,28 +44,36 @@ def main(folders: list[str]) -> None:
     for record in records:
         groups[record.manifest["signal"]["name"], record.manifest["regions"]][record.manifest["seed"]] = record
     at = "".join(f" PSNR at {step} |" for step in STEPS)
-    print(f"| image | regions | parameters |{at} ms a step | steps to lone | seconds to lone | ÷ steps | ÷ seconds |")
-    print("|---|---:|---:|" + "---:|" * (len(STEPS) + 5))
+    print(
+        f"| image | regions | parameters |{at} ms a step | steps to lone's end | seconds to lone's end "
+        "| lone to this end: steps | seconds | sooner |"
+    )
+    print("|---|---|---:|" + "---:|" * (len(STEPS) + 6))
     for image, regions in sorted(groups):
         seeds = groups[image, regions]
-        lone = groups[image, 1]
-        effort: dict[Axis, list[float | None]] = {"step": [], "seconds": []}
-        ratio: dict[Axis, list[float | None]] = {"step": [], "seconds": []}
-        for axis in effort:
-            for seed, record in seeds.items():
-                spent = record.reaches(lone[seed].curve["psnr"][-1], axis)
-                effort[axis].append(spent)
-                ratio[axis].append(None if spent is None else lone[seed].curve[axis][-1] / spent)
+        pairs = [(record, groups[image, 1][seed]) for seed, record in seeds.items()]
+
+        def to_lone(axis: Axis, pairs: list[tuple[RunRecord, RunRecord]] = pairs) -> list[float | None]:
+            return [record.reaches(float(lone.curve["psnr"][-1]), axis) for record, lone in pairs]
+
+        def lone_to(axis: Axis, pairs: list[tuple[RunRecord, RunRecord]] = pairs) -> list[float | None]:
+            return [lone.reaches(float(record.curve["psnr"][-1]), axis) for record, lone in pairs]
+
+        sooner = [
+            None if seconds is None else seconds / float(record.curve["seconds"][-1])
+            for seconds, (record, _) in zip(lone_to("seconds"), pairs, strict=True)
+        ]
         cells = [
             image,
             "none" if regions == 1 else f"grid #{regions}",
             f"{next(iter(seeds.values())).manifest['parameters']:,}",
             *(spread([psnr_at(record, step) for record in seeds.values()], 2) for step in STEPS),
             spread([1e3 * r.curve["seconds"][-1] / r.curve["step"][-1] for r in seeds.values()], 0),
-            spread(effort["step"], 0),
-            spread(effort["seconds"], 1),
-            spread(ratio["step"], 2),
-            spread(ratio["seconds"], 2),
+            spread(to_lone("step"), 0),
+            spread(to_lone("seconds"), 1),
+            spread(lone_to("step"), 0),
+            spread(lone_to("seconds"), 1),
+            spread(sooner, 1),
         ]
         print(f"| {' | '.join(cells)} |")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -28,6 +28,7 @@ class ReluPE(Mlp):
         base: angular frequency of the lowest octave, above 0.
     """
 
+    title: ClassVar[str] = "relu_pe"
     frequencies: Annotated[int, Field(ge=1, le=120)] = 60
     base: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
 

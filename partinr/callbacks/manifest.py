@@ -43,15 +43,25 @@ class Manifest(RunCallback):
         self._made = started
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._setup = 0.0
+        self._signal: dict[str, Any] = {}
+        self._rows = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Memory is counted from here."""
         reset_peak_memory(pl_module.device)
+        self._signal = _signal(regime(pl_module), self.identity["signal_name"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The set-up is over."""
         self._setup = time.perf_counter() - self._made
         self._write(pl_module, "running")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say how far it is, after every evaluation, for whoever looks while it runs or after it was killed."""
+        if len(regime(pl_module).curve) != self._rows:
+            self._write(pl_module, "running")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The run is over, one way or the other."""
@@ -74,6 +84,7 @@ class Manifest(RunCallback):
     def _write(self, pl_module: L.LightningModule, status: str, message: str | None = None) -> None:
         module = regime(pl_module)
         last = module.curve[-1] if module.curve else {}
+        self._rows = len(module.curve)
         self.run.write_manifest(
             {
                 "status": status,
@@ -98,7 +109,7 @@ class Manifest(RunCallback):
                     "evaluation": module.clock.evaluation,
                 },
                 "peak_memory_bytes": peak_memory(module.signal.device),
-                "signal": _signal(module, self.identity["signal_name"]),
+                "signal": self._signal,
                 "hardware": hardware(module.signal.device),
                 "versions": versions(),
                 "git": git_state(),

@@ -16,7 +16,7 @@ from types import ModuleType
 from rich.console import Console
 from rich.markup import escape
 
-from partinr import __version__
+from partinr import __version__, _torchvision
 from partinr.cli.conf import conf_dir
 
 # Distribution, module, what partinr wants it for.
@@ -71,6 +71,8 @@ def look() -> Iterator[Finding]:
         yield Finding("device", f"unknown: {_reason(error)}", "see torch below")
     for distribution, module, purpose in _PACKAGES:
         yield _package(distribution, module, purpose)
+    if _torchvision.mended():
+        yield Finding("torchvision", "built for another torch and mended by partinr: import partinr before lightning")
     yield _attempt("configuration", lambda: str(conf_dir()), "install partinr again")
     yield _attempt("output", _writable, "change to a folder that you may write to, or give output_dir=PATH")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -432,8 +432,10 @@ def make_trainer(
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     with quiet_lightning():
+        # What this warns of is refused below.
+        warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
         try:
-            return L.Trainer(
+            trainer = L.Trainer(
                 accelerator=accelerator,
                 devices=1,
                 precision=precision,  # type: ignore[arg-type]
@@ -451,6 +453,12 @@ def make_trainer(
             raise PartinrError(
                 f"trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}"
             ) from error
+    if trainer.precision != precision and str(trainer.precision) != f"{precision}-true":
+        # Lightning takes another one by itself, and a curve would be labelled with what it was not made with.
+        raise PartinrError(
+            f"trainer.precision={precision} is not to be had on this device; give trainer.precision={trainer.precision}"
+        )
+    return trainer
 
 
 def fit(

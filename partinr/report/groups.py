@@ -266,7 +266,9 @@ class Study:
         """Sort ``records`` into groups. Runs without a readable config are in no group."""
         usable = [record for record in records if record.status != "damaged"]
         images = _assign_images(usable)
-        image_order = list(dict.fromkeys(images.values()))
+        # Images with something to compare come first: the page opens on them.
+        completed = [images[record] for record in usable if record.status == "completed"]
+        image_order = list(dict.fromkeys([*completed, *images.values()]))
         flats = [without_image(flatten(record.config, record.seed)) for record in usable]
         kinds: dict[frozenset[Any], list[int]] = {}
         for index, flat in enumerate(flats):

@@ -173,8 +173,6 @@ def word(name: str) -> str:
 
 def _phrase(setting: Setting, value: Any, ambiguous: bool) -> str:
     key = ".".join(setting.path[-2:]) if ambiguous else _SHORT.get(setting.path[-1], setting.path[-1])
-    if value is None:
-        return f"no {key}"
     if isinstance(value, bool):
         return f"{key} {'on' if value else 'off'}"
     if isinstance(value, (int, float)):
@@ -241,6 +239,9 @@ def _name(flat: Flat, shown: Sequence[Setting], partition: str | None) -> str:
         if setting not in flat:
             continue
         value = flat[setting]
+        if value is None:
+            # An option that is not set goes without saying; the others of the study name theirs.
+            continue
         # A section's kind stands for itself: siren, adam.
         said = word(value) if setting.is_kind else _phrase(setting, value, keys[setting.path[-1]] > 1)
         (own if setting.path[:1] == PARTITION else rest).append(said)

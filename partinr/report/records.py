@@ -122,14 +122,17 @@ def _read(run: RunDirectory) -> RunRecord:
         status = manifest["status"]
         if status not in get_args(Status):
             raise PartinrError(f"{run.path} has the unknown status {status!r}; was it edited by hand?")
+        if status == "running" and not run.alive:
+            return RunRecord(run.path, "interrupted", _KILLED, **parts)
     except PartinrError as error:
         return RunRecord(run.path, "damaged", _line(error), **parts)
     message = manifest.get("message")
     return RunRecord(run.path, status, _line(message) if message else _SILENT.get(status), **parts)
 
 
+_KILLED = "its process is gone; partinr resume goes on with it"
 _SILENT = {
-    "running": "not finished: it is still running, or it was killed",
+    "running": "not finished: it is still running",
     "failed": "ended with an error that left no message",
     "interrupted": "was stopped before its end",
 }

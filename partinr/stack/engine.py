@@ -136,16 +136,17 @@ def _groups(sizes: Sequence[int], loop_from: float) -> list[list[int]]:
         return [list(networks)]
     groups: list[list[int]] = []
     batch: list[int] = []
+    samples = 0  # in the batch
     for network in sorted(networks, key=lambda n: -sizes[n]):
         if sizes[network] >= loop_from:
             groups.append([network])
             continue
-        total = sum(sizes[n] for n in batch) + sizes[network]
         # Networks without a sample come last and share a block of length 0, which costs nothing.
-        if batch and sizes[batch[0]] * (len(batch) + 1) > MAX_PADDING * total:
+        if batch and sizes[batch[0]] * (len(batch) + 1) > MAX_PADDING * (samples + sizes[network]):
             groups.append(batch)
-            batch = []
+            batch, samples = [], 0
         batch.append(network)
+        samples += sizes[network]
     return [*groups, batch] if batch else groups
 
 

@@ -16,6 +16,8 @@ import partinr as api
 
 README = Path(__file__).parents[2] / "README.md"
 
+WORDS = ("data.size=16", "max_steps=3", "backbone.match_params=900", "hydra.run.dir=run")
+
 BACKBONE = """
 import torch
 from typing import Annotated
@@ -48,7 +50,8 @@ class Counter(Callback):
         self.rows = len(module.curve)
 
     def on_fit_end(self, trainer, module):
-        open(self.path, "w").write(str(self.rows))
+        with open(self.path, "w") as file:
+            file.write(str(self.rows))
 """
 
 
@@ -68,12 +71,12 @@ def example(name: str) -> str:
     return found[1]
 
 
-def test_the_rule_of_the_readme(tiny: Any, partinr: Any) -> None:
+def test_the_rule_of_the_readme(partinr: Any) -> None:
     Path("my_rules.py").write_text(example("my_rules.py"))
     Path("my_conf/partition").mkdir(parents=True)
     Path("my_conf/partition/stripes.yaml").write_text(example("my_conf/partition/stripes.yaml"))
-    words = ["--config-dir", "my_conf", "data.size=16", "max_steps=3", "backbone.match_params=900", "hydra.run.dir=run"]
-    answer = partinr(*words, "partition=stripes", "partition.count=8")
+    words = [*WORDS, "--config-dir", "my_conf", "partition=stripes"]
+    answer = partinr(*words, "partition.count=8")
     assert answer.code == 0, answer.err
     said = json.loads(Path("run/run.json").read_text())
     assert (said["status"], said["regions"], said["name"]) == ("completed", 8, "astronaut stripes siren")
@@ -86,7 +89,7 @@ def test_the_rule_of_the_readme(tiny: Any, partinr: Any) -> None:
         ("+partition.cuont=2", r"unknown option partition.cuont; did you mean partition.count\?"),
         ("zoom=2", "unknown option zoom; "),
     ]:
-        answer = partinr(*words[:-1], "hydra.run.dir=other", "partition=stripes", wrong)
+        answer = partinr(*words, "hydra.run.dir=other", wrong)
         assert answer.code == 2
         assert re.fullmatch(f"partinr: error: {said}.*\n", answer.err), answer.err
 
@@ -117,10 +120,9 @@ def test_a_backbone(tiny: Any, partinr: Any) -> None:
     assert "backbone my_backbones.Gauss is not installed here; install" in answer.err
 
 
-def test_a_class_by_its_path_alone(tiny: Any) -> None:
+def test_a_class_by_its_path_alone(partinr: Any) -> None:
     Path("my_rules.py").write_text(example("my_rules.py"))
-    answer = tiny("~partition.rows", "~partition.cols", "partition._target_=my_rules.Stripes", "+partition.count=2",
-                  "~partition.regions", "hydra.run.dir=run")  # fmt: skip
+    answer = partinr(*WORDS, "partition=none", "partition._target_=my_rules.Stripes", "+partition.count=2")
     assert answer.code == 0, answer.err
     assert api.load("run").partition.regions == 2
 
@@ -132,7 +134,7 @@ def test_a_callback(tiny: Any) -> None:
     assert Path("rows.txt").read_text() == "4"
 
 
-def test_a_rule_with_a_fault_is_said(tiny: Any) -> None:
+def test_a_rule_with_a_fault_is_said(partinr: Any) -> None:
     Path("my_rules.py").write_text(
         "import torch\nfrom partinr.partition import PartitionRule\nfrom partinr.spec import spec\n"
         "@spec\nclass Gap(PartitionRule):\n"
@@ -144,8 +146,7 @@ def test_a_rule_with_a_fault_is_said(tiny: Any) -> None:
         ("Gap", "no sample has label 0; number the regions"),
         ("Short", r"labels of shape \[3\] .*; a rule"),
     ]:
-        words = [f"partition._target_=my_rules.{name}", "~partition.rows", "~partition.cols", "~partition.regions"]
-        answer = tiny(*words, "hydra.run.dir=run")
+        answer = partinr(*WORDS, "partition=none", f"partition._target_=my_rules.{name}")
         assert answer.code == 2
         assert re.fullmatch(f"partinr: error: .*{said}.*\n", answer.err), answer.err
         assert not Path("run").exists()

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def test_every_run_is_listed_whatever_became_of_it(write_run, tmp_path):
     assert states[:2] == [("a", "completed", None), ("b", "failed", "the loss is not finite")]
     assert [state[:2] for state in states[2:]] == [("c", "interrupted"), ("d", "running")]
     assert all(message for _, _, message in states[1:])
+
+
+def test_a_run_whose_process_is_gone_is_not_running(write_run, tmp_path):
+    path = write_run(tmp_path / "a", status="running", rows=[])
+    manifest = json.loads((path / MANIFEST).read_text())
+    (path / MANIFEST).write_text(json.dumps({**manifest, "pid": 2**22 + 1}))
+    (run,) = collect([tmp_path])
+    assert run.status == "interrupted"
+    assert "partinr resume" in str(run.message)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
@@ -219,6 +220,20 @@ def test_batched_needs_few_blocks():
     sizes = tuple(range(1, 1001))
     assert len(make_plan(sizes, "batched", 1, CPU).blocks) <= 31
     assert len(make_plan((50,) * 1000, "batched", 1, CPU).blocks) == 1
+
+
+def test_planning_takes_time_in_proportion_to_the_networks():
+    # With points_per_step every step has other sizes and so a plan of its own.
+    def seconds(networks):
+        sizes = torch.randint(0, 100, (networks,), generator=torch.Generator().manual_seed(0)).tolist()
+        best = math.inf
+        for shift in range(3):
+            start = time.process_time()
+            make_plan((*sizes, shift), "batched", 1, CPU)
+            best = min(best, time.process_time() - start)
+        return best
+
+    assert seconds(8000) < 30 * seconds(1000)
 
 
 def test_auto_parts_the_large_from_the_small():
