@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import importlib
 import inspect
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -100,7 +101,10 @@ class Coords:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """A checked configuration: one object a group. ``plain`` is the configuration itself, resolved."""
+    """A checked configuration: one object a group.
+
+    ``plain`` is the configuration itself, resolved, as a run directory keeps it: with absolute paths.
+    """
 
     plain: dict[str, Any]
     root: Root
@@ -151,7 +155,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
                 f"{group}={plain.get(group)!r} is no configuration; choose one by name, such as {group}=NAME"
             )
     settings = Settings(
-        plain=plain,
+        plain=_with_absolute_paths(plain),
         root=_checked(Root, root, ""),
         coords=_checked(Coords, coords, "coords"),
         data=make(plain["data"], "data", ImageData),
@@ -223,6 +227,16 @@ def _checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
         raise
     except (TypeError, ValueError) as error:
         raise PartinrError(f"{key}: {' '.join(str(error).split())}") from error
+
+
+def _with_absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:
+    """Files as they are found from anywhere, so that a run can be resumed from another folder than it began in."""
+    data = plain.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        plain = {**plain, "data": {**data, "path": os.path.abspath(data["path"])}}
+    if isinstance(plain.get("ckpt_path"), str):
+        plain = {**plain, "ckpt_path": os.path.abspath(plain["ckpt_path"])}
+    return plain
 
 
 def _dotted(key: str, name: str) -> str:

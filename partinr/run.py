@@ -22,6 +22,7 @@ import json
 import math
 import os
 import platform
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -51,6 +52,9 @@ image; ``lr`` of the next step.
 
 CLOCK_COLUMNS = ("seconds",)
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
+
+WRITER = ("host", "pid", "started")
+"""Keys of ``run.json`` that say who writes it."""
 
 CONFIG = ".hydra/config.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
@@ -317,12 +321,18 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
         root = Path(given)
         if not root.exists():
             raise PartinrError(f"{given} does not exist; give a run directory or a folder of runs")
-        for manifest in sorted(root.rglob(MANIFEST)):
+        for manifest in sorted(root.rglob(MANIFEST), key=_natural):
             found.setdefault(manifest.parent.resolve(), RunDirectory(manifest.parent))
     if not found:
         listed = ", ".join(str(path) for path in paths)
         raise PartinrError(f"no run found in {listed}; a run directory is a folder with a {MANIFEST}")
     return list(found.values())
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """A key by which a folder 2_x comes before 10_x."""
+    parts = re.split(r"([0-9]+)", str(path))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def _manifest(manifest: Mapping[str, Any]) -> bytes:

@@ -43,13 +43,12 @@ class Manifest(RunCallback):
         self._made = started
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._setup = 0.0
-        self._signal: dict[str, Any] = {}
+        self._signal: dict[str, Any] | None = None
         self._rows = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Memory is counted from here."""
         reset_peak_memory(pl_module.device)
-        self._signal = _signal(regime(pl_module), self.identity["signal_name"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The set-up is over."""
@@ -85,6 +84,8 @@ class Manifest(RunCallback):
         module = regime(pl_module)
         last = module.curve[-1] if module.curve else {}
         self._rows = len(module.curve)
+        if self._signal is None:  # read through once, not at every evaluation
+            self._signal = _signal(module, self.identity["signal_name"])
         self.run.write_manifest(
             {
                 "status": status,

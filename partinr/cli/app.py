@@ -54,7 +54,10 @@ def hydra_app(arguments: list[str]) -> int:
         except (PartinrError, OmegaConfBaseException) as error:
             if "debug=trace" in arguments:
                 raise
-            print_error(one_line(error) if isinstance(error, OmegaConfBaseException) else str(error))
+            said = one_line(error) if isinstance(error, OmegaConfBaseException) else str(error)
+            if hydra_config.mode == RunMode.MULTIRUN:
+                said = f"{said} (run {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)})"
+            print_error(said)
             refused += 1
             return None
         finally:

@@ -123,12 +123,13 @@ def render(run: Path, scale: float, output: Path) -> None:
 
 @commands.command()
 @click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-def resume(run: Path) -> None:
+@click.option("--force", is_flag=True, help="Also if it says that it is running on another host.")
+def resume(run: Path, force: bool) -> None:
     """Go on with a run that was stopped, in its own directory."""
     from partinr.cli.execute import resume as go_on
     from partinr.cli.show import show_outcomes
 
-    outcome = go_on(run)
+    outcome = go_on(run, force)
     show_outcomes([outcome])
     sys.exit(outcome.exit_code)
 

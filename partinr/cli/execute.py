@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.regimes import FitModule, make_trainer
 from partinr.regimes.fit import check_checkpoint, run_fit
-from partinr.run import CHECKPOINT, RunDirectory, config_hash
+from partinr.run import CHECKPOINT, WRITER, RunDirectory, config_hash
 
 # What says where a run is kept or how it is shown, and nothing of what it is.
 _NOT_IDENTITY = ("output_dir", "ckpt_path", "callbacks", "debug")
@@ -60,25 +61,36 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
     return _carry_out(prepared, RunDirectory.create(folder, prepared.settings.plain, overrides))
 
 
-def resume(folder: Path) -> Outcome:
+def resume(folder: Path, force: bool = False) -> Outcome:
     """Go on with a run in its own directory, from its last checkpoint, or from the start if there is none.
+
+    Args:
+        folder: the run directory.
+        force: also where a process on another host, of which nothing is known here, says that it is still running.
 
     Raises:
         PartinrError: there is no run, it is completed or still running, or its configuration no longer works.
     """
     run = RunDirectory.open(folder)
-    status = run.manifest()["status"]
-    if status == "completed":
+    manifest = run.manifest()
+    if manifest["status"] == "completed":
         raise PartinrError(
             f"{folder} is completed; to make it longer: partinr … max_steps=N ckpt_path={run.file(CHECKPOINT)}"
         )
-    if run.alive:
+    if run.alive and manifest.get("host") == platform.node():
         raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
+    if run.alive and not force:
+        raise PartinrError(
+            f"{folder} is still running on {manifest.get('host')}, or was killed there; "
+            f"if you know that it was: partinr resume --force {folder}"
+        )
     cfg = run.config()
     checkpoint = run.file(CHECKPOINT)
     if checkpoint.is_file():
         cfg["ckpt_path"] = str(checkpoint)
     prepared = _prepare(config.read(cfg))
+    # From now on this process is the writer, and another one that wants to resume finds it alive.
+    run.write_manifest({key: value for key, value in manifest.items() if key not in WRITER} | {"status": "running"})
     run.sweep()
     return _carry_out(prepared, run)
 
@@ -117,7 +129,7 @@ def _prepare(settings: config.Settings) -> _Prepared:
     )
     module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
     if settings.root.ckpt_path is not None:
-        check_checkpoint(Path(settings.root.ckpt_path), module.fingerprint())
+        check_checkpoint(Path(settings.root.ckpt_path), module)
     interruption = Interruption()
     identity = {
         "name": settings.name,

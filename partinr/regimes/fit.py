@@ -194,7 +194,6 @@ class FitModule(L.LightningModule):
             "best_psnr": self.best_psnr,
             "best_parameters": self._best_parameters,
             "below_best": self._below_best,
-            "last_loss": self._last_loss,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -206,9 +205,14 @@ class FitModule(L.LightningModule):
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
         self.curve = list(state["curve"])
         self.best_psnr, self._best_parameters = state["best_psnr"], state["best_parameters"]
-        self._below_best, self._last_loss = state["below_best"], state["last_loss"]
-        if self.stop.max_steps is not None and self.step >= self.stop.max_steps:
+        self._below_best = state["below_best"]
+        # A run that was over is still over: not one step more.
+        if self.stop.target_psnr is not None and self.curve and self.curve[-1]["psnr"] >= self.stop.target_psnr:
+            self.stop_reason = "target_psnr"
+        elif self.stop.max_steps is not None and self.step >= self.stop.max_steps:
             self.stop_reason = "max_steps"
+        elif self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds:
+            self.stop_reason = "max_seconds"
 
     # -- what callbacks ask -------------------------------------------------------------------------------------
 
@@ -517,42 +521,49 @@ def run_fit(module: FitModule, trainer: L.Trainer, ckpt_path: str | Path | None 
         PartinrError: the checkpoint is missing, damaged, or another run's.
     """
     if ckpt_path is not None:
-        check_checkpoint(Path(ckpt_path), module.fingerprint())
+        check_checkpoint(Path(ckpt_path), module)
     with quiet_lightning():
         trainer.fit(module, datamodule=SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
 
 
-def check_checkpoint(path: Path, expected: dict[str, Any]) -> None:
-    """See that a checkpoint can be continued.
-
-    Args:
-        path: of the checkpoint.
-        expected: fingerprint of the run that wants to go on from it.
+def check_checkpoint(path: Path, module: FitModule) -> None:
+    """See that a module can go on from a checkpoint.
 
     Raises:
-        PartinrError: the checkpoint is missing, damaged, or another run's.
+        PartinrError: the checkpoint is missing, damaged, another run's, or beyond the end of this one.
     """
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)["partinr"]["fingerprint"]
+        state = torch.load(path, map_location="cpu", weights_only=True)["partinr"]
+        found, step = _leaves(state["fingerprint"]), int(state["step"])
     except Exception as error:
         # torch, zipfile and pickle raise a dozen kinds here; all of them say that this is no checkpoint.
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise PartinrError(f"ckpt_path={path} is no partinr checkpoint, or it is damaged: {reason}") from error
-    differing = [key for key in expected if found.get(key) != expected[key]]
+        raise PartinrError(
+            f"ckpt_path={path} is no partinr checkpoint, or it is damaged; "
+            "give the checkpoints/last.ckpt of a run directory"
+        ) from error
+    expected = _leaves(module.fingerprint())
+    differing = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
     if differing:
         key = differing[0]
         raise PartinrError(
-            f"ckpt_path={path} is from another run: its {key} is {_short(found.get(key))}, here it is "
-            f"{_short(expected[key])}; continue it as it was with: partinr resume RUN_DIR"
+            f"ckpt_path={path} is from another run: its {key} is {found.get(key)}, here it is "
+            f"{expected.get(key)}; continue it as it was with: partinr resume RUN_DIR"
+        )
+    if module.stop.max_steps is not None and step > module.stop.max_steps:
+        raise PartinrError(
+            f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
         )
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of dictionaries as one, the keys dotted."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
 
 
 @contextmanager

@@ -136,7 +136,7 @@ class Gauss(Mlp):
 
 def test_a_backbone_of_ones_own_is_one_class():
     assert Gauss.title == "gauss"
-    assert (Siren.title, ReluPE.title) == ("siren", "relupe")
+    assert (Siren.title, ReluPE.title) == ("siren", "relu_pe")
     backbone = Gauss(match_params=1000).sized(4, 2, 3)
     assert dataclasses.asdict(backbone)["scale"] == 10.0
     params = backbone.init(4, 2, 3, torch.Generator().manual_seed(0))

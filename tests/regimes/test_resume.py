@@ -97,12 +97,30 @@ def test_a_time_limit_counts_what_was_there_before(small_fit, signal, tmp_path, 
     assert (resumed.stop, resumed.steps) == ("max_seconds", 21)
 
 
-def test_a_run_that_is_over_is_over(small_fit, signal, tmp_path):
+class SaveAtTheEnd(L.Callback):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_end(self, trainer, pl_module):
+        trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 9},
+        {"steps": None, "seconds": 0.095},
+        {"steps": 100, "target_psnr": 5.0},
+        {"steps": 100, "target_psnr": -100.0},
+    ],
+    ids=str,
+)
+def test_a_run_that_is_over_is_over(small_fit, signal, tmp_path, clock, options):
     path = tmp_path / "last.ckpt"
-    done = small_fit(signal, steps=9, callbacks=(SaveAt(9, path),))
-    again = small_fit(signal, steps=9, ckpt_path=path)
+    done = small_fit(signal, lr=1e-2, callbacks=(SaveAtTheEnd(path),), **options)
+    again = small_fit(signal, lr=1e-2, ckpt_path=path, **options)
     assert _rows(again.curve) == _rows(done.curve)
-    assert (again.steps, again.stop) == (9, "max_steps")
+    assert (again.steps, again.stop, again.seconds) == (done.steps, done.stop, done.seconds)
 
 
 def test_a_run_that_is_over_can_be_made_longer(small_fit, signal, tmp_path, step_by_step):
