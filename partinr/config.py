@@ -60,12 +60,12 @@ class TrainerSettings:
 
     Attributes:
         accelerator: Lightning's flag.
-        precision: Lightning's flag.
+        precision: Lightning's flag, but for those that round the coordinates too: neighbours would become one.
         threads: of the CPU; None for what torch takes by itself.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
-    precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     threads: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -58,6 +58,8 @@ class PiecewiseINR(nn.Module):
             raise PartinrError(f"coords.frame={frame!r} is unknown; choose from {', '.join(get_args(Frame))}")
         if engine not in ENGINES:
             raise PartinrError(f"engine={engine!r} is unknown; choose from {', '.join(ENGINES)}")
+        if not 0 <= seed < 2**63:
+            raise PartinrError(f"seed={seed} is out of range; give a whole number from 0 on, below 2^63")
         if channels < 1:
             raise PartinrError(f"channels={channels}; give 1 or more values a sample")
         self.partition = partition

@@ -158,14 +158,23 @@ def checkpoint(small_fit, signal, tmp_path_factory):
 
 OTHER = {
     "backbone": ({"backbone": ReluPE(hidden_features=6, hidden_layers=1)}, "its backbone is"),
-    "width": ({"backbone": Siren(hidden_features=7, hidden_layers=1, first_omega_0=8.0)}, "its options is"),
-    "frequency": ({"backbone": Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)}, "its options is"),
+    "width": (
+        {"backbone": Siren(hidden_features=7, hidden_layers=1, first_omega_0=8.0)},
+        r"options\.hidden_features is 6, here it is 7",
+    ),
+    "frequency": (
+        {"backbone": Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)},
+        r"options\.first_omega_0 is 8\.0, here it is 9\.0",
+    ),
     "regions": ({"partition": Grid(regions=6)(torch.zeros(6, 9, 3))}, "its regions is 4, here it is 6"),
     "labels": ({"partition": Grid(rows=4, cols=1)(torch.zeros(6, 9, 3))}, "its labels_sha256"),
-    "optimizer": ({"optimizer": "sgd"}, "its optimizer is"),
-    "learning rate": ({"lr": 0.5}, "its optimizer is"),
-    "optimizer's options": ({"optimizer": Optimizer(lr=1e-4, options={"betas": [0.5, 0.9]})}, "its optimizer is"),
-    "schedule": ({"schedule": WarmUp(warmup_steps=2)}, "its schedule is"),
+    "optimizer": ({"optimizer": "sgd"}, r"its optimizer\.name is adam, here it is sgd"),
+    "learning rate": ({"lr": 0.5}, r"its optimizer\.lr is 0\.0001, here it is 0\.5"),
+    "optimizer's options": (
+        {"optimizer": Optimizer(lr=1e-4, options={"betas": [0.5, 0.9]})},
+        r"its optimizer\.options\.betas is",
+    ),
+    "schedule": ({"schedule": WarmUp(warmup_steps=2)}, r"its schedule\.name is Constant, here it is WarmUp"),
     "loss": ({"settings": {"points_per_step": 10, "loss": "region"}}, "its loss is image, here it is region"),
     "points": ({"settings": {"points_per_step": 9}}, "its points_per_step is 10, here it is 9"),
     "seed": ({"seed": 1}, "its seed is 0, here it is 1"),
@@ -194,6 +203,13 @@ def test_a_checkpoint_of_another_run_is_refused_before_training(small_fit, signa
 def test_a_checkpoint_of_another_signal_is_refused(small_fit, signal, checkpoint):
     with pytest.raises(PartinrError, match="its signal_sha256 is"):
         small_fit(signal.flip(0), steps=10, ckpt_path=checkpoint, settings={"points_per_step": 10})
+
+
+def test_a_checkpoint_beyond_the_end_is_refused(small_fit, signal, tmp_path):
+    path = tmp_path / "last.ckpt"
+    small_fit(signal, steps=10, callbacks=(SaveAt(10, path),))
+    with pytest.raises(PartinrError, match="has 10 steps behind it, max_steps is 9; give a larger one"):
+        small_fit(signal, steps=9, ckpt_path=path)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
