@@ -81,7 +81,7 @@ class Plan:
     scatter: tuple[Tensor | None, ...]
 
 
-@lru_cache(maxsize=8)  # the full batch, its chunks; a drawn batch has sizes of its own every time
+@lru_cache(maxsize=8)  # the full batch and its chunks; a drawn batch has other sizes every time
 @torch.inference_mode(False)  # a plan first made in inference mode would be of no use to a later training step
 def make_plan(sizes: tuple[int, ...], engine: str, macs: int, device: torch.device) -> Plan:
     """Cut a stack into blocks.
