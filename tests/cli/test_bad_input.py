@@ -72,7 +72,7 @@ callbacks.pictures.every_seconds=soon               -> callbacks.pictures.every_
 # checkpoints
 ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
 ckpt_path=damaged.ckpt                              -> ckpt_path=damaged.ckpt is no partinr checkpoint
-ckpt_path=CHECKPOINT backbone.match_params=900      -> ckpt_path=.* is from another run: its options.hidden_features .*; continue
+ckpt_path=CHECKPOINT backbone.match_params=900  -> ckpt_path=.* its options.hidden_features is .*; continue
 ckpt_path=CHECKPOINT data.name=camera               -> ckpt_path=.* is from another run: its .*; continue it
 ckpt_path=CHECKPOINT seed=1                         -> ckpt_path=.* its seed is 0, here .* 1; continue
 # places
