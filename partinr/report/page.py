@@ -24,10 +24,10 @@ from PIL import Image
 
 from partinr.errors import PartinrError
 from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
-from partinr.report.groups import Group, Study, commit_of, machine_of
+from partinr.report.groups import Group, Study, Versus, commit_of, machine_of
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
 from partinr.report.records import Axis, RunRecord
-from partinr.report.table import ABSENT, COLUMNS, Column, Row, fixed, lone_of, rows, si, significant, write
+from partinr.report.table import ABSENT, COLUMNS, LEVELS, Column, Row, fixed, lone_of, rows, si, significant, write
 from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, write_atomically
 
 PICTURE_BUDGET = 24_000_000
@@ -175,14 +175,34 @@ def _tiles(table: Sequence[Row]) -> list[Tile]:
             note = f"to the {versus.level:.2f} dB at which {versus.lone.label} ended"
             tiles.append(Tile(key, f"{row.cells[key].text}×", what, row.group.label, note))
         else:
-            note = f"no group came, with every seed, to the PSNR at which {compared[0][1].lone.label} ended"
-            tiles.append(Tile(key, ABSENT, what, "", note))
+            tiles.append(_tile_below(compared, key, axis, what))
     gains = [(mean, row, versus) for row, versus in compared if (mean := versus.gain.mean) is not None]
     if gains:
         gain, row, versus = max(gains, key=lambda found: found[0])
         number = f"{'+' if gain >= 0 else '−'}{write(abs(gain), fixed(2))} dB"
         tiles.append(Tile("gain", number, "PSNR at the end", row.group.label, f"against {versus.lone.label}"))
     return tiles
+
+
+def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis, what: str) -> Tile:
+    """Where no group came to the lone network's end: the speed-up to the highest level that one of them came to."""
+    lone = compared[0][1].lone.label
+    for level in reversed(LEVELS):
+        found = []
+        for row, versus in compared:
+            alone, parts = (_effort(group, level, axis) for group in (versus.lone, row.group))
+            if alone is not None and parts:
+                found.append((alone / parts, row))
+        if found:
+            ratio, row = max(found, key=lambda pair: pair[0])
+            note = f"to {level} dB; no group came, with every seed, to the PSNR at which {lone} ended"
+            return Tile(key, f"{write(ratio, significant)}×", what, row.group.label, note)
+    return Tile(key, ABSENT, what, "", f"no group came, with every seed, to the PSNR at which {lone} ended")
+
+
+def _effort(group: Group, level: float, axis: Axis) -> float | None:
+    """What a group spends until it has a PSNR, mean over seeds; None unless every seed comes to it."""
+    return group.stat(lambda record: record.reaches(level, axis)).mean
 
 
 def _remarks(table: Sequence[Row]) -> list[str]:

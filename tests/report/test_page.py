@@ -163,3 +163,16 @@ def test_the_page_begins_with_the_best_speed_up(write_run, tmp_path):
     assert tiles() == {"lone_step_ratio": "–", "lone_time_ratio": "–", "gain": "−5.00 dB"}
     write_run(tmp_path / "runs" / "c", regions=9, rows=rows(0, 40, 41))
     assert tiles() == {"lone_step_ratio": "4.00×", "lone_time_ratio": "4.00×", "gain": "+21.00 dB"}
+
+
+def test_where_no_group_reaches_the_lone_end_the_speed_up_is_to_the_highest_level_reached(write_run, tmp_path):
+    def rows(*psnr: float) -> list[dict[str, float]]:
+        return [{**dict.fromkeys(CURVE_COLUMNS, 0), "step": i, "seconds": i / 2, "psnr": p} for i, p in enumerate(psnr)]
+
+    write_run(tmp_path / "runs" / "a", rows=rows(0, 20, 40))
+    write_run(tmp_path / "runs" / "b", regions=4, rows=rows(0, 36, 38))
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    tiles = dict(re.findall(r'data-tile="(\w+)">.*?<div class="number">(.*?)</div>', page, re.DOTALL))
+    # 35 dB: the lone network between steps 1 and 2, at 1.75; the four between 0 and 1, at 35 / 36.
+    assert tiles["lone_step_ratio"] == tiles["lone_time_ratio"] == "1.80×"
+    assert "to 35 dB; no group came" in page
