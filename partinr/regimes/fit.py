@@ -420,7 +420,6 @@ def make_trainer(
     accelerator: str = "auto",
     precision: str | int = "32-true",
     callbacks: Iterable[L.Callback] = (),
-    loggers: Iterable[Any] = (),
 ) -> L.Trainer:
     """A Lightning Trainer on one device with everything off that the regime does itself.
 
@@ -428,7 +427,6 @@ def make_trainer(
         accelerator: Lightning's flag: ``auto``, ``cpu``, ``gpu`` …
         precision: Lightning's flag: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``64-true`` …
         callbacks: Lightning callbacks.
-        loggers: Lightning loggers.
 
     Raises:
         PartinrError: Lightning refuses the flags on this machine.
@@ -444,7 +442,7 @@ def make_trainer(
                 devices=1,
                 precision=precision,  # type: ignore[arg-type]
                 callbacks=list(callbacks),
-                logger=list(loggers) or False,
+                logger=False,
                 max_epochs=-1,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
