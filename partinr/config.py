@@ -64,7 +64,7 @@ class TrainerSettings:
         threads: of the CPU; None for what torch takes by itself.
     """
 
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     threads: Annotated[int, Field(ge=1)] | None = None
 
