@@ -73,6 +73,39 @@ def nearest_samples(shape: Sequence[int], target_shape: Sequence[int]) -> Tensor
     return index
 
 
+def vote_of_nearest(labels: Tensor, target_shape: Sequence[int], nearest: Tensor) -> Tensor:
+    """For each sample of another grid, the label with most weight in linear interpolation between samples.
+
+    Args:
+        labels: int64 ``[*grid]``.
+        target_shape: the other grid's shape.
+        nearest: int64 ``[prod(target_shape)]``, the label of the sample whose cell holds each point
+            (:func:`nearest_samples`); it wins a tie.
+
+    Returns:
+        int64 ``[prod(target_shape)]``, row-major.
+    """
+    index, weight = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.float64)
+    for n, m in zip(labels.shape, target_shape, strict=True):
+        # In units of samples: sample i is at i. Beyond the outermost samples there is only one to ask.
+        position = ((2 * torch.arange(m, dtype=torch.float64) + 1) * n / (2 * m) - 0.5).clamp(0, n - 1)
+        low = position.floor()
+        share = position - low
+        low = low.to(torch.int64)
+        pair = torch.stack([low, (low + 1).clamp(max=n - 1)])  # [2, m]
+        index = (index[:, None, :, None] * n + pair[None, :, None, :]).flatten(2).flatten(0, 1)
+        shares = torch.stack([1 - share, share])
+        weight = (weight[:, None, :, None] * shares[None, :, None, :]).flatten(2).flatten(0, 1)
+    voters = labels.reshape(-1)[index]  # [2^d, M]
+    best, chosen = ((voters == nearest) * weight).sum(0), nearest
+    for candidate in voters:
+        votes = ((voters == candidate) * weight).sum(0)
+        # Only a clear majority moves a point: equal sums may differ in their last bits.
+        more = votes > best + 1e-9
+        best, chosen = torch.where(more, votes, best), torch.where(more, candidate, chosen)
+    return chosen
+
+
 def region_frames(labels: Tensor, regions: int) -> tuple[Tensor, Tensor]:
     """The local frame of each region: centre and half extent of its bounding box, in global coordinates.
 

@@ -97,8 +97,9 @@ def render(run: Path, scale: float, output: Path) -> None:
     """Draw the fitted image at any resolution."""
     from partinr.api import load
     from partinr.coords import scaled_shape
+    from partinr.files import write_atomically
     from partinr.pictures import encode_png
-    from partinr.run import RunDirectory, write_atomically
+    from partinr.run import RunDirectory
     from partinr.signals.decode import MAX_PIXELS
 
     if output.suffix.lower() != ".png":

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.errors import PartinrError
-from partinr.signals import builtin_image, load_image
+from partinr.signals import Source, builtin_image, load_image
 from partinr.spec import spec
 
 Size = Annotated[int, Field(ge=1)]
@@ -48,6 +48,11 @@ class ImageData:
     def title(self) -> str:
         """A short name for tables and legends."""
         return Path(self.path).stem if self.path is not None else str(self.name)
+
+    @property
+    def source(self) -> Source:
+        """Where the image is from and how it is cut, for a partition rule that looks beside it."""
+        return Source(self.title, self.path, self.size, self.max_side)
 
     def load(self) -> Tensor:
         """Read the image: float32 ``[H, W, C]`` in [0, 1].

@@ -1,7 +1,25 @@
 """Partition rules: from a signal to a region for every sample."""
 
 from partinr.partition.base import Partition, PartitionRule
+from partinr.partition.cache import LabelCache
 from partinr.partition.grid import Grid
+from partinr.partition.kmeans import KMeans
+from partinr.partition.random import Random
+from partinr.partition.segmentation import ImageSegmentation, Segmentation
+from partinr.partition.semantic import Semantic
+from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
-__all__ = ["Grid", "Partition", "PartitionRule", "Whole"]
+__all__ = [
+    "Grid",
+    "ImageSegmentation",
+    "KMeans",
+    "LabelCache",
+    "Partition",
+    "PartitionRule",
+    "Random",
+    "Segmentation",
+    "Semantic",
+    "Superpixel",
+    "Whole",
+]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from partinr.coords import nearest_samples
+from partinr.coords import nearest_samples, vote_of_nearest
 from partinr.errors import PartinrError
+from partinr.partition.coding import coded_bits
+from partinr.signals import Source
 from partinr.spec import spec
 
 
@@ -22,12 +28,19 @@ class Partition:
     Attributes:
         labels: int64 ``[*grid]`` (``[H, W]`` for an image), 0 … R-1, every number at least once. Given as any integer
             tensor; a copy is kept.
+        seconds: wall time that the rule took; None if no rule made it. From a cache it is what the rule took when it
+            was carried out.
+        free: whether the map follows from the rule's options alone, so that nobody has to store or send it.
+        notice: what somebody who compares should know, in one line: fewer regions than were asked for.
 
     Raises:
         PartinrError: no samples, not whole numbers, negative, or a number between 0 and the largest is missing.
     """
 
     labels: Tensor
+    seconds: float | None = None
+    free: bool = False
+    notice: str | None = None
 
     def __post_init__(self) -> None:
         labels = torch.as_tensor(self.labels)
@@ -65,16 +78,37 @@ class Partition:
         """int64 ``[R]``: samples in each region."""
         return torch.bincount(self.labels.reshape(-1))
 
-    def labels_at(self, shape: Sequence[int]) -> Tensor:
-        """The label map at another resolution: every new sample has the label of the sample whose cell holds it.
+    @cached_property
+    def bits(self) -> int:
+        """What the label map costs whoever stores it: 0 if it is ``free``, else its length in a lossless coder."""
+        return 0 if self.free else self.coded_bits
+
+    @cached_property
+    def coded_bits(self) -> int:
+        """Length of the label map in a lossless coder (:func:`~partinr.partition.coding.coded_bits`)."""
+        return coded_bits(self.labels)
+
+    def labels_at(self, shape: Sequence[int], smooth: bool = False) -> Tensor:
+        """The label map at another resolution, over the same extent.
+
+        A point belongs to the region of the sample whose cell holds it. For a grid of rectangles these are the
+        rectangles themselves; the border of any other region is the staircase of its pixels. With ``smooth`` the
+        samples around a point vote, each with its weight in linear interpolation, and the region with most of the
+        weight has the point (in a tie, that of the cell): stairs become slopes, borders along an axis and the corners
+        of a grid stay where they are, and every sample keeps its own label.
 
         Args:
             shape: the other grid's, as many axes as this one's.
+            smooth: let the neighbours vote.
 
         Returns:
             int64 ``[*shape]``; it may lack regions that no new sample falls into.
         """
-        return self.labels.reshape(-1)[nearest_samples(self.shape, shape)].reshape(tuple(shape))
+        flat = self.labels.reshape(-1)
+        nearest = flat[nearest_samples(self.shape, shape)]
+        if smooth:
+            nearest = vote_of_nearest(self.labels, shape, nearest)
+        return nearest.reshape(tuple(shape))
 
 
 @spec
@@ -83,9 +117,14 @@ class PartitionRule(ABC):
 
     Attributes:
         title: what a table calls the rule; the class's name in lower case if a subclass says nothing.
+        free: whether the label map follows from the rule's options alone, whatever the signal is.
+        cached: whether a label map may be kept and found again by signal and options (:mod:`partinr.partition.cache`);
+            not for a rule that is cheap, or that looks at what its options do not say.
     """
 
     title: ClassVar[str]
+    free: ClassVar[bool] = False
+    cached: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -106,16 +145,45 @@ class PartitionRule(ABC):
             PartinrError: the rule cannot be carried out on this signal.
         """
 
-    def __call__(self, signal: Tensor) -> Partition:
+    def labels_of(self, signal: Tensor, source: Source | None) -> Tensor:
+        """:meth:`labels` for a rule that also wants to know where the signal is from; it overrides this.
+
+        Args:
+            signal: float32 ``[*grid, C]`` in [0, 1].
+            source: of the signal; None if unknown.
+        """
+        return self.labels(signal)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What, beside the signal, the label map depends on: plain containers."""
+        return {"rule": f"{type(self).__module__}.{type(self).__qualname__}", **dataclasses.asdict(self)}
+
+    def check(self, partition: Partition) -> Partition:
+        """See that a partition is what was asked for, or say what is not.
+
+        Raises:
+            PartinrError: it is not, and the rule's options do not let that pass.
+        """
+        return partition
+
+    def __call__(self, signal: Tensor, source: Source | None = None) -> Partition:
         """Carry out the rule.
+
+        Args:
+            signal: float32 ``[*grid, C]`` in [0, 1].
+            source: where it is from, for the rules that look beside it.
 
         Raises:
             PartinrError: it cannot be carried out, or what it gives is no partition of this signal.
         """
-        labels = self.labels(signal)
+        if math.prod(signal.shape) == 0:
+            raise PartinrError(f"the signal has the shape {list(signal.shape)}; give one with samples")
+        start = time.perf_counter()
+        labels = self.labels_of(signal, source)
+        seconds = time.perf_counter() - start
         if tuple(labels.shape) != tuple(signal.shape[:-1]):
             raise PartinrError(
                 f"{type(self).__name__} gave labels of shape {list(labels.shape)} for a grid of "
                 f"{list(signal.shape[:-1])}; a rule gives one label a sample"
             )
-        return Partition(labels)
+        return self.check(Partition(labels, seconds=seconds, free=self.free))

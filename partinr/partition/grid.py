@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -30,6 +30,7 @@ class Grid(PartitionRule):
         regions: how many in all, instead of rows and cols.
     """
 
+    free: ClassVar[bool] = True
     rows: Annotated[int, Field(ge=1)] | None = None
     cols: Annotated[int, Field(ge=1)] | None = None
     regions: Annotated[int, Field(ge=1)] | None = None

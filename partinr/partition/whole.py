@@ -16,6 +16,7 @@ class Whole(PartitionRule):
     """One region, one network: what everything else is compared with."""
 
     title: ClassVar[str] = "none"
+    free: ClassVar[bool] = True
 
     def labels(self, signal: Tensor) -> Tensor:
         """All 0."""

@@ -20,12 +20,13 @@ from matplotlib.ticker import EngFormatter
 from PIL import Image
 
 from partinr.errors import PartinrError
+from partinr.files import write_atomically
 from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study
 from partinr.report.palette import Style, contrast_with, styles
 from partinr.report.records import Axis, RunRecord
 from partinr.report.table import Row, fixed, lone_of, rows, to_csv, write
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, write_atomically
+from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 
 COLUMN = 3.3
 """Width of a column [in]."""

@@ -23,12 +23,13 @@ from markupsafe import Markup
 from PIL import Image
 
 from partinr.errors import PartinrError
+from partinr.files import write_atomically
 from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study, Versus, commit_of, machine_of
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
 from partinr.report.records import Axis, RunRecord
 from partinr.report.table import ABSENT, COLUMNS, LEVELS, Column, Row, fixed, lone_of, rows, si, significant, write
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, write_atomically
+from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 
 PICTURE_BUDGET = 24_000_000
 """Bytes that all pictures of a page may come to, about; beyond it they are shown smaller."""

@@ -212,18 +212,38 @@ def _without_alpha(image: torch.Tensor, alpha: Alpha, path: str | os.PathLike[st
     return torch.lerp(torch.full_like(colour, _BACKGROUNDS[alpha]), colour, opacity)
 
 
-def _resized(image: torch.Tensor, size: int | None, max_side: int | None) -> torch.Tensor:
-    height, width = image.shape[:2]
+def cut_shape(
+    shape: tuple[int, int], size: int | None, max_side: int | None
+) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """How an image is cut and resized, see `load_image`.
+
+    Args:
+        shape: height and width of the whole image, in pixels.
+        size: side of the square that is wanted.
+        max_side: longer side that is allowed.
+
+    Returns:
+        The window that is cut out (top, left, height, width), and the height and width that it is resized to.
+    """
+    height, width = shape
     if size is not None:
         side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        image = image[top : top + side, left : left + side]
-        target = (size, size)
-    elif max_side is not None and max_side < max(height, width):
+        return ((height - side) // 2, (width - side) // 2, side, side), (size, size)
+    if max_side is not None and max_side < max(height, width):
         scale = max_side / max(height, width)
-        target = (max(1, round(height * scale)), max(1, round(width * scale)))
-    else:
-        return image
+        return (0, 0, height, width), (max(1, round(height * scale)), max(1, round(width * scale)))
+    return (0, 0, height, width), (height, width)
+
+
+def decoded_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of an image file as `load_image` reads it, before anything is cut."""
+    height, width = decode(path).shape[:2]
+    return height, width
+
+
+def _resized(image: torch.Tensor, size: int | None, max_side: int | None) -> torch.Tensor:
+    (top, left, height, width), target = cut_shape((image.shape[0], image.shape[1]), size, max_side)
+    image = image[top : top + height, left : left + width]
     if image.shape[:2] == target:
         return image.contiguous()
     planes = image.permute(2, 0, 1)[None]

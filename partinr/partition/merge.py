@@ -1,0 +1,257 @@
+"""From many segments to the wanted number of regions: connected components, and merging neighbours.
+
+What a segmentation gives is cut into 8-connected components and merged, two neighbours at a time, until so many regions
+are left. Two segments are neighbours where pixels of theirs touch, at a side or a corner. The order of merging:
+
+``smallest``
+    the smallest region into its smallest neighbour (Liu et al., ICCV 2023).
+``boundary``
+    the two whose common border is the weakest: the mean difference in colour across it, Euclidean in RGB. Specks, which
+    have strong borders and would all stay, go first: while there are any, the smallest goes across its weakest border.
+``balanced``
+    regions of similar size. The two with the smallest product of their sizes are merged: merging i and j adds 2 s_i s_j
+    to the sum of squared sizes, and at a given number of regions that sum is least where all are equal. Afterwards
+    segments at the border of two regions change sides as long as that makes the sum smaller and no region falls apart.
+``balanced_detail``
+    the same with gradient energy in the place of size: regions that are equally hard to fit.
+
+Ties go to the lower number of a region, so that the result depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.measure import label
+
+from partinr.signals import gradient_energy
+
+Merging = Literal["smallest", "boundary", "balanced", "balanced_detail"]
+MERGINGS: tuple[str, ...] = get_args(Merging)
+
+Labels = NDArray[np.int64]
+
+_SPECK = 16
+"""A region is a speck if it is so many times smaller than an equal share of the image."""
+
+_PASSES = 10
+"""How often each segment may change sides, at most."""
+
+_FLAT_DETAIL = 1e-4
+"""Gradient energy that a pixel has at least: of flat segments the smaller ones then count less."""
+
+
+def renumber(labels: NDArray[np.integer]) -> Labels:
+    """The same regions numbered 0 … R-1 in the order in which they begin, row by row; any whole numbers are taken."""
+    values, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.empty(len(values), dtype=np.int64)
+    order[np.argsort(first)] = np.arange(len(values))
+    return order[inverse].reshape(labels.shape)
+
+
+def components(labels: NDArray[np.integer]) -> Labels:
+    """The 8-connected parts of each segment as segments of their own, numbered as :func:`renumber` does.
+
+    Args:
+        labels: whole numbers ``[H, W]``.
+    """
+    return renumber(label(renumber(labels), background=-1, connectivity=2))
+
+
+def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArray[np.float32]) -> Labels:
+    """Merge neighbours until ``regions`` are left.
+
+    Args:
+        labels: whole numbers ``[H, W]``.
+        regions: how many are wanted, 1 or more.
+        rule: which two are merged next, see the module.
+        image: ``[H, W, C]``, for the rules that look at colours.
+
+    Returns:
+        int64 ``[H, W]``, numbered as :func:`renumber` does; as they were if there are no more than that.
+    """
+    labels = renumber(labels)
+    count = int(labels.max()) + 1
+    if count <= regions:
+        return labels
+    graph = _Graph(labels, image, rule)
+    if rule == "smallest":
+        graph.absorb(regions, float("inf"), graph.smallest_neighbour)
+    elif rule == "boundary":
+        graph.absorb(regions, labels.size / (_SPECK * regions), graph.weakest_neighbour)
+        graph.join_cheapest(regions, by_border=True)
+    else:
+        neighbours, measure = [list(around) for around in graph.edges], list(graph.measure)
+        graph.join_cheapest(regions, by_border=False)
+        return renumber(_evened(graph.representatives(), neighbours, measure)[labels])
+    return renumber(graph.representatives()[labels])
+
+
+class _Graph:
+    """Regions as nodes with a measure, borders as edges with a strength."""
+
+    def __init__(self, labels: Labels, image: NDArray[np.float32], rule: Merging) -> None:
+        count = int(labels.max()) + 1
+        sizes = np.bincount(labels.reshape(-1), minlength=count)
+        self.measure: list[float] = sizes.tolist()
+        if rule == "balanced_detail":
+            energy = gradient_energy(torch.from_numpy(image)).numpy().reshape(-1)
+            self.measure = (np.bincount(labels.reshape(-1), energy, count) + _FLAT_DETAIL * sizes).tolist()
+        self.into = list(range(count))
+        self.left = count
+        # Of each pair of neighbours, seen from both: the sum of the differences across their border, and its length.
+        self.edges: list[dict[int, tuple[float, float]]] = [{} for _ in range(count)]
+        for first, second, difference, length in _borders(labels, image):
+            self.edges[first][second] = self.edges[second][first] = (difference, length)
+
+    def representatives(self) -> Labels:
+        """For each region of the beginning, the one that it is part of now."""
+        into = np.array(self.into, dtype=np.int64)
+        while not np.array_equal(further := into[into], into):
+            into = further
+        return into
+
+    def absorb(self, regions: int, below: float, target_of: Callable[[int], int]) -> None:
+        """The smallest region into a neighbour, until ``regions`` are left or it has the measure ``below``."""
+        heap = [(size, region) for region, size in enumerate(self.measure)]
+        heapq.heapify(heap)
+        while self.left > regions:
+            size, region = heapq.heappop(heap)
+            if self.into[region] != region or size != self.measure[region]:
+                continue
+            if size >= below:
+                break
+            target = target_of(region)
+            self._join(region, target)
+            heapq.heappush(heap, (self.measure[target], target))
+
+    def smallest_neighbour(self, region: int) -> int:
+        """The neighbour with the smallest measure."""
+        return min(self.edges[region], key=lambda other: (self.measure[other], other))
+
+    def weakest_neighbour(self, region: int) -> int:
+        """The neighbour across the weakest border."""
+        return min(self.edges[region], key=lambda other: (self._contrast(region, other), other))
+
+    def join_cheapest(self, regions: int, by_border: bool) -> None:
+        """The pair that costs least, again and again, until ``regions`` are left."""
+
+        def cost(a: int, b: int) -> float:
+            return self._contrast(a, b) if by_border else self.measure[a] * self.measure[b]
+
+        heap = [(cost(a, b), a, b) for a, around in enumerate(self.edges) for b in around if a < b]
+        heapq.heapify(heap)
+        while self.left > regions:
+            was, a, b = heapq.heappop(heap)
+            if b not in self.edges[a]:
+                continue
+            now = cost(a, b)
+            if now != was:
+                # A border that changed was put in again when it did; a product, which only grows, is put in now: all
+                # pairs of a large region would otherwise be touched whenever it takes in a small one.
+                if not by_border:
+                    heapq.heappush(heap, (now, a, b))
+                continue
+            if len(self.edges[a]) < len(self.edges[b]):
+                a, b = b, a
+            for other in self._join(b, a):
+                heapq.heappush(heap, (cost(a, other), min(a, other), max(a, other)))
+
+    def _contrast(self, a: int, b: int) -> float:
+        difference, length = self.edges[a][b]
+        return difference / length
+
+    def _join(self, gone: int, kept: int) -> list[int]:
+        """Make ``gone`` part of ``kept``; the neighbours whose edge to ``kept`` is another now."""
+        self.into[gone] = kept
+        self.left -= 1
+        self.measure[kept] += self.measure[gone]
+        edges = self.edges[gone]
+        self.edges[gone] = {}
+        del edges[kept], self.edges[kept][gone]
+        for other, (difference, length) in edges.items():
+            before = self.edges[kept].get(other, (0.0, 0.0))
+            after = (before[0] + difference, before[1] + length)
+            del self.edges[other][gone]
+            self.edges[kept][other] = self.edges[other][kept] = after
+        return list(edges)
+
+
+def _evened(region: Labels, neighbours: Sequence[Sequence[int]], measure: Sequence[float]) -> Labels:
+    """Let segments change sides where that makes two regions more alike.
+
+    Args:
+        region: of each segment.
+        neighbours: of each segment.
+        measure: of each segment.
+
+    Returns:
+        the region of each segment afterwards; none is empty, and each hangs together as it did.
+    """
+    region = region.copy()
+    whole = np.bincount(region, measure, len(region))
+    # The large ones first: the small ones then level what is left.
+    order = sorted(range(len(region)), key=lambda segment: (-measure[segment], segment))
+    for _ in range(_PASSES):
+        moved = False
+        for segment in order:
+            home = int(region[segment])
+            around = {int(region[other]) for other in neighbours[segment]} - {home}
+            if not around:
+                continue
+            target = min(around, key=lambda other: (whole[other], other))
+            # Moving m from a to b changes the sum of squares by 2 m (m + b - a).
+            gain = whole[home] - whole[target] > measure[segment] * (1 + 1e-9)
+            if gain and _holds_without(segment, region, neighbours):
+                region[segment] = target
+                whole[home] -= measure[segment]
+                whole[target] += measure[segment]
+                moved = True
+        if not moved:
+            break
+    return region
+
+
+def _holds_without(segment: int, region: Labels, neighbours: Sequence[Sequence[int]]) -> bool:
+    """Whether the region of a segment is not empty, and hangs together, without it."""
+    home = region[segment]
+    ends = {other for other in neighbours[segment] if region[other] == home}
+    if not ends:
+        return False  # it is the whole region
+    seen = {segment, start := min(ends)}
+    ends.discard(start)
+    front = [start]
+    while front and ends:
+        for other in neighbours[front.pop()]:
+            if other not in seen and region[other] == home:
+                seen.add(other)
+                ends.discard(other)
+                front.append(other)
+    return not ends
+
+
+def _borders(labels: Labels, image: NDArray[np.float32]) -> Iterator[tuple[int, int, float, float]]:
+    """Each pair of neighbours once: the lower and the higher label, the sum of the differences and the length."""
+    count = int(labels.max()) + 1
+    codes, differences = [], []
+    ahead, behind, all_of_it = slice(1, None), slice(None, -1), slice(None)
+    for here, there in (
+        ((behind, all_of_it), (ahead, all_of_it)),
+        ((all_of_it, behind), (all_of_it, ahead)),
+        ((behind, behind), (ahead, ahead)),
+        ((behind, ahead), (ahead, behind)),
+    ):
+        first, second = labels[here], labels[there]
+        at = first != second
+        low, high = np.minimum(first[at], second[at]), np.maximum(first[at], second[at])
+        codes.append(low * count + high)
+        differences.append(np.linalg.norm(image[here][at] - image[there][at], axis=-1))
+    pairs, inverse = np.unique(np.concatenate(codes), return_inverse=True)
+    sums = np.bincount(inverse, np.concatenate(differences), len(pairs))
+    lengths = np.bincount(inverse, minlength=len(pairs))
+    yield from zip((pairs // count).tolist(), (pairs % count).tolist(), sums.tolist(), lengths.tolist(), strict=True)

@@ -1,0 +1,145 @@
+"""Rules that follow the image: what any source of segments shares, and what one that looks at pixels does."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from partinr import __version__
+from partinr.coords import nearest_samples
+from partinr.errors import PartinrError, PartinrWarning
+from partinr.partition.base import Partition, PartitionRule
+from partinr.partition.grid import DEFAULT_REGIONS
+from partinr.partition.merge import Merging, components, merge, renumber
+from partinr.spec import spec
+
+Regions = Annotated[int, Field(ge=1)]
+
+
+@spec
+class Segmentation(PartitionRule):
+    """Segments from somewhere, taken apart into connected ones, and merged until ``regions`` are left.
+
+    Attributes:
+        regions: how many are wanted; None for as many as there are.
+        merge: which two neighbours are merged next, see :mod:`partinr.partition.merge`.
+        connected: whether a region must hang together (8-connected): segments that do not are taken apart first.
+        fewer: what to do where there are fewer segments than ``regions``: ``continue`` with fewer, after a word, or
+            ``stop``.
+    """
+
+    regions: Regions | None = DEFAULT_REGIONS
+    merge: Merging = "smallest"
+    connected: bool = True
+    fewer: Literal["continue", "stop"] = "continue"
+
+    def merged(self, segments: NDArray[np.integer[Any]], image: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Segments ``[H, W]`` of ``image [H, W, C]`` as the regions that are wanted, ``[H, W]``."""
+        found = components(segments) if self.connected else renumber(segments)
+        return found if self.regions is None else merge(found, self.regions, self.merge, image)
+
+    def check(self, partition: Partition) -> Partition:
+        """Say, or refuse, that there are fewer regions than were asked for.
+
+        Raises:
+            PartinrError: there are, and ``fewer`` is ``stop``.
+        """
+        if self.regions is None or partition.regions >= self.regions:
+            return partition
+        found = f"{partition.regions} region{'s' if partition.regions != 1 else ''}"
+        notice = f"partition={self.title} found {found} in this image, fewer than the {self.regions} asked for"
+        if self.fewer == "stop":
+            raise PartinrError(
+                f"{notice}; ask for fewer with partition.regions, or let it be with partition.fewer=continue"
+            )
+        warnings.warn(notice, PartinrWarning, stacklevel=3)
+        return replace(partition, notice=notice)
+
+
+@spec
+class ImageSegmentation(Segmentation):
+    """Segments that an algorithm finds in the image. A subclass is a spec and writes :meth:`segments`.
+
+    An image of more than ``max_pixels`` is segmented at that size, and every pixel gets the label of the place where
+    it lies: what is longer than the algorithm's patience, or than its memory, is not worth a finer border.
+
+    Attributes:
+        max_pixels: of the image that is looked at.
+    """
+
+    cached: ClassVar[bool] = True
+    max_pixels: Annotated[int, Field(ge=4096, le=4_000_000)] = 1_000_000
+
+    @abstractmethod
+    def segments(self, image: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+        """The segment of each pixel.
+
+        Args:
+            image: ``[H, W, 3]`` in [0, 1], RGB; a grey image has three equal channels.
+
+        Returns:
+            any whole numbers ``[H, W]``; they need not be without a gap, nor hang together.
+        """
+
+    def labels(self, signal: Tensor) -> Tensor:
+        """Segments, taken apart and merged.
+
+        Raises:
+            PartinrError: the signal is no image.
+        """
+        image = resized(as_rgb(signal, self.title), max_pixels=self.max_pixels)
+        regions = torch.from_numpy(self.merged(self.segments(image), image))
+        shape = signal.shape[:-1]
+        return regions.reshape(-1)[nearest_samples(regions.shape, shape)].reshape(shape)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Beside the options the versions of partinr and OpenCV, which carry them out."""
+        return {**super().fingerprint(), "partinr": __version__, "cv2": cv2.__version__}
+
+
+def as_rgb(signal: Tensor, title: str) -> NDArray[np.float32]:
+    """A signal as an RGB image, ``[H, W, 3]``.
+
+    Raises:
+        PartinrError: it is no image.
+    """
+    if signal.ndim != 3 or signal.shape[-1] not in (1, 3):
+        raise PartinrError(
+            f"partition={title} needs an image [H, W, C] with C = 1 or 3, not a signal of shape {list(signal.shape)}; "
+            "choose partition=grid or partition=none"
+        )
+    image = signal.detach().cpu().float().numpy()
+    return np.array(np.broadcast_to(image, (*image.shape[:2], 3)), order="C")
+
+
+def resized(image: NDArray[np.float32], *, min_pixels: int = 1, max_pixels: int | None = None) -> NDArray[np.float32]:
+    """An image with at least ``min_pixels`` and at most ``max_pixels``, its aspect kept as far as whole pixels allow.
+
+    Args:
+        image: ``[H, W, C]`` in [0, 1].
+        min_pixels: a smaller one is enlarged, bicubically.
+        max_pixels: a larger one is shrunk, each new pixel the mean of those it covers.
+    """
+    height, width = image.shape[:2]
+    pixels = height * width
+    if max_pixels is not None and pixels > max_pixels:
+        scale, method = (max_pixels / pixels) ** 0.5, cv2.INTER_AREA
+        # Rounded down, so that there are not a few too many; a line of pixels cannot get thinner.
+        shape = [max(1, int(side * scale)) for side in (height, width)]
+        shape = [min(side, max_pixels) for side in shape]
+    elif pixels < min_pixels:
+        scale, method = (min_pixels / pixels) ** 0.5, cv2.INTER_CUBIC
+        shape = [int(side * scale + 0.999) for side in (height, width)]
+    else:
+        return image
+    made = cv2.resize(image, (shape[1], shape[0]), interpolation=method).reshape(*shape, image.shape[2])
+    return np.clip(made, 0, 1).astype(np.float32)

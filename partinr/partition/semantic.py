@@ -1,0 +1,111 @@
+"""Partition on semantics (PoS): hierarchical feature selection, as in Liu et al., ICCV 2023."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from partinr.coords import nearest_samples
+from partinr.errors import PartinrError
+from partinr.partition.segmentation import ImageSegmentation, resized
+from partinr.spec import spec
+
+_PROGRAM = Path(__file__).with_name("_hfs.py")
+
+_PATIENCE = 120
+"""Seconds after which HFS is given up; it takes 2 for the largest image that it is given."""
+
+Threshold = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+@spec
+class Semantic(ImageSegmentation):
+    """HFS (Cheng et al., "HFS: Hierarchical Feature Selection for Efficient Image Segmentation", ECCV 2016) on the CPU.
+
+    The image is cut into superpixels (SLIC), which two rounds of graph-based merging on learned features join.
+    Connected components and merging the smallest into its smallest neighbour then give exactly ``regions`` regions, as
+    the partition paper does it. Sizes are in pixels of the image that is looked at; a small image is enlarged to
+    ``min_pixels`` first, so that they mean about the same share of it.
+
+    Attributes:
+        min_pixels: of the image that is looked at; 1 to take a small one as it is.
+        threshold_1: of the first round: the higher, the more is joined.
+        min_size_1: smallest segment that the first round leaves, in pixels.
+        threshold_2: of the second round.
+        min_size_2: smallest segment that the second round leaves, in pixels.
+        spatial_weight: weight of the position in the superpixels.
+        superpixel_size: side of a superpixel, in pixels. Below 8, OpenCV writes beyond its arrays.
+        iterations: of the superpixels.
+    """
+
+    min_pixels: Annotated[int, Field(ge=1, le=1_000_000)] = 150_000
+    threshold_1: Threshold = 0.08
+    min_size_1: Size = 100
+    threshold_2: Threshold = 0.28
+    min_size_2: Size = 200
+    spatial_weight: Threshold = 0.6
+    superpixel_size: Annotated[int, Field(ge=8, lt=2**15)] = 8
+    iterations: Annotated[int, Field(ge=1, le=100)] = 5
+
+    def __post_init__(self) -> None:
+        """Check which options go together.
+
+        Raises:
+            PartinrError: ``min_pixels`` is more than ``max_pixels``.
+        """
+        if self.min_pixels > self.max_pixels:
+            raise PartinrError(
+                f"partition.min_pixels={self.min_pixels} is more than partition.max_pixels={self.max_pixels}; "
+                "give a smaller one"
+            )
+
+    def segments(self, image: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+        """HFS, in a process of its own.
+
+        Raises:
+            PartinrError: it died, or took too long.
+        """
+        seen = resized(image, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
+        found = _hfs(
+            np.ascontiguousarray(np.rint(255 * seen[:, :, ::-1]).astype(np.uint8)),
+            {
+                "segEgbThresholdI": self.threshold_1,
+                "minRegionSizeI": self.min_size_1,
+                "segEgbThresholdII": self.threshold_2,
+                "minRegionSizeII": self.min_size_2,
+                "spatialWeight": self.spatial_weight,
+                "slicSpixelSize": self.superpixel_size,
+                "numSlicIter": self.iterations,
+            },
+        )
+        shape = image.shape[:2]
+        return found.reshape(-1)[nearest_samples(found.shape, shape).numpy()].reshape(shape)
+
+
+def _hfs(image: NDArray[np.uint8], options: dict[str, Any]) -> NDArray[np.uint16]:
+    """Segments of a BGR image, numbered from 1."""
+    given = io.BytesIO()
+    np.save(given, image, allow_pickle=False)
+    # -P: the folder of the program is not a place to import from; it has modules with names of their own.
+    command = [sys.executable, "-P", str(_PROGRAM), json.dumps(options)]
+    cure = "choose other options of partition=semantic, or partition=superpixel"
+    try:
+        done = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise PartinrError(f"OpenCV's HFS did not end within {_PATIENCE} seconds; {cure}") from error
+    if done.returncode < 0:
+        raise PartinrError(f"OpenCV's HFS died on this image (signal {-done.returncode}); {cure}")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise PartinrError(f"OpenCV's HFS failed: {said[-1] if said else 'it said nothing'}; {cure}")
+    labels: NDArray[np.uint16] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
+    return labels

@@ -1,0 +1,82 @@
+"""Superpixels of scikit-image, merged."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from skimage.segmentation import felzenszwalb, slic
+
+from partinr.errors import PartinrError
+from partinr.partition.merge import Merging
+from partinr.partition.segmentation import ImageSegmentation
+from partinr.spec import spec
+
+_SLIC, _FELZENSZWALB = {"superpixels": 100, "compactness": 10.0}, {"scale": 100.0, "min_size": 20}
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@spec
+class Superpixel(ImageSegmentation):
+    """SLIC (Achanta et al. 2012) or graph-based segments (Felzenszwalb & Huttenlocher 2004).
+
+    More of them than ``regions`` are made, and merged across the weakest borders: superpixels follow edges better when
+    they are small, and neither method gives an exact number.
+
+    Attributes:
+        method: ``slic``, segments of about the same size, or ``felzenszwalb``, segments that follow contrast.
+        superpixels: SLIC's number of superpixels, about; 100 if None. Never fewer than four a region.
+        compactness: SLIC's weight of the position: the higher, the squarer; 10 if None.
+        scale: Felzenszwalb's: the higher, the larger; 100 if None.
+        min_size: smallest segment that Felzenszwalb's leaves, in pixels; 20 if None.
+        sigma: width of a Gaussian that smooths the image first, in pixels.
+    """
+
+    merge: Merging = "boundary"
+    method: Literal["slic", "felzenszwalb"] = "slic"
+    superpixels: Count | None = None
+    compactness: Positive | None = None
+    scale: Positive | None = None
+    min_size: Count | None = None
+    sigma: Annotated[float, Field(ge=0, le=100)] = 0.5
+
+    def __post_init__(self) -> None:
+        """Check that no option is meant for the other method.
+
+        Raises:
+            PartinrError: one is.
+        """
+        other = _FELZENSZWALB if self.method == "slic" else _SLIC
+        for name in other:
+            if getattr(self, name) is not None:
+                raise PartinrError(
+                    f"partition.{name} is no option of partition.method={self.method}; "
+                    "leave it out, or choose the other method"
+                )
+
+    def segments(self, image: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+        """See :meth:`ImageSegmentation.segments`."""
+        own = _SLIC if self.method == "slic" else _FELZENSZWALB
+        options = {
+            name: default if getattr(self, name) is None else getattr(self, name) for name, default in own.items()
+        }
+        if self.method == "felzenszwalb":
+            return felzenszwalb(image, sigma=self.sigma, channel_axis=-1, **options)
+        wanted = max(options["superpixels"], 4 * (self.regions or 1))
+        return slic(
+            image,
+            n_segments=min(wanted, image.shape[0] * image.shape[1]),
+            compactness=options["compactness"],
+            sigma=self.sigma,
+            start_label=0,
+            channel_axis=-1,
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Beside the options the version of scikit-image, which carries them out."""
+        return {**super().fingerprint(), "skimage": version("scikit-image")}

@@ -1,0 +1,51 @@
+"""Where a signal comes from, for what lies beside it: a label map of the same image, found by name and cut alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from partinr.coords import nearest_samples
+from partinr.errors import PartinrError
+from partinr.signals.image import cut_shape, decoded_shape
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image and how it was cut.
+
+    Attributes:
+        name: of the image, without folder and ending.
+        path: its file; None if it is not a file of the user's.
+        size: the side of the square that was cut from its centre and resized, see :func:`partinr.load_image`.
+        max_side: the longer side that it was shrunk to.
+    """
+
+    name: str
+    path: str | None = None
+    size: int | None = None
+    max_side: int | None = None
+
+    def cut_labels(self, labels: Tensor) -> Tensor:
+        """Cut a label map as the image was cut: every new sample has the label of the old one whose cell holds it.
+
+        Args:
+            labels: whole numbers ``[H, W]`` on the grid of the whole image.
+
+        Returns:
+            whole numbers on the grid of the signal.
+
+        Raises:
+            PartinrError: the map is not on the grid of the whole image.
+        """
+        shape = (int(labels.shape[0]), int(labels.shape[1]))
+        if self.path is not None and shape != (whole := decoded_shape(self.path)):
+            raise PartinrError(
+                f"the label map has {shape[0]}×{shape[1]} pixels, the image {self.name} {whole[0]}×{whole[1]}; "
+                "give a map with one label for each pixel of the image file"
+            )
+        (top, left, height, width), target = cut_shape(shape, self.size, self.max_side)
+        window = labels[top : top + height, left : left + width].reshape(-1)
+        return window[nearest_samples((height, width), target)].reshape(target).to(torch.int64)
