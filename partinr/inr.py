@@ -7,6 +7,8 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -19,21 +21,43 @@ from partinr.backbones import Backbone
 from partinr.coords import Frame, grid_coords, region_frames, scaled_shape, to_frame
 from partinr.errors import PartinrError
 from partinr.partition import Partition
-from partinr.stack import ENGINES, Engine, RegionBatch, make_plan, run_stack, sort_by_region
+from partinr.stack import ENGINES, Engine, RegionBatch, make_plan, run_stack, sort_by_network
 
-FORMAT = 1
-"""Version of the layout of ``inr.safetensors``."""
+FORMAT = 2
+"""Version of the layout of ``inr.safetensors``. 2: networks of several widths."""
 
 CHUNK = 2**18
 """Samples that are evaluated at once outside training, so that memory does not grow with the picture."""
 
 
+@dataclass(frozen=True)
+class WidthGroup:
+    """Networks of one width: a stack of their own.
+
+    Attributes:
+        backbone: their architecture.
+        regions: of the networks, ascending.
+        prefix: before the names of their parameters in the whole model.
+        names: of their parameters.
+    """
+
+    backbone: Backbone
+    regions: tuple[int, ...]
+    prefix: str
+    names: tuple[str, ...]
+
+
 class PiecewiseINR(nn.Module):
     """One small network a region, trained and evaluated as one stack.
+
+    Where the regions' networks have several widths there is a stack a width. Networks, and the samples of a batch, are
+    sorted by stack, then by region; with one width that is by region.
 
     Args:
         partition: which sample belongs to which region.
         backbone: the architecture that every region's network has; ``match_params`` counts over all regions.
+        widths: hidden features of each region's network, such as :func:`partinr.capacity.widths` gives; None for the
+            backbone's own everywhere.
         channels: values a sample, C; 3 for RGB, 1 for grey.
         frame: ``global``, one [-1, 1] for the whole signal, or ``local``, one for each region's bounding box.
         engine: how the stack is evaluated (:mod:`partinr.stack.engine`).
@@ -48,6 +72,7 @@ class PiecewiseINR(nn.Module):
         partition: Partition,
         backbone: Backbone,
         *,
+        widths: Sequence[int] | None = None,
         channels: int = 3,
         frame: Frame = "global",
         engine: Engine = "auto",
@@ -62,16 +87,46 @@ class PiecewiseINR(nn.Module):
             raise PartinrError(f"seed={seed} is out of range; give a whole number from 0 on, below 2^63")
         if channels < 1:
             raise PartinrError(f"channels={channels}; give 1 or more values a sample")
+        if widths is not None and (len(widths) != partition.regions or min(widths) < 1):
+            raise PartinrError(f"widths={list(widths)} for {partition.regions} regions; give one a region, 1 or more")
         self.partition = partition
         self.channels = channels
         self.frame = frame
         self.engine = engine
         self.in_features = len(partition.shape)
         self.backbone = backbone.sized(partition.regions, self.in_features, channels)
+        self.widths = None if widths is None or len(set(widths)) == 1 else tuple(widths)
+        if widths is not None and self.widths is None:
+            self.backbone = self.backbone.with_width(widths[0])
+        self.groups = self._width_groups()
+        self._network_of = torch.argsort(torch.tensor([region for group in self.groups for region in group.regions]))
         generator = torch.Generator().manual_seed(seed)
-        initial = self.backbone.init(partition.regions, self.in_features, channels, generator)
-        self.stack = nn.ParameterDict(initial)
+        self.stack = nn.ParameterDict(
+            {
+                f"{group.prefix}{name}": value
+                for group in self.groups
+                for name, value in group.backbone.init(
+                    len(group.regions), self.in_features, channels, generator
+                ).items()
+            }
+        )
         self._frames = region_frames(partition.labels, partition.regions) if frame == "local" else None
+
+    def _width_groups(self) -> tuple[WidthGroup, ...]:
+        """The stacks, narrowest first."""
+        with torch.device("meta"):
+            names = tuple(self.backbone.init(1, self.in_features, self.channels, None))
+        if self.widths is None:
+            return (WidthGroup(self.backbone, tuple(range(self.partition.regions)), "", names),)
+        return tuple(
+            WidthGroup(
+                self.backbone.with_width(width),
+                tuple(region for region, own in enumerate(self.widths) if own == width),
+                f"{width}/",
+                names,
+            )
+            for width in sorted(set(self.widths))
+        )
 
     # -- figures ------------------------------------------------------------------------------------------------
 
@@ -80,10 +135,15 @@ class PiecewiseINR(nn.Module):
         """Learned numbers over all regions."""
         return sum(value.numel() for value in self.stack.values())
 
-    @property
+    @cached_property
     def macs_per_sample(self) -> int:
-        """Multiply-accumulates for one sample, forward: those of its own region's network alone."""
-        return self.backbone.macs(self.in_features, self.channels)
+        """Multiply-accumulates for one sample, forward: those of its own region's network; mean over the samples."""
+        sizes = self.partition.sizes.tolist()
+        total = sum(
+            sum(sizes[region] for region in group.regions) * group.backbone.macs(self.in_features, self.channels)
+            for group in self.groups
+        )
+        return round(total / sum(sizes))
 
     @property
     def device(self) -> torch.device:
@@ -95,6 +155,7 @@ class PiecewiseINR(nn.Module):
         return {
             "backbone": f"{type(self.backbone).__module__}.{type(self.backbone).__qualname__}",
             "options": dataclasses.asdict(self.backbone),
+            "widths": None if self.widths is None else list(self.widths),
             "frame": self.frame,
             "channels": self.channels,
             "shape": list(self.partition.shape),
@@ -137,25 +198,34 @@ class PiecewiseINR(nn.Module):
                 f"the signal has {signal.shape[-1]} channels, the model {self.channels}; "
                 f"give PiecewiseINR(…, channels={signal.shape[-1]})"
             )
-        labels = self.partition.labels.reshape(-1)
-        order, sizes = sort_by_region(labels, self.partition.regions)
+        networks = self._network_of[self.partition.labels.reshape(-1)]
+        order, sizes = sort_by_network(networks, self.partition.regions)
         coords = self.coords_at(self.partition.labels)[order]
-        return RegionBatch(coords, signal.reshape(-1, self.channels)[order], labels[order], order, sizes)
+        return RegionBatch(coords, signal.reshape(-1, self.channels)[order], networks[order], order, sizes)
 
     def forward(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor] | None = None) -> Tensor:
         """Evaluate each region's network on its own samples.
 
         Args:
-            coords: ``[M, d]`` in the frame of the model, sorted by region.
-            sizes: how many samples each of the R regions has; 0 is allowed.
+            coords: ``[M, d]`` in the frame of the model, sorted by network.
+            sizes: how many samples each of the R networks has; 0 is allowed.
             params: other parameters than the model's own, by the same names and shapes (fast weights of an inner
                 loop).
 
         Returns:
             values ``[M, C]``, not clamped.
         """
-        plan = make_plan(tuple(sizes), self.engine, self.macs_per_sample, coords.device)
-        return run_stack(self.backbone.apply, dict(self.stack) if params is None else params, coords, plan)
+        params = self.stack if params is None else params
+        values, network, sample = [], 0, 0
+        for group in self.groups:
+            own_sizes = tuple(sizes[network : network + len(group.regions)])
+            own_coords = coords[sample : sample + sum(own_sizes)]
+            macs = group.backbone.macs(self.in_features, self.channels)
+            plan = make_plan(own_sizes, self.engine, macs, coords.device)
+            own = {name: params[f"{group.prefix}{name}"] for name in group.names}
+            values.append(run_stack(group.backbone.apply, own, own_coords, plan))
+            network, sample = network + len(own_sizes), sample + len(own_coords)
+        return values[0] if len(values) == 1 else torch.cat(values)
 
     @torch.no_grad()
     def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:
@@ -171,14 +241,16 @@ class PiecewiseINR(nn.Module):
             pieces.append(self(coords[start:stop], part))
         return torch.cat(pieces)
 
-    def render(self, scale: float = 1, *, shape: Sequence[int] | None = None) -> Tensor:
+    def render(self, scale: float = 1, *, shape: Sequence[int] | None = None, smooth: bool = False) -> Tensor:
         """The fitted signal at any resolution.
 
-        A new sample belongs to the region of the old sample whose cell holds it (exact for a grid partition).
+        A new sample belongs to the region of the old sample whose cell holds it (exact for a grid partition), or to
+        the one that its neighbours vote for, see :meth:`Partition.labels_at <partinr.partition.Partition.labels_at>`.
 
         Args:
             scale: times the resolution of the signal that was fitted.
             shape: the grid to render on, instead of ``scale``.
+            smooth: smooth the borders between regions.
 
         Returns:
             float32 ``[*shape, C]`` in [0, 1], on the CPU.
@@ -189,8 +261,8 @@ class PiecewiseINR(nn.Module):
         grid = scaled_shape(self.partition.shape, scale) if shape is None else tuple(shape)
         if len(grid) != self.in_features or min(grid) < 1:
             raise PartinrError(f"cannot render on a grid of {list(grid)}; give {self.in_features} sizes of 1 or more")
-        labels = self.partition.labels_at(grid)
-        order, sizes = sort_by_region(labels.reshape(-1), self.partition.regions)
+        labels = self.partition.labels_at(grid, smooth)
+        order, sizes = sort_by_network(self._network_of[labels.reshape(-1)], self.partition.regions)
         # In the precision of the parameters: a model that was trained in double precision stays in it.
         coords = self.coords_at(labels)[order].to(next(iter(self.stack.values())))
         values = self.evaluate(coords, sizes).float().cpu()
@@ -226,6 +298,7 @@ class PiecewiseINR(nn.Module):
             model = cls(
                 Partition(tensors.pop("partition.labels")),
                 _backbone(header["backbone"], header["options"]),
+                widths=header.get("widths"),
                 channels=header["channels"],
                 frame=header["frame"],
                 engine=header["engine"],

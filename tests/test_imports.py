@@ -26,7 +26,7 @@ NUMBERS = [
     {"partition"},
     {"stack"},
     {"backbones"},
-    {"inr", "metrics"},
+    {"capacity", "inr", "metrics"},
     {"meta"},
     {"data"},
     {"regimes"},

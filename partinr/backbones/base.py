@@ -86,26 +86,31 @@ class Backbone(ABC):
         """
         if self.hidden_features is not None:
             return self
-        budget = self.match_params
-        assert budget is not None  # or __post_init__ would have refused
+        assert self.match_params is not None  # or __post_init__ would have refused
+        narrowest = networks * self.with_width(1).parameters(in_features, out_features)
+        if narrowest > self.match_params:
+            raise PartinrError(
+                f"backbone.match_params={self.match_params} is too few: {networks} networks one feature wide have "
+                f"{narrowest} parameters; give more, or fewer regions"
+            )
+        return self.with_width(self.width_for(self.match_params, networks, in_features, out_features))
+
+    def width_for(self, budget: float, networks: int, in_features: int, out_features: int) -> int:
+        """The width with which so many networks come nearest to ``budget`` parameters, from below or above."""
 
         def total(width: int) -> int:
-            return networks * self._with_width(width).parameters(in_features, out_features)
+            return networks * self.with_width(width).parameters(in_features, out_features)
 
-        if total(1) > budget:
-            raise PartinrError(
-                f"backbone.match_params={budget} is too few: {networks} networks one feature wide have "
-                f"{total(1)} parameters; give more, or fewer regions"
-            )
         low, high = 1, 2
         while total(high) <= budget:
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if total(middle) <= budget else (low, middle)
-        return self._with_width(low if budget - total(low) <= total(high) - budget else high)
+        return low if budget - total(low) <= total(high) - budget else high
 
-    def _with_width(self, width: int) -> Self:
+    def with_width(self, width: int) -> Self:
+        """This backbone with another ``hidden_features``."""
         return dataclasses.replace(self, hidden_features=width, match_params=None)
 
 

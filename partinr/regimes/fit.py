@@ -129,8 +129,8 @@ class FitModule(L.LightningModule):
         self.register_buffer("_targets", batch.targets, persistent=False)
         weights = None
         if settings.loss == "region":
-            sizes = model.partition.sizes.double()
-            weights = (self.samples / (model.partition.regions * sizes)).float()[batch.labels].unsqueeze(-1)
+            sizes = torch.tensor(batch.sizes, dtype=torch.float64)
+            weights = (self.samples / (len(batch.sizes) * sizes)).float()[batch.network].unsqueeze(-1)
         self.register_buffer("_weights", weights, persistent=False)
 
         self.step = 0

@@ -8,38 +8,38 @@ import torch
 from torch import Tensor
 
 
-def sort_by_region(labels: Tensor, networks: int) -> tuple[Tensor, tuple[int, ...]]:
+def sort_by_network(network: Tensor, networks: int) -> tuple[Tensor, tuple[int, ...]]:
     """Bring samples into the order that a stack sees them in.
 
     Args:
-        labels: int64 ``[M]``, the network of each sample, 0 … networks - 1.
+        network: int64 ``[M]``, the network of each sample, 0 … networks - 1.
         networks: how many networks there are; one may have no sample at all.
 
     Returns:
         ``(order, sizes)``: ``order`` int64 ``[M]`` numbers the samples network by network, within a network as they
         came; ``sizes`` says how many each network has, N whole numbers.
     """
-    order = torch.argsort(labels, stable=True)
+    order = torch.argsort(network, stable=True)
     # Counted on the host: the engines cut tensors by these numbers, and a cut on a GPU tensor would wait for it.
-    sizes = tuple(torch.bincount(labels.cpu(), minlength=networks).tolist())
+    sizes = tuple(torch.bincount(network.cpu(), minlength=networks).tolist())
     return order, sizes
 
 
 @dataclass(frozen=True)
 class RegionBatch:
-    """Coordinates and targets of M samples, sorted by region.
+    """Coordinates and targets of M samples, sorted by network; each region has one.
 
     Attributes:
         coords: float32 ``[M, d]`` in [-1, 1].
         targets: float32 ``[M, c]`` in [0, 1].
-        labels: int64 ``[M]``, ascending: the region of each sample.
+        network: int64 ``[M]``, ascending: the network of each sample.
         order: int64 ``[M]``: sample ``i`` of the batch is sample ``order[i]`` of the signal, counted row-major.
-        sizes: how many samples each region has; N whole numbers that sum to M.
+        sizes: how many samples each network has; N whole numbers that sum to M.
     """
 
     coords: Tensor
     targets: Tensor
-    labels: Tensor
+    network: Tensor
     order: Tensor
     sizes: tuple[int, ...]
 
@@ -50,10 +50,10 @@ class RegionBatch:
         return unsorted
 
     def count(self, samples: Tensor) -> tuple[int, ...]:
-        """How many of some samples each region has.
+        """How many of some samples each network has.
 
         Args:
-            samples: int64 ``[P]`` on the CPU, positions in this batch, ascending, so that they are sorted by region
+            samples: int64 ``[P]`` on the CPU, positions in this batch, ascending, so that they are sorted by network
                 too.
         """
-        return tuple(torch.bincount(self.labels[samples], minlength=len(self.sizes)).tolist())
+        return tuple(torch.bincount(self.network[samples], minlength=len(self.sizes)).tolist())

@@ -5,16 +5,20 @@ parameter is ``[..., *shape]``, ``x`` is ``[..., n, features]``, and ``linear`` 
 An engine never looks inside it. It decides which networks go through together, as *blocks*:
 
 * a block of one network: plain ``[n, features]`` products, no padding. Best for few large regions.
-* a block of k networks: one batched product ``[k, n, features]``, the shorter ones padded. Best for many small ones.
+* a block of many networks, as one batched product ``[tiles, length, features]``. Every network's samples are cut into
+  tiles of one length, the last of them padded, and a tile takes the weights of its network. The length follows from the
+  sizes: a region has one tile where all are equally large, and where they are not, large ones have many and small
+  ones waste little. So the cost follows the samples that are there, whatever their distribution.
 
-``loop`` makes every network a block of its own, ``batched`` puts all networks of about the same size together, and
-``auto`` decides network by network with the cost model below. The blocks follow from the sizes alone, so the plan of
-a full batch is made once.
+``loop`` makes every network a block of its own, ``batched`` puts all of them into one block, and ``auto`` decides
+network by network with the cost model below. The blocks follow from the sizes alone, so the plan of a full batch is
+made once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -29,8 +33,8 @@ ENGINES: tuple[str, ...] = get_args(Engine)
 Linear = Callable[[Tensor, Tensor, Tensor], Tensor]
 Network = Callable[[Mapping[str, Tensor], Tensor, Linear], Tensor]
 
-MAX_PADDING = 1.25
-"""A batched block holds at most this many times the samples that are really there."""
+TILE_COST = 8
+"""What a tile costs beside its samples, in samples: its network's weights are fetched, and their gradient is added."""
 
 LOOP_FROM_MACS = {"cpu": 150e6, "cuda": 4e9}
 """``auto`` gives a network a block of its own from this many multiply-accumulates a forward pass.
@@ -43,21 +47,42 @@ measured there.
 
 @dataclass(frozen=True)
 class Block:
-    """Networks that go through the backbone together: ``networks`` of them, ``length`` samples each after padding."""
+    """Networks that go through the backbone together.
 
-    networks: int
-    length: int
+    Attributes:
+        sizes: samples of each network; a network of a block of several may have none.
+        length: of a tile, in samples.
+        tiles: over all networks.
+    """
+
     sizes: tuple[int, ...]
+    length: int
+    tiles: int
+
+    @property
+    def networks(self) -> int:
+        """How many networks there are."""
+        return len(self.sizes)
 
     @property
     def samples(self) -> int:
         """Real samples in the block."""
         return sum(self.sizes)
 
-    @property
-    def padded(self) -> bool:
-        """Whether some network of the block is shorter than ``length``."""
-        return self.networks > 1 and self.samples != self.networks * self.length
+
+@dataclass(frozen=True)
+class Tiling:
+    """How the samples of a block of several networks lie in its tiles.
+
+    Attributes:
+        owner: int64 ``[tiles]``, the network of each tile; None where each network has one.
+        gather: int64 ``[tiles * length]``, from padded to real samples; None without padding.
+        scatter: int64 ``[samples]``, the padded positions that hold real samples; None without padding.
+    """
+
+    owner: Tensor | None
+    gather: Tensor | None
+    scatter: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -69,19 +94,17 @@ class Plan:
         networks: int64 ``[N]``, the networks in that order, or None where it is the stack's own.
         samples: int64 ``[M]``, the samples in that order, or None likewise.
         inverse: int64 ``[M]``, the way back to the stack's own order, or None likewise.
-        gather: per block, int64 ``[networks * length]`` from padded to real samples; None for a block without padding.
-        scatter: per block, int64 ``[samples]``, the padded positions that hold real samples; None likewise.
+        tilings: a block each; None for a block of one network.
     """
 
     blocks: tuple[Block, ...]
     networks: Tensor | None
     samples: Tensor | None
     inverse: Tensor | None
-    gather: tuple[Tensor | None, ...]
-    scatter: tuple[Tensor | None, ...]
+    tilings: tuple[Tiling | None, ...]
 
 
-@lru_cache(maxsize=8)  # the full batch and its chunks; a drawn batch has other sizes every time
+@lru_cache(maxsize=32)  # of each stack the full batch and its chunks; a drawn batch has other sizes every time
 @torch.inference_mode(False)  # a plan first made in inference mode would be of no use to a later training step
 def make_plan(sizes: tuple[int, ...], engine: str, macs: int, device: torch.device) -> Plan:
     """Cut a stack into blocks.
@@ -92,62 +115,57 @@ def make_plan(sizes: tuple[int, ...], engine: str, macs: int, device: torch.devi
         macs: multiply-accumulates of one network for one sample.
         device: where the stack is evaluated; the index tensors of the plan are made there.
     """
-    if engine == "loop":
-        groups = [[network] for network in range(len(sizes))]
-    else:
-        loop_from = LOOP_FROM_MACS.get(device.type, LOOP_FROM_MACS["cuda"]) / macs if engine == "auto" else float("inf")
-        groups = _groups(sizes, loop_from)
-    blocks = tuple(Block(len(group), max(sizes[n] for n in group), tuple(sizes[n] for n in group)) for group in groups)
+    loop_from = {"loop": 0.0, "batched": float("inf")}.get(
+        engine, LOOP_FROM_MACS.get(device.type, LOOP_FROM_MACS["cuda"]) / macs
+    )
+    alone = [[network] for network, size in enumerate(sizes) if size >= loop_from]
+    together = [network for network, size in enumerate(sizes) if size < loop_from]
+    groups = [*alone, together] if together else alone
+    blocks, tilings = [], []
+    for group in groups:
+        block = _block(tuple(sizes[network] for network in group))
+        blocks.append(block)
+        tilings.append(_tiling(block, device) if len(group) > 1 else None)
 
     networks = torch.tensor([network for group in groups for network in group])
     if torch.equal(networks, torch.arange(len(sizes))):
-        order: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
-    else:
-        starts = torch.tensor([0, *sizes]).cumsum(0)[:-1]
-        counts = torch.tensor(sizes)[networks]
-        samples = torch.repeat_interleave(starts[networks], counts) + _within(counts)
-        order = networks.to(device), samples.to(device), torch.argsort(samples).to(device)
-
-    gather: list[Tensor | None] = []
-    scatter: list[Tensor | None] = []
-    for block in blocks:
-        if not block.padded:
-            gather.append(None)
-            scatter.append(None)
-            continue
-        counts = torch.tensor(block.sizes)
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)[:-1]])
-        # A shorter network sees its own last sample again; what it gives there is dropped.
-        within = torch.minimum(torch.arange(block.length), counts[:, None] - 1)
-        gather.append((starts[:, None] + within).reshape(-1).to(device))
-        offsets = torch.arange(block.networks) * block.length
-        scatter.append((torch.repeat_interleave(offsets, counts) + _within(counts)).to(device))
-    return Plan(blocks, *order, tuple(gather), tuple(scatter))
+        return Plan(tuple(blocks), None, None, None, tuple(tilings))
+    starts = torch.tensor([0, *sizes]).cumsum(0)[:-1]
+    counts = torch.tensor(sizes)[networks]
+    samples = torch.repeat_interleave(starts[networks], counts) + _within(counts)
+    inverse = torch.argsort(samples)
+    return Plan(tuple(blocks), networks.to(device), samples.to(device), inverse.to(device), tuple(tilings))
 
 
-def _groups(sizes: Sequence[int], loop_from: float) -> list[list[int]]:
-    """Which networks share a block.
+def _block(sizes: tuple[int, ...]) -> Block:
+    """Networks as a block, its tiles of the length that costs least."""
+    longest = max(sizes)
+    if len(sizes) == 1 or longest == 0:
+        return Block(sizes, longest, len(sizes))
+    counts = torch.tensor(sizes)
+    # The longest cut into equal parts; any other length would waste more in the largest network, which costs most.
+    parts = torch.unique(torch.logspace(0, math.log2(longest), 64, base=2, dtype=torch.float64).long())
+    lengths = torch.unique((longest + parts - 1) // parts)
+    tiles = ((counts + lengths[:, None] - 1) // lengths[:, None]).sum(1)
+    best = int((tiles * (lengths + TILE_COST)).argmin())
+    return Block(sizes, int(lengths[best]), int(tiles[best]))
 
-    In the stack's own order where one batch can hold them all, so that nothing has to be moved; otherwise by falling
-    size, so that neighbours in a block are neighbours in size.
-    """
-    networks = range(len(sizes))
-    if min(sizes) > 0 and max(sizes) < loop_from and max(sizes) * len(sizes) <= MAX_PADDING * sum(sizes):
-        return [list(networks)]
-    groups: list[list[int]] = []
-    batch: list[int] = []
-    samples = 0  # in the batch
-    for network in sorted(networks, key=lambda n: -sizes[n]):
-        if sizes[network] >= loop_from:
-            groups.append([network])
-            continue
-        # Networks without a sample come last and share a block of length 0, which costs nothing.
-        if batch and sizes[batch[0]] * (len(batch) + 1) > MAX_PADDING * (samples + sizes[network]):
-            groups.append(batch)
-            batch, samples = [], 0
-        batch.append(network)
-        samples += sizes[network]
-    return [*groups, batch] if batch else groups
+
+def _tiling(block: Block, device: torch.device) -> Tiling:
+    counts = torch.tensor(block.sizes)
+    length = max(block.length, 1)
+    tiles = (counts + length - 1) // length
+    owner = None
+    if block.samples and not torch.equal(tiles, torch.ones_like(tiles)):
+        owner = torch.repeat_interleave(torch.arange(block.networks), tiles).to(device)
+    if block.samples == block.tiles * block.length:
+        return Tiling(owner, None, None)
+    starts, padded = counts.cumsum(0) - counts, tiles * length
+    # A shorter network sees its own last sample again; what it gives there is dropped.
+    within = torch.minimum(_within(padded), torch.repeat_interleave(counts - 1, padded))
+    gather = torch.repeat_interleave(starts, padded) + within
+    scatter = torch.repeat_interleave(padded.cumsum(0) - padded, counts) + _within(counts)
+    return Tiling(owner, gather.to(device), scatter.to(device))
 
 
 def _within(counts: Tensor) -> Tensor:
@@ -176,33 +194,28 @@ def run_stack(network: Network, params: Mapping[str, Tensor], coords: Tensor, pl
     cut = {name: value.split(counts) for name, value in params.items()}
     values = []
     for i, (block, x) in enumerate(zip(plan.blocks, coords.split([b.samples for b in plan.blocks]), strict=True)):
-        if block.length == 0 and coords.shape[0] > 0:
+        if block.samples == 0 and coords.shape[0] > 0:
             continue
         block_params = {name: pieces[i] for name, pieces in cut.items()}
-        if block.networks == 1 or block.length == 0:
+        tiling = plan.tilings[i]
+        if tiling is None or block.samples == 0:
             block_params = {name: value[0] for name, value in block_params.items()}
             values.append(network(block_params, x, F.linear))
         else:
-            values.append(_batched(network, block_params, x, block, plan.gather[i], plan.scatter[i]))
+            values.append(_batched(network, block_params, x, block, tiling))
     result = torch.cat(values) if len(values) > 1 else values[0]
     return result if plan.inverse is None else result.index_select(0, plan.inverse)
 
 
-def _batched(
-    network: Network,
-    params: Mapping[str, Tensor],
-    x: Tensor,
-    block: Block,
-    gather: Tensor | None,
-    scatter: Tensor | None,
-) -> Tensor:
-    padded = x if gather is None else x.index_select(0, gather)
-    # Features first in memory, [k, features, n] seen as [k, n, features]: the product then runs along the samples,
-    # which is what keeps thin networks fast. Element-wise functions keep the layout by themselves.
-    batch = padded.view(block.networks, block.length, -1).transpose(-1, -2).contiguous().transpose(-1, -2)
-    values = network(params, batch, _batched_linear)
-    values = values.reshape(block.networks * block.length, -1)
-    return values if scatter is None else values.index_select(0, scatter)
+def _batched(network: Network, params: Mapping[str, Tensor], x: Tensor, block: Block, tiling: Tiling) -> Tensor:
+    if tiling.owner is not None:
+        params = {name: value.index_select(0, tiling.owner) for name, value in params.items()}
+    padded = x if tiling.gather is None else x.index_select(0, tiling.gather)
+    # Features first in memory, [tiles, features, n] seen as [tiles, n, features]: the product then runs along the
+    # samples, which is what keeps thin networks fast. Element-wise functions keep the layout by themselves.
+    batch = padded.view(block.tiles, block.length, -1).transpose(-1, -2).contiguous().transpose(-1, -2)
+    values = network(params, batch, _batched_linear).reshape(block.tiles * block.length, -1)
+    return values if tiling.scatter is None else values.index_select(0, tiling.scatter)
 
 
 def _batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

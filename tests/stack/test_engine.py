@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from partinr.backbones import Backbone, ReluPE, Siren
 from partinr.stack import ENGINES, make_plan, run_stack
-from partinr.stack.engine import LOOP_FROM_MACS, MAX_PADDING, Plan
+from partinr.stack.engine import LOOP_FROM_MACS, TILE_COST, Plan
 
 CPU = torch.device("cpu")
 
@@ -191,7 +191,7 @@ def test_every_network_is_in_exactly_one_block(sizes, cut):
     assert [size for block in plan.blocks for size in block.sizes] == [sizes[network] for network in networks]
     for block in plan.blocks:
         assert block.networks == len(block.sizes)
-        assert block.length == max(block.sizes)
+        assert block.length <= max(block.sizes)
         assert block.samples == sum(block.sizes)
     if plan.samples is not None:
         assert plan.inverse is not None
@@ -200,12 +200,34 @@ def test_every_network_is_in_exactly_one_block(sizes, cut):
 
 
 def _check_padding(plan: Plan) -> None:
-    for block, gather, scatter in zip(plan.blocks, plan.gather, plan.scatter, strict=True):
-        if block.networks > 1:
-            assert block.networks * block.length <= MAX_PADDING * block.samples
-        assert (gather is None) == (scatter is None) == (not block.padded)
-        if gather is not None and scatter is not None:
-            assert torch.equal(gather[scatter], torch.arange(block.samples))
+    for block, tiling in zip(plan.blocks, plan.tilings, strict=True):
+        assert (tiling is None) == (block.networks == 1)
+        if tiling is None:
+            continue
+        owner = torch.arange(block.networks) if tiling.owner is None else tiling.owner
+        positions = torch.arange(block.samples)
+        if tiling.gather is not None and tiling.scatter is not None:
+            assert torch.equal(tiling.gather[tiling.scatter], positions)
+            positions = tiling.scatter
+        # Every sample is in a tile of its own network.
+        expected = torch.repeat_interleave(torch.arange(block.networks), torch.tensor(block.sizes))
+        assert torch.equal(owner[positions // block.length] if block.samples else expected, expected)
+
+
+def _cost(sizes: tuple[int, ...]) -> float:
+    """Padded samples, with what tiles cost, over real ones."""
+    (block,) = make_plan(sizes, "batched", 1, CPU).blocks
+    return block.tiles * (block.length + TILE_COST) / block.samples
+
+
+def test_the_cost_follows_the_samples_not_the_largest_region():
+    # 65,536 samples in 256 regions: one of them holds nearly all, or they fall by halves, or they are drawn by lot.
+    generator = torch.Generator().manual_seed(0)
+    halves = tuple(max(1, 32768 >> n) for n in range(256))
+    lot = tuple((torch.rand(256, generator=generator) * 512).long().tolist())
+    assert _cost((256,) * 256) == 1 + TILE_COST / 256
+    for sizes in ((65_281, *[1] * 255), (62_000, *[14] * 255), halves, lot):
+        assert _cost(sizes) < 1.5
 
 
 @pytest.mark.parametrize("sizes", _ragged(), ids=lambda sizes: f"{len(sizes)}-{sum(sizes)}")
@@ -215,11 +237,10 @@ def test_the_loop_is_a_block_a_network(sizes):
     assert plan.networks is None
 
 
-def test_batched_needs_few_blocks():
-    # Sizes over a factor of 1000: log(1000) / log(1.25) is 31, and blocks reach further than that bound.
-    sizes = tuple(range(1, 1001))
-    assert len(make_plan(sizes, "batched", 1, CPU).blocks) <= 31
-    assert len(make_plan((50,) * 1000, "batched", 1, CPU).blocks) == 1
+def test_batched_is_one_block():
+    assert len(make_plan(tuple(range(1, 1001)), "batched", 1, CPU).blocks) == 1
+    (even,) = make_plan((50,) * 1000, "batched", 1, CPU).blocks
+    assert (even.tiles, even.length) == (1000, 50)
 
 
 def test_planning_takes_time_in_proportion_to_the_networks():
