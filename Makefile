@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup  ## Fit a built-in image alone and by parts, and write a report
-	$(BIN)/partinr -m experiment=demo partition=none,grid seed=0,1,2 hydra.sweep.dir=$(DEMO_DIR)
+	$(BIN)/partinr -m experiment=demo partition=none,grid,semantic seed=0,1,2 hydra.sweep.dir=$(DEMO_DIR)
 	$(BIN)/partinr report $(DEMO_DIR) -o $(DEMO_DIR)/report.html
 
 test: setup  ## Run the tests; make test ARGS="-k grid -x" runs some

@@ -7,6 +7,7 @@ groups is checked here. Nothing is loaded before all of it has passed.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import hashlib
@@ -25,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from partinr.backbones import Backbone
+from partinr.capacity import Capacity
 from partinr.coords import Frame
 from partinr.errors import PartinrError
 from partinr.partition import PartitionRule
@@ -33,6 +35,12 @@ from partinr.spec import describe, spec
 from partinr.stack import Engine
 
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks")
+
+_PATHS = (("", "ckpt_path"), ("data", "path"), ("partition", "path"), ("partition", "checkpoint"))
+"""Keys that name files or folders, with the group that they are in."""
+
+_FOLDERS_OR_NAMES = (("partition", "model"),)
+"""Keys that name a folder if there is one, and else something that is found elsewhere."""
 
 
 def register_resolvers() -> None:
@@ -76,15 +84,19 @@ class Root(StopRule):
     Attributes:
         seed: of initialisation and sampling.
         ckpt_path: a checkpoint to go on from.
+        capacity: how the parameters are shared out between regions.
         engine: how the stack is evaluated.
         output_dir: where run directories are made.
+        cache_dir: where label maps are kept, to be found again; None for nowhere.
         debug: ``trace`` for tracebacks.
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     ckpt_path: str | None = None
+    capacity: Capacity = "equal"
     engine: Engine = "auto"
     output_dir: str = "outputs"
+    cache_dir: str | None = None
     debug: Literal["trace"] | None = None
 
 
@@ -231,11 +243,13 @@ def _checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
 
 def _with_absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:
     """Files as they are found from anywhere, so that a run can be resumed from another folder than it began in."""
-    data = plain.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        plain = {**plain, "data": {**data, "path": os.path.abspath(data["path"])}}
-    if isinstance(plain.get("ckpt_path"), str):
-        plain = {**plain, "ckpt_path": os.path.abspath(plain["ckpt_path"])}
+    plain = copy.deepcopy(plain)
+    for group, key in _PATHS + _FOLDERS_OR_NAMES:
+        node = plain[group] if group else plain
+        if isinstance(node.get(key), str):
+            path = os.path.abspath(os.path.expanduser(node[key]))
+            if (group, key) in _PATHS or os.path.isdir(path):
+                node[key] = path
     return plain
 
 

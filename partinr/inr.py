@@ -215,14 +215,14 @@ class PiecewiseINR(nn.Module):
         Returns:
             values ``[M, C]``, not clamped.
         """
-        params = self.stack if params is None else params
+        given: Mapping[str, Tensor] = dict(self.stack) if params is None else params
         values, network, sample = [], 0, 0
         for group in self.groups:
             own_sizes = tuple(sizes[network : network + len(group.regions)])
             own_coords = coords[sample : sample + sum(own_sizes)]
             macs = group.backbone.macs(self.in_features, self.channels)
             plan = make_plan(own_sizes, self.engine, macs, coords.device)
-            own = {name: params[f"{group.prefix}{name}"] for name in group.names}
+            own = {name: given[f"{group.prefix}{name}"] for name in group.names}
             values.append(run_stack(group.backbone.apply, own, own_coords, plan))
             network, sample = network + len(own_sizes), sample + len(own_coords)
         return values[0] if len(values) == 1 else torch.cat(values)

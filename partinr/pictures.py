@@ -9,8 +9,11 @@ from __future__ import annotations
 import heapq
 import io
 import math
+import warnings
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -40,6 +43,12 @@ _NEAR = {0: (4,), 1: (5, 6), 2: (), 3: (), 4: (0,), 5: (1,), 6: (1,)}
 _OVERLAY_SIDE = 1024
 # The share of its brightness that a pixel keeps beside a white line.
 _LINE_EDGE = 0.4
+
+# Of a contact sheet, in inches at `_SHEET_DPI`: the longer side of a panel, unless the sheet would be too wide; the
+# space for its two lines of title; and the gap to the next.
+_PANEL_SIDE, _PANEL_TITLE, _PANEL_GAP = 3.2, 0.38, 0.12
+_SHEET_WIDTH = 19.0
+_SHEET_DPI = 200
 
 
 def to_uint8(image: Any) -> np.ndarray:
@@ -105,14 +114,98 @@ def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alp
     picture = _enlarged(pixels, factor)
     cell = factor * _mean_run(regions)
     if border is None:
-        # Regions of single scattered pixels have nothing but borders: there the tints alone say more.
-        border = 0 if cell < 4 else max(1, round(min(max(picture.shape) / 300, cell / 12)))
+        # Regions of scattered pixels, as those drawn by lot, are hardly more than borders: the tints alone say more.
+        border = 0 if cell < 7 else max(1, round(min(max(picture.shape) / 300, cell / 24)))
     if border > 0:
         regions = _enlarged(regions, factor)
         if cell >= 16:
             picture[_lines(regions, border + 2)] *= _LINE_EDGE
         picture[_lines(regions, border)] = 1
     return picture
+
+
+def thumbnail(image: Any, side: int = 1024) -> np.ndarray:
+    """An image as uint8 RGB ``[H, W, 3]``, shrunk until its longer side has at most ``side`` pixels.
+
+    Args:
+        image: ``[H, W, C]``, C = 1 or 3; values as in `to_uint8`.
+        side: in pixels.
+    """
+    pixels = to_uint8(image)
+    small = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(small)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture on a contact sheet.
+
+    Attributes:
+        picture: uint8 RGB ``[H, W, 3]``, as of `thumbnail`.
+        title: one line above it.
+        note: a smaller line under that.
+    """
+
+    picture: np.ndarray
+    title: str
+    note: str = ""
+
+
+def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "pdf"] = "png") -> bytes:
+    """Pictures side by side, each with its title, in places of equal width.
+
+    Args:
+        rows: from top to bottom, from left to right; None leaves a place empty.
+        kind: of file.
+
+    Returns:
+        The bytes of the file: a PNG of at most 4,000 pixels in width, or a PDF of the same layout, its text as text.
+    """
+    # Takes longer to import than all the rest of this module.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    columns = max(map(len, rows))
+    shapes = [[panel.picture.shape[:2] for panel in row if panel is not None] for row in rows]
+    # Of the longer side of a panel. Never so narrow that a title would reach into the next.
+    share = max(0.5, *(w / max(h, w) for row in shapes for h, w in row))
+    width = min(share * _PANEL_SIDE, (_SHEET_WIDTH - _PANEL_GAP) / columns - _PANEL_GAP)
+    heights = [max(width / share * h / max(h, w) for h, w in row) for row in shapes]
+    total = (
+        _PANEL_GAP + columns * (width + _PANEL_GAP),
+        _PANEL_GAP + sum(height + _PANEL_TITLE + _PANEL_GAP for height in heights),
+    )
+    settings: dict[Any, Any] = {
+        "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so it is everywhere
+        "text.parse_math": False,  # a name may hold a dollar sign
+        "pdf.fonttype": 42,
+    }
+    buffer = io.BytesIO()
+    with rc_context(settings), warnings.catch_warnings():
+        # A script that the font lacks is drawn as boxes; that is no reason to print a warning for every letter.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure = Figure(figsize=total, dpi=_SHEET_DPI)
+        top = total[1] - _PANEL_GAP
+        for row, height in zip(rows, heights, strict=True):
+            for column, panel in enumerate(row):
+                if panel is None:
+                    continue
+                left = _PANEL_GAP + column * (width + _PANEL_GAP)
+                bottom = top - _PANEL_TITLE - height
+                axes = figure.add_axes((left / total[0], bottom / total[1], width / total[0], height / total[1]))
+                axes.set_axis_off()
+                axes.set_anchor("NW")
+                axes.imshow(panel.picture)
+                # From the top of the picture, in points.
+                for text, up, size, colour in ((panel.title, 14, 9, "#1b2733"), (panel.note, 4, 7.5, "#5c6570")):
+                    axes.annotate(
+                        text, (0, 1), (0, up), "axes fraction", textcoords="offset points", fontsize=size, color=colour
+                    )
+            top -= height + _PANEL_TITLE + _PANEL_GAP
+        # Without a date in it, the same pictures are the same file.
+        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+    return buffer.getvalue()
 
 
 def error_map(image: Any, reconstruction: Any) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +77,7 @@ def test_the_number_in_all_stays_and_widths_are_few(backbone, capacity):
     partition = Partition(labels)
     signal = _signal(*labels.shape)
     chosen = widths(capacity, backbone, partition, signal)
+    assert chosen is not None
     equal = PiecewiseINR(partition, backbone).parameter_count
     model = PiecewiseINR(partition, backbone, widths=chosen)
     assert model.parameter_count == _parameters(backbone, chosen)
@@ -93,6 +95,7 @@ def test_a_network_is_about_as_wide_as_its_share_says():
     backbone = Siren(match_params=40_000)
     partition = Partition(labels)
     chosen = widths("area", backbone, partition, _signal(16, 64))
+    assert chosen is not None
     mine = [_parameters(backbone, [width]) for width in chosen]
     # Three quarters and a quarter, each up to half a step of the ladder, which is twice that in parameters.
     assert mine[0] / mine[1] == pytest.approx(3, rel=2 ** (2 / STEPS_TO_DOUBLE) - 1)
@@ -220,7 +223,7 @@ def test_it_learns_every_region(model, settings):
 
 def test_resumed_equals_unbroken(tmp_path):
     signal = _signal(3, 4)
-    options = {"lr": 1e-2, "settings": FitSettings(points_per_step=7, loss="region")}
+    options: dict[str, Any] = {"lr": 1e-2, "settings": FitSettings(points_per_step=7, loss="region")}
 
     def run(steps, **further):
         model = PiecewiseINR(UNEVEN, SMALL, widths=WIDTHS)

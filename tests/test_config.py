@@ -25,6 +25,8 @@ CONF = conf_dir()
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
 FILES = [path for path in FILES if not path.startswith("local/")]
 CHOICES = [path.removesuffix(".yaml").split("/") for path in FILES if "/" in path]
+REQUIRED = {"mask": ["partition.path=labels.npy"], "smp": ["partition.model=owner/name"]}
+"""What a choice does not go without."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def plain() -> dict[str, Any]:
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_composes_and_reads(group: str, name: str) -> None:
-    settings = config.read(compose(f"{group}={name}", "data.path=x.png"))
+    settings = config.read(compose(f"{group}={name}", "data.path=x.png", *REQUIRED.get(name, [])))
     assert re.fullmatch(r"x \w+ \w+", settings.name)
 
 
@@ -236,6 +238,32 @@ def test_an_option_that_is_left_out_has_its_default(plain: dict[str, Any]) -> No
     settings = config.read({**asked, "partition": {"_target_": "partinr.partition.Whole"}})
     assert (settings.root.seed, settings.coords.frame, settings.root.engine) == (0, "global", "auto")
     assert isinstance(settings.partition, Whole)
+
+
+def test_a_run_directory_keeps_absolute_paths(
+    plain: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    mask = {"_target_": "partinr.partition.Mask", "path": "../masks"}
+    asked = {**plain, "data": {**plain["data"], "path": "~/x.png"}, "partition": mask, "ckpt_path": "runs/last.ckpt"}
+    before = copy.deepcopy(asked)
+    kept = config.read(asked).plain
+    assert kept["data"]["path"] == "/home/me/x.png"
+    assert kept["partition"]["path"] == str(tmp_path.parent / "masks")
+    assert kept["ckpt_path"] == str(tmp_path / "runs" / "last.ckpt")
+    assert asked == before
+    assert config.read(plain).plain == plain
+
+
+@pytest.mark.parametrize(("model", "kept"), [("nets/unet", "nets/unet"), ("nets/here", "{}/nets/here")])
+def test_a_name_stays_a_name_where_no_folder_has_it(
+    plain: dict[str, Any], tmp_path: Path, model: str, kept: str
+) -> None:
+    Path("nets/here").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        Path("nets/here", name).touch()
+    asked = {**plain, "partition": {"_target_": "partinr.partition.Smp", "model": model}}
+    assert config.read(asked).plain["partition"]["model"] == kept.format(tmp_path)
 
 
 def test_a_callback_can_be_left_out(plain: dict[str, Any]) -> None:

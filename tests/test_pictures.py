@@ -11,7 +11,7 @@ from PIL import Image
 
 from partinr import pictures
 from partinr.errors import PartinrError
-from partinr.pictures import encode_png, error_map, partition_overlay, to_uint8
+from partinr.pictures import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail, to_uint8
 
 RNG = np.random.default_rng(0)
 
@@ -118,8 +118,10 @@ def test_borders_leave_every_pixel_visible():
     assert white.max() < 0.1
 
 
-def test_no_borders_where_regions_are_scattered_pixels():
-    overlay = partition_overlay(np.full((1024, 1024, 1), 0.5), RNG.integers(0, 9, (1024, 1024)))
+@pytest.mark.parametrize("side", [342, 512, 1024])
+@pytest.mark.parametrize("regions", [2, 9])
+def test_no_borders_where_regions_are_scattered_pixels(side, regions):
+    overlay = partition_overlay(np.full((side, side, 1), 0.5), RNG.integers(0, regions, (side, side)))
     assert not (overlay == 1).all(axis=2).any()
 
 
@@ -178,6 +180,66 @@ def test_corners_have_different_colours(rows, columns):
 def test_overlays_that_are_refused(labels, options, words):
     with pytest.raises(PartinrError, match=words):
         partition_overlay(np.zeros((4, 4, 3)), labels, **options)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# thumbnail and contact_sheet
+
+
+@pytest.mark.parametrize(
+    ("shape", "small"),
+    [((30, 20, 3), (30, 20)), ((300, 20, 1), (100, 7)), ((50, 200, 3), (25, 100)), ((2000, 1, 1), (100, 1))],
+)
+def test_thumbnail_keeps_the_aspect(shape, small):
+    image = RNG.random(shape)
+    pixels = thumbnail(image, 100)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (*small, 3)
+    if small == shape[:2]:
+        assert np.array_equal(pixels, to_uint8(image))
+
+
+COLOURS = np.array([(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 0, 200)], np.uint8)
+
+
+def plain(number, height, width):
+    return Panel(np.broadcast_to(COLOURS[number], (height, width, 3)), f"no. {number}, $x_1$", "你好")
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((512, 512), (1352, 1504)), ((321, 481), (1352, 1078)), ((481, 321), (926, 1504)), ((900, 9), (712, 1504))],
+)
+def test_contact_sheet_has_every_picture_in_its_place(shape, size):
+    sheet = contact_sheet([[plain(0, *shape), plain(1, *shape)], [None, plain(2, *shape)]])
+    with Image.open(BytesIO(sheet)) as picture:
+        assert picture.size == pytest.approx(size, abs=2)
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    middles = []
+    for colour in COLOURS[:3]:
+        found = np.argwhere(np.abs(pixels - colour).max(axis=2) < 30)
+        high, wide = np.ptp(found, axis=0) + 1
+        assert high / wide == pytest.approx(shape[0] / shape[1], rel=0.2 if min(shape) == 9 else 0.02)
+        assert len(found) == pytest.approx(high * wide, rel=0.02)  # nothing lies over it
+        middles.append(found.mean(axis=0))
+    first, second, third = middles
+    assert first[0] == pytest.approx(second[0], abs=2)
+    assert second[1] == pytest.approx(third[1], abs=2)
+    assert first[1] < second[1]
+    assert second[0] < third[0]
+
+
+def test_contact_sheet_is_never_too_wide():
+    sheet = contact_sheet([[plain(number % 4, 40, 60) for number in range(columns)] for columns in (12, 1)])
+    with Image.open(BytesIO(sheet)) as picture:
+        assert 3700 < picture.width <= 4000
+
+
+def test_contact_sheet_as_pdf_is_the_same_file_each_time():
+    first, second = (contact_sheet([[plain(0, 40, 60)]], "pdf") for _ in range(2))
+    assert first.startswith(b"%PDF")
+    assert first == second
+    assert b"/Type3" not in first
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Manifest(RunCallback):
         self._made = started
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._setup = 0.0
-        self._signal: dict[str, Any] | None = None
+        self._facts: dict[str, Any] = {}
         self._rows = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -84,8 +84,11 @@ class Manifest(RunCallback):
         module = regime(pl_module)
         last = module.curve[-1] if module.curve else {}
         self._rows = len(module.curve)
-        if self._signal is None:  # read through once, not at every evaluation
-            self._signal = _signal(module, self.identity["signal_name"])
+        if not self._facts:  # signal and label map are read through once, not at every evaluation
+            self._facts = {
+                "partition": _partition(module.model.partition),
+                "signal": _signal(module, self.identity["signal_name"]),
+            }
         self.run.write_manifest(
             {
                 "status": status,
@@ -105,12 +108,13 @@ class Manifest(RunCallback):
                 "points_per_step": module.points_per_step,
                 "stop": module.stop_reason,
                 "seconds": {
+                    "partition": module.model.partition.seconds,
                     "setup": self._setup,
                     "training": module.clock.training,
                     "evaluation": module.clock.evaluation,
                 },
                 "peak_memory_bytes": peak_memory(module.signal.device),
-                "signal": self._signal,
+                **self._facts,
                 "hardware": hardware(module.signal.device),
                 "versions": versions(),
                 "git": git_state(),
@@ -118,6 +122,18 @@ class Manifest(RunCallback):
                 "finished": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
+
+
+def _partition(partition: Any) -> dict[str, Any]:
+    """What the label map costs, how even it is, and what is to be said of it."""
+    return {
+        # What has to be kept beside the weights: nothing of a grid, which follows from its options.
+        "bits": partition.bits,
+        "coded_bits": partition.coded_bits,
+        "smallest": int(partition.sizes.min()),
+        "largest": int(partition.sizes.max()),
+        "notice": partition.notice,
+    }
 
 
 def _signal(module: Regime, name: str) -> dict[str, Any]:

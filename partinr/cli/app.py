@@ -189,10 +189,10 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
     flags = list(arguments)
     for override in overrides:
         flags.remove(override)
-    return flags, [_readable(override) for override in overrides]
+    return flags, [readable(override) for override in overrides]
 
 
-def _readable(override: str) -> str:
+def readable(override: str) -> str:
     """An override that Hydra can parse: its grammar has no word for ``~/my pictures/photo (1).png``.
 
     A value that it cannot parse is taken as text, comma by comma, and a leading ``~/`` as the home folder, as a shell
@@ -201,7 +201,7 @@ def _readable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or _parses(override):
         return override
-    parts = [_quoted(os.path.expanduser(part) if part.startswith("~/") else part) for part in value.split(",")]
+    parts = [in_quotes(os.path.expanduser(part) if part.startswith("~/") else part) for part in value.split(",")]
     quoted = f"{key}={','.join(parts)}"
     return quoted if _parses(quoted) else override
 
@@ -214,7 +214,8 @@ def _parses(override: str) -> bool:
     return True
 
 
-def _quoted(text: str) -> str:
+def in_quotes(text: str) -> str:
+    """Text as a value in which Hydra's grammar sees nothing but text."""
     quote = '"' if "'" in text else "'"
     return f"{quote}{text.replace(quote, chr(92) + quote)}{quote}"
 

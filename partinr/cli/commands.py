@@ -22,7 +22,8 @@ class _Application(click.Group):
             "Run a fit:      partinr partition=grid data.path=photo.png\n"
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
             "Run a study:    partinr experiment=demo\n"
-            "Compare runs:   partinr report outputs/runs\n\n"
+            "Compare runs:   partinr report outputs/runs\n"
+            "Compare rules:  partinr partitions photo.png\n\n"
         )
         groups = {
             folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
@@ -93,7 +94,8 @@ def report(paths: tuple[Path, ...], output: Path | None, figures: Path | None, t
 @click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Times the resolution of the fitted image.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
-def render(run: Path, scale: float, output: Path) -> None:
+@click.option("--smooth", is_flag=True, help="Smooth the borders between regions, which are stairs of pixels.")
+def render(run: Path, scale: float, output: Path, smooth: bool) -> None:
     """Draw the fitted image at any resolution."""
     from partinr.api import load
     from partinr.coords import scaled_shape
@@ -110,7 +112,7 @@ def render(run: Path, scale: float, output: Path) -> None:
     if math.prod(shape) > MAX_PIXELS:
         size = "×".join(map(str, shape))
         raise PartinrError(f"--scale {scale:g} makes {size} pixels, more than {MAX_PIXELS:,}; give a smaller one")
-    picture = model.render(scale)
+    picture = model.render(scale, smooth=smooth)
     if picture.ndim != 3:
         raise PartinrError(
             f"{run} fitted a {picture.ndim - 1}-D signal, which is no picture; use partinr.load(…).render() in Python"
@@ -120,6 +122,66 @@ def render(run: Path, scale: float, output: Path) -> None:
     except OSError as error:
         raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
     click.echo(f"{output}  {picture.shape[0]}×{picture.shape[1]}")
+
+
+@commands.command()
+@click.argument("words", nargs=-1, required=True, metavar="IMAGE... [RULE.KEY=VALUE]...")
+@click.option(
+    "--regions", default="9", show_default=True, metavar="N[,N...]", help="How many; several make a row each."
+)
+@click.option(
+    "--rules",
+    metavar="RULE[,RULE...]",
+    help="Which partition rules; by default all, those that need an option (mask, smp) when they are given it.",
+)
+@click.option("--size", type=int, metavar="N", help="Centre crop to a square and resize it to so many pixels.")
+@click.option("--max-side", type=int, metavar="N", help="Shrink to so many pixels on the longer side.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of the rules that draw lots."
+)
+@click.option(
+    "--config-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="A folder with partition/RULE.yaml of your own.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default="partitions.png",
+    show_default=True,
+    help="The PNG or PDF to write.",
+)
+def partitions(
+    words: tuple[str, ...],
+    regions: str,
+    rules: str | None,
+    size: int | None,
+    max_side: int | None,
+    seed: int,
+    config_dir: Path | None,
+    output: Path,
+) -> None:
+    """Draw what every partition rule makes of an image.
+
+    IMAGE is a file, or the name of a built-in image such as astronaut. RULE.KEY=VALUE sets an option of a rule, as
+    partition.KEY=VALUE does in a run: semantic.merge=boundary, mask.path=masks.
+    """
+    from partinr.cli.main import BAD_INPUT
+    from partinr.cli.partitions import show_partitions
+
+    sound = show_partitions(
+        words,
+        output,
+        regions=regions,
+        rules=rules,
+        size=size,
+        max_side=max_side,
+        seed=seed,
+        config_dir=config_dir,
+    )
+    sys.exit(0 if sound else BAD_INPUT)
 
 
 @commands.command()

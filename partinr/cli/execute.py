@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,17 @@ from omegaconf import DictConfig
 
 from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
-from partinr.errors import PartinrError
+from partinr.capacity import widths
+from partinr.cli.main import print_note
+from partinr.errors import PartinrError, PartinrWarning
 from partinr.inr import PiecewiseINR
+from partinr.partition import LabelCache, Partition
 from partinr.regimes import FitModule, make_trainer
 from partinr.regimes.fit import check_checkpoint, run_fit
 from partinr.run import CHECKPOINT, WRITER, RunDirectory, config_hash
 
 # What says where a run is kept or how it is shown, and nothing of what it is.
-_NOT_IDENTITY = ("output_dir", "ckpt_path", "callbacks", "debug")
+_NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug")
 
 _DEFAULT_THREADS = torch.get_num_threads()
 
@@ -110,9 +114,11 @@ def _prepare(settings: config.Settings) -> _Prepared:
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
     signal = settings.data.load()
+    partition = _partition(settings, signal)
     model = PiecewiseINR(
-        settings.partition(signal),
+        partition,
         settings.backbone,
+        widths=widths(settings.root.capacity, settings.backbone, partition, signal),
         channels=signal.shape[-1],
         frame=settings.coords.frame,
         engine=settings.root.engine,
@@ -147,6 +153,21 @@ def _prepare(settings: config.Settings) -> _Prepared:
         accelerator=settings.trainer.accelerator, precision=settings.trainer.precision, callbacks=callbacks
     )
     return _Prepared(settings, module, trainer, interruption, callbacks)
+
+
+def _partition(settings: config.Settings, signal: torch.Tensor) -> Partition:
+    """The partition, made or found; its notice goes to whoever watches."""
+    with warnings.catch_warnings():
+        # The notice of a partition, which run.json keeps, and which is said here in one line.
+        warnings.simplefilter("ignore", PartinrWarning)
+        if settings.root.cache_dir is None:
+            partition = settings.partition(signal, settings.data.source)
+        else:
+            cache = LabelCache(Path(settings.root.cache_dir))
+            partition = cache.partition(settings.partition, signal, settings.data.source)
+    if partition.notice is not None:
+        print_note(f"{settings.data.title}: {partition.notice}")
+    return partition
 
 
 def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:

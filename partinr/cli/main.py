@@ -62,3 +62,8 @@ def report_error(error: Exception, arguments: list[str]) -> int:
 def print_error(message: str) -> None:
     """One line on the standard error."""
     print(f"partinr: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def print_note(message: str) -> None:
+    """One line on the standard error about something that goes on all the same."""
+    print(f"partinr: note: {' '.join(message.split())}", file=sys.stderr)

@@ -15,7 +15,7 @@ from partinr.run import ERROR, PARTITION, RECONSTRUCTION
 
 def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     """A short table, and where to look."""
-    console = _console()
+    console = terminal()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in (
         ("run", "left"),
@@ -65,7 +65,7 @@ def show_finished(outcome: Outcome) -> None:
     """One line for a run of a sweep that is over."""
     manifest = outcome.run.manifest()
     regions = "1 region" if manifest["regions"] == 1 else f"{manifest['regions']} regions"
-    _console().print(
+    terminal().print(
         f"{manifest['status']:<11} {manifest['name']}, seed {manifest['seed']}, {regions}: "
         f"{_number(manifest['metrics']['psnr'], 2)} dB after {manifest['steps']:,} steps, "
         f"{manifest['seconds']['training']:.1f} s",
@@ -83,7 +83,8 @@ def short(path: Path) -> str:
     return relative if len(relative) < len(str(path)) else str(path)
 
 
-def _console() -> Console:
+def terminal() -> Console:
+    """Where tables are printed, of at most 100 columns where nothing says how wide it is."""
     # A file or a pipe has no width; rich would take 80 columns for it and break the lines of the table.
     # No markup: a file may be called photo[red].png.
     console = Console(markup=False)

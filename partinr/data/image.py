@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.errors import PartinrError
-from partinr.signals import Source, builtin_image, load_image
+from partinr.signals import Source, builtin_image, builtin_path, load_image
 from partinr.spec import spec
 
 Size = Annotated[int, Field(ge=1)]
@@ -51,8 +51,13 @@ class ImageData:
 
     @property
     def source(self) -> Source:
-        """Where the image is from and how it is cut, for a partition rule that looks beside it."""
-        return Source(self.title, self.path, self.size, self.max_side)
+        """Where the image is from and how it is cut, for a partition rule that looks beside it.
+
+        Raises:
+            PartinrError: there is no built-in image of that name.
+        """
+        path = self.path if self.path is not None else str(builtin_path(self.title))
+        return Source(self.title, path, self.size, self.max_side)
 
     def load(self) -> Tensor:
         """Read the image: float32 ``[H, W, C]`` in [0, 1].

@@ -4,9 +4,11 @@ from partinr.partition.base import Partition, PartitionRule
 from partinr.partition.cache import LabelCache
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
+from partinr.partition.mask import Mask
 from partinr.partition.random import Random
 from partinr.partition.segmentation import ImageSegmentation, Segmentation
 from partinr.partition.semantic import Semantic
+from partinr.partition.smp import Smp
 from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
@@ -15,11 +17,13 @@ __all__ = [
     "ImageSegmentation",
     "KMeans",
     "LabelCache",
+    "Mask",
     "Partition",
     "PartitionRule",
     "Random",
     "Segmentation",
     "Semantic",
+    "Smp",
     "Superpixel",
     "Whole",
 ]

@@ -21,6 +21,7 @@ Ties go to the lower number of a region, so that the result depends on nothing e
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, get_args
 
@@ -84,10 +85,10 @@ def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArr
         graph.absorb(regions, float("inf"), graph.smallest_neighbour)
     elif rule == "boundary":
         graph.absorb(regions, labels.size / (_SPECK * regions), graph.weakest_neighbour)
-        graph.join_cheapest(regions, by_border=True)
+        graph.join_weakest(regions)
     else:
         neighbours, measure = [list(around) for around in graph.edges], list(graph.measure)
-        graph.join_cheapest(regions, by_border=False)
+        graph.join_smallest(regions)
         return renumber(_evened(graph.representatives(), neighbours, measure)[labels])
     return renumber(graph.representatives()[labels])
 
@@ -138,33 +139,71 @@ class _Graph:
         """The neighbour across the weakest border."""
         return min(self.edges[region], key=lambda other: (self._contrast(region, other), other))
 
-    def join_cheapest(self, regions: int, by_border: bool) -> None:
-        """The pair that costs least, again and again, until ``regions`` are left."""
-
-        def cost(a: int, b: int) -> float:
-            return self._contrast(a, b) if by_border else self.measure[a] * self.measure[b]
-
-        heap = [(cost(a, b), a, b) for a, around in enumerate(self.edges) for b in around if a < b]
+    def join_weakest(self, regions: int) -> None:
+        """The two with the weakest border, again and again, until ``regions`` are left."""
+        heap = [(self._contrast(a, b), a, b) for a, around in enumerate(self.edges) for b in around if a < b]
         heapq.heapify(heap)
         while self.left > regions:
-            was, a, b = heapq.heappop(heap)
-            if b not in self.edges[a]:
-                continue
-            now = cost(a, b)
-            if now != was:
-                # A border that changed was put in again when it did; a product, which only grows, is put in now: all
-                # pairs of a large region would otherwise be touched whenever it takes in a small one.
-                if not by_border:
-                    heapq.heappush(heap, (now, a, b))
-                continue
-            if len(self.edges[a]) < len(self.edges[b]):
+            contrast, a, b = heapq.heappop(heap)
+            if b not in self.edges[a] or contrast != self._contrast(a, b):
+                continue  # of another border than there is now, which was put in when it became what it is
+            kept, others = self._join_pair(a, b)
+            for other in others:
+                heapq.heappush(heap, (self._contrast(kept, other), *sorted((kept, other))))
+
+    def join_smallest(self, regions: int) -> None:
+        """The two with the smallest product of their measures, again and again, until ``regions`` are left."""
+        # A pair waits at the larger of the two, by the measure of the smaller, and each region enters the heap with the
+        # first that waits there. Where a region takes in many small ones, one after the other, one product changes each
+        # time, and not one for each neighbour. Measures only grow: what has changed since it was put somewhere comes
+        # up too early, and is put right then.
+        waiting: list[list[tuple[float, int]]] = [[] for _ in self.edges]
+        entered: list[tuple[float, int, int, int] | None] = [None] * len(self.edges)
+        heap: list[tuple[float, int, int, int]] = []
+
+        def enter(a: int) -> None:
+            if self.into[a] == a and waiting[a]:
+                measure, b = waiting[a][0]
+                entry, before = (self.measure[a] * measure, min(a, b), max(a, b), a), entered[a]
+                if before is None or entry < before:
+                    entered[a] = entry
+                    heapq.heappush(heap, entry)
+
+        def wait(a: int, b: int) -> None:
+            if (self.measure[a], a) < (self.measure[b], b):
                 a, b = b, a
-            for other in self._join(b, a):
-                heapq.heappush(heap, (cost(a, other), min(a, other), max(a, other)))
+            heapq.heappush(waiting[a], (self.measure[b], b))
+            enter(a)
+
+        for a, around in enumerate(self.edges):
+            for b in around:
+                if a < b:
+                    wait(a, b)
+        while self.left > regions:
+            entry = heapq.heappop(heap)
+            product, low, high, a = entry
+            if entered[a] != entry:
+                continue  # a better one was entered since
+            entered[a] = None
+            measure, b = waiting[a][0]
+            if (product, low, high) == (self.measure[a] * measure, min(a, b), max(a, b)):
+                heapq.heappop(waiting[a])
+                if b in self.edges[a] and measure == self.measure[b]:
+                    kept, others = self._join_pair(a, b)
+                    for other in others:
+                        wait(kept, other)
+                elif b in self.edges[a]:
+                    wait(a, b)
+            enter(a)
 
     def _contrast(self, a: int, b: int) -> float:
         difference, length = self.edges[a][b]
         return difference / length
+
+    def _join_pair(self, a: int, b: int) -> tuple[int, list[int]]:
+        """The one of two that takes in the other, and what :meth:`_join` gives."""
+        gone, kept = sorted((a, b), key=lambda region: (len(self.edges[region]), -region))
+        return kept, self._join(gone, kept)
 
     def _join(self, gone: int, kept: int) -> list[int]:
         """Make ``gone`` part of ``kept``; the neighbours whose edge to ``kept`` is another now."""
@@ -193,42 +232,43 @@ def _evened(region: Labels, neighbours: Sequence[Sequence[int]], measure: Sequen
     Returns:
         the region of each segment afterwards; none is empty, and each hangs together as it did.
     """
-    region = region.copy()
-    whole = np.bincount(region, measure, len(region))
+    of: list[int] = region.tolist()
+    whole: list[float] = np.bincount(region, measure, len(region)).tolist()
     # The large ones first: the small ones then level what is left.
-    order = sorted(range(len(region)), key=lambda segment: (-measure[segment], segment))
+    order = sorted(range(len(of)), key=lambda segment: (-measure[segment], segment))
     for _ in range(_PASSES):
         moved = False
         for segment in order:
-            home = int(region[segment])
-            around = {int(region[other]) for other in neighbours[segment]} - {home}
+            home = of[segment]
+            around = {of[other] for other in neighbours[segment]} - {home}
             if not around:
                 continue
             target = min(around, key=lambda other: (whole[other], other))
             # Moving m from a to b changes the sum of squares by 2 m (m + b - a).
             gain = whole[home] - whole[target] > measure[segment] * (1 + 1e-9)
-            if gain and _holds_without(segment, region, neighbours):
-                region[segment] = target
+            if gain and _holds_without(segment, of, neighbours):
+                of[segment] = target
                 whole[home] -= measure[segment]
                 whole[target] += measure[segment]
                 moved = True
         if not moved:
             break
-    return region
+    return np.array(of, dtype=np.int64)
 
 
-def _holds_without(segment: int, region: Labels, neighbours: Sequence[Sequence[int]]) -> bool:
-    """Whether the region of a segment is not empty, and hangs together, without it."""
-    home = region[segment]
-    ends = {other for other in neighbours[segment] if region[other] == home}
+def _holds_without(segment: int, of: Sequence[int], neighbours: Sequence[Sequence[int]]) -> bool:
+    """Whether the region ``of`` a segment is not empty, and hangs together, without it."""
+    home = of[segment]
+    ends = {other for other in neighbours[segment] if of[other] == home}
     if not ends:
         return False  # it is the whole region
-    seen = {segment, start := min(ends)}
+    start = min(ends)
     ends.discard(start)
-    front = [start]
+    # Breadth first: where the ends hang together they mostly do so around the corner.
+    seen, front = {segment, start}, deque([start])
     while front and ends:
-        for other in neighbours[front.pop()]:
-            if other not in seen and region[other] == home:
+        for other in neighbours[front.popleft()]:
+            if other not in seen and of[other] == home:
                 seen.add(other)
                 ends.discard(other)
                 front.append(other)

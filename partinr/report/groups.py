@@ -210,6 +210,8 @@ class Versus:
     """Steps, seconds and multiply-accumulates to that PSNR."""
     ratio: Mapping[Axis, Stat]
     """The lone network's effort over the group's: 2 is half the effort."""
+    ratio_with_partition: Stat
+    """The same of the seconds with those that the partition rules took."""
     gain: Stat
     """Final PSNR minus the lone network's [dB]."""
 
@@ -234,6 +236,13 @@ def _versus(group: Group, lone: Group) -> Versus | None:
         known = [value for value in lones if value is not None]
         return float(np.mean(known)) / needed if needed and known else None
 
+    def with_partition(record: RunRecord) -> float | None:
+        needed = _sum(effort(record, "seconds"), record.number("seconds", "partition"))
+        seeds = [record.seed] if record.seed in levels else list(levels)
+        lones = [_sum(own[seed, "seconds"], ends[seed][1].number("seconds", "partition")) for seed in seeds]
+        known = [value for value in lones if value is not None]
+        return float(np.mean(known)) / needed if needed and known else None
+
     def gain(record: RunRecord) -> float | None:
         end = record.last("psnr")
         return None if end is None else end - levels.get(record.seed, mean_level)
@@ -245,8 +254,13 @@ def _versus(group: Group, lone: Group) -> Versus | None:
         parameters=sizes[0] / sizes[1] if sizes[0] and sizes[1] else None,
         effort={axis: group.stat(partial(effort, axis=axis)) for axis in _AXES},
         ratio={axis: group.stat(partial(ratio, axis=axis)) for axis in _AXES},
+        ratio_with_partition=group.stat(with_partition),
         gain=group.stat(gain),
     )
+
+
+def _sum(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second
 
 
 @dataclass(frozen=True)
@@ -382,10 +396,20 @@ def _notices(groups: Iterable[Group], records: Iterable[RunRecord]) -> list[str]
             f"The runs come from {len(machines)} machines or settings of them ({'; '.join(machines)}): "
             "compare their steps, not their seconds."
         )
+    for notice in dict.fromkeys(notice for record in counted if (notice := _partition_notice(record))):
+        notices.append(notice)
     commits = dict.fromkeys(commit for record in counted if (commit := commit_of(record)))
     if len(commits) > 1:
         notices.append(f"The runs come from {len(commits)} states of the code: {', '.join(commits)}.")
     return notices
+
+
+def _partition_notice(record: RunRecord) -> str | None:
+    """What a run has to say of its partition, as a sentence; None for nothing."""
+    partition, signal = record.manifest.get("partition"), record.manifest.get("signal")
+    notice = partition.get("notice") if isinstance(partition, Mapping) else None
+    image = signal.get("name") if isinstance(signal, Mapping) else None
+    return f"{image or 'An image'}: {notice}." if notice else None
 
 
 def machine_of(record: RunRecord) -> str:

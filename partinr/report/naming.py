@@ -36,6 +36,7 @@ Flat = Mapping[Setting, Any]
 _KIND = "_target_"
 
 _SILENT_KEYS = {
+    ("cache_dir",),
     ("callbacks",),
     ("ckpt_path",),
     ("debug",),
@@ -60,6 +61,7 @@ IMAGE_KEYS = {("data", key) for key in (_KIND, "name", "path", "size", "max_side
 
 WIDTH_KEYS = {("backbone", "hidden_features"), ("backbone", "match_params")}
 FRAME_KEY = ("coords", "frame")
+CAPACITY_KEY = ("capacity",)
 
 _SHORT = {
     "first_omega_0": "first ω0",
@@ -264,9 +266,12 @@ def natural(label: str) -> list[tuple[int, str]]:
 
 
 def without_partition(flat: Flat) -> dict[Setting, Any]:
-    """What must agree for a group to be measured against a lone network. With one region both frames are the same."""
+    """What must agree for a group to be measured against a lone network.
+
+    With one region both frames are the same, and there is nobody to share parameters with.
+    """
     return {
         setting: value
         for setting, value in flat.items()
-        if setting.path[:1] != PARTITION and setting.path not in WIDTH_KEYS and setting.path != FRAME_KEY
+        if setting.path[:1] != PARTITION and setting.path not in {*WIDTH_KEYS, FRAME_KEY, CAPACITY_KEY}
     }

@@ -161,12 +161,37 @@ COLUMNS: tuple[Column, ...] = (
         _SIZE,
         "Multiply-accumulates of one forward pass, a pixel",
     ),
+    Column(
+        "map_bits",
+        "map bits",
+        _run(lambda r: r.number("partition", "bits")),
+        si,
+        _SIZE,
+        "The label map in lossless WebP, to be kept beside the weights; 0 where it follows from the rule's options",
+    ),
+    Column(
+        "partition_seconds",
+        "partition s",
+        _run(lambda r: r.number("seconds", "partition")),
+        significant,
+        _COST,
+        "What the partition rule took; not in the training seconds",
+    ),
     Column("seconds", "training s", _run(_training), significant, _COST, "Training alone; evaluation is not counted"),
     Column("seconds_per_step", "ms/step", _run(seconds_per_step), milli, _COST, "Training time over steps", "low"),
     Column("psnr", "PSNR dB", _run(lambda r: r.final("psnr")), fixed(2), _QUALITY, "At the end of training", "high"),
     Column("ssim", "SSIM", _run(lambda r: r.final("ssim")), fixed(3), _QUALITY, "At the end of training", "high"),
     Column("lone_step_ratio", "in steps", partial(_ratio, "step"), fixed(2), _SPEED, f"Times fewer. {_LONE}", "high"),
     Column("lone_time_ratio", "in time", partial(_ratio, "seconds"), fixed(2), _SPEED, f"Times less. {_LONE}", "high"),
+    Column(
+        "lone_total_ratio",
+        "with partition",
+        lambda group, versus: versus.ratio_with_partition if versus else None,
+        fixed(2),
+        _SPEED,
+        f"Times less time, that of the partition rule counted too. {_LONE}",
+        "high",
+    ),
     *(
         Column(
             f"steps_{level}",
@@ -200,10 +225,10 @@ COLUMNS: tuple[Column, ...] = (
 )
 """Every number the report gives of a group, in order."""
 
-_CONSTANT = {"regions", "parameters", "macs_per_pixel"}
+_CONSTANT = {"regions", "parameters", "macs_per_pixel", "map_bits"}
 """Columns whose deviation says something only where it is not zero."""
 
-_RATIOS = {"lone_step_ratio", "lone_time_ratio"}
+_RATIOS = {"lone_step_ratio", "lone_time_ratio", "lone_total_ratio"}
 
 
 def rows(study: Study) -> list[Row]:

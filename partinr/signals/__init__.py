@@ -1,7 +1,15 @@
 """What is fitted: values on a regular grid, from a file, from scikit-image, or from the caller."""
 
 from partinr.signals.detail import gradient_energy
-from partinr.signals.image import builtin_image, builtin_names, check_image, load_image
+from partinr.signals.image import builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.source import Source
 
-__all__ = ["Source", "builtin_image", "builtin_names", "check_image", "gradient_energy", "load_image"]
+__all__ = [
+    "Source",
+    "builtin_image",
+    "builtin_names",
+    "builtin_path",
+    "check_image",
+    "gradient_energy",
+    "load_image",
+]

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -51,15 +51,24 @@ _TRANSPARENT_MODES = {"1": "LA", "L": "LA", "P": "RGBA", "PA": "RGBA", "RGB": "R
 _PROCESS_STATE = threading.Lock()
 
 
+@contextmanager
+def warnings_as(action: Literal["ignore", "error"], category: type[Warning] = Warning) -> Iterator[None]:
+    """What a parser warns of is passed over, or raised; one thread at a time."""
+    with _PROCESS_STATE, warnings.catch_warnings():
+        warnings.simplefilter(action, category)
+        yield
+
+
 class _Unreadable(Exception):
     """The decoder cannot make pixels of the file; the reason is in the message."""
 
 
-def decode(path: str | os.PathLike[str]) -> np.ndarray:
+def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray:
     """Read the samples of an image file, upright.
 
     Args:
         path: PNG, JPEG, TIFF, WebP or BMP; ``~`` is the home folder.
+        indices: of an image with a palette give the indices into it, C = 1, and not its colours.
 
     Returns:
         ``[H, W, C]``, C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha; the colours not multiplied by it), of
@@ -73,28 +82,27 @@ def decode(path: str | os.PathLike[str]) -> np.ndarray:
     if not os.fspath(path):
         raise PartinrError("the path of the image is empty; give the path of an image file")
     file = Path(os.path.expanduser(path))
-    with _open(file) as stream:
+    with open_file(file, "an image") as stream:
         head = stream.read(16)
         stream.seek(0)
         kind = next((kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
         if not head:
-            raise PartinrError(f"{_quoted(file)} is an empty file; copy or download it again")
+            raise PartinrError(f"{quoted(file)} is an empty file; copy or download it again")
         if kind is None:
             raise PartinrError(
-                f"{_quoted(file)} is not an image that can be read here; give one of {_FORMATS}, or convert it to PNG"
+                f"{quoted(file)} is not an image that can be read here; give one of {_FORMATS}, or convert it to PNG"
             )
         try:
             # Corrupt EXIF, odd palettes and the like: Pillow warns, and what matters of it is an error below.
-            with _PROCESS_STATE, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return _decode_stream(stream, file, kind)
+            with warnings_as("ignore"):
+                return _decode_stream(stream, file, kind, indices)
         except _Unreadable as error:
             raise PartinrError(
-                f"{_quoted(file)} is a damaged or unusual {kind} file ({error}); copy it again, or {_SAVE_AGAIN}"
+                f"{quoted(file)} is a damaged or unusual {kind} file ({error}); copy it again, or {_SAVE_AGAIN}"
             ) from error
 
 
-def _decode_stream(stream: BinaryIO, file: Path, kind: str) -> np.ndarray:
+def _decode_stream(stream: BinaryIO, file: Path, kind: str, indices: bool) -> np.ndarray:
     depth = 8
     if kind == "PNG":
         depth = _png_depth(stream, file)
@@ -105,7 +113,7 @@ def _decode_stream(stream: BinaryIO, file: Path, kind: str) -> np.ndarray:
             return _decode_deep_tiff(stream, file, tags)
     with _quiet() if kind == "TIFF" else nullcontext(), _pillow(stream, file) as image:
         if depth < 16:
-            return _decode_pillow(image, file, depth)
+            return _decode_pillow(image, file, depth, indices)
         return _decode_deep_png(stream, image)
 
 
@@ -114,22 +122,31 @@ def _decode_stream(stream: BinaryIO, file: Path, kind: str) -> np.ndarray:
 
 
 @contextmanager
-def _open(file: Path) -> Iterator[BinaryIO]:
+def open_file(file: Path, what: str) -> Iterator[BinaryIO]:
+    """A file of the user's, to read.
+
+    Args:
+        file: any path.
+        what: it should be, for messages: ``an image``.
+
+    Raises:
+        PartinrError: it is not there, cannot be read, or is no file.
+    """
     if os.path.isdir(file):
-        raise PartinrError(f"{_quoted(file)} is a folder, not an image; name one file in it")
+        raise PartinrError(f"{quoted(file)} is a folder, not {what}; name one file in it")
     # A pipe would block for ever.
     if os.path.exists(file) and not os.path.isfile(file):
-        raise PartinrError(f"{_quoted(file)} is not a regular file; give the path of an image file")
+        raise PartinrError(f"{quoted(file)} is not a regular file; give the path of {what}")
     try:
         stream = open(file, "rb")  # noqa: SIM115 - closed below; only opening it is to be tried
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise PartinrError(f"no such file: {_quoted(file)}; {_hint(file)}") from error
+        raise PartinrError(f"no such file: {quoted(file)}; {_hint(file)}") from error
     except PermissionError as error:
         raise PartinrError(
-            f"{_quoted(file)} cannot be read: permission denied; change its permissions or copy it to a folder of yours"
+            f"{quoted(file)} cannot be read: permission denied; change its permissions or copy it to a folder of yours"
         ) from error
     except OSError as error:
-        raise PartinrError(f"{_quoted(file)} cannot be read: {error.strerror or error}; check the path") from error
+        raise PartinrError(f"{quoted(file)} cannot be read: {error.strerror or error}; check the path") from error
     with stream:
         yield stream
 
@@ -139,11 +156,11 @@ def _hint(file: Path) -> str:
     try:
         names = {name.lower(): name for name in os.listdir(folder) if os.path.isfile(folder / name)}
     except (OSError, ValueError):
-        return f"the folder {_quoted(folder)} is not there or cannot be listed either: check the path"
+        return f"the folder {quoted(folder)} is not there or cannot be listed either: check the path"
     near = difflib.get_close_matches(file.name.lower(), names, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(names[name]) for name in near) + "?"
-    return "check the path" + ("" if file.is_absolute() else f", which is taken from {_quoted(Path.cwd())}")
+    return "check the path" + ("" if file.is_absolute() else f", which is taken from {quoted(Path.cwd())}")
 
 
 @contextmanager
@@ -166,18 +183,18 @@ def _quiet() -> Iterator[None]:
         os.close(stderr)
 
 
-def _quoted(file: Path) -> str:
-    # repr keeps a name with a line break on one line.
+def quoted(file: Path) -> str:
+    """A path for a message: a name with a line break stays on one line."""
     return repr(str(file))
 
 
 def _check_pixels(file: Path, width: int, height: int) -> None:
     if width < 1 or height < 1:
-        raise PartinrError(f"{_quoted(file)} has no pixels ({width}x{height}); give an image of at least 1x1")
+        raise PartinrError(f"{quoted(file)} has no pixels ({width}x{height}); give an image of at least 1x1")
     if width * height > MAX_PIXELS:
         # data.size and data.max_side act on what was read, so they would not help.
         raise PartinrError(
-            f"{_quoted(file)} has {width}x{height} pixels, more than the {MAX_PIXELS:,} that can be read; "
+            f"{quoted(file)} has {width}x{height} pixels, more than the {MAX_PIXELS:,} that can be read; "
             "shrink or cut the file with an image program first"
         )
 
@@ -195,7 +212,7 @@ def _pillow(stream: BinaryIO, file: Path) -> Iterator[Image.Image]:
         frames = getattr(image, "n_frames", 1)
     except Image.DecompressionBombError as error:
         raise PartinrError(
-            f"{_quoted(file)} has more than the {MAX_PIXELS:,} pixels that can be read; "
+            f"{quoted(file)} has more than the {MAX_PIXELS:,} pixels that can be read; "
             "shrink or cut the file with an image program first"
         ) from error
     except Exception as error:  # Pillow lets through whatever its parsers trip over (struct, Index, Key, Syntax, …).
@@ -205,11 +222,11 @@ def _pillow(stream: BinaryIO, file: Path) -> Iterator[Image.Image]:
         # MPO is what many phones write as .jpg: a photograph with previews or a depth map behind it.
         if frames > 1 and image.format != "MPO":
             raise PartinrError(
-                f"{_quoted(file)} holds {frames} pictures (an animation or pages); save the one to fit as its own file"
+                f"{quoted(file)} holds {frames} pictures (an animation or pages); save the one to fit as its own file"
             )
         if image.mode == "CMYK":
             raise PartinrError(
-                f"{_quoted(file)} is CMYK, whose colours depend on a printing profile; convert it to RGB first"
+                f"{quoted(file)} is CMYK, whose colours depend on a printing profile; convert it to RGB first"
             )
         try:
             image.load()
@@ -218,19 +235,21 @@ def _pillow(stream: BinaryIO, file: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def _decode_pillow(image: Image.Image, file: Path, depth: int) -> np.ndarray:
+def _decode_pillow(image: Image.Image, file: Path, depth: int, indices: bool) -> np.ndarray:
     key = image.info.get("transparency")
     if image.mode == "L" and isinstance(key, int) and depth < 8:
         # Pillow stretches grey of 2 and 4 bits to 0..255 but leaves the transparent value unstretched.
         image.info["transparency"] = key * 255 // (2**depth - 1)
-    if image.has_transparency_data and image.mode in _TRANSPARENT_MODES:
+    if indices and image.mode == "P":
+        plain = image
+    elif image.has_transparency_data and image.mode in _TRANSPARENT_MODES:
         plain = image.convert(_TRANSPARENT_MODES[image.mode])
     elif image.mode in _CONVERSIONS:
         plain = image.convert(_CONVERSIONS[image.mode])
     elif image.mode in _PLAIN_MODES:
         plain = image
     else:
-        raise PartinrError(f"{_quoted(file)} stores {image.mode} samples, not grey or RGB; {_SAVE_AGAIN}")
+        raise PartinrError(f"{quoted(file)} stores {image.mode} samples, not grey or RGB; {_SAVE_AGAIN}")
     # Pillow turns a TIFF upright as it loads it and drops the tag, so nothing is turned twice.
     return _upright(_with_channels(np.asarray(plain)), _orientation(image))
 
@@ -339,21 +358,21 @@ def _decode_deep_tiff(stream: BinaryIO, file: Path, tags: Any) -> np.ndarray:
     photometric = _tag(tags, 262, (-1,))[0]
     extra = _tag(tags, 338, ())
     if tags.next:
-        raise PartinrError(f"{_quoted(file)} holds several pictures (pages); save the one to fit as its own file")
+        raise PartinrError(f"{quoted(file)} holds several pictures (pages); save the one to fit as its own file")
     dtype = {(16, 1): "uint16", (32, 3): "float32", (64, 3): "float64"}.get((max(bits), max(sample_format)))
     if dtype is None or len(bits) > 1 or len(sample_format) > 1:
         sort = {1: "unsigned integer", 2: "signed integer", 3: "float"}.get(max(sample_format), "unknown")
         raise PartinrError(
-            f"{_quoted(file)} stores {max(bits)}-bit {sort} samples; save it with 8 or 16 bits, or as float32 in [0, 1]"
+            f"{quoted(file)} stores {max(bits)}-bit {sort} samples; save it with 8 or 16 bits, or as float32 in [0, 1]"
         )
     if (channels, photometric) not in ((1, 0), (1, 1), (3, 2), (4, 2)) or len(extra) > (channels == 4):
         raise PartinrError(
-            f"{_quoted(file)} is a TIFF of {channels} channels of {max(bits)} bits, but not plain grey, RGB or RGB "
+            f"{quoted(file)} is a TIFF of {channels} channels of {max(bits)} bits, but not plain grey, RGB or RGB "
             "with alpha; save it as a 16-bit PNG"
         )
     if channels > 1 and _tag(tags, 284, (1,))[0] != 1:
         raise PartinrError(
-            f"{_quoted(file)} stores its {max(bits)}-bit channels in separate planes; save it with interleaved channels"
+            f"{quoted(file)} stores its {max(bits)}-bit channels in separate planes; save it with interleaved channels"
         )
     # OpenCV turns a TIFF upright by itself.
     samples = _rgb_order(_opencv(stream))

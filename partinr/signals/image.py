@@ -96,6 +96,15 @@ def builtin_image(name: str, *, size: int | None = None, max_side: int | None = 
     Raises:
         PartinrError: the name is unknown, or an option has no meaning.
     """
+    return load_image(builtin_path(name), size=size, max_side=max_side)
+
+
+def builtin_path(name: str) -> Path:
+    """The file of a built-in image.
+
+    Raises:
+        PartinrError: the name is unknown.
+    """
     if name not in _BUILTIN_FILES:
         near = difflib.get_close_matches(str(name).lower(), _BUILTIN_FILES, n=1)
         advice = f"did you mean {near[0]}? There are" if near else "there are"
@@ -103,7 +112,7 @@ def builtin_image(name: str, *, size: int | None = None, max_side: int | None = 
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise PartinrError("the built-in images are scikit-image's, which is not installed; pip install scikit-image")
-    return load_image(Path(spec.origin).parent / "data" / _BUILTIN_FILES[name], size=size, max_side=max_side)
+    return Path(spec.origin).parent / "data" / _BUILTIN_FILES[name]
 
 
 def check_image(values: torch.Tensor | np.ndarray) -> torch.Tensor:

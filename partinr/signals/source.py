@@ -18,7 +18,7 @@ class Source:
 
     Attributes:
         name: of the image, without folder and ending.
-        path: its file; None if it is not a file of the user's.
+        path: its file; None if it has none.
         size: the side of the square that was cut from its centre and resized, see :func:`partinr.load_image`.
         max_side: the longer side that it was shrunk to.
     """
@@ -35,10 +35,10 @@ class Source:
             labels: whole numbers ``[H, W]`` on the grid of the whole image.
 
         Returns:
-            whole numbers on the grid of the signal.
+            int64 on the grid of the signal.
 
         Raises:
-            PartinrError: the map is not on the grid of the whole image.
+            PartinrError: the map is not on the grid of the whole image. An image without a file cannot tell.
         """
         shape = (int(labels.shape[0]), int(labels.shape[1]))
         if self.path is not None and shape != (whole := decoded_shape(self.path)):

@@ -37,7 +37,15 @@ class FakeRegime:
         grid = self.signal.shape[:-1]
         labels = (torch.arange(self.signal.shape[:-1].numel()) % self.regions).reshape(grid)
         return SimpleNamespace(
-            partition=SimpleNamespace(regions=self.regions, labels=labels),
+            partition=SimpleNamespace(
+                regions=self.regions,
+                labels=labels,
+                sizes=torch.bincount(labels.reshape(-1), minlength=self.regions),
+                seconds=0.25,
+                bits=0,
+                coded_bits=800,
+                notice=None,
+            ),
             parameter_count=1234,
             macs_per_sample=56,
             to_bytes=lambda: b"weights",

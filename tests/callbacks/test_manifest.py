@@ -62,7 +62,13 @@ def test_it_says_what_the_run_is(manifest: Manifest, make_regime: Any, trainer: 
     }
     assert said["metrics"] == {"psnr": 29.0, "ssim": 0.5, "psnr_best": 30.0}
     assert (said["steps"], said["stop"], said["points_per_step"]) == (40, "max_steps", 24)
-    assert said["seconds"] == {"setup": pytest.approx(5, abs=2), "training": 2.5, "evaluation": 0.5}
+    assert said["seconds"] == {
+        "partition": 0.25,
+        "setup": pytest.approx(5, abs=2),
+        "training": 2.5,
+        "evaluation": 0.5,
+    }
+    assert said["partition"] == {"bits": 0, "coded_bits": 800, "smallest": 12, "largest": 12, "notice": None}
     content = regime.signal.numpy().tobytes()
     assert said["signal"] == {"name": "astronaut", "shape": [6, 4, 3], "sha256": hashlib.sha256(content).hexdigest()}
     assert said["started"] <= said["finished"]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +50,13 @@ partition.rows=2                                    -> partition.regions exclude
 partition=none                                      -> partition.regions is an option of partition=grid and .* only; choose
 partition._target_=.relative.Rule                   -> partition._target_='.relative.Rule' cannot be imported: .*; give
 partition._target_=partinr.backbones.Siren          -> partition._target_=.* is no PartitionRule; derive
+partition=mask                                      -> option partition.path is missing; give partition.path=VALUE
+partition=mask partition.path=missing.png           -> no such file: 'missing.png'; check
+partition=mask partition.path=PICTURES/text.png     -> text.png' is not a label map .*; give a PNG
+partition=mask partition.path=PICTURES              -> has no label map for the image astronaut; put astronaut.png,
+partition=mask partition.path=mask.npy              -> mask.npy': .* 24×20 pixels, the image astronaut 512×512; give
+partition=smp                                       -> partition=smp has no network; give partition.model=
+partition=smp partition.model=no/such-model         -> no/such-model is no folder here, .*; check the name, or download
 # backbone
 backbone.hidden_features=0                          -> backbone.hidden_features=0: should be
 backbone.match_params=3                             -> backbone.match_params=3 is too few: .*; give more
@@ -113,6 +121,23 @@ report nowhere                                      -> nowhere does not exist; g
 report PICTURES                                     -> no run found in .*; a run directory is
 report FINISHED -o file/x.html                      -> file
 report FINISHED -o folder.png                       -> folder.png
+partitions                                          -> IMAGE.*; see partinr partitions --help
+partitions grid.rows=2 grid.cols=2                  -> there is no image; give a file
+partitions astronaut seed=1                         -> cannot read 'seed=1'; give an image, or RULE.KEY=VALUE
+partitions missing.png                              -> no such file: 'missing.png'; check the path
+partitions PICTURES/alpha.png                       -> alpha.png' is transparent .*; .*data.alpha=white
+partitions astronaut --size 4 --max-side 4          -> --size excludes --max-side; give one
+partitions astronaut --regions 2,0                  -> --regions=2,0: should be whole numbers
+partitions astronaut --regions 5 --size 2 --rules grid  -> astronaut, grid #5: --regions=5 is more than .*; give fewer
+partitions astronaut --rules grid,voronoi           -> there is no rule 'voronoi'; choose from grid, .*superpixel
+partitions astronaut --rules mask                   -> the option mask.path is missing; give mask.path=VALUE
+partitions astronaut --rules grid semantic.merge=x  -> semantic has an option but is not in --rules=grid; add it
+partitions astronaut semantic.merg=x                -> unknown option semantic.merg; did you mean semantic.merge\?
+partitions astronaut semantic.merge=smallest,x      -> semantic.merge=smallest,x has several values; give one
+partitions astronaut semantic.fewer=stop --size 2 --rules semantic -> fewer with --regions, or .* semantic.fewer=
+partitions astronaut --config-dir nowhere           -> 'nowhere' does not exist; see partinr partitions --help
+partitions astronaut -o x.jpg                       -> cannot write x.jpg; give a file that ends in .png or .pdf
+partitions astronaut -o folder.png --rules grid     -> cannot write folder.png: .*; choose another with -o
 doctor now                                          -> unexpected extra argument \(now\); see partinr doctor --help
 """
 
@@ -135,6 +160,7 @@ def words(finished: Path, pictures: Path) -> Callable[[str], list[str]]:
     """The arguments that a row of a table stands for, in a folder with what they name."""
     Path("file").write_text("in the way")
     Path("folder.png").mkdir()
+    np.save("mask.npy", np.zeros((24, 20), dtype=np.int64))
     Path("damaged.ckpt").write_bytes((finished / CHECKPOINT).read_bytes()[:-100])
 
     def split(command: str) -> list[str]:

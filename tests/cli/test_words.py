@@ -39,7 +39,7 @@ def test_help_names_every_group_choice_and_command(partinr: Any, flag: str) -> N
     for path in conf_dir().glob("*/*.yaml"):
         if path.parent.name != "local":
             assert re.search(rf"^  {path.parent.name} .*\b{path.stem}\b", answer.out, re.MULTILINE), path
-    for command in ("doctor", "render", "report", "resume"):
+    for command in ("doctor", "partitions", "render", "report", "resume"):
         assert re.search(rf"^  {command}  ", answer.out, re.MULTILINE)
         assert partinr(command, flag).out.startswith(f"Usage: partinr {command} ")
     assert max(map(len, answer.out.splitlines())) <= 100

@@ -131,8 +131,10 @@ def test_another_configuration_is_no_lone_network(write_run, tmp_path, key):
     assert [found.versus(group) for group in found.groups] == [None, None]
 
 
-@pytest.mark.parametrize("settings", [{"backbone.hidden_features": 512}, {"coords.frame": "local"}])
-def test_width_and_frame_may_differ_from_the_lone_network(write_run, tmp_path, settings):
+@pytest.mark.parametrize(
+    "settings", [{"backbone.hidden_features": 512}, {"coords.frame": "local"}, {"capacity": "area"}]
+)
+def test_width_frame_and_capacity_may_differ_from_the_lone_network(write_run, tmp_path, settings):
     write_run(tmp_path / "n", settings=settings)
     write_run(tmp_path / "g", regions=4)
     found = study_of(tmp_path)
@@ -178,6 +180,14 @@ def test_other_machines_and_other_code_are_told(write_run, tmp_path):
     assert "H200" in machines
     assert "seconds" in machines
     assert "ffffffffff" in code
+
+
+def test_what_a_partition_has_to_say_is_told_once(write_run, tmp_path):
+    said = {"bits": 800, "notice": "partition=semantic found 2 regions in this image, fewer than the 9 asked for"}
+    for seed in range(3):
+        write_run(tmp_path / str(seed), regions=2, seed=seed, facts={"partition": said})
+    (notice,) = study_of(tmp_path).notices
+    assert notice == f"astronaut: {said['notice']}."
 
 
 def test_pictures_are_of_the_median_seed(write_run, tmp_path):

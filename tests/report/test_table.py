@@ -71,6 +71,19 @@ def test_what_reads_alike_is_marked_alike_and_all_alike_not_at_all(write_run, tm
     assert not any(row.cells["seconds_per_step"].best for row in table)
 
 
+def test_the_time_of_the_partition_counts_on_both_sides(write_run, tmp_path):
+    # The lone network takes 10 s to its end, at which the other is after 2 s.
+    write_run(tmp_path / "a", rows=curve([0, 20], 10.0))
+    write_run(tmp_path / "b", regions=4, rows=curve([0, 20, 30], 2.0), facts={"seconds": {"partition": 3.0}})
+    write_run(tmp_path / "c", regions=9, rows=curve([0, 20, 30], 2.0), facts={"seconds": {}, "partition": None})
+    lone, timed, untold = rows(Study.of(collect([tmp_path])))
+    assert (lone.cells["lone_total_ratio"].text, timed.cells["lone_total_ratio"].text) == ("1", "2.00")
+    assert timed.cells["lone_time_ratio"].text == untold.cells["lone_time_ratio"].text == "5.00"
+    assert (timed.cells["partition_seconds"].text, timed.cells["map_bits"].text) == ("3.00", "5.00k")
+    # A run of which the time is not known has no such ratio, rather than one that leaves it out.
+    assert [untold.cells[key].text for key in ("lone_total_ratio", "partition_seconds", "map_bits")] == ["–"] * 3
+
+
 def test_a_run_that_goes_on_is_not_the_best(write_run, tmp_path):
     write_run(tmp_path / "a", rows=curve([0, 20], 1.0))
     write_run(tmp_path / "b", regions=4, rows=curve([0, 21], 1.0))

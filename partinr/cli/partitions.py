@@ -1,0 +1,393 @@
+"""``partinr partitions``: what the rules make of an image, in one figure, before anything is fitted."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from rich.table import Table
+from torch import Tensor
+
+from partinr import config
+from partinr.cli.app import in_quotes, one_line, readable
+from partinr.cli.conf import conf_dir
+from partinr.cli.main import print_error, print_note
+from partinr.cli.show import terminal
+from partinr.data import ImageData
+from partinr.errors import PartinrError, PartinrWarning
+from partinr.files import write_atomically
+from partinr.partition import Partition, PartitionRule
+from partinr.pictures import Panel, contact_sheet, partition_overlay, thumbnail
+from partinr.signals import builtin_names
+
+_MAX_PANELS = 100
+"""What a figure can hold and an eye can compare."""
+
+_KINDS: Mapping[str, Literal["png", "pdf"]] = {".png": "png", ".pdf": "pdf"}
+
+_OPTION = re.compile(r"(\+{0,2})([\w-]+)\.([\w.]+=.*)", re.DOTALL)
+"""``semantic.merge=boundary``: pluses, the rule, and the rest."""
+
+_DATA_FLAGS = {r"data\.size\b": "--size", r"data\.max_side\b": "--max-side"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A rule to be carried out.
+
+    Attributes:
+        name: of its YAML.
+        regions: how many are asked for; None if that is the rule's own affair.
+        rule: with all its options.
+        words: what the rule's messages call its options, and what this command calls them.
+    """
+
+    name: str
+    regions: int | None
+    rule: PartitionRule
+    words: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """``grid #9``."""
+        return self.name if self.regions is None else f"{self.name} #{self.regions}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a task.
+
+    Attributes:
+        image: its name.
+        task: what was to be done.
+        partition: None if the rule cannot be carried out on this image.
+    """
+
+    image: str
+    task: Task
+    partition: Partition | None
+
+
+def show_partitions(
+    words: Sequence[str],
+    output: Path,
+    *,
+    regions: str = "9",
+    rules: str | None = None,
+    size: int | None = None,
+    max_side: int | None = None,
+    seed: int = 0,
+    config_dir: Path | None = None,
+) -> bool:
+    """Draw the partitions of images, print a table of them, and say where the figure is.
+
+    A rule that cannot be carried out on an image is said in one line, and the others go on.
+
+    Args:
+        words: images (files, or names of built-in ones), and options of rules (``RULE.KEY=VALUE``) or of ``data``.
+        output: the figure, PNG or PDF.
+        regions: how many, comma by comma; each makes a row of the figure.
+        rules: names, comma by comma; None for all but ``none``, and partinr's own that lack an option that they need.
+        size: see :class:`~partinr.data.ImageData`.
+        max_side: see there.
+        seed: of the rules that draw lots.
+        config_dir: a folder of further groups, as of ``--config-dir``.
+
+    Returns:
+        Whether all of them could be carried out.
+
+    Raises:
+        PartinrError: there is no such image, rule or option, or the figure cannot be written.
+    """
+    if output.suffix.lower() not in _KINDS:
+        raise PartinrError(f"cannot write {output}; give a file that ends in .png or .pdf")
+    counts = _counts(regions)
+    available = _available(config_dir)
+    images, options = _sorted_out(words, available)
+    shared = [f"seed={seed}"]
+    if config_dir is not None:
+        shared.append(f"hydra.searchpath=[{in_quotes(f'file://{config_dir.resolve()}')}]")
+    tasks = []
+    for name in _chosen(rules, options, available):
+        # What nobody asked for need not be ready for use: mask has no file, and smp no network.
+        optional = rules is None and name not in options and available[name]
+        if made := _tasks(name, counts, options.get(name, []), shared, optional):
+            tasks.append(made)
+    sources = [_source(image, size, max_side, options.get("data", [])) for image in images]
+    panels = len(images) * (1 + sum(map(len, tasks)))
+    if panels > _MAX_PANELS:
+        raise PartinrError(f"{panels} pictures are more than {_MAX_PANELS}; give fewer images, --regions or --rules")
+    with _named_as(_DATA_FLAGS):
+        signals = [source.load() for source in sources]
+
+    rows: list[list[Panel | None]] = []
+    results: list[Result] = []
+    for source, signal in zip(sources, signals, strict=True):
+        done = [[_carried_out(task, source, signal) for task in column] for column in tasks]
+        results += [result for column in done for result in column]
+        height, width = signal.shape[:2]
+        image = Panel(thumbnail(signal), source.title, f"{height}×{width}")
+        drawn = [[_panel(result, signal) for result in column] for column in done]
+        for row in range(max(map(len, drawn))):
+            # A rule that has no number of regions to be told is drawn once.
+            rows.append([None if row else image, *(column[row] if row < len(column) else None for column in drawn)])
+    sound = all(result.partition is not None for result in results)
+    if not any(result.partition is not None for result in results):
+        return False
+    if len(rows) == 1 or (len(images) == 1 and len(tasks) == 1):
+        rows = _in_lines([panel for row in rows for panel in row if panel is not None])
+    try:
+        write_atomically(output, contact_sheet(rows, _KINDS[output.suffix.lower()]))
+    except OSError as error:
+        raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
+    _print_table(results, several=len(images) > 1)
+    terminal().print(f"\nfigure   {output}", highlight=False, soft_wrap=True)
+    return sound
+
+
+# -- what is asked for ----------------------------------------------------------------------------------------------
+
+
+def _counts(regions: str) -> list[int]:
+    parts = regions.split(",")
+    if not all(re.fullmatch(r"\s*0*[1-9]\d{0,8}\s*", part, re.ASCII) for part in parts):
+        raise PartinrError(f"--regions={regions}: should be whole numbers from 1 on, comma by comma, such as 2,9,64")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _available(config_dir: Path | None) -> dict[str, bool]:
+    """The rules that there are, by name, and whether each is partinr's own."""
+    available = dict.fromkeys(_stems(conf_dir()), True)
+    if config_dir is not None:
+        for name in _stems(config_dir):
+            available.setdefault(name, False)
+    return available
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(file.stem for file in (folder / "partition").glob("*.yaml"))
+
+
+def _sorted_out(words: Sequence[str], available: Collection[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Images, and the options of each rule (and of ``data``) as Hydra takes them: ``partition.merge=boundary``.
+
+    Raises:
+        PartinrError: a word is neither, there is no image, no such rule, or an option has several values.
+    """
+    images: list[str] = []
+    options: dict[str, list[str]] = {}
+    for word in words:
+        if "=" not in word or Path(word).exists():
+            images.append(word)
+            continue
+        found = _OPTION.fullmatch(word)
+        if found is None:
+            raise PartinrError(f"cannot read {word!r}; give an image, or RULE.KEY=VALUE as in semantic.merge=boundary")
+        plus, name, rest = found.groups()
+        if name not in (*available, "data"):
+            raise PartinrError(f"{word}: there is no rule {name!r}; choose from {', '.join(available)}")
+        option = readable(f"{plus}{'data' if name == 'data' else 'partition'}.{rest}")
+        if _is_list(option):
+            raise PartinrError(f"{word} has several values; give one, or put quotes around it if it is one")
+        options.setdefault(name, []).append(option)
+    if not images:
+        raise PartinrError("there is no image; give a file, or the name of a built-in one such as astronaut")
+    return list(dict.fromkeys(images)), options
+
+
+def _is_list(option: str) -> bool:
+    try:
+        return OverridesParser.create().parse_override(option).is_sweep_override()
+    except HydraException:  # whoever composes it says what is wrong with it
+        return False
+
+
+def _chosen(rules: str | None, options: Collection[str], available: Collection[str]) -> list[str]:
+    """The rules that are wanted, by name.
+
+    Raises:
+        PartinrError: there is none of that name, or one has options and is not wanted.
+    """
+    if rules is None:
+        # One region is the image itself.
+        return [name for name in available if name != "none"]
+    chosen = list(dict.fromkeys(rule.strip() for rule in rules.split(",")))
+    for name in chosen:
+        if name not in available:
+            raise PartinrError(f"there is no rule {name!r}; choose from {', '.join(available)}")
+    for name in options:
+        if name not in (*chosen, "data"):
+            raise PartinrError(f"{name} has an option but is not in --rules={rules}; add it, or leave the option out")
+    return chosen
+
+
+def _tasks(
+    name: str, counts: Sequence[int], options: Sequence[str], shared: Sequence[str], optional: bool
+) -> list[Task]:
+    """A rule with each number of regions, checked as in a run; none if it is ``optional`` and not ready for use.
+
+    Raises:
+        PartinrError: it cannot be made of its options.
+    """
+    words = {r"partition\.(?=\w)": f"{name}."}
+    try:
+        with _named_as(words):
+            node = _composed("partition", [f"partition={name}", *options, *shared])
+            rule = config.make(node, "partition", PartitionRule)
+    except PartinrError:
+        if optional:
+            return []
+        raise
+    told = {option.lstrip("+").partition("=")[0].removeprefix("partition.") for option in options}
+    # Rows and columns say how many regions there are, too.
+    if "regions" not in node or told & {"regions", "rows", "cols"}:
+        return [Task(name, None, rule, words)]
+    words = {r"partition\.regions\b": "--regions", **words}
+    with _named_as(words):
+        return [
+            Task(name, regions, config.make({**node, "regions": regions}, "partition", PartitionRule), words)
+            for regions in counts
+        ]
+
+
+def _source(image: str, size: int | None, max_side: int | None, options: Sequence[str]) -> ImageData:
+    """Where an image is and how it is cut.
+
+    Raises:
+        PartinrError: an option of ``data`` that it refuses. Whether there is such an image shows when it is loaded.
+    """
+    path = Path(image)
+    if image in builtin_names():
+        builtin = not path.is_file()
+    else:
+        # A lone word is likelier a name mistyped than a file that is missing.
+        builtin = not path.exists() and path.name == image and not path.suffix
+    found = ["data=builtin", f"data.name={in_quotes(image)}"]
+    if not builtin:
+        found = ["data=image", f"data.path={in_quotes(str(path.expanduser()))}"]
+    cut = [f"data.{key}={side}" for key, side in (("size", size), ("max_side", max_side)) if side is not None]
+    with _named_as(_DATA_FLAGS):
+        return config.make(_composed("data", [*found, *cut, *options]), "data", ImageData)
+
+
+def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """What a run with these overrides would be told of a group, in plain containers.
+
+    Raises:
+        PartinrError: it cannot be composed.
+    """
+    try:
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            composed = hydra.compose("train", list(overrides))
+        node = OmegaConf.to_container(composed[group], resolve=True, throw_on_missing=True)
+    except Exception as error:  # whatever Hydra raises is about what it was asked to compose
+        raise PartinrError(one_line(error, overrides)) from error
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items()}
+
+
+@contextmanager
+def _named_as(words: Mapping[str, str]) -> Iterator[None]:
+    """Let complaints name options as this command takes them: ``semantic.merge`` for ``partition.merge``.
+
+    Args:
+        words: regular expressions, none within a longer dotted name, and what to put there.
+    """
+    try:
+        yield
+    except PartinrError as error:
+        said = str(error)
+        for pattern, here in words.items():
+            said = re.sub(rf"(?<![\w.]){pattern}", here, said)
+        raise PartinrError(said) from error
+
+
+# -- what comes of it -----------------------------------------------------------------------------------------------
+
+
+def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
+    """Carry out a rule; what it refuses or notices goes to whoever watches, in one line."""
+    partition = None
+    try:
+        with _named_as(task.words), warnings.catch_warnings():
+            # The notice of a partition, which is said here in one line.
+            warnings.simplefilter("ignore", PartinrWarning)
+            partition = task.rule(signal, source.source)
+    except PartinrError as error:
+        print_error(f"{source.title}, {task.title}: {error}")
+    if partition is not None and partition.notice is not None:
+        print_note(f"{source.title}: {partition.notice}")
+    return Result(source.title, task, partition)
+
+
+def _panel(result: Result, signal: Tensor) -> Panel:
+    partition = result.partition
+    if partition is None:
+        # The image, hardly to be seen, keeps the place.
+        return Panel(thumbnail(0.85 + 0.15 * signal), result.task.title, "cannot be carried out")
+    title = f"{result.task.name} #{_regions(result)}"
+    return Panel(
+        thumbnail(partition_overlay(signal, partition.labels)), title, f"{_seconds(partition)} · {_bits(partition)}"
+    )
+
+
+def _in_lines(panels: Sequence[Panel]) -> list[list[Panel | None]]:
+    """One row for a few, two or more of equal length for many."""
+    lines = 1 if len(panels) <= 4 else max(2, math.ceil(len(panels) / 6))
+    columns = math.ceil(len(panels) / lines)
+    return [list(panels[start : start + columns]) for start in range(0, len(panels), columns)]
+
+
+def _print_table(results: Sequence[Result], several: bool) -> None:
+    """A row a partition; with the name of the image if there are ``several``."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    if several:
+        table.add_column("image")
+    table.add_column("rule")
+    for heading in ("regions", "smallest", "largest", "seconds", "bits"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        cells = [result.image] * several + [result.task.name]
+        if (partition := result.partition) is None:
+            asked = "" if result.task.regions is None else f" of {result.task.regions:,}"
+            table.add_row(*cells, f"–{asked}", "–", "–", "–", "–")
+            continue
+        sizes = partition.sizes
+        table.add_row(
+            *cells,
+            _regions(result),
+            f"{int(sizes.min()):,}",
+            f"{int(sizes.max()):,}",
+            f"{partition.seconds:.3f}",
+            f"{partition.bits:,}",
+        )
+    terminal().print(table)
+
+
+def _regions(result: Result) -> str:
+    """How many there are, and how many were asked for where that is another number."""
+    assert result.partition is not None
+    found, asked = result.partition.regions, result.task.regions
+    return f"{found:,}" if asked in (None, found) else f"{found:,} of {asked:,}"
+
+
+def _seconds(partition: Partition) -> str:
+    assert partition.seconds is not None
+    return f"{partition.seconds:.2f} s" if partition.seconds >= 0.01 else "<0.01 s"
+
+
+def _bits(partition: Partition) -> str:
+    bits = partition.bits
+    if bits < 1000:
+        return f"{bits} bit"
+    return f"{bits / 1e3:.1f} kbit" if bits < 1e6 else f"{bits / 1e6:.2f} Mbit"
