@@ -21,7 +21,18 @@ from partinr.backbones import Backbone
 from partinr.coords import Frame, grid_coords, region_frames, scaled_shape, to_frame
 from partinr.errors import PartinrError
 from partinr.partition import Partition
-from partinr.stack import ENGINES, Engine, RegionBatch, make_plan, run_stack, sort_by_network
+from partinr.stack import (
+    ENGINES,
+    FUSED_UP_TO,
+    Engine,
+    RegionBatch,
+    can_fuse,
+    make_plan,
+    run_fused,
+    run_stack,
+    sort_by_network,
+    widest,
+)
 
 FORMAT = 2
 """Version of the layout of ``inr.safetensors``. 2: networks of several widths."""
@@ -220,12 +231,23 @@ class PiecewiseINR(nn.Module):
         for group in self.groups:
             own_sizes = tuple(sizes[network : network + len(group.regions)])
             own_coords = coords[sample : sample + sum(own_sizes)]
-            macs = group.backbone.macs(self.in_features, self.channels)
-            plan = make_plan(own_sizes, self.engine, macs, coords.device)
             own = {name: given[f"{group.prefix}{name}"] for name in group.names}
-            values.append(run_stack(group.backbone.apply, own, own_coords, plan))
+            values.append(self._run(group.backbone, own, own_coords, own_sizes))
             network, sample = network + len(own_sizes), sample + len(own_coords)
         return values[0] if len(values) == 1 else torch.cat(values)
+
+    def _run(self, backbone: Backbone, params: Mapping[str, Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        """One stack, by the engine that suits it."""
+        if self.engine in ("auto", "fused"):
+            chain = backbone.chain(params)
+            if (
+                chain is not None
+                and (self.engine == "fused" or widest(chain) <= FUSED_UP_TO)
+                and can_fuse(chain, coords)
+            ):
+                return run_fused(chain, coords, sizes)
+        plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
+        return run_stack(backbone.apply, params, coords, plan)
 
     @torch.no_grad()
     def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:

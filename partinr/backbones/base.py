@@ -15,6 +15,7 @@ from torch import Tensor
 from partinr.errors import PartinrError
 from partinr.spec import spec
 from partinr.stack.engine import Linear
+from partinr.stack.fused import Chain
 
 
 @spec
@@ -72,6 +73,17 @@ class Backbone(ABC):
     @abstractmethod
     def macs(self, in_features: int, out_features: int) -> int:
         """Multiply-accumulates of one network for one sample, forward."""
+
+    def chain(self, params: Mapping[str, Tensor]) -> Chain | None:
+        """The stack as a chain of affine maps with sines between them, for the engine that can fuse those.
+
+        Args:
+            params: as from :meth:`init`.
+
+        Returns:
+            the chain that computes what :meth:`apply` does; None if it is no such network.
+        """
+        return None
 
     def parameters(self, in_features: int, out_features: int) -> int:
         """Learned numbers in one network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from partinr.backbones.base import Mlp
 from partinr.spec import spec
 from partinr.stack.engine import Linear
+from partinr.stack.fused import Chain, Link
 
 
 @spec
@@ -42,3 +44,10 @@ class Siren(Mlp):
         omega = self.first_omega_0 if layer == 0 else self.omega_0
         # omega goes into the weights, [out, in] numbers, instead of into the [n, out] numbers of the product.
         return torch.sin(linear(x, omega * weight, omega * bias))
+
+    def chain(self, params: Mapping[str, Tensor]) -> Chain:
+        """``sin(omega · (W x + b))`` again and again, then ``W x + b``."""
+        factors = (self.first_omega_0, *[self.omega_0] * self.hidden_layers, 1.0)
+        return tuple(
+            Link(params[f"weight_{layer}"], params[f"bias_{layer}"], factor) for layer, factor in enumerate(factors)
+        )

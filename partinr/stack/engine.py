@@ -12,7 +12,8 @@ An engine never looks inside it. It decides which networks go through together, 
 
 ``loop`` makes every network a block of its own, ``batched`` puts all of them into one block, and ``auto`` decides
 network by network with the cost model below. The blocks follow from the sizes alone, so the plan of a full batch is
-made once.
+made once. Thin networks of sines are a matter of their own: see :mod:`partinr.stack.fused`, which ``auto`` prefers for
+them and ``fused`` names.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Engine = Literal["auto", "loop", "batched"]
+Engine = Literal["auto", "loop", "batched", "fused"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 
 Linear = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -1,0 +1,211 @@
+"""Compiled kernels of the fused engine (numba). Imported when they are first used: numba takes a second.
+
+Parameters of network n are one row ``params[n]``: weights ``[out, in]`` and biases of one layer after the other, where
+``layers[k] = (in, out, offset of the weights, offset of the biases)`` says. After layer l the sine is taken of
+``factor[k]`` times the affine map, but for the last layer, which only has its factor.
+
+Work is cut into tiles: samples ``start[t]`` to ``start[t + 1]`` belong to network ``owner[t]``. A tile's features lie
+in the cache of one core, features first, so that the innermost loop runs along the samples and becomes vector code.
+Tiles write apart from each other, and each is summed in one order, so results do not depend on the number of threads.
+"""
+
+# numba's decorators have no types.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
+
+import math
+
+import numpy as np
+from numba import get_thread_id, njit, prange
+
+# What fast math allows except to assume that there is no NaN: a loss that is none has to be seen.
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+_F = np.float32
+
+# pi in three parts, of which the first two have so few digits that their products with whole numbers are exact
+# (Cody & Waite 1980), and 1 / pi.
+_PI_1, _PI_2, _PI_3 = _F(3.140625), _F(0.0009670257568359375), _F(6.277114152908325e-7)
+_INVERSE_PI = _F(1 / math.pi)
+
+
+# Without "reassoc": the three steps of the reduction must not be taken for one.
+@njit(fastmath={"contract"}, cache=True)
+def sincos(x):
+    """Sine and cosine of a float32, to 2e-7 for |x| up to 1e3, 5e-7 up to 1e4: minimax polynomials on [-pi/2, pi/2]."""
+    k = np.rint(x * _INVERSE_PI)
+    r = ((x - k * _PI_1) - k * _PI_2) - k * _PI_3
+    sign = _F(1) - _F(2) * (k - _F(2) * np.floor(k * _F(0.5)))
+    q = r * r
+    sine = r + r * q * (_F(-0.16666657) + q * (_F(8.333017e-3) + q * (_F(-1.9806609e-4) + q * _F(2.6000395e-6))))
+    cosine = _F(1) + q * (
+        _F(-0.5) + q * (_F(4.1666642e-2) + q * (_F(-1.3888404e-3) + q * (_F(2.4761879e-5) + q * _F(-2.6076961e-7))))
+    )
+    return sign * sine, sign * cosine
+
+
+@njit(fastmath=_FAST, cache=True)
+def _affine(p, layer, factor, h, z, n):
+    """``z = factor (W h + b)``: from ``[in, n]`` to ``[out, n]``; four inputs at a time, to touch z less often."""
+    n_in, n_out, weight, bias = layer
+    for o in range(n_out):
+        row = weight + o * n_in
+        b = p[bias + o] * factor
+        for s in range(n):
+            z[o, s] = b
+        i = 0
+        while i + 4 <= n_in:
+            w0, w1, w2, w3 = (
+                p[row + i] * factor,
+                p[row + i + 1] * factor,
+                p[row + i + 2] * factor,
+                p[row + i + 3] * factor,
+            )
+            for s in range(n):
+                z[o, s] += (w0 * h[i, s] + w1 * h[i + 1, s]) + (w2 * h[i + 2, s] + w3 * h[i + 3, s])
+            i += 4
+        while i < n_in:
+            w0 = p[row + i] * factor
+            for s in range(n):
+                z[o, s] += w0 * h[i, s]
+            i += 1
+
+
+@njit(fastmath=_FAST, cache=True)
+def _parameter_gradient(g, h, layer, factor, q, n):
+    """Into ``q``, where the layer's parameters are: the gradient by ``W`` and ``b``, from ``g [out, n]``."""
+    n_in, n_out, weight, bias = layer
+    for o in range(n_out):
+        row = weight + o * n_in
+        total = _F(0)
+        for s in range(n):
+            total += g[o, s]
+        q[bias + o] = total * factor
+        i = 0
+        while i + 4 <= n_in:
+            t0, t1, t2, t3 = _F(0), _F(0), _F(0), _F(0)
+            for s in range(n):
+                t0 += g[o, s] * h[i, s]
+                t1 += g[o, s] * h[i + 1, s]
+                t2 += g[o, s] * h[i + 2, s]
+                t3 += g[o, s] * h[i + 3, s]
+            q[row + i], q[row + i + 1], q[row + i + 2], q[row + i + 3] = (
+                t0 * factor,
+                t1 * factor,
+                t2 * factor,
+                t3 * factor,
+            )
+            i += 4
+        while i < n_in:
+            t0 = _F(0)
+            for s in range(n):
+                t0 += g[o, s] * h[i, s]
+            q[row + i] = t0 * factor
+            i += 1
+
+
+@njit(fastmath=_FAST, cache=True)
+def _input_gradient(p, layer, factor, g, r, n):
+    """``r = factor W^T g``: from ``[out, n]`` to ``[in, n]``."""
+    n_in, n_out, weight, _ = layer
+    for i in range(n_in):
+        for s in range(n):
+            r[i, s] = _F(0)
+        o = 0
+        while o + 4 <= n_out:
+            at = weight + o * n_in + i
+            w0, w1, w2, w3 = p[at] * factor, p[at + n_in] * factor, p[at + 2 * n_in] * factor, p[at + 3 * n_in] * factor
+            for s in range(n):
+                r[i, s] += (w0 * g[o, s] + w1 * g[o + 1, s]) + (w2 * g[o + 2, s] + w3 * g[o + 3, s])
+            o += 4
+        while o < n_out:
+            w0 = p[weight + o * n_in + i] * factor
+            for s in range(n):
+                r[i, s] += w0 * g[o, s]
+            o += 1
+
+
+@njit(parallel=True, fastmath=_FAST, cache=True)
+def forward(x, params, owner, start, layers, factor, scratch, y):
+    """Values of all networks.
+
+    Args:
+        x: float32 ``[M, d]``.
+        params: float32 ``[N, P]``.
+        owner: int64 ``[tiles]``.
+        start: int64 ``[tiles + 1]``.
+        layers: int64 ``[L, 4]``.
+        factor: float32 ``[L]``.
+        scratch: float32 ``[threads, 2, widest, longest tile]``.
+        y: float32 ``[M, c]``, written.
+    """
+    last = layers.shape[0] - 1
+    for t in prange(owner.shape[0]):
+        me = get_thread_id()
+        p, a = params[owner[t]], start[t]
+        n = start[t + 1] - a
+        h, z = scratch[me, 0], scratch[me, 1]
+        for i in range(layers[0, 0]):
+            for s in range(n):
+                h[i, s] = x[a + s, i]
+        for k in range(last + 1):
+            layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+            _affine(p, layer, factor[k], h, z, n)
+            if k < last:
+                for o in range(layer[1]):
+                    for s in range(n):
+                        h[o, s] = sincos(z[o, s])[0]
+        for o in range(layers[last, 1]):
+            for s in range(n):
+                y[a + s, o] = z[o, s]
+
+
+@njit(parallel=True, fastmath=_FAST, cache=True)
+def backward(x, params, owner, start, layers, factor, scratch, gy, q, gx):
+    """Gradients of a scalar by parameters and coordinates; values in between are computed anew, not kept.
+
+    Args:
+        x: as for :func:`forward`.
+        params: likewise.
+        owner: likewise.
+        start: likewise.
+        layers: likewise.
+        factor: likewise.
+        scratch: float32 ``[threads, 2 L + 2, widest, longest tile]``.
+        gy: float32 ``[M, c]``, the gradient by the values.
+        q: float32 ``[tiles, P]``, written: by the parameters of each tile's network.
+        gx: float32 ``[M, d]``, written; ``[0, d]`` if nobody wants it.
+    """
+    last = layers.shape[0] - 1
+    for t in prange(owner.shape[0]):
+        me = get_thread_id()
+        p, a = params[owner[t]], start[t]
+        n = start[t + 1] - a
+        # Of layer k: its input at 2 k, the cosines at its output at 2 k + 1; behind them two gradients.
+        for i in range(layers[0, 0]):
+            for s in range(n):
+                scratch[me, 0, i, s] = x[a + s, i]
+        for k in range(last):
+            layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+            z, after = scratch[me, 2 * k + 1], scratch[me, 2 * k + 2]
+            _affine(p, layer, factor[k], scratch[me, 2 * k], z, n)
+            for o in range(layer[1]):
+                for s in range(n):
+                    after[o, s], z[o, s] = sincos(z[o, s])
+        g, r = scratch[me, 2 * last + 2], scratch[me, 2 * last + 3]
+        for o in range(layers[last, 1]):
+            for s in range(n):
+                g[o, s] = gy[a + s, o]
+        for k in range(last, -1, -1):
+            layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+            _parameter_gradient(g, scratch[me, 2 * k], layer, factor[k], q[t], n)
+            if k > 0:
+                _input_gradient(p, layer, factor[k], g, r, n)
+                cosine = scratch[me, 2 * k - 1]
+                for i in range(layer[0]):
+                    for s in range(n):
+                        g[i, s] = r[i, s] * cosine[i, s]
+            elif gx.shape[0] > 0:
+                _input_gradient(p, layer, factor[k], g, r, n)
+                for i in range(layer[0]):
+                    for s in range(n):
+                        gx[a + s, i] = r[i, s]
