@@ -16,6 +16,7 @@ Two frames: ``global``, one for the whole signal (the paper's), and ``local``, w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -25,6 +26,9 @@ from torch import Tensor
 from partinr.errors import PartinrError
 
 Frame = Literal["global", "local"]
+
+_AT_ONCE = 1_000_000
+"""Points that vote at a time, to hold memory down."""
 
 
 def axis_coords(n: int) -> Tensor:
@@ -85,25 +89,42 @@ def vote_of_nearest(labels: Tensor, target_shape: Sequence[int], nearest: Tensor
     Returns:
         int64 ``[prod(target_shape)]``, row-major.
     """
-    index, weight = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.float64)
+    lower, share = [], []
     for n, m in zip(labels.shape, target_shape, strict=True):
         # In units of samples: sample i is at i. Beyond the outermost samples there is only one to ask.
         position = ((2 * torch.arange(m, dtype=torch.float64) + 1) * n / (2 * m) - 0.5).clamp(0, n - 1)
-        low = position.floor()
-        share = position - low
-        low = low.to(torch.int64)
-        pair = torch.stack([low, (low + 1).clamp(max=n - 1)])  # [2, m]
-        index = (index[:, None, :, None] * n + pair[None, :, None, :]).flatten(2).flatten(0, 1)
-        shares = torch.stack([1 - share, share])
-        weight = (weight[:, None, :, None] * shares[None, :, None, :]).flatten(2).flatten(0, 1)
-    voters = labels.reshape(-1)[index]  # [2^d, M]
-    best, chosen = ((voters == nearest) * weight).sum(0), nearest
-    for candidate in voters:
-        votes = ((voters == candidate) * weight).sum(0)
-        # Only a clear majority moves a point: equal sums may differ in their last bits.
-        more = votes > best + 1e-9
-        best, chosen = torch.where(more, votes, best), torch.where(more, candidate, chosen)
-    return chosen
+        lower.append(position.floor().to(torch.int64))
+        share.append(position - position.floor())
+    corners = list(itertools.product((0, 1), repeat=labels.ndim))
+
+    def at(places: Sequence[Tensor], corner: Sequence[int]) -> Tensor:
+        """Labels of the samples that are ``corner`` steps further than ``places``."""
+        indices = zip(places, corner, labels.shape, strict=True)
+        return labels[tuple((place + step).clamp(max=n - 1) for place, step, n in indices)]
+
+    # Mostly all around a point are of one region, and there is nothing to vote about.
+    samples = torch.meshgrid(*map(torch.arange, labels.shape), indexing="ij")
+    mixed = torch.stack([at(samples, corner) != labels for corner in corners]).any(dim=0)
+    disputed = mixed[torch.meshgrid(*lower, indexing="ij")].nonzero()
+    chosen = nearest.reshape(tuple(target_shape)).clone()
+    for points in disputed.split(_AT_ONCE):  # [P, d]
+        point = points.unbind(dim=1)
+        places = [low[index] for low, index in zip(lower, point, strict=True)]
+        shares = [part[index] for part, index in zip(share, point, strict=True)]
+        voters = torch.stack([at(places, corner) for corner in corners])  # [2^d, P]
+        weight = torch.ones(voters.shape, dtype=torch.float64)
+        for row, corner in zip(weight, corners, strict=True):
+            for step, part in zip(corner, shares, strict=True):
+                row *= part if step else 1 - part
+        winner = chosen[point]
+        best = ((voters == winner) * weight).sum(dim=0)
+        for candidate in voters:
+            votes = ((voters == candidate) * weight).sum(dim=0)
+            # Only a clear majority moves a point: equal sums may differ in their last bits.
+            more = votes > best + 1e-9
+            best, winner = torch.where(more, votes, best), torch.where(more, candidate, winner)
+        chosen[point] = winner
+    return chosen.reshape(-1)
 
 
 def region_frames(labels: Tensor, regions: int) -> tuple[Tensor, Tensor]:

@@ -23,15 +23,13 @@ from partinr.errors import PartinrError
 from partinr.partition import Partition
 from partinr.stack import (
     ENGINES,
-    FUSED_UP_TO,
     Engine,
     RegionBatch,
-    can_fuse,
+    fuses,
     make_plan,
     run_fused,
     run_stack,
     sort_by_network,
-    widest,
 )
 
 FORMAT = 2
@@ -238,14 +236,9 @@ class PiecewiseINR(nn.Module):
 
     def _run(self, backbone: Backbone, params: Mapping[str, Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """One stack, by the engine that suits it."""
-        if self.engine in ("auto", "fused"):
-            chain = backbone.chain(params)
-            if (
-                chain is not None
-                and (self.engine == "fused" or widest(chain) <= FUSED_UP_TO)
-                and can_fuse(chain, coords)
-            ):
-                return run_fused(chain, coords, sizes)
+        chain = backbone.chain(params)
+        if chain is not None and fuses(self.engine, chain, coords):
+            return run_fused(chain, coords, sizes)
         plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
         return run_stack(backbone.apply, params, coords, plan)
 

@@ -149,7 +149,7 @@ WRONG = [
     ("target_psnr", float("inf"), "target_psnr=inf: should be"),
     ("ckpt_path", 5, "ckpt_path=5: should be"),
     ("output_dir", None, "output_dir=None: should be"),
-    ("engine", "fused", "engine='fused': should be 'auto'"),
+    ("engine", "quick", "engine='quick': should be 'auto'"),
     ("debug", True, "debug=True: should be 'trace'"),
     ("zoom", 2, "unknown option zoom; there are: .*max_steps"),
     ("max_step", 2, r"unknown option max_step; did you mean max_steps\?"),

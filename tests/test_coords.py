@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
 import pytest
 import torch
 
-from partinr.coords import axis_coords, grid_coords, nearest_samples, region_frames, scaled_shape, to_frame
+from partinr import coords
+from partinr.coords import (
+    axis_coords,
+    grid_coords,
+    nearest_samples,
+    region_frames,
+    scaled_shape,
+    to_frame,
+    vote_of_nearest,
+)
 from partinr.errors import PartinrError
 from partinr.partition import Grid, Partition
 
@@ -134,6 +144,42 @@ def test_scaled_shape(shape, scale, expected):
 def test_scaled_shape_refuses(scale):
     with pytest.raises(PartinrError, match="give a positive number"):
         scaled_shape((4, 4), scale)
+
+
+def _votes(labels: torch.Tensor, target: tuple[int, ...], place: tuple[int, ...]) -> dict[int, Fraction]:
+    """Weight of each label around a point, by the plain rule of linear interpolation."""
+    votes: dict[int, Fraction] = {}
+    ends = []
+    for j, n, m in zip(place, labels.shape, target, strict=True):
+        position = min(max(Fraction((2 * j + 1) * n, 2 * m) - Fraction(1, 2), Fraction(0)), Fraction(n - 1))
+        low = math.floor(position)
+        ends.append([(low, 1 - position + low), (min(low + 1, n - 1), position - low)])
+    for corner in itertools.product(*ends):
+        label = int(labels[tuple(index for index, _ in corner)])
+        votes[label] = votes.get(label, Fraction(0)) + math.prod((weight for _, weight in corner), start=Fraction(1))
+    return votes
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 4), (7, 7), (6,), (2, 3, 3)])
+@pytest.mark.parametrize("scale", [0.5, 1, 1.7, 2, 3, 4])
+@pytest.mark.parametrize("at_once", [7, 10**6])
+def test_the_vote_against_brute_force(shape, scale, at_once, monkeypatch):
+    monkeypatch.setattr(coords, "_AT_ONCE", at_once)
+    target = scaled_shape(shape, scale)
+    for regions in (1, 2, 5):
+        labels = _blobs(shape, regions, seed=regions)
+        nearest = labels.reshape(-1)[nearest_samples(shape, target)]
+        before = nearest.clone()
+        found = vote_of_nearest(labels, target, nearest)
+        assert found.dtype == torch.int64
+        assert torch.equal(nearest, before)
+        for place, label, own in zip(
+            itertools.product(*map(range, target)), found.tolist(), nearest.tolist(), strict=True
+        ):
+            votes = _votes(labels, target, place)
+            assert votes[label] == max(votes.values())
+            # In a tie the cell that holds the point has it.
+            assert label == own or votes[own] < votes[label]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from partinr.backbones import Siren
 from partinr.callbacks.manifest import git_state, hardware
+from partinr.inr import PiecewiseINR
+from partinr.partition import Partition
+from partinr.stack import Engine
 
 
 def interleaved(
@@ -32,6 +36,30 @@ def interleaved(
                 calls += 1
             samples[name].append((time.perf_counter() - start) / calls)
     return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def step_of(engine: Engine, sizes: Sequence[int], width: int, layers: int) -> Callable[[], None]:
+    """One Adam step of a stack of SIRENs on random samples, ready to be called.
+
+    Args:
+        engine: how the stack is evaluated.
+        sizes: samples of each network.
+        width: of the networks.
+        layers: hidden layers.
+    """
+    # A line of samples, in pieces of these sizes.
+    partition = Partition(torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[None])
+    model = PiecewiseINR(partition, Siren(hidden_features=width, hidden_layers=layers), engine=engine)
+    batch = model.batch(torch.rand(1, sum(sizes), 3, generator=torch.Generator().manual_seed(0)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = (model(batch.coords, batch.sizes) - batch.targets).square().mean()
+        loss.backward()
+        optimizer.step()
+
+    return step
 
 
 def where() -> str:

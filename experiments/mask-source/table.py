@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from partinr.report import RunRecord, collect
 
-STEPS = (30, 100, 200, 300)
+STEPS = (32, 100, 200, 300)
 NAMES = {
     "Whole": "none",
     "Grid": "grid",
@@ -39,14 +39,15 @@ Runs = dict[str, dict[str, dict[int, RunRecord]]]
 
 
 def by_rule(records: Sequence[RunRecord]) -> Runs:
-    """Completed runs in the order of :data:`NAMES`; rules of unequal capacity under names of their own."""
+    """Completed runs in the order of :data:`NAMES`; another merging or capacity under a name of its own."""
     found: Runs = defaultdict(lambda: defaultdict(dict))
     for record in records:
         if record.status != "completed" or record.seed is None:
             continue
         name = NAMES[record.config["partition"]["_target_"].rpartition(".")[2]]
-        capacity = record.config.get("capacity", "equal")
-        name = name if capacity == "equal" else f"{name}, {capacity}"
+        capacity, merge = record.config.get("capacity", "equal"), record.config["partition"].get("merge")
+        name += f", {merge}" if name == "SLIC" and merge != "boundary" else ""
+        name += f", {capacity} capacity" if capacity != "equal" else ""
         found[name][record.manifest["signal"]["name"]][record.seed] = record
     order = list(NAMES.values())
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0].partition(",")[0]), item[0])))

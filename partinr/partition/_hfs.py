@@ -6,14 +6,20 @@ fraction of a second. HFS is C++ that may write beyond its arrays; what it takes
 
 import io
 import json
+import os
 import sys
 
-import cv2
 import numpy as np
 
 
 def main() -> None:
     """Read ``.npy`` bytes (uint8 ``[H, W, 3]``, BGR), write ``.npy`` bytes (uint16 ``[H, W]``)."""
+    # The standard output is the labels' alone: what OpenCV logs there (with OPENCV_LOG_LEVEL=INFO and below, from its
+    # import on) goes to the standard error.
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    import cv2
+
     options = json.loads(sys.argv[1])
     image = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
     # OpenCV's stubs leave out its contributed modules.
@@ -21,8 +27,13 @@ def main() -> None:
     labels = engine.performSegmentCpu(image, False)
     buffer = io.BytesIO()
     np.save(buffer, labels, allow_pickle=False)
-    sys.stdout.buffer.write(buffer.getvalue())
+    with answer:
+        answer.write(buffer.getvalue())
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception as error:
+        # OpenCV's messages take several lines.
+        sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))

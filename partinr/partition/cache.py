@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ class LabelCache:
         file = self.folder / f"{self.key(rule, signal)}.npz"
         found = _read(file, tuple(signal.shape[:-1]))
         if found is not None:
-            return rule.check(found)
+            return rule.check(replace(found, free=rule.free))
         partition = rule(signal, source)
         labels = partition.labels.numpy()
         buffer = io.BytesIO()
@@ -65,16 +65,17 @@ class LabelCache:
         values = signal.detach().cpu().float().contiguous()
         content = hashlib.sha256(values.numpy().tobytes())
         about = {"shape": list(signal.shape), "rule": rule.fingerprint()}
-        content.update(json.dumps(about, sort_keys=True, default=str).encode())
+        # An option that is neither plain nor a path is an error: two different arrays may be the same as text.
+        content.update(json.dumps(about, sort_keys=True, default=os.fspath).encode())
         return content.hexdigest()[:32]
 
 
 def _read(file: Path, shape: tuple[int, ...]) -> Partition | None:
     """What is in a file; None if it is not there, or is damaged, and is then made anew."""
     try:
-        with np.load(file, allow_pickle=False) as content:
-            labels = torch.from_numpy(content["labels"].astype(np.int64))
-            seconds = float(content["seconds"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        # From memory: of a damaged file NumPy would leave the handle open.
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as content:
+            found = Partition(torch.from_numpy(content["labels"].astype(np.int64)), seconds=float(content["seconds"]))
+    except Exception:  # zipfile, zlib, NumPy and Partition have half a dozen kinds for what may be wrong
         return None
-    return Partition(labels, seconds=seconds) if tuple(labels.shape) == shape else None
+    return found if found.shape == shape else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Annotated, Any, ClassVar
 
+import cv2
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.cluster.vq import kmeans2, vq
+from scipy.spatial import cKDTree
 
 from partinr.partition.grid import DEFAULT_REGIONS
 from partinr.partition.segmentation import ImageSegmentation, Regions
@@ -36,7 +36,7 @@ class KMeans(ImageSegmentation):
     title: ClassVar[str] = "kmeans"
     regions: Regions = DEFAULT_REGIONS
     connected: bool = False
-    position: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    position: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     iterations: Annotated[int, Field(ge=1, le=1000)] = 20
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -45,20 +45,21 @@ class KMeans(ImageSegmentation):
         height, width = image.shape[:2]
         rows, cols = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
         place = np.stack([rows, cols], axis=-1) * (self.position / max(height, width))
-        features = np.concatenate([image, place], axis=-1).reshape(height * width, -1)
-        rng = np.random.default_rng(self.seed)
+        features = np.concatenate([image, place], axis=-1).reshape(height * width, -1).astype(np.float32)
         sample = features
         if len(features) > _SAMPLE:
-            sample = features[rng.choice(len(features), _SAMPLE, replace=False)]
-        # Of more centres than there are different pixels some would have none.
+            sample = features[np.random.default_rng(self.seed).choice(len(features), _SAMPLE, replace=False)]
+        # There cannot be more clusters than different pixels.
         clusters = min(self.regions, len(np.unique(sample, axis=0)))
-        with warnings.catch_warnings():
-            # A cluster that loses all its pixels on the way; check() says how many regions there are.
-            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
-            centres, _ = kmeans2(sample, clusters, iter=self.iterations, minit="++", rng=rng)
-        nearest, _ = vq(features, centres)
+        if clusters == 1:
+            return np.zeros((height, width), dtype=np.int64)
+        cv2.setRNGSeed(self.seed % 2**31)
+        how = (cv2.TERM_CRITERIA_COUNT, self.iterations, 0.0)
+        _, _, centres = cv2.kmeans(sample, clusters, np.empty(0), how, 1, cv2.KMEANS_PP_CENTERS)
+        # A tree, since with many clusters most of them are far away.
+        _, nearest = cKDTree(centres).query(features)
         return nearest.reshape(height, width)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Beside the options the version of SciPy, which carries them out."""
+        """Beside the options the version of SciPy, which finds the nearest centre."""
         return {**super().fingerprint(), "scipy": scipy.__version__}

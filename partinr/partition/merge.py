@@ -15,7 +15,8 @@ are left. Two segments are neighbours where pixels of theirs touch, at a side or
 ``balanced_detail``
     the same with gradient energy in the place of size: regions that are equally hard to fit.
 
-Ties go to the lower number of a region, so that the result depends on nothing else.
+Ties go to the lower number of a region, so that the result depends on nothing else. A region keeps its number when it
+takes in another; of a pair, where neither comes first, that is the one with more neighbours.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class _Graph:
                 continue  # of another border than there is now, which was put in when it became what it is
             kept, others = self._join_pair(a, b)
             for other in others:
-                heapq.heappush(heap, (self._contrast(kept, other), *sorted((kept, other))))
+                heapq.heappush(heap, (self._contrast(kept, other), min(kept, other), max(kept, other)))
 
     def join_smallest(self, regions: int) -> None:
         """The two with the smallest product of their measures, again and again, until ``regions`` are left."""

@@ -126,7 +126,7 @@ def resized(image: NDArray[np.float32], *, min_pixels: int = 1, max_pixels: int 
 
     Args:
         image: ``[H, W, C]`` in [0, 1].
-        min_pixels: a smaller one is enlarged, bicubically.
+        min_pixels: a smaller one is enlarged, bicubically, each side rounded up.
         max_pixels: a larger one is shrunk, each new pixel the mean of those it covers.
     """
     height, width = image.shape[:2]

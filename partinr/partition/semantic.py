@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +13,7 @@ from pydantic import Field
 
 from partinr.coords import nearest_samples
 from partinr.errors import PartinrError
+from partinr.partition.isolated import IsolatedError, run_isolated
 from partinr.partition.segmentation import ImageSegmentation, resized
 from partinr.spec import spec
 
@@ -95,17 +94,14 @@ def _hfs(image: NDArray[np.uint8], options: dict[str, Any]) -> NDArray[np.uint16
     """Segments of a BGR image, numbered from 1."""
     given = io.BytesIO()
     np.save(given, image, allow_pickle=False)
-    # -P: the folder of the program is not a place to import from; it has modules with names of their own.
-    command = [sys.executable, "-P", str(_PROGRAM), json.dumps(options)]
     cure = "choose other options of partition=semantic, or partition=superpixel"
     try:
-        done = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=_PATIENCE, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise PartinrError(f"OpenCV's HFS did not end within {_PATIENCE} seconds; {cure}") from error
-    if done.returncode < 0:
-        raise PartinrError(f"OpenCV's HFS died on this image (signal {-done.returncode}); {cure}")
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise PartinrError(f"OpenCV's HFS failed: {said[-1] if said else 'it said nothing'}; {cure}")
-    labels: NDArray[np.uint16] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
+        answer = run_isolated(_PROGRAM, json.dumps(options), content=given.getvalue(), patience=_PATIENCE)
+    except IsolatedError as error:
+        raise PartinrError(f"OpenCV's HFS {error}; {cure}") from error
+    try:
+        labels: NDArray[np.uint16] = np.load(io.BytesIO(answer), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        # Python's own start may write there too: a sitecustomize.py, a .pth file.
+        raise PartinrError(f"what OpenCV's HFS wrote is no label map; {cure}") from error
     return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
@@ -17,8 +18,8 @@ from partinr.spec import spec
 
 _SLIC, _FELZENSZWALB = {"superpixels": 100, "compactness": 10.0}, {"scale": 100.0, "min_size": 20}
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=1e-6, le=1e9)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 @spec
@@ -40,8 +41,8 @@ class Superpixel(ImageSegmentation):
     merge: Merging = "boundary"
     method: Literal["slic", "felzenszwalb"] = "slic"
     superpixels: Count | None = None
-    compactness: Positive | None = None
-    scale: Positive | None = None
+    compactness: Weight | None = None
+    scale: Weight | None = None
     min_size: Count | None = None
     sigma: Annotated[float, Field(ge=0, le=100)] = 0.5
 
@@ -67,15 +68,21 @@ class Superpixel(ImageSegmentation):
         }
         if self.method == "felzenszwalb":
             return felzenszwalb(image, sigma=self.sigma, channel_axis=-1, **options)
-        wanted = max(options["superpixels"], 4 * (self.regions or 1))
-        return slic(
+        wanted = min(max(options["superpixels"], 4 * (self.regions or 1)), image.shape[0] * image.shape[1])
+        cut = partial(
+            slic,
             image,
-            n_segments=min(wanted, image.shape[0] * image.shape[1]),
+            n_segments=wanted,
             compactness=options["compactness"],
             sigma=self.sigma,
             start_label=0,
             channel_axis=-1,
         )
+        found = cut()
+        if self.regions is not None and len(np.unique(found)) < self.regions:
+            # In noise a superpixel is nothing but fragments, and SLIC gives those away, often all to one neighbour.
+            found = cut(enforce_connectivity=False)
+        return found
 
     def fingerprint(self) -> dict[str, Any]:
         """Beside the options the version of scikit-image, which carries them out."""

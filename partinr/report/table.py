@@ -173,7 +173,7 @@ COLUMNS: tuple[Column, ...] = (
         "partition_seconds",
         "partition s",
         _run(lambda r: r.number("seconds", "partition")),
-        significant,
+        fixed(2),  # what is less is nothing beside a fit
         _COST,
         "What the partition rule took; not in the training seconds",
     ),

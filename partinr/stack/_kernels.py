@@ -31,9 +31,14 @@ _INVERSE_PI = _F(1 / math.pi)
 # Without "reassoc": the three steps of the reduction must not be taken for one.
 @njit(fastmath={"contract"}, cache=True)
 def sincos(x):
-    """Sine and cosine of a float32, to 2e-7 for |x| up to 1e3, 5e-7 up to 1e4: minimax polynomials on [-pi/2, pi/2]."""
+    """Sine and cosine of a float32, to 2e-7 for |x| up to 1e3, 5e-7 up to 1e4: minimax polynomials on [-pi/2, pi/2].
+
+    From 2e5 on, where single precision has hardly a digit of the angle, they are those of some angle.
+    """
     k = np.rint(x * _INVERSE_PI)
     r = ((x - k * _PI_1) - k * _PI_2) - k * _PI_3
+    # Too large an angle is not reduced well, and a polynomial knows no bounds. (Zero times NaN or infinity is NaN.)
+    r = r if abs(r) < _F(1.6) else r * _F(0)
     sign = _F(1) - _F(2) * (k - _F(2) * np.floor(k * _F(0.5)))
     q = r * r
     sine = r + r * q * (_F(-0.16666657) + q * (_F(8.333017e-3) + q * (_F(-1.9806609e-4) + q * _F(2.6000395e-6))))

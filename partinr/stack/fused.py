@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.stack.engine import Linear, make_plan, run_stack
+from partinr.stack.engine import Engine, Linear, make_plan, run_stack
 
 TILE = 256
 """Samples that go through a network at once, at most: with 48 features in 4 layers they take 0.5 MB of cache."""
@@ -45,27 +45,30 @@ class Link(NamedTuple):
 Chain = tuple[Link, ...]
 
 
-def can_fuse(chain: Chain, coords: Tensor) -> bool:
-    """Whether the kernels can evaluate a chain: single precision on the CPU, without a transform around it."""
+def fuses(engine: Engine, chain: Chain, coords: Tensor) -> bool:
+    """Whether an engine evaluates a chain by these kernels.
+
+    They take single precision on the CPU, outside autocast and the transforms of ``torch.func``. ``fused`` evaluates
+    what they take, ``auto`` those networks of it that are thin.
+    """
+    if engine not in ("auto", "fused"):
+        return False
     tensors = (coords, *(tensor for link in chain for tensor in (link.weight, link.bias)))
+    widest = max(max(link.weight.shape[1:]) for link in chain)
     return (
-        all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+        (engine == "fused" or widest <= FUSED_UP_TO)
+        and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
         and not torch.is_autocast_enabled("cpu")
         # torch.func and forward-mode derivatives see tensors without memory of their own.
         and not torch._C._are_functorch_transforms_active()
     )
 
 
-def widest(chain: Chain) -> int:
-    """Features of the widest layer."""
-    return max(max(link.weight.shape[1:]) for link in chain)
-
-
 def run_fused(chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Evaluate N networks, each on its own samples; differentiable any number of times.
 
     Args:
-        chain: the networks; :func:`can_fuse` holds.
+        chain: the networks; :func:`fuses` says so.
         coords: float32 ``[M, d]``, sorted by network.
         sizes: samples of each network.
 
@@ -163,7 +166,7 @@ class _Fused(torch.autograd.Function):
             if len(tiles.owner):
                 by_network[tiles.networks] = np.add.reduceat(by_tile, tiles.first, axis=0)
         pieces = torch.from_numpy(by_network).split([tensor[0].numel() for tensor in tensors], dim=1)
-        by_params = [piece.reshape(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]
+        by_params = [piece.reshape(tensor.shape).contiguous() for piece, tensor in zip(pieces, tensors, strict=True)]
         return by_coords if ctx.needs_input_grad[0] else None, None, None, *by_params
 
 

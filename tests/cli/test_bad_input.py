@@ -21,7 +21,7 @@ RUNS = r"""
 seed=-1                                             -> seed=-1: should be
 seed=???                                            -> option seed is missing; give seed=VALUE
 max_steps=null                                      -> give max_steps or max_seconds
-engine=fused                                        -> engine='fused': should be 'auto'
+engine=quick                                        -> engine='quick': should be 'auto'
 zoom=2                                              -> unknown option zoom; partinr --cfg job
 +zoom=2                                             -> unknown option zoom; there are: .*max_steps
 +seed=1                                             -> seed is there already; .*seed=VALUE
@@ -43,11 +43,11 @@ data.name=astronout                                 -> no built-in image 'astron
 data.pth=PICTURES/good.png                          -> unknown option data.pth; did you mean data.path\?
 "data.path=~/nowhere (1).png"                       -> no such file: '/.*/nowhere \(1\).png'; check
 # partition
-partition=voronoi                                   -> there is no partition=voronoi; choose from grid, .*none, .*superpixel
+partition=voronoi                                   -> there is no partition=voronoi; choose from grid, .*superpixel
 partition.regions=257                               -> partition.regions=257 is more than the 256 samples .*; give fewer
 partition.regions=17                                -> partition.regions=17 .*; the next smaller that has is 16
 partition.rows=2                                    -> partition.regions excludes partition.rows .*; give one
-partition=none                                      -> partition.regions is an option of partition=grid and .* only; choose
+partition=none                                      -> partition.regions is an option of partition=grid and .*; choose
 partition._target_=.relative.Rule                   -> partition._target_='.relative.Rule' cannot be imported: .*; give
 partition._target_=partinr.backbones.Siren          -> partition._target_=.* is no PartitionRule; derive
 partition=mask                                      -> option partition.path is missing; give partition.path=VALUE

@@ -13,7 +13,7 @@ from torch import Tensor
 from partinr.backbones import ReluPE, Siren
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
-from partinr.stack import can_fuse, make_plan, run_fused, run_stack, widest
+from partinr.stack import fuses, make_plan, run_fused, run_stack
 from partinr.stack.fused import TILE
 
 CPU = torch.device("cpu")
@@ -85,6 +85,17 @@ def test_the_sine_is_one_to_single_precision():
         assert np.abs(cosine - np.cos(x.astype(np.float64))).max() < tolerance
 
 
+def test_any_angle_has_a_sine_but_those_that_are_none():
+    from partinr.stack._kernels import sincos
+
+    for x in (0.0, 1e5, -3e5, 1e9, -1e20, 3e38):
+        sine, cosine = sincos(np.float32(x))
+        assert abs(sine) <= 1.000001
+        assert abs(cosine) <= 1.000001
+    for x in (math.nan, math.inf, -math.inf):
+        assert all(math.isnan(value) for value in sincos(np.float32(x)))
+
+
 def test_gradients_of_gradients_are_there():
     sizes = (4, 0, 7)
     backbone = Siren(hidden_features=3, hidden_layers=1, first_omega_0=3.0, omega_0=2.0)
@@ -92,7 +103,8 @@ def test_gradients_of_gradients_are_there():
 
     def second(values: Tensor) -> list[Tensor]:
         first = torch.autograd.grad((values.square() * mix).sum(), list(params.values()), create_graph=True)
-        return list(torch.autograd.grad(sum(each.square().sum() for each in first), list(params.values())))
+        total = torch.stack([each.square().sum() for each in first]).sum()
+        return list(torch.autograd.grad(total, list(params.values())))
 
     fused = second(run_fused(backbone.chain(params), coords, sizes))
     plain = second(run_stack(backbone.apply, params, coords, make_plan(sizes, "loop", 1, CPU)))
@@ -141,15 +153,19 @@ def test_only_single_precision_on_the_cpu_can_be_fused():
     backbone = Siren(hidden_features=4, hidden_layers=1)
     params, coords, _ = _case(backbone, (5,))
     chain = backbone.chain(params)
-    assert can_fuse(chain, coords)
-    assert not can_fuse(chain, coords.double())
-    assert not can_fuse(chain, coords.to("meta"))
+    assert fuses("auto", chain, coords)
+    assert not fuses("auto", chain, coords.double())
+    assert not fuses("auto", chain, coords.to("meta"))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not can_fuse(chain, coords)
+        assert not fuses("auto", chain, coords)
     seen = []
-    torch.func.grad(lambda x: (seen.append(can_fuse(chain, x)), x.sum())[1])(coords)
+
+    def look(x: Tensor) -> Tensor:
+        seen.append(fuses("auto", chain, x))
+        return x.sum()
+
+    torch.func.grad(look)(coords)
     assert seen == [False]
-    assert widest(chain) == 4
     assert ReluPE(hidden_features=4).chain({}) is None
 
 
@@ -159,7 +175,12 @@ def test_only_single_precision_on_the_cpu_can_be_fused():
 )
 def test_auto_takes_it_for_thin_networks(monkeypatch, engine, width, fused):
     taken = []
-    monkeypatch.setattr("partinr.inr.run_fused", lambda *given: (taken.append(True), run_fused(*given))[1])
+
+    def watched(*given):
+        taken.append(True)
+        return run_fused(*given)
+
+    monkeypatch.setattr("partinr.inr.run_fused", watched)
     signal = torch.rand(6, 6, 3)
     model = PiecewiseINR(Grid(regions=4)(signal), Siren(hidden_features=width, hidden_layers=1), engine=engine)
     batch = model.batch(signal)

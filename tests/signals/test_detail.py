@@ -1,0 +1,66 @@
+"""Gradient energy: what there is to see, and where."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from partinr.signals import gradient_energy
+
+SHAPES = [(1, 1), (1, 5), (5, 1), (4, 7), (9,), (1,), (3, 4, 2)]
+
+
+def signal(shape: tuple[int, ...], channels: int = 3) -> torch.Tensor:
+    return torch.rand(*shape, channels, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_half_of_every_squared_difference_goes_to_either_neighbour(shape, channels):
+    values = signal(shape, channels)
+    expected = torch.zeros(shape, dtype=torch.float64)
+    for place in itertools.product(*map(range, shape)):
+        for axis, n in enumerate(shape):
+            after = tuple(i + (k == axis) for k, i in enumerate(place))
+            if after[axis] < n:
+                half = (values[after] - values[place]).square().sum() / 2
+                expected[place] += half
+                expected[after] += half
+    found = gradient_energy(values)
+    assert found.dtype == values.dtype
+    torch.testing.assert_close(found, expected)
+    # Nothing is lost and nothing added.
+    whole = sum(values.diff(dim=axis).square().sum() for axis in range(len(shape)))
+    torch.testing.assert_close(found.sum(), torch.as_tensor(whole, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_to_see_is_nothing(shape):
+    assert gradient_energy(torch.full((*shape, 3), 0.3)).tolist() == torch.zeros(shape).tolist()
+    assert bool((gradient_energy(signal(shape)) >= 0).all())
+
+
+def test_it_turns_with_the_signal_and_grows_with_its_contrast():
+    values = signal((5, 8))
+    energy = gradient_energy(values)
+    torch.testing.assert_close(gradient_energy(values.transpose(0, 1)), energy.T)
+    torch.testing.assert_close(gradient_energy(values.flip(0, 1)), energy.flip(0, 1))
+    torch.testing.assert_close(gradient_energy(1 - values), energy)
+    torch.testing.assert_close(gradient_energy(values / 2), energy / 4)
+    torch.testing.assert_close(gradient_energy(values), sum(gradient_energy(values[..., [c]]) for c in range(3)))
+
+
+def test_an_edge_burdens_both_of_its_sides_alike():
+    step = torch.zeros(4, 6, 1)
+    step[:, 3:] = 1
+    energy = gradient_energy(step)
+    assert energy.tolist() == [[0, 0, 0.5, 0.5, 0, 0]] * 4
+
+
+def test_the_signal_stays_as_it_was():
+    values = signal((4, 7))
+    before = values.clone()
+    gradient_energy(values)
+    assert torch.equal(values, before)
