@@ -108,6 +108,11 @@ class PiecewiseINR(nn.Module):
         if widths is not None and self.widths is None:
             self.backbone = self.backbone.with_width(widths[0])
         self.groups = self._width_groups()
+        if engine == "fused" and not self.fusible:
+            raise PartinrError(
+                f"engine=fused is for chains of sines, such as backbone=siren, not for {self.backbone.title}; "
+                "choose engine=auto"
+            )
         self._network_of = torch.argsort(torch.tensor([region for group in self.groups for region in group.regions]))
         generator = torch.Generator().manual_seed(seed)
         self.stack = nn.ParameterDict(
@@ -120,6 +125,12 @@ class PiecewiseINR(nn.Module):
             }
         )
         self._frames = region_frames(partition.labels, partition.regions) if frame == "local" else None
+
+    @property
+    def fusible(self) -> bool:
+        """Whether the backbone is of the kind that the fused engine evaluates."""
+        with torch.device("meta"):
+            return self.backbone.chain(self.backbone.init(1, self.in_features, self.channels, None)) is not None
 
     def _width_groups(self) -> tuple[WidthGroup, ...]:
         """The stacks, narrowest first."""

@@ -152,6 +152,14 @@ def _prepare(settings: config.Settings) -> _Prepared:
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator, precision=settings.trainer.precision, callbacks=callbacks
     )
+    if settings.root.engine == "fused" and (trainer.strategy.root_device.type, str(trainer.precision)) != (
+        "cpu",
+        "32-true",
+    ):
+        raise PartinrError(
+            "engine=fused computes in single precision on the CPU; choose engine=auto, or trainer.accelerator=cpu and "
+            "trainer.precision=32-true"
+        )
     return _Prepared(settings, module, trainer, interruption, callbacks)
 
 
