@@ -260,20 +260,37 @@ def _evened(region: Labels, neighbours: Sequence[Sequence[int]], measure: Sequen
 def _holds_without(segment: int, of: Sequence[int], neighbours: Sequence[Sequence[int]]) -> bool:
     """Whether the region ``of`` a segment is not empty, and hangs together, without it."""
     home = of[segment]
-    ends = {other for other in neighbours[segment] if of[other] == home}
+    ends = [other for other in neighbours[segment] if of[other] == home]
     if not ends:
         return False  # it is the whole region
-    start = min(ends)
-    ends.discard(start)
-    # Breadth first: where the ends hang together they mostly do so around the corner.
-    seen, front = {segment, start}, deque([start])
-    while front and ends:
+    # From all ends at once, a step each in turn, until all have met or one has nowhere left to go: where the region
+    # falls apart, mostly a small part comes off, and the large one need not be walked through.
+    reached = {end: number for number, end in enumerate(ends)}
+    met = list(range(len(ends)))
+    fronts = {number: deque([end]) for number, end in enumerate(ends)}
+    turns = deque(fronts)
+    while len(fronts) > 1:
+        number = turns.popleft()
+        if number not in fronts:
+            continue
+        front = fronts[number]
+        if not front:
+            return False
         for other in neighbours[front.popleft()]:
-            if other not in seen and of[other] == home:
-                seen.add(other)
-                ends.discard(other)
+            if of[other] != home or other == segment:
+                continue
+            if other not in reached:
+                reached[other] = number
                 front.append(other)
-    return not ends
+                continue
+            holder = reached[other]
+            while met[holder] != holder:
+                holder = met[holder]
+            if holder != number:
+                met[holder] = number
+                front.extend(fronts.pop(holder))
+        turns.append(number)
+    return True
 
 
 def _borders(labels: Labels, image: NDArray[np.float32]) -> Iterator[tuple[int, int, float, float]]:

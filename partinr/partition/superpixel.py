@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,9 @@ from partinr.partition.segmentation import ImageSegmentation
 from partinr.spec import spec
 
 _SLIC, _FELZENSZWALB = {"superpixels": 100, "compactness": 10.0}, {"scale": 100.0, "min_size": 20}
+
+_SQUARE = 1e4
+"""Compactness beyond which the colours no longer matter."""
 
 Weight = Annotated[float, Field(ge=1e-6, le=1e9)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -32,7 +34,8 @@ class Superpixel(ImageSegmentation):
     Attributes:
         method: ``slic``, segments of about the same size, or ``felzenszwalb``, segments that follow contrast.
         superpixels: SLIC's number of superpixels, about; 100 if None. Never fewer than four a region.
-        compactness: SLIC's weight of the position: the higher, the squarer; 10 if None.
+        compactness: SLIC's weight of the position: the higher, the squarer; 10 if None. Raised tenfold for as long as
+            fewer superpixels than ``regions`` come out.
         scale: Felzenszwalb's: the higher, the larger; 100 if None.
         min_size: smallest segment that Felzenszwalb's leaves, in pixels; 20 if None.
         sigma: width of a Gaussian that smooths the image first, in pixels.
@@ -68,20 +71,20 @@ class Superpixel(ImageSegmentation):
         if self.method == "felzenszwalb":
             return felzenszwalb(image, sigma=self.sigma, channel_axis=-1, **options)
         wanted = min(max(options["superpixels"], 4 * (self.regions or 1)), image.shape[0] * image.shape[1])
-        cut = partial(
-            slic,
-            image,
-            n_segments=wanted,
-            compactness=options["compactness"],
-            sigma=self.sigma,
-            start_label=0,
-            channel_axis=-1,
-        )
-        found = cut()
-        if self.regions is not None and len(np.unique(found)) < self.regions:
+        compactness, enough = options["compactness"], min(self.regions or 1, wanted)
+        while True:
+            found = slic(
+                image,
+                n_segments=wanted,
+                compactness=compactness,
+                sigma=self.sigma,
+                start_label=0,
+                channel_axis=-1,
+            )
+            if len(np.unique(found)) >= enough or compactness > _SQUARE:
+                return found
             # In noise a superpixel is nothing but fragments, and SLIC gives those away, often all to one neighbour.
-            found = cut(enforce_connectivity=False)
-        return found
+            compactness *= 10
 
     def fingerprint(self) -> dict[str, Any]:
         """Beside the options the version of scikit-image, which carries them out."""
