@@ -38,7 +38,7 @@ def sincos(x):
     k = np.rint(x * _INVERSE_PI)
     r = ((x - k * _PI_1) - k * _PI_2) - k * _PI_3
     # Too large an angle is not reduced well, and a polynomial knows no bounds. (Zero times NaN or infinity is NaN.)
-    r = r if abs(r) < _F(1.6) else r * _F(0)
+    r = r * _F(abs(r) < _F(1.6))
     sign = _F(1) - _F(2) * (k - _F(2) * np.floor(k * _F(0.5)))
     q = r * r
     sine = r + r * q * (_F(-0.16666657) + q * (_F(8.333017e-3) + q * (_F(-1.9806609e-4) + q * _F(2.6000395e-6))))

@@ -211,11 +211,14 @@ def _compiled() -> Any:
     """
     from partinr.stack import _kernels as kernels
 
+    threads = torch.get_num_threads()
     row, tile = np.zeros((1, 2), dtype=np.float32), np.arange(2, dtype=np.int64)
     layers, factor = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32)
     scratch, one = np.zeros((_threads(), 4, 1, 16), dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
     kernels.forward(one, row, tile[:1], tile, layers, factor, scratch, one.copy())
     kernels.backward(one, row, tile[:1], tile, layers, factor, scratch, one, row.copy(), one.copy())
+    # Starting its threads, numba sets the number of OpenMP's, which are torch's too.
+    torch.set_num_threads(threads)
     return kernels
 
 

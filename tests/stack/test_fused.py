@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -144,6 +146,23 @@ def test_results_do_not_depend_on_threads():
         torch.set_num_threads(threads)
     for first, other in itertools.pairwise(results):
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+THREADS = """
+import torch
+from partinr.backbones import Siren
+from partinr.stack import run_fused
+torch.set_num_threads(1)
+backbone = Siren(hidden_features=2, hidden_layers=0)
+run_fused(backbone.chain(backbone.init(1, 2, 3, None)), torch.zeros(4, 2), (4,))
+print(torch.get_num_threads())
+"""
+
+
+def test_it_leaves_torch_its_threads():
+    # A process of its own: it is at its first start that numba sets them.
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
 
 
 # -- when it is taken -----------------------------------------------------------------------------------------------
