@@ -20,8 +20,8 @@ from partinr.signals import builtin_image
 Sizes = tuple[int, ...]
 
 SIDE = 256
-# Regions, width, hidden layers: the first is for the loop and the batched product, the others for the fused engine.
-SHAPES = [(9, 128, 3), (64, 32, 3), (256, 16, 2)]
+# Regions, width, hidden layers: work for the loop, for the batched product in tiles, and for the fused engine.
+SHAPES = [(9, 128, 3), (64, 32, 3), (256, 9, 2)]
 MOST_PADDED = 2**21
 """Padded samples beyond which the padded product is not tried: it takes gigabytes."""
 

@@ -37,7 +37,7 @@ Network = Callable[[Mapping[str, Tensor], Tensor, Linear], Tensor]
 TILE_COST = 8
 """What a tile costs beside its samples, in samples: its network's weights are fetched, and their gradient is added."""
 
-LOOP_FROM_MACS = {"cpu": 150e6, "cuda": 4e9}
+LOOP_FROM_MACS = {"cpu": 50e6, "cuda": 4e9}
 """``auto`` gives a network a block of its own from this many multiply-accumulates a forward pass.
 
 The CPU's figure is measured (experiments/benchmarks/engines.py): one product of that size keeps the cores busy by

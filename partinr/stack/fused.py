@@ -21,9 +21,9 @@ from torch import Tensor
 from partinr.stack.engine import Engine, Linear, make_plan, run_stack
 
 TILE = 256
-"""Samples that go through a network at once, at most: with 48 features in 4 layers they take 0.5 MB of cache."""
+"""Samples that go through a network at once, at most: with 12 features in 3 layers they take 0.1 MB of cache."""
 
-FUSED_UP_TO = 48
+FUSED_UP_TO = 12
 """``auto`` takes this engine for networks up to this wide (experiments/benchmarks/engines.py): wider ones want a matrix
 product."""
 
