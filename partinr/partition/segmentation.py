@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import warnings
 from abc import abstractmethod
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import cv2
@@ -102,8 +105,11 @@ class ImageSegmentation(Segmentation):
         return regions.reshape(-1)[nearest_samples(regions.shape, shape)].reshape(shape)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Beside the options the versions of partinr and OpenCV, which carry them out."""
-        return {**super().fingerprint(), "partinr": __version__, "cv2": cv2.__version__}
+        """Beside the options the code of the rule's module, and the versions of partinr and OpenCV."""
+        # A rule that is being written changes while its name and options stay.
+        file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
+        code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else None
+        return {**super().fingerprint(), "code": code, "partinr": __version__, "cv2": cv2.__version__}
 
 
 def as_rgb(signal: Tensor, title: str) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -275,3 +276,19 @@ def test_a_folder_that_cannot_be_written_is_one_line(what, cache, signal, monkey
     monkeypatch.undo()
     if what != "a file in its place":
         assert files(cache) == []
+
+
+def test_a_rule_of_ones_own_that_is_edited_is_another_rule(tmp_path, monkeypatch):
+    file = tmp_path / "edited_rule.py"
+    text = (
+        "from partinr.partition import ImageSegmentation\nfrom partinr.spec import spec\n\n\n@spec\n"
+        "class Mine(ImageSegmentation):\n    def segments(self, image):\n"
+        "        return (image[..., 0] > 0.5).astype(int)\n"
+    )
+    file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    rule = importlib.import_module("edited_rule").Mine()
+    before = rule.fingerprint()
+    assert rule.fingerprint() == before
+    file.write_text(text.replace("0.5", "0.9"))
+    assert rule.fingerprint() != before
