@@ -23,7 +23,7 @@ from torch import Tensor
 from partinr.backbones import Backbone
 from partinr.errors import PartinrError
 from partinr.partition import Partition
-from partinr.signals import gradient_energy
+from partinr.signals import region_detail
 
 Capacity = Literal["equal", "area", "detail"]
 CAPACITIES: tuple[str, ...] = get_args(Capacity)
@@ -33,9 +33,6 @@ STEPS_TO_DOUBLE = 2
 
 NARROWEST = 4
 """No network is narrower than this, unless the equal ones are: a sine or two a layer do not fit even a flat sky."""
-
-FLAT_DETAIL = 1e-4
-"""Gradient energy that a sample has at least, so that a flat region gets its share of what flat regions get."""
 
 
 def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
@@ -59,8 +56,7 @@ def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
     if capacity == "area":
         weights = sizes
     elif capacity == "detail":
-        energy = gradient_energy(signal.detach().cpu().double()).reshape(-1)
-        weights = torch.bincount(partition.labels.reshape(-1), energy, partition.regions) + FLAT_DETAIL * sizes
+        weights = region_detail(signal.detach().cpu(), partition.labels, partition.regions)
     return weights / weights.sum()
 
 

@@ -129,7 +129,6 @@ def _partition(partition: Any) -> dict[str, Any]:
     return {
         # What has to be kept beside the weights: nothing of a grid, which follows from its options.
         "bits": partition.bits,
-        "coded_bits": partition.coded_bits,
         "smallest": int(partition.sizes.min()),
         "largest": int(partition.sizes.max()),
         "notice": partition.notice,

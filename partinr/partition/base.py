@@ -20,6 +20,9 @@ from partinr.partition.coding import coded_bits
 from partinr.signals import Source
 from partinr.spec import spec
 
+DEFAULT_REGIONS = 9
+"""Of every rule that is told nothing: the paper's #9."""
+
 
 @dataclass(frozen=True, eq=False)
 class Partition:
@@ -80,13 +83,11 @@ class Partition:
 
     @cached_property
     def bits(self) -> int:
-        """What the label map costs whoever stores it: 0 if it is ``free``, else its length in a lossless coder."""
-        return 0 if self.free else self.coded_bits
+        """What the label map costs whoever stores it: 0 if it is ``free``, else its length in a lossless coder.
 
-    @cached_property
-    def coded_bits(self) -> int:
-        """Length of the label map in a lossless coder (:func:`~partinr.partition.coding.coded_bits`)."""
-        return coded_bits(self.labels)
+        The coder is that of :func:`~partinr.partition.coding.coded_bits`.
+        """
+        return 0 if self.free else coded_bits(self.labels)
 
     def labels_at(self, shape: Sequence[int], smooth: bool = False) -> Tensor:
         """The label map at another resolution, over the same extent.

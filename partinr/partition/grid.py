@@ -10,10 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.errors import PartinrError
-from partinr.partition.base import PartitionRule
+from partinr.partition.base import DEFAULT_REGIONS, PartitionRule
 from partinr.spec import spec
-
-DEFAULT_REGIONS = 9
 
 
 @spec

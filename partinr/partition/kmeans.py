@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
-from partinr.partition.grid import DEFAULT_REGIONS
+from partinr.partition.base import DEFAULT_REGIONS
 from partinr.partition.segmentation import ImageSegmentation, Regions
 from partinr.spec import spec
 

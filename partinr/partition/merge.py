@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from partinr.signals import gradient_energy
+from partinr.signals import region_detail
 
 Merging = Literal["smallest", "boundary", "balanced", "balanced_detail"]
 MERGINGS: tuple[str, ...] = get_args(Merging)
@@ -43,9 +43,6 @@ _SPECK = 16
 
 _PASSES = 10
 """How often each segment may change sides, at most."""
-
-_FLAT_DETAIL = 1e-4
-"""Gradient energy that a pixel has at least: of flat segments the smaller ones then count less."""
 
 
 def renumber(labels: NDArray[np.integer]) -> Labels:
@@ -99,11 +96,9 @@ class _Graph:
 
     def __init__(self, labels: Labels, image: NDArray[np.float32], rule: Merging) -> None:
         count = int(labels.max()) + 1
-        sizes = np.bincount(labels.reshape(-1), minlength=count)
-        self.measure: list[float] = sizes.tolist()
+        self.measure: list[float] = np.bincount(labels.reshape(-1), minlength=count).tolist()
         if rule == "balanced_detail":
-            energy = gradient_energy(torch.from_numpy(image)).numpy().reshape(-1)
-            self.measure = (np.bincount(labels.reshape(-1), energy, count) + _FLAT_DETAIL * sizes).tolist()
+            self.measure = region_detail(torch.from_numpy(image), torch.from_numpy(labels), count).tolist()
         self.into = list(range(count))
         self.left = count
         # Of each pair of neighbours, seen from both: the sum of the differences across their border, and its length.

@@ -10,8 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.errors import PartinrError
-from partinr.partition.base import PartitionRule
-from partinr.partition.grid import DEFAULT_REGIONS
+from partinr.partition.base import DEFAULT_REGIONS, PartitionRule
 from partinr.spec import spec
 
 

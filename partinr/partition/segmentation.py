@@ -20,8 +20,7 @@ from torch import Tensor
 from partinr import __version__
 from partinr.coords import nearest_samples
 from partinr.errors import PartinrError, PartinrWarning
-from partinr.partition.base import Partition, PartitionRule
-from partinr.partition.grid import DEFAULT_REGIONS
+from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule
 from partinr.partition.merge import Merging, components, merge, renumber
 from partinr.spec import spec
 

@@ -1,6 +1,6 @@
 """What is fitted: values on a regular grid, from a file, from scikit-image, or from the caller."""
 
-from partinr.signals.detail import gradient_energy
+from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.image import builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.source import Source
 
@@ -12,4 +12,5 @@ __all__ = [
     "check_image",
     "gradient_energy",
     "load_image",
+    "region_detail",
 ]

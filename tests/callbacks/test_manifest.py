@@ -68,7 +68,7 @@ def test_it_says_what_the_run_is(manifest: Manifest, make_regime: Any, trainer: 
         "training": 2.5,
         "evaluation": 0.5,
     }
-    assert said["partition"] == {"bits": 0, "coded_bits": 800, "smallest": 12, "largest": 12, "notice": None}
+    assert said["partition"] == {"bits": 800, "smallest": 12, "largest": 12, "notice": None}
     content = regime.signal.numpy().tobytes()
     assert said["signal"] == {"name": "astronaut", "shape": [6, 4, 3], "sha256": hashlib.sha256(content).hexdigest()}
     assert said["started"] <= said["finished"]

@@ -101,7 +101,6 @@ def manifest(
         "stop": "max_steps",
         "partition": {
             "bits": 0 if regions == 1 else 5000 + regions,
-            "coded_bits": 200 if regions == 1 else 5000 + regions,
             "smallest": 9,
             "largest": 99,
             "notice": None,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
 
-from partinr.signals import gradient_energy
+from partinr.signals import gradient_energy, region_detail
 
 SHAPES = [(1, 1), (1, 5), (5, 1), (4, 7), (9,), (1,), (3, 4, 2)]
 
@@ -64,3 +65,17 @@ def test_the_signal_stays_as_it_was():
     before = values.clone()
     gradient_energy(values)
     assert torch.equal(values, before)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_detail_of_regions_is_that_of_their_samples(shape):
+    labels = torch.arange(math.prod(shape)).reshape(shape) % min(3, math.prod(shape))
+    energy, regions = gradient_energy(signal(shape)), int(labels.max()) + 1
+    expected = [float((energy + 1e-4)[labels == region].sum()) for region in range(regions)]
+    assert region_detail(signal(shape), labels, regions).tolist() == pytest.approx(expected)
+
+
+def test_of_flat_regions_the_larger_has_more_detail():
+    labels = torch.tensor([[0, 1, 1, 1]])
+    small, large = region_detail(torch.full((1, 4, 3), 0.5), labels, 2).tolist()
+    assert 0 < small < large
