@@ -108,6 +108,8 @@ def _context(study: Study, title: str) -> dict[str, Any]:
         "study": study,
         "style": style,
         "slots": SLOTS,
+        # Where all has gone well, a column that says so takes room from the others.
+        "states": any(group.state != "completed" for group in study.groups),
         "notices": study.notices,
         "unfinished": [_run(record) for record in study.unfinished()],
         "repeated": [_run(record) for record in study.repeated()],

@@ -185,7 +185,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("lone_time_ratio", "in time", partial(_ratio, "seconds"), fixed(2), _SPEED, f"Times less. {_LONE}", "high"),
     Column(
         "lone_total_ratio",
-        "with partition",
+        "in all",
         lambda group, versus: versus.ratio_with_partition if versus else None,
         fixed(2),
         _SPEED,
@@ -225,8 +225,8 @@ COLUMNS: tuple[Column, ...] = (
 )
 """Every number the report gives of a group, in order."""
 
-_CONSTANT = {"regions", "parameters", "macs_per_pixel", "map_bits"}
-"""Columns whose deviation says something only where it is not zero."""
+_CONSTANT = {"regions", "parameters", "macs_per_pixel", "map_bits", "partition_seconds"}
+"""Columns whose deviation says something only where it is not written as zero."""
 
 _RATIOS = {"lone_step_ratio", "lone_time_ratio", "lone_total_ratio"}
 
@@ -268,7 +268,9 @@ def _cell(column: Column, group: Group, versus: Versus | None) -> Cell:
     if versus and versus.lone is group and column.key in _RATIOS:
         return Cell(stat, "1", own=True)
     form = column.form(stat.mean)
-    std = "" if stat.std is None or (column.key in _CONSTANT and stat.std == 0) else _written(stat.std, *form)
+    std = "" if stat.std is None else _written(stat.std, *form)
+    if column.key in _CONSTANT and not std.strip("0.kMGT"):
+        std = ""
     return Cell(stat, _written(stat.mean, *form), std)
 
 

@@ -102,3 +102,19 @@ def test_a_page_of_damaged_runs_opens(chromium, tmp_path):
     (tmp_path / "a" / "run.json").write_text("{")
     page = chromium(make_report([tmp_path], tmp_path / "report.html"))
     assert page.locator("#unfinished li").get_attribute("data-status") == "damaged"
+
+
+def test_every_column_of_a_finished_study_is_in_sight(chromium, write_run, tmp_path):
+    for regions in (1, 9, 16):
+        for seed in range(2):
+            write_run(tmp_path / f"{regions}-{seed}", regions=regions, seed=seed)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    inner, outer = page.locator("#results").evaluate("table => [table.scrollWidth, table.parentElement.clientWidth]")
+    assert inner <= outer
+    assert cell(page, "lone_total_ratio", "grid #9").is_visible()
+    # All have completed: no column says so of each.
+    assert page.locator("td[data-key=state]").count() == 0
+
+
+def test_a_run_that_did_not_complete_brings_the_column_of_states(chromium, report):
+    assert chromium(report).locator("td[data-key=state]").count() == 8
