@@ -159,10 +159,8 @@ class PiecewiseINR(nn.Module):
     def macs_per_sample(self) -> int:
         """Multiply-accumulates for one sample, forward: those of its own region's network; mean over the samples."""
         sizes = self.partition.sizes.tolist()
-        total = sum(
-            sum(sizes[region] for region in group.regions) * group.backbone.macs(self.in_features, self.channels)
-            for group in self.groups
-        )
+        regions = (region for group in self.groups for region in group.regions)
+        total = sum(sizes[region] * macs for region, macs in zip(regions, self.macs_of_networks, strict=True))
         return round(total / sum(sizes))
 
     @property
@@ -228,9 +226,9 @@ class PiecewiseINR(nn.Module):
 
         Args:
             coords: ``[M, d]`` in the frame of the model, sorted by network.
-            sizes: how many samples each of the R networks has; 0 is allowed.
-            params: other parameters than the model's own, by the same names and shapes (fast weights of an inner
-                loop).
+            sizes: how many samples each of the networks has; 0 is allowed.
+            params: other parameters than the model's own, by the same names: fast weights of an inner loop, or those
+                of some of the networks only, as :meth:`rows` picks them; ``sizes`` are then theirs.
 
         Returns:
             values ``[M, C]``, not clamped.
@@ -238,12 +236,40 @@ class PiecewiseINR(nn.Module):
         given: Mapping[str, Tensor] = dict(self.stack) if params is None else params
         values, network, sample = [], 0, 0
         for group in self.groups:
-            own_sizes = tuple(sizes[network : network + len(group.regions)])
-            own_coords = coords[sample : sample + sum(own_sizes)]
             own = {name: given[f"{group.prefix}{name}"] for name in group.names}
+            own_sizes = tuple(sizes[network : network + len(own[group.names[0]])])
+            if not own_sizes:
+                continue
+            own_coords = coords[sample : sample + sum(own_sizes)]
             values.append(self._run(group.backbone, own, own_coords, own_sizes))
             network, sample = network + len(own_sizes), sample + len(own_coords)
         return values[0] if len(values) == 1 else torch.cat(values)
+
+    def rows(self, networks: Tensor) -> dict[str, Tensor]:
+        """Where some of the networks lie in the parameters.
+
+        Args:
+            networks: int64 ``[n]``, ascending, in the order of :meth:`batch`.
+
+        Returns:
+            for each parameter of the stack, int64 indices along its first axis.
+        """
+        found, start = {}, 0
+        for group in self.groups:
+            stop = start + len(group.regions)
+            own = networks[(networks >= start) & (networks < stop)] - start
+            found.update({f"{group.prefix}{name}": own for name in group.names})
+            start = stop
+        return found
+
+    @cached_property
+    def macs_of_networks(self) -> tuple[int, ...]:
+        """Multiply-accumulates of each network for one of its samples, forward."""
+        return tuple(
+            macs
+            for group in self.groups
+            for macs in [group.backbone.macs(self.in_features, self.channels)] * len(group.regions)
+        )
 
     def _run(self, backbone: Backbone, params: Mapping[str, Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """One stack, by the engine that suits it."""

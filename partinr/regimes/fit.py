@@ -27,7 +27,9 @@ from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr, ssim
 from partinr.regimes.base import Clock, StopRule, next_evaluation
 from partinr.regimes.optimizer import Optimizer
+from partinr.regimes.ranks import Ranks
 from partinr.regimes.schedule import Constant, Schedule
+from partinr.regimes.share import Share, deal, hand_over, narrow_state, widen_state
 from partinr.spec import spec
 
 CHUNK_SECONDS = 0.2
@@ -40,7 +42,7 @@ or a time limit is noticed soon.
 COLLAPSE_EVALUATIONS = 3
 """A curve has collapsed when so many evaluations in a row lie far below the best one: a single spike is none."""
 
-StopReason = Literal["max_steps", "max_seconds", "target_psnr"]
+StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen"]
 
 
 @spec
@@ -58,6 +60,9 @@ class FitSettings:
         evaluate_at: further steps at which to evaluate.
         collapse_db: the run has failed when its PSNR stays so far below its best for three evaluations in a row;
             None to let it go on.
+        freeze_at_psnr: a region whose PSNR has reached so many dB at an evaluation is finished: its network keeps its
+            weights and costs nothing from then on (Saragadam et al., "MINER", 2022, do so with their blocks). The
+            run is over when all are. None to train every region to the end.
     """
 
     loss: Literal["image", "region"] = "image"
@@ -66,6 +71,7 @@ class FitSettings:
     evaluations_per_decade: Annotated[int, Field(ge=1, le=100)] = 20
     evaluate_at: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     collapse_db: Annotated[float, Field(gt=0)] | None = 10.0
+    freeze_at_psnr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class FitModule(L.LightningModule):
@@ -134,6 +140,7 @@ class FitModule(L.LightningModule):
         self.register_buffer("_weights", weights, persistent=False)
 
         self.step = 0
+        self.macs = 0
         self.clock = Clock()
         self.curve: list[dict[str, float]] = []
         self.stop_reason: StopReason | None = None
@@ -144,11 +151,32 @@ class FitModule(L.LightningModule):
         self._last_loss = float("nan")
         self._order: tuple[int, Tensor] | None = None
 
+        self._ranks = Ranks()
+        self._loaded: dict[str, Any] | None = None
+        self._owned = torch.ones(len(batch.sizes), dtype=torch.bool)
+        self.frozen = torch.zeros(len(batch.sizes), dtype=torch.bool)
+        self._seconds_at_full_work: tuple[float, int] | None = None
+        self.share = self._take_share()
+
     # -- what Lightning calls -----------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Deal the networks out to the processes, evenly by their work."""
+        self._ranks = Ranks(self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy.root_device)
+        dealt = deal(self._work().tolist(), self._ranks.size)
+        self._owned = torch.zeros_like(self._owned)
+        self._owned[dealt[self._ranks.rank]] = True
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule; both are stepped by hand."""
-        optimizer = self.optimizer.build(self.model.stack.values())
+        # Anew: the module may be on another device by now, or in another precision.
+        self.share = self._take_share()
+        if self._loaded is not None:
+            # Lightning hands them to the optimiser next, whose parameters are those of this share.
+            states = self._loaded["optimizer_states"]
+            self._loaded["optimizer_states"] = [narrow_state(state, self.share, self.model) for state in states]
+            self._loaded = None
+        optimizer = self.optimizer.build(self.share.params.values())
         scheduler = self.schedule.build(optimizer, self.stop.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
@@ -170,6 +198,7 @@ class FitModule(L.LightningModule):
             if self.step == due or over_time or self.failure is not None:
                 self._evaluate()
                 self._adjust_plateau()
+                self._freeze()
             if self.stop_reason is None and self.failure is None:
                 if self.step == self.stop.max_steps:
                     self.stop_reason = "max_steps"
@@ -180,14 +209,21 @@ class FitModule(L.LightningModule):
 
     def on_train_end(self) -> None:
         """A run that failed leaves the best weights that it had."""
+        self._gather()
         if self.failure is not None and self._best_parameters is not None:
             self.model.stack.load_state_dict(self._best_parameters)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning does not know of, in plain types."""
+        """Add what Lightning does not know of, in plain types; and let what it holds of a share stand for the whole."""
+        self._gather()
+        checkpoint["state_dict"] = self.state_dict()
+        checkpoint["optimizer_states"] = [self._whole_state(state) for state in checkpoint["optimizer_states"]]
         checkpoint["partinr"] = {
             "fingerprint": self.fingerprint(),
             "step": self.step,
+            "macs": self.macs,
+            "frozen": self.frozen,
+            "seconds_at_full_work": self._seconds_at_full_work,
             "training": self.clock.training,
             "evaluation": self.clock.evaluation,
             "curve": copy.deepcopy(self.curve),
@@ -201,7 +237,9 @@ class FitModule(L.LightningModule):
         # Lightning loads the weights before it does this; with 64-true they would lose half of their digits on the way.
         self.trainer.precision_plugin.convert_module(self)
         state = checkpoint["partinr"]
-        self.step = state["step"]
+        self.step, self.macs = state["step"], state["macs"]
+        self.frozen, self._seconds_at_full_work = state["frozen"], state["seconds_at_full_work"]
+        self._loaded = checkpoint
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
         self.curve = list(state["curve"])
         self.best_psnr, self._best_parameters = state["best_psnr"], state["best_parameters"]
@@ -231,10 +269,20 @@ class FitModule(L.LightningModule):
     @torch.no_grad()
     def reconstruction(self) -> Tensor:
         """The signal as the networks have it now: ``[*grid, C]``, not clamped, on the device."""
+        self._gather()
+        return self._batch.unsort(self._values()).reshape(self._tensor("signal").shape)
+
+    def _values(self) -> Tensor:
+        """The values of all samples, ``[M, C]``; each process evaluates its own networks."""
         # Without autocast: what is measured is what the saved weights give to whoever loads them.
         with torch.autocast(self.device.type, enabled=False):
-            values = self.model.evaluate(self._tensor("_coords"), self._batch.sizes)
-        return self._batch.unsort(values).reshape(self._tensor("signal").shape)
+            if self._ranks.size == 1:
+                return self.model.evaluate(self._tensor("_coords"), self._batch.sizes)
+            sizes = [size if mine else 0 for size, mine in zip(self._batch.sizes, self._owned.tolist(), strict=True)]
+            own = self._owned[self._batch.network.cpu()].to(self.device)
+            values = self._tensor("_targets").new_zeros(self._tensor("_targets").shape)
+            values[own] = self.model.evaluate(self._tensor("_coords")[own], sizes)
+            return self._ranks.whole(values)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for a checkpoint of one run to be continued by another."""
@@ -248,8 +296,20 @@ class FitModule(L.LightningModule):
             "schedule": {"name": type(self.schedule).__qualname__, **dataclasses.asdict(self.schedule)},
             "loss": self.settings.loss,
             "points_per_step": self.settings.points_per_step,
+            "freeze_at_psnr": self.settings.freeze_at_psnr,
             "seed": self.seed,
         }
+
+    @property
+    def seconds_saved(self) -> float | None:
+        """Of training, by the regions that are frozen: against the pace before the first of them was; None if none is.
+
+        The pace is measured, that the rest of the run would have kept it is not.
+        """
+        if self._seconds_at_full_work is None:
+            return None
+        seconds, steps = self._seconds_at_full_work
+        return max(0.0, seconds / steps * self.step - self.clock.training) if steps else None
 
     # -- learning -----------------------------------------------------------------------------------------------
 
@@ -258,33 +318,47 @@ class FitModule(L.LightningModule):
         scheduler = self.lr_schedulers()
         assert not isinstance(optimizer, list) and not isinstance(scheduler, list) and scheduler is not None
         plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-        loss = None
+        share, loss = self.share, None
+        macs = self._macs_a_step()
         with self.clock.run("training", self.device):
             for _ in range(steps):
-                optimizer.zero_grad()
-                loss = self._loss()
-                self.manual_backward(loss)
-                optimizer.step()
+                if share.sizes:  # a process all of whose regions are frozen only keeps step
+                    optimizer.zero_grad()
+                    loss = self._loss()
+                    self.manual_backward(loss)
+                    optimizer.step()
                 if not plateau:
                     scheduler.step()
                 self.step += 1
-            assert loss is not None
+                self.macs += macs
             # The one wait for the device in a chunk; the steps themselves never ask for a value.
-            self._last_loss = float(loss.detach())
+            own_loss = 0.0 if loss is None else float(loss.detach())
+        # The chunks of all processes end here together, so that they agree on what comes next.
+        (self._last_loss,) = self._ranks.total(own_loss)
+        (self.clock.training,) = self._ranks.most(self.clock.training)
 
     def _loss(self) -> Tensor:
-        if self.settings.points_per_step is None:
-            coords, targets, sizes = self._tensor("_coords"), self._tensor("_targets"), self._batch.sizes
-            weights = self._weights
-        else:
-            samples = self._draw(self.settings.points_per_step)
-            sizes = self._batch.count(samples)
-            samples = samples.to(self.device)
-            coords, targets = self._tensor("_coords")[samples], self._tensor("_targets")[samples]
-            weights = None if self._weights is None else self._tensor("_weights")[samples]
+        share = self.share
+        coords, targets, weights, sizes = share.coords, share.targets, share.weights, share.sizes
+        points = self.settings.points_per_step
+        if points is not None:
+            drawn = self._draw(points)
+            at, sizes = share.among(drawn, self._batch.count(drawn))
+            at = at.to(self.device)
+            coords, targets = coords[at], targets[at]
+            weights = None if weights is None else weights[at]
         # Under autocast the values are narrower than the targets, and the difference has the targets' precision.
-        error = (self.model(coords, sizes) - targets).square()
-        return error.mean() if weights is None else (error * weights).mean()
+        error = (self.model(coords, sizes, share.params) - targets).square()
+        # Over all samples of a step, also those of other shares: what a network learns does not depend on the others.
+        return (error if weights is None else error * weights).sum() / (self.points_per_step * self.model.channels)
+
+    def _macs_a_step(self) -> int:
+        """Multiply-accumulates of the forward pass of one step, over all processes."""
+        whole = self.points_per_step * self.model.macs_per_sample
+        if not self.frozen.any():
+            return whole
+        work = self._work()
+        return round(whole * float(work[~self.frozen].sum() / work.sum()))
 
     def _draw(self, points: int) -> Tensor:
         """The samples of this step, ascending: int64 ``[points]``.
@@ -309,16 +383,75 @@ class FitModule(L.LightningModule):
             seconds = min(seconds, max(0.0, self.stop.max_seconds - self.clock.training))
         return max(1, int(seconds / seconds_per_step))
 
+    # -- whose networks -----------------------------------------------------------------------------------------
+
+    def _work(self) -> Tensor:
+        """Multiply-accumulates of each network over all of its samples: float64 ``[N]``."""
+        sizes = torch.tensor(self._batch.sizes, dtype=torch.float64)
+        return sizes * torch.tensor(self.model.macs_of_networks, dtype=torch.float64)
+
+    def _take_share(self) -> Share:
+        weights = None if self._weights is None else self._tensor("_weights")
+        networks = torch.nonzero(self._owned & ~self.frozen).squeeze(1)
+        return Share.take(self.model, self._batch, self._tensor("_coords"), self._tensor("_targets"), weights, networks)
+
+    @torch.no_grad()
+    def _gather(self) -> None:
+        """Bring the model up to date, in every process."""
+        self.share.give_back(self.model)
+        if self._ranks.size > 1:
+            rows = self.model.rows(torch.nonzero(self._owned).squeeze(1))
+            for name, value in self.model.stack.items():
+                own, part = rows[name].to(value.device), torch.zeros_like(value)
+                part[own] = value.data[own]
+                value.data.copy_(self._ranks.whole(part))
+
+    def _whole_state(self, state: dict[str, Any]) -> dict[str, Any]:
+        """An optimiser's state for the whole stack, from those of all processes."""
+        state = widen_state(state, self.share, self.model)
+        if self._ranks.size > 1:
+            for entry in state["state"].values():
+                for key, value in entry.items():
+                    if isinstance(value, Tensor) and value.ndim > 0:
+                        entry[key] = self._ranks.whole(value.to(self.device)).to(value.device)
+                    elif isinstance(value, Tensor):
+                        # A count of steps: one that trains nothing any more counts no further.
+                        entry[key] = torch.full_like(value, self._ranks.most(float(value))[0])
+        return state
+
+    def _freeze(self) -> None:
+        """Drop the regions that have reached ``freeze_at_psnr`` at the evaluation that was just made."""
+        limit = self.settings.freeze_at_psnr
+        if limit is None or self.failure is not None:
+            return
+        reached = (self._errors <= 10 ** (-limit / 10)) & ~self.frozen
+        if not reached.any():
+            return
+        if self._seconds_at_full_work is None:
+            self._seconds_at_full_work = self.clock.training, self.step
+        before = self.share
+        self.frozen |= reached
+        self.share = self._take_share()
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        hand_over(optimizer, before, self.share)
+        if self.frozen.all() and self.stop_reason is None:
+            self.stop_reason = "all_frozen"
+
     # -- looking ------------------------------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
         """Add a row to the curve, keep the best weights, and see whether the run is over."""
         with self.clock.run("evaluation", self.device):
-            reconstruction, signal = self.reconstruction(), self._tensor("signal")
+            self._gather()
+            values, signal = self._values(), self._tensor("signal")
+            reconstruction = self._batch.unsort(values).reshape(signal.shape)
+            if self.settings.freeze_at_psnr is not None:
+                self._errors = self._error_by_network(values)
             row = {
                 "step": self.step,
                 "seconds": self.clock.training,
-                "macs": self.step * self.points_per_step * self.model.macs_per_sample,
+                "macs": self.macs,
                 "loss": self._last_loss if self.step else float((reconstruction.float() - signal).square().mean()),
                 "psnr": psnr(reconstruction, signal),
                 "ssim": ssim(reconstruction, signal),
@@ -334,6 +467,12 @@ class FitModule(L.LightningModule):
             self._check_collapse(row["psnr"])
         if self.failure is None and self.stop.target_psnr is not None and row["psnr"] >= self.stop.target_psnr:
             self.stop_reason = "target_psnr"
+
+    def _error_by_network(self, values: Tensor) -> Tensor:
+        """Mean squared error of each network on its own samples, values clamped: float64 ``[N]``, on the CPU."""
+        error = (values.float().clamp(0, 1) - self._tensor("_targets").float()).square().mean(1).double().cpu()
+        sizes = torch.tensor(self._batch.sizes, dtype=torch.float64)
+        return torch.zeros_like(sizes).index_add_(0, self._batch.network.cpu(), error) / sizes
 
     def _adjust_plateau(self) -> None:
         scheduler = self.lr_schedulers()
