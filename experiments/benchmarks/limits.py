@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/limits.py
 
-The first table has the machine's own rates: of a large square product, of sines and of copying. The second has the
+The first table has the machine's own rates: of a large square product, of sines and of memory. The second has the
 *floor* of a step, the least time that its arithmetic takes at those rates, and how much of the step that is:
 
 * products: 2 FLOP a multiply-accumulate, thrice for every layer (forward, gradient by input, gradient by weights) but
@@ -75,6 +75,9 @@ def machine(dtype: torch.dtype) -> dict[str, float]:
         "sine, from memory": (FAR, lambda: torch.sin(far, out=far_out)),
         # Read and written.
         "copy": (2 * far.nbytes, lambda: far_out.copy_(far)),
+        # What a large result costs where the allocator gives memory back to the system and asks for it again.
+        "fresh": (far.nbytes, lambda: torch.empty_like(far).zero_()),
+        "old": (far.nbytes, lambda: far_out.zero_()),
     }
     if ON_CPU and dtype == torch.float32:
         calls["sincos"] = (2 * NEAR, fused_sincos(near))
@@ -115,6 +118,8 @@ def main() -> None:
         "sincos": "fused engine's sincos, 10⁹ values/s (two a number)",
         "sine, from memory": "torch.sin from and to memory, 10⁹ values/s",
         "copy": "copy, GB/s read and written",
+        "old": "zeros to memory at hand, GB/s",
+        "fresh": "zeros to memory just allocated, GB/s",
     }
     print("| rate | fp32 | bf16 |\n|---|---:|---:|")
     for key, title in titles.items():
