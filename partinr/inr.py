@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from partinr.stack import (
     ENGINES,
     Engine,
     RegionBatch,
+    fused_error,
     fuses,
     make_plan,
     run_fused,
@@ -233,17 +234,57 @@ class PiecewiseINR(nn.Module):
         Returns:
             values ``[M, C]``, not clamped.
         """
+        values = [
+            self._run(backbone, own, coords[samples], own_sizes)
+            for backbone, own, samples, own_sizes in self._by_width(sizes, params)
+        ]
+        return values[0] if len(values) == 1 else torch.cat(values)
+
+    def squared_error(
+        self,
+        coords: Tensor,
+        targets: Tensor,
+        sizes: Sequence[int],
+        weights: Tensor | None = None,
+        params: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """What :meth:`forward` is off by: squared, summed over samples and channels; a scalar.
+
+        The same as written out, but an engine that can takes values and gradients in one pass. Differentiable by the
+        parameters; by targets and weights it is not.
+
+        Args:
+            coords: as for :meth:`forward`.
+            targets: ``[M, C]``, in the same order.
+            sizes: as for :meth:`forward`.
+            weights: ``[M, 1]``, of each sample; None where all are 1.
+            params: as for :meth:`forward`.
+        """
+        total = targets.new_zeros(())
+        for backbone, own, samples, own_sizes in self._by_width(sizes, params):
+            weight = None if weights is None else weights[samples]
+            chain = backbone.chain(own)
+            if chain is not None and fuses(self.engine, chain, coords) and not coords.requires_grad:
+                total = total + fused_error(chain, coords[samples], targets[samples], weight, own_sizes)
+            else:
+                # Under autocast the values are narrower than the targets; the difference has the targets' precision.
+                error = (self._run(backbone, own, coords[samples], own_sizes) - targets[samples]).square()
+                total = total + (error if weight is None else error * weight).sum()
+        return total
+
+    def _by_width(
+        self, sizes: Sequence[int], params: Mapping[str, Tensor] | None
+    ) -> Iterator[tuple[Backbone, dict[str, Tensor], slice, tuple[int, ...]]]:
+        """Each stack: its architecture, its parameters, where its samples are, how many each network has."""
         given: Mapping[str, Tensor] = dict(self.stack) if params is None else params
-        values, network, sample = [], 0, 0
+        network, sample = 0, 0
         for group in self.groups:
             own = {name: given[f"{group.prefix}{name}"] for name in group.names}
             own_sizes = tuple(sizes[network : network + len(own[group.names[0]])])
-            if not own_sizes:
-                continue
-            own_coords = coords[sample : sample + sum(own_sizes)]
-            values.append(self._run(group.backbone, own, own_coords, own_sizes))
-            network, sample = network + len(own_sizes), sample + len(own_coords)
-        return values[0] if len(values) == 1 else torch.cat(values)
+            if own_sizes:
+                stop = sample + sum(own_sizes)
+                yield group.backbone, own, slice(sample, stop), own_sizes
+                network, sample = network + len(own_sizes), stop
 
     def rows(self, networks: Tensor) -> dict[str, Tensor]:
         """Where some of the networks lie in the parameters.
