@@ -23,8 +23,10 @@ from partinr.errors import PartinrError
 from partinr.partition import Partition
 from partinr.stack import (
     ENGINES,
+    Chain,
     Engine,
     RegionBatch,
+    check_fused,
     fuses,
     make_plan,
     run_fused,
@@ -129,8 +131,23 @@ class PiecewiseINR(nn.Module):
     @property
     def fusible(self) -> bool:
         """Whether the backbone is of the kind that the fused engine evaluates."""
+        return self._chain(self.backbone) is not None
+
+    def check_device(self, device: torch.device) -> None:
+        """Refuse a device on which the engine cannot evaluate this model, before anything is moved there.
+
+        Raises:
+            PartinrError: there are no fused kernels for such networks there.
+        """
+        chains = [self._chain(group.backbone) for group in self.groups] if self.engine == "fused" else []
+        for chain in chains:
+            assert chain is not None  # or __init__ would have refused
+            check_fused(chain, device)
+
+    def _chain(self, backbone: Backbone) -> Chain | None:
+        """One network as a chain, without its numbers."""
         with torch.device("meta"):
-            return self.backbone.chain(self.backbone.init(1, self.in_features, self.channels, None)) is not None
+            return backbone.chain(backbone.init(1, self.in_features, self.channels, None))
 
     def _width_groups(self) -> tuple[WidthGroup, ...]:
         """The stacks, narrowest first."""

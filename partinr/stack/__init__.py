@@ -2,7 +2,7 @@
 
 from partinr.stack.batch import RegionBatch, sort_by_network
 from partinr.stack.engine import ENGINES, Engine, Plan, make_plan, run_stack
-from partinr.stack.fused import Chain, Link, fuses, run_fused
+from partinr.stack.fused import Chain, Link, check_fused, fuses, run_fused
 
 __all__ = [
     "ENGINES",
@@ -11,6 +11,7 @@ __all__ = [
     "Link",
     "Plan",
     "RegionBatch",
+    "check_fused",
     "fuses",
     "make_plan",
     "run_fused",
