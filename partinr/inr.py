@@ -27,6 +27,7 @@ from partinr.stack import (
     Engine,
     RegionBatch,
     check_fused,
+    compile_network,
     fuses,
     make_plan,
     run_fused,
@@ -268,7 +269,8 @@ class PiecewiseINR(nn.Module):
         if chain is not None and fuses(self.engine, chain, coords):
             return run_fused(chain, coords, sizes)
         plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
-        return run_stack(backbone.apply, params, coords, plan)
+        network = compile_network(backbone.apply) if self.engine == "compiled" else backbone.apply
+        return run_stack(network, params, coords, plan)
 
     @torch.no_grad()
     def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:

@@ -1,6 +1,7 @@
 """The stack: N small networks of one architecture, evaluated on samples sorted by network."""
 
 from partinr.stack.batch import RegionBatch, sort_by_network
+from partinr.stack.compiled import compile_network
 from partinr.stack.engine import ENGINES, Engine, Plan, make_plan, run_stack
 from partinr.stack.fused import Chain, Link, check_fused, fuses, run_fused
 
@@ -12,6 +13,7 @@ __all__ = [
     "Plan",
     "RegionBatch",
     "check_fused",
+    "compile_network",
     "fuses",
     "make_plan",
     "run_fused",
