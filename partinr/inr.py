@@ -27,10 +27,13 @@ from partinr.stack import (
     Engine,
     RegionBatch,
     check_fused,
+    check_grouped,
     compile_network,
     fuses,
+    groups,
     make_plan,
     run_fused,
+    run_grouped,
     run_stack,
     sort_by_network,
 )
@@ -138,8 +141,10 @@ class PiecewiseINR(nn.Module):
         """Refuse a device on which the engine cannot evaluate this model, before anything is moved there.
 
         Raises:
-            PartinrError: there are no fused kernels for such networks there.
+            PartinrError: there are no fused kernels for such networks there, or no grouped product.
         """
+        if self.engine == "grouped":
+            check_grouped(device)
         chains = [self._chain(group.backbone) for group in self.groups] if self.engine == "fused" else []
         for chain in chains:
             assert chain is not None  # or __init__ would have refused
@@ -268,6 +273,8 @@ class PiecewiseINR(nn.Module):
         chain = backbone.chain(params)
         if chain is not None and fuses(self.engine, chain, coords):
             return run_fused(chain, coords, sizes)
+        if groups(self.engine, coords):
+            return run_grouped(backbone.apply, params, coords, sizes)
         plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
         network = compile_network(backbone.apply) if self.engine == "compiled" else backbone.apply
         return run_stack(network, params, coords, plan)

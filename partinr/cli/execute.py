@@ -156,6 +156,8 @@ def _prepare(settings: config.Settings) -> _Prepared:
         raise PartinrError(
             "engine=fused computes in single precision; choose engine=auto, or trainer.precision=32-true"
         )
+    if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
+        raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
     model.check_device(trainer.strategy.root_device)
     return _Prepared(settings, module, trainer, interruption, callbacks)
 

@@ -4,6 +4,7 @@ from partinr.stack.batch import RegionBatch, sort_by_network
 from partinr.stack.compiled import compile_network
 from partinr.stack.engine import ENGINES, Engine, Plan, make_plan, run_stack
 from partinr.stack.fused import Chain, Link, check_fused, fuses, run_fused
+from partinr.stack.grouped import check_grouped, groups, run_grouped
 
 __all__ = [
     "ENGINES",
@@ -13,10 +14,13 @@ __all__ = [
     "Plan",
     "RegionBatch",
     "check_fused",
+    "check_grouped",
     "compile_network",
     "fuses",
+    "groups",
     "make_plan",
     "run_fused",
+    "run_grouped",
     "run_stack",
     "sort_by_network",
 ]

@@ -94,7 +94,7 @@ def _call(network: Network, linear: Linear, names: tuple[str, ...], tensors: Seq
     try:
         return _compile(network, linear)(dict(zip(names, params, strict=True)), x)
     except torch._dynamo.exc.TorchDynamoException as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join(str(error).split("\n\n")[0].split())  # behind the first paragraph there is advice for others
         raise PartinrError(
             f"engine=compiled: torch.compile fails ({reason}); choose engine=auto, or give it what it needs: a C++ "
             "compiler on a CPU, Triton on CUDA"
