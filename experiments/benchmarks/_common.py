@@ -39,25 +39,34 @@ def interleaved(
 
 
 def step_of(engine: Engine, sizes: Sequence[int], width: int, layers: int) -> Callable[[], None]:
-    """One Adam step of a stack of SIRENs on random samples, ready to be called.
+    """One Adam step of a stack of SIRENs on random samples, on CUDA where there is one, ready to be called.
 
     Args:
         engine: how the stack is evaluated.
         sizes: samples of each network.
         width: of the networks.
         layers: hidden layers.
+
+    Raises:
+        PartinrError: the engine has no kernels for such networks on this device.
     """
     # A line of samples, in pieces of these sizes.
     partition = Partition(torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[None])
     model = PiecewiseINR(partition, Siren(hidden_features=width, hidden_layers=layers), engine=engine)
     batch = model.batch(torch.rand(1, sum(sizes), 3, generator=torch.Generator().manual_seed(0)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.check_device(device)
+    model.to(device)
+    coords, targets = batch.coords.to(device), batch.targets.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
-        loss = (model(batch.coords, batch.sizes) - batch.targets).square().mean()
+        loss = (model(coords, batch.sizes) - targets).square().mean()
         loss.backward()
         optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return step
 

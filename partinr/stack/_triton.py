@@ -231,5 +231,12 @@ def _constants(layers: Layers) -> dict[str, Any]:
         ),
         "BLOCK": _block(layers),
         "num_warps": 8,
-        "PRECISION": "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
+        "PRECISION": "tf32" if _tf32() else "ieee",
     }
+
+
+def _tf32() -> bool:
+    """Whether products on CUDA may round to TF32, as torch's own do."""
+    matmul = torch.backends.cuda.matmul
+    # The newer name knows what was set by the older one; the older one refuses to be read after the newer was set.
+    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32

@@ -104,5 +104,5 @@ def test_a_parameter_outside_of_a_product_is_refused():
 
 
 def test_where_there_is_none_it_is_refused():
-    with pytest.raises(PartinrError, match=r"needs a GPU of compute capability 8.0 or above; choose engine=auto"):
+    with pytest.raises(PartinrError, match=r"needs a GPU of compute capability 9.0 or above; choose engine=auto"):
         check_grouped(CPU)
