@@ -23,12 +23,18 @@ from partinr.errors import PartinrError
 from partinr.partition import Partition
 from partinr.stack import (
     ENGINES,
+    Chain,
     Engine,
     RegionBatch,
+    check_fused,
+    check_grouped,
+    compile_network,
     fused_error,
     fuses,
+    groups,
     make_plan,
     run_fused,
+    run_grouped,
     run_stack,
     sort_by_network,
 )
@@ -130,8 +136,25 @@ class PiecewiseINR(nn.Module):
     @property
     def fusible(self) -> bool:
         """Whether the backbone is of the kind that the fused engine evaluates."""
+        return self._chain(self.backbone) is not None
+
+    def check_device(self, device: torch.device) -> None:
+        """Refuse a device on which the engine cannot evaluate this model, before anything is moved there.
+
+        Raises:
+            PartinrError: there are no fused kernels for such networks there, or no grouped product.
+        """
+        if self.engine == "grouped":
+            check_grouped(device)
+        chains = [self._chain(group.backbone) for group in self.groups] if self.engine == "fused" else []
+        for chain in chains:
+            assert chain is not None  # or __init__ would have refused
+            check_fused(chain, device)
+
+    def _chain(self, backbone: Backbone) -> Chain | None:
+        """One network as a chain, without its numbers."""
         with torch.device("meta"):
-            return self.backbone.chain(self.backbone.init(1, self.in_features, self.channels, None)) is not None
+            return backbone.chain(backbone.init(1, self.in_features, self.channels, None))
 
     def _width_groups(self) -> tuple[WidthGroup, ...]:
         """The stacks, narrowest first."""
@@ -317,8 +340,11 @@ class PiecewiseINR(nn.Module):
         chain = backbone.chain(params)
         if chain is not None and fuses(self.engine, chain, coords):
             return run_fused(chain, coords, sizes)
+        if groups(self.engine, coords):
+            return run_grouped(backbone.apply, params, coords, sizes)
         plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
-        return run_stack(backbone.apply, params, coords, plan)
+        network = compile_network(backbone.apply) if self.engine == "compiled" else backbone.apply
+        return run_stack(network, params, coords, plan)
 
     @torch.no_grad()
     def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:

@@ -107,17 +107,22 @@ def step_of(
         layers: hidden layers.
         bf16: under autocast to bfloat16.
         points: draw so many samples for each step, as ``regime.points_per_step`` does; None for all.
+
+    Raises:
+        PartinrError: the engine has no kernels for such networks on this device.
     """
     # A line of samples, in pieces of these sizes.
     partition = Partition(torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[None])
-    model = PiecewiseINR(partition, Siren(hidden_features=width, hidden_layers=layers), engine=engine).to(DEVICE)
+    model = PiecewiseINR(partition, Siren(hidden_features=width, hidden_layers=layers), engine=engine)
+    model.check_device(DEVICE)
+    model.to(DEVICE)
     batch = model.batch(torch.rand(1, sum(sizes), 3, generator=torch.Generator().manual_seed(0)))
     coords, targets = batch.coords.to(DEVICE), batch.targets.to(DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     left: list[Tensor] = []
 
     def loss_of_all() -> Tensor:
-        return (model(coords, batch.sizes) - targets).square().mean()
+        return model.squared_error(coords, targets, batch.sizes) / targets.numel()
 
     def loss_of_drawn() -> Tensor:
         assert points is not None
@@ -126,7 +131,7 @@ def step_of(
             left.extend(piece for piece in order.split(points) if len(piece) == points)
         samples = left.pop().sort().values
         drawn, on_device = batch.count(samples), samples.to(DEVICE)
-        return (model(coords[on_device], drawn) - targets[on_device]).square().mean()
+        return model.squared_error(coords[on_device], targets[on_device], drawn) / (3 * points)
 
     return adam_step(loss_of_all if points is None else loss_of_drawn, optimizer, bf16)
 

@@ -262,7 +262,7 @@ def error(x, y, weight, params, owner, start, layers, factor, scratch, q, total)
         z, g = work[2 * last + 1], work[2 * last + 2]
         layer = (layers[last, 0], layers[last, 1], layers[last, 2], layers[last, 3])
         _affine(p, layer, factor[last], work[2 * last], z, n)
-        subtotal = 0.0
+        subtotal = _F(0)
         for o in range(layer[1]):
             part = _F(0)
             for s in range(n):

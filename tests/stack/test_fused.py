@@ -252,7 +252,7 @@ def test_second_derivatives_of_the_error():
 
     def twice(error: Tensor) -> tuple[Tensor, ...]:
         first = torch.autograd.grad(error, wanted, create_graph=True)
-        return torch.autograd.grad(sum(each.square().sum() for each in first), wanted)
+        return torch.autograd.grad(torch.stack([each.square().sum() for each in first]).sum(), wanted)
 
     found = twice(fused_error(backbone.chain(params), coords, targets, weights, (3, 0, 11, 4)))
     values = _expected(backbone, params, coords, (3, 0, 11, 4))
