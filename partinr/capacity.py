@@ -14,6 +14,7 @@ same share one stack: a few stacks of equal networks are fast, a hundred differe
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Literal, get_args
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from partinr.backbones import Backbone
 from partinr.errors import PartinrError
-from partinr.partition import Partition
+from partinr.partition import Grid, Partition, PartitionRule
 from partinr.signals import region_detail
 
 Capacity = Literal["equal", "area", "detail"]
@@ -33,6 +34,51 @@ STEPS_TO_DOUBLE = 2
 
 NARROWEST = 4
 """No network is narrower than this, unless the equal ones are: a sine or two a layer do not fit even a flat sky."""
+
+
+PARAMETERS_A_REGION = {"cpu": 390, "cuda": 390}
+"""What ``partition.regions=auto`` gives a region, see :func:`best_regions`."""
+
+FEWEST_SAMPLES = 64
+"""No region gets fewer samples than this by ``partition.regions=auto``."""
+
+
+def best_regions(parameters: int, samples: int, device: str = "cpu") -> int:
+    """The number of regions with which a parameter budget reaches the best quality soonest.
+
+    Args:
+        parameters: in all.
+        samples: of the signal.
+        device: ``cpu`` or ``cuda``.
+    """
+    return max(1, min(round(parameters / PARAMETERS_A_REGION[device]), samples // FEWEST_SAMPLES))
+
+
+def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, device: str = "cpu") -> PartitionRule:
+    """A rule with ``regions="auto"`` as one that knows how many; any other as it is.
+
+    Args:
+        rule: the rule.
+        backbone: whose ``match_params`` is the budget.
+        signal: float32 ``[*grid, C]``; an image is cut into rectangles that are nearly squares.
+        device: ``cpu`` or ``cuda``: what is soonest is a matter of the device.
+
+    Raises:
+        PartinrError: the width of the networks is given, so that there is no budget.
+    """
+    if not isinstance(rule, Grid) or rule.regions != "auto":
+        return rule
+    if backbone.hidden_features is not None or backbone.match_params is None:
+        raise PartinrError(
+            "partition.regions=auto follows from a number of parameters; give backbone.match_params and "
+            "backbone.hidden_features=null, or a number of regions"
+        )
+    shape = tuple(signal.shape[:-1])
+    regions = best_regions(backbone.match_params, math.prod(shape), device)
+    if len(shape) != 2:
+        return dataclasses.replace(rule, regions=min(regions, shape[0]))
+    rows = min(shape[0], max(1, round(math.sqrt(regions * shape[0] / shape[1]))))
+    return dataclasses.replace(rule, regions=None, rows=rows, cols=min(shape[1], max(1, round(regions / rows))))
 
 
 def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:

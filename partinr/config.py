@@ -183,7 +183,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
             if node is not None
         },
     )
-    settings.schedule.check(settings.root.max_steps)
+    settings.schedule.check(settings.stop)
     return settings
 
 

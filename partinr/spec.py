@@ -50,15 +50,20 @@ def _signature(cls: Any) -> str:
     return f"keyword arguments only, such as {', '.join(f'{name}=…' for name in names[:2])}"
 
 
+_BRANCHES = ("function-", "lax-or", "constrained-", "literal[")
+"""What pydantic adds to the name of a field that may be one of several types."""
+
+
 def describe(name: str, error: pydantic.ValidationError) -> str:
     """A validation error as one line."""
-    problems = []
+    problems: list[str] = []
+    found: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
         if isinstance(cause, PartinrError):  # raised by a __post_init__: it says everything itself
             problems.append(str(cause))
             continue
-        parts = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "lax-or"))]
+        parts = [str(part) for part in problem["loc"] if not str(part).startswith(_BRANCHES)]
         key = ".".join([name, *parts] if name else parts)
         if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             problems.append(f"there is no option {key}")
@@ -67,5 +72,10 @@ def describe(name: str, error: pydantic.ValidationError) -> str:
         else:
             said = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
             given = " ".join(repr(problem["input"]).split())  # an array's takes several lines
-            problems.append(f"{key}={given if len(given) <= 60 else given[:59] + '…'}: {said}")
+            # Of a field that may be one of several types there is a problem for each; together they make a sentence.
+            found.setdefault(f"{key}={given if len(given) <= 60 else given[:59] + '…'}", []).append(said)
+    problems += [
+        f"{what}: {', or '.join(dict.fromkeys([first, *(each.removeprefix('should be ') for each in others)]))}"
+        for what, (first, *others) in found.items()
+    ]
     return "; ".join(dict.fromkeys(problems))

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
-from partinr.capacity import widths
+from partinr.capacity import settle_regions, widths
 from partinr.cli.main import print_note
 from partinr.errors import PartinrError, PartinrWarning
 from partinr.inr import PiecewiseINR
@@ -114,7 +114,7 @@ def _prepare(settings: config.Settings) -> _Prepared:
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
     signal = settings.data.load()
-    partition = _partition(settings, signal)
+    partition = _partition(settings, signal, _device_type(settings))
     model = PiecewiseINR(
         partition,
         settings.backbone,
@@ -162,16 +162,24 @@ def _prepare(settings: config.Settings) -> _Prepared:
     return _Prepared(settings, module, trainer, interruption, callbacks)
 
 
-def _partition(settings: config.Settings, signal: torch.Tensor) -> Partition:
+def _device_type(settings: config.Settings) -> str:
+    """Whether a run is one for a CPU or for a GPU."""
+    wanted = settings.trainer.accelerator
+    gpu = wanted in ("gpu", "cuda") or (wanted == "auto" and torch.cuda.is_available())
+    return "cuda" if gpu else "cpu"
+
+
+def _partition(settings: config.Settings, signal: torch.Tensor, device: str) -> Partition:
     """The partition, made or found; its notice goes to whoever watches."""
+    rule = settle_regions(settings.partition, settings.backbone, signal, device)
     with warnings.catch_warnings():
         # The notice of a partition, which run.json keeps, and which is said here in one line.
         warnings.simplefilter("ignore", PartinrWarning)
         if settings.root.cache_dir is None:
-            partition = settings.partition(signal, settings.data.source)
+            partition = rule(signal, settings.data.source)
         else:
             cache = LabelCache(Path(settings.root.cache_dir))
-            partition = cache.partition(settings.partition, signal, settings.data.source)
+            partition = cache.partition(rule, signal, settings.data.source)
     if partition.notice is not None:
         print_note(f"{settings.data.title}: {partition.notice}")
     return partition

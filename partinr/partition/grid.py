@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -20,18 +20,19 @@ class Grid(PartitionRule):
 
     Give ``rows`` and ``cols``, or ``regions``; nothing means nine regions, the paper's PoG#9. ``regions`` is factored
     into the rows and columns whose rectangles are nearest to squares. There are always exactly as many regions as
-    asked for.
+    asked for. ``regions="auto"`` leaves their number to the number of parameters, see
+    :func:`partinr.capacity.settle_regions`.
 
     Attributes:
         rows: rectangles along the first axis.
         cols: rectangles along the second axis.
-        regions: how many in all, instead of rows and cols.
+        regions: how many in all, instead of rows and cols; or ``auto``.
     """
 
     free: ClassVar[bool] = True
     rows: Annotated[int, Field(ge=1)] | None = None
     cols: Annotated[int, Field(ge=1)] | None = None
-    regions: Annotated[int, Field(ge=1)] | None = None
+    regions: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         """Check which options are given together.
@@ -59,6 +60,11 @@ class Grid(PartitionRule):
 
     def _counts(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """How many rectangles along each axis."""
+        if self.regions == "auto":
+            raise PartinrError(
+                "partition.regions=auto follows from backbone.match_params, which a rule alone does not know; "
+                "give a number, or settle it with partinr.capacity.settle_regions"
+            )
         if self.rows is not None and self.cols is not None:
             if len(shape) != 2:
                 raise PartinrError(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -47,15 +47,22 @@ class Clock:
     def __init__(self) -> None:
         self.training = 0.0
         self.evaluation = 0.0
+        self._training_since: float | None = None
 
     @contextmanager
-    def run(self, kind: str, device: torch.device) -> Iterator[None]:
+    def run(self, kind: Literal["training", "evaluation"], device: torch.device) -> Iterator[None]:
         """Count what happens inside towards ``training`` or ``evaluation``."""
         _synchronise(device)
         start = time.perf_counter()
+        self._training_since = start if kind == "training" else None
         yield
         _synchronise(device)
+        self._training_since = None
         setattr(self, kind, getattr(self, kind) + time.perf_counter() - start)
+
+    def elapsed(self) -> float:
+        """Seconds of training by now, also in the middle of it; the device is not waited for."""
+        return self.training + (0.0 if self._training_since is None else time.perf_counter() - self._training_since)
 
 
 def _synchronise(device: torch.device) -> None:

@@ -114,7 +114,7 @@ class FitModule(L.LightningModule):
         self.settings = settings
         self.seed = seed
 
-        schedule.check(stop.max_steps)
+        schedule.check(stop)
         # Refuses options that only the optimiser itself can judge, while nothing has been written yet.
         optimizer.build(model.stack.values())
         if not isinstance(signal, Tensor) or not signal.is_floating_point() or not _within_range(signal):
@@ -178,7 +178,7 @@ class FitModule(L.LightningModule):
             self._loaded["optimizer_states"] = [narrow_state(state, self.share, self.model) for state in states]
             self._loaded = None
         optimizer = self.optimizer.build(self.share.params.values())
-        scheduler = self.schedule.build(optimizer, self.stop.max_steps)
+        scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def training_step(self, batch: Any, batch_idx: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -11,6 +12,7 @@ from pydantic import Field
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from partinr.errors import PartinrError
+from partinr.regimes.base import StopRule
 from partinr.spec import spec
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -28,21 +30,26 @@ class Schedule(ABC):
     warmup_steps: Count = 0
 
     @abstractmethod
-    def build(self, optimizer: torch.optim.Optimizer, max_steps: int | None) -> LRScheduler:
+    def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
         """Make torch's scheduler, to be stepped after every optimiser step.
 
         A ``ReduceLROnPlateau`` is stepped after every evaluation instead, with its PSNR.
+
+        Args:
+            optimizer: whose rates it moves.
+            stop: when the run is over.
+            elapsed: the seconds of training so far.
         """
 
-    def check(self, max_steps: int | None) -> None:
+    def check(self, stop: StopRule) -> None:
         """Refuse, before anything is loaded, a run that this schedule does not fit.
 
         Raises:
             PartinrError: it needs an end in steps and there is none, or the warm-up does not fit before it.
         """
-        if max_steps is not None and self.warmup_steps >= max_steps:
+        if stop.max_steps is not None and self.warmup_steps >= stop.max_steps:
             raise PartinrError(
-                f"schedule.warmup_steps={self.warmup_steps} leaves nothing of max_steps={max_steps}; "
+                f"schedule.warmup_steps={self.warmup_steps} leaves nothing of max_steps={stop.max_steps}; "
                 "give a shorter warm-up"
             )
 
@@ -54,7 +61,7 @@ class Schedule(ABC):
 class Constant(Schedule):
     """The same rate throughout."""
 
-    def build(self, optimizer: torch.optim.Optimizer, max_steps: int | None) -> LRScheduler:
+    def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
         """See :meth:`Schedule.build`."""
         return LambdaLR(optimizer, self._warmed)
 
@@ -72,7 +79,10 @@ class WarmUp(Constant):
 
 @spec
 class Cosine(Schedule):
-    """Half a cosine from the full rate to ``final`` times it at ``max_steps`` (Loshchilov & Hutter 2017, eq. 5).
+    """Half a cosine from the full rate to ``final`` times it at the end (Loshchilov & Hutter 2017, eq. 5).
+
+    The end is at ``max_steps``. Without these it is at ``max_seconds`` of training: a run then uses its time whatever
+    the pace, but its rates, and with them its curve, depend on the clock.
 
     Attributes:
         final: what is left of the rate at the end, 0 … 1.
@@ -80,21 +90,19 @@ class Cosine(Schedule):
 
     final: Fraction = 0.0
 
-    def check(self, max_steps: int | None) -> None:
-        """See :meth:`Schedule.check`."""
-        super().check(max_steps)
-        if max_steps is None:
-            raise PartinrError("schedule=cosine needs to know the end; give max_steps, or choose schedule=constant")
-
-    def build(self, optimizer: torch.optim.Optimizer, max_steps: int | None) -> LRScheduler:
+    def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
         """See :meth:`Schedule.build`."""
-        self.check(max_steps)
-        assert max_steps is not None
-        length = max_steps - self.warmup_steps
+        self.check(stop)
 
         def factor(step: int) -> float:
-            progress = min(1.0, max(0, step - self.warmup_steps) / length)
-            return self._warmed(step) * (self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2)
+            if stop.max_steps is not None:
+                progress = max(0, step - self.warmup_steps) / (stop.max_steps - self.warmup_steps)
+            else:
+                assert stop.max_seconds is not None  # or StopRule would have refused
+                progress = elapsed() / stop.max_seconds
+            return self._warmed(step) * (
+                self.final + (1 - self.final) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+            )
 
         return LambdaLR(optimizer, factor)
 
@@ -115,12 +123,12 @@ class Plateau(Schedule):
     min_lr: Annotated[float, Field(ge=0)] = 1e-6
     threshold: Annotated[float, Field(ge=0)] = 0.1
 
-    def check(self, max_steps: int | None) -> None:
+    def check(self, stop: StopRule) -> None:
         """See :meth:`Schedule.check`."""
         if self.warmup_steps:
             raise PartinrError("schedule=plateau has no warm-up; take schedule.warmup_steps=0 or schedule=warmup")
 
-    def build(self, optimizer: torch.optim.Optimizer, max_steps: int | None) -> LRScheduler:
+    def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
         """See :meth:`Schedule.build`."""
         return ReduceLROnPlateau(
             optimizer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -86,7 +87,13 @@ def test_further_steps_are_put_in():
 
 def test_the_clock_keeps_training_and_evaluation_apart(clock):
     counted = Clock()
-    for seconds, kind in [(1.0, "training"), (50.0, "evaluation"), (2.0, "training"), (7.0, "evaluation")]:
+    turns: list[tuple[float, Literal["training", "evaluation"]]] = [
+        (1.0, "training"),
+        (50.0, "evaluation"),
+        (2.0, "training"),
+        (7.0, "evaluation"),
+    ]
+    for seconds, kind in turns:
         clock.now += 1000  # what happens between counts nowhere
         with counted.run(kind, torch.device("cpu")):
             clock.now += seconds

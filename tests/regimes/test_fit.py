@@ -529,7 +529,6 @@ def test_the_signal_stays_as_it_was(small_fit, signal):
         ({"lr": 0.0}, "lr=0"),
         ({"optimizer": "adan"}, "did you mean adam"),
         ({"optimizer": Optimizer(options={"betas": [2, 3]})}, "refuses its options"),
-        ({"schedule": Cosine(), "steps": None, "seconds": 1.0}, "needs to know the end"),
         ({"schedule": WarmUp(), "steps": 20}, "leaves nothing"),
         ({"settings": {"points_per_step": 55}}, "more than the 54 samples"),
         ({"settings": {"points_per_step": 0}}, "points_per_step=0"),

@@ -9,14 +9,19 @@ import torch
 
 from partinr.errors import PartinrError
 from partinr.regimes import Constant, Cosine, Plateau, Schedule, WarmUp
+from partinr.regimes.base import StopRule
 
 LR = 0.5
+
+
+def _no_clock() -> float:
+    raise AssertionError("a run of so many steps must not depend on the clock")
 
 
 def _rates(schedule: Schedule, steps: int) -> list[float]:
     """The rate at each of so many steps of a run of that length."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
-    scheduler = schedule.build(optimizer, steps)
+    scheduler = schedule.build(optimizer, StopRule(max_steps=steps), _no_clock)
     rates = []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -55,7 +60,7 @@ def test_cosine(final, warmup):
 
 def test_cosine_is_at_its_end_where_the_run_ends_and_stays_there():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
-    scheduler = Cosine(final=0.25).build(optimizer, 10)
+    scheduler = Cosine(final=0.25).build(optimizer, StopRule(max_steps=10), _no_clock)
     for _ in range(10):
         optimizer.step()
         scheduler.step()
@@ -65,10 +70,23 @@ def test_cosine_is_at_its_end_where_the_run_ends_and_stays_there():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(LR / 4)
 
 
+def test_cosine_over_seconds_where_the_run_ends_by_the_clock():
+    clock = [0.0]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    scheduler = Cosine(warmup_steps=1, final=0.2).build(optimizer, StopRule(max_seconds=8), lambda: clock[-1])
+    rates = []
+    for seconds in (0.0, 2.0, 4.0, 8.0, 9.0):
+        clock.append(seconds)
+        optimizer.step()
+        scheduler.step()
+        rates.append(optimizer.param_groups[0]["lr"] / LR)
+    assert rates == pytest.approx([0.2 + 0.4 * (1 + math.cos(math.pi * s / 8)) for s in (0, 2, 4, 8, 8)])
+
+
 def test_plateau():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     schedule = Plateau(factor=0.5, patience=1, min_lr=0.1, threshold=0.5)
-    scheduler = schedule.build(optimizer, None)
+    scheduler = schedule.build(optimizer, StopRule(max_seconds=1), _no_clock)
     assert isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
     rates = []
     # A rise of half a decibel or less is none; two evaluations without one halve the rate, down to the least.
@@ -81,7 +99,6 @@ def test_plateau():
 @pytest.mark.parametrize(
     ("schedule", "max_steps", "said"),
     [
-        (Cosine(), None, "needs to know the end"),
         (Cosine(warmup_steps=10), 10, "leaves nothing of max_steps=10"),
         (WarmUp(), 50, "leaves nothing of max_steps=50"),
         (Constant(warmup_steps=1), 1, "leaves nothing"),
@@ -90,15 +107,22 @@ def test_plateau():
 )
 def test_a_run_that_a_schedule_does_not_fit_is_refused(schedule, max_steps, said):
     with pytest.raises(PartinrError, match=said):
-        schedule.check(max_steps)
+        schedule.check(StopRule(max_steps=max_steps, max_seconds=1))
 
 
 @pytest.mark.parametrize(
     ("schedule", "max_steps"),
-    [(Constant(), None), (Constant(warmup_steps=9), 10), (WarmUp(), None), (Cosine(), 1), (Plateau(), None)],
+    [
+        (Constant(), None),
+        (Constant(warmup_steps=9), 10),
+        (WarmUp(), None),
+        (Cosine(), None),
+        (Cosine(), 1),
+        (Plateau(), None),
+    ],
 )
 def test_a_run_that_a_schedule_fits(schedule, max_steps):
-    schedule.check(max_steps)
+    schedule.check(StopRule(max_steps=max_steps, max_seconds=1))
 
 
 @pytest.mark.parametrize(
