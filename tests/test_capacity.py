@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from partinr.backbones import ReluPE, Siren
-from partinr.capacity import CAPACITIES, STEPS_TO_DOUBLE, shares, widths
+from partinr.capacity import CAPACITIES, STEPS_TO_DOUBLE, best_regions, settle_regions, shares, widths
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Random, Whole
@@ -245,3 +245,33 @@ def test_resumed_equals_unbroken(tmp_path):
             ckpt_path=tmp_path / "last.ckpt",
             **options,
         )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "samples", "expected"), [(100_000, 65_536, 256), (10, 65_536, 1), (10**9, 640, 10)]
+)
+def test_the_best_number_of_regions_has_so_many_parameters_each(parameters, samples, expected):
+    assert best_regions(parameters, samples) == pytest.approx(expected, rel=0.35)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (40, 90), (7, 300), (500,)])
+def test_auto_regions_are_nearly_squares(shape):
+    signal = torch.rand(*shape, 3)
+    rule = settle_regions(Grid(regions="auto"), Siren(match_params=20_000), signal)
+    regions = rule(signal).regions
+    wanted = best_regions(20_000, signal[..., 0].numel())
+    assert regions == pytest.approx(wanted, rel=0.35)
+    if isinstance(rule, Grid) and rule.rows is not None and rule.cols is not None and min(shape) > 30:
+        assert 0.6 < (shape[0] / rule.rows) / (shape[1] / rule.cols) < 1.7
+
+
+def test_auto_regions_need_a_budget():
+    with pytest.raises(PartinrError, match="give backbone"):
+        settle_regions(Grid(regions="auto"), Siren(hidden_features=8), torch.rand(8, 8, 3))
+    with pytest.raises(PartinrError, match="settle_regions"):
+        Grid(regions="auto")(torch.rand(8, 8, 3))
+
+
+def test_other_rules_are_as_they_are():
+    rule = Grid(rows=2, cols=3)
+    assert settle_regions(rule, Siren(hidden_features=8), torch.rand(8, 8, 3)) is rule

@@ -408,3 +408,35 @@ def test_a_missing_file_is_refused(tmp_path):
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(PartinrError, match=r"give the inr\.safetensors"):
             PiecewiseINR.load(path)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
+@pytest.mark.parametrize("widths", [None, [4, 4, 5, 20]], ids=["one width", "three widths"])
+@pytest.mark.parametrize("engine", ["auto", "loop", "batched", "fused"])
+def test_the_squared_error_is_that_of_the_values(engine, widths, weighted):
+    partition = Partition(torch.arange(4).repeat_interleave(torch.tensor([5, 1, 9, 6]))[None])
+    model = PiecewiseINR(partition, Siren(hidden_features=5, hidden_layers=1), widths=widths, engine=engine)
+    batch = model.batch(torch.rand(1, 21, 3, generator=torch.Generator().manual_seed(0)))
+    weights = torch.rand(21, 1) if weighted else None
+    found = model.squared_error(batch.coords, batch.targets, batch.sizes, weights)
+    difference = (model(batch.coords, batch.sizes) - batch.targets).square()
+    expected = (difference if weights is None else difference * weights).sum()
+    torch.testing.assert_close(found, expected)
+    wanted = list(model.parameters())
+    for one, other in zip(torch.autograd.grad(found, wanted), torch.autograd.grad(expected, wanted), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("widths", [None, [4, 4, 5, 20]], ids=["one width", "three widths"])
+def test_some_of_the_networks_alone_give_what_they_give_among_the_others(widths):
+    partition = Partition(torch.arange(4).repeat_interleave(torch.tensor([5, 1, 9, 6]))[None])
+    model = PiecewiseINR(partition, Siren(hidden_features=5, hidden_layers=1), widths=widths)
+    batch = model.batch(torch.rand(1, 21, 3))
+    values = model(batch.coords, batch.sizes)
+    for some in ([0], [3], [1, 2], [0, 2, 3], [0, 1, 2, 3]):
+        networks = torch.tensor(some)
+        rows = model.rows(networks)
+        params = {name: value[rows[name]] for name, value in model.stack.items()}
+        mine = torch.isin(batch.network, networks)
+        alone = model(batch.coords[mine], [batch.sizes[n] for n in some], params)
+        torch.testing.assert_close(alone, values[mine])

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -126,6 +127,12 @@ class Backbone(ABC):
         return dataclasses.replace(self, hidden_features=width, match_params=None)
 
 
+def _all_digits(x: Tensor) -> AbstractContextManager[Any]:
+    """Autocast switched off, where it is on."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
 @spec
 class Mlp(Backbone):
     """A multilayer perceptron: encoding, first layer, ``hidden_layers`` hidden layers, linear output layer.
@@ -174,12 +181,19 @@ class Mlp(Backbone):
         return params
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        """Evaluate, see :meth:`Backbone.apply`."""
-        x = self.encode(x)
+        """Evaluate, see :meth:`Backbone.apply`.
+
+        Under autocast what lies between the first and the output layer is narrow. Those two are not: half a digit less
+        would make one of neighbouring pixels, and the first layer's frequencies multiply whatever is lost before them.
+        """
         output = self.hidden_layers + 1
-        for layer in range(output):
+        with _all_digits(x):
+            x = self.activation(0, self.encode(x), params["weight_0"], params["bias_0"], linear)
+        for layer in range(1, output):
             x = self.activation(layer, x, params[f"weight_{layer}"], params[f"bias_{layer}"], linear)
-        return linear(x, params[f"weight_{output}"], params[f"bias_{output}"])
+        weight = params[f"weight_{output}"]
+        with _all_digits(x):
+            return linear(x.to(weight.dtype), weight, params[f"bias_{output}"])
 
     def macs(self, in_features: int, out_features: int) -> int:
         """Products of the layers; encoding and activations are not counted."""

@@ -43,6 +43,12 @@ class Regime(Protocol):
     failure: str | None
     best_psnr: float
     points_per_step: int
+    frozen: Tensor
+
+    @property
+    def seconds_saved(self) -> float | None:
+        """Seconds of training saved by frozen regions; None if none is."""
+        ...
 
     def reconstruction(self) -> Tensor:
         """The signal as it is fitted now, ``[*grid, C]``."""

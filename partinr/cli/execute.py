@@ -152,10 +152,8 @@ def _prepare(settings: config.Settings) -> _Prepared:
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator, precision=settings.trainer.precision, callbacks=callbacks
     )
-    if settings.root.engine == "fused" and trainer.precision != "32-true":
-        raise PartinrError(
-            "engine=fused computes in single precision; choose engine=auto, or trainer.precision=32-true"
-        )
+    if settings.root.engine == "fused" and trainer.precision == "64-true":
+        raise PartinrError("engine=fused has no double precision; choose engine=auto, or trainer.precision=32-true")
     if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
         raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
     model.check_device(trainer.strategy.root_device)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -52,6 +53,10 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
             )
             if outcome.exit_code > 128:
                 console.print(f"go on with: partinr resume {short(outcome.run.path)}", highlight=False, soft_wrap=True)
+    for outcome in outcomes:
+        manifest = outcome.run.manifest()
+        if manifest["frozen_regions"]:
+            console.print(f"{manifest['name']}: {frozen(manifest)}", highlight=False, soft_wrap=True)
     folder = Path(os.path.commonpath([outcome.run.path for outcome in outcomes]))
     if len(outcomes) == 1:
         names = ", ".join(name for name in (RECONSTRUCTION, PARTITION, ERROR) if outcomes[0].run.file(name).is_file())
@@ -59,6 +64,15 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     else:
         console.print(f"\nruns     {short(folder)}", highlight=False, soft_wrap=True)
     console.print(f"report   partinr report {short(folder)}", highlight=False, soft_wrap=True)
+
+
+def frozen(manifest: Mapping[str, Any]) -> str:
+    """What the regions saved that were finished early."""
+    said = f"{manifest['frozen_regions']:,} of {manifest['regions']:,} regions were finished early"
+    saved, spent = manifest["seconds"]["saved"], manifest["seconds"]["training"]
+    if not saved:
+        return said
+    return f"{said}, which saved about {saved:.1f} s of training ({saved / (saved + spent):.0%})"
 
 
 def show_finished(outcome: Outcome) -> None:

@@ -394,7 +394,12 @@ def _steps(record: RunRecord) -> str:
     if steps is None:
         return ""
     stop = record.manifest.get("stop")
-    return f"{steps:,.0f}" + (f", ended by {stop}" if stop and record.status == "completed" else "")
+    said = f"{steps:,.0f}" + (f", ended by {stop}" if stop and record.status == "completed" else "")
+    # Runs of before there was such a thing do not say.
+    frozen, saved = record.manifest.get("frozen_regions", 0), record.manifest["seconds"].get("saved")
+    if frozen:
+        said += f", {frozen:,} regions finished early" + (f", {saved:.1f} s saved" if saved else "")
+    return said
 
 
 def _hardware(record: RunRecord) -> str:

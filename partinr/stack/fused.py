@@ -59,8 +59,9 @@ Chain = tuple[Link, ...]
 def fuses(engine: Engine, chain: Chain, coords: Tensor) -> bool:
     """Whether an engine evaluates a chain by these kernels.
 
-    They take single precision on the CPU, and on CUDA with Triton, outside autocast and the transforms of
-    ``torch.func``. ``fused`` evaluates what they take, ``auto`` those networks of it that are thin.
+    They compute in single precision on the CPU, and on CUDA with Triton, outside the transforms of ``torch.func``. So
+    they do under autocast: a thin network has no products that would be faster with fewer digits. ``fused`` evaluates
+    what they take, ``auto`` those networks of it that are thin.
 
     Raises:
         PartinrError: the engine is ``fused``, and there are no kernels for such a chain on this device.
@@ -70,7 +71,6 @@ def fuses(engine: Engine, chain: Chain, coords: Tensor) -> bool:
     tensors = (coords, *(tensor for link in chain for tensor in (link.weight, link.bias)))
     if (
         any(tensor.device != coords.device or tensor.dtype != torch.float32 for tensor in tensors)
-        or torch.is_autocast_enabled(coords.device.type)
         # torch.func and forward-mode derivatives see tensors without memory of their own.
         or torch._C._are_functorch_transforms_active()
     ):

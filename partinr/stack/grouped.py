@@ -3,7 +3,8 @@
 ``torch.nn.functional.grouped_mm`` multiplies each network's samples ``[n, in]`` with its own weights, however many it
 has. Its rows have to be whole pieces of 16 bytes, so that features are filled up with zeros to a multiple of 8; one of
 these columns is of ones and carries the bias. It is for bf16 on CUDA, so the engine takes over under such an autocast
-alone: what is computed in other precisions, evaluations among it, goes by the automatic choice.
+alone: what is computed in other precisions, evaluations among it, goes by the automatic choice. Layers that a backbone
+keeps out of autocast, a SIREN's first and last, go network by network.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def run_grouped(network: Network, params: Mapping[str, Tensor], coords: Tensor, 
         sizes: samples of each network.
 
     Returns:
-        bf16 ``[M, c]``, in the order of ``coords``.
+        ``[M, c]``, in the order of ``coords``.
 
     Raises:
         PartinrError: the network does something else with a parameter.
@@ -71,6 +72,10 @@ def run_grouped(network: Network, params: Mapping[str, Tensor], coords: Tensor, 
             raise PartinrError(
                 "engine=grouped is for networks whose parameters go into products alone; choose engine=auto"
             )
+        if not torch.is_autocast_enabled(x.device.type):
+            # A layer that keeps all digits; there is no grouped product with them.
+            pieces = zip(x.split(list(sizes)), weight, bias, strict=True)
+            return torch.cat([F.linear(piece, w, b) for piece, w, b in pieces])
         n_out, n_in = weight.shape[-2:]
         more_in, more_out = _MULTIPLE - n_in % _MULTIPLE, -n_out % _MULTIPLE
         rows = F.pad(F.pad(x.bfloat16(), (0, 1), value=1.0), (0, more_in - 1))

@@ -88,3 +88,23 @@ def test_frequencies_out_of_range_are_refused(name, value):
 
 def test_a_whole_number_is_a_frequency():
     assert Siren(hidden_features=4, omega_0=30).omega_0 == 30.0
+
+
+def test_under_autocast_the_first_and_the_last_layer_keep_all_digits():
+    backbone = Siren(hidden_features=24, hidden_layers=2)
+    params = {name: value[0] for name, value in backbone.init(1, 2, 3, torch.Generator().manual_seed(0)).items()}
+    coords = 2 * torch.rand(50, 2, generator=torch.Generator().manual_seed(1)) - 1
+    seen = []
+
+    def linear(x, weight, bias):
+        values = torch.nn.functional.linear(x, weight, bias)
+        seen.append((x.dtype, values.dtype))
+        return values
+
+    exact = backbone.apply(params, coords, torch.nn.functional.linear)
+    with torch.autocast("cpu", torch.bfloat16):
+        values = backbone.apply(params, coords, linear)
+    single, half = torch.float32, torch.bfloat16
+    assert seen == [(single, single), (single, half), (half, half), (single, single)]
+    assert values.dtype == single
+    torch.testing.assert_close(values, exact, rtol=0, atol=0.03)

@@ -30,6 +30,8 @@ class FakeRegime:
     failure: str | None = None
     best_psnr: float = float("-inf")
     points_per_step: int = 24
+    frozen: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.bool))
+    seconds_saved: float | None = None
     drawn: int = 0
 
     @property

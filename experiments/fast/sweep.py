@@ -1,0 +1,151 @@
+"""The sweep that `experiment=fast` and `partition.regions=auto` come from.
+
+    python experiments/fast/sweep.py settings FOLDER   # one setting after the other, around the chosen ones
+    python experiments/fast/sweep.py regions FOLDER    # number of regions against number of parameters
+    python experiments/fast/sweep.py budgets FOLDER    # learning rate against seconds
+
+FOLDER holds photographs (the results here are from BSDS500's training images): three of them, evenly spaced by name,
+are cut to their centre squares. Every run has so many seconds of training; the PSNR is that of its last step, mean over
+the images. Nothing else may run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import partinr
+from partinr.backbones import Siren
+from partinr.partition import Grid
+from partinr.regimes import Cosine, FitSettings, Optimizer
+
+IMAGES = 3
+
+BASE: dict[str, Any] = {
+    "side": 256,
+    "parameters": 100_000,
+    "regions": 256,
+    "seconds": 6.0,
+    "layers": 2,
+    "first_omega_0": 10.0,
+    "omega_0": 30.0,
+    "lr": 8e-3,
+    "beta1": 0.9,
+    "beta2": 0.9,
+    "warmup": 30,
+    "frame": "local",
+    "loss": "image",
+}
+
+VARIED: dict[str, list[Any]] = {
+    "layers": [1, 2, 3],
+    "first_omega_0": [5.0, 10.0, 15.0, 20.0],
+    "omega_0": [10.0, 20.0, 30.0],
+    "lr": [2e-3, 4e-3, 8e-3, 1.2e-2, 1.6e-2],
+    "beta1": [0.8, 0.9, 0.95],
+    "beta2": [0.8, 0.9, 0.95, 0.99],
+    "warmup": [0, 30, 100],
+    "frame": ["global", "local"],
+}
+
+
+def settings() -> Iterator[dict[str, Any]]:
+    """The base, and each setting varied alone."""
+    yield BASE
+    for name, values in VARIED.items():
+        for value in values:
+            if value != BASE[name]:
+                # One network in a frame of the whole image needs the whole image's frequencies.
+                frequency = {"first_omega_0": 160.0} if value == "global" else {}
+                yield {**BASE, name: value, **frequency}
+
+
+def regions() -> Iterator[dict[str, Any]]:
+    """Numbers of regions around the expected optimum, for each number of parameters."""
+    for side, parameters in (
+        (128, 12_500),
+        (128, 50_000),
+        (256, 25_000),
+        (256, 100_000),
+        (256, 400_000),
+        (320, 50_000),
+        (320, 200_000),
+    ):
+        for per_region in (130, 190, 280, 390, 550, 800):
+            rows = round((parameters / per_region) ** 0.5)
+            if side * side / rows**2 >= 16:
+                yield {**BASE, "side": side, "parameters": parameters, "regions": rows * rows, "seconds": 3.0}
+
+
+def budgets() -> Iterator[dict[str, Any]]:
+    """Learning rates for short and long runs, few and many parameters."""
+    for parameters, number in ((25_000, 64), (100_000, 256), (264_000, 676)):
+        for seconds in (2.0, 10.0):
+            for lr in (4e-3, 8e-3, 1.2e-2):
+                yield {**BASE, "parameters": parameters, "regions": number, "seconds": seconds, "lr": lr}
+
+
+STAGES = {"settings": settings, "regions": regions, "budgets": budgets}
+
+
+def load(folder: Path, side: int) -> list[Tensor]:
+    """The centre squares of three images."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+    chosen = files[:: max(1, len(files) // IMAGES)][:IMAGES]
+    images = [partinr.load_image(path) for path in chosen]
+    corners = [((image.shape[0] - side) // 2, (image.shape[1] - side) // 2) for image in images]
+    return [
+        image[row : row + side, column : column + side] for image, (row, column) in zip(images, corners, strict=True)
+    ]
+
+
+def fit(image: Tensor, given: dict[str, Any]) -> tuple[float, int, int]:
+    """PSNR, steps and parameters of one run."""
+    rows = round(given["regions"] ** 0.5)
+    backbone = Siren(
+        match_params=given["parameters"],
+        hidden_layers=given["layers"],
+        first_omega_0=given["first_omega_0"],
+        omega_0=given["omega_0"],
+    )
+    model = partinr.PiecewiseINR(Grid(rows=rows, cols=rows)(image), backbone, frame=given["frame"])
+    result = partinr.fit(
+        model,
+        image,
+        steps=None,
+        seconds=given["seconds"],
+        optimizer=Optimizer(lr=given["lr"], options={"betas": [given["beta1"], given["beta2"]], "eps": 1e-15}),
+        schedule=Cosine(warmup_steps=given["warmup"]),
+        settings=FitSettings(loss=given["loss"], evaluate_every=10**9, collapse_db=None),
+    )
+    return result.psnr, result.steps, model.parameter_count
+
+
+def main() -> None:
+    """Run a stage; a row a setting, as CSV on standard output."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", help="of `settings`: this one")
+    arguments = parser.parse_args()
+    fit(load(arguments.folder, 64)[0], {**BASE, "regions": 16, "parameters": 4000, "seconds": 0.1})  # compiles
+    out = csv.writer(sys.stdout)
+    out.writerow([*BASE, "found_parameters", "steps", "psnr"])
+    for given in STAGES[arguments.stage]():
+        if arguments.only and given is not BASE and given[arguments.only] == BASE[arguments.only]:
+            continue
+        found = [fit(image, given) for image in load(arguments.folder, given["side"])]
+        psnr = statistics.mean(each[0] for each in found)
+        out.writerow([*given.values(), found[0][2], found[0][1], f"{psnr:.2f}"])
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
