@@ -61,9 +61,12 @@ class FakeRegime:
 
 
 class FakeTrainer:
-    """Saves checkpoints, and stops when told."""
+    """Saves checkpoints, and stops when told. The only process there is."""
 
     should_stop = False
+    world_size = 1
+    is_global_zero = True
+    strategy = SimpleNamespace(broadcast=lambda value: value)
 
     def __init__(self) -> None:
         self.saved: list[Path] = []

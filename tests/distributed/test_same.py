@@ -1,0 +1,89 @@
+"""However many processes train a stack, it learns the same."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from partinr.regimes import Cosine, FitResult, Plateau
+
+WIDTHS = (4, 9, 4, 6, 9)
+
+CASES: dict[str, dict[str, Any]] = {
+    "adam": {"steps": 30},
+    "widths, momentum, loss by region": {
+        "steps": 30,
+        "widths": WIDTHS,
+        "optimizer": "sgd",
+        "lr": 0.02,
+        "options": {"momentum": 0.9},
+        "settings": {"loss": "region"},
+    },
+    # So few that a region, and a process, often has none of them.
+    "drawn points, widths, cosine": {
+        "steps": 40,
+        "widths": WIDTHS,
+        "settings": {"points_per_step": 3},
+        "schedule": Cosine(),
+    },
+    "plateau, double precision": {
+        "steps": 40,
+        "settings": {"evaluate_every": 4},
+        "schedule": Plateau(patience=0, threshold=1.0),
+        "precision": "64-true",
+        "optimizer": "rmsprop",
+    },
+    "frozen regions": {
+        "steps": 120,
+        "widths": WIDTHS,
+        "settings": {"freeze_at_psnr": 22.0, "evaluate_every": 5},
+        "lr": 1e-2,
+    },
+    "target": {"steps": 200, "target_psnr": 20.0, "settings": {"evaluate_every": 5}, "engine": "loop"},
+    "failure": {"steps": 60, "optimizer": "sgd", "lr": 1e38, "settings": {"evaluate_every": 5}},
+}
+
+
+def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
+    assert (one.steps, one.stop, one.failure) == (other.steps, other.stop, other.failure)
+    assert len(one.curve) == len(other.curve)
+    for row, expected in zip(one.curve, other.curve, strict=True):
+        for name in ("step", "macs", "lr"):
+            assert row[name] == expected[name], name
+        for name in ("loss", "psnr", "ssim"):
+            assert row[name] == pytest.approx(expected[name], rel=tolerance, nan_ok=True), name
+    assert one.psnr_best == pytest.approx(other.psnr_best, rel=tolerance)
+    for name, value in one.model.stack.items():
+        assert value.dtype == other.model.stack[name].dtype
+        torch.testing.assert_close(value, other.model.stack[name], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_two_and_three_processes(fit_on: Any, name: str) -> None:
+    alone = fit_on(1, **CASES[name])
+    for devices in (2, 3):
+        same(fit_on(devices, **CASES[name]), alone)
+    if name == "frozen regions":
+        assert alone.stop == "all_frozen"
+        assert len({row["macs"] for row in alone.curve}) > 3
+    if name == "target":
+        assert alone.stop == "target_psnr"
+    if name == "failure":
+        assert alone.failure is not None
+
+
+class SaveAt(L.Callback):
+    """Saves a checkpoint once so many steps are done."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path, self.saved = step, path, False
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if pl_module.step >= self.step and not self.saved:
+            trainer.save_checkpoint(self.path)
+            self.saved = True
