@@ -224,7 +224,7 @@ class _Rank:
     def listen(self) -> None:
         with suppress(EOFError, ConnectionResetError):
             if self.pipe.poll():
-                self.answer = self.pipe.recv()
+                self.answer = pickle.loads(self.pipe.recv_bytes())
 
 
 def _wait_for(ranks: list[_Rank]) -> Any:
@@ -306,12 +306,12 @@ def _work(rank: int, start: _Start, pipe: Connection) -> None:
         if rank == 0:
             callbacks = enumerate(trainer.callbacks)
             told = {number: callback.results() for number, callback in callbacks if hasattr(callback, "results")}
-            pipe.send((trainer.state, trainer.lightning_module.results(), told))
+            _say(pipe, (trainer.state, trainer.lightning_module.results(), told))
         torch.distributed.destroy_process_group()
     except BaseException as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         # At once: the others notice next that this process is gone, and only one of all can be the cause.
-        pipe.send(_Raised(reason, traceback.format_exc(), time.time()))
+        _say(pipe, _Raised(reason, traceback.format_exc(), time.time()))
         if trainer is not None and trainer.lightning_module is not None:
             for callback in trainer.callbacks:
                 callback.on_exception(trainer, trainer.lightning_module, error)
@@ -319,6 +319,11 @@ def _work(rank: int, start: _Start, pipe: Connection) -> None:
         sys.stderr.flush()
         # Without the usual goodbye, which may wait for the other processes.
         os._exit(1)
+
+
+def _say(pipe: Connection, answer: Any) -> None:
+    """Send as plain bytes: shared memory, which torch would take by itself, is gone with its process."""
+    pipe.send_bytes(pickle.dumps(answer))
 
 
 def _end_with_parent() -> None:

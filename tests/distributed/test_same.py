@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 
+from partinr.callbacks import LastCheckpoint
 from partinr.regimes import Cosine, FitResult, Plateau
+from partinr.run import CHECKPOINT, RunDirectory
 
 WIDTHS = (4, 9, 4, 6, 9)
 
@@ -77,13 +77,15 @@ def test_one_two_and_three_processes(fit_on: Any, name: str) -> None:
         assert alone.failure is not None
 
 
-class SaveAt(L.Callback):
-    """Saves a checkpoint once so many steps are done."""
-
-    def __init__(self, step: int, path: Path) -> None:
-        self.step, self.path, self.saved = step, path, False
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if pl_module.step >= self.step and not self.saved:
-            trainer.save_checkpoint(self.path)
-            self.saved = True
+@pytest.mark.parametrize(("saved_on", "devices"), [(3, 1), (3, 2), (1, 3), (2, 2)])
+@pytest.mark.parametrize("name", ["widths, momentum, loss by region", "drawn points, widths, cosine", "frozen regions"])
+def test_gone_on_with_by_another_number(fit_on: Any, name: str, saved_on: int, devices: int, tmp_path: Path) -> None:
+    unbroken = fit_on(1, **CASES[name])
+    # The first half ends at a PSNR that the unbroken run comes to about half-way.
+    half = [row["psnr"] for row in unbroken.curve[: 2 * len(unbroken.curve) // 3]]
+    checkpoint = LastCheckpoint()
+    checkpoint.bind(RunDirectory.create(tmp_path / "run", {}))
+    first = fit_on(saved_on, **CASES[name], target_psnr=max(half) - 0.01, callbacks=(checkpoint,))
+    assert first.stop == "target_psnr"
+    assert 0 < first.steps < unbroken.steps
+    same(fit_on(devices, **CASES[name], ckpt_path=tmp_path / "run" / CHECKPOINT), unbroken)

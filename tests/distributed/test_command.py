@@ -1,0 +1,308 @@
+"""``trainer=ddp`` as a user has it: whole runs, sweeps, signals, deaths."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import partinr as api
+from partinr.cli import main
+from partinr.run import CHECKPOINT
+
+pytestmark = pytest.mark.slow
+
+WORDS = ("trainer.accelerator=cpu", "data.size=16", "partition.regions=4", "backbone.match_params=500")
+SWEPT = (*WORDS, "max_steps=40", "schedule=cosine", "regime.points_per_step=100", "capacity=detail")
+LONG = (*WORDS, "max_steps=6000", "regime.evaluate_every=20", "callbacks.checkpoint.every_seconds=0.2", "cache_dir=null")
+
+# What pip makes of an entry point: a file without the .py, that another process imports under another name.
+SCRIPT = "import sys\nfrom partinr.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+
+
+def call(*arguments: str | Path) -> tuple[int, str, str]:
+    """Run ``partinr`` in this process: code, out, err. The processes that it starts are real."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else -1
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+
+def manifest(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_bytes())
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    if not (run / "curve.csv").exists():
+        return []
+    with (run / "curve.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def same(run: Path, other: Path) -> None:
+    ours, theirs = rows(run), rows(other)
+    assert len(ours) == len(theirs)
+    for one, two in zip(ours, theirs, strict=True):
+        for name in set(one) - {"seconds"}:
+            assert one[name] == pytest.approx(two[name], rel=2e-3), name
+
+
+def files(run: Path) -> set[str]:
+    return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+
+
+def keys(tree: Any) -> Any:
+    return {name: keys(value) for name, value in tree.items()} if isinstance(tree, dict) else None
+
+
+# -- whole runs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds on two devices each, by the script that pip installs."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "partinr").write_text(SCRIPT)
+    words = ["-m", *SWEPT, "trainer=ddp", "seed=0,1", "hydra.sweep.dir=runs", "hydra.sweep.subdir=${seed}"]
+    ended = subprocess.run(
+        [sys.executable, "partinr", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    # Each run is said once, by the process that started the others.
+    assert len(re.findall("^completed ", ended.stdout, re.MULTILINE)) == 2
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first of them on one device."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    code, _, err = call(*SWEPT, f"hydra.run.dir={run}")
+    assert code == 0, err
+    return run
+
+
+def test_a_sweep_makes_its_runs_and_no_more(sweep: Path) -> None:
+    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
+    assert [manifest(sweep / name)["seed"] for name in "01"] == [0, 1]
+    assert rows(sweep / "0") != rows(sweep / "1")
+
+
+def test_a_run_is_whole(sweep: Path, alone: Path) -> None:
+    run = sweep / "0"
+    same(run, alone)
+    assert files(run) == files(alone)
+    said, expected = manifest(run), manifest(alone)
+    assert keys(said) == keys(expected)
+    assert (said["status"], said["stop"], said["steps"]) == ("completed", "max_steps", 40)
+    assert (said["hardware"]["devices"], expected["hardware"]["devices"]) == (2, 1)
+    for key in ("parameters", "regions", "macs_per_pixel", "signal", "partition"):
+        assert said[key] == expected[key], key
+    assert said["metrics"] == pytest.approx(expected["metrics"], rel=1e-3)
+    assert (api.load(run).render() - api.load(alone).render()).abs().max() < 1e-3
+
+
+def test_a_report_of_both(sweep: Path, alone: Path, tmp_path: Path) -> None:
+    code, _, err = call("report", sweep, alone, "-o", tmp_path / "report.html")
+    assert code == 0, err
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+# -- refusals -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("trainer.devices=5",), r"trainer.devices=5, but there are only 4 regions, .*; give trainer.devices=4, or "),
+        (("partition=none", "trainer.devices=2"), "trainer.devices=2, but there is only 1 region, "),
+        (("trainer.devices=0",), "trainer.devices=0: should be greater than or equal to 1"),
+        (("trainer.devices=two",), "trainer.devices='two': should be a valid integer"),
+        (("trainer.accelerator=gpu",), "trainer.devices=2 with trainer.accelerator=gpu .*; give fewer trainer.devices"),
+        (("shard=pixels",), "shard='pixels': should be 'regions'"),
+    ],
+)
+def test_what_cannot_be_is_refused(words: tuple[str, ...], said: str) -> None:
+    import torch
+
+    if "trainer.accelerator=gpu" in words and torch.cuda.device_count() > 1:
+        pytest.skip("there are that many GPUs")
+    keep = [word for word in WORDS if word.partition("=")[0] not in {each.partition("=")[0] for each in words}]
+    keep = [word for word in keep if "partition=none" not in words or not word.startswith("partition.")]
+    code, _, err = call(*keep, "trainer=ddp", *words, "hydra.run.dir=run")
+    assert code == 2
+    assert re.fullmatch(f"partinr: error: {said}.*\n", err), err
+    assert not Path("run").exists()
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Writes a module ``mine``, which can be imported until the test is over."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield (tmp_path / "mine.py").write_text
+    sys.modules.pop("mine", None)
+
+
+def test_what_cannot_be_sent_is_refused(mine: Any) -> None:
+    mine("from lightning import Callback\nclass Mine(Callback):\n    def __init__(self):\n        self.f = lambda: 0\n")
+    code, _, err = call(*WORDS, "trainer=ddp", "+callbacks.mine._target_=mine.Mine", "hydra.run.dir=run")
+    assert code == 2
+    assert re.fullmatch("partinr: error: cannot hand the run to 2 processes: .*; .*, or give trainer.devices=1\n", err)
+    assert not Path("run").exists()
+
+
+# -- ends ---------------------------------------------------------------------------------------------------------
+
+RAISES = """
+from lightning import Callback
+
+
+class Raises(Callback):
+    def on_train_batch_end(self, trainer, module, *rest):
+        if trainer.global_rank == 1 and module.step > 10:
+            raise ValueError("the moon is full")
+"""
+
+
+def test_one_that_raises(quick: None, mine: Any) -> None:
+    mine(RAISES)
+    code, out, err = call(*LONG, "trainer=ddp", "+callbacks.mine._target_=mine.Raises", "hydra.run.dir=run")
+    assert code == 1, err
+    said = manifest(Path("run"))
+    assert (said["status"], said["stop"]) == ("failed", None)
+    assert said["message"] == "rank 1 of 2 processes raised ValueError: the moon is full"
+    assert said["message"] in out
+    assert said["steps"] > 0  # as far as it came
+    me = psutil.Process()
+    assert gone([child for child in me.children(recursive=True) if child.ppid() != me.pid])
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts ``partinr`` in a process group of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str | Path) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "partinr", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def ranks(pid: int) -> list[psutil.Process]:
+    """The processes that a run has started, in their order."""
+    found = [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    return sorted(found, key=lambda child: child.pid)
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.01)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
+
+
+def test_stopped_killed_and_gone_on_with(start: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(*LONG, "trainer=ddp", f"hydra.run.dir={run}")
+    wait_until(lambda: len(rows(run)) > 4 or process.poll() is not None)
+    here = ranks(process.pid)
+    assert len(here) == 2
+    assert manifest(run)["pid"] == process.pid
+    # A polite signal, to the one process that whoever started it knows.
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate()
+    assert process.returncode == 143, out
+    assert gone(here)
+    said = manifest(run)
+    assert (said["status"], said["message"], said["stop"]) == ("interrupted", "stopped by signal 15", None)
+    assert said["metrics"]["psnr"] == rows(run)[-1]["psnr"]
+    first = said["steps"]
+
+    # One of them is killed: the other one is not left waiting.
+    def kill_the_second() -> None:
+        wait_until(lambda: len(rows(run)) and rows(run)[-1]["step"] > first)
+        killed.extend(ranks(os.getpid()))
+        killed[1].kill()
+
+    killed: list[psutil.Process] = []
+    thread = threading.Thread(target=kill_the_second)
+    thread.start()
+    code, out, err = call("resume", run)
+    thread.join()
+    assert (code, err) == (1, "")
+    assert gone(killed)
+    said = manifest(run)
+    assert (said["status"], said["stop"]) == ("failed", None)
+    assert said["message"] == "rank 1 of 2 processes was killed by SIGKILL; memory may have run out"
+    assert said["message"] in out
+    second = said["steps"]
+    assert second > first
+
+    # Ctrl-C: a terminal tells all of them.
+    process = start("resume", run)
+    wait_until(lambda: rows(run)[-1]["step"] > second or process.poll() is not None)
+    here = ranks(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate()
+    assert process.returncode == 130, out
+    assert "Traceback" not in out
+    assert gone(here)
+    assert (manifest(run)["status"], manifest(run)["message"]) == ("interrupted", "stopped by signal 2")
+
+    # The rest by one process: as if it had never been stopped.
+    words = [*LONG, f"max_steps={manifest(run)['steps'] + 20}"]
+    code, _, err = call(*words, f"ckpt_path={run / CHECKPOINT}", "hydra.run.dir=rest")
+    assert code == 0, err
+    code, _, err = call(*words, "hydra.run.dir=unbroken")
+    assert code == 0, err
+    same(Path("rest"), Path("unbroken"))
+
+
+def test_when_the_first_process_is_killed_the_others_go(start: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(*LONG, "trainer=ddp", f"hydra.run.dir={run}")
+    wait_until(lambda: len(rows(run)) > 1 or process.poll() is not None)
+    here = ranks(process.pid)
+    process.kill()
+    wait_until(lambda: gone(here), 10)
+    assert manifest(run)["status"] == "running"
