@@ -20,9 +20,9 @@ class Interruption(L.Callback):
 
     The handler sets a flag and nothing else. A second signal finds the default handlers, for those in a hurry.
 
-    Of a run of several processes the one that started them listens, and passes on what it hears. They listen too, since a
-    terminal sends its signals to all, and somebody may send one to any; then they agree on it. In them a second signal
-    says nothing new: whoever is in a hurry ends the first process, and they end with it.
+    Of a run of several processes the one that started them listens, and passes on what it hears. They listen too, since
+    a terminal sends its signals to all, and somebody may send one to any; then they agree on it. In them a second
+    signal says nothing new: whoever is in a hurry ends the process that started them, and they end with it.
 
     Attributes:
         received: number of the signal that stopped the run, or None.
@@ -62,8 +62,8 @@ class Interruption(L.Callback):
         exception and without a checkpoint.
         """
         if trainer.world_size > 1:
-            for number in SIGNALS:
-                signal.signal(number, self._note)
+            for each in SIGNALS:
+                signal.signal(each, self._note)
             # They were blocked when the process was started, so that none came too early for this.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for number in self._before:

@@ -32,8 +32,8 @@ PACKAGES = ("torch", "lightning", "numpy", "hydra-core", "torchmetrics")
 class Manifest(RunCallback):
     """Writes ``run.json`` when the training starts and ends, and the weights before it says ``completed``.
 
-    Of several processes the first writes, and what it says of memory and threads is its own; ``pid`` is the process that
-    started them, which is there as long as any of them.
+    Of several processes the first writes, and what it says of memory and threads is its own; ``pid`` is the process
+    that started them, which is there as long as any of them.
 
     Args:
         identity: what the config says of the run: ``name``, ``config_hash``, ``signal_name``.

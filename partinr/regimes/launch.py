@@ -1,8 +1,8 @@
 """Several processes for one stack: how they are started, how they meet, what is heard of them and how they end.
 
-Lightning's own ways do not suit. ``popen`` starts the command line again, which within a sweep would be the whole sweep.
-``spawn`` picks a port that another program may take before it is used, gives the children the tensors in shared memory,
-of which a container has little, and lets a signal end them where they stand. So the processes are started here, and
+Lightning's own ways do not suit. ``popen`` starts the command line again, which within a sweep would be the whole
+sweep. ``spawn`` picks a port that another program may take before it is used, hands the tensors over in shared memory,
+of which a container has little, and lets a signal end the processes where they stand. So they are started here, and
 Lightning's strategy is told where they meet.
 """
 
@@ -23,7 +23,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import lightning as L
@@ -112,11 +113,12 @@ class ProcessLauncher(_Launcher):
     callback that has any, both by their methods ``results`` and ``recover``.
     """
 
-    start_method = "spawn"  # nothing else goes together with CUDA on every system
+    # Forked, a process could not use a GPU that this one has used.
+    context: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
 
     def __init__(self, strategy: ShardStrategy) -> None:
         self._strategy = strategy
-        self._running: list[SpawnProcess] = []
+        self._running: list[BaseProcess] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_strategy": self._strategy, "_running": []}
@@ -144,13 +146,12 @@ class ProcessLauncher(_Launcher):
             self._strategy.threads or max(1, torch.get_num_threads() // size),
             list(warnings.filters),
         )
-        context = multiprocessing.get_context(self.start_method)
         ranks = []
         try:
             with _blocked_signals():
                 for rank in range(size):
-                    here, there = context.Pipe(duplex=False)
-                    process = context.Process(target=_work, args=(rank, start, there), name=f"partinr rank {rank}")
+                    here, there = self.context.Pipe(duplex=False)
+                    process = self.context.Process(target=_work, args=(rank, start, there), name=f"partinr rank {rank}")
                     process.start()
                     self._running.append(process)
                     there.close()  # so that the pipe ends when the process does
@@ -216,7 +217,7 @@ class _Rank:
     """A process as the one that started it sees it."""
 
     number: int
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     answer: Any = None
     killed: bool = False

@@ -34,8 +34,9 @@ def signal() -> Tensor:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are forked from one that has imported everything but used nothing: torch takes seconds to import."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["partinr.cli.app"])
-    monkeypatch.setattr(ProcessLauncher, "start_method", "forkserver")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["partinr.cli.app"])
+    monkeypatch.setattr(ProcessLauncher, "context", context)
 
 
 @pytest.fixture

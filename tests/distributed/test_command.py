@@ -28,7 +28,13 @@ pytestmark = pytest.mark.slow
 
 WORDS = ("trainer.accelerator=cpu", "data.size=16", "partition.regions=4", "backbone.match_params=500")
 SWEPT = (*WORDS, "max_steps=40", "schedule=cosine", "regime.points_per_step=100", "capacity=detail")
-LONG = (*WORDS, "max_steps=6000", "regime.evaluate_every=20", "callbacks.checkpoint.every_seconds=0.2", "cache_dir=null")
+LONG = (
+    *WORDS,
+    "max_steps=6000",
+    "regime.evaluate_every=20",
+    "callbacks.checkpoint.every_seconds=0.2",
+    "cache_dir=null",
+)
 
 # What pip makes of an entry point: a file without the .py, that another process imports under another name.
 SCRIPT = "import sys\nfrom partinr.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
@@ -159,10 +165,10 @@ def test_what_cannot_be_is_refused(words: tuple[str, ...], said: str) -> None:
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
     """Writes a module ``mine``, which can be imported until the test is over."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield (tmp_path / "mine.py").write_text
+    yield lambda text: (tmp_path / "mine.py").write_text(text)
     sys.modules.pop("mine", None)
 
 
@@ -241,26 +247,22 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
 
 
-def test_stopped_killed_and_gone_on_with(start: Any, tmp_path: Path) -> None:
+def test_killed_stopped_and_gone_on_with(start: Any, tmp_path: Path) -> None:
+    # The process that started the others is killed: they do not stay behind.
     run = tmp_path / "run"
     process = start(*LONG, "trainer=ddp", f"hydra.run.dir={run}")
-    wait_until(lambda: len(rows(run)) > 4 or process.poll() is not None)
+    wait_until(lambda: (run / CHECKPOINT).exists() or process.poll() is not None)
     here = ranks(process.pid)
     assert len(here) == 2
-    assert manifest(run)["pid"] == process.pid
-    # A polite signal, to the one process that whoever started it knows.
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate()
-    assert process.returncode == 143, out
-    assert gone(here)
-    said = manifest(run)
-    assert (said["status"], said["message"], said["stop"]) == ("interrupted", "stopped by signal 15", None)
-    assert said["metrics"]["psnr"] == rows(run)[-1]["psnr"]
-    first = said["steps"]
+    assert (manifest(run)["pid"], manifest(run)["status"]) == (process.pid, "running")
+    process.kill()
+    wait_until(lambda: gone(here), 10)
+    process.wait()
+    first = manifest(run)["steps"]
 
-    # One of them is killed: the other one is not left waiting.
+    # Another one is killed: the first is not left waiting.
     def kill_the_second() -> None:
-        wait_until(lambda: len(rows(run)) and rows(run)[-1]["step"] > first)
+        wait_until(lambda: manifest(run)["steps"] > first)
         killed.extend(ranks(os.getpid()))
         killed[1].kill()
 
@@ -280,7 +282,7 @@ def test_stopped_killed_and_gone_on_with(start: Any, tmp_path: Path) -> None:
 
     # Ctrl-C: a terminal tells all of them.
     process = start("resume", run)
-    wait_until(lambda: rows(run)[-1]["step"] > second or process.poll() is not None)
+    wait_until(lambda: manifest(run)["steps"] > second or process.poll() is not None)
     here = ranks(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     out, _ = process.communicate()
@@ -298,11 +300,26 @@ def test_stopped_killed_and_gone_on_with(start: Any, tmp_path: Path) -> None:
     same(Path("rest"), Path("unbroken"))
 
 
-def test_when_the_first_process_is_killed_the_others_go(start: Any, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    process = start(*LONG, "trainer=ddp", f"hydra.run.dir={run}")
-    wait_until(lambda: len(rows(run)) > 1 or process.poll() is not None)
-    here = ranks(process.pid)
-    process.kill()
-    wait_until(lambda: gone(here), 10)
-    assert manifest(run)["status"] == "running"
+@pytest.mark.parametrize("whom", ["the first", "another"])
+def test_a_polite_signal_to_one(quick: None, whom: str) -> None:
+    run = Path("run").resolve()
+
+    def stop() -> None:
+        wait_until(lambda: len(rows(run)) > 2)
+        forked = [child for child in psutil.Process().children(recursive=True) if child.ppid() != os.getpid()]
+        here.extend(sorted(forked, key=lambda child: child.create_time()))
+        os.kill(os.getpid() if whom == "the first" else here[-1].pid, signal.SIGTERM)
+
+    here: list[psutil.Process] = []
+    thread = threading.Thread(target=stop)
+    thread.start()
+    code, out, err = call(*LONG, "callbacks.checkpoint.every_seconds=1000", "trainer=ddp", f"hydra.run.dir={run}")
+    thread.join()
+    assert (code, err) == (143, "")
+    assert len(here) == 2
+    assert gone(here)
+    assert "go on with: partinr resume" in out
+    said = manifest(run)
+    assert (said["status"], said["message"], said["stop"]) == ("interrupted", "stopped by signal 15", None)
+    assert said["metrics"]["psnr"] == rows(run)[-1]["psnr"]
+    assert (run / CHECKPOINT).exists()
