@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import logging
 import math
-import pickle
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr, ssim
 from partinr.regimes.base import Clock, StopRule, next_evaluation
-from partinr.regimes.launch import Host, ShardStrategy
+from partinr.regimes.launch import Host, ShardStrategy, check_can_be_sent
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.schedule import Constant, Schedule
@@ -698,13 +697,7 @@ def check_devices(trainer: L.Trainer, module: FitModule) -> None:
             f"give trainer.devices={regions}, or more regions (partition.regions)"
         )
     if devices > 1:
-        try:
-            pickle.dumps((trainer, module))
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise PartinrError(
-                f"cannot hand the run to {devices} processes: {error}; "
-                "define its classes and functions at the top level of a module, or give trainer.devices=1"
-            ) from error
+        check_can_be_sent(trainer, module)
 
 
 def check_checkpoint(path: Path, module: FitModule) -> None:

@@ -8,6 +8,7 @@ Lightning's strategy is told where they meet.
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import pickle
@@ -139,23 +140,28 @@ class ProcessLauncher(_Launcher):
         store = torch.distributed.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
         self._strategy.port = store.port
         size = self._strategy.num_processes
-        start = _Start(
-            # As plain bytes, the tensors too: torch would put them into shared memory.
-            pickle.dumps((function, args, kwargs, trainer)),
-            os.getcwd(),
-            self._strategy.threads or max(1, torch.get_num_threads() // size),
-            list(warnings.filters),
+        start = pickle.dumps(
+            _Start(
+                # As plain bytes, the tensors too: torch would put them into shared memory.
+                pickle.dumps((function, args, kwargs, trainer)),
+                os.getcwd(),
+                self._strategy.threads or max(1, torch.get_num_threads() // size),
+                list(warnings.filters),
+            )
         )
         ranks = []
         try:
             with _blocked_signals():
                 for rank in range(size):
-                    here, there = self.context.Pipe(duplex=False)
-                    process = self.context.Process(target=_work, args=(rank, start, there), name=f"partinr rank {rank}")
+                    here, there = self.context.Pipe()
+                    process = self.context.Process(target=_work, args=(rank, there), name=f"partinr rank {rank}")
                     process.start()
                     self._running.append(process)
                     there.close()  # so that the pipe ends when the process does
                     ranks.append(_Rank(rank, process, here))
+            # Not as an argument: the next one would only be started when this one has imported torch and read it.
+            for each in ranks:
+                each.send(start)
             results = _wait_for(ranks)
         finally:
             self._running = []
@@ -172,6 +178,28 @@ class ProcessLauncher(_Launcher):
             if process.pid is not None:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signum)
+
+
+def check_can_be_sent(*objects: Any) -> None:
+    """See that objects can be sent to another process.
+
+    Raises:
+        PartinrError: something in them cannot.
+    """
+    try:
+        _Trial(io.BytesIO()).dump(objects)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise PartinrError(
+            f"cannot hand the run to other processes: {error}; "
+            "define its classes and functions at the top level of a module, or give trainer.devices=1"
+        ) from error
+
+
+class _Trial(pickle.Pickler):
+    """Leaves out the tensors, which are large, and can be sent for certain."""
+
+    def persistent_id(self, obj: Any) -> int | None:
+        return 0 if isinstance(obj, torch.Tensor) else None
 
 
 @contextmanager
@@ -222,8 +250,12 @@ class _Rank:
     answer: Any = None
     killed: bool = False
 
+    def send(self, start: bytes) -> None:
+        with suppress(ConnectionError):  # it is gone already, which is found out next
+            self.pipe.send_bytes(start)
+
     def listen(self) -> None:
-        with suppress(EOFError, ConnectionResetError):
+        with suppress(EOFError, ConnectionError):
             if self.pipe.poll():
                 self.answer = pickle.loads(self.pipe.recv_bytes())
 
@@ -288,7 +320,7 @@ def _recover(trainer: L.Trainer, results: Any) -> None:
         callback.recover(of_callback)
 
 
-def _work(rank: int, start: _Start, pipe: Connection) -> None:
+def _work(rank: int, pipe: Connection) -> None:
     """What each process does."""
     # It imports this module, so it comes late.
     from partinr.regimes.fit import quiet_lightning
@@ -297,6 +329,7 @@ def _work(rank: int, start: _Start, pipe: Connection) -> None:
     _use_loopback()
     trainer = None
     try:
+        start = pickle.loads(pipe.recv_bytes())
         os.chdir(start.folder)
         warnings.filters[:] = start.filters  # type: ignore[index]
         torch.set_num_threads(start.threads)

@@ -137,6 +137,32 @@ def test_a_report_of_both(sweep: Path, alone: Path, tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
+MINE = """
+import torch
+from partinr.backbones.base import Mlp
+from partinr.partition import PartitionRule
+from partinr.spec import spec
+
+
+@spec
+class Stripes(PartitionRule):
+    def labels(self, signal):
+        return (torch.arange(signal.shape[0]) // 5)[:, None].expand(signal.shape[:-1])
+
+
+@spec
+class Gauss(Mlp):
+    match_params: int | None = 900
+
+    def init_layer(self, layer, weight, bias, generator):
+        weight.normal_(0, weight.shape[-1] ** -0.5, generator=generator)
+        bias.uniform_(-1, 1, generator=generator)
+
+    def activation(self, layer, x, weight, bias, linear):
+        return torch.exp(-linear(x, weight, bias).square() / 0.02)
+"""
+
+
 # -- refusals -----------------------------------------------------------------------------------------------------
 
 
@@ -145,10 +171,7 @@ def test_a_report_of_both(sweep: Path, alone: Path, tmp_path: Path) -> None:
     [
         (("trainer.devices=5",), r"trainer.devices=5, but there are only 4 regions, .*; give trainer.devices=4, or "),
         (("partition=none", "trainer.devices=2"), "trainer.devices=2, but there is only 1 region, "),
-        (("trainer.devices=0",), "trainer.devices=0: should be greater than or equal to 1"),
-        (("trainer.devices=two",), "trainer.devices='two': should be a valid integer"),
         (("trainer.accelerator=gpu",), "trainer.devices=2 with trainer.accelerator=gpu .*; give fewer trainer.devices"),
-        (("shard=pixels",), "shard='pixels': should be 'regions'"),
     ],
 )
 def test_what_cannot_be_is_refused(words: tuple[str, ...], said: str) -> None:
@@ -176,8 +199,23 @@ def test_what_cannot_be_sent_is_refused(mine: Any) -> None:
     mine("from lightning import Callback\nclass Mine(Callback):\n    def __init__(self):\n        self.f = lambda: 0\n")
     code, _, err = call(*WORDS, "trainer=ddp", "+callbacks.mine._target_=mine.Mine", "hydra.run.dir=run")
     assert code == 2
-    assert re.fullmatch("partinr: error: cannot hand the run to 2 processes: .*; .*, or give trainer.devices=1\n", err)
+    assert re.fullmatch(
+        "partinr: error: cannot hand the run to other processes: .*; .*, or give trainer.devices=1\n", err
+    )
     assert not Path("run").exists()
+
+
+def test_a_rule_and_a_backbone_of_ones_own(quick: None, mine: Any) -> None:
+    mine(MINE)
+    for group, name in (("partition", "Stripes"), ("backbone", "Gauss")):
+        Path(f"conf/{group}").mkdir(parents=True)
+        Path(f"conf/{group}/mine.yaml").write_text(f"_target_: mine.{name}\n")
+    words = ["--config-dir", "conf", "data.size=16", "max_steps=20", "partition=mine", "backbone=mine"]
+    for run, more in (("one", ()), ("three", ("trainer=ddp", "trainer.devices=3"))):
+        code, _, err = call(*words, *more, "trainer.accelerator=cpu", f"hydra.run.dir={run}")
+        assert code == 0, err
+    same(Path("three"), Path("one"))
+    assert files(Path("three")) == files(Path("one"))
 
 
 # -- ends ---------------------------------------------------------------------------------------------------------

@@ -77,6 +77,12 @@ def test_one_two_and_three_processes(fit_on: Any, name: str) -> None:
         assert alone.failure is not None
 
 
+def test_a_limit_of_time_is_one_for_all(fit_on: Any) -> None:
+    result = fit_on(2, steps=None, seconds=0.3)
+    assert result.stop == "max_seconds"
+    assert result.seconds == result.curve[-1]["seconds"] >= 0.3
+
+
 @pytest.mark.parametrize(
     ("name", "saved_on", "devices"),
     [
