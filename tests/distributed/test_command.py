@@ -240,8 +240,7 @@ def test_one_that_raises(quick: None, mine: Any) -> None:
     assert said["message"] == "rank 1 of 2 processes raised ValueError: the moon is full"
     assert said["message"] in out
     assert said["steps"] > 0  # as far as it came
-    me = psutil.Process()
-    assert gone([child for child in me.children(recursive=True) if child.ppid() != me.pid])
+    assert gone(ranks(os.getpid()))
 
 
 @pytest.fixture
@@ -269,9 +268,10 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def ranks(pid: int) -> list[psutil.Process]:
-    """The processes that a run has started, in their order."""
-    found = [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    return sorted(found, key=lambda child: child.pid)
+    """The processes that a run has started, in their order: by itself, or by way of a server that forks."""
+    found = psutil.Process(pid).children(recursive=True)
+    of_run = [child for child in found if child.ppid() != pid or "spawn_main" in " ".join(child.cmdline())]
+    return sorted(of_run, key=lambda child: child.create_time())
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
@@ -285,7 +285,7 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
 
 
-def test_killed_stopped_and_gone_on_with(start: Any, tmp_path: Path) -> None:
+def test_killed_stopped_and_gone_on_with(start: Any, quick: None, tmp_path: Path) -> None:
     # The process that started the others is killed: they do not stay behind.
     run = tmp_path / "run"
     process = start(*LONG, "trainer=ddp", f"hydra.run.dir={run}")
@@ -344,8 +344,7 @@ def test_a_polite_signal_to_one(quick: None, whom: str) -> None:
 
     def stop() -> None:
         wait_until(lambda: len(rows(run)) > 2)
-        forked = [child for child in psutil.Process().children(recursive=True) if child.ppid() != os.getpid()]
-        here.extend(sorted(forked, key=lambda child: child.create_time()))
+        here.extend(ranks(os.getpid()))
         os.kill(os.getpid() if whom == "the first" else here[-1].pid, signal.SIGTERM)
 
     here: list[psutil.Process] = []
