@@ -30,6 +30,7 @@ class FakeRegime:
     failure: str | None = None
     best_psnr: float = float("-inf")
     points_per_step: int = 24
+    device: str = "cpu"
     drawn: int = 0
 
     @property
@@ -84,6 +85,19 @@ def make_regime() -> Callable[..., FakeRegime]:
 @pytest.fixture
 def trainer() -> FakeTrainer:
     return FakeTrainer()
+
+
+@pytest.fixture
+def second() -> Any:
+    """The trainer of the second of two processes; ``agreed`` is what the first one thinks."""
+    trainer: Any = FakeTrainer()
+    trainer.world_size, trainer.is_global_zero, trainer.agreed = 2, False, False
+    trainer.save_checkpoint = trainer.saved.append
+    trainer.strategy = SimpleNamespace(
+        broadcast=lambda value: trainer.agreed,
+        reduce=lambda value, reduce_op: torch.maximum(value, torch.tensor(trainer.agreed)),
+    )
+    return trainer
 
 
 @pytest.fixture
