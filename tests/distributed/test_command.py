@@ -88,10 +88,11 @@ def keys(tree: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds on two devices each, by the script that pip installs."""
+    """The same run on one device and on two, by the script that pip installs."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "partinr").write_text(SCRIPT)
-    words = ["-m", *SWEPT, "trainer=ddp", "seed=0,1", "hydra.sweep.dir=runs", "hydra.sweep.subdir=${seed}"]
+    words = ["-m", *SWEPT, "trainer=ddp", "trainer.devices=1,2"]
+    words += ["hydra.sweep.dir=runs", "hydra.sweep.subdir=${trainer.devices}"]
     ended = subprocess.run(
         [sys.executable, "partinr", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -102,23 +103,19 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs"
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first of them on one device."""
-    run = tmp_path_factory.mktemp("alone") / "run"
-    code, _, err = call(*SWEPT, f"hydra.run.dir={run}")
-    assert code == 0, err
-    return run
+def test_a_sweep_makes_its_runs_and_no_more(sweep: Path, quick: None) -> None:
+    assert sorted(path.name for path in sweep.iterdir()) == ["1", "2", "multirun.yaml"]
+    words = ["-m", *SWEPT, "trainer=ddp", "seed=0,1", "hydra.sweep.dir=runs", "hydra.sweep.subdir=${seed}"]
+    code, _, err = call(*words)
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["0", "1", "multirun.yaml"]
+    assert [manifest(Path("runs", name))["seed"] for name in "01"] == [0, 1]
+    same(Path("runs/0"), sweep / "2")
+    assert rows(Path("runs/0"))[-1]["psnr"] != rows(Path("runs/1"))[-1]["psnr"]
 
 
-def test_a_sweep_makes_its_runs_and_no_more(sweep: Path) -> None:
-    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
-    assert [manifest(sweep / name)["seed"] for name in "01"] == [0, 1]
-    assert rows(sweep / "0") != rows(sweep / "1")
-
-
-def test_a_run_is_whole(sweep: Path, alone: Path) -> None:
-    run = sweep / "0"
+def test_a_run_is_whole(sweep: Path) -> None:
+    run, alone = sweep / "2", sweep / "1"
     same(run, alone)
     assert files(run) == files(alone)
     said, expected = manifest(run), manifest(alone)
@@ -131,9 +128,10 @@ def test_a_run_is_whole(sweep: Path, alone: Path) -> None:
     assert (api.load(run).render() - api.load(alone).render()).abs().max() < 1e-3
 
 
-def test_a_report_of_both(sweep: Path, alone: Path, tmp_path: Path) -> None:
-    code, _, err = call("report", sweep, alone, "-o", tmp_path / "report.html")
+def test_a_report_of_both(sweep: Path, tmp_path: Path) -> None:
+    code, _, err = call("report", sweep, "-o", tmp_path / "report.html")
     assert code == 0, err
+    assert "2 × " in (tmp_path / "report.html").read_text()
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
