@@ -47,7 +47,7 @@ def fit_on(quick: None, signal: Tensor) -> Fit:
         devices: int,
         *,
         widths: tuple[int, ...] | None = None,
-        engine: Any = "auto",
+        engine: Any = "batched",  # every process would load the kernels of the fused one anew
         precision: str = "32-true",
         settings: dict[str, Any] | None = None,
         optimizer: str = "adam",

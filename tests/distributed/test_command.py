@@ -26,7 +26,14 @@ from partinr.run import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 
-WORDS = ("trainer.accelerator=cpu", "data.size=16", "partition.regions=4", "backbone.match_params=500")
+# Without the fused engine, whose kernels every process would load anew.
+WORDS = (
+    "trainer.accelerator=cpu",
+    "data.size=16",
+    "partition.regions=4",
+    "backbone.match_params=500",
+    "engine=batched",
+)
 SWEPT = (*WORDS, "max_steps=40", "schedule=cosine", "regime.points_per_step=100", "capacity=detail")
 LONG = (
     *WORDS,

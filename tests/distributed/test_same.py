@@ -29,6 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
         "steps": 40,
         "widths": WIDTHS,
         "settings": {"points_per_step": 3},
+        "engine": "fused",
         "schedule": Cosine(),
     },
     "plateau, double precision": {
