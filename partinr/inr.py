@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +23,18 @@ from partinr.errors import PartinrError
 from partinr.partition import Partition
 from partinr.stack import (
     ENGINES,
+    Chain,
     Engine,
     RegionBatch,
+    check_fused,
+    check_grouped,
+    compile_network,
+    fused_error,
     fuses,
+    groups,
     make_plan,
     run_fused,
+    run_grouped,
     run_stack,
     sort_by_network,
 )
@@ -129,8 +136,25 @@ class PiecewiseINR(nn.Module):
     @property
     def fusible(self) -> bool:
         """Whether the backbone is of the kind that the fused engine evaluates."""
+        return self._chain(self.backbone) is not None
+
+    def check_device(self, device: torch.device) -> None:
+        """Refuse a device on which the engine cannot evaluate this model, before anything is moved there.
+
+        Raises:
+            PartinrError: there are no fused kernels for such networks there, or no grouped product.
+        """
+        if self.engine == "grouped":
+            check_grouped(device)
+        chains = [self._chain(group.backbone) for group in self.groups] if self.engine == "fused" else []
+        for chain in chains:
+            assert chain is not None  # or __init__ would have refused
+            check_fused(chain, device)
+
+    def _chain(self, backbone: Backbone) -> Chain | None:
+        """One network as a chain, without its numbers."""
         with torch.device("meta"):
-            return self.backbone.chain(self.backbone.init(1, self.in_features, self.channels, None)) is not None
+            return backbone.chain(backbone.init(1, self.in_features, self.channels, None))
 
     def _width_groups(self) -> tuple[WidthGroup, ...]:
         """The stacks, narrowest first."""
@@ -233,17 +257,57 @@ class PiecewiseINR(nn.Module):
         Returns:
             values ``[M, C]``, not clamped.
         """
+        values = [
+            self._run(backbone, own, coords[samples], own_sizes)
+            for backbone, own, samples, own_sizes in self._by_width(sizes, params)
+        ]
+        return values[0] if len(values) == 1 else torch.cat(values)
+
+    def squared_error(
+        self,
+        coords: Tensor,
+        targets: Tensor,
+        sizes: Sequence[int],
+        weights: Tensor | None = None,
+        params: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """What :meth:`forward` is off by: squared, summed over samples and channels; a scalar.
+
+        The same as written out, but an engine that can takes values and gradients in one pass. Differentiable by the
+        parameters; by targets and weights it is not.
+
+        Args:
+            coords: as for :meth:`forward`.
+            targets: ``[M, C]``, in the same order.
+            sizes: as for :meth:`forward`.
+            weights: ``[M, 1]``, of each sample; None where all are 1.
+            params: as for :meth:`forward`.
+        """
+        total = targets.new_zeros(())
+        for backbone, own, samples, own_sizes in self._by_width(sizes, params):
+            weight = None if weights is None else weights[samples]
+            chain = backbone.chain(own)
+            if chain is not None and fuses(self.engine, chain, coords) and not coords.requires_grad:
+                total = total + fused_error(chain, coords[samples], targets[samples], weight, own_sizes)
+            else:
+                # Under autocast the values are narrower than the targets; the difference has the targets' precision.
+                error = (self._run(backbone, own, coords[samples], own_sizes) - targets[samples]).square()
+                total = total + (error if weight is None else error * weight).sum()
+        return total
+
+    def _by_width(
+        self, sizes: Sequence[int], params: Mapping[str, Tensor] | None
+    ) -> Iterator[tuple[Backbone, dict[str, Tensor], slice, tuple[int, ...]]]:
+        """Each stack: its architecture, its parameters, where its samples are, how many each network has."""
         given: Mapping[str, Tensor] = dict(self.stack) if params is None else params
-        values, network, sample = [], 0, 0
+        network, sample = 0, 0
         for group in self.groups:
             own = {name: given[f"{group.prefix}{name}"] for name in group.names}
             own_sizes = tuple(sizes[network : network + len(own[group.names[0]])])
-            if not own_sizes:
-                continue
-            own_coords = coords[sample : sample + sum(own_sizes)]
-            values.append(self._run(group.backbone, own, own_coords, own_sizes))
-            network, sample = network + len(own_sizes), sample + len(own_coords)
-        return values[0] if len(values) == 1 else torch.cat(values)
+            if own_sizes:
+                stop = sample + sum(own_sizes)
+                yield group.backbone, own, slice(sample, stop), own_sizes
+                network, sample = network + len(own_sizes), stop
 
     def rows(self, networks: Tensor) -> dict[str, Tensor]:
         """Where some of the networks lie in the parameters.
@@ -276,8 +340,11 @@ class PiecewiseINR(nn.Module):
         chain = backbone.chain(params)
         if chain is not None and fuses(self.engine, chain, coords):
             return run_fused(chain, coords, sizes)
+        if groups(self.engine, coords):
+            return run_grouped(backbone.apply, params, coords, sizes)
         plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
-        return run_stack(backbone.apply, params, coords, plan)
+        network = compile_network(backbone.apply) if self.engine == "compiled" else backbone.apply
+        return run_stack(network, params, coords, plan)
 
     @torch.no_grad()
     def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:

@@ -159,14 +159,13 @@ def _prepare(settings: config.Settings) -> _Prepared:
         threads=settings.trainer.threads,
     )
     check_devices(trainer, module)
-    if settings.root.engine == "fused" and (trainer.strategy.root_device.type, str(trainer.precision)) != (
-        "cpu",
-        "32-true",
-    ):
+    if settings.root.engine == "fused" and trainer.precision != "32-true":
         raise PartinrError(
-            "engine=fused computes in single precision on the CPU; choose engine=auto, or trainer.accelerator=cpu and "
-            "trainer.precision=32-true"
+            "engine=fused computes in single precision; choose engine=auto, or trainer.precision=32-true"
         )
+    if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
+        raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
+    model.check_device(trainer.strategy.root_device)
     return _Prepared(settings, module, trainer, interruption, callbacks)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -83,3 +86,18 @@ def next_evaluation(step: int, every: int | None, per_decade: int, also_at: tupl
 
 def _two_digits(value: float) -> int:
     return round(value) if value < 100 else int(float(f"{value:.1e}"))
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep memory that is freed, for the whole process.
+
+    Every step of a training allocates and frees the same tensors. By default glibc gives large ones back to the system
+    at once and has them zeroed page by page the next time, which takes up to half of a step
+    (experiments/benchmarks/limits.py measures fresh memory). Elsewhere than on glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**30)

@@ -25,7 +25,7 @@ from partinr.data.ticks import SignalDataModule
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr, ssim
-from partinr.regimes.base import Clock, StopRule, next_evaluation
+from partinr.regimes.base import Clock, StopRule, keep_freed_memory, next_evaluation
 from partinr.regimes.launch import Host, ShardStrategy, check_can_be_sent
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
@@ -168,6 +168,7 @@ class FitModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Deal the networks out to the processes, evenly by their work."""
+        keep_freed_memory()
         self._ranks = Ranks(self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy.root_device)
         dealt = deal(self._work().tolist(), self._ranks.size)
         self._owned = torch.zeros_like(self._owned)
@@ -365,10 +366,9 @@ class FitModule(L.LightningModule):
             at = at.to(self.device)
             coords, targets = coords[at], targets[at]
             weights = None if weights is None else weights[at]
-        # Under autocast the values are narrower than the targets, and the difference has the targets' precision.
-        error = (self.model(coords, sizes, share.params) - targets).square()
+        error = self.model.squared_error(coords, targets, sizes, weights, share.params)
         # Over all samples of a step, also those of other shares: what a network learns does not depend on the others.
-        return (error if weights is None else error * weights).sum() / (self.points_per_step * self.model.channels)
+        return error / (self.points_per_step * self.model.channels)
 
     def _macs_a_step(self) -> int:
         """Multiply-accumulates of the forward pass of one step, over all processes."""

@@ -1,8 +1,10 @@
 """The stack: N small networks of one architecture, evaluated on samples sorted by network."""
 
 from partinr.stack.batch import RegionBatch, sort_by_network
+from partinr.stack.compiled import compile_network
 from partinr.stack.engine import ENGINES, Engine, Plan, make_plan, run_stack
-from partinr.stack.fused import Chain, Link, fuses, run_fused
+from partinr.stack.fused import Chain, Link, check_fused, fused_error, fuses, run_fused
+from partinr.stack.grouped import check_grouped, groups, run_grouped
 
 __all__ = [
     "ENGINES",
@@ -11,9 +13,15 @@ __all__ = [
     "Link",
     "Plan",
     "RegionBatch",
+    "check_fused",
+    "check_grouped",
+    "compile_network",
+    "fused_error",
     "fuses",
+    "groups",
     "make_plan",
     "run_fused",
+    "run_grouped",
     "run_stack",
     "sort_by_network",
 ]

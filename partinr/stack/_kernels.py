@@ -164,6 +164,50 @@ def forward(x, params, owner, start, layers, factor, scratch, y):
                 y[a + s, o] = z[o, s]
 
 
+@njit(fastmath=_FAST, cache=True)
+def _keep_forward(x, p, layers, factor, work, a, n):
+    """Samples ``a`` to ``a + n`` through all layers but the last, with all kept that the way back needs.
+
+    In ``work``: of layer k its input at 2 k, the cosines at its output at 2 k + 1; behind them two planes to spare.
+    """
+    last = layers.shape[0] - 1
+    for i in range(layers[0, 0]):
+        for s in range(n):
+            work[0, i, s] = x[a + s, i]
+    for k in range(last):
+        layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+        z, after = work[2 * k + 1], work[2 * k + 2]
+        spare = work[2 * last + 1]
+        _affine(p, layer, factor[k], work[2 * k], spare, n)
+        for o in range(layer[1]):
+            for s in range(n):
+                after[o, s], z[o, s] = sincos(spare[o, s])
+
+
+@njit(fastmath=_FAST, cache=True)
+def _back(p, layers, factor, work, n, q, gx, a):
+    """From the gradient by the values, in the plane ``2 L`` of ``work``, to those by parameters and coordinates.
+
+    Into ``q`` and, if it has rows, into ``gx`` from ``a`` on.
+    """
+    last = layers.shape[0] - 1
+    g, r = work[2 * last + 2], work[2 * last + 3]
+    for k in range(last, -1, -1):
+        layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+        _parameter_gradient(g, work[2 * k], layer, factor[k], q, n)
+        if k > 0:
+            _input_gradient(p, layer, factor[k], g, r, n)
+            cosine = work[2 * k - 1]
+            for i in range(layer[0]):
+                for s in range(n):
+                    g[i, s] = r[i, s] * cosine[i, s]
+        elif gx.shape[0] > 0:
+            _input_gradient(p, layer, factor[k], g, r, n)
+            for i in range(layer[0]):
+                for s in range(n):
+                    gx[a + s, i] = r[i, s]
+
+
 @njit(parallel=True, fastmath=_FAST, cache=True)
 def backward(x, params, owner, start, layers, factor, scratch, gy, q, gx):
     """Gradients of a scalar by parameters and coordinates; values in between are computed anew, not kept.
@@ -182,35 +226,50 @@ def backward(x, params, owner, start, layers, factor, scratch, gy, q, gx):
     """
     last = layers.shape[0] - 1
     for t in prange(owner.shape[0]):
-        me = get_thread_id()
-        p, a = params[owner[t]], start[t]
+        work, p, a = scratch[get_thread_id()], params[owner[t]], start[t]
         n = start[t + 1] - a
-        # Of layer k: its input at 2 k, the cosines at its output at 2 k + 1; behind them two gradients.
-        for i in range(layers[0, 0]):
-            for s in range(n):
-                scratch[me, 0, i, s] = x[a + s, i]
-        for k in range(last):
-            layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
-            z, after = scratch[me, 2 * k + 1], scratch[me, 2 * k + 2]
-            _affine(p, layer, factor[k], scratch[me, 2 * k], z, n)
-            for o in range(layer[1]):
-                for s in range(n):
-                    after[o, s], z[o, s] = sincos(z[o, s])
-        g, r = scratch[me, 2 * last + 2], scratch[me, 2 * last + 3]
+        _keep_forward(x, p, layers, factor, work, a, n)
+        g = work[2 * last + 2]
         for o in range(layers[last, 1]):
             for s in range(n):
                 g[o, s] = gy[a + s, o]
-        for k in range(last, -1, -1):
-            layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
-            _parameter_gradient(g, scratch[me, 2 * k], layer, factor[k], q[t], n)
-            if k > 0:
-                _input_gradient(p, layer, factor[k], g, r, n)
-                cosine = scratch[me, 2 * k - 1]
-                for i in range(layer[0]):
-                    for s in range(n):
-                        g[i, s] = r[i, s] * cosine[i, s]
-            elif gx.shape[0] > 0:
-                _input_gradient(p, layer, factor[k], g, r, n)
-                for i in range(layer[0]):
-                    for s in range(n):
-                        gx[a + s, i] = r[i, s]
+        _back(p, layers, factor, work, n, q[t], gx, a)
+
+
+@njit(parallel=True, fastmath=_FAST, cache=True)
+def error(x, y, weight, params, owner, start, layers, factor, scratch, q, total):
+    """The squared error, and its gradient by the parameters, in one pass.
+
+    Args:
+        x: as for :func:`forward`.
+        y: float32 ``[M, c]``, the targets.
+        weight: float32 ``[M]``, of each sample; ``[0]`` where all are 1.
+        params: as for :func:`forward`.
+        owner: likewise.
+        start: likewise.
+        layers: likewise.
+        factor: likewise.
+        scratch: as for :func:`backward`.
+        q: likewise.
+        total: float64 ``[tiles]``, written: the error of each tile.
+    """
+    last = layers.shape[0] - 1
+    nowhere = x[:0].copy()
+    for t in prange(owner.shape[0]):
+        work, p, a = scratch[get_thread_id()], params[owner[t]], start[t]
+        n = start[t + 1] - a
+        _keep_forward(x, p, layers, factor, work, a, n)
+        z, g = work[2 * last + 1], work[2 * last + 2]
+        layer = (layers[last, 0], layers[last, 1], layers[last, 2], layers[last, 3])
+        _affine(p, layer, factor[last], work[2 * last], z, n)
+        subtotal = _F(0)
+        for o in range(layer[1]):
+            part = _F(0)
+            for s in range(n):
+                difference = z[o, s] - y[a + s, o]
+                scaled = difference * weight[a + s] if weight.shape[0] > 0 else difference
+                part += difference * scaled
+                g[o, s] = _F(2) * scaled
+            subtotal += part
+        total[t] = subtotal
+        _back(p, layers, factor, work, n, q[t], nowhere, a)

@@ -1,31 +1,42 @@
-"""The fused engine: thin networks of sines on the CPU, in one pass over each tile of samples.
+"""The fused engine: thin networks of sines, in one pass over each tile of samples.
 
 The product of a thin network is so little work that a stack of them waits for memory: every layer of every sample is
 written and read again for the product, the sine, its derivative. Here a tile of a few hundred samples goes through all
-layers of its network while it lies in the cache, forwards and, computed anew, backwards; the kernels are in
-:mod:`partinr.stack._kernels`. Tiles belong to one network each, so the cost follows the samples, even or ragged.
+layers of its network while it lies in the cache (on CUDA: in registers), forwards and, computed anew, backwards. Tiles
+belong to one network each, so the cost follows the samples, even or ragged.
+
+There are two back ends: numba's kernels for the CPU (:mod:`partinr.stack._numba`) and Triton's for CUDA
+(:mod:`partinr.stack._triton`).
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.errors import PartinrError
 from partinr.stack.engine import Engine, Linear, make_plan, run_stack
 
 TILE = 256
-"""Samples that go through a network at once, at most: with 12 features in 3 layers they take 0.1 MB of cache."""
+"""Samples that go through a network at once on the CPU, at most: 12 features in 3 layers take 0.1 MB of cache."""
 
-FUSED_UP_TO = 12
-"""``auto`` takes this engine for networks up to this wide (experiments/benchmarks/engines.py): wider ones want a matrix
-product."""
+FUSED_UP_TO = {"cpu": 12, "cuda": 32}
+"""``auto`` takes this engine for networks up to this wide: wider ones want a matrix product of their own.
+
+The CPU's figure is measured (experiments/benchmarks/engines.py); that of CUDA is a guess until it is measured there.
+"""
+
+CUDA_UP_TO = 64
+"""The widest network that the kernels for CUDA take: a tile of a wider one has no room in registers."""
 
 
 class Link(NamedTuple):
@@ -48,20 +59,66 @@ Chain = tuple[Link, ...]
 def fuses(engine: Engine, chain: Chain, coords: Tensor) -> bool:
     """Whether an engine evaluates a chain by these kernels.
 
-    They take single precision on the CPU, outside autocast and the transforms of ``torch.func``. ``fused`` evaluates
-    what they take, ``auto`` those networks of it that are thin.
+    They take single precision on the CPU, and on CUDA with Triton, outside autocast and the transforms of
+    ``torch.func``. ``fused`` evaluates what they take, ``auto`` those networks of it that are thin.
+
+    Raises:
+        PartinrError: the engine is ``fused``, and there are no kernels for such a chain on this device.
     """
     if engine not in ("auto", "fused"):
         return False
     tensors = (coords, *(tensor for link in chain for tensor in (link.weight, link.bias)))
-    widest = max(max(link.weight.shape[1:]) for link in chain)
-    return (
-        (engine == "fused" or widest <= FUSED_UP_TO)
-        and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-        and not torch.is_autocast_enabled("cpu")
+    if (
+        any(tensor.device != coords.device or tensor.dtype != torch.float32 for tensor in tensors)
+        or torch.is_autocast_enabled(coords.device.type)
         # torch.func and forward-mode derivatives see tensors without memory of their own.
-        and not torch._C._are_functorch_transforms_active()
-    )
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return False
+    if engine == "fused":
+        check_fused(chain, coords.device)
+        return True
+    return _widest(chain) <= FUSED_UP_TO.get(coords.device.type, 0) and _refusal(chain, coords.device) is None
+
+
+def check_fused(chain: Chain, device: torch.device) -> None:
+    """Refuse a chain that there are no kernels for on a device.
+
+    Raises:
+        PartinrError: the device is neither the CPU nor CUDA, Triton is missing, or the networks are too wide for it.
+    """
+    refusal = _refusal(chain, device)
+    if refusal is not None:
+        raise PartinrError(f"engine=fused {refusal}")
+
+
+def _refusal(chain: Chain, device: torch.device) -> str | None:
+    """Why there are no kernels, and what to do about it."""
+    if device.type == "cpu":
+        return None
+    if device.type != "cuda":
+        return f"has no kernels for {device.type}; choose engine=auto, or trainer.accelerator=cpu"
+    if not _has_triton():
+        return "needs Triton on CUDA; pip install triton (Linux), or choose engine=auto"
+    if not _runs_triton(device):
+        return "needs a GPU of compute capability 8.0 or above; choose engine=auto"
+    if _widest(chain) > CUDA_UP_TO:
+        return f"takes networks up to {CUDA_UP_TO} wide on CUDA, not {_widest(chain)}; choose engine=auto"
+    return None
+
+
+def _widest(chain: Chain) -> int:
+    return max(max(link.weight.shape[1:]) for link in chain)
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+@cache
+def _runs_triton(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def run_fused(chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -80,30 +137,95 @@ def run_fused(chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
     return values
 
 
+def fused_error(
+    chain: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
+) -> Tensor:
+    """The squared error of N networks, summed over samples and channels.
+
+    On the CPU its gradient comes in the same pass. Differentiable by the parameters only.
+
+    Args:
+        chain: the networks; :func:`fuses` says so.
+        coords: float32 ``[M, d]``, sorted by network.
+        targets: float32 ``[M, c]``, likewise.
+        weights: float32 ``[M, 1]``, of each sample; None where all are 1.
+        sizes: samples of each network.
+    """
+    tensors = [tensor for link in chain for tensor in (link.weight, link.bias)]
+    if coords.device.type == "cpu" and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        factors = tuple(link.factor for link in chain)
+        return cast(Tensor, _FusedError.apply(coords, targets, weights, sizes, factors, *tensors))
+    return _error(run_fused(chain, coords, sizes), targets, weights)
+
+
+def _error(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    error = (values - targets).square()
+    return (error if weights is None else error * weights).sum()
+
+
+class Layer(NamedTuple):
+    """One layer of a chain in a row of parameters.
+
+    Attributes:
+        n_in: features before it.
+        n_out: features after it.
+        weight: where its weights ``[out, in]`` begin.
+        bias: where its biases begin.
+        factor: of the affine map.
+    """
+
+    n_in: int
+    n_out: int
+    weight: int
+    bias: int
+    factor: float
+
+
+Layers = tuple[Layer, ...]
+
+
 @dataclass(frozen=True, eq=False)
-class _Tiles:
+class Tiles:
+    """How the samples of N networks are cut into T tiles.
+
+    Attributes:
+        owner: ``[T]``, the network of each.
+        start: ``[T + 1]``, its first sample, and the end of the last.
+        first: ``[N + 1]``, the first tile of each network, and the end of the last's.
+    """
+
     owner: NDArray[np.int64]
     start: NDArray[np.int64]
     first: NDArray[np.int64]
-    """The first tile of each network that has any."""
-    networks: NDArray[np.int64]
-    """Those networks."""
-    longest: int
+
+    @property
+    def count(self) -> int:
+        """How many tiles there are."""
+        return len(self.owner)
 
 
 @lru_cache(maxsize=32)
-def _tiles(sizes: tuple[int, ...]) -> _Tiles:
+def tiles_of(sizes: tuple[int, ...], longest: int) -> Tiles:
+    """Tiles of at most so many samples, those of a network as equal as can be."""
     counts = np.array(sizes, dtype=np.int64)
-    tiles = -(-counts // TILE)
+    tiles = -(-counts // longest)
     owner = np.repeat(np.arange(len(counts)), tiles)
-    first = np.concatenate([[0], np.cumsum(tiles)])[:-1]
+    first = np.concatenate([[0], np.cumsum(tiles)])
     # Of n samples in k tiles the j-th begins at n j / k: tiles of a network differ by one sample.
     within = np.arange(len(owner)) - first[owner]
     begin = (np.cumsum(counts) - counts)[owner] + counts[owner] * within // tiles[owner]
-    start = np.append(begin, counts.sum())
-    longest = int(np.diff(start).max(initial=1))
-    used = np.flatnonzero(tiles)
-    return _Tiles(owner, start, first[used], used, longest)
+    return Tiles(owner, np.append(begin, counts.sum()), first)
+
+
+def _back_end(device: torch.device) -> ModuleType:
+    """The module whose ``forward`` and ``backward`` are called: both take a second to import."""
+    if device.type == "cpu":
+        from partinr.stack import _numba
+
+        return _numba
+    from partinr.stack import _triton
+
+    return _triton
 
 
 class _Fused(torch.autograd.Function):
@@ -111,22 +233,10 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, coords: Tensor, sizes: tuple[int, ...], factors: tuple[float, ...], *tensors: Tensor
     ) -> Tensor:
-        kernels = _kernels()
-        tiles = _tiles(sizes)
-        layers, packed = _packed(tensors)
-        values = torch.empty(coords.shape[0], tensors[-1].shape[1])
-        kernels.forward(
-            coords.detach().contiguous().numpy(),
-            packed.numpy(),
-            tiles.owner,
-            tiles.start,
-            layers,
-            np.array(factors, dtype=np.float32),
-            _scratch(2, layers, tiles),
-            values.numpy(),
-        )
+        layers, packed = _packed(tensors, factors)
         ctx.save_for_backward(coords, packed, *tensors)
         ctx.sizes, ctx.factors, ctx.layers = sizes, factors, layers
+        values: Tensor = _back_end(coords.device).forward(coords.detach(), packed, sizes, layers)
         return values
 
     @staticmethod
@@ -145,81 +255,60 @@ class _Fused(torch.autograd.Function):
             found = iter(torch.autograd.grad(values, needed, gradients[0], create_graph=True, allow_unused=True))
             by_each = [next(found) if tensor.requires_grad else None for tensor in wanted]
             return by_each[0], None, None, *by_each[1:]
-        tiles = _tiles(ctx.sizes)
-        by_tile = np.empty((len(tiles.owner), packed.shape[1]), dtype=np.float32)
-        by_coords = torch.empty_like(coords if ctx.needs_input_grad[0] else coords[:0])
-        _kernels().backward(
-            coords.detach().contiguous().numpy(),
-            packed.numpy(),
-            tiles.owner,
-            tiles.start,
-            ctx.layers,
-            np.array(ctx.factors, dtype=np.float32),
-            _scratch(2 * len(ctx.layers) + 2, ctx.layers, tiles),
-            gradients[0].contiguous().numpy(),
-            by_tile,
-            by_coords.numpy(),
+        by_network, by_coords = _back_end(coords.device).backward(
+            coords.detach(), packed, ctx.sizes, ctx.layers, gradients[0], by_coords=ctx.needs_input_grad[0]
         )
-        by_network = by_tile
-        if len(tiles.owner) != packed.shape[0] or len(tiles.networks) != packed.shape[0]:
-            by_network = np.zeros(packed.shape, dtype=np.float32)
-            if len(tiles.owner):
-                by_network[tiles.networks] = np.add.reduceat(by_tile, tiles.first, axis=0)
-        pieces = torch.from_numpy(by_network).split([tensor[0].numel() for tensor in tensors], dim=1)
-        by_params = [piece.reshape(tensor.shape).contiguous() for piece, tensor in zip(pieces, tensors, strict=True)]
-        return by_coords if ctx.needs_input_grad[0] else None, None, None, *by_params
+        return by_coords, None, None, *_unpacked(by_network, tensors)
 
 
-def _packed(tensors: Sequence[Tensor]) -> tuple[NDArray[np.int64], Tensor]:
+class _FusedError(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        coords: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        sizes: tuple[int, ...],
+        factors: tuple[float, ...],
+        *tensors: Tensor,
+    ) -> Tensor:
+        from partinr.stack import _numba
+
+        layers, packed = _packed(tensors, factors)
+        error, by_network = _numba.error(coords.detach(), targets, weights, packed, sizes, layers)
+        ctx.gradients = _unpacked(by_network, tensors)
+        ctx.save_for_backward(coords, targets, weights, *tensors)
+        ctx.sizes, ctx.factors = sizes, factors
+        return error
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if not torch.is_grad_enabled():
+            return None, None, None, None, None, *(gradients[0] * each for each in ctx.gradients)
+        # Somebody wants derivatives of these derivatives.
+        coords, targets, weights, *tensors = ctx.saved_tensors
+        layers = zip(tensors[::2], tensors[1::2], ctx.factors, strict=True)
+        chain = tuple(Link(weight, bias, factor) for weight, bias, factor in layers)
+        error = _error(run_fused(chain, coords, ctx.sizes), targets, weights)
+        needed = [tensor for tensor in tensors if tensor.requires_grad]
+        found = iter(torch.autograd.grad(error, needed, gradients[0], create_graph=True))
+        return None, None, None, None, None, *(next(found) if tensor.requires_grad else None for tensor in tensors)
+
+
+def _unpacked(by_network: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of the parameters, each of its own shape, from rows ``[N, P]``."""
+    pieces = by_network.split([tensor[0].numel() for tensor in tensors], dim=1)
+    return [piece.reshape(tensor.shape).contiguous() for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+def _packed(tensors: Sequence[Tensor], factors: Sequence[float]) -> tuple[Layers, Tensor]:
     """The table of layers, and the parameters a row a network."""
     layers, offset = [], 0
-    for weight in tensors[::2]:
+    for weight, factor in zip(tensors[::2], factors, strict=True):
         n_out, n_in = weight.shape[1:]
-        layers.append((n_in, n_out, offset, offset + n_in * n_out))
+        layers.append(Layer(n_in, n_out, offset, offset + n_in * n_out, factor))
         offset += (n_in + 1) * n_out
-    packed = torch.cat([tensor.detach().flatten(1) for tensor in tensors], dim=1)
-    return np.array(layers, dtype=np.int64), packed
-
-
-def _scratch(planes: int, layers: NDArray[np.int64], tiles: _Tiles) -> NDArray[np.float32]:
-    # Whole cache lines a row, so that rows do not share one.
-    length = -(-tiles.longest // 16) * 16
-    return np.empty((_threads(), planes, int(layers[:, :2].max()), length), dtype=np.float32)
-
-
-def _threads() -> int:
-    from numba import get_num_threads
-
-    return int(get_num_threads())
-
-
-def _kernels() -> Any:
-    """The compiled kernels, on as many threads as torch takes."""
-    import numba
-
-    kernels = _compiled()
-    # The most that there may be is set when numba starts: a thread a core.
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    return kernels
-
-
-@cache
-def _compiled() -> Any:
-    """The kernels, compiled: ten seconds the first time on a machine, then they are read from numba's cache.
-
-    Both at once, before the first values, so that it happens neither in the clock of the training nor twice.
-    """
-    from partinr.stack import _kernels as kernels
-
-    threads = torch.get_num_threads()
-    row, tile = np.zeros((1, 2), dtype=np.float32), np.arange(2, dtype=np.int64)
-    layers, factor = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32)
-    scratch, one = np.zeros((_threads(), 4, 1, 16), dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
-    kernels.forward(one, row, tile[:1], tile, layers, factor, scratch, one.copy())
-    kernels.backward(one, row, tile[:1], tile, layers, factor, scratch, one, row.copy(), one.copy())
-    # Starting its threads, numba sets the number of OpenMP's, which are torch's too.
-    torch.set_num_threads(threads)
-    return kernels
+    return tuple(layers), torch.cat([tensor.detach().flatten(1) for tensor in tensors], dim=1)
 
 
 def _chain_network(factors: tuple[float, ...]) -> Any:

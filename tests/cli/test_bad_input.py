@@ -23,7 +23,9 @@ seed=???                                            -> option seed is missing; g
 max_steps=null                                      -> give max_steps or max_seconds
 engine=quick                                        -> engine='quick': should be 'auto'
 engine=fused backbone=relu_pe backbone.hidden_features=2 -> engine=fused is for .*, not for relu_pe; choose
-engine=fused trainer.precision=bf16-mixed           -> engine=fused computes in single precision on the CPU; choose
+engine=fused trainer.precision=bf16-mixed           -> engine=fused computes in single precision; choose
+engine=grouped                                      -> engine=grouped computes in bf16; choose engine=auto, or
+engine=grouped trainer.precision=bf16-mixed trainer.accelerator=cpu -> engine=grouped needs a GPU .*; choose
 zoom=2                                              -> unknown option zoom; partinr --cfg job
 +zoom=2                                             -> unknown option zoom; there are: .*max_steps
 +seed=1                                             -> seed is there already; .*seed=VALUE

@@ -15,7 +15,7 @@ from torch import Tensor
 from partinr.backbones import ReluPE, Siren
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
-from partinr.stack import fuses, make_plan, run_fused, run_stack
+from partinr.stack import fused_error, fuses, make_plan, run_fused, run_stack
 from partinr.stack.fused import TILE
 
 CPU = torch.device("cpu")
@@ -214,3 +214,48 @@ def test_networks_of_several_widths_take_their_own_engine():
     fused, loop = (PiecewiseINR(partition, backbone, widths=(4, 100, 8), engine=e) for e in ("auto", "loop"))
     batch = fused.batch(signal)
     torch.testing.assert_close(fused(batch.coords, batch.sizes), loop(batch.coords, batch.sizes))
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
+@pytest.mark.parametrize(("width", "layers"), SHAPES)
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_the_error_and_its_gradients_in_one_pass(sizes, width, layers, weighted):
+    backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
+    params, coords, targets = _case(backbone, sizes)
+    weights = torch.rand(sum(sizes), 1) if weighted else None
+    found = fused_error(backbone.chain(params), coords, targets, weights, sizes)
+    difference = (_expected(backbone, params, coords, sizes) - targets).square()
+    expected = (difference if weights is None else difference * weights).sum()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    wanted = list(params.values())
+    for one, other in zip(
+        torch.autograd.grad(3 * found, wanted), torch.autograd.grad(3 * expected, wanted), strict=True
+    ):
+        scale = float(other.abs().max()) if other.numel() else 1.0
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5 * max(1.0, scale))
+
+
+def test_the_error_without_gradients():
+    backbone = Siren(hidden_features=5, hidden_layers=1)
+    params, coords, targets = _case(backbone, (3, 0, 11, 4))
+    with torch.no_grad():
+        found = fused_error(backbone.chain(params), coords, targets, None, (3, 0, 11, 4))
+    expected = (_expected(backbone, params, coords, (3, 0, 11, 4)) - targets).square().sum()
+    torch.testing.assert_close(found.double(), expected.detach(), rtol=1e-5, atol=0)
+
+
+def test_second_derivatives_of_the_error():
+    backbone = Siren(hidden_features=5, hidden_layers=1, first_omega_0=5.0, omega_0=5.0)
+    params, coords, targets = _case(backbone, (3, 0, 11, 4))
+    wanted = list(params.values())
+    weights = torch.rand(18, 1)
+
+    def twice(error: Tensor) -> tuple[Tensor, ...]:
+        first = torch.autograd.grad(error, wanted, create_graph=True)
+        return torch.autograd.grad(torch.stack([each.square().sum() for each in first]).sum(), wanted)
+
+    found = twice(fused_error(backbone.chain(params), coords, targets, weights, (3, 0, 11, 4)))
+    values = _expected(backbone, params, coords, (3, 0, 11, 4))
+    expected = twice(((values - targets).square() * weights).sum())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
