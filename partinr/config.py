@@ -69,12 +69,14 @@ class TrainerSettings:
     Attributes:
         accelerator: Lightning's flag.
         precision: Lightning's flag, but for those that round the coordinates too: neighbours would become one.
-        threads: of the CPU; None for what torch takes by itself.
+        threads: of the CPU; None for what torch takes by itself, several devices each an equal part of it.
+        devices: how many. Each of several has a process of its own, which trains some of the regions.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     threads: Annotated[int, Field(ge=1)] | None = None
+    devices: Annotated[int, Field(ge=1)] = 1
 
 
 @spec
@@ -86,6 +88,7 @@ class Root(StopRule):
         ckpt_path: a checkpoint to go on from.
         capacity: how the parameters are shared out between regions.
         engine: how the stack is evaluated.
+        shard: how the work is spread over ``trainer.devices``: by whole regions.
         output_dir: where run directories are made.
         cache_dir: where label maps are kept, to be found again; None for nowhere.
         debug: ``trace`` for tracebacks.
@@ -95,6 +98,7 @@ class Root(StopRule):
     ckpt_path: str | None = None
     capacity: Capacity = "equal"
     engine: Engine = "auto"
+    shard: Literal["regions"] = "regions"
     output_dir: str = "outputs"
     cache_dir: str | None = None
     debug: Literal["trace"] | None = None

@@ -200,6 +200,8 @@ WRONG = [
     ("schedule.warmup_steps", 1500, "schedule.warmup_steps=1500 leaves nothing of max_steps=1500; give"),
     ("trainer.accelerator", "abacus", "trainer.accelerator='abacus': should be 'auto'"),
     ("trainer.threads", 0, "trainer.threads=0: should be"),
+    ("trainer.devices", 0, "trainer.devices=0: should be"),
+    ("shard", "pixels", "shard='pixels': should be 'regions'"),
     ("trainer.precision", "transformer-engine", "trainer.precision='transformer-engine': should be '32-true'"),
     ("trainer.precision", 32, "trainer.precision=32: should be '32-true'"),
     ("callbacks", None, "callbacks=None is no configuration; choose"),

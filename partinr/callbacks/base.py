@@ -66,13 +66,21 @@ def regime(module: L.LightningModule) -> Regime:
 
 
 class RunCallback(L.Callback):
-    """A callback that writes into a run directory, which it is given before the fit starts."""
+    """A callback that writes into a run directory, which it is given before the fit starts.
+
+    Of several processes only the first writes (``trainer.is_global_zero``). What all of them have to do together is
+    done when the first one says so (:meth:`agreed`): each has a clock of its own.
+    """
 
     _run: RunDirectory | None = None
 
     def bind(self, run: RunDirectory) -> None:
         """Say where to write."""
         self._run = run
+
+    def agreed(self, trainer: L.Trainer, due: bool) -> bool:
+        """What the first process thinks; all have to ask."""
+        return trainer.strategy.broadcast(due)
 
     @property
     def run(self) -> RunDirectory:

@@ -39,7 +39,7 @@ class LastCheckpoint(RunCallback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when it is time."""
-        if time.monotonic() - self._saved >= self.every_seconds:
+        if self.agreed(trainer, time.monotonic() - self._saved >= self.every_seconds):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -50,8 +50,11 @@ class LastCheckpoint(RunCallback):
         """Replace the checkpoint in one step."""
         if regime(pl_module).failure is None:
             path = self.run.file(CHECKPOINT)
-            path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            if not trainer.is_global_zero:
+                trainer.save_checkpoint(temporary)  # its share of it; Lightning writes none
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 trainer.save_checkpoint(temporary)
                 with temporary.open("rb") as file:

@@ -16,16 +16,17 @@ class CurveFile(RunCallback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A resumed run brings its rows along."""
-        self._write(pl_module)
+        self._write(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write if there is a new row."""
         if len(regime(pl_module).curve) != self._rows:
-            self._write(pl_module)
+            self._write(trainer, pl_module)
 
-    def _write(self, pl_module: L.LightningModule) -> None:
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows = regime(pl_module).curve
-        self.run.write_curve(rows)
+        if trainer.is_global_zero:
+            self.run.write_curve(rows)
         self._rows = len(rows)

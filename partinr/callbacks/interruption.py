@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption(L.Callback):
     """Stops a run at the next step boundary when it is asked to.
 
     The handler sets a flag and nothing else. A second signal finds the default handlers, for those in a hurry.
+
+    Of a run of several processes the one that started them listens, and passes on what it hears. They listen too, since
+    a terminal sends its signals to all, and somebody may send one to any; then they agree on it. In them a second
+    signal says nothing new: whoever is in a hurry ends the process that started them, and they end with it.
 
     Attributes:
         received: number of the signal that stopped the run, or None.
@@ -25,12 +32,22 @@ class Interruption(L.Callback):
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
+        self._forward: Callable[[int], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Handlers are this process's own.
+        return {"received": self.received, "_before": {}, "_forward": None}
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen inside, and no more afterwards, however it ends. Only a main thread can."""
+    def listening(self, forward: Callable[[int], None] | None = None) -> Iterator[None]:
+        """Listen inside, and no more afterwards, however it ends. Only a main thread can.
+
+        Args:
+            forward: who else is to be told of a signal, if the training happens in other processes.
+        """
+        self._forward = forward
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield
         finally:
@@ -44,6 +61,11 @@ class Interruption(L.Callback):
         Lightning has meanwhile put a handler of its own around ours. It would end the run where it stands, with an
         exception and without a checkpoint.
         """
+        if trainer.world_size > 1:
+            for each in SIGNALS:
+                signal.signal(each, self._note)
+            # They were blocked when the process was started, so that none came too early for this.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for number in self._before:
             signal.signal(number, self._handle if self.received is None else signal.SIG_DFL)
 
@@ -51,10 +73,28 @@ class Interruption(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop if asked to; the checkpoint is saved at the end of training."""
-        if self.received is not None:
+        received = self.received
+        if trainer.world_size > 1:
+            heard = torch.tensor(received or 0, device=pl_module.device)
+            received = int(trainer.strategy.reduce(heard, reduce_op="max")) or None
+        if received is not None:
+            self.received = received
             trainer.should_stop = True
+
+    def results(self) -> int | None:
+        """What the process that started this one has to know."""
+        return self.received
+
+    def recover(self, received: int | None) -> None:
+        """Know what another process has heard, and this one may not have."""
+        self.received = received if self.received is None else self.received
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+        if self._forward is not None:
+            self._forward(number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number

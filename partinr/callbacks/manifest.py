@@ -23,6 +23,7 @@ import torch
 from partinr import __version__
 from partinr.callbacks.base import Regime, RunCallback, regime
 from partinr.callbacks.interruption import Interruption
+from partinr.errors import PartinrError
 from partinr.run import WEIGHTS
 
 PACKAGES = ("torch", "lightning", "numpy", "hydra-core", "torchmetrics")
@@ -30,6 +31,9 @@ PACKAGES = ("torch", "lightning", "numpy", "hydra-core", "torchmetrics")
 
 class Manifest(RunCallback):
     """Writes ``run.json`` when the training starts and ends, and the weights before it says ``completed``.
+
+    Of several processes the first writes, and what it says of memory and threads is its own; ``pid`` is the process
+    that started them, which is there as long as any of them.
 
     Args:
         identity: what the config says of the run: ``name``, ``config_hash``, ``signal_name``.
@@ -41,6 +45,7 @@ class Manifest(RunCallback):
         self.identity = dict(identity)
         self._interruption = interruption
         self._made = started
+        self._pid = os.getpid()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._setup = 0.0
         self._facts: dict[str, Any] = {}
@@ -53,34 +58,48 @@ class Manifest(RunCallback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The set-up is over."""
         self._setup = time.perf_counter() - self._made
-        self._write(pl_module, "running")
+        self._write(trainer, pl_module, "running")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Say how far it is, after every evaluation, for whoever looks while it runs or after it was killed."""
         if len(regime(pl_module).curve) != self._rows:
-            self._write(pl_module, "running")
+            self._write(trainer, pl_module, "running")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The run is over, one way or the other."""
         module = regime(pl_module)
-        self.run.write(WEIGHTS, module.model.to_bytes())
+        if trainer.is_global_zero:
+            self.run.write(WEIGHTS, module.model.to_bytes())
         if module.failure is not None:
-            self._write(pl_module, "failed", module.failure)
+            self._write(trainer, pl_module, "failed", module.failure)
         elif module.stop_reason is None:
             number = self._interruption.received
-            self._write(pl_module, "interrupted", "stopped" if number is None else f"stopped by signal {number}")
+            said = "stopped" if number is None else f"stopped by signal {number}"
+            self._write(trainer, pl_module, "interrupted", said)
         else:
-            self._write(pl_module, "completed")
+            self._write(trainer, pl_module, "completed")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Something else went wrong: say what."""
         interrupted = isinstance(exception, (KeyboardInterrupt, SystemExit))
-        reason = " ".join(f"{type(exception).__name__}: {exception}".split())[:500]
-        self._write(pl_module, "interrupted" if interrupted else "failed", reason)
+        name = "" if isinstance(exception, PartinrError) else f"{type(exception).__name__}: "
+        reason = " ".join(f"{name}{exception}".split())[:500]
+        # Before the training, and in a process that leaves the training to others, what is there says more.
+        known = {} if self._setup else self.run.manifest()
+        self._write(trainer, pl_module, "interrupted" if interrupted else "failed", reason, known)
 
-    def _write(self, pl_module: L.LightningModule, status: str, message: str | None = None) -> None:
+    def _write(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        status: str,
+        message: str | None = None,
+        known: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
         module = regime(pl_module)
         last = module.curve[-1] if module.curve else {}
         self._rows = len(module.curve)
@@ -89,10 +108,16 @@ class Manifest(RunCallback):
                 "partition": _partition(module.model.partition),
                 "signal": _signal(module, self.identity["signal_name"]),
             }
+        now = {
+            "status": status,
+            "message": message,
+            "pid": self._pid,
+            "started": self._started,
+            "finished": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         self.run.write_manifest(
             {
-                "status": status,
-                "message": message,
+                **now,
                 "name": self.identity["name"],
                 "config_hash": self.identity["config_hash"],
                 "seed": module.seed,
@@ -117,11 +142,11 @@ class Manifest(RunCallback):
                 },
                 "peak_memory_bytes": peak_memory(module.signal.device),
                 **self._facts,
-                "hardware": hardware(module.signal.device),
+                "hardware": {"devices": trainer.world_size, **hardware(module.signal.device)},
                 "versions": versions(),
                 "git": git_state(),
-                "started": self._started,
-                "finished": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
+                **(known or {}),
+                **now,
             }
         )
 

@@ -35,7 +35,7 @@ class Pictures(RunCallback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw what does not change."""
         module = regime(pl_module)
-        if module.signal.ndim == 3:
+        if module.signal.ndim == 3 and trainer.is_global_zero:
             image = module.signal.cpu()
             self.run.write(IMAGE, encode_png(image))
             self.run.write(PARTITION, encode_png(partition_overlay(image, module.model.partition.labels)))
@@ -46,18 +46,19 @@ class Pictures(RunCallback):
         """Draw after an evaluation, if it is time."""
         rows = len(regime(pl_module).curve)
         due = self.every_seconds is not None and time.monotonic() - self._drawn >= self.every_seconds
-        if due and rows != self._rows:
+        if rows != self._rows and self.agreed(trainer, due):
             self._rows = rows
-            self._draw(pl_module)
+            self._draw(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the end."""
-        self._draw(pl_module)
+        self._draw(trainer, pl_module)
 
-    def _draw(self, pl_module: L.LightningModule) -> None:
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         module = regime(pl_module)
         if module.signal.ndim == 3:
-            reconstruction = module.reconstruction().float().clamp(0, 1).cpu()
-            self.run.write(RECONSTRUCTION, encode_png(reconstruction))
-            self.run.write(ERROR, encode_png(error_map(module.signal.cpu(), reconstruction)))
+            reconstruction = module.reconstruction().float().clamp(0, 1).cpu()  # all processes have a part in it
+            if trainer.is_global_zero:
+                self.run.write(RECONSTRUCTION, encode_png(reconstruction))
+                self.run.write(ERROR, encode_png(error_map(module.signal.cpu(), reconstruction)))
         self._drawn = time.monotonic()

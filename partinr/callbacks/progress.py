@@ -22,7 +22,7 @@ class Progress(RunCallback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put it up."""
         console = Console(stderr=True)
-        if not console.is_terminal:
+        if not console.is_terminal or not trainer.is_global_zero:
             return
         self._bar = Bar(
             TextColumn("  {task.description}"),

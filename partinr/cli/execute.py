@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,8 @@ from partinr.errors import PartinrError, PartinrWarning
 from partinr.inr import PiecewiseINR
 from partinr.partition import LabelCache, Partition
 from partinr.regimes import FitModule, make_trainer
-from partinr.regimes.fit import check_checkpoint, run_fit
+from partinr.regimes.fit import check_checkpoint, check_devices, run_fit
+from partinr.regimes.launch import RankError
 from partinr.run import CHECKPOINT, WRITER, RunDirectory, config_hash
 
 # What says where a run is kept or how it is shown, and nothing of what it is.
@@ -150,8 +152,13 @@ def _prepare(settings: config.Settings) -> _Prepared:
         Manifest(identity, interruption, started=made),
     ]
     trainer = make_trainer(
-        accelerator=settings.trainer.accelerator, precision=settings.trainer.precision, callbacks=callbacks
+        accelerator=settings.trainer.accelerator,
+        precision=settings.trainer.precision,
+        callbacks=callbacks,
+        devices=settings.trainer.devices,
+        threads=settings.trainer.threads,
     )
+    check_devices(trainer, module)
     if settings.root.engine == "fused" and trainer.precision == "64-true":
         raise PartinrError("engine=fused has no double precision; choose engine=auto, or trainer.precision=32-true")
     if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
@@ -187,8 +194,14 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     for callback in prepared.callbacks:
         if isinstance(callback, RunCallback):
             callback.bind(run)
-    with prepared.interruption.listening():
-        result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
+    launcher = prepared.trainer.strategy.launcher
+    try:
+        with prepared.interruption.listening(forward=None if launcher is None else launcher.kill):
+            result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
+    except RankError as error:
+        if prepared.settings.root.debug == "trace" and error.trace:
+            print(error.trace, file=sys.stderr)
+        return Outcome(run, 1)
     if prepared.interruption.received is not None and result.stop is None and result.failure is None:
         return Outcome(run, 128 + prepared.interruption.received)
     return Outcome(run, 0 if result.failure is None else 1)

@@ -26,6 +26,7 @@ from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr, ssim
 from partinr.regimes.base import Clock, StopRule, keep_freed_memory, next_evaluation
+from partinr.regimes.launch import Host, ShardStrategy, check_can_be_sent
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.schedule import Constant, Schedule
@@ -43,6 +44,11 @@ COLLAPSE_EVALUATIONS = 3
 """A curve has collapsed when so many evaluations in a row lie far below the best one: a single spike is none."""
 
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen"]
+
+_RESULTS = (
+    "step", "macs", "clock", "curve", "stop_reason", "failure", "best_psnr", "frozen", "_seconds_at_full_work",
+)  # fmt: skip
+"""What a module that was trained in another process tells the one here, beside its weights."""
 
 
 @spec
@@ -253,6 +259,18 @@ class FitModule(L.LightningModule):
         elif self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds:
             self.stop_reason = "max_seconds"
 
+    def results(self) -> dict[str, Any]:
+        """What the process that started this one has to know of the training."""
+        weights = {name: value.detach().cpu() for name, value in self.model.stack.items()}
+        return {"weights": weights, **{name: getattr(self, name) for name in _RESULTS}}
+
+    def recover(self, results: dict[str, Any]) -> None:
+        """Be as a module of another process was at its end."""
+        # assign: in the precision that it was trained in.
+        self.model.stack.load_state_dict(results["weights"], assign=True)
+        for name in _RESULTS:
+            setattr(self, name, results[name])
+
     # -- what callbacks ask -------------------------------------------------------------------------------------
 
     @property
@@ -408,16 +426,7 @@ class FitModule(L.LightningModule):
 
     def _whole_state(self, state: dict[str, Any]) -> dict[str, Any]:
         """An optimiser's state for the whole stack, from those of all processes."""
-        state = widen_state(state, self.share, self.model)
-        if self._ranks.size > 1:
-            for entry in state["state"].values():
-                for key, value in entry.items():
-                    if isinstance(value, Tensor) and value.ndim > 0:
-                        entry[key] = self._ranks.whole(value.to(self.device)).to(value.device)
-                    elif isinstance(value, Tensor):
-                        # A count of steps: one that trains nothing any more counts no further.
-                        entry[key] = torch.full_like(value, self._ranks.most(float(value))[0])
-        return state
+        return self._ranks.merged(widen_state(state, self.share, self.model))
 
     def _freeze(self) -> None:
         """Drop the regions that have reached ``freeze_at_psnr`` at the evaluation that was just made."""
@@ -453,10 +462,10 @@ class FitModule(L.LightningModule):
                 "seconds": self.clock.training,
                 "macs": self.macs,
                 "loss": self._last_loss if self.step else float((reconstruction.float() - signal).square().mean()),
-                "psnr": psnr(reconstruction, signal),
-                "ssim": ssim(reconstruction, signal),
                 "lr": self.lr,
             }
+            # One opinion for all processes: what follows from it they must do together.
+            row["psnr"], row["ssim"] = self._ranks.first(psnr(reconstruction, signal), ssim(reconstruction, signal))
             self.curve.append(row)
             if row["psnr"] > self.best_psnr and self.failure is None:
                 self.best_psnr, self._below_best = row["psnr"], 0
@@ -559,13 +568,17 @@ def make_trainer(
     accelerator: str = "auto",
     precision: str | int = "32-true",
     callbacks: Iterable[L.Callback] = (),
+    devices: int = 1,
+    threads: int | None = None,
 ) -> L.Trainer:
-    """A Lightning Trainer on one device with everything off that the regime does itself.
+    """A Lightning Trainer with everything off that the regime does itself.
 
     Args:
         accelerator: Lightning's flag: ``auto``, ``cpu``, ``gpu`` …
         precision: Lightning's flag: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``64-true`` …
         callbacks: Lightning callbacks.
+        devices: how many; each of several has a process of its own, and trains some of the networks.
+        threads: of the CPU for each of several processes; None for an equal part of torch's.
 
     Raises:
         PartinrError: Lightning refuses the flags on this machine.
@@ -578,7 +591,9 @@ def make_trainer(
         try:
             trainer = L.Trainer(
                 accelerator=accelerator,
-                devices=1,
+                devices=devices,
+                strategy="auto" if devices == 1 else ShardStrategy(threads),
+                use_distributed_sampler=False,
                 precision=precision,  # type: ignore[arg-type]
                 callbacks=list(callbacks),
                 logger=False,
@@ -586,13 +601,15 @@ def make_trainer(
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                # On a cluster Lightning would take the number of tasks for a group to join; one device needs none.
-                plugins=[LightningEnvironment()],
+                # On a cluster Lightning would take the number of tasks for a group to join; there is none.
+                plugins=[LightningEnvironment() if devices == 1 else Host()],
             )
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             reason = " ".join(str(error).split())
+            with_devices = f"trainer.devices={devices} with " if devices > 1 else ""
+            cure = "; give fewer trainer.devices, or trainer.accelerator=cpu" if devices > 1 else ""
             raise PartinrError(
-                f"trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}"
+                f"{with_devices}trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}{cure}"
             ) from error
     if trainer.precision != precision and str(trainer.precision) != f"{precision}-true":
         # Lightning takes another one by itself, and a curve would be labelled with what it was not made with.
@@ -655,13 +672,32 @@ def run_fit(module: FitModule, trainer: L.Trainer, ckpt_path: str | Path | None 
     """Train a module with a trainer, and see that a checkpoint fits first.
 
     Raises:
-        PartinrError: the checkpoint is missing, damaged, or another run's.
+        PartinrError: the checkpoint is missing, damaged, or another run's; or there are more devices than networks.
+        RankError: one of several processes died or raised.
     """
+    check_devices(trainer, module)
     if ckpt_path is not None:
         check_checkpoint(Path(ckpt_path), module)
     with quiet_lightning():
         trainer.fit(module, datamodule=SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
+
+
+def check_devices(trainer: L.Trainer, module: FitModule) -> None:
+    """See that a module can be trained by as many processes as the trainer would start.
+
+    Raises:
+        PartinrError: there are more of them than networks, or something of the module cannot be sent to them.
+    """
+    devices, regions = trainer.world_size, module.model.partition.regions
+    if devices > regions:
+        only = "is only 1 region" if regions == 1 else f"are only {regions} regions"
+        raise PartinrError(
+            f"trainer.devices={devices}, but there {only}, and each device trains some of them; "
+            f"give trainer.devices={regions}, or more regions (partition.regions)"
+        )
+    if devices > 1:
+        check_can_be_sent(trainer, module)
 
 
 def check_checkpoint(path: Path, module: FitModule) -> None:

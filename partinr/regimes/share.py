@@ -100,8 +100,8 @@ class Share:
         if self.samples is None:
             return samples, tuple(sizes)
         at = torch.searchsorted(self.samples, samples)
-        found = at[(at < len(self.samples)) & (self.samples[at.clamp(max=len(self.samples) - 1)] == samples)]
-        return found, tuple(sizes[network] for network in self.networks.tolist())
+        after = torch.searchsorted(self.samples, samples, right=True)
+        return at[after > at], tuple(sizes[network] for network in self.networks.tolist())
 
     @torch.no_grad()
     def give_back(self, model: PiecewiseINR) -> None:

@@ -419,9 +419,17 @@ def machine_of(record: RunRecord) -> str:
         return ""
     name = hardware.get("gpu") or hardware.get("cpu") or hardware.get("device")
     threads = hardware.get("threads")
+    times = f"{devices} × " if (devices := devices_of(record)) > 1 else ""
     if not threads or hardware.get("gpu"):
-        return str(name or "")
-    return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
+        return f"{times}{name or ''}"
+    return f"{name}, {times}{threads} thread{'s' if threads != 1 else ''}"
+
+
+def devices_of(record: RunRecord) -> int:
+    """How many devices a run was trained on; 1 if unknown."""
+    hardware = record.manifest.get("hardware")
+    devices = hardware.get("devices") if isinstance(hardware, Mapping) else None
+    return devices if isinstance(devices, int) else 1
 
 
 def commit_of(record: RunRecord) -> str:

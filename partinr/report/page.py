@@ -25,7 +25,7 @@ from PIL import Image
 from partinr.errors import PartinrError
 from partinr.files import write_atomically
 from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
-from partinr.report.groups import Group, Study, Versus, commit_of, machine_of
+from partinr.report.groups import Group, Study, Versus, commit_of, devices_of, machine_of
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
 from partinr.report.records import Axis, RunRecord
 from partinr.report.table import ABSENT, COLUMNS, LEVELS, Column, Row, fixed, lone_of, rows, si, significant, write
@@ -371,7 +371,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
         "seed": "" if record.seed is None else str(record.seed),
         "steps": _steps(record),
         "seconds": ", ".join(f"{key} {write(value, significant)}" for key, value in seconds.items()),
-        "peak memory": "" if memory is None else f"{write(memory, si)}B",
+        "peak memory": "" if memory is None else f"{write(memory, si)}B{' (rank 0)' * (devices_of(record) > 1)}",
         "hardware": _hardware(record),
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else "",
         "commit": commit_of(record),

@@ -32,6 +32,7 @@ class FakeRegime:
     points_per_step: int = 24
     frozen: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.bool))
     seconds_saved: float | None = None
+    device: str = "cpu"
     drawn: int = 0
 
     @property
@@ -63,9 +64,12 @@ class FakeRegime:
 
 
 class FakeTrainer:
-    """Saves checkpoints, and stops when told."""
+    """Saves checkpoints, and stops when told. The only process there is."""
 
     should_stop = False
+    world_size = 1
+    is_global_zero = True
+    strategy = SimpleNamespace(broadcast=lambda value: value)
 
     def __init__(self) -> None:
         self.saved: list[Path] = []
@@ -83,6 +87,19 @@ def make_regime() -> Callable[..., FakeRegime]:
 @pytest.fixture
 def trainer() -> FakeTrainer:
     return FakeTrainer()
+
+
+@pytest.fixture
+def second() -> Any:
+    """The trainer of the second of two processes; ``agreed`` is what the first one thinks."""
+    trainer: Any = FakeTrainer()
+    trainer.world_size, trainer.is_global_zero, trainer.agreed = 2, False, False
+    trainer.save_checkpoint = trainer.saved.append
+    trainer.strategy = SimpleNamespace(
+        broadcast=lambda value: trainer.agreed,
+        reduce=lambda value, reduce_op: torch.maximum(value, torch.tensor(trainer.agreed)),
+    )
+    return trainer
 
 
 @pytest.fixture

@@ -188,3 +188,33 @@ def test_seconds_out_of_range_are_refused(kind: Any, seconds: Any) -> None:
 def test_a_callback_without_a_run_says_so() -> None:
     with pytest.raises(AssertionError, match="bind"):
         SimpleNamespace(run=CurveFile().run)
+
+
+# -- several processes --------------------------------------------------------------------------------------------
+
+
+def test_a_second_process_writes_nothing(make_regime: Any, second: Any, run: RunDirectory) -> None:
+    regime, before = make_regime(), sorted(run.path.rglob("*"))
+    for callback in (CurveFile(), Pictures(every_seconds=1e-9), LastCheckpoint(every_seconds=0)):
+        callback.bind(run)
+        callback.on_fit_start(second, regime)
+        callback.on_train_start(second, regime)
+        regime.evaluate()
+        batch(callback, second, regime)
+        callback.on_train_end(second, regime)
+        callback.on_fit_end(second, regime)
+    assert sorted(run.path.rglob("*")) == before
+    # Yet it did what only all of them can do together.
+    assert regime.drawn == 1
+    assert len(second.saved) == 1
+
+
+def test_the_clock_of_the_first_process_counts(make_regime: Any, second: Any, run: RunDirectory, clock: Any) -> None:
+    regime, pictures, checkpoint = make_regime(), Pictures(every_seconds=10), LastCheckpoint(every_seconds=10)
+    for second.agreed, elapsed, times in ((False, 1000, 0), (True, 0, 1)):
+        clock.now += elapsed
+        regime.evaluate()
+        for callback in (pictures, checkpoint):
+            callback.bind(run)
+            batch(callback, second, regime)
+        assert (regime.drawn, len(second.saved)) == (times, times)

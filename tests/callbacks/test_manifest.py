@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import torch
 from partinr import __version__
 from partinr.callbacks import Interruption, Manifest
 from partinr.callbacks.manifest import git_state, hardware, peak_memory, versions
+from partinr.errors import PartinrError
 from partinr.run import WEIGHTS, RunDirectory
 
 IDENTITY = {"name": "astronaut grid siren", "config_hash": "0123456789abcdef", "signal_name": "astronaut"}
@@ -218,3 +220,57 @@ def test_a_thread_listens_to_nothing(interruption: Interruption, make_regime: An
     thread.join()
     assert [before] == inside
     assert handlers() == before
+
+
+# -- several processes --------------------------------------------------------------------------------------------
+
+
+def test_a_second_process_says_nothing(
+    manifest: Manifest, make_regime: Any, second: Any, run: RunDirectory, trainer: Any
+) -> None:
+    before = run.manifest()
+    regime = make_regime()
+    manifest.on_train_start(second, regime)
+    manifest.on_fit_end(second, regime)
+    manifest.on_exception(second, regime, RuntimeError("lost"))
+    assert run.manifest() == before
+    assert not run.file(WEIGHTS).exists()
+
+
+def test_the_process_that_started_the_others_says_what_they_could_not(
+    manifest: Manifest, make_regime: Any, trainer: Any, run: RunDirectory
+) -> None:
+    there = Manifest(IDENTITY, Interruption(), started=time.perf_counter())
+    there.bind(run)
+    regime = make_regime(step=40)
+    regime.evaluate(30.0)
+    there.on_train_start(trainer, regime)
+    told = run.manifest()
+    # Here nothing was trained: what the other one wrote stays.
+    manifest.on_exception(trainer, make_regime(), PartinrError("rank 1 of 2 processes was killed"))
+    said = run.manifest()
+    assert (said["status"], said["message"]) == ("failed", "rank 1 of 2 processes was killed")
+    assert said["finished"] is not None
+    for key in ("steps", "metrics", "seconds", "signal", "hardware"):
+        assert said[key] == told[key], key
+
+
+def test_a_signal_that_another_process_heard(interruption: Interruption, make_regime: Any, second: Any) -> None:
+    interruption.on_train_batch_end(second, make_regime(), None, None, 0)
+    assert not second.should_stop
+    second.agreed = int(signal.SIGTERM)
+    interruption.on_train_batch_end(second, make_regime(), None, None, 1)
+    assert second.should_stop
+    assert interruption.results() == signal.SIGTERM
+    other = Interruption()
+    other.recover(interruption.results())
+    assert other.received == signal.SIGTERM
+
+
+def test_a_signal_is_passed_on(interruption: Interruption) -> None:
+    heard: list[int] = []
+    with interruption.listening(forward=heard.append):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+    sent = pickle.loads(pickle.dumps(interruption))  # with what was heard before the others were started
+    assert sent.received == signal.SIGTERM

@@ -74,7 +74,8 @@ def test_the_manifest_keeps_its_contract(finished: Path) -> None:
     assert re.fullmatch("[0-9a-f]{16}", said["config_hash"])
     assert said["signal"]["shape"] == [16, 16, 3]
     assert re.fullmatch("[0-9a-f]{64}", said["signal"]["sha256"])
-    assert set(said["hardware"]) == {"device", "cpu", "cores", "threads", "gpu"}
+    assert set(said["hardware"]) == {"devices", "device", "cpu", "cores", "threads", "gpu"}
+    assert said["hardware"]["devices"] == 1
     assert set(said["versions"]) >= {"partinr", "python", "torch", "lightning"}
     assert said["versions"]["partinr"] == api.__version__
     assert set(said["git"]) == {"commit", "dirty"}

@@ -1,129 +1,206 @@
-"""Frozen regions: they keep their weights, cost nothing, and the others do not notice."""
+"""Shares: dealt evenly, and a network learns the same in any of them."""
 
 from __future__ import annotations
 
-import lightning as L
+import itertools
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-import partinr
 from partinr.backbones import Siren
-from partinr.partition import Grid
-from partinr.regimes import Cosine, FitSettings, Optimizer, StopRule
-from partinr.regimes.fit import FitModule, make_trainer, run_fit
-from partinr.regimes.share import deal
+from partinr.inr import PiecewiseINR
+from partinr.partition import Partition
+from partinr.regimes import Optimizer
+from partinr.regimes.share import Share, deal, hand_over, narrow_state, widen_state
+
+WIDTHS = (4, 9, 4, 6, 9)
+OPTIMIZERS = {
+    "adam": Optimizer(name="adam", lr=1e-2),
+    "sgd": Optimizer(name="sgd", lr=1e-2, options={"momentum": 0.9}),
+    "rmsprop": Optimizer(name="rmsprop", lr=1e-3, options={"momentum": 0.5, "centered": True}),
+}
+# With networks of every width, without some widths, and nothing at all.
+SHARES = [[0, 1, 2, 3, 4], [0, 2, 4], [1], [3, 4], []]
 
 
-@pytest.fixture(scope="module")
-def image() -> Tensor:
-    """Twelve by twelve; the left half nearly flat, so that its regions are soon done."""
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(12, 12, 3, generator=generator)
-    image[:, :6] = 0.4 + 0.002 * image[:, :6]
-    return image
-
-
-def _module(image: Tensor, steps: int, widths: list[int] | None = None, **settings) -> FitModule:
-    model = partinr.PiecewiseINR(
-        Grid(rows=2, cols=2)(image), Siren(hidden_features=6, hidden_layers=1), widths=widths, frame="local"
-    )
-    optimizer = settings.pop("optimizer", Optimizer(lr=1e-2))
-    return FitModule(
-        model,
-        image,
-        optimizer=optimizer,
-        schedule=Cosine(),
-        stop=StopRule(max_steps=steps),
-        settings=FitSettings(evaluate_every=10, collapse_db=None, **settings),
-    )
-
-
-def _trainer():
-    return make_trainer(accelerator="cpu")
-
-
-def _by_region(module: FitModule, values: dict[str, Tensor]) -> dict[int, list[Tensor]]:
-    """The parameters of each region."""
-    found: dict[int, list[Tensor]] = {}
-    for group in module.model.groups:
-        for row, region in enumerate(group.regions):
-            found[region] = [values[f"{group.prefix}{name}"][row].clone() for name in group.names]
-    return found
-
-
-OPTIMIZERS = [
-    Optimizer(lr=1e-2),
-    Optimizer(name="sgd", lr=0.01, options={"momentum": 0.9}),
-    Optimizer(name="rmsprop", lr=1e-3),
-]
-
-
-@pytest.mark.parametrize("widths", [None, [6, 6, 5, 4]], ids=["one width", "three widths"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer.name)
-@pytest.mark.parametrize("points", [None, 60])
-def test_what_is_frozen_stays_and_the_others_do_not_notice(image, widths, optimizer, points):
-    free = _module(image, 200, widths, optimizer=optimizer, points_per_step=points)
-    run_fit(free, _trainer())
-    some = _module(image, 200, widths, optimizer=optimizer, points_per_step=points, freeze_at_psnr=34)
-    seen = {}
-    evaluate = some._freeze
-
-    def freeze() -> None:
-        before = some.frozen.clone()
-        evaluate()
-        for network in torch.nonzero(some.frozen & ~before).flatten().tolist():
-            region = [region for group in some.model.groups for region in group.regions][network]
-            seen[region] = _by_region(some, dict(some.model.stack))[region]
-
-    some._freeze = freeze  # type: ignore[method-assign]
-    run_fit(some, _trainer())
-    assert 0 < some.frozen.sum() < 4, "the case is none: nothing, or everything, was frozen"
-    at_the_end, of_the_free = _by_region(some, dict(some.model.stack)), _by_region(free, dict(free.model.stack))
-    for region in range(4):
-        for one, then, other in zip(
-            at_the_end[region], seen.get(region, at_the_end[region]), of_the_free[region], strict=True
-        ):
-            torch.testing.assert_close(one, then, rtol=0, atol=0)
-            if region not in seen:
-                torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
-    assert some.macs < free.macs
-    assert some.seconds_saved is not None
-    assert free.seconds_saved is None
-
-
-def test_the_run_is_over_when_all_are_frozen(image):
-    module = _module(image[:, :6].repeat(1, 2, 1), 2000, freeze_at_psnr=30)
-    result = run_fit(module, _trainer())
-    assert result.stop == "all_frozen"
-    assert result.steps < 2000
-    assert result.psnr >= 30
-
-
-@pytest.mark.parametrize("widths", [None, [6, 6, 5, 4]], ids=["one width", "three widths"])
-def test_resumed_with_frozen_regions(image, widths, tmp_path):
-    unbroken = _module(image, 200, widths, freeze_at_psnr=34)
-    run_fit(unbroken, _trainer())
-
-    class Stop(L.Callback):
-        def on_train_batch_end(self, trainer, module, *rest):
-            if module.frozen.any() and not module.frozen.all() and not (tmp_path / "last.ckpt").exists():
-                trainer.save_checkpoint(tmp_path / "last.ckpt")
-
-    first = _module(image, 200, widths, freeze_at_psnr=34)
-    run_fit(first, make_trainer(accelerator="cpu", callbacks=[Stop()]))
-    second = _module(image, 200, widths, freeze_at_psnr=34)
-    run_fit(second, _trainer(), tmp_path / "last.ckpt")
-    assert torch.equal(second.frozen, unbroken.frozen)
-    for name, value in unbroken.model.stack.items():
-        torch.testing.assert_close(second.model.stack[name], value, rtol=0, atol=0)
-    assert [row["psnr"] for row in second.curve] == [row["psnr"] for row in unbroken.curve]
+# -- dealing ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hands", [1, 2, 3, 7])
-def test_dealt_evenly(hands):
-    work = [float(1 + (7 * n) % 11) for n in range(50)]
+def test_every_network_is_dealt_once_and_the_work_is_even(hands: int) -> None:
+    work = (torch.rand(40, generator=torch.Generator().manual_seed(hands)) ** 3 + 0.01).tolist()
     dealt = deal(work, hands)
-    assert sorted(network for hand in dealt for network in hand) == list(range(50))
+    assert sorted(itertools.chain(*dealt)) == list(range(40))
+    assert all(hand == sorted(hand) for hand in dealt)
     loads = [sum(work[network] for network in hand) for hand in dealt]
-    assert max(loads) - min(loads) <= max(work)
+    # Graham 1969: within a third of what is possible; which is no less than an equal part, or than the largest.
+    assert max(loads) <= 4 / 3 * max(sum(work) / hands, max(work))
+
+
+@pytest.mark.parametrize(
+    ("work", "dealt"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], [[0, 2], [1, 3]]),
+        ([1.0, 5.0, 2.0, 2.0], [[1], [0, 2, 3]]),
+        ([3.0, 1.0], [[0], [1]]),
+    ],
+)
+def test_the_largest_first(work: list[float], dealt: list[list[int]]) -> None:
+    assert deal(work, 2) == dealt
+
+
+# -- taking and giving back ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[None, WIDTHS], ids=["one width", "several widths"])
+def model(request: Any) -> PiecewiseINR:
+    labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=4)
+    backbone = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
+    return PiecewiseINR(Partition(labels), backbone, widths=request.param)
+
+
+@pytest.fixture
+def take(model: PiecewiseINR) -> Any:
+    """Takes some of the networks, numbered, each with its samples and weights."""
+    signal = torch.rand(8, 9, 3, generator=torch.Generator().manual_seed(0))
+    batch = model.batch(signal)
+    weights = torch.rand(72, 1, generator=torch.Generator().manual_seed(1))
+    return lambda networks: Share.take(
+        model, batch, batch.coords, batch.targets, weights, torch.tensor(networks).long()
+    )
+
+
+def rows_of(share: Share, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value[share.rows[name]] for name, value in values.items()}
+
+
+@pytest.mark.parametrize("networks", SHARES)
+def test_what_is_taken_and_given_back(model: PiecewiseINR, take: Any, networks: list[int]) -> None:
+    before = {name: value.detach().clone() for name, value in model.stack.items()}
+    share, whole = take(networks), take(SHARES[0])
+    assert share.whole == (len(networks) == 5)
+    for name, value in share.params.items():
+        assert torch.equal(value, before[name][share.rows[name]])
+        assert (value is model.stack[name]) == share.whole
+    if networks:
+        at = slice(None) if share.samples is None else share.samples
+        alone = model(share.coords, share.sizes, share.params)
+        torch.testing.assert_close(alone, model(whole.coords, whole.sizes)[at])
+        assert torch.equal(share.targets, whole.targets[at])
+        assert share.weights is not None
+        assert torch.equal(share.weights, whole.weights[at])
+    for value in share.params.values():
+        value.data += 1
+    share.give_back(model)
+    for name, value in model.stack.items():
+        expected = before[name].clone()
+        expected[share.rows[name]] += 1
+        assert torch.equal(value, expected), name
+
+
+@pytest.mark.parametrize("networks", SHARES)
+@pytest.mark.parametrize("drawn", [[], [0], [3, 20, 21, 40, 71], list(range(72))])
+def test_drawn_samples_among_a_share(model: PiecewiseINR, take: Any, networks: list[int], drawn: list[int]) -> None:
+    batch = model.batch(torch.rand(8, 9, 3))
+    share, samples = take(networks), torch.tensor(drawn, dtype=torch.int64)
+    at, sizes = share.among(samples, batch.count(samples))
+    expected = [sample for sample in drawn if int(batch.network[sample]) in networks]
+    assert (at if share.samples is None else share.samples[at]).tolist() == expected
+    assert sizes == tuple(sum(int(batch.network[s]) == network for s in drawn) for network in networks)
+
+
+# -- an optimiser and its shares ----------------------------------------------------------------------------------
+
+
+def learn(model: PiecewiseINR, share: Share, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for _ in range(steps if share.sizes else 0):
+        optimizer.zero_grad()
+        error = (model(share.coords, share.sizes, share.params) - share.targets).square()
+        error.sum().div(216).backward()
+        optimizer.step()
+
+
+@pytest.fixture
+def learnt(model: PiecewiseINR, take: Any) -> Any:
+    """The whole stack's parameters after 6 steps, and its optimiser's state after 3, by the name of the optimiser."""
+
+    def go(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        share = take(SHARES[0])
+        start = {name: value.detach().clone() for name, value in model.stack.items()}
+        optimizer = OPTIMIZERS[name].build(share.params.values())
+        learn(model, share, optimizer, 3)
+        half = {name: value.detach().clone() for name, value in model.stack.items()}
+        state = optimizer.state_dict()
+        state = {**state, "state": {key: _copy(entry) for key, entry in state["state"].items()}}
+        learn(model, share, optimizer, 3)
+        end = {name: value.detach().clone() for name, value in model.stack.items()}
+        model.stack.load_state_dict(half)
+        assert not all(torch.equal(start[name], end[name]) for name in start)
+        return half, end, state
+
+    return go
+
+
+def _copy(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.clone() if isinstance(value, Tensor) else value for key, value in entry.items()}
+
+
+def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("networks", SHARES)
+def test_a_share_goes_on_where_the_whole_stack_was(
+    model: PiecewiseINR, take: Any, learnt: Any, name: str, networks: list[int]
+) -> None:
+    half, end, state = learnt(name)
+    share = take(networks)
+    optimizer = OPTIMIZERS[name].build(share.params.values())
+    optimizer.load_state_dict(narrow_state(state, share, model))
+    learn(model, share, optimizer, 3)
+    close({key: value.detach() for key, value in share.params.items()}, rows_of(share, end))
+    share.give_back(model)
+    others = torch.tensor([network for network in range(5) if network not in networks]).long()
+    for key, rows in model.rows(others).items():
+        assert torch.equal(model.stack[key][rows], half[key][rows])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("networks", SHARES)
+def test_the_rest_of_a_share_goes_on(
+    model: PiecewiseINR, take: Any, learnt: Any, name: str, networks: list[int]
+) -> None:
+    _, end, state = learnt(name)
+    whole = take(SHARES[0])
+    optimizer = OPTIMIZERS[name].build(whole.params.values())
+    optimizer.load_state_dict(state)
+    share = take(networks)
+    hand_over(optimizer, whole, share)
+    assert optimizer.param_groups[0]["params"] == list(share.params.values())
+    learn(model, share, optimizer, 3)
+    close({key: value.detach() for key, value in share.params.items()}, rows_of(share, end))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("networks", SHARES)
+def test_a_state_there_and_back(model: PiecewiseINR, take: Any, learnt: Any, name: str, networks: list[int]) -> None:
+    _, _, state = learnt(name)
+    share = take(networks)
+    narrow = narrow_state(state, share, model)
+    wide = widen_state(narrow, share, model)
+    assert wide["param_groups"] == state["param_groups"]
+    for number, (key, own) in enumerate(share.params.items()):
+        for entry, value in state["state"][number].items():
+            if value.ndim == 0:
+                assert narrow["state"][number][entry] == wide["state"][number][entry] == value
+                continue
+            assert narrow["state"][number][entry].shape == own.shape
+            rows = share.rows[key]
+            mask = torch.zeros(len(value), dtype=torch.bool)
+            mask[rows] = True
+            assert torch.equal(wide["state"][number][entry][mask], value[mask])
+            assert not wide["state"][number][entry][~mask].any()

@@ -113,7 +113,7 @@ def manifest(
         },
         "peak_memory_bytes": 734_003_200,
         "signal": {"name": image, "shape": [SIZE, SIZE, 3], "sha256": hashlib.sha256(image.encode()).hexdigest()},
-        "hardware": {"device": "cpu", "cpu": "AMD EPYC 7763", "cores": 2, "threads": 2, "gpu": None},
+        "hardware": {"devices": 1, "device": "cpu", "cpu": "AMD EPYC 7763", "cores": 2, "threads": 2, "gpu": None},
         "versions": {"partinr": "0.1.0", "torch": "2.13.0", "lightning": "2.6.6", "python": "3.11.7"},
         "git": {"commit": "4b825dc642cb6eb9a060e54bf8d69288fbee4904", "dirty": False},
         # Of a run that goes on this process is the writer, which did not start before it.

@@ -182,6 +182,15 @@ def test_other_machines_and_other_code_are_told(write_run, tmp_path):
     assert "ffffffffff" in code
 
 
+def test_several_devices_are_another_setting(write_run, tmp_path):
+    write_run(tmp_path / "a")
+    cpu = {"cpu": "AMD EPYC 7763", "threads": 2}
+    write_run(tmp_path / "b", seed=1, facts={"hardware": {"devices": 3, "device": "cpu", **cpu}})
+    write_run(tmp_path / "c", seed=2, facts={"hardware": {"devices": 3, "device": "cuda:0", "gpu": "H200", **cpu}})
+    (machines,) = study_of(tmp_path).notices
+    assert "AMD EPYC 7763, 2 threads; AMD EPYC 7763, 3 × 2 threads; 3 × H200" in machines
+
+
 def test_what_a_partition_has_to_say_is_told_once(write_run, tmp_path):
     said = {"bits": 800, "notice": "partition=semantic found 2 regions in this image, fewer than the 9 asked for"}
     for seed in range(3):

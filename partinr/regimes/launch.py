@@ -1,0 +1,380 @@
+"""Several processes for one stack: how they are started, how they meet, what is heard of them and how they end.
+
+Lightning's own ways do not suit. ``popen`` starts the command line again, which within a sweep would be the whole
+sweep. ``spawn`` picks a port that another program may take before it is used, hands the tensors over in shared memory,
+of which a container has little, and lets a signal end the processes where they stand. So they are started here, and
+Lightning's strategy is told where they meet.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.launcher import _Launcher
+
+from partinr.errors import PartinrError
+
+HOST = "127.0.0.1"
+"""Where the processes meet: all are on one machine, and nobody else need hear them."""
+
+GRACE_SECONDS = 10.0
+"""When one process is gone, the others have so long to notice it and end by themselves."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""They wait, in a process that was started here, until somebody unblocks them."""
+
+
+class RankError(PartinrError):
+    """A process of a run died or raised.
+
+    Attributes:
+        trace: the traceback of the one that raised; empty for one that died.
+    """
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class Host(LightningEnvironment):
+    """One machine, whose processes are numbered by who starts them and not by the environment's variables."""
+
+    rank = 0
+
+    def local_rank(self) -> int:
+        """Number of this process, 0 in the one that starts them too."""
+        return self.rank
+
+    def node_rank(self) -> int:
+        """There is one machine."""
+        return 0
+
+
+class ShardStrategy(DDPStrategy):
+    """Each process trains networks of its own.
+
+    Lightning's DDP without what gives it its name: the parameters of two processes are those of other networks, so they
+    are neither broadcast nor are their gradients reduced.
+
+    Args:
+        threads: of the CPU for each process; None for an equal part of those that this one takes.
+    """
+
+    port = 0
+
+    def __init__(self, threads: int | None = None) -> None:
+        super().__init__(start_method="spawn")
+        self.threads = threads
+
+    def _configure_launcher(self) -> None:
+        self._launcher = ProcessLauncher(self)
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is."""
+
+    def setup_distributed(self) -> None:
+        """Meet the others at the port that :class:`ProcessLauncher` keeps."""
+        self.set_world_ranks()
+        self._process_group_backend = self._get_process_group_backend()
+        torch.distributed.init_process_group(
+            self._process_group_backend,
+            store=torch.distributed.TCPStore(HOST, self.port, self.world_size),
+            rank=self.global_rank,
+            world_size=self.world_size,
+            device_id=None if self.root_device.type == "cpu" else self.root_device,
+        )
+
+
+class ProcessLauncher(_Launcher):
+    """Runs a Trainer's function in several processes and brings home what became of it.
+
+    The process that starts them trains nothing. It gets the results of rank 0: those of the module, and those of each
+    callback that has any, both by their methods ``results`` and ``recover``.
+    """
+
+    # Forked, a process could not use a GPU that this one has used.
+    context: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
+
+    def __init__(self, strategy: ShardStrategy) -> None:
+        self._strategy = strategy
+        self._running: list[BaseProcess] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_strategy": self._strategy, "_running": []}
+
+    @property
+    def is_interactive_compatible(self) -> bool:
+        """A class from a notebook's cell cannot be found by another process."""
+        return False
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: L.Trainer | None = None, **kwargs: Any) -> None:
+        """Run ``function`` in all processes at once.
+
+        Raises:
+            RankError: one of them died or raised; the others have been ended.
+        """
+        assert trainer is not None
+        # The port is the system's choice and is held from here on: nobody can take it before it is used.
+        store = torch.distributed.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+        self._strategy.port = store.port
+        size = self._strategy.num_processes
+        start = pickle.dumps(
+            _Start(
+                # As plain bytes, the tensors too: torch would put them into shared memory.
+                pickle.dumps((function, args, kwargs, trainer)),
+                os.getcwd(),
+                self._strategy.threads or max(1, torch.get_num_threads() // size),
+                list(warnings.filters),
+            )
+        )
+        ranks = []
+        try:
+            with _blocked_signals():
+                for rank in range(size):
+                    here, there = self.context.Pipe()
+                    process = self.context.Process(target=_work, args=(rank, there), name=f"partinr rank {rank}")
+                    process.start()
+                    self._running.append(process)
+                    there.close()  # so that the pipe ends when the process does
+                    ranks.append(_Rank(rank, process, here))
+            # Not as an argument: the next one would only be started when this one has imported torch and read it.
+            for each in ranks:
+                each.send(start)
+            results = _wait_for(ranks)
+        finally:
+            self._running = []
+            for each in ranks:
+                each.process.kill()
+                each.process.join()
+                each.pipe.close()
+            del store
+        _recover(trainer, results)
+
+    def kill(self, signum: int) -> None:
+        """Pass a signal on to all processes."""
+        for process in self._running:
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signum)
+
+
+def check_can_be_sent(*objects: Any) -> None:
+    """See that objects can be sent to another process.
+
+    Raises:
+        PartinrError: something in them cannot.
+    """
+    try:
+        _Trial(io.BytesIO()).dump(objects)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise PartinrError(
+            f"cannot hand the run to other processes: {error}; "
+            "define its classes and functions at the top level of a module, or give trainer.devices=1"
+        ) from error
+
+
+class _Trial(pickle.Pickler):
+    """Leaves out the tensors, which are large, and can be sent for certain."""
+
+    def persistent_id(self, obj: Any) -> int | None:
+        return 0 if isinstance(obj, torch.Tensor) else None
+
+
+@contextmanager
+def _blocked_signals() -> Any:
+    """Signals that come inside wait until afterwards; processes that are started inside keep them blocked."""
+    # It unblocks the signals when it starts, so it has to run before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a process begins with.
+
+    Attributes:
+        work: pickled ``(function, args, kwargs, trainer)``.
+        folder: the working directory; a new process would begin where partinr was first imported.
+        threads: of the CPU.
+        filters: of warnings.
+    """
+
+    work: bytes
+    folder: str
+    threads: int
+    filters: list[Any]
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """What a process says of the exception that ends it."""
+
+    reason: str
+    trace: str
+    time: float
+
+
+@dataclass
+class _Rank:
+    """A process as the one that started it sees it."""
+
+    number: int
+    process: BaseProcess
+    pipe: Connection
+    answer: Any = None
+    killed: bool = False
+
+    def send(self, start: bytes) -> None:
+        with suppress(ConnectionError):  # it is gone already, which is found out next
+            self.pipe.send_bytes(start)
+
+    def listen(self) -> None:
+        with suppress(EOFError, ConnectionError):
+            if self.pipe.poll():
+                self.answer = pickle.loads(self.pipe.recv_bytes())
+
+
+def _wait_for(ranks: list[_Rank]) -> Any:
+    """Wait until all processes are over; the answer of the first.
+
+    Raises:
+        RankError: one of them died or raised.
+    """
+    running = list(ranks)
+    deadline: float | None = None
+    while running:
+        # An answer may be larger than what a pipe holds, so it is taken while its sender still waits.
+        unheard = [rank for rank in running if rank.answer is None]
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready = wait([rank.process.sentinel for rank in running] + [rank.pipe for rank in unheard], timeout)
+        for rank in unheard:
+            if rank.pipe in ready:
+                rank.listen()
+        for rank in [rank for rank in running if rank.process.sentinel in ready]:
+            rank.process.join()
+            running.remove(rank)
+        if not ready:
+            for rank in running:
+                rank.killed = True
+                rank.process.kill()
+        if deadline is None and any(isinstance(rank.answer, _Raised) or rank.process.exitcode for rank in ranks):
+            deadline = time.monotonic() + GRACE_SECONDS
+    fault = _fault(ranks)
+    if fault is not None:
+        raise fault
+    return ranks[0].answer
+
+
+def _fault(ranks: list[_Rank]) -> RankError | None:
+    """What went wrong first: the others only lost the connection to the one that it happened to."""
+    who = f"of {len(ranks)} processes"
+    for rank in ranks:
+        code = rank.process.exitcode
+        if code is not None and code < 0 and not rank.killed:
+            name = signal.Signals(-code).name
+            hint = "; memory may have run out" if -code == signal.SIGKILL else ""
+            return RankError(f"rank {rank.number} {who} was killed by {name}{hint}")
+    raised = [(rank.answer.time, rank.number, rank.answer) for rank in ranks if isinstance(rank.answer, _Raised)]
+    if raised:
+        _, number, answer = min(raised)
+        return RankError(f"rank {number} {who} raised {answer.reason}", answer.trace)
+    for rank in ranks:
+        if rank.process.exitcode:
+            return RankError(f"rank {rank.number} {who} ended with exit code {rank.process.exitcode}")
+    return None
+
+
+def _recover(trainer: L.Trainer, results: Any) -> None:
+    """Let the objects of this process know what became of theirs."""
+    trainer.state, of_module, of_callbacks = results
+    module: Any = trainer.lightning_module
+    module.recover(of_module)
+    for number, of_callback in of_callbacks.items():
+        callback: Any = trainer.callbacks[number]  # type: ignore[attr-defined]
+        callback.recover(of_callback)
+
+
+def _work(rank: int, pipe: Connection) -> None:
+    """What each process does."""
+    # It imports this module, so it comes late.
+    from partinr.regimes.fit import quiet_lightning
+
+    _end_with_parent()
+    _use_loopback()
+    trainer = None
+    try:
+        start = pickle.loads(pipe.recv_bytes())
+        os.chdir(start.folder)
+        warnings.filters[:] = start.filters  # type: ignore[index]
+        torch.set_num_threads(start.threads)
+        function, args, kwargs, trainer = pickle.loads(start.work)
+        trainer.strategy.cluster_environment.rank = rank
+        with quiet_lightning():
+            function(*args, **kwargs)
+        if rank == 0:
+            callbacks = enumerate(trainer.callbacks)
+            told = {number: callback.results() for number, callback in callbacks if hasattr(callback, "results")}
+            _say(pipe, (trainer.state, trainer.lightning_module.results(), told))
+        torch.distributed.destroy_process_group()
+    except BaseException as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        # At once: the others notice next that this process is gone, and only one of all can be the cause.
+        _say(pipe, _Raised(reason, traceback.format_exc(), time.time()))
+        if trainer is not None and trainer.lightning_module is not None:
+            for callback in trainer.callbacks:
+                callback.on_exception(trainer, trainer.lightning_module, error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Without the usual goodbye, which may wait for the other processes.
+        os._exit(1)
+
+
+def _say(pipe: Connection, answer: Any) -> None:
+    """Send as plain bytes: shared memory, which torch would take by itself, is gone with its process."""
+    pipe.send_bytes(pickle.dumps(answer))
+
+
+def _end_with_parent() -> None:
+    """However the process that started this one ends, this one does not stay behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _use_loopback() -> None:
+    """Gloo would look up the name of the machine, which in a container may have no address."""
+    names = {name for _, name in socket.if_nameindex()}
+    for name in ("lo", "lo0"):
+        if name in names:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)

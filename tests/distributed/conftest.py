@@ -1,0 +1,73 @@
+"""Several real processes that meet over gloo."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from partinr.backbones import Siren
+from partinr.inr import PiecewiseINR
+from partinr.partition import Partition
+from partinr.regimes import Constant, FitResult, FitSettings, Optimizer, make_trainer
+from partinr.regimes.fit import fit
+from partinr.regimes.launch import ProcessLauncher
+
+REGIONS = 5
+
+Fit = Callable[..., FitResult]
+
+
+@pytest.fixture(scope="session")
+def signal() -> Tensor:
+    """A noisy ramp of 8×9 pixels."""
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.linspace(0.2, 0.8, 9).expand(8, 9)
+    return (ramp.unsqueeze(-1) + 0.1 * torch.rand(8, 9, 3, generator=generator)).clamp(0, 1)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are forked from one that has imported everything but used nothing: torch takes seconds to import."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["partinr.cli.app"])
+    monkeypatch.setattr(ProcessLauncher, "context", context)
+
+
+@pytest.fixture
+def fit_on(quick: None, signal: Tensor) -> Fit:
+    """Fits five regions, the largest of which has half of the pixels, on so many devices."""
+
+    def go(
+        devices: int,
+        *,
+        widths: tuple[int, ...] | None = None,
+        engine: Any = "batched",  # every process would load the kernels of the fused one anew
+        precision: str = "32-true",
+        settings: dict[str, Any] | None = None,
+        optimizer: str = "adam",
+        lr: float = 3e-3,
+        options: dict[str, Any] | None = None,
+        callbacks: tuple[Any, ...] = (),
+        ckpt_path: Path | None = None,
+        **rest: Any,
+    ) -> FitResult:
+        labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=REGIONS - 1)
+        backbone = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
+        return fit(
+            PiecewiseINR(Partition(labels), backbone, widths=widths, engine=engine),
+            signal,
+            trainer=make_trainer(accelerator="cpu", precision=precision, callbacks=callbacks, devices=devices),
+            settings=FitSettings(**(settings or {})),
+            optimizer=Optimizer(name=optimizer, lr=lr, options=options or {}),
+            schedule=rest.pop("schedule", Constant()),
+            ckpt_path=ckpt_path,
+            **rest,
+        )
+
+    return go

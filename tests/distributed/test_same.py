@@ -1,0 +1,110 @@
+"""However many processes train a stack, it learns the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from partinr.callbacks import LastCheckpoint
+from partinr.regimes import Cosine, FitResult, Plateau
+from partinr.run import CHECKPOINT, RunDirectory
+
+WIDTHS = (4, 9, 4, 6, 9)
+
+CASES: dict[str, dict[str, Any]] = {
+    "adam": {"steps": 30},
+    "widths, momentum, loss by region": {
+        "steps": 30,
+        "widths": WIDTHS,
+        "optimizer": "sgd",
+        "lr": 0.02,
+        "options": {"momentum": 0.9},
+        "settings": {"loss": "region"},
+    },
+    # So few that a region, and a process, often has none of them.
+    "drawn points, widths, cosine": {
+        "steps": 40,
+        "widths": WIDTHS,
+        "settings": {"points_per_step": 3},
+        "engine": "fused",
+        "schedule": Cosine(),
+    },
+    "plateau, double precision": {
+        "steps": 40,
+        "settings": {"evaluate_every": 4},
+        "schedule": Plateau(patience=0, threshold=1.0),
+        "precision": "64-true",
+        "optimizer": "rmsprop",
+    },
+    "frozen regions": {
+        "steps": 120,
+        "widths": WIDTHS,
+        "settings": {"freeze_at_psnr": 22.0, "evaluate_every": 5},
+        "lr": 1e-2,
+    },
+    "target": {"steps": 200, "target_psnr": 20.0, "settings": {"evaluate_every": 5}, "engine": "loop"},
+    "failure": {"steps": 60, "optimizer": "sgd", "lr": 1e38, "settings": {"evaluate_every": 5}},
+}
+
+
+def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
+    assert (one.steps, one.stop, one.failure) == (other.steps, other.stop, other.failure)
+    assert len(one.curve) == len(other.curve)
+    for row, expected in zip(one.curve, other.curve, strict=True):
+        for name in ("step", "macs", "lr"):
+            assert row[name] == expected[name], name
+        for name in ("loss", "psnr", "ssim"):
+            assert row[name] == pytest.approx(expected[name], rel=tolerance, nan_ok=True), name
+    assert one.psnr_best == pytest.approx(other.psnr_best, rel=tolerance)
+    for name, value in one.model.stack.items():
+        assert value.dtype == other.model.stack[name].dtype
+        torch.testing.assert_close(value, other.model.stack[name], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_two_and_three_processes(fit_on: Any, name: str) -> None:
+    alone = fit_on(1, **CASES[name])
+    for devices in (2, 3):
+        same(fit_on(devices, **CASES[name]), alone)
+    if name == "adam":  # bit by bit where nothing differs
+        one, other = ([row | {"seconds": 0} for row in fit_on(2, **CASES[name]).curve] for _ in range(2))
+        assert str(one) == str(other)
+    if name == "frozen regions":
+        assert alone.stop == "all_frozen"
+        assert len({row["macs"] for row in alone.curve}) > 3
+    if name == "target":
+        assert alone.stop == "target_psnr"
+    if name == "failure":
+        assert alone.failure is not None
+
+
+def test_a_limit_of_time_is_one_for_all(fit_on: Any) -> None:
+    result = fit_on(2, steps=None, seconds=0.3)
+    assert result.stop == "max_seconds"
+    assert result.seconds == result.curve[-1]["seconds"] >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "saved_on", "devices"),
+    [
+        ("drawn points, widths, cosine", 3, 1),
+        ("widths, momentum, loss by region", 3, 2),
+        ("plateau, double precision", 1, 3),
+        ("frozen regions", 2, 2),
+    ],
+)
+def test_gone_on_with_by_another_number(fit_on: Any, name: str, saved_on: int, devices: int, tmp_path: Path) -> None:
+    unbroken = fit_on(1, **CASES[name])
+    # The first part ends at a PSNR that the unbroken run comes to late.
+    first_part = [row["psnr"] for row in unbroken.curve[: 4 * len(unbroken.curve) // 5]]
+    checkpoint = LastCheckpoint()
+    checkpoint.bind(RunDirectory.create(tmp_path / "run", {}))
+    first = fit_on(saved_on, **CASES[name], target_psnr=max(first_part) - 0.01, callbacks=(checkpoint,))
+    assert first.stop == "target_psnr"
+    assert 0 < first.steps < unbroken.steps
+    if name == "frozen regions":
+        assert first.curve[-1]["macs"] < first.steps * unbroken.curve[1]["macs"] / unbroken.curve[1]["step"]
+    same(fit_on(devices, **CASES[name], ckpt_path=tmp_path / "run" / CHECKPOINT), unbroken)
