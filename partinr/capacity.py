@@ -36,7 +36,7 @@ NARROWEST = 4
 """No network is narrower than this, unless the equal ones are: a sine or two a layer do not fit even a flat sky."""
 
 
-PARAMETERS_A_REGION = {"cpu": 390, "cuda": 390}
+PARAMETERS_A_REGION = {"cpu": 330, "cuda": 330}
 """What ``partition.regions=auto`` gives a region, see :func:`best_regions`."""
 
 FEWEST_SAMPLES = 64

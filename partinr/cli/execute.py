@@ -157,6 +157,7 @@ def _prepare(settings: config.Settings) -> _Prepared:
         callbacks=callbacks,
         devices=settings.trainer.devices,
         threads=settings.trainer.threads,
+        tf32=settings.trainer.tf32,
     )
     check_devices(trainer, module)
     if settings.root.engine == "fused" and trainer.precision == "64-true":

@@ -333,35 +333,53 @@ class FitModule(L.LightningModule):
     # -- learning -----------------------------------------------------------------------------------------------
 
     def _take_steps(self, steps: int) -> None:
-        optimizer = self.optimizers()
         scheduler = self.lr_schedulers()
-        assert not isinstance(optimizer, list) and not isinstance(scheduler, list) and scheduler is not None
+        assert not isinstance(scheduler, list) and scheduler is not None
         plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-        share, loss = self.share, None
+        take = self._scaled_step if str(self.trainer.precision) == "16-mixed" else self._plain_step
+        loss, first = None, self.step
         macs = self._macs_a_step()
         with self.clock.run("training", self.device):
-            for _ in range(steps):
-                if share.sizes:  # a process all of whose regions are frozen only keeps step
-                    optimizer.zero_grad()
-                    loss = self._loss()
-                    self.manual_backward(loss)
-                    optimizer.step()
+            for step in range(first, first + steps):
+                if self.share.sizes:  # a process all of whose regions are frozen only keeps step
+                    loss = take(step)
                 if not plateau:
                     scheduler.step()
-                self.step += 1
-                self.macs += macs
             # The one wait for the device in a chunk; the steps themselves never ask for a value.
             own_loss = 0.0 if loss is None else float(loss.detach())
+        # Once a chunk: setting an attribute of a module takes as long as a small product.
+        self.step += steps
+        self.macs += steps * macs
         # The chunks of all processes end here together, so that they agree on what comes next.
         (self._last_loss,) = self._ranks.total(own_loss)
         (self.clock.training,) = self._ranks.most(self.clock.training)
 
-    def _loss(self) -> Tensor:
+    def _plain_step(self, step: int) -> Tensor:
+        """One optimiser step without Lightning's wrappers, which take longer than a thin stack's own work."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        optimizer.zero_grad()
+        loss = self._loss(step)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def _scaled_step(self, step: int) -> Tensor:
+        """One through Lightning, which scales the loss for half precision."""
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.zero_grad()
+        loss = self._loss(step)
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss
+
+    def _loss(self, step: int) -> Tensor:
         share = self.share
         coords, targets, weights, sizes = share.coords, share.targets, share.weights, share.sizes
         points = self.settings.points_per_step
         if points is not None:
-            drawn = self._draw(points)
+            drawn = self._draw(points, step)
             at, sizes = share.among(drawn, self._batch.count(drawn))
             at = at.to(self.device)
             coords, targets = coords[at], targets[at]
@@ -378,14 +396,14 @@ class FitModule(L.LightningModule):
         work = self._work()
         return round(whole * float(work[~self.frozen].sum() / work.sum()))
 
-    def _draw(self, points: int) -> Tensor:
-        """The samples of this step, ascending: int64 ``[points]``.
+    def _draw(self, points: int, step: int) -> Tensor:
+        """The samples of a step, ascending: int64 ``[points]``.
 
         They follow from seed and step alone (each epoch is one shuffle of all samples, cut into pieces; the few left
         over are others every time), so a resumed run draws what an unbroken one would have drawn.
         """
         pieces = self.samples // points
-        epoch, piece = divmod(self.step, pieces)
+        epoch, piece = divmod(step, pieces)
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
             self._order = epoch, torch.randperm(self.samples, generator=generator)
@@ -563,6 +581,21 @@ class FitResult:
         )
 
 
+class _CudaProducts(L.Callback):
+    """Says, in every process, how precise CUDA's single-precision products are."""
+
+    def __init__(self, tf32: bool) -> None:
+        self.tf32 = tf32
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Also where it is off: the run before in the same sweep may have had it on."""
+        products = torch.backends.cuda.matmul
+        if hasattr(products, "fp32_precision"):  # torch 2.9; from then on the older name must not be used beside it
+            products.fp32_precision = "tf32" if self.tf32 else "ieee"
+        else:
+            products.allow_tf32 = self.tf32
+
+
 def make_trainer(
     *,
     accelerator: str = "auto",
@@ -570,6 +603,7 @@ def make_trainer(
     callbacks: Iterable[L.Callback] = (),
     devices: int = 1,
     threads: int | None = None,
+    tf32: bool = False,
 ) -> L.Trainer:
     """A Lightning Trainer with everything off that the regime does itself.
 
@@ -579,6 +613,7 @@ def make_trainer(
         callbacks: Lightning callbacks.
         devices: how many; each of several has a process of its own, and trains some of the networks.
         threads: of the CPU for each of several processes; None for an equal part of torch's.
+        tf32: let CUDA's single-precision products round their factors to 10 bits.
 
     Raises:
         PartinrError: Lightning refuses the flags on this machine.
@@ -595,7 +630,7 @@ def make_trainer(
                 strategy="auto" if devices == 1 else ShardStrategy(threads),
                 use_distributed_sampler=False,
                 precision=precision,  # type: ignore[arg-type]
-                callbacks=list(callbacks),
+                callbacks=[_CudaProducts(tf32), *callbacks],
                 logger=False,
                 max_epochs=-1,
                 enable_checkpointing=False,

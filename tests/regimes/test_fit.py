@@ -155,14 +155,14 @@ UNEQUAL = Partition(torch.tensor([[0] * 9] * 4 + [[0, 0, 1, 1, 1, 1, 1, 2, 2]] *
 def test_the_loss_is_the_mean_over_the_image(signal):
     module = _module(signal, UNEQUAL)
     expected = (module.reconstruction() - signal).square().mean()
-    torch.testing.assert_close(module._loss(), expected)
+    torch.testing.assert_close(module._loss(0), expected)
 
 
 def test_the_loss_by_region_is_the_mean_of_the_regions_means(signal):
     module = _module(signal, UNEQUAL, loss="region")
     error = (module.reconstruction() - signal).square()
     expected = torch.stack([error[UNEQUAL.labels == region].mean() for region in range(3)]).mean()
-    torch.testing.assert_close(module._loss(), expected)
+    torch.testing.assert_close(module._loss(0), expected)
     assert not torch.isclose(expected, error.mean())
 
 
@@ -170,13 +170,12 @@ def test_the_loss_by_region_is_the_mean_of_the_regions_means(signal):
 @pytest.mark.parametrize("points", [1, 6, 18, 54])
 def test_the_loss_of_drawn_points_is_unbiased(signal, loss, points):
     # 54 samples: an epoch is so many pieces without a rest, and their mean is the whole to rounding.
-    whole = _module(signal, UNEQUAL, loss=loss)._loss()
+    whole = _module(signal, UNEQUAL, loss=loss)._loss(0)
     module = _module(signal, UNEQUAL, loss=loss, points_per_step=points)
     for epoch in range(3):
         pieces = []
         for piece in range(54 // points):
-            module.step = epoch * (54 // points) + piece
-            pieces.append(module._loss())
+            pieces.append(module._loss(epoch * (54 // points) + piece))
         torch.testing.assert_close(torch.stack(pieces).mean(), whole)
 
 
@@ -189,8 +188,7 @@ def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal, points):
     for epoch in range(epochs):
         drawn = []
         for piece in range(pieces):
-            module.step = epoch * pieces + piece
-            samples = module._draw(points)
+            samples = module._draw(points, epoch * pieces + piece)
             assert len(samples) == points
             assert (samples.diff() > 0).all()
             drawn += samples.tolist()
@@ -204,13 +202,11 @@ def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal, points):
 def test_the_drawing_follows_from_seed_and_step_alone(signal):
     def drawn(seed, step):
         module = _module(signal, UNEQUAL, points_per_step=7, seed=seed)
-        module.step = step
-        return module._draw(7).tolist()
+        return module._draw(7, step).tolist()
 
     walked = _module(signal, UNEQUAL, points_per_step=7)
     for step in range(20):
-        walked.step = step
-        assert walked._draw(7).tolist() == drawn(0, step)
+        assert walked._draw(7, step).tolist() == drawn(0, step)
     assert drawn(0, 3) != drawn(1, 3)
     assert drawn(0, 3) != drawn(0, 3 + 7)
 
@@ -218,7 +214,7 @@ def test_the_drawing_follows_from_seed_and_step_alone(signal):
 def test_drawing_leaves_the_global_generator_alone(signal):
     module = _module(signal, UNEQUAL, points_per_step=7)
     state = torch.random.get_rng_state()
-    module._draw(7)
+    module._draw(7, 0)
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -611,3 +607,22 @@ def test_run_fit_gives_what_the_module_holds(signal):
     result = run_fit(module, make_trainer(accelerator="cpu"))
     assert result.curve is module.curve
     assert result.steps == module.step == 10
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_the_precision_of_cuda_products_is_the_runs_own(signal, tf32):
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    try:
+        module = FitModule(
+            PiecewiseINR(Grid(rows=2, cols=3)(signal), Siren(hidden_features=4)),
+            signal,
+            optimizer=Optimizer(),
+            schedule=Constant(),
+            stop=StopRule(max_steps=1),
+            settings=FitSettings(),
+        )
+        run_fit(module, make_trainer(accelerator="cpu", tf32=tf32))
+        assert products.fp32_precision == ("tf32" if tf32 else "ieee")
+    finally:
+        products.fp32_precision = before
