@@ -36,7 +36,10 @@ from partinr.stack import (
     run_fused,
     run_grouped,
     run_stack,
+    run_tiled,
     sort_by_network,
+    tiled_error,
+    tiles,
 )
 
 FORMAT = 2
@@ -115,9 +118,9 @@ class PiecewiseINR(nn.Module):
         if widths is not None and self.widths is None:
             self.backbone = self.backbone.with_width(widths[0])
         self.groups = self._width_groups()
-        if engine == "fused" and not self.fusible:
+        if engine in ("fused", "tiled") and not self.fusible:
             raise PartinrError(
-                f"engine=fused is for chains of sines, such as backbone=siren, not for {self.backbone.title}; "
+                f"engine={engine} is for chains of sines, such as backbone=siren, not for {self.backbone.title}; "
                 "choose engine=auto"
             )
         self._network_of = torch.argsort(torch.tensor([region for group in self.groups for region in group.regions]))
@@ -135,17 +138,19 @@ class PiecewiseINR(nn.Module):
 
     @property
     def fusible(self) -> bool:
-        """Whether the backbone is of the kind that the fused engine evaluates."""
+        """Whether the backbone is of the kind that the fused and the tiled engine evaluate."""
         return self._chain(self.backbone) is not None
 
     def check_device(self, device: torch.device) -> None:
         """Refuse a device on which the engine cannot evaluate this model, before anything is moved there.
 
         Raises:
-            PartinrError: there are no fused kernels for such networks there, or no grouped product.
+            PartinrError: there are no kernels for such networks there, or no grouped product.
         """
         if self.engine == "grouped":
             check_grouped(device)
+        if self.engine == "tiled" and device.type != "cpu":
+            raise PartinrError("engine=tiled is for the CPU; choose engine=auto, or trainer.accelerator=cpu")
         chains = [self._chain(group.backbone) for group in self.groups] if self.engine == "fused" else []
         for chain in chains:
             assert chain is not None  # or __init__ would have refused
@@ -289,6 +294,8 @@ class PiecewiseINR(nn.Module):
             chain = backbone.chain(own)
             if chain is not None and fuses(self.engine, chain, coords) and not coords.requires_grad:
                 total = total + fused_error(chain, coords[samples], targets[samples], weight, own_sizes)
+            elif chain is not None and tiles(self.engine, chain, coords[samples]):
+                total = total + tiled_error(chain, coords[samples], targets[samples], weight, own_sizes)
             else:
                 # Under autocast the values are narrower than the targets; the difference has the targets' precision.
                 error = (self._run(backbone, own, coords[samples], own_sizes) - targets[samples]).square()
@@ -340,6 +347,8 @@ class PiecewiseINR(nn.Module):
         chain = backbone.chain(params)
         if chain is not None and fuses(self.engine, chain, coords):
             return run_fused(chain, coords, sizes)
+        if chain is not None and tiles(self.engine, chain, coords):
+            return run_tiled(chain, coords, sizes)
         if groups(self.engine, coords):
             return run_grouped(backbone.apply, params, coords, sizes)
         plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)

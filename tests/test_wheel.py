@@ -71,7 +71,13 @@ def test_the_checkout_is_out_of_sight(installation: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_takes_one_step(installation: Path, experiment: str, tmp_path: Path) -> None:
-    overrides = [f"experiment={experiment}", "max_steps=1", "data.size=16", f"hydra.run.dir={tmp_path / 'run'}"]
+    overrides = [
+        f"experiment={experiment}",
+        "max_steps=1",
+        "schedule.warmup_steps=0",
+        "data.size=16",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]
     config = yaml.safe_load((ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8"))
     if {"override /data": "image"} in config.get("defaults", []):
         # An experiment on pictures of one's own has no path of its own.

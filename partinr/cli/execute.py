@@ -160,8 +160,10 @@ def _prepare(settings: config.Settings) -> _Prepared:
         tf32=settings.trainer.tf32,
     )
     check_devices(trainer, module)
-    if settings.root.engine == "fused" and trainer.precision == "64-true":
-        raise PartinrError("engine=fused has no double precision; choose engine=auto, or trainer.precision=32-true")
+    if settings.root.engine in ("fused", "tiled") and trainer.precision == "64-true":
+        raise PartinrError(
+            f"engine={settings.root.engine} has no double precision; choose engine=auto, or trainer.precision=32-true"
+        )
     if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
         raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
     model.check_device(trainer.strategy.root_device)

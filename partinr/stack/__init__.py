@@ -5,6 +5,7 @@ from partinr.stack.compiled import compile_network
 from partinr.stack.engine import ENGINES, Engine, Plan, make_plan, run_stack
 from partinr.stack.fused import Chain, Link, check_fused, fused_error, fuses, run_fused
 from partinr.stack.grouped import check_grouped, groups, run_grouped
+from partinr.stack.tiled import run_tiled, tiled_error, tiles
 
 __all__ = [
     "ENGINES",
@@ -23,5 +24,8 @@ __all__ = [
     "run_fused",
     "run_grouped",
     "run_stack",
+    "run_tiled",
     "sort_by_network",
+    "tiled_error",
+    "tiles",
 ]

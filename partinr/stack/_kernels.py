@@ -24,8 +24,16 @@ _F = np.float32
 
 # pi in three parts, of which the first two have so few digits that their products with whole numbers are exact
 # (Cody & Waite 1980), and 1 / pi.
-_PI_1, _PI_2, _PI_3 = _F(3.140625), _F(0.0009670257568359375), _F(6.277114152908325e-7)
-_INVERSE_PI = _F(1 / math.pi)
+PI_1, PI_2, PI_3 = _F(3.140625), _F(0.0009670257568359375), _F(6.277114152908325e-7)
+INVERSE_PI = _F(1 / math.pi)
+# Added to a float32 of up to 2^22, it leaves the nearest whole number in the last bits.
+WHOLE = _F(1.5 * 2**23)
+
+
+@njit(cache=True)
+def signed(x, sign):
+    """A float32, its sign turned where the highest bit of the uint32 ``sign`` is set."""
+    return np.uint32(_F(x).view(np.uint32) ^ sign).view(np.float32)
 
 
 # Without "reassoc": the three steps of the reduction must not be taken for one.
@@ -35,17 +43,19 @@ def sincos(x):
 
     From 2e5 on, where single precision has hardly a digit of the angle, they are those of some angle.
     """
-    k = np.rint(x * _INVERSE_PI)
-    r = ((x - k * _PI_1) - k * _PI_2) - k * _PI_3
+    shifted = x * INVERSE_PI + WHOLE
+    k = shifted - WHOLE
+    r = ((x - k * PI_1) - k * PI_2) - k * PI_3
     # Too large an angle is not reduced well, and a polynomial knows no bounds. (Zero times NaN or infinity is NaN.)
     r = r * _F(abs(r) < _F(1.6))
-    sign = _F(1) - _F(2) * (k - _F(2) * np.floor(k * _F(0.5)))
+    # Odd multiples of pi turn the sign, which is the highest bit.
+    sign = np.uint32(_F(shifted).view(np.uint32) << np.uint32(31))
     q = r * r
     sine = r + r * q * (_F(-0.16666657) + q * (_F(8.333017e-3) + q * (_F(-1.9806609e-4) + q * _F(2.6000395e-6))))
     cosine = _F(1) + q * (
         _F(-0.5) + q * (_F(4.1666642e-2) + q * (_F(-1.3888404e-3) + q * (_F(2.4761879e-5) + q * _F(-2.6076961e-7))))
     )
-    return sign * sine, sign * cosine
+    return signed(sine, sign), signed(cosine, sign)
 
 
 @njit(fastmath=_FAST, cache=True)

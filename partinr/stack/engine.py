@@ -12,9 +12,10 @@ An engine never looks inside it. It decides which networks go through together, 
 
 ``loop`` makes every network a block of its own, ``batched`` puts all of them into one block, and ``auto`` decides
 network by network with the cost model below. The blocks follow from the sizes alone, so the plan of a full batch is
-made once. Thin networks of sines are a matter of their own: see :mod:`partinr.stack.fused`, which ``auto`` prefers for
-them and ``fused`` names. ``compiled`` evaluates the blocks of ``auto`` by compiled code: :mod:`partinr.stack.compiled`.
-``grouped`` is for bf16 on CUDA, without any padding of samples: :mod:`partinr.stack.grouped`.
+made once. Networks of sines have kernels of their own, which ``auto`` prefers where they are faster: thin ones
+:mod:`partinr.stack.fused`, wide ones :mod:`partinr.stack.tiled` on a CPU; ``fused`` and ``tiled`` name them.
+``compiled`` evaluates the blocks of ``auto`` by compiled code: :mod:`partinr.stack.compiled`. ``grouped`` is for bf16
+on CUDA, without any padding of samples: :mod:`partinr.stack.grouped`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Engine = Literal["auto", "loop", "batched", "fused", "compiled", "grouped"]
+Engine = Literal["auto", "loop", "batched", "fused", "tiled", "compiled", "grouped"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 
 Linear = Callable[[Tensor, Tensor, Tensor], Tensor]
