@@ -11,7 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from partinr.backbones import ReluPE, Siren
-from partinr.capacity import CAPACITIES, PARAMETERS_A_REGION, STEPS_TO_DOUBLE, best_regions, settle_regions, shares, widths
+from partinr.capacity import (
+    CAPACITIES,
+    PARAMETERS_A_REGION,
+    STEPS_TO_DOUBLE,
+    best_regions,
+    settle_regions,
+    shares,
+    widths,
+)
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Random, Whole

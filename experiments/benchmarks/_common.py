@@ -16,9 +16,12 @@ from partinr.backbones import Siren
 from partinr.callbacks.manifest import git_state, hardware
 from partinr.inr import PiecewiseINR
 from partinr.partition import Partition
+from partinr.regimes.base import keep_freed_memory
 from partinr.stack import Engine
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+keep_freed_memory()  # as a run does; it helps all contenders
 
 # Regions, width, hidden layers, pixels a side: few wide networks, many narrow ones, a great many thin ones.
 SHAPES = [(9, 170, 3, 256), (256, 32, 2, 256), (1024, 9, 2, 512)]

@@ -51,7 +51,7 @@ SHAPES = [
     (4096, 16, 2, 512, "ragged"),
 ]
 
-ENGINES: tuple[Engine, ...] = ("loop", "batched", "fused")
+ENGINES: tuple[Engine, ...] = ("loop", "batched", "fused", "tiled")
 HOPELESS = 2.0
 """Seconds a step from which an engine is not timed to the end; the table has a dash for it."""
 

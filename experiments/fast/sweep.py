@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--only", help="of `settings`: this one")
     arguments = parser.parse_args()
     fit(load(arguments.folder, 64)[0], {**BASE, "regions": 16, "parameters": 4000, "seconds": 0.1})  # compiles
-    out = csv.writer(sys.stdout)
+    out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow([*BASE, "found_parameters", "steps", "psnr"])
     for given in STAGES[arguments.stage]():
         if arguments.only and given is not BASE and given[arguments.only] == BASE[arguments.only]:

@@ -69,6 +69,7 @@ def test_it_says_what_the_run_is(manifest: Manifest, make_regime: Any, trainer: 
         "setup": pytest.approx(5, abs=2),
         "training": 2.5,
         "evaluation": 0.5,
+        "saved": None,
     }
     assert said["partition"] == {"bits": 800, "smallest": 12, "largest": 12, "notice": None}
     content = regime.signal.numpy().tobytes()

@@ -23,7 +23,11 @@ seed=???                                            -> option seed is missing; g
 max_steps=null                                      -> give max_steps or max_seconds
 engine=quick                                        -> engine='quick': should be 'auto'
 engine=fused backbone=relu_pe backbone.hidden_features=2 -> engine=fused is for .*, not for relu_pe; choose
-engine=fused trainer.precision=bf16-mixed           -> engine=fused computes in single precision; choose
+engine=fused trainer.precision=64-true              -> engine=fused has no double precision; choose
+engine=tiled trainer.precision=64-true              -> engine=tiled has no double precision; choose
+engine=tiled backbone=relu_pe backbone.hidden_features=2 -> engine=tiled is for .*, not for relu_pe; choose
+partition.regions=auto backbone.hidden_features=4   -> partition.regions=auto follows from .*; give backbone.match
+regime.freeze_at_psnr=0                             -> regime.freeze_at_psnr=0: should be greater than 0
 engine=grouped                                      -> engine=grouped computes in bf16; choose engine=auto, or
 engine=grouped trainer.precision=bf16-mixed trainer.accelerator=cpu -> engine=grouped needs a GPU .*; choose
 zoom=2                                              -> unknown option zoom; partinr --cfg job
@@ -75,7 +79,6 @@ optimizer.name=adamm                                -> no optimizer 'adamm'; did
 optimizer.name=sgd                                  -> optimizer sgd takes no betas, eps; choose .*optimizer=sgd
 optimizer.options.eps=-1                            -> optimizer adam refuses .* epsilon .*; see optimizer.options
 # schedule
-schedule=cosine max_steps=null max_seconds=9        -> schedule=cosine needs .*; give max_steps
 # trainer, callbacks
 trainer.precision=8                                 -> trainer.precision=8: should be '32-true'
 callbacks=null                                      -> callbacks=null names no choice; choose from default
