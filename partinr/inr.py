@@ -294,7 +294,7 @@ class PiecewiseINR(nn.Module):
             chain = backbone.chain(own)
             if chain is not None and fuses(self.engine, chain, coords) and not coords.requires_grad:
                 total = total + fused_error(chain, coords[samples], targets[samples], weight, own_sizes)
-            elif chain is not None and tiles(self.engine, chain, coords[samples]):
+            elif chain is not None and tiles(self.engine, chain, coords[samples], own_sizes):
                 total = total + tiled_error(chain, coords[samples], targets[samples], weight, own_sizes)
             else:
                 # Under autocast the values are narrower than the targets; the difference has the targets' precision.
@@ -347,7 +347,7 @@ class PiecewiseINR(nn.Module):
         chain = backbone.chain(params)
         if chain is not None and fuses(self.engine, chain, coords):
             return run_fused(chain, coords, sizes)
-        if chain is not None and tiles(self.engine, chain, coords):
+        if chain is not None and tiles(self.engine, chain, coords, sizes):
             return run_tiled(chain, coords, sizes)
         if groups(self.engine, coords):
             return run_grouped(backbone.apply, params, coords, sizes)

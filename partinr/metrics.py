@@ -8,6 +8,9 @@ from torch import Tensor
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM (Wang et al. 2004), in pixels."""
 
+SSIM_SAMPLES = 2**19
+"""Pixels whose windows are evaluated at once."""
+
 
 def mse(reconstruction: Tensor, signal: Tensor) -> float:
     """Mean squared error over all samples and channels, the reconstruction clamped to [0, 1].
@@ -40,10 +43,19 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
     # Late, because torchmetrics takes a second to import and only an evaluation needs it.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    first = reconstruction.detach().float().clamp(0, 1).movedim(-1, 0).unsqueeze(0)
-    second = signal.float().movedim(-1, 0).unsqueeze(0)
-    _, of_each_window = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)
-    # As the paper and scikit-image have it, only windows inside the image count; torchmetrics adds those of a reflected
-    # border.
     border = SSIM_WINDOW // 2
-    return float(of_each_window[..., border:-border, border:-border].mean())
+    height, width, channels = signal.shape
+    total = 0.0
+    # In strips, for it takes two dozen times the image's memory at once. A strip has the rows that the windows of
+    # its own centres reach.
+    rows = max(1, SSIM_SAMPLES // width)
+    for top in range(border, height - border, rows):
+        bottom = min(top + rows, height - border)
+        strip = slice(top - border, bottom + border)
+        first = reconstruction[strip].detach().float().clamp(0, 1).movedim(-1, 0).unsqueeze(0)
+        second = signal[strip].float().movedim(-1, 0).unsqueeze(0)
+        _, of_each_window = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)
+        # As the paper and scikit-image have it, only windows inside the image count; torchmetrics adds those of a
+        # reflected border.
+        total += float(of_each_window[..., border:-border, border:-border].sum(dtype=torch.float64))
+    return total / ((height - 2 * border) * (width - 2 * border) * channels)

@@ -45,8 +45,8 @@ CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
 
 ``step`` optimiser steps done; ``seconds`` of training alone, evaluation not counted, device synchronised; ``macs``
 multiply-accumulates of all forward passes so far; ``loss`` of the last training step (at step 0: of the untrained
-network on the whole image); ``psnr`` in dB and ``ssim`` over data range 1, values clamped to [0, 1], on the whole
-image; ``lr`` of the next step.
+network on the whole image; frozen regions no longer count in it); ``psnr`` in dB and ``ssim`` over data range 1, values
+clamped to [0, 1], on the whole image; ``lr`` of the next step.
 """
 
 CLOCK_COLUMNS = ("seconds",)

@@ -286,7 +286,7 @@ def test_auto_regions_are_nearly_squares(shape):
     if wanted == round(20_000 / PARAMETERS_A_REGION["cpu"]) and len(shape) == 2:  # and not all the samples allow
         assert regions * Siren(match_params=20_000).sized(regions, len(shape), 3).parameters(
             len(shape), 3
-        ) == pytest.approx(20_000, rel=0.02)
+        ) == pytest.approx(20_000, rel=0.05)
     if isinstance(rule, Grid) and rule.rows is not None and rule.cols is not None and min(shape) > 30:
         assert 0.6 < (shape[0] / rule.rows) / (shape[1] / rule.cols) < 1.7
 

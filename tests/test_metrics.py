@@ -106,3 +106,13 @@ def test_no_gradient_is_asked_for():
     reconstruction.requires_grad_()
     assert isinstance(psnr(reconstruction, signal), float)
     assert isinstance(ssim(reconstruction, signal), float)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 100])
+def test_ssim_in_strips_is_that_of_the_whole(rows, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    signal = torch.rand(31, 23, 3, generator=generator)
+    reconstruction = signal + 0.1 * torch.randn(31, 23, 3, generator=generator)
+    expected = ssim(reconstruction, signal)
+    monkeypatch.setattr("partinr.metrics.SSIM_SAMPLES", 23 * rows)
+    assert ssim(reconstruction, signal) == pytest.approx(expected, abs=1e-6)

@@ -164,6 +164,8 @@ def _prepare(settings: config.Settings) -> _Prepared:
         raise PartinrError(
             f"engine={settings.root.engine} has no double precision; choose engine=auto, or trainer.precision=32-true"
         )
+    if settings.root.engine == "compiled" and settings.trainer.tf32:
+        raise PartinrError("engine=compiled and trainer.tf32=true do not go together; choose engine=auto")
     if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
         raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
     model.check_device(trainer.strategy.root_device)

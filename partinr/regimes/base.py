@@ -106,5 +106,6 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 2**30)
+        # Setting either stops glibc from adapting both, so the one that matters comes first. Older ones allow 32 MB.
+        if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):
+            mallopt(trim_threshold, 2**31 - 1)

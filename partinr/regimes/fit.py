@@ -187,6 +187,15 @@ class FitModule(L.LightningModule):
         scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
+    def on_train_start(self) -> None:
+        """Take a step that changes nothing, before the clock runs: kernels are made or loaded at their first use."""
+        if self.share.sizes and self.stop_reason is None:
+            with self.trainer.precision_plugin.forward_context():
+                loss = self._loss(self.step)
+            loss.backward()
+            for value in self.share.params.values():
+                value.grad = None
+
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take a chunk of optimiser steps; evaluate if one is due; stop if it is over."""
         if not self.curve:
@@ -219,6 +228,8 @@ class FitModule(L.LightningModule):
         self._gather()
         if self.failure is not None and self._best_parameters is not None:
             self.model.stack.load_state_dict(self._best_parameters)
+            # Or the next look at the model would bring back what has just been replaced.
+            self.share = self._take_share()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of, in plain types; and let what it holds of a share stand for the whole."""
@@ -244,8 +255,11 @@ class FitModule(L.LightningModule):
         # Lightning loads the weights before it does this; with 64-true they would lose half of their digits on the way.
         self.trainer.precision_plugin.convert_module(self)
         state = checkpoint["partinr"]
-        self.step, self.macs = state["step"], state["macs"]
-        self.frozen, self._seconds_at_full_work = state["frozen"], state["seconds_at_full_work"]
+        self.step = state["step"]
+        # Checkpoints of before there were frozen regions do not say.
+        self.macs = state.get("macs", self.step * self.points_per_step * self.model.macs_per_sample)
+        self.frozen = state.get("frozen", torch.zeros_like(self.frozen))
+        self._seconds_at_full_work = state.get("seconds_at_full_work")
         self._loaded = checkpoint
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
         self.curve = list(state["curve"])
@@ -258,6 +272,8 @@ class FitModule(L.LightningModule):
             self.stop_reason = "max_steps"
         elif self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds:
             self.stop_reason = "max_seconds"
+        elif bool(self.frozen.all()):
+            self.stop_reason = "all_frozen"
 
     def results(self) -> dict[str, Any]:
         """What the process that started this one has to know of the training."""
@@ -336,7 +352,8 @@ class FitModule(L.LightningModule):
         scheduler = self.lr_schedulers()
         assert not isinstance(scheduler, list) and scheduler is not None
         plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-        take = self._scaled_step if str(self.trainer.precision) == "16-mixed" else self._plain_step
+        wrapped = str(self.trainer.precision) == "16-mixed" or _hooked(self.trainer)
+        take = self._wrapped_step if wrapped else self._plain_step
         loss, first = None, self.step
         macs = self._macs_a_step()
         with self.clock.run("training", self.device):
@@ -350,6 +367,11 @@ class FitModule(L.LightningModule):
         # Once a chunk: setting an attribute of a module takes as long as a small product.
         self.step += steps
         self.macs += steps * macs
+        if not wrapped:
+            # What Lightning's wrappers would have counted: trainer.global_step.
+            progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+            progress.ready += steps
+            progress.completed += steps
         # The chunks of all processes end here together, so that they agree on what comes next.
         (self._last_loss,) = self._ranks.total(own_loss)
         (self.clock.training,) = self._ranks.most(self.clock.training)
@@ -364,8 +386,8 @@ class FitModule(L.LightningModule):
         optimizer.step()
         return loss
 
-    def _scaled_step(self, step: int) -> Tensor:
-        """One through Lightning, which scales the loss for half precision."""
+    def _wrapped_step(self, step: int) -> Tensor:
+        """One through Lightning, which scales the loss for half precision, and calls what hooks into a step."""
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()
@@ -550,7 +572,8 @@ class FitResult:
         psnr_best: highest of the curve.
         steps: optimiser steps taken.
         seconds: of training alone.
-        stop: why it ended: ``max_steps``, ``max_seconds``, ``target_psnr``; None if it was interrupted or failed.
+        stop: why it ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``; None if it was interrupted
+            or failed.
         failure: why it failed, in one line, or None. The model then has its best weights.
     """
 
@@ -581,19 +604,40 @@ class FitResult:
         )
 
 
+def _hooked(trainer: L.Trainer) -> bool:
+    """Whether a callback wants to be called within every step."""
+    hooks = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+    callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(getattr(type(each), hook) is not getattr(L.Callback, hook) for each in callbacks for hook in hooks)
+
+
 class _CudaProducts(L.Callback):
-    """Says, in every process, how precise CUDA's single-precision products are."""
+    """Says, in every process, how precise CUDA's single-precision products are, for the time of a run."""
 
     def __init__(self, tf32: bool) -> None:
         self.tf32 = tf32
+        # From torch 2.9 on; the older name must not be used beside it.
+        self._name = "fp32_precision" if hasattr(torch.backends.cuda.matmul, "fp32_precision") else "allow_tf32"
+        self._before: Any = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Also where it is off: the run before in the same sweep may have had it on."""
-        products = torch.backends.cuda.matmul
-        if hasattr(products, "fp32_precision"):  # torch 2.9; from then on the older name must not be used beside it
-            products.fp32_precision = "tf32" if self.tf32 else "ieee"
-        else:
-            products.allow_tf32 = self.tf32
+        """Set it."""
+        self._before = getattr(torch.backends.cuda.matmul, self._name)
+        precision: Any = self.tf32 if self._name == "allow_tf32" else ("tf32" if self.tf32 else "ieee")
+        setattr(torch.backends.cuda.matmul, self._name, precision)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Put it back."""
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Put it back; Lightning calls no teardown after an exception."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            setattr(torch.backends.cuda.matmul, self._name, self._before)
+            self._before = None
 
 
 def make_trainer(

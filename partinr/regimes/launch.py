@@ -26,7 +26,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -70,6 +70,19 @@ class Host(LightningEnvironment):
     def node_rank(self) -> int:
         """There is one machine."""
         return 0
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A callback that has something to tell the process that started this one."""
+
+    def results(self) -> Any:
+        """What there is to tell."""
+        ...
+
+    def recover(self, results: Any) -> None:
+        """Be as the callback that told it."""
+        ...
 
 
 class ShardStrategy(DDPStrategy):
@@ -162,6 +175,7 @@ class ProcessLauncher(_Launcher):
             # Not as an argument: the next one would only be started when this one has imported torch and read it.
             for each in ranks:
                 each.send(start)
+            del start  # a signal may be large
             results = _wait_for(ranks)
         finally:
             self._running = []
@@ -334,12 +348,13 @@ def _work(rank: int, pipe: Connection) -> None:
         warnings.filters[:] = start.filters  # type: ignore[index]
         torch.set_num_threads(start.threads)
         function, args, kwargs, trainer = pickle.loads(start.work)
+        del start  # a signal may be large
         trainer.strategy.cluster_environment.rank = rank
         with quiet_lightning():
             function(*args, **kwargs)
         if rank == 0:
             callbacks = enumerate(trainer.callbacks)
-            told = {number: callback.results() for number, callback in callbacks if hasattr(callback, "results")}
+            told = {number: callback.results() for number, callback in callbacks if isinstance(callback, Reporting)}
             _say(pipe, (trainer.state, trainer.lightning_module.results(), told))
         torch.distributed.destroy_process_group()
     except BaseException as error:

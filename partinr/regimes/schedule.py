@@ -45,7 +45,7 @@ class Schedule(ABC):
         """Refuse, before anything is loaded, a run that this schedule does not fit.
 
         Raises:
-            PartinrError: it needs an end in steps and there is none, or the warm-up does not fit before it.
+            PartinrError: the warm-up does not fit before its end.
         """
         if stop.max_steps is not None and self.warmup_steps >= stop.max_steps:
             raise PartinrError(

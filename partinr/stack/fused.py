@@ -29,7 +29,7 @@ from partinr.stack.engine import Engine, Linear, make_plan, run_stack
 TILE = 512
 """Samples that go through a network at once on the CPU, at most: 12 features in 3 layers take 0.2 MB of cache."""
 
-FUSED_UP_TO = {"cpu": 40, "cuda": 32}
+FUSED_UP_TO = {"cpu": 44, "cuda": 32}
 """``auto`` takes this engine for networks up to this wide: wider ones want a matrix product of their own.
 
 The CPU's figure is measured (experiments/benchmarks/engines.py); that of CUDA is a guess until it is measured there.

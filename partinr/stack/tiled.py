@@ -57,7 +57,7 @@ ROWS = 32
 """Tiles are rounded up to so many rows, so that there are few shapes to prepare products for."""
 
 
-def tiles(engine: Engine, chain: Chain, coords: Tensor) -> bool:
+def tiles(engine: Engine, chain: Chain, coords: Tensor, sizes: Sequence[int]) -> bool:
     """Whether an engine evaluates a chain by these functions.
 
     They take single precision on the CPU, also under autocast to bfloat16, but not under the transforms of
@@ -76,7 +76,8 @@ def tiles(engine: Engine, chain: Chain, coords: Tensor) -> bool:
         return False
     if engine == "tiled":
         return True
-    macs = sum(link.weight[0].numel() for link in chain) * coords.shape[0] / len(chain[0].weight)
+    # Of those that have samples: a chunk of a large image has none of most networks.
+    macs = sum(link.weight[0].numel() for link in chain) * coords.shape[0] / max(1, sum(size > 0 for size in sizes))
     return max(link.weight.shape[1] for link in chain) >= TILED_FROM_WIDTH and macs >= TILED_FROM_MACS
 
 
@@ -204,6 +205,8 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     all_there = threading.Barrier(threads)
 
     def alone(_: int) -> None:
+        # Asked first: a thread that has never asked takes the number of all threads at its first larger operation.
+        torch.get_num_threads()
         torch.set_num_threads(1)
         all_there.wait()
 
@@ -487,8 +490,8 @@ class _TiledError(torch.autograd.Function):
         networks = _Networks(factors, tensors, half)
         wanted = targets.detach().contiguous().numpy()
         weight = (targets.new_empty(0) if weights is None else weights.detach().reshape(-1)).numpy()
-        # That of a tile stands where the tile begins, so that their order does not depend on the threads.
-        errors = np.zeros(coords.shape[0])
+        # By the first sample of a tile, so that the order of the sum does not depend on the threads.
+        errors: dict[int, float] = {}
 
         def by_values(samples: slice, y: NDArray[np.float32]) -> NDArray[np.float32]:
             by_y = np.empty_like(y)
@@ -498,7 +501,7 @@ class _TiledError(torch.autograd.Function):
         ctx.gradients = _gradients(networks, coords, sizes, by_values, coords[:0])
         ctx.save_for_backward(coords, targets, weights, *tensors)
         ctx.sizes, ctx.factors = sizes, factors
-        return torch.tensor(errors.sum(), dtype=torch.float32)
+        return torch.tensor(sum(errors[start] for start in sorted(errors)), dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

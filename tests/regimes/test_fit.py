@@ -613,16 +613,29 @@ def test_run_fit_gives_what_the_module_holds(signal):
 def test_the_precision_of_cuda_products_is_the_runs_own(signal, tf32):
     products = torch.backends.cuda.matmul
     before = products.fp32_precision
-    try:
-        module = FitModule(
-            PiecewiseINR(Grid(rows=2, cols=3)(signal), Siren(hidden_features=4)),
-            signal,
-            optimizer=Optimizer(),
-            schedule=Constant(),
-            stop=StopRule(max_steps=1),
-            settings=FitSettings(),
-        )
-        run_fit(module, make_trainer(accelerator="cpu", tf32=tf32))
-        assert products.fp32_precision == ("tf32" if tf32 else "ieee")
-    finally:
-        products.fp32_precision = before
+    seen = []
+
+    class Look(L.Callback):
+        def on_train_start(self, *_):
+            seen.append(products.fp32_precision)
+
+    run_fit(_module(signal, UNEQUAL), make_trainer(accelerator="cpu", tf32=tf32, callbacks=[Look()]))
+    assert seen == ["tf32" if tf32 else "ieee"]
+    assert products.fp32_precision == before
+
+
+def test_callbacks_that_hook_into_a_step_are_called_in_every_one(signal):
+    called = []
+
+    class Hook(L.Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            called.append(optimizer)
+
+    hooked, plain = _module(signal, UNEQUAL), _module(signal, UNEQUAL)
+    with_hook, without = make_trainer(accelerator="cpu", callbacks=[Hook()]), make_trainer(accelerator="cpu")
+    run_fit(hooked, with_hook)
+    run_fit(plain, without)
+    assert len(called) == hooked.step == 10
+    assert with_hook.global_step == without.global_step == 10
+    for name, value in plain.model.stack.items():
+        assert torch.equal(hooked.model.stack[name], value)

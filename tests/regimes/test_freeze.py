@@ -99,6 +99,32 @@ def test_the_run_is_over_when_all_are_frozen(image):
     assert result.psnr >= 30
 
 
+def test_a_run_whose_regions_were_all_frozen_is_over_when_it_is_resumed(image, tmp_path):
+    class Save(L.Callback):
+        def on_train_end(self, trainer, module):
+            trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    flat = image[:, :6].repeat(1, 2, 1)
+    first = _module(flat, 2000, freeze_at_psnr=30)
+    run_fit(first, make_trainer(accelerator="cpu", callbacks=[Save()]))
+    again = run_fit(_module(flat, 3000, freeze_at_psnr=30), _trainer(), tmp_path / "last.ckpt")
+    assert (again.stop, again.steps) == ("all_frozen", first.step)
+
+
+def test_a_failed_run_with_frozen_regions_keeps_its_best_weights(image):
+    class Ruin(L.Callback):
+        def on_train_batch_end(self, trainer, module, *rest):
+            if module.frozen.any():
+                for value in module.share.params.values():
+                    value.data.fill_(float("nan"))
+
+    module = _module(image, 200, freeze_at_psnr=34)
+    result = run_fit(module, make_trainer(accelerator="cpu", callbacks=[Ruin()]))
+    assert result.failure is not None
+    module.reconstruction()  # as the pictures of the end ask for it
+    assert all(bool(value.isfinite().all()) for value in module.model.stack.values())
+
+
 @pytest.mark.parametrize("widths", [None, [6, 6, 5, 4]], ids=["one width", "three widths"])
 def test_resumed_with_frozen_regions(image, widths, tmp_path):
     unbroken = _module(image, 200, widths, freeze_at_psnr=34)

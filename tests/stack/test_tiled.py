@@ -257,6 +257,22 @@ def test_results_do_not_depend_on_threads(half):
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+def test_every_thread_of_the_pool_keeps_to_itself():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        pool = tiled._pool(2, os.getpid())
+
+        def after_a_large_operation(_: int) -> int:
+            torch.ones(300, 300).add_(torch.ones(300, 300))
+            return torch.get_num_threads()
+
+        assert list(pool.map(after_a_large_operation, range(8))) == [1] * 8
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 FORK = """
 import os, torch
 from partinr.backbones import Siren
@@ -299,23 +315,24 @@ def test_the_rough_sine_is_one_to_bfloat16():
 
 def test_it_takes_wide_networks_of_single_precision_on_the_cpu():
     backbone = Siren(hidden_features=100, hidden_layers=3)
-    params, coords, _, _ = _case(backbone, (2000, 2000))
+    sizes = (2000, 2000)
+    params, coords, _, _ = _case(backbone, sizes)
     chain = backbone.chain(params)
-    assert tiles("auto", chain, coords)
-    assert not tiles("loop", chain, coords)
-    assert not tiles("auto", chain, coords[:20])
-    assert not tiles("auto", chain, coords.double())
-    assert not tiles("auto", chain, coords.to("meta"))
+    assert tiles("auto", chain, coords, sizes)
+    assert not tiles("loop", chain, coords, sizes)
+    assert not tiles("auto", chain, coords[:20], (10, 10))
+    assert not tiles("auto", chain, coords.double(), sizes)
+    assert not tiles("auto", chain, coords.to("meta"), sizes)
     thin = Siren(hidden_features=8, hidden_layers=300)
-    assert not tiles("auto", thin.chain(_case(thin, (2000,))[0]), coords)
+    assert not tiles("auto", thin.chain(_case(thin, (2000,))[0]), coords, (2000,))
     with torch.autocast("cpu", torch.bfloat16):
-        assert tiles("auto", chain, coords)
+        assert tiles("auto", chain, coords, sizes)
     with torch.autocast("cpu", torch.float16):
-        assert not tiles("auto", chain, coords)
+        assert not tiles("auto", chain, coords, sizes)
     seen = []
 
     def look(x: Tensor) -> Tensor:
-        seen.append(tiles("auto", chain, x))
+        seen.append(tiles("auto", chain, x, sizes))
         return x.sum()
 
     torch.func.grad(look)(coords)
