@@ -73,7 +73,7 @@ def main() -> None:
         for name in (*ENGINES, "auto"):
             with suppress(PartinrError):  # on CUDA there are no fused kernels for wide networks
                 steps[name] = step_of(name, sizes, width, layers)
-        times = interleaved(steps, rounds=5, seconds=0.3, budget=HOPELESS)
+        times = interleaved(steps, rounds=3, seconds=0.2, budget=HOPELESS)
         best = min(times[name] for name in times if name != "auto")
         figures = " | ".join(figure(times.get(name)) for name in (*ENGINES, "auto"))
         print(
