@@ -155,10 +155,11 @@ def fused_error(
     if coords.device.type == "cpu" and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         factors = tuple(link.factor for link in chain)
         return cast(Tensor, _FusedError.apply(coords, targets, weights, sizes, factors, *tensors))
-    return _error(run_fused(chain, coords, sizes), targets, weights)
+    return weighted_error(run_fused(chain, coords, sizes), targets, weights)
 
 
-def _error(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+def weighted_error(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """The squared error, summed over samples and channels, by torch's own operations."""
     error = (values - targets).square()
     return (error if weights is None else error * weights).sum()
 
@@ -289,7 +290,7 @@ class _FusedError(torch.autograd.Function):
         coords, targets, weights, *tensors = ctx.saved_tensors
         layers = zip(tensors[::2], tensors[1::2], ctx.factors, strict=True)
         chain = tuple(Link(weight, bias, factor) for weight, bias, factor in layers)
-        error = _error(run_fused(chain, coords, ctx.sizes), targets, weights)
+        error = weighted_error(run_fused(chain, coords, ctx.sizes), targets, weights)
         needed = [tensor for tensor in tensors if tensor.requires_grad]
         found = iter(torch.autograd.grad(error, needed, gradients[0], create_graph=True))
         return None, None, None, None, None, *(next(found) if tensor.requires_grad else None for tensor in tensors)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.stack.engine import Engine, make_plan, run_stack
-from partinr.stack.fused import Chain, chain_network
+from partinr.stack.fused import Chain, chain_network, weighted_error
 
 TILED_FROM_WIDTH = 48
 """``auto`` takes this engine for networks from this wide on: in thinner ones too little is products."""
@@ -116,12 +116,7 @@ def tiled_error(
     if torch.is_grad_enabled() and not coords.requires_grad and any(tensor.requires_grad for tensor in tensors):
         factors = tuple(link.factor for link in chain)
         return cast(Tensor, _TiledError.apply(coords, targets, weights, sizes, factors, _is_half(), *tensors))
-    return _error_of(run_tiled(chain, coords, sizes), targets, weights)
-
-
-def _error_of(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    error = (values - targets).square()
-    return (error if weights is None else error * weights).sum()
+    return weighted_error(run_tiled(chain, coords, sizes), targets, weights)
 
 
 def _is_half() -> bool:
@@ -508,7 +503,7 @@ class _TiledError(torch.autograd.Function):
         coords, targets, weights, *tensors = ctx.saved_tensors
         if not torch.is_grad_enabled():
             return None, None, None, None, None, None, *(gradients[0] * each for each in ctx.gradients)
-        total = _error_of(_plain(coords, ctx.sizes, ctx.factors, tensors), targets, weights)
+        total = weighted_error(_plain(coords, ctx.sizes, ctx.factors, tensors), targets, weights)
         return None, None, None, None, None, None, *_again(total, gradients[0], tensors)
 
 
