@@ -32,7 +32,7 @@ from partinr.stack.fused import Chain, chain_network, weighted_error
 TILED_FROM_WIDTH = 48
 """``auto`` takes this engine for networks from this wide on: in thinner ones too little is products."""
 
-TILED_FROM_MACS = 40e6
+TILED_FROM_MACS = 12e6
 """... and from this many multiply-accumulates a forward pass of a network, in the mean: every piece of work goes
 through Python, which takes a fraction of a millisecond. Both are measured (experiments/benchmarks/wide.py)."""
 
