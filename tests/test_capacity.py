@@ -142,7 +142,7 @@ def _apart(model: PiecewiseINR, params: dict[str, torch.Tensor], coords: torch.T
     """Every sample of the image by its own region's network, one at a time: no batch, no sorting, no engine."""
     values = torch.zeros(model.partition.labels.numel(), 3)
     for group in model.groups:
-        for number, region in enumerate(group.regions):
+        for number, region in enumerate(group.networks):
             own = {name: params[f"{group.prefix}{name}"][number] for name in group.names}
             at = model.partition.labels.reshape(-1) == region
             values = values.index_put((at.nonzero()[:, 0],), group.backbone.apply(own, coords[at], F.linear))
@@ -150,7 +150,7 @@ def _apart(model: PiecewiseINR, params: dict[str, torch.Tensor], coords: torch.T
 
 
 def test_every_region_has_a_network_of_its_width(model):
-    assert {region: group.backbone.hidden_features for group in model.groups for region in group.regions} == dict(
+    assert {region: group.backbone.hidden_features for group in model.groups for region in group.networks} == dict(
         enumerate(WIDTHS)
     )
     assert model.parameter_count == _parameters(SMALL, WIDTHS)

@@ -26,6 +26,7 @@ NUMBERS = [
     {"partition"},
     {"stack"},
     {"backbones"},
+    {"batches", "networks"},
     {"capacity", "inr", "metrics"},
     {"meta"},
     {"data"},

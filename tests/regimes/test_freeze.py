@@ -46,7 +46,7 @@ def _by_region(module: FitModule, values: dict[str, Tensor]) -> dict[int, list[T
     """The parameters of each region."""
     found: dict[int, list[Tensor]] = {}
     for group in module.model.groups:
-        for row, region in enumerate(group.regions):
+        for row, region in enumerate(group.networks):
             found[region] = [values[f"{group.prefix}{name}"][row].clone() for name in group.names]
     return found
 
@@ -72,7 +72,7 @@ def test_what_is_frozen_stays_and_the_others_do_not_notice(image, widths, optimi
         before = some.frozen.clone()
         evaluate()
         for network in torch.nonzero(some.frozen & ~before).flatten().tolist():
-            region = [region for group in some.model.groups for region in group.regions][network]
+            region = [region for group in some.model.groups for region in group.networks][network]
             seen[region] = _by_region(some, dict(some.model.stack))[region]
 
     some._freeze = freeze  # type: ignore[method-assign]

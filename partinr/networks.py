@@ -1,0 +1,296 @@
+"""A stack of networks: N small networks of one architecture as one module, with one forward pass.
+
+What a network stands for (a region, an image and its region, a cell that others are copied from) is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from partinr.backbones import Backbone
+from partinr.errors import PartinrError
+from partinr.stack import (
+    ENGINES,
+    Chain,
+    Engine,
+    check_fused,
+    check_grouped,
+    compile_network,
+    fused_error,
+    fuses,
+    groups,
+    make_plan,
+    run_fused,
+    run_grouped,
+    run_stack,
+    run_tiled,
+    tiled_error,
+    tiles,
+)
+
+CHUNK = 2**18
+"""Samples that are evaluated at once outside training, so that memory does not grow with the picture."""
+
+
+@dataclass(frozen=True)
+class WidthGroup:
+    """Networks of one width: a stack of their own.
+
+    Attributes:
+        backbone: their architecture.
+        networks: their numbers, as whoever makes the stack counts them, ascending.
+        prefix: before the names of their parameters in the whole model.
+        names: of their parameters.
+    """
+
+    backbone: Backbone
+    networks: tuple[int, ...]
+    prefix: str
+    names: tuple[str, ...]
+
+
+class NetworkStack(nn.Module):
+    """N networks, trained and evaluated as one stack.
+
+    Where they have several widths there is a stack a width. Networks, and the samples of a batch, are sorted by stack,
+    then by their number (:attr:`position`); with one width that is by their number.
+
+    Args:
+        backbone: the architecture that every network has; ``match_params`` counts over all networks.
+        networks: how many, N.
+        in_features: coordinates a sample, d.
+        channels: values a sample, C.
+        widths: hidden features of each network; None for the backbone's own everywhere.
+        engine: how the stack is evaluated (:mod:`partinr.stack.engine`).
+        seed: of the initialisation. 0 or more.
+
+    Attributes:
+        stack: the parameters, by name, each with an axis of networks in front.
+        position: int64 ``[N]``, where each network lies among all.
+
+    Raises:
+        PartinrError: an argument is out of range, or ``match_params`` is too small.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        networks: int,
+        *,
+        in_features: int,
+        channels: int = 3,
+        widths: Sequence[int] | None = None,
+        engine: Engine = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if engine not in ENGINES:
+            raise PartinrError(f"engine={engine!r} is unknown; choose from {', '.join(ENGINES)}")
+        if not 0 <= seed < 2**63:
+            raise PartinrError(f"seed={seed} is out of range; give a whole number from 0 on, below 2^63")
+        if channels < 1:
+            raise PartinrError(f"channels={channels}; give 1 or more values a sample")
+        if widths is not None and (len(widths) != networks or min(widths) < 1):
+            raise PartinrError(f"widths={list(widths)} for {networks} regions; give one a region, 1 or more")
+        self.networks = networks
+        self.in_features = in_features
+        self.channels = channels
+        self.engine = engine
+        self.backbone = backbone.sized(networks, in_features, channels)
+        self.widths = None if widths is None or len(set(widths)) == 1 else tuple(widths)
+        if widths is not None and self.widths is None:
+            self.backbone = self.backbone.with_width(widths[0])
+        self.groups = self._width_groups()
+        if engine in ("fused", "tiled") and not self.fusible:
+            raise PartinrError(
+                f"engine={engine} is for chains of sines, such as backbone=siren, not for {self.backbone.title}; "
+                "choose engine=auto"
+            )
+        self.position = torch.argsort(torch.tensor([number for group in self.groups for number in group.networks]))
+        generator = torch.Generator().manual_seed(seed)
+        self.stack = nn.ParameterDict(
+            {
+                f"{group.prefix}{name}": value
+                for group in self.groups
+                for name, value in group.backbone.init(len(group.networks), in_features, channels, generator).items()
+            }
+        )
+
+    @property
+    def fusible(self) -> bool:
+        """Whether the backbone is of the kind that the fused and the tiled engine evaluate."""
+        return self._chain(self.backbone) is not None
+
+    def check_device(self, device: torch.device) -> None:
+        """Refuse a device on which the engine cannot evaluate this model, before anything is moved there.
+
+        Raises:
+            PartinrError: there are no kernels for such networks there, or no grouped product.
+        """
+        if self.engine == "grouped":
+            check_grouped(device)
+        if self.engine == "tiled" and device.type != "cpu":
+            raise PartinrError("engine=tiled is for the CPU; choose engine=auto, or trainer.accelerator=cpu")
+        chains = [self._chain(group.backbone) for group in self.groups] if self.engine == "fused" else []
+        for chain in chains:
+            assert chain is not None  # or __init__ would have refused
+            check_fused(chain, device)
+
+    def _chain(self, backbone: Backbone) -> Chain | None:
+        """One network as a chain, without its numbers."""
+        with torch.device("meta"):
+            return backbone.chain(backbone.init(1, self.in_features, self.channels, None))
+
+    def _width_groups(self) -> tuple[WidthGroup, ...]:
+        """The stacks, narrowest first."""
+        with torch.device("meta"):
+            names = tuple(self.backbone.init(1, self.in_features, self.channels, None))
+        if self.widths is None:
+            return (WidthGroup(self.backbone, tuple(range(self.networks)), "", names),)
+        return tuple(
+            WidthGroup(
+                self.backbone.with_width(width),
+                tuple(number for number, own in enumerate(self.widths) if own == width),
+                f"{width}/",
+                names,
+            )
+            for width in sorted(set(self.widths))
+        )
+
+    # -- figures ------------------------------------------------------------------------------------------------
+
+    @property
+    def parameter_count(self) -> int:
+        """Learned numbers over all regions."""
+        return sum(value.numel() for value in self.stack.values())
+
+    @cached_property
+    def macs_of_networks(self) -> tuple[int, ...]:
+        """Multiply-accumulates of each network for one of its samples, forward."""
+        return tuple(
+            macs
+            for group in self.groups
+            for macs in [group.backbone.macs(self.in_features, self.channels)] * len(group.networks)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(iter(self.stack.values())).device
+
+    # -- evaluation ---------------------------------------------------------------------------------------------
+
+    def forward(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Evaluate each network on its own samples.
+
+        Args:
+            coords: ``[M, d]`` in the frame of the model, sorted by network.
+            sizes: how many samples each of the networks has; 0 is allowed.
+            params: other parameters than the model's own, by the same names: fast weights of an inner loop, or those
+                of some of the networks only, as :meth:`rows` picks them; ``sizes`` are then theirs.
+
+        Returns:
+            values ``[M, C]``, not clamped.
+        """
+        values = [
+            self._run(backbone, own, coords[samples], own_sizes)
+            for backbone, own, samples, own_sizes in self._by_width(sizes, params)
+        ]
+        return values[0] if len(values) == 1 else torch.cat(values)
+
+    def squared_error(
+        self,
+        coords: Tensor,
+        targets: Tensor,
+        sizes: Sequence[int],
+        weights: Tensor | None = None,
+        params: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """What :meth:`forward` is off by: squared, summed over samples and channels; a scalar.
+
+        The same as written out, but an engine that can takes values and gradients in one pass. Differentiable by the
+        parameters; by targets and weights it is not.
+
+        Args:
+            coords: as for :meth:`forward`.
+            targets: ``[M, C]``, in the same order.
+            sizes: as for :meth:`forward`.
+            weights: ``[M, 1]``, of each sample; None where all are 1.
+            params: as for :meth:`forward`.
+        """
+        total = targets.new_zeros(())
+        for backbone, own, samples, own_sizes in self._by_width(sizes, params):
+            weight = None if weights is None else weights[samples]
+            chain = backbone.chain(own)
+            if chain is not None and fuses(self.engine, chain, coords) and not coords.requires_grad:
+                total = total + fused_error(chain, coords[samples], targets[samples], weight, own_sizes)
+            elif chain is not None and tiles(self.engine, chain, coords[samples], own_sizes):
+                total = total + tiled_error(chain, coords[samples], targets[samples], weight, own_sizes)
+            else:
+                # Under autocast the values are narrower than the targets; the difference has the targets' precision.
+                error = (self._run(backbone, own, coords[samples], own_sizes) - targets[samples]).square()
+                total = total + (error if weight is None else error * weight).sum()
+        return total
+
+    def _by_width(
+        self, sizes: Sequence[int], params: Mapping[str, Tensor] | None
+    ) -> Iterator[tuple[Backbone, dict[str, Tensor], slice, tuple[int, ...]]]:
+        """Each stack: its architecture, its parameters, where its samples are, how many each network has."""
+        given: Mapping[str, Tensor] = dict(self.stack) if params is None else params
+        network, sample = 0, 0
+        for group in self.groups:
+            own = {name: given[f"{group.prefix}{name}"] for name in group.names}
+            own_sizes = tuple(sizes[network : network + len(own[group.names[0]])])
+            if own_sizes:
+                stop = sample + sum(own_sizes)
+                yield group.backbone, own, slice(sample, stop), own_sizes
+                network, sample = network + len(own_sizes), stop
+
+    def rows(self, networks: Tensor) -> dict[str, Tensor]:
+        """Where some of the networks lie in the parameters.
+
+        Args:
+            networks: int64 ``[n]``, ascending, in the order of :meth:`batch`.
+
+        Returns:
+            for each parameter of the stack, int64 indices along its first axis.
+        """
+        found, start = {}, 0
+        for group in self.groups:
+            stop = start + len(group.networks)
+            own = networks[(networks >= start) & (networks < stop)] - start
+            found.update({f"{group.prefix}{name}": own for name in group.names})
+            start = stop
+        return found
+
+    def _run(self, backbone: Backbone, params: Mapping[str, Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        """One stack, by the engine that suits it."""
+        chain = backbone.chain(params)
+        if chain is not None and fuses(self.engine, chain, coords):
+            return run_fused(chain, coords, sizes)
+        if chain is not None and tiles(self.engine, chain, coords, sizes):
+            return run_tiled(chain, coords, sizes)
+        if groups(self.engine, coords):
+            return run_grouped(backbone.apply, params, coords, sizes)
+        plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
+        network = compile_network(backbone.apply) if self.engine == "compiled" else backbone.apply
+        return run_stack(network, params, coords, plan)
+
+    @torch.no_grad()
+    def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:
+        """:meth:`forward` without gradients, at most ``chunk`` samples at once."""
+        if coords.shape[0] <= chunk:
+            return self(coords, sizes)
+        ends = torch.tensor(sizes).cumsum(0)
+        pieces = []
+        for start in range(0, coords.shape[0], chunk):
+            stop = min(start + chunk, coords.shape[0])
+            inside = ends.clamp(start, stop)
+            part = torch.diff(inside, prepend=torch.tensor([start])).tolist()
+            pieces.append(self(coords[start:stop], part))
+        return torch.cat(pieces)
