@@ -201,7 +201,7 @@ def test_auto_takes_it_for_thin_networks(monkeypatch, engine, width, fused):
         taken.append(True)
         return run_fused(*given)
 
-    monkeypatch.setattr("partinr.inr.run_fused", watched)
+    monkeypatch.setattr("partinr.networks.run_fused", watched)
     signal = torch.rand(6, 6, 3)
     model = PiecewiseINR(Grid(regions=4)(signal), Siren(hidden_features=width, hidden_layers=1), engine=engine)
     batch = model.batch(signal)
