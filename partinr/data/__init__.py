@@ -1,6 +1,7 @@
 """Signals from the config, and LightningDataModules over them."""
 
 from partinr.data.image import ImageData
+from partinr.data.sets import Item, SignalSet
 from partinr.data.ticks import SignalDataModule
 
-__all__ = ["ImageData", "SignalDataModule"]
+__all__ = ["ImageData", "Item", "SignalDataModule", "SignalSet"]
