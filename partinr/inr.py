@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from partinr.backbones import Backbone
+from partinr.backbones import Backbone, load_backbone
 from partinr.batches import Frames, check_frame, region_batch
 from partinr.coords import Frame, scaled_shape
 from partinr.errors import PartinrError
@@ -186,7 +185,7 @@ class PiecewiseINR(NetworkStack):
                 raise PartinrError(f"{path} was written by a newer partinr; update partinr to read it")
             model = cls(
                 Partition(tensors.pop("partition.labels")),
-                _backbone(header["backbone"], header["options"]),
+                load_backbone(header["backbone"], header["options"]),
                 widths=header.get("widths"),
                 channels=header["channels"],
                 frame=header["frame"],
@@ -201,16 +200,3 @@ class PiecewiseINR(NetworkStack):
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PartinrError(f"{path} is not a readable partinr model: {reason}") from error
         return model
-
-
-def _backbone(name: str, options: dict[str, Any]) -> Backbone:
-    module, _, qualified = name.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), qualified)
-    except (ImportError, AttributeError) as error:
-        raise PartinrError(
-            f"the model's backbone {name} is not installed here; install the package it is from"
-        ) from error
-    if not (isinstance(kind, type) and issubclass(kind, Backbone)):
-        raise PartinrError(f"{name} is no backbone; the model file is damaged")
-    return kind(**options)

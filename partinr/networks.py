@@ -18,6 +18,7 @@ from partinr.stack import (
     ENGINES,
     Chain,
     Engine,
+    Network,
     check_fused,
     check_grouped,
     compile_network,
@@ -210,6 +211,7 @@ class NetworkStack(nn.Module):
         sizes: Sequence[int],
         weights: Tensor | None = None,
         params: Mapping[str, Tensor] | None = None,
+        twice: bool = False,
     ) -> Tensor:
         """What :meth:`forward` is off by: squared, summed over samples and channels; a scalar.
 
@@ -222,18 +224,23 @@ class NetworkStack(nn.Module):
             sizes: as for :meth:`forward`.
             weights: ``[M, 1]``, of each sample; None where all are 1.
             params: as for :meth:`forward`.
+            twice: its gradient will be differentiated in its turn. It can be in any case; but an engine that takes
+                values and gradients in one pass would do so in vain.
         """
         total = targets.new_zeros(())
         for backbone, own, samples, own_sizes in self._by_width(sizes, params):
             weight = None if weights is None else weights[samples]
             chain = backbone.chain(own)
-            if chain is not None and fuses(self.engine, chain, coords) and not coords.requires_grad:
+            if chain is not None and not twice and fuses(self.engine, chain, coords) and not coords.requires_grad:
                 total = total + fused_error(chain, coords[samples], targets[samples], weight, own_sizes)
-            elif chain is not None and tiles(self.engine, chain, coords[samples], own_sizes):
+            elif chain is not None and not twice and tiles(self.engine, chain, coords[samples], own_sizes):
                 total = total + tiled_error(chain, coords[samples], targets[samples], weight, own_sizes)
             else:
                 # Under autocast the values are narrower than the targets; the difference has the targets' precision.
-                error = (self._run(backbone, own, coords[samples], own_sizes) - targets[samples]).square()
+                # Of compiled code there is no second derivative: torch's own operations have them.
+                evaluate = self._plain if twice else self._run
+                values = evaluate(backbone, own, coords[samples], own_sizes)
+                error = (values - targets[samples]).square()
                 total = total + (error if weight is None else error * weight).sum()
         return total
 
@@ -277,9 +284,20 @@ class NetworkStack(nn.Module):
             return run_tiled(chain, coords, sizes)
         if groups(self.engine, coords):
             return run_grouped(backbone.apply, params, coords, sizes)
-        plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
         network = compile_network(backbone.apply) if self.engine == "compiled" else backbone.apply
-        return run_stack(network, params, coords, plan)
+        return self._plain(backbone, params, coords, sizes, network)
+
+    def _plain(
+        self,
+        backbone: Backbone,
+        params: Mapping[str, Tensor],
+        coords: Tensor,
+        sizes: tuple[int, ...],
+        network: Network | None = None,
+    ) -> Tensor:
+        """One stack, block by block, by torch's own operations unless ``network`` has better ones."""
+        plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
+        return run_stack(backbone.apply if network is None else network, params, coords, plan)
 
     @torch.no_grad()
     def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:

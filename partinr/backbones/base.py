@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -84,6 +85,10 @@ class Backbone(ABC):
         Returns:
             the chain that computes what :meth:`apply` does; None if it is no such network.
         """
+        return None
+
+    def layers(self) -> tuple[tuple[str, ...], ...] | None:
+        """The names of the parameters layer by layer, the output layer last; None if it has no such order."""
         return None
 
     def parameters(self, in_features: int, out_features: int) -> int:
@@ -195,7 +200,29 @@ class Mlp(Backbone):
         with _all_digits(x):
             return linear(x.to(weight.dtype), weight, params[f"bias_{output}"])
 
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        """Weight and bias of each."""
+        return tuple((f"weight_{layer}", f"bias_{layer}") for layer in range(self.hidden_layers + 2))
+
     def macs(self, in_features: int, out_features: int) -> int:
         """Products of the layers; encoding and activations are not counted."""
         widths = self.widths(in_features, out_features)
         return sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(widths))
+
+
+def load_backbone(name: str, options: dict[str, Any]) -> Backbone:
+    """A backbone that was kept by the dotted path of its class and its options.
+
+    Raises:
+        PartinrError: there is no such class, or it refuses the options.
+    """
+    module, _, qualified = name.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), qualified)
+    except (ImportError, AttributeError) as error:
+        raise PartinrError(
+            f"the model's backbone {name} is not installed here; install the package it is from"
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, Backbone)):
+        raise PartinrError(f"{name} is no backbone; the model file is damaged")
+    return kind(**options)

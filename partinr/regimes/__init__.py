@@ -1,16 +1,20 @@
-"""Regimes: how networks learn. ``fit``, ordinary learning of one signal."""
+"""Regimes: how networks learn. ``fit``, ordinary learning of one signal; ``meta``, learning to learn."""
 
 from partinr.regimes.base import StopRule
 from partinr.regimes.fit import FitModule, FitResult, FitSettings, make_trainer
+from partinr.regimes.maml import Adaptation, MetaModule, MetaSettings
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule, WarmUp
 
 __all__ = [
+    "Adaptation",
     "Constant",
     "Cosine",
     "FitModule",
     "FitResult",
     "FitSettings",
+    "MetaModule",
+    "MetaSettings",
     "Optimizer",
     "Plateau",
     "Schedule",

@@ -2,7 +2,7 @@
 
 from partinr.stack.batch import RegionBatch, sort_by_network
 from partinr.stack.compiled import compile_network
-from partinr.stack.engine import ENGINES, Engine, Plan, make_plan, run_stack
+from partinr.stack.engine import ENGINES, Engine, Network, Plan, make_plan, run_stack
 from partinr.stack.fused import Chain, Link, check_fused, fused_error, fuses, run_fused
 from partinr.stack.grouped import check_grouped, groups, run_grouped
 from partinr.stack.tiled import run_tiled, tiled_error, tiles
@@ -12,6 +12,7 @@ __all__ = [
     "Chain",
     "Engine",
     "Link",
+    "Network",
     "Plan",
     "RegionBatch",
     "check_fused",

@@ -1,0 +1,98 @@
+"""Learning rates of the inner loop: given, or learned along with the initialisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from partinr.errors import PartinrError
+
+RateKind = Literal["static", "global", "per_step", "per_parameter", "per_parameter_per_step"]
+RATE_KINDS: tuple[str, ...] = get_args(RateKind)
+
+
+class InnerRates(nn.Module):
+    """The learning rate of every inner step and parameter.
+
+    ``static`` is a number that is not learned; ``global`` is one learned number; ``per_step`` (Antoniou et al., "How to
+    train your MAML", 2019) one a step; ``per_parameter`` (Li et al., "Meta-SGD", 2017) one for each number of the
+    initialisation; ``per_parameter_per_step`` one for each of them and each step, as the partition paper has it. After
+    the last step that there are rates for, those of the last go on.
+
+    Args:
+        params: the parameters that are adapted, each ``[C, *shape]``.
+        kind: which of the above.
+        value: what every rate begins with.
+        steps: inner steps of the training, K.
+        positive: learn logarithms, so that no rate ever falls below 0.
+
+    Attributes:
+        learned: whether there is something to learn.
+
+    Raises:
+        PartinrError: no such kind, or a value from which none can begin.
+    """
+
+    def __init__(
+        self, params: Mapping[str, Tensor], kind: RateKind, value: float, steps: int, positive: bool = False
+    ) -> None:
+        super().__init__()
+        if kind not in RATE_KINDS:
+            raise PartinrError(f"regime.inner_lr_kind={kind!r} is unknown; choose from {', '.join(RATE_KINDS)}")
+        if not math.isfinite(value) or value <= 0:
+            raise PartinrError(f"regime.inner_lr={value:g}; give a number above 0")
+        self.kind = kind
+        self.value = value
+        self.steps = max(1, steps)
+        self.positive = positive
+        begin = math.log(value) if positive else value
+        self._by_name = kind in ("per_parameter", "per_parameter_per_step")
+        self._by_step = kind in ("per_step", "per_parameter_per_step")
+        lead = (self.steps,) if self._by_step else ()
+        shapes = {name: tuple(each.shape) for name, each in params.items()} if self._by_name else {"all": ()}
+        like = next(iter(params.values()))
+        self.raw = nn.ParameterDict(
+            {}
+            if kind == "static"
+            else {
+                name: torch.full((*lead, *shape), begin, dtype=like.dtype, device=like.device)
+                for name, shape in shapes.items()
+            }
+        )
+
+    @property
+    def learned(self) -> bool:
+        """Whether there is something to learn."""
+        return self.kind != "static"
+
+    def at(self, step: int, name: str, cell: Tensor | None = None) -> Tensor | float:
+        """The rate of a parameter at an inner step, counted from 0.
+
+        Args:
+            step: may be beyond those of the training.
+            name: of the parameter.
+            cell: int64 ``[N]``, the row of the initialisation that each network began with; None where there is one
+                row for all.
+
+        Returns:
+            what broadcasts with ``[N, *shape]``.
+        """
+        if self.kind == "static":
+            return self.value
+        value: Tensor = self.raw[name if self._by_name else "all"]
+        if self._by_step:
+            value = value[min(step, self.steps - 1)]
+        if self._by_name and cell is not None:
+            value = value.index_select(0, cell)
+        return value.exp() if self.positive else value
+
+    def mean(self) -> float:
+        """Over everything that there is a rate for; for people."""
+        if self.kind == "static":
+            return self.value
+        values = torch.cat([each.detach().reshape(-1) for each in self.raw.values()])
+        return float((values.exp() if self.positive else values).mean())
