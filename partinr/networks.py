@@ -22,9 +22,11 @@ from partinr.stack import (
     check_fused,
     check_grouped,
     compile_network,
+    fused_curvature,
     fused_error,
     fuses,
     groups,
+    has_curvature,
     make_plan,
     run_fused,
     run_grouped,
@@ -243,6 +245,49 @@ class NetworkStack(nn.Module):
                 error = (values - targets[samples]).square()
                 total = total + (error if weight is None else error * weight).sum()
         return total
+
+    def curvature(
+        self,
+        coords: Tensor,
+        targets: Tensor,
+        sizes: Sequence[int],
+        weights: Tensor | None,
+        params: Mapping[str, Tensor],
+        along: Mapping[str, Tensor],
+    ) -> dict[str, Tensor] | None:
+        """The Hessian of :meth:`squared_error` times a direction in the parameters, by an engine that can.
+
+        Args:
+            coords: as for :meth:`squared_error`.
+            targets: likewise.
+            sizes: likewise.
+            weights: likewise.
+            params: where.
+            along: the direction, by the same names.
+
+        Returns:
+            the product by name, not differentiable; None if the engine has no way of its own.
+        """
+        product: dict[str, Tensor] = {}
+        directions = self._by_width(sizes, along)
+        for (backbone, own, samples, own_sizes), (_, way, *_), group in zip(
+            self._by_width(sizes, params), directions, self.groups, strict=True
+        ):
+            chain, chain_along = backbone.chain(own), backbone.chain(way)
+            if chain is None or chain_along is None or not has_curvature(self.engine, chain, coords):
+                return None
+            weight = None if weights is None else weights[samples]
+            of_chain = fused_curvature(chain, chain_along, coords[samples], targets[samples], weight, own_sizes)
+            product.update({f"{group.prefix}{name}": each for name, each in zip(group.names, of_chain, strict=True)})
+        return product
+
+    def has_curvature(self, coords: Tensor, params: Mapping[str, Tensor]) -> bool:
+        """Whether :meth:`curvature` has a way of its own for such parameters."""
+        chains = (
+            group.backbone.chain({name: params[f"{group.prefix}{name}"] for name in group.names})
+            for group in self.groups
+        )
+        return all(chain is not None and has_curvature(self.engine, chain, coords) for chain in chains)
 
     def _by_width(
         self, sizes: Sequence[int], params: Mapping[str, Tensor] | None

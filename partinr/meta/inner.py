@@ -12,19 +12,32 @@ regions or networks: the parameters may be those of a stack, whose networks have
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 Params = Mapping[str, Tensor]
-Objective = Callable[[Params, bool], Tensor]
-"""``objective(params, twice)``: a scalar; ``twice`` says that its gradient will be differentiated in its turn."""
-
 Rates = Callable[[int], Mapping[str, Tensor | float]]
 """``rates(step)``: the learning rate of each parameter that is adapted, what broadcasts with it. The others stay."""
 
 Order = Literal["second", "first", "none"]
+
+
+class Objective(Protocol):
+    """What inner steps make smaller."""
+
+    def __call__(self, params: Params, twice: bool) -> Tensor:
+        """A scalar; ``twice`` says that its gradient will be differentiated in its turn."""
+        ...
+
+    def has_curvature(self, params: Params) -> bool:
+        """Whether :meth:`curvature` has a way of its own."""
+        ...
+
+    def curvature(self, params: Params, along: Params) -> dict[str, Tensor] | None:
+        """Its Hessian times a direction; None where there is no better way than to differentiate its gradient."""
+        ...
 
 
 def adapt(
@@ -47,7 +60,8 @@ def adapt(
             ``first`` takes each inner gradient for a constant; with ``none`` the result has none, and the memory of a
             step is free after it.
         recompute: with ``second``: keep nothing of a step but where it began, and compute it again on the way back.
-            The memory of one step in place of that of all, for the time of one more gradient a step.
+            The memory of one step in place of that of all, for the time of one more gradient a step. Where the
+            objective has second derivatives of its own it is always done so, since it is faster, too.
 
     Yields:
         the parameters after each step, those that are not adapted among them.
@@ -56,7 +70,7 @@ def adapt(
     for step in range(steps):
         rate = rates(step)
         names = tuple(rate)
-        if order == "second" and recompute:
+        if order == "second" and (recompute or objective.has_curvature(fast)):
             fast = {**fast, **_recomputed(objective, fast, names, rate)}
         else:
             gradient = _gradient(objective, fast, names, twice=order == "second")
@@ -93,43 +107,43 @@ def _recomputed(
 
 
 class _Step(torch.autograd.Function):
-    """One step that remembers nothing but where it began."""
+    """One step that remembers nothing but where it began, and where to it went."""
 
     @staticmethod
     def forward(
         ctx: Any, objective: Objective, every: tuple[str, ...], names: tuple[str, ...], *tensors: Tensor
     ) -> Any:
         params, rates = dict(zip(every, tensors, strict=False)), tensors[len(every) :]
-        ctx.save_for_backward(*tensors)
-        ctx.objective, ctx.every, ctx.names = objective, every, names
         gradient = _gradient(objective, params, names, twice=False)
+        ctx.save_for_backward(*tensors, *gradient.values())
+        ctx.objective, ctx.every, ctx.names = objective, every, names
         return tuple(params[name] - rate * gradient[name] for name, rate in zip(names, rates, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *by_moved: Tensor) -> tuple[Tensor | None, ...]:
-        every, names = ctx.every, ctx.names
-        saved = ctx.saved_tensors
-        params, rates = dict(zip(every, saved, strict=False)), saved[len(every) :]
-        with torch.enable_grad():
-            given = {name: each.detach().requires_grad_() for name, each in params.items()}
-            gradient = _gradient(ctx.objective, given, names, twice=True)
-            # The Hessian times r ⊙ by_p', as the gradient of its product with the gradient.
-            along = [
-                (rate * by).detach().expand_as(gradient[name])
-                for name, rate, by in zip(names, rates, by_moved, strict=True)
-            ]
-            product = sum((gradient[name] * each).sum() for name, each in zip(names, along, strict=True))
-            assert isinstance(product, Tensor)
-            curved = dict(
-                zip(every, torch.autograd.grad(product, list(given.values()), allow_unused=True), strict=True)
-            )
-        by_params = []
-        for name in every:
-            by = by_moved[names.index(name)] if name in names else torch.zeros_like(params[name])
-            curve = curved[name]
-            by_params.append(by if curve is None else by - curve)
+        every, names, saved = ctx.every, ctx.names, ctx.saved_tensors
+        params = dict(zip(every, saved, strict=False))
+        rates, gradients = saved[len(every) : -len(names)], saved[-len(names) :]
+        by = dict(zip(names, by_moved, strict=True))
+        # Along r ⊙ by_p'; what is not adapted does not move.
+        along = {name: torch.zeros_like(value) for name, value in params.items() if name not in names}
+        along.update({name: (rate * by[name]).detach() for name, rate in zip(names, rates, strict=True)})
+        curved = ctx.objective.curvature(params, along)
+        if curved is None:
+            curved = _differentiated(ctx.objective, params, along)
+        by_params = [by[name] - curved[name] if name in by else -curved[name] for name in every]
         by_rates = [
-            -(by * gradient[name].detach()).sum_to_size(rate.shape)
-            for name, rate, by in zip(names, rates, by_moved, strict=True)
+            -(by[name] * gradient).sum_to_size(rate.shape)
+            for name, rate, gradient in zip(names, rates, gradients, strict=True)
         ]
         return None, None, None, *by_params, *by_rates
+
+
+def _differentiated(objective: Objective, params: Params, along: Params) -> dict[str, Tensor]:
+    """The Hessian times a direction, as the gradient of the gradient's product with it."""
+    with torch.enable_grad():
+        given = {name: each.detach().requires_grad_() for name, each in params.items()}
+        gradient = _gradient(objective, given, tuple(given), twice=True)
+        product = sum((each * along[name]).sum() for name, each in gradient.items())
+        assert isinstance(product, Tensor)
+        return dict(zip(given, torch.autograd.grad(product, list(given.values())), strict=True))

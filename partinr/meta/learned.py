@@ -17,7 +17,7 @@ from partinr.backbones import Backbone, load_backbone
 from partinr.batches import check_frame
 from partinr.coords import Frame
 from partinr.errors import PartinrError
-from partinr.meta.inner import Objective, Order, adapt
+from partinr.meta.inner import Order, adapt
 from partinr.meta.rates import InnerRates, RateKind
 from partinr.meta.tasks import Context, InnerLoss, TaskBatch
 from partinr.networks import NetworkStack
@@ -25,6 +25,33 @@ from partinr.stack import Engine
 
 FORMAT = 1
 """Version of the layout of ``initialisation.safetensors``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InnerObjective:
+    """The squared error of a stack on its context, as :func:`partinr.meta.inner.adapt` wants it.
+
+    Attributes:
+        networks: whose architecture and engine it is.
+        context: the samples, and what they count.
+    """
+
+    networks: NetworkStack
+    context: Context
+
+    def __call__(self, params: Mapping[str, Tensor], twice: bool) -> Tensor:
+        """The sum over all samples, a scalar."""
+        own = self.context
+        return self.networks.squared_error(own.coords, own.targets, own.sizes, own.weights, params, twice=twice)
+
+    def has_curvature(self, params: Mapping[str, Tensor]) -> bool:
+        """Whether the engine has second derivatives of its own."""
+        return self.networks.has_curvature(self.context.coords, params)
+
+    def curvature(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """The Hessian times a direction, by the engine; None if it cannot."""
+        own = self.context
+        return self.networks.curvature(own.coords, own.targets, own.sizes, own.weights, params, along)
 
 
 class LearnedStart(nn.Module):
@@ -140,15 +167,9 @@ class LearnedStart(nn.Module):
             )
         return {name: value.index_select(0, batch.cell) for name, value in self.networks.stack.items()}
 
-    def objective(self, context: Context) -> Objective:
+    def objective(self, context: Context) -> InnerObjective:
         """The inner objective: each network's own, summed over all."""
-
-        def value(params: Mapping[str, Tensor], twice: bool) -> Tensor:
-            return self.networks.squared_error(
-                context.coords, context.targets, context.sizes, context.weights, params, twice=twice
-            )
-
-        return value
+        return InnerObjective(self.networks, context)
 
     def rates_for(self, batch: TaskBatch) -> Callable[[int], dict[str, Tensor | float]]:
         """The learning rates of a batch's networks, by step."""

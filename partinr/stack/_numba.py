@@ -114,6 +114,48 @@ def error(
     return torch.tensor(total.sum(), dtype=torch.float32), _by_network(by_tile, tiles, packed.shape[0])
 
 
+def curvature(
+    coords: Tensor,
+    targets: Tensor,
+    weights: Tensor | None,
+    packed: Tensor,
+    along: Tensor,
+    sizes: tuple[int, ...],
+    layers: Layers,
+) -> Tensor:
+    """The Hessian of the squared error times a direction.
+
+    Args:
+        coords: as for :func:`error`.
+        targets: likewise.
+        weights: likewise.
+        packed: likewise.
+        along: float32 ``[N, P]``, the direction, a row a network.
+        sizes: as for :func:`error`.
+        layers: likewise.
+
+    Returns:
+        the product ``[N, P]``.
+    """
+    _kernels()
+    second = _compiled_curvature()
+    tiles = tiles_of(sizes, TILE)
+    by_tile = np.empty((tiles.count, packed.shape[1]), dtype=np.float32)
+    second.curvature(
+        coords.contiguous().numpy(),
+        targets.contiguous().numpy(),
+        (targets.new_empty(0) if weights is None else weights.contiguous().view(-1)).numpy(),
+        packed.numpy(),
+        along.contiguous().numpy(),
+        tiles.owner,
+        tiles.start,
+        *_tables(layers),
+        _scratch(second.KEPT * len(layers) + second.SPARE, layers, tiles),
+        by_tile,
+    )
+    return _by_network(by_tile, tiles, packed.shape[0])
+
+
 def _by_network(by_tile: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:
     """The sum over each network's tiles, in their order: ``[T, P]`` to ``[N, P]``."""
     used = np.flatnonzero(np.diff(tiles.first))
@@ -178,4 +220,17 @@ def _compiled() -> Any:
     kernels.error(one, one, one[0], row, tile[:1], tile, layers, factor, scratch, row.copy(), np.zeros(1))
     # Starting its threads, numba sets the number of OpenMP's, which are torch's too.
     torch.set_num_threads(threads)
+    return kernels
+
+
+@cache
+def _compiled_curvature() -> Any:
+    """Those for second derivatives, which only learning to learn has a use for."""
+    from partinr.stack import _curvature_kernels as kernels
+
+    row, tile = np.zeros((1, 2), dtype=np.float32), np.arange(2, dtype=np.int64)
+    layers, factor = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32)
+    scratch = np.zeros((int(numba.get_num_threads()), kernels.KEPT + kernels.SPARE, 1, 16), dtype=np.float32)
+    one = np.zeros((1, 1), dtype=np.float32)
+    kernels.curvature(one, one, one[0], row, row, tile[:1], tile, layers, factor, scratch, row.copy())
     return kernels

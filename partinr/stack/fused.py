@@ -158,6 +158,36 @@ def fused_error(
     return weighted_error(run_fused(chain, coords, sizes), targets, weights)
 
 
+def has_curvature(engine: Engine, chain: Chain, coords: Tensor) -> bool:
+    """Whether :func:`fused_curvature` takes a chain where an engine evaluates it by these kernels: on the CPU."""
+    return coords.device.type == "cpu" and fuses(engine, chain, coords)
+
+
+def fused_curvature(
+    chain: Chain, along: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
+) -> list[Tensor]:
+    """The Hessian of :func:`fused_error` times a direction in the parameters, on the CPU; not differentiable.
+
+    Args:
+        chain: the networks; :func:`fuses` says so.
+        along: the direction, as a chain of the same shapes, its factors not used.
+        coords: as for :func:`fused_error`.
+        targets: likewise.
+        weights: likewise.
+        sizes: likewise.
+
+    Returns:
+        the product, weight and bias of each layer in turn.
+    """
+    from partinr.stack import _numba
+
+    tensors = [tensor for link in chain for tensor in (link.weight, link.bias)]
+    layers, packed = _packed(tensors, tuple(link.factor for link in chain))
+    direction = torch.cat([tensor.detach().flatten(1) for link in along for tensor in (link.weight, link.bias)], dim=1)
+    product = _numba.curvature(coords.detach(), targets, weights, packed, direction, sizes, layers)
+    return _unpacked(product, tensors)
+
+
 def weighted_error(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
     """The squared error, summed over samples and channels, by torch's own operations."""
     error = (values - targets).square()
