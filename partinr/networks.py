@@ -22,7 +22,7 @@ from partinr.stack import (
     check_fused,
     check_grouped,
     compile_network,
-    fused_curvature,
+    curvature,
     fused_error,
     fuses,
     groups,
@@ -274,20 +274,24 @@ class NetworkStack(nn.Module):
             self._by_width(sizes, params), directions, self.groups, strict=True
         ):
             chain, chain_along = backbone.chain(own), backbone.chain(way)
-            if chain is None or chain_along is None or not has_curvature(self.engine, chain, coords):
+            if (
+                chain is None
+                or chain_along is None
+                or not has_curvature(self.engine, chain, coords[samples], own_sizes)
+            ):
                 return None
             weight = None if weights is None else weights[samples]
-            of_chain = fused_curvature(chain, chain_along, coords[samples], targets[samples], weight, own_sizes)
+            of_chain = curvature(self.engine, chain, chain_along, coords[samples], targets[samples], weight, own_sizes)
             product.update({f"{group.prefix}{name}": each for name, each in zip(group.names, of_chain, strict=True)})
         return product
 
-    def has_curvature(self, coords: Tensor, params: Mapping[str, Tensor]) -> bool:
+    def has_curvature(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> bool:
         """Whether :meth:`curvature` has a way of its own for such parameters."""
-        chains = (
-            group.backbone.chain({name: params[f"{group.prefix}{name}"] for name in group.names})
-            for group in self.groups
-        )
-        return all(chain is not None and has_curvature(self.engine, chain, coords) for chain in chains)
+        for backbone, own, samples, own_sizes in self._by_width(sizes, params):
+            chain = backbone.chain(own)
+            if chain is None or not has_curvature(self.engine, chain, coords[samples], own_sizes):
+                return False
+        return True
 
     def _by_width(
         self, sizes: Sequence[int], params: Mapping[str, Tensor] | None

@@ -46,7 +46,7 @@ class InnerObjective:
 
     def has_curvature(self, params: Mapping[str, Tensor]) -> bool:
         """Whether the engine has second derivatives of its own."""
-        return self.networks.has_curvature(self.context.coords, params)
+        return self.networks.has_curvature(self.context.coords, self.context.sizes, params)
 
     def curvature(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """The Hessian times a direction, by the engine; None if it cannot."""

@@ -24,8 +24,7 @@ TOLERANCE = 0.02
 def check_meta_gradient(start: LearnedStart, algorithm: Algorithm, recompute: bool) -> None:
     """See that the meta-gradient of a run is the one that its algorithm asks for.
 
-    A tiny network of the same architecture and the same kind of rates, adapted to two tiny tasks, by the engine and in
-    the way of the run.
+    The same architecture and kind of rates, adapted to two tiny tasks, by the engine and in the way of the run.
 
     Args:
         start: of the run; it is not touched.
@@ -52,7 +51,7 @@ def _tiny(start: LearnedStart) -> tuple[LearnedStart, TaskBatch]:
     generator = torch.Generator().manual_seed(0)
     networks = start.networks
     tiny = LearnedStart(
-        networks.backbone.with_width(6),
+        networks.backbone,
         in_features=networks.in_features,
         channels=networks.channels,
         inner_steps=min(2, start.inner_steps),

@@ -2,8 +2,9 @@
 
 from partinr.stack.batch import RegionBatch, sort_by_network
 from partinr.stack.compiled import compile_network
+from partinr.stack.curved import curvature, has_curvature
 from partinr.stack.engine import ENGINES, Engine, Network, Plan, make_plan, run_stack
-from partinr.stack.fused import Chain, Link, check_fused, fused_curvature, fused_error, fuses, has_curvature, run_fused
+from partinr.stack.fused import Chain, Link, check_fused, fused_error, fuses, run_fused
 from partinr.stack.grouped import check_grouped, groups, run_grouped
 from partinr.stack.tiled import run_tiled, tiled_error, tiles
 
@@ -18,7 +19,7 @@ __all__ = [
     "check_fused",
     "check_grouped",
     "compile_network",
-    "fused_curvature",
+    "curvature",
     "fused_error",
     "fuses",
     "groups",

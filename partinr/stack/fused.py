@@ -158,11 +158,6 @@ def fused_error(
     return weighted_error(run_fused(chain, coords, sizes), targets, weights)
 
 
-def has_curvature(engine: Engine, chain: Chain, coords: Tensor) -> bool:
-    """Whether :func:`fused_curvature` takes a chain where an engine evaluates it by these kernels: on the CPU."""
-    return coords.device.type == "cpu" and fuses(engine, chain, coords)
-
-
 def fused_curvature(
     chain: Chain, along: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
 ) -> list[Tensor]:
