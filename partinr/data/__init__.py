@@ -2,7 +2,25 @@
 
 from partinr.data.folder import FolderData, ImageItem
 from partinr.data.image import ImageData
+from partinr.data.prepare import Prepared, prepare_partitions
 from partinr.data.sets import Item, SignalSet
+from partinr.data.smooth import SmoothData
+from partinr.data.tasks import MetaBatches, Task, TaskDataModule, TaskSet, check_ranks
 from partinr.data.ticks import SignalDataModule
 
-__all__ = ["FolderData", "ImageData", "ImageItem", "Item", "SignalDataModule", "SignalSet"]
+__all__ = [
+    "FolderData",
+    "ImageData",
+    "ImageItem",
+    "Item",
+    "MetaBatches",
+    "Prepared",
+    "SignalDataModule",
+    "SignalSet",
+    "SmoothData",
+    "Task",
+    "TaskDataModule",
+    "TaskSet",
+    "check_ranks",
+    "prepare_partitions",
+]
