@@ -1,7 +1,26 @@
 """Signals from the config, and LightningDataModules over them."""
 
+from partinr.data.folder import FolderData, ImageItem
 from partinr.data.image import ImageData
+from partinr.data.prepare import Prepared, prepare_partitions
 from partinr.data.sets import Item, SignalSet
+from partinr.data.smooth import SmoothData
+from partinr.data.tasks import MetaBatches, Task, TaskDataModule, TaskSet, check_ranks
 from partinr.data.ticks import SignalDataModule
 
-__all__ = ["ImageData", "Item", "SignalDataModule", "SignalSet"]
+__all__ = [
+    "FolderData",
+    "ImageData",
+    "ImageItem",
+    "Item",
+    "MetaBatches",
+    "Prepared",
+    "SignalDataModule",
+    "SignalSet",
+    "SmoothData",
+    "Task",
+    "TaskDataModule",
+    "TaskSet",
+    "check_ranks",
+    "prepare_partitions",
+]

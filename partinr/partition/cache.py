@@ -60,6 +60,10 @@ class LabelCache:
             ) from error
         return partition
 
+    def has(self, rule: PartitionRule, signal: Tensor) -> bool:
+        """Whether there is a label map for this rule and signal, sound or not."""
+        return (self.folder / f"{self.key(rule, signal)}.npz").exists()
+
     def key(self, rule: PartitionRule, signal: Tensor) -> str:
         """Thirty-two hexadecimal digits of SHA-256 over signal and rule."""
         values = signal.detach().cpu().float().contiguous()
