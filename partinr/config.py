@@ -36,7 +36,14 @@ from partinr.stack import Engine
 
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks")
 
-_PATHS = (("", "ckpt_path"), ("data", "path"), ("partition", "path"), ("partition", "checkpoint"))
+_PATHS = (
+    ("", "ckpt_path"),
+    ("data", "path"),
+    ("data", "val_path"),
+    ("data", "val_list"),
+    ("partition", "path"),
+    ("partition", "checkpoint"),
+)
 """Keys that name files or folders, with the group that they are in."""
 
 _FOLDERS_OR_NAMES = (("partition", "model"),)

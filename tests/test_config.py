@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from partinr import config
 from partinr.cli.conf import conf_dir
+from partinr.data import SignalSet
 from partinr.errors import PartinrError
 from partinr.partition import Grid, Whole
 
@@ -50,7 +51,17 @@ def plain() -> dict[str, Any]:
 # -- the files ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("group", "name"), CHOICES)
+SETS = {"folder": ["data.path=photos"]}
+"""Those of the group ``data`` that are many signals, and what they do not go without."""
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_of_signals_composes_and_reads(name: str) -> None:
+    node = OmegaConf.to_container(compose(f"data={name}", *SETS[name]).data, resolve=True, throw_on_missing=True)
+    assert config.make(node, "data", SignalSet).title
+
+
+@pytest.mark.parametrize(("group", "name"), [choice for choice in CHOICES if choice[1] not in SETS])
 def test_every_choice_composes_and_reads(group: str, name: str) -> None:
     settings = config.read(compose(f"{group}={name}", "data.path=x.png", *REQUIRED.get(name, [])))
     assert re.fullmatch(r"x \w+ \w+", settings.name)

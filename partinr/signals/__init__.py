@@ -1,10 +1,11 @@
 """What is fitted: values on a regular grid, from a file, from scikit-image, or from the caller."""
 
 from partinr.signals.detail import gradient_energy, region_detail
-from partinr.signals.image import builtin_image, builtin_names, builtin_path, check_image, load_image
+from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.source import Source
 
 __all__ = [
+    "Crop",
     "Source",
     "builtin_image",
     "builtin_names",

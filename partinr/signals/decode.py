@@ -38,6 +38,10 @@ _SIGNATURES = {
 }
 _FORMATS = "PNG, JPEG, TIFF, WebP and BMP"
 _PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+"""Of the names that such files usually have, in lower case."""
+
 _SAVE_AGAIN = "open it in an image program and save it as a plain RGB or grey PNG"
 
 # Modes in which Pillow hands over the samples as they are; the others need a conversion that loses nothing.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from partinr.errors import PartinrError
-from partinr.signals.decode import MAX_PIXELS, decode
+from partinr.signals.decode import MAX_PIXELS, decode, quoted
 
 Alpha = Literal["refuse", "white", "black", "drop"]
 
@@ -48,8 +49,26 @@ _BUILTIN_FILES = {
 }
 
 
+@dataclass(frozen=True)
+class Crop:
+    """A square somewhere in an image, wherever it is in images of other shapes.
+
+    Attributes:
+        at: how far down and how far to the right, each in [0, 1) of the way that the square has.
+        side: in pixels of the file; None for the largest square that there is.
+    """
+
+    at: tuple[float, float]
+    side: int | None = None
+
+
 def load_image(
-    path: str | os.PathLike[str], *, size: int | None = None, max_side: int | None = None, alpha: Alpha = "refuse"
+    path: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    max_side: int | None = None,
+    alpha: Alpha = "refuse",
+    crop: Crop | None = None,
 ) -> torch.Tensor:
     """Read an image file.
 
@@ -64,6 +83,7 @@ def load_image(
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect. Excludes `size`.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` the
             channel and take the colours as they are stored. A channel that is opaque everywhere is dropped in any case.
+        crop: which square, if not the centred one; it is resized if there is a `size`.
 
     Returns:
         float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
@@ -74,7 +94,10 @@ def load_image(
     _check_options(size, max_side, alpha)
     samples = decode(path)
     image = _without_alpha(_unit_range(samples, path), alpha, path)
-    return _resized(image, size, max_side)
+    try:
+        return resized(image, size, max_side, crop)
+    except PartinrError as error:
+        raise PartinrError(f"{quoted(Path(path))}: {error}") from error
 
 
 def builtin_names() -> list[str]:
@@ -222,7 +245,7 @@ def _without_alpha(image: torch.Tensor, alpha: Alpha, path: str | os.PathLike[st
 
 
 def cut_shape(
-    shape: tuple[int, int], size: int | None, max_side: int | None
+    shape: tuple[int, int], size: int | None, max_side: int | None, crop: Crop | None = None
 ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
     """How an image is cut and resized, see `load_image`.
 
@@ -230,11 +253,23 @@ def cut_shape(
         shape: height and width of the whole image, in pixels.
         size: side of the square that is wanted.
         max_side: longer side that is allowed.
+        crop: the square that is cut out, if not the centred one.
 
     Returns:
         The window that is cut out (top, left, height, width), and the height and width that it is resized to.
+
+    Raises:
+        PartinrError: the square is larger than the image.
     """
     height, width = shape
+    if crop is not None:
+        side = min(height, width) if crop.side is None else crop.side
+        if side > min(height, width):
+            raise PartinrError(
+                f"{height}×{width} pixels have no square of {side}×{side} in them; give a smaller data.crop_size"
+            )
+        down, right = (min(int(at * (n - side + 1)), n - side) for at, n in zip(crop.at, shape, strict=True))
+        return (down, right, side, side), (side, side) if size is None else (size, size)
     if size is not None:
         side = min(height, width)
         return ((height - side) // 2, (width - side) // 2, side, side), (size, size)
@@ -250,14 +285,28 @@ def decoded_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     return height, width
 
 
-def _resized(image: torch.Tensor, size: int | None, max_side: int | None) -> torch.Tensor:
-    (top, left, height, width), target = cut_shape((image.shape[0], image.shape[1]), size, max_side)
+def resized(image: torch.Tensor, size: int | None, max_side: int | None, crop: Crop | None = None) -> torch.Tensor:
+    """Cut and resize an image as `load_image` does: bicubic, with antialiasing.
+
+    Args:
+        image: float32 ``[H, W, C]`` in [0, 1].
+        size: see `cut_shape`.
+        max_side: see there.
+        crop: see there.
+
+    Returns:
+        float32 ``[h, w, C]`` in [0, 1].
+
+    Raises:
+        PartinrError: the square to be cut is larger than the image.
+    """
+    (top, left, height, width), target = cut_shape((image.shape[0], image.shape[1]), size, max_side, crop)
     image = image[top : top + height, left : left + width]
     if image.shape[:2] == target:
         return image.contiguous()
     planes = image.permute(2, 0, 1)[None]
-    resized: torch.Tensor = functional.interpolate(
+    scaled: torch.Tensor = functional.interpolate(
         planes, size=target, mode="bicubic", antialias=True, align_corners=False
     )
     # The cubic kernel has negative lobes and overshoots at edges.
-    return resized[0].permute(1, 2, 0).clamp(0, 1).contiguous()
+    return scaled[0].permute(1, 2, 0).clamp(0, 1).contiguous()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from partinr.coords import nearest_samples
 from partinr.errors import PartinrError
-from partinr.signals.image import cut_shape, decoded_shape
+from partinr.signals.image import Crop, cut_shape, decoded_shape
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class Source:
         path: its file; None if it has none.
         size: the side of the square that was cut from its centre and resized, see :func:`partinr.load_image`.
         max_side: the longer side that it was shrunk to.
+        crop: the square that was cut out, if not the centred one.
     """
 
     name: str
     path: str | None = None
     size: int | None = None
     max_side: int | None = None
+    crop: Crop | None = None
 
     def cut_labels(self, labels: Tensor) -> Tensor:
         """Cut a label map as the image was cut: every new sample has the label of the old one whose cell holds it.
@@ -46,6 +48,6 @@ class Source:
                 f"the label map has {shape[0]}×{shape[1]} pixels, the image {self.name} {whole[0]}×{whole[1]}; "
                 "give a map with one label for each pixel of the image file"
             )
-        (top, left, height, width), target = cut_shape(shape, self.size, self.max_side)
+        (top, left, height, width), target = cut_shape(shape, self.size, self.max_side, self.crop)
         window = labels[top : top + height, left : left + width].reshape(-1)
         return window[nearest_samples((height, width), target)].reshape(target).to(torch.int64)
