@@ -96,8 +96,9 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
         raise PartinrError(f"{run.path} fitted one image; leave out the image {image!r}")
     if image not in names:
         shown = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
-        said = "choose one" if image is None else f"there is no {image!r}"
+        missing = "" if image is None else f", and {image!r} is none of them"
         raise PartinrError(
-            f"{run.path} fitted {len(names)} images; {said}: {shown} (partinr render --image NAME, load(…, image=NAME))"
+            f"{run.path} fitted {len(names)} images{missing}; choose one with --image NAME, in Python with "
+            f"image=NAME: {shown}"
         )
     return run.file(of_image(image, WEIGHTS))
