@@ -160,12 +160,13 @@ def _check_alike(first_name: str, first: PiecewiseINR, name: str, member: Piecew
     """
     if member.channels != first.channels:
         raise PartinrError(
-            f"{name} has {member.channels} channels, {first_name} has {first.channels}; images that are fitted as one "
-            "stack have equally many: leave one of them out, or convert it"
+            f"{name} has another number of channels ({member.channels}) than {first_name} ({first.channels}); images "
+            "that are fitted as one stack have equally many: leave one of them out, or convert it"
         )
     if member.in_features != first.in_features:
         raise PartinrError(
-            f"{name} has {member.in_features} axes, {first_name} has {first.in_features}; fit them apart"
+            f"{name} has another number of axes ({member.in_features}) than {first_name} ({first.in_features}); "
+            "fit them apart"
         )
     same_width = first.backbone.hidden_features
     assert same_width is not None  # a model has settled it
