@@ -55,7 +55,7 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
                 console.print(f"go on with: partinr resume {short(outcome.run.path)}", highlight=False, soft_wrap=True)
     for outcome in outcomes:
         manifest = outcome.run.manifest()
-        if manifest["frozen_regions"]:
+        if manifest.get("frozen_regions"):
             console.print(f"{manifest['name']}: {frozen(manifest)}", highlight=False, soft_wrap=True)
     folder = Path(os.path.commonpath([outcome.run.path for outcome in outcomes]))
     if len(outcomes) == 1:

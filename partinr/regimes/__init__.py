@@ -1,4 +1,4 @@
-"""Regimes: how networks learn. ``fit``, ordinary learning of one signal."""
+"""Regimes: how networks learn. ``fit``, ordinary learning of a signal, or of several as one stack."""
 
 from partinr.regimes.base import StopRule
 from partinr.regimes.fit import FitModule, FitResult, FitSettings, make_trainer
