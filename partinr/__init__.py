@@ -25,6 +25,7 @@ _torchvision.mend()
 
 # Loaded when first asked for: torch and Lightning take seconds to import, and `partinr --help` needs neither.
 _LAZY = {
+    "Album": "partinr.album",
     "FitResult": "partinr.regimes",
     "FitSettings": "partinr.regimes",
     "Partition": "partinr.partition",
@@ -39,6 +40,7 @@ _LAZY = {
 _SUBPACKAGES = ("backbones", "coords", "partition", "regimes", "report", "signals")
 
 __all__ = [
+    "Album",
     "FitResult",
     "FitSettings",
     "PartinrError",
@@ -60,6 +62,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from partinr import backbones, coords, partition, regimes, report, signals
+    from partinr.album import Album
     from partinr.api import load, load_run
     from partinr.errors import PartinrError
     from partinr.inr import PiecewiseINR

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
-from partinr.run import WEIGHTS, RunDirectory
+from partinr.run import MANIFEST, WEIGHTS, RunDirectory, of_image
+
+_MOST_NAMES = 12
+"""So many images are named to whoever has to choose one."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,16 @@ class LoadedRun:
         """Of training, up to the last evaluation."""
         return self.curve[-1]["seconds"] if self.curve else 0.0
 
-    def model(self) -> PiecewiseINR:
+    def model(self, image: str | None = None) -> PiecewiseINR:
         """The fitted model.
 
+        Args:
+            image: of a run that fitted several images, the name of one.
+
         Raises:
-            PartinrError: the run has left no weights yet, or they are damaged.
+            PartinrError: the run has left no weights yet, they are damaged, or it has no such image.
         """
-        return PiecewiseINR.load(self.path / WEIGHTS)
+        return PiecewiseINR.load(weights_of(RunDirectory(self.path), image))
 
 
 def load_run(path: str | Path) -> LoadedRun:
@@ -60,11 +67,38 @@ def load_run(path: str | Path) -> LoadedRun:
     return LoadedRun(run.path, run.config(), run.manifest(), run.curve())
 
 
-def load(path: str | Path) -> PiecewiseINR:
+def load(path: str | Path, image: str | None = None) -> PiecewiseINR:
     """Read a fitted model: an ``inr.safetensors``, or the run directory that holds one.
 
+    Args:
+        path: of the file or the directory.
+        image: of a run that fitted several images, the name of one.
+
     Raises:
-        PartinrError: there is none, or it is damaged.
+        PartinrError: there is none, it is damaged, or the run has no such image.
     """
     path = Path(path)
+    if (path / MANIFEST).is_file():
+        return PiecewiseINR.load(weights_of(RunDirectory.open(path), image))
     return PiecewiseINR.load(path / WEIGHTS if path.is_dir() else path)
+
+
+def weights_of(run: RunDirectory, image: str | None) -> Path:
+    """The file with the weights of a run, or of one of its images.
+
+    Raises:
+        PartinrError: the run is for several images and ``image`` is none of them, or for one signal and one is named.
+    """
+    names = run.images()
+    if image is None and not names:
+        return run.file(WEIGHTS)
+    if not names:
+        raise PartinrError(f"{run.path} fitted one image; leave out the image {image!r}")
+    if image not in names:
+        shown = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
+        missing = "" if image is None else f", and {image!r} is none of them"
+        raise PartinrError(
+            f"{run.path} fitted {len(names)} images{missing}; choose one with --image NAME, in Python with "
+            f"image=NAME: {shown}"
+        )
+    return run.file(of_image(image, WEIGHTS))

@@ -167,7 +167,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         PartinrError: one line: a key that is missing, unknown, of a wrong type or out of range, or two that do not go
             together.
     """
-    from partinr.data import ImageData
+    from partinr.data import ImageData, SignalSet
     from partinr.regimes import FitSettings, Optimizer, Schedule
 
     plain = _plain(config)
@@ -184,7 +184,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         plain=_with_absolute_paths(plain),
         root=_checked(Root, root, ""),
         coords=_checked(Coords, coords, "coords"),
-        data=make(plain["data"], "data", ImageData),
+        data=make(plain["data"], "data", ImageData, SignalSet),
         partition=make(plain["partition"], "partition", PartitionRule),
         backbone=make(plain["backbone"], "backbone", Backbone),
         regime=make(plain["regime"], "regime", FitSettings),
@@ -201,13 +201,13 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     return settings
 
 
-def make(node: Any, key: str, kind: type | None = None) -> Any:
+def make(node: Any, key: str, *kinds: type) -> Any:
     """The object that a node of the configuration describes.
 
     Args:
         node: a dictionary with the dotted path of a class as ``_target_`` and its arguments.
         key: where the node is, for messages.
-        kind: what the class must be.
+        kinds: what the class must be, one of these; of any kind where there is none.
 
     Raises:
         PartinrError: no such class, not of that kind, or arguments that it refuses.
@@ -215,10 +215,10 @@ def make(node: Any, key: str, kind: type | None = None) -> Any:
     if not isinstance(node, dict) or "_target_" not in node:
         raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
     cls = _class(node["_target_"], key)
-    if kind is not None and not issubclass(cls, kind):
+    if kinds and not issubclass(cls, kinds):
         raise PartinrError(
-            f"{key}._target_={node['_target_']} is no {kind.__name__}; "
-            f"derive the class from {kind.__module__}.{kind.__name__}"
+            f"{key}._target_={node['_target_']} is no {' or '.join(kind.__name__ for kind in kinds)}; "
+            f"derive the class from {' or '.join(f'{kind.__module__}.{kind.__name__}' for kind in kinds)}"
         )
     return _checked(cls, {name: value for name, value in node.items() if name != "_target_"}, key)
 

@@ -77,10 +77,7 @@ class PiecewiseINR(NetworkStack):
     @cached_property
     def macs_per_sample(self) -> int:
         """Multiply-accumulates for one sample, forward: those of its own region's network; mean over the samples."""
-        sizes = self.partition.sizes.tolist()
-        regions = (region for group in self.groups for region in group.networks)
-        total = sum(sizes[region] * macs for region, macs in zip(regions, self.macs_of_networks, strict=True))
-        return round(total / sum(sizes))
+        return self.mean_macs(self.partition.sizes.tolist())
 
     def architecture(self) -> dict[str, Any]:
         """What must be equal for weights of one model to fit another: plain containers."""

@@ -181,6 +181,16 @@ class NetworkStack(nn.Module):
             for macs in [group.backbone.macs(self.in_features, self.channels)] * len(group.networks)
         )
 
+    def mean_macs(self, samples: Sequence[int]) -> int:
+        """Multiply-accumulates for one sample, forward, mean over samples.
+
+        Args:
+            samples: how many each network has, as whoever makes the stack counts the networks.
+        """
+        numbers = (number for group in self.groups for number in group.networks)
+        total = sum(samples[number] * macs for number, macs in zip(numbers, self.macs_of_networks, strict=True))
+        return round(total / sum(samples))
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""

@@ -10,6 +10,9 @@ line that made it::
     inr.safetensors         the fitted network
     checkpoints/last.ckpt   what a resume needs
 
+Where several images were fitted, those of the third and fourth line are in ``images/NAME/``, for each image, and there
+is ``images.csv`` beside ``curve.csv``, with one row an evaluation and image (:data:`IMAGE_COLUMNS`).
+
 Every file is replaced in one step, so a run killed at any moment leaves the old file or the new one.
 """
 
@@ -46,8 +49,12 @@ CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
 ``step`` optimiser steps done; ``seconds`` of training alone, evaluation not counted, device synchronised; ``macs``
 multiply-accumulates of all forward passes so far; ``loss`` of the last training step (at step 0: of the untrained
 network on the whole image; frozen regions no longer count in it); ``psnr`` in dB and ``ssim`` over data range 1, values
-clamped to [0, 1], on the whole image; ``lr`` of the next step.
+clamped to [0, 1], on the whole image; ``lr`` of the next step. Where several images are fitted, ``loss``, ``psnr`` and
+``ssim`` are means over the images. A regime may add columns of its own behind these.
 """
+
+IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
+"""Columns of ``images.csv``: those of ``curve.csv`` for one image, whose name is ``image``."""
 
 CLOCK_COLUMNS = ("seconds",)
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
@@ -59,12 +66,19 @@ CONFIG = ".hydra/config.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
 MANIFEST = "run.json"
 CURVE = "curve.csv"
+IMAGE_CURVE = "images.csv"
+IMAGES = "images"
 IMAGE = "image.png"
 PARTITION = "partition.png"
 RECONSTRUCTION = "reconstruction.png"
 ERROR = "error.png"
 WEIGHTS = "inr.safetensors"
 CHECKPOINT = "checkpoints/last.ckpt"
+
+
+def of_image(name: str | None, file: str) -> str:
+    """Where a file of one of several images is, in a run directory; of a run for one signal ``name`` is None."""
+    return file if name is None else f"{IMAGES}/{name}/{file}"
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -205,12 +219,18 @@ class RunDirectory:
             return False
 
     def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Write ``curve.csv``; numbers keep every digit, so equal curves are equal files."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CURVE_COLUMNS)
-        writer.writerows([_digits(row[column]) for column in CURVE_COLUMNS] for row in rows)
-        self.write(CURVE, text.getvalue().encode())
+        """Write ``curve.csv``; numbers keep every digit, so equal curves are equal files.
+
+        Columns that rows have beside :data:`CURVE_COLUMNS` follow behind them, NaN where a row lacks one.
+        """
+        rows = list(rows)
+        further = dict.fromkeys(name for row in rows for name in row if name not in CURVE_COLUMNS)
+        lines = [[row[name] for name in CURVE_COLUMNS] + [row.get(name, math.nan) for name in further] for row in rows]
+        self.write(CURVE, _csv([*CURVE_COLUMNS, *further], lines))
+
+    def write_image_curve(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write ``images.csv``, see :data:`IMAGE_COLUMNS`."""
+        self.write(IMAGE_CURVE, _csv(IMAGE_COLUMNS, [[row[name] for name in IMAGE_COLUMNS] for row in rows]))
 
     def curve(self) -> list[dict[str, float]]:
         """Read ``curve.csv``: a row a dictionary, ``step`` and ``macs`` whole numbers. Empty before the first row.
@@ -229,6 +249,15 @@ class RunDirectory:
                 ]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
+
+    def images(self) -> list[str]:
+        """Names of the images of a run that fitted several; empty for one signal.
+
+        Raises:
+            PartinrError: ``run.json`` cannot be read.
+        """
+        images = self.manifest().get("images")
+        return list(images) if isinstance(images, dict) else []
 
     def config(self) -> dict[str, Any]:
         """Read the composed config as plain containers.
@@ -292,8 +321,16 @@ def _process() -> dict[str, Any]:
     return {"host": platform.node(), "pid": os.getpid(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def _digits(value: float) -> str:
-    return str(value) if isinstance(value, int) else repr(float(value))
+def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_digits(value) for value in line] for line in lines)
+    return text.getvalue().encode()
+
+
+def _digits(value: float | str) -> str:
+    return str(value) if isinstance(value, (int, str)) else repr(float(value))
 
 
 def _finite(value: Any) -> Any:

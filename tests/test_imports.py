@@ -28,7 +28,7 @@ NUMBERS = [
     {"backbones"},
     {"batches", "networks"},
     {"capacity", "inr", "metrics"},
-    {"meta"},
+    {"album", "meta"},
     {"data"},
     {"regimes"},
 ]

@@ -158,6 +158,16 @@ def test_a_curve_is_read_back_to_the_last_digit(run: RunDirectory) -> None:
     assert set(CLOCK_COLUMNS) < set(CURVE_COLUMNS)
 
 
+def test_a_curve_may_have_further_columns(run: RunDirectory) -> None:
+    rows = [{"psnr_1": 2.5, **ROW}, {**ROW, "psnr_0": 1 / 3}]
+    run.write_curve(rows)
+    read = run.curve()
+    assert list(read[0]) == [*CURVE_COLUMNS, "psnr_1", "psnr_0"]
+    assert (read[0]["psnr_1"], read[1]["psnr_0"]) == (2.5, 1 / 3)
+    assert math.isnan(read[0]["psnr_0"])
+    assert math.isnan(read[1]["psnr_1"])
+
+
 def test_a_curve_lacks_no_column(run: RunDirectory) -> None:
     with pytest.raises(KeyError, match="psnr"):
         run.write_curve([{name: value for name, value in ROW.items() if name != "psnr"}])

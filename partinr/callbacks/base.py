@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, cast
 
 import lightning as L
+import torch
 from torch import Tensor
 
 from partinr.run import RunDirectory
@@ -17,41 +19,69 @@ class Seconds(Protocol):
     evaluation: float
 
 
-class Model(Protocol):
-    """What is fitted."""
+class Signal(Protocol):
+    """One signal that is looked at."""
 
-    partition: Any
-    parameter_count: int
-    macs_per_sample: int
+    @property
+    def name(self) -> str | None:
+        """The image's, where there are several; None for the one signal of a run."""
+        ...
 
-    def to_bytes(self) -> bytes:
-        """The model as the content of a file."""
+    @property
+    def signal(self) -> Tensor:
+        """``[*grid, C]`` in [0, 1]."""
+        ...
+
+    @property
+    def partition(self) -> Any:
+        """Its partition."""
         ...
 
 
 class Regime(Protocol):
-    """What a callback may ask of a LightningModule of partinr."""
+    """What a callback may ask of a LightningModule of partinr.
 
-    model: Model
-    signal: Tensor
+    Attributes:
+        curve: a row an evaluation, with the columns of :data:`partinr.run.CURVE_COLUMNS`, and further ones.
+        image_curve: where there are several images, a row an evaluation and image
+            (:data:`partinr.run.IMAGE_COLUMNS`); else empty.
+    """
+
     seed: int
     step: int
     curve: list[dict[str, float]]
+    image_curve: list[dict[str, Any]]
     clock: Seconds
     stop: Any
     stop_reason: str | None
     failure: str | None
     best_psnr: float
     points_per_step: int
-    frozen: Tensor
+    device: torch.device
 
     @property
-    def seconds_saved(self) -> float | None:
-        """Seconds of training saved by frozen regions; None if none is."""
+    def title(self) -> str:
+        """What is trained, in a few words, for the progress bar."""
         ...
 
-    def reconstruction(self) -> Tensor:
-        """The signal as it is fitted now, ``[*grid, C]``."""
+    @property
+    def views(self) -> Sequence[Signal]:
+        """The signals that there are pictures of."""
+        ...
+
+    def reconstructions(self) -> Sequence[Tensor]:
+        """Those signals as they are fitted now, ``[*grid, C]`` each; all processes have a part in it."""
+        ...
+
+    def weights(self) -> Iterable[tuple[str | None, bytes]]:
+        """What is kept of the training: the name of a signal, or None, and the content of its file."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` says of this regime's runs beside what it says of all.
+
+        ``seconds`` joins the clocks there, ``signal`` gets the signal's name.
+        """
         ...
 
 

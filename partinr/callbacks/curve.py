@@ -1,4 +1,4 @@
-"""The convergence curve as a file."""
+"""The convergence curve as a file, or two."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from partinr.callbacks.base import RunCallback, regime
 
 
 class CurveFile(RunCallback):
-    """Writes ``curve.csv`` anew after every evaluation."""
+    """Writes ``curve.csv`` anew after every evaluation, and ``images.csv`` where there are several images."""
 
     _rows = 0
 
@@ -26,7 +26,9 @@ class CurveFile(RunCallback):
             self._write(trainer, pl_module)
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        rows = regime(pl_module).curve
+        module = regime(pl_module)
         if trainer.is_global_zero:
-            self.run.write_curve(rows)
-        self._rows = len(rows)
+            self.run.write_curve(module.curve)
+            if module.image_curve:
+                self.run.write_image_curve(module.image_curve)
+        self._rows = len(module.curve)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -21,10 +20,10 @@ import lightning as L
 import torch
 
 from partinr import __version__
-from partinr.callbacks.base import Regime, RunCallback, regime
+from partinr.callbacks.base import RunCallback, regime
 from partinr.callbacks.interruption import Interruption
 from partinr.errors import PartinrError
-from partinr.run import WEIGHTS
+from partinr.run import WEIGHTS, of_image
 
 PACKAGES = ("torch", "lightning", "numpy", "hydra-core", "torchmetrics")
 
@@ -48,7 +47,6 @@ class Manifest(RunCallback):
         self._pid = os.getpid()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._setup = 0.0
-        self._facts: dict[str, Any] = {}
         self._rows = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -71,7 +69,8 @@ class Manifest(RunCallback):
         """The run is over, one way or the other."""
         module = regime(pl_module)
         if trainer.is_global_zero:
-            self.run.write(WEIGHTS, module.model.to_bytes())
+            for name, content in module.weights():
+                self.run.write(of_image(name, WEIGHTS), content)
         if module.failure is not None:
             self._write(trainer, pl_module, "failed", module.failure)
         elif module.stop_reason is None:
@@ -103,11 +102,7 @@ class Manifest(RunCallback):
         module = regime(pl_module)
         last = module.curve[-1] if module.curve else {}
         self._rows = len(module.curve)
-        if not self._facts:  # signal and label map are read through once, not at every evaluation
-            self._facts = {
-                "partition": _partition(module.model.partition),
-                "signal": _signal(module, self.identity["signal_name"]),
-            }
+        facts = module.facts()
         now = {
             "status": status,
             "message": message,
@@ -121,9 +116,7 @@ class Manifest(RunCallback):
                 "name": self.identity["name"],
                 "config_hash": self.identity["config_hash"],
                 "seed": module.seed,
-                "regions": module.model.partition.regions,
-                "parameters": module.model.parameter_count,
-                "macs_per_pixel": module.model.macs_per_sample,
+                **facts,
                 "metrics": {
                     "psnr": last.get("psnr"),
                     "ssim": last.get("ssim"),
@@ -131,40 +124,22 @@ class Manifest(RunCallback):
                 },
                 "steps": module.step,
                 "points_per_step": module.points_per_step,
-                "frozen_regions": int(module.frozen.sum()),
                 "stop": module.stop_reason,
                 "seconds": {
-                    "partition": module.model.partition.seconds,
                     "setup": self._setup,
                     "training": module.clock.training,
                     "evaluation": module.clock.evaluation,
-                    "saved": module.seconds_saved,
+                    **facts.get("seconds", {}),
                 },
-                "peak_memory_bytes": peak_memory(module.signal.device),
-                **self._facts,
-                "hardware": {"devices": trainer.world_size, **hardware(module.signal.device)},
+                "peak_memory_bytes": peak_memory(module.device),
+                "signal": {"name": self.identity["signal_name"], **facts["signal"]},
+                "hardware": {"devices": trainer.world_size, **hardware(module.device)},
                 "versions": versions(),
                 "git": git_state(),
                 **(known or {}),
                 **now,
             }
         )
-
-
-def _partition(partition: Any) -> dict[str, Any]:
-    """What the label map costs, how even it is, and what is to be said of it."""
-    return {
-        # What has to be kept beside the weights: nothing of a grid, which follows from its options.
-        "bits": partition.bits,
-        "smallest": int(partition.sizes.min()),
-        "largest": int(partition.sizes.max()),
-        "notice": partition.notice,
-    }
-
-
-def _signal(module: Regime, name: str) -> dict[str, Any]:
-    content = module.signal.cpu().contiguous().numpy().tobytes()
-    return {"name": name, "shape": list(module.signal.shape), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def reset_peak_memory(device: torch.device) -> None:

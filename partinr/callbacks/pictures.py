@@ -10,13 +10,13 @@ import lightning as L
 from partinr.callbacks.base import RunCallback, is_number, regime
 from partinr.errors import PartinrError
 from partinr.pictures import encode_png, error_map, partition_overlay
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION
+from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 
 class Pictures(RunCallback):
     """Draws image and partition at the start, reconstruction and error now and then and at the end.
 
-    Signals that are no images are left out.
+    Signals that are no images are left out. Where there are several images each has a folder of its own.
 
     Args:
         every_seconds: of wall time between two drawings while the run goes on, above 0; None to draw at the end only.
@@ -34,11 +34,12 @@ class Pictures(RunCallback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw what does not change."""
-        module = regime(pl_module)
-        if module.signal.ndim == 3 and trainer.is_global_zero:
-            image = module.signal.cpu()
-            self.run.write(IMAGE, encode_png(image))
-            self.run.write(PARTITION, encode_png(partition_overlay(image, module.model.partition.labels)))
+        for view in regime(pl_module).views if trainer.is_global_zero else ():
+            if view.signal.ndim == 3:
+                image = view.signal.cpu()
+                overlay = partition_overlay(image, view.partition.labels)
+                self.run.write(of_image(view.name, IMAGE), encode_png(image))
+                self.run.write(of_image(view.name, PARTITION), encode_png(overlay))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -56,9 +57,12 @@ class Pictures(RunCallback):
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         module = regime(pl_module)
-        if module.signal.ndim == 3:
-            reconstruction = module.reconstruction().float().clamp(0, 1).cpu()  # all processes have a part in it
-            if trainer.is_global_zero:
-                self.run.write(RECONSTRUCTION, encode_png(reconstruction))
-                self.run.write(ERROR, encode_png(error_map(module.signal.cpu(), reconstruction)))
+        views = module.views
+        if any(view.signal.ndim == 3 for view in views):
+            drawn = module.reconstructions()  # all processes have a part in it
+            for view, values in zip(views, drawn, strict=True) if trainer.is_global_zero else ():
+                if view.signal.ndim == 3:
+                    reconstruction = values.float().clamp(0, 1).cpu()
+                    self.run.write(of_image(view.name, RECONSTRUCTION), encode_png(reconstruction))
+                    self.run.write(of_image(view.name, ERROR), encode_png(error_map(view.signal.cpu(), reconstruction)))
         self._drawn = time.monotonic()

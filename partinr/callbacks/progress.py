@@ -32,7 +32,7 @@ class Progress(RunCallback):
             transient=True,
         )
         self._bar.start()
-        self._task = self._bar.add_task(_regions(regime(pl_module)), total=1.0, figures="")
+        self._task = self._bar.add_task(regime(pl_module).title, total=1.0, figures="")
         self._show(pl_module)
 
     def on_train_batch_end(
@@ -89,8 +89,3 @@ def _short(value: float) -> str:
         if value >= limit:
             return f"{value / limit:.1f} {unit}"
     return f"{value:.0f}"
-
-
-def _regions(module: Regime) -> str:
-    count = module.model.partition.regions
-    return "1 region" if count == 1 else f"{count:,} regions"

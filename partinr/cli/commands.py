@@ -20,6 +20,7 @@ class _Application(click.Group):
         formatter.write(
             "partinr fits an image by parts: one small network a region, all trained as one stack.\n\n"
             "Run a fit:      partinr partition=grid data.path=photo.png\n"
+            "Fit a folder:   partinr data=folder data.path=photos\n"
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
             "Run a study:    partinr experiment=demo\n"
             "Compare runs:   partinr report outputs/runs\n"
@@ -94,8 +95,9 @@ def report(paths: tuple[Path, ...], output: Path | None, figures: Path | None, t
 @click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Times the resolution of the fitted image.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
+@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
 @click.option("--smooth", is_flag=True, help="Smooth the borders between regions, which are stairs of pixels.")
-def render(run: Path, scale: float, output: Path, smooth: bool) -> None:
+def render(run: Path, scale: float, output: Path, image: str | None, smooth: bool) -> None:
     """Draw the fitted image at any resolution."""
     from partinr.api import load
     from partinr.coords import scaled_shape
@@ -107,7 +109,7 @@ def render(run: Path, scale: float, output: Path, smooth: bool) -> None:
     if output.suffix.lower() != ".png":
         raise PartinrError(f"cannot write {output}; give a file that ends in .png")
     RunDirectory.open(run)
-    model = load(run)
+    model = load(run, image)
     shape = scaled_shape(model.partition.shape, scale)
     if math.prod(shape) > MAX_PIXELS:
         size = "×".join(map(str, shape))

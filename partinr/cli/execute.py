@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,8 @@ from omegaconf import DictConfig
 
 from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
-from partinr.capacity import settle_regions, widths
-from partinr.cli.main import print_note
-from partinr.errors import PartinrError, PartinrWarning
-from partinr.inr import PiecewiseINR
-from partinr.partition import LabelCache, Partition
+from partinr.cli.modules import fit_module
+from partinr.errors import PartinrError
 from partinr.regimes import FitModule, make_trainer
 from partinr.regimes.fit import check_checkpoint, check_devices, run_fit
 from partinr.regimes.launch import RankError
@@ -115,26 +111,7 @@ def _prepare(settings: config.Settings) -> _Prepared:
     made = time.perf_counter()
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
-    signal = settings.data.load()
-    partition = _partition(settings, signal, _device_type(settings))
-    model = PiecewiseINR(
-        partition,
-        settings.backbone,
-        widths=widths(settings.root.capacity, settings.backbone, partition, signal),
-        channels=signal.shape[-1],
-        frame=settings.coords.frame,
-        engine=settings.root.engine,
-        seed=settings.root.seed,
-    )
-    module = FitModule(
-        model,
-        signal,
-        optimizer=settings.optimizer,
-        schedule=settings.schedule,
-        stop=settings.stop,
-        settings=settings.regime,
-        seed=settings.root.seed,
-    )
+    module = fit_module(settings)
     module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
     if settings.root.ckpt_path is not None:
         check_checkpoint(Path(settings.root.ckpt_path), module)
@@ -168,31 +145,8 @@ def _prepare(settings: config.Settings) -> _Prepared:
         raise PartinrError("engine=compiled and trainer.tf32=true do not go together; choose engine=auto")
     if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
         raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
-    model.check_device(trainer.strategy.root_device)
+    module.model.check_device(trainer.strategy.root_device)
     return _Prepared(settings, module, trainer, interruption, callbacks)
-
-
-def _device_type(settings: config.Settings) -> str:
-    """Whether a run is one for a CPU or for a GPU."""
-    wanted = settings.trainer.accelerator
-    gpu = wanted in ("gpu", "cuda") or (wanted == "auto" and torch.cuda.is_available())
-    return "cuda" if gpu else "cpu"
-
-
-def _partition(settings: config.Settings, signal: torch.Tensor, device: str) -> Partition:
-    """The partition, made or found; its notice goes to whoever watches."""
-    rule = settle_regions(settings.partition, settings.backbone, signal, device)
-    with warnings.catch_warnings():
-        # The notice of a partition, which run.json keeps, and which is said here in one line.
-        warnings.simplefilter("ignore", PartinrWarning)
-        if settings.root.cache_dir is None:
-            partition = rule(signal, settings.data.source)
-        else:
-            cache = LabelCache(Path(settings.root.cache_dir))
-            partition = cache.partition(rule, signal, settings.data.source)
-    if partition.notice is not None:
-        print_note(f"{settings.data.title}: {partition.notice}")
-    return partition
 
 
 def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:

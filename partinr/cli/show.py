@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from partinr.cli.execute import Outcome
-from partinr.run import ERROR, PARTITION, RECONSTRUCTION
+from partinr.run import ERROR, IMAGES, PARTITION, RECONSTRUCTION
 
 
 def show_outcomes(outcomes: Sequence[Outcome]) -> None:
@@ -55,11 +55,13 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
                 console.print(f"go on with: partinr resume {short(outcome.run.path)}", highlight=False, soft_wrap=True)
     for outcome in outcomes:
         manifest = outcome.run.manifest()
-        if manifest["frozen_regions"]:
+        if manifest.get("frozen_regions"):
             console.print(f"{manifest['name']}: {frozen(manifest)}", highlight=False, soft_wrap=True)
     folder = Path(os.path.commonpath([outcome.run.path for outcome in outcomes]))
     if len(outcomes) == 1:
-        names = ", ".join(name for name in (RECONSTRUCTION, PARTITION, ERROR) if outcomes[0].run.file(name).is_file())
+        names = ", ".join(
+            name for name in (RECONSTRUCTION, PARTITION, ERROR, f"{IMAGES}/") if outcomes[0].run.file(name).exists()
+        )
         console.print(f"\nrun      {short(folder)}{f'  ({names})' if names else ''}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\nruns     {short(folder)}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Regimes: how networks learn. ``fit``, ordinary learning of one signal; ``meta``, learning to learn."""
+"""Regimes: how networks learn. ``fit``: ordinary learning of a signal or several; ``meta``: learning to learn."""
 
 from partinr.regimes.base import StopRule
 from partinr.regimes.fit import FitModule, FitResult, FitSettings, make_trainer

@@ -1,4 +1,4 @@
-"""Ordinary learning: one signal, from fresh networks, by gradient descent on the squared error."""
+"""Ordinary learning: a signal, or several, from fresh networks, by gradient descent on the squared error."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import hashlib
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -21,10 +22,12 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from pydantic import Field
 from torch import Tensor
 
+from partinr.album import Album
 from partinr.data.ticks import SignalDataModule
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr, ssim
+from partinr.partition import Partition
 from partinr.regimes.base import Clock, StopRule, keep_freed_memory, next_evaluation
 from partinr.regimes.launch import Host, ShardStrategy, check_can_be_sent
 from partinr.regimes.optimizer import Optimizer
@@ -46,9 +49,28 @@ COLLAPSE_EVALUATIONS = 3
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen"]
 
 _RESULTS = (
-    "step", "macs", "clock", "curve", "stop_reason", "failure", "best_psnr", "frozen", "_seconds_at_full_work",
+    "step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr", "frozen",
+    "_seconds_at_full_work",
 )  # fmt: skip
 """What a module that was trained in another process tells the one here, beside its weights."""
+
+
+Model = TypeVar("Model", PiecewiseINR, Album)
+
+
+@dataclass(frozen=True)
+class View:
+    """One signal of a run, as callbacks see it.
+
+    Attributes:
+        name: of an image of an album; None where the run is for one signal.
+        signal: float32 ``[*grid, C]``, on the device.
+        partition: of it.
+    """
+
+    name: str | None
+    signal: Tensor
+    partition: Partition
 
 
 @spec
@@ -58,8 +80,9 @@ class FitSettings:
     Attributes:
         loss: ``image``: the mean squared error over all samples, so that every pixel counts alike (the paper's).
             ``region``: the mean over regions of each region's own mean, so that every region counts alike and a pixel
-            of a small one counts more. With Adam the two differ little, since a network's own scale cancels.
-        points_per_step: samples drawn for each step, evenly from the whole signal; None for all of them. Every
+            of a small one counts more. With Adam the two differ little, since a network's own scale cancels. Of
+            several images each has a loss of its own, and what a network learns does not depend on the other images.
+        points_per_step: samples drawn for each step, evenly from all signals as a whole; None for all of them. Every
             sample is seen once before any is seen again.
         evaluate_every: evaluate every so many steps; None for a geometric sequence.
         evaluations_per_decade: of that sequence: evaluations while the steps grow tenfold.
@@ -83,13 +106,16 @@ class FitSettings:
 class FitModule(L.LightningModule):
     """The ordinary regime as a LightningModule.
 
-    Every call of :meth:`training_step` takes a chunk of optimiser steps, with the whole signal already on the device,
+    Every call of :meth:`training_step` takes a chunk of optimiser steps, with all signals already on the device,
     and evaluates where the schedule of evaluations says so. Callbacks read :attr:`curve`, :attr:`clock`,
     :attr:`stop_reason` and :attr:`failure` after a batch; nothing is logged step by step.
 
+    Several images are an album: each is evaluated by itself, and loss, PSNR and SSIM of the curve, with them
+    ``target_psnr``, the best weights and a collapse, are means over the images.
+
     Args:
         model: what is fitted; trained in place.
-        signal: float32 ``[*grid, C]`` in [0, 1].
+        signal: float32 ``[*grid, C]`` in [0, 1]; for an album one an image, in the order of its names.
         optimizer: which optimiser.
         schedule: how the learning rate moves.
         stop: when it is over.
@@ -102,8 +128,8 @@ class FitModule(L.LightningModule):
 
     def __init__(
         self,
-        model: PiecewiseINR,
-        signal: Tensor,
+        model: PiecewiseINR | Album,
+        signal: Tensor | Sequence[Tensor],
         *,
         optimizer: Optimizer,
         schedule: Schedule,
@@ -123,12 +149,17 @@ class FitModule(L.LightningModule):
         schedule.check(stop)
         # Refuses options that only the optimiser itself can judge, while nothing has been written yet.
         optimizer.build(model.stack.values())
-        if not isinstance(signal, Tensor) or not signal.is_floating_point() or not _within_range(signal):
-            raise PartinrError(
-                "the signal must be a tensor of floating-point numbers in [0, 1], such as partinr.load_image gives"
-            )
-        signal = signal.float()
-        batch = model.batch(signal)
+        if isinstance(model, Album):
+            self._names: tuple[str | None, ...] = model.names
+            self._partitions = model.partitions
+            signals = [_checked(each, f"signal {number}: ") for number, each in enumerate(signal, 1)]
+            batch = model.batch(signals)
+        else:
+            self._names, self._partitions = (None,), (model.partition,)
+            signals = [_checked(signal, "")]
+            batch = model.batch(signals[0])
+        self._shapes = [tuple(each.shape) for each in signals]
+        self._lengths = [each.shape[:-1].numel() for each in signals]
         self._batch = batch
         self.samples = batch.coords.shape[0]
         if settings.points_per_step is not None and settings.points_per_step > self.samples:
@@ -136,19 +167,18 @@ class FitModule(L.LightningModule):
                 f"regime.points_per_step={settings.points_per_step} is more than the {self.samples} samples there are; "
                 "give fewer, or null for all of them"
             )
-        self.register_buffer("signal", signal, persistent=False)
+        # Signal by signal, each row-major.
+        flat = torch.cat([each.reshape(-1, model.channels) for each in signals])
+        self.register_buffer("_signals", flat, persistent=False)
         self.register_buffer("_coords", batch.coords, persistent=False)
         self.register_buffer("_targets", batch.targets, persistent=False)
-        weights = None
-        if settings.loss == "region":
-            sizes = torch.tensor(batch.sizes, dtype=torch.float64)
-            weights = (self.samples / (len(batch.sizes) * sizes)).float()[batch.network].unsqueeze(-1)
-        self.register_buffer("_weights", weights, persistent=False)
+        self.register_buffer("_weights", self._loss_weights(), persistent=False)
 
         self.step = 0
         self.macs = 0
         self.clock = Clock()
         self.curve: list[dict[str, float]] = []
+        self.image_curve: list[dict[str, Any]] = []
         self.stop_reason: StopReason | None = None
         self.failure: str | None = None
         self.best_psnr = float("-inf")
@@ -245,6 +275,7 @@ class FitModule(L.LightningModule):
             "training": self.clock.training,
             "evaluation": self.clock.evaluation,
             "curve": copy.deepcopy(self.curve),
+            "image_curve": copy.deepcopy(self.image_curve),
             "best_psnr": self.best_psnr,
             "best_parameters": self._best_parameters,
             "below_best": self._below_best,
@@ -262,7 +293,7 @@ class FitModule(L.LightningModule):
         self._seconds_at_full_work = state.get("seconds_at_full_work")
         self._loaded = checkpoint
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
-        self.curve = list(state["curve"])
+        self.curve, self.image_curve = list(state["curve"]), list(state.get("image_curve", []))
         self.best_psnr, self._best_parameters = state["best_psnr"], state["best_parameters"]
         self._below_best = state["below_best"]
         # A run that was over is still over: not one step more.
@@ -301,11 +332,107 @@ class FitModule(L.LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         return float(optimizer.param_groups[0]["lr"])
 
+    @property
+    def title(self) -> str:
+        """What is fitted, in a few words."""
+        count = self.model.networks
+        regions = "1 region" if count == 1 else f"{count:,} regions"
+        return f"{_count_images(len(self._names))}, {regions}" if isinstance(self.model, Album) else regions
+
+    @property
+    def views(self) -> list[View]:
+        """The signals, each with its partition."""
+        signals = self._by_image(self._tensor("_signals"))
+        return [View(*each) for each in zip(self._names, signals, self._partitions, strict=True)]
+
     @torch.no_grad()
-    def reconstruction(self) -> Tensor:
-        """The signal as the networks have it now: ``[*grid, C]``, not clamped, on the device."""
+    def reconstructions(self) -> list[Tensor]:
+        """The signals as the networks have them now: ``[*grid, C]`` each, not clamped, on the device."""
         self._gather()
-        return self._batch.unsort(self._values()).reshape(self._tensor("signal").shape)
+        return self._by_image(self._batch.unsort(self._values()))
+
+    def weights(self) -> Iterator[tuple[str | None, bytes]]:
+        """The model of each signal as the content of a file, with the name of the image in an album, else None."""
+        if isinstance(self.model, Album):
+            for number, name in enumerate(self.model.names):
+                yield name, self.model.member(number).to_bytes()
+        else:
+            yield None, self.model.to_bytes()
+
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` says of this regime's runs only: plain containers."""
+        return {
+            "regions": self.model.networks,
+            "parameters": self.model.parameter_count,
+            "macs_per_pixel": self.model.macs_per_sample,
+            "frozen_regions": int(self.frozen.sum()),
+            "seconds": {"partition": self._partition_seconds(), "saved": self.seconds_saved},
+            **self._settled_facts,
+            **({"images": self._image_facts(self.model)} if isinstance(self.model, Album) else {}),
+        }
+
+    @cached_property
+    def _settled_facts(self) -> dict[str, Any]:
+        """Those that take a while and do not change: signals and label maps are read through."""
+        sizes = torch.cat([partition.sizes for partition in self._partitions])
+        signal: dict[str, Any] = {"shape": list(self._shapes[0]) if len(set(self._shapes)) == 1 else None}
+        if isinstance(self.model, Album):
+            signal["images"] = len(self._names)
+        return {
+            "partition": {
+                # What has to be kept beside the weights: nothing of a grid, which follows from its options.
+                "bits": sum(partition.bits for partition in self._partitions),
+                "smallest": int(sizes.min()),
+                "largest": int(sizes.max()),
+                "notice": self._notice(),
+            },
+            "signal": {**signal, "sha256": self._signal_sha256()},
+        }
+
+    def _notice(self) -> str | None:
+        """What is to be said of the partitions, in one line."""
+        noticed = [
+            (name, partition.notice)
+            for name, partition in zip(self._names, self._partitions, strict=True)
+            if partition.notice is not None
+        ]
+        if not noticed:
+            return None
+        name, notice = noticed[0]
+        if name is None:
+            return notice
+        others = len(noticed) - 1
+        return f"{name}: {notice}" + (f" (and {others} more like it)" if others else "")
+
+    def _partition_seconds(self) -> float | None:
+        """What the rule took over all images; None if no rule made a partition."""
+        known = [partition.seconds for partition in self._partitions if partition.seconds is not None]
+        return sum(known) if known else None
+
+    def _image_facts(self, album: Album) -> dict[str, dict[str, Any]]:
+        """Of each image of an album, by its name."""
+        latest = {row["image"]: row for row in self.image_curve[-len(album.names) :]}
+        return {
+            name: {
+                "shape": list(shape),
+                "regions": partition.regions,
+                "parameters": parameters,
+                "psnr": latest[name]["psnr"] if latest else None,
+                "ssim": latest[name]["ssim"] if latest else None,
+            }
+            for name, shape, partition, parameters in zip(
+                album.names, self._shapes, album.partitions, album.parameter_counts, strict=True
+            )
+        }
+
+    def _by_image(self, values: Tensor) -> list[Tensor]:
+        """What is there of each sample, ``[M, C]`` signal by signal, as one grid a signal."""
+        parts = values.split(self._lengths)
+        return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+    def _signal_sha256(self) -> str:
+        # In single precision, which the signals came in: with trainer.precision=64-true they are held in double.
+        return hashlib.sha256(self._tensor("_signals").float().cpu().contiguous().numpy().tobytes()).hexdigest()
 
     def _values(self) -> Tensor:
         """The values of all samples, ``[M, C]``; each process evaluates its own networks."""
@@ -321,11 +448,9 @@ class FitModule(L.LightningModule):
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for a checkpoint of one run to be continued by another."""
-        # In single precision, which the signal came in: with trainer.precision=64-true it is held in double.
-        signal = self._tensor("signal").float().cpu().contiguous().numpy()
         return {
             **self.model.architecture(),
-            "signal_sha256": hashlib.sha256(signal.tobytes()).hexdigest(),
+            "signal_sha256": self._signal_sha256(),
             # Their options too: those of a continued run come out of the checkpoint, so others would go unheard.
             "optimizer": dataclasses.asdict(self.optimizer),
             "schedule": {"name": type(self.schedule).__qualname__, **dataclasses.asdict(self.schedule)},
@@ -373,7 +498,8 @@ class FitModule(L.LightningModule):
             progress.ready += steps
             progress.completed += steps
         # The chunks of all processes end here together, so that they agree on what comes next.
-        (self._last_loss,) = self._ranks.total(own_loss)
+        (total,) = self._ranks.total(own_loss)
+        self._last_loss = total / len(self._names)
         (self.clock.training,) = self._ranks.most(self.clock.training)
 
     def _plain_step(self, step: int) -> Tensor:
@@ -408,7 +534,25 @@ class FitModule(L.LightningModule):
             weights = None if weights is None else weights[at]
         error = self.model.squared_error(coords, targets, sizes, weights, share.params)
         # Over all samples of a step, also those of other shares: what a network learns does not depend on the others.
+        # Of several images the weights make this the sum of their losses.
         return error / (self.points_per_step * self.model.channels)
+
+    def _loss_weights(self) -> Tensor | None:
+        """The weight of each sample in the loss, ``[M, 1]``; None where all are 1."""
+        if self.settings.loss == "image" and len(self._lengths) == 1:
+            return None
+        regions = torch.tensor([partition.regions for partition in self._partitions])
+        if self.settings.loss == "image":
+            share_of = torch.tensor(self._lengths, dtype=torch.float64).repeat_interleave(regions)
+        else:
+            share_of = (
+                regions.repeat_interleave(regions) * torch.cat([each.sizes for each in self._partitions]).double()
+            )
+        # Of each network's samples, in the order of the signals.
+        by_network = self.samples / share_of
+        sorted_by_stack = torch.empty_like(by_network)
+        sorted_by_stack[self.model.position] = by_network
+        return sorted_by_stack.float()[self._batch.network].unsqueeze(-1)
 
     def _macs_a_step(self) -> int:
         """Multiply-accumulates of the forward pass of one step, over all processes."""
@@ -493,20 +637,30 @@ class FitModule(L.LightningModule):
         """Add a row to the curve, keep the best weights, and see whether the run is over."""
         with self.clock.run("evaluation", self.device):
             self._gather()
-            values, signal = self._values(), self._tensor("signal")
-            reconstruction = self._batch.unsort(values).reshape(signal.shape)
+            values = self._values()
+            reconstructions, signals = (
+                self._by_image(each) for each in (self._batch.unsort(values), self._tensor("_signals"))
+            )
             if self.settings.freeze_at_psnr is not None:
                 self._errors = self._error_by_network(values)
             row = {
                 "step": self.step,
                 "seconds": self.clock.training,
                 "macs": self.macs,
-                "loss": self._last_loss if self.step else float((reconstruction.float() - signal).square().mean()),
+                "loss": self._last_loss if self.step else self._first_loss(reconstructions, signals),
                 "lr": self.lr,
             }
             # One opinion for all processes: what follows from it they must do together.
-            row["psnr"], row["ssim"] = self._ranks.first(psnr(reconstruction, signal), ssim(reconstruction, signal))
+            pairs = list(zip(reconstructions, signals, strict=True))
+            numbers = self._ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
+            psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
+            row["psnr"], row["ssim"] = sum(psnrs) / len(pairs), sum(ssims) / len(pairs)
             self.curve.append(row)
+            self.image_curve += [
+                {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
+                for name, own_psnr, own_ssim in zip(self._names, psnrs, ssims, strict=True)
+                if name is not None
+            ]
             if row["psnr"] > self.best_psnr and self.failure is None:
                 self.best_psnr, self._below_best = row["psnr"], 0
                 self._best_parameters = {name: value.detach().clone() for name, value in self.model.stack.items()}
@@ -516,6 +670,12 @@ class FitModule(L.LightningModule):
             self._check_collapse(row["psnr"])
         if self.failure is None and self.stop.target_psnr is not None and row["psnr"] >= self.stop.target_psnr:
             self.stop_reason = "target_psnr"
+
+    @staticmethod
+    def _first_loss(reconstructions: Sequence[Tensor], signals: Sequence[Tensor]) -> float:
+        """The mean squared error of the untrained networks, mean over the signals."""
+        errors = zip(reconstructions, signals, strict=True)
+        return sum(float((values.float() - signal).square().mean()) for values, signal in errors) / len(signals)
 
     def _error_by_network(self, values: Tensor) -> Tensor:
         """Mean squared error of each network on its own samples, values clamped: float64 ``[N]``, on the CPU."""
@@ -555,20 +715,38 @@ class FitModule(L.LightningModule):
         return value
 
 
+def _checked(signal: object, which: str) -> Tensor:
+    """A signal in single precision.
+
+    Raises:
+        PartinrError: it is none.
+    """
+    if not isinstance(signal, Tensor) or not signal.is_floating_point() or not _within_range(signal):
+        raise PartinrError(
+            f"{which}the signal must be a tensor of floating-point numbers in [0, 1], such as partinr.load_image gives"
+        )
+    return signal.float()
+
+
+def _count_images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
 def _within_range(signal: Tensor) -> bool:
     """Whether all values are in [0, 1]; NaN is not."""
     return bool(((signal >= 0) & (signal <= 1)).all())
 
 
 @dataclass(frozen=True)
-class FitResult:
+class FitResult(Generic[Model]):
     """What a fit gave.
 
     Attributes:
         model: the fitted model (the one that was given).
         curve: a row an evaluation, see :data:`partinr.run.CURVE_COLUMNS`.
-        psnr: at the end, in dB, over data range 1 on values clamped to [0, 1].
-        ssim: at the end; NaN where there is none.
+        image_curve: of an album a row an evaluation and image, see :data:`partinr.run.IMAGE_COLUMNS`; else empty.
+        psnr: at the end, in dB, over data range 1 on values clamped to [0, 1]; of an album the mean over images.
+        ssim: at the end, likewise; NaN where there is none.
         psnr_best: highest of the curve.
         steps: optimiser steps taken.
         seconds: of training alone.
@@ -577,8 +755,9 @@ class FitResult:
         failure: why it failed, in one line, or None. The model then has its best weights.
     """
 
-    model: PiecewiseINR
+    model: Model
     curve: list[dict[str, float]]
+    image_curve: list[dict[str, Any]]
     psnr: float
     ssim: float
     psnr_best: float
@@ -588,12 +767,14 @@ class FitResult:
     failure: str | None
 
     @classmethod
-    def of(cls, module: FitModule) -> FitResult:
+    def of(cls, module: FitModule) -> FitResult[Any]:
         """The result of a module that has been trained."""
         last = module.curve[-1]
-        return cls(
-            model=module.model,
+        model: Any = module.model
+        return FitResult(
+            model=model,
             curve=module.curve,
+            image_curve=module.image_curve,
             psnr=last["psnr"],
             ssim=last["ssim"],
             psnr_best=module.best_psnr,
@@ -699,8 +880,8 @@ def make_trainer(
 
 
 def fit(
-    model: PiecewiseINR,
-    signal: Tensor,
+    model: Model,
+    signal: Tensor | Sequence[Tensor],
     *,
     steps: int | None = 1500,
     lr: float = 1e-4,
@@ -712,16 +893,17 @@ def fit(
     seed: int = 0,
     trainer: L.Trainer | None = None,
     ckpt_path: str | Path | None = None,
-) -> FitResult:
-    """Fit a model to a signal.
+) -> FitResult[Model]:
+    """Fit a model to a signal, or an album to several.
 
     Args:
         model: trained in place.
-        signal: float32 ``[*grid, C]`` in [0, 1], such as :func:`partinr.load_image` gives.
+        signal: float32 ``[*grid, C]`` in [0, 1], such as :func:`partinr.load_image` gives; for an album one an image,
+            in the order of its names.
         steps: optimiser steps at most.
         lr: learning rate, where ``optimizer`` is a name.
         seconds: of training at most.
-        target_psnr: stop when an evaluation reaches it, in dB.
+        target_psnr: stop when an evaluation reaches it, in dB; of an album the mean over images.
         optimizer: name of an optimiser, or one with options.
         schedule: of the learning rate; constant by default.
         settings: loss, points a step, evaluations.
@@ -747,7 +929,7 @@ def fit(
     return run_fit(module, trainer if trainer is not None else make_trainer(), ckpt_path)
 
 
-def run_fit(module: FitModule, trainer: L.Trainer, ckpt_path: str | Path | None = None) -> FitResult:
+def run_fit(module: FitModule, trainer: L.Trainer, ckpt_path: str | Path | None = None) -> FitResult[Any]:
     """Train a module with a trainer, and see that a checkpoint fits first.
 
     Raises:
@@ -768,7 +950,7 @@ def check_devices(trainer: L.Trainer, module: FitModule) -> None:
     Raises:
         PartinrError: there are more of them than networks, or something of the module cannot be sent to them.
     """
-    devices, regions = trainer.world_size, module.model.partition.regions
+    devices, regions = trainer.world_size, module.model.networks
     if devices > regions:
         only = "is only 1 region" if regions == 1 else f"are only {regions} regions"
         raise PartinrError(

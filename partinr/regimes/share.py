@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partinr.inr import PiecewiseINR
+from partinr.networks import NetworkStack
 from partinr.stack import RegionBatch
 
 
@@ -47,7 +47,7 @@ class Share:
     @classmethod
     def take(
         cls,
-        model: PiecewiseINR,
+        model: NetworkStack,
         batch: RegionBatch,
         coords: Tensor,
         targets: Tensor,
@@ -104,7 +104,7 @@ class Share:
         return at[after > at], tuple(sizes[network] for network in self.networks.tolist())
 
     @torch.no_grad()
-    def give_back(self, model: PiecewiseINR) -> None:
+    def give_back(self, model: NetworkStack) -> None:
         """Put the parameters where the model has them."""
         if not self.whole:
             for name, value in self.params.items():
@@ -150,7 +150,7 @@ def hand_over(optimizer: torch.optim.Optimizer, before: Share, after: Share) -> 
     optimizer.param_groups[0]["params"] = list(after.params.values())
 
 
-def widen_state(state: dict[str, Any], share: Share, model: PiecewiseINR) -> dict[str, Any]:
+def widen_state(state: dict[str, Any], share: Share, model: NetworkStack) -> dict[str, Any]:
     """An optimiser's ``state_dict`` for a share as one for the whole stack; zeros for the networks not in it."""
     numbered = {}
     for number, (name, own) in enumerate(share.params.items()):
@@ -162,7 +162,7 @@ def widen_state(state: dict[str, Any], share: Share, model: PiecewiseINR) -> dic
     return {**state, "state": {number: entry for number, entry in numbered.items() if entry}}
 
 
-def narrow_state(state: dict[str, Any], share: Share, model: PiecewiseINR) -> dict[str, Any]:
+def narrow_state(state: dict[str, Any], share: Share, model: NetworkStack) -> dict[str, Any]:
     """The way back from :func:`widen_state`, into any share."""
     numbered = {}
     for number, name in enumerate(share.params):

@@ -64,7 +64,10 @@ class Stat:
 
 @dataclass(frozen=True)
 class _Image:
-    """What tells one image from another. Two names of the same values are one image."""
+    """What tells one image from another. Two names of the same values are one image.
+
+    The images of a run for several are one, too.
+    """
 
     sha256: str
     shape: tuple[Any, ...]
@@ -76,8 +79,10 @@ class _Image:
         signal = record.manifest.get("signal")
         if not isinstance(signal, Mapping):
             return None
-        shape = signal.get("shape")
+        shape, count = signal.get("shape"), signal.get("images")
         name = str(signal.get("name") or "image")
+        if isinstance(count, int):
+            name += f", {count} image{'s' * (count != 1)}"
         return cls(str(signal.get("sha256") or f"named {name}"), frozen(shape) if isinstance(shape, list) else (), name)
 
 
@@ -121,6 +126,7 @@ class Group:
     counted: tuple[RunRecord, ...]
     provisional: bool
     regions: int | None
+    """Of the image; where a run is for several, of the one that has most."""
     flat: Flat
 
     @property
@@ -289,7 +295,7 @@ class Study:
             kinds.setdefault(frozenset((key, identity(value)) for key, value in flat.items()), []).append(index)
         members = list(kinds.values())
         counts = [
-            {int(r) for index in of_kind if (r := usable[index].number("regions")) is not None} for of_kind in members
+            {regions for index in of_kind if (regions := usable[index].regions) is not None} for of_kind in members
         ]
         found = labels([flats[of_kind[0]] for of_kind in members], counts) if members else []
         groups = []
@@ -377,7 +383,7 @@ def _group(label: str, name: str, image: str, records: Sequence[RunRecord], flat
     for record in sorted(eligible, key=_time):
         latest[record.seed if record.seed is not None else record.path] = record
     counted = [record for record in records if any(record is kept for kept in latest.values())]
-    regions = next((int(r) for record in records if (r := record.number("regions")) is not None), None)
+    regions = next((record.regions for record in records if record.regions is not None), None)
     return Group(label, name, image, tuple(records), tuple(counted), not completed, regions, flat)
 
 

@@ -56,8 +56,10 @@ _SILENT_KEYS = {
 }
 """Keys that say where a run went and when it was looked at, not what it computed."""
 
-IMAGE_KEYS = {("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha")}
-"""Keys that only choose the image, which a run knows by its content."""
+IMAGE_KEYS = {
+    ("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha", "limit", "crops", "crop_size")
+}
+"""Keys that only choose the image, or the images, which a run knows by their content."""
 
 WIDTH_KEYS = {("backbone", "hidden_features"), ("backbone", "match_params")}
 FRAME_KEY = ("coords", "frame")

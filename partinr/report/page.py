@@ -29,7 +29,7 @@ from partinr.report.groups import Group, Study, Versus, commit_of, devices_of, m
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
 from partinr.report.records import Axis, RunRecord
 from partinr.report.table import ABSENT, COLUMNS, LEVELS, Column, Row, fixed, lone_of, rows, si, significant, write
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION
+from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 PICTURE_BUDGET = 24_000_000
 """Bytes that all pictures of a page may come to, about; beyond it they are shown smaller."""
@@ -39,6 +39,9 @@ PICTURE_LIMIT = 600_000
 
 PICTURE_SIDE = 720
 """Longer side, in pixels, of a picture that is shown smaller than it is."""
+
+GALLERY = 24
+"""Of a run that fitted several images, so many reconstructions are shown."""
 
 DIGITS = 6
 """Significant digits of the curves on the page: a hundredth of what a screen can show, and half the bytes."""
@@ -101,7 +104,8 @@ def _context(study: Study, title: str) -> dict[str, Any]:
     labels = study.labels
     regions = {group.label: group.regions for group in study.groups}
     style = styles(labels, contrast_with(labels, regions))
-    store = PictureStore(sum(4 for group in study.groups if group.median()))
+    medians = [record for group in study.groups if (record := group.median())]
+    store = PictureStore(sum(min(GALLERY, len(record.images)) or 4 for record in medians))
     return {
         "title": title,
         "made": datetime.now().astimezone(),
@@ -323,9 +327,13 @@ class PictureStore:
 def _pictures(group: Group, store: PictureStore) -> dict[str, Any]:
     record = group.median()
     figures = []
-    if record is not None:
+    if record is not None and record.images:
+        for name, of in list(record.images.items())[:GALLERY]:
+            picture = store.add(record.path / of_image(name, RECONSTRUCTION))
+            figures.append({"kind": name, "caption": _decibels(of.get("psnr")), "picture": picture})
+    elif record is not None:
         psnr, ssim = record.final("psnr"), record.final("ssim")
-        quality = [f"{write(psnr, fixed(2))} dB"] if psnr is not None else []
+        quality = [_decibels(psnr)] if psnr is not None else []
         quality += [f"SSIM {write(ssim, fixed(3))}"] if ssim is not None else []
         captions = (
             (IMAGE, "image", ""),
@@ -341,7 +349,30 @@ def _pictures(group: Group, store: PictureStore) -> dict[str, Any]:
     if record is not None:
         which = {1: "", 2: ", the lower of 2"}.get(group.n, f", the median of {group.n}")
         chosen = f"seed {record.seed}{which}"
-    return {"group": group, "chosen": chosen, "figures": figures, "any": any(figure["picture"] for figure in figures)}
+    return {
+        "group": group,
+        "chosen": chosen,
+        "figures": figures,
+        "any": any(figure["picture"] for figure in figures),
+        "images": [] if record is None else [_image(name, of) for name, of in record.images.items()],
+    }
+
+
+def _image(name: str, of: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of the images of a run that fitted several."""
+    shape, regions, parameters, ssim = (of.get(key) for key in ("shape", "regions", "parameters", "ssim"))
+    return {
+        "name": name,
+        "size": "×".join(map(str, shape[:-1])) if isinstance(shape, list) else "",
+        "regions": f"{regions:,}" if isinstance(regions, int) else "",
+        "parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
+        "psnr": _decibels(of.get("psnr")).removesuffix(" dB"),
+        "ssim": write(ssim, fixed(3)) if isinstance(ssim, float) else ABSENT,
+    }
+
+
+def _decibels(psnr: Any) -> str:
+    return f"{write(psnr, fixed(2))} dB" if isinstance(psnr, (int, float)) else ABSENT
 
 
 def _error_scale() -> str:

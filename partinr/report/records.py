@@ -56,6 +56,19 @@ class RunRecord:
             value = value.get(key) if isinstance(value, Mapping) else None
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
+    @property
+    def images(self) -> Mapping[str, Mapping[str, Any]]:
+        """Of a run that fitted several images, what is known of each, by its name; else empty."""
+        found = self.manifest.get("images")
+        return found if isinstance(found, Mapping) and all(isinstance(of, Mapping) for of in found.values()) else {}
+
+    @property
+    def regions(self) -> int | None:
+        """Regions of the image; where there are several, of the one that has most. None if unknown."""
+        counts = [count for of in self.images.values() if isinstance(count := of.get("regions"), int)]
+        number = self.number("regions")
+        return max(counts) if counts else None if number is None else int(number)
+
     def final(self, metric: Literal["psnr", "ssim"]) -> float | None:
         """``metric`` at the end of training: the manifest's, else the curve's last.
 

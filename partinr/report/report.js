@@ -167,7 +167,7 @@ function sort(table, column, descending) {
   }
 }
 
-for (const table of document.querySelectorAll("table")) {
+for (const table of document.querySelectorAll("table[id]")) {
   const heads = [...table.tHead.rows[1].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const descending = head.getAttribute("aria-sort") === "ascending";

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,6 @@ class FakeRegime:
     """See :class:`partinr.callbacks.base.Regime`."""
 
     signal: Tensor = field(default_factory=lambda: torch.rand(6, 4, 3, generator=torch.Generator().manual_seed(0)))
-    regions: int = 2
     seed: int = 3
     step: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -30,32 +29,32 @@ class FakeRegime:
     failure: str | None = None
     best_psnr: float = float("-inf")
     points_per_step: int = 24
-    frozen: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.bool))
-    seconds_saved: float | None = None
-    device: str = "cpu"
+    image_curve: list[dict[str, Any]] = field(default_factory=list)
+    names: tuple[str | None, ...] = (None,)
+    title: str = "2 regions"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     drawn: int = 0
 
     @property
-    def model(self) -> Any:
+    def views(self) -> list[Any]:
         grid = self.signal.shape[:-1]
-        labels = (torch.arange(self.signal.shape[:-1].numel()) % self.regions).reshape(grid)
-        return SimpleNamespace(
-            partition=SimpleNamespace(
-                regions=self.regions,
-                labels=labels,
-                sizes=torch.bincount(labels.reshape(-1), minlength=self.regions),
-                seconds=0.25,
-                bits=800,
-                notice=None,
-            ),
-            parameter_count=1234,
-            macs_per_sample=56,
-            to_bytes=lambda: b"weights",
-        )
+        labels = (torch.arange(self.signal.shape[:-1].numel()) % 2).reshape(grid)
+        partition = SimpleNamespace(labels=labels)
+        return [SimpleNamespace(name=name, signal=self.signal, partition=partition) for name in self.names]
 
-    def reconstruction(self) -> Tensor:
+    def reconstructions(self) -> list[Tensor]:
         self.drawn += 1
-        return 3 * self.signal - 1
+        return [3 * self.signal - 1 for _ in self.names]
+
+    def weights(self) -> Iterator[tuple[str | None, bytes]]:
+        yield from ((name, b"weights") for name in self.names)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "regions": 2,
+            "seconds": {"partition": 0.25, "saved": None},
+            "signal": {"shape": list(self.signal.shape), "sha256": "0123"},
+        }
 
     def evaluate(self, psnr: float = 20.0) -> None:
         row = {"step": self.step, "seconds": self.clock.training, "macs": 7, "loss": 0.01, "psnr": psnr}

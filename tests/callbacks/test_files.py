@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 from pathlib import Path
@@ -15,7 +16,17 @@ from PIL import Image
 
 from partinr.callbacks import CurveFile, LastCheckpoint, Pictures
 from partinr.errors import PartinrError
-from partinr.run import CHECKPOINT, CURVE, ERROR, IMAGE, PARTITION, RECONSTRUCTION, RunDirectory
+from partinr.run import (
+    CHECKPOINT,
+    CURVE,
+    ERROR,
+    IMAGE,
+    IMAGE_COLUMNS,
+    IMAGE_CURVE,
+    PARTITION,
+    RECONSTRUCTION,
+    RunDirectory,
+)
 
 
 def batch(callback: Any, trainer: Any, regime: Any) -> None:
@@ -44,6 +55,22 @@ def test_the_curve_is_written_when_there_is_a_new_row(make_regime: Any, trainer:
     regime.evaluate()
     batch(callback, trainer, regime)
     assert [row["step"] for row in run.curve()] == [0, 7]
+
+
+def test_the_curve_of_each_image(make_regime: Any, trainer: Any, run: RunDirectory) -> None:
+    callback, regime = CurveFile(), make_regime()
+    callback.bind(run)
+    callback.on_train_start(trainer, regime)
+    assert not run.file(IMAGE_CURVE).exists()
+    regime.evaluate()
+    row = {"step": 0, "seconds": 0.5, "psnr": 1 / 3, "ssim": float("nan")}
+    regime.image_curve += [{**row, "image": "one, two"}, {**row, "image": "three"}]
+    batch(callback, trainer, regime)
+    with run.file(IMAGE_CURVE).open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert list(read[0]) == list(IMAGE_COLUMNS)
+    assert [line["image"] for line in read] == ["one, two", "three"]
+    assert [float(line["psnr"]) for line in read] == [1 / 3, 1 / 3]
 
 
 def test_a_resumed_run_brings_its_curve(make_regime: Any, trainer: Any, run: RunDirectory) -> None:
@@ -111,6 +138,17 @@ def test_a_signal_that_is_no_image_has_no_pictures(make_regime: Any, trainer: An
     callback.on_fit_start(trainer, regime)
     callback.on_fit_end(trainer, regime)
     assert not list(run.path.glob("*.png"))
+
+
+def test_each_of_several_images_has_its_pictures(make_regime: Any, trainer: Any, run: RunDirectory) -> None:
+    regime, callback = make_regime(names=("one", "two")), Pictures()
+    callback.bind(run)
+    callback.on_fit_start(trainer, regime)
+    callback.on_fit_end(trainer, regime)
+    assert not list(run.path.glob("*.png"))
+    for name in ("one", "two"):
+        assert {path.name for path in run.file(f"images/{name}").iterdir()} == {IMAGE, PARTITION, RECONSTRUCTION, ERROR}
+    assert regime.drawn == 1
 
 
 # -- checkpoint ---------------------------------------------------------------------------------------------------

@@ -69,22 +69,21 @@ def test_nothing_where_there_is_no_terminal(make_regime: Any, trainer: Any, caps
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("regions", "words"), [(1, "1 region "), (1024, "1,024 regions ")])
+@pytest.mark.parametrize("title", ["1 region", "24 images, 1,024 regions"])
 def test_one_line_on_a_terminal(
     make_regime: Any,
     trainer: Any,
-    regions: int,
-    words: str,
+    title: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
-    go_through(Progress(), make_regime(regions=regions), trainer)
+    go_through(Progress(), make_regime(title=title), trainer)
     out, err = capsys.readouterr()
     assert out == ""
     shown = [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err).splitlines() if line.strip()]
     assert shown
-    assert all(line.startswith(f"  {words}") and len(line) <= 100 for line in shown)
+    assert all(line.startswith(f"  {title} ") and len(line) <= 100 for line in shown)
     assert "step 60/100  20.00 dB  480 points/s  0:02 left" in err
     assert err.endswith("\x1b[2K")  # the line is gone in the end

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 import partinr as api
 from partinr.cli import main
@@ -140,6 +142,34 @@ def test_a_report_of_both(sweep: Path, tmp_path: Path) -> None:
     assert code == 0, err
     assert "2 × " in (tmp_path / "report.html").read_text()
     assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+def test_a_folder_of_images(quick: None) -> None:
+    Path("photos").mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in (("a", (16, 16)), ("b", (12, 20)), ("c", (16, 16))):
+        Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(f"photos/{name}.png")
+    words = [word for word in SWEPT if not word.startswith(("data.", "max_steps"))]
+    words += ["data=folder", "data.path=photos", "trainer=ddp", "cache_dir=null", "regime.evaluate_every=10"]
+    for run, more in (
+        ("one", ("trainer.devices=1", "max_steps=40")),
+        ("two", ("trainer.devices=2", "max_steps=40")),
+        # Constant: a cosine over other steps would have other rates.
+        ("half", ("trainer.devices=2", "max_steps=20", "schedule=constant")),
+        ("rest", ("trainer.devices=1", "max_steps=40", "schedule=constant", f"ckpt_path=half/{CHECKPOINT}")),
+    ):
+        code, out, err = call(*words, *more, f"hydra.run.dir={run}")
+        assert (code, err) == (0, ""), out
+    one, two, rest = Path("one"), Path("two"), Path("rest")
+    same(one, two)
+    assert files(one) == files(two) == files(rest)
+    said, expected = manifest(two), manifest(one)
+    assert keys(said) == keys(expected)
+    assert (said["hardware"]["devices"], said["images"]["b"]["shape"]) == (2, [12, 20, 3])
+    for name, of in expected["images"].items():
+        assert said["images"][name]["psnr"] == pytest.approx(of["psnr"], rel=1e-3)
+        assert (api.load(one, name).render() - api.load(two, name).render()).abs().max() < 1e-3
+    assert [row["step"] for row in rows(rest)] == [0, 10, 20, 30, 40]
 
 
 MINE = """

@@ -121,7 +121,7 @@ def test_a_failed_run_with_frozen_regions_keeps_its_best_weights(image):
     module = _module(image, 200, freeze_at_psnr=34)
     result = run_fit(module, make_trainer(accelerator="cpu", callbacks=[Ruin()]))
     assert result.failure is not None
-    module.reconstruction()  # as the pictures of the end ask for it
+    module.reconstructions()  # as the pictures of the end ask for it
     assert all(bool(value.isfinite().all()) for value in module.model.stack.values())
 
 

@@ -1,0 +1,109 @@
+"""From a checked configuration to the LightningModule of its regime: signals are read, partitions and models made."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from partinr import config
+from partinr.album import Album
+from partinr.capacity import settle_regions, widths
+from partinr.cli.main import print_note
+from partinr.data import SignalSet
+from partinr.errors import PartinrError, PartinrWarning
+from partinr.inr import PiecewiseINR
+from partinr.partition import LabelCache, Partition
+from partinr.regimes import FitModule
+from partinr.signals import Source
+
+
+def fit_module(settings: config.Settings) -> FitModule:
+    """The module of ``regime=fit``: of one signal, or of all of a set as one stack.
+
+    Raises:
+        PartinrError: a signal cannot be read or fitted, or the set holds some of its signals out; of a set the line
+            names the signal.
+    """
+    model, signals = _album(settings) if isinstance(settings.data, SignalSet) else _single(settings)
+    return FitModule(
+        model,
+        signals,
+        optimizer=settings.optimizer,
+        schedule=settings.schedule,
+        stop=settings.stop,
+        settings=settings.regime,
+        seed=settings.root.seed,
+    )
+
+
+def _single(settings: config.Settings) -> tuple[PiecewiseINR, Tensor]:
+    """The model of one signal, and the signal."""
+    signal = settings.data.load()
+    return _model(settings, settings.data.title, signal, settings.data.source), signal
+
+
+def _album(settings: config.Settings) -> tuple[Album, list[Tensor]]:
+    """The models of all signals of a set, and the signals."""
+    data: SignalSet = settings.data
+    if held_out := len(data.val()):
+        raise PartinrError(
+            f"data holds {held_out} of its images out, and regime=fit fits what it is given; "
+            "leave out the options that hold images out (data.val_…)"
+        )
+    signals, members = [], {}
+    for item in data.train():
+        with _named(item.name):
+            signal = item.load()
+            members[item.name] = _model(settings, item.name, signal, item.source)
+        signals.append(signal)
+    return Album(members), signals
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let what is wrong with one signal of several begin with its name."""
+    try:
+        yield
+    except PartinrError as error:
+        raise PartinrError(f"{name}: {error}") from error
+
+
+def _model(settings: config.Settings, name: str, signal: Tensor, source: Source | None) -> PiecewiseINR:
+    """A fresh model of one signal."""
+    partition = _partition(settings, name, signal, source)
+    return PiecewiseINR(
+        partition,
+        settings.backbone,
+        widths=widths(settings.root.capacity, settings.backbone, partition, signal),
+        channels=signal.shape[-1],
+        frame=settings.coords.frame,
+        engine=settings.root.engine,
+        seed=settings.root.seed,
+    )
+
+
+def _partition(settings: config.Settings, name: str, signal: Tensor, source: Source | None) -> Partition:
+    """The partition, made or found; its notice goes to whoever watches."""
+    rule = settle_regions(settings.partition, settings.backbone, signal, _device_type(settings))
+    with warnings.catch_warnings():
+        # The notice of a partition, which run.json keeps, and which is said here in one line.
+        warnings.simplefilter("ignore", PartinrWarning)
+        if settings.root.cache_dir is None:
+            partition = rule(signal, source)
+        else:
+            partition = LabelCache(Path(settings.root.cache_dir)).partition(rule, signal, source)
+    if partition.notice is not None:
+        print_note(f"{name}: {partition.notice}")
+    return partition
+
+
+def _device_type(settings: config.Settings) -> str:
+    """Whether a run is one for a CPU or for a GPU."""
+    wanted = settings.trainer.accelerator
+    gpu = wanted in ("gpu", "cuda") or (wanted == "auto" and torch.cuda.is_available())
+    return "cuda" if gpu else "cpu"
