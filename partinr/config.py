@@ -168,7 +168,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
             together.
     """
     from partinr.data import ImageData, SignalSet
-    from partinr.regimes import FitSettings, Optimizer, Schedule
+    from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule
 
     plain = _plain(config)
     root = {key: value for key, value in plain.items() if key not in (*GROUPS, "coords")}
@@ -187,7 +187,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         data=make(plain["data"], "data", ImageData, SignalSet),
         partition=make(plain["partition"], "partition", PartitionRule),
         backbone=make(plain["backbone"], "backbone", Backbone),
-        regime=make(plain["regime"], "regime", FitSettings),
+        regime=make(plain["regime"], "regime", FitSettings, MetaSettings),
         optimizer=make(plain["optimizer"], "optimizer", Optimizer),
         schedule=make(plain["schedule"], "schedule", Schedule),
         trainer=make(plain["trainer"], "trainer", TrainerSettings),

@@ -10,6 +10,8 @@ line that made it::
     inr.safetensors         the fitted network
     checkpoints/last.ckpt   what a resume needs
 
+A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
+
 Where several images were fitted, those of the third and fourth line are in ``images/NAME/``, for each image, and there
 is ``images.csv`` beside ``curve.csv``, with one row an evaluation and image (:data:`IMAGE_COLUMNS`).
 
@@ -73,6 +75,8 @@ PARTITION = "partition.png"
 RECONSTRUCTION = "reconstruction.png"
 ERROR = "error.png"
 WEIGHTS = "inr.safetensors"
+START = "initialisation.safetensors"
+ADAPTATION = "adaptation.png"
 CHECKPOINT = "checkpoints/last.ckpt"
 
 

@@ -38,15 +38,46 @@ class Signal(Protocol):
         ...
 
 
+class Adaptation(Protocol):
+    """How a held-out signal is fitted from what is learned, step by step."""
+
+    @property
+    def name(self) -> str:
+        """Of the signal."""
+        ...
+
+    @property
+    def signal(self) -> Tensor:
+        """``[*grid, C]`` in [0, 1]."""
+        ...
+
+    @property
+    def steps(self) -> Sequence[int]:
+        """Inner steps behind each of the values."""
+        ...
+
+    @property
+    def values(self) -> Sequence[Tensor]:
+        """``[*grid, C]`` each."""
+        ...
+
+    @property
+    def psnr(self) -> Sequence[float]:
+        """Of each of them, in dB."""
+        ...
+
+
 class Regime(Protocol):
     """What a callback may ask of a LightningModule of partinr.
 
     Attributes:
+        learns: ``signals``, which it fits, or an ``initialisation``, from which others are fitted.
         curve: a row an evaluation, with the columns of :data:`partinr.run.CURVE_COLUMNS`, and further ones.
         image_curve: where there are several images, a row an evaluation and image
             (:data:`partinr.run.IMAGE_COLUMNS`); else empty.
     """
 
+    learns: str
     seed: int
     step: int
     curve: list[dict[str, float]]
@@ -71,6 +102,10 @@ class Regime(Protocol):
 
     def reconstructions(self) -> Sequence[Tensor]:
         """Those signals as they are fitted now, ``[*grid, C]`` each; all processes have a part in it."""
+        ...
+
+    def adaptations(self) -> Sequence[Adaptation]:
+        """Of a regime that learns an initialisation: what it makes of signals that are held out."""
         ...
 
     def weights(self) -> Iterable[tuple[str | None, bytes]]:

@@ -23,7 +23,7 @@ from partinr import __version__
 from partinr.callbacks.base import RunCallback, regime
 from partinr.callbacks.interruption import Interruption
 from partinr.errors import PartinrError
-from partinr.run import WEIGHTS, of_image
+from partinr.run import START, WEIGHTS, of_image
 
 PACKAGES = ("torch", "lightning", "numpy", "hydra-core", "torchmetrics")
 
@@ -69,8 +69,9 @@ class Manifest(RunCallback):
         """The run is over, one way or the other."""
         module = regime(pl_module)
         if trainer.is_global_zero:
+            file = WEIGHTS if module.learns == "signals" else START
             for name, content in module.weights():
-                self.run.write(of_image(name, WEIGHTS), content)
+                self.run.write(of_image(name, file), content)
         if module.failure is not None:
             self._write(trainer, pl_module, "failed", module.failure)
         elif module.stop_reason is None:

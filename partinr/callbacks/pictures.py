@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
+import numpy as np
+from torch import Tensor
 
-from partinr.callbacks.base import RunCallback, is_number, regime
+from partinr.callbacks.base import Adaptation, RunCallback, is_number, regime
 from partinr.errors import PartinrError
-from partinr.pictures import encode_png, error_map, partition_overlay
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.pictures import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail
+from partinr.run import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 
 class Pictures(RunCallback):
     """Draws image and partition at the start, reconstruction and error now and then and at the end.
 
-    Signals that are no images are left out. Where there are several images each has a folder of its own.
+    Signals that are no images are left out. Where there are several images each has a folder of its own. Of a learned
+    initialisation it draws what a few inner steps make of images that are held out.
 
     Args:
         every_seconds: of wall time between two drawings while the run goes on, above 0; None to draw at the end only.
@@ -57,6 +61,10 @@ class Pictures(RunCallback):
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         module = regime(pl_module)
+        if module.learns == "initialisation" and trainer.is_global_zero:
+            shown = [each for each in module.adaptations() if each.signal.ndim == 3]
+            if shown:
+                self.run.write(ADAPTATION, adaptation_sheet(shown))
         views = module.views
         if any(view.signal.ndim == 3 for view in views):
             drawn = module.reconstructions()  # all processes have a part in it
@@ -66,3 +74,26 @@ class Pictures(RunCallback):
                     self.run.write(of_image(view.name, RECONSTRUCTION), encode_png(reconstruction))
                     self.run.write(of_image(view.name, ERROR), encode_png(error_map(view.signal.cpu(), reconstruction)))
         self._drawn = time.monotonic()
+
+
+MOST_COLUMNS = 7
+"""Of a sheet, beside the image itself: more steps than this are thinned out."""
+
+
+def adaptation_sheet(adaptations: Sequence[Adaptation]) -> bytes:
+    """A row an image: itself, then what it is after 0, 1, … inner steps; the content of a PNG."""
+    rows = []
+    for each in adaptations:
+        last = len(each.steps) - 1
+        columns = range(last + 1) if last < MOST_COLUMNS else [*range(MOST_COLUMNS - 1), last]
+        panels = [Panel(_picture(each.values[at]), _steps(each.steps[at]), f"{each.psnr[at]:.2f} dB") for at in columns]
+        rows.append([Panel(_picture(each.signal), each.name, "held out"), *panels])
+    return contact_sheet(rows)
+
+
+def _picture(image: Tensor) -> np.ndarray:
+    return thumbnail(image, side=256)
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"

@@ -16,9 +16,10 @@ from omegaconf import DictConfig
 
 from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
+from partinr.cli.learning import meta_module
 from partinr.cli.modules import fit_module
 from partinr.errors import PartinrError
-from partinr.regimes import FitModule, make_trainer
+from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
 from partinr.regimes.fit import check_checkpoint, check_devices, run_fit
 from partinr.regimes.launch import RankError
 from partinr.run import CHECKPOINT, WRITER, RunDirectory, config_hash
@@ -100,7 +101,8 @@ def resume(folder: Path, force: bool = False) -> Outcome:
 @dataclass(frozen=True)
 class _Prepared:
     settings: config.Settings
-    module: FitModule
+    module: FitModule | MetaModule
+    data: L.LightningDataModule | None
     trainer: L.Trainer
     interruption: Interruption
     callbacks: list[L.Callback]
@@ -111,7 +113,12 @@ def _prepare(settings: config.Settings) -> _Prepared:
     made = time.perf_counter()
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
-    module = fit_module(settings)
+    module: FitModule | MetaModule
+    data: L.LightningDataModule | None = None
+    if isinstance(settings.regime, MetaSettings):
+        module, data = meta_module(settings)
+    else:
+        module = fit_module(settings)
     module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
     if settings.root.ckpt_path is not None:
         check_checkpoint(Path(settings.root.ckpt_path), module)
@@ -145,8 +152,9 @@ def _prepare(settings: config.Settings) -> _Prepared:
         raise PartinrError("engine=compiled and trainer.tf32=true do not go together; choose engine=auto")
     if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
         raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
-    module.model.check_device(trainer.strategy.root_device)
-    return _Prepared(settings, module, trainer, interruption, callbacks)
+    stack = module.model.networks if isinstance(module, MetaModule) else module.model
+    stack.check_device(trainer.strategy.root_device)
+    return _Prepared(settings, module, data, trainer, interruption, callbacks)
 
 
 def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
@@ -156,7 +164,7 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     launcher = prepared.trainer.strategy.launcher
     try:
         with prepared.interruption.listening(forward=None if launcher is None else launcher.kill):
-            result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
+            result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path, prepared.data)
     except RankError as error:
         if prepared.settings.root.debug == "trace" and error.trace:
             print(error.trace, file=sys.stderr)

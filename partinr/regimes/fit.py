@@ -30,6 +30,7 @@ from partinr.metrics import psnr, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import Clock, StopRule, keep_freed_memory, next_evaluation
 from partinr.regimes.launch import Host, ShardStrategy, check_can_be_sent
+from partinr.regimes.maml import MetaModule
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.schedule import Constant, Schedule
@@ -125,6 +126,8 @@ class FitModule(L.LightningModule):
     Raises:
         PartinrError: signal and model do not fit together, or the settings contradict each other.
     """
+
+    learns = "signals"
 
     def __init__(
         self,
@@ -767,7 +770,7 @@ class FitResult(Generic[Model]):
     failure: str | None
 
     @classmethod
-    def of(cls, module: FitModule) -> FitResult[Any]:
+    def of(cls, module: FitModule | MetaModule) -> FitResult[Any]:
         """The result of a module that has been trained."""
         last = module.curve[-1]
         model: Any = module.model
@@ -929,8 +932,19 @@ def fit(
     return run_fit(module, trainer if trainer is not None else make_trainer(), ckpt_path)
 
 
-def run_fit(module: FitModule, trainer: L.Trainer, ckpt_path: str | Path | None = None) -> FitResult[Any]:
+def run_fit(
+    module: FitModule | MetaModule,
+    trainer: L.Trainer,
+    ckpt_path: str | Path | None = None,
+    data: L.LightningDataModule | None = None,
+) -> FitResult[Any]:
     """Train a module with a trainer, and see that a checkpoint fits first.
+
+    Args:
+        module: of either regime.
+        trainer: a Lightning Trainer.
+        ckpt_path: go on from this checkpoint.
+        data: the tasks of learning to learn; None for a signal, which the module holds itself.
 
     Raises:
         PartinrError: the checkpoint is missing, damaged, or another run's; or there are more devices than networks.
@@ -940,18 +954,18 @@ def run_fit(module: FitModule, trainer: L.Trainer, ckpt_path: str | Path | None 
     if ckpt_path is not None:
         check_checkpoint(Path(ckpt_path), module)
     with quiet_lightning():
-        trainer.fit(module, datamodule=SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
+        trainer.fit(module, datamodule=data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
 
 
-def check_devices(trainer: L.Trainer, module: FitModule) -> None:
+def check_devices(trainer: L.Trainer, module: FitModule | MetaModule) -> None:
     """See that a module can be trained by as many processes as the trainer would start.
 
     Raises:
         PartinrError: there are more of them than networks, or something of the module cannot be sent to them.
     """
-    devices, regions = trainer.world_size, module.model.networks
-    if devices > regions:
+    devices = trainer.world_size
+    if isinstance(module, FitModule) and devices > (regions := module.model.networks):
         only = "is only 1 region" if regions == 1 else f"are only {regions} regions"
         raise PartinrError(
             f"trainer.devices={devices}, but there {only}, and each device trains some of them; "
@@ -961,7 +975,7 @@ def check_devices(trainer: L.Trainer, module: FitModule) -> None:
         check_can_be_sent(trainer, module)
 
 
-def check_checkpoint(path: Path, module: FitModule) -> None:
+def check_checkpoint(path: Path, module: FitModule | MetaModule) -> None:
     """See that a module can go on from a checkpoint.
 
     Raises:

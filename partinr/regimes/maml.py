@@ -33,7 +33,7 @@ SHOWN_TASKS = 4
 
 MetaStopReason = Literal["max_steps", "max_seconds", "target_psnr"]
 
-_RESULTS = ("step", "macs", "clock", "curve", "stop_reason", "failure", "best_psnr", "by_task")
+_RESULTS = ("step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
 """What a module that was trained in another process tells the one here, beside its weights."""
 
 
@@ -155,6 +155,8 @@ class MetaModule(L.LightningModule):
         PartinrError: there is nothing to validate on, or settings contradict each other.
     """
 
+    learns = "initialisation"
+
     def __init__(
         self,
         start: LearnedStart,
@@ -193,7 +195,7 @@ class MetaModule(L.LightningModule):
         self.stop_reason: MetaStopReason | None = None
         self.failure: str | None = None
         self.best_psnr = float("-inf")
-        self.by_task: list[dict[str, Any]] = []
+        self.image_curve: list[dict[str, Any]] = []
         self._best_parameters: dict[str, Tensor] | None = None
         self._below_best = 0
         self._last_loss = float("nan")
@@ -216,10 +218,6 @@ class MetaModule(L.LightningModule):
         optimizer = self.optimizer.build(self._learned())
         scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Tasks go to the device, in the precision of the parameters."""
-        return batch.to(device, next(iter(self.model.networks.stack.values())).dtype) if batch is not None else None
 
     def on_train_start(self) -> None:
         """See that the meta-gradient is the right one; this also makes the kernels, before the clock runs."""
@@ -264,7 +262,7 @@ class MetaModule(L.LightningModule):
             "training": self.clock.training,
             "evaluation": self.clock.evaluation,
             "curve": copy.deepcopy(self.curve),
-            "by_task": copy.deepcopy(self.by_task),
+            "image_curve": copy.deepcopy(self.image_curve),
             "best_psnr": self.best_psnr,
             "best_parameters": self._best_parameters,
             "below_best": self._below_best,
@@ -276,7 +274,7 @@ class MetaModule(L.LightningModule):
         state = checkpoint["partinr"]
         self.step, self.macs = state["step"], state["macs"]
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
-        self.curve, self.by_task = list(state["curve"]), list(state["by_task"])
+        self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
         self.best_psnr, self._best_parameters = state["best_psnr"], state["best_parameters"]
         self._below_best = state["below_best"]
         if self.stop.target_psnr is not None and self.curve and self.curve[-1]["psnr"] >= self.stop.target_psnr:
@@ -296,6 +294,30 @@ class MetaModule(L.LightningModule):
             setattr(self, name, results[name])
 
     # -- what callbacks ask -------------------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """What is learned, in a few words."""
+        return f"{self.settings.algorithm}, {self.settings.inner_steps} inner steps"
+
+    @property
+    def views(self) -> tuple[()]:
+        """There is no one signal that is fitted; there are :meth:`adaptations`."""
+        return ()
+
+    def reconstructions(self) -> tuple[()]:
+        """Likewise."""
+        return ()
+
+    def weights(self) -> Iterator[tuple[None, bytes]]:
+        """What is learned, as the content of a file."""
+        yield None, self.model.to_bytes()
+
+    @property
+    def points_per_step(self) -> int:
+        """Samples that an outer step sees, about: of signals as large as the held-out ones."""
+        counts = [count for batch in self._validation for count in batch.samples]
+        return round(self.settings.meta_batch_size * sum(counts) / len(counts))
 
     @property
     def lr(self) -> float:
@@ -360,6 +382,7 @@ class MetaModule(L.LightningModule):
         objective = torch.zeros((), device=self.device)
         work = 0
         if batch is not None:
+            batch = self._to_device(batch)
             context = batch.context(self.settings.inner_loss, self.settings.context_fraction, self._seeds(batch))
             objective = outer_gradients(
                 self.model,
@@ -411,9 +434,8 @@ class MetaModule(L.LightningModule):
     # -- looking ------------------------------------------------------------------------------------------------
 
     def _to_device(self, batch: TaskBatch) -> TaskBatch:
-        moved = self.transfer_batch_to_device(batch, self.device, 0)
-        assert isinstance(moved, TaskBatch)
-        return moved
+        """A batch where the parameters are, in their precision."""
+        return batch.to(self.device, next(iter(self.model.networks.stack.values())).dtype)
 
     def _steps(self, batch: TaskBatch) -> Iterator[Tensor]:
         """Values of all samples ``[M, C]`` after 0, 1, … inner steps on all of them."""
@@ -428,9 +450,16 @@ class MetaModule(L.LightningModule):
         """Add a row to the curve, keep the best weights, and see whether the run is over."""
         with self.clock.run("evaluation", self.device):
             found, similar = self._measured()
-            self.by_task = [
-                {"task": name, **{f"psnr_{step}": value for step, value in enumerate(row)}}
-                for name, row in zip([name for batch in self._validation for name in batch.names], found, strict=True)
+            names = [name for batch in self._validation for name in batch.names]
+            self.image_curve += [
+                {
+                    "step": self.step,
+                    "seconds": self.clock.training,
+                    "image": name,
+                    "psnr": by_step[self.settings.inner_steps],
+                    "ssim": alike,
+                }
+                for name, by_step, alike in zip(names, found, similar, strict=True)
             ]
             means = torch.tensor(found, dtype=torch.float64).mean(0).tolist()
             row = {
@@ -440,7 +469,7 @@ class MetaModule(L.LightningModule):
                 # Before the first step there is none of training: that of the held-out signals.
                 "loss": self._last_loss if self.step else 10 ** (-means[self.settings.inner_steps] / 10),
                 "psnr": means[self.settings.inner_steps],
-                "ssim": similar,
+                "ssim": sum(similar) / len(similar),
                 "lr": self.lr,
                 "inner_lr": self.model.rates.mean(),
                 **dict(zip(_psnr_columns(self.settings.validation_steps), means, strict=True)),
@@ -455,8 +484,8 @@ class MetaModule(L.LightningModule):
         if self.failure is None and self.stop.target_psnr is not None and row["psnr"] >= self.stop.target_psnr:
             self.stop_reason = "target_psnr"
 
-    def _measured(self) -> tuple[list[list[float]], float]:
-        """The PSNR of each held-out task after each number of steps, and the mean SSIM after those of the training."""
+    def _measured(self) -> tuple[list[list[float]], list[float]]:
+        """The PSNR of each held-out task after each number of steps, and the SSIM after those of the training."""
         total = sum(batch.tasks for batch in self._validation)
         errors = torch.zeros(total, self.settings.validation_steps + 1, dtype=torch.float64)
         similar = torch.zeros(total, dtype=torch.float64)
@@ -474,13 +503,14 @@ class MetaModule(L.LightningModule):
                     similar[rows] = torch.tensor([ssim(value, truth) for value, truth in pairs], dtype=torch.float64)
         errors = self._ranks.whole(errors.to(self.device)).cpu()
         similar = self._ranks.whole(similar.to(self.device)).cpu()
-        return [[_decibel(error) for error in row] for row in errors.tolist()], float(similar.mean())
+        return [[_decibel(error) for error in row] for row in errors.tolist()], similar.tolist()
 
     def _check_finite(self) -> None:
         if not math.isfinite(self._last_loss):
             self._fail(f"the outer loss is {self._last_loss} after {self.step} steps")
 
     def _fail(self, what: str) -> None:
+        self.stop_reason = None
         self.failure = f"{what}; lower optimizer.lr (now {self.lr:g}) or regime.inner_lr, or give regime.clip_norm=1"
 
     def _check_collapse(self, value: float) -> None:

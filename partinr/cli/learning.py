@@ -1,0 +1,199 @@
+"""From a checked configuration to the LightningModule of ``regime=meta``, and the tasks that it learns from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from partinr import config
+from partinr.cli.main import print_note
+from partinr.coords import Frame
+from partinr.data import Item, SignalSet, Task, TaskDataModule, prepare_partitions
+from partinr.data.tasks import check_ranks
+from partinr.errors import PartinrError
+from partinr.meta import LearnedStart, TaskBatch
+from partinr.partition import Grid, LabelCache, PartitionRule, Whole
+from partinr.regimes import MetaModule, MetaSettings
+from partinr.regimes.maml import fingerprint_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Batched:
+    """Tasks as one batch, where they are loaded.
+
+    Attributes:
+        frame: of the coordinates.
+    """
+
+    frame: Frame
+
+    def __call__(self, tasks: Sequence[Task]) -> TaskBatch:
+        """Put them together.
+
+        Raises:
+            PartinrError: they have different numbers of channels.
+        """
+        channels = {task.signal.shape[-1]: task.name for task in tasks}
+        if len(channels) > 1:
+            said = " and ".join(f"{name} has {count}" for count, name in channels.items())
+            raise PartinrError(f"all signals need the same channels, but {said}; leave some out, or convert them")
+        return TaskBatch.of(
+            [task.signal for task in tasks],
+            [task.partition for task in tasks],
+            self.frame,
+            [task.name for task in tasks],
+            [task.index for task in tasks],
+        )
+
+
+def meta_module(settings: config.Settings) -> tuple[MetaModule, TaskDataModule]:
+    """The module of ``regime=meta`` and its data.
+
+    Raises:
+        PartinrError: settings do not go together, or a signal cannot be read or cut.
+    """
+    regime: MetaSettings = settings.regime
+    _check(settings, regime)
+    data: SignalSet = settings.data
+    train, held_out = data.train(), data.val()
+    if not held_out:
+        raise PartinrError(
+            "regime=meta is judged on signals that it has not seen; hold some out, such as with data.val_fraction=0.1"
+        )
+    val = _some(held_out, regime.validation_tasks)
+    check_ranks(regime.meta_batch_size, settings.trainer.devices)
+    rule = settings.partition
+    train_rule = rule if regime.partition_in == "both" else None
+    val_rule = None if regime.partition_in == "neither" else rule
+    cache = None if settings.root.cache_dir is None else LabelCache(Path(settings.root.cache_dir))
+    for items, own in ((train, train_rule), (val, val_rule)):
+        prepared = prepare_partitions(items, own, cache)
+        if prepared.made or prepared.fewer:
+            print_note(str(prepared))
+    tasks = TaskDataModule(
+        train,
+        val,
+        train_rule=train_rule,
+        val_rule=val_rule,
+        meta_batch_size=regime.meta_batch_size,
+        seed=settings.root.seed,
+        workers=regime.workers,
+        collate=Batched(settings.coords.frame),
+        cache=cache,
+    )
+    validation: list[TaskBatch] = list(tasks.val_batches())
+    regions = max(count for batch in validation for count in batch.regions)
+    first = validation[0]
+    in_features, channels = first.coords.shape[1], first.targets.shape[1]
+    # The budget is that of what represents a signal in the end: all regions' networks.
+    backbone = settings.backbone.sized(regions, in_features, channels)
+    start = LearnedStart(
+        backbone,
+        cells=regions if regime.initialisation == "region" else 1,
+        in_features=in_features,
+        channels=channels,
+        inner_steps=regime.inner_steps,
+        inner_lr=regime.inner_lr,
+        inner_lr_kind=regime.inner_lr_kind,
+        inner_lr_positive=regime.inner_lr_positive,
+        inner_loss=regime.inner_loss,
+        adapt_layers=regime.adapt_layers,
+        frame=settings.coords.frame,
+        engine=settings.root.engine,
+        seed=settings.root.seed,
+    )
+    module = MetaModule(
+        start,
+        validation,
+        optimizer=settings.optimizer,
+        schedule=settings.schedule,
+        stop=settings.stop,
+        settings=regime,
+        facts=_facts(start, validation, regions, train_rule, val_rule, len(train), len(val)),
+        data_fingerprint=fingerprint_of(
+            [item.name for item in (*train, *val)],
+            settings.plain["data"],
+            settings.plain["partition"],
+        ),
+        seed=settings.root.seed,
+    )
+    return module, tasks
+
+
+def _check(settings: config.Settings, regime: MetaSettings) -> None:
+    """See that what several groups say goes together.
+
+    Raises:
+        PartinrError: it does not.
+    """
+    if not isinstance(settings.data, SignalSet):
+        raise PartinrError(
+            "regime=meta learns from many signals, and this data is one; choose data=folder, data=text or data=lsun"
+        )
+    rule, where = settings.partition, regime.partition_in
+    if isinstance(rule, Whole) and where == "test":
+        raise PartinrError(
+            "regime.partition_in=test with partition=none: there is nothing to copy the one initialisation to; "
+            "choose partition=grid or semantic, or regime.partition_in=neither"
+        )
+    if isinstance(rule, Grid) and rule.regions == "auto":
+        raise PartinrError("partition.regions=auto is for one image; with regime=meta give a number")
+    if regime.initialisation == "region" and not isinstance(rule, Grid):
+        raise PartinrError(
+            "regime.initialisation=region needs regions that mean the same in every signal; "
+            "choose partition=grid, or regime.initialisation=shared"
+        )
+    if settings.root.capacity != "equal":
+        raise PartinrError(
+            f"capacity={settings.root.capacity}: an initialisation has one width, so regions cannot have several; "
+            "leave capacity=equal"
+        )
+    if settings.trainer.precision == "16-mixed":
+        raise PartinrError(
+            "trainer.precision=16-mixed scales the outer loss, not the inner ones, whose gradients would vanish; "
+            "choose bf16-mixed or 32-true"
+        )
+
+
+def _some(items: Sequence[Item], count: int | None) -> Sequence[Item]:
+    """So many of them, evenly spread."""
+    if count is None or count >= len(items):
+        return items
+    return [items[number * len(items) // count] for number in range(count)]
+
+
+def _facts(
+    start: LearnedStart,
+    validation: Sequence[TaskBatch],
+    regions: int,
+    train_rule: PartitionRule | None,
+    val_rule: PartitionRule | None,
+    train: int,
+    val: int,
+) -> dict[str, Any]:
+    """What run.json says of partition and data."""
+    networks = start.networks
+    one = sum(value[0].numel() for value in networks.stack.values())
+    shapes = {shape for batch in validation for shape in batch.shapes}
+    sizes = [size for batch in validation for size in batch.sizes]
+    whole = Whole()
+    return {
+        "regions": regions,
+        # Of what represents one signal: the networks of all its regions.
+        "parameters": regions * one,
+        "macs_per_pixel": networks.macs_of_networks[0],
+        "partition": {
+            "train": (train_rule or whole).title,
+            "test": (val_rule or whole).title,
+            "smallest": min(sizes),
+            "largest": max(sizes),
+            "notice": None,
+        },
+        "signal": {
+            "shape": [*next(iter(shapes)), networks.channels] if len(shapes) == 1 else None,
+            "train": train,
+            "held_out": val,
+        },
+    }
