@@ -2,10 +2,12 @@
 
 from partinr.data.folder import FolderData, ImageItem
 from partinr.data.image import ImageData
+from partinr.data.lsun import LsunData
 from partinr.data.prepare import Prepared, prepare_partitions
 from partinr.data.sets import Item, SignalSet
 from partinr.data.smooth import SmoothData
 from partinr.data.tasks import MetaBatches, Task, TaskDataModule, TaskSet, check_ranks
+from partinr.data.text import TextData
 from partinr.data.ticks import SignalDataModule
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "ImageData",
     "ImageItem",
     "Item",
+    "LsunData",
     "MetaBatches",
     "Prepared",
     "SignalDataModule",
@@ -21,6 +24,7 @@ __all__ = [
     "Task",
     "TaskDataModule",
     "TaskSet",
+    "TextData",
     "check_ranks",
     "prepare_partitions",
 ]

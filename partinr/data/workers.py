@@ -53,6 +53,7 @@ def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]
         # Python 3.12 fears for forks of what has threads; torch's own wait for nothing here.
         warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
         answers = iter(loader)
+    died = False
     try:
         for answer in answers:
             if isinstance(answer, _Failed):
@@ -61,9 +62,15 @@ def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
+        died = True
+    finally:
+        # The processes end with it, at once. In the traceback of an exception it would wait for the garbage collector,
+        # which may take its queues first: then nobody could tell the processes, and they would be waited for in vain.
+        del answers
+    if died:
         raise PartinrError(
             "a process that loads signals died, for want of memory perhaps; ask for fewer workers, or for none"
-        ) from error
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.smooth import smooth_signal
 from partinr.signals.source import Source
+from partinr.signals.text import text_image
 
 __all__ = [
     "Crop",
@@ -16,4 +17,5 @@ __all__ = [
     "load_image",
     "region_detail",
     "smooth_signal",
+    "text_image",
 ]
