@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Params = Mapping[str, Tensor]
 Objective = Callable[[Params, bool], Tensor]
@@ -52,7 +53,7 @@ def adapt(
     Yields:
         the parameters after each step, those that are not adapted among them.
     """
-    fast = dict(params)
+    fast = {name: each.detach() for name, each in params.items()} if order == "none" else dict(params)
     for step in range(steps):
         rate = rates(step)
         names = tuple(rate)
@@ -61,6 +62,7 @@ def adapt(
         else:
             gradient = _gradient(objective, fast, names, twice=order == "second")
             moved = {name: fast[name] - rate[name] * gradient[name] for name in names}
+            # Rates have a history too.
             fast = {**fast, **(moved if order != "none" else {name: each.detach() for name, each in moved.items()})}
         yield dict(fast)
 
@@ -106,6 +108,7 @@ class _Step(torch.autograd.Function):
         return tuple(params[name] - rate * gradient[name] for name, rate in zip(names, rates, strict=True))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *by_moved: Tensor) -> tuple[Tensor | None, ...]:
         every, names = ctx.every, ctx.names
         saved = ctx.saved_tensors
