@@ -25,7 +25,7 @@ def check_meta_gradient(start: LearnedStart, algorithm: Algorithm, recompute: bo
     """See that the meta-gradient of a run is the one that its algorithm asks for.
 
     A tiny network of the same architecture and the same kind of rates, adapted to two tiny tasks, by the engine and in
-    the way of the run.
+    the way of the run; but without its autocast.
 
     Args:
         start: of the run; it is not touched.
@@ -35,17 +35,22 @@ def check_meta_gradient(start: LearnedStart, algorithm: Algorithm, recompute: bo
     Raises:
         PartinrError: the gradient is not the one it should be.
     """
-    if algorithm not in ("maml", "fomaml") or start.inner_steps == 0:
+    if algorithm not in ("maml", "fomaml"):
         return
     tiny, batch = _tiny(start)
-    used = _along(tiny, batch, algorithm, recompute)
+    what = f"the meta-gradient of regime.algorithm={algorithm} with engine={start.networks.engine} on {start.device}"
+    cure = "choose another engine, such as engine=loop, or another torch"
+    try:
+        # In bfloat16 rounding is as large as what is looked for.
+        with torch.autocast(start.device.type, enabled=False):
+            used = _along(tiny, batch, algorithm, recompute)
+    except RuntimeError as error:
+        # How torch says that something has no second derivative: compiled code, a function with a gradient of its own.
+        raise PartinrError(f"{what} cannot be computed: {str(error).splitlines()[0]}; {cure}") from error
     true = _true(tiny, batch, algorithm)
-    if abs(used - true) > TOLERANCE * abs(true):
-        engine = start.networks.engine
-        raise PartinrError(
-            f"the meta-gradient of regime.algorithm={algorithm} with engine={engine} on {start.device} is wrong: "
-            f"{used:.6g} where {true:.6g} is right; choose another engine, such as engine=loop, or another torch"
-        )
+    # Put so that what is no number is wrong too.
+    if not abs(used - true) <= TOLERANCE * abs(true):
+        raise PartinrError(f"{what} is wrong: {used:.6g} where {true:.6g} is right; {cure}")
 
 
 def _tiny(start: LearnedStart) -> tuple[LearnedStart, TaskBatch]:
