@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Params = Mapping[str, Tensor]
 Rates = Callable[[int], Mapping[str, Tensor | float]]
@@ -66,7 +67,7 @@ def adapt(
     Yields:
         the parameters after each step, those that are not adapted among them.
     """
-    fast = dict(params)
+    fast = {name: each.detach() for name, each in params.items()} if order == "none" else dict(params)
     for step in range(steps):
         rate = rates(step)
         names = tuple(rate)
@@ -75,6 +76,7 @@ def adapt(
         else:
             gradient = _gradient(objective, fast, names, twice=order == "second")
             moved = {name: fast[name] - rate[name] * gradient[name] for name in names}
+            # Rates have a history too.
             fast = {**fast, **(moved if order != "none" else {name: each.detach() for name, each in moved.items()})}
         yield dict(fast)
 
@@ -120,6 +122,7 @@ class _Step(torch.autograd.Function):
         return tuple(params[name] - rate * gradient[name] for name, rate in zip(names, rates, strict=True))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *by_moved: Tensor) -> tuple[Tensor | None, ...]:
         every, names, saved = ctx.every, ctx.names, ctx.saved_tensors
         params = dict(zip(every, saved, strict=False))

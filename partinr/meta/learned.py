@@ -63,7 +63,7 @@ class LearnedStart(nn.Module):
             by the region's number.
         in_features: coordinates a sample, d.
         channels: values a sample.
-        inner_steps: that it is learned for, K.
+        inner_steps: that it is learned for, K; 1 or more.
         inner_lr: what the rates begin with.
         inner_lr_kind: which there are, see :class:`~partinr.meta.rates.InnerRates`.
         inner_lr_positive: keep them above 0.
@@ -105,6 +105,8 @@ class LearnedStart(nn.Module):
             raise PartinrError(
                 f"regime.inner_loss={inner_loss!r} is unknown; choose from {', '.join(get_args(InnerLoss))}"
             )
+        if cells < 1 or inner_steps < 1:
+            raise PartinrError(f"cells={cells} and inner_steps={inner_steps}; give 1 or more of each")
         self.networks = NetworkStack(
             backbone, cells, in_features=in_features, channels=channels, engine=engine, seed=seed
         )

@@ -27,7 +27,7 @@ class InnerRates(nn.Module):
         params: the parameters that are adapted, each ``[C, *shape]``.
         kind: which of the above.
         value: what every rate begins with.
-        steps: inner steps of the training, K.
+        steps: inner steps of the training, K; 1 or more.
         positive: learn logarithms, so that no rate ever falls below 0.
 
     Attributes:
@@ -47,7 +47,7 @@ class InnerRates(nn.Module):
             raise PartinrError(f"regime.inner_lr={value:g}; give a number above 0")
         self.kind = kind
         self.value = value
-        self.steps = max(1, steps)
+        self.steps = steps
         self.positive = positive
         begin = math.log(value) if positive else value
         self._by_name = kind in ("per_parameter", "per_parameter_per_step")
