@@ -17,9 +17,9 @@ from partinr.meta.learned import Algorithm, LearnedStart, outer_gradients
 from partinr.meta.tasks import TaskBatch
 from partinr.partition import Partition
 
-TOLERANCE = 0.02
-"""Relative: what single precision and a finite step leave; the first-order gradient is off by far more."""
-
+TOLERANCE = 5e-3
+"""Relative. Over fifty tiny cases of each of a dozen kinds single precision was off by 6e-4 at most, and the other order
+by 6e-3 at least: that of a ReLU network whose last layer is adapted; mostly it is a tenth or more."""
 
 DIRECTIONS = 4
 """In which the gradients are compared: along a single one the orders may happen to agree."""
@@ -131,6 +131,7 @@ def _true(start: LearnedStart, batch: TaskBatch, algorithm: Algorithm) -> Tensor
         with torch.no_grad():
             return float(exact.error(batch, fast, weights))
 
-    h = 1e-5
+    # So small that hardly ever a kink of a ReLU is stepped over, where the inner gradient jumps and no derivative is.
+    h = 1e-7
     found = [(objective(way, h) - objective(way, -h)) / (2 * h) for way in _ways(start)]
     return torch.tensor(found, dtype=torch.float64)
