@@ -208,6 +208,20 @@ def test_epochs_of_lightning_change_nothing(tmp_path):
 
 
 @under_lightning
+def test_tasks_as_they_are_go_through_lightning():
+    seen = run(Stop(2), collate=list, train_rule=Grid(rows=2, cols=1))
+    assert [names(batch) for batch in seen] == expected(range(2))
+    assert {task.partition.regions for batch in seen for task in batch} == {2}
+
+
+def test_a_task_is_moved():
+    task = TaskSet(SMOOTH.train())[0]
+    moved = task.to("meta")
+    assert (moved.signal.device.type, task.signal.device.type) == ("meta", "cpu")
+    assert moved.partition is task.partition
+
+
+@under_lightning
 def test_workers_leave_torchs_generator_alone():
     after = []
     for workers in (0, 1):
