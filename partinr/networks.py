@@ -264,8 +264,10 @@ class NetworkStack(nn.Module):
         weights: Tensor | None,
         params: Mapping[str, Tensor],
         along: Mapping[str, Tensor],
-    ) -> dict[str, Tensor] | None:
-        """The Hessian of :meth:`squared_error` times a direction in the parameters, by an engine that can.
+    ) -> dict[str, Tensor]:
+        """The Hessian of :meth:`squared_error` times a direction in the parameters.
+
+        For an engine that has kernels for it: :meth:`has_curvature` says so.
 
         Args:
             coords: as for :meth:`squared_error`.
@@ -276,7 +278,7 @@ class NetworkStack(nn.Module):
             along: the direction, by the same names.
 
         Returns:
-            the product by name, not differentiable; None if the engine has no way of its own.
+            the product by name, not differentiable.
         """
         product: dict[str, Tensor] = {}
         directions = self._by_width(sizes, along)
@@ -284,19 +286,15 @@ class NetworkStack(nn.Module):
             self._by_width(sizes, params), directions, self.groups, strict=True
         ):
             chain, chain_along = backbone.chain(own), backbone.chain(way)
-            if (
-                chain is None
-                or chain_along is None
-                or not has_curvature(self.engine, chain, coords[samples], own_sizes)
-            ):
-                return None
+            assert chain is not None
+            assert chain_along is not None
             weight = None if weights is None else weights[samples]
             of_chain = curvature(self.engine, chain, chain_along, coords[samples], targets[samples], weight, own_sizes)
             product.update({f"{group.prefix}{name}": each for name, each in zip(group.names, of_chain, strict=True)})
         return product
 
     def has_curvature(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> bool:
-        """Whether :meth:`curvature` has a way of its own for such parameters."""
+        """Whether the engine has kernels for :meth:`curvature` at such parameters."""
         for backbone, own, samples, own_sizes in self._by_width(sizes, params):
             chain = backbone.chain(own)
             if chain is None or not has_curvature(self.engine, chain, coords[samples], own_sizes):

@@ -268,6 +268,12 @@ def test_a_run_directory_keeps_absolute_paths(
     assert config.read(plain).plain == plain
 
 
+@pytest.mark.parametrize("key", ["path", "val_path", "val_list"])
+def test_folders_of_signals_are_kept_as_absolute_paths(plain: dict[str, Any], tmp_path: Path, key: str) -> None:
+    kept = config._with_absolute_paths({**plain, "data": {"_target_": "partinr.data.FolderData", key: "held/out"}})
+    assert kept["data"][key] == str(tmp_path / "held" / "out")
+
+
 @pytest.mark.parametrize(("model", "kept"), [("nets/unet", "nets/unet"), ("nets/here", "{}/nets/here")])
 def test_a_name_stays_a_name_where_no_folder_has_it(
     plain: dict[str, Any], tmp_path: Path, model: str, kept: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
@@ -36,6 +37,10 @@ class Task:
     name: str
     signal: Tensor
     partition: Partition
+
+    def to(self, device: torch.device | str) -> Task:
+        """The same with the signal on another device; Lightning calls it. A partition is always on the CPU."""
+        return replace(self, signal=self.signal.to(device))
 
 
 Collate = Callable[[Sequence[Task]], Any]

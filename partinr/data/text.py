@@ -69,9 +69,9 @@ class TextData(SignalSet):
     size: Annotated[int, Field(ge=1, le=8192)] = 64
     channels: Literal[1, 3] = 1
     colours: bool = False
-    length: Size = 6
-    min_font_size: Annotated[int, Field(ge=4, le=8192)] = 16
-    max_font_size: Annotated[int, Field(ge=4, le=8192)] = 32
+    length: Size = 4
+    min_font_size: Annotated[int, Field(ge=4, le=8192)] = 12
+    max_font_size: Annotated[int, Field(ge=4, le=8192)] = 24
     train_items: Annotated[int, Field(ge=1)] = 4096
     val_items: Annotated[int, Field(ge=0)] = 64
 

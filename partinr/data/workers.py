@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -101,5 +102,16 @@ def _as_it_is(answer: Any) -> Any:
 
 
 def _leave_signals(worker: int) -> None:
-    """A terminal sends its signals to all processes; the one that asked for the work decides what becomes of it."""
+    """A terminal, or a scheduler, sends its signals to all processes; the one that asked for the work decides.
+
+    It may want to finish its step first. Of SIGTERM only the first is passed over: it is also how torch ends a process
+    that does not end by itself.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, note)
+    # Blocked where this one comes from: see partinr.regimes.launch.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

@@ -12,33 +12,23 @@ regions or networks: the parameters may be those of a stack, whose networks have
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Params = Mapping[str, Tensor]
+Objective = Callable[[Params, bool], Tensor]
+"""``objective(params, twice)``: a scalar; ``twice`` says that its gradient will be differentiated in its turn."""
+
+Curvature = Callable[[Params, Params], dict[str, Tensor]]
+"""``curvature(params, along)``: the Hessian of an objective times a direction, of all parameters."""
+
 Rates = Callable[[int], Mapping[str, Tensor | float]]
 """``rates(step)``: the learning rate of each parameter that is adapted, what broadcasts with it. The others stay."""
 
 Order = Literal["second", "first", "none"]
-
-
-class Objective(Protocol):
-    """What inner steps make smaller."""
-
-    def __call__(self, params: Params, twice: bool) -> Tensor:
-        """A scalar; ``twice`` says that its gradient will be differentiated in its turn."""
-        ...
-
-    def has_curvature(self, params: Params) -> bool:
-        """Whether :meth:`curvature` has a way of its own."""
-        ...
-
-    def curvature(self, params: Params, along: Params) -> dict[str, Tensor] | None:
-        """Its Hessian times a direction; None where there is no better way than to differentiate its gradient."""
-        ...
 
 
 def adapt(
@@ -49,6 +39,7 @@ def adapt(
     *,
     order: Order = "second",
     recompute: bool = False,
+    curvature: Curvature | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """Take some steps of gradient descent.
 
@@ -61,8 +52,9 @@ def adapt(
             ``first`` takes each inner gradient for a constant; with ``none`` the result has none, and the memory of a
             step is free after it.
         recompute: with ``second``: keep nothing of a step but where it began, and compute it again on the way back.
-            The memory of one step in place of that of all, for the time of one more gradient a step. Where the
-            objective has second derivatives of its own it is always done so, since it is faster, too.
+            The memory of one step in place of that of all, for the time of one more gradient a step.
+        curvature: of the objective, where there is a better way than to differentiate its gradient. It is used for
+            ``second`` whatever ``recompute`` says, since it needs no more memory either.
 
     Yields:
         the parameters after each step, those that are not adapted among them.
@@ -71,8 +63,8 @@ def adapt(
     for step in range(steps):
         rate = rates(step)
         names = tuple(rate)
-        if order == "second" and (recompute or objective.has_curvature(fast)):
-            fast = {**fast, **_recomputed(objective, fast, names, rate)}
+        if order == "second" and (recompute or curvature is not None):
+            fast = {**fast, **_recomputed(objective, curvature, fast, names, rate)}
         else:
             gradient = _gradient(objective, fast, names, twice=order == "second")
             moved = {name: fast[name] - rate[name] * gradient[name] for name in names}
@@ -98,13 +90,17 @@ def _gradient(objective: Objective, params: Params, names: tuple[str, ...], twic
 
 
 def _recomputed(
-    objective: Objective, params: Params, names: tuple[str, ...], rate: Mapping[str, Tensor | float]
+    objective: Objective,
+    curvature: Curvature | None,
+    params: Params,
+    names: tuple[str, ...],
+    rate: Mapping[str, Tensor | float],
 ) -> dict[str, Tensor]:
     every = tuple(params)
     like = next(iter(params.values()))
     rates = [rate[name] for name in names]
     as_tensors = [each if isinstance(each, Tensor) else like.new_tensor(each) for each in rates]
-    moved = _Step.apply(objective, every, names, *(params[name] for name in every), *as_tensors)
+    moved = _Step.apply(objective, curvature, every, names, *(params[name] for name in every), *as_tensors)
     return dict(zip(names, moved, strict=True))
 
 
@@ -113,12 +109,17 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, objective: Objective, every: tuple[str, ...], names: tuple[str, ...], *tensors: Tensor
+        ctx: Any,
+        objective: Objective,
+        curvature: Curvature | None,
+        every: tuple[str, ...],
+        names: tuple[str, ...],
+        *tensors: Tensor,
     ) -> Any:
         params, rates = dict(zip(every, tensors, strict=False)), tensors[len(every) :]
         gradient = _gradient(objective, params, names, twice=False)
         ctx.save_for_backward(*tensors, *gradient.values())
-        ctx.objective, ctx.every, ctx.names = objective, every, names
+        ctx.objective, ctx.curvature, ctx.every, ctx.names = objective, curvature, every, names
         return tuple(params[name] - rate * gradient[name] for name, rate in zip(names, rates, strict=True))
 
     @staticmethod
@@ -131,15 +132,16 @@ class _Step(torch.autograd.Function):
         # Along r ⊙ by_p'; what is not adapted does not move.
         along = {name: torch.zeros_like(value) for name, value in params.items() if name not in names}
         along.update({name: (rate * by[name]).detach() for name, rate in zip(names, rates, strict=True)})
-        curved = ctx.objective.curvature(params, along)
-        if curved is None:
+        if ctx.curvature is None:
             curved = _differentiated(ctx.objective, params, along)
+        else:
+            curved = ctx.curvature(params, along)
         by_params = [by[name] - curved[name] if name in by else -curved[name] for name in every]
         by_rates = [
             -(by[name] * gradient).sum_to_size(rate.shape)
             for name, rate, gradient in zip(names, rates, gradients, strict=True)
         ]
-        return None, None, None, *by_params, *by_rates
+        return None, None, None, None, *by_params, *by_rates
 
 
 def _differentiated(objective: Objective, params: Params, along: Params) -> dict[str, Tensor]:

@@ -44,12 +44,15 @@ class InnerObjective:
         own = self.context
         return self.networks.squared_error(own.coords, own.targets, own.sizes, own.weights, params, twice=twice)
 
-    def has_curvature(self, params: Mapping[str, Tensor]) -> bool:
+    @property
+    def has_curvature(self) -> bool:
         """Whether the engine has second derivatives of its own."""
-        return self.networks.has_curvature(self.context.coords, self.context.sizes, params)
+        own = self.context
+        one = {name: value[:1].expand(len(own.sizes), *value.shape[1:]) for name, value in self.networks.stack.items()}
+        return self.networks.has_curvature(own.coords, own.sizes, one)
 
-    def curvature(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """The Hessian times a direction, by the engine; None if it cannot."""
+    def curvature(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The Hessian times a direction, by the engine."""
         own = self.context
         return self.networks.curvature(own.coords, own.targets, own.sizes, own.weights, params, along)
 
@@ -182,8 +185,15 @@ class LearnedStart(nn.Module):
         self, batch: TaskBatch, context: Context, steps: int, *, order: Order = "none", recompute: bool = False
     ) -> Iterator[dict[str, Tensor]]:
         """Adapt all networks of a batch to their own samples, see :func:`partinr.meta.inner.adapt`."""
+        objective = self.objective(context)
         return adapt(
-            self.objective(context), self.start(batch), self.rates_for(batch), steps, order=order, recompute=recompute
+            objective,
+            self.start(batch),
+            self.rates_for(batch),
+            steps,
+            order=order,
+            recompute=recompute,
+            curvature=objective.curvature if order == "second" and objective.has_curvature else None,
         )
 
     def error(self, batch: TaskBatch, params: Mapping[str, Tensor], weights: Tensor) -> Tensor:

@@ -39,8 +39,8 @@ def text_image(
     size: int,
     *,
     seed: Sequence[int],
-    length: int = 6,
-    font_size: tuple[int, int] = (16, 32),
+    length: int = 4,
+    font_size: tuple[int, int] = (12, 24),
     channels: Literal[1, 3] = 1,
     colours: bool = False,
 ) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -208,6 +210,20 @@ def test_epochs_of_lightning_change_nothing(tmp_path):
 
 
 @under_lightning
+def test_tasks_as_they_are_go_through_lightning():
+    seen = run(Stop(2), collate=list, train_rule=Grid(rows=2, cols=1))
+    assert [names(batch) for batch in seen] == expected(range(2))
+    assert {task.partition.regions for batch in seen for task in batch} == {2}
+
+
+def test_a_task_is_moved():
+    task = TaskSet(SMOOTH.train())[0]
+    moved = task.to("meta")
+    assert (moved.signal.device.type, task.signal.device.type) == ("meta", "cpu")
+    assert moved.partition is task.partition
+
+
+@under_lightning
 def test_workers_leave_torchs_generator_alone():
     after = []
     for workers in (0, 1):
@@ -256,6 +272,25 @@ def test_a_process_that_dies_is_said_in_one_line(items):
     with pytest.raises(PartinrError, match=r"process that loads signals died.*fewer workers") as caught:
         next(iter(data.train_dataloader()))
     assert "\n" not in str(caught.value)
+
+
+def test_a_signal_to_all_processes_leaves_the_work_alone(items):
+    data = TaskDataModule(items, meta_batch_size=2, workers=2, collate=names, keep_bytes=0)
+    batches = iter(data.train_dataloader())
+    for _ in range(4):
+        next(batches)
+    processes = {int(line.split()[1]) for line in items[0].loads()}
+    assert len(processes) == 2
+    for process in processes:
+        os.kill(process, signal.SIGINT)
+        os.kill(process, signal.SIGTERM)
+    order = MetaBatches(5, 2, seed=0)
+    for step in range(4, 12):
+        assert next(batches) == [f"item-{index}" for index in order[step]]
+    start = time.monotonic()
+    del batches
+    assert time.monotonic() - start < 4
+    assert not any(map(psutil.pid_exists, processes))
 
 
 # -- held out, and several ranks ------------------------------------------------------------------------------------

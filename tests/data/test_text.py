@@ -24,10 +24,10 @@ def test_text_on_a_ground(channels, colours):
         assert image.dtype == torch.float32
         assert torch.equal(image, text_image(64, seed=[number], length=3, channels=channels, colours=colours))
         pixels = Counter(map(tuple, image.reshape(-1, channels).tolist()))
-        (ground, _), (ink, _) = pixels.most_common(2)
-        # Some of it is ink, most of it is ground, and what lies between is edges.
-        assert pixels[ground] > 64 * 64 / 2
-        assert abs(sum(ground) - sum(ink)) / channels > 0.2
+        ((ground, count),) = pixels.most_common(1)
+        # Most of it is ground, some of it is ink, and what lies between is edges.
+        assert 64 * 64 / 2 < count < 64 * 64
+        assert float((image - torch.tensor(ground)).mean(dim=-1).abs().max()) > 0.2
         if not colours:
             assert ground == (1,) * channels
             assert float(image.min()) < 0.2
@@ -66,7 +66,7 @@ def test_an_item_follows_from_its_number():
     [
         ({"channels": 2}, "channels=2"),
         ({"length": 0}, "length=0"),
-        ({"min_font_size": 40}, "data.min_font_size=40 is more than data.max_font_size=32"),
+        ({"min_font_size": 40}, "data.min_font_size=40 is more than data.max_font_size=24"),
         ({"train_items": 0}, "train_items=0"),
         ({"size": 0}, "size=0"),
     ],

@@ -68,8 +68,20 @@ def test_a_forgotten_graph_is_found(monkeypatch, case):
         return with_graph(objective, params, names, twice=False)
 
     monkeypatch.setattr(inner, "_gradient", forgetful)
+    # Kernels of second derivatives would have no need of the graph.
+    monkeypatch.setattr(RIGHT[case].networks, "engine", "loop")
     with pytest.raises(PartinrError, match=WRONG["maml"]):
         check_meta_gradient(RIGHT[case], "maml", recompute=False)
+
+
+@pytest.mark.parametrize("engine", ["fused", "tiled"])
+def test_a_kernel_without_second_derivatives_is_found(monkeypatch, engine):
+    monkeypatch.setattr(
+        "partinr.networks.curvature",
+        lambda engine, chain, *rest: [torch.zeros_like(each) for link in chain for each in (link.weight, link.bias)],
+    )
+    with pytest.raises(PartinrError, match=WRONG["maml"]):
+        check_meta_gradient(LearnedStart(SIREN, engine=engine), "maml", recompute=False)
 
 
 @pytest.mark.parametrize("case", RIGHT)
