@@ -18,7 +18,6 @@ factor)`` of each layer.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,7 +25,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from partinr.stack.engine import NETWORK_BYTES
 from partinr.stack.fused import Layers, Tiles, tiles_of
+from partinr.stack.kept import kept
 
 # See _kernels.py: pi in three parts (Cody & Waite 1980), and 1 / pi.
 _PI_1, _PI_2, _PI_3 = tl.constexpr(3.140625), tl.constexpr(0.0009670257568359375), tl.constexpr(6.277114152908325e-7)
@@ -200,7 +201,8 @@ def backward(
     return by_network, by_x if by_coords else None
 
 
-@lru_cache(maxsize=32)
+# As arrays and as tensors.
+@kept(lambda found: 2 * sum(table.nbytes for table in found[1]) + NETWORK_BYTES * len(found[1][2]))
 @torch.inference_mode(False)
 def _tiles(sizes: tuple[int, ...], longest: int, device: torch.device) -> tuple[Tiles, tuple[Tensor, Tensor, Tensor]]:
     """Tiles, and as tensors on the device: owner, start and first."""

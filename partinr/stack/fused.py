@@ -205,7 +205,7 @@ class Tiles:
         return len(self.owner)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=32)  # some numbers a tile or a network, none a sample
 def tiles_of(sizes: tuple[int, ...], longest: int) -> Tiles:
     """Tiles of at most so many samples, those of a network as equal as can be."""
     counts = np.array(sizes, dtype=np.int64)
