@@ -33,6 +33,10 @@ from partinr.stack.kept import kept
 _PI_1, _PI_2, _PI_3 = tl.constexpr(3.140625), tl.constexpr(0.0009670257568359375), tl.constexpr(6.277114152908325e-7)
 _INVERSE_PI = tl.constexpr(1 / math.pi)
 
+GRADIENT_NUMBERS = 2**26
+"""Numbers in the gradients of tiles that are kept at once, at most, until they are summed: 256 MB. More tiles take more
+than one pass, so that memory does not grow with the picture."""
+
 _ROWS, _COLUMNS = 32, 64
 """Tiles and parameters that are summed at once."""
 
@@ -180,24 +184,24 @@ def backward(
 ) -> tuple[Tensor, Tensor | None]:
     """Gradients by parameters and coordinates, see :func:`partinr.stack._numba.backward`."""
     tiles, (owner, start, first) = _tiles(sizes, _block(layers), coords.device)
-    by_tile = packed.new_empty(tiles.count, packed.shape[1])
-    by_network, by_x = torch.empty_like(packed), torch.empty_like(coords, memory_format=torch.contiguous_format)
+    by_network, by_x = torch.zeros_like(packed), torch.empty_like(coords, memory_format=torch.contiguous_format)
+    size, coords, gradient = packed.shape[1], coords.contiguous(), gradient.contiguous()
+    tiles_a_pass = max(1, GRADIENT_NUMBERS // size // _ROWS) * _ROWS
+    by_tile, of_pass = packed.new_empty(min(tiles.count, tiles_a_pass), size), torch.empty_like(packed)
+    grid = (packed.shape[0], triton.cdiv(size, _COLUMNS))
     with torch.cuda.device_of(coords):
-        if tiles.count:
-            backward_kernel[(tiles.count,)](
-                coords.contiguous(),
-                packed,
-                owner,
-                start,
-                gradient.contiguous(),
-                by_tile,
-                by_x,
-                packed.shape[1],
-                BY_X=by_coords,
-                **_constants(layers),
+        for begin in range(0, tiles.count, tiles_a_pass):
+            stop = min(begin + tiles_a_pass, tiles.count)
+            own, bounds = owner[begin:stop], start[begin : stop + 1]
+            backward_kernel[(stop - begin,)](
+                coords, packed, own, bounds, gradient, by_tile, by_x, size, BY_X=by_coords, **_constants(layers)
             )
-        grid = (packed.shape[0], triton.cdiv(packed.shape[1], _COLUMNS))
-        sum_kernel[grid](by_tile, first, by_network, packed.shape[1], _ROWS, _COLUMNS)
+            if stop - begin == tiles.count:
+                sum_kernel[grid](by_tile, first, by_network, size, _ROWS, _COLUMNS)
+            else:
+                within = (first - begin).clamp(0, stop - begin)
+                sum_kernel[grid](by_tile, within, of_pass, size, _ROWS, _COLUMNS)
+                by_network += of_pass
     return by_network, by_x if by_coords else None
 
 
