@@ -80,6 +80,8 @@ class TrainerSettings:
         devices: how many. Each of several has a process of its own, which trains some of the regions.
         tf32: let CUDA's single-precision products round their factors to 10 bits (TF32): faster, and not without loss
             where frequencies are high. Elsewhere it changes nothing.
+        cuda_graphs: on CUDA, record an optimiser step and replay it, where that can be done: not with
+            ``regime.points_per_step``, not with 16-mixed or 64-true, with Adam, AdamW and SGD only.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -87,6 +89,7 @@ class TrainerSettings:
     threads: Annotated[int, Field(ge=1)] | None = None
     devices: Annotated[int, Field(ge=1)] = 1
     tf32: bool = False
+    cuda_graphs: bool = True
 
 
 @spec

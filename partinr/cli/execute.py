@@ -142,6 +142,7 @@ def _prepare(settings: config.Settings) -> _Prepared:
         devices=settings.trainer.devices,
         threads=settings.trainer.threads,
         tf32=settings.trainer.tf32,
+        cuda_graphs=settings.trainer.cuda_graphs,
     )
     check_devices(trainer, module)
     if settings.root.engine in ("fused", "tiled") and trainer.precision == "64-true":

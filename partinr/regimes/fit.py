@@ -29,6 +29,7 @@ from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import Clock, StopRule, keep_freed_memory, next_evaluation
+from partinr.regimes.graphs import CudaGraphs, GraphedSteps, can_be_graphed
 from partinr.regimes.launch import Host, ShardStrategy, check_can_be_sent
 from partinr.regimes.maml import MetaModule
 from partinr.regimes.optimizer import Optimizer
@@ -189,6 +190,8 @@ class FitModule(L.LightningModule):
         self._below_best = 0
         self._last_loss = float("nan")
         self._order: tuple[int, Tensor] | None = None
+        self.cuda_graphs = True
+        self._graphed: GraphedSteps | None = None
 
         self._ranks = Ranks()
         self._loaded: dict[str, Any] | None = None
@@ -216,6 +219,7 @@ class FitModule(L.LightningModule):
             states = self._loaded["optimizer_states"]
             self._loaded["optimizer_states"] = [narrow_state(state, self.share, self.model) for state in states]
             self._loaded = None
+        self._graphed = None
         optimizer = self.optimizer.build(self.share.params.values())
         scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
@@ -258,6 +262,7 @@ class FitModule(L.LightningModule):
 
     def on_train_end(self) -> None:
         """A run that failed leaves the best weights that it had."""
+        self._graphed = None
         self._gather()
         if self.failure is not None and self._best_parameters is not None:
             self.model.stack.load_state_dict(self._best_parameters)
@@ -481,7 +486,7 @@ class FitModule(L.LightningModule):
         assert not isinstance(scheduler, list) and scheduler is not None
         plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         wrapped = str(self.trainer.precision) == "16-mixed" or _hooked(self.trainer)
-        take = self._wrapped_step if wrapped else self._plain_step
+        take = self._wrapped_step if wrapped else self._graphed_step if self._graphs() else self._plain_step
         loss, first = None, self.step
         macs = self._macs_a_step()
         with self.clock.run("training", self.device):
@@ -514,6 +519,22 @@ class FitModule(L.LightningModule):
         loss.backward()
         optimizer.step()
         return loss
+
+    def _graphs(self) -> bool:
+        """Whether steps are recorded and replayed, instead of being taken one by one."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        precision, points = str(self.trainer.precision), self.settings.points_per_step
+        return self.cuda_graphs and can_be_graphed(self.device, precision, optimizer, points)
+
+    def _graphed_step(self, step: int) -> Tensor:
+        """One optimiser step as a CUDA graph."""
+        if self._graphed is None:
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimizer, torch.optim.Optimizer)
+            # Of the full batch: which step it is makes no difference.
+            self._graphed = GraphedSteps(lambda: self._loss(step), optimizer)
+        return self._graphed.take(self.share)
 
     def _wrapped_step(self, step: int) -> Tensor:
         """One through Lightning, which scales the loss for half precision, and calls what hooks into a step."""
@@ -832,6 +853,7 @@ def make_trainer(
     devices: int = 1,
     threads: int | None = None,
     tf32: bool = False,
+    cuda_graphs: bool = True,
 ) -> L.Trainer:
     """A Lightning Trainer with everything off that the regime does itself.
 
@@ -842,6 +864,7 @@ def make_trainer(
         devices: how many; each of several has a process of its own, and trains some of the networks.
         threads: of the CPU for each of several processes; None for an equal part of torch's.
         tf32: let CUDA's single-precision products round their factors to 10 bits.
+        cuda_graphs: on CUDA, replay steps as a graph where that can be done (:mod:`partinr.regimes.graphs`).
 
     Raises:
         PartinrError: Lightning refuses the flags on this machine.
@@ -858,7 +881,7 @@ def make_trainer(
                 strategy="auto" if devices == 1 else ShardStrategy(threads),
                 use_distributed_sampler=False,
                 precision=precision,  # type: ignore[arg-type]
-                callbacks=[_CudaProducts(tf32), *callbacks],
+                callbacks=[_CudaProducts(tf32), CudaGraphs(cuda_graphs), *callbacks],
                 logger=False,
                 max_epochs=-1,
                 enable_checkpointing=False,

@@ -11,7 +11,7 @@ through its network as it does for the gradient, and beside every number goes it
 import numpy as np
 from numba import get_thread_id, njit, prange
 
-from partinr.stack._kernels import _FAST, _affine, _input_gradient, sincos
+from partinr.stack._kernels import _FAST, _add, _affine, _input_gradient, sincos
 
 _F = np.float32
 
@@ -94,7 +94,7 @@ def _input_gradient_along(p, v, layer, factor, g, dg, dr, n):
 
 
 @njit(parallel=True, fastmath=_FAST, cache=True)
-def curvature(x, y, weight, params, along, owner, start, layers, factor, scratch, q):
+def curvature(x, y, weight, params, along, owner, start, run, layers, factor, scratch, spare, q):
     """The Hessian of the squared error times a direction in the parameters.
 
     Args:
@@ -105,47 +105,55 @@ def curvature(x, y, weight, params, along, owner, start, layers, factor, scratch
         along: float32 ``[N, P]``, the direction.
         owner: int64 ``[tiles]``.
         start: int64 ``[tiles + 1]``.
+        run: int64 ``[runs + 1]``: tiles ``run[r]`` to ``run[r + 1]`` are of one network, and are summed on one thread.
         layers: int64 ``[L, 4]``.
         factor: float32 ``[L]``.
         scratch: float32 ``[threads, KEPT L + SPARE, widest, longest tile]``. Of layer k its input h at KEPT k, the
             cosines at its output one further, the derivatives of its affine map dz and of its input dh behind them.
-        q: float32 ``[tiles, P]``, written: the product, for each tile's network.
+        spare: float32 ``[threads, P]``.
+        q: float32 ``[runs, P]``, written: the product, for each run's network.
     """
     last = layers.shape[0] - 1
-    for t in prange(owner.shape[0]):
-        work, p, v, a = scratch[get_thread_id()], params[owner[t]], along[owner[t]], start[t]
-        n = start[t + 1] - a
-        behind = KEPT * (last + 1)
-        z, g, dg, r, dr = work[behind], work[behind + 1], work[behind + 2], work[behind + 3], work[behind + 4]
-        for i in range(layers[0, 0]):
-            for s in range(n):
-                work[0, i, s] = x[a + s, i]
-                work[3, i, s] = _F(0)
-        for k in range(last + 1):
-            layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
-            h, cosine, dz, dh = work[KEPT * k], work[KEPT * k + 1], work[KEPT * k + 2], work[KEPT * k + 3]
-            _affine(p, layer, factor[k], h, z, n)
-            _affine_along(p, v, layer, factor[k], h, dh, dz, n)
-            if k < last:
-                after, d_after = work[KEPT * (k + 1)], work[KEPT * (k + 1) + 3]
-                for o in range(layer[1]):
-                    for s in range(n):
-                        after[o, s], cosine[o, s] = sincos(z[o, s])
-                        d_after[o, s] = cosine[o, s] * dz[o, s]
-        dy = work[KEPT * last + 2]
-        for o in range(layers[last, 1]):
-            for s in range(n):
-                twice = _F(2) * weight[a + s] if weight.shape[0] > 0 else _F(2)
-                g[o, s] = twice * (z[o, s] - y[a + s, o])
-                dg[o, s] = twice * dy[o, s]
-        for k in range(last, -1, -1):
-            layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
-            _parameter_gradient_along(g, dg, work[KEPT * k], work[KEPT * k + 3], layer, factor[k], q[t], n)
-            if k > 0:
-                _input_gradient(p, layer, factor[k], g, r, n)
-                _input_gradient_along(p, v, layer, factor[k], g, dg, dr, n)
-                sine, cosine, dz = work[KEPT * k], work[KEPT * k - 3], work[KEPT * k - 2]
-                for i in range(layer[0]):
-                    for s in range(n):
-                        g[i, s] = r[i, s] * cosine[i, s]
-                        dg[i, s] = dr[i, s] * cosine[i, s] - r[i, s] * sine[i, s] * dz[i, s]
+    for r in prange(q.shape[0]):
+        me = get_thread_id()
+        work = scratch[me]
+        for t in range(run[r], run[r + 1]):
+            p, v, a = params[owner[t]], along[owner[t]], start[t]
+            into = q[r] if t == run[r] else spare[me]
+            n = start[t + 1] - a
+            behind = KEPT * (last + 1)
+            z, g, dg, back, dr = work[behind], work[behind + 1], work[behind + 2], work[behind + 3], work[behind + 4]
+            for i in range(layers[0, 0]):
+                for s in range(n):
+                    work[0, i, s] = x[a + s, i]
+                    work[3, i, s] = _F(0)
+            for k in range(last + 1):
+                layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+                h, cosine, dz, dh = work[KEPT * k], work[KEPT * k + 1], work[KEPT * k + 2], work[KEPT * k + 3]
+                _affine(p, layer, factor[k], h, z, n)
+                _affine_along(p, v, layer, factor[k], h, dh, dz, n)
+                if k < last:
+                    after, d_after = work[KEPT * (k + 1)], work[KEPT * (k + 1) + 3]
+                    for o in range(layer[1]):
+                        for s in range(n):
+                            after[o, s], cosine[o, s] = sincos(z[o, s])
+                            d_after[o, s] = cosine[o, s] * dz[o, s]
+            dy = work[KEPT * last + 2]
+            for o in range(layers[last, 1]):
+                for s in range(n):
+                    twice = _F(2) * weight[a + s] if weight.shape[0] > 0 else _F(2)
+                    g[o, s] = twice * (z[o, s] - y[a + s, o])
+                    dg[o, s] = twice * dy[o, s]
+            for k in range(last, -1, -1):
+                layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+                _parameter_gradient_along(g, dg, work[KEPT * k], work[KEPT * k + 3], layer, factor[k], into, n)
+                if k > 0:
+                    _input_gradient(p, layer, factor[k], g, back, n)
+                    _input_gradient_along(p, v, layer, factor[k], g, dg, dr, n)
+                    sine, cosine, dz = work[KEPT * k], work[KEPT * k - 3], work[KEPT * k - 2]
+                    for i in range(layer[0]):
+                        for s in range(n):
+                            g[i, s] = back[i, s] * cosine[i, s]
+                            dg[i, s] = dr[i, s] * cosine[i, s] - back[i, s] * sine[i, s] * dz[i, s]
+            if t > run[r]:
+                _add(q[r], into)

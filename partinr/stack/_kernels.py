@@ -6,7 +6,8 @@ Parameters of network n are one row ``params[n]``: weights ``[out, in]`` and bia
 
 Work is cut into tiles: samples ``start[t]`` to ``start[t + 1]`` belong to network ``owner[t]``. A tile's features lie
 in the cache of one core, features first, so that the innermost loop runs along the samples and becomes vector code.
-Tiles write apart from each other, and each is summed in one order, so results do not depend on the number of threads.
+Gradients by the parameters are summed run by run: some tiles of one network, one after the other on one thread. Runs
+write apart from each other, and each is summed in one order, so results do not depend on the number of threads.
 """
 
 # numba's decorators have no types.
@@ -218,8 +219,15 @@ def _back(p, layers, factor, work, n, q, gx, a):
                     gx[a + s, i] = r[i, s]
 
 
+@njit(fastmath=_FAST, cache=True)
+def _add(total, part):
+    """``total += part``, both ``[P]``."""
+    for i in range(total.shape[0]):
+        total[i] += part[i]
+
+
 @njit(parallel=True, fastmath=_FAST, cache=True)
-def backward(x, params, owner, start, layers, factor, scratch, gy, q, gx):
+def backward(x, params, owner, start, run, layers, factor, scratch, spare, gy, q, gx):
     """Gradients of a scalar by parameters and coordinates; values in between are computed anew, not kept.
 
     Args:
@@ -227,27 +235,35 @@ def backward(x, params, owner, start, layers, factor, scratch, gy, q, gx):
         params: likewise.
         owner: likewise.
         start: likewise.
-        layers: likewise.
+        run: int64 ``[runs + 1]``, the first tile of each run, and the end of the last.
+        layers: as for :func:`forward`.
         factor: likewise.
         scratch: float32 ``[threads, 2 L + 2, widest, longest tile]``.
+        spare: float32 ``[threads, P or more]``.
         gy: float32 ``[M, c]``, the gradient by the values.
-        q: float32 ``[tiles, P]``, written: by the parameters of each tile's network.
+        q: float32 ``[runs, P]``, written: by the parameters of each run's network.
         gx: float32 ``[M, d]``, written; ``[0, d]`` if nobody wants it.
     """
     last = layers.shape[0] - 1
-    for t in prange(owner.shape[0]):
-        work, p, a = scratch[get_thread_id()], params[owner[t]], start[t]
-        n = start[t + 1] - a
-        _keep_forward(x, p, layers, factor, work, a, n)
-        g = work[2 * last + 2]
-        for o in range(layers[last, 1]):
-            for s in range(n):
-                g[o, s] = gy[a + s, o]
-        _back(p, layers, factor, work, n, q[t], gx, a)
+    for r in prange(q.shape[0]):
+        me = get_thread_id()
+        work = scratch[me]
+        for t in range(run[r], run[r + 1]):
+            p, a = params[owner[t]], start[t]
+            n = start[t + 1] - a
+            _keep_forward(x, p, layers, factor, work, a, n)
+            g = work[2 * last + 2]
+            for o in range(layers[last, 1]):
+                for s in range(n):
+                    g[o, s] = gy[a + s, o]
+            into = q[r] if t == run[r] else spare[me]
+            _back(p, layers, factor, work, n, into, gx, a)
+            if t > run[r]:
+                _add(q[r], into)
 
 
 @njit(parallel=True, fastmath=_FAST, cache=True)
-def error(x, y, weight, params, owner, start, layers, factor, scratch, q, total):
+def error(x, y, weight, params, owner, start, run, layers, factor, scratch, spare, q, total):
     """The squared error, and its gradient by the parameters, in one pass.
 
     Args:
@@ -257,29 +273,38 @@ def error(x, y, weight, params, owner, start, layers, factor, scratch, q, total)
         params: as for :func:`forward`.
         owner: likewise.
         start: likewise.
-        layers: likewise.
+        run: as for :func:`backward`.
+        layers: as for :func:`forward`.
         factor: likewise.
         scratch: as for :func:`backward`.
+        spare: likewise.
         q: likewise.
-        total: float64 ``[tiles]``, written: the error of each tile.
+        total: float64 ``[runs]``, written: the error of each run.
     """
     last = layers.shape[0] - 1
     nowhere = x[:0].copy()
-    for t in prange(owner.shape[0]):
-        work, p, a = scratch[get_thread_id()], params[owner[t]], start[t]
-        n = start[t + 1] - a
-        _keep_forward(x, p, layers, factor, work, a, n)
-        z, g = work[2 * last + 1], work[2 * last + 2]
-        layer = (layers[last, 0], layers[last, 1], layers[last, 2], layers[last, 3])
-        _affine(p, layer, factor[last], work[2 * last], z, n)
-        subtotal = _F(0)
-        for o in range(layer[1]):
-            part = _F(0)
-            for s in range(n):
-                difference = z[o, s] - y[a + s, o]
-                scaled = difference * weight[a + s] if weight.shape[0] > 0 else difference
-                part += difference * scaled
-                g[o, s] = _F(2) * scaled
-            subtotal += part
-        total[t] = subtotal
-        _back(p, layers, factor, work, n, q[t], nowhere, a)
+    for r in prange(q.shape[0]):
+        me = get_thread_id()
+        work, of_run = scratch[me], 0.0
+        for t in range(run[r], run[r + 1]):
+            p, a = params[owner[t]], start[t]
+            n = start[t + 1] - a
+            _keep_forward(x, p, layers, factor, work, a, n)
+            z, g = work[2 * last + 1], work[2 * last + 2]
+            layer = (layers[last, 0], layers[last, 1], layers[last, 2], layers[last, 3])
+            _affine(p, layer, factor[last], work[2 * last], z, n)
+            subtotal = _F(0)
+            for o in range(layer[1]):
+                part = _F(0)
+                for s in range(n):
+                    difference = z[o, s] - y[a + s, o]
+                    scaled = difference * weight[a + s] if weight.shape[0] > 0 else difference
+                    part += difference * scaled
+                    g[o, s] = _F(2) * scaled
+                subtotal += part
+            of_run += float(subtotal)
+            into = q[r] if t == run[r] else spare[me]
+            _back(p, layers, factor, work, n, into, nowhere, a)
+            if t > run[r]:
+                _add(q[r], into)
+        total[r] = of_run

@@ -59,20 +59,22 @@ def backward(
         by the parameters ``[N, P]``, and by the coordinates ``[M, d]`` or None.
     """
     tiles = tiles_of(sizes, TILE)
-    by_tile = np.empty((tiles.count, packed.shape[1]), dtype=np.float32)
+    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
     by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]))
     _kernels().backward(
         coords.contiguous().numpy(),
         packed.numpy(),
         tiles.owner,
         tiles.start,
+        tiles.run,
         *_tables(layers),
         _scratch(2 * len(layers) + 2, layers, tiles),
+        _spare(packed),
         gradient.contiguous().numpy(),
-        by_tile,
+        by_run,
         by_x.numpy(),
     )
-    return _by_network(by_tile, tiles, packed.shape[0]), by_x if by_coords else None
+    return _by_network(by_run, tiles, packed.shape[0]), by_x if by_coords else None
 
 
 def error(
@@ -97,8 +99,8 @@ def error(
         the sum over samples and channels, and its gradient by the parameters ``[N, P]``.
     """
     tiles = tiles_of(sizes, TILE)
-    by_tile = np.empty((tiles.count, packed.shape[1]), dtype=np.float32)
-    total = np.empty(tiles.count)
+    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
+    total = np.empty(tiles.runs)
     _kernels().error(
         coords.contiguous().numpy(),
         targets.contiguous().numpy(),
@@ -106,12 +108,14 @@ def error(
         packed.numpy(),
         tiles.owner,
         tiles.start,
+        tiles.run,
         *_tables(layers),
         _scratch(2 * len(layers) + 2, layers, tiles),
-        by_tile,
+        _spare(packed),
+        by_run,
         total,
     )
-    return torch.tensor(total.sum(), dtype=torch.float32), _by_network(by_tile, tiles, packed.shape[0])
+    return torch.tensor(total.sum(), dtype=torch.float32), _by_network(by_run, tiles, packed.shape[0])
 
 
 def curvature(
@@ -140,7 +144,7 @@ def curvature(
     _kernels()
     second = _compiled_curvature()
     tiles = tiles_of(sizes, TILE)
-    by_tile = np.empty((tiles.count, packed.shape[1]), dtype=np.float32)
+    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
     second.curvature(
         coords.contiguous().numpy(),
         targets.contiguous().numpy(),
@@ -149,21 +153,23 @@ def curvature(
         along.contiguous().numpy(),
         tiles.owner,
         tiles.start,
+        tiles.run,
         *_tables(layers),
         _scratch(second.KEPT * len(layers) + second.SPARE, layers, tiles),
-        by_tile,
+        _spare(packed),
+        by_run,
     )
-    return _by_network(by_tile, tiles, packed.shape[0])
+    return _by_network(by_run, tiles, packed.shape[0])
 
 
-def _by_network(by_tile: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:
-    """The sum over each network's tiles, in their order: ``[T, P]`` to ``[N, P]``."""
-    used = np.flatnonzero(np.diff(tiles.first))
-    if tiles.count == networks == len(used):
-        return torch.from_numpy(by_tile)
-    by_network = np.zeros((networks, by_tile.shape[1]), dtype=np.float32)
-    if tiles.count:
-        by_network[used] = np.add.reduceat(by_tile, tiles.first[used], axis=0)
+def _by_network(by_run: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:
+    """The sum over each network's runs, in their order: ``[R, P]`` to ``[N, P]``."""
+    used = np.flatnonzero(np.diff(tiles.first_run))
+    if tiles.runs == networks == len(used):
+        return torch.from_numpy(by_run)
+    by_network = np.zeros((networks, by_run.shape[1]), dtype=np.float32)
+    if tiles.runs:
+        by_network[used] = np.add.reduceat(by_run, tiles.first_run[used], axis=0)
     return torch.from_numpy(by_network)
 
 
@@ -179,6 +185,12 @@ def _scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
     length = -(-int(np.diff(tiles.start).max(initial=1)) // 16) * 16
     widest = max(max(layer.n_in, layer.n_out) for layer in layers)
     return np.empty((int(numba.get_num_threads()), planes, widest, length), dtype=np.float32)
+
+
+def _spare(packed: Tensor) -> NDArray[np.float32]:
+    """A row of parameters a thread, of whole cache lines."""
+    length = -(-packed.shape[1] // 16) * 16
+    return np.empty((int(numba.get_num_threads()), length), dtype=np.float32)
 
 
 def _kernels() -> Any:
@@ -216,8 +228,8 @@ def _compiled() -> Any:
     scratch = np.zeros((int(numba.get_num_threads()), 4, 1, 16), dtype=np.float32)
     one = np.zeros((1, 1), dtype=np.float32)
     kernels.forward(one, row, tile[:1], tile, layers, factor, scratch, one.copy())
-    kernels.backward(one, row, tile[:1], tile, layers, factor, scratch, one, row.copy(), one.copy())
-    kernels.error(one, one, one[0], row, tile[:1], tile, layers, factor, scratch, row.copy(), np.zeros(1))
+    kernels.backward(one, row, tile[:1], tile, tile, layers, factor, scratch, one, one, row.copy(), one.copy())
+    kernels.error(one, one, one[0], row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), np.zeros(1))
     # Starting its threads, numba sets the number of OpenMP's, which are torch's too.
     torch.set_num_threads(threads)
     return kernels
@@ -232,5 +244,5 @@ def _compiled_curvature() -> Any:
     layers, factor = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32)
     scratch = np.zeros((int(numba.get_num_threads()), kernels.KEPT + kernels.SPARE, 1, 16), dtype=np.float32)
     one = np.zeros((1, 1), dtype=np.float32)
-    kernels.curvature(one, one, one[0], row, row, tile[:1], tile, layers, factor, scratch, row.copy())
+    kernels.curvature(one, one, one[0], row, row, tile[:1], tile, tile, layers, factor, scratch, row.copy(), row.copy())
     return kernels

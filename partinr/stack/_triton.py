@@ -18,7 +18,6 @@ factor)`` of each layer.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,11 +25,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from partinr.stack.engine import NETWORK_BYTES
 from partinr.stack.fused import Layers, Tiles, tiles_of
+from partinr.stack.kept import kept
 
 # See _kernels.py: pi in three parts (Cody & Waite 1980), and 1 / pi.
 _PI_1, _PI_2, _PI_3 = tl.constexpr(3.140625), tl.constexpr(0.0009670257568359375), tl.constexpr(6.277114152908325e-7)
 _INVERSE_PI = tl.constexpr(1 / math.pi)
+
+GRADIENT_NUMBERS = 2**26
+"""Numbers in the gradients of tiles that are kept at once, at most, until they are summed: 256 MB. More tiles take more
+than one pass, so that memory does not grow with the picture."""
 
 _ROWS, _COLUMNS = 32, 64
 """Tiles and parameters that are summed at once."""
@@ -179,28 +184,29 @@ def backward(
 ) -> tuple[Tensor, Tensor | None]:
     """Gradients by parameters and coordinates, see :func:`partinr.stack._numba.backward`."""
     tiles, (owner, start, first) = _tiles(sizes, _block(layers), coords.device)
-    by_tile = packed.new_empty(tiles.count, packed.shape[1])
-    by_network, by_x = torch.empty_like(packed), torch.empty_like(coords, memory_format=torch.contiguous_format)
+    by_network, by_x = torch.zeros_like(packed), torch.empty_like(coords, memory_format=torch.contiguous_format)
+    size, coords, gradient = packed.shape[1], coords.contiguous(), gradient.contiguous()
+    tiles_a_pass = max(1, GRADIENT_NUMBERS // size // _ROWS) * _ROWS
+    by_tile, of_pass = packed.new_empty(min(tiles.count, tiles_a_pass), size), torch.empty_like(packed)
+    grid = (packed.shape[0], triton.cdiv(size, _COLUMNS))
     with torch.cuda.device_of(coords):
-        if tiles.count:
-            backward_kernel[(tiles.count,)](
-                coords.contiguous(),
-                packed,
-                owner,
-                start,
-                gradient.contiguous(),
-                by_tile,
-                by_x,
-                packed.shape[1],
-                BY_X=by_coords,
-                **_constants(layers),
+        for begin in range(0, tiles.count, tiles_a_pass):
+            stop = min(begin + tiles_a_pass, tiles.count)
+            own, bounds = owner[begin:stop], start[begin : stop + 1]
+            backward_kernel[(stop - begin,)](
+                coords, packed, own, bounds, gradient, by_tile, by_x, size, BY_X=by_coords, **_constants(layers)
             )
-        grid = (packed.shape[0], triton.cdiv(packed.shape[1], _COLUMNS))
-        sum_kernel[grid](by_tile, first, by_network, packed.shape[1], _ROWS, _COLUMNS)
+            if stop - begin == tiles.count:
+                sum_kernel[grid](by_tile, first, by_network, size, _ROWS, _COLUMNS)
+            else:
+                within = (first - begin).clamp(0, stop - begin)
+                sum_kernel[grid](by_tile, within, of_pass, size, _ROWS, _COLUMNS)
+                by_network += of_pass
     return by_network, by_x if by_coords else None
 
 
-@lru_cache(maxsize=32)
+# As arrays and as tensors.
+@kept(lambda found: 2 * sum(table.nbytes for table in found[1]) + NETWORK_BYTES * len(found[1][2]))
 @torch.inference_mode(False)
 def _tiles(sizes: tuple[int, ...], longest: int, device: torch.device) -> tuple[Tiles, tuple[Tensor, Tensor, Tensor]]:
     """Tiles, and as tensors on the device: owner, start and first."""

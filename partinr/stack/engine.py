@@ -23,12 +23,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from partinr.stack.kept import kept
 
 Engine = Literal["auto", "loop", "batched", "fused", "tiled", "compiled", "grouped"]
 ENGINES: tuple[str, ...] = get_args(Engine)
@@ -46,6 +47,10 @@ The CPU's figure is measured (experiments/benchmarks/engines.py): one product of
 itself, and the batched product's inner loop is slower. A GPU wants larger pieces; its figure is a guess until it is
 measured there.
 """
+
+
+NETWORK_BYTES = 300
+"""What Python takes for a network in a plan, at most: a number, its place in two tuples, a block of its own."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,17 @@ class Plan:
     inverse: Tensor | None
     tilings: tuple[Tiling | None, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """About what it takes, its networks' sizes as Python has them included."""
+        indices = [self.networks, self.samples, self.inverse]
+        for tiling in self.tilings:
+            indices += [] if tiling is None else [tiling.owner, tiling.gather, tiling.scatter]
+        networks = sum(block.networks for block in self.blocks)
+        return sum(each.nbytes for each in indices if each is not None) + NETWORK_BYTES * networks
 
-@lru_cache(maxsize=32)  # of each stack the full batch and its chunks; a drawn batch has other sizes every time
+
+@kept(lambda plan: plan.nbytes)
 @torch.inference_mode(False)  # a plan first made in inference mode would be of no use to a later training step
 def make_plan(sizes: tuple[int, ...], engine: str, macs: int, device: torch.device) -> Plan:
     """Cut a stack into blocks.

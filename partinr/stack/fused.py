@@ -35,6 +35,10 @@ FUSED_UP_TO = {"cpu": 44, "cuda": 32}
 The CPU's figure is measured (experiments/benchmarks/engines.py); that of CUDA is a guess until it is measured there.
 """
 
+RUNS = 1024
+"""A stack's tiles are cut into about so many runs, and at least one a network. Each has a sum of gradients of its own,
+so this bounds the memory that they take. Like the tiles runs do not follow the number of threads: results do not."""
+
 CUDA_UP_TO = 64
 """The widest network that the kernels for CUDA take: a tile of a wider one has no room in registers."""
 
@@ -218,29 +222,54 @@ class Tiles:
         owner: ``[T]``, the network of each.
         start: ``[T + 1]``, its first sample, and the end of the last.
         first: ``[N + 1]``, the first tile of each network, and the end of the last's.
+        run: ``[R + 1]``, the first tile of each run of tiles of one network, and the end of the last.
+        first_run: ``[N + 1]``, the first run of each network, and the end of the last's.
     """
 
     owner: NDArray[np.int64]
     start: NDArray[np.int64]
     first: NDArray[np.int64]
+    run: NDArray[np.int64]
+    first_run: NDArray[np.int64]
 
     @property
     def count(self) -> int:
         """How many tiles there are."""
         return len(self.owner)
 
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.run) - 1
 
-@lru_cache(maxsize=32)
+
+@lru_cache(maxsize=32)  # some numbers a tile or a network, none a sample
 def tiles_of(sizes: tuple[int, ...], longest: int) -> Tiles:
-    """Tiles of at most so many samples, those of a network as equal as can be."""
+    """Tiles of at most so many samples, and runs of about ``tiles / RUNS`` tiles, those of a network alike."""
     counts = np.array(sizes, dtype=np.int64)
-    tiles = -(-counts // longest)
-    owner = np.repeat(np.arange(len(counts)), tiles)
-    first = np.concatenate([[0], np.cumsum(tiles)])
-    # Of n samples in k tiles the j-th begins at n j / k: tiles of a network differ by one sample.
+    owner, start, first = _cut(counts, longest)
+    _, run, first_run = _cut(np.diff(first), max(1, -(-len(owner) // RUNS)))
+    return Tiles(owner, start, first, run, first_run)
+
+
+def _cut(counts: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Cut things that lie owner by owner into pieces of at most so many, those of an owner as equal as can be.
+
+    Args:
+        counts: ``[N]``, how many each owner has.
+        longest: of a piece, 1 or more.
+
+    Returns:
+        of P pieces: ``[P]`` the owner, ``[P + 1]`` the first thing, and the end of the last; ``[N + 1]`` of each owner
+        the first piece, and the end of the last's.
+    """
+    pieces = -(-counts // longest)
+    owner = np.repeat(np.arange(len(counts)), pieces)
+    first = np.concatenate([[0], np.cumsum(pieces)])
+    # Of n things in k pieces the j-th begins at n j / k: pieces of an owner differ by one.
     within = np.arange(len(owner)) - first[owner]
-    begin = (np.cumsum(counts) - counts)[owner] + counts[owner] * within // tiles[owner]
-    return Tiles(owner, np.append(begin, counts.sum()), first)
+    begin = (np.cumsum(counts) - counts)[owner] + counts[owner] * within // pieces[owner]
+    return owner, np.append(begin, counts.sum()), first
 
 
 def _back_end(device: torch.device) -> ModuleType:

@@ -10,14 +10,14 @@ keeps out of autocast, a SIREN's first and last, go network by network.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from partinr.errors import PartinrError
-from partinr.stack.engine import Engine, Network
+from partinr.stack.engine import NETWORK_BYTES, Engine, Network
+from partinr.stack.kept import kept
 
 _MULTIPLE = 8
 """Of features: 16 bytes."""
@@ -86,7 +86,7 @@ def run_grouped(network: Network, params: Mapping[str, Tensor], coords: Tensor, 
     return network(params, coords, linear)
 
 
-@lru_cache(maxsize=32)
+@kept(lambda ends: len(ends) * NETWORK_BYTES)
 @torch.inference_mode(False)
 def _ends(sizes: tuple[int, ...], device: torch.device) -> Tensor:
     """int32 ``[N]``: where each network's samples end."""

@@ -141,7 +141,7 @@ class _Run:
     part: int
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=32)  # some numbers a tile or a network, none a sample
 def _runs(sizes: tuple[int, ...], widest: int) -> tuple[_Run, ...]:
     tile = max(SHORTEST_TILE, min(TILE, TILE_NUMBERS // widest, -(-sum(sizes) // TILES)))
     # Tiles of a network are equally long, but for the last.

@@ -68,6 +68,20 @@ def test_values_and_gradients(sizes, width, layers, by_coords):
         torch.testing.assert_close(found, other, rtol=1e-4, atol=2e-5 * max(1.0, scale))
 
 
+def test_more_tiles_than_gradients_are_kept_of_take_several_passes(monkeypatch):
+    # 37 tiles: two passes, the second begins within a network.
+    sizes = (9 * 128, 0, 27 * 128 + 1)
+    backbone = Siren(hidden_features=4, hidden_layers=1, first_omega_0=20.0)
+    found = []
+    for numbers in (kernels.GRADIENT_NUMBERS, 1):
+        monkeypatch.setattr(kernels, "GRADIENT_NUMBERS", numbers)
+        params, coords, mix = _case(backbone, sizes)
+        values = run_fused(backbone.chain(params), coords.requires_grad_(), sizes)
+        found.append(torch.autograd.grad((values * mix).sum(), [coords, *params.values()]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("d", "c"), [(1, 1), (3, 4), (17, 20)])
 def test_any_number_of_axes_and_channels(d, c):
     backbone = Siren(hidden_features=6, hidden_layers=1)

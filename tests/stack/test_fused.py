@@ -16,7 +16,7 @@ from partinr.backbones import ReluPE, Siren
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.stack import fused_error, fuses, make_plan, run_fused, run_stack
-from partinr.stack.fused import TILE
+from partinr.stack.fused import RUNS, TILE, tiles_of
 
 CPU = torch.device("cpu")
 
@@ -146,6 +146,53 @@ def test_results_do_not_depend_on_threads():
         torch.set_num_threads(threads)
     for first, other in itertools.pairwise(results):
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.fixture
+def few_runs(monkeypatch):
+    """Runs of several tiles, which else only large signals have."""
+    tiles_of.cache_clear()
+    monkeypatch.setattr("partinr.stack.fused.RUNS", 2)
+    yield
+    tiles_of.cache_clear()
+
+
+def test_gradients_take_memory_within_bounds():
+    for sizes in ((4096**2,), (4096**2 // 40, 3, 0) * 40, (9,) * 5000, (0, 0), (TILE * RUNS * 3 + 1, 1)):
+        tiles = tiles_of(sizes, TILE)
+        assert tiles.runs <= RUNS + len(sizes)
+        assert tiles.run[-1] == tiles.count
+        assert tiles.first_run[-1] == tiles.runs
+        # A run is of one network, and none is empty.
+        assert (np.diff(tiles.run) > 0).all()
+        of_run = np.repeat(np.arange(len(sizes)), np.diff(tiles.first_run))
+        assert (np.repeat(of_run, np.diff(tiles.run)) == tiles.owner).all()
+
+
+def test_runs_of_several_tiles(few_runs):
+    sizes = (9 * TILE + 5, 0, 7, 3 * TILE)
+    assert np.diff(tiles_of(sizes, TILE).run).max() > 2
+    backbone = Siren(hidden_features=5, hidden_layers=1, first_omega_0=20.0)
+    params, coords, mix = _case(backbone, sizes)
+    wanted = list(params.values())
+    expected = _expected(backbone, params, coords, sizes)
+    chain = backbone.chain(params)
+    threads = torch.get_num_threads()
+    by_threads: list[list[Tensor]] = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            values, error = run_fused(chain, coords, sizes), fused_error(chain, coords, mix, None, sizes)
+            losses = ((values * mix).sum(), error)
+            by_threads.append([each for loss in losses for each in (loss, *torch.autograd.grad(loss, wanted))])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for one, other in zip(*by_threads, strict=True))
+    plain = ((expected * mix).sum(), (expected - mix).square().sum())
+    of_plain = [each for loss in plain for each in (loss, *torch.autograd.grad(loss, wanted, retain_graph=True))]
+    for one, other in zip(by_threads[0], of_plain, strict=True):
+        scale = float(other.detach().abs().max())
+        torch.testing.assert_close(one.double(), other.double(), rtol=1e-4, atol=2e-5 * scale)
 
 
 THREADS = """
