@@ -19,7 +19,8 @@ class Pictures(RunCallback):
     Signals that are no images are left out. Where there are several images each has a folder of its own.
 
     Args:
-        every_seconds: of wall time between two drawings while the run goes on, above 0; None to draw at the end only.
+        every_seconds: of wall time between two drawings while the run goes on, above 0, and more than that where
+            drawing, as of many images, would take more than a tenth of the time; None to draw at the end only.
 
     Raises:
         PartinrError: not above 0.
@@ -30,6 +31,7 @@ class Pictures(RunCallback):
             raise PartinrError(f"callbacks.pictures.every_seconds={every_seconds!r}; give more than 0, or null")
         self.every_seconds = every_seconds
         self._drawn = time.monotonic()
+        self._took = 0.0
         self._rows = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -46,7 +48,8 @@ class Pictures(RunCallback):
     ) -> None:
         """Draw after an evaluation, if it is time."""
         rows = len(regime(pl_module).curve)
-        due = self.every_seconds is not None and time.monotonic() - self._drawn >= self.every_seconds
+        waited = time.monotonic() - self._drawn
+        due = self.every_seconds is not None and waited >= max(self.every_seconds, 10 * self._took)
         if rows != self._rows and self.agreed(trainer, due):
             self._rows = rows
             self._draw(trainer, pl_module)
@@ -56,6 +59,7 @@ class Pictures(RunCallback):
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        started = time.monotonic()
         module = regime(pl_module)
         views = module.views
         if any(view.signal.ndim == 3 for view in views):
@@ -66,3 +70,4 @@ class Pictures(RunCallback):
                     self.run.write(of_image(view.name, RECONSTRUCTION), encode_png(reconstruction))
                     self.run.write(of_image(view.name, ERROR), encode_png(error_map(view.signal.cpu(), reconstruction)))
         self._drawn = time.monotonic()
+        self._took = self._drawn - started
