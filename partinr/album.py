@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -133,15 +134,15 @@ class Album(NetworkStack):
 
     def _parameters_of(self, number: int, member: PiecewiseINR) -> Iterator[tuple[str, str, slice]]:
         """Each parameter of one image: its name here, its name in the model of the image, and where it lies here."""
-        start, stop = list(pairwise(self._first))[number]
+        start, stop = self._first[number], self._first[number + 1]
         theirs = {group.backbone.hidden_features: group for group in member.groups}
         for group in self.groups:
-            mine = [row for row, network in enumerate(group.networks) if start <= network < stop]
-            if mine:
-                # Networks are ascending in both, so those of one image lie together, and in the same order.
+            # Networks are ascending in both, so those of one image lie together, and in the same order.
+            rows = slice(bisect_left(group.networks, start), bisect_left(group.networks, stop))
+            if rows.start < rows.stop:
                 of_member = theirs[group.backbone.hidden_features]
                 for name in group.names:
-                    yield f"{group.prefix}{name}", f"{of_member.prefix}{name}", slice(mine[0], mine[-1] + 1)
+                    yield f"{group.prefix}{name}", f"{of_member.prefix}{name}", rows
 
 
 def _widths(member: PiecewiseINR) -> Sequence[int]:

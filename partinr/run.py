@@ -52,7 +52,8 @@ CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
 multiply-accumulates of all forward passes so far; ``loss`` of the last training step (at step 0: of the untrained
 network on the whole image; frozen regions no longer count in it); ``psnr`` in dB and ``ssim`` over data range 1, values
 clamped to [0, 1], on the whole image; ``lr`` of the next step. Where several images are fitted, ``loss``, ``psnr`` and
-``ssim`` are means over the images. A regime may add columns of its own behind these.
+``ssim`` are means over the images, in which no image counts with more than 100 dB. A regime may add columns of its own
+behind these.
 """
 
 IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")

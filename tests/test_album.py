@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,18 @@ def test_psnr_is_the_mean_over_images_and_never_pooled() -> None:
     assert result.curve[0]["psnr"] == (rows[0]["psnr"] + rows[1]["psnr"]) / 2
     stopped = go(Album(members), [light, grey], steps=9, target_psnr=result.curve[0]["psnr"] - 0.5)
     assert (stopped.stop, stopped.steps) == ("target_psnr", 0)
+
+
+def test_an_image_that_is_met_exactly_hides_no_other() -> None:
+    black, grey = torch.zeros(11, 11, 1), torch.full((30, 30, 1), 0.5)
+    backbone = Siren(hidden_features=2, hidden_layers=0)
+    members = {"black": member(black, 1, backbone), "grey": member(grey, 1, backbone)}
+    for value in members["black"].stack.values():
+        value.data.zero_()
+    result = go(Album(members), [black, grey], steps=1)
+    exact, other = result.image_curve[0]["psnr"], result.image_curve[1]["psnr"]
+    assert exact == math.inf
+    assert result.curve[0]["psnr"] == (100 + other) / 2
 
 
 def test_points_are_drawn_over_the_whole_album(members: dict[str, PiecewiseINR], images: dict[str, Tensor]) -> None:

@@ -23,7 +23,8 @@ class Pictures(RunCallback):
     initialisation it draws what a few inner steps make of images that are held out.
 
     Args:
-        every_seconds: of wall time between two drawings while the run goes on, above 0; None to draw at the end only.
+        every_seconds: of wall time between two drawings while the run goes on, above 0, and more than that where
+            drawing, as of many images, would take more than a tenth of the time; None to draw at the end only.
 
     Raises:
         PartinrError: not above 0.
@@ -34,6 +35,7 @@ class Pictures(RunCallback):
             raise PartinrError(f"callbacks.pictures.every_seconds={every_seconds!r}; give more than 0, or null")
         self.every_seconds = every_seconds
         self._drawn = time.monotonic()
+        self._took = 0.0
         self._rows = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -50,7 +52,8 @@ class Pictures(RunCallback):
     ) -> None:
         """Draw after an evaluation, if it is time."""
         rows = len(regime(pl_module).curve)
-        due = self.every_seconds is not None and time.monotonic() - self._drawn >= self.every_seconds
+        waited = time.monotonic() - self._drawn
+        due = self.every_seconds is not None and waited >= max(self.every_seconds, 10 * self._took)
         if rows != self._rows and self.agreed(trainer, due):
             self._rows = rows
             self._draw(trainer, pl_module)
@@ -60,6 +63,7 @@ class Pictures(RunCallback):
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        started = time.monotonic()
         module = regime(pl_module)
         if module.learns == "initialisation" and trainer.is_global_zero:
             shown = [each for each in module.adaptations() if each.signal.ndim == 3]
@@ -74,6 +78,7 @@ class Pictures(RunCallback):
                     self.run.write(of_image(view.name, RECONSTRUCTION), encode_png(reconstruction))
                     self.run.write(of_image(view.name, ERROR), encode_png(error_map(view.signal.cpu(), reconstruction)))
         self._drawn = time.monotonic()
+        self._took = self._drawn - started
 
 
 MOST_COLUMNS = 7

@@ -52,8 +52,8 @@ def _album(settings: config.Settings) -> tuple[Album, list[Tensor]]:
     data: SignalSet = settings.data
     if held_out := len(data.val()):
         raise PartinrError(
-            f"data holds {held_out} of its images out, and regime=fit fits what it is given; "
-            "leave out the options that hold images out (data.val_…)"
+            f"data holds {held_out} of its signals out, and regime=fit fits all that it is given; "
+            "hold none out: leave data.val_… out, or set it to null or 0"
         )
     signals, members = [], {}
     for item in data.train():

@@ -48,6 +48,12 @@ or a time limit is noticed soon.
 COLLAPSE_EVALUATIONS = 3
 """A curve has collapsed when so many evaluations in a row lie far below the best one: a single spike is none."""
 
+EXACT_DB = 100.0
+"""What the PSNR of an image counts at most in the mean over several, in dB.
+
+An image that is met exactly, as a black one soon is, has an infinite one, and would hide all others in the mean.
+"""
+
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen"]
 
 _RESULTS = (
@@ -678,7 +684,7 @@ class FitModule(L.LightningModule):
             pairs = list(zip(reconstructions, signals, strict=True))
             numbers = self._ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
             psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
-            row["psnr"], row["ssim"] = sum(psnrs) / len(pairs), sum(ssims) / len(pairs)
+            row["psnr"], row["ssim"] = _mean_psnr(psnrs), sum(ssims) / len(pairs)
             self.curve.append(row)
             self.image_curve += [
                 {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
@@ -750,6 +756,13 @@ def _checked(signal: object, which: str) -> Tensor:
             f"{which}the signal must be a tensor of floating-point numbers in [0, 1], such as partinr.load_image gives"
         )
     return signal.float()
+
+
+def _mean_psnr(values: Sequence[float]) -> float:
+    """In dB; NaN if one is NaN."""
+    if len(values) == 1:
+        return values[0]
+    return sum(min(value, EXACT_DB) for value in values) / len(values)
 
 
 def _count_images(count: int) -> str:

@@ -121,6 +121,23 @@ def test_pictures_are_drawn_now_and_then(make_regime: Any, trainer: Any, run: Ru
         assert regime.drawn == drawn, now
 
 
+def test_pictures_that_take_long_are_drawn_less_often(
+    make_regime: Any, trainer: Any, run: RunDirectory, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(image: Any) -> bytes:
+        clock.now += 1
+        return b""
+
+    monkeypatch.setattr("partinr.callbacks.pictures.encode_png", encode)
+    regime, callback = make_regime(names=("one", "two")), Pictures(every_seconds=10)
+    callback.bind(run)
+    for now, drawn in [(1010, 1), (1014 + 39, 1), (1014 + 40, 2)]:
+        clock.now = now
+        regime.evaluate()
+        batch(callback, trainer, regime)
+        assert regime.drawn == drawn, now
+
+
 def test_pictures_at_the_end_only(make_regime: Any, trainer: Any, run: RunDirectory, clock: Any) -> None:
     regime, callback = make_regime(), Pictures(every_seconds=None)
     callback.bind(run)

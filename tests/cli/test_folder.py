@@ -162,7 +162,11 @@ def broken(photos: Path, kind: str) -> Path:
         ("truncated", (), "b: .*b.png"),
         ("grey", (), r"b has another number of channels \(1\) than a \(3\); "),
         ("small", (), "b: "),
-        ("listed", ("data.val_list=broken/held",), "data holds 1 of its images out, .*; leave out .*data.val_"),
+        (
+            "listed",
+            ("data.val_list=broken/held",),
+            "data holds 1 of its signals out, .*; hold none out: leave data.val_",
+        ),
         ("", ("regime.points_per_step=100000",), "regime.points_per_step=100000 is more than the 752 samples"),
         (
             "",
