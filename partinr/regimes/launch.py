@@ -42,12 +42,19 @@ HOST = "127.0.0.1"
 GRACE_SECONDS = 10.0
 """When one process is gone, the others have so long to notice it and end by themselves."""
 
+BEAT_SECONDS = 1.0
+"""Each process tells the one that started it so often that it is there, whatever work it is at."""
+
+SILENCE_SECONDS = 300.0
+"""A process that says nothing for so long hangs: it was stopped, or the system does not let it run. How long its work
+takes does not matter, since a thread of its own speaks; but a step of compiled code may hold Python for its time."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """They wait, in a process that was started here, until somebody unblocks them."""
 
 
 class RankError(PartinrError):
-    """A process of a run died or raised.
+    """A process of a run died, raised or hung.
 
     Attributes:
         trace: the traceback of the one that raised; empty for one that died.
@@ -146,7 +153,7 @@ class ProcessLauncher(_Launcher):
         """Run ``function`` in all processes at once.
 
         Raises:
-            RankError: one of them died or raised; the others have been ended.
+            RankError: one of them died, raised or hung; the others have been ended.
         """
         assert trainer is not None
         # The port is the system's choice and is held from here on: nobody can take it before it is used.
@@ -263,42 +270,62 @@ class _Rank:
     pipe: Connection
     answer: Any = None
     killed: bool = False
+    silence: float = 0.0
+    hung: bool = False
+    pipe_ended: bool = False
 
     def send(self, start: bytes) -> None:
         with suppress(ConnectionError):  # it is gone already, which is found out next
             self.pipe.send_bytes(start)
 
     def listen(self) -> None:
-        with suppress(EOFError, ConnectionError):
-            if self.pipe.poll():
-                self.answer = pickle.loads(self.pipe.recv_bytes())
+        # To the end: behind the last of its beats there may be the answer of a process that is over.
+        while not self.pipe_ended and self.pipe.poll():
+            try:
+                said = self.pipe.recv_bytes()
+            except (EOFError, ConnectionError):
+                self.pipe_ended = True
+            else:
+                self.silence = 0.0
+                if said:  # else it only lives
+                    self.answer = pickle.loads(said)
+
+    def kill(self) -> None:
+        self.killed = True
+        self.process.kill()
 
 
 def _wait_for(ranks: list[_Rank]) -> Any:
     """Wait until all processes are over; the answer of the first.
 
     Raises:
-        RankError: one of them died or raised.
+        RankError: one of them died, raised or hung.
     """
     running = list(ranks)
     deadline: float | None = None
+    looked = time.monotonic()
     while running:
         # An answer may be larger than what a pipe holds, so it is taken while its sender still waits.
-        unheard = [rank for rank in running if rank.answer is None]
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready = wait([rank.process.sentinel for rank in running] + [rank.pipe for rank in unheard], timeout)
-        for rank in unheard:
+        pipes = [rank.pipe for rank in running if not rank.pipe_ended]
+        ready = wait([*(rank.process.sentinel for rank in running), *pipes], BEAT_SECONDS)
+        now = time.monotonic()
+        for rank in running:
+            # While this process was stopped itself, with Ctrl-Z, nobody was silent.
+            rank.silence += min(now - looked, 2 * BEAT_SECONDS)
             if rank.pipe in ready:
                 rank.listen()
+            rank.hung = rank.hung or rank.silence > SILENCE_SECONDS
+        looked = now
         for rank in [rank for rank in running if rank.process.sentinel in ready]:
             rank.process.join()
             running.remove(rank)
-        if not ready:
-            for rank in running:
-                rank.killed = True
-                rank.process.kill()
-        if deadline is None and any(isinstance(rank.answer, _Raised) or rank.process.exitcode for rank in ranks):
-            deadline = time.monotonic() + GRACE_SECONDS
+        for rank in running:
+            if not rank.killed and (rank.hung or (deadline is not None and now >= deadline)):
+                rank.kill()
+        if deadline is None and any(
+            isinstance(rank.answer, _Raised) or rank.process.exitcode or rank.hung for rank in ranks
+        ):
+            deadline = now + GRACE_SECONDS
     fault = _fault(ranks)
     if fault is not None:
         raise fault
@@ -308,6 +335,12 @@ def _wait_for(ranks: list[_Rank]) -> Any:
 def _fault(ranks: list[_Rank]) -> RankError | None:
     """What went wrong first: the others only lost the connection to the one that it happened to."""
     who = f"of {len(ranks)} processes"
+    for rank in ranks:
+        if rank.hung:
+            return RankError(
+                f"rank {rank.number} {who} has not answered for {SILENCE_SECONDS:g} seconds; "
+                "was it stopped, or is the memory full?"
+            )
     for rank in ranks:
         code = rank.process.exitcode
         if code is not None and code < 0 and not rank.killed:
@@ -342,6 +375,8 @@ def _work(rank: int, pipe: Connection) -> None:
     _end_with_parent()
     _use_loopback()
     trainer = None
+    voice = _Voice(pipe)
+    voice.beat()
     try:
         start = pickle.loads(pipe.recv_bytes())
         os.chdir(start.folder)
@@ -355,12 +390,12 @@ def _work(rank: int, pipe: Connection) -> None:
         if rank == 0:
             callbacks = enumerate(trainer.callbacks)
             told = {number: callback.results() for number, callback in callbacks if isinstance(callback, Reporting)}
-            _say(pipe, (trainer.state, trainer.lightning_module.results(), told))
+            voice.say((trainer.state, trainer.lightning_module.results(), told))
         torch.distributed.destroy_process_group()
     except BaseException as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         # At once: the others notice next that this process is gone, and only one of all can be the cause.
-        _say(pipe, _Raised(reason, traceback.format_exc(), time.time()))
+        voice.say(_Raised(reason, traceback.format_exc(), time.time()))
         if trainer is not None and trainer.lightning_module is not None:
             for callback in trainer.callbacks:
                 callback.on_exception(trainer, trainer.lightning_module, error)
@@ -370,9 +405,31 @@ def _work(rank: int, pipe: Connection) -> None:
         os._exit(1)
 
 
-def _say(pipe: Connection, answer: Any) -> None:
-    """Send as plain bytes: shared memory, which torch would take by itself, is gone with its process."""
-    pipe.send_bytes(pickle.dumps(answer))
+class _Voice:
+    """What a process tells the one that started it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        # A pipe takes one message at a time.
+        self._turn = threading.Lock()
+
+    def say(self, answer: Any) -> None:
+        """Send as plain bytes: shared memory, which torch would take by itself, is gone with its process."""
+        said = pickle.dumps(answer)
+        with self._turn:
+            self._pipe.send_bytes(said)
+
+    def beat(self) -> None:
+        """Say from now on, again and again, that the process is there: in a message without a byte."""
+
+        def live() -> None:
+            with suppress(OSError):
+                while True:
+                    with self._turn:
+                        self._pipe.send_bytes(b"")
+                    time.sleep(BEAT_SECONDS)
+
+        threading.Thread(target=live, daemon=True).start()
 
 
 def _end_with_parent() -> None:
