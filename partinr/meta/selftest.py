@@ -18,8 +18,8 @@ from partinr.meta.tasks import TaskBatch
 from partinr.partition import Partition
 
 TOLERANCE = 5e-3
-"""Relative. Over fifty tiny cases of each of a dozen kinds single precision was off by 6e-4 at most, and the other order
-by 6e-3 at least: that of a ReLU network whose last layer is adapted; mostly it is a tenth or more."""
+"""Relative. Over fifty tiny cases of each of several kinds single precision was off by 6e-4 at most, and the other
+order by 6e-3 at least: that of a ReLU network whose last layer is adapted. Mostly it is a tenth or more."""
 
 DIRECTIONS = 4
 """In which the gradients are compared: along a single one the orders may happen to agree."""
