@@ -70,7 +70,8 @@ backbone.hidden_features=0                          -> backbone.hidden_features=
 backbone.match_params=3                             -> backbone.match_params=3 is too few: .*; give more
 backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an option of backbone=siren only; choose
 # regime
-regime=meta                                         -> there is no regime=meta; choose from fit
+regime=mta                                          -> there is no regime=mta; choose from fit, meta
+regime=meta                                         -> regime=meta learns from many signals, .*; choose data=folder
 regime.points_per_step=257                          -> regime.points_per_step=257 is more than the 256 .*; give fewer
 regime.colapse_db=3                                 -> regime.colapse_db; did you mean regime.collapse_db\?
 # optimizer
