@@ -38,6 +38,7 @@ GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "t
 
 _PATHS = (
     ("", "ckpt_path"),
+    ("", "init"),
     ("data", "path"),
     ("data", "val_path"),
     ("data", "val_list"),
@@ -99,6 +100,9 @@ class Root(StopRule):
     Attributes:
         seed: of initialisation and sampling.
         ckpt_path: a checkpoint to go on from.
+        init: the directory of a run with ``regime=meta``: the networks begin with what it has learned, and are the
+            networks that it has learned it for.
+        init_steps: the first so many steps are inner steps, with the learning rates that it has learned.
         capacity: how the parameters are shared out between regions.
         engine: how the stack is evaluated.
         shard: how the work is spread over ``trainer.devices``: by whole regions.
@@ -109,6 +113,8 @@ class Root(StopRule):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     ckpt_path: str | None = None
+    init: str | None = None
+    init_steps: Annotated[int, Field(ge=0)] = 0
     capacity: Capacity = "equal"
     engine: Engine = "auto"
     shard: Literal["regions"] = "regions"
@@ -157,7 +163,13 @@ class Settings:
     @property
     def name(self) -> str:
         """A short name for people."""
-        return f"{self.data.title} {self.partition.title} {self.backbone.title}"
+        from partinr.regimes import MetaSettings
+
+        partition = self.partition.title
+        if isinstance(self.regime, MetaSettings):
+            where = {"both": partition, "test": f"{partition} in test", "neither": "none"}[self.regime.partition_in]
+            partition = f"{self.regime.algorithm} {where}"
+        return f"{self.data.title} {partition} {self.backbone.title}"
 
 
 def read(config: DictConfig | Mapping[str, Any]) -> Settings:
@@ -173,30 +185,30 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     from partinr.data import ImageData, SignalSet
     from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule
 
-    plain = _plain(config)
-    root = {key: value for key, value in plain.items() if key not in (*GROUPS, "coords")}
-    coords = {} if plain.get("coords") is None else plain["coords"]
+    given = plain(config)
+    root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords")}
+    coords = {} if given.get("coords") is None else given["coords"]
     if not isinstance(coords, dict):
         raise PartinrError(f"coords={coords!r} is no configuration; set its keys, such as coords.frame=local")
     for group in GROUPS:
-        if not isinstance(plain.get(group), dict):
+        if not isinstance(given.get(group), dict):
             raise PartinrError(
-                f"{group}={plain.get(group)!r} is no configuration; choose one by name, such as {group}=NAME"
+                f"{group}={given.get(group)!r} is no configuration; choose one by name, such as {group}=NAME"
             )
     settings = Settings(
-        plain=_with_absolute_paths(plain),
+        plain=_with_absolute_paths(given),
         root=_checked(Root, root, ""),
         coords=_checked(Coords, coords, "coords"),
-        data=make(plain["data"], "data", ImageData, SignalSet),
-        partition=make(plain["partition"], "partition", PartitionRule),
-        backbone=make(plain["backbone"], "backbone", Backbone),
-        regime=make(plain["regime"], "regime", FitSettings, MetaSettings),
-        optimizer=make(plain["optimizer"], "optimizer", Optimizer),
-        schedule=make(plain["schedule"], "schedule", Schedule),
-        trainer=make(plain["trainer"], "trainer", TrainerSettings),
+        data=make(given["data"], "data", ImageData, SignalSet),
+        partition=make(given["partition"], "partition", PartitionRule),
+        backbone=make(given["backbone"], "backbone", Backbone),
+        regime=make(given["regime"], "regime", FitSettings, MetaSettings),
+        optimizer=make(given["optimizer"], "optimizer", Optimizer),
+        schedule=make(given["schedule"], "schedule", Schedule),
+        trainer=make(given["trainer"], "trainer", TrainerSettings),
         callbacks={
             name: make(node, f"callbacks.{name}", Callback)
-            for name, node in plain["callbacks"].items()
+            for name, node in given["callbacks"].items()
             if node is not None
         },
     )
@@ -274,9 +286,10 @@ def _dotted(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
-def _plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as plain containers, resolved."""
     if not isinstance(config, DictConfig):
         return dict(config)
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}

@@ -19,10 +19,11 @@ from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.cli.learning import meta_module
 from partinr.cli.modules import fit_module
 from partinr.errors import PartinrError
+from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
 from partinr.regimes.fit import check_checkpoint, check_devices, run_fit
 from partinr.regimes.launch import RankError
-from partinr.run import CHECKPOINT, WRITER, RunDirectory, config_hash
+from partinr.run import CHECKPOINT, START, WRITER, RunDirectory, config_hash
 
 # What says where a run is kept or how it is shown, and nothing of what it is.
 _NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug")
@@ -60,8 +61,33 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: bad input; nothing has been written then.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(config.read(cfg))
+    prepared = _prepare(config.read(_with_start(cfg, overrides)))
     return _carry_out(prepared, RunDirectory.create(folder, prepared.settings.plain, overrides))
+
+
+def _with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
+    """The configuration with the backbone of ``init``, and with its frame, unless another one is asked for.
+
+    Raises:
+        PartinrError: there is no such initialisation, or another backbone is asked for.
+    """
+    if cfg.get("init") is None:
+        return cfg
+    plain = config.plain(cfg)
+    folder = Path(str(plain["init"])).expanduser()
+    if not (folder / START).is_file():
+        RunDirectory.open(folder)
+        raise PartinrError(f"init={folder} has no {START}; give the directory of a completed run with regime=meta")
+    asked = [each for each in overrides if each.split("=")[0].lstrip("+~").split(".")[0] == "backbone"]
+    if asked:
+        raise PartinrError(
+            f"init={folder} brings along the backbone that it was learned for; leave out {' '.join(asked)}"
+        )
+    learned = LearnedStart.load(folder / START).architecture()
+    plain["backbone"] = {"_target_": learned["backbone"], **learned["options"]}
+    if not any(each.startswith("coords.frame=") for each in overrides):
+        plain["coords"] = {**(plain.get("coords") or {}), "frame": learned["frame"]}
+    return plain
 
 
 def resume(folder: Path, force: bool = False) -> Outcome:

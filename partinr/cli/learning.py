@@ -132,6 +132,8 @@ def _check(settings: config.Settings, regime: MetaSettings) -> None:
         raise PartinrError(
             "regime=meta learns from many signals, and this data is one; choose data=folder, data=text or data=lsun"
         )
+    if settings.root.init is not None or settings.root.init_steps:
+        raise PartinrError("init begins an ordinary fit, regime=fit; to go on with regime=meta: partinr resume RUN_DIR")
     rule, where = settings.partition, regime.partition_in
     if isinstance(rule, Whole) and where == "test":
         raise PartinrError(

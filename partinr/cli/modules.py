@@ -17,8 +17,10 @@ from partinr.cli.main import print_note
 from partinr.data import SignalSet
 from partinr.errors import PartinrError, PartinrWarning
 from partinr.inr import PiecewiseINR
+from partinr.meta import LearnedStart
 from partinr.partition import LabelCache, Partition
 from partinr.regimes import FitModule
+from partinr.run import START
 from partinr.signals import Source
 
 
@@ -29,7 +31,8 @@ def fit_module(settings: config.Settings) -> FitModule:
         PartinrError: a signal cannot be read or fitted, or the set holds some of its signals out; of a set the line
             names the signal.
     """
-    model, signals = _album(settings) if isinstance(settings.data, SignalSet) else _single(settings)
+    start = None if settings.root.init is None else LearnedStart.load(Path(settings.root.init) / START)
+    model, signals = _album(settings, start) if isinstance(settings.data, SignalSet) else _single(settings, start)
     return FitModule(
         model,
         signals,
@@ -38,16 +41,18 @@ def fit_module(settings: config.Settings) -> FitModule:
         stop=settings.stop,
         settings=settings.regime,
         seed=settings.root.seed,
+        start=start,
+        start_steps=settings.root.init_steps,
     )
 
 
-def _single(settings: config.Settings) -> tuple[PiecewiseINR, Tensor]:
+def _single(settings: config.Settings, start: LearnedStart | None) -> tuple[PiecewiseINR, Tensor]:
     """The model of one signal, and the signal."""
     signal = settings.data.load()
-    return _model(settings, settings.data.title, signal, settings.data.source), signal
+    return _model(settings, settings.data.title, signal, settings.data.source, start), signal
 
 
-def _album(settings: config.Settings) -> tuple[Album, list[Tensor]]:
+def _album(settings: config.Settings, start: LearnedStart | None) -> tuple[Album, list[Tensor]]:
     """The models of all signals of a set, and the signals."""
     data: SignalSet = settings.data
     if held_out := len(data.val()):
@@ -59,7 +64,7 @@ def _album(settings: config.Settings) -> tuple[Album, list[Tensor]]:
     for item in data.train():
         with _named(item.name):
             signal = item.load()
-            members[item.name] = _model(settings, item.name, signal, item.source)
+            members[item.name] = _model(settings, item.name, signal, item.source, start)
         signals.append(signal)
     return Album(members), signals
 
@@ -73,10 +78,12 @@ def _named(name: str) -> Iterator[None]:
         raise PartinrError(f"{name}: {error}") from error
 
 
-def _model(settings: config.Settings, name: str, signal: Tensor, source: Source | None) -> PiecewiseINR:
-    """A fresh model of one signal."""
+def _model(
+    settings: config.Settings, name: str, signal: Tensor, source: Source | None, start: LearnedStart | None
+) -> PiecewiseINR:
+    """A fresh model of one signal, or one that begins where it was learned to begin."""
     partition = _partition(settings, name, signal, source)
-    return PiecewiseINR(
+    model = PiecewiseINR(
         partition,
         settings.backbone,
         widths=widths(settings.root.capacity, settings.backbone, partition, signal),
@@ -85,6 +92,9 @@ def _model(settings: config.Settings, name: str, signal: Tensor, source: Source 
         engine=settings.root.engine,
         seed=settings.root.seed,
     )
+    if start is not None:
+        start.begin(model)
+    return model
 
 
 def _partition(settings: config.Settings, name: str, signal: Tensor, source: Source | None) -> Partition:

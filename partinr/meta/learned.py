@@ -17,6 +17,7 @@ from partinr.backbones import Backbone, load_backbone
 from partinr.batches import check_frame
 from partinr.coords import Frame
 from partinr.errors import PartinrError
+from partinr.inr import PiecewiseINR
 from partinr.meta.inner import Order, adapt
 from partinr.meta.rates import InnerRates, RateKind
 from partinr.meta.tasks import Context, InnerLoss, TaskBatch
@@ -205,6 +206,31 @@ class LearnedStart(nn.Module):
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.networks(batch.coords, batch.sizes, params)
 
+    # -- beginning an ordinary fit ------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def begin(self, model: PiecewiseINR) -> None:
+        """Let every network of a model begin here.
+
+        Raises:
+            PartinrError: the model has other networks, or another number of regions than there are cells.
+        """
+        own, other = self.networks, model
+        if (own.backbone, own.in_features, own.channels) != (other.backbone, other.in_features, other.channels):
+            raise PartinrError(
+                f"the initialisation is one of {_describe(own)}, the model has {_describe(other)}; "
+                "make the model with the backbone of the initialisation"
+            )
+        if other.widths is not None:
+            raise PartinrError("an initialisation has one width, so the regions of a model need that too (capacity)")
+        if self.cells not in (1, other.networks):
+            raise PartinrError(
+                f"there is an initialisation for each of {self.cells} regions, but the model has {other.networks}; "
+                f"give partition.regions={self.cells}, as it was learned with"
+            )
+        for name, value in own.stack.items():
+            other.stack[name].copy_(value.expand_as(other.stack[name]))
+
     # -- keeping ------------------------------------------------------------------------------------------------
 
     def architecture(self) -> dict[str, Any]:
@@ -256,6 +282,10 @@ class LearnedStart(nn.Module):
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PartinrError(f"{path} is not a readable initialisation of partinr: {reason}") from error
         return start
+
+
+def _describe(networks: NetworkStack) -> str:
+    return f"{networks.backbone} from {networks.in_features} coordinates to {networks.channels} values"
 
 
 Algorithm = Literal["maml", "fomaml", "reptile", "unadapted"]

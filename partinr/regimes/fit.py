@@ -26,6 +26,7 @@ from partinr.album import Album
 from partinr.data.ticks import SignalDataModule
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
+from partinr.meta import LearnedStart
 from partinr.metrics import psnr, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import Clock, StopRule, keep_freed_memory, next_evaluation
@@ -129,6 +130,10 @@ class FitModule(L.LightningModule):
         stop: when it is over.
         settings: loss, points a step, evaluations.
         seed: of the order in which ``points_per_step`` are drawn.
+        start: the initialisation that the model began with (:meth:`LearnedStart.begin
+            <partinr.meta.LearnedStart.begin>`), if it is one that was learned.
+        start_steps: the first so many steps are inner steps with the rates that were learned with it; the optimiser
+            has the others.
 
     Raises:
         PartinrError: signal and model do not fit together, or the settings contradict each other.
@@ -146,10 +151,15 @@ class FitModule(L.LightningModule):
         stop: StopRule,
         settings: FitSettings,
         seed: int = 0,
+        start: LearnedStart | None = None,
+        start_steps: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
+        # Not a module of this one: it is not trained, and is in no checkpoint.
+        self._start = (start,)
+        self.start_steps = start_steps
         self.optimizer = optimizer
         self.schedule = schedule
         self.stop = stop
@@ -176,6 +186,12 @@ class FitModule(L.LightningModule):
             raise PartinrError(
                 f"regime.points_per_step={settings.points_per_step} is more than the {self.samples} samples there are; "
                 "give fewer, or null for all of them"
+            )
+        if start_steps and (start is None or settings.points_per_step is not None):
+            why = "there is no init" if start is None else "they are taken on all points, not on regime.points_per_step"
+            raise PartinrError(
+                f"init_steps={start_steps} are steps with the learning rates of an initialisation, but {why}; "
+                "leave one of the two out"
             )
         # Signal by signal, each row-major.
         flat = torch.cat([each.reshape(-1, model.channels) for each in signals])
@@ -472,6 +488,7 @@ class FitModule(L.LightningModule):
             "points_per_step": self.settings.points_per_step,
             "freeze_at_psnr": self.settings.freeze_at_psnr,
             "seed": self.seed,
+            **({"init_steps": self.start_steps} if self.start_steps else {}),
         }
 
     @property
@@ -498,7 +515,7 @@ class FitModule(L.LightningModule):
         with self.clock.run("training", self.device):
             for step in range(first, first + steps):
                 if self.share.sizes:  # a process all of whose regions are frozen only keeps step
-                    loss = take(step)
+                    loss = take(step) if step >= self.start_steps else self._inner_step(step)
                 if not plateau:
                     scheduler.step()
             # The one wait for the device in a chunk; the steps themselves never ask for a value.
@@ -525,6 +542,36 @@ class FitModule(L.LightningModule):
         loss.backward()
         optimizer.step()
         return loss
+
+    def _inner_step(self, step: int) -> Tensor:
+        """One step down the gradient with the rates that were learned with the initialisation."""
+        (start,) = self._start
+        assert start is not None
+        share = self.share
+        error = self.model.squared_error(
+            share.coords, share.targets, share.sizes, self._inner_weights(start), share.params
+        )
+        names = start.adapted
+        gradients = torch.autograd.grad(error, [share.params[name] for name in names])
+        # Images one after the other, in each the regions in their order, which are the cells.
+        cell = None if start.cells == 1 else (share.networks % start.cells).to(self.device)
+        with torch.no_grad():
+            loss = self._loss(step)
+            for name, gradient in zip(names, gradients, strict=True):
+                rate = start.rates.at(step, name, cell)
+                by = gradient * (rate.to(gradient) if isinstance(rate, Tensor) else rate)
+                share.params[name].sub_(by)
+        return loss
+
+    def _inner_weights(self, start: LearnedStart) -> Tensor:
+        """What each sample of the share counts in the objective of an inner step, ``[m, 1]``."""
+        share = self.share
+        sizes = torch.tensor(self._batch.sizes, dtype=torch.float64)
+        if start.inner_loss == "image":
+            regions = torch.tensor([partition.regions for partition in self._partitions])
+            sizes = torch.tensor(self._lengths, dtype=torch.float64).repeat_interleave(regions)
+        by_network = 1 / (sizes[share.networks] * self.model.channels)
+        return by_network.repeat_interleave(torch.tensor(share.sizes)).to(share.targets).unsqueeze(1)
 
     def _graphs(self) -> bool:
         """Whether steps are recorded and replayed, instead of being taken one by one."""
@@ -930,6 +977,8 @@ def fit(
     schedule: Schedule | None = None,
     settings: FitSettings | None = None,
     seed: int = 0,
+    start: LearnedStart | None = None,
+    start_steps: int = 0,
     trainer: L.Trainer | None = None,
     ckpt_path: str | Path | None = None,
 ) -> FitResult[Model]:
@@ -947,6 +996,9 @@ def fit(
         schedule: of the learning rate; constant by default.
         settings: loss, points a step, evaluations.
         seed: of the drawing of points; the model has a seed of its own.
+        start: the learned initialisation that the model began with, see :meth:`LearnedStart.begin
+            <partinr.meta.LearnedStart.begin>`.
+        start_steps: the first so many steps are inner steps with the learning rates of ``start``.
         trainer: a Lightning Trainer; by default one on the best device there is.
         ckpt_path: go on from this checkpoint.
 
@@ -964,6 +1016,8 @@ def fit(
         stop=StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr),
         settings=settings if settings is not None else FitSettings(),
         seed=seed,
+        start=start,
+        start_steps=start_steps,
     )
     return run_fit(module, trainer if trainer is not None else make_trainer(), ckpt_path)
 
