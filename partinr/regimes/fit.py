@@ -561,6 +561,11 @@ class FitModule(L.LightningModule):
                 rate = start.rates.at(step, name, cell)
                 by = gradient * (rate.to(gradient) if isinstance(rate, Tensor) else rate)
                 share.params[name].sub_(by)
+        # Without gradients it does nothing; but a schedule wants to have seen it before it goes on.
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        optimizer.zero_grad()
+        optimizer.step()
         return loss
 
     def _inner_weights(self, start: LearnedStart) -> Tensor:
