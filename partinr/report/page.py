@@ -40,6 +40,9 @@ PICTURE_LIMIT = 600_000
 PICTURE_SIDE = 720
 """Longer side, in pixels, of a picture that is shown smaller than it is."""
 
+SHEET_SIDE = 2000
+"""The same of a sheet of pictures with words."""
+
 GALLERY = 24
 """Of a run that fitted several images, so many reconstructions are shown."""
 
@@ -134,7 +137,7 @@ def _context(records: Sequence[RunRecord], study: Study, learned: Study, title: 
         "notices": list(dict.fromkeys(notice for each in studies for notice in each.notices)),
         "unfinished": [_run(record) for record in records if record.status != "completed"],
         "repeated": [_run(record) for each in studies for record in each.repeated()],
-        "tables": [_table("results", "Results", table, study), _table("convergence", "Convergence", table, study)],
+        "tables": [_table("results", table, study), _table("convergence", table, study)],
         "tiles": {image: _tiles([row for row in table if row.group.image == image]) for image in study.images},
         "remarks": {image: _remarks([row for row in table if row.group.image == image]) for image in study.images},
         "pictures": {image: [_pictures(group, store) for group in study.on(image)] for image in study.images},
@@ -159,7 +162,7 @@ def _styles(study: Study) -> dict[str, Style]:
 # -- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _table(key: str, title: str, table: Sequence[Row], study: Study) -> dict[str, Any]:
+def _table(key: str, table: Sequence[Row], study: Study) -> dict[str, Any]:
     columns = [column for column in columns_of(study) if column.table == key]
     spans: list[tuple[str, int]] = []
     for column in columns:
@@ -169,7 +172,7 @@ def _table(key: str, title: str, table: Sequence[Row], study: Study) -> dict[str
             spans.append((column.span, 1))
     starts = {column.key for before, column in zip([None, *columns], columns, strict=False) if _opens(before, column)}
     bodies = [(image, [row for row in table if row.group.image == image]) for image in study.images]
-    return {"key": key, "title": title, "columns": columns, "spans": spans, "starts": starts, "bodies": bodies}
+    return {"key": key, "columns": columns, "spans": spans, "starts": starts, "bodies": bodies}
 
 
 def _opens(before: Column | None, column: Column) -> bool:
@@ -262,6 +265,7 @@ def _learned(study: Study, store: PictureStore) -> dict[str, Any] | None:
     """What the page says of the runs that learned an initialisation; None if there are none."""
     if not study.groups:
         return None
+    table = rows(study)
     pictures = []
     for group in study.groups:
         record = group.median()
@@ -269,14 +273,15 @@ def _learned(study: Study, store: PictureStore) -> dict[str, Any] | None:
             {
                 "group": group,
                 "chosen": _chosen(group, record),
-                "picture": record and store.add(record.path / ADAPTATION),
+                "picture": record and store.add(record.path / ADAPTATION, SHEET_SIDE),
             }
         )
     return {
         "study": study,
         "style": _styles(study),
         "states": any(group.state != "completed" for group in study.groups),
-        "table": _table("learning", "Learning to learn", rows(study), study),
+        "table": _table("learning", table, study),
+        "cost": _table("learning-cost", table, study),
         "pictures": pictures,
     }
 
@@ -375,8 +380,11 @@ class PictureStore:
     """How many pictures there may be."""
     uris: dict[str, str] = field(default_factory=dict)
 
-    def add(self, path: Path) -> dict[str, Any] | None:
-        """Take in a picture file: its key and its size [pixels] on the page; None if there is no sound file."""
+    def add(self, path: Path, side: int = PICTURE_SIDE) -> dict[str, Any] | None:
+        """Take in a picture file: its key and its size [pixels] on the page; None if there is no sound file.
+
+        One of too many bytes is made so small that its longer side has ``side`` pixels.
+        """
         try:
             raw = path.read_bytes()
         except OSError:
@@ -393,7 +401,7 @@ class PictureStore:
                     size = picture.size
                     if len(raw) > allowance:
                         small = picture.convert("RGB")
-                        small.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+                        small.thumbnail((side, side), Image.Resampling.LANCZOS)
                         buffer = io.BytesIO()
                         small.save(buffer, "WEBP", quality=90)
                         raw, kind, size = buffer.getvalue(), "image/webp", small.size

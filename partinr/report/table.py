@@ -88,7 +88,7 @@ class Column:
     """What is written above this and its neighbours."""
     note: str
     better: Literal["high", "low"] | None = None
-    table: Literal["results", "convergence", "learning"] = "results"
+    table: Literal["results", "convergence", "learning", "learning-cost"] = "results"
     against: Literal["lone", "random"] = "lone"
     """The measure that ``of`` is given: the lone network, or the same fit from a random start."""
     words: bool = False
@@ -336,7 +336,10 @@ def _learning_columns(study: Study) -> tuple[Column, ...]:
         ),
         Column("ssim", "SSIM", _run(lambda r: r.final("ssim")), fixed(3), _QUALITY, "After K inner steps", "high"),
     )
-    return tuple(replace(column, table="learning") for column in columns)
+    # In one table they would be wider than a page.
+    return tuple(
+        replace(column, table="learning-cost" if column.span in (_SIZE, _COST) else "learning") for column in columns
+    )
 
 
 def columns_of(study: Study) -> tuple[Column, ...]:

@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def after(inner_steps, regions, seed, step=100):
 
 @pytest.fixture(scope="session")
 def write_learned(write_run):
-    """Writes a run that learned an initialisation: ``write_learned(path, regions=4, regime={"algorithm": "fomaml"})``."""
+    """Writes a run that learned an initialisation: ``write_learned(path, regime={"algorithm": "fomaml"})``."""
 
     def write(path, *, regions=4, seed=0, regime=None, settings=None, data=None, **how):
         asked = {**META, **(regime or {})}
@@ -134,6 +135,7 @@ def test_the_table_says_how_it_was_learned_and_psnr_step_by_step(learned):
     assert [key for key in both.cells if key.startswith("psnr")] == ["psnr_0", "psnr_1", "psnr_2", "psnr_5"]
     for step in (0, 1, 2, 5):
         stat = both.cells[f"psnr_{step}"].stat
+        assert stat is not None
         assert stat.mean == pytest.approx((after(step, 4, 0) + after(step, 4, 1)) / 2)
         assert stat.std == pytest.approx(0.2 / math.sqrt(2))
     assert none.cells["seconds_per_step"].text == "100"
@@ -151,7 +153,7 @@ def test_columns_are_of_all_numbers_of_inner_steps_but_not_too_many(write_learne
 
 
 def test_a_run_that_has_not_been_evaluated_has_a_row(write_learned, tmp_path):
-    how = {"psnr_by_inner_step": [], "metrics": {}}
+    how: dict[str, Any] = {"psnr_by_inner_step": [], "metrics": {}}
     write_learned(tmp_path / "a", status="failed", message="no", facts=how)
     (row,) = rows(Study.of(collect([tmp_path]), "initialisation"))
     assert row.group.provisional
@@ -263,6 +265,6 @@ def test_the_lone_network_of_a_learned_start_has_learned_too(write_run, tmp_path
             name = f"{regions}-{init is None}"
             write_run(tmp_path / name, regions=regions, rows=curve(0, end), settings={"init": init})
     found = Study.of(collect([tmp_path]))
-    lones = {group.label: found.versus(group).lone.label for group in found.groups}
+    lones = {group.label: versus.lone.label for group in found.groups if (versus := found.versus(group))}
     assert len(lones) == 4
     assert all(("learned" in label) == ("learned" in lone) for label, lone in lones.items())
