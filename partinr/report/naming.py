@@ -83,11 +83,13 @@ _SHORT = {
 
 _PHRASES: Mapping[tuple[str, ...], Mapping[Any, str]] = {
     ("regime", "algorithm"): {name: name for name in ("maml", "fomaml", "reptile", "unadapted")},
-    # What is usual goes without saying.
-    ("regime", "partition_in"): {"both": "", "test": "cut in test only", "neither": "not cut"},
-    ("regime", "initialisation"): {"shared": "", "region": "an initialisation a region"},
+    ("regime", "partition_in"): {"both": "cut in both", "test": "cut in test only", "neither": "not cut"},
+    ("regime", "initialisation"): {"shared": "shared initialisation", "region": "an initialisation a region"},
 }
 """What is said in place of a key and its value."""
+
+_OF_REGIONS = {("regime", "partition_in"), ("regime", "initialisation")}
+"""Keys that mean nothing where there is one region."""
 
 
 def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting, Any]:
@@ -292,10 +294,10 @@ def _name(flat: Flat, shown: Sequence[Setting], partition: str | None, start: st
         if value is None:
             # An option that is not set goes without saying; the others of the study name theirs.
             continue
+        if setting.path in _OF_REGIONS and flat.get(Setting(PARTITION, is_kind=True)) == "Whole":
+            continue
         # A section's kind stands for itself: siren, adam.
         said = word(value) if setting.is_kind else _phrase(setting, value, keys[setting.path[-1]] > 1)
-        if not said:
-            continue
         (own if setting.path[:1] == PARTITION else rest).append(said)
     return " · ".join(first + own + rest)
 
