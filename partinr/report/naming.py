@@ -230,18 +230,17 @@ def flat_value(flat: Flat, path: tuple[str, ...]) -> Any:
     return next((value for setting, value in flat.items() if setting.path == path and not setting.is_kind), None)
 
 
-def _starts(flats: Sequence[Flat]) -> list[str | None]:
-    """What each config begins with, where that is not the same in all: at random, or with what a run has learned."""
+def _starts(flats: Sequence[Flat], by_run: bool = False) -> list[str | None]:
+    """What each config begins with, where that is not the same in all: at random, or with what a run has learned.
+
+    ``by_run`` calls what was learned by the folder of the run.
+    """
     runs = [flat_value(flat, INIT_KEY) for flat in flats]
-    learned = dict.fromkeys(run for run in runs if run is not None)
-    if len(learned) + (None in runs) < 2:
+    learned = list(dict.fromkeys(run for run in runs if run is not None))
+    if len(set(runs)) < 2:
         return [None] * len(flats)
-    # Of several learned ones each is called by its folder.
-    names = numbered([PurePath(str(run)).name for run in learned])
-    called = {
-        run: f"learned start {name}" if len(learned) > 1 else "learned start"
-        for run, name in zip(learned, names, strict=True)
-    }
+    folders = numbered([f"learned start {PurePath(str(run)).name}" for run in learned])
+    called = dict(zip(learned, folders, strict=True)) if by_run else dict.fromkeys(learned, "learned start")
     return [called.get(run, "random start") for run in runs]
 
 
@@ -277,7 +276,7 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[str]:
         _name(flat, [each for each in differences if each.path not in (PARTITION, INIT_KEY)], part, start)
         if name in alike
         else name
-        for name, flat, part, start in zip(names, flats, partitions, starts, strict=True)
+        for name, flat, part, start in zip(names, flats, partitions, _starts(flats, by_run=True), strict=True)
     ]
     return numbered(names)
 

@@ -201,26 +201,6 @@ COLUMNS: tuple[Column, ...] = (
         f"Times less time, that of the partition rule counted too. {_LONE}",
         "high",
     ),
-    Column(
-        "random_step_ratio",
-        "in steps",
-        partial(_ratio, "step"),
-        fixed(2),
-        _START,
-        f"Times fewer. {_RANDOM}",
-        "high",
-        against="random",
-    ),
-    Column(
-        "random_time_ratio",
-        "in time",
-        partial(_ratio, "seconds"),
-        fixed(2),
-        _START,
-        f"Times less; what learning the start took is not in it. {_RANDOM}",
-        "high",
-        against="random",
-    ),
     *(
         Column(
             f"steps_{level}",
@@ -250,6 +230,28 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "lone_seconds", "lone PSNR", partial(_effort, "seconds"), significant, "Seconds to", _LONE, "low", "convergence"
+    ),
+    Column(
+        "random_step_ratio",
+        "in steps",
+        partial(_ratio, "step"),
+        fixed(2),
+        _START,
+        f"Times fewer. {_RANDOM}",
+        "high",
+        "convergence",
+        "random",
+    ),
+    Column(
+        "random_time_ratio",
+        "in time",
+        partial(_ratio, "seconds"),
+        fixed(2),
+        _START,
+        f"Times less; what learning the start took is not in it. {_RANDOM}",
+        "high",
+        "convergence",
+        "random",
     ),
 )
 """Every number the report gives of a group of fits, in order."""

@@ -258,7 +258,7 @@ def test_starts_of_several_runs_are_told_apart(write_run, tmp_path):
     for name, init in (("a", "runs/x"), ("b", "runs/y"), ("c", None)):
         write_run(tmp_path / name, regions=4, settings={"init": init})
     labels = [group.label for group in Study.of(collect([tmp_path])).groups]
-    assert labels == ["learned start x", "learned start y", "random start"]
+    assert labels == ["grid #4 · learned start x", "grid #4 · learned start y", "random start"]
 
 
 def test_the_lone_network_of_a_learned_start_has_learned_too(write_run, tmp_path):
@@ -268,5 +268,5 @@ def test_the_lone_network_of_a_learned_start_has_learned_too(write_run, tmp_path
             write_run(tmp_path / name, regions=regions, rows=curve(0, end), settings={"init": init})
     found = Study.of(collect([tmp_path]))
     lones = {group.label: versus.lone.label for group in found.groups if (versus := found.versus(group))}
-    assert len(lones) == 4
+    assert set(lones) == {f"{part} · {start} start" for part in ("none", "grid #4") for start in ("learned", "random")}
     assert all(("learned" in label) == ("learned" in lone) for label, lone in lones.items())
