@@ -52,7 +52,8 @@ class LoadedRun:
             image: of a run that fitted several images, the name of one.
 
         Raises:
-            PartinrError: the run has left no weights yet, they are damaged, or it has no such image.
+            PartinrError: the run has left no weights yet, they are damaged, it has no such image, or it learned an
+                initialisation.
         """
         return PiecewiseINR.load(weights_of(RunDirectory(self.path), image))
 
@@ -75,7 +76,7 @@ def load(path: str | Path, image: str | None = None) -> PiecewiseINR:
         image: of a run that fitted several images, the name of one.
 
     Raises:
-        PartinrError: there is none, it is damaged, or the run has no such image.
+        PartinrError: there is none, it is damaged, the run has no such image, or it learned an initialisation.
     """
     path = Path(path)
     if (path / MANIFEST).is_file():
@@ -87,8 +88,14 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
     """The file with the weights of a run, or of one of its images.
 
     Raises:
-        PartinrError: the run is for several images and ``image`` is none of them, or for one signal and one is named.
+        PartinrError: the run is for several images and ``image`` is none of them, or for one signal and one is named,
+            or it is for none, as it learned an initialisation.
     """
+    if run.learns == "initialisation":
+        raise PartinrError(
+            f"{run.path} learned an initialisation, so there is nothing to render; "
+            f"fit from it with: partinr init={run.path} data=image data.path=IMAGE"
+        )
     names = run.images()
     if image is None and not names:
         return run.file(WEIGHTS)

@@ -45,6 +45,9 @@ FORMAT = 1
 
 Status = Literal["running", "completed", "failed", "interrupted"]
 
+Learned = Literal["signals", "initialisation"]
+"""What a run learns: the signals themselves, or an initialisation from which others are fitted."""
+
 CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
 """Columns of ``curve.csv``.
 
@@ -90,6 +93,12 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits of SHA-256 over the resolved config, whatever the order of its keys."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def learned_by(config: Mapping[str, Any]) -> Learned:
+    """What the run of a config learns; the regime that has inner steps learns an initialisation."""
+    regime = config.get("regime")
+    return "initialisation" if isinstance(regime, Mapping) and "inner_steps" in regime else "signals"
 
 
 @dataclass(frozen=True)
@@ -271,6 +280,14 @@ class RunDirectory:
             PartinrError: it is missing or damaged.
         """
         return dict(self._yaml(CONFIG, dict))
+
+    @property
+    def learns(self) -> Learned:
+        """What the run learns, see :func:`learned_by`; the signals where its config cannot be read."""
+        try:
+            return learned_by(self.config())
+        except PartinrError:
+            return "signals"
 
     def overrides(self) -> list[str]:
         """What was given on the command line of the run; empty if unknown."""

@@ -11,40 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from partinr.cli.execute import Outcome
-from partinr.run import ERROR, IMAGES, PARTITION, RECONSTRUCTION
+from partinr.run import ADAPTATION, ERROR, IMAGES, PARTITION, RECONSTRUCTION, START
 
 
 def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     """A short table, and where to look."""
     console = terminal()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (
-        ("run", "left"),
-        ("seed", "right"),
-        ("regions", "right"),
-        ("parameters", "right"),
-        ("steps", "right"),
-        ("seconds", "right"),
-        ("PSNR dB", "right"),
-        ("SSIM", "right"),
-        ("", "left"),
-    ):
-        table.add_column(heading, justify=justify, no_wrap=heading != "run")  # type: ignore[arg-type]
-    for outcome in outcomes:
-        manifest = outcome.run.manifest()
-        metrics = manifest["metrics"]
-        table.add_row(
-            manifest["name"],
-            str(manifest["seed"]),
-            f"{manifest['regions']:,}",
-            f"{manifest['parameters']:,}",
-            f"{manifest['steps']:,}",
-            f"{manifest['seconds']['training']:.1f}",
-            _number(metrics["psnr"], 2),
-            _number(metrics["ssim"], 4),
-            "" if manifest["status"] == "completed" else manifest["status"],
-        )
-    console.print(table)
+    fits = [outcome for outcome in outcomes if outcome.run.learns == "signals"]
+    learned = [outcome for outcome in outcomes if outcome.run.learns == "initialisation"]
+    if fits:
+        console.print(_fits(fits))
+    if learned:
+        console.print(_learned(learned))
     for outcome in outcomes:
         if outcome.exit_code:
             manifest = outcome.run.manifest()
@@ -60,12 +38,72 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     folder = Path(os.path.commonpath([outcome.run.path for outcome in outcomes]))
     if len(outcomes) == 1:
         names = ", ".join(
-            name for name in (RECONSTRUCTION, PARTITION, ERROR, f"{IMAGES}/") if outcomes[0].run.file(name).exists()
+            name
+            for name in (RECONSTRUCTION, PARTITION, ERROR, f"{IMAGES}/", ADAPTATION, START)
+            if outcomes[0].run.file(name).exists()
         )
         console.print(f"\nrun      {short(folder)}{f'  ({names})' if names else ''}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\nruns     {short(folder)}", highlight=False, soft_wrap=True)
     console.print(f"report   partinr report {short(folder)}", highlight=False, soft_wrap=True)
+    if any(outcome.run.file(START).exists() for outcome in learned):
+        start = short(folder) if len(outcomes) == 1 else "RUN"
+        console.print(f"fit      partinr init={start} data=image data.path=IMAGE", highlight=False, soft_wrap=True)
+
+
+def _fits(outcomes: Sequence[Outcome]) -> Table:
+    table = _table("run", "seed", "regions", "parameters", "steps", "seconds", "PSNR dB", "SSIM")
+    for outcome in outcomes:
+        manifest = outcome.run.manifest()
+        metrics = manifest["metrics"]
+        table.add_row(
+            *_size_and_cost(manifest), _number(metrics["psnr"], 2), _number(metrics["ssim"], 4), _ending(manifest)
+        )
+    return table
+
+
+def _learned(outcomes: Sequence[Outcome]) -> Table:
+    """PSNR is that of held-out signals, after 0 inner steps, after those of the training, and after the last."""
+    shown = []
+    for outcome in outcomes:
+        settings = outcome.run.config()["regime"]
+        shown.append((0, settings["inner_steps"], settings["validation_steps"]))
+    same = len(set(shown)) == 1
+    _, trained, last = shown[0]
+    headings = ["dB at 0", f"at {trained}", f"at {last}"] if same else ["dB at 0", "at K", "at last"]
+    if same and trained == last:
+        headings = headings[:2]
+    table = _table("run", "seed", "regions", "parameters", "steps", "seconds", *headings, "SSIM")
+    for outcome, steps in zip(outcomes, shown, strict=True):
+        manifest = outcome.run.manifest()
+        found = manifest.get("psnr_by_inner_step", [])
+        psnr = [_number(found[step] if step < len(found) else None, 2) for step in steps[: len(headings)]]
+        table.add_row(*_size_and_cost(manifest), *psnr, _number(manifest["metrics"]["ssim"], 4), _ending(manifest))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    """A table with a column for how the runs ended."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=heading != "run")
+    table.add_column("", no_wrap=True)
+    return table
+
+
+def _size_and_cost(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        manifest["name"],
+        str(manifest["seed"]),
+        f"{manifest['regions']:,}",
+        f"{manifest['parameters']:,}",
+        f"{manifest['steps']:,}",
+        f"{manifest['seconds']['training']:.1f}",
+    )
+
+
+def _ending(manifest: Mapping[str, Any]) -> str:
+    return "" if manifest["status"] == "completed" else str(manifest["status"])
 
 
 def frozen(manifest: Mapping[str, Any]) -> str:
@@ -81,9 +119,12 @@ def show_finished(outcome: Outcome) -> None:
     """One line for a run of a sweep that is over."""
     manifest = outcome.run.manifest()
     regions = "1 region" if manifest["regions"] == 1 else f"{manifest['regions']} regions"
+    steps = f"{manifest['steps']:,} steps"
+    if outcome.run.learns == "initialisation":
+        steps = f"{outcome.run.config()['regime']['inner_steps']} inner and {manifest['steps']:,} outer steps"
     terminal().print(
         f"{manifest['status']:<11} {manifest['name']}, seed {manifest['seed']}, {regions}: "
-        f"{_number(manifest['metrics']['psnr'], 2)} dB after {manifest['steps']:,} steps, "
+        f"{_number(manifest['metrics']['psnr'], 2)} dB after {steps}, "
         f"{manifest['seconds']['training']:.1f} s",
         highlight=False,
         soft_wrap=True,

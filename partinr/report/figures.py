@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import NDArray
 from PIL import Image
 
 from partinr.errors import PartinrError
@@ -81,6 +83,8 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
     ``curve-IMAGE-steps``, ``-seconds``, ``-macs``: PSNR with mean and one standard deviation, one column wide.
     ``pictures-IMAGE``: image, partitions, reconstructions and errors, of the median seed of each group.
     ``table.csv``: every number of the report's table.
+    ``learning-NAME-outer-steps``, ``-outer-seconds``, ``-inner-steps``: of runs that learned an initialisation, PSNR of
+    held-out signals while it is learned, and at the end against inner steps; ``learning.csv`` has their numbers.
 
     Args:
         records: runs, as of :func:`~partinr.report.records.collect`.
@@ -93,27 +97,65 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
         PartinrError: the folder cannot be written.
     """
     folder = Path(folder)
-    study = Study.of(records)
-    table = rows(study)
-    style = styles(study.labels, contrast_with(study.labels, {group.label: group.regions for group in study.groups}))
-    names = _file_names(study.images)
+    fits, learned = Study.of(records), Study.of(records, "initialisation")
     written: list[Path] = []
     try:
         with matplotlib.rc_context(_SETTINGS):
-            for image in study.images:
-                groups = study.on(image)
-                if any(group.mean_curve().step.size for group in groups):
-                    for axis, (suffix, _) in _AXES.items():
-                        written += _save(_curve(table, image, style, axis), folder / f"curve-{names[image]}-{suffix}")
-                strips = list(_strips(groups))
-                for number, strip in enumerate(strips, 1):
-                    suffix = f"-{number}" if len(strips) > 1 else ""
-                    written += _save(strip, folder / f"pictures-{names[image]}{suffix}")
-        numbers = folder / "table.csv"
-        write_atomically(numbers, to_csv(study).encode())
+            if fits.groups or not learned.groups:
+                written += _write_fits(fits, folder)
+            if learned.groups:
+                written += _write_learned(learned, folder)
     except OSError as error:
         raise PartinrError(f"cannot write figures to {folder}: {error.strerror}; choose another folder") from error
-    return [*written, numbers]
+    return written
+
+
+def _write_fits(study: Study, folder: Path) -> list[Path]:
+    table = rows(study)
+    style = _styles(study)
+    names = _file_names(study.images)
+    written: list[Path] = []
+    for image in study.images:
+        groups = study.on(image)
+        if any(group.mean_curve().step.size for group in groups):
+            for axis, (suffix, label) in _AXES.items():
+                figure = _curve(table, image, style, axis, label)
+                written += _save(figure, folder / f"curve-{names[image]}-{suffix}")
+        strips = list(_strips(groups))
+        for number, strip in enumerate(strips, 1):
+            suffix = f"-{number}" if len(strips) > 1 else ""
+            written += _save(strip, folder / f"pictures-{names[image]}{suffix}")
+    return [*written, _write_table(study, folder / "table.csv")]
+
+
+def _write_learned(study: Study, folder: Path) -> list[Path]:
+    table = rows(study)
+    style = _styles(study)
+    names = _file_names(study.images)
+    written: list[Path] = []
+    outer: tuple[tuple[Axis, str, str], ...] = (
+        ("step", "outer-steps", "outer steps"),
+        ("seconds", "outer-seconds", _AXES["seconds"][1]),
+    )
+    for image in study.images:
+        groups = study.on(image)
+        if any(group.mean_curve().step.size for group in groups):
+            for axis, suffix, label in outer:
+                figure = _curve(table, image, style, axis, label)
+                written += _save(figure, folder / f"learning-{names[image]}-{suffix}")
+        if any(group.inner_curve().psnr.size for group in groups):
+            written += _save(_inner_curve(groups, style), folder / f"learning-{names[image]}-inner-steps")
+    return [*written, _write_table(study, folder / "learning.csv")]
+
+
+def _write_table(study: Study, path: Path) -> Path:
+    write_atomically(path, to_csv(study).encode())
+    return path
+
+
+def _styles(study: Study) -> dict[str, Style]:
+    regions = {group.label: group.regions for group in study.groups}
+    return styles(study.labels, contrast_with(study.labels, regions))
 
 
 def _file_names(images: Sequence[str]) -> dict[str, str]:
@@ -146,30 +188,63 @@ def _save(figure: Figure, path: Path) -> list[Path]:
 # -- curves ---------------------------------------------------------------------------------------------------------
 
 
-def _curve(table: Sequence[Row], image: str, style: Mapping[str, Style], axis: Axis) -> Figure:
-    figure = Figure(figsize=(COLUMN, 2.3), layout="constrained")
-    axes = figure.add_subplot()
+def _curve(table: Sequence[Row], image: str, style: Mapping[str, Style], axis: Axis, label: str) -> Figure:
+    figure, axes = _empty()
     for group in (row.group for row in table if row.group.image == image):
         mean = group.mean_curve()
-        x = mean.on(axis)
-        if not x.size:
-            continue
-        look = style[group.label]
-        few = "o" if x.size <= 24 else None
-        name = f"{group.label} ({group.state})" if group.provisional else group.label
-        axes.plot(x, mean.psnr, color=look.light, ls=_DASHES[look.dash], lw=1.2, marker=few, ms=2.2, label=name)
-        if mean.std is not None:
-            axes.fill_between(x, mean.psnr - mean.std, mean.psnr + mean.std, color=look.light, alpha=0.18, lw=0)
+        _line(axes, group, style, mean.on(axis), mean.psnr, mean.std)
     lone = lone_of(table, image)
     if lone:
         axes.axhline(lone.level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
-    axes.set_xlabel(_AXES[axis][1])
-    axes.set_ylabel("PSNR [dB]")
+    axes.set_xlabel(label)
     axes.set_xlim(left=0)
     if axis == "macs":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _legend(figure, axes)
     return figure
+
+
+def _inner_curve(groups: Sequence[Group], style: Mapping[str, Style]) -> Figure:
+    """PSNR at the end of training against inner steps; a ring is at the number of the training."""
+    figure, axes = _empty()
+    for group in groups:
+        curve = group.inner_curve()
+        _line(axes, group, style, np.arange(curve.psnr.size), curve.psnr, curve.std)
+        trained = group.inner_steps
+        if trained is not None and trained < curve.psnr.size:
+            colour = style[group.label].light
+            axes.plot([trained], [curve.psnr[trained]], "o", ms=5, mfc="white", mec=colour, mew=1.2, zorder=3)
+    axes.set_xlabel("inner steps")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, axes)
+    return figure
+
+
+def _empty() -> tuple[Figure, Axes]:
+    """One column wide, for PSNR."""
+    figure = Figure(figsize=(COLUMN, 2.3), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_ylabel("PSNR [dB]")
+    return figure, axes
+
+
+def _line(
+    axes: Axes,
+    group: Group,
+    style: Mapping[str, Style],
+    x: NDArray[Any],
+    psnr: NDArray[np.float64],
+    std: NDArray[np.float64] | None,
+) -> None:
+    if not x.size:
+        return
+    look = style[group.label]
+    few = "o" if x.size <= 24 else None
+    name = f"{group.label} ({group.state})" if group.provisional else group.label
+    axes.plot(x, psnr, color=look.light, ls=_DASHES[look.dash], lw=1.2, marker=few, ms=2.2, label=name)
+    if std is not None:
+        axes.fill_between(x, psnr - std, psnr + std, color=look.light, alpha=0.18, lw=0)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from partinr.report.naming import (
     IMAGE_KEYS,
+    INIT_KEY,
     Flat,
+    flat_value,
     flatten,
     frozen,
     identity,
@@ -29,8 +31,10 @@ from partinr.report.naming import (
     numbered,
     without_image,
     without_partition,
+    without_start,
 )
 from partinr.report.records import Axis, RunRecord
+from partinr.run import Learned
 
 # -- numbers over seeds ---------------------------------------------------------------------------------------------
 
@@ -66,7 +70,7 @@ class Stat:
 class _Image:
     """What tells one image from another. Two names of the same values are one image.
 
-    The images of a run for several are one, too.
+    The images of a run for several are one, too, and so are the held-out signals of a run that learned to learn.
     """
 
     sha256: str
@@ -83,6 +87,11 @@ class _Image:
         name = str(signal.get("name") or "image")
         if isinstance(count, int):
             name += f", {count} image{'s' * (count != 1)}"
+        held_out = signal.get("held_out")
+        if record.learns == "initialisation" and isinstance(held_out, int):
+            # Signals that are many have no values to be known by; what was asked for says which they are.
+            name += f", {held_out} held out"
+            return cls(f"{_image_choice(record)} {held_out}", frozen(shape) if isinstance(shape, list) else (), name)
         return cls(str(signal.get("sha256") or f"named {name}"), frozen(shape) if isinstance(shape, list) else (), name)
 
 
@@ -156,6 +165,20 @@ class Group:
         """The curves of the counted runs as one."""
         return MeanCurve.of(self.counted)
 
+    def inner_curve(self) -> InnerCurve:
+        """PSNR against inner steps, of the counted runs that learned an initialisation."""
+        return InnerCurve.of(self.counted)
+
+    @property
+    def learned_start(self) -> bool:
+        """Whether these are fits that began with what another run learned."""
+        return flat_value(self.flat, INIT_KEY) is not None
+
+    @property
+    def inner_steps(self) -> int | None:
+        """K, the inner steps of learning to learn; None for ordinary fits."""
+        return self.records[0].inner_steps
+
 
 @dataclass(frozen=True)
 class MeanCurve:
@@ -200,8 +223,29 @@ class MeanCurve:
 
 
 @dataclass(frozen=True)
+class InnerCurve:
+    """PSNR at the end of training after 0, 1, … inner steps, over the seeds of a group."""
+
+    psnr: NDArray[np.float64]
+    std: NDArray[np.float64] | None
+    """Sample standard deviation of ``psnr`` [dB]; None for one seed."""
+
+    @classmethod
+    def of(cls, records: Sequence[RunRecord]) -> InnerCurve:
+        """Mean up to the fewest steps that one of ``records`` has; empty if one of them has none."""
+        found = [record.psnr_by_inner_step for record in records]
+        shortest = min(map(len, found), default=0)
+        if not shortest:
+            return cls(np.empty(0), None)
+        psnr = np.array([values[:shortest] for values in found])
+        return cls(psnr.mean(axis=0), psnr.std(axis=0, ddof=1) if len(found) >= 2 else None)
+
+
+@dataclass(frozen=True)
 class Versus:
     """A group against the lone network: what it takes to reach the PSNR at which the lone network ended.
+
+    Another measure may stand in its place: for a fit from a learned start, the same fit from a random one.
 
     Seed by seed where both have the seed, else against the mean over the lone network's seeds. The lone network's own
     effort is where *it* first reached that PSNR, which is before its end if its curve fell back.
@@ -271,8 +315,12 @@ def _sum(first: float | None, second: float | None) -> float | None:
 
 @dataclass(frozen=True)
 class Study:
-    """Runs in their groups, ready to be shown."""
+    """Runs in their groups, ready to be shown.
 
+    All of them have learned the same: PSNR of fitted signals and PSNR of held-out ones are never in one comparison.
+    """
+
+    learns: Learned
     records: tuple[RunRecord, ...]
     images: tuple[str, ...]
     """Names of the images, in the order of the runs."""
@@ -282,8 +330,9 @@ class Study:
     """What a reader must know before comparing."""
 
     @classmethod
-    def of(cls, records: Sequence[RunRecord]) -> Study:
-        """Sort ``records`` into groups. Runs without a readable config are in no group."""
+    def of(cls, records: Sequence[RunRecord], learns: Learned = "signals") -> Study:
+        """Sort those of ``records`` into groups that learned ``learns``. Damaged runs are in no group."""
+        records = [record for record in records if record.learns == learns]
         usable = [record for record in records if record.status != "damaged"]
         images = _assign_images(usable)
         # Images with something to compare come first: the page opens on them.
@@ -307,7 +356,7 @@ class Study:
                     groups.append(_group(label, name, image, chosen, flats[of_kind[0]]))
         few = {label: min(counted) if counted else math.inf for label, counted in zip(found, counts, strict=True)}
         groups.sort(key=lambda group: (image_order.index(group.image), few[group.label], natural(group.label)))
-        return cls(tuple(records), tuple(image_order), tuple(groups), tuple(_notices(groups, records)))
+        return cls(learns, tuple(records), tuple(image_order), tuple(groups), tuple(_notices(groups, records)))
 
     @property
     def labels(self) -> list[str]:
@@ -337,6 +386,8 @@ class Study:
 
     def versus(self, group: Group) -> Versus | None:
         """``group`` against the lone network of its image, the nearest in parameters if there are several."""
+        if self.learns == "initialisation":
+            return None
         mine = without_partition(group.flat)
         alike = [other for other in self.on(group.image) if without_partition(other.flat) == mine]
         lones = [other for other in alike if other.regions == 1 and other.counted and not other.provisional]
@@ -350,6 +401,21 @@ class Study:
 
         # The group itself is its own measure.
         return _versus(group, group if group in lones else min(lones, key=distance))
+
+    def versus_random(self, group: Group) -> Versus | None:
+        """``group``, which began with what another run learned, against the same fit from a random start."""
+        if not group.learned_start or not group.counted:
+            return None
+        mine = without_start(group.flat)
+        for other in self.on(group.image):
+            if (
+                not other.learned_start
+                and without_start(other.flat) == mine
+                and other.counted
+                and not other.provisional
+            ):
+                return _versus(group, other)
+        return None
 
 
 def _assign_images(records: Sequence[RunRecord]) -> dict[RunRecord, str]:

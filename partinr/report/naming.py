@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 # -- configurations -------------------------------------------------------------------------------------------------
@@ -64,11 +65,14 @@ IMAGE_KEYS = {
 WIDTH_KEYS = {("backbone", "hidden_features"), ("backbone", "match_params")}
 FRAME_KEY = ("coords", "frame")
 CAPACITY_KEY = ("capacity",)
+INIT_KEY = ("init",)
+"""The run whose learned initialisation a fit begins with; null for a random one."""
 
 _SHORT = {
     "first_omega_0": "first ω0",
     "hidden_features": "width",
     "hidden_layers": "layers",
+    "inner_lr_kind": "rates",
     "match_params": "params",
     "max_seconds": "seconds",
     "max_steps": "steps",
@@ -76,6 +80,16 @@ _SHORT = {
     "target_psnr": "target",
 }
 """Words of a name for keys that are long or often differ."""
+
+_PHRASES: Mapping[tuple[str, ...], Mapping[Any, str]] = {
+    ("regime", "algorithm"): {name: name for name in ("maml", "fomaml", "reptile", "unadapted")},
+    ("regime", "partition_in"): {"both": "cut in both", "test": "cut in test only", "neither": "not cut"},
+    ("regime", "initialisation"): {"shared": "shared initialisation", "region": "an initialisation a region"},
+}
+"""What is said in place of a key and its value."""
+
+_OF_REGIONS = {("regime", "partition_in"), ("regime", "initialisation")}
+"""Keys that mean nothing where there is one region."""
 
 
 def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting, Any]:
@@ -98,6 +112,9 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             if at in _SILENT_KEYS or (key == kind_key and isinstance(kind, str)):
                 continue
             if key == "seed" and value == seed:
+                continue
+            if at == INIT_KEY and value is None:
+                # Runs of before there was such a key began at random, too.
                 continue
             if isinstance(value, Mapping) and value:
                 walk(value, at, scopes)
@@ -176,6 +193,9 @@ def word(name: str) -> str:
 
 
 def _phrase(setting: Setting, value: Any, ambiguous: bool) -> str:
+    phrases = _PHRASES.get(setting.path, {})
+    if isinstance(value, str) and value in phrases:
+        return phrases[value]
     key = ".".join(setting.path[-2:]) if ambiguous else _SHORT.get(setting.path[-1], setting.path[-1])
     if isinstance(value, bool):
         return f"{key} {'on' if value else 'off'}"
@@ -195,12 +215,33 @@ def _partition_word(flat: Flat, regions: set[int]) -> str:
     kind = flat.get(Setting(PARTITION, is_kind=True))
     if kind == "Whole":
         return "none"
-    wanted = next((value for setting, value in flat.items() if setting.path == ("partition", "regions")), None)
+    wanted = flat_value(flat, ("partition", "regions"))
     name = word(kind) if isinstance(kind, str) else "partition"
+    if flat_value(flat, ("regime", "partition_in")) == "neither":
+        return "none"
     counts = sorted(regions) or ([wanted] if isinstance(wanted, int) else [])
     if not counts:
         return name
     return f"{name} #{counts[0]}" if len(counts) == 1 else f"{name} #{counts[0]}–{counts[-1]}"
+
+
+def flat_value(flat: Flat, path: tuple[str, ...]) -> Any:
+    """The value at ``path``; None where there is none."""
+    return next((value for setting, value in flat.items() if setting.path == path and not setting.is_kind), None)
+
+
+def _starts(flats: Sequence[Flat], by_run: bool = False) -> list[str | None]:
+    """What each config begins with, where that is not the same in all: at random, or with what a run has learned.
+
+    ``by_run`` calls what was learned by the folder of the run.
+    """
+    runs = [flat_value(flat, INIT_KEY) for flat in flats]
+    learned = list(dict.fromkeys(run for run in runs if run is not None))
+    if len(set(runs)) < 2:
+        return [None] * len(flats)
+    folders = numbered([f"learned start {PurePath(str(run)).name}" for run in learned])
+    called = dict(zip(learned, folders, strict=True)) if by_run else dict.fromkeys(learned, "learned start")
+    return [called.get(run, "random start") for run in runs]
 
 
 def labels(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[str]:
@@ -219,24 +260,30 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[str]:
     matched = all(
         any(setting.path == ("backbone", "match_params") and value for setting, value in flat.items()) for flat in flats
     )
-    said = {PARTITION} | _SAID_BY_REGIONS
+    said = {PARTITION, INIT_KEY} | _SAID_BY_REGIONS
     if matched:
         # The width then follows from the number of parameters.
         said.add(("backbone", "hidden_features"))
     shown = [setting for setting in differences if setting.path not in said]
-    names = [_name(flat, shown, part if by_partition else None) for flat, part in zip(flats, partitions, strict=True)]
+    starts = _starts(flats)
+    names = [
+        _name(flat, shown, part if by_partition else None, start)
+        for flat, part, start in zip(flats, partitions, starts, strict=True)
+    ]
     names = [name or part for name, part in zip(names, partitions, strict=True)]
     alike = {name for name, count in Counter(names).items() if count > 1}
     names = [
-        _name(flat, [setting for setting in differences if setting.path != PARTITION], part) if name in alike else name
-        for name, flat, part in zip(names, flats, partitions, strict=True)
+        _name(flat, [each for each in differences if each.path not in (PARTITION, INIT_KEY)], part, start)
+        if name in alike
+        else name
+        for name, flat, part, start in zip(names, flats, partitions, _starts(flats, by_run=True), strict=True)
     ]
     return numbered(names)
 
 
-def _name(flat: Flat, shown: Sequence[Setting], partition: str | None) -> str:
+def _name(flat: Flat, shown: Sequence[Setting], partition: str | None, start: str | None) -> str:
     keys = Counter(setting.path[-1] for setting in {setting.path: setting for setting in shown}.values())
-    first = [partition] if partition else []
+    first = [each for each in (partition, start) if each]
     own: list[str] = []
     rest: list[str] = []
     for setting in shown:
@@ -245,6 +292,8 @@ def _name(flat: Flat, shown: Sequence[Setting], partition: str | None) -> str:
         value = flat[setting]
         if value is None:
             # An option that is not set goes without saying; the others of the study name theirs.
+            continue
+        if setting.path in _OF_REGIONS and flat.get(Setting(PARTITION, is_kind=True)) == "Whole":
             continue
         # A section's kind stands for itself: siren, adam.
         said = word(value) if setting.is_kind else _phrase(setting, value, keys[setting.path[-1]] > 1)
@@ -267,13 +316,19 @@ def natural(label: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", label)]
 
 
+def without_start(flat: Flat) -> dict[Setting, Any]:
+    """What must agree for a learned start to be measured against a random one."""
+    return {setting: value for setting, value in flat.items() if setting.path != INIT_KEY}
+
+
 def without_partition(flat: Flat) -> dict[Setting, Any]:
     """What must agree for a group to be measured against a lone network.
 
-    With one region both frames are the same, and there is nobody to share parameters with.
+    With one region both frames are the same, and there is nobody to share parameters with. What is learned for nine
+    networks is learned by another run than what is learned for one: that both have learned is enough.
     """
     return {
-        setting: value
+        setting: setting.path == INIT_KEY or value
         for setting, value in flat.items()
         if setting.path[:1] != PARTITION and setting.path not in {*WIDTH_KEYS, FRAME_KEY, CAPACITY_KEY}
     }

@@ -28,8 +28,8 @@ from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study, Versus, commit_of, devices_of, machine_of
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
 from partinr.report.records import Axis, RunRecord
-from partinr.report.table import ABSENT, COLUMNS, LEVELS, Column, Row, fixed, lone_of, rows, si, significant, write
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.report.table import ABSENT, LEVELS, Column, Row, columns_of, fixed, lone_of, rows, si, significant, write
+from partinr.run import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 PICTURE_BUDGET = 24_000_000
 """Bytes that all pictures of a page may come to, about; beyond it they are shown smaller."""
@@ -39,6 +39,9 @@ PICTURE_LIMIT = 600_000
 
 PICTURE_SIDE = 720
 """Longer side, in pixels, of a picture that is shown smaller than it is."""
+
+SHEET_SIDE = 2000
+"""The same of a sheet of pictures with words."""
 
 GALLERY = 24
 """Of a run that fitted several images, so many reconstructions are shown."""
@@ -62,8 +65,8 @@ def write_html(records: Sequence[RunRecord], path: str | Path, title: str | None
         PartinrError: the file cannot be written.
     """
     path = Path(path)
-    study = Study.of(records)
-    page = _template().render(_context(study, title or _title(study)))
+    fits, learned = Study.of(records), Study.of(records, "initialisation")
+    page = _template().render(_context(records, fits, learned, title or _title([fits, learned])))
     try:
         write_atomically(path, page.encode())
     except OSError as error:
@@ -87,54 +90,80 @@ def _template() -> jinja2.Template:
     return environment.get_template("template.html")
 
 
-def _title(study: Study) -> str:
+def _title(studies: Sequence[Study]) -> str:
     """What was compared on what."""
-    labels, images = study.labels, study.images
-    if not labels:
-        return "No readable run"
-    what = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} configurations"
-    return f"{', '.join(images) if len(images) <= 3 else f'{len(images)} images'}: {what}"
+    said = []
+    for labels, images in ((study.labels, study.images) for study in studies if study.groups):
+        what = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} configurations"
+        said.append(f"{', '.join(images) if len(images) <= 3 else f'{len(images)} images'}: {what}")
+    return "; ".join(said) or "No readable run"
 
 
-def _context(study: Study, title: str) -> dict[str, Any]:
+def _count(records: Sequence[RunRecord], studies: Sequence[Study]) -> str:
+    """How many runs, groups and images there are."""
+    groups = sum(len(study.groups) for study in studies)
+    said = f"{_plural(len(records), 'run')} in {_plural(groups, 'group')}"
+    fits, learned = (study.images for study in studies)
+    images = [_plural(len(fits), "image")] if fits or not learned else []
+    sets = [_plural(len(learned), "set") + " of held-out signals"] if learned else []
+    return f"{said} on {' and '.join(images + sets)}"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def _context(records: Sequence[RunRecord], study: Study, learned: Study, title: str) -> dict[str, Any]:
     # Slow to import, and only a page needs it.
     from plotly.offline import get_plotlyjs
 
     table = rows(study)
-    labels = study.labels
-    regions = {group.label: group.regions for group in study.groups}
-    style = styles(labels, contrast_with(labels, regions))
+    style = _styles(study)
     medians = [record for group in study.groups if (record := group.median())]
-    store = PictureStore(sum(min(GALLERY, len(record.images)) or 4 for record in medians))
+    store = PictureStore(sum(min(GALLERY, len(record.images)) or 4 for record in medians) + len(learned.groups))
+    studies = (study, learned)
     return {
         "title": title,
         "made": datetime.now().astimezone(),
         "study": study,
+        "learned": _learned(learned, store),
+        "count": _count(records, studies),
+        "records": records,
+        "group_count": sum(len(each.groups) for each in studies),
         "style": style,
         "slots": SLOTS,
         # Where all has gone well, a column that says so takes room from the others.
         "states": any(group.state != "completed" for group in study.groups),
-        "notices": study.notices,
-        "unfinished": [_run(record) for record in study.unfinished()],
-        "repeated": [_run(record) for record in study.repeated()],
-        "tables": [_table("results", "Results", table, study), _table("convergence", "Convergence", table, study)],
+        "notices": list(dict.fromkeys(notice for each in studies for notice in each.notices)),
+        "unfinished": [_run(record) for record in records if record.status != "completed"],
+        "repeated": [_run(record) for each in studies for record in each.repeated()],
+        "tables": [_table("results", table, study), _table("convergence", table, study)],
         "tiles": {image: _tiles([row for row in table if row.group.image == image]) for image in study.images},
         "remarks": {image: _remarks([row for row in table if row.group.image == image]) for image in study.images},
         "pictures": {image: [_pictures(group, store) for group in study.on(image)] for image in study.images},
         "error_scale": _error_scale(),
         "error_range": ERROR_RANGE,
-        "runs": [_run(record) for record in study.records],
-        "data": {"images": [_curves(image, table, style) for image in study.images]},
+        "runs": [_run(record) for record in records],
+        "data": {
+            "images": [_curves(image, table, style) for image in study.images],
+            "learned": [_learning_curves(image, learned) for image in learned.images],
+        },
         "store": store.uris,
         "plotly": Markup(get_plotlyjs()),
     }
 
 
+def _styles(study: Study) -> dict[str, Style]:
+    """How the groups of a study are drawn."""
+    labels = study.labels
+    return styles(labels, contrast_with(labels, {group.label: group.regions for group in study.groups}))
+
+
 # -- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _table(key: str, title: str, table: Sequence[Row], study: Study) -> dict[str, Any]:
-    columns = [column for column in COLUMNS if column.table == key]
+def _table(key: str, table: Sequence[Row], study: Study) -> dict[str, Any]:
+    columns = [column for column in columns_of(study) if column.table == key]
     spans: list[tuple[str, int]] = []
     for column in columns:
         if spans and spans[-1][0] == column.span:
@@ -143,7 +172,7 @@ def _table(key: str, title: str, table: Sequence[Row], study: Study) -> dict[str
             spans.append((column.span, 1))
     starts = {column.key for before, column in zip([None, *columns], columns, strict=False) if _opens(before, column)}
     bodies = [(image, [row for row in table if row.group.image == image]) for image in study.images]
-    return {"key": key, "title": title, "columns": columns, "spans": spans, "starts": starts, "bodies": bodies}
+    return {"key": key, "columns": columns, "spans": spans, "starts": starts, "bodies": bodies}
 
 
 def _opens(before: Column | None, column: Column) -> bool:
@@ -229,6 +258,62 @@ def _remarks(table: Sequence[Row]) -> list[str]:
     return remarks
 
 
+# -- learning to learn ----------------------------------------------------------------------------------------------
+
+
+def _learned(study: Study, store: PictureStore) -> dict[str, Any] | None:
+    """What the page says of the runs that learned an initialisation; None if there are none."""
+    if not study.groups:
+        return None
+    table = rows(study)
+    pictures = []
+    for group in study.groups:
+        record = group.median()
+        pictures.append(
+            {
+                "group": group,
+                "chosen": _chosen(group, record),
+                "picture": record and store.add(record.path / ADAPTATION, SHEET_SIDE),
+            }
+        )
+    return {
+        "study": study,
+        "style": _styles(study),
+        "states": any(group.state != "completed" for group in study.groups),
+        "table": _table("learning", table, study),
+        "cost": _table("learning-cost", table, study),
+        "pictures": pictures,
+    }
+
+
+def _learning_curves(image: str, study: Study) -> dict[str, Any]:
+    """The two curves of a set of held-out signals: PSNR against outer steps, and against inner ones at the end."""
+    style = _styles(study)
+    found = _curves(image, [row for row in rows(study) if row.group.image == image], style)
+    inner = []
+    for group in study.on(image):
+        curve = group.inner_curve()
+        trained = group.inner_steps
+        inner.append(
+            {
+                "label": group.label,
+                "slot": style[group.label].slot,
+                "dash": style[group.label].dash,
+                "state": group.state if group.provisional else "",
+                "mean": {
+                    "inner": list(range(curve.psnr.size)),
+                    "psnr": _numbers(curve.psnr),
+                    "std": None if curve.std is None else _numbers(curve.std),
+                },
+                "crossing": {"inner": trained, "psnr": _number(float(curve.psnr[trained]))}
+                if trained is not None and trained < curve.psnr.size
+                else None,
+                "runs": [],
+            }
+        )
+    return {"name": image, "outer": found, "inner": {"name": image, "series": inner, "level": None}}
+
+
 # -- curves ---------------------------------------------------------------------------------------------------------
 
 
@@ -295,8 +380,11 @@ class PictureStore:
     """How many pictures there may be."""
     uris: dict[str, str] = field(default_factory=dict)
 
-    def add(self, path: Path) -> dict[str, Any] | None:
-        """Take in a picture file: its key and its size [pixels] on the page; None if there is no sound file."""
+    def add(self, path: Path, side: int = PICTURE_SIDE) -> dict[str, Any] | None:
+        """Take in a picture file: its key and its size [pixels] on the page; None if there is no sound file.
+
+        One of too many bytes is made so small that its longer side has ``side`` pixels.
+        """
         try:
             raw = path.read_bytes()
         except OSError:
@@ -313,7 +401,7 @@ class PictureStore:
                     size = picture.size
                     if len(raw) > allowance:
                         small = picture.convert("RGB")
-                        small.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+                        small.thumbnail((side, side), Image.Resampling.LANCZOS)
                         buffer = io.BytesIO()
                         small.save(buffer, "WEBP", quality=90)
                         raw, kind, size = buffer.getvalue(), "image/webp", small.size
@@ -345,17 +433,21 @@ def _pictures(group: Group, store: PictureStore) -> dict[str, Any]:
             {"kind": kind, "caption": caption, "picture": store.add(record.path / name)}
             for name, kind, caption in captions
         ]
-    chosen = ""
-    if record is not None:
-        which = {1: "", 2: ", the lower of 2"}.get(group.n, f", the median of {group.n}")
-        chosen = f"seed {record.seed}{which}"
     return {
         "group": group,
-        "chosen": chosen,
+        "chosen": _chosen(group, record),
         "figures": figures,
         "any": any(figure["picture"] for figure in figures),
         "images": [] if record is None else [_image(name, of) for name, of in record.images.items()],
     }
+
+
+def _chosen(group: Group, record: RunRecord | None) -> str:
+    """Whose pictures stand for a group."""
+    if record is None:
+        return ""
+    which = {1: "", 2: ", the lower of 2"}.get(group.n, f", the median of {group.n}")
+    return f"seed {record.seed}{which}"
 
 
 def _image(name: str, of: Mapping[str, Any]) -> dict[str, str]:
@@ -414,6 +506,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
     return {
         "record": record,
         "psnr": "" if psnr is None else f"{write(psnr, fixed(2))} dB",
+        "after": f"after {record.inner_steps} inner steps, of held-out signals" if record.inner_steps else "",
         "facts": {key: value for key, value in facts.items() if value},
         "config": config,
     }

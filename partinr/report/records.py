@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partinr.errors import PartinrError
-from partinr.run import CURVE_COLUMNS, RunDirectory, Status, find_runs
+from partinr.run import CURVE_COLUMNS, Learned, RunDirectory, Status, find_runs, learned_by
 
 State = Status | Literal["damaged"]
 
@@ -55,6 +55,29 @@ class RunRecord:
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    @property
+    def learns(self) -> Learned:
+        """What the run learned. The PSNR of a run that learned an initialisation is that of signals it had not seen."""
+        return learned_by(self.config)
+
+    @property
+    def inner_steps(self) -> int | None:
+        """K, the inner steps of a run that learned an initialisation; None for others."""
+        regime = self.config.get("regime")
+        steps = regime.get("inner_steps") if isinstance(regime, Mapping) else None
+        return steps if isinstance(steps, int) else None
+
+    @property
+    def psnr_by_inner_step(self) -> list[float]:
+        """PSNR [dB] at the end of training after 0, 1, … inner steps, NaN where it is unknown; empty for other runs."""
+        found = self.manifest.get("psnr_by_inner_step")
+        return [math.nan if value is None else float(value) for value in found] if isinstance(found, list) else []
+
+    def psnr_after(self, inner_steps: int) -> float | None:
+        """PSNR at the end of training after so many inner steps; None if they were not looked at."""
+        found = self.psnr_by_inner_step
+        return found[inner_steps] if inner_steps < len(found) else None
 
     @property
     def images(self) -> Mapping[str, Mapping[str, Any]]:

@@ -1,8 +1,9 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const store = JSON.parse(document.getElementById("store").textContent);
-const view = { image: 0, axis: "step", scale: "linear" };
+const view = { image: 0, axis: "step", scale: "linear", outer: "step", outerScale: "linear" };
 const AXES = {
+  inner: { title: "inner steps, at the end of training", hover: "%{x} inner steps" },
   step: { title: "optimiser steps", hover: "%{x:,.0f} steps" },
   seconds: { title: "seconds of training", hover: "%{x:.3~s} s" },
   macs: { title: "multiply-accumulates", hover: "%{x:.3~s} multiply-accumulates" },
@@ -23,17 +24,17 @@ function plain(text) {
 }
 
 // A logarithmic axis has no place for 0, and a gap is no corner of a band.
-function shown(points, xs) {
-  return points.filter((i) => xs[i] !== null && (view.scale === "linear" || xs[i] > 0));
+function shown(points, xs, scale) {
+  return points.filter((i) => xs[i] !== null && (scale === "linear" || xs[i] > 0));
 }
 
-function traces(image) {
+function traces(image, axis, scale) {
   const bands = [], runs = [], means = [], marks = [];
   image.series.forEach((series, rank) => {
     const line = colour(`--slot-${series.slot}`);
     const { mean } = series;
-    const x = mean[view.axis];
-    const at = shown([...x.keys()], x);
+    const x = mean[axis];
+    const at = shown([...x.keys()], x, scale);
     const common = { legendgroup: series.label, name: plain(series.label + (series.state ? ` (${series.state})` : "")) };
     if (mean.std && at.length > 1) {
       const back = [...at].reverse();
@@ -45,10 +46,10 @@ function traces(image) {
       });
     }
     for (const run of series.runs) {
-      const own = shown([...run.step.keys()], run[view.axis]);
+      const own = shown([...run.step.keys()], run[axis], scale);
       runs.push({
         ...common, meta: "run", type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip",
-        x: own.map((i) => run[view.axis][i]), y: own.map((i) => run.psnr[i]),
+        x: own.map((i) => run[axis][i]), y: own.map((i) => run.psnr[i]),
         line: { color: translucent(line, 0.45), width: 1, dash: run.complete ? "solid" : "4px,3px" },
       });
     }
@@ -63,7 +64,7 @@ function traces(image) {
     if (series.crossing) {
       marks.push({
         ...common, meta: "crossing", type: "scatter", mode: "markers", showlegend: false, hoverinfo: "skip",
-        x: [series.crossing[view.axis]], y: [series.crossing.psnr],
+        x: [series.crossing[axis]], y: [series.crossing.psnr],
         marker: { size: 9, color: colour("--ground"), line: { color: line, width: 2 } },
       });
     }
@@ -71,7 +72,7 @@ function traces(image) {
   return [...bands, ...runs, ...means, ...marks];
 }
 
-function layout(image) {
+function layout(image, name, scale, words) {
   const [ink, soft, rule, ground] = ["--ink", "--soft", "--line", "--ground"].map(colour);
   const axis = {
     gridcolor: rule, linecolor: rule, zeroline: false, tickcolor: rule, ticks: "outside", ticklen: 4,
@@ -87,9 +88,9 @@ function layout(image) {
     paper_bgcolor: ground, plot_bgcolor: ground,
     margin: { l: 56, r: many ? 8 : 16, t: many ? 12 : 44, b: 52 },
     xaxis: {
-      ...axis, type: view.scale, title: { text: AXES[view.axis].title, font: { color: soft, size: 13 } },
-      unifiedhovertitle: { text: AXES[view.axis].hover },
-      tickformat: view.axis === "step" ? "," : "~s", ...(view.scale === "log" ? { dtick: 1 } : { rangemode: "tozero" }),
+      ...axis, type: scale, title: { text: words.title, font: { color: soft, size: 13 } },
+      unifiedhovertitle: { text: words.hover },
+      tickformat: ["step", "inner"].includes(name) ? "," : "~s", ...(scale === "log" ? { dtick: 1 } : { rangemode: "tozero" }),
     },
     yaxis: { ...axis, title: { text: "PSNR [dB]", font: { color: soft, size: 13 } } },
     hovermode: "x unified",
@@ -105,23 +106,32 @@ function layout(image) {
   };
 }
 
-function draw() {
-  const image = data.images[view.image];
-  if (!image) return;
-  const plot = document.getElementById("curve");
-  const empty = !image.series.some((series) => series.mean.step.length || series.runs.length);
-  plot.classList.toggle("empty", empty);
+function plot(into, image, axis, scale, words = AXES[axis], nothing = "No run on this image has been evaluated.") {
+  const empty = !image.series.some((series) => series.mean.psnr.length || series.runs.length);
+  into.classList.toggle("empty", empty);
   if (empty) {
-    Plotly.purge(plot);
-    plot.textContent = "No run on this image has been evaluated.";
+    Plotly.purge(into);
+    into.textContent = nothing;
     return;
   }
-  if (!plot.data) plot.textContent = "";
-  Plotly.react(plot, traces(image), layout(image), {
+  if (!into.data) into.textContent = "";
+  Plotly.react(into, traces(image, axis, scale), layout(image, axis, scale, words), {
     displaylogo: false, responsive: true,
     modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
-    toImageButtonOptions: { format: "svg", filename: `psnr-${view.axis}` },
+    toImageButtonOptions: { format: "svg", filename: `psnr-${axis}` },
   });
+}
+
+function draw() {
+  const image = data.images[view.image];
+  if (image) plot(document.getElementById("curve"), image, view.axis, view.scale);
+  const outer = view.outer === "step" ? { ...AXES.step, title: "outer steps" } : AXES[view.outer];
+  for (const into of document.querySelectorAll("[data-learned]")) {
+    const found = data.learned[Number(into.dataset.learned)][into.dataset.curve];
+    const nothing = "No run has been evaluated.";
+    if (into.dataset.curve === "inner") plot(into, found, "inner", "linear", AXES.inner, nothing);
+    else plot(into, found, view.outer, view.outerScale, outer, nothing);
+  }
 }
 
 // Pictures come out of the store when their panel is first shown: a page of many images opens as fast as one of one.
@@ -131,6 +141,7 @@ function show() {
     if (panel.hidden) continue;
     for (const button of panel.querySelectorAll("[data-picture]")) place(button.firstElementChild, button.dataset.picture);
   }
+  for (const button of document.querySelectorAll("#learning-to-learn [data-picture]")) place(button.firstElementChild, button.dataset.picture);
   for (const name of document.querySelectorAll("[data-image-name]")) name.textContent = data.images[view.image].name;
   draw();
 }
@@ -207,7 +218,7 @@ document.addEventListener("click", ({ target }) => {
 large.addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step) return;
-  const all = [...document.querySelectorAll("[data-image-panel]:not([hidden]) [data-picture]")];
+  const all = [...document.querySelectorAll("[data-image-panel]:not([hidden]) [data-picture], #learning-to-learn [data-picture]")];
   enlarge(all[(all.indexOf(open) + step + all.length) % all.length]);
   event.preventDefault();
 });

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from partinr.report.groups import Group, Stat, Study, Versus
+from partinr.report.naming import flat_value
 from partinr.report.records import Axis, RunRecord
 
 LEVELS = (25, 30, 35, 40)
@@ -80,14 +81,18 @@ class Column:
 
     key: str
     heading: str
-    of: Callable[[Group, Versus | None], Stat | None]
-    """The number; None where the question does not arise (no lone network)."""
+    of: Callable[[Group, Versus | None], Stat | str | None]
+    """The number, or a word; None where the question does not arise (no lone network)."""
     form: Format
     span: str
     """What is written above this and its neighbours."""
     note: str
     better: Literal["high", "low"] | None = None
-    table: Literal["results", "convergence"] = "results"
+    table: Literal["results", "convergence", "learning", "learning-cost"] = "results"
+    against: Literal["lone", "random"] = "lone"
+    """The measure that ``of`` is given: the lone network, or the same fit from a random start."""
+    words: bool = False
+    """No number."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,8 @@ class Row:
 
     group: Group
     versus: Versus | None
+    random: Versus | None
+    """Against the same fit from a random start."""
     cells: Mapping[str, Cell]
 
 
@@ -148,6 +155,8 @@ def _seconds_to(level: float, record: RunRecord) -> float | None:
 
 _SIZE, _COST, _QUALITY = "Size", "Cost", "Quality"
 _SPEED = "Speed-up to lone PSNR"
+_START = "Speed-up to random start's PSNR"
+_RANDOM = "The PSNR at which the same fit from a random start ended"
 _LONE = "The PSNR at which the network without a partition ended; otherwise the same configuration, but for the width"
 
 COLUMNS: tuple[Column, ...] = (
@@ -222,10 +231,128 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "lone_seconds", "lone PSNR", partial(_effort, "seconds"), significant, "Seconds to", _LONE, "low", "convergence"
     ),
+    Column(
+        "random_step_ratio",
+        "in steps",
+        partial(_ratio, "step"),
+        fixed(2),
+        _START,
+        f"Times fewer. {_RANDOM}",
+        "high",
+        "convergence",
+        "random",
+    ),
+    Column(
+        "random_time_ratio",
+        "in time",
+        partial(_ratio, "seconds"),
+        fixed(2),
+        _START,
+        f"Times less; what learning the start took is not in it. {_RANDOM}",
+        "high",
+        "convergence",
+        "random",
+    ),
 )
-"""Every number the report gives of a group, in order."""
+"""Every number the report gives of a group of fits, in order."""
 
-_CONSTANT = {"regions", "parameters", "macs_per_pixel", "map_bits", "partition_seconds"}
+MOST_INNER_STEPS = 4
+"""So many inner steps, from 0 on, have a column each; beyond them those of the training and the last have."""
+
+
+def _algorithm(group: Group, versus: Versus | None) -> str:
+    return str(flat_value(group.flat, ("regime", "algorithm")) or ABSENT)
+
+
+def _cut(group: Group, versus: Versus | None) -> str:
+    """How signals are cut in training and in testing."""
+    said = [record.manifest.get("partition") for record in group.records]
+    known = next((cut for cut in said if isinstance(cut, Mapping) and "train" in cut), {})
+    train, test = known.get("train", ABSENT), known.get("test", ABSENT)
+    return str(train) if train == test else f"{train} → {test}"
+
+
+def _trained_steps(group: Group, versus: Versus | None) -> str:
+    return str(group.inner_steps or ABSENT)
+
+
+def _after(inner_steps: int, record: RunRecord) -> float | None:
+    return record.psnr_after(inner_steps)
+
+
+def _learning_columns(study: Study) -> tuple[Column, ...]:
+    """Every number the report gives of a group that learned an initialisation, in order."""
+    method = "Method"
+    ends = [(group.inner_steps, group.inner_curve().psnr.size - 1) for group in study.groups]
+    most = max((max(trained or 0, last) for trained, last in ends), default=0)
+    first = {step for trained, _ in ends if trained for step in range(min(trained + 1, MOST_INNER_STEPS))}
+    further = {step for steps in ends for step in steps if step is not None and step > 0}
+    shown = sorted(step for step in first | further if step <= most)
+    columns = (
+        Column("algorithm", "algorithm", _algorithm, fixed(0), method, "Of learning the initialisation", words=True),
+        Column(
+            "cut",
+            "partition",
+            _cut,
+            fixed(0),
+            method,
+            "How signals are cut; in training → in testing, where that differs",
+            words=True,
+        ),
+        Column("inner_steps", "K", _trained_steps, fixed(0), method, "Inner steps in training", words=True),
+        Column("regions", "regions", _run(lambda r: r.number("regions")), fixed(0), _SIZE, "Networks a signal"),
+        Column(
+            "parameters",
+            "parameters",
+            _run(lambda r: r.number("parameters")),
+            si,
+            _SIZE,
+            "Of what represents one signal: over all regions",
+        ),
+        Column(
+            "parameters_learned",
+            "learned",
+            _run(lambda r: r.number("parameters_learned")),
+            si,
+            _SIZE,
+            "What the outer steps move: initialisation and learning rates",
+        ),
+        Column("seconds", "training s", _run(_training), significant, _COST, "Outer steps alone, without evaluation"),
+        Column(
+            "seconds_per_step", "ms/outer step", _run(seconds_per_step), milli, _COST, "Training time over steps", "low"
+        ),
+        Column(
+            "peak_memory_bytes", "memory B", _run(lambda r: r.number("peak_memory_bytes")), si, _COST, "At its peak"
+        ),
+        *(
+            Column(
+                f"psnr_{step}",
+                str(step),
+                _run(partial(_after, step)),
+                fixed(2),
+                "PSNR dB after inner steps",
+                f"Mean over held-out signals, at the end of training, {step} inner steps from the initialisation",
+                "high",
+            )
+            for step in shown
+        ),
+        Column("ssim", "SSIM", _run(lambda r: r.final("ssim")), fixed(3), _QUALITY, "After K inner steps", "high"),
+    )
+    # In one table they would be wider than a page.
+    return tuple(
+        replace(column, table="learning-cost" if column.span in (_SIZE, _COST) else "learning") for column in columns
+    )
+
+
+def columns_of(study: Study) -> tuple[Column, ...]:
+    """The numbers that are given of the groups of a study, in order."""
+    if study.learns == "initialisation":
+        return _learning_columns(study)
+    learned = any(group.learned_start for group in study.groups)
+    return tuple(column for column in COLUMNS if learned or column.against == "lone")
+
+
+_CONSTANT = {"regions", "parameters", "parameters_learned", "macs_per_pixel", "map_bits", "partition_seconds"}
 """Columns whose deviation says something only where it is not written as zero."""
 
 _RATIOS = {"lone_step_ratio", "lone_time_ratio", "lone_total_ratio"}
@@ -233,19 +360,22 @@ _RATIOS = {"lone_step_ratio", "lone_time_ratio", "lone_total_ratio"}
 
 def rows(study: Study) -> list[Row]:
     """A row a group; the best of a column is marked among the groups of one image."""
+    columns = columns_of(study)
     plain = {}
     for group in study.groups:
-        versus = study.versus(group)
-        plain[group] = Row(group, versus, {column.key: _cell(column, group, versus) for column in COLUMNS})
+        measures = {"lone": study.versus(group), "random": study.versus_random(group)}
+        cells = {column.key: _cell(column, group, measures[column.against]) for column in columns}
+        plain[group] = Row(group, measures["lone"], measures["random"], cells)
     best = {
         (column.key, image): _best(column, [plain[group] for group in study.on(image)])
-        for column in COLUMNS
+        for column in columns
         for image in study.images
     }
     return [
         Row(
             group,
             row.versus,
+            row.random,
             {
                 key: replace(cell, best=not group.provisional and cell.text == best[key, group.image])
                 for key, cell in row.cells.items()
@@ -263,6 +393,8 @@ def lone_of(table: Sequence[Row], image: str) -> Versus | None:
 
 def _cell(column: Column, group: Group, versus: Versus | None) -> Cell:
     stat = column.of(group, versus)
+    if isinstance(stat, str):
+        return Cell(None, stat)
     if stat is None or stat.mean is None:
         return Cell(stat, f"{stat.have}/{stat.n}" if stat and stat.have else ABSENT)
     if versus and versus.lone is group and column.key in _RATIOS:
@@ -295,6 +427,8 @@ _SUMMARY_HEADINGS = {
     "lone_time_ratio": "× time",
     "seconds": "seconds",
 }
+_LEARNING_SUMMARY = ("algorithm", "regions", "parameters", "seconds")
+"""Beside PSNR after inner steps."""
 
 
 def summary_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
@@ -305,28 +439,38 @@ def summary_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
 
     Returns:
         A dictionary a group, from heading to text; all have the same headings in the same order. Columns that no group
-        has a number for are left out. Runs too damaged to be in a group have a row of their own.
+        has a number for are left out. Groups that learned an initialisation follow the others, with PSNR in columns of
+        their own. Runs too damaged to be in a group have a row of their own.
     """
-    study = Study.of(records)
+    lines = [*_summary(Study.of(records)), *_summary(Study.of(records, "initialisation"))]
+    damaged = [record for record in records if record.status == "damaged"]
+    headings = list(dict.fromkeys(heading for line in lines for heading in line if heading not in _LAST))
+    lines += [{"group": record.name, "seeds": "0", "state": record.status} for record in damaged]
+    return [{heading: line.get(heading, ABSENT) for heading in ["group", *headings[1:], *_LAST]} for line in lines]
+
+
+_LAST = ("seeds", "state")
+
+
+def _summary(study: Study) -> list[dict[str, str]]:
     table = rows(study)
-    columns = [column for column in COLUMNS if column.key in _SUMMARY]
-    columns = [c for c in columns if any((stat := row.cells[c.key].stat) and stat.have for row in table)]
-    headings = {column.key: _SUMMARY_HEADINGS.get(column.key, column.heading) for column in columns}
-    lines = [
+    if study.learns == "initialisation":
+        chosen = [c for c in columns_of(study) if c.key in _LEARNING_SUMMARY or c.key.startswith("psnr_")]
+        headings = {c.key: f"PSNR after {c.heading}" if c.key.startswith("psnr_") else c.heading for c in chosen}
+        headings["seconds"] = _SUMMARY_HEADINGS["seconds"]
+    else:
+        chosen = [column for column in columns_of(study) if column.key in _SUMMARY]
+        chosen = [c for c in chosen if any((stat := row.cells[c.key].stat) and stat.have for row in table)]
+        headings = {column.key: _SUMMARY_HEADINGS.get(column.key, column.heading) for column in chosen}
+    return [
         {
             "group": row.group.name,
-            **{headings[column.key]: str(row.cells[column.key]) for column in columns},
+            **{headings[column.key]: str(row.cells[column.key]) for column in chosen},
             "seeds": str(row.group.n),
             "state": row.group.state,
         }
         for row in table
     ]
-    lines += [
-        {"group": record.name, **dict.fromkeys(headings.values(), ABSENT), "seeds": "0", "state": record.status}
-        for record in study.records
-        if record.status == "damaged"
-    ]
-    return lines
 
 
 def to_csv(study: Study) -> str:
@@ -334,13 +478,17 @@ def to_csv(study: Study) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heading = ["image", "group"]
-    for column in COLUMNS:
-        heading += [column.key, f"{column.key}_std", f"{column.key}_reached"]
+    columns = columns_of(study)
+    for column in columns:
+        heading += [column.key] if column.words else [column.key, f"{column.key}_std", f"{column.key}_reached"]
     writer.writerow([*heading, "seeds", "state"])
     for row in rows(study):
         line: list[str | int | float | None] = [row.group.image, row.group.label]
-        for column in COLUMNS:
-            stat = row.cells[column.key].stat
-            line += [stat.mean, stat.std, stat.have] if stat else [None, None, None]
+        for column in columns:
+            cell = row.cells[column.key]
+            if column.words:
+                line.append(cell.text)
+            else:
+                line += [cell.stat.mean, cell.stat.std, cell.stat.have] if cell.stat else [None, None, None]
         writer.writerow([*line, row.group.n, row.group.state])
     return text.getvalue()
