@@ -230,7 +230,8 @@ class MetaModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The outer optimiser and its schedule; both are stepped by hand."""
         optimizer = self.optimizer.build(self._learned())
-        scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
+        # Not clock.elapsed, which is another in each process: all take the same step, so they need the same rate.
+        scheduler = self.schedule.build(optimizer, self.stop, lambda: self.clock.training)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def on_train_start(self) -> None:
