@@ -197,6 +197,7 @@ class MetaModule(L.LightningModule):
         self._data_fingerprint = data_fingerprint
         schedule.check(stop)
         optimizer.build(self._learned())
+        self._check_settings()
         if not self._validation:
             raise PartinrError(
                 "there are no held-out signals to look at; give data.val_fraction=0.1, data.val_list or data.val_path"
@@ -215,6 +216,24 @@ class MetaModule(L.LightningModule):
         self._last_loss = float("nan")
         self._ranks = Ranks()
         self._left_at: float | None = None
+
+    def _check_settings(self) -> None:
+        """See that the settings are those that the start was made with."""
+        start, settings = self.model, self.settings
+        made = {
+            "inner_steps": start.inner_steps,
+            "inner_lr": start.rates.value,
+            "inner_lr_kind": start.rates.kind,
+            "inner_lr_positive": start.rates.positive,
+            "inner_loss": start.inner_loss,
+            "adapt_layers": start.adapt_layers,
+        }
+        for name, value in made.items():
+            if getattr(settings, name) != value:
+                raise PartinrError(
+                    f"the start was made with {name}={value}, and regime.{name} is {getattr(settings, name)}; "
+                    "give both the same"
+                )
 
     def _learned(self) -> list[Tensor]:
         """Everything that the outer optimiser moves."""

@@ -377,8 +377,9 @@ partition=none regime.partition_in=test             -> regime.partition_in=test 
 partition=none regime.initialisation=region         -> regime.initialisation=region needs regions .*; choose
 partition=random regime.initialisation=region       -> regime.initialisation=region needs regions .*; choose
 partition=semantic regime.initialisation=region     -> regime.initialisation=region needs regions .*; choose
+regime.initialisation=region data=folder data.path=FOLDER data.val_path=SHAPES -> of 8×12 and 12×8: .*; give part
 partition.regions=auto                              -> partition.regions=auto is for one image; .*give a number
-partition.regions=200                               -> smooth-0: partition.regions=200 is more than the 144 .*; give
+partition.regions=200                               -> smooth-val-0: partition.regions=200 is more than the 144 .*; give
 regime.partition_in=test regime.initialisation=region -> copied to every region; leave regime.initialisation
 regime.partition_in=neither regime.initialisation=region -> there is one network; leave regime.initialisation
 regime.partition_in=never                           -> regime.partition_in='never': should be 'both'
@@ -386,6 +387,7 @@ regime.partition_in=never                           -> regime.partition_in='neve
 regime.inner_steps=0                                -> regime.inner_steps=0: should be
 regime.validation_steps=2                           -> regime.validation_steps=2 does not reach .*; give as many
 regime.inner_lr=0                                   -> regime.inner_lr=0: should be
+regime.inner_lr=1e200                               -> regime.inner_lr=1e\+200 is more than there .*; give a smaller
 regime.inner_lr_kind=all                            -> regime.inner_lr_kind='all': should be 'static'
 regime.inner_loss=pixel                             -> regime.inner_loss='pixel': should be 'region'
 regime.inner_lr_kind=static regime.inner_lr_positive=true -> regime.inner_lr_positive=true is for learned .*; leave
@@ -450,7 +452,11 @@ def test_a_run_is_refused(
     Path("folder").mkdir()
     for number in range(5):
         Image.new("RGB", (12, 12), (number, 0, 0)).save(f"folder/{number}.png")
+    Path("shapes").mkdir()
+    for number, shape in enumerate([(8, 12), (12, 8)]):
+        Image.new("RGB", shape).save(f"shapes/{number}.png")
     for name, path in (
+        ("SHAPES", "shapes"),
         ("FIT", finished / CHECKPOINT),
         ("META", learned / CHECKPOINT),
         ("FOLDER", "folder"),
