@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -168,6 +169,38 @@ def test_validation_does_not_depend_on_the_batch(learn: Any, learned: Path) -> N
         one, other = rows(Path("run"), file)[0], rows(learned, file)[0]
         for name in set(one) - {"image", "seconds"}:
             assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-5), name
+
+
+@pytest.fixture
+def photos() -> str:
+    """A folder of photographs of two shapes."""
+    Path("photos").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        shape = (12, 18) if number % 2 else (16, 12)
+        Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(f"photos/{number}.png")
+    Path("held.txt").write_text("2\n5\n")
+    return "photos"
+
+
+@pytest.mark.parametrize("where", ["both", "test", "neither"])
+def test_a_folder_of_images_of_several_shapes(learn: Any, photos: str, where: str) -> None:
+    words = ("data=folder", f"data.path={photos}", "data.val_list=held.txt", "partition=kmeans", "partition.regions=3")
+    answer = learn(*words, f"regime.partition_in={where}", "regime.workers=1", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    made = {"both": ["6 label maps: 0 found, 6 made", "2 label maps: 0 found, 2 made"], "test": ["2 label maps: "]}
+    lines = answer.err.splitlines()
+    assert len(lines) == len(made.get(where, []))
+    assert all(said in line for said, line in zip(made.get(where, []), lines, strict=True))
+    run = manifest(Path("run"))
+    assert run["signal"] == {"name": "photos", "shape": None, "train": 6, "held_out": 2}
+    assert run["points_per_step"] == 4 * (16 * 12 + 12 * 18) // 2
+    assert [row["image"] for row in rows(Path("run"), "images.csv")[:2]] == ["2", "5"]
+    names = {"train": "kmeans" if where == "both" else "none", "test": "none" if where == "neither" else "kmeans"}
+    assert {key: run["partition"][key] for key in names} == names
+    # The second time they are there.
+    again = learn(*words, f"regime.partition_in={where}", "hydra.run.dir=again")
+    assert (again.code, again.err) == (0, "")
 
 
 # -- the partition ----------------------------------------------------------------------------------------------------
