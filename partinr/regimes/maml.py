@@ -274,8 +274,7 @@ class MetaModule(L.LightningModule):
         if not self.curve:
             self._evaluate()
         elif self._left_at is not None:
-            # Waiting for the next tasks is part of learning from them, and all wait for the slowest. They meet here and
-            # not within the step: what one of them has saved or drawn meanwhile is no training.
+            # Waiting for the next tasks is part of learning from them, and all wait for the slowest.
             (waited,) = self._ranks.most(time.perf_counter() - self._left_at)
             self.clock.training += waited
         if self.stop_reason is None and self.failure is None:
@@ -298,6 +297,8 @@ class MetaModule(L.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """From here on it waits for the next tasks; what callbacks took is not counted."""
+        # Nor is it where another process waited for them: all meet here.
+        self._ranks.most(0.0)
         self._left_at = time.perf_counter()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
