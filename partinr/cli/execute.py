@@ -181,6 +181,9 @@ def _prepare(settings: config.Settings) -> _Prepared:
         raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
     stack = module.model.networks if isinstance(module, MetaModule) else module.model
     stack.check_device(trainer.strategy.root_device)
+    if isinstance(module, MetaModule):
+        dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
+        module.check_gradient(trainer.strategy.root_device, dtype)
     return _Prepared(settings, module, data, trainer, interruption, callbacks)
 
 

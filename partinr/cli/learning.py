@@ -84,6 +84,7 @@ def meta_module(settings: config.Settings) -> tuple[MetaModule, TaskDataModule]:
         cache=cache,
     )
     validation: list[TaskBatch] = list(tasks.val_batches())
+    _check_cells(rule, regime, validation)
     regions = max(count for batch in validation for count in batch.regions)
     first = validation[0]
     in_features, channels = first.coords.shape[1], first.targets.shape[1]
@@ -156,6 +157,21 @@ def _check(settings: config.Settings, regime: MetaSettings) -> None:
         raise PartinrError(
             "trainer.precision=16-mixed scales the outer loss, not the inner ones, whose gradients would vanish; "
             "choose bf16-mixed or 32-true"
+        )
+
+
+def _check_cells(rule: PartitionRule, regime: MetaSettings, validation: Sequence[TaskBatch]) -> None:
+    """See that a region of a grid is at the same place in every signal, if it is to have an initialisation of its own.
+
+    Raises:
+        PartinrError: signals of several shapes might be cut into other rows and columns.
+    """
+    shapes = sorted({shape for batch in validation for shape in batch.shapes})
+    if regime.initialisation == "region" and isinstance(rule, Grid) and rule.rows is None and len(shapes) > 1:
+        said = " and ".join("×".join(map(str, shape)) for shape in (shapes[0], shapes[-1]))
+        raise PartinrError(
+            f"regime.initialisation=region with signals of {said}: a number of regions may be other rows and columns "
+            "in each; give partition.rows and partition.cols, or data.size"
         )
 
 

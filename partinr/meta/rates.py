@@ -43,8 +43,11 @@ class InnerRates(nn.Module):
         super().__init__()
         if kind not in RATE_KINDS:
             raise PartinrError(f"regime.inner_lr_kind={kind!r} is unknown; choose from {', '.join(RATE_KINDS)}")
+        like = next(iter(params.values()))
         if not math.isfinite(value) or value <= 0:
             raise PartinrError(f"regime.inner_lr={value:g}; give a number above 0")
+        if value > torch.finfo(like.dtype).max:
+            raise PartinrError(f"regime.inner_lr={value:g} is more than there is in {like.dtype}; give a smaller one")
         self.kind = kind
         self.value = value
         self.steps = steps
@@ -54,7 +57,6 @@ class InnerRates(nn.Module):
         self._by_step = kind in ("per_step", "per_parameter_per_step")
         lead = (self.steps,) if self._by_step else ()
         shapes = {name: tuple(each.shape) for name, each in params.items()} if self._by_name else {"all": ()}
-        like = next(iter(params.values()))
         self.raw = nn.ParameterDict(
             {}
             if kind == "static"

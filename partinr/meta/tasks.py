@@ -33,9 +33,11 @@ class Context:
     weights: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class TaskBatch:
-    """B tasks as one batch, sorted by task, then by region.
+    """B tasks as one batch, sorted by task, then by region; not to be changed.
+
+    It is not frozen since Lightning, for ``trainer.precision=64-true``, copies it and sets the fields of the copy.
 
     Attributes:
         coords: float32 ``[M, d]``.

@@ -112,6 +112,20 @@ class MetaSettings:
             what = "the one initialisation that is learned is copied to every region"
             what = what if self.partition_in == "test" else "there is one network"
             raise PartinrError(f"regime.partition_in={self.partition_in}: {what}; leave regime.initialisation=shared")
+        if self.recompute and self.algorithm != "maml":
+            raise PartinrError(
+                f"regime.recompute=true is of no use to regime.algorithm={self.algorithm}, which keeps nothing of an "
+                "inner step; leave regime.recompute=false"
+            )
+        if self.inner_lr_positive and self.inner_lr_kind == "static":
+            raise PartinrError(
+                "regime.inner_lr_positive=true is for learned rates; leave it out, or give another regime.inner_lr_kind"
+            )
+        if self.algorithm == "unadapted" and self.context_fraction < 1:
+            raise PartinrError(
+                f"regime.algorithm=unadapted takes no inner steps, so there is nothing to do with "
+                f"regime.context_fraction={self.context_fraction:g}; leave it at 1"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +197,7 @@ class MetaModule(L.LightningModule):
         self._data_fingerprint = data_fingerprint
         schedule.check(stop)
         optimizer.build(self._learned())
+        self._check_settings()
         if not self._validation:
             raise PartinrError(
                 "there are no held-out signals to look at; give data.val_fraction=0.1, data.val_list or data.val_path"
@@ -202,6 +217,24 @@ class MetaModule(L.LightningModule):
         self._ranks = Ranks()
         self._left_at: float | None = None
 
+    def _check_settings(self) -> None:
+        """See that the settings are those that the start was made with."""
+        start, settings = self.model, self.settings
+        made = {
+            "inner_steps": start.inner_steps,
+            "inner_lr": start.rates.value,
+            "inner_lr_kind": start.rates.kind,
+            "inner_lr_positive": start.rates.positive,
+            "inner_loss": start.inner_loss,
+            "adapt_layers": start.adapt_layers,
+        }
+        for name, value in made.items():
+            if getattr(settings, name) != value:
+                raise PartinrError(
+                    f"the start was made with {name}={value}, and regime.{name} is {getattr(settings, name)}; "
+                    "give both the same"
+                )
+
     def _learned(self) -> list[Tensor]:
         """Everything that the outer optimiser moves."""
         return list(self.model.parameters())
@@ -216,21 +249,34 @@ class MetaModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The outer optimiser and its schedule; both are stepped by hand."""
         optimizer = self.optimizer.build(self._learned())
-        scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
+        # Not clock.elapsed, which is another in each process: all take the same step, so they need the same rate.
+        scheduler = self.schedule.build(optimizer, self.stop, lambda: self.clock.training)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def on_train_start(self) -> None:
         """See that the meta-gradient is the right one; this also makes the kernels, before the clock runs."""
-        with self.trainer.precision_plugin.forward_context():
-            check_meta_gradient(self.model, self.settings.algorithm, self.settings.recompute)
+        self.check_gradient()
 
-    def training_step(self, batch: TaskBatch | None, batch_idx: int) -> None:
+    def check_gradient(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+        """Compare the meta-gradient with finite differences, see :func:`partinr.meta.check_meta_gradient`.
+
+        Args:
+            device: where it will be trained; None for where it is.
+            dtype: of its parameters then; None for what they are.
+
+        Raises:
+            PartinrError: it is not what the algorithm asks for.
+        """
+        check_meta_gradient(self.model, self.settings.algorithm, self.settings.recompute, device, dtype)
+
+    def training_step(self, batch: TaskBatch, batch_idx: int) -> None:
         """Take an outer step; evaluate if it is due; stop if it is over."""
         if not self.curve:
             self._evaluate()
         elif self._left_at is not None:
-            # Waiting for the next tasks is part of learning from them.
-            self.clock.training += time.perf_counter() - self._left_at
+            # Waiting for the next tasks is part of learning from them, and all wait for the slowest.
+            (waited,) = self._ranks.most(time.perf_counter() - self._left_at)
+            self.clock.training += waited
         if self.stop_reason is None and self.failure is None:
             due = next_evaluation(
                 self.step,
@@ -251,6 +297,8 @@ class MetaModule(L.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """From here on it waits for the next tasks; what callbacks took is not counted."""
+        # Nor is it where another process waited for them: all meet here.
+        self._ranks.most(0.0)
         self._left_at = time.perf_counter()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -346,6 +394,7 @@ class MetaModule(L.LightningModule):
             in ("algorithm", "meta_batch_size", "context_fraction", "partition_in", "initialisation", "clip_norm")
         }
         return {
+            "regime": "meta",
             **self.model.architecture(),
             **settings,
             "data": self._data_fingerprint,
@@ -372,29 +421,26 @@ class MetaModule(L.LightningModule):
 
     # -- learning -----------------------------------------------------------------------------------------------
 
-    def _outer_step(self, batch: TaskBatch | None) -> None:
+    def _outer_step(self, batch: TaskBatch) -> None:
         optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert (
             isinstance(optimizer, torch.optim.Optimizer) and not isinstance(scheduler, list) and scheduler is not None
         )
         optimizer.zero_grad()
         among = self.settings.meta_batch_size
-        objective = torch.zeros((), device=self.device)
-        work = 0
-        if batch is not None:
-            batch = self._to_device(batch)
-            context = batch.context(self.settings.inner_loss, self.settings.context_fraction, self._seeds(batch))
-            objective = outer_gradients(
-                self.model,
-                batch,
-                context,
-                batch.weights(among),
-                algorithm=self.settings.algorithm,
-                recompute=self.settings.recompute,
-                tasks=among,
-            )
-            inner = 0 if self.settings.algorithm == "unadapted" else self.settings.inner_steps
-            work = self.model.networks.macs_of_networks[0] * (len(batch.targets) + inner * len(context.targets))
+        batch = self._to_device(batch)
+        context = batch.context(self.settings.inner_loss, self.settings.context_fraction, self._seeds(batch))
+        objective = outer_gradients(
+            self.model,
+            batch,
+            context,
+            batch.weights(among),
+            algorithm=self.settings.algorithm,
+            recompute=self.settings.recompute,
+            tasks=among,
+        )
+        inner = 0 if self.settings.algorithm == "unadapted" else self.settings.inner_steps
+        work = self.model.networks.macs_of_networks[0] * (len(batch.targets) + inner * len(context.targets))
         for value in self.model.parameters():
             if value.grad is None:
                 value.grad = torch.zeros_like(value)
@@ -511,7 +557,9 @@ class MetaModule(L.LightningModule):
 
     def _fail(self, what: str) -> None:
         self.stop_reason = None
-        self.failure = f"{what}; lower optimizer.lr (now {self.lr:g}) or regime.inner_lr, or give regime.clip_norm=1"
+        cure = f"lower optimizer.lr (now {self.lr:g}) or regime.inner_lr, or give regime.clip_norm=1"
+        # Before the first outer step it can only be the inner ones.
+        self.failure = f"{what}; {cure if self.step else f'lower regime.inner_lr (now {self.model.rates.value:g})'}"
 
     def _check_collapse(self, value: float) -> None:
         margin = self.settings.collapse_db

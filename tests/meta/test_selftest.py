@@ -9,7 +9,7 @@ import torch
 
 from partinr.backbones import ReluPE, Siren
 from partinr.errors import PartinrError
-from partinr.meta import RATE_KINDS, LearnedStart, check_meta_gradient, inner, learned
+from partinr.meta import RATE_KINDS, InnerRates, LearnedStart, check_meta_gradient, inner, learned
 
 ONE_LINE = (
     r"^the meta-gradient of regime\.algorithm={} with engine=[a-z]+ on cpu {}[^\n]*; choose another engine[^\n]*$"
@@ -92,6 +92,49 @@ def test_a_second_order_where_the_first_is_meant_is_found(monkeypatch, case):
     monkeypatch.setattr(learned, "adapt", always_second)
     with pytest.raises(PartinrError, match=WRONG["fomaml"]):
         check_meta_gradient(RIGHT[case], "fomaml", recompute=False)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("algorithm", ["maml", "fomaml"])
+@pytest.mark.parametrize("kind", [kind for kind in RATE_KINDS if kind != "static"])
+def test_rates_that_learn_something_else_are_found(monkeypatch, kind, algorithm, recompute):
+    at = InnerRates.at
+
+    def halved(self, step, name, cell=None):
+        rate = at(self, step, name, cell)
+        assert isinstance(rate, torch.Tensor)
+        # The same rate, half of the gradient.
+        return 0.5 * rate + 0.5 * rate.detach()
+
+    monkeypatch.setattr(InnerRates, "at", halved)
+    said = ONE_LINE.format(algorithm, "by its learning rates, is wrong, by 50.0%").replace(" by its", ", by its")
+    with pytest.raises(PartinrError, match=said):
+        check_meta_gradient(LearnedStart(SIREN, inner_lr_kind=kind), algorithm, recompute)
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "fomaml"])
+@pytest.mark.parametrize("engine", ["loop", "batched"])
+def test_in_double_precision(engine, algorithm):
+    check_meta_gradient(LearnedStart(SIREN, engine=engine), algorithm, recompute=False, dtype=torch.float64)
+    check_meta_gradient(LearnedStart(SIREN, engine=engine).double(), algorithm, recompute=False)
+
+
+def test_products_have_all_their_digits_for_its_time_only(monkeypatch):
+    products = torch.backends.cuda.matmul
+    seen = []
+
+    def spy(*given, **options):
+        seen.append(products.fp32_precision)
+        return learned.outer_gradients(*given, **options)
+
+    monkeypatch.setattr("partinr.meta.selftest.outer_gradients", spy)
+    before = products.fp32_precision
+    try:
+        products.fp32_precision = "tf32"
+        check_meta_gradient(LearnedStart(SIREN), "maml", recompute=False)
+        assert (seen, products.fp32_precision) == (["ieee"], "tf32")
+    finally:
+        products.fp32_precision = before
 
 
 def test_what_is_no_number_is_found(monkeypatch):

@@ -1,0 +1,515 @@
+"""``regime=meta`` as a user has it: from the command line to the run directory, broken off and gone on with."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from partinr import config
+from partinr.cli.execute import _prepare
+from partinr.meta import LearnedStart, inner
+from partinr.regimes import MetaModule
+from partinr.run import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
+
+TINY = (
+    "regime=meta",
+    "data=smooth",
+    "data.shape=[12,12]",
+    "data.train_items=6",
+    "data.val_items=3",
+    "partition.regions=4",
+    "backbone.hidden_features=8",
+    "backbone.hidden_layers=1",
+    "regime.validation_steps=4",
+    # Without the fused one, whose kernels would be loaded anew in every process.
+    "engine=batched",
+    "trainer.accelerator=cpu",
+    "optimizer.lr=1e-3",
+    "max_steps=3",
+)
+
+LONG = (
+    *TINY[:-1],
+    "max_steps=150",
+    "regime.evaluate_every=4",
+    # Drawn points, momentum and a moving rate: all that a checkpoint has to bring back.
+    "regime.context_fraction=0.5",
+    "regime.clip_norm=0.1",
+    "schedule=cosine",
+    "callbacks.pictures.every_seconds=0.1",
+    "callbacks.checkpoint.every_seconds=1000",
+)
+
+
+@pytest.fixture(scope="module")
+def learn(partinr: Any) -> Any:
+    """The command of a tiny run with the words given."""
+    return lambda *words: partinr(*without(TINY, words), *words)
+
+
+@pytest.fixture(scope="module")
+def learned(learn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with a completed run, for reading only."""
+    run = tmp_path_factory.mktemp("learned") / "run"
+    answer = learn("regime.evaluate_every=1", f"hydra.run.dir={run}")
+    assert (answer.code, answer.err) == (0, "")
+    return run
+
+
+def without(base: tuple[str, ...], words: Any) -> list[str]:
+    """Words of a tiny run but those that would be an option of another choice."""
+    groups = {word.partition("=")[0] for word in words if word.partition("=")[0] in ("data", "partition", "regime")}
+    return [word for word in base if word.partition("=")[0].partition(".")[0] not in groups]
+
+
+def rows(run: Path, file: str = "curve.csv") -> list[dict[str, str]]:
+    if not (run / file).exists():
+        return []
+    with (run / file).open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def untimed(run: Path, file: str = "curve.csv") -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name not in CLOCK_COLUMNS} for row in rows(run, file)]
+
+
+def manifest(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_bytes())
+
+
+def same(run: Path, unbroken: Path) -> None:
+    """Bit for bit, but for the clocks."""
+    for file in ("curve.csv", "images.csv"):
+        assert untimed(run, file) == untimed(unbroken, file)
+    assert (run / START).read_bytes() == (unbroken / START).read_bytes()
+    one, other = manifest(run), manifest(unbroken)
+    assert (one["status"], one["message"], one["stop"]) == ("completed", None, "max_steps")
+    for key in ("steps", "metrics", "parameters", "signal", "seed", "psnr_by_inner_step", "inner_lr"):
+        assert one[key] == other[key], key
+    seconds = [float(row["seconds"]) for row in rows(run)]
+    assert seconds == sorted(seconds)
+    assert one["seconds"]["training"] >= seconds[-1]
+
+
+# -- what a run leaves behind -----------------------------------------------------------------------------------------
+
+
+def test_a_run_directory_is_whole(learned: Path) -> None:
+    assert {path.name for path in learned.iterdir()} == {
+        ".hydra",
+        "run.json",
+        "curve.csv",
+        "images.csv",
+        START,
+        ADAPTATION,
+        "checkpoints",
+    }
+    with Image.open(learned / ADAPTATION) as picture:
+        assert min(picture.size) > 100
+    start = LearnedStart.load(learned / START)
+    assert (start.cells, start.inner_steps, start.networks.backbone.hidden_features) == (1, 3, 8)
+
+
+def test_the_facts(learned: Path) -> None:
+    said, last, start = manifest(learned), rows(learned)[-1], LearnedStart.load(learned / START)
+    assert (said["status"], said["stop"], said["steps"], said["regions"]) == ("completed", "max_steps", 3, 4)
+    one = start.parameter_count
+    assert said["parameters"] == 4 * one
+    # The one initialisation, and a rate for each of its numbers and each step.
+    assert said["parameters_learned"] == one + 3 * one
+    assert said["macs_per_pixel"] == start.networks.macs_of_networks[0]
+    assert said["partition"] | {"notice": None} == said["partition"]
+    assert {key: said["partition"][key] for key in ("train", "test", "smallest", "largest")} == {
+        "train": "grid",
+        "test": "grid",
+        "smallest": 36,
+        "largest": 36,
+    }
+    assert said["signal"] == {"name": "smooth", "shape": [12, 12, 3], "train": 6, "held_out": 3}
+    assert said["points_per_step"] == 4 * 144
+    assert said["psnr_by_inner_step"] == [float(last[f"psnr_{step}"]) for step in range(5)]
+    assert said["metrics"]["psnr"] == float(last["psnr"]) == said["psnr_by_inner_step"][3]
+    assert said["inner_lr"] == float(last["inner_lr"]) == start.rates.mean()
+    # Three steps of four tasks of 144 samples: three inner ones and the outer.
+    assert int(last["macs"]) == 3 * 4 * 144 * 4 * said["macs_per_pixel"]
+    assert said["seconds"]["training"] == pytest.approx(float(last["seconds"]))
+    assert said["seconds"]["setup"] > 0
+    assert said["seconds"]["evaluation"] > 0
+    assert said["peak_memory_bytes"] > 0
+    images = rows(learned, "images.csv")
+    assert [row["image"] for row in images] == 4 * [f"smooth-val-{number}" for number in range(3)]
+    for number, row in enumerate(rows(learned)):
+        psnr = [float(row["psnr"]) for row in images[3 * number : 3 * number + 3]]
+        assert float(row["psnr"]) == pytest.approx(sum(psnr) / 3)
+
+
+def test_validation_tasks_are_picked_evenly(learn: Any) -> None:
+    answer = learn("data.val_items=10", "regime.validation_tasks=4", "max_steps=1", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    assert [row["image"] for row in rows(Path("run"), "images.csv")[:4]] == [f"smooth-val-{n}" for n in (0, 2, 5, 7)]
+    assert manifest(Path("run"))["signal"]["held_out"] == 4
+
+
+def test_validation_does_not_depend_on_the_batch(learn: Any, learned: Path) -> None:
+    answer = learn("regime.meta_batch_size=1", "max_steps=1", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    for file in ("curve.csv", "images.csv"):
+        one, other = rows(Path("run"), file)[0], rows(learned, file)[0]
+        for name in set(one) - {"image", "seconds"}:
+            assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-5), name
+
+
+@pytest.fixture
+def photos() -> str:
+    """A folder of photographs of two shapes."""
+    Path("photos").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        shape = (12, 18) if number % 2 else (16, 12)
+        Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(f"photos/{number}.png")
+    Path("held.txt").write_text("2\n5\n")
+    return "photos"
+
+
+@pytest.mark.parametrize("where", ["both", "test", "neither"])
+def test_a_folder_of_images_of_several_shapes(learn: Any, photos: str, where: str) -> None:
+    words = ("data=folder", f"data.path={photos}", "data.val_list=held.txt", "partition=kmeans", "partition.regions=3")
+    answer = learn(*words, f"regime.partition_in={where}", "regime.workers=1", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    made = {"both": ["6 label maps: 0 found, 6 made", "2 label maps: 0 found, 2 made"], "test": ["2 label maps: "]}
+    lines = answer.err.splitlines()
+    assert len(lines) == len(made.get(where, []))
+    assert all(said in line for said, line in zip(made.get(where, []), lines, strict=True))
+    run = manifest(Path("run"))
+    assert run["signal"] == {"name": "photos", "shape": None, "train": 6, "held_out": 2}
+    assert run["points_per_step"] == 4 * (16 * 12 + 12 * 18) // 2
+    assert [row["image"] for row in rows(Path("run"), "images.csv")[:2]] == ["2", "5"]
+    names = {"train": "kmeans" if where == "both" else "none", "test": "none" if where == "neither" else "kmeans"}
+    assert {key: run["partition"][key] for key in names} == names
+    # The second time they are there.
+    again = learn(*words, f"regime.partition_in={where}", "hydra.run.dir=again")
+    assert (again.code, again.err) == (0, "")
+
+
+# -- the partition ----------------------------------------------------------------------------------------------------
+
+PREPARED = tuple(word for word in TINY if not word.startswith("backbone.hidden_f"))
+
+
+def prepared(*words: str) -> tuple[MetaModule, Any]:
+    """The module and its data, as the command line makes them."""
+    import hydra
+
+    from partinr.cli.conf import conf_dir
+
+    config.register_resolvers()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        made = _prepare(config.read(hydra.compose("train", [*PREPARED, *words])))
+    assert isinstance(made.module, MetaModule)
+    return made.module, made.data
+
+
+@pytest.mark.parametrize(("where", "in_training", "in_testing"), [("both", 4, 4), ("test", 1, 4), ("neither", 1, 1)])
+@pytest.mark.parametrize("budget", ["hidden_features=8", "match_params=2000"])
+def test_where_the_partition_is(where: str, in_training: int, in_testing: int, budget: str) -> None:
+    module, data = prepared(f"regime.partition_in={where}", f"backbone.{budget}")
+    assert {task.partition.regions for task in data.train_tasks} == {in_training}
+    assert {task.partition.regions for task in data.val_tasks} == {in_testing}
+    assert {count for batch in module._validation for count in batch.regions} == {in_testing}
+    facts = module.facts()
+    assert facts["regions"] == in_testing
+    assert facts["parameters"] == in_testing * module.model.parameter_count
+    names = {1: "none", 4: "grid"}
+    assert (facts["partition"]["train"], facts["partition"]["test"]) == (names[in_training], names[in_testing])
+    if budget.startswith("match"):
+        assert facts["parameters"] == pytest.approx(2000, rel=0.05)
+    else:
+        assert module.model.networks.backbone.hidden_features == 8
+
+
+def test_no_partition_is_the_same_wherever_it_is(learn: Any) -> None:
+    for run, words in (("none", ["partition=none"]), ("neither", ["regime.partition_in=neither"])):
+        assert learn(*words, f"hydra.run.dir={run}").code == 0
+    assert untimed(Path("none")) == untimed(Path("neither"))
+
+
+def test_an_initialisation_for_each_region() -> None:
+    module, data = prepared("regime.initialisation=region", "backbone.hidden_features=8")
+    start = module.model
+    assert start.cells == 4
+    assert module.facts()["parameters"] == start.parameter_count
+    batch = data.collate([data.train_tasks[0], data.train_tasks[1]])
+    for name, value in start.start(batch).items():
+        row = start.networks.stack[name]
+        assert torch.equal(value, torch.cat([row, row]))
+        if name.endswith("weight"):
+            assert not torch.equal(row[0], row[1])
+
+
+def test_each_region_learns_its_own_row(learn: Any) -> None:
+    answer = learn("regime.initialisation=region", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    start = LearnedStart.load(Path("run") / START)
+    assert start.cells == 4
+    assert all(len(value) == 4 for value in start.networks.stack.values())
+    assert manifest(Path("run"))["parameters_learned"] == 4 * start.parameter_count
+
+
+# -- precision --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_precisions(learn: Any, learned: Path, precision: str) -> None:
+    answer = learn(f"trainer.precision={precision}", "regime.evaluate_every=1", "hydra.run.dir=run")
+    assert (answer.code, answer.err) == (0, "")
+    dtype = torch.float64 if precision == "64-true" else torch.float32
+    from safetensors.torch import load_file
+
+    assert {value.dtype for value in load_file(Path("run") / START).values()} == {dtype}
+    for one, other in zip(rows(Path("run")), rows(learned), strict=True):
+        assert float(one["psnr"]) == pytest.approx(float(other["psnr"]), abs=0.05)
+    assert LearnedStart.load(Path("run") / START).cells == 1
+
+
+# -- broken off and gone on with --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unbroken(partinr: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("unbroken") / "run"
+    answer = partinr(*LONG, f"hydra.run.dir={run}")
+    assert answer.code == 0, answer.err
+    return run
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_after_a_polite_signal(
+    start: Any, until: Callable[..., None], partinr: Any, unbroken: Path, workers: int
+) -> None:
+    run = Path("run").resolve()
+    process = start(*LONG, f"regime.workers={workers}", f"hydra.run.dir={run}")
+    until(lambda: len(rows(run)) > 3, process)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM
+    said = manifest(run)
+    assert (said["status"], said["message"], said["stop"]) == ("interrupted", "stopped by signal 15", None)
+    assert 0 < said["steps"] < 150
+    for name in (CHECKPOINT, START, ADAPTATION):
+        assert (run / name).exists(), name
+    answer = partinr("resume", run)
+    assert answer.code == 0, answer.err
+    same(run, unbroken)
+    again = partinr("resume", run)
+    assert again.code == 2
+    assert "is completed; to make it longer: " in again.err
+
+
+def test_a_longer_run_in_a_new_directory(learn: Any) -> None:
+    words = ("regime.evaluate_every=2", "regime.context_fraction=0.5")
+    assert learn(*words, "max_steps=4", "hydra.run.dir=first").code == 0
+    answer = learn(*words, "max_steps=9", "hydra.run.dir=second", f"ckpt_path=first/{CHECKPOINT}", "regime.workers=2")
+    assert answer.code == 0, answer.err
+    assert learn(*words, "max_steps=9", "hydra.run.dir=whole").code == 0
+    same(Path("second"), Path("whole"))
+    first = rows(Path("first"))
+    assert rows(Path("second"))[: len(first)] == first  # with the clocks
+
+
+# -- ends -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_of_time(learn: Any) -> None:
+    answer = learn("max_steps=null", "max_seconds=0.3", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    said = manifest(Path("run"))
+    assert (said["status"], said["stop"]) == ("completed", "max_seconds")
+    assert said["seconds"]["training"] == float(rows(Path("run"))[-1]["seconds"]) >= 0.3
+
+
+def test_a_target(learn: Any) -> None:
+    answer = learn(
+        "max_steps=500", "target_psnr=10", "regime.evaluate_every=5", "optimizer.lr=1e-2", "hydra.run.dir=run"
+    )
+    assert answer.code == 0, answer.err
+    said = manifest(Path("run"))
+    assert (said["status"], said["stop"]) == ("completed", "target_psnr")
+    assert said["metrics"]["psnr"] >= 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("regime.inner_lr=1e30",), r"the PSNR is nan after 0 steps; lower regime.inner_lr \(now 1e\+30\)"),
+        (
+            ("optimizer.lr=1e30",),
+            r"the PSNR is nan after 1 steps; lower optimizer.lr \(now 1e\+30\) or regime.inner_lr, .*",
+        ),
+    ],
+)
+def test_a_failure(learn: Any, learned: Path, words: tuple[str, ...], said: str) -> None:
+    answer = learn(*words, "hydra.run.dir=run")
+    assert (answer.code, answer.err) == (1, "")
+    run = Path("run")
+    found = manifest(run)
+    assert (found["status"], found["stop"]) == ("failed", None)
+    assert re.fullmatch(said, found["message"]), found["message"]
+    assert found["message"] in answer.out
+    # The best weights are those that it began with.
+    begin, _ = prepared("backbone.hidden_features=8", *words)
+    kept = LearnedStart.load(run / START)
+    for name, value in begin.model.state_dict().items():
+        assert torch.equal(kept.state_dict()[name], value), name
+
+
+# -- the self-test ----------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_gradient_is_refused(monkeypatch: pytest.MonkeyPatch, learn: Any) -> None:
+    gradient = inner._gradient
+
+    def forgetful(objective: Any, params: Any, names: Any, twice: bool) -> Any:
+        return gradient(objective, params, names, twice=False)
+
+    monkeypatch.setattr(inner, "_gradient", forgetful)
+    answer = learn("hydra.run.dir=run")
+    assert (answer.code, answer.out) == (2, "")
+    assert re.fullmatch(
+        r"partinr: error: the meta-gradient of regime\.algorithm=maml with engine=batched on cpu is wrong, by .*; "
+        r"choose another engine, .*\n",
+        answer.err,
+    )
+    assert not Path("run").exists()
+    # That of the other order is not what was forgotten.
+    assert learn("regime.algorithm=fomaml", "hydra.run.dir=run").code == 0
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+REFUSED = r"""
+# data
+data=image data.path=PHOTO                          -> regime=meta learns from many signals, .*; choose data=folder
+data=builtin                                        -> regime=meta learns from many signals, .*; choose data=folder
+data.val_items=0                                    -> regime=meta is judged on signals .*; hold some out, such as
+data.train_items=3                                  -> regime.meta_batch_size=4 is more than the 3 .*; give fewer
+data=folder data.path=FOLDER                        -> regime=meta is judged on signals .*; hold some out, such as
+# partition
+partition=none regime.partition_in=test             -> regime.partition_in=test with partition=none: .*; choose
+partition=none regime.initialisation=region         -> regime.initialisation=region needs regions .*; choose
+partition=random regime.initialisation=region       -> regime.initialisation=region needs regions .*; choose
+partition=semantic regime.initialisation=region     -> regime.initialisation=region needs regions .*; choose
+regime.initialisation=region data=folder data.path=FOLDER data.val_path=SHAPES -> of 8×12 and 12×8: .*; give part
+partition.regions=auto                              -> partition.regions=auto is for one image; .*give a number
+partition.regions=200                               -> smooth-val-0: partition.regions=200 is more than the 144 .*; give
+regime.partition_in=test regime.initialisation=region -> copied to every region; leave regime.initialisation
+regime.partition_in=neither regime.initialisation=region -> there is one network; leave regime.initialisation
+regime.partition_in=never                           -> regime.partition_in='never': should be 'both'
+# the inner loop
+regime.inner_steps=0                                -> regime.inner_steps=0: should be
+regime.validation_steps=2                           -> regime.validation_steps=2 does not reach .*; give as many
+regime.inner_lr=0                                   -> regime.inner_lr=0: should be
+regime.inner_lr=1e200                               -> regime.inner_lr=1e\+200 is more than there .*; give a smaller
+regime.inner_lr_kind=all                            -> regime.inner_lr_kind='all': should be 'static'
+regime.inner_loss=pixel                             -> regime.inner_loss='pixel': should be 'region'
+regime.inner_lr_kind=static regime.inner_lr_positive=true -> regime.inner_lr_positive=true is for learned .*; leave
+regime.adapt_layers=0                               -> regime.adapt_layers=0: should be
+regime.adapt_layers=4                               -> regime.adapt_layers=4 is out of range; siren has 3 layers
+regime.context_fraction=0                           -> regime.context_fraction=0: should be
+regime.context_fraction=1.5                         -> regime.context_fraction=1.5: should be
+# the outer loop
+regime.algorithm=anil                               -> regime.algorithm='anil': should be 'maml'
+regime.algorithm=reptile                            -> regime.algorithm=reptile takes no gradient .*; give
+regime.algorithm=unadapted                          -> regime.algorithm=unadapted takes no inner steps, .*; give
+regime.algorithm=fomaml regime.recompute=true       -> regime.recompute=true is of no use .*; leave
+regime.algorithm=unadapted regime.inner_lr_kind=static regime.context_fraction=0.5 -> nothing to do with .*; leave
+regime.meta_batch_size=0                            -> regime.meta_batch_size=0: should be
+regime.clip_norm=0                                  -> regime.clip_norm=0: should be
+regime.validation_tasks=0                           -> regime.validation_tasks=0: should be
+regime.workers=-1                                   -> regime.workers=-1: should be
+regime.evaluate_every=0                             -> regime.evaluate_every=0: should be
+schedule=cosine schedule.warmup_steps=3             -> schedule.warmup_steps=3 leaves nothing .*; give a shorter
+# what is of the ordinary regime
+regime.points_per_step=10                           -> regime.points_per_step is an option of regime=fit only; choose
+regime.freeze_at_psnr=30                            -> regime.freeze_at_psnr is an option of regime=fit only; choose
+regime.loss=image                                   -> regime.loss is an option of regime=fit only; choose
+regime=fit data=builtin regime.inner_lr=1e-3        -> regime.inner_lr is an option of regime=meta only; choose
+capacity=area                                       -> capacity=area: an initialisation has one width, .*; leave
+capacity=detail                                     -> capacity=detail: an initialisation has one width, .*; leave
+# how it is computed
+trainer.precision=16-mixed                          -> trainer.precision=16-mixed scales the outer loss, .*; choose
+trainer=ddp trainer.devices=5                       -> regime.meta_batch_size=4 is less than trainer.devices=5, .*; give
+engine=fused trainer.precision=64-true              -> engine=fused has no double precision; choose
+engine=grouped                                      -> engine=grouped computes in bf16; choose engine=auto
+engine=grouped trainer.precision=bf16-mixed         -> engine=grouped needs a GPU .*; choose
+# checkpoints
+ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
+ckpt_path=FIT                                       -> ckpt_path=.* is from another run: its regime is None, here .*; c
+ckpt_path=META regime.algorithm=fomaml              -> its algorithm is maml, here it is fomaml; continue
+ckpt_path=META seed=1                               -> its seed is 0, here it is 1; continue
+ckpt_path=META regime.inner_steps=2                 -> its inner_steps is 3, here it is 2; continue
+ckpt_path=META data.train_items=5                   -> is from another run: its data is .*; continue
+ckpt_path=META partition.regions=2                  -> is from another run: its data is .*; continue
+ckpt_path=META regime.validation_tasks=2            -> is from another run: its data is .*; continue
+ckpt_path=META backbone.hidden_features=9           -> its options.hidden_features is 8, here it is 9; continue
+ckpt_path=META max_steps=2                          -> has 3 steps behind it, max_steps is 2; give a larger one
+"""
+
+
+def table(text: str) -> list[Any]:
+    cases = [line.split(" -> ") for line in text.splitlines() if line and not line.startswith("#")]
+    return [pytest.param(command.strip(), said.strip(), id=command.strip()) for command, said in cases]
+
+
+@pytest.mark.parametrize(("command", "said"), table(REFUSED))
+def test_a_run_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    learn: Any,
+    learned: Path,
+    finished: Path,
+    contents: Any,
+    command: str,
+    said: str,
+) -> None:
+    Path("folder").mkdir()
+    for number in range(5):
+        Image.new("RGB", (12, 12), (number, 0, 0)).save(f"folder/{number}.png")
+    Path("shapes").mkdir()
+    for number, shape in enumerate([(8, 12), (12, 8)]):
+        Image.new("RGB", shape).save(f"shapes/{number}.png")
+    for name, path in (
+        ("SHAPES", "shapes"),
+        ("FIT", finished / CHECKPOINT),
+        ("META", learned / CHECKPOINT),
+        ("FOLDER", "folder"),
+        ("PHOTO", "folder/0.png"),
+    ):
+        command = command.replace(name, str(path))
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("training has begun")
+
+    monkeypatch.setattr(MetaModule, "training_step", refuse)
+    before = contents(Path())
+    answer = learn(*shlex.split(command), "cache_dir=null", "hydra.run.dir=run")
+    assert re.fullmatch(rf"partinr: error: .*{said}.*\n", answer.err), answer.err
+    assert (answer.code, answer.out) == (2, "")
+    assert contents(Path()) == before
+
+
+def test_a_meta_checkpoint_is_none_of_a_fit(tiny: Any, learned: Path) -> None:
+    answer = tiny(f"ckpt_path={learned / CHECKPOINT}", "hydra.run.dir=run")
+    assert (answer.code, answer.out) == (2, "")
+    assert re.fullmatch(r"partinr: error: ckpt_path=.* is from another run: its .*; continue .*\n", answer.err)
+    assert not Path("run").exists()
