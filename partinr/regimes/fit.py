@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import logging
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,9 +27,10 @@ from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
 from partinr.metrics import psnr, ssim
 from partinr.partition import Partition
-from partinr.regimes.base import Clock, StopRule, keep_freed_memory, next_evaluation
+from partinr.regimes.base import StopRule, keep_freed_memory
 from partinr.regimes.graphs import CudaGraphs, GraphedSteps, can_be_graphed
 from partinr.regimes.launch import Host, ShardStrategy, check_can_be_sent
+from partinr.regimes.learning import Learning, mean_psnr
 from partinr.regimes.maml import MetaModule
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
@@ -46,22 +45,10 @@ Long enough that what happens between chunks does not count, short enough that a
 or a time limit is noticed soon.
 """
 
-COLLAPSE_EVALUATIONS = 3
-"""A curve has collapsed when so many evaluations in a row lie far below the best one: a single spike is none."""
-
-EXACT_DB = 100.0
-"""What the PSNR of an image counts at most in the mean over several, in dB.
-
-An image that is met exactly, as a black one soon is, has an infinite one, and would hide all others in the mean.
-"""
-
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen"]
 
-_RESULTS = (
-    "step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr", "frozen",
-    "_seconds_at_full_work",
-)  # fmt: skip
-"""What a module that was trained in another process tells the one here, beside its weights."""
+_RESULTS = ("frozen", "_seconds_at_full_work")
+"""What a module that was trained in another process tells the one here, beside what every regime does."""
 
 
 Model = TypeVar("Model", PiecewiseINR, Album)
@@ -112,7 +99,7 @@ class FitSettings:
     freeze_at_psnr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
-class FitModule(L.LightningModule):
+class FitModule(Learning):
     """The ordinary regime as a LightningModule.
 
     Every call of :meth:`training_step` takes a chunk of optimiser steps, with all signals already on the device,
@@ -154,17 +141,14 @@ class FitModule(L.LightningModule):
         start: LearnedStart | None = None,
         start_steps: int = 0,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(stop=stop, looking=settings, seed=seed)
         self.model = model
         # Not a module of this one: it is not trained, and is in no checkpoint.
         self._start = (start,)
         self.start_steps = start_steps
         self.optimizer = optimizer
         self.schedule = schedule
-        self.stop = stop
         self.settings = settings
-        self.seed = seed
 
         schedule.check(stop)
         # Refuses options that only the optimiser itself can judge, while nothing has been written yet.
@@ -200,22 +184,10 @@ class FitModule(L.LightningModule):
         self.register_buffer("_targets", batch.targets, persistent=False)
         self.register_buffer("_weights", self._loss_weights(), persistent=False)
 
-        self.step = 0
-        self.macs = 0
-        self.clock = Clock()
-        self.curve: list[dict[str, float]] = []
-        self.image_curve: list[dict[str, Any]] = []
-        self.stop_reason: StopReason | None = None
-        self.failure: str | None = None
-        self.best_psnr = float("-inf")
-        self._best_parameters: dict[str, Tensor] | None = None
-        self._below_best = 0
-        self._last_loss = float("nan")
         self._order: tuple[int, Tensor] | None = None
         self.cuda_graphs = True
         self._graphed: GraphedSteps | None = None
 
-        self._ranks = Ranks()
         self._loaded: dict[str, Any] | None = None
         self._owned = torch.ones(len(batch.sizes), dtype=torch.bool)
         self.frozen = torch.zeros(len(batch.sizes), dtype=torch.bool)
@@ -260,12 +232,7 @@ class FitModule(L.LightningModule):
         if not self.curve:
             self._evaluate()
         if self.stop_reason is None and self.failure is None:
-            due = next_evaluation(
-                self.step,
-                self.settings.evaluate_every,
-                self.settings.evaluations_per_decade,
-                tuple(self.settings.evaluate_at),
-            )
+            due = self._due()
             due = due if self.stop.max_steps is None else min(due, self.stop.max_steps)
             self._take_steps(min(due - self.step, self._chunk()))
             self._check_finite()
@@ -275,10 +242,7 @@ class FitModule(L.LightningModule):
                 self._adjust_plateau()
                 self._freeze()
             if self.stop_reason is None and self.failure is None:
-                if self.step == self.stop.max_steps:
-                    self.stop_reason = "max_steps"
-                elif over_time:
-                    self.stop_reason = "max_seconds"
+                self._over()
         if self.stop_reason is not None or self.failure is not None:
             self.trainer.should_stop = True
 
@@ -297,18 +261,10 @@ class FitModule(L.LightningModule):
         checkpoint["state_dict"] = self.state_dict()
         checkpoint["optimizer_states"] = [self._whole_state(state) for state in checkpoint["optimizer_states"]]
         checkpoint["partinr"] = {
+            **self._progress(),
             "fingerprint": self.fingerprint(),
-            "step": self.step,
-            "macs": self.macs,
             "frozen": self.frozen,
             "seconds_at_full_work": self._seconds_at_full_work,
-            "training": self.clock.training,
-            "evaluation": self.clock.evaluation,
-            "curve": copy.deepcopy(self.curve),
-            "image_curve": copy.deepcopy(self.image_curve),
-            "best_psnr": self.best_psnr,
-            "best_parameters": self._best_parameters,
-            "below_best": self._below_best,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -316,35 +272,25 @@ class FitModule(L.LightningModule):
         # Lightning loads the weights before it does this; with 64-true they would lose half of their digits on the way.
         self.trainer.precision_plugin.convert_module(self)
         state = checkpoint["partinr"]
-        self.step = state["step"]
-        # Checkpoints of before there were frozen regions do not say.
-        self.macs = state.get("macs", self.step * self.points_per_step * self.model.macs_per_sample)
+        # Checkpoints of before there were frozen regions, or several images, do not say.
+        macs = state["step"] * self.points_per_step * self.model.macs_per_sample
         self.frozen = state.get("frozen", torch.zeros_like(self.frozen))
         self._seconds_at_full_work = state.get("seconds_at_full_work")
         self._loaded = checkpoint
-        self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
-        self.curve, self.image_curve = list(state["curve"]), list(state.get("image_curve", []))
-        self.best_psnr, self._best_parameters = state["best_psnr"], state["best_parameters"]
-        self._below_best = state["below_best"]
-        # A run that was over is still over: not one step more.
-        if self.stop.target_psnr is not None and self.curve and self.curve[-1]["psnr"] >= self.stop.target_psnr:
-            self.stop_reason = "target_psnr"
-        elif self.stop.max_steps is not None and self.step >= self.stop.max_steps:
-            self.stop_reason = "max_steps"
-        elif self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds:
-            self.stop_reason = "max_seconds"
-        elif bool(self.frozen.all()):
+        self._go_on_from({"macs": macs, "image_curve": [], **state})
+        if self.stop_reason is None and bool(self.frozen.all()):
             self.stop_reason = "all_frozen"
 
     def results(self) -> dict[str, Any]:
         """What the process that started this one has to know of the training."""
         weights = {name: value.detach().cpu() for name, value in self.model.stack.items()}
-        return {"weights": weights, **{name: getattr(self, name) for name in _RESULTS}}
+        return {"weights": weights, **self._told(), **{name: getattr(self, name) for name in _RESULTS}}
 
     def recover(self, results: dict[str, Any]) -> None:
         """Be as a module of another process was at its end."""
         # assign: in the precision that it was trained in.
         self.model.stack.load_state_dict(results["weights"], assign=True)
+        self._hear(results)
         for name in _RESULTS:
             setattr(self, name, results[name])
 
@@ -354,13 +300,6 @@ class FitModule(L.LightningModule):
     def points_per_step(self) -> int:
         """Samples that a step sees."""
         return self.settings.points_per_step or self.samples
-
-    @property
-    def lr(self) -> float:
-        """Learning rate of the next step."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        return float(optimizer.param_groups[0]["lr"])
 
     @property
     def title(self) -> str:
@@ -736,22 +675,14 @@ class FitModule(L.LightningModule):
             pairs = list(zip(reconstructions, signals, strict=True))
             numbers = self._ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
             psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
-            row["psnr"], row["ssim"] = _mean_psnr(psnrs), sum(ssims) / len(pairs)
-            self.curve.append(row)
+            row["psnr"], row["ssim"] = mean_psnr(psnrs), sum(ssims) / len(pairs)
             self.image_curve += [
                 {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
                 for name, own_psnr, own_ssim in zip(self._names, psnrs, ssims, strict=True)
                 if name is not None
             ]
-            if row["psnr"] > self.best_psnr and self.failure is None:
-                self.best_psnr, self._below_best = row["psnr"], 0
-                self._best_parameters = {name: value.detach().clone() for name, value in self.model.stack.items()}
-            # The last step may ruin the weights after a loss that was still finite.
-            if math.isnan(row["psnr"]) and self.failure is None:
-                self._fail(f"the PSNR is nan after {self.step} steps")
-            self._check_collapse(row["psnr"])
-        if self.failure is None and self.stop.target_psnr is not None and row["psnr"] >= self.stop.target_psnr:
-            self.stop_reason = "target_psnr"
+            self._keep(row)
+        self._check_target()
 
     @staticmethod
     def _first_loss(reconstructions: Sequence[Tensor], signals: Sequence[Tensor]) -> float:
@@ -765,30 +696,14 @@ class FitModule(L.LightningModule):
         sizes = torch.tensor(self._batch.sizes, dtype=torch.float64)
         return torch.zeros_like(sizes).index_add_(0, self._batch.network.cpu(), error) / sizes
 
-    def _adjust_plateau(self) -> None:
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(self.curve[-1]["psnr"])
-            self.curve[-1]["lr"] = self.lr
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.model.stack.items()}
 
-    def _check_finite(self) -> None:
-        if not math.isfinite(self._last_loss):
-            self._fail(f"the loss is {self._last_loss} after {self.step} steps")
-
-    def _fail(self, what: str) -> None:
-        self.failure = f"{what}; lower optimizer.lr (now {self.lr:g}) or choose schedule=warmup"
-
-    def _check_collapse(self, value: float) -> None:
-        margin = self.settings.collapse_db
-        if self.failure is not None or margin is None:
-            return
-        self._below_best = self._below_best + 1 if value < self.best_psnr - margin else 0
-        if self._below_best >= COLLAPSE_EVALUATIONS:
-            self.failure = (
-                f"the curve has collapsed: {value:.1f} dB after {self.step} steps, {self.best_psnr:.1f} dB at best; "
-                f"lower optimizer.lr (now {self.lr:g}), choose schedule=cosine, "
-                "or let it go on with regime.collapse_db=null"
-            )
+    def _cure(self, collapsed: bool) -> str:
+        lower = f"lower optimizer.lr (now {self.lr:g})"
+        if collapsed:
+            return f"{lower}, choose schedule=cosine, or let it go on with regime.collapse_db=null"
+        return f"{lower} or choose schedule=warmup"
 
     def _tensor(self, name: str) -> Tensor:
         """A buffer, which for a type checker might also be a module."""
@@ -808,13 +723,6 @@ def _checked(signal: object, which: str) -> Tensor:
             f"{which}the signal must be a tensor of floating-point numbers in [0, 1], such as partinr.load_image gives"
         )
     return signal.float()
-
-
-def _mean_psnr(values: Sequence[float]) -> float:
-    """In dB; NaN if one is NaN."""
-    if len(values) == 1:
-        return values[0]
-    return sum(min(value, EXACT_DB) for value in values) / len(values)
 
 
 def _count_images(count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import math
@@ -10,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from pydantic import Field
@@ -19,22 +17,15 @@ from torch import Tensor
 from partinr.errors import PartinrError
 from partinr.meta import Algorithm, InnerLoss, LearnedStart, RateKind, TaskBatch, check_meta_gradient, outer_gradients
 from partinr.metrics import ssim
-from partinr.regimes.base import Clock, StopRule, keep_freed_memory, next_evaluation
+from partinr.regimes.base import StopRule, keep_freed_memory
+from partinr.regimes.learning import Learning, mean_psnr
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.schedule import Schedule
 from partinr.spec import spec
 
-COLLAPSE_EVALUATIONS = 3
-"""As in the ordinary regime: so many evaluations in a row far below the best."""
-
 SHOWN_TASKS = 4
 """Held-out signals that a picture of the adaptation shows."""
-
-MetaStopReason = Literal["max_steps", "max_seconds", "target_psnr"]
-
-_RESULTS = ("step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
-"""What a module that was trained in another process tells the one here, beside its weights."""
 
 
 @spec
@@ -147,7 +138,7 @@ class Adaptation:
     psnr: tuple[float, ...]
 
 
-class MetaModule(L.LightningModule):
+class MetaModule(Learning):
     """The learning-to-learn regime as a LightningModule.
 
     Every call of :meth:`training_step` takes one outer step on a meta-batch. Of several processes each has a part of
@@ -184,14 +175,11 @@ class MetaModule(L.LightningModule):
         data_fingerprint: str = "",
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(stop=stop, looking=settings, seed=seed)
         self.model = start
         self.optimizer = optimizer
         self.schedule = schedule
-        self.stop = stop
         self.settings = settings
-        self.seed = seed
         self._validation = list(validation)
         self._facts = facts
         self._data_fingerprint = data_fingerprint
@@ -203,18 +191,6 @@ class MetaModule(L.LightningModule):
                 "there are no held-out signals to look at; give data.val_fraction=0.1, data.val_list or data.val_path"
             )
 
-        self.step = 0
-        self.macs = 0
-        self.clock = Clock()
-        self.curve: list[dict[str, float]] = []
-        self.stop_reason: MetaStopReason | None = None
-        self.failure: str | None = None
-        self.best_psnr = float("-inf")
-        self.image_curve: list[dict[str, Any]] = []
-        self._best_parameters: dict[str, Tensor] | None = None
-        self._below_best = 0
-        self._last_loss = float("nan")
-        self._ranks = Ranks()
         self._left_at: float | None = None
 
     def _check_settings(self) -> None:
@@ -278,17 +254,12 @@ class MetaModule(L.LightningModule):
             (waited,) = self._ranks.most(time.perf_counter() - self._left_at)
             self.clock.training += waited
         if self.stop_reason is None and self.failure is None:
-            due = next_evaluation(
-                self.step,
-                self.settings.evaluate_every,
-                self.settings.evaluations_per_decade,
-                tuple(self.settings.evaluate_at),
-            )
+            due = self._due()
             with self.clock.run("training", self.device):
                 self._outer_step(batch)
             (self.clock.training,) = self._ranks.most(self.clock.training)
             self._check_finite()
-            if self._is_over() or self.step == due:
+            if self.failure is not None or self._over() or self.step == due:
                 self._evaluate()
                 self._adjust_plateau()
         if self.stop_reason is not None or self.failure is not None:
@@ -303,43 +274,22 @@ class MetaModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a resumed run must know."""
-        checkpoint["partinr"] = {
-            "fingerprint": self.fingerprint(),
-            "step": self.step,
-            "macs": self.macs,
-            "training": self.clock.training,
-            "evaluation": self.clock.evaluation,
-            "curve": copy.deepcopy(self.curve),
-            "image_curve": copy.deepcopy(self.image_curve),
-            "best_psnr": self.best_psnr,
-            "best_parameters": self._best_parameters,
-            "below_best": self._below_best,
-        }
+        checkpoint["partinr"] = {**self._progress(), "fingerprint": self.fingerprint()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from where the checkpoint was saved."""
         self.trainer.precision_plugin.convert_module(self)
-        state = checkpoint["partinr"]
-        self.step, self.macs = state["step"], state["macs"]
-        self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
-        self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
-        self.best_psnr, self._best_parameters = state["best_psnr"], state["best_parameters"]
-        self._below_best = state["below_best"]
-        if self.stop.target_psnr is not None and self.curve and self.curve[-1]["psnr"] >= self.stop.target_psnr:
-            self.stop_reason = "target_psnr"
-        else:
-            self._is_over()
+        self._go_on_from(checkpoint["partinr"])
 
     def results(self) -> dict[str, Any]:
         """What the process that started this one has to know of the training."""
         weights = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
-        return {"weights": weights, **{name: getattr(self, name) for name in _RESULTS}}
+        return {"weights": weights, **self._told()}
 
     def recover(self, results: dict[str, Any]) -> None:
         """Be as a module of another process was at its end."""
         self.model.load_state_dict(results["weights"], assign=True)
-        for name in _RESULTS:
-            setattr(self, name, results[name])
+        self._hear(results)
 
     # -- what callbacks ask -------------------------------------------------------------------------------------
 
@@ -366,13 +316,6 @@ class MetaModule(L.LightningModule):
         """Samples that an outer step sees, about: of signals as large as the held-out ones."""
         counts = [count for batch in self._validation for count in batch.samples]
         return round(self.settings.meta_batch_size * sum(counts) / len(counts))
-
-    @property
-    def lr(self) -> float:
-        """Learning rate of the next outer step."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        return float(optimizer.param_groups[0]["lr"])
 
     def facts(self) -> dict[str, Any]:
         """What run.json says of this run."""
@@ -457,22 +400,6 @@ class MetaModule(L.LightningModule):
         progress.ready += 1
         progress.completed += 1
 
-    def _is_over(self) -> bool:
-        """Whether this was the last step, however it ended."""
-        if self.failure is not None:
-            return True
-        if self.stop.max_steps is not None and self.step >= self.stop.max_steps:
-            self.stop_reason = "max_steps"
-        elif self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds:
-            self.stop_reason = "max_seconds"
-        return self.stop_reason is not None
-
-    def _adjust_plateau(self) -> None:
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(self.curve[-1]["psnr"])
-            self.curve[-1]["lr"] = self.lr
-
     def _seeds(self, batch: TaskBatch) -> list[int]:
         """Of the choice of context samples: another for each step and task, whatever else is in the batch."""
         return [(self.seed * 1_000_003 + self.step * 10_007 + index) % 2**63 for index in batch.indices]
@@ -507,7 +434,7 @@ class MetaModule(L.LightningModule):
                 }
                 for name, by_step, alike in zip(names, found, similar, strict=True)
             ]
-            means = torch.tensor(found, dtype=torch.float64).mean(0).tolist()
+            means = [mean_psnr(of_step) for of_step in zip(*found, strict=True)]
             row = {
                 "step": self.step,
                 "seconds": self.clock.training,
@@ -520,15 +447,8 @@ class MetaModule(L.LightningModule):
                 "inner_lr": self.model.rates.mean(),
                 **dict(zip(_psnr_columns(self.settings.validation_steps), means, strict=True)),
             }
-            self.curve.append(row)
-            if row["psnr"] > self.best_psnr and self.failure is None:
-                self.best_psnr, self._below_best = row["psnr"], 0
-                self._best_parameters = {name: each.clone() for name, each in self.model.state_dict().items()}
-            if math.isnan(row["psnr"]) and self.failure is None:
-                self._fail(f"the PSNR is nan after {self.step} steps")
-            self._check_collapse(row["psnr"])
-        if self.failure is None and self.stop.target_psnr is not None and row["psnr"] >= self.stop.target_psnr:
-            self.stop_reason = "target_psnr"
+            self._keep(row)
+        self._check_target()
 
     def _measured(self) -> tuple[list[list[float]], list[float]]:
         """The PSNR of each held-out task after each number of steps, and the SSIM after those of the training."""
@@ -551,25 +471,12 @@ class MetaModule(L.LightningModule):
         similar = self._ranks.whole(similar.to(self.device)).cpu()
         return [[_decibel(error) for error in row] for row in errors.tolist()], similar.tolist()
 
-    def _check_finite(self) -> None:
-        if not math.isfinite(self._last_loss):
-            self._fail(f"the outer loss is {self._last_loss} after {self.step} steps")
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {name: each.detach().clone() for name, each in self.model.state_dict().items()}
 
-    def _fail(self, what: str) -> None:
-        self.stop_reason = None
+    def _cure(self, collapsed: bool) -> str:
         cure = f"lower optimizer.lr (now {self.lr:g}) or regime.inner_lr, or give regime.clip_norm=1"
-        # Before the first outer step it can only be the inner ones.
-        self.failure = f"{what}; {cure if self.step else f'lower regime.inner_lr (now {self.model.rates.value:g})'}"
-
-    def _check_collapse(self, value: float) -> None:
-        margin = self.settings.collapse_db
-        if self.failure is not None or margin is None:
-            return
-        self._below_best = self._below_best + 1 if value < self.best_psnr - margin else 0
-        if self._below_best >= COLLAPSE_EVALUATIONS:
-            self._fail(
-                f"the curve has collapsed: {value:.1f} dB after {self.step} steps, {self.best_psnr:.1f} dB at best"
-            )
+        return f"{cure}; or let it go on with regime.collapse_db=null" if collapsed else cure
 
     def _restore_best_after_failure(self) -> None:
         if self.failure is not None and self._best_parameters is not None:
