@@ -18,6 +18,9 @@ from partinr.partition import Grid, LabelCache, PartitionRule, Whole
 from partinr.regimes import MetaModule, MetaSettings
 from partinr.regimes.maml import fingerprint_of
 
+READ_FIRST = 2000
+"""Files to learn from that are read before the training, so that what is wrong with one is said then."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Batched:
@@ -83,6 +86,7 @@ def meta_module(settings: config.Settings) -> tuple[MetaModule, TaskDataModule]:
         collate=Batched(settings.coords.frame),
         cache=cache,
     )
+    _read_first(tasks)
     validation: list[TaskBatch] = list(tasks.val_batches())
     _check_cells(rule, regime, validation)
     regions = max(count for batch in validation for count in batch.regions)
@@ -158,6 +162,19 @@ def _check(settings: config.Settings, regime: MetaSettings) -> None:
             "trainer.precision=16-mixed scales the outer loss, not the inner ones, whose gradients would vanish; "
             "choose bf16-mixed or 32-true"
         )
+
+
+def _read_first(tasks: TaskDataModule) -> None:
+    """Read and cut what there is to learn from, as far as it is files; of generated signals one stands for all.
+
+    Raises:
+        PartinrError: a file cannot be read, or a signal not be cut.
+    """
+    learned_from = tasks.train_tasks
+    for index in range(min(len(learned_from), READ_FIRST)):
+        if index > 0 and learned_from.items[index].source is None:
+            break
+        tasks.collate([learned_from[0], learned_from[index]])
 
 
 def _check_cells(rule: PartitionRule, regime: MetaSettings, validation: Sequence[TaskBatch]) -> None:

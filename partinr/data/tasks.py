@@ -58,6 +58,9 @@ class Memory:
         self._limit = limit
         self._used = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_used": 0}
+
     def takes(self, size: int) -> bool:
         """Whether so many bytes more have room; they are taken then."""
         info = get_worker_info()
@@ -93,6 +96,10 @@ class TaskSet(Dataset[Task]):
         self.cache = cache
         self._memory = Memory(0) if memory is None else memory
         self._kept: dict[int, Task] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process that loads keeps what it loads itself.
+        return {**self.__dict__, "_kept": {}}
 
     def __len__(self) -> int:
         return len(self.items)

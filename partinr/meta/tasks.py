@@ -158,8 +158,9 @@ class TaskBatch:
         return Context(coords, targets, sizes, weights)
 
     def squared_errors(self, values: Tensor) -> Tensor:
-        """Mean squared error of each task, values clamped to [0, 1]: float64 ``[B]``."""
-        error = (values.float().clamp(0, 1) - self.targets.float()).square().mean(1).double()
+        """Mean squared error of each task, values clamped to [0, 1]: float64 ``[B]``, on the CPU."""
+        # There: not every device has double precision.
+        error = (values.float().clamp(0, 1) - self.targets.float()).square().mean(1).cpu().double()
         return torch.stack([part.mean() for part in error.split(self.samples)])
 
     def images(self, values: Tensor) -> list[Tensor]:

@@ -463,12 +463,12 @@ class MetaModule(Learning):
                 continue
             batch = self._to_device(batch)
             for step, values in enumerate(self._steps(batch)):
-                errors[rows, step] = batch.squared_errors(values).cpu()
+                errors[rows, step] = batch.squared_errors(values)
                 if step == self.settings.inner_steps:
                     pairs = zip(batch.images(values), batch.images(batch.targets), strict=True)
                     similar[rows] = torch.tensor([ssim(value, truth) for value, truth in pairs], dtype=torch.float64)
-        errors = self._ranks.whole(errors.to(self.device)).cpu()
-        similar = self._ranks.whole(similar.to(self.device)).cpu()
+        if self._ranks.size > 1:
+            errors, similar = (self._ranks.whole(each.to(self.device)).cpu() for each in (errors, similar))
         return [[_decibel(error) for error in row] for row in errors.tolist()], similar.tolist()
 
     def _snapshot(self) -> dict[str, Tensor]:
