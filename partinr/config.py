@@ -258,7 +258,8 @@ def _checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
     for name in arguments:
         if name not in accepted and not free:
             near = difflib.get_close_matches(name, accepted, n=1)
-            hint = f"did you mean {_dotted(key, near[0])}?" if near else f"there are: {', '.join(accepted) or 'none'}"
+            known = f"there are: {', '.join(accepted)}" if accepted else f"{cls.__name__} has no options"
+            hint = f"did you mean {_dotted(key, near[0])}?" if near else known
             raise PartinrError(f"unknown option {_dotted(key, name)}; {hint}")
     try:
         return cls(**arguments)

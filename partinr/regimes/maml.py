@@ -475,7 +475,11 @@ class MetaModule(Learning):
         return {name: each.detach().clone() for name, each in self.model.state_dict().items()}
 
     def _cure(self, collapsed: bool) -> str:
-        cure = f"lower optimizer.lr (now {self.lr:g}) or regime.inner_lr, or give regime.clip_norm=1"
+        rates = f"regime.inner_lr (now {self.settings.inner_lr:g})"
+        # Before the first outer step the inner ones alone can have done it.
+        if self.step <= 1:
+            return f"lower {rates}"
+        cure = f"lower optimizer.lr (now {self.lr:g}) or {rates}, or give a smaller regime.clip_norm"
         return f"{cure}; or let it go on with regime.collapse_db=null" if collapsed else cure
 
     def _restore_best_after_failure(self) -> None:

@@ -68,6 +68,9 @@ CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
 """The run whose learned initialisation a fit begins with; null for a random one."""
 
+START_KEYS = {INIT_KEY, ("init_steps",)}
+"""How a fit begins."""
+
 _SHORT = {
     "first_omega_0": "first ω0",
     "hidden_features": "width",
@@ -318,7 +321,7 @@ def natural(label: str) -> list[tuple[int, str]]:
 
 def without_start(flat: Flat) -> dict[Setting, Any]:
     """What must agree for a learned start to be measured against a random one."""
-    return {setting: value for setting, value in flat.items() if setting.path != INIT_KEY}
+    return {setting: value for setting, value in flat.items() if setting.path not in START_KEYS}
 
 
 def without_partition(flat: Flat) -> dict[Setting, Any]:
