@@ -21,7 +21,7 @@ class _Application(click.Group):
             "partinr fits an image by parts: one small network a region, all trained as one stack.\n\n"
             "Run a fit:      partinr partition=grid data.path=photo.png\n"
             "Fit a folder:   partinr data=folder data.path=photos\n"
-            "Learn to learn: partinr regime=meta data=text\n"
+            "Learn to learn: partinr experiment=meta_text_both_grid\n"
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
             "Run a study:    partinr experiment=demo\n"
             "Compare runs:   partinr report outputs/runs\n"

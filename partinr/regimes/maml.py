@@ -475,11 +475,9 @@ class MetaModule(Learning):
         return {name: each.detach().clone() for name, each in self.model.state_dict().items()}
 
     def _cure(self, collapsed: bool) -> str:
-        rates = f"regime.inner_lr (now {self.settings.inner_lr:g})"
-        # Before the first outer step the inner ones alone can have done it.
-        if self.step <= 1:
-            return f"lower {rates}"
-        cure = f"lower optimizer.lr (now {self.lr:g}) or {rates}, or give a smaller regime.clip_norm"
+        if self.step == 0:  # the inner steps alone have done it
+            return f"lower regime.inner_lr (now {self.settings.inner_lr:g})"
+        cure = f"lower optimizer.lr (now {self.lr:g}) or regime.inner_lr, or give regime.clip_norm=1"
         return f"{cure}; or let it go on with regime.collapse_db=null" if collapsed else cure
 
     def _restore_best_after_failure(self) -> None:

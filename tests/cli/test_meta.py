@@ -412,7 +412,7 @@ partition=random regime.initialisation=region       -> regime.initialisation=reg
 partition=semantic regime.initialisation=region     -> regime.initialisation=region needs regions .*; choose
 regime.initialisation=region data=folder data.path=FOLDER data.val_path=SHAPES -> of 8×12 and 12×8: .*; give part
 partition.regions=auto                              -> partition.regions=auto is for one image; .*give a number
-partition.regions=200                               -> smooth-val-0: partition.regions=200 is more than the 144 .*; give
+partition.regions=200                               -> smooth-0: partition.regions=200 is more than the 144 .*; give
 regime.partition_in=test regime.initialisation=region -> copied to every region; leave regime.initialisation
 regime.partition_in=neither regime.initialisation=region -> there is one network; leave regime.initialisation
 regime.partition_in=never                           -> regime.partition_in='never': should be 'both'

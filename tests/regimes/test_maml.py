@@ -485,7 +485,7 @@ FAILS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "later": (
         {"lr": 1e200, "evaluate_every": 100},
-        r"the outer loss is (nan|inf) after 2 steps; lower optimizer.lr \(now 1e\+200\) or regime.inner_lr, or give .*",
+        r"the loss is (nan|inf) after 2 steps; lower optimizer.lr \(now 1e\+200\) or regime.inner_lr, or give .*",
     ),
 }
 
