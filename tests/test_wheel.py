@@ -75,18 +75,23 @@ def _signals(experiment: str, folder: Path) -> list[str]:
     if experiment.startswith("meta_text"):
         return ["data.size=48", "data.train_items=8", "data.val_items=2"]
     if experiment.startswith("meta_bsds"):
-        (folder / "pictures").mkdir()
-        for number in range(5):
-            Image.effect_noise((24, 20), 50).convert("RGB").save(folder / "pictures" / f"{number}.png")
-        return ["data.size=16", "data.path=pictures", "data.val_path=pictures"]
+        for name, count in (("pictures", 4), ("others", 1)):
+            (folder / name).mkdir()
+            for number in range(count):
+                Image.effect_noise((24, 20), 50).convert("RGB").save(folder / name / f"{number}.png")
+        return ["data.size=16", "data.path=pictures", "data.val_path=others"]
     if {"override /data": "image"} in config.get("defaults", []):
         Image.effect_noise((24, 20), 50).convert("RGB").save(folder / "picture.png")
         return ["data.size=16", "data.path=picture.png"]
     return ["data.size=16"]
 
 
-# Of LSUN there is nothing small; that its settings can be read is tested with the other configurations.
-@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if not name.startswith("meta_lsun")])
+# Of those that differ in their partition alone one a data set is enough; that their settings can be read is tested with
+# the other configurations. Of LSUN there is nothing small.
+SMALL = [name for name in EXPERIMENTS if not name.startswith("meta_")]
+
+
+@pytest.mark.parametrize("experiment", [*SMALL, "meta_text_both_grid", "meta_bsds_both_semantic"])
 def test_every_experiment_takes_one_step(installation: Path, experiment: str, tmp_path: Path) -> None:
     overrides = [
         f"experiment={experiment}",
