@@ -191,7 +191,7 @@ def test_a_failure_is_one_for_all() -> None:
     assert (code, err) == (1, ""), out
     said = manifest(Path("run"))
     assert (said["status"], said["stop"]) == ("failed", None)
-    assert re.match(r"the (PSNR|outer loss) is nan after . steps; lower optimizer.lr", said["message"])
+    assert re.match(r"the (PSNR|loss) is nan after . steps; lower optimizer.lr", said["message"])
 
 
 AGREE = """
