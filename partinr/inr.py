@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 from torch import Tensor
 
 from partinr.backbones import Backbone, load_backbone
@@ -22,6 +19,7 @@ from partinr.errors import PartinrError
 from partinr.networks import NetworkStack
 from partinr.partition import Partition
 from partinr.stack import Engine, RegionBatch, sort_by_network
+from partinr.weights import deserialise, serialise
 
 FORMAT = 2
 """Version of the layout of ``inr.safetensors``. 2: networks of several widths."""
@@ -159,10 +157,8 @@ class PiecewiseINR(NetworkStack):
 
     def to_bytes(self) -> bytes:
         """The model as the content of a safetensors file: weights, label map, and the architecture in its header."""
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.stack.items()}
-        tensors["partition.labels"] = self.partition.labels.int()
-        header = {"format": FORMAT, "engine": self.engine, **self.architecture()}
-        return serialise(tensors, {"partinr": json.dumps(header)})
+        tensors = {**self.stack, "partition.labels": self.partition.labels.int()}
+        return serialise("partinr", {"format": FORMAT, "engine": self.engine, **self.architecture()}, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -171,15 +167,8 @@ class PiecewiseINR(NetworkStack):
         Raises:
             PartinrError: no such file, not one of partinr's, damaged, or of a newer format.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise PartinrError(f"{path} does not exist; give the inr.safetensors of a run directory")
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["partinr"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            if header["format"] > FORMAT:
-                raise PartinrError(f"{path} was written by a newer partinr; update partinr to read it")
+
+        def make(header: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
             model = cls(
                 Partition(tensors.pop("partition.labels")),
                 load_backbone(header["backbone"], header["options"]),
@@ -191,9 +180,8 @@ class PiecewiseINR(NetworkStack):
             model.stack.load_state_dict(tensors)
             if model.architecture()["labels_sha256"] != header["labels_sha256"]:
                 raise PartinrError(f"{path} is damaged: its label map is not the one that was saved; take another copy")
-        except PartinrError:
-            raise
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise PartinrError(f"{path} is not a readable partinr model: {reason}") from error
+            return model
+
+        what, cure = "a readable partinr model", "the inr.safetensors of a run directory"
+        model: Self = deserialise(path, "partinr", FORMAT, make, what=what, cure=cure)
         return model

@@ -26,7 +26,7 @@ NUMBERS = [
     {"partition"},
     {"stack"},
     {"backbones"},
-    {"batches", "networks"},
+    {"batches", "networks", "weights"},
     {"capacity", "inr", "metrics"},
     {"album", "meta"},
     {"data"},

@@ -16,13 +16,13 @@ from omegaconf import DictConfig
 
 from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
-from partinr.cli.learning import meta_module
-from partinr.cli.modules import fit_module
+from partinr.cli.fit import fit_module
+from partinr.cli.meta import meta_module
 from partinr.errors import PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
-from partinr.regimes.fit import check_checkpoint, check_devices, run_fit
 from partinr.regimes.launch import RankError
+from partinr.regimes.training import check_checkpoint, check_devices, run_fit
 from partinr.run import CHECKPOINT, START, WRITER, RunDirectory, config_hash
 
 # What says where a run is kept or how it is shown, and nothing of what it is.
@@ -179,8 +179,7 @@ def _prepare(settings: config.Settings) -> _Prepared:
         raise PartinrError("engine=compiled and trainer.tf32=true do not go together; choose engine=auto")
     if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
         raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
-    stack = module.model.networks if isinstance(module, MetaModule) else module.model
-    stack.check_device(trainer.strategy.root_device)
+    module.model.check_device(trainer.strategy.root_device)
     if isinstance(module, MetaModule):
         dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
         module.check_gradient(trainer.strategy.root_device, dtype)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone, load_backbone
@@ -23,6 +20,7 @@ from partinr.meta.rates import InnerRates, RateKind
 from partinr.meta.tasks import Context, InnerLoss, TaskBatch
 from partinr.networks import NetworkStack
 from partinr.stack import Engine
+from partinr.weights import deserialise, serialise
 
 FORMAT = 1
 """Version of the layout of ``initialisation.safetensors``."""
@@ -152,6 +150,14 @@ class LearnedStart(nn.Module):
         """Where the parameters are."""
         return self.networks.device
 
+    def check_device(self, device: torch.device) -> None:
+        """Refuse a device on which the engine cannot evaluate the networks.
+
+        Raises:
+            PartinrError: see :meth:`NetworkStack.check_device <partinr.networks.NetworkStack.check_device>`.
+        """
+        self.networks.check_device(device)
+
     def _cell(self, batch: TaskBatch) -> Tensor | None:
         return None if self.cells == 1 else batch.cell
 
@@ -253,9 +259,8 @@ class LearnedStart(nn.Module):
 
     def to_bytes(self) -> bytes:
         """The content of a safetensors file: initialisation and rates, and what they are for in its header."""
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         header = {"format": FORMAT, "engine": self.networks.engine, **self.architecture()}
-        return serialise(tensors, {"partinr_start": json.dumps(header)})
+        return serialise("partinr_start", header, self.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -264,23 +269,14 @@ class LearnedStart(nn.Module):
         Raises:
             PartinrError: no such file, not one of partinr's, damaged, or of a newer format.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise PartinrError(f"{path} does not exist; give the directory of a run with regime=meta")
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["partinr_start"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            if header.pop("format") > FORMAT:
-                raise PartinrError(f"{path} was written by a newer partinr; update partinr to read it")
-            backbone = load_backbone(header.pop("backbone"), header.pop("options"))
-            start = cls(backbone, **header)
+
+        def make(header: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+            start = cls(load_backbone(header.pop("backbone"), header.pop("options")), **header)
             start.load_state_dict(tensors)
-        except PartinrError:
-            raise
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise PartinrError(f"{path} is not a readable initialisation of partinr: {reason}") from error
+            return start
+
+        what, cure = "a readable initialisation of partinr", "the directory of a run with regime=meta"
+        start: Self = deserialise(path, "partinr_start", FORMAT, make, what=what, cure=cure)
         return start
 
 

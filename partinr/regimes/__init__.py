@@ -1,10 +1,11 @@
 """Regimes: how networks learn. ``fit``: ordinary learning of a signal or several; ``meta``: learning to learn."""
 
 from partinr.regimes.base import StopRule
-from partinr.regimes.fit import FitModule, FitResult, FitSettings, make_trainer
+from partinr.regimes.fit import FitModule, FitSettings
 from partinr.regimes.maml import Adaptation, MetaModule, MetaSettings
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule, WarmUp
+from partinr.regimes.training import FitResult, make_trainer
 
 __all__ = [
     "Adaptation",

@@ -370,7 +370,7 @@ def _recover(trainer: L.Trainer, results: Any) -> None:
 def _work(rank: int, pipe: Connection) -> None:
     """What each process does."""
     # It imports this module, so it comes late.
-    from partinr.regimes.fit import quiet_lightning
+    from partinr.regimes.training import quiet_lightning
 
     _end_with_parent()
     _use_loopback()

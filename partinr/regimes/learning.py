@@ -6,7 +6,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import lightning as L
 import torch
@@ -23,6 +23,9 @@ EXACT_DB = 100.0
 
 One that is met exactly, as a black image soon is, has an infinite one, and would hide all others in the mean.
 """
+
+StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen"]
+"""Why a run is over; ``all_frozen`` in the ordinary regime only."""
 
 RESULTS = ("step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
 """What a module that was trained in another process tells the one here, beside its weights."""
@@ -68,6 +71,7 @@ class Learning(L.LightningModule):
         seed: of what is drawn.
 
     Attributes:
+        model: what learns; a subclass makes it.
         step: optimiser steps done.
         macs: multiply-accumulates of all forward passes so far.
         clock: seconds of training and of evaluation.
@@ -77,6 +81,8 @@ class Learning(L.LightningModule):
         failure: why it has failed, in one line.
         best_psnr: of the curve.
     """
+
+    model: Any
 
     def __init__(self, *, stop: StopRule, looking: Looking, seed: int) -> None:
         super().__init__()
@@ -89,7 +95,7 @@ class Learning(L.LightningModule):
         self.clock = Clock()
         self.curve: list[dict[str, float]] = []
         self.image_curve: list[dict[str, Any]] = []
-        self.stop_reason: Any = None
+        self.stop_reason: StopReason | None = None
         self.failure: str | None = None
         self.best_psnr = float("-inf")
         self._best_parameters: dict[str, Tensor] | None = None
@@ -104,6 +110,18 @@ class Learning(L.LightningModule):
     @abstractmethod
     def _cure(self, collapsed: bool) -> str:
         """What a user may do about a failure, or a curve that has collapsed."""
+
+    @abstractmethod
+    def check_devices(self, devices: int) -> None:
+        """See that each of so many processes has something to do.
+
+        Raises:
+            PartinrError: one would have nothing.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint of one run to be continued by another."""
 
     @property
     def lr(self) -> float:

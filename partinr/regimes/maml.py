@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from pydantic import Field
 from torch import Tensor
 
+from partinr.data import check_ranks
 from partinr.errors import PartinrError
 from partinr.meta import Algorithm, InnerLoss, LearnedStart, RateKind, TaskBatch, check_meta_gradient, outer_gradients
 from partinr.metrics import ssim
@@ -214,6 +215,14 @@ class MetaModule(Learning):
     def _learned(self) -> list[Tensor]:
         """Everything that the outer optimiser moves."""
         return list(self.model.parameters())
+
+    def check_devices(self, devices: int) -> None:
+        """See that each of so many processes has a task of every meta-batch.
+
+        Raises:
+            PartinrError: there are more of them than tasks.
+        """
+        check_ranks(self.settings.meta_batch_size, devices)
 
     # -- what Lightning calls -----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from partinr.stack.engine import Engine
 from partinr.stack.fused import Chain, fused_curvature, fuses
-from partinr.stack.tiled import _compiled, _Run, _runs, _spread, tiles
+from partinr.stack.tiled import Run, compiled_kernels, runs_of, sum_over_runs, tiles
 
 
 def has_curvature(engine: Engine, chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> bool:
@@ -71,20 +71,9 @@ def tiled_curvature(
     width, last = chain[0].weight.shape[1], len(chain) - 1
     x, wanted = coords.detach().contiguous().numpy(), targets.detach().contiguous().numpy()
     weight = (targets.new_empty(0) if weights is None else weights.detach().contiguous().view(-1)).numpy()
-    runs = _runs(sizes, 2 * width)
-    # Of a network's first run the sum is the product itself, those of the others are added to it.
-    totals = [torch.zeros_like(tensor) for link in chain for tensor in (link.weight, link.bias)]
-    others: list[list[list[Tensor]]] = [[] for _ in sizes]
-    places = []
-    for run in runs:
-        if run.part == 0:
-            place = [total[run.network] for total in totals]
-        else:
-            place = [torch.zeros(total.shape[1:]) for total in totals]
-            others[run.network].append(place)
-        places.append(place)
+    runs = runs_of(sizes, 2 * width)
 
-    def work(left: Iterable[tuple[_Run, list[Tensor]]]) -> None:
+    def work(left: Iterable[tuple[Run, list[Tensor]]]) -> None:
         rows = max(length for run in runs for _, length in run.tiles)
         both = torch.empty(last, rows, 2 * width)
         cosine, bend = torch.empty(last, rows, width), torch.empty(last, rows, width)
@@ -132,15 +121,8 @@ def tiled_curvature(
                     back[:n, width:].addmm_(gradient[:, width:], networks.hidden[k][at])
                 passes.first_backward(x[samples], array[id(back)], cosines[0], bends[0], sums[0], sums[1])
 
-    def add(left: Iterable[int]) -> None:
-        for network in left:
-            for place in others[network]:
-                for total, other in zip(totals, place, strict=True):
-                    total[network].add_(other)
-
-    _spread(work, list(zip(runs, places, strict=True)))
-    _spread(add, [network for network, more in enumerate(others) if more])
-    return totals
+    shapes = [tensor.shape[1:] for link in chain for tensor in (link.weight, link.bias)]
+    return sum_over_runs(runs, len(sizes), shapes, work)
 
 
 class _Scaled:
@@ -164,7 +146,7 @@ class _Scaled:
 @cache
 def _passes() -> Any:
     """The passes, compiled."""
-    _compiled()
+    compiled_kernels()
     from partinr.stack import _sine_curvature as passes
 
     one, two, row, factor = (

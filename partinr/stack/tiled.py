@@ -127,7 +127,7 @@ def _is_half() -> bool:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """Tiles of one network, one after the other on one thread.
 
     Attributes:
@@ -142,7 +142,13 @@ class _Run:
 
 
 @lru_cache(maxsize=32)  # some numbers a tile or a network, none a sample
-def _runs(sizes: tuple[int, ...], widest: int) -> tuple[_Run, ...]:
+def runs_of(sizes: tuple[int, ...], widest: int) -> tuple[Run, ...]:
+    """Cut the samples of each network into tiles, and these into runs.
+
+    Args:
+        sizes: samples of each network.
+        widest: numbers that a sample has in the widest layer.
+    """
     tile = max(SHORTEST_TILE, min(TILE, TILE_NUMBERS // widest, -(-sum(sizes) // TILES)))
     # Tiles of a network are equally long, but for the last.
     cut: list[list[tuple[int, int]]] = []
@@ -157,7 +163,7 @@ def _runs(sizes: tuple[int, ...], widest: int) -> tuple[_Run, ...]:
         parts = -(-len(pieces) // longest)
         for part in range(parts):
             own = pieces[len(pieces) * part // parts : len(pieces) * (part + 1) // parts]
-            runs.append(_Run(network, tuple(own), part))
+            runs.append(Run(network, tuple(own), part))
     return tuple(runs)
 
 
@@ -271,7 +277,7 @@ class _Networks:
     """
 
     def __init__(self, factors: Sequence[float], tensors: Sequence[Tensor], half: bool) -> None:
-        self.kernels = _compiled()
+        self.kernels = compiled_kernels()
         self.half = half
         self.factors = [np.float32(factor) for factor in factors]
         weights, biases = ([each.detach() for each in tensors[start::2]] for start in (0, 1))
@@ -287,7 +293,7 @@ class _Networks:
         self.hidden = [[], *(weight.unbind(0) for weight in hidden)]
         self.hidden_transposed = [[], *(weight.transpose(1, 2).unbind(0) for weight in hidden)]
 
-    def scratch(self, runs: Sequence[_Run]) -> _Scratch:
+    def scratch(self, runs: Sequence[Run]) -> _Scratch:
         """For the longest tile of the runs."""
         longest = max(length for run in runs for _, length in run.tiles)
         return _Scratch(_whole(longest, ROWS), self.widths, self.half)
@@ -373,14 +379,56 @@ class _Networks:
             total.addmm_(left, right)
 
 
+def sum_over_runs(
+    runs: Sequence[Run],
+    networks: int,
+    shapes: Sequence[Sequence[int]],
+    work: Callable[[Iterable[tuple[Run, list[Tensor]]]], None],
+) -> list[Tensor]:
+    """What the tiles of each network sum up to.
+
+    On as many threads as torch takes, but in an order that does not follow from their number.
+
+    Args:
+        runs: of tiles.
+        networks: how many.
+        shapes: of the parameters of one network.
+        work: takes runs, each with zeros of those shapes that it adds to.
+
+    Returns:
+        a sum a parameter, ``[N, *shape]``.
+    """
+    # What a network's first run sums is the sum itself, what the others sum is added to it.
+    totals = [torch.zeros(networks, *shape) for shape in shapes]
+    others: list[list[list[Tensor]]] = [[] for _ in range(networks)]
+    places = []
+    for run in runs:
+        if run.part == 0:
+            place = [total[run.network] for total in totals]
+        else:
+            place = [torch.zeros(*shape) for shape in shapes]
+            others[run.network].append(place)
+        places.append(place)
+
+    def add(left: Iterable[int]) -> None:
+        for network in left:
+            for place in others[network]:
+                for total, other in zip(totals, place, strict=True):
+                    total[network].add_(other)
+
+    _spread(work, list(zip(runs, places, strict=True)))
+    _spread(add, [network for network, more in enumerate(others) if more])
+    return totals
+
+
 def _values(networks: _Networks, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Values ``[M, c]`` without derivatives."""
     x = coords.detach().contiguous().numpy()
     values = torch.empty(coords.shape[0], networks.shapes[-1][0])
     y = values.numpy()
-    runs = _runs(sizes, max(networks.widths))
+    runs = runs_of(sizes, max(networks.widths))
 
-    def work(left: Iterable[_Run]) -> None:
+    def work(left: Iterable[Run]) -> None:
         scratch = networks.scratch(runs)
         for run in left:
             for start, length in run.tiles:
@@ -407,21 +455,10 @@ def _gradients(
         by_y_of: of some samples, which it is given with their values, the gradient by these.
         by_coords: ``[M, d]`` or ``[0, d]``.
     """
-    runs = _runs(sizes, max(networks.widths))
+    runs = runs_of(sizes, max(networks.widths))
     x, by_x = coords.detach().contiguous().numpy(), by_coords.numpy()
-    # What a network's first run sums is the gradient itself, what the others sum is added to it.
-    totals = [torch.zeros(len(sizes), *shape) for shape in networks.shapes]
-    others: list[list[list[Tensor]]] = [[] for _ in sizes]
-    places = []
-    for run in runs:
-        if run.part == 0:
-            place = [total[run.network] for total in totals]
-        else:
-            place = [torch.zeros(shape) for shape in networks.shapes]
-            others[run.network].append(place)
-        places.append(place)
 
-    def work(left: Iterable[tuple[_Run, list[Tensor]]]) -> None:
+    def work(left: Iterable[tuple[Run, list[Tensor]]]) -> None:
         scratch = networks.scratch(runs)
         y = np.empty((max(length for run in runs for _, length in run.tiles), networks.shapes[-1][0]), np.float32)
         for run, place in left:
@@ -432,15 +469,7 @@ def _gradients(
                 by_y = by_y_of(samples, y[:length])
                 networks.backward(run.network, x[samples], by_y, scratch, place, arrays, by_x[samples])
 
-    def add(left: Iterable[int]) -> None:
-        for network in left:
-            for place in others[network]:
-                for total, other in zip(totals, place, strict=True):
-                    total[network].add_(other)
-
-    _spread(work, list(zip(runs, places, strict=True)))
-    _spread(add, [network for network, places in enumerate(others) if places])
-    return totals
+    return sum_over_runs(runs, len(sizes), networks.shapes, work)
 
 
 # -- differentiation ------------------------------------------------------------------------------------------------
@@ -522,7 +551,7 @@ def _again(values: Tensor, gradient: Tensor, wanted: Sequence[Tensor]) -> list[T
 
 
 @cache
-def _compiled() -> Any:
+def compiled_kernels() -> Any:
     """The kernels, compiled for both precisions: ten seconds the first time on a machine, then from numba's cache."""
     from partinr.stack._numba import wide_vectors
 

@@ -28,7 +28,8 @@ from partinr.regimes import (
     WarmUp,
     make_trainer,
 )
-from partinr.regimes.fit import fit, run_fit
+from partinr.regimes.fit import fit
+from partinr.regimes.training import run_fit
 
 TINY = Siren(hidden_features=4, hidden_layers=0, first_omega_0=5.0)
 

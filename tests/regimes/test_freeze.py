@@ -11,7 +11,8 @@ import partinr
 from partinr.backbones import Siren
 from partinr.partition import Grid
 from partinr.regimes import Cosine, FitSettings, Optimizer, StopRule
-from partinr.regimes.fit import FitModule, make_trainer, run_fit
+from partinr.regimes.fit import FitModule
+from partinr.regimes.training import make_trainer, run_fit
 
 
 @pytest.fixture(scope="module")

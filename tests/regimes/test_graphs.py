@@ -20,7 +20,8 @@ from partinr.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp, graphs
 from partinr.regimes.base import StopRule
-from partinr.regimes.fit import fit, make_trainer, run_fit
+from partinr.regimes.fit import fit
+from partinr.regimes.training import make_trainer, run_fit
 from partinr.stack.engine import Plan
 
 CUDA = torch.device("cuda", 0)

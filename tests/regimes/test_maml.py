@@ -23,7 +23,7 @@ from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Grid, PartitionRule
 from partinr.regimes import Constant, Cosine, MetaModule, MetaSettings, Optimizer, Plateau, Schedule, make_trainer
 from partinr.regimes.base import StopRule
-from partinr.regimes.fit import run_fit
+from partinr.regimes.training import run_fit
 
 DATA = SmoothData(shape=[6, 7], channels=2, train_items=5, val_items=3)
 EVEN = SmoothData(shape=[6, 6], channels=2, train_items=5, val_items=3)

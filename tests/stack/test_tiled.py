@@ -199,15 +199,15 @@ def test_what_is_no_number_stays_with_its_network(half):
 def few_runs(monkeypatch):
     """Runs of several tiles, as large pictures have them."""
     monkeypatch.setattr(tiled, "RUNS", 3)
-    tiled._runs.cache_clear()
+    tiled.runs_of.cache_clear()
     yield
-    tiled._runs.cache_clear()
+    tiled.runs_of.cache_clear()
 
 
 @pytest.mark.usefixtures("few_runs")
 def test_a_run_of_several_tiles_sums_their_gradients():
     sizes = (5 * SHORTEST_TILE - 3, 2 * SHORTEST_TILE)
-    assert max(len(run.tiles) for run in tiled._runs(sizes, 5)) > 1
+    assert max(len(run.tiles) for run in tiled.runs_of(sizes, 5)) > 1
     backbone = Siren(hidden_features=5, hidden_layers=2)
     params, coords, targets, weights = _case(backbone, sizes)
     wanted = list(params.values())
@@ -219,7 +219,7 @@ def test_a_run_of_several_tiles_sums_their_gradients():
 @pytest.mark.parametrize("width", [1, 170, 10_000])
 @pytest.mark.parametrize("sizes", [*SIZES.values(), (70_000, 0, 5), tuple(range(300))])
 def test_tiles_cover_the_samples_in_order(sizes, width):
-    runs = tiled._runs(sizes, width)
+    runs = tiled.runs_of(sizes, width)
     owners = np.repeat(np.arange(len(sizes)), sizes)
     at, part = 0, -1
     network = -1
@@ -296,7 +296,7 @@ def test_a_forked_process_has_threads_of_its_own():
 
 
 def test_the_rough_sine_is_one_to_bfloat16():
-    tiled._compiled()
+    tiled.compiled_kernels()
     from partinr.stack._sine_kernels import rough_sincos
 
     for reach, tolerance in ((300, 2e-4), (3000, 1e-3)):

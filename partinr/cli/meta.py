@@ -10,8 +10,7 @@ from typing import Any
 from partinr import config
 from partinr.cli.main import print_note
 from partinr.coords import Frame
-from partinr.data import Item, SignalSet, Task, TaskDataModule, prepare_partitions
-from partinr.data.tasks import check_ranks
+from partinr.data import Item, SignalSet, Task, TaskDataModule, check_ranks, prepare_partitions
 from partinr.errors import PartinrError
 from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Grid, LabelCache, PartitionRule, Whole
@@ -38,10 +37,8 @@ class Batched:
         Raises:
             PartinrError: they have different numbers of channels.
         """
-        channels = {task.signal.shape[-1]: task.name for task in tasks}
-        if len(channels) > 1:
-            said = " and ".join(f"{name} has {count}" for count, name in channels.items())
-            raise PartinrError(f"all signals need the same channels, but {said}; leave some out, or convert them")
+        for task in tasks:
+            _check_channels(tasks[0], task)
         return TaskBatch.of(
             [task.signal for task in tasks],
             [task.partition for task in tasks],
@@ -164,6 +161,20 @@ def _check(settings: config.Settings, regime: MetaSettings) -> None:
         )
 
 
+def _check_channels(first: Task, other: Task) -> None:
+    """See that two tasks can be in one batch.
+
+    Raises:
+        PartinrError: they have different numbers of channels.
+    """
+    counts = first.signal.shape[-1], other.signal.shape[-1]
+    if counts[0] != counts[1]:
+        raise PartinrError(
+            f"all signals need the same channels, but {first.name} has {counts[0]} and {other.name} has {counts[1]}; "
+            "leave some out, or convert them"
+        )
+
+
 def _read_first(tasks: TaskDataModule) -> None:
     """Read and cut what there is to learn from, as far as it is files; of generated signals one stands for all.
 
@@ -171,10 +182,11 @@ def _read_first(tasks: TaskDataModule) -> None:
         PartinrError: a file cannot be read, or a signal not be cut.
     """
     learned_from = tasks.train_tasks
-    for index in range(min(len(learned_from), READ_FIRST)):
-        if index > 0 and learned_from.items[index].source is None:
+    first = learned_from[0]
+    for index in range(1, min(len(learned_from), READ_FIRST)):
+        if learned_from.items[index].source is None:
             break
-        tasks.collate([learned_from[0], learned_from[index]])
+        _check_channels(first, learned_from[index])
 
 
 def _check_cells(rule: PartitionRule, regime: MetaSettings, validation: Sequence[TaskBatch]) -> None:
