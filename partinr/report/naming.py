@@ -116,6 +116,9 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
                 continue
             if key == "seed" and value == seed:
                 continue
+            if at == ("backbone", "match_params") and node.get("hidden_features") is not None:
+                # A width that is given decides; the number beside it is not used.
+                continue
             if at == INIT_KEY and value is None:
                 # Runs of before there was such a key began at random, too.
                 continue

@@ -90,11 +90,16 @@ def _template() -> jinja2.Template:
     return environment.get_template("template.html")
 
 
+LONGEST_TITLE = 80
+"""Characters of the names of groups in the page's title, at most: the legend has them all."""
+
+
 def _title(studies: Sequence[Study]) -> str:
     """What was compared on what."""
     said = []
     for labels, images in ((study.labels, study.images) for study in studies if study.groups):
-        what = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} configurations"
+        names = ", ".join(labels)
+        what = names if len(labels) <= 4 and len(names) <= LONGEST_TITLE else f"{len(labels)} configurations"
         said.append(f"{', '.join(images) if len(images) <= 3 else f'{len(images)} images'}: {what}")
     return "; ".join(said) or "No readable run"
 

@@ -108,7 +108,7 @@ def test_groups_are_named_by_what_differs(write_learned, tmp_path):
         ({"inner_lr_kind": "static"}, {}, ("rates per_parameter_per_step", "rates static")),
         ({"inner_steps": 3}, {}, ("inner_steps 2", "inner_steps 3")),
         ({}, {"coords.frame": "local"}, ("frame global", "frame local")),
-        ({}, {"backbone.match_params": None}, ("params 100k", "grid #4")),
+        ({}, {"backbone.hidden_features": None}, ("params 100k", "width 256")),
     ],
 )
 def test_a_setting_that_differs_is_in_the_name(write_learned, tmp_path, regime, settings, said):

@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,15 +72,24 @@ def test_keys_of_another_backbone_are_not_in_a_name():
 
 
 def test_a_width_that_follows_from_matched_parameters_is_not_in_a_name():
-    small = changed(partition=NONE, backbone__match_params=100_000, backbone__hidden_features=180)
-    assert named(small, changed(backbone__match_params=100_000)) == ["none", "grid #9"]
-    assert named(changed(backbone__match_params=100_000), changed(backbone__match_params=25_000)) == [
+    matched = partial(changed, backbone__hidden_features=None)
+    assert named(matched(partition=NONE, backbone__match_params=100_000), matched(backbone__match_params=100_000)) == [
+        "none",
+        "grid #9",
+    ]
+    assert named(matched(backbone__match_params=100_000), matched(backbone__match_params=25_000)) == [
         "params 100k",
         "params 25k",
     ]
     assert named(changed(partition=NONE, backbone__hidden_features=512), BASE) == [
         "none · width 512",
         "grid #9 · width 170",
+    ]
+    # A number beside a width is not used.
+    assert flatten(changed(backbone__match_params=100_000)) == flatten(changed(backbone__match_params=9))
+    assert named(matched(backbone__match_params=100_000), changed(backbone__match_params=100_000)) == [
+        "params 100k",
+        "width 170",
     ]
 
 
