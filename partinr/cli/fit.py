@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +14,10 @@ from partinr.album import Album
 from partinr.capacity import settle_regions, widths
 from partinr.cli.main import print_note
 from partinr.data import SignalSet
-from partinr.errors import PartinrError, PartinrWarning
+from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
-from partinr.partition import LabelCache, Partition
+from partinr.partition import LabelCache, Partition, carry_out
 from partinr.regimes import FitModule
 from partinr.run import START
 from partinr.signals import Source
@@ -100,13 +99,8 @@ def _model(
 def _partition(settings: config.Settings, name: str, signal: Tensor, source: Source | None) -> Partition:
     """The partition, made or found; its notice goes to whoever watches."""
     rule = settle_regions(settings.partition, settings.backbone, signal, _device_type(settings))
-    with warnings.catch_warnings():
-        # The notice of a partition, which run.json keeps, and which is said here in one line.
-        warnings.simplefilter("ignore", PartinrWarning)
-        if settings.root.cache_dir is None:
-            partition = rule(signal, source)
-        else:
-            partition = LabelCache(Path(settings.root.cache_dir)).partition(rule, signal, source)
+    cache = None if settings.root.cache_dir is None else LabelCache(Path(settings.root.cache_dir))
+    partition = carry_out(rule, signal, source, cache)
     if partition.notice is not None:
         print_note(f"{name}: {partition.notice}")
     return partition

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +14,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from partinr.data.sets import Item
 from partinr.data.workers import work_ahead
-from partinr.errors import PartinrError, PartinrWarning
-from partinr.partition import LabelCache, Partition, PartitionRule, Whole
+from partinr.errors import PartinrError
+from partinr.partition import LabelCache, Partition, PartitionRule, Whole, carry_out
 
 KEEP_BYTES = 2**30
 """Of signals and label maps, that are kept in memory unless somebody says otherwise."""
@@ -127,10 +126,7 @@ def cut(item: Item, signal: Tensor, rule: PartitionRule, cache: LabelCache | Non
         PartinrError: the rule cannot be carried out; says on which item.
     """
     try:
-        with warnings.catch_warnings():
-            # Of thousands of signals, each would be said on a line of its own.
-            warnings.simplefilter("ignore", PartinrWarning)
-            return rule(signal, item.source) if cache is None else cache.partition(rule, signal, item.source)
+        return carry_out(rule, signal, item.source, cache)
     except PartinrError as error:
         raise PartinrError(f"{item.name}: {error}") from error
 

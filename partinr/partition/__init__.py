@@ -1,7 +1,7 @@
 """Partition rules: from a signal to a region for every sample."""
 
 from partinr.partition.base import Partition, PartitionRule
-from partinr.partition.cache import LabelCache
+from partinr.partition.cache import LabelCache, carry_out
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
 from partinr.partition.mask import Mask
@@ -26,4 +26,5 @@ __all__ = [
     "Smp",
     "Superpixel",
     "Whole",
+    "carry_out",
 ]

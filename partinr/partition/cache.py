@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.errors import PartinrError, PartinrWarning
 from partinr.files import write_atomically
 from partinr.partition.base import Partition, PartitionRule
 from partinr.signals import Source
@@ -72,6 +73,17 @@ class LabelCache:
         # An option that is neither plain nor a path is an error: two different arrays may be the same as text.
         content.update(json.dumps(about, sort_keys=True, default=os.fspath).encode())
         return content.hexdigest()[:32]
+
+
+def carry_out(rule: PartitionRule, signal: Tensor, source: Source | None, cache: LabelCache | None) -> Partition:
+    """What a rule gives, from the cache if there is one; what is to be noticed stays in the partition, unsaid.
+
+    Raises:
+        PartinrError: the rule cannot be carried out, or the cache cannot be written.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PartinrWarning)
+        return rule(signal, source) if cache is None else cache.partition(rule, signal, source)
 
 
 def _read(file: Path, shape: tuple[int, ...]) -> Partition | None:

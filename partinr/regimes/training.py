@@ -254,6 +254,8 @@ def quiet_lightning() -> Any:
             warnings.filterwarnings(
                 "ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning
             )
+            # Said on every machine that has Slurm, where a run is started without it.
+            warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
             yield
     finally:
         for logger, level in zip(loggers, before, strict=True):

@@ -301,10 +301,7 @@ def _learning_curves(image: str, study: Study) -> dict[str, Any]:
         trained = group.inner_steps
         inner.append(
             {
-                "label": group.label,
-                "slot": style[group.label].slot,
-                "dash": style[group.label].dash,
-                "state": group.state if group.provisional else "",
+                **_drawn(group, style[group.label]),
                 "mean": {
                     "inner": list(range(curve.psnr.size)),
                     "psnr": _numbers(curve.psnr),
@@ -322,6 +319,16 @@ def _learning_curves(image: str, study: Study) -> dict[str, Any]:
 # -- curves ---------------------------------------------------------------------------------------------------------
 
 
+def _drawn(group: Group, style: Style) -> dict[str, Any]:
+    """How a group is drawn, whatever is drawn of it."""
+    return {
+        "label": group.label,
+        "slot": style.slot,
+        "dash": style.dash,
+        "state": group.state if group.provisional else "",
+    }
+
+
 def _curves(image: str, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
     series = []
     lone = lone_of(table, image)
@@ -334,10 +341,7 @@ def _curves(image: str, table: Sequence[Row], style: Mapping[str, Style]) -> dic
         reached = lone and versus and lone is not versus and all(stat.mean for stat in versus.effort.values())
         series.append(
             {
-                "label": group.label,
-                "slot": style[group.label].slot,
-                "dash": style[group.label].dash,
-                "state": group.state if group.provisional else "",
+                **_drawn(group, style[group.label]),
                 "mean": {
                     "step": _numbers(mean.step),
                     "seconds": _numbers(mean.seconds),
