@@ -18,7 +18,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import pydantic
 from lightning import Callback
@@ -51,6 +51,10 @@ _FOLDERS_OR_NAMES = (("partition", "model"),)
 """Keys that name a folder if there is one, and else something that is found elsewhere."""
 
 
+NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "study", "sweep")
+"""What says where a run is kept or how it is shown, and nothing of what it is."""
+
+
 def register_resolvers() -> None:
     """Make ``${partinr.token:}`` and ``${partinr.label:…}`` known to OmegaConf, with a new token.
 
@@ -63,11 +67,26 @@ def register_resolvers() -> None:
 
 def folder_label(overrides: str, limit: int = 80) -> str:
     """What was asked for, as part of the name of a folder: safe in any file system, never too long."""
-    # Neither "=" nor ",": the path of a run must stand in an override (ckpt_path=…) without quotes.
-    label = re.sub(r"[^\w.+-]+", "-", overrides.replace(",", "_")).strip("-._") or "default"
+    label = safe_name(overrides)
     if len(label) > limit:
-        label = f"{label[: limit - 9]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+        label = f"{label[: limit - 9]}-{short_hash(overrides)}"
     return label
+
+
+def safe_name(overrides: str) -> str:
+    """Overrides as a name that is safe in any file system."""
+    # Neither "=" nor ",": the path of a run must stand in an override (ckpt_path=…) without quotes.
+    return re.sub(r"[^\w.+-]+", "-", overrides.replace(",", "_")).strip("-._") or "default"
+
+
+def short_hash(text: str) -> str:
+    """Eight hexadecimal digits of a text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration without what says where its run is kept or how it is shown, with absolute paths."""
+    return {key: value for key, value in _with_absolute_paths(dict(plain)).items() if key not in NOT_IDENTITY}
 
 
 @spec
@@ -108,6 +127,7 @@ class Root(StopRule):
         shard: how the work is spread over ``trainer.devices``: by whole regions.
         output_dir: where run directories are made.
         cache_dir: where label maps are kept, to be found again; None for nowhere.
+        study: the name of a sweep's folder; None for its experiment's, or a label of what is asked for.
         debug: ``trace`` for tracebacks.
     """
 
@@ -120,6 +140,7 @@ class Root(StopRule):
     shard: Literal["regions"] = "regions"
     output_dir: str = "outputs"
     cache_dir: str | None = None
+    study: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None = None
     debug: Literal["trace"] | None = None
 
 
@@ -132,6 +153,32 @@ class Coords:
     """
 
     frame: Frame = "global"
+
+
+@spec
+class SweepRules:
+    """The group ``sweep``: what a sweep does with runs that are there already. Completed ones are kept.
+
+    Attributes:
+        retry: also try those again that failed: ``failed``.
+        redo: make completed runs again: those of another version of partinr, or all. What was there is moved to
+            ``.superseded``.
+    """
+
+    retry: Literal["failed"] | None = None
+    redo: Literal["other_version", "all"] | None = None
+
+
+def sweep_rules(config: Mapping[str, Any]) -> SweepRules:
+    """The checked group ``sweep`` of a configuration.
+
+    Raises:
+        PartinrError: an unknown key or value.
+    """
+    node = config.get("sweep")
+    if not isinstance(node, Mapping):
+        raise PartinrError(f"sweep={node!r} is no configuration; set its keys, such as sweep.retry=failed")
+    return cast(SweepRules, checked(SweepRules, {str(key): value for key, value in node.items()}, "sweep"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +233,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule
 
     given = plain(config)
-    root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords")}
+    root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords", "sweep")}
     coords = {} if given.get("coords") is None else given["coords"]
     if not isinstance(coords, dict):
         raise PartinrError(f"coords={coords!r} is no configuration; set its keys, such as coords.frame=local")
@@ -197,8 +244,8 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
             )
     settings = Settings(
         plain=_with_absolute_paths(given),
-        root=_checked(Root, root, ""),
-        coords=_checked(Coords, coords, "coords"),
+        root=checked(Root, root, ""),
+        coords=checked(Coords, coords, "coords"),
         data=make(given["data"], "data", ImageData, SignalSet),
         partition=make(given["partition"], "partition", PartitionRule),
         backbone=make(given["backbone"], "backbone", Backbone),
@@ -235,7 +282,7 @@ def make(node: Any, key: str, *kinds: type) -> Any:
             f"{key}._target_={node['_target_']} is no {' or '.join(kind.__name__ for kind in kinds)}; "
             f"derive the class from {' or '.join(f'{kind.__module__}.{kind.__name__}' for kind in kinds)}"
         )
-    return _checked(cls, {name: value for name, value in node.items() if name != "_target_"}, key)
+    return checked(cls, {name: value for name, value in node.items() if name != "_target_"}, key)
 
 
 def _class(target: Any, key: str) -> type:
@@ -251,8 +298,12 @@ def _class(target: Any, key: str) -> type:
     return found
 
 
-def _checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
-    """Make an object, and let its complaints name the keys as the user knows them."""
+def checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
+    """Make an object, and let its complaints name the keys as the user knows them.
+
+    Raises:
+        PartinrError: an unknown option, or a value that is refused.
+    """
     accepted = inspect.signature(cls).parameters
     free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     for name in arguments:

@@ -9,6 +9,8 @@ line that made it::
     image.png  partition.png  reconstruction.png  error.png
     inr.safetensors         the fitted network
     checkpoints/last.ckpt   what a resume needs
+    output.log              what it said, if a process of its own carried it out
+    .lock                   held by the process that writes the run
 
 A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
 
@@ -28,7 +30,8 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,13 +40,15 @@ from typing import Any, Literal
 import psutil
 import yaml
 
+from partinr import lease
 from partinr.errors import PartinrError
 from partinr.files import write_atomically, write_new
 
 FORMAT = 1
 """Version of the layout of ``run.json``; a reader refuses a newer one."""
 
-Status = Literal["running", "completed", "failed", "interrupted"]
+Status = Literal["queued", "running", "completed", "failed", "interrupted"]
+"""``queued``: the config is frozen, and the run waits for its turn."""
 
 Learned = Literal["signals", "initialisation"]
 """What a run learns: the signals themselves, or an initialisation from which others are fitted."""
@@ -82,6 +87,8 @@ WEIGHTS = "inr.safetensors"
 START = "initialisation.safetensors"
 ADAPTATION = "adaptation.png"
 CHECKPOINT = "checkpoints/last.ckpt"
+LOCK = ".lock"
+LOG = "output.log"
 
 
 def of_image(name: str | None, file: str) -> str:
@@ -101,6 +108,27 @@ def learned_by(config: Mapping[str, Any]) -> Learned:
     return "initialisation" if isinstance(regime, Mapping) and "inner_steps" in regime else "signals"
 
 
+class BusyError(PartinrError):
+    """Another process writes the run.
+
+    Attributes:
+        seconds: after which the claim of a machine that is gone ends by itself; None where the process is alive.
+    """
+
+    def __init__(self, path: Path, taken: lease.TakenError) -> None:
+        host, here = taken.owner.get("host"), platform.node()
+        by = f" by process {taken.owner['pid']}" if taken.owner else ""
+        on = f" on {host}" if host not in (None, here) else ""
+        if taken.seconds is None:
+            super().__init__(f"{path} is still running{by and f' ({by.strip()}{on})'}; wait for it, or stop it first")
+        else:
+            super().__init__(
+                f"{path} is still running on {host}, or was killed there; try again in {taken.seconds:.0f} s, "
+                f"or if you know that it was: partinr resume --force {path}"
+            )
+        self.seconds = taken.seconds
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """A run directory at ``path``. Make one with :meth:`create`, read one with :meth:`open`."""
@@ -110,13 +138,21 @@ class RunDirectory:
     # -- making and finding -------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: str | Path, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunDirectory:
+    def create(
+        cls,
+        path: str | Path,
+        config: Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        queued: Mapping[str, Any] | None = None,
+    ) -> RunDirectory:
         """Make the directory and freeze the config in it.
 
         Args:
             path: where; made with its parents, may exist if it holds no run.
             config: the resolved config, plain containers.
             overrides: what was given on the command line.
+            queued: of a run that somebody will carry out later: what ``run.json`` says of it until then. None for one
+                that is running now.
 
         Raises:
             PartinrError: there is a run already (nothing of it is touched), or the place cannot be written.
@@ -124,10 +160,11 @@ class RunDirectory:
         run = cls(Path(path))
         run.check_free()
         claimed = False
+        run.make()
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
             # The claim: of two runs that start together only one can make this file.
-            write_new(run.file(MANIFEST), _manifest({"status": "running", "config_hash": config_hash(config)}))
+            status = {"status": "running"} if queued is None else {**queued, "status": "queued"}
+            write_new(run.file(MANIFEST), _manifest({"config_hash": config_hash(config), **status}))
             claimed = True
             run.write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
             run.write(OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True).encode())
@@ -137,10 +174,24 @@ class RunDirectory:
                 run.file(MANIFEST).unlink(missing_ok=True)
             else:
                 run.check_free()
-            raise PartinrError(
-                f"cannot write the run directory {run.path}: {error.strerror}; choose another with hydra.run.dir=PATH"
-            ) from error
+            raise run._not_written(error) from error
         return run
+
+    def make(self) -> None:
+        """Make the folder, if it is not there.
+
+        Raises:
+            PartinrError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> PartinrError:
+        return PartinrError(
+            f"cannot write the run directory {self.path}: {error.strerror}; choose another with hydra.run.dir=PATH"
+        )
 
     def check_free(self) -> None:
         """Refuse a directory that holds a run.
@@ -214,13 +265,18 @@ class RunDirectory:
 
     @property
     def alive(self) -> bool:
-        """Whether the process that writes this run is still there, as far as this host can tell.
+        """Whether the process that writes this run is still there, as far as can be told from here.
 
-        Of another host's process nothing is known: it counts as alive while ``run.json`` says ``running``.
+        Of another host's process, where it left no lock, nothing is known: it counts as alive while ``run.json`` says
+        ``running``.
         """
         manifest = self.manifest()
-        if manifest["status"] != "running" or manifest.get("host") != platform.node():
-            return bool(manifest["status"] == "running")
+        if manifest["status"] != "running":
+            return False
+        if self.file(LOCK).exists():
+            return lease.is_held(self.file(LOCK))
+        if manifest.get("host") != platform.node():
+            return True
         try:
             process = psutil.Process(int(manifest["pid"]))
             started = datetime.fromisoformat(manifest["started"]).timestamp()
@@ -231,6 +287,25 @@ class RunDirectory:
             return True
         except (psutil.NoSuchProcess, KeyError, TypeError, ValueError, OverflowError):
             return False
+
+    @contextmanager
+    def claimed(self, force: bool = False) -> Iterator[None]:
+        """Be the one process that writes this run, inside.
+
+        Args:
+            force: also where a process of another host, of which nothing is known here, was writing a minute ago.
+
+        Raises:
+            PartinrError: another process is, or the directory cannot be written.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lease.claim(self.file(LOCK), force))
+            except lease.TakenError as taken:
+                raise BusyError(self.path, taken) from taken
+            except OSError as error:
+                raise self._not_written(error) from error
+            yield
 
     def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Write ``curve.csv``; numbers keep every digit, so equal curves are equal files.
@@ -308,7 +383,7 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
     """All run directories at or below ``paths``, in the order of their paths, each once.
 
     Args:
-        paths: run directories, sweep directories, or folders of them.
+        paths: run directories, sweep directories, or folders of them. What is below a hidden folder is not looked at.
 
     Raises:
         PartinrError: a path does not exist, or no run is found at all.
@@ -319,6 +394,8 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
         if not root.exists():
             raise PartinrError(f"{given} does not exist; give a run directory or a folder of runs")
         for manifest in sorted(root.rglob(MANIFEST), key=_natural):
+            if any(part.startswith(".") for part in manifest.relative_to(root).parts):
+                continue  # such as those that were replaced
             found.setdefault(manifest.parent.resolve(), RunDirectory(manifest.parent))
     if not found:
         listed = ", ".join(str(path) for path in paths)

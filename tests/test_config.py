@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from partinr import config
 from partinr.cli.conf import conf_dir
+from partinr.cli.launchers import register
+from partinr.cli.sweep import Sweep, register_names
 from partinr.data import SignalSet
 from partinr.errors import PartinrError
 from partinr.partition import Grid, Whole
@@ -25,7 +27,9 @@ from partinr.partition import Grid, Whole
 CONF = conf_dir()
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
 FILES = [path for path in FILES if not path.startswith("local/")]
-CHOICES = [path.removesuffix(".yaml").split("/") for path in FILES if "/" in path]
+CHOICES = [path.removesuffix(".yaml").rsplit("/", 1) for path in FILES if "/" in path]
+SWEEPERS = [each for each in CHOICES if each[0] in ("hydra/launcher", "sweep")]
+"""What is chosen for a sweep, and not for a run."""
 REQUIRED = {"mask": ["partition.path=labels.npy"], "smp": ["partition.model=owner/name"]}
 """What a choice does not go without."""
 
@@ -33,6 +37,8 @@ REQUIRED = {"mask": ["partition.path=labels.npy"], "smp": ["partition.model=owne
 @pytest.fixture(autouse=True)
 def _resolvers() -> None:
     config.register_resolvers()
+    register_names([])
+    register(Sweep(str))
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -61,7 +67,7 @@ def test_every_set_of_signals_composes_and_reads(name: str) -> None:
     assert config.make(node, "data", SignalSet).title
 
 
-@pytest.mark.parametrize(("group", "name"), [choice for choice in CHOICES if choice[1] not in SETS])
+@pytest.mark.parametrize(("group", "name"), [each for each in CHOICES if each[1] not in SETS and each not in SWEEPERS])
 def test_every_choice_composes_and_reads(group: str, name: str) -> None:
     # Rendered text has no path.
     path = [] if name.startswith("meta_text") else ["data.path=x.png"]
@@ -133,19 +139,22 @@ NODES = [node for path in FILES for node in nodes(yaml.safe_load((CONF / path).r
 @pytest.mark.parametrize(("where", "node"), [pytest.param(where, node, id=where) for where, node in NODES])
 def test_a_file_has_the_options_of_its_class(where: str, node: dict[str, Any]) -> None:
     module, _, name = node["_target_"].rpartition(".")
-    options = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    cls = getattr(importlib.import_module(module), name)
+    options = inspect.signature(getattr(cls, "settings_class", cls)).parameters
     assert {key for key in node if key != "_target_"} == set(options)
 
 
 def test_the_root_has_the_options_of_its_class(plain: dict[str, Any]) -> None:
     options = set(inspect.signature(config.Root).parameters)
-    assert {key for key in plain if key not in (*config.GROUPS, "coords")} == options - {"debug"}  # a file sets it
+    groups = {*config.GROUPS, "coords", "sweep"}
+    assert {key for key in plain if key not in groups} == options - {"debug"}  # a file sets it
     assert set(plain["coords"]) == set(inspect.signature(config.Coords).parameters)
+    assert set(plain["sweep"]) == set(inspect.signature(config.SweepRules).parameters)
 
 
 def test_a_group_is_a_folder() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert folders - {"debug", "experiment", "local"} == set(config.GROUPS)
+    assert folders - {"debug", "experiment", "hydra", "local", "sweep"} == set(config.GROUPS)
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "partinr"
 # from the leaves; those on one floor do not know each other. The top imports everything under it.
 LEAVES = [
     {"errors", "_torchvision"},
-    {"files", "pictures", "spec"},
+    {"files", "lease", "pictures", "spec"},
 ]
 NUMBERS = [
     {"coords"},

@@ -16,16 +16,16 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr import config
 from partinr.cli.commands import commands
 from partinr.cli.conf import conf_dir
-from partinr.cli.execute import Outcome, execute
+from partinr.cli.execute import execute
+from partinr.cli.launchers import register
 from partinr.cli.main import BAD_INPUT, print_error
-from partinr.cli.show import show_finished, show_outcomes
+from partinr.cli.sweep import Sweep, register_names
 from partinr.errors import PartinrError
 
 
@@ -40,34 +40,30 @@ def hydra_app(arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     config.register_resolvers()
     flags, overrides = _sorted_out(arguments)
-    outcomes: list[Outcome] = []
-    refused = 0
-    started = False
+    register_names(overrides)
+    trace = "debug=trace" in arguments
+
+    def say(error: Exception) -> str:
+        if trace:
+            raise error
+        return one_line(error) if isinstance(error, OmegaConfBaseException) else str(error)
+
+    sweep = Sweep(say)
+    register(sweep)
 
     def task(cfg: DictConfig) -> float | None:
-        nonlocal refused, started
-        started = True
+        sweep.begun = True
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
         try:
             outcome = execute(cfg, folder, list(hydra_config.overrides.task))
         except (PartinrError, OmegaConfBaseException) as error:
-            if "debug=trace" in arguments:
-                raise
-            said = one_line(error) if isinstance(error, OmegaConfBaseException) else str(error)
-            if hydra_config.mode == RunMode.MULTIRUN:
-                said = f"{said} (run {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)})"
-            print_error(said)
-            refused += 1
+            print_error(say(error))
+            sweep.refused += 1
             return None
         finally:
             _remove_if_empty(folder)
-        outcomes.append(outcome)
-        if hydra_config.mode == RunMode.MULTIRUN:
-            show_finished(outcome)
-        if outcome.exit_code > 128:
-            # Whoever stops one run of a sweep wants the sweep to stop. Hydra lets this through, unlike an Exception.
-            raise SystemExit(outcome.exit_code)
+        sweep.outcomes.append(outcome)
         return outcome.psnr
 
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)
@@ -79,19 +75,19 @@ def hydra_app(arguments: list[str]) -> int:
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
-        if outcomes:
-            show_outcomes(outcomes)
+        if sweep.begun:
+            sweep.show()
         # Before the first run, whatever Hydra raises is about what it was asked to compose.
-        if "debug=trace" in arguments or (started and not isinstance(error, (HydraException, OmegaConfBaseException))):
+        if trace or (sweep.begun and not isinstance(error, (HydraException, OmegaConfBaseException))):
             raise
         raise PartinrError(one_line(error, overrides)) from error
     finally:
         sys.argv = before
-    if outcomes:
-        show_outcomes(outcomes)
-    if refused and code <= 128:
+    if sweep.begun:
+        sweep.show()
+    if sweep.refused and code <= 128:
         return BAD_INPUT
-    return code or max((outcome.exit_code for outcome in outcomes), default=0)
+    return code or max((outcome.exit_code for outcome in sweep.outcomes), default=0)
 
 
 def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
@@ -127,6 +123,8 @@ def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
         return f"the configuration refers to {found.group(1)!r}, which is not there; set it, or correct the name"
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    if isinstance(error.__cause__, PartinrError):  # raised where Hydra makes an object of ours
+        return str(error.__cause__)
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return f"{first}{cause}; see partinr --help"
 

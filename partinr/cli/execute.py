@@ -17,18 +17,20 @@ from omegaconf import DictConfig
 from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.cli.fit import fit_module
+from partinr.cli.main import print_note
 from partinr.cli.meta import meta_module
 from partinr.errors import PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
 from partinr.regimes.launch import RankError
 from partinr.regimes.training import check_checkpoint, check_devices, run_fit
-from partinr.run import CHECKPOINT, START, WRITER, RunDirectory, config_hash
-
-# What says where a run is kept or how it is shown, and nothing of what it is.
-_NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug")
+from partinr.run import CHECKPOINT, LOCK, START, WRITER, RunDirectory, config_hash
 
 _DEFAULT_THREADS = torch.get_num_threads()
+
+
+class CompletedError(PartinrError):
+    """There is nothing left to do for a run."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Outcome:
 
     run: RunDirectory
     exit_code: int
+
+    @property
+    def begun(self) -> bool:
+        """Whether the training has begun, so that ``run.json`` has figures."""
+        return "metrics" in self.run.manifest()
 
     @property
     def psnr(self) -> float | None:
@@ -61,11 +68,33 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: bad input; nothing has been written then.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(config.read(_with_start(cfg, overrides)))
-    return _carry_out(prepared, RunDirectory.create(folder, prepared.settings.plain, overrides))
+    prepared = _prepare(config.read(with_start(cfg, overrides)))
+    run = RunDirectory.create(folder, prepared.settings.plain, overrides)
+    with run.claimed():
+        return _carry_out(prepared, run)
 
 
-def _with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
+def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -> RunDirectory:
+    """Make the directory of a run that :func:`resume` carries out later, and freeze its configuration there.
+
+    Args:
+        settings: of the run.
+        folder: where; must not hold a run.
+        overrides: what was given on the command line.
+
+    Raises:
+        BusyError: another process makes it just now.
+        PartinrError: the directory holds a run, or cannot be written.
+    """
+    run = RunDirectory(folder)
+    run.make()
+    with run.claimed():  # so that nobody begins before everything is there
+        return RunDirectory.create(
+            folder, settings.plain, overrides, {**identity(settings), "seed": settings.root.seed}
+        )
+
+
+def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
     """The configuration with the backbone of ``init``, and with its frame, unless another one is asked for.
 
     Raises:
@@ -98,30 +127,59 @@ def resume(folder: Path, force: bool = False) -> Outcome:
         force: also where a process on another host, of which nothing is known here, says that it is still running.
 
     Raises:
-        PartinrError: there is no run, it is completed or still running, or its configuration no longer works.
+        BusyError: another process carries it out.
+        CompletedError: there is nothing left to do.
+        PartinrError: there is no run, or its configuration no longer works.
     """
     run = RunDirectory.open(folder)
+    _check_not_completed(run)
+    if not run.file(LOCK).exists() and run.alive:
+        # From before there were locks.
+        host = run.manifest().get("host")
+        if host == platform.node():
+            raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
+        if not force:
+            raise PartinrError(
+                f"{folder} is still running on {host}, or was killed there; "
+                f"if you know that it was: partinr resume --force {folder}"
+            )
+    with run.claimed(force):
+        manifest = _check_not_completed(run)  # by somebody else, meanwhile
+        cfg = run.config()
+        checkpoint = run.file(CHECKPOINT)
+        if checkpoint.is_file():
+            cfg["ckpt_path"] = str(checkpoint)
+        known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
+        try:
+            prepared = _prepare(config.read(cfg))
+        except PartinrError as error:
+            if manifest["status"] == "queued":
+                # Nobody may be there to read it; and the same command tries it again.
+                run.write_manifest({**known, "status": "failed", "message": str(error), "refused": True})
+            raise
+        # From now on this process is the writer, and another one that wants to resume finds it alive.
+        run.write_manifest({**known, "status": "running"})
+        run.sweep()
+        return _carry_out(prepared, run)
+
+
+def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
+    """The manifest of a run that there is something left to do for.
+
+    Raises:
+        CompletedError: it is completed.
+    """
     manifest = run.manifest()
     if manifest["status"] == "completed":
-        raise PartinrError(
-            f"{folder} is completed; to make it longer: partinr … max_steps=N ckpt_path={run.file(CHECKPOINT)}"
+        raise CompletedError(
+            f"{run.path} is completed; to make it longer: partinr … max_steps=N ckpt_path={run.file(CHECKPOINT)}"
         )
-    if run.alive and manifest.get("host") == platform.node():
-        raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
-    if run.alive and not force:
-        raise PartinrError(
-            f"{folder} is still running on {manifest.get('host')}, or was killed there; "
-            f"if you know that it was: partinr resume --force {folder}"
-        )
-    cfg = run.config()
-    checkpoint = run.file(CHECKPOINT)
-    if checkpoint.is_file():
-        cfg["ckpt_path"] = str(checkpoint)
-    prepared = _prepare(config.read(cfg))
-    # From now on this process is the writer, and another one that wants to resume finds it alive.
-    run.write_manifest({key: value for key, value in manifest.items() if key not in WRITER} | {"status": "running"})
-    run.sweep()
-    return _carry_out(prepared, run)
+    return manifest
+
+
+def identity(settings: config.Settings) -> dict[str, str]:
+    """What a run is, for people and as a hash."""
+    return {"name": settings.name, "config_hash": config_hash(config.identity(settings.plain))}
 
 
 @dataclass(frozen=True)
@@ -148,24 +206,26 @@ def _prepare(settings: config.Settings) -> _Prepared:
     module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
     if settings.root.ckpt_path is not None:
         check_checkpoint(Path(settings.root.ckpt_path), module)
+    devices = settings.trainer.devices
+    if isinstance(module, FitModule) and devices > module.model.networks:
+        # So that one command sweeps over partitions of which one is none.
+        devices = module.model.networks
+        regions = "is only 1 region" if devices == 1 else f"are only {devices} regions"
+        print_note(f"there {regions} for trainer.devices={settings.trainer.devices}; the other devices have no work")
     interruption = Interruption()
-    identity = {
-        "name": settings.name,
-        "config_hash": config_hash({k: v for k, v in settings.plain.items() if k not in _NOT_IDENTITY}),
-        "signal_name": settings.data.title,
-    }
+    known = {**identity(settings), "signal_name": settings.data.title}
     callbacks: list[L.Callback] = [
         interruption,
         CurveFile(),
         *settings.callbacks.values(),
         # Last, so that run.json says completed when everything else is there.
-        Manifest(identity, interruption, started=made),
+        Manifest(known, interruption, started=made),
     ]
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,
         precision=settings.trainer.precision,
         callbacks=callbacks,
-        devices=settings.trainer.devices,
+        devices=devices,
         threads=settings.trainer.threads,
         tf32=settings.trainer.tf32,
         cuda_graphs=settings.trainer.cuda_graphs,

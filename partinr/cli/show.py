@@ -11,14 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from partinr.cli.execute import Outcome
-from partinr.run import ADAPTATION, ERROR, IMAGES, PARTITION, RECONSTRUCTION, START
+from partinr.run import ADAPTATION, ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION, START
+
+MOST_ROWS = 48
+"""Of more runs than this only those are listed that did not go well; ``partinr runs`` lists all."""
 
 
 def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     """A short table, and where to look."""
     console = terminal()
-    fits = [outcome for outcome in outcomes if outcome.run.learns == "signals"]
-    learned = [outcome for outcome in outcomes if outcome.run.learns == "initialisation"]
+    # Of many runs those that went well are known to be there; the others must not be lost among them.
+    shown = [each for each in outcomes if each.begun and (each.exit_code or len(outcomes) <= MOST_ROWS)]
+    fits = [outcome for outcome in shown if outcome.run.learns == "signals"]
+    learned = [outcome for outcome in shown if outcome.run.learns == "initialisation"]
     if fits:
         console.print(_fits(fits))
     if learned:
@@ -26,12 +31,11 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.exit_code:
             manifest = outcome.run.manifest()
-            console.print(
-                f"{manifest['status']}: {manifest['name']}: {manifest['message']}", highlight=False, soft_wrap=True
-            )
+            said = manifest.get("message") or f"its process is gone; {outcome.run.file(LOG)} may say why"
+            console.print(f"{state(manifest)}: {manifest['name']}: {said}", highlight=False, soft_wrap=True)
             if outcome.exit_code > 128:
                 console.print(f"go on with: partinr resume {short(outcome.run.path)}", highlight=False, soft_wrap=True)
-    for outcome in outcomes:
+    for outcome in shown:
         manifest = outcome.run.manifest()
         if manifest.get("frozen_regions"):
             console.print(f"{manifest['name']}: {frozen(manifest)}", highlight=False, soft_wrap=True)
@@ -103,7 +107,12 @@ def _size_and_cost(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ending(manifest: Mapping[str, Any]) -> str:
-    return "" if manifest["status"] == "completed" else str(manifest["status"])
+    return "" if manifest["status"] == "completed" else state(manifest)
+
+
+def state(manifest: Mapping[str, Any]) -> str:
+    """The status of a run that is over: one that says that it is running, or queued, has died."""
+    return "died" if manifest["status"] in ("running", "queued") else str(manifest["status"])
 
 
 def frozen(manifest: Mapping[str, Any]) -> str:
@@ -118,12 +127,17 @@ def frozen(manifest: Mapping[str, Any]) -> str:
 def show_finished(outcome: Outcome) -> None:
     """One line for a run of a sweep that is over."""
     manifest = outcome.run.manifest()
+    status = state(manifest)
+    if not outcome.begun:
+        said = f"{status:<11} {outcome.run.path.name}: {manifest.get('message') or 'before the training began'}"
+        terminal().print(said, highlight=False, soft_wrap=True)
+        return
     regions = "1 region" if manifest["regions"] == 1 else f"{manifest['regions']} regions"
     steps = f"{manifest['steps']:,} steps"
     if outcome.run.learns == "initialisation":
         steps = f"{outcome.run.config()['regime']['inner_steps']} inner and {manifest['steps']:,} outer steps"
     terminal().print(
-        f"{manifest['status']:<11} {manifest['name']}, seed {manifest['seed']}, {regions}: "
+        f"{status:<11} {manifest['name']}, seed {manifest['seed']}, {regions}: "
         f"{_number(manifest['metrics']['psnr'], 2)} dB after {steps}, "
         f"{manifest['seconds']['training']:.1f} s",
         highlight=False,

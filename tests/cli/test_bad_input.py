@@ -231,7 +231,7 @@ def test_a_sweep_is_not_overwritten(tiny: Any, finished: Path, contents: Any, tm
     for number in range(2):
         copy_of(finished).rename(tmp_path / f"sweep-{number}")
     before = contents(tmp_path)
-    answer = tiny("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=sweep-${hydra.job.num}")
+    answer = tiny("-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=sweep-${hydra.job.num}")
     assert answer.code == 2
     assert answer.err.count("already holds a run") == answer.err.count("\n") == 2
     assert {name: content for name, content in contents(tmp_path).items() if name != "multirun.yaml"} == before

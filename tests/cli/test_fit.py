@@ -21,6 +21,7 @@ from partinr.run import CLOCK_COLUMNS, CURVE_COLUMNS
 FILES = [
     ".hydra/config.yaml",
     ".hydra/overrides.yaml",
+    ".lock",
     "checkpoints/last.ckpt",
     "curve.csv",
     "error.png",
@@ -218,11 +219,14 @@ def test_a_sweep_leaves_a_directory_a_job_and_a_table(tiny: Any) -> None:
     answer = tiny("seed=0,1", "-m", "backbone=siren,relu_pe", "backbone.match_params=4000", *SWEEP)
     assert (answer.code, answer.err) == (0, "")
     runs = sorted(path.parent for path in Path("sweep").rglob("run.json"))
-    assert [run.name.split("_")[0] for run in runs] == ["0", "1", "2", "3"]
+    assert [run.name.split("_match_params")[0] for run in runs] == [
+        f"backbone-{name}_seed-{seed}" for name in ("relu_pe", "siren") for seed in (0, 1)
+    ]
     said = [json.loads((run / "run.json").read_text()) for run in runs]
     assert [(each["seed"], each["name"].split()[-1][:4]) for each in said] == [
-        (seed, name) for seed in (0, 1) for name in ("sire", "relu")
+        (seed, name) for name in ("relu", "sire") for seed in (0, 1)
     ]
+    said = sorted(said, key=lambda each: (each["seed"], "relu" in each["name"]))  # as they were asked for
     assert len({each["config_hash"] for each in said}) == 4
     table = answer.out[answer.out.index("run ") :].splitlines()
     assert [column in table[0] for column in ("seed", "regions", "parameters", "steps", "PSNR dB", "SSIM")] == [

@@ -1,0 +1,328 @@
+"""A sweep asked for again: what is there is kept, what is missing is done, and nothing is done twice at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import partinr.cli.sweep as sweeps
+from partinr.cli.sweep import study_name
+from partinr.run import CLOCK_COLUMNS, RunDirectory, find_runs
+
+SWEEP = ("hydra.sweep.dir=sweep", "callbacks.pictures=null", "trainer.threads=1")
+SMALL = ("data.size=16", "partition.regions=4", "backbone.match_params=500", "callbacks.checkpoint.every_seconds=0")
+
+
+def runs(folder: str = "sweep") -> list[RunDirectory]:
+    return find_runs(folder)
+
+
+def said(folder: str = "sweep") -> list[dict[str, Any]]:
+    return [run.manifest() for run in runs(folder)]
+
+
+def statuses(folder: str = "sweep") -> list[str]:
+    return sorted(each["status"] for each in said(folder))
+
+
+def change(run: RunDirectory, **changes: Any) -> None:
+    run.file("run.json").write_text(json.dumps({**run.manifest(), **changes}))
+
+
+def curve(run: RunDirectory) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name not in CLOCK_COLUMNS} for row in run.curve()]
+
+
+@pytest.fixture
+def swept(tiny: Any) -> list[RunDirectory]:
+    """Three completed runs in ``sweep``."""
+    answer = tiny("-m", "seed=0,1,2", *SWEEP)
+    assert (answer.code, answer.err) == (0, "")
+    return runs()
+
+
+# -- names --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_named_after_what_it_is(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tiny("-m", "seed=0,1", "partition=random,grid").code == 0
+    (folder,) = Path("outputs/sweeps").iterdir()
+    assert "_by_partition_seed_" in folder.name
+    names = {path.name for path in folder.iterdir()} - {"multirun.yaml"}
+    assert len(names) == 4
+    assert all("seed-" in name and "partition-" in name for name in names)
+    # Neither the order of the words nor where a run is kept or how it is shown makes another run of it.
+    again = tiny("seed=1,0", "-m", "partition=grid,random", "callbacks.pictures=null", "hydra.sweep.dir=" + str(folder))
+    assert "4 of 4 runs were completed before, and 0 carried out now" in again.err
+    assert {path.name for path in folder.iterdir()} - {"multirun.yaml"} == names
+    # A file is the same from wherever it is named.
+    assert tiny("-m", "data=image", "seed=0,1", f"data.path={_picture(tmp_path)}", "hydra.sweep.dir=a").code == 0
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    again = tiny("-m", "data=image", "seed=0,1", "data.path=../photo.png", "hydra.sweep.dir=../a")
+    assert "2 of 2 runs were completed before" in again.err
+
+
+def _picture(folder: Path) -> Path:
+    from PIL import Image
+
+    path = folder / "photo.png"
+    Image.effect_noise((24, 24), 60).save(path)
+    return path
+
+
+def test_a_further_value_joins_the_sweep() -> None:
+    assert study_name(["seed=0,1", "partition=none,grid"]) == study_name(["partition=none,grid,mask", "seed=range(5)"])
+    assert study_name(["seed=0,1", "max_steps=5"]) != study_name(["seed=0,1", "max_steps=6"])
+    assert study_name(["experiment=demo", "seed=0,1"]) == "demo"
+    assert study_name(["seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "output_dir=x"]) == study_name(
+        ["seed=0,1"]
+    )
+
+
+def test_a_study_has_the_name_it_is_given(tiny: Any) -> None:
+    assert tiny("-m", "seed=0,1", "study=mine").code == 0
+    assert len(runs("outputs/sweeps/mine")) == 2
+    answer = tiny("-m", "seed=0,1", "study=no/name")
+    assert answer.code == 2
+    assert "study='no/name'" in answer.err
+
+
+# -- what is there is kept ----------------------------------------------------------------------------------------
+
+
+def test_the_same_command_again_does_only_what_is_missing(swept: list[RunDirectory], tiny: Any) -> None:
+    before = {run.path.name: run.file("run.json").read_bytes() for run in swept}
+    answer = tiny("-m", "seed=0,1,2,3", *SWEEP)
+    assert answer.code == 0
+    assert "3 of 4 runs were completed before, and 1 carried out now" in answer.err
+    assert {run.path.name: run.file("run.json").read_bytes() for run in swept} == before
+    assert sorted(each["seed"] for each in said()) == [0, 1, 2, 3]
+    # The table is that of all.
+    assert answer.out.count("astronaut grid siren  ") == 4
+
+
+def test_the_stored_objective_is_given_to_the_sweeper(
+    swept: list[RunDirectory], tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from partinr.cli.launchers import Basic
+
+    given: list[Any] = []
+    launch = Basic.launch
+
+    def listen(self: Basic, *arguments: Any, **named: Any) -> Any:
+        returned = launch(self, *arguments, **named)
+        given.extend(job.return_value for job in returned)
+        return returned
+
+    monkeypatch.setattr(Basic, "launch", listen)
+    assert tiny("-m", "seed=0,1,2,-1", *SWEEP).code == 2
+    assert given == [*(each["metrics"]["psnr"] for each in sorted(said(), key=lambda each: each["seed"])), None]
+
+
+def test_an_interrupted_run_is_gone_on_with(start: Any, until: Any, partinr: Any) -> None:
+    words = ("-m", "seed=0,1", *SMALL, *SWEEP)
+    process = start(*words, "max_steps=1000000")  # the same run as far as it gets
+    until(lambda: len(list(Path("sweep").glob("*/curve.csv"))) == 1 and len(runs()[0].curve()) > 4, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert statuses() == ["queued", "running"]
+    # So that it ends soon: as if that had been asked for.
+    for run in runs():
+        config = run.config()
+        run.write(".hydra/config.yaml", yaml.safe_dump({**config, "max_steps": 2000}).encode())
+    begun = next(run for run in runs() if run.curve())
+    rows = curve(begun)
+    answer = partinr(*words, "max_steps=1000000")
+    assert answer.code == 0, answer.err
+    assert statuses() == ["completed", "completed"]
+    assert curve(begun)[: len(rows)] == rows
+    # Whole, and as the other one would be: without a gap.
+    assert [row["step"] for row in curve(begun)] == [row["step"] for row in curve(runs()[1])]
+
+
+def test_what_is_being_run_is_left_to_whoever_does_it(swept: list[RunDirectory], tiny: Any) -> None:
+    change(swept[1], status="running")
+    with swept[1].claimed():
+        answer = tiny("-m", "seed=0,1,2", *SWEEP)
+    assert answer.code == 0
+    assert f"{swept[1].path.name} is being run by another process" in answer.err
+    assert swept[1].manifest()["status"] == "running"
+
+
+def test_two_sweeps_at_once_share_the_work(start: Any, partinr: Any) -> None:
+    words = ("-m", "seed=0,1,2,3,4,5", *SMALL, *SWEEP, "max_steps=150", "regime.evaluate_every=1")
+    processes = [start(*words) for _ in range(2)]
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    assert statuses() == ["completed"] * 6
+    alone = partinr(*words[2:], "seed=3", "hydra.run.dir=alone")
+    assert alone.code == 0
+    (swept,) = (run for run in runs() if run.manifest()["seed"] == 3)
+    # Written by two, it would have rows of both.
+    assert curve(swept) == curve(RunDirectory.open("alone"))
+
+
+def test_a_yaml_edited_later_changes_nothing(partinr: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mine/optimizer").mkdir(parents=True)
+    file = tmp_path / "mine/optimizer/own.yaml"
+    file.write_text("_target_: partinr.regimes.Optimizer\nname: adam\nlr: 1.0e-3\n")
+    begin = sweeps.resume
+
+    def edit(folder: Path, force: bool = False) -> Any:
+        file.write_text("_target_: partinr.regimes.Optimizer\nname: adam\nlr: 5.0e-1\n")
+        return begin(folder, force)
+
+    monkeypatch.setattr(sweeps, "resume", edit)
+    words = ("-m", "seed=0,1", *SMALL, "max_steps=3", *SWEEP, "optimizer=own", "--config-dir", tmp_path / "mine")
+    answer = partinr(*words)
+    assert answer.code == 0, answer.err
+    assert [run.config()["optimizer"]["lr"] for run in runs()] == [1e-3, 1e-3]
+    assert all(row["lr"] == 1e-3 for run in runs() for row in run.curve())
+
+
+# -- failures, and other versions ---------------------------------------------------------------------------------
+
+
+def test_what_failed_is_tried_again_if_asked(tiny: Any) -> None:
+    words = ("-m", "seed=0,1", "optimizer.lr=1e30", *SWEEP)
+    assert tiny(*words).code == 1
+    assert statuses() == ["failed", "failed"]
+    before = [each["started"] for each in said()]
+    answer = tiny(*words)
+    assert answer.code == 1  # it goes unseen no second time either
+    assert answer.out.count("failed: astronaut grid siren: the ") == 2
+    assert [each["started"] for each in said()] == before
+    for run in runs():  # as if the reason were gone
+        run.write(".hydra/config.yaml", yaml.safe_dump({**run.config(), "optimizer": _adam()}).encode())
+    assert tiny(*words, "sweep.retry=failed").code == 0
+    assert statuses() == ["completed", "completed"]
+    answer = tiny(*words, "sweep.retry=all")
+    assert answer.code == 2
+    assert "sweep.retry='all'" in answer.err
+
+
+def _adam() -> dict[str, Any]:
+    return {"_target_": "partinr.regimes.Optimizer", "name": "adam", "lr": 1e-3}
+
+
+def test_what_was_refused_is_tried_again_by_itself(tiny: Any, tmp_path: Path) -> None:
+    words = ("-m", "seed=0,1", "data=image", "data.path=photo.png", *SWEEP)
+    answer = tiny(*words)
+    assert answer.code == 2
+    assert answer.err.count("photo.png") >= 2
+    assert [(each["status"], each["refused"]) for each in said()] == [("failed", True)] * 2
+    _picture(tmp_path)
+    assert tiny(*words).code == 0
+    assert statuses() == ["completed", "completed"]
+    assert not any("refused" in each for each in said())
+
+
+def test_another_versions_runs_are_shown_and_made_again_if_asked(swept: list[RunDirectory], tiny: Any) -> None:
+    change(swept[0], versions={**swept[0].manifest()["versions"], "partinr": "0.0.1"})
+    words = ("-m", "seed=0,1,2", *SWEEP)
+    answer = tiny(*words)
+    assert (answer.code, answer.err.count("was completed by partinr 0.0.1")) == (0, 1)
+    assert "sweep.redo=other_version" in answer.err
+    assert swept[0].manifest()["versions"]["partinr"] == "0.0.1"
+    before = swept[1].file("run.json").read_bytes()
+    assert tiny(*words, "sweep.redo=other_version").code == 0
+    assert swept[0].manifest()["versions"]["partinr"] != "0.0.1"
+    assert swept[1].file("run.json").read_bytes() == before
+    # Nothing is lost, and no report takes it for a run of the sweep.
+    (old,) = Path("sweep/.superseded").iterdir()
+    assert RunDirectory.open(old).manifest()["versions"]["partinr"] == "0.0.1"
+    assert len(runs()) == 3
+    assert tiny(*words, "sweep.redo=all").code == 0
+    assert len(list(Path("sweep/.superseded").iterdir())) == 4
+
+
+def test_a_damaged_run_stops_no_other(swept: list[RunDirectory], tiny: Any) -> None:
+    swept[0].file("run.json").write_text("{")
+    answer = tiny("-m", "seed=0,1,2,3", *SWEEP)
+    assert answer.code == 2
+    assert answer.err.count("cannot read ") == 1
+    assert swept[0].file("run.json").read_text() == "{"
+    assert len(list(Path("sweep").glob("*/inr.safetensors"))) == 4
+
+
+# -- in processes of their own ------------------------------------------------------------------------------------
+
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+def test_processes_do_what_one_does(tiny: Any) -> None:
+    answer = tiny("-m", "seed=0,1", "optimizer.lr=1e-4,1e30", *SWEEP, *JOBLIB)
+    assert answer.code == 1
+    assert statuses() == ["completed", "completed", "failed", "failed"]
+    assert all("dB" in run.file("output.log").read_text() for run in runs())
+    alone = tiny("seed=1", "optimizer.lr=1e-4", *SWEEP, "hydra.run.dir=alone")
+    assert alone.code == 0
+    (swept,) = (run for run in runs() if run.manifest()["seed"] == 1 and run.manifest()["status"] == "completed")
+    assert curve(swept) == curve(RunDirectory.open("alone"))
+    # What the command says is in the order of what was asked for, whichever ended first.
+    table = answer.out[answer.out.index("run ") :].splitlines()[1:5]
+    assert [line.split()[3] for line in table] == ["0", "0", "1", "1"]
+    again = tiny("-m", "seed=0,1", "optimizer.lr=1e-4", *SWEEP, *JOBLIB)
+    assert "2 of 2 runs were completed before" in again.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_reaches_all_processes(start: Any, until: Any, number: signal.Signals, code: int) -> None:
+    words = ("-m", "seed=0,1,2", *SMALL, *SWEEP, *JOBLIB, "max_steps=1000000", "regime.evaluate_every=1")
+    process = start(*words)
+    begun: Callable[[], list[Path]] = lambda: list(Path("sweep").glob("*/curve.csv"))  # noqa: E731
+    until(lambda: len(begun()) == 2, process)
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == code
+    assert statuses() == ["interrupted", "interrupted", "queued"]
+    assert all((path.parent / "checkpoints/last.ckpt").is_file() for path in begun())
+
+
+def test_a_process_that_dies_is_tried_again(partinr: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "dying_callback.py").write_text(
+        "import os\n"
+        "import signal\n"
+        "from lightning import Callback\n"
+        "class Dying(Callback):\n"
+        "    def __init__(self, times):\n"
+        "        self.times = times\n"
+        "    def on_train_batch_end(self, trainer, module, *rest):\n"
+        "        died = len(os.listdir('deaths'))\n"
+        "        if died < self.times:\n"
+        "            open(f'deaths/{died}', 'w').close()\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    (tmp_path / "deaths").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("-m", "seed=0,1", *SMALL, "max_steps=20", *SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    dying = ("+callbacks.dying._target_=dying_callback.Dying",)
+    answer = partinr(*words, *dying, "+callbacks.dying.times=3")
+    # The first seed dies twice, which is once more than it is tried again; the second one once.
+    assert answer.code == 1
+    assert "died" in answer.out
+    assert statuses() == ["completed", "running"]
+    assert partinr(*words, *dying, "+callbacks.dying.times=3").code == 0
+    assert statuses() == ["completed", "completed"]
+
+
+def test_an_option_of_a_launcher_is_checked(tiny: Any) -> None:
+    for words, reason in (
+        (("hydra/launcher=joblib", "hydra.launcher.n_jobs=0"), "hydra.launcher.n_jobs=0; give 1 or more"),
+        (("hydra/launcher=joblib", "hydra.launcher.n_jobs=x"), "hydra.launcher.n_jobs='x'"),
+        (("hydra/launcher=rocket",), "there is no hydra/launcher=rocket; choose from"),
+    ):
+        answer = tiny("-m", "seed=0,1", *SWEEP, *words)
+        assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
+        assert reason in answer.err
+    assert not list(Path("sweep").rglob("run.json"))
