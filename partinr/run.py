@@ -268,6 +268,27 @@ class RunDirectory:
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
 
+    def image_curve(self) -> list[dict[str, Any]]:
+        """Read ``images.csv``: a row a dictionary, see :data:`IMAGE_COLUMNS`. Empty where there is none.
+
+        Raises:
+            PartinrError: the file is damaged.
+        """
+        path = self.file(IMAGE_CURVE)
+        if not path.is_file():
+            return []
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [
+                    {
+                        name: value if name == "image" else int(value) if name == "step" else float(value)
+                        for name, value in row.items()
+                    }
+                    for row in csv.DictReader(file)
+                ]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise PartinrError(f"cannot read {path}: {error}") from error
+
     def images(self) -> list[str]:
         """Names of the images of a run that fitted several; empty for one signal.
 

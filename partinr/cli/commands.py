@@ -201,6 +201,22 @@ def resume(run: Path, force: bool) -> None:
 
 
 @commands.command()
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The new run; RUN_DIR_rerun by default."
+)
+def rerun(run: Path, output: Path | None) -> None:
+    """Run the same again in a new directory, and say whether the curve is the same.
+
+    Every column but the clocks is compared, bit by bit. The exit code is 0 if they are the same and 1 if not; the first
+    row that differs is shown then, and what differs in versions, hardware, threads, git commit, signal and code.
+    """
+    from partinr.cli.rerun import rerun as run_again
+
+    sys.exit(run_again(run, output))
+
+
+@commands.command()
 @click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
 @click.option("--status", metavar="STATE[,STATE...]", help="Only runs in these states, such as failed,died.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")

@@ -18,6 +18,7 @@ from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.cli.fit import fit_module
 from partinr.cli.meta import meta_module
+from partinr.cli.origin import code_of, inputs_of
 from partinr.errors import PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
@@ -117,7 +118,8 @@ def resume(folder: Path, force: bool = False) -> Outcome:
     checkpoint = run.file(CHECKPOINT)
     if checkpoint.is_file():
         cfg["ckpt_path"] = str(checkpoint)
-    prepared = _prepare(config.read(cfg))
+    # What it began with, and not the checkpoint of its own that it goes on from.
+    prepared = _prepare(config.read(cfg), manifest.get("inputs", {}))
     # From now on this process is the writer, and another one that wants to resume finds it alive.
     run.write_manifest({key: value for key, value in manifest.items() if key not in WRITER} | {"status": "running"})
     run.sweep()
@@ -134,8 +136,13 @@ class _Prepared:
     callbacks: list[L.Callback]
 
 
-def _prepare(settings: config.Settings) -> _Prepared:
-    """Everything that bad input can stop."""
+def _prepare(settings: config.Settings, inputs: Mapping[str, str] | None = None) -> _Prepared:
+    """Everything that bad input can stop.
+
+    Args:
+        settings: of the run.
+        inputs: what the run began with, if it did so before.
+    """
     made = time.perf_counter()
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
@@ -153,6 +160,8 @@ def _prepare(settings: config.Settings) -> _Prepared:
         "name": settings.name,
         "config_hash": config_hash({k: v for k, v in settings.plain.items() if k not in _NOT_IDENTITY}),
         "signal_name": settings.data.title,
+        "inputs": inputs_of(settings.plain) if inputs is None else dict(inputs),
+        "code": code_of(settings.plain),
     }
     callbacks: list[L.Callback] = [
         interruption,

@@ -130,11 +130,9 @@ def test_a_package_that_is_installed(site: Path, partinr: Any, tmp_path: Path) -
     source = tmp_path / "source"
     write(source / "acme_inr", CONF)
     (source / "pyproject.toml").write_text(PYPROJECT)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
-        + ["--no-build-isolation", "--target", str(site), str(source)],  # noqa: RUF005
-        check=True,
-    )
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, *offline, "--target", str(site), str(source)], check=True)
 
     process(site, "experiment=acme", "hydra.run.dir=run")
     said = json.loads(Path("run/run.json").read_bytes())
