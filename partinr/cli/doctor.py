@@ -127,19 +127,16 @@ def _package(distribution: str, module: str, purpose: str) -> Finding:
 def _plugins() -> Iterator[Finding]:
     """A line for each plug-in, and one for each of its choices that somebody else has already."""
     for plugin in plugins.installed():
+        what = f"plug-in {plugin.distribution}"
+        version = plugin.version or "version unknown"
+        cure = f"ask its author, or pip uninstall {plugin.distribution}"
         fault = plugins.check(plugin)
-        adds = f"adds {', '.join(plugin.adds)}" if plugin.adds else "adds nothing"
         if fault is None:
-            yield Finding(f"plug-in {plugin.distribution}", f"{plugin.version}, {adds}")
+            yield Finding(what, f"{version}, adds {', '.join(plugin.adds) or 'nothing'}")
         else:
-            cure = f"ask its author, or pip uninstall {plugin.distribution}"
-            yield Finding(f"plug-in {plugin.distribution}", f"{plugin.version}, broken: {fault}", cure)
+            yield Finding(what, f"{version}, broken: {fault}", cure)
         for choice, owner in plugin.clashes:
-            yield Finding(
-                f"plug-in {plugin.distribution}",
-                f"its {choice} is left out: {owner} has one",
-                f"ask its author for another name, or pip uninstall {plugin.distribution}",
-            )
+            yield Finding(what, f"its {choice} is left out: {owner} has one", cure)
 
 
 def _writable() -> str:

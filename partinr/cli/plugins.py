@@ -150,26 +150,10 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def _entries() -> Iterator[tuple[str, str, str]]:
-    """Distribution, version and value of every entry point."""
-    try:
-        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-            yield (entry.dist.name, entry.dist.version, entry.value) if entry.dist else (entry.name, "", entry.value)
-        return
-    except Exception:  # one damaged distribution, whoever's it is, lets the whole call fail
-        pass
-    for distribution in importlib.metadata.distributions():
-        try:
-            for entry in distribution.entry_points.select(group=ENTRY_POINTS):
-                yield *_named(distribution), entry.value
-        except Exception:
-            if ENTRY_POINTS in (distribution.read_text("entry_points.txt") or ""):
-                yield *_named(distribution), ""
-
-
-def _named(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
-    """Name and version, as far as its metadata can be read."""
-    metadata = distribution.metadata
-    return metadata.get("Name") or "without a name", metadata.get("Version") or ""
+    """Distribution, version and value of every entry point; a distribution without metadata has no name."""
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        metadata = {} if entry.dist is None else entry.dist.metadata
+        yield metadata.get("Name") or entry.name, metadata.get("Version") or "", entry.value
 
 
 def _examined(distribution: str, version: str, value: str) -> Plugin:
@@ -178,8 +162,6 @@ def _examined(distribution: str, version: str, value: str) -> Plugin:
     def broken(fault: str) -> Plugin:
         return Plugin(distribution, version, value, fault=fault)
 
-    if not value:
-        return broken(f"its entry points cannot be read; install {distribution} again")
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", value):
         return broken(f"its entry point names {value!r}; it should name a package, such as acme_inr, that has conf/")
     try:

@@ -158,10 +158,9 @@ def _same_threads(cfg: dict[str, Any], manifest: Mapping[str, Any]) -> None:
     if not isinstance(hardware, Mapping) or not isinstance(trainer, dict):
         return
     threads = hardware.get("threads")
-    devices = trainer.get("devices") or 1
-    if trainer.get("threads") is None and isinstance(threads, int):
-        if threads != max(1, torch.get_num_threads() // devices):
-            trainer["threads"] = threads
+    by_itself = max(1, torch.get_num_threads() // (trainer.get("devices") or 1))
+    if trainer.get("threads") is None and isinstance(threads, int) and threads != by_itself:
+        trainer["threads"] = threads
 
 
 def _compared(before: RunDirectory, again: RunDirectory, whole: bool) -> bool:

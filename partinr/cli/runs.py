@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,12 @@ def show_runs(paths: Sequence[Path], states: str | None = None, as_json: bool = 
         click.echo(json.dumps(_as_json(standings, shown), indent=2, ensure_ascii=False))
         return
     root = paths[0] if len(paths) == 1 else None
-    for line in _table(shown, root, terminal().width):
+    width = terminal().width
+    for line in _table(shown, root, width):
         click.echo(line)
     click.echo(("\n" if shown else "") + _summary(standings))
-    _hints(standings)
+    for line in _hints(standings, width):
+        click.echo(line)
 
 
 def standing(run: RunDirectory, now: float) -> Standing:
@@ -271,13 +273,15 @@ def _summary(standings: Collection[Standing]) -> str:
     return f"{said}; nothing is running now" if counts.get("queued") and not counts.get("running") else said
 
 
-def _hints(standings: Sequence[Standing]) -> None:
+def _hints(standings: Sequence[Standing], width: int) -> Iterator[str]:
     """What else to know, a line each."""
     if other := sum(each.of_another_version for each in standings):
-        click.echo(f"by another version of partinr than this one ({__version__}): {other}")
+        yield f"by another version of partinr than this one ({__version__}): {other}"
     stopped = next((each for each in standings if each.state in ("died", "interrupted")), None)
     if stopped is not None:
-        click.echo(f"go on with one that was stopped: partinr resume {short(stopped.run.path)}")
+        hint = "go on with one that died or was interrupted: partinr resume "
+        path = short(stopped.run.path)
+        yield hint + (path if cell_len(hint + path) <= width else "RUN_DIR")
 
 
 def _as_json(standings: Sequence[Standing], shown: Sequence[Standing]) -> dict[str, Any]:

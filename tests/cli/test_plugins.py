@@ -166,11 +166,11 @@ def test_a_package_that_is_installed(site: Path, partinr: Any, tmp_path: Path) -
 
 
 BROKEN = {
-    "nothing-there": ("no_such_package", "there is no package no_such_package; "),
-    "no-folder": ("bare_package", r"has no folder conf/"),
-    "an-object": ("acme_inr.models:Stripes", "should name a package"),
-    "empty-folder": ("empty_package", "has no GROUP/NAME.yaml"),
-    "takes-over": ("greedy_package", "would change every run without being asked for"),
+    "nothing-there 0.1": ("no_such_package", "there is no package no_such_package; "),
+    "it": ("bare_package", r"has no folder conf/"),
+    "an-object 0.1": ("acme_inr.models:Stripes", "should name a package"),
+    "empty-folder 0.1": ("empty_package", "has no GROUP/NAME.yaml"),
+    "takes-over 0.1": ("greedy_package", "would change every run without being asked for"),
 }
 
 
@@ -182,25 +182,22 @@ def test_one_that_is_broken_takes_nothing_down(site: Path, partinr: Any) -> None
     write(site / "greedy_package", {"local/default": "seed: 5\n"})
     install(site, "good", "acme_inr")
     for name, (value, _) in BROKEN.items():
-        install(site, name, value)
-    damaged = site / "damaged-0.1.dist-info"
-    damaged.mkdir()
-    (damaged / "METADATA").write_text("Metadata-Version: 2.1\nName: damaged\nVersion: 0.1\n")
-    (damaged / "entry_points.txt").write_text("[partinr.plugins]\nno equals sign\n")
+        install(site, name.removesuffix(" 0.1"), value)
+    # Of one without metadata there is but the name of its entry point.
+    (site / "it-0.1.dist-info" / "METADATA").unlink()
 
     answer = partinr("experiment=acme", "hydra.run.dir=run")
     assert answer.code == 0, answer.err
     assert json.loads(Path("run/run.json").read_bytes())["seed"] == 7
     notes = [line for line in answer.err.splitlines() if line.startswith("partinr: note: plug-in ")]
-    assert len(notes) == len(BROKEN) + 1
+    assert len(notes) == len(BROKEN)
     for name, (_, fault) in BROKEN.items():
-        (note,) = [line for line in notes if f"plug-in {name} 0.1 is left out: " in line]
+        (note,) = [line for line in notes if f"plug-in {name} is left out: " in line]
         assert fault in note
-    assert any("plug-in damaged 0.1 is left out: its entry points cannot be read; " in line for line in notes)
     doctor = partinr("doctor")
     assert doctor.code == 1
     for name in BROKEN:
-        assert f"plug-in {name}" in doctor.out
+        assert f"plug-in {name.removesuffix(' 0.1')} " in doctor.out
 
 
 def test_two_that_have_the_same_name(site: Path, partinr: Any) -> None:

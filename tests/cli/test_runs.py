@@ -75,11 +75,10 @@ def test_all_states(partinr: Any, sweep: Path) -> None:
     assert lines[10].split()[0].endswith("_seed-6")
     assert lines[10].split()[1] == "damaged"
     assert lines[11].startswith("    cannot read run.json: ")
-    assert lines[13].startswith(
-        "7 runs: 1 running, 1 queued, 1 completed, 1 interrupted, 1 died, 1 failed, 1 damaged; the last is done in about "
-    )
+    counts = ", ".join(f"1 {state}" for state in STATES)
+    assert lines[13].startswith(f"7 runs: {counts}; the last is done in about ")
     assert lines[14] == f"by another version of partinr than this one ({__version__}): 1"
-    assert lines[15].startswith("go on with one that was stopped: partinr resume ")
+    assert lines[15].startswith("go on with one that died or was interrupted: partinr resume ")
 
 
 def test_some_states(partinr: Any, sweep: Path) -> None:
@@ -154,8 +153,16 @@ def test_a_config_that_is_gone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(-1, "0 s"), (40, "40 s"), (59.6, "1 min"), (720, "12 min"), (3590, "1 h"), (12_000, "3 h 20 min"), (190_000, "2 d 5 h")],
-)  # fmt: skip
+    [
+        (-1, "0 s"),
+        (40, "40 s"),
+        (59.6, "1 min"),
+        (720, "12 min"),
+        (3590, "1 h"),
+        (12_000, "3 h 20 min"),
+        (190_000, "2 d 5 h"),
+    ],
+)
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
