@@ -31,7 +31,7 @@ class _Application(click.Group):
             formatter.write_dl([(group, ", ".join(names)) for group, names in plugins.groups().items()])
         added = [plugin for plugin in plugins.installed() if plugin.adds]
         if added:
-            with formatter.section("Plug-ins (of these are in the groups above)"):
+            with formatter.section("Plug-ins, and what of the above they add"):
                 formatter.write_dl([(plugin.title, ", ".join(plugin.adds)) for plugin in added])
         with formatter.section("Keys (KEY=VALUE; all of them, each explained, are in conf/)"):
             formatter.write_dl(

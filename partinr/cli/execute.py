@@ -18,7 +18,7 @@ from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.cli.fit import fit_module
 from partinr.cli.meta import meta_module
-from partinr.cli.origin import code_of, inputs_of
+from partinr.cli.origin import check_code, code_of, inputs_of
 from partinr.errors import PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
@@ -118,6 +118,7 @@ def resume(folder: Path, force: bool = False) -> Outcome:
     checkpoint = run.file(CHECKPOINT)
     if checkpoint.is_file():
         cfg["ckpt_path"] = str(checkpoint)
+    check_code(manifest, folder)
     # What it began with, and not the checkpoint of its own that it goes on from.
     prepared = _prepare(config.read(cfg), manifest.get("inputs", {}))
     # From now on this process is the writer, and another one that wants to resume finds it alive.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from partinr.cli import plugins
+from partinr.errors import PartinrError
 from partinr.run import START
 
 
@@ -21,13 +23,13 @@ def inputs_of(config: Mapping[str, Any]) -> dict[str, str]:
     partition = config.get("partition") or {}
     named = {
         "ckpt_path": config.get("ckpt_path"),
-        "init": Path(config["init"]) / START if config.get("init") else None,
+        "init": f"{config['init']}/{START}" if config.get("init") else None,
         "partition.path": partition.get("path"),
         "partition.checkpoint": partition.get("checkpoint"),
     }
     found = {}
     for key, path in named.items():
-        if path is not None:
+        if isinstance(path, str):
             with suppress(OSError):  # missing, or a folder: whoever reads it says so
                 found[key] = _sha256(Path(path))
     return found
@@ -57,6 +59,27 @@ def code_of(config: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
             "source": source,
         }
     return code
+
+
+def check_code(manifest: Mapping[str, Any], folder: Path) -> None:
+    """See that the plug-ins that a run was made with are installed, in whatever version.
+
+    Args:
+        manifest: its ``run.json``.
+        folder: its directory, for the message.
+
+    Raises:
+        PartinrError: one is not.
+    """
+    code = manifest.get("code")
+    for module, owner in code.items() if isinstance(code, dict) else ():
+        name = owner.get("distribution") if isinstance(owner, dict) else None
+        if name is not None and importlib.util.find_spec(module.partition(".")[0]) is None:
+            version = owner.get("version")
+            raise PartinrError(
+                f"{folder} was made with the plug-in {name} {version}, which is not installed here; "
+                f"pip install {name}=={version}"
+            )
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ import torch
 from partinr import config
 from partinr.cli.execute import execute
 from partinr.cli.main import print_note
+from partinr.cli.origin import check_code
 from partinr.cli.show import show_outcomes
 from partinr.cli.terminal import short
 from partinr.errors import PartinrError
@@ -67,10 +68,10 @@ def rerun(folder: Path, output: Path | None = None) -> int:
     again = _free(before) if output is None else output
     if os.path.lexists(again / MANIFEST):
         raise PartinrError(f"{again} already holds a run; give another folder with -o")
+    check_code(manifest, folder)
     cfg = before.config()
-    whole = _prepared(cfg, manifest, folder)
-    _same_threads(cfg, manifest)
-    outcome = execute(cfg, again, before.overrides())
+    changes, whole = _to_be_the_same(cfg, manifest, folder)
+    outcome = execute(_with(cfg, changes), again, [*before.overrides(), *_as_overrides(changes)])
     show_outcomes([outcome])
     if outcome.exit_code > 128:
         click.echo("nothing is compared: the second run was stopped")
@@ -125,8 +126,13 @@ def _free(run: RunDirectory) -> Path:
     return path
 
 
-def _prepared(cfg: dict[str, Any], manifest: Mapping[str, Any], folder: Path) -> bool:
-    """See to it that a second run can be the same, and say so where it cannot; whether all rows can be compared."""
+def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], bool]:
+    """What has to be set for a second run to be the same; and what cannot be the same is said.
+
+    Returns:
+        Values by dotted keys, and whether all rows of the two curves can be compared.
+    """
+    changes = _same_threads(cfg, manifest)
     schedule = config.make(cfg.get("schedule"), "schedule", Schedule)
     steps = manifest.get("steps")
     if isinstance(schedule, Cosine) and cfg.get("max_steps") is None:
@@ -134,33 +140,44 @@ def _prepared(cfg: dict[str, Any], manifest: Mapping[str, Any], folder: Path) ->
             f"the learning rate of {folder} followed the clock (schedule=cosine over max_seconds), so the curve of a "
             "second run is another; with max_steps instead of max_seconds it would be the same"
         )
-        return False
-    if manifest.get("stop") == "max_seconds" and isinstance(steps, int) and steps > schedule.warmup_steps:
-        if isinstance(schedule, (Constant, Plateau)):
+        return changes, False
+    if manifest.get("stop") == "max_seconds" and isinstance(steps, int):
+        if isinstance(schedule, (Constant, Plateau)) and steps > schedule.warmup_steps:
             # Nothing but its end depends on the clock.
             print_note(f"{folder} was stopped by the clock after {steps:,} steps; the second run takes as many")
-            cfg.update(max_steps=steps, max_seconds=None)
-            return True
+            return {**changes, "max_steps": steps, "max_seconds": None}, True
         print_note(
-            f"{folder} was stopped by the clock after {steps:,} steps, and a second run by its own; "
+            f"{folder} was stopped by the clock after {steps:,} steps, and so is the second run; "
             "the rows that both have are compared"
         )
-        return False
+        return changes, False
     if manifest["status"] in ("completed", "failed"):
-        return True
+        return changes, True
     print_note(f"{folder} is not complete; the rows that both have are compared")
-    return False
+    return changes, False
 
 
-def _same_threads(cfg: dict[str, Any], manifest: Mapping[str, Any]) -> None:
-    """Compute with as many threads as before: sums are split among them, so other numbers round otherwise."""
+def _same_threads(cfg: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, int]:
+    """What it takes to compute with as many threads as before: sums are split among them and round accordingly."""
     hardware, trainer = manifest.get("hardware"), cfg.get("trainer")
-    if not isinstance(hardware, Mapping) or not isinstance(trainer, dict):
-        return
+    if not isinstance(hardware, Mapping) or not isinstance(trainer, Mapping) or trainer.get("threads") is not None:
+        return {}
     threads = hardware.get("threads")
     by_itself = max(1, torch.get_num_threads() // (trainer.get("devices") or 1))
-    if trainer.get("threads") is None and isinstance(threads, int) and threads != by_itself:
-        trainer["threads"] = threads
+    return {"trainer.threads": threads} if isinstance(threads, int) and threads != by_itself else {}
+
+
+def _with(cfg: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with other values for some keys, at its root or in a group."""
+    changed = dict(cfg)
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        changed.update({group: {**changed[group], name: value}} if group else {name: value})
+    return changed
+
+
+def _as_overrides(changes: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={'null' if value is None else value}" for key, value in changes.items()]
 
 
 def _compared(before: RunDirectory, again: RunDirectory, whole: bool) -> bool:

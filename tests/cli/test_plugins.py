@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -162,7 +163,18 @@ def test_a_package_that_is_installed(site: Path, partinr: Any, tmp_path: Path) -
     assert "stripes" in answer.out
     doctor = partinr("doctor").out
     assert "plug-in acme-inr" in doctor
+    code = said["code"]["acme_inr.models"]
+    assert (code["distribution"], code["version"], len(code["source"])) == ("acme-inr", "1.2", 64)
     assert "1.2, adds backbone=gauss, data=ramp, experiment=acme, partition=stripes" in doctor
+
+    shutil.rmtree(site)
+    for name in [name for name in sys.modules if name.startswith("acme_inr")]:
+        del sys.modules[name]
+    answer = partinr("rerun", "run")
+    assert answer.code == 2
+    assert (
+        "was made with the plug-in acme-inr 1.2, which is not installed here; pip install acme-inr==1.2" in answer.err
+    )
 
 
 BROKEN = {

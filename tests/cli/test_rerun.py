@@ -183,6 +183,7 @@ def test_as_many_threads_as_before(partinr: Any, finished: Path, copy_of: Any) -
     change(run, hardware={**said(run)["hardware"], "threads": threads})
     partinr("rerun", run, "-o", "again")
     assert said("again")["hardware"]["threads"] == threads
+    assert RunDirectory(Path("again")).overrides()[-1] == f"trainer.threads={threads}"
 
 
 def test_code_that_has_changed_since(tiny: Any, partinr: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
