@@ -95,14 +95,13 @@ def difference(before: RunDirectory, again: RunDirectory, whole: bool = True) ->
         (IMAGE_CURVE, before.image_curve(), again.image_curve()),
     ):
         rows, others = _by_place(one), _by_place(other)
-        places = [place for place in rows if place in others]
-        if whole:
-            places = list({**rows, **others})
+        every = sorted({**rows, **others}, key=lambda place: place[0])
+        places = every if whole else [place for place in every if place in rows and place in others]
         wrong = [place for place in places if list(_unlike(rows.get(place), others.get(place)))]
         if wrong:
             first = next(_unlike(rows.get(wrong[0]), others.get(wrong[0])))
-            number = list({**rows, **others}).index(wrong[0]) + 1
-            return Difference(file, f"row {number} ({_place(wrong[0])}): {first}", len(wrong), len(places))
+            said = f"row {every.index(wrong[0]) + 1} ({_place(wrong[0])}): {first}"
+            return Difference(file, said, len(wrong), len(places))
     return None
 
 

@@ -263,18 +263,18 @@ def _counts(standings: Collection[Standing]) -> dict[str, int]:
 
 
 def _summary(standings: Collection[Standing]) -> str:
-    """``60 runs: 4 running, 56 completed; all done in about 3 min``."""
-    many = f"{len(standings)} run{'s' if len(standings) != 1 else ''}"
-    counts = _counts(standings)
-    said = f"{many}: {', '.join(f'{count} {state}' for state, count in counts.items())}"
-    eta = eta_of_all(standings)
-    if eta is not None:
-        return f"{said}; the last is done in about {duration(eta)}"
-    return f"{said}; nothing is running now" if counts.get("queued") and not counts.get("running") else said
+    """``60 runs: 4 running, 56 completed``."""
+    many = f"{len(standings):,} run{'s' if len(standings) != 1 else ''}"
+    return f"{many}: {', '.join(f'{count:,} {state}' for state, count in _counts(standings).items())}"
 
 
 def _hints(standings: Sequence[Standing], width: int) -> Iterator[str]:
     """What else to know, a line each."""
+    counts = _counts(standings)
+    if (eta := eta_of_all(standings)) is not None:
+        yield f"the last is done in about {duration(eta)}"
+    elif counts.get("queued") and not counts.get("running"):
+        yield "nothing is running now"
     if other := sum(each.of_another_version for each in standings):
         yield f"by another version of partinr than this one ({__version__}): {other}"
     stopped = next((each for each in standings if each.state in ("died", "interrupted")), None)

@@ -76,9 +76,10 @@ def test_all_states(partinr: Any, sweep: Path) -> None:
     assert lines[10].split()[1] == "damaged"
     assert lines[11].startswith("    cannot read run.json: ")
     counts = ", ".join(f"1 {state}" for state in STATES)
-    assert lines[13].startswith(f"7 runs: {counts}; the last is done in about ")
-    assert lines[14] == f"by another version of partinr than this one ({__version__}): 1"
-    assert lines[15].startswith("go on with one that died or was interrupted: partinr resume ")
+    assert lines[13] == f"7 runs: {counts}"
+    assert lines[14].startswith("the last is done in about ")
+    assert lines[15] == f"by another version of partinr than this one ({__version__}): 1"
+    assert lines[16].startswith("go on with one that died or was interrupted: partinr resume ")
 
 
 def test_some_states(partinr: Any, sweep: Path) -> None:
