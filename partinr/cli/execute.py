@@ -120,7 +120,8 @@ def resume(folder: Path, force: bool = False) -> Outcome:
         cfg["ckpt_path"] = str(checkpoint)
     check_code(manifest, folder)
     # What it began with, and not the checkpoint of its own that it goes on from.
-    prepared = _prepare(config.read(cfg), manifest.get("inputs", {}))
+    known = manifest.get("inputs")
+    prepared = _prepare(config.read(cfg), known if isinstance(known, dict) else inputs_of(run.config()))
     # From now on this process is the writer, and another one that wants to resume finds it alive.
     run.write_manifest({key: value for key, value in manifest.items() if key not in WRITER} | {"status": "running"})
     run.sweep()
