@@ -152,8 +152,8 @@ def targets(node: Any) -> Iterator[str]:
 def _entries() -> Iterator[tuple[str, str, str]]:
     """Distribution, version and value of every entry point; a distribution without metadata has no name."""
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        metadata = {} if entry.dist is None else entry.dist.metadata
-        yield metadata.get("Name") or entry.name, metadata.get("Version") or "", entry.value
+        known = {} if entry.dist is None else {key: entry.dist.metadata[key] for key in entry.dist.metadata}
+        yield known.get("Name", entry.name), known.get("Version", ""), entry.value
 
 
 def _examined(distribution: str, version: str, value: str) -> Plugin:

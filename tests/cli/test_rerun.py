@@ -247,10 +247,10 @@ ROW = {"step": 1, "seconds": 0.5, "macs": 3, "loss": math.nan, "psnr": 20.0, "ss
     ],
 )
 def test_every_column_but_the_clocks(tmp_path: Path, other: dict[str, float], differs: bool) -> None:
-    runs = [RunDirectory.create(tmp_path / name, {}) for name in "ab"]
-    runs[0].write_curve([ROW])
-    runs[1].write_curve([{**ROW, **other}])
-    found = rerun.difference(*runs)
+    one, two = (RunDirectory.create(tmp_path / name, {}) for name in "ab")
+    one.write_curve([ROW])
+    two.write_curve([{**ROW, **other}])
+    found = rerun.difference(one, two)
     assert (found is not None) == differs
     if found is not None:
         assert next(iter(other)) in found.said
