@@ -226,14 +226,20 @@ def git_state() -> dict[str, Any]:
     def git(*arguments: str) -> str | None:
         try:
             return subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                timeout=10,
+                check=True,
             ).stdout.strip()
-        except (OSError, ValueError, subprocess.SubprocessError):
+        except (OSError, subprocess.SubprocessError):
             return None
 
     # A wheel may be installed below somebody else's checkout, whose commit says nothing of partinr.
     if git("rev-parse", "--show-toplevel") != str(folder):
         return {"commit": None, "dirty": False, "diff": None}
-    diff = git("diff", "HEAD") if git("status", "--porcelain", "--untracked-files=no") else None
-    digest = hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest() if diff else None
-    return {"commit": git("rev-parse", "HEAD"), "dirty": digest is not None, "diff": digest}
+    dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+    diff = git("diff", "HEAD") if dirty else None
+    digest = None if diff is None else hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest()
+    return {"commit": git("rev-parse", "HEAD"), "dirty": dirty, "diff": digest}
