@@ -289,9 +289,11 @@ def _class(target: Any, key: str) -> type:
     module, _, attribute = str(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except Exception as error:  # the module may be anybody's, and raise whatever it likes
+        name = "" if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: "
         raise PartinrError(
-            f"{key}._target_={target!r} cannot be imported: {error}; give MODULE.CLASS, the module on PYTHONPATH"
+            f"{key}._target_={target!r} cannot be imported: {name}{' '.join(str(error).split())}; "
+            "give MODULE.CLASS, the module on PYTHONPATH or installed"
         ) from error
     if not isinstance(found, type):
         raise PartinrError(f"{key}._target_={target!r} is no class; give the dotted path of one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -25,7 +26,19 @@ from partinr.callbacks.interruption import Interruption
 from partinr.errors import PartinrError
 from partinr.run import START, WEIGHTS, of_image
 
-PACKAGES = ("torch", "lightning", "numpy", "hydra-core", "torchmetrics")
+PACKAGES = (
+    "torch",
+    "lightning",
+    "numpy",
+    "hydra-core",
+    "torchmetrics",
+    # What images are decoded and label maps are made with.
+    "opencv-contrib-python-headless",
+    "pillow",
+    "scikit-image",
+    "scipy",
+    "segmentation-models-pytorch",
+)
 
 
 class Manifest(RunCallback):
@@ -35,7 +48,9 @@ class Manifest(RunCallback):
     that started them, which is there as long as any of them.
 
     Args:
-        identity: what the config says of the run: ``name``, ``config_hash``, ``signal_name``.
+        identity: what the config says of the run: ``name``, ``config_hash``, ``signal_name``; and what a second run
+            needs to be the same: ``inputs``, the SHA-256 of files that it begins with, and ``code``, which classes are
+            not partinr's own, from which distribution and version, and the SHA-256 of their source.
         interruption: who knows whether the run was interrupted.
         started: when the set-up began, by :func:`time.perf_counter`.
     """
@@ -116,6 +131,8 @@ class Manifest(RunCallback):
                 **now,
                 "name": self.identity["name"],
                 "config_hash": self.identity["config_hash"],
+                "inputs": self.identity.get("inputs", {}),
+                "code": self.identity.get("code", {}),
                 "seed": module.seed,
                 **facts,
                 "metrics": {
@@ -164,10 +181,12 @@ def peak_memory(device: torch.device) -> int:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The machine: device, processor, cores, threads, graphics card."""
+    """The machine: device, system, processor and its widest instructions, cores, threads, graphics card."""
     return {
         "device": str(device),
+        "system": platform.platform(),
         "cpu": _cpu(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
@@ -198,18 +217,29 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout that partinr runs from, and whether it has changes; None and False outside of one."""
+    """Commit of the checkout that partinr runs from, whether it has changes, and their SHA-256.
+
+    None, False and None outside of one; new files that git does not know do not count.
+    """
     folder = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str | None:
         try:
             return subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                timeout=10,
+                check=True,
             ).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return None
 
     # A wheel may be installed below somebody else's checkout, whose commit says nothing of partinr.
     if git("rev-parse", "--show-toplevel") != str(folder):
-        return {"commit": None, "dirty": False}
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        return {"commit": None, "dirty": False, "diff": None}
+    dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+    diff = git("diff", "HEAD") if dirty else None
+    digest = None if diff is None else hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest()
+    return {"commit": git("rev-parse", "HEAD"), "dirty": dirty, "diff": digest}

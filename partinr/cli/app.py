@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import yaml
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr import config
+from partinr.cli import plugins
 from partinr.cli.commands import commands
 from partinr.cli.conf import conf_dir
 from partinr.cli.execute import execute
@@ -27,6 +32,22 @@ from partinr.cli.launchers import register
 from partinr.cli.main import BAD_INPUT, print_error
 from partinr.cli.sweep import Sweep, register_names
 from partinr.errors import PartinrError
+
+
+class _PluginFolders(SearchPathPlugin):
+    """Lets Hydra search the folders of partinr's plug-ins, behind partinr's own."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """See :class:`SearchPathPlugin`."""
+        for plugin in plugins.installed():
+            if plugin.conf is not None:
+                search_path.append(plugin.distribution, f"file://{plugin.conf}")
+
+
+def search_plugins() -> None:
+    """Make what plug-ins add known to Hydra, and say what is amiss with them. A second call adds nothing."""
+    Plugins.instance().register(_PluginFolders)
+    plugins.print_complaints()
 
 
 def hydra_app(arguments: list[str]) -> int:
@@ -39,6 +60,7 @@ def hydra_app(arguments: list[str]) -> int:
     # nowhere else, so it is set for this process alone.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     config.register_resolvers()
+    search_plugins()
     flags, overrides = _sorted_out(arguments)
     register_names(overrides)
     trace = "debug=trace" in arguments
@@ -98,7 +120,7 @@ def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
         options = re.findall(r"\t(\S+)", text.partition("Config search path")[0])
         return f"there is no {group}={name}; choose from {', '.join(options)}"
     if "Config group override must be" in text:
-        for group, names in _groups().items():
+        for group, names in plugins.groups().items():
             for override in overrides:
                 if override.partition("=")[0] == group and not _names_a_choice(override):
                     return f"{override} names no choice; choose from {', '.join(names)}"
@@ -131,8 +153,9 @@ def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     """What the user may have meant by an unknown key."""
+    groups = plugins.groups()
     # Of a sweep over a group the first choice stands for all.
-    chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in _groups()]
+    chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in groups]
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             composed = hydra.compose("train", chosen)
@@ -154,12 +177,6 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     return f"unknown option {key}; partinr --cfg job lists all"
 
 
-def _groups() -> dict[str, list[str]]:
-    """The groups of the configuration and their choices."""
-    folders = sorted(folder for folder in conf_dir().iterdir() if folder.is_dir())
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
-
-
 def _names_a_choice(override: str) -> bool:
     return isinstance(OverridesParser.create().parse_override(override).value(), (str, list))
 
@@ -167,8 +184,15 @@ def _names_a_choice(override: str) -> bool:
 def _choices_with(key: str) -> list[str]:
     """The choices of a group that have an option: ``partition.regions`` is one of ``partition=grid``."""
     group, _, name = key.partition(".")
-    files = sorted((conf_dir() / group).glob("*.yaml")) if name else []
-    return [f"{group}={file.stem}" for file in files if name in _flatten(OmegaConf.to_container(OmegaConf.load(file)))]
+    found = []
+    for folder in plugins.conf_dirs() if name else []:
+        for file in sorted((folder / group).glob("*.yaml")):
+            content: Any = None
+            with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):  # a plug-in's, that is broken
+                content = OmegaConf.to_container(OmegaConf.load(file))
+            if isinstance(content, dict) and name in _flatten(content):
+                found.append(f"{group}={file.stem}")
+    return list(dict.fromkeys(found))
 
 
 def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from partinr import __version__
-from partinr.cli.conf import conf_dir
+from partinr.cli import plugins
 from partinr.errors import PartinrError
 
 
@@ -27,13 +27,12 @@ class _Application(click.Group):
             "Compare runs:   partinr report outputs/runs\n"
             "Compare rules:  partinr partitions photo.png\n\n"
         )
-        groups = {
-            folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
-            for folder in sorted(conf_dir().iterdir())
-            if folder.is_dir() and folder.name != "local"
-        }
         with formatter.section("Groups (GROUP=NAME)"):
-            formatter.write_dl([(group, ", ".join(names)) for group, names in groups.items()])
+            formatter.write_dl([(group, ", ".join(names)) for group, names in plugins.groups().items()])
+        added = [plugin for plugin in plugins.installed() if plugin.adds]
+        if added:
+            with formatter.section("Plug-ins, and what of the above they add"):
+                formatter.write_dl([(plugin.title, ", ".join(plugin.adds)) for plugin in added])
         with formatter.section("Keys (KEY=VALUE; all of them, each explained, are in conf/)"):
             formatter.write_dl(
                 [
@@ -59,6 +58,7 @@ class _Application(click.Group):
                 ]
             )
         self.format_commands(ctx, formatter)
+        plugins.print_complaints()
 
 
 @click.group(cls=_Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -198,6 +198,37 @@ def resume(run: Path, force: bool) -> None:
     outcome = go_on(run, force)
     show_outcomes([outcome])
     sys.exit(outcome.exit_code)
+
+
+@commands.command()
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The new run; RUN_DIR_rerun by default."
+)
+def rerun(run: Path, output: Path | None) -> None:
+    """Run the same again in a new directory, and say whether the curve is the same.
+
+    Every column but the clocks is compared, bit by bit. The exit code is 0 if they are the same and 1 if not; the first
+    row that differs is shown then, and what differs in versions, hardware, threads, git commit, signal and code.
+    """
+    from partinr.cli.rerun import rerun as run_again
+
+    sys.exit(run_again(run, output))
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@click.option("--status", metavar="STATE[,STATE...]", help="Only runs in these states, such as failed,died.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def runs(paths: tuple[Path, ...], status: str | None, as_json: bool) -> None:
+    """List runs: state, progress, time to go, PSNR, and why those that failed did.
+
+    States: running, queued, completed, interrupted (stopped, and said so), died (says that it is running, but its
+    process is gone), failed, and damaged (its run.json cannot be read).
+    """
+    from partinr.cli.runs import show_runs
+
+    show_runs(paths, status, as_json)
 
 
 @commands.command()

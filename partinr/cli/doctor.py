@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from partinr import __version__, _torchvision
+from partinr.cli import plugins
 from partinr.cli.conf import conf_dir
 
 # Distribution, module, what partinr wants it for.
@@ -74,6 +75,7 @@ def look() -> Iterator[Finding]:
     if _torchvision.mended():
         yield Finding("torchvision", "built for another torch and mended by partinr: import partinr before lightning")
     yield _attempt("configuration", lambda: str(conf_dir()), "install partinr again")
+    yield from _plugins()
     yield _attempt("output", _writable, "change to a folder that you may write to, or give output_dir=PATH")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     yield Finding("browser", chromium or "none found; only partinr's own tests of the report need one")
@@ -120,6 +122,21 @@ def _package(distribution: str, module: str, purpose: str) -> Finding:
         lambda: (importlib.import_module(module), version)[1],
         f"pip install --force-reinstall {distribution}",
     )
+
+
+def _plugins() -> Iterator[Finding]:
+    """A line for each plug-in, and one for each of its choices that somebody else has already."""
+    for plugin in plugins.installed():
+        what = f"plug-in {plugin.distribution}"
+        version = plugin.version or "version unknown"
+        cure = f"ask its author, or pip uninstall {plugin.distribution}"
+        fault = plugins.check(plugin)
+        if fault is None:
+            yield Finding(what, f"{version}, adds {', '.join(plugin.adds) or 'nothing'}")
+        else:
+            yield Finding(what, f"{version}, broken: {fault}", cure)
+        for choice, owner in plugin.clashes:
+            yield Finding(what, f"its {choice} is left out: {owner} has one", cure)
 
 
 def _writable() -> str:

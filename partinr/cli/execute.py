@@ -19,6 +19,7 @@ from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.cli.fit import fit_module
 from partinr.cli.main import print_note
 from partinr.cli.meta import meta_module
+from partinr.cli.origin import check_code, code_of, inputs_of
 from partinr.errors import PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
@@ -150,8 +151,11 @@ def resume(folder: Path, force: bool = False) -> Outcome:
         if checkpoint.is_file():
             cfg["ckpt_path"] = str(checkpoint)
         known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
+        # What it began with, and not the checkpoint of its own that it goes on from.
+        inputs = manifest.get("inputs")
         try:
-            prepared = _prepare(config.read(cfg))
+            check_code(manifest, folder)
+            prepared = _prepare(config.read(cfg), inputs if isinstance(inputs, dict) else inputs_of(run.config()))
         except PartinrError as error:
             if manifest["status"] == "queued":
                 # Nobody may be there to read it; and the same command tries it again.
@@ -192,8 +196,13 @@ class _Prepared:
     callbacks: list[L.Callback]
 
 
-def _prepare(settings: config.Settings) -> _Prepared:
-    """Everything that bad input can stop."""
+def _prepare(settings: config.Settings, inputs: Mapping[str, str] | None = None) -> _Prepared:
+    """Everything that bad input can stop.
+
+    Args:
+        settings: of the run.
+        inputs: what the run began with, if it did so before.
+    """
     made = time.perf_counter()
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
@@ -213,7 +222,12 @@ def _prepare(settings: config.Settings) -> _Prepared:
         regions = "is only 1 region" if devices == 1 else f"are only {devices} regions"
         print_note(f"there {regions} for trainer.devices={settings.trainer.devices}; the other devices have no work")
     interruption = Interruption()
-    known = {**identity(settings), "signal_name": settings.data.title}
+    known = {
+        **identity(settings),
+        "signal_name": settings.data.title,
+        "inputs": inputs_of(settings.plain) if inputs is None else dict(inputs),
+        "code": code_of(settings.plain),
+    }
     callbacks: list[L.Callback] = [
         interruption,
         CurveFile(),

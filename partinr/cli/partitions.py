@@ -19,10 +19,11 @@ from rich.table import Table
 from torch import Tensor
 
 from partinr import config
-from partinr.cli.app import in_quotes, one_line, readable
+from partinr.cli import plugins
+from partinr.cli.app import in_quotes, one_line, readable, search_plugins
 from partinr.cli.conf import conf_dir
 from partinr.cli.main import print_error, print_note
-from partinr.cli.show import terminal
+from partinr.cli.terminal import terminal
 from partinr.data import ImageData
 from partinr.errors import PartinrError, PartinrWarning
 from partinr.files import write_atomically
@@ -97,7 +98,8 @@ def show_partitions(
         words: images (files, or names of built-in ones), and options of rules (``RULE.KEY=VALUE``) or of ``data``.
         output: the figure, PNG or PDF.
         regions: how many, comma by comma; each makes a row of the figure.
-        rules: names, comma by comma; None for all but ``none``, and partinr's own that lack an option that they need.
+        rules: names, comma by comma; None for all but ``none`` and those that lack an option that they need; one of
+            ``config_dir`` that does is refused.
         size: see :class:`~partinr.data.ImageData`.
         max_side: see there.
         seed: of the rules that draw lots.
@@ -112,6 +114,7 @@ def show_partitions(
     if output.suffix.lower() not in _KINDS:
         raise PartinrError(f"cannot write {output}; give a file that ends in .png or .pdf")
     counts = _counts(regions)
+    search_plugins()
     available = _available(config_dir)
     images, options = _sorted_out(words, available)
     shared = [f"seed={seed}"]
@@ -120,8 +123,8 @@ def show_partitions(
     tasks = []
     for name in _chosen(rules, options, available):
         # What nobody asked for need not be ready for use: mask has no file, and smp no network.
-        optional = rules is None and name not in options and available[name]
-        if made := _tasks(name, counts, options.get(name, []), shared, optional):
+        optional = rules is None and name not in options and available[name] != "config_dir"
+        if made := _tasks(name, counts, options.get(name, []), shared, optional, available[name] == "partinr"):
             tasks.append(made)
     sources = [_source(image, size, max_side, options.get("data", [])) for image in images]
     panels = len(images) * (1 + sum(map(len, tasks)))
@@ -165,12 +168,15 @@ def _counts(regions: str) -> list[int]:
     return list(dict.fromkeys(map(int, parts)))
 
 
-def _available(config_dir: Path | None) -> dict[str, bool]:
-    """The rules that there are, by name, and whether each is partinr's own."""
-    available = dict.fromkeys(_stems(conf_dir()), True)
+def _available(config_dir: Path | None) -> dict[str, Literal["partinr", "plugin", "config_dir"]]:
+    """The rules that there are, by name, and whose each is."""
+    available: dict[str, Literal["partinr", "plugin", "config_dir"]] = dict.fromkeys(_stems(conf_dir()), "partinr")
+    for folder in plugins.conf_dirs():
+        for name in _stems(folder):
+            available.setdefault(name, "plugin")
     if config_dir is not None:
         for name in _stems(config_dir):
-            available.setdefault(name, False)
+            available.setdefault(name, "config_dir")
     return available
 
 
@@ -232,9 +238,11 @@ def _chosen(rules: str | None, options: Collection[str], available: Collection[s
 
 
 def _tasks(
-    name: str, counts: Sequence[int], options: Sequence[str], shared: Sequence[str], optional: bool
+    name: str, counts: Sequence[int], options: Sequence[str], shared: Sequence[str], optional: bool, own: bool
 ) -> list[Task]:
     """A rule with each number of regions, checked as in a run; none if it is ``optional`` and not ready for use.
+
+    What partinr's ``own`` rules need is known; of a plug-in's that is left out a line says why.
 
     Raises:
         PartinrError: it cannot be made of its options.
@@ -244,10 +252,12 @@ def _tasks(
         with _named_as(words):
             node = _composed("partition", [f"partition={name}", *options, *shared])
             rule = config.make(node, "partition", PartitionRule)
-    except PartinrError:
-        if optional:
-            return []
-        raise
+    except PartinrError as error:
+        if not optional:
+            raise
+        if not own:
+            print_note(f"{name} is left out: {error}")
+        return []
     told = {option.lstrip("+").partition("=")[0].removeprefix("partition.") for option in options}
     # Rows and columns say how many regions there are, too.
     if "regions" not in node or told & {"regions", "rows", "cols"}:
@@ -325,6 +335,11 @@ def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
             partition = task.rule(signal, source.source)
     except PartinrError as error:
         print_error(f"{source.title}, {task.title}: {error}")
+    except Exception as error:
+        if type(task.rule).__module__.partition(".")[0] == "partinr":
+            raise
+        # Somebody else's rule has a fault; that is said of it, and the others go on.
+        print_error(f"{source.title}, {task.title}: {type(error).__name__}: {error}")
     if partition is not None and partition.notice is not None:
         print_note(f"{source.title}: {partition.notice}")
     return Result(source.title, task, partition)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from partinr.cli.execute import Outcome
+from partinr.cli.terminal import short, terminal
 from partinr.run import ADAPTATION, ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION, START
 
 MOST_ROWS = 48
@@ -143,23 +143,6 @@ def show_finished(outcome: Outcome) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def short(path: Path) -> str:
-    """The path as seen from here, where that is shorter."""
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:  # another drive
-        return str(path)
-    return relative if len(relative) < len(str(path)) else str(path)
-
-
-def terminal() -> Console:
-    """Where tables are printed, of at most 100 columns where nothing says how wide it is."""
-    # A file or a pipe has no width; rich would take 80 columns for it and break the lines of the table.
-    # No markup: a file may be called photo[red].png.
-    console = Console(markup=False)
-    return console if console.is_terminal else Console(width=100, markup=False)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -156,11 +156,12 @@ def test_the_commit_is_that_of_the_checkout() -> None:
         cwd=Path(__file__).parent,
     )
     if top.returncode:
-        assert state == {"commit": None, "dirty": False}
+        assert state == {"commit": None, "dirty": False, "diff": None}
     else:
         assert re.fullmatch("[0-9a-f]{40}", state["commit"])
         assert state["commit"] == top.stdout.split()[-1]
         assert isinstance(state["dirty"], bool)
+        assert re.fullmatch("[0-9a-f]{64}" if state["dirty"] else "None", str(state["diff"]))
 
 
 # -- interruption -------------------------------------------------------------------------------------------------

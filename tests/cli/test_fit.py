@@ -75,11 +75,14 @@ def test_the_manifest_keeps_its_contract(finished: Path) -> None:
     assert re.fullmatch("[0-9a-f]{16}", said["config_hash"])
     assert said["signal"]["shape"] == [16, 16, 3]
     assert re.fullmatch("[0-9a-f]{64}", said["signal"]["sha256"])
-    assert set(said["hardware"]) == {"devices", "device", "cpu", "cores", "threads", "gpu"}
+    machine = {"devices", "device", "system", "cpu", "instructions", "cores", "threads", "gpu"}
+    assert set(said["hardware"]) == machine
+    assert (said["inputs"], said["code"]) == ({}, {})
+    assert set(said["git"]) == {"commit", "dirty", "diff"}
+    assert (said["git"]["diff"] is not None) == said["git"]["dirty"]
     assert said["hardware"]["devices"] == 1
     assert set(said["versions"]) >= {"partinr", "python", "torch", "lightning"}
     assert said["versions"]["partinr"] == api.__version__
-    assert set(said["git"]) == {"commit", "dirty"}
     assert datetime.fromisoformat(said["started"]) <= datetime.fromisoformat(said["finished"])
 
 

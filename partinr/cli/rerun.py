@@ -1,0 +1,254 @@
+"""``partinr rerun``: run again what a run directory holds, and say whether the curve is the same."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from partinr import config
+from partinr.cli.execute import execute
+from partinr.cli.main import print_note
+from partinr.cli.origin import check_code
+from partinr.cli.show import show_outcomes
+from partinr.cli.terminal import short
+from partinr.errors import PartinrError
+from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule
+from partinr.run import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST, RunDirectory
+
+_COMPARED = ("versions", "hardware", "git", "signal", "inputs", "code")
+"""What ``run.json`` says that may make a curve another one."""
+
+_HARMLESS = ("hardware.cores",)
+"""What is said there and changes no number: threads do, and their number is kept."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first place where two curves differ, and how many rows do.
+
+    Attributes:
+        file: ``curve.csv`` or ``images.csv``.
+        said: what is where, in one line.
+        rows: how many rows differ.
+        compared: of how many.
+    """
+
+    file: str
+    said: str
+    rows: int
+    compared: int
+
+
+def rerun(folder: Path, output: Path | None = None) -> int:
+    """Run again, in a new directory, and print whether the curve is the same, and what may be the cause if not.
+
+    Args:
+        folder: the run directory. Nothing in it is touched.
+        output: the new one; beside it, with ``_rerun`` at the end of its name, by default.
+
+    Returns:
+        0 the same curve, 1 another, 130 and 143 stopped.
+
+    Raises:
+        PartinrError: there is no run, it has no curve yet, or it can no longer be run; nothing has been written then.
+    """
+    before = RunDirectory.open(folder)
+    manifest = before.manifest()
+    if before.alive:
+        raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
+    if not before.curve():
+        raise PartinrError(f"{folder} has no curve to compare with; go on with it instead: partinr resume {folder}")
+    again = _free(before) if output is None else output
+    if os.path.lexists(again / MANIFEST):
+        raise PartinrError(f"{again} already holds a run; give another folder with -o")
+    check_code(manifest, folder)
+    cfg = before.config()
+    changes, whole = _to_be_the_same(cfg, manifest, folder)
+    outcome = execute(_with(cfg, changes), again, [*before.overrides(), *_as_overrides(changes)])
+    show_outcomes([outcome])
+    if outcome.exit_code > 128:
+        click.echo("nothing is compared: the second run was stopped")
+        return outcome.exit_code
+    return 0 if _compared(before, outcome.run, whole) else 1
+
+
+def difference(before: RunDirectory, again: RunDirectory, whole: bool = True) -> Difference | None:
+    """The first difference between the curves of two runs, in any column but the clocks; None if there is none.
+
+    Args:
+        before: one run.
+        again: the other.
+        whole: both must have the same rows; otherwise only those that both have are compared.
+
+    Raises:
+        PartinrError: a curve is damaged.
+    """
+    for file, one, other in (
+        (CURVE, before.curve(), again.curve()),
+        (IMAGE_CURVE, before.image_curve(), again.image_curve()),
+    ):
+        rows, others = _by_place(one), _by_place(other)
+        every = sorted({**rows, **others}, key=lambda place: place[0])
+        places = every if whole else [place for place in every if place in rows and place in others]
+        wrong = [place for place in places if list(_unlike(rows.get(place), others.get(place)))]
+        if wrong:
+            first = next(_unlike(rows.get(wrong[0]), others.get(wrong[0])))
+            said = f"row {every.index(wrong[0]) + 1} ({_place(wrong[0])}): {first}"
+            return Difference(file, said, len(wrong), len(places))
+    return None
+
+
+def causes(before: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+    """What of two ``run.json`` may be why their curves differ, a line each: ``versions.torch: 2.12.0, now 2.13.0``."""
+    one, other = (dict(_leaves({key: each.get(key) for key in _COMPARED})) for each in (before, again))
+    # What the older of two versions of partinr did not write down is not known to differ.
+    return [
+        f"{key}: {_brief(one[key])}, now {_brief(other[key])}"
+        for key in one
+        if key in other and one[key] != other[key] and key not in _HARMLESS
+    ]
+
+
+def _free(run: RunDirectory) -> Path:
+    """The first folder beside a run that is not there yet."""
+    base = run.path.resolve()
+    path, number = base.with_name(f"{base.name}_rerun"), 2
+    while os.path.lexists(path):
+        path, number = base.with_name(f"{base.name}_rerun_{number}"), number + 1
+    return path
+
+
+def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], bool]:
+    """What has to be set for a second run to be the same; and what cannot be the same is said.
+
+    Returns:
+        Values by dotted keys, and whether all rows of the two curves can be compared.
+    """
+    changes = _same_threads(cfg, manifest)
+    schedule = config.make(cfg.get("schedule"), "schedule", Schedule)
+    steps = manifest.get("steps")
+    if isinstance(schedule, Cosine) and cfg.get("max_steps") is None:
+        print_note(
+            f"the learning rate of {folder} followed the clock (schedule=cosine over max_seconds), so the curve of a "
+            "second run is another; with max_steps instead of max_seconds it would be the same"
+        )
+        return changes, False
+    if manifest.get("stop") == "max_seconds" and isinstance(steps, int):
+        if isinstance(schedule, (Constant, Plateau)) and steps > schedule.warmup_steps:
+            # Nothing but its end depends on the clock.
+            print_note(f"{folder} was stopped by the clock after {steps:,} steps; the second run takes as many")
+            return {**changes, "max_steps": steps, "max_seconds": None}, True
+        print_note(
+            f"{folder} was stopped by the clock after {steps:,} steps, and so is the second run; "
+            "the rows that both have are compared"
+        )
+        return changes, False
+    if manifest["status"] in ("completed", "failed"):
+        return changes, True
+    print_note(f"{folder} is not complete; the rows that both have are compared")
+    return changes, False
+
+
+def _same_threads(cfg: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, int]:
+    """What it takes to compute with as many threads as before: sums are split among them and round accordingly."""
+    hardware, trainer = manifest.get("hardware"), cfg.get("trainer")
+    if not isinstance(hardware, Mapping) or not isinstance(trainer, Mapping) or trainer.get("threads") is not None:
+        return {}
+    threads = hardware.get("threads")
+    by_itself = max(1, torch.get_num_threads() // (trainer.get("devices") or 1))
+    return {"trainer.threads": threads} if isinstance(threads, int) and threads != by_itself else {}
+
+
+def _with(cfg: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with other values for some keys, at its root or in a group."""
+    changed = dict(cfg)
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        changed.update({group: {**changed[group], name: value}} if group else {name: value})
+    return changed
+
+
+def _as_overrides(changes: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={'null' if value is None else value}" for key, value in changes.items()]
+
+
+def _compared(before: RunDirectory, again: RunDirectory, whole: bool) -> bool:
+    """Print whether two curves are the same, and what else there is to say."""
+    old, new = before.manifest(), again.manifest()
+    if old["status"] == "failed" and new["status"] == "completed":
+        whole = False
+    found = difference(before, again, whole)
+    why = causes(old, new)
+    both = len(_by_place(before.curve()).keys() & _by_place(again.curve()).keys())
+    rows = f"all {both} rows" if whole else f"the {both} rows that both have"
+    if found is not None:
+        click.echo(f"differs  {found.file}, {found.said}; in all {found.rows} of {found.compared} rows")
+    elif "failed" in (old["status"], new["status"]) and old["status"] != new["status"]:
+        click.echo(f"differs  it was {old['status']} and is {new['status']} now; {rows} of the curve are the same")
+    else:
+        click.echo(f"same     {rows} of the curve of {short(before.path)}, bit by bit")
+        for line in why:
+            click.echo(f"         although {line}")
+        return True
+    then, now = _psnr(old), _psnr(new)
+    if then is not None and now is not None:
+        click.echo(f"         PSNR at the end: {then:.2f} dB then, {now:.2f} dB now")
+    for line in why:
+        click.echo(f"         {line}")
+    if not why:
+        click.echo("         versions, hardware, threads, git commit, signal and code are the same")
+    return False
+
+
+def _by_place(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str | None], Mapping[str, Any]]:
+    """Rows by step and, of several images, by image."""
+    return {(row["step"], row.get("image")): row for row in rows}
+
+
+def _place(place: tuple[int, str | None]) -> str:
+    step, image = place
+    return f"step {step}" if image is None else f"step {step}, image {image}"
+
+
+def _unlike(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Iterator[str]:
+    """The columns in which two rows differ, and by how much."""
+    if one is None or other is None:
+        yield "only the first run has it" if other is None else "only the second run has it"
+        return
+    for name in {**one, **other}:
+        if name in CLOCK_COLUMNS:
+            continue
+        left, right = one.get(name), other.get(name)
+        # As they are written: NaN is like NaN, and 0.0 is not -0.0.
+        if repr(left) != repr(right):
+            by = ""
+            if isinstance(left, (int, float)) and isinstance(right, (int, float)) and math.isfinite(left - right):
+                by = f", by {abs(left - right):.1e}"
+            yield f"{name} was {left!r} and is {right!r}{by}"
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _brief(value: Any) -> str:
+    """A value in few characters; of a digest the beginning."""
+    text = "none" if value is None else str(value)
+    return text if len(text) < 40 or " " in text or "-" in text else f"{text[:12]}…"
+
+
+def _psnr(manifest: Mapping[str, Any]) -> float | None:
+    metrics = manifest.get("metrics")
+    psnr = metrics.get("psnr") if isinstance(metrics, Mapping) else None
+    return psnr if isinstance(psnr, (int, float)) else None

@@ -1,0 +1,215 @@
+"""``partinr runs``: every run in its state, and nothing that a damaged one could break."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from partinr import __version__
+from partinr.cli.runs import STATES, Standing, duration, eta_of_all, shortened, standing
+from partinr.run import RunDirectory
+
+NOW = 2_000_000_000.0
+
+
+def write(path: Path, status: str, config: dict[str, Any] | None = None, **entries: Any) -> RunDirectory:
+    run = RunDirectory.create(path, {"max_steps": 100, "max_seconds": None, **(config or {})})
+    manifest: dict[str, Any] = {
+        "status": status,
+        "message": None,
+        "steps": 40,
+        "seconds": {"setup": 1.0, "training": 8.0, "evaluation": 2.0},
+        "metrics": {"psnr": 31.256},
+        "versions": {"partinr": __version__},
+    }
+    run.write_manifest({**manifest, **entries})
+    os.utime(run.file("run.json"), (NOW - 5, NOW - 5))
+    return run
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A run in each state."""
+    folder = tmp_path / "sweep"
+    write(folder / "0_seed-0", "completed", steps=100)
+    write(folder / "1_seed-1", "running")
+    write(folder / "2_seed-2", "queued", steps=None, seconds=None, metrics=None)
+    reason = "the loss is not finite at step 41; " + "give a smaller optimizer.lr " * 9
+    write(folder / "3_seed-3", "failed", message=reason)
+    write(folder / "4_seed-4", "interrupted", message="stopped by signal 15", versions={"partinr": "0.0.9"})
+    died = write(folder / "5_seed-5", "running")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    manifest = json.loads(died.file("run.json").read_bytes())
+    died.file("run.json").write_text(json.dumps({**manifest, "pid": dead.pid}))
+    write(folder / f"6_{'very_long_name_' * 8}_seed-6", "completed").file("run.json").write_text("{")
+    return folder
+
+
+def test_all_states(partinr: Any, sweep: Path) -> None:
+    answer = partinr("runs", sweep)
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert max(map(cell_len, lines)) <= 100
+    assert lines[0].split() == ["run", "state", "progress", "ETA", "PSNR", "dB"]
+    assert lines[1].split() == ["0_seed-0", "completed", "100", "steps", "31.26"]
+    assert lines[2].split()[:4] == ["1_seed-1", "running", "40/100", "steps"]
+    assert lines[3].split() == ["2_seed-2", "queued"]
+    assert lines[4].split() == ["3_seed-3", "failed", "40/100", "steps", "31.26"]
+    assert lines[5].startswith("    the loss is not finite at step 41; ")
+    assert lines[5].endswith("…")
+    assert lines[6].split() == ["4_seed-4", "interrupted", "40/100", "steps", "31.26", "by", "0.0.9"]
+    assert lines[7].strip() == "stopped by signal 15"
+    assert lines[8].split()[:2] == ["5_seed-5", "died"]
+    assert "the process that wrote it is gone" in lines[9]
+    assert lines[10].startswith("6_very_long")
+    assert "…" in lines[10]
+    assert lines[10].split()[0].endswith("_seed-6")
+    assert lines[10].split()[1] == "damaged"
+    assert lines[11].startswith("    cannot read run.json: ")
+    counts = ", ".join(f"1 {state}" for state in STATES)
+    assert lines[13] == f"7 runs: {counts}"
+    assert lines[14].startswith("the last is done in about ")
+    assert lines[15] == f"by another version of partinr than this one ({__version__}): 1"
+    assert lines[16].startswith("go on with one that died or was interrupted: partinr resume ")
+
+
+def test_some_states(partinr: Any, sweep: Path) -> None:
+    answer = partinr("runs", sweep, "--status", "failed,died")
+    assert [line.split()[0] for line in answer.out.splitlines()[1:5:2]] == ["3_seed-3", "5_seed-5"]
+    assert "7 runs: " in answer.out
+    answer = partinr("runs", sweep, "--status", "fialed")
+    assert answer.code == 2
+    assert f"there is no state 'fialed'; choose from {', '.join(STATES)}" in answer.err
+    answer = partinr("runs", sweep / "0_seed-0", "--status", "failed")
+    assert (answer.code, answer.out) == (0, "1 run: 1 completed\n")
+
+
+def test_for_scripts(partinr: Any, sweep: Path) -> None:
+    told = json.loads(partinr("runs", sweep, "--json", "--status", "failed,running").out)
+    assert [Path(run["path"]).name for run in told["runs"]] == ["1_seed-1", "3_seed-3"]
+    assert told["runs"][1]["reason"].count("give a smaller") == 9
+    assert told["counts"] == dict.fromkeys(STATES, 1)
+    assert told["runs"][0]["max_steps"] == 100
+    assert told["runs"][1]["eta_seconds"] is None
+
+
+def test_time_to_go(tmp_path: Path) -> None:
+    # 8 s of training for 40 of 100 steps, so 12 more; a quarter more for evaluations; written 5 s ago.
+    by_steps = standing(write(tmp_path / "steps", "running"), NOW)
+    assert by_steps.eta == pytest.approx(12 * 1.25 - 5)
+    assert by_steps.took == pytest.approx(11 + 5)
+    by_time = standing(write(tmp_path / "time", "running", {"max_seconds": 10.0}), NOW)
+    assert by_time.eta == pytest.approx(0.0)
+    assert by_time.progress == "8/10 s"
+    assert standing(write(tmp_path / "begun", "running", steps=0), NOW).eta is None
+    queued = standing(write(tmp_path / "queued", "queued", steps=None, seconds=None), NOW)
+    assert (queued.eta, queued.progress) == (None, "")
+    assert eta_of_all([queued]) is None
+    # Two at a time, 26 s each by what is known of them: 10 s left of two, then four more of 26 s each on two.
+    assert eta_of_all([by_steps, by_steps, *[queued] * 4]) == pytest.approx((2 * 10 + 4 * 26) / 2)
+    done = standing(write(tmp_path / "done", "completed"), NOW)
+    assert eta_of_all([done, by_steps, queued]) == pytest.approx(10 + 11)
+    assert eta_of_all([done]) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '{"status": 3}', '{"status": []}', '{"status": "running", "format": 99}', "\x00"],
+)
+def test_a_damaged_one_is_listed(tmp_path: Path, content: str) -> None:
+    run = write(tmp_path / "run", "completed")
+    run.file("run.json").write_text(content)
+    found = standing(run, NOW)
+    assert found.state == "damaged"
+    assert found.reason
+
+
+@pytest.mark.parametrize("key", ["steps", "seconds", "metrics", "versions", "message", "host", "pid", "started"])
+@pytest.mark.parametrize("value", [None, [], "x", True, {"psnr": "x"}])
+@pytest.mark.parametrize("status", ["completed", "running", "strange"])
+def test_nothing_in_it_is_trusted(tmp_path: Path, key: str, value: Any, status: str) -> None:
+    run = write(tmp_path / "run", status)
+    manifest = json.loads(run.file("run.json").read_bytes())
+    run.file("run.json").write_text(json.dumps({**manifest, key: value}))
+    assert standing(run, NOW).state in (status, "died")
+
+
+def test_a_config_that_is_gone(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", "running")
+    run.file(".hydra/config.yaml").unlink()
+    found = standing(run, NOW)
+    assert (found.state, found.progress) == ("running", "40 steps")
+    assert found.reason is not None
+    assert found.reason.startswith("cannot read .hydra/config.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1, "0 s"),
+        (40, "40 s"),
+        (59.6, "1 min"),
+        (720, "12 min"),
+        (3590, "1 h"),
+        (12_000, "3 h 20 min"),
+        (190_000, "2 d 5 h"),
+    ],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize("text", ["short", "a" * 50 + "b" * 50, "図" * 40 + "seed-1", "é" * 61])
+@pytest.mark.parametrize("width", [12, 33, 60])
+def test_names_keep_both_ends(text: str, width: int) -> None:
+    found = shortened(text, width)
+    assert cell_len(found) <= width
+    assert found == text or (cell_len(found) >= width - 2 and found[0] == text[0] and found[-1] == text[-1])
+
+
+def test_no_run_no_list(partinr: Any, tmp_path: Path) -> None:
+    answer = partinr("runs", tmp_path)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "no run found in" in answer.err
+
+
+def test_five_hundred_are_listed_at_once(tmp_path: Path) -> None:
+    for number in range(500):
+        write(tmp_path / f"{number}_seed-{number}", "queued" if number % 2 else "completed")
+    code = (
+        "import sys, time; from partinr.cli import runs; start = time.perf_counter(); "
+        f"runs.show_runs([__import__('pathlib').Path({str(tmp_path)!r})]); "
+        "print(time.perf_counter() - start, file=sys.stderr); "
+        "assert not {'torch', 'lightning', 'hydra', 'omegaconf', 'plotly', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 500
+    # Half a second on a machine that has nothing else to do.
+    assert float(done.stderr) < 10
+
+
+def test_a_run_that_partinr_made(partinr: Any, finished: Path) -> None:
+    told = json.loads(partinr("runs", finished, "--json").out)
+    (run,) = told["runs"]
+    assert (run["status"], run["steps"], run["version"]) == ("completed", 3, __version__)
+    assert isinstance(run["psnr"], float)
+    assert not run["another_version"]
+    assert standing(RunDirectory(finished), time.time()) == Standing(
+        RunDirectory(finished),
+        "completed",
+        steps=3,
+        seconds=run["seconds"],
+        took=standing(RunDirectory(finished), 0).took,
+        psnr=run["psnr"],
+        version=__version__,
+    )
