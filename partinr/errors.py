@@ -11,12 +11,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TextIO
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where there is no room."""
 
-STORAGE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG)
+STORAGE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG)
 """What it says of a disk, and never of a fault in a program: a traceback would tell a user nothing."""
 
 
@@ -45,11 +45,18 @@ def warnings_as_notes() -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def show_note(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        def show_note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, PartinrWarning):
                 print(f"partinr: note: {message}", file=sys.stderr)
             else:
-                show(message, category, *rest)
+                show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show_note
         yield

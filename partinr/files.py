@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -44,19 +45,16 @@ def write_new(path: Path, data: bytes) -> None:
 def overwrite(path: Path, data: bytes) -> None:
     """Put ``data`` into the file at ``path`` where it lies, if it has room there; else leave the file as it is.
 
-    The last resort on a full disk: a file fills whole blocks, and in those of its own there is room for more. The write
-    is one call, but a crash in the midst of it may leave a part.
+    The last resort on a full disk: a file fills whole blocks, and in those of its own there is room for a little more.
+    It is one write, but a crash in the midst of it may leave a part.
 
     Raises:
         OSError: there is no room.
     """
     with path.open("r+b", buffering=0) as file:
-        before = os.fstat(file.fileno()).st_size
-        try:
-            os.posix_fallocate(file.fileno(), 0, len(data))
-        except OSError:
-            file.truncate(before)
-            raise
+        # Not more than that: a write that finds no room for its end has already replaced the beginning.
+        if len(data) > os.fstat(file.fileno()).st_blocks * 512:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         file.write(data)
         file.truncate(len(data))
         os.fsync(file.fileno())

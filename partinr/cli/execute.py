@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.cli.fit import fit_module
-from partinr.cli.meta import meta_module
 from partinr.cli.main import print_note
+from partinr.cli.meta import meta_module
 from partinr.errors import STORAGE, PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
