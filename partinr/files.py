@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -41,21 +42,42 @@ def write_new(path: Path, data: bytes) -> None:
         _forget(temporary)
 
 
+def overwrite(path: Path, data: bytes) -> None:
+    """Put ``data`` into the file at ``path`` where it lies, if it has room there; else leave the file as it is.
+
+    The last resort on a full disk: a file fills whole blocks, and in those of its own there is room for a little more.
+    It is one write, but a crash in the midst of it may leave a part.
+
+    Raises:
+        OSError: there is no room.
+    """
+    with path.open("r+b", buffering=0) as file:
+        # Not more than that: a write that finds no room for its end has already replaced the beginning.
+        if len(data) > os.fstat(file.fileno()).st_blocks * 512:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        file.write(data)
+        file.truncate(len(data))
+        os.fsync(file.fileno())
+
+
 def _beside(path: Path, data: bytes) -> Path:
     """A new file with ``data`` in the folder of ``path``, whole and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with temporary.open("xb") as file:
-        try:
+    # Without the name of the file, which may be as long as a name can be.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        except BaseException:
-            _forget(temporary)
-            raise
+    except BaseException as error:
+        _forget(temporary)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a write that fails names no file
+        raise
     return temporary
 
 
 def _forget(temporary: Path) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         temporary.unlink()

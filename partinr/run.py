@@ -8,7 +8,7 @@ line that made it::
     curve.csv               one row an evaluation (:data:`CURVE_COLUMNS`)
     image.png  partition.png  reconstruction.png  error.png
     inr.safetensors         the fitted network
-    checkpoints/last.ckpt   what a resume needs
+    checkpoints/last.ckpt   what a resume needs; while the run goes on also previous.ckpt, the one before it
     output.log              what it said, if a process of its own carried it out
     .lock                   held by the process that writes the run
 
@@ -41,8 +41,8 @@ import psutil
 import yaml
 
 from partinr import lease
-from partinr.errors import PartinrError
-from partinr.files import write_atomically, write_new
+from partinr.errors import FULL, PartinrError
+from partinr.files import overwrite, write_atomically, write_new
 
 FORMAT = 1
 """Version of the layout of ``run.json``; a reader refuses a newer one."""
@@ -87,6 +87,7 @@ WEIGHTS = "inr.safetensors"
 START = "initialisation.safetensors"
 ADAPTATION = "adaptation.png"
 CHECKPOINT = "checkpoints/last.ckpt"
+PREVIOUS = "checkpoints/previous.ckpt"
 LOCK = ".lock"
 LOG = "output.log"
 
@@ -214,13 +215,16 @@ class RunDirectory:
         """The run directory at ``path``, which must hold a ``run.json``.
 
         Raises:
-            PartinrError: there is none.
+            PartinrError: there is none, or it cannot be read.
         """
         run = cls(Path(path))
-        if not run.path.exists():
-            raise PartinrError(f"{path} does not exist; give a run directory (a folder with a {MANIFEST})")
-        if not run.file(MANIFEST).is_file():
-            raise PartinrError(f"{path} is not a run directory: it has no {MANIFEST}")
+        try:
+            if not run.path.exists():
+                raise PartinrError(f"{path} does not exist; give a run directory (a folder with a {MANIFEST})")
+            if not run.file(MANIFEST).is_file():
+                raise PartinrError(f"{path} is not a run directory: it has no {MANIFEST}")
+        except OSError as error:  # a folder that is somebody else's, a name that is too long
+            raise PartinrError(f"cannot read {path}: {error.strerror}; ask its owner, or give another") from error
         return run
 
     # -- files --------------------------------------------------------------------------------------------------
@@ -243,9 +247,16 @@ class RunDirectory:
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write ``run.json``, with this process as its writer.
 
-        Numbers that JSON has no word for (infinity, NaN) become null.
+        Numbers that JSON has no word for (infinity, NaN) become null. On a full disk the file is overwritten where it
+        lies, so that a run can still say that it failed, and why.
         """
-        self.write(MANIFEST, _manifest(manifest))
+        content = _manifest(manifest)
+        try:
+            self.write(MANIFEST, content)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            overwrite(self.file(MANIFEST), content)
 
     def manifest(self) -> dict[str, Any]:
         """Read ``run.json``.

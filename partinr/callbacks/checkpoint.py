@@ -10,13 +10,14 @@ import lightning as L
 
 from partinr.callbacks.base import RunCallback, is_number, regime
 from partinr.errors import PartinrError
-from partinr.run import CHECKPOINT
+from partinr.run import CHECKPOINT, PREVIOUS
 
 
 class LastCheckpoint(RunCallback):
     """Keeps ``checkpoints/last.ckpt``: now and then, and at the end.
 
-    The time it takes is in none of the run's clocks.
+    While the run goes on the one before it stays as ``checkpoints/previous.ckpt``, for a disk that loses the last. The
+    time it takes is in none of the run's clocks.
 
     Args:
         every_seconds: of wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps.
@@ -45,9 +46,12 @@ class LastCheckpoint(RunCallback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end, so that a run can be made longer; of a run that failed the last good one stays."""
         self.save(trainer, pl_module)
+        if trainer.is_global_zero and regime(pl_module).stop_reason is not None:
+            # Nobody will have to go on with this run, and a sweep of hundreds would keep twice as much.
+            self.run.file(PREVIOUS).unlink(missing_ok=True)
 
     def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replace the checkpoint in one step."""
+        """Replace the checkpoint; at any moment one of the two is there and whole."""
         if regime(pl_module).failure is None:
             path = self.run.file(CHECKPOINT)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -59,6 +63,8 @@ class LastCheckpoint(RunCallback):
                 trainer.save_checkpoint(temporary)
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
+                if path.exists():
+                    os.replace(path, self.run.file(PREVIOUS))
                 os.replace(temporary, path)
             except BaseException:
                 temporary.unlink(missing_ok=True)

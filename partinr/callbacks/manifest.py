@@ -23,7 +23,7 @@ import torch
 from partinr import __version__
 from partinr.callbacks.base import RunCallback, regime
 from partinr.callbacks.interruption import Interruption
-from partinr.errors import PartinrError
+from partinr.errors import reason
 from partinr.run import START, WEIGHTS, of_image
 
 PACKAGES = (
@@ -99,11 +99,12 @@ class Manifest(RunCallback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Something else went wrong: say what."""
         interrupted = isinstance(exception, (KeyboardInterrupt, SystemExit))
-        name = "" if isinstance(exception, PartinrError) else f"{type(exception).__name__}: "
-        reason = " ".join(f"{name}{exception}".split())[:500]
+        status = "interrupted" if interrupted else "failed"
         # Before the training, and in a process that leaves the training to others, what is there says more.
         known = {} if self._setup else self.run.manifest()
-        self._write(trainer, pl_module, "interrupted" if interrupted else "failed", reason, known)
+        # On a disk that takes nothing at all the file says "running"; what matters is what happened first.
+        with suppress(OSError):
+            self._write(trainer, pl_module, status, reason(exception), known)
 
     def _write(
         self,

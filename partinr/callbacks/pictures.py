@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from partinr.callbacks.base import Adaptation, RunCallback, is_number, regime
-from partinr.errors import PartinrError
+from partinr.errors import PartinrError, PartinrWarning, reason
 from partinr.pictures import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail
 from partinr.run import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
@@ -21,6 +22,10 @@ class Pictures(RunCallback):
 
     Signals that are no images are left out. Where there are several images each has a folder of its own. Of a learned
     initialisation it draws what a few inner steps make of images that are held out.
+
+    A picture that cannot be written, as on a full disk, is a :class:`PartinrWarning`, and the run goes on: it can be
+    drawn at any time from what the run keeps otherwise. The curve, the weights and the checkpoint cannot, so a run that
+    cannot write those ends there: hours later there would be nothing to show for them.
 
     Args:
         every_seconds: of wall time between two drawings while the run goes on, above 0, and more than that where
@@ -37,6 +42,7 @@ class Pictures(RunCallback):
         self._drawn = time.monotonic()
         self._took = 0.0
         self._rows = 0
+        self._lost = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw what does not change."""
@@ -44,8 +50,8 @@ class Pictures(RunCallback):
             if view.signal.ndim == 3:
                 image = view.signal.cpu()
                 overlay = partition_overlay(image, view.partition.labels)
-                self.run.write(of_image(view.name, IMAGE), encode_png(image))
-                self.run.write(of_image(view.name, PARTITION), encode_png(overlay))
+                self._keep(of_image(view.name, IMAGE), encode_png(image))
+                self._keep(of_image(view.name, PARTITION), encode_png(overlay))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -68,17 +74,27 @@ class Pictures(RunCallback):
         if module.learns == "initialisation" and trainer.is_global_zero:
             shown = [each for each in module.adaptations() if each.signal.ndim == 3]
             if shown:
-                self.run.write(ADAPTATION, adaptation_sheet(shown))
+                self._keep(ADAPTATION, adaptation_sheet(shown))
         views = module.views
         if any(view.signal.ndim == 3 for view in views):
             drawn = module.reconstructions()  # all processes have a part in it
             for view, values in zip(views, drawn, strict=True) if trainer.is_global_zero else ():
                 if view.signal.ndim == 3:
                     reconstruction = values.float().clamp(0, 1).cpu()
-                    self.run.write(of_image(view.name, RECONSTRUCTION), encode_png(reconstruction))
-                    self.run.write(of_image(view.name, ERROR), encode_png(error_map(view.signal.cpu(), reconstruction)))
+                    self._keep(of_image(view.name, RECONSTRUCTION), encode_png(reconstruction))
+                    self._keep(of_image(view.name, ERROR), encode_png(error_map(view.signal.cpu(), reconstruction)))
         self._drawn = time.monotonic()
         self._took = self._drawn - started
+
+    def _keep(self, name: str, content: bytes) -> None:
+        """Write a picture; the first that cannot be written is said, and those after it are not."""
+        try:
+            self.run.write(name, content)
+        except OSError as error:
+            if not self._lost:
+                self._lost = True
+                what = reason(error).partition(";")[0]
+                warnings.warn(f"a picture is lost: {what}; the run goes on", PartinrWarning, stacklevel=2)
 
 
 MOST_COLUMNS = 7

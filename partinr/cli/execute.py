@@ -20,12 +20,12 @@ from partinr.cli.fit import fit_module
 from partinr.cli.main import print_note
 from partinr.cli.meta import meta_module
 from partinr.cli.origin import check_code, code_of, inputs_of
-from partinr.errors import PartinrError
+from partinr.errors import STORAGE, PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
 from partinr.regimes.launch import RankError
-from partinr.regimes.training import check_checkpoint, check_devices, run_fit
-from partinr.run import CHECKPOINT, LOCK, START, WRITER, RunDirectory, config_hash
+from partinr.regimes.training import check_checkpoint, check_devices, read_checkpoint, run_fit
+from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
 
 _DEFAULT_THREADS = torch.get_num_threads()
 
@@ -123,6 +123,8 @@ def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) ->
 def resume(folder: Path, force: bool = False) -> Outcome:
     """Go on with a run in its own directory, from its last checkpoint, or from the start if there is none.
 
+    Where the last one is damaged the one before it does. What is otherwise than one would think is said in a line.
+
     Args:
         folder: the run directory.
         force: also where a process on another host, of which nothing is known here, says that it is still running.
@@ -130,7 +132,8 @@ def resume(folder: Path, force: bool = False) -> Outcome:
     Raises:
         BusyError: another process carries it out.
         CompletedError: there is nothing left to do.
-        PartinrError: there is no run, or its configuration no longer works.
+        PartinrError: there is no run, its configuration no longer works, none of its checkpoints is sound, or it cannot
+            be written.
     """
     run = RunDirectory.open(folder)
     _check_not_completed(run)
@@ -147,8 +150,8 @@ def resume(folder: Path, force: bool = False) -> Outcome:
     with run.claimed(force):
         manifest = _check_not_completed(run)  # by somebody else, meanwhile
         cfg = run.config()
-        checkpoint = run.file(CHECKPOINT)
-        if checkpoint.is_file():
+        checkpoint = None if manifest["status"] == "queued" else _sound_checkpoint(run)
+        if checkpoint is not None:
             cfg["ckpt_path"] = str(checkpoint)
         known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
         # What it began with, and not the checkpoint of its own that it goes on from.
@@ -161,9 +164,18 @@ def resume(folder: Path, force: bool = False) -> Outcome:
                 # Nobody may be there to read it; and the same command tries it again.
                 run.write_manifest({**known, "status": "failed", "message": str(error), "refused": True})
             raise
-        # From now on this process is the writer, and another one that wants to resume finds it alive.
-        run.write_manifest({**known, "status": "running"})
-        run.sweep()
+        try:
+            # From now on this process is the writer, and another one that wants to resume finds it alive.
+            run.write_manifest({**known, "status": "running"})
+            run.sweep()
+            if checkpoint == run.file(PREVIOUS):
+                # It would take the place of the sound one when the next is saved.
+                run.file(CHECKPOINT).unlink(missing_ok=True)
+        except OSError as error:
+            raise PartinrError(
+                f"cannot write in {folder}: {error.strerror}; its owner can, or go on in a directory of your own: "
+                f"partinr … ckpt_path={run.file(CHECKPOINT)}"
+            ) from error
         return _carry_out(prepared, run)
 
 
@@ -184,6 +196,31 @@ def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
 def identity(settings: config.Settings) -> dict[str, str]:
     """What a run is, for people and as a hash."""
     return {"name": settings.name, "config_hash": config_hash(config.identity(settings.plain))}
+
+
+def _sound_checkpoint(run: RunDirectory) -> Path | None:
+    """The checkpoint to go on from: the last, or the one before it if that one is lost; None if there is none yet.
+
+    Raises:
+        PartinrError: there is one, but it is damaged, and so is the one before it, or there is none.
+    """
+    last, previous = run.file(CHECKPOINT), run.file(PREVIOUS)
+    if not last.is_file() and not previous.is_file():
+        # Of a run that was to begin with the checkpoint of another one it does so again.
+        print_note(f"{run.path} has no checkpoint yet; it begins anew")
+        return None
+    for path in (last, previous):
+        try:
+            _, step = read_checkpoint(path)
+        except PartinrError:
+            continue
+        if path == previous:
+            print_note(f"{last} is lost or damaged; going on from the checkpoint before it, at step {step}")
+        return path
+    raise PartinrError(
+        f"no checkpoint in {last.parent} is sound; to begin this run anew, delete that folder, "
+        f"then: partinr resume {run.path}"
+    )
 
 
 @dataclass(frozen=True)
@@ -271,6 +308,13 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     except RankError as error:
         if prepared.settings.root.debug == "trace" and error.trace:
             print(error.trace, file=sys.stderr)
+        return Outcome(run, 1)
+    except OSError as error:
+        # A disk that is full, or gone. If not even run.json could be written the error itself has to say so.
+        if prepared.settings.root.debug == "trace" or error.errno not in STORAGE:
+            raise
+        if run.manifest()["status"] == "running":
+            raise
         return Outcome(run, 1)
     if prepared.interruption.received is not None and result.stop is None and result.failure is None:
         return Outcome(run, 128 + prepared.interruption.received)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from partinr.errors import PartinrError
+from partinr.errors import STORAGE, PartinrError, reason, warnings_as_notes
 
 BAD_INPUT = 2
 
@@ -23,13 +23,14 @@ def main(argv: list[str] | None = None) -> None:
     try:
         from partinr.cli.commands import commands
 
-        # Only a first word can be a subcommand, so an override never has to fear for its name.
-        if arguments and arguments[0] in {"-h", "--help", "--version", *commands.commands}:
-            commands.main(arguments, prog_name="partinr", standalone_mode=False)
-            return
-        from partinr.cli.app import hydra_app
+        with warnings_as_notes():
+            # Only a first word can be a subcommand, so an override never has to fear for its name.
+            if arguments and arguments[0] in {"-h", "--help", "--version", *commands.commands}:
+                commands.main(arguments, prog_name="partinr", standalone_mode=False)
+                return
+            from partinr.cli.app import hydra_app
 
-        code = hydra_app(arguments)
+            code = hydra_app(arguments)
     except Exception as error:
         code = report_error(error, arguments)
     except KeyboardInterrupt:
@@ -55,6 +56,9 @@ def report_error(error: Exception, arguments: list[str]) -> int:
         return BAD_INPUT
     if isinstance(error, click.Abort):
         return 130
+    if isinstance(error, OSError) and error.errno in STORAGE:
+        print_error(reason(error))
+        return 1
     traceback.print_exception(error)
     return 1
 

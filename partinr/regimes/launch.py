@@ -34,7 +34,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.launcher import _Launcher
 
-from partinr.errors import PartinrError
+from partinr.errors import PartinrError, warnings_as_notes
 
 HOST = "127.0.0.1"
 """Where the processes meet: all are on one machine, and nobody else need hear them."""
@@ -385,7 +385,7 @@ def _work(rank: int, pipe: Connection) -> None:
         function, args, kwargs, trainer = pickle.loads(start.work)
         del start  # a signal may be large
         trainer.strategy.cluster_environment.rank = rank
-        with quiet_lightning():
+        with quiet_lightning(), warnings_as_notes():
             function(*args, **kwargs)
         if rank == 0:
             callbacks = enumerate(trainer.callbacks)
@@ -393,9 +393,9 @@ def _work(rank: int, pipe: Connection) -> None:
             voice.say((trainer.state, trainer.lightning_module.results(), told))
         torch.distributed.destroy_process_group()
     except BaseException as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         # At once: the others notice next that this process is gone, and only one of all can be the cause.
-        voice.say(_Raised(reason, traceback.format_exc(), time.time()))
+        voice.say(_Raised(said, traceback.format_exc(), time.time()))
         if trainer is not None and trainer.lightning_module is not None:
             for callback in trainer.callbacks:
                 callback.on_exception(trainer, trainer.lightning_module, error)

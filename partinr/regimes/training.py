@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
+import zipfile
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from partinr.album import Album
@@ -102,6 +105,30 @@ class _CudaProducts(L.Callback):
             self._before = None
 
 
+class _LocalFiles(TorchCheckpointIO):
+    """Checkpoints as files of this machine.
+
+    Lightning would write each to the system's folder for temporary files first, which may be full or slow while there
+    is room where the run is, and takes a path with ``::`` in it for one of another machine.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write it. Into memory first: torch has other errors for a disk that is full."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            with Path(path).open("wb") as file:
+                file.write(content.getbuffer())
+        except OSError as error:
+            error.filename = str(path)  # a write that fails names no file
+            raise
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read it."""
+        found: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=weights_only)
+        return found
+
+
 def make_trainer(
     *,
     accelerator: str = "auto",
@@ -145,7 +172,7 @@ def make_trainer(
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 # On a cluster Lightning would take the number of tasks for a group to join; there is none.
-                plugins=[LightningEnvironment() if devices == 1 else Host()],
+                plugins=[LightningEnvironment() if devices == 1 else Host(), _LocalFiles()],
             )
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             reason = " ".join(str(error).split())
@@ -207,15 +234,8 @@ def check_checkpoint(path: Path, module: Learning) -> None:
     """
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["partinr"]
-        found, step = _leaves(state["fingerprint"]), int(state["step"])
-    except Exception as error:
-        # torch, zipfile and pickle raise a dozen kinds here; all of them say that this is no checkpoint.
-        raise PartinrError(
-            f"ckpt_path={path} is no partinr checkpoint, or it is damaged; "
-            "give the checkpoints/last.ckpt of a run directory"
-        ) from error
+    fingerprint, step = read_checkpoint(path)
+    found = _leaves(fingerprint)
     expected = _leaves(module.fingerprint())
     differing = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
     if differing:
@@ -228,6 +248,27 @@ def check_checkpoint(path: Path, module: Learning) -> None:
         raise PartinrError(
             f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
         )
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
+    """Fingerprint and steps of a checkpoint, all of which has been read: every byte is as it was written.
+
+    Raises:
+        PartinrError: it is damaged, or no checkpoint at all.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch itself does not look at the checksums.
+            if archive.testzip() is not None:
+                raise ValueError("a checksum differs")
+        state = torch.load(path, map_location="cpu", weights_only=True)["partinr"]
+        return dict(state["fingerprint"]), int(state["step"])
+    except Exception as error:
+        # torch, zipfile and pickle raise a dozen kinds here; all of them say that this is no checkpoint.
+        raise PartinrError(
+            f"ckpt_path={path} is no partinr checkpoint, or it is damaged; "
+            "give the checkpoints/last.ckpt of a run directory"
+        ) from error
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -24,6 +24,7 @@ from partinr.run import (
     IMAGE_COLUMNS,
     IMAGE_CURVE,
     PARTITION,
+    PREVIOUS,
     RECONSTRUCTION,
     RunDirectory,
 )
@@ -184,6 +185,17 @@ def test_a_checkpoint_now_and_then_and_at_the_end(
         assert len(trainer.saved) == saved, now
     callback.on_train_end(trainer, regime)
     assert run.file(CHECKPOINT).read_bytes() == b"checkpoint 3"
+    assert run.file(PREVIOUS).read_bytes() == b"checkpoint 2"
+    assert sorted(os.listdir(run.file(CHECKPOINT).parent)) == ["last.ckpt", "previous.ckpt"]
+
+
+def test_a_run_that_is_over_keeps_one_checkpoint(make_regime: Any, trainer: Any, run: RunDirectory) -> None:
+    regime, callback = make_regime(), LastCheckpoint(every_seconds=0)
+    callback.bind(run)
+    batch(callback, trainer, regime)
+    regime.stop_reason = "max_steps"
+    callback.on_train_end(trainer, regime)
+    assert run.file(CHECKPOINT).read_bytes() == b"checkpoint 2"
     assert os.listdir(run.file(CHECKPOINT).parent) == ["last.ckpt"]
 
 

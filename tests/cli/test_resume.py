@@ -113,14 +113,16 @@ def test_after_a_polite_signal(start: Any, until: Any, partinr: Any, unbroken: P
     same(run, unbroken)
 
 
-def test_of_a_sweep_the_rest_is_left(start: Any, until: Any) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_of_a_sweep_the_rest_is_left(start: Any, until: Any, number: signal.Signals) -> None:
     sweep = Path("sweep").resolve()
     process = start("-m", *TINY, *LONG, "seed=0,1,2", f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir=${hydra.job.num}")
     until(lambda: len(rows(sweep / "1")) > 4, process)
-    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, number)
     process.join()
-    assert process.exitcode == 143
-    assert [manifest(sweep / number)["status"] for number in "012"] == ["completed", "interrupted", "queued"]
+    assert process.exitcode == 128 + number
+    assert (sweep / "1" / CHECKPOINT).exists()
+    assert [manifest(sweep / job)["status"] for job in "012"] == ["completed", "interrupted", "queued"]
 
 
 def test_killed_before_the_first_checkpoint(partinr: Any, unbroken: Path, copy_of: Any) -> None:
