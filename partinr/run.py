@@ -319,7 +319,10 @@ class RunDirectory:
             except lease.TakenError as taken:
                 raise BusyError(self.path, taken) from taken
             except OSError as error:
-                raise self._not_written(error) from error
+                raise PartinrError(
+                    f"cannot write in {self.path}: {error.strerror}; its owner can, or go on in a directory of your "
+                    f"own: partinr … ckpt_path={self.file(CHECKPOINT)}"
+                ) from error
             yield
 
     def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:

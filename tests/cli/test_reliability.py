@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 
 from partinr.callbacks import CurveFile, LastCheckpoint
-from partinr.cli import app
+from partinr.cli import sweep
 from partinr.cli.app import in_quotes
 from partinr.cli.conf import conf_dir
 from partinr.regimes.launch import ProcessLauncher
@@ -616,12 +616,12 @@ def state_of_process() -> dict[str, Any]:
 
 
 def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    execute = app.execute
+    resume = sweep.resume
     memory: list[int] = []
     states: list[dict[str, Any]] = []
 
     def measured(*arguments: Any) -> Any:
-        outcome = execute(*arguments)
+        outcome = resume(*arguments)
         # What waits to be collected would come and go; this leaves what is held.
         gc.collect()
         memory.append(psutil.Process().memory_info().rss)
@@ -631,7 +631,7 @@ def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -
 
     fifty = ",".join(map(str, range(50)))
     with monkeypatch.context() as patch:
-        patch.setattr(app, "execute", measured)
+        patch.setattr(sweep, "resume", measured)
         patch.setattr("os.fsync", lambda _: None)  # hundreds of them, and no power fails here
         answer = tiny("-m", f"seed={fifty}", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${seed}")
     assert (answer.code, answer.err, len(memory)) == (0, "", 50)
