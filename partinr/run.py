@@ -65,7 +65,7 @@ IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
 CLOCK_COLUMNS = ("seconds",)
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
 
-WRITER = ("host", "pid", "started")
+WRITER = ("host", "pid", "started", "job")
 """Keys of ``run.json`` that say who writes it."""
 
 CONFIG = ".hydra/config.yaml"
@@ -340,7 +340,15 @@ def _manifest(manifest: Mapping[str, Any]) -> bytes:
 
 def _process() -> dict[str, Any]:
     """Who writes a run."""
-    return {"host": platform.node(), "pid": os.getpid(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    who = {"host": platform.node(), "pid": os.getpid(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    job = slurm_job()
+    return who if job is None else {**who, "job": job}
+
+
+def slurm_job() -> str | None:
+    """The job of Slurm that this process is part of, as ``12`` or, in an array, ``12_3``; None outside of one."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:

@@ -90,12 +90,13 @@ def _with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -
     return plain
 
 
-def resume(folder: Path, force: bool = False) -> Outcome:
+def resume(folder: Path, force: bool = False, interruption: Interruption | None = None) -> Outcome:
     """Go on with a run in its own directory, from its last checkpoint, or from the start if there is none.
 
     Args:
         folder: the run directory.
         force: also where a process on another host, of which nothing is known here, says that it is still running.
+        interruption: who listens to signals already; None for the run alone.
 
     Raises:
         PartinrError: there is no run, it is completed or still running, or its configuration no longer works.
@@ -117,7 +118,7 @@ def resume(folder: Path, force: bool = False) -> Outcome:
     checkpoint = run.file(CHECKPOINT)
     if checkpoint.is_file():
         cfg["ckpt_path"] = str(checkpoint)
-    prepared = _prepare(config.read(cfg))
+    prepared = _prepare(config.read(cfg), interruption)
     # From now on this process is the writer, and another one that wants to resume finds it alive.
     run.write_manifest({key: value for key, value in manifest.items() if key not in WRITER} | {"status": "running"})
     run.sweep()
@@ -134,7 +135,7 @@ class _Prepared:
     callbacks: list[L.Callback]
 
 
-def _prepare(settings: config.Settings) -> _Prepared:
+def _prepare(settings: config.Settings, interruption: Interruption | None = None) -> _Prepared:
     """Everything that bad input can stop."""
     made = time.perf_counter()
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
@@ -148,7 +149,7 @@ def _prepare(settings: config.Settings) -> _Prepared:
     module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
     if settings.root.ckpt_path is not None:
         check_checkpoint(Path(settings.root.ckpt_path), module)
-    interruption = Interruption()
+    interruption = interruption or Interruption()
     identity = {
         "name": settings.name,
         "config_hash": config_hash({k: v for k, v in settings.plain.items() if k not in _NOT_IDENTITY}),
@@ -198,6 +199,11 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
         if prepared.settings.root.debug == "trace" and error.trace:
             print(error.trace, file=sys.stderr)
         return Outcome(run, 1)
+    except SystemExit:
+        # Lightning's, for a SIGTERM that came before the training.
+        if prepared.interruption.received is None:
+            raise
+        return Outcome(run, 128 + prepared.interruption.received)
     if prepared.interruption.received is not None and result.stop is None and result.failure is None:
         return Outcome(run, 128 + prepared.interruption.received)
     return Outcome(run, 0 if result.failure is None else 1)

@@ -49,7 +49,7 @@ SILENCE_SECONDS = 300.0
 """A process that says nothing for so long hangs: it was stopped, or the system does not let it run. How long its work
 takes does not matter, since a thread of its own speaks; but a step of compiled code may hold Python for its time."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 """They wait, in a process that was started here, until somebody unblocks them."""
 
 

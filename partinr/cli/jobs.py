@@ -1,0 +1,176 @@
+"""What a job of a cluster does: go on with some runs, save them when the job has to end, and be queued again.
+
+A job is nothing but a list of run directories. Whatever happened before, to this job or to another one, is found there:
+a run that is completed is skipped, one that has a checkpoint goes on from it, and one that has none begins.
+
+Who queues a job again: submitit, when the job is warned (SIGUSR2: its time is nearly up, or somebody wants its place);
+Slurm itself, when it has taken the job's place or its node is lost. Never both, and never this module.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from partinr.callbacks.interruption import WARNING, Interruption
+from partinr.cli.slurm import preempted, states
+from partinr.errors import PartinrError
+from partinr.run import MANIFEST, RunDirectory, slurm_job
+
+POLL_SECONDS = 0.2
+"""How often a job looks after the runs that it has started as processes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Goes on with runs; called on the node.
+
+    Args:
+        folders: absolute paths of run directories.
+        at_once: how many runs at a time share the node or its GPU: one runs in this process, several each in a process
+            of its own, with an equal part of the cores.
+    """
+
+    folders: tuple[str, ...]
+    at_once: int = 1
+
+    def __call__(self) -> dict[str, int]:
+        """Do it, and return the exit codes by folder: 0 completed, 1 failed, 2 refused, 128 + a signal's number.
+
+        Folders that nobody got to are missing. A failure is in ``run.json`` of its run, and ends nothing else.
+
+        Raises:
+            SystemExit: the job is to be queued again, as submitit has now asked for.
+        """
+        interruption = Interruption(job=True)
+        with interruption.listening():
+            codes = self._one_by_one(interruption) if self.at_once == 1 else self._side_by_side(interruption)
+        received = interruption.received
+        if received is not None and (received == WARNING or preempted()):
+            # To whom it belongs: listening is over, so it is submitit's handler that hears it.
+            signal.raise_signal(WARNING)
+        return codes
+
+    def checkpoint(self) -> Any:
+        """What submitit queues: the same job, which finds what there is left to do."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _one_by_one(self, interruption: Interruption) -> dict[str, int]:
+        codes: dict[str, int] = {}
+        for folder in self.folders:
+            if interruption.received is not None:
+                break
+            if not _is_completed(folder):
+                codes[folder] = _go_on(folder, interruption)
+        return codes
+
+    def _side_by_side(self, interruption: Interruption) -> dict[str, int]:
+        codes: dict[str, int] = {}
+        waiting = list(self.folders)
+        running: dict[str, subprocess.Popen[bytes]] = {}
+
+        def forward(number: int) -> None:
+            for process in running.values():
+                process.send_signal(number)
+
+        with interruption.listening(forward):
+            while running or (waiting and interruption.received is None):
+                if waiting and interruption.received is None and len(running) < self.at_once:
+                    folder = waiting.pop(0)
+                    if not _is_completed(folder):
+                        running[folder] = _start(folder, self.at_once)
+                        if interruption.received is not None:  # it came before the process was in the list
+                            running[folder].send_signal(interruption.received)
+                    continue
+                for folder, process in list(running.items()):
+                    code = process.poll()
+                    if code is not None:
+                        del running[folder]
+                        codes[folder] = 128 - code if code < 0 else code
+                time.sleep(POLL_SECONDS)
+        return codes
+
+
+def _go_on(folder: str, interruption: Interruption) -> int:
+    """Go on with one run in this process."""
+    from partinr.cli.execute import resume
+
+    try:
+        return resume(Path(folder), writer_is_gone(folder), interruption).exit_code
+    except PartinrError as error:
+        return refuse(folder, error)
+    except Exception as error:  # a fault of partinr's or of an extension's: the other runs are not to blame
+        traceback.print_exception(error)
+        return refuse(folder, error)
+
+
+def refuse(folder: str, error: Exception) -> int:
+    """Say why a run cannot begin or go on: here, and in its directory, where it will be looked for.
+
+    Returns:
+        The exit code.
+    """
+    reason = str(error) if isinstance(error, PartinrError) else f"{type(error).__name__}: {error}"
+    print(f"partinr: error: {' '.join(reason.split())}", file=sys.stderr, flush=True)
+    run = RunDirectory(Path(folder))
+    try:
+        manifest = run.manifest()
+        # A run that others are at, or that has said itself how it ended, is left alone.
+        if manifest["status"] not in ("running", "completed", "failed"):
+            run.write_manifest(
+                {
+                    **manifest,
+                    "status": "failed",
+                    "message": " ".join(reason.split())[:500],
+                    "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
+    except (PartinrError, OSError):
+        pass  # then its directory is what is wrong, which has just been said
+    return 2 if isinstance(error, PartinrError) else 1
+
+
+def writer_is_gone(folder: str) -> bool:
+    """Whether the process that says it writes a run was part of a job of Slurm that is over.
+
+    On another host nothing can be seen of a process; but Slurm knows of its job. It was the attempt before of this job,
+    or it is no longer in the queue. Of another user's job this cannot be told: many clusters do not show them.
+    """
+    run = RunDirectory(Path(folder))
+    try:
+        writer = run.manifest().get("job")
+        if not isinstance(writer, str) or run.file(MANIFEST).stat().st_uid != os.getuid():
+            return False
+        return writer == slurm_job() or states([writer]) == {writer: "gone"}
+    except (PartinrError, OSError):
+        return False  # nothing is known; that there is no run, or none that can be read, is said by whoever needs it
+
+
+def _is_completed(folder: str) -> bool:
+    try:
+        return bool(RunDirectory(Path(folder)).manifest()["status"] == "completed")
+    except PartinrError:
+        return False  # resume says what is wrong
+
+
+def _start(folder: str, at_once: int) -> subprocess.Popen[bytes]:
+    """Go on with one run in a process of its own."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(1, cores // at_once))
+    command: Sequence[str] = [sys.executable, "-m", "partinr", "resume"]
+    if writer_is_gone(folder):
+        command = [*command, "--force"]
+    return subprocess.Popen(
+        [*command, folder], stdin=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": threads}
+    )
