@@ -70,6 +70,7 @@ WRITER = ("host", "pid", "started", "job")
 
 CONFIG = ".hydra/config.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
+MEETING = ".hydra/meeting.json"
 MANIFEST = "run.json"
 CURVE = "curve.csv"
 IMAGE_CURVE = "images.csv"
@@ -343,6 +344,11 @@ def _process() -> dict[str, Any]:
     who = {"host": platform.node(), "pid": os.getpid(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
     job = slurm_job()
     return who if job is None else {**who, "job": job}
+
+
+def in_job() -> bool:
+    """Whether this process is part of a job that submitit has started."""
+    return "SUBMITIT_EXECUTOR" in os.environ
 
 
 def slurm_job() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,15 +12,12 @@ from typing import Any
 import lightning as L
 import torch
 
+from partinr.run import in_job
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 WARNING = signal.SIGUSR2
 """What a job of submitit gets some time before it is ended, so that it can save and be queued again."""
-
-
-def in_job() -> bool:
-    """Whether this process is part of a job that submitit has started."""
-    return "SUBMITIT_EXECUTOR" in os.environ
 
 
 class Interruption(L.Callback):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -19,7 +21,6 @@ import psutil
 from pydantic import Field
 
 from partinr.cli import slurm
-from partinr.cli.jobs import Job
 from partinr.cli.slurm import State
 from partinr.errors import PartinrError
 from partinr.spec import spec
@@ -28,6 +29,17 @@ Count = Annotated[int, Field(ge=1)]
 
 ARRAY_SIZE = 1000
 """Jobs of one array; Slurm takes 1,001 unless it is told otherwise."""
+
+
+_DEAF = (
+    "import os, signal, sys; "
+    "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2, signal.SIGTERM)); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+"""Until torch is imported nobody could answer a signal, and the job would die of it. So it waits, until
+:class:`partinr.cli.jobs.Job` listens."""
+
+PYTHON = f"{shlex.quote(sys.executable)} -c {shlex.quote(_DEAF)}"
 
 
 class Cluster(Protocol):
@@ -236,7 +248,13 @@ class Slurm:
         from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        executor = SlurmExecutor(folder=self._folder / "%j", max_num_timeout=self._settings.max_num_timeout)
+        if nodes > 1 and self._settings.at_once > 1:
+            raise PartinrError(
+                f"runs over {nodes} nodes do not share them: give at_once=1, or trainer.num_nodes=1 and smaller runs"
+            )
+        executor = SlurmExecutor(
+            folder=self._folder / "%j", max_num_timeout=self._settings.max_num_timeout, python=PYTHON
+        )
         executor.update_parameters(**self._settings.sbatch(nodes))
         ids: list[str] = []
         for first in range(0, len(jobs), ARRAY_SIZE):
@@ -289,7 +307,7 @@ class Local:
 
         if nodes > 1:
             raise PartinrError(f"trainer.num_nodes={nodes} needs a cluster: choose hydra/launcher=submitit_slurm")
-        executor = LocalExecutor(folder=self._folder / "%j")
+        executor = LocalExecutor(folder=self._folder / "%j", python=PYTHON)
         executor.update_parameters(
             timeout_min=self._settings.timeout_min,
             signal_delay_s=self._settings.signal_delay_s,
@@ -335,5 +353,8 @@ class Local:
         return None
 
 
-def _job(runs: Sequence[Path], at_once: int) -> Job:
+def _job(runs: Sequence[Path], at_once: int) -> Any:
+    # Late: who only asks for jobs need not wait for torch.
+    from partinr.cli.jobs import Job
+
     return Job(tuple(str(run.absolute()) for run in runs), at_once)

@@ -18,6 +18,7 @@ from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.cli.fit import fit_module
 from partinr.cli.meta import meta_module
+from partinr.cli.slurm import nodes_for, this_node
 from partinr.errors import PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
@@ -61,7 +62,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: bad input; nothing has been written then.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(config.read(_with_start(cfg, overrides)))
+    prepared = _prepare(config.read(_with_start(cfg, overrides)), folder)
     return _carry_out(prepared, RunDirectory.create(folder, prepared.settings.plain, overrides))
 
 
@@ -102,6 +103,13 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
         PartinrError: there is no run, it is completed or still running, or its configuration no longer works.
     """
     run = RunDirectory.open(folder)
+    cfg = run.config()
+    checkpoint = run.file(CHECKPOINT)
+    if checkpoint.is_file():
+        cfg["ckpt_path"] = str(checkpoint)
+    if this_node() > 0:
+        # The run is the first node's, which waits for this one before it changes anything.
+        return _carry_out(_prepare(config.read(cfg), run.path, interruption), run)
     manifest = run.manifest()
     if manifest["status"] == "completed":
         raise PartinrError(
@@ -114,11 +122,7 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
             f"{folder} is still running on {manifest.get('host')}, or was killed there; "
             f"if you know that it was: partinr resume --force {folder}"
         )
-    cfg = run.config()
-    checkpoint = run.file(CHECKPOINT)
-    if checkpoint.is_file():
-        cfg["ckpt_path"] = str(checkpoint)
-    prepared = _prepare(config.read(cfg), interruption)
+    prepared = _prepare(config.read(cfg), run.path, interruption)
     # From now on this process is the writer, and another one that wants to resume finds it alive.
     run.write_manifest({key: value for key, value in manifest.items() if key not in WRITER} | {"status": "running"})
     run.sweep()
@@ -135,9 +139,10 @@ class _Prepared:
     callbacks: list[L.Callback]
 
 
-def _prepare(settings: config.Settings, interruption: Interruption | None = None) -> _Prepared:
+def _prepare(settings: config.Settings, folder: Path, interruption: Interruption | None = None) -> _Prepared:
     """Everything that bad input can stop."""
     made = time.perf_counter()
+    nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
     module: FitModule | MetaModule
@@ -167,6 +172,7 @@ def _prepare(settings: config.Settings, interruption: Interruption | None = None
         precision=settings.trainer.precision,
         callbacks=callbacks,
         devices=settings.trainer.devices,
+        nodes=nodes,
         threads=settings.trainer.threads,
         tf32=settings.trainer.tf32,
         cuda_graphs=settings.trainer.cuda_graphs,

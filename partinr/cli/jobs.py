@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from partinr.callbacks.interruption import WARNING, Interruption
-from partinr.cli.slurm import preempted, states
+from partinr.cli.slurm import preempted, states, this_node
 from partinr.errors import PartinrError
 from partinr.run import MANIFEST, RunDirectory, slurm_job
 
@@ -53,6 +53,8 @@ class Job:
         """
         interruption = Interruption(job=True)
         with interruption.listening():
+            # They had to wait while there was nobody to hear them: see partinr.cli.cluster.PYTHON.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (WARNING, signal.SIGTERM))
             codes = self._one_by_one(interruption) if self.at_once == 1 else self._side_by_side(interruption)
         received = interruption.received
         if received is not None and (received == WARNING or preempted()):
@@ -71,7 +73,8 @@ class Job:
         for folder in self.folders:
             if interruption.received is not None:
                 break
-            if not _is_completed(folder):
+            # On several nodes each has this job, for the runs that are spread over them.
+            if not _is_completed(folder) and (this_node() == 0 or _nodes(folder) > 1):
                 codes[folder] = _go_on(folder, interruption)
         return codes
 
@@ -127,7 +130,7 @@ def refuse(folder: str, error: Exception) -> int:
     try:
         manifest = run.manifest()
         # A run that others are at, or that has said itself how it ended, is left alone.
-        if manifest["status"] not in ("running", "completed", "failed"):
+        if this_node() == 0 and manifest["status"] not in ("running", "completed", "failed"):
             run.write_manifest(
                 {
                     **manifest,
@@ -162,6 +165,14 @@ def _is_completed(folder: str) -> bool:
         return bool(RunDirectory(Path(folder)).manifest()["status"] == "completed")
     except PartinrError:
         return False  # resume says what is wrong
+
+
+def _nodes(folder: str) -> int:
+    """How many nodes a run is spread over."""
+    try:
+        return int(RunDirectory(Path(folder)).config()["trainer"]["num_nodes"])
+    except (PartinrError, KeyError, TypeError, ValueError):
+        return 1  # resume says what is wrong
 
 
 def _start(folder: str, at_once: int) -> subprocess.Popen[bytes]:

@@ -29,12 +29,31 @@ def jobs(submit: Any, queued: Any) -> dict[str, Any]:
         "packed": submit(
             [queued("left", held=True), queued("right", "seed=1", held=True)], runs_per_job=2, at_once=2, **on("n1")
         ),
+        "spread": submit(
+            [
+                queued("spread", "trainer.num_nodes=2", held=True),
+                queued("learned", "trainer.num_nodes=2", base="meta"),
+                queued("whole"),
+            ],
+            nodes=2,
+            runs_per_job=3,
+        ),
         "calm": submit([bad, queued("first"), queued("second", "seed=1")], runs_per_job=3, **on("n2")),
     }
 
 
 def manifest(run: Path) -> dict[str, Any]:
     return json.loads((run / "run.json").read_bytes())
+
+
+def test_a_time_limit(jobs: dict[str, Any], until: Any, same: Any, unbroken: Any) -> None:
+    job = jobs["limit"]
+    until(lambda: manifest(job.runs[0])["status"] == "interrupted", job.said)
+    assert manifest(job.runs[0])["message"] == "stopped by signal 12"
+    job.let_go()
+    job.wait_over()
+    assert "Requeued job" in job.log()
+    same(job.runs[0], unbroken())
 
 
 def test_preempted_at_once(jobs: dict[str, Any], cluster: Any, until: Any, same: Any, unbroken: Any) -> None:
@@ -74,7 +93,7 @@ def test_one_run_that_cannot_begin_is_no_other_runs_concern(jobs: dict[str, Any]
 def test_killed(jobs: dict[str, Any], cluster: Any, submit: Any, same: Any, unbroken: Any) -> None:
     job = jobs["killed"]
     job.wait_under_way()
-    assert cluster.kill("submitit.core._submit", SLURM_JOB_ID=job.job) == 1
+    assert cluster.kill(SLURM_JOB_ID=job.job, SLURM_STEP_ID="0") == 1
     job.wait_over()
     assert manifest(job.runs[0])["status"] == "running"
     job.let_go()
@@ -103,6 +122,23 @@ def test_cancelled_with_runs_side_by_side(
     same(job.runs[1], unbroken("seed=1"))
 
 
+def test_two_nodes(jobs: dict[str, Any], cluster: Any, until: Any, same: Any, unbroken: Any) -> None:
+    job = jobs["spread"]
+    job.wait_under_way()
+    assert manifest(job.runs[0])["hardware"]["devices"] == 2
+    # As at the end of its time: all processes of the job hear it.
+    cluster.ask("scancel", "--signal=USR2", job.job)
+    until(lambda: manifest(job.runs[0])["status"] == "interrupted", job.said)
+    job.let_go()
+    job.wait_over()
+    assert "Requeued job" in job.log()
+    same(job.runs[0], unbroken("trainer.devices=2"))
+    same(job.runs[1], unbroken("trainer.devices=2", base="meta"))
+    assert [manifest(run)["hardware"]["devices"] for run in job.runs] == [2, 2, 1]
+    # One that needs one node is the first node's, and the second has nothing to do with it.
+    same(job.runs[2], unbroken())
+
+
 def test_a_node_is_lost(jobs: dict[str, Any], cluster: Any, until: Any, same: Any, unbroken: Any) -> None:
     job = jobs["lost"]
     job.wait_under_way()
@@ -113,14 +149,4 @@ def test_a_node_is_lost(jobs: dict[str, Any], cluster: Any, until: Any, same: An
     job.let_go()
     cluster.start_node("n2")
     job.wait_over()
-    same(job.runs[0], unbroken())
-
-
-def test_a_time_limit(jobs: dict[str, Any], until: Any, same: Any, unbroken: Any) -> None:
-    job = jobs["limit"]
-    until(lambda: manifest(job.runs[0])["status"] == "interrupted", job.said)
-    assert manifest(job.runs[0])["message"] == "stopped by signal 12"
-    job.let_go()
-    job.wait_over()
-    assert "Requeued job" in job.log()
     same(job.runs[0], unbroken())
