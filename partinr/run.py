@@ -70,7 +70,7 @@ WRITER = ("host", "pid", "started", "job")
 
 CONFIG = ".hydra/config.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
-MEETING = ".hydra/meeting.json"
+MEETING = ".hydra/meeting.json"  # while several nodes are at it
 MANIFEST = "run.json"
 CURVE = "curve.csv"
 IMAGE_CURVE = "images.csv"

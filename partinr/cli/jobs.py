@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,13 +23,13 @@ from typing import Any
 from partinr.callbacks.interruption import WARNING, Interruption
 from partinr.cli.slurm import preempted, states, this_node
 from partinr.errors import PartinrError
-from partinr.run import MANIFEST, RunDirectory, slurm_job
+from partinr.run import MANIFEST, WRITER, RunDirectory, slurm_job
 
 POLL_SECONDS = 0.2
 """How often a job looks after the runs that it has started as processes."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """Goes on with runs; called on the node.
 
@@ -38,48 +37,59 @@ class Job:
         folders: absolute paths of run directories.
         at_once: how many runs at a time share the node or its GPU: one runs in this process, several each in a process
             of its own, with an equal part of the cores.
+
+    Attributes:
+        codes: exit codes by folder: 0 completed, 1 failed, 2 refused, 128 + a signal's number if it was stopped or
+            killed. Folders that nobody got to are missing.
     """
 
     folders: tuple[str, ...]
     at_once: int = 1
 
     def __call__(self) -> dict[str, int]:
-        """Do it, and return the exit codes by folder: 0 completed, 1 failed, 2 refused, 128 + a signal's number.
-
-        Folders that nobody got to are missing. A failure is in ``run.json`` of its run, and ends nothing else.
+        """Do it, and return :attr:`codes`. A failure is in ``run.json`` of its run, and ends nothing else.
 
         Raises:
             SystemExit: the job is to be queued again, as submitit has now asked for.
         """
+        # Here and not when it is made: a job may have been queued by an older partinr.
+        self.codes: dict[str, int] = {}
         interruption = Interruption(job=True)
         with interruption.listening():
             # They had to wait while there was nobody to hear them: see partinr.cli.cluster.PYTHON.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (WARNING, signal.SIGTERM))
-            codes = self._one_by_one(interruption) if self.at_once == 1 else self._side_by_side(interruption)
+            if self.at_once == 1:
+                self._one_by_one(interruption)
+            else:
+                self._side_by_side(interruption)
         received = interruption.received
-        if received is not None and (received == WARNING or preempted()):
+        if self.left and received is not None and (received == WARNING or preempted()):
             # To whom it belongs: listening is over, so it is submitit's handler that hears it.
             signal.raise_signal(WARNING)
-        return codes
+        return self.codes
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Folders of the runs that are not over; one that failed is, and is not tried again by itself."""
+        return tuple(
+            folder for folder in self.folders if self.codes.get(folder) not in (0, 1, 2) and not _is_completed(folder)
+        )
 
     def checkpoint(self) -> Any:
-        """What submitit queues: the same job, which finds what there is left to do."""
+        """What submitit queues."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self)
+        return DelayedSubmission(Job(self.left, self.at_once))
 
-    def _one_by_one(self, interruption: Interruption) -> dict[str, int]:
-        codes: dict[str, int] = {}
+    def _one_by_one(self, interruption: Interruption) -> None:
         for folder in self.folders:
             if interruption.received is not None:
                 break
             # On several nodes each has this job, for the runs that are spread over them.
             if not _is_completed(folder) and (this_node() == 0 or _nodes(folder) > 1):
-                codes[folder] = _go_on(folder, interruption)
-        return codes
+                self.codes[folder] = _go_on(folder, interruption)
 
-    def _side_by_side(self, interruption: Interruption) -> dict[str, int]:
-        codes: dict[str, int] = {}
+    def _side_by_side(self, interruption: Interruption) -> None:
         waiting = list(self.folders)
         running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -100,9 +110,8 @@ class Job:
                     code = process.poll()
                     if code is not None:
                         del running[folder]
-                        codes[folder] = 128 - code if code < 0 else code
+                        self.codes[folder] = 128 - code if code < 0 else code
                 time.sleep(POLL_SECONDS)
-        return codes
 
 
 def _go_on(folder: str, interruption: Interruption) -> int:
@@ -130,10 +139,10 @@ def refuse(folder: str, error: Exception) -> int:
     try:
         manifest = run.manifest()
         # A run that others are at, or that has said itself how it ended, is left alone.
-        if this_node() == 0 and manifest["status"] not in ("running", "completed", "failed"):
+        if this_node() == 0 and manifest["status"] not in ("completed", "failed") and not run.alive:
             run.write_manifest(
                 {
-                    **manifest,
+                    **{key: value for key, value in manifest.items() if key not in WRITER},
                     "status": "failed",
                     "message": " ".join(reason.split())[:500],
                     "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -176,12 +185,21 @@ def _nodes(folder: str) -> int:
 
 
 def _start(folder: str, at_once: int) -> subprocess.Popen[bytes]:
-    """Go on with one run in a process of its own."""
+    """Go on with one run in a process of its own, with its part of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // at_once))
-    command: Sequence[str] = [sys.executable, "-m", "partinr", "resume"]
-    if writer_is_gone(folder):
-        command = [*command, "--force"]
     return subprocess.Popen(
-        [*command, folder], stdin=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": threads}
+        [sys.executable, "-m", "partinr.cli.jobs", folder],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": str(max(1, cores // at_once))},
     )
+
+
+def _work(folder: str) -> int:
+    """What such a process does."""
+    interruption = Interruption(job=True)
+    with interruption.listening():
+        return _go_on(folder, interruption)
+
+
+if __name__ == "__main__":
+    sys.exit(_work(sys.argv[1]))

@@ -257,6 +257,8 @@ class ProcessLauncher(_Launcher):
                 each.process.join()
                 each.pipe.close()
             del store
+            if nodes.rank == 0 and nodes.meeting is not None:
+                nodes.meeting.unlink(missing_ok=True)
         _recover(trainer, results)
 
     def kill(self, signum: int) -> None:

@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes on this host, and runs for it to disturb."""
+"""A real Slurm on this host, and runs for it to disturb."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from partinr.cli.cluster import Slurm, SlurmSettings
 from partinr.cli.conf import conf_dir
 from partinr.run import CLOCK_COLUMNS, RunDirectory, config_hash
 
-NODES = ("n1", "n2")
+NODES = ("n1", "n2", "n3")
+"""Two to work on, and one to lose."""
+
 CORES = 8
 """Of each node, whatever the host has: runs are tiny."""
 
@@ -66,10 +68,10 @@ SlurmdTimeout=4
 KillWait=10
 MinJobAge=300
 {nodes}
-PartitionName=calm Nodes=n1,n2 Default=YES PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
-PartitionName=low Nodes=n1,n2 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 MaxTime=INFINITE
-PartitionName=grace Nodes=n1,n2 PriorityTier=1 PreemptMode=REQUEUE GraceTime=60 MaxTime=INFINITE
-PartitionName=high Nodes=n1,n2 PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
+PartitionName=calm Nodes=n1,n2,n3 Default=YES PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
+PartitionName=low Nodes=n1,n2,n3 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 MaxTime=INFINITE
+PartitionName=grace Nodes=n1,n2,n3 PriorityTier=1 PreemptMode=REQUEUE GraceTime=60 MaxTime=INFINITE
+PartitionName=high Nodes=n1,n2,n3 PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
 """
 
 STEPS = 240
@@ -227,7 +229,7 @@ def until() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Both nodes are idle. Everything ends with the tests."""
+    """All nodes are idle. Everything ends with the tests."""
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch", "srun") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} not on the PATH (Debian: apt-get install slurm-wlm munge)")
