@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -31,6 +32,9 @@ ARRAY_SIZE = 1000
 """Jobs of one array; Slurm takes 1,001 unless it is told otherwise."""
 
 
+MAX_TIMEOUTS = 1000
+"""How often a job may use up its time, if nothing else is said."""
+
 _DEAF = (
     "import os, signal, sys; "
     "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2, signal.SIGTERM)); "
@@ -40,6 +44,9 @@ _DEAF = (
 :class:`partinr.cli.jobs.Job` listens."""
 
 PYTHON = f"{shlex.quote(sys.executable)} -c {shlex.quote(_DEAF)}"
+
+PYTHON_APART = f"{shlex.quote(sys.executable)} -c {shlex.quote(_DEAF.replace('os.execv', 'os.setsid(); os.execv'))}"
+"""The same, out of reach of the terminal's Ctrl-C."""
 
 
 class Cluster(Protocol):
@@ -110,7 +117,7 @@ class SlurmSettings:
     runs_per_job: Count = 1
     at_once: Count = 1
     setup: list[str] = field(default_factory=list)
-    max_num_timeout: Annotated[int, Field(ge=0)] = 1000
+    max_num_timeout: Annotated[int, Field(ge=0)] = MAX_TIMEOUTS
     stderr_to_stdout: bool = True
     additional_parameters: dict[str, str | int | float | bool] = field(default_factory=dict)
 
@@ -212,6 +219,19 @@ def _as_from_outside() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _out_of_reach() -> Iterator[None]:
+    """Processes that are started inside go on when the terminal is closed, or when Ctrl-C ends this process."""
+    heard = (signal.SIGHUP, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    # What is ignored stays so in another program.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _needs_submitit() -> None:
     try:
         import submitit  # noqa: F401
@@ -307,7 +327,7 @@ class Local:
 
         if nodes > 1:
             raise PartinrError(f"trainer.num_nodes={nodes} needs a cluster: choose hydra/launcher=submitit_slurm")
-        executor = LocalExecutor(folder=self._folder / "%j", python=PYTHON)
+        executor = LocalExecutor(folder=self._folder / "%j", max_num_timeout=MAX_TIMEOUTS, python=PYTHON_APART)
         executor.update_parameters(
             timeout_min=self._settings.timeout_min,
             signal_delay_s=self._settings.signal_delay_s,
@@ -316,7 +336,7 @@ class Local:
             stderr_to_stdout=self._settings.stderr_to_stdout,
         )
         number = min(self._settings.jobs, len(jobs))
-        with _as_from_outside():
+        with _as_from_outside(), _out_of_reach():
             made = [
                 executor.submit(_job([run for runs in jobs[first::number] for run in runs], self._settings.at_once))
                 for first in range(number)

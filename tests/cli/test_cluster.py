@@ -193,7 +193,12 @@ def test_jobs_of_this_machine(
 
     wait_for(lambda: runs[0].file(CHECKPOINT).exists())
     assert Local(LocalSettings(), tmp_path / "jobs").states([first]) == {first: "running"}
-    (task,) = psutil.Process(int(first)).children()
+    controller = psutil.Process(int(first))
+    (task,) = controller.children()
+    # Ctrl-C and the end of the terminal: they reach the group of processes that this one is in.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        controller.send_signal(number)
+    assert os.getpgid(task.pid) != os.getpgid(controller.pid)
     # As submitit does when the time is nearly up.
     task.send_signal(signal.SIGUSR2)
     wait_for(lambda: runs[0].manifest()["status"] == "interrupted")

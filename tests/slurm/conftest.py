@@ -398,13 +398,24 @@ class Submitted:
 
 
 @pytest.fixture(scope="session")
-def submit(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Submitted]:
+def submit_array(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Submitted]]:
+    """``submit_array([[run], [run, run]], partition="low", timeout_min=1)``: a job for each list of runs."""
+
+    def do(jobs: list[list[Path]], nodes: int = 1, **settings: Any) -> list[Submitted]:
+        given = {"timeout_min": 10, "partition": "calm", **settings}
+        slurm = Slurm(SlurmSettings(**given), tmp_path_factory.mktemp("jobs"))
+        ids = slurm.submit(jobs, nodes=nodes)
+        return [Submitted(cluster, slurm, job, runs) for job, runs in zip(ids, jobs, strict=True)]
+
+    return do
+
+
+@pytest.fixture(scope="session")
+def submit(submit_array: Callable[..., list[Submitted]]) -> Callable[..., Submitted]:
     """``submit([run, run], partition="low", timeout_min=1)``: one job."""
 
     def do(runs: list[Path], nodes: int = 1, **settings: Any) -> Submitted:
-        given = {"timeout_min": 10, "partition": "calm", **settings}
-        slurm = Slurm(SlurmSettings(**given), tmp_path_factory.mktemp("jobs"))
-        (job,) = slurm.submit([runs], nodes=nodes)
-        return Submitted(cluster, slurm, job, runs)
+        (job,) = submit_array([runs], nodes, **settings)
+        return job
 
     return do

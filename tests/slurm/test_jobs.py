@@ -37,10 +37,12 @@ class Disturbed:
 
 
 @pytest.fixture(scope="module")
-def jobs(submit: Any, queued: Any, cluster: Any, until: Any) -> dict[str, Disturbed]:
+def jobs(submit: Any, submit_array: Any, queued: Any, cluster: Any, until: Any) -> dict[str, Disturbed]:
     """All at the same time: most of it is waiting. Every run is caught in its middle."""
     # Slurm looks at the limits every 30 seconds.
-    limit = submit([queued("limit", held=True)], timeout_min=1, signal_delay_s=45, **on("n1"))
+    limit, short = submit_array(
+        [[queued("limit", held=True)], [queued("short", "seed=1")]], timeout_min=1, signal_delay_s=45, **on("n1")
+    )
     preempted = submit([queued("preempted", held=True)], partition="low", **on("n1", "seat:1"))
     grace = submit([queued("grace", held=True)], partition="grace", **on("n1", "bench:1"))
     killed = submit([queued("killed", held=True)], **on("n1"))
@@ -64,11 +66,18 @@ def jobs(submit: Any, queued: Any, cluster: Any, until: Any) -> dict[str, Distur
     cluster.ask("scancel", "--signal=USR2", nodes.job)
     cluster.lose_node("n3")
 
-    found = {"killed": Disturbed(killed), "lost": Disturbed(lost), "calm": Disturbed(calm)}
+    found = {"killed": Disturbed(killed), "short": Disturbed(short), "lost": Disturbed(lost), "calm": Disturbed(calm)}
     stopped = {"limit": limit, "preempted": preempted, "grace": grace, "cancelled": cancelled, "nodes": nodes}
-    for name, job in stopped.items():
-        until(lambda job=job: status(job)[0] == "interrupted", job.said)
-        found[name] = Disturbed(job, message=manifest(job.runs[0])["message"])
+
+    def all_seen() -> bool:
+        # Together: the first one may be on its way again before the last one has stopped.
+        for name, job in stopped.items():
+            said = manifest(job.runs[0])
+            if said["status"] == "interrupted":
+                found.setdefault(name, Disturbed(job, message=said["message"]))
+        return found.keys() >= stopped.keys()
+
+    until(all_seen, lambda: "\n".join(job.said() for name, job in stopped.items() if name not in found))
     for job in (killed, cancelled):
         job.wait_over()
     assert status(killed) == ["running"], killed.said()
@@ -89,8 +98,11 @@ def test_a_time_limit(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> N
     limit = jobs["limit"]
     limit.wait_over()
     assert limit.message == "stopped by signal 12"
-    assert "Requeued job" in limit.job.log()
+    assert limit.job.job.endswith("_0"), "of an array"
+    assert f"Requeued job {limit.job.job} " in limit.job.log()
     same(limit.job.runs[0], unbroken())
+    jobs["short"].wait_over()
+    same(jobs["short"].job.runs[0], unbroken("seed=1"))
 
 
 def test_preempted_at_once(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
