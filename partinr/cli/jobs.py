@@ -103,8 +103,7 @@ class Job:
                     folder = waiting.pop(0)
                     if not _is_completed(folder):
                         running[folder] = _start(folder, self.at_once)
-                        if interruption.received is not None:  # it came before the process was in the list
-                            running[folder].send_signal(interruption.received)
+                        _catch_up(running[folder], interruption)
                     continue
                 for folder, process in list(running.items()):
                     code = process.poll()
@@ -192,6 +191,12 @@ def _start(folder: str, at_once: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": str(max(1, cores // at_once))},
     )
+
+
+def _catch_up(process: subprocess.Popen[bytes], interruption: Interruption) -> None:
+    """Tell a process what came before it could be told."""
+    if interruption.received is not None:
+        process.send_signal(interruption.received)
 
 
 def _work(folder: str) -> int:

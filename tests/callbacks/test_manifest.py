@@ -282,7 +282,8 @@ def test_a_signal_is_passed_on(interruption: Interruption) -> None:
 
 
 def test_in_a_job_a_signal_may_come_often_and_a_warning_counts_most(make_regime: Any, trainer: Any) -> None:
-    interruption, heard = Interruption(job=True), []
+    interruption = Interruption(job=True)
+    heard: list[int] = []
     signals = (*SIGNALS, WARNING)
     before = [signal.getsignal(number) for number in signals]
     with interruption.listening():
