@@ -155,7 +155,9 @@ class Cluster:
         self.kill(SLURMD_NODENAME=name)
 
     def node_states(self) -> dict[str, str]:
-        return dict(line.split() for line in self.ask("sinfo", "-h", "-N", "-o", "%N %T").splitlines())
+        """By name; nothing while the controller does not answer yet."""
+        said = self.ask("sinfo", "-h", "-N", "-o", "%N %T", check=False)
+        return dict(line.split() for line in said.splitlines())
 
     def job(self, number: str) -> dict[str, str]:
         """What Slurm says of a job."""
@@ -270,11 +272,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             for node in NODES:
                 made.start_node(node)
             wait_for(
-                lambda: (
-                    list(made.node_states().values()) == ["idle"] * len(NODES)
-                    if made.ask("sinfo", check=False)
-                    else False
-                ),
+                lambda: made.node_states() == dict.fromkeys(NODES, "idle"),
                 lambda: (folder / "slurmctld.out").read_text()[-2000:],
                 40,
             )

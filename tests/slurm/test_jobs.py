@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 def on(node: str, gres: str = "") -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Disturbed:
         (self.again or self.job).wait_over()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def jobs(submit: Any, submit_array: Any, queued: Any, cluster: Any, until: Any) -> dict[str, Disturbed]:
     """All at the same time: most of it is waiting. Every run is caught in its middle."""
     # Slurm looks at the limits every 30 seconds.
@@ -94,7 +94,7 @@ def jobs(submit: Any, submit_array: Any, queued: Any, cluster: Any, until: Any) 
     return found
 
 
-def test_a_time_limit(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
+def a_time_limit(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     limit = jobs["limit"]
     limit.wait_over()
     assert limit.message == "stopped by signal 12"
@@ -105,7 +105,7 @@ def test_a_time_limit(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> N
     same(jobs["short"].job.runs[0], unbroken("seed=1"))
 
 
-def test_preempted_at_once(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
+def preempted_at_once(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     preempted = jobs["preempted"]
     preempted.wait_over()
     assert preempted.message == "stopped by signal 15"
@@ -113,7 +113,7 @@ def test_preempted_at_once(jobs: dict[str, Disturbed], same: Any, unbroken: Any)
     same(preempted.job.runs[0], unbroken())
 
 
-def test_preempted_with_time_of_grace(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
+def preempted_with_time_of_grace(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     grace = jobs["grace"]
     grace.wait_over()
     assert grace.message == "stopped by signal 15"
@@ -121,21 +121,15 @@ def test_preempted_with_time_of_grace(jobs: dict[str, Disturbed], same: Any, unb
     same(grace.job.runs[0], unbroken())
 
 
-def test_killed(jobs: dict[str, Disturbed], submit: Any, same: Any, unbroken: Any) -> None:
+def killed(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     killed = jobs["killed"]
     killed.wait_over()
     (run,) = killed.job.runs
     same(run, unbroken())
     assert manifest(run)["job"] == killed.again.job
-    # Done: a job that comes late finds nothing to do, and touches nothing.
-    before = (run / "run.json").stat()
-    late = submit([run], **on("n1"))
-    late.wait_over()
-    assert "Job completed successfully" in late.log()
-    assert (run / "run.json").stat() == before
 
 
-def test_cancelled_with_runs_side_by_side(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
+def cancelled_with_runs_side_by_side(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     cancelled = jobs["cancelled"]
     cancelled.wait_over()
     assert "Requeued job" not in cancelled.job.log()
@@ -144,9 +138,7 @@ def test_cancelled_with_runs_side_by_side(jobs: dict[str, Disturbed], same: Any,
     same(right, unbroken("seed=1"))
 
 
-def test_one_run_that_cannot_begin_is_no_other_runs_concern(
-    jobs: dict[str, Disturbed], same: Any, unbroken: Any
-) -> None:
+def one_run_that_cannot_begin_is_no_other_runs_concern(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     calm = jobs["calm"]
     calm.wait_over()
     bad, first, second = calm.job.runs
@@ -156,7 +148,7 @@ def test_one_run_that_cannot_begin_is_no_other_runs_concern(
     same(second, unbroken("seed=1"))
 
 
-def test_two_nodes(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
+def two_nodes(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     nodes = jobs["nodes"]
     nodes.wait_over()
     assert "Requeued job" in nodes.job.log()
@@ -169,7 +161,28 @@ def test_two_nodes(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None
     assert not (spread / ".hydra/meeting.json").exists()
 
 
-def test_a_node_is_lost(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
+def a_node_is_lost(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     lost = jobs["lost"]
     lost.wait_over()
     same(lost.job.runs[0], unbroken())
+
+
+# One test, since a worker that took a part of several would start a Slurm of its own and disturb everything again.
+def test_runs_come_out_as_if_nothing_had_happened(
+    jobs: dict[str, Disturbed], submit: Any, same: Any, unbroken: Any
+) -> None:
+    preempted_at_once(jobs, same, unbroken)
+    preempted_with_time_of_grace(jobs, same, unbroken)
+    one_run_that_cannot_begin_is_no_other_runs_concern(jobs, same, unbroken)
+    cancelled_with_runs_side_by_side(jobs, same, unbroken)
+    two_nodes(jobs, same, unbroken)
+    a_node_is_lost(jobs, same, unbroken)
+    killed(jobs, same, unbroken)
+    a_time_limit(jobs, same, unbroken)
+    # A job that comes late finds nothing to do, and touches nothing.
+    (run,) = jobs["killed"].job.runs
+    before = (run / "run.json").stat().st_ino
+    late = submit([run], **on("n1"))
+    late.wait_over()
+    assert "Job completed successfully" in late.log()
+    assert (run / "run.json").stat().st_ino == before, "a file is replaced when it is written"
