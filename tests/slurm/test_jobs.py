@@ -39,9 +39,9 @@ class Disturbed:
 @pytest.fixture
 def jobs(submit: Any, submit_array: Any, queued: Any, cluster: Any, until: Any) -> dict[str, Disturbed]:
     """All at the same time: most of it is waiting. Every run is caught in its middle."""
-    # Slurm looks at the limits every 30 seconds.
+    # Slurm looks at the limits every 30 seconds, and warns by so much earlier: after 30 to 60 seconds.
     limit, short = submit_array(
-        [[queued("limit", held=True)], [queued("short", "seed=1")]], timeout_min=1, signal_delay_s=45, **on("n1")
+        [[queued("limit", held=True)], [queued("short", "seed=1")]], timeout_min=2, signal_delay_s=60, **on("n1")
     )
     preempted = submit([queued("preempted", held=True)], partition="low", **on("n1", "seat:1"))
     grace = submit([queued("grace", held=True)], partition="grace", **on("n1", "bench:1"))
