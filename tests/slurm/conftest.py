@@ -27,7 +27,7 @@ from partinr.run import CLOCK_COLUMNS, RunDirectory, config_hash
 NODES = ("n1", "n2", "n3")
 """Two to work on, and one to lose."""
 
-CORES = 8
+CORES = 32
 """Of each node, whatever the host has: runs are tiny."""
 
 CONF = """\

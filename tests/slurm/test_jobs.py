@@ -85,7 +85,8 @@ def jobs(submit: Any, submit_array: Any, queued: Any, cluster: Any, until: Any) 
     # Only after a while does Slurm know.
     until(lambda: lost.state == "waiting", lost.said)
     assert status(lost) == ["running"]
-    cluster.start_node("n3")
+    # On another one: to the one that was lost, when it comes back, Slurm still sends that the job is to be ended.
+    cluster.ask("scontrol", "update", f"JobId={lost.job}", "ReqNodeList=n2")
 
     for job in (limit, preempted, grace, killed, cancelled, nodes, lost):
         job.let_go()
