@@ -166,7 +166,13 @@ class Slow(Callback):
 def test_jobs_of_this_machine(
     partinr: Any, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy_of: Any
 ) -> None:
-    long = ("max_steps=240", "regime.evaluate_every=4", "trainer.threads=1", "callbacks.checkpoint.every_seconds=0")
+    long = (
+        "max_steps=100",
+        "regime.evaluate_every=2",
+        "engine=batched",
+        "trainer.threads=1",
+        "callbacks.checkpoint.every_seconds=0",
+    )
     assert tiny(*long, "hydra.run.dir=unbroken").code == 0
     unbroken = RunDirectory(Path("unbroken"))
     (tmp_path / "slow.py").write_text(SLOW)
