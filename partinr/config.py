@@ -97,7 +97,8 @@ class TrainerSettings:
         accelerator: Lightning's flag.
         precision: Lightning's flag, but for those that round the coordinates too: neighbours would become one.
         threads: of the CPU; None for what torch takes by itself, several devices each an equal part of it.
-        devices: how many. Each of several has a process of its own, which trains some of the regions.
+        devices: how many on each node. Each of several has a process of its own, which trains some of the regions.
+        num_nodes: machines of a cluster that the run is spread over; several need ``hydra/launcher=submitit_slurm``.
         tf32: let CUDA's single-precision products round their factors to 10 bits (TF32): faster, and not without loss
             where frequencies are high. Elsewhere it changes nothing.
         cuda_graphs: on CUDA, record an optimiser step and replay it, where that can be done: not with
@@ -108,6 +109,7 @@ class TrainerSettings:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     threads: Annotated[int, Field(ge=1)] | None = None
     devices: Annotated[int, Field(ge=1)] = 1
+    num_nodes: Annotated[int, Field(ge=1)] = 1
     tf32: bool = False
     cuda_graphs: bool = True
 

@@ -10,7 +10,7 @@ line that made it::
     inr.safetensors         the fitted network
     checkpoints/last.ckpt   what a resume needs; while the run goes on also previous.ckpt, the one before it
     output.log              what it said, if a process of its own carried it out
-    .lock                   held by the process that writes the run
+    .lock  .job             held by the process that writes the run; the job of a cluster that was submitted for it
 
 A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
 
@@ -70,11 +70,12 @@ IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
 CLOCK_COLUMNS = ("seconds",)
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
 
-WRITER = ("host", "pid", "started")
+WRITER = ("host", "pid", "started", "job")
 """Keys of ``run.json`` that say who writes it."""
 
 CONFIG = ".hydra/config.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
+MEETING = ".hydra/meeting.json"  # while several nodes are at it
 MANIFEST = "run.json"
 CURVE = "curve.csv"
 IMAGE_CURVE = "images.csv"
@@ -90,6 +91,7 @@ CHECKPOINT = "checkpoints/last.ckpt"
 PREVIOUS = "checkpoints/previous.ckpt"
 LOCK = ".lock"
 LOG = "output.log"
+JOB = ".job"
 
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -456,7 +458,20 @@ def _manifest(manifest: Mapping[str, Any]) -> bytes:
 
 def _process() -> dict[str, Any]:
     """Who writes a run."""
-    return {"host": platform.node(), "pid": os.getpid(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    who = {"host": platform.node(), "pid": os.getpid(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    job = slurm_job()
+    return who if job is None else {**who, "job": job}
+
+
+def in_job() -> bool:
+    """Whether this process is part of a job that submitit has started."""
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+def slurm_job() -> str | None:
+    """The job of Slurm that this process is part of, as ``12`` or, in an array, ``12_3``; None outside of one."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:

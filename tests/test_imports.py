@@ -135,8 +135,9 @@ def test_the_checker_sees(tmp_path: Path, path: str, source: str, fault: str | N
     assert faults(package) == ([] if fault is None else [fault])
 
 
-# Comes with torch for CUDA, in the version that this torch wants; asked for before it is imported.
-OPTIONAL = {"triton"}
+# Asked for before they are imported: what comes with torch for CUDA, in the version that this torch wants, and what an
+# extra brings.
+OPTIONAL = {"triton", "submitit"}
 
 
 def test_what_is_imported_is_declared() -> None:

@@ -20,6 +20,7 @@ from partinr.cli.fit import fit_module
 from partinr.cli.main import print_note
 from partinr.cli.meta import meta_module
 from partinr.cli.origin import check_code, code_of, inputs_of
+from partinr.cli.slurm import nodes_for, this_node
 from partinr.errors import STORAGE, PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
@@ -69,7 +70,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: bad input; nothing has been written then.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(config.read(with_start(cfg, overrides)))
+    prepared = _prepare(config.read(with_start(cfg, overrides)), folder)
     run = RunDirectory.create(folder, prepared.settings.plain, overrides)
     with run.claimed():
         return _carry_out(prepared, run)
@@ -120,7 +121,7 @@ def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) ->
     return plain
 
 
-def resume(folder: Path, force: bool = False) -> Outcome:
+def resume(folder: Path, force: bool = False, interruption: Interruption | None = None) -> Outcome:
     """Go on with a run in its own directory, from its last checkpoint, or from the start if there is none.
 
     Where the last one is damaged the one before it does. What is otherwise than one would think is said in a line.
@@ -128,6 +129,7 @@ def resume(folder: Path, force: bool = False) -> Outcome:
     Args:
         folder: the run directory.
         force: also where a process on another host, of which nothing is known here, says that it is still running.
+        interruption: who listens to signals already; None for the run alone.
 
     Raises:
         BusyError: another process carries it out.
@@ -136,6 +138,9 @@ def resume(folder: Path, force: bool = False) -> Outcome:
             be written.
     """
     run = RunDirectory.open(folder)
+    if this_node() > 0:
+        # The run is the first node's, which waits for this one before it changes anything.
+        return _carry_out(_prepare(config.read(_gone_on_with(run)), folder, None, interruption), run)
     _check_not_completed(run)
     if not run.file(LOCK).exists() and run.alive:
         # From before there were locks.
@@ -149,16 +154,14 @@ def resume(folder: Path, force: bool = False) -> Outcome:
             )
     with run.claimed(force):
         manifest = _check_not_completed(run)  # by somebody else, meanwhile
-        cfg = run.config()
-        checkpoint = None if manifest["status"] == "queued" else _sound_checkpoint(run)
-        if checkpoint is not None:
-            cfg["ckpt_path"] = str(checkpoint)
+        cfg = _gone_on_with(run)
         known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
         # What it began with, and not the checkpoint of its own that it goes on from.
         inputs = manifest.get("inputs")
         try:
             check_code(manifest, folder)
-            prepared = _prepare(config.read(cfg), inputs if isinstance(inputs, dict) else inputs_of(run.config()))
+            began = inputs if isinstance(inputs, dict) else inputs_of(run.config())
+            prepared = _prepare(config.read(cfg), folder, began, interruption)
         except PartinrError as error:
             if manifest["status"] == "queued":
                 # Nobody may be there to read it; and the same command tries it again.
@@ -168,7 +171,7 @@ def resume(folder: Path, force: bool = False) -> Outcome:
             # From now on this process is the writer, and another one that wants to resume finds it alive.
             run.write_manifest({**known, "status": "running"})
             run.sweep()
-            if checkpoint == run.file(PREVIOUS):
+            if cfg.get("ckpt_path") == str(run.file(PREVIOUS)):
                 # It would take the place of the sound one when the next is saved.
                 run.file(CHECKPOINT).unlink(missing_ok=True)
         except OSError as error:
@@ -196,6 +199,17 @@ def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
 def identity(settings: config.Settings) -> dict[str, str]:
     """What a run is, for people and as a hash."""
     return {"name": settings.name, "config_hash": config_hash(config.identity(settings.plain))}
+
+
+def _gone_on_with(run: RunDirectory) -> dict[str, Any]:
+    """The configuration of a run, with the checkpoint to go on from if it has one.
+
+    Raises:
+        PartinrError: its configuration cannot be read, or no checkpoint is sound.
+    """
+    cfg = run.config()
+    checkpoint = None if run.manifest()["status"] == "queued" else _sound_checkpoint(run)
+    return cfg if checkpoint is None else {**cfg, "ckpt_path": str(checkpoint)}
 
 
 def _sound_checkpoint(run: RunDirectory) -> Path | None:
@@ -233,14 +247,22 @@ class _Prepared:
     callbacks: list[L.Callback]
 
 
-def _prepare(settings: config.Settings, inputs: Mapping[str, str] | None = None) -> _Prepared:
+def _prepare(
+    settings: config.Settings,
+    folder: Path,
+    inputs: Mapping[str, str] | None = None,
+    interruption: Interruption | None = None,
+) -> _Prepared:
     """Everything that bad input can stop.
 
     Args:
         settings: of the run.
+        folder: of the run.
         inputs: what the run began with, if it did so before.
+        interruption: who listens to signals already; None for the run alone.
     """
     made = time.perf_counter()
+    nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
     module: FitModule | MetaModule
@@ -253,12 +275,12 @@ def _prepare(settings: config.Settings, inputs: Mapping[str, str] | None = None)
     if settings.root.ckpt_path is not None:
         check_checkpoint(Path(settings.root.ckpt_path), module)
     devices = settings.trainer.devices
-    if isinstance(module, FitModule) and devices > module.model.networks:
+    if isinstance(module, FitModule) and nodes.size == 1 and devices > module.model.networks:
         # So that one command sweeps over partitions of which one is none.
         devices = module.model.networks
         regions = "is only 1 region" if devices == 1 else f"are only {devices} regions"
         print_note(f"there {regions} for trainer.devices={settings.trainer.devices}; the other devices have no work")
-    interruption = Interruption()
+    interruption = interruption or Interruption()
     known = {
         **identity(settings),
         "signal_name": settings.data.title,
@@ -277,6 +299,7 @@ def _prepare(settings: config.Settings, inputs: Mapping[str, str] | None = None)
         precision=settings.trainer.precision,
         callbacks=callbacks,
         devices=devices,
+        nodes=nodes,
         threads=settings.trainer.threads,
         tf32=settings.trainer.tf32,
         cuda_graphs=settings.trainer.cuda_graphs,
@@ -316,6 +339,11 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
         if run.manifest()["status"] == "running":
             raise
         return Outcome(run, 1)
+    except SystemExit:
+        # Lightning's, for a SIGTERM that came before the training.
+        if prepared.interruption.received is None:
+            raise
+        return Outcome(run, 128 + prepared.interruption.received)
     if prepared.interruption.received is not None and result.stop is None and result.failure is None:
         return Outcome(run, 128 + prepared.interruption.received)
     return Outcome(run, 0 if result.failure is None else 1)

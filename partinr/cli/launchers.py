@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,10 +30,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pydantic import Field
 
 from partinr import config
+from partinr.cli.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.cli.execute import Outcome
+from partinr.cli.main import print_note
 from partinr.cli.sweep import Sweep
 from partinr.errors import PartinrError
-from partinr.run import LOG, RunDirectory
+from partinr.run import JOB, LOG, RunDirectory
 from partinr.spec import spec
 
 
@@ -215,7 +218,117 @@ class _Crew:
                     process.send_signal(number)
 
 
-LAUNCHERS: dict[str, type[SweepLauncher]] = {"basic": Basic, "joblib": Joblib}
+class Submitit(SweepLauncher):
+    """Jobs that go on without the command that submitted them, and that the same command finds again."""
+
+    poll_seconds = 1.0
+
+    def cluster(self, folder: Path) -> Cluster:
+        """Where the jobs run.
+
+        Args:
+            folder: for their scripts and logs.
+        """
+        raise NotImplementedError
+
+    def carry_out(self, folders: Sequence[Path], rules: config.SweepRules) -> list[Outcome | None]:
+        """Submit jobs for them, but for those that have one, and wait.
+
+        Raises:
+            PartinrError: the cluster refuses the jobs, or does not answer.
+            SystemExit: Ctrl-C; the jobs go on.
+        """
+        waiting = [folder for folder in folders if self.sweep.plan(folder, rules) == "carry out"]
+        outcomes = {folder: self.sweep.settle(folder) for folder in folders if folder not in waiting}
+        if waiting:
+            cluster = self.cluster(Path(str(self.config.hydra.sweep.dir)).absolute() / JOBS)
+            jobs = {folder: job for folder in waiting if (job := _job_of(folder)) is not None}
+            states = cluster.states(jobs.values())
+            self._submit(cluster, [folder for folder in waiting if states.get(jobs.get(folder, ""), "gone") == "gone"])
+            if self.settings.wait:
+                try:
+                    outcomes |= self._wait(cluster, waiting)
+                except KeyboardInterrupt:
+                    print_note("the jobs go on; the same command waits for them again, and partinr runs lists them")
+                    raise SystemExit(128 + signal.SIGINT) from None
+            else:
+                ids = ", ".join(sorted({str(_job_of(folder)) for folder in waiting}))
+                print_note(f"submitted {len(waiting)} runs (jobs {ids}); the same command waits for them")
+        self.sweep.sort(folders)
+        return [outcomes.get(folder) for folder in folders]
+
+    def _submit(self, cluster: Cluster, folders: Sequence[Path]) -> None:
+        by_nodes: dict[int, list[Path]] = {}
+        for folder in folders:
+            nodes = int(RunDirectory(folder).config()["trainer"].get("num_nodes", 1))
+            by_nodes.setdefault(nodes, []).append(folder.absolute())
+        for nodes, runs in by_nodes.items():
+            jobs = packed(runs, self.settings.runs_per_job)
+            for job, together in zip(cluster.submit(jobs, nodes), jobs, strict=True):
+                for folder in together:
+                    RunDirectory(folder).write(JOB, job.encode())
+
+    def _wait(self, cluster: Cluster, folders: Sequence[Path]) -> dict[Path, Outcome | None]:
+        outcomes: dict[Path, Outcome | None] = {}
+        left = dict.fromkeys(folders, self.settings.retries)
+        while left:
+            time.sleep(self.poll_seconds)
+            # Before the runs are looked at: one that ends between the two has a job that is there.
+            jobs = {folder: _job_of(folder) or "" for folder in left}
+            states = cluster.states(jobs.values())
+            again = []
+            for folder in list(left):
+                manifest = RunDirectory(folder).manifest()
+                gone = states[jobs[folder]] == "gone"
+                if manifest["status"] in ("completed", "failed") or (gone and not left[folder]):
+                    del left[folder]
+                    outcomes[folder] = self.sweep.settle(folder, carried_out=True)
+                elif gone:
+                    left[folder] -= 1
+                    again.append(folder)
+            self._submit(cluster, again)
+        return outcomes
+
+
+class SubmititLocal(Submitit):
+    """Jobs on this machine, which go on when the terminal is closed."""
+
+    settings_class = LocalSettings
+
+    def cluster(self, folder: Path) -> Cluster:
+        """This machine."""
+        return Local(self.settings, folder)
+
+
+class SubmititSlurm(Submitit):
+    """Jobs of Slurm."""
+
+    settings_class = SlurmSettings
+    poll_seconds = 5.0  # of one user among many
+
+    def cluster(self, folder: Path) -> Cluster:
+        """The cluster that this machine submits to."""
+        return Slurm(self.settings, folder)
+
+
+JOBS = "jobs"
+"""Folder, beside the runs of a sweep, of the scripts and logs of its jobs."""
+
+
+def _job_of(folder: Path) -> str | None:
+    """The job that was submitted for a run last."""
+    try:
+        return RunDirectory(folder).file(JOB).read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+LAUNCHERS: dict[str, type[SweepLauncher]] = {
+    "basic": Basic,
+    "joblib": Joblib,
+    "submitit_local": SubmititLocal,
+    "submitit_slurm": SubmititSlurm,
+}
 """By their names in ``conf/hydra/launcher``."""
 
 

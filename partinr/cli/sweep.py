@@ -68,7 +68,7 @@ class Sweep:
         overrides = list(hydra.overrides.task)
         try:
             folder = Path(str(hydra.sweep.dir)) / str(hydra.sweep.subdir)
-            if OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"] == "${partinr.run:}":
+            if "${partinr.run:}" in OmegaConf.to_yaml(hydra.sweep, resolve=False):
                 folder = _found(folder)
             cfg = cfg.copy()
             with open_dict(cfg):

@@ -9,6 +9,7 @@ Lightning's strategy is told where they meet.
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import os
 import pickle
@@ -26,6 +27,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -35,9 +37,14 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.launcher import _Launcher
 
 from partinr.errors import PartinrError, warnings_as_notes
+from partinr.files import write_atomically
 
 HOST = "127.0.0.1"
-"""Where the processes meet: all are on one machine, and nobody else need hear them."""
+"""Where the processes of one machine meet: nobody else need hear them."""
+
+MEETING_SECONDS = 240.0
+"""So long the other machines wait for the first one, which may have to make a partition before it says where to meet;
+torch lets the first one wait for 300 seconds."""
 
 GRACE_SECONDS = 10.0
 """When one process is gone, the others have so long to notice it and end by themselves."""
@@ -49,7 +56,7 @@ SILENCE_SECONDS = 300.0
 """A process that says nothing for so long hangs: it was stopped, or the system does not let it run. How long its work
 takes does not matter, since a thread of its own speaks; but a step of compiled code may hold Python for its time."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 """They wait, in a process that was started here, until somebody unblocks them."""
 
 
@@ -65,18 +72,67 @@ class RankError(PartinrError):
         self.trace = trace
 
 
+@dataclass(frozen=True)
+class Nodes:
+    """The machines that a run is spread over, as one of them sees them.
+
+    Attributes:
+        size: how many there are.
+        rank: which one this is; the first is 0.
+        meeting: a file on a disk that all of them see, by which the first one says where they meet. None for one.
+        attempt: of this run; no other attempt at it has the same name.
+    """
+
+    size: int = 1
+    rank: int = 0
+    meeting: Path | None = None
+    attempt: str = ""
+
+    def say(self, port: int) -> str:
+        """Tell the others where this machine listens, and return its name."""
+        assert self.meeting is not None
+        host = socket.gethostname()
+        said = {"attempt": self.attempt, "host": host, "port": port}
+        write_atomically(self.meeting, json.dumps(said).encode())
+        return host
+
+    def hear(self) -> tuple[str, int]:
+        """Host and port of the first machine.
+
+        Raises:
+            RankError: it does not say where it is.
+        """
+        assert self.meeting is not None
+        deadline = time.monotonic() + MEETING_SECONDS
+        while time.monotonic() < deadline:
+            # There may be none yet, or one of an attempt that was cut off.
+            with suppress(OSError, ValueError):
+                said = json.loads(self.meeting.read_bytes())
+                if said["attempt"] == self.attempt:
+                    return said["host"], said["port"]
+            time.sleep(0.1)
+        raise RankError(
+            f"node {self.rank} of {self.size} has heard nothing of the first one for {MEETING_SECONDS:g} seconds; "
+            f"do all nodes see {self.meeting.parent}?"
+        )
+
+
 class Host(LightningEnvironment):
-    """One machine, whose processes are numbered by who starts them and not by the environment's variables."""
+    """A machine whose processes are numbered by who starts them and not by the environment's variables."""
 
     rank = 0
+
+    def __init__(self, node: int = 0) -> None:
+        super().__init__()
+        self._node = node
 
     def local_rank(self) -> int:
         """Number of this process, 0 in the one that starts them too."""
         return self.rank
 
     def node_rank(self) -> int:
-        """There is one machine."""
-        return 0
+        """Number of this machine."""
+        return self._node
 
 
 @runtime_checkable
@@ -100,13 +156,16 @@ class ShardStrategy(DDPStrategy):
 
     Args:
         threads: of the CPU for each process; None for an equal part of those that this one takes.
+        nodes: the machines of the run. On each of them, this strategy starts the processes for its devices.
     """
 
+    host = HOST
     port = 0
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, nodes: Nodes | None = None) -> None:
         super().__init__(start_method="spawn")
         self.threads = threads
+        self.nodes = nodes or Nodes()
 
     def _configure_launcher(self) -> None:
         self._launcher = ProcessLauncher(self)
@@ -120,7 +179,7 @@ class ShardStrategy(DDPStrategy):
         self._process_group_backend = self._get_process_group_backend()
         torch.distributed.init_process_group(
             self._process_group_backend,
-            store=torch.distributed.TCPStore(HOST, self.port, self.world_size),
+            store=torch.distributed.TCPStore(self.host, self.port, self.world_size),
             rank=self.global_rank,
             world_size=self.world_size,
             device_id=None if self.root_device.type == "cpu" else self.root_device,
@@ -130,8 +189,9 @@ class ShardStrategy(DDPStrategy):
 class ProcessLauncher(_Launcher):
     """Runs a Trainer's function in several processes and brings home what became of it.
 
-    The process that starts them trains nothing. It gets the results of rank 0: those of the module, and those of each
-    callback that has any, both by their methods ``results`` and ``recover``.
+    The process that starts them trains nothing. It gets the results of the first of them: those of the module, and
+    those of each callback that has any, both by their methods ``results`` and ``recover``. On several machines there is
+    one such process on each.
     """
 
     # Forked, a process could not use a GPU that this one has used.
@@ -156,9 +216,15 @@ class ProcessLauncher(_Launcher):
             RankError: one of them died, raised or hung; the others have been ended.
         """
         assert trainer is not None
-        # The port is the system's choice and is held from here on: nobody can take it before it is used.
-        store = torch.distributed.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
-        self._strategy.port = store.port
+        nodes, store = self._strategy.nodes, None
+        if nodes.rank == 0:
+            # The port is the system's choice and is held from here on: nobody can take it before it is used.
+            store = torch.distributed.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+            self._strategy.port = store.port
+            if nodes.size > 1:
+                self._strategy.host = nodes.say(store.port)
+        else:
+            self._strategy.host, self._strategy.port = nodes.hear()
         size = self._strategy.num_processes
         start = pickle.dumps(
             _Start(
@@ -191,6 +257,8 @@ class ProcessLauncher(_Launcher):
                 each.process.join()
                 each.pipe.close()
             del store
+            if nodes.rank == 0 and nodes.meeting is not None:
+                nodes.meeting.unlink(missing_ok=True)
         _recover(trainer, results)
 
     def kill(self, signum: int) -> None:
@@ -373,7 +441,6 @@ def _work(rank: int, pipe: Connection) -> None:
     from partinr.regimes.training import quiet_lightning
 
     _end_with_parent()
-    _use_loopback()
     trainer = None
     voice = _Voice(pipe)
     voice.beat()
@@ -385,6 +452,8 @@ def _work(rank: int, pipe: Connection) -> None:
         function, args, kwargs, trainer = pickle.loads(start.work)
         del start  # a signal may be large
         trainer.strategy.cluster_environment.rank = rank
+        if trainer.strategy.nodes.size == 1:
+            _use_loopback()
         with quiet_lightning(), warnings_as_notes():
             function(*args, **kwargs)
         if rank == 0:

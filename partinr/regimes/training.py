@@ -22,7 +22,7 @@ from partinr.data.ticks import SignalDataModule
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.regimes.graphs import CudaGraphs
-from partinr.regimes.launch import Host, ShardStrategy, check_can_be_sent
+from partinr.regimes.launch import Host, Nodes, ShardStrategy, check_can_be_sent
 from partinr.regimes.learning import Learning, StopReason
 
 Model = TypeVar("Model", PiecewiseINR, Album)
@@ -135,6 +135,7 @@ def make_trainer(
     precision: str | int = "32-true",
     callbacks: Iterable[L.Callback] = (),
     devices: int = 1,
+    nodes: Nodes | None = None,
     threads: int | None = None,
     tf32: bool = False,
     cuda_graphs: bool = True,
@@ -145,7 +146,8 @@ def make_trainer(
         accelerator: Lightning's flag: ``auto``, ``cpu``, ``gpu`` …
         precision: Lightning's flag: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``64-true`` …
         callbacks: Lightning callbacks.
-        devices: how many; each of several has a process of its own, and trains some of the networks.
+        devices: how many on each machine; each of several has a process of its own, and trains some of the networks.
+        nodes: the machines, where there are several.
         threads: of the CPU for each of several processes; None for an equal part of torch's.
         tf32: let CUDA's single-precision products round their factors to 10 bits.
         cuda_graphs: on CUDA, replay steps as a graph where that can be done (:mod:`partinr.regimes.graphs`).
@@ -155,6 +157,8 @@ def make_trainer(
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    nodes = nodes or Nodes()
+    alone = devices == nodes.size == 1
     with quiet_lightning():
         # What this warns of is refused below.
         warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
@@ -162,7 +166,8 @@ def make_trainer(
             trainer = L.Trainer(
                 accelerator=accelerator,
                 devices=devices,
-                strategy="auto" if devices == 1 else ShardStrategy(threads),
+                num_nodes=nodes.size,
+                strategy="auto" if alone else ShardStrategy(threads, nodes),
                 use_distributed_sampler=False,
                 precision=precision,  # type: ignore[arg-type]
                 callbacks=[_CudaProducts(tf32), CudaGraphs(cuda_graphs), *callbacks],
@@ -172,7 +177,7 @@ def make_trainer(
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 # On a cluster Lightning would take the number of tasks for a group to join; there is none.
-                plugins=[LightningEnvironment() if devices == 1 else Host(), _LocalFiles()],
+                plugins=[LightningEnvironment() if alone else Host(nodes.rank), _LocalFiles()],
             )
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             reason = " ".join(str(error).split())

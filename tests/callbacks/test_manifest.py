@@ -18,9 +18,10 @@ import torch
 
 from partinr import __version__
 from partinr.callbacks import Interruption, Manifest
+from partinr.callbacks.interruption import WARNING
 from partinr.callbacks.manifest import git_state, hardware, peak_memory, versions
 from partinr.errors import PartinrError
-from partinr.run import WEIGHTS, RunDirectory
+from partinr.run import WEIGHTS, RunDirectory, in_job
 
 IDENTITY = {"name": "astronaut grid siren", "config_hash": "0123456789abcdef", "signal_name": "astronaut"}
 
@@ -276,3 +277,32 @@ def test_a_signal_is_passed_on(interruption: Interruption) -> None:
     assert heard == [signal.SIGTERM]
     sent = pickle.loads(pickle.dumps(interruption))  # with what was heard before the others were started
     assert sent.received == signal.SIGTERM
+
+
+# -- in a cluster's job -------------------------------------------------------------------------------------------
+
+
+def test_in_a_job_a_signal_may_come_often_and_a_warning_counts_most(make_regime: Any, trainer: Any) -> None:
+    interruption = Interruption(job=True)
+    heard: list[int] = []
+    signals = (*SIGNALS, WARNING)
+    before = [signal.getsignal(number) for number in signals]
+    with interruption.listening():
+        with interruption.listening(forward=heard.append):
+            interruption.on_train_start(trainer, make_regime())
+            for number in (signal.SIGTERM, signal.SIGTERM, WARNING, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+            assert interruption.received == WARNING
+            interruption.on_train_batch_end(trainer, make_regime(), None, None, 0)
+            assert trainer.should_stop
+        # Between two runs it listens all the same, but there is nobody to tell.
+        os.kill(os.getpid(), WARNING)
+    assert heard == [signal.SIGTERM, signal.SIGTERM, WARNING, signal.SIGTERM]
+    assert [signal.getsignal(number) for number in signals] == before
+
+
+def test_a_job_is_known_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
+    assert not in_job()
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    assert in_job()

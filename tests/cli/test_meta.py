@@ -216,7 +216,7 @@ def prepared(*words: str) -> tuple[MetaModule, Any]:
 
     config.register_resolvers()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        made = _prepare(config.read(hydra.compose("train", [*PREPARED, *words])))
+        made = _prepare(config.read(hydra.compose("train", [*PREPARED, *words])), Path("run"))
     assert isinstance(made.module, MetaModule)
     return made.module, made.data
 
