@@ -84,6 +84,10 @@ ADAPTATION = "adaptation.png"
 CHECKPOINT = "checkpoints/last.ckpt"
 
 
+_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Reads the same as the other, ten times faster where PyYAML was built with libyaml."""
+
+
 def of_image(name: str | None, file: str) -> str:
     """Where a file of one of several images is, in a run directory; of a run for one signal ``name`` is None."""
     return file if name is None else f"{IMAGES}/{name}/{file}"
@@ -296,7 +300,7 @@ class RunDirectory:
     def _yaml(self, name: str, kind: type) -> Any:
         path = self.file(name)
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = yaml.load(path.read_text(encoding="utf-8"), Loader=_SAFE_LOADER)
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise PartinrError(f"cannot read {path}: {' '.join(str(error).split())}") from error
         if not isinstance(content, kind):

@@ -36,6 +36,16 @@ from partinr.report.naming import (
 from partinr.report.records import Axis, RunRecord
 from partinr.run import Learned
 
+STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damaged")
+"""In which order it is said how many runs are in which state."""
+
+
+def states(records: Sequence[RunRecord]) -> str:
+    """How runs stand: 312 completed, 40 running, 148 queued."""
+    count = Counter(record.status for record in records)
+    return ", ".join(f"{count[status]} {status}" for status in STATE_ORDER if count[status])
+
+
 # -- numbers over seeds ---------------------------------------------------------------------------------------------
 
 
@@ -146,11 +156,8 @@ class Group:
     @property
     def state(self) -> str:
         """How the runs ended: ``completed``, or ``2 completed, 1 failed``."""
-        count: Counter[str] = Counter(record.status for record in self.records)
-        if len(count) == 1:
-            return next(iter(count))
-        order = ("completed", "running", "interrupted", "failed", "damaged")
-        return ", ".join(f"{count[status]} {status}" for status in order if count[status])
+        found = {record.status for record in self.records}
+        return found.pop() if len(found) == 1 else states(self.records)
 
     def stat(self, of: Callable[[RunRecord], float | None]) -> Stat:
         """``of`` each counted run, over the seeds."""
@@ -269,7 +276,8 @@ class Versus:
 _AXES: tuple[Axis, ...] = ("step", "seconds", "macs")
 
 
-def _versus(group: Group, lone: Group) -> Versus | None:
+def measured(group: Group, lone: Group) -> Versus | None:
+    """``group`` against ``lone``; None where a seed of ``lone`` has no final PSNR."""
     ends = {record.seed: (record.last("psnr"), record) for record in lone.counted}
     levels = {seed: level for seed, (level, _) in ends.items() if level is not None and math.isfinite(level)}
     if not levels or len(levels) < len(ends):
@@ -400,7 +408,7 @@ class Study:
             return abs(math.log(sizes[0] / sizes[1])) if sizes[0] and sizes[1] else math.inf
 
         # The group itself is its own measure.
-        return _versus(group, group if group in lones else min(lones, key=distance))
+        return measured(group, group if group in lones else min(lones, key=distance))
 
     def versus_random(self, group: Group) -> Versus | None:
         """``group``, which began with what another run learned, against the same fit from a random start."""
@@ -414,7 +422,7 @@ class Study:
                 and other.counted
                 and not other.provisional
             ):
-                return _versus(group, other)
+                return measured(group, other)
         return None
 
 

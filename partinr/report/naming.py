@@ -287,6 +287,67 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[str]:
     return numbered(names)
 
 
+@dataclass(frozen=True)
+class Facet:
+    """A setting in which configurations differ, in words: what runs can be chosen and grouped by."""
+
+    name: str
+    values: tuple[str, ...]
+    """Each once, numbers by size and words as people sort them."""
+    of: tuple[str | None, ...]
+    """The value of each config; None where it has no such setting."""
+
+
+def facets(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[Facet]:
+    """The settings in which configs differ, the partition first; args as of :func:`labels`.
+
+    What follows from another setting (regions from the partition, the width from matched parameters) is none.
+    """
+    found = []
+    partitions: list[Any] = [_partition_word(flat, counts) for flat, counts in zip(flats, regions, strict=True)]
+    found.append(_facet("partition", partitions, partitions))
+    starts = _starts(flats, by_run=True)
+    found.append(_facet("start", starts, starts))
+    said = {PARTITION, INIT_KEY}
+    if len(set(partitions)) > 1:
+        said |= _SAID_BY_REGIONS
+    if all(flat_value(flat, ("backbone", "match_params")) for flat in flats):
+        said.add(("backbone", "hidden_features"))
+    paths = list(dict.fromkeys(setting.path for setting in differing(flats) if setting.path not in said))
+    keys = Counter(_SHORT.get(path[-1], path[-1]) for path in [("partition",), ("start",), *paths])
+    for path in paths:
+        short = _SHORT.get(path[-1], path[-1])
+        settings = [next((each for each in flat if each.path == path), None) for flat in flats]
+        raw = [None if each is None else flat[each] for flat, each in zip(flats, settings, strict=True)]
+        words = [
+            None if each is None else word(str(value)) if each.is_kind else _value(value)
+            for each, value in zip(settings, raw, strict=True)
+        ]
+        found.append(_facet(short if keys[short] == 1 else ".".join(path[-2:]), raw, words))
+    return [facet for facet in found if len(set(facet.of)) > 1]
+
+
+def _facet(name: str, raw: Sequence[Any], words: Sequence[str | None]) -> Facet:
+    order = {said: value for value, said in zip(raw, words, strict=True) if said is not None}
+
+    def key(said: str) -> tuple[bool, float, list[tuple[int, str]]]:
+        value = order[said]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return not number, value if number else 0, natural(said)
+
+    return Facet(name, tuple(sorted(order, key=key)), tuple(words))
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return compact(value)
+    return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _name(flat: Flat, shown: Sequence[Setting], partition: str | None, start: str | None) -> str:
     keys = Counter(setting.path[-1] for setting in {setting.path: setting for setting in shown}.values())
     first = [each for each in (partition, start) if each]
