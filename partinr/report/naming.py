@@ -292,6 +292,8 @@ class Facet:
     """A setting in which configurations differ, in words: what runs can be chosen and grouped by."""
 
     name: str
+    key: str
+    """Where it stands in the config, with dots."""
     values: tuple[str, ...]
     """Each once, numbers by size and words as people sort them."""
     of: tuple[str | None, ...]
@@ -305,9 +307,10 @@ def facets(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[Facet]:
     """
     found = []
     partitions: list[Any] = [_partition_word(flat, counts) for flat, counts in zip(flats, regions, strict=True)]
-    found.append(_facet("partition", partitions, partitions))
+    fewest = [min(counts) if counts else math.inf for counts in regions]
+    found.append(_facet("partition", "partition", fewest, partitions))
     starts = _starts(flats, by_run=True)
-    found.append(_facet("start", starts, starts))
+    found.append(_facet("start", "init", starts, starts))
     said = {PARTITION, INIT_KEY}
     if len(set(partitions)) > 1:
         said |= _SAID_BY_REGIONS
@@ -323,11 +326,12 @@ def facets(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[Facet]:
             None if each is None else word(str(value)) if each.is_kind else _value(value)
             for each, value in zip(settings, raw, strict=True)
         ]
-        found.append(_facet(short if keys[short] == 1 else ".".join(path[-2:]), raw, words))
+        key = ".".join(path)
+        found.append(_facet(short if keys[short] == 1 else ".".join(path[-2:]), key, raw, words))
     return [facet for facet in found if len(set(facet.of)) > 1]
 
 
-def _facet(name: str, raw: Sequence[Any], words: Sequence[str | None]) -> Facet:
+def _facet(name: str, place: str, raw: Sequence[Any], words: Sequence[str | None]) -> Facet:
     order = {said: value for value, said in zip(raw, words, strict=True) if said is not None}
 
     def key(said: str) -> tuple[bool, float, list[tuple[int, str]]]:
@@ -335,7 +339,7 @@ def _facet(name: str, raw: Sequence[Any], words: Sequence[str | None]) -> Facet:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return not number, value if number else 0, natural(said)
 
-    return Facet(name, tuple(sorted(order, key=key)), tuple(words))
+    return Facet(name, place, tuple(sorted(order, key=key)), tuple(words))
 
 
 def _value(value: Any) -> str:

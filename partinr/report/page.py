@@ -520,6 +520,10 @@ def _error_scale() -> str:
 # -- runs -----------------------------------------------------------------------------------------------------------
 
 
+_SAFE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""Writes the same as the other, ten times faster where PyYAML was built with libyaml."""
+
+
 def _run(record: RunRecord) -> dict[str, Any]:
     """What the page says of one run."""
     manifest = record.manifest
@@ -546,7 +550,11 @@ def _run(record: RunRecord) -> dict[str, Any]:
         "finished": str(manifest.get("finished") or ""),
         "config hash": str(manifest.get("config_hash") or ""),
     }
-    config = yaml.safe_dump(dict(record.config), sort_keys=False, allow_unicode=True) if record.config else ""
+    config = (
+        yaml.dump(dict(record.config), Dumper=_SAFE_DUMPER, sort_keys=False, allow_unicode=True)
+        if record.config
+        else ""
+    )
     return {
         "record": record,
         "psnr": "" if psnr is None else f"{write(psnr, fixed(2))} dB",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from partinr.report.groups import Group, Study
@@ -148,21 +149,21 @@ def _facets(
     columns = []
     for facet in found:
         chosen = [facet.of[at[id(of_group[record].flat)]] if record in of_group else None for record in records]
-        columns.append((Facet(facet.name, facet.values, tuple(chosen)), "setting"))
+        columns.append((replace(facet, of=tuple(chosen)), "setting"))
     images = list(dict.fromkeys(image for study in studies for image in study.images))
     of_image = tuple(of_group[record].image if record in of_group else None for record in records)
-    columns.append((Facet("image", tuple(images), of_image), "image"))
+    columns.append((Facet("image", "image", tuple(images), of_image), "image"))
     seeds = sorted({record.seed for record in records if record.seed is not None})
     of_seed = tuple(None if record.seed is None else str(record.seed) for record in records)
-    columns.append((Facet("seed", tuple(map(str, seeds)), of_seed), "seed"))
+    columns.append((Facet("seed", "seed", tuple(map(str, seeds)), of_seed), "seed"))
     states = list(dict.fromkeys(record.status for record in records))
-    columns.append((Facet("status", tuple(states), tuple(record.status for record in records)), "status"))
+    columns.append((Facet("status", "status", tuple(states), tuple(record.status for record in records)), "status"))
     kept = [(facet, kind) for facet, kind in columns if len(facet.values) > 1]
     for index, record in enumerate(records):
         runs[record]["facets"] = [
             -1 if (value := facet.of[index]) is None else facet.values.index(value) for facet, _ in kept
         ]
-    return [{"name": facet.name, "kind": kind, "values": list(facet.values)} for facet, kind in kept]
+    return [{"name": facet.name, "key": facet.key, "kind": kind, "values": list(facet.values)} for facet, kind in kept]
 
 
 def _value(value: float | str | None) -> float | str | None:

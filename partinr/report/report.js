@@ -68,7 +68,7 @@ function read(said) {
 
 const texts = data.runs.map((run) => [
   run.name, run.path, run.message, run.study && data.studies[run.study].labels[run.label].label,
-  ...data.facets.map(({ name, values }, i) => (run.facets[i] < 0 ? "" : `${name} ${values[run.facets[i]]}`)),
+  ...data.facets.map(({ name, key, values }, i) => (run.facets[i] < 0 ? "" : [name, key].map((word) => `${word} ${values[run.facets[i]]}\n${word}=${values[run.facets[i]]}`).join("\n"))),
 ].join("\n").toLowerCase());
 
 function matching() {
@@ -134,7 +134,7 @@ function stylesOf(study) {
       const count = drawn.get(value) ?? 0;
       drawn.set(value, count + 1);
       // Several groups of one colour differ in their dashes, unless the colours have run out and need these.
-      const dash = others.length > COLOURS ? Math.floor(rank / COLOURS) : count;
+      const dash = others.length > COLOURS ? Math.floor(rank / COLOURS) : labels.length > STYLES ? 0 : count;
       return [label, { slot: rank < 0 ? 0 : 1 + rank % COLOURS, dash: DASHES[Math.max(0, dash) % DASHES.length], value: value ?? "several" }];
     })) };
   }
@@ -322,7 +322,7 @@ function traces(series, axis, scale) {
     const { mean } = one;
     const x = mean[axis];
     const points = drawable([...x.keys()], x, scale).filter((i) => mean.psnr[i] !== null);
-    const common = { legendgroup: one.label, name: plain(one.label + (one.provisional ? ` (${one.state})` : "")) };
+    const common = { legendgroup: one.label, family: one.value ?? `${one.label} …`, name: plain(one.label + (one.provisional ? ` (${one.state})` : "")) };
     if (mean.std && points.length > 1) {
       const back = [...points].reverse();
       bands.push({
@@ -366,7 +366,8 @@ function together(all) {
     const look = JSON.stringify([trace.meta, trace.line, trace.fillcolor, trace.mode, trace.meta === "run" && trace.legendgroup]);
     const before = found.get(look);
     if (!before) {
-      found.set(look, { ...trace, x: [...trace.x], y: [...trace.y], text: trace.meta === "mean" ? trace.text.map((text) => `${trace.name}<br>${text}`) : undefined });
+      const text = trace.text?.map((each) => `${trace.name}<br>${each}`);
+      found.set(look, { ...trace, x: [...trace.x], y: [...trace.y], text, ...(text && { name: plain(trace.family), hovertemplate: "%{text} dB<extra></extra>" }) });
       continue;
     }
     before.x.push(null, ...trace.x);
