@@ -22,6 +22,7 @@ from partinr.report.naming import (
     IMAGE_KEYS,
     INIT_KEY,
     Flat,
+    expected_regions,
     flat_value,
     flatten,
     frozen,
@@ -362,7 +363,10 @@ class Study:
                 if chosen:
                     name = f"{image} · {label}" if len(image_order) > 1 else label
                     groups.append(_group(label, name, image, chosen, flats[of_kind[0]]))
-        few = {label: min(counted) if counted else math.inf for label, counted in zip(found, counts, strict=True)}
+        few = {
+            label: min(counted) if counted else expected_regions(flats[of_kind[0]])
+            for label, counted, of_kind in zip(found, counts, members, strict=True)
+        }
         groups.sort(key=lambda group: (image_order.index(group.image), few[group.label], natural(group.label)))
         return cls(learns, tuple(records), tuple(image_order), tuple(groups), tuple(_notices(groups, records)))
 
@@ -371,7 +375,7 @@ class Study:
         """The groups' labels, each once, fewest regions first."""
         few: dict[str, float] = {}
         for group in self.groups:
-            regions = math.inf if group.regions is None else group.regions
+            regions = expected_regions(group.flat) if group.regions is None else group.regions
             few[group.label] = min(few.get(group.label, math.inf), regions)
         return sorted(few, key=lambda label: (few[label], natural(label)))
 

@@ -231,6 +231,14 @@ def _partition_word(flat: Flat, regions: set[int]) -> str:
     return f"{name} #{counts[0]}" if len(counts) == 1 else f"{name} #{counts[0]}–{counts[-1]}"
 
 
+def expected_regions(flat: Flat) -> float:
+    """How many regions a config asks for, of runs that have not come to them; infinity where the image decides."""
+    if flat.get(Setting(PARTITION, is_kind=True)) == "Whole":
+        return 1
+    wanted = flat_value(flat, ("partition", "regions"))
+    return wanted if isinstance(wanted, int) else math.inf
+
+
 def flat_value(flat: Flat, path: tuple[str, ...]) -> Any:
     """The value at ``path``; None where there is none."""
     return next((value for setting, value in flat.items() if setting.path == path and not setting.is_kind), None)
@@ -307,7 +315,7 @@ def facets(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[Facet]:
     """
     found = []
     partitions: list[Any] = [_partition_word(flat, counts) for flat, counts in zip(flats, regions, strict=True)]
-    fewest = [min(counts) if counts else math.inf for counts in regions]
+    fewest = [min(counts) if counts else expected_regions(flat) for flat, counts in zip(flats, regions, strict=True)]
     found.append(_facet("partition", "partition", fewest, partitions))
     starts = _starts(flats, by_run=True)
     found.append(_facet("start", "init", starts, starts))

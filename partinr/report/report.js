@@ -75,7 +75,7 @@ function matching() {
   const words = view.filter.toLowerCase().split(/\s+/).filter((word) => word && word !== "-");
   const chosen = Object.entries(view.facets).map(([name, values]) => {
     const i = data.facets.findIndex((facet) => facet.name === name);
-    return [i, new Set(values.map((value) => data.facets[i].values.indexOf(value)))];
+    return [i, new Set(values.map((value) => data.facets[i].values.indexOf(value)).filter((value) => value >= 0))];
   });
   return data.runs.map((run, i) => words.every((word) => (word[0] === "-" ? !texts[i].includes(word.slice(1)) : texts[i].includes(word)))
     && chosen.every(([facet, values]) => values.has(run.facets[facet])));
@@ -768,11 +768,11 @@ function refresh() {
   draw();
 }
 
-let waiting;
+const waiting = {};
 document.addEventListener("input", ({ target }) => {
   if (target.id !== "filter" && target.id !== "level") return;
-  clearTimeout(waiting);
-  waiting = setTimeout(() => {
+  clearTimeout(waiting[target.id]);
+  waiting[target.id] = setTimeout(() => {
     view[target.id] = target.id === "level" && !(Number(target.value) > 0) ? "" : target.value;
     if (target.id === "filter") return update();
     remember();
@@ -873,11 +873,13 @@ function resume() {
   setInterval(() => {
     const busy = document.hidden || large.open || document.querySelector(".facet[open]") || Date.now() - touched < 2000 || !at("follow").checked;
     if (busy || Date.now() - opened < wait) return;
+    location.reload();
+  }, 250);
+  addEventListener("pagehide", () => {
     try {
       sessionStorage.setItem(kept, JSON.stringify({ scroll: scrollY, made, doubled }));
     } catch { /* As above. */ }
-    location.reload();
-  }, 250);
+  });
 }
 
 history.scrollRestoration = seconds ? "manual" : "auto";

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -28,8 +29,8 @@ def thin(curves: Sequence[Curve]) -> tuple[list[Curve], float]:
 
     A point may go where the line between its neighbours that stay is as near to it as the tolerance, drawn against
     steps, seconds or multiply-accumulates, on a linear or on a logarithmic axis. Of evaluations closer together than a
-    column of the screen only the first, last, lowest and highest stay. The tolerance is half a pixel; where too many
-    points are left it is doubled until they fit.
+    column of the screen only the first, last, lowest and highest stay. The tolerance is half a pixel, or as much more
+    as it takes for the points to fit.
 
     Args:
         curves: with equally long columns, among them ``step``, ``seconds`` and ``psnr`` [dB].
@@ -45,11 +46,13 @@ def thin(curves: Sequence[Curve]) -> tuple[list[Curve], float]:
     height = max(float(np.ptp(finite)) if finite.size else 0.0, 1e-6)
     tolerance = height / PIXELS / 2
     screened = [_select(curve, _on_screen(curve)) for curve in curves]
-    while True:
-        thinned = [_select(curve, _within(curve, tolerance)) for curve in screened]
-        if sum(curve["step"].size for curve in thinned) <= POINTS or tolerance > height:
-            return thinned, tolerance
-        tolerance *= 2
+    missed = [_missed(curve, tolerance) for curve in screened]
+    ranked = np.sort(np.concatenate(missed))[::-1]
+    if np.count_nonzero(ranked > tolerance) > POINTS:
+        tolerance = float(min(ranked[POINTS], height))
+    return [
+        _select(curve, np.flatnonzero(of > tolerance)) for curve, of in zip(screened, missed, strict=True)
+    ], tolerance
 
 
 def _select(curve: Curve, keep: NDArray[np.int64]) -> Curve:
@@ -77,28 +80,36 @@ def _on_screen(curve: Curve) -> NDArray[np.int64]:
     return np.array(sorted(keep))
 
 
-def _within(curve: Curve, tolerance: float) -> NDArray[np.int64]:
-    """Points whose line is nowhere farther than ``tolerance`` [dB] from any point (Ramer, Douglas and Peucker)."""
-    psnr = curve["psnr"]
-    axes = [axis for x in (curve["step"], curve["seconds"]) for axis in (x, _logarithm(x))]
+def _missed(curve: Curve, tolerance: float) -> NDArray[np.float64]:
+    """By how much [dB] a curve is off where a point is left out, infinity for points that must stay.
+
+    Leaving out all points of at most some deviation, above ``tolerance``, keeps the curve within it (Ramer, Douglas and
+    Peucker). Ends stay, the first point that a logarithmic axis can show, and one point of each gap.
+    """
+    psnr, count = curve["psnr"], curve["psnr"].size
+    missed = np.zeros(count)
+    axes = np.stack([axis for x in (curve["step"], curve["seconds"]) for axis in (x, _logarithm(x))])
     gaps = np.flatnonzero(~np.isfinite(psnr))
-    # A gap stays a gap, of one point, and the curve before it and that after it are curves of their own.
-    keep = set(gaps[np.diff(gaps, prepend=-2) > 1].tolist())
-    edges = [-1, *gaps.tolist(), psnr.size]
-    pieces = [(before + 1, after - 1) for before, after in pairwise(edges) if after - before > 1]
+    missed[gaps[np.diff(gaps, prepend=-2) > 1]] = math.inf
+    edges = [-1, *gaps.tolist(), count]
+    pieces = [(before + 1, after - 1, math.inf) for before, after in pairwise(edges) if after - before > 1]
+    shown = int(np.argmax(curve["step"] > 0)) if count else 0
+    if pieces and pieces[0][0] < shown < pieces[0][1]:
+        first, last, bound = pieces[0]
+        pieces[:1] = [(first, shown, bound), (shown, last, bound)]
     while pieces:
-        first, last = pieces.pop()
-        keep.update((first, last))
+        first, last, bound = pieces.pop()
+        if bound == math.inf:
+            missed[[first, last]] = math.inf
         if last - first < 2:
             continue
-        inside = slice(first + 1, last)
-        worst = np.zeros(last - first - 1)
-        for x in axes:
-            length = x[last] - x[first]
-            share = (x[inside] - x[first]) / length if length else np.zeros(last - first - 1)
-            worst = np.maximum(worst, np.abs(psnr[first] + share * (psnr[last] - psnr[first]) - psnr[inside]))
-        at = int(worst.argmax())
-        if worst[at] > tolerance:
-            middle = first + 1 + at
-            pieces += [(first, middle), (middle, last)]
-    return np.array(sorted(keep), dtype=np.int64)
+        x = axes[:, first : last + 1] - axes[:, first : first + 1]
+        share = x[:, 1:-1] / np.where(x[:, -1:] > 0, x[:, -1:], math.inf)
+        off = np.abs(psnr[first] + share * (psnr[last] - psnr[first]) - psnr[first + 1 : last]).max(axis=0)
+        at = int(off.argmax())
+        if off[at] > tolerance:
+            middle, deviation = first + 1 + at, min(float(off[at]), bound)
+            missed[middle] = deviation
+            # Never more than that of the point by which the curve was divided here: it goes first.
+            pieces += [(first, middle, deviation), (middle, last, deviation)]
+    return missed

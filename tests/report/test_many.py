@@ -164,7 +164,7 @@ def test_an_address_keeps_what_was_chosen(chromium, report):
     heading = page.locator("#results").get_by_role("button", name="PSNR dB")
     heading.click()
     heading.click()
-    page.wait_for_function("location.hash.includes('level=19') && location.hash.includes('filter=')")
+    page.wait_for_function("() => location.hash.includes('level=19') && location.hash.includes('filter=')")
     before = labels(page), page.locator("#efforts").inner_text(), [mean["name"] for mean in means(page)]
     page.reload()
     assert (labels(page), page.locator("#efforts").inner_text(), [mean["name"] for mean in means(page)]) == before
@@ -174,13 +174,13 @@ def test_an_address_keeps_what_was_chosen(chromium, report):
     assert page.locator("h2 [data-image-name]").first.inner_text().endswith("coffee")
     # An address of another day: values that are not there leave the page whole.
     page.evaluate("location.hash = 'image==gone&by=nothing&only.lr=7&sort=x+y+z&axis=z'")
-    page.wait_for_function("document.getElementById('matching').textContent.startsWith('0 of')")
+    page.wait_for_function("() => document.getElementById('matching').textContent.startsWith('0 of')")
 
 
 def test_bars_are_as_long_as_the_effort(chromium, report, records):
     page = chromium(report)
     page.locator("#level").fill("18.5")
-    page.wait_for_function("location.hash.includes('18.5')")
+    page.wait_for_function("() => location.hash.includes('18.5')")
     groups = {group.label: group for group in Study.of(records).on("astronaut")}
     found = page.locator("#efforts li").evaluate_all(
         "all => all.map(one => [one.dataset.label, one.dataset.value, one.querySelector('.fill')?.offsetWidth])"
@@ -228,13 +228,13 @@ def test_an_open_page_follows_a_sweep_where_it_was_read(chromium, write_run, tmp
     report = write_html(collect([tmp_path / "runs"]), tmp_path / "report.html", refresh=0.5)
     page = chromium(report)
     page.locator("#filter").fill("grid")
-    page.wait_for_function("document.getElementById('matching').textContent === '3 of 6 runs'")
+    page.wait_for_function("() => document.getElementById('matching').textContent === '3 of 6 runs'")
     page.evaluate("scrollTo(0, 400)")
     write_run(tmp_path / "runs" / "7", seed=7, regions=4)
     write_html(collect([tmp_path / "runs"]), report)
-    page.wait_for_function("document.getElementById('counts')?.dataset.runs === '7'")
-    page.wait_for_function("document.getElementById('matching').textContent === '4 of 7 runs'")
-    page.wait_for_function("scrollY === 400")
+    page.wait_for_function("() => document.getElementById('counts')?.dataset.runs === '7'")
+    page.wait_for_function("() => document.getElementById('matching').textContent === '4 of 7 runs'")
+    page.wait_for_function("() => scrollY === 400")
     # The last page of a sweep stays as it is.
     assert page.locator("#follow").count() == 0
 
