@@ -43,7 +43,7 @@ STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damag
 
 def states(records: Sequence[RunRecord]) -> str:
     """How runs stand: 312 completed, 40 running, 148 queued."""
-    count = Counter(record.status for record in records)
+    count: Counter[str] = Counter(record.status for record in records)
     return ", ".join(f"{count[status]} {status}" for status in STATE_ORDER if count[status])
 
 

@@ -319,7 +319,7 @@ def facets(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[Facet]:
     found.append(_facet("partition", "partition", fewest, partitions))
     starts = _starts(flats, by_run=True)
     found.append(_facet("start", "init", starts, starts))
-    said = {PARTITION, INIT_KEY}
+    said: set[tuple[str, ...]] = {PARTITION, INIT_KEY}
     if len(set(partitions)) > 1:
         said |= _SAID_BY_REGIONS
     if all(flat_value(flat, ("backbone", "match_params")) for flat in flats):

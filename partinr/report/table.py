@@ -73,7 +73,8 @@ def form_name(form: Format) -> tuple[str, int]:
     """A format as the page's script knows it: its name and, of fixed decimals, how many."""
     if isinstance(form, _Fixed):
         return "fixed", form.decimals
-    return {significant: "significant", steps: "steps", si: "si", milli: "milli"}[form], 0
+    names: dict[Format, str] = {significant: "significant", steps: "steps", si: "si", milli: "milli"}
+    return names[form], 0
 
 
 def write(number: float, form: Format) -> str:

@@ -19,9 +19,16 @@ def watched(monkeypatch, tmp_path):
     """Watches runs, with things to do in place of the pauses; gives the lines, which runs were read, and the pages."""
 
     def watch(folder, *pauses):
-        lines, read, pages = [], [], []
+        lines: list[str] = []
+        read: list[str] = []
+        pages: list[str] = []
         once, page = records._read, tmp_path / "report.html"
-        monkeypatch.setattr(records, "_read", lambda run: read.append(run.path.name) or once(run))
+
+        def read_one(run):
+            read.append(run.path.name)
+            return once(run)
+
+        monkeypatch.setattr(records, "_read", read_one)
 
         def pause(seconds):
             pages.append(page.read_text(encoding="utf-8"))
