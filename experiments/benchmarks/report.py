@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import hashlib
 import itertools
 import math
@@ -81,16 +82,20 @@ def write_runs(folder: Path, count: int) -> None:
 
 
 def pictures(image: int, regions: int, rng: np.random.Generator) -> dict[str, bytes]:
-    """The four pictures of a run; image and partition are the same in every run of an image and a partition."""
+    """The four pictures of a run."""
+    wanted, files = shared(image, regions)
+    got = np.clip(wanted + rng.normal(0, 0.03, wanted.shape), 0, 1)
+    return {**files, RECONSTRUCTION: encode_png(got), ERROR: encode_png(error_map(wanted, got))}
+
+
+@functools.cache
+def shared(image: int, regions: int) -> tuple[np.ndarray, dict[str, bytes]]:
+    """An image, and the pictures that are the same in every run of an image and a partition."""
     ramp = np.linspace(0, 1, SIDE)
     noise = np.random.default_rng(image).normal(0, 0.06, (SIDE, SIDE, 3))
     wanted = np.clip(ramp[:, None, None] * np.sin(6 * ramp)[None, :, None] + noise, 0, 1)
-    got = np.clip(wanted + rng.normal(0, 0.03, wanted.shape), 0, 1)
     labels = Grid(regions=regions)(torch.from_numpy(wanted)).labels
-    drawn = {IMAGE: wanted, PARTITION: partition_overlay(wanted, labels)}
-    return {
-        name: encode_png(each) for name, each in {**drawn, RECONSTRUCTION: got, ERROR: error_map(wanted, got)}.items()
-    }
+    return wanted, {IMAGE: encode_png(wanted), PARTITION: encode_png(partition_overlay(wanted, labels))}
 
 
 def opened(page: Path, times: int) -> list[float]:
