@@ -82,11 +82,27 @@ def commands() -> None:
     help="Also write PNG and PDF figures and the table as CSV.",
 )
 @click.option("--title", help="Heading of the page.")
-def report(paths: tuple[Path, ...], output: Path | None, figures: Path | None, title: str | None) -> None:
+@click.option(
+    "--watch",
+    type=click.FloatRange(1),
+    is_flag=False,
+    flag_value=10.0,
+    metavar="[SECONDS]",
+    help="Make the page again, every 10 seconds or as often as said, until all runs are over; Ctrl-C ends it.",
+)
+def report(
+    paths: tuple[Path, ...], output: Path | None, figures: Path | None, title: str | None, watch: float | None
+) -> None:
     """Compare runs: one HTML file with curves, pictures and a table."""
-    from partinr.report import make_report
+    from partinr.report import REPORT, collect, make_report, watch_runs, write_figures
 
-    written = make_report(paths, output, figures=figures, title=title)
+    if watch is None:
+        written = make_report(paths, output, figures=figures, title=title)
+    else:
+        written = paths[0] / REPORT if output is None else output
+        watch_runs(paths, written, watch, click.echo, title)
+        if figures is not None:
+            write_figures(collect(paths), figures)
     click.echo(f"report   {written}")
     if figures is not None:
         click.echo(f"figures  {figures}")

@@ -12,8 +12,9 @@ from partinr.report.figures import write_figures
 from partinr.report.page import write_html
 from partinr.report.records import RunRecord, collect
 from partinr.report.table import summary_rows
+from partinr.report.watching import watch_runs
 
-__all__ = ["RunRecord", "collect", "make_report", "summary_rows", "write_figures", "write_html"]
+__all__ = ["RunRecord", "collect", "make_report", "summary_rows", "watch_runs", "write_figures", "write_html"]
 
 REPORT = "report.html"
 

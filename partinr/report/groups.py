@@ -22,6 +22,7 @@ from partinr.report.naming import (
     IMAGE_KEYS,
     INIT_KEY,
     Flat,
+    expected_regions,
     flat_value,
     flatten,
     frozen,
@@ -35,6 +36,16 @@ from partinr.report.naming import (
 )
 from partinr.report.records import Axis, RunRecord
 from partinr.run import Learned
+
+STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damaged")
+"""In which order it is said how many runs are in which state."""
+
+
+def states(records: Sequence[RunRecord]) -> str:
+    """How runs stand: 312 completed, 40 running, 148 queued."""
+    count: Counter[str] = Counter(record.status for record in records)
+    return ", ".join(f"{count[status]} {status}" for status in STATE_ORDER if count[status])
+
 
 # -- numbers over seeds ---------------------------------------------------------------------------------------------
 
@@ -146,11 +157,8 @@ class Group:
     @property
     def state(self) -> str:
         """How the runs ended: ``completed``, or ``2 completed, 1 failed``."""
-        count: Counter[str] = Counter(record.status for record in self.records)
-        if len(count) == 1:
-            return next(iter(count))
-        order = ("completed", "running", "interrupted", "failed", "damaged")
-        return ", ".join(f"{count[status]} {status}" for status in order if count[status])
+        found = {record.status for record in self.records}
+        return found.pop() if len(found) == 1 else states(self.records)
 
     def stat(self, of: Callable[[RunRecord], float | None]) -> Stat:
         """``of`` each counted run, over the seeds."""
@@ -269,7 +277,8 @@ class Versus:
 _AXES: tuple[Axis, ...] = ("step", "seconds", "macs")
 
 
-def _versus(group: Group, lone: Group) -> Versus | None:
+def measured(group: Group, lone: Group) -> Versus | None:
+    """``group`` against ``lone``; None where a seed of ``lone`` has no final PSNR."""
     ends = {record.seed: (record.last("psnr"), record) for record in lone.counted}
     levels = {seed: level for seed, (level, _) in ends.items() if level is not None and math.isfinite(level)}
     if not levels or len(levels) < len(ends):
@@ -354,7 +363,10 @@ class Study:
                 if chosen:
                     name = f"{image} · {label}" if len(image_order) > 1 else label
                     groups.append(_group(label, name, image, chosen, flats[of_kind[0]]))
-        few = {label: min(counted) if counted else math.inf for label, counted in zip(found, counts, strict=True)}
+        few = {
+            label: min(counted) if counted else expected_regions(flats[of_kind[0]])
+            for label, counted, of_kind in zip(found, counts, members, strict=True)
+        }
         groups.sort(key=lambda group: (image_order.index(group.image), few[group.label], natural(group.label)))
         return cls(learns, tuple(records), tuple(image_order), tuple(groups), tuple(_notices(groups, records)))
 
@@ -363,7 +375,7 @@ class Study:
         """The groups' labels, each once, fewest regions first."""
         few: dict[str, float] = {}
         for group in self.groups:
-            regions = math.inf if group.regions is None else group.regions
+            regions = expected_regions(group.flat) if group.regions is None else group.regions
             few[group.label] = min(few.get(group.label, math.inf), regions)
         return sorted(few, key=lambda label: (few[label], natural(label)))
 
@@ -400,7 +412,7 @@ class Study:
             return abs(math.log(sizes[0] / sizes[1])) if sizes[0] and sizes[1] else math.inf
 
         # The group itself is its own measure.
-        return _versus(group, group if group in lones else min(lones, key=distance))
+        return measured(group, group if group in lones else min(lones, key=distance))
 
     def versus_random(self, group: Group) -> Versus | None:
         """``group``, which began with what another run learned, against the same fit from a random start."""
@@ -414,7 +426,7 @@ class Study:
                 and other.counted
                 and not other.provisional
             ):
-                return _versus(group, other)
+                return measured(group, other)
         return None
 
 

@@ -231,6 +231,14 @@ def _partition_word(flat: Flat, regions: set[int]) -> str:
     return f"{name} #{counts[0]}" if len(counts) == 1 else f"{name} #{counts[0]}–{counts[-1]}"
 
 
+def expected_regions(flat: Flat) -> float:
+    """How many regions a config asks for, of runs that have not come to them; infinity where the image decides."""
+    if flat.get(Setting(PARTITION, is_kind=True)) == "Whole":
+        return 1
+    wanted = flat_value(flat, ("partition", "regions"))
+    return wanted if isinstance(wanted, int) else math.inf
+
+
 def flat_value(flat: Flat, path: tuple[str, ...]) -> Any:
     """The value at ``path``; None where there is none."""
     return next((value for setting, value in flat.items() if setting.path == path and not setting.is_kind), None)
@@ -285,6 +293,71 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[str]:
         for name, flat, part, start in zip(names, flats, partitions, _starts(flats, by_run=True), strict=True)
     ]
     return numbered(names)
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A setting in which configurations differ, in words: what runs can be chosen and grouped by."""
+
+    name: str
+    key: str
+    """Where it stands in the config, with dots."""
+    values: tuple[str, ...]
+    """Each once, numbers by size and words as people sort them."""
+    of: tuple[str | None, ...]
+    """The value of each config; None where it has no such setting."""
+
+
+def facets(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[Facet]:
+    """The settings in which configs differ, the partition first; args as of :func:`labels`.
+
+    What follows from another setting (regions from the partition, the width from matched parameters) is none.
+    """
+    found = []
+    partitions: list[Any] = [_partition_word(flat, counts) for flat, counts in zip(flats, regions, strict=True)]
+    fewest = [min(counts) if counts else expected_regions(flat) for flat, counts in zip(flats, regions, strict=True)]
+    found.append(_facet("partition", "partition", fewest, partitions))
+    starts = _starts(flats, by_run=True)
+    found.append(_facet("start", "init", starts, starts))
+    said: set[tuple[str, ...]] = {PARTITION, INIT_KEY}
+    if len(set(partitions)) > 1:
+        said |= _SAID_BY_REGIONS
+    if all(flat_value(flat, ("backbone", "match_params")) for flat in flats):
+        said.add(("backbone", "hidden_features"))
+    paths = list(dict.fromkeys(setting.path for setting in differing(flats) if setting.path not in said))
+    keys = Counter(_SHORT.get(path[-1], path[-1]) for path in [("partition",), ("start",), *paths])
+    for path in paths:
+        short = _SHORT.get(path[-1], path[-1])
+        settings = [next((each for each in flat if each.path == path), None) for flat in flats]
+        raw = [None if each is None else flat[each] for flat, each in zip(flats, settings, strict=True)]
+        words = [
+            None if each is None else word(str(value)) if each.is_kind else _value(value)
+            for each, value in zip(settings, raw, strict=True)
+        ]
+        key = ".".join(path)
+        found.append(_facet(short if keys[short] == 1 else ".".join(path[-2:]), key, raw, words))
+    return [facet for facet in found if len(set(facet.of)) > 1]
+
+
+def _facet(name: str, place: str, raw: Sequence[Any], words: Sequence[str | None]) -> Facet:
+    order = {said: value for value, said in zip(raw, words, strict=True) if said is not None}
+
+    def key(said: str) -> tuple[bool, float, list[tuple[int, str]]]:
+        value = order[said]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return not number, value if number else 0, natural(said)
+
+    return Facet(name, place, tuple(sorted(order, key=key)), tuple(words))
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return compact(value)
+    return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _name(flat: Flat, shown: Sequence[Setting], partition: str | None, start: str | None) -> str:

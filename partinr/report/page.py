@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import math
 import shlex
 import warnings
@@ -25,14 +26,30 @@ from PIL import Image
 from partinr.errors import PartinrError
 from partinr.files import write_atomically
 from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
-from partinr.report.groups import Group, Study, Versus, commit_of, devices_of, machine_of
+from partinr.report.groups import Group, Study, Versus, commit_of, devices_of, machine_of, states
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
+from partinr.report.payload import payload
 from partinr.report.records import Axis, RunRecord
-from partinr.report.table import ABSENT, LEVELS, Column, Row, columns_of, fixed, lone_of, rows, si, significant, write
+from partinr.report.table import ABSENT, LEVELS, Column, Row, columns_of, fixed, rows, si, significant, write
 from partinr.run import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 PICTURE_BUDGET = 24_000_000
-"""Bytes that all pictures of a page may come to, about; beyond it they are shown smaller."""
+"""Bytes that all pictures of a page of a few runs may come to, about; beyond it they are shown smaller."""
+
+FEW = 48
+"""Up to so many runs are a few. Of more, the pictures get what is left of :data:`PAGE_BUDGET`."""
+
+PAGE_BUDGET = 9_000_000
+"""Bytes that a page of many runs may have: what is opened over a network drive, or sent by mail."""
+
+PICTURE_LEAST = 1_000
+"""Bytes of a picture that are worth having, whatever the budget."""
+
+EXPLORED = 5
+"""From so many runs on there is a filter: fewer are seen at a glance."""
+
+ROWS_IN_HTML = 60
+"""Rows of a table that stand in the page's HTML; of more groups the script writes those that are looked at."""
 
 PICTURE_LIMIT = 600_000
 """Bytes of one picture that is shown as it is, when the budget allows."""
@@ -46,17 +63,23 @@ SHEET_SIDE = 2000
 GALLERY = 24
 """Of a run that fitted several images, so many reconstructions are shown."""
 
-DIGITS = 6
-"""Significant digits of the curves on the page: a hundredth of what a screen can show, and half the bytes."""
 
-
-def write_html(records: Sequence[RunRecord], path: str | Path, title: str | None = None) -> Path:
+def write_html(
+    records: Sequence[RunRecord],
+    path: str | Path,
+    title: str | None = None,
+    *,
+    refresh: float | None = None,
+    cache: PictureCache | None = None,
+) -> Path:
     """Write the report of ``records``.
 
     Args:
         records: runs, as of :func:`~partinr.report.records.collect`.
         path: the file; replaced in one step.
         title: of the page; by default it is made of the images' names.
+        refresh: seconds after which an open page loads itself again; None for a page that stays as it is.
+        cache: pictures made for an earlier page, which are not made again.
 
     Returns:
         ``path``.
@@ -66,7 +89,9 @@ def write_html(records: Sequence[RunRecord], path: str | Path, title: str | None
     """
     path = Path(path)
     fits, learned = Study.of(records), Study.of(records, "initialisation")
-    page = _template().render(_context(records, fits, learned, title or _title([fits, learned])))
+    page = _template().render(
+        _context(records, fits, learned, title or _title([fits, learned]), refresh, {} if cache is None else cache)
+    )
     try:
         write_atomically(path, page.encode())
     except OSError as error:
@@ -118,21 +143,36 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'s' * (count != 1)}"
 
 
-def _context(records: Sequence[RunRecord], study: Study, learned: Study, title: str) -> dict[str, Any]:
+def _context(
+    records: Sequence[RunRecord],
+    study: Study,
+    learned: Study,
+    title: str,
+    refresh: float | None,
+    cache: PictureCache,
+) -> dict[str, Any]:
     # Slow to import, and only a page needs it.
     from plotly.offline import get_plotlyjs
 
-    table = rows(study)
+    table, learned_table = rows(study), rows(learned)
     style = _styles(study)
-    medians = [record for group in study.groups if (record := group.median())]
-    store = PictureStore(sum(min(GALLERY, len(record.images)) or 4 for record in medians) + len(learned.groups))
     studies = (study, learned)
-    return {
+    runs = [_run(record) for record in records]
+    data = payload(
+        records,
+        {"fits": (study, table, style), "learned": (learned, learned_table, _styles(learned))},
+        [(run["facts"], run["config"]) for run in runs],
+    )
+    plotly = get_plotlyjs()
+    store = PictureStore(_expected(studies), _budget(data, studies, len(plotly)), cache)
+    context = {
         "title": title,
         "made": datetime.now().astimezone(),
+        "refresh": refresh,
         "study": study,
-        "learned": _learned(learned, store),
+        "learned": _learned(learned, learned_table, store),
         "count": _count(records, studies),
+        "states_count": states(records),
         "records": records,
         "group_count": sum(len(each.groups) for each in studies),
         "style": style,
@@ -140,22 +180,43 @@ def _context(records: Sequence[RunRecord], study: Study, learned: Study, title: 
         # Where all has gone well, a column that says so takes room from the others.
         "states": any(group.state != "completed" for group in study.groups),
         "notices": list(dict.fromkeys(notice for each in studies for notice in each.notices)),
-        "unfinished": [_run(record) for record in records if record.status != "completed"],
-        "repeated": [_run(record) for each in studies for record in each.repeated()],
+        "unfinished": [run for run in runs if run["record"].status not in ("completed", "queued")],
+        "queued": sum(record.status == "queued" for record in records),
+        "repeated": [record for each in studies for record in each.repeated()],
         "tables": [_table("results", table, study), _table("convergence", table, study)],
         "tiles": {image: _tiles([row for row in table if row.group.image == image]) for image in study.images},
         "remarks": {image: _remarks([row for row in table if row.group.image == image]) for image in study.images},
         "pictures": {image: [_pictures(group, store) for group in study.on(image)] for image in study.images},
         "error_scale": _error_scale(),
         "error_range": ERROR_RANGE,
-        "runs": [_run(record) for record in records],
-        "data": {
-            "images": [_curves(image, table, style) for image in study.images],
-            "learned": [_learning_curves(image, learned) for image in learned.images],
-        },
+        "runs": runs,
+        "rows_in_html": ROWS_IN_HTML,
+        "few": FEW,
+        "explorable": len(records) >= EXPLORED,
+        "data": data,
         "store": store.uris,
-        "plotly": Markup(get_plotlyjs()),
+        "plotly": Markup(plotly),
     }
+    store.forget()
+    return context
+
+
+def _expected(studies: Sequence[Study]) -> int:
+    """How many pictures there may be: groups on one image have it in common."""
+    fits, learned = studies
+    medians = [record for group in fits.groups if (record := group.median())]
+    return len(fits.images) + sum(min(GALLERY, len(record.images)) or 3 for record in medians) + len(learned.groups)
+
+
+def _budget(data: Mapping[str, Any], studies: Sequence[Study], script: int) -> int:
+    """Bytes for pictures, before they are written as text."""
+    if len(data["runs"]) <= FEW:
+        return PICTURE_BUDGET
+    groups = sum(len(study.groups) for study in studies)
+    rest = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+    # The HTML of a group's pictures, rows and panel, and of a run's line.
+    rest += script + 3_000 * groups + 15_000 * min(groups, ROWS_IN_HTML) + 500 * len(data["runs"])
+    return max(PAGE_BUDGET - rest, 0) * 3 // 4
 
 
 def _styles(study: Study) -> dict[str, Style]:
@@ -266,11 +327,10 @@ def _remarks(table: Sequence[Row]) -> list[str]:
 # -- learning to learn ----------------------------------------------------------------------------------------------
 
 
-def _learned(study: Study, store: PictureStore) -> dict[str, Any] | None:
+def _learned(study: Study, table: Sequence[Row], store: PictureStore) -> dict[str, Any] | None:
     """What the page says of the runs that learned an initialisation; None if there are none."""
     if not study.groups:
         return None
-    table = rows(study)
     pictures = []
     for group in study.groups:
         record = group.median()
@@ -291,94 +351,21 @@ def _learned(study: Study, store: PictureStore) -> dict[str, Any] | None:
     }
 
 
-def _learning_curves(image: str, study: Study) -> dict[str, Any]:
-    """The two curves of a set of held-out signals: PSNR against outer steps, and against inner ones at the end."""
-    style = _styles(study)
-    found = _curves(image, [row for row in rows(study) if row.group.image == image], style)
-    inner = []
-    for group in study.on(image):
-        curve = group.inner_curve()
-        trained = group.inner_steps
-        inner.append(
-            {
-                **_drawn(group, style[group.label]),
-                "mean": {
-                    "inner": list(range(curve.psnr.size)),
-                    "psnr": _numbers(curve.psnr),
-                    "std": None if curve.std is None else _numbers(curve.std),
-                },
-                "crossing": {"inner": trained, "psnr": _number(float(curve.psnr[trained]))}
-                if trained is not None and trained < curve.psnr.size
-                else None,
-                "runs": [],
-            }
-        )
-    return {"name": image, "outer": found, "inner": {"name": image, "series": inner, "level": None}}
-
-
-# -- curves ---------------------------------------------------------------------------------------------------------
-
-
-def _drawn(group: Group, style: Style) -> dict[str, Any]:
-    """How a group is drawn, whatever is drawn of it."""
-    return {
-        "label": group.label,
-        "slot": style.slot,
-        "dash": style.dash,
-        "state": group.state if group.provisional else "",
-    }
-
-
-def _curves(image: str, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
-    series = []
-    lone = lone_of(table, image)
-    for row in table:
-        group = row.group
-        if group.image != image:
-            continue
-        mean = group.mean_curve()
-        versus = row.versus
-        reached = lone and versus and lone is not versus and all(stat.mean for stat in versus.effort.values())
-        series.append(
-            {
-                **_drawn(group, style[group.label]),
-                "mean": {
-                    "step": _numbers(mean.step),
-                    "seconds": _numbers(mean.seconds),
-                    "macs": _numbers(mean.macs),
-                    "psnr": _numbers(mean.psnr),
-                    "std": None if mean.std is None else _numbers(mean.std),
-                },
-                "crossing": {axis: _number(stat.mean) for axis, stat in versus.effort.items()}
-                | {"psnr": _number(versus.level)}
-                if versus and reached
-                else None,
-                "runs": [
-                    {
-                        "seed": record.seed,
-                        "complete": record.status == "completed",
-                        **{name: _numbers(record.curve[name]) for name in ("step", "seconds", "macs", "psnr")},
-                    }
-                    for record in group.records
-                    # A lone counted run is its own mean.
-                    if record.curve["step"].size and (group.n > 1 or record not in group.counted)
-                ],
-            }
-        )
-    return {"name": image, "series": series, "level": lone and {"psnr": _number(lone.level)}}
-
-
-def _number(value: float | None) -> float | None:
-    """``value`` in few digits; None for what JSON cannot say."""
-    return float(f"{value:.{DIGITS}g}") if value is not None and math.isfinite(value) else None
-
-
-def _numbers(values: Any) -> list[float | int | None]:
-    rounded = [_number(float(value)) for value in values]
-    return [int(value) if value is not None and value.is_integer() else value for value in rounded]
-
-
 # -- pictures -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture as it is on the page: its key, its bytes as a data URI, and its size [pixels]."""
+
+    key: str
+    uri: str
+    width: int
+    height: int
+
+
+PictureCache = dict[tuple[Any, ...], _Shown | None]
+"""Pictures by the state of their file and by what room they have; None for a damaged one."""
 
 
 @dataclass
@@ -387,38 +374,85 @@ class PictureStore:
 
     expected: int
     """How many pictures there may be."""
+    budget: int = PICTURE_BUDGET
+    """Bytes for all of them."""
+    cache: PictureCache = field(default_factory=dict)
     uris: dict[str, str] = field(default_factory=dict)
+    used: set[tuple[Any, ...]] = field(default_factory=set)
+    """Keys of ``cache``."""
 
     def add(self, path: Path, side: int = PICTURE_SIDE) -> dict[str, Any] | None:
         """Take in a picture file: its key and its size [pixels] on the page; None if there is no sound file.
 
-        One of too many bytes is made so small that its longer side has ``side`` pixels.
+        One of too many bytes is made so small that its longer side has ``side`` pixels, or fewer until it fits.
         """
         try:
-            raw = path.read_bytes()
+            stat = path.stat()
+            about = (str(path), stat.st_mtime_ns, stat.st_size, self._allowance, side)
+            if about not in self.cache:
+                raw = path.read_bytes()
+                # What several runs have in common, as their image, is made small once.
+                alike = (hashlib.sha256(raw).hexdigest()[:16], self._allowance, side)
+                if alike not in self.cache:
+                    self.cache[alike] = _shown(alike[0], raw, self._allowance, side)
+                self.cache[about] = self.cache[alike]
+                self.used.add(alike)
+            self.used.add(about)
+            shown = self.cache[about]
         except OSError:
             return None
-        allowance = min(PICTURE_LIMIT, PICTURE_BUDGET // max(self.expected, 1))
-        key = hashlib.sha256(raw).hexdigest()[:16]
-        try:
-            with warnings.catch_warnings():
-                # A large picture is the user's own and is made small here.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(raw)) as picture:
-                    picture.load()
-                    kind = picture.get_format_mimetype()
-                    size = picture.size
-                    if len(raw) > allowance:
-                        small = picture.convert("RGB")
-                        small.thumbnail((side, side), Image.Resampling.LANCZOS)
-                        buffer = io.BytesIO()
-                        small.save(buffer, "WEBP", quality=90)
-                        raw, kind, size = buffer.getvalue(), "image/webp", small.size
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            # Pillow's own names for a damaged file.
+        if shown is None:
             return None
-        self.uris[key] = f"data:{kind};base64,{base64.b64encode(raw).decode()}"
-        return {"key": key, "width": size[0], "height": size[1]}
+        self.uris[shown.key] = shown.uri
+        return {"key": shown.key, "width": shown.width, "height": shown.height}
+
+    def forget(self) -> None:
+        """Remove from the cache what was not added: the files have changed."""
+        for key in self.cache.keys() - self.used:
+            del self.cache[key]
+
+    @property
+    def _allowance(self) -> int:
+        """Bytes of one picture. A power of two where it is small, so that another run more changes no picture."""
+        share = self.budget // max(self.expected, 1)
+        if share >= PICTURE_LIMIT:
+            return PICTURE_LIMIT
+        return int(2 ** math.floor(math.log2(max(share, PICTURE_LEAST))))
+
+
+def _shown(key: str, raw: bytes, allowance: int, side: int) -> _Shown | None:
+    """A picture in at most ``allowance`` bytes; None if it is damaged."""
+    try:
+        with warnings.catch_warnings():
+            # A large picture is the user's own and is made small here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(raw)) as picture:
+                picture.load()
+                kind = picture.get_format_mimetype()
+                size = picture.size
+                if len(raw) > allowance:
+                    raw, size = _small(picture.convert("RGB"), allowance, side)
+                    kind = "image/webp"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        # Pillow's own names for a damaged file.
+        return None
+    return _Shown(key, f"data:{kind};base64,{base64.b64encode(raw).decode()}", *size)
+
+
+def _small(picture: Image.Image, allowance: int, side: int) -> tuple[bytes, tuple[int, int]]:
+    """A picture as WebP of at most ``allowance`` bytes, if eight pixels can be, and its size. A large one need not fit.
+
+    The first try is for two bits a pixel, which a photograph takes.
+    """
+    large = allowance >= 100_000
+    side = side if large else min(side, max(8, math.isqrt(4 * allowance)))
+    while True:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        buffer = io.BytesIO()
+        picture.save(buffer, "WEBP", quality=90 if large else 80)
+        if buffer.tell() <= allowance or large or side <= 8:
+            return buffer.getvalue(), picture.size
+        side = max(8, min(side - 1, int(0.95 * side * math.sqrt(allowance / buffer.tell()))))
 
 
 def _pictures(group: Group, store: PictureStore) -> dict[str, Any]:
@@ -446,6 +480,7 @@ def _pictures(group: Group, store: PictureStore) -> dict[str, Any]:
         "group": group,
         "chosen": _chosen(group, record),
         "figures": figures,
+        "seed": None if record is None else record.seed,
         "any": any(figure["picture"] for figure in figures),
         "images": [] if record is None else [_image(name, of) for name, of in record.images.items()],
     }
@@ -485,6 +520,10 @@ def _error_scale() -> str:
 # -- runs -----------------------------------------------------------------------------------------------------------
 
 
+_SAFE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""Writes the same as the other, ten times faster where PyYAML was built with libyaml."""
+
+
 def _run(record: RunRecord) -> dict[str, Any]:
     """What the page says of one run."""
     manifest = record.manifest
@@ -511,7 +550,11 @@ def _run(record: RunRecord) -> dict[str, Any]:
         "finished": str(manifest.get("finished") or ""),
         "config hash": str(manifest.get("config_hash") or ""),
     }
-    config = yaml.safe_dump(dict(record.config), sort_keys=False, allow_unicode=True) if record.config else ""
+    config = (
+        yaml.dump(dict(record.config), Dumper=_SAFE_DUMPER, sort_keys=False, allow_unicode=True)
+        if record.config
+        else ""
+    )
     return {
         "record": record,
         "psnr": "" if psnr is None else f"{write(psnr, fixed(2))} dB",
@@ -529,9 +572,9 @@ def _steps(record: RunRecord) -> str:
     stop = record.manifest.get("stop")
     said = f"{steps:,.0f}" + (f", ended by {stop}" if stop and record.status == "completed" else "")
     # Runs of before there was such a thing do not say.
-    frozen, saved = record.manifest.get("frozen_regions", 0), record.manifest["seconds"].get("saved")
+    frozen, saved = record.number("frozen_regions"), record.number("seconds", "saved")
     if frozen:
-        said += f", {frozen:,} regions finished early" + (f", {saved:.1f} s saved" if saved else "")
+        said += f", {frozen:,.0f} regions finished early" + (f", {saved:.1f} s saved" if saved else "")
     return said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partinr.errors import PartinrError
-from partinr.run import CURVE_COLUMNS, Learned, RunDirectory, Status, find_runs, learned_by
+from partinr.run import (
+    CONFIG,
+    CURVE,
+    CURVE_COLUMNS,
+    MANIFEST,
+    OVERRIDES,
+    Learned,
+    RunDirectory,
+    Status,
+    find_runs,
+    learned_by,
+)
 
-State = Status | Literal["damaged"]
+State = Status | Literal["queued", "damaged"]
+"""A ``queued`` run waits for its turn in a sweep: it has no curve and no metrics."""
 
 Axis = Literal["step", "seconds", "macs"]
 """What a curve may be drawn against: a column of ``curve.csv``."""
@@ -72,7 +85,8 @@ class RunRecord:
     def psnr_by_inner_step(self) -> list[float]:
         """PSNR [dB] at the end of training after 0, 1, … inner steps, NaN where it is unknown; empty for other runs."""
         found = self.manifest.get("psnr_by_inner_step")
-        return [math.nan if value is None else float(value) for value in found] if isinstance(found, list) else []
+        values = found if isinstance(found, list) else []
+        return [float(value) if isinstance(value, (int, float)) else math.nan for value in values]
 
     def psnr_after(self, inner_steps: int) -> float | None:
         """PSNR at the end of training after so many inner steps; None if they were not looked at."""
@@ -144,7 +158,44 @@ def collect(paths: Iterable[str | Path]) -> list[RunRecord]:
     Raises:
         PartinrError: a path does not exist, or there is no run at all.
     """
-    return [_read(run) for run in find_runs(*paths)]
+    return Reader().read(paths)
+
+
+class Reader:
+    """Reads runs again and again. A run whose files are as they were is not read again."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[_Print, RunRecord]] = {}
+
+    def read(self, paths: Iterable[str | Path]) -> list[RunRecord]:
+        """As :func:`collect`. A run that has not changed since the last call is the same object as then."""
+        records = []
+        known = {}
+        for run in find_runs(*paths):
+            # Before it is read: what is written meanwhile is then seen the next time.
+            now = _print_of(run)
+            before, record = self._known.get(run.path, (None, None))
+            if record is None or before != now or (record.status == "running" and not run.alive):
+                record = _read(run)
+            known[run.path] = (now, record)
+            records.append(record)
+        self._known = known
+        return records
+
+
+_Print = tuple[tuple[int, int, int] | None, ...]
+
+
+def _print_of(run: RunDirectory) -> _Print:
+    """What changes when one of the files that :func:`_read` reads is replaced; None for one that is not there."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (MANIFEST, CURVE, CONFIG, OVERRIDES):
+        try:
+            stat = os.stat(run.file(name))
+            found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        except OSError:
+            found.append(None)
+    return tuple(found)
 
 
 def _read(run: RunDirectory) -> RunRecord:
@@ -152,11 +203,12 @@ def _read(run: RunDirectory) -> RunRecord:
     parts: dict[str, Any] = {}
     try:
         parts["manifest"] = manifest = run.manifest()
-        parts["config"] = run.config()
+        status = manifest["status"]
+        if status != "queued" or run.file(CONFIG).is_file():
+            parts["config"] = run.config()
         parts["overrides"] = [str(override) for override in run.overrides()]
         parts["curve"] = _columns(run)
-        status = manifest["status"]
-        if status not in get_args(Status):
+        if status not in _STATES:
             raise PartinrError(f"{run.path} has the unknown status {status!r}; was it edited by hand?")
         if status == "running" and not run.alive:
             return RunRecord(run.path, "interrupted", _KILLED, **parts)
@@ -166,8 +218,10 @@ def _read(run: RunDirectory) -> RunRecord:
     return RunRecord(run.path, status, _line(message) if message else _SILENT.get(status), **parts)
 
 
+_STATES = ("queued", *get_args(Status))
 _KILLED = "its process is gone; partinr resume goes on with it"
 _SILENT = {
+    "queued": "waits for its turn",
     "running": "not finished: it is still running",
     "failed": "ended with an error that left no message",
     "interrupted": "was stopped before its end",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from partinr.report.groups import Group, Stat, Study, Versus
+from partinr.report.groups import Group, Stat, Study, Versus, measured
 from partinr.report.naming import flat_value
 from partinr.report.records import Axis, RunRecord
 
@@ -27,9 +27,17 @@ Format = Callable[[float], tuple[int, float, str]]
 """From a number to how it is written: decimals, divisor and unit; its deviation is then written alike."""
 
 
+@dataclass(frozen=True)
+class _Fixed:
+    decimals: int
+
+    def __call__(self, number: float) -> tuple[int, float, str]:
+        return (self.decimals, 1.0, "")
+
+
 def fixed(decimals: int) -> Format:
     """So many decimals, always."""
-    return lambda number: (decimals, 1.0, "")
+    return _Fixed(decimals)
 
 
 def significant(number: float) -> tuple[int, float, str]:
@@ -59,6 +67,14 @@ def milli(number: float) -> tuple[int, float, str]:
 def _exponent(number: float) -> int:
     """The power of ten of the first significant digit, after rounding to three."""
     return int(f"{number:.2e}".partition("e")[2]) if math.isfinite(number) else 0
+
+
+def form_name(form: Format) -> tuple[str, int]:
+    """A format as the page's script knows it: its name and, of fixed decimals, how many."""
+    if isinstance(form, _Fixed):
+        return "fixed", form.decimals
+    names: dict[Format, str] = {significant: "significant", steps: "steps", si: "si", milli: "milli"}
+    return names[form], 0
 
 
 def write(number: float, form: Format) -> str:
@@ -352,10 +368,10 @@ def columns_of(study: Study) -> tuple[Column, ...]:
     return tuple(column for column in COLUMNS if learned or column.against == "lone")
 
 
-_CONSTANT = {"regions", "parameters", "parameters_learned", "macs_per_pixel", "map_bits", "partition_seconds"}
+CONSTANT = {"regions", "parameters", "parameters_learned", "macs_per_pixel", "map_bits", "partition_seconds"}
 """Columns whose deviation says something only where it is not written as zero."""
 
-_RATIOS = {"lone_step_ratio", "lone_time_ratio", "lone_total_ratio"}
+RATIOS = {"lone_step_ratio", "lone_time_ratio", "lone_total_ratio"}
 
 
 def rows(study: Study) -> list[Row]:
@@ -385,6 +401,22 @@ def rows(study: Study) -> list[Row]:
     ]
 
 
+def of_run(
+    columns: Sequence[Column], row: Row, record: RunRecord
+) -> tuple[dict[str, float | str | None], Versus | None]:
+    """What one run of a row's group has in each column, and its measure against the lone network.
+
+    The run need not count: one that still runs has what it has reached so far.
+    """
+    alone = replace(row.group, counted=(record,), records=(record,))
+    against = {
+        "lone": row.versus and measured(alone, row.versus.lone),
+        "random": row.random and measured(alone, row.random.lone),
+    }
+    stats = {column.key: column.of(alone, against[column.against]) for column in columns}
+    return {key: stat.mean if isinstance(stat, Stat) else stat for key, stat in stats.items()}, against["lone"]
+
+
 def lone_of(table: Sequence[Row], image: str) -> Versus | None:
     """The lone network of an image, as measured against itself; None if there is none, or more than one."""
     found = [row.versus for row in table if row.group.image == image and row.versus and row.versus.lone is row.group]
@@ -397,11 +429,11 @@ def _cell(column: Column, group: Group, versus: Versus | None) -> Cell:
         return Cell(None, stat)
     if stat is None or stat.mean is None:
         return Cell(stat, f"{stat.have}/{stat.n}" if stat and stat.have else ABSENT)
-    if versus and versus.lone is group and column.key in _RATIOS:
+    if versus and versus.lone is group and column.key in RATIOS:
         return Cell(stat, "1", own=True)
     form = column.form(stat.mean)
     std = "" if stat.std is None else _written(stat.std, *form)
-    if column.key in _CONSTANT and not std.strip("0.kMGT"):
+    if column.key in CONSTANT and not std.strip("0.kMGT"):
         std = ""
     return Cell(stat, _written(stat.mean, *form), std)
 

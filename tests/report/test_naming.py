@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from partinr.report.naming import compact, flatten, labels, natural, without_image, word
+from partinr.report.naming import compact, facets, flatten, labels, natural, without_image, word
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -128,3 +128,24 @@ def test_numbers_in_names_are_short(value, text):
 def test_words():
     assert [word(name) for name in ("Siren", "ReluPE", "SLIC", "Grid")] == ["siren", "relu_pe", "slic", "grid"]
     assert sorted(["#16", "#9", "#4²"], key=natural) == ["#4²", "#9", "#16"]
+
+
+def found_facets(*configs: dict[str, Any]) -> dict[str, tuple[tuple[str, ...], tuple[str | None, ...]]]:
+    flats = [without_image(flatten(config, config["seed"])) for config in configs]
+    counts = [{1} if config["partition"] == NONE else {config["partition"]["regions"]} for config in configs]
+    return {facet.name: (facet.values, facet.of) for facet in facets(flats, counts)}
+
+
+def test_facets_are_the_settings_that_differ():
+    assert found_facets(BASE, BASE) == {}
+    found = found_facets(changed(partition=NONE), changed(partition__regions=16, optimizer__lr=1e-3), BASE)
+    assert list(found) == ["partition", "lr"]
+    assert found["partition"] == (("none", "grid #9", "grid #16"), ("none", "grid #16", "grid #9"))
+    assert found["lr"] == (("1e-4", "1e-3"), ("1e-4", "1e-3", "1e-4"))
+
+
+def test_a_facet_of_another_backbone_has_no_value():
+    relu = {"_target_": "partinr.backbones.ReluPE", "hidden_features": 148, "frequencies": 60, "match_params": None}
+    found = found_facets(BASE, changed(backbone=relu), changed(backbone={**relu, "frequencies": 30}))
+    assert found["backbone"][1] == ("siren", "relu_pe", "relu_pe")
+    assert found["frequencies"] == (("30", "60"), (None, "60", "30"))

@@ -66,7 +66,7 @@ def test_names_and_messages_are_text_and_not_markup(write_run, tmp_path):
     page = page_of(tmp_path / "runs", tmp_path / "report.html", title=nasty)
     assert "<script>alert" not in page
     assert f"<h1>{html.escape(nasty)}</h1>" in page.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
-    assert embedded(page, "data")["images"][0]["name"] == nasty
+    assert embedded(page, "data")["studies"]["fits"]["images"][0]["name"] == nasty
 
 
 def test_a_number_that_is_none_is_a_gap(write_run, tmp_path):
@@ -74,9 +74,8 @@ def test_a_number_that_is_none_is_a_gap(write_run, tmp_path):
     rows = [{**dict.fromkeys(CURVE_COLUMNS, 0), "step": i, "psnr": p} for i, p in enumerate(psnr)]
     write_run(tmp_path / "runs" / "a", rows=rows)
     write_run(tmp_path / "runs" / "b", rows=rows, seed=1)
-    (series,) = embedded(page_of(tmp_path / "runs", tmp_path / "r.html"), "data")["images"][0]["series"]
-    assert series["mean"]["psnr"] == [10]
-    assert series["runs"][0]["psnr"] == [10, None, None]
+    runs = embedded(page_of(tmp_path / "runs", tmp_path / "r.html"), "data")["runs"]
+    assert [run["curve"]["psnr"] for run in runs] == [[10, None, None]] * 2
 
 
 def test_no_run_is_dropped(write_run, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from partinr.errors import PartinrError
-from partinr.report import RunRecord, collect
+from partinr.report import RunRecord, collect, make_report, summary_rows
 from partinr.run import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST
 
 
@@ -103,3 +103,37 @@ def test_final_values_come_from_the_manifest_else_from_the_curve(write_run, tmp_
     write_run(tmp_path / "b", rows=rows[:2], facts={"metrics": {"psnr": 21.0}})
     write_run(tmp_path / "c", rows=rows[:2], facts={"metrics": "?"})
     assert [run.final("psnr") for run in collect([tmp_path])] == [math.inf, 21.0, 20.0]
+
+
+def test_a_queued_run_has_nothing_but_its_status(write_run, tmp_path):
+    write_run(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / MANIFEST).write_text('{"format": 1, "status": "queued"}')
+    path = write_run(tmp_path / "c", status="queued", rows=[], pictures=None)
+    _, bare, queued = collect([tmp_path])
+    assert [run.status for run in (bare, queued)] == ["queued"] * 2
+    assert (bare.message, bare.config, bare.final("psnr")) == ("waits for its turn", {}, None)
+    assert queued.config["max_steps"] == 1500
+    (path / CONFIG).write_text("[")
+    assert collect([path])[0].status == "damaged"
+
+
+ODD = ["?", 3, [1], ["a"], {"a": 1}, {"a": {"b": None}}, True]
+
+
+def test_whatever_a_manifest_says_there_is_a_report(write_run, tmp_path):
+    keys = list(json.loads((write_run(tmp_path / "runs" / "good") / MANIFEST).read_text()))
+    keys = [*keys, "images", "psnr_by_inner_step", "frozen_regions"]
+    for number, (key, odd) in enumerate((key, odd) for key in keys for odd in ODD):
+        if key == "format":
+            continue
+        path = tmp_path / "runs" / str(number)
+        (path / ".hydra").mkdir(parents=True)
+        for name in (CONFIG, CURVE):
+            (path / name).write_bytes((tmp_path / "runs" / "good" / name).read_bytes())
+        manifest = json.loads((tmp_path / "runs" / "good" / MANIFEST).read_text())
+        (path / MANIFEST).write_text(json.dumps({**manifest, key: odd}))
+    found = collect([tmp_path / "runs"])
+    assert make_report([tmp_path / "runs"], tmp_path / "report.html").exists()
+    assert len(summary_rows(found)) > 0
+    assert {run.status for run in found} == {"completed", "damaged"}

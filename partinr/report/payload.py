@@ -1,0 +1,186 @@
+"""What the script of the page works with: every run once, so that it can filter and group them as the reader asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from partinr.report.groups import Group, Study
+from partinr.report.naming import Facet, facets
+from partinr.report.palette import Style
+from partinr.report.records import RunRecord
+from partinr.report.table import CONSTANT, RATIOS, Column, Row, columns_of, form_name, lone_of, of_run
+from partinr.report.thin import thin
+
+DIGITS = 6
+"""Significant digits of the curves on the page: a hundredth of what a screen can show, and half the bytes."""
+
+_CURVE = ("step", "seconds", "macs", "psnr")
+
+
+class Words:
+    """Texts that many runs have in common, each once."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+
+    def __call__(self, text: str) -> int:
+        """The number of a text."""
+        return self._index.setdefault(text, len(self._index))
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts by their number."""
+        return list(self._index)
+
+
+def payload(
+    records: Sequence[RunRecord],
+    studies: Mapping[str, tuple[Study, Sequence[Row], Mapping[str, Style]]],
+    details: Sequence[tuple[Mapping[str, str], str]],
+) -> dict[str, Any]:
+    """What is embedded in the page as JSON.
+
+    Args:
+        records: all runs, in the order of the page.
+        studies: by their key, each with its rows and how its groups are drawn.
+        details: facts and config of each run, as they are shown.
+
+    Returns:
+        ``runs`` in the order of ``records``: their study, group and image by number, their values for the columns of
+        the study, curve, and details by the number of the lines in ``words``; ``studies`` with images, labels and
+        columns; ``facets``, by which runs can be chosen and grouped; ``tolerance`` [dB] of thinned curves.
+    """
+    words = Words()
+    curves, tolerance = thin([{name: record.curve[name] for name in _CURVE} for record in records])
+    runs: dict[RunRecord, dict[str, Any]] = {}
+    for record, curve, (facts, config) in zip(records, curves, details, strict=True):
+        runs[record] = {
+            "name": record.name,
+            "path": str(record.path),
+            "status": record.status,
+            "seed": record.seed,
+            "message": record.message,
+            "facts": [[words(name), words(fact)] for name, fact in facts.items()],
+            "config": [words(line) for line in config.splitlines()],
+            "curve": {name: numbers(values) for name, values in curve.items()} if curve["step"].size else None,
+        }
+    for key, (study, table, _) in studies.items():
+        _place(runs, key, study, table)
+    found = _facets(records, [study for study, _, _ in studies.values()], runs)
+    return {
+        "runs": list(runs.values()),
+        "studies": {key: _study(*parts) for key, parts in studies.items()},
+        "facets": found,
+        "tolerance": number(tolerance),
+        "words": words.texts,
+    }
+
+
+def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
+    lones = {image: lone_of(table, image) for image in study.images}
+    return {
+        "images": [{"name": image, "level": (lone := lones[image]) and number(lone.level)} for image in study.images],
+        "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
+        "columns": [_column(column) for column in columns_of(study)],
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    form, decimals = form_name(column.form)
+    return {
+        "key": column.key,
+        "table": column.table,
+        "form": form,
+        "decimals": decimals,
+        "better": column.better,
+        "words": column.words,
+        "constant": column.key in CONSTANT,
+        "ratio": column.key in RATIOS,
+    }
+
+
+def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, table: Sequence[Row]) -> None:
+    """Add to the runs of a study where they belong and what they have in its columns."""
+    columns = columns_of(study)
+    labels = {label: index for index, label in enumerate(study.labels)}
+    images = {image: index for index, image in enumerate(study.images)}
+    for rank, row in enumerate(table):
+        group, versus = row.group, row.versus
+        for record in group.records:
+            values, own = of_run(columns, row, record)
+            runs[record] |= {
+                "study": key,
+                "image": images[group.image],
+                "label": labels[group.label],
+                "rank": rank,
+                # A later run of the same group and seed counts in its stead.
+                "repeated": _repeated(group, record),
+                "own": versus is not None and versus.lone is group,
+                "values": [_value(values[column.key]) for column in columns],
+                "inner": numbers(record.psnr_by_inner_step),
+                "trained": record.inner_steps,
+            }
+            if versus and own and versus.lone is not group:
+                effort = {axis: number(stat.mean) for axis, stat in own.effort.items()}
+                runs[record]["reached"] = {"psnr": number(versus.level), **effort}
+
+
+def _repeated(group: Group, record: RunRecord) -> bool:
+    """Whether a run would count but for a later one of the same seed."""
+    countable = record.curve["step"].size > 0 if group.provisional else record.status == "completed"
+    return countable and record not in group.counted
+
+
+def _facets(
+    records: Sequence[RunRecord], studies: Sequence[Study], runs: Mapping[RunRecord, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What differs between runs; ``runs`` get the number of their value of each, -1 for none."""
+    groups = [group for study in studies for group in study.groups]
+    flats = list({id(group.flat): group.flat for group in groups}.values())
+    counts: dict[int, set[int]] = {id(flat): set() for flat in flats}
+    for group in groups:
+        counts[id(group.flat)] |= {record.regions for record in group.records if record.regions is not None}
+    found = facets(flats, [counts[id(flat)] for flat in flats]) if flats else []
+    at = {id(flat): index for index, flat in enumerate(flats)}
+    of_group = {record: group for group in groups for record in group.records}
+    columns = []
+    for facet in found:
+        chosen = [facet.of[at[id(of_group[record].flat)]] if record in of_group else None for record in records]
+        columns.append((replace(facet, of=tuple(chosen)), "setting"))
+    images = list(dict.fromkeys(image for study in studies for image in study.images))
+    of_image = tuple(of_group[record].image if record in of_group else None for record in records)
+    columns.append((Facet("image", "image", tuple(images), of_image), "image"))
+    seeds = sorted({record.seed for record in records if record.seed is not None})
+    of_seed = tuple(None if record.seed is None else str(record.seed) for record in records)
+    columns.append((Facet("seed", "seed", tuple(map(str, seeds)), of_seed), "seed"))
+    states = list(dict.fromkeys(record.status for record in records))
+    columns.append((Facet("status", "status", tuple(states), tuple(record.status for record in records)), "status"))
+    kept = [(facet, kind) for facet, kind in columns if len(facet.values) > 1]
+    for index, record in enumerate(records):
+        runs[record]["facets"] = [
+            -1 if (value := facet.of[index]) is None else facet.values.index(value) for facet, _ in kept
+        ]
+    return [{"name": facet.name, "key": facet.key, "kind": kind, "values": list(facet.values)} for facet, kind in kept]
+
+
+def _value(value: float | str | None) -> float | str | None:
+    """A value for JSON, which has no word for infinity: the script's own."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "Infinity" if value > 0 else None
+    return float(f"{value:.10g}") if isinstance(value, float) else value
+
+
+def number(value: float | None) -> float | int | None:
+    """``value`` in few digits; None for what JSON cannot say."""
+    if value is None or not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.{DIGITS}g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def numbers(values: Any) -> list[float | int | None]:
+    """Each of ``values`` as :func:`number` writes it."""
+    return [number(float(value)) for value in values]

@@ -1,0 +1,115 @@
+"""Curves with no more points than a screen can show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partinr.report.records import Curve
+
+POINTS = 50_000
+"""Points that all curves of a page may have; fewer are left as they are. About 1.5 MB."""
+
+LONG = 1_000
+"""A single curve of more points is thinned however few there are in all: about as many as a screen has columns."""
+
+PIXELS = 800
+"""Height of a plot that fills a screen. A deviation of half a pixel of it is not seen."""
+
+_COLUMNS = 1_200
+"""Columns of a plot that fills a screen."""
+
+
+def thin(curves: Sequence[Curve]) -> tuple[list[Curve], float]:
+    """Leave out the points of curves that nobody would miss.
+
+    A point may go where the line between its neighbours that stay is as near to it as the tolerance, drawn against
+    steps, seconds or multiply-accumulates, on a linear or on a logarithmic axis. Of evaluations closer together than a
+    column of the screen only the first, last, lowest and highest stay. The tolerance is half a pixel, or as much more
+    as it takes for the points to fit.
+
+    Args:
+        curves: with equally long columns, among them ``step``, ``seconds`` and ``psnr`` [dB].
+
+    Returns:
+        Curves of the same columns, and the tolerance [dB]; 0 if nothing was left out.
+    """
+    lengths = [curve["step"].size for curve in curves]
+    if sum(lengths) <= POINTS and max(lengths, default=0) <= LONG:
+        return list(curves), 0.0
+    psnr = np.concatenate([curve["psnr"] for curve in curves])
+    finite = psnr[np.isfinite(psnr)]
+    height = max(float(np.ptp(finite)) if finite.size else 0.0, 1e-6)
+    tolerance = height / PIXELS / 2
+    screened = [_select(curve, _on_screen(curve)) for curve in curves]
+    missed = [_missed(curve, tolerance) for curve in screened]
+    ranked = np.sort(np.concatenate(missed))[::-1]
+    if np.count_nonzero(ranked > tolerance) > POINTS:
+        tolerance = float(min(ranked[POINTS], height))
+    return [
+        _select(curve, np.flatnonzero(of > tolerance)) for curve, of in zip(screened, missed, strict=True)
+    ], tolerance
+
+
+def _select(curve: Curve, keep: NDArray[np.int64]) -> Curve:
+    return {name: values[keep] for name, values in curve.items()}
+
+
+def _logarithm(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places on a logarithmic axis, which has none for 0."""
+    positive = x[x > 0]
+    return np.log(np.maximum(x, positive[0] / 2 if positive.size else 1.0))
+
+
+def _on_screen(curve: Curve) -> NDArray[np.int64]:
+    """First, last, lowest and highest in each column, of a linear and of a logarithmic axis."""
+    psnr, count = curve["psnr"], curve["psnr"].size
+    if count <= _COLUMNS:
+        return np.arange(count)
+    keep = {0, count - 1, *np.flatnonzero(~np.isfinite(psnr)).tolist()}
+    for x in (curve["step"], _logarithm(curve["step"])):
+        width = (x[-1] - x[0]) / _COLUMNS or 1.0
+        starts = np.flatnonzero(np.diff(np.floor((x - x[0]) / width), prepend=-1.0))
+        for first, end in zip(starts, [*starts[1:], count], strict=True):
+            inside = np.nan_to_num(psnr[first:end])
+            keep.update((int(first), int(end) - 1, int(first + inside.argmin()), int(first + inside.argmax())))
+    return np.array(sorted(keep))
+
+
+def _missed(curve: Curve, tolerance: float) -> NDArray[np.float64]:
+    """By how much [dB] a curve is off where a point is left out, infinity for points that must stay.
+
+    Leaving out all points of at most some deviation, above ``tolerance``, keeps the curve within it (Ramer, Douglas and
+    Peucker). Ends stay, the first point that a logarithmic axis can show, and one point of each gap.
+    """
+    psnr, count = curve["psnr"], curve["psnr"].size
+    missed = np.zeros(count)
+    axes = np.stack([axis for x in (curve["step"], curve["seconds"]) for axis in (x, _logarithm(x))])
+    gaps = np.flatnonzero(~np.isfinite(psnr))
+    missed[gaps[np.diff(gaps, prepend=-2) > 1]] = math.inf
+    edges = [-1, *gaps.tolist(), count]
+    pieces = [(before + 1, after - 1, math.inf) for before, after in pairwise(edges) if after - before > 1]
+    shown = int(np.argmax(curve["step"] > 0)) if count else 0
+    if pieces and pieces[0][0] < shown < pieces[0][1]:
+        first, last, bound = pieces[0]
+        pieces[:1] = [(first, shown, bound), (shown, last, bound)]
+    while pieces:
+        first, last, bound = pieces.pop()
+        if bound == math.inf:
+            missed[[first, last]] = math.inf
+        if last - first < 2:
+            continue
+        x = axes[:, first : last + 1] - axes[:, first : first + 1]
+        share = x[:, 1:-1] / np.where(x[:, -1:] > 0, x[:, -1:], math.inf)
+        off = np.abs(psnr[first] + share * (psnr[last] - psnr[first]) - psnr[first + 1 : last]).max(axis=0)
+        at = int(off.argmax())
+        if off[at] > tolerance:
+            middle, deviation = first + 1 + at, min(float(off[at]), bound)
+            missed[middle] = deviation
+            # Never more than that of the point by which the curve was divided here: it goes first.
+            pieces += [(first, middle, deviation), (middle, last, deviation)]
+    return missed
