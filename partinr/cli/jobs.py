@@ -23,6 +23,7 @@ from typing import Any
 from partinr.callbacks.interruption import WARNING, Interruption
 from partinr.cli.slurm import preempted, states, this_node
 from partinr.errors import PartinrError
+from partinr.lease import LEASE_SECONDS
 from partinr.run import MANIFEST, WRITER, BusyError, RunDirectory, slurm_job
 
 POLL_SECONDS = 0.2
@@ -118,11 +119,12 @@ def _go_on(folder: str, interruption: Interruption) -> int:
     from partinr.cli.execute import resume
 
     try:
+        patience = time.monotonic() + 1.5 * LEASE_SECONDS
         while interruption.received is None:
             try:
                 return resume(Path(folder), writer_is_gone(folder), interruption).exit_code
             except BusyError as busy:
-                if busy.seconds is None:
+                if busy.seconds is None or time.monotonic() > patience:
                     raise
                 # Most likely this run's attempt before, on a node that is gone; its claim ends by itself.
                 time.sleep(min(busy.seconds, POLL_SECONDS))

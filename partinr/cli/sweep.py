@@ -74,8 +74,14 @@ class Sweep:
             with open_dict(cfg):
                 del cfg["hydra"]
             settings = config.read(with_start(cfg, overrides))
-            if not _is_there(RunDirectory(folder), settings, config.sweep_rules(cfg)):
-                enqueue(settings, folder, overrides)
+            rules = config.sweep_rules(cfg)
+            if not _is_there(RunDirectory(folder), settings, rules):
+                try:
+                    enqueue(settings, folder, overrides)
+                except PartinrError:
+                    # Another sweep may have been faster.
+                    if not _is_there(RunDirectory(folder), settings, rules):
+                        raise
         except (PartinrError, OmegaConfBaseException, OSError) as error:
             print_error(f"{self.say(error)} (run {hydra.job.num}: {' '.join(overrides)})")
             self.refused += 1

@@ -119,7 +119,8 @@ def test_what_slurm_refuses(command: Command, tmp_path: Path, capsys: pytest.Cap
 
 
 def of_host(run: Path, **changes: Any) -> None:
-    """As if a process on another host wrote the run."""
+    """As if a process on another host wrote the run, and its locks could not be seen here."""
+    (run / ".lock").unlink(missing_ok=True)
     said = json.loads((run / "run.json").read_bytes())
     (run / "run.json").write_text(json.dumps({**said, "status": "running", "host": "elsewhere", **changes}))
 

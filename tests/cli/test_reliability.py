@@ -642,7 +642,6 @@ def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -
     for seed in (0, 49):
         assert tiny(f"seed={seed}", f"hydra.run.dir=alone{seed}").code == 0
         same(Path("sweep", str(seed)), Path(f"alone{seed}"))
-    print("MEMORY", [round((m - memory[9]) / 1e6, 2) for m in memory])
 
 
 def test_several_runs_of_two_processes(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
