@@ -33,8 +33,9 @@ from partinr.partition import PartitionRule
 from partinr.regimes.base import StopRule
 from partinr.spec import describe, spec
 from partinr.stack import Engine
+from partinr.tracking import Logger
 
-GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks")
+GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")
 
 _PATHS = (
     ("", "ckpt_path"),
@@ -49,6 +50,10 @@ _PATHS = (
 
 _FOLDERS_OR_NAMES = (("partition", "model"),)
 """Keys that name a folder if there is one, and else something that is found elsewhere."""
+
+
+_OF_OLD = {"_target_": "partinr.tracking.CurveOnly"}
+"""The logger of runs that began before there was a choice; they can be resumed."""
 
 
 def register_resolvers() -> None:
@@ -152,6 +157,7 @@ class Settings:
     schedule: Any
     trainer: TrainerSettings
     callbacks: dict[str, Any]
+    logger: Logger
 
     @property
     def stop(self) -> StopRule:
@@ -185,7 +191,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     from partinr.data import ImageData, SignalSet
     from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule
 
-    given = plain(config)
+    given = {"logger": _OF_OLD, **plain(config)}
     root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords")}
     coords = {} if given.get("coords") is None else given["coords"]
     if not isinstance(coords, dict):
@@ -211,6 +217,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
             for name, node in given["callbacks"].items()
             if node is not None
         },
+        logger=make(given["logger"], "logger", Logger),
     )
     settings.schedule.check(settings.stop)
     return settings

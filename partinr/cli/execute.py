@@ -18,6 +18,7 @@ from partinr import config
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.cli.fit import fit_module
 from partinr.cli.meta import meta_module
+from partinr.cli.sync import note_unsent
 from partinr.errors import PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
@@ -26,7 +27,7 @@ from partinr.regimes.training import check_checkpoint, check_devices, run_fit
 from partinr.run import CHECKPOINT, START, WRITER, RunDirectory, config_hash
 
 # What says where a run is kept or how it is shown, and nothing of what it is.
-_NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug")
+_NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "logger", "debug")
 
 _DEFAULT_THREADS = torch.get_num_threads()
 
@@ -160,6 +161,8 @@ def _prepare(settings: config.Settings) -> _Prepared:
         *settings.callbacks.values(),
         # Last, so that run.json says completed when everything else is there.
         Manifest(identity, interruption, started=made),
+        # But for mirrors of the run directory, which read it.
+        *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
     ]
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,
