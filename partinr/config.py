@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import pydantic
+from hydra.core.hydra_config import HydraConfig
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
@@ -57,13 +58,19 @@ _OF_OLD = {"_target_": "partinr.tracking.CurveOnly"}
 
 
 def register_resolvers() -> None:
-    """Make ``${partinr.token:}`` and ``${partinr.label:…}`` known to OmegaConf, with a new token.
+    """Make ``${partinr.token:}``, ``${partinr.label:…}`` and ``${partinr.experiment:}`` known, with a new token.
 
     The token is one for all parts of one start, so that they agree on it; unlike the clock alone it is never shared.
     """
     token = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
+    OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
+
+
+def experiment() -> str | None:
+    """The name of the experiment that was asked for; None where none was, and outside of Hydra's jobs."""
+    return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
 
 
 def folder_label(overrides: str, limit: int = 80) -> str:

@@ -32,7 +32,7 @@ def make_dashboard(
         PartinrError: no run, runs of several projects, a package is missing, or the file cannot be written.
     """
     from partinr.tracking.dashboard import Dashboard, Study
-    from partinr.tracking.mirror import Unreachable, has_login
+    from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
 
     title = study.resolve().name
     dashboard = Dashboard(Study.of(find_runs(study), title, project=project, entity=entity, study=name))
@@ -40,7 +40,7 @@ def make_dashboard(
     if dashboard.study.settings.resolved_mode() != "online":
         reason = "W&B is offline"
     elif not has_login():
-        reason = "there is no W&B login (wandb login makes one)"
+        reason = NO_LOGIN
     elif dashboard.study.settings.entity is None:
         reason = "there is no entity; give --entity USER_OR_TEAM"
     else:

@@ -45,12 +45,12 @@ def sync_runs(
         PartinrError: there is no run, no login, or no server.
     """
     from partinr.cli.show import short
-    from partinr.tracking.mirror import Unreachable, has_login
+    from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
     from partinr.tracking.sync import rebuild, settings_of
 
     runs = find_runs(*paths)
     if not offline and not has_login():
-        raise PartinrError(f"there is no W&B login; make one with: wandb login. {_OFFLINE}")
+        raise PartinrError(f"{NO_LOGIN}. {_OFFLINE}")
     made = 0
     for run in runs:
         try:

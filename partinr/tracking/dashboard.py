@@ -7,6 +7,7 @@ deviation around it.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,8 +95,11 @@ class Dashboard:
 
     def __init__(self, study: Study) -> None:
         try:
-            import wandb_workspaces.reports.v2 as reports
-            import wandb_workspaces.workspaces as workspaces
+            with warnings.catch_warnings():
+                # The package uses what pydantic means to drop; nothing that a user could change.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                import wandb_workspaces.reports.v2 as reports
+                import wandb_workspaces.workspaces as workspaces
         except ImportError as error:
             raise PartinrError(
                 "partinr dashboard needs the package wandb-workspaces; "
@@ -202,7 +206,7 @@ class Dashboard:
         sections[QUALITY] = [
             wr.BarPlot(
                 title=f"{title} to {level} dB",
-                metrics=[wr.SummaryMetric(f"{cost}_to/{level}dB")],
+                metrics=[f"{cost}_to/{level}dB"],
                 title_x=title,
                 layout=layouts.next(),
                 # A bar plot of its own always needs to be told; it has no curve to follow.

@@ -54,6 +54,8 @@ RESULTS = "results"
 FOLDER = "wandb"
 """In a run directory, what W&B keeps itself."""
 
+NO_LOGIN = "there is no W&B login (wandb login makes one)"
+
 
 class Unreachable(PartinrError):
     """W&B is not to be had: no login, or no server."""
@@ -99,7 +101,7 @@ def has_login() -> bool:
     settings = wandb_setup.singleton().settings  # wandb.setup() would start its service as well
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key:
         return True
-    host = urlsplit(settings.base_url).hostname or ""
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or settings.base_url).hostname or ""
     named = os.environ.get("NETRC")
     for path in [named] if named else ["~/.netrc", "~/_netrc"]:
         try:
@@ -176,7 +178,7 @@ class Mirror:
         import wandb
 
         if mode == "online" and not has_login():
-            raise Unreachable("there is no W&B login (wandb login makes one)")
+            raise Unreachable(NO_LOGIN)
         places = _Places(run.file(FOLDER))
         try:
             wandb.setup(_quiet())
@@ -190,13 +192,15 @@ class Mirror:
                 tags=list(about.tags),
                 config=dict(about.config),
                 id=run_id(run),
-                dir=str(run.path),
+                # W&B's service stays where this process was when it started it.
+                dir=str(run.path.absolute()),
                 mode=mode,
                 # Another run of this process, a user's own perhaps, is neither ended nor written into.
                 reinit="create_new",
                 resume="allow" if go_on and mode == "online" else None,
                 settings=_quiet(
                     init_timeout=limits.start_timeout,
+                    login_timeout=limits.start_timeout,
                     finish_timeout=limits.finish_timeout,
                     finish_timeout_raises=True,
                 ),
@@ -206,6 +210,11 @@ class Mirror:
             if mode == "online":
                 raise Unreachable(f"W&B cannot be reached: {' '.join(str(error).split())[:200]}") from error
             raise
+        if mode == "online" and (made.disabled or made.offline):
+            # Of what has_login() found W&B could make nothing.
+            made.finish()
+            places.restore()
+            raise Unreachable(NO_LOGIN)
         return cls(run, made, limits, places)
 
     def rows(self, rows: Iterable[Mapping[str, float]]) -> None:
@@ -286,7 +295,7 @@ class Mirror:
         )
         for file in files:
             # Not copied first: they are replaced, never written into.
-            artefact.add_file(str(self._run.file(file)), name=file, policy="immutable")
+            artefact.add_file(str(self._run.file(file).absolute()), name=file, policy="immutable")
         self._wandb.log_artifact(artefact)
 
 

@@ -64,14 +64,16 @@ def test_what_still_runs_is_left_alone(run: RunDirectory, partinr: Any, offline:
     assert not offline(other.path)
 
 
+@pytest.mark.usefixtures("fresh")
 def test_without_a_login(run: RunDirectory, partinr: Any, offline: Any) -> None:
     answer = partinr("sync", run.path)
     assert answer.code == 2
-    assert answer.err.startswith("partinr: error: there is no W&B login; make one with: wandb login. With --offline")
+    assert answer.err.startswith("partinr: error: there is no W&B login (wandb login makes one). With --offline")
     assert answer.err.count("\n") == 1
     assert not offline(run.path)
 
 
+@pytest.mark.usefixtures("fresh")
 def test_without_a_server(run: RunDirectory, partinr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
@@ -83,6 +85,7 @@ def test_without_a_server(run: RunDirectory, partinr: Any, monkeypatch: pytest.M
     assert answer.err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_login_in_a_netrc(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     from partinr.tracking.mirror import has_login
 
