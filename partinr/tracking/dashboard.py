@@ -138,7 +138,6 @@ class Dashboard:
     def _workspace(self) -> Any:
         ws = self._workspaces
         study = self.study
-        filters = [] if study.settings.study is None else [ws.Metric("Group") == study.settings.study]
         return ws.Workspace(
             entity=study.settings.entity or "",
             project=study.settings.project,
@@ -149,7 +148,7 @@ class Dashboard:
             ],
             settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
             runset_settings=ws.RunsetSettings(
-                filters=filters,
+                filters=self._filters(),
                 # The panels follow the table of runs: each of its groups is a curve.
                 groupby=[ws.Config(key) for key in GROUPED_BY],
                 pinned_columns=[f"config:{key}.value" for key in GROUPED_BY]
@@ -157,11 +156,15 @@ class Dashboard:
             ),
         )
 
+    def _filters(self) -> str:
+        """The runs of the study, in W&B's words; empty for all runs of the project."""
+        name = self.study.settings.study
+        return "" if name is None else f"Metric('Group') == {json.dumps(name)}"
+
     def _report(self) -> Any:
         wr = self._reports
         study = self.study
-        filters = "" if study.settings.study is None else f"Metric('Group') == {json.dumps(study.settings.study)}"
-        runset = wr.Runset(name=study.title, filters=filters)
+        runset = wr.Runset(name=study.title, filters=self._filters())
         blocks: list[Any] = [wr.TableOfContents()]
         for name, panels in self._panels(grouped=True).items():
             blocks += [wr.H2(text=name), wr.P(text=_ABOUT[name]), wr.PanelGrid(runsets=[runset], panels=panels)]

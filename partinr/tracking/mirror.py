@@ -7,7 +7,6 @@ axis of any curve.
 from __future__ import annotations
 
 import math
-import netrc
 import os
 import re
 import secrets
@@ -16,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from partinr.errors import PartinrError
 from partinr.files import write_new
@@ -94,22 +92,26 @@ def run_id(run: RunDirectory) -> str:
 
 
 def has_login() -> bool:
-    """Whether W&B would find credentials. It is asked here, because W&B itself would ask the user."""
-    _quiet()
+    """Whether W&B finds credentials, for the server that it would use. Nobody is asked for any."""
+    settings = _quiet()
+    from wandb.sdk import wandb_setup
+    from wandb.sdk.lib import wbauth
+
+    # wandb.setup() would start W&B's service as well.
+    server = wandb_setup._setup(settings, start_service=False).settings.base_url
+    try:
+        found = wbauth.authenticate_session(host=server, source="partinr", prompt=False, update_session=False)
+    except Exception:  # of another form than W&B's keys are
+        return False
+    return found is not None
+
+
+def _let_go(identity: str) -> None:
+    """Make an id free again in W&B's service, which keeps it after a start that failed."""
     from wandb.sdk import wandb_setup
 
-    settings = wandb_setup.singleton().settings  # wandb.setup() would start its service as well
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key:
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or settings.base_url).hostname or ""
-    named = os.environ.get("NETRC")
-    for path in [named] if named else ["~/.netrc", "~/_netrc"]:
-        try:
-            if host in netrc.netrc(os.path.expanduser(path)).hosts:
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
+    with suppress(Exception):
+        wandb_setup.singleton().assert_service().inform_finish(run_id=identity)
 
 
 def _quiet(**further: Any) -> Any:
@@ -153,7 +155,7 @@ class Mirror:
         self._defined = set(AXES)
         self._begun = False
         self.offline: bool = wandb_run.offline
-        self.url: str | None = wandb_run.url
+        self.url: str | None = None if self.offline else wandb_run.url  # W&B warns offline
         self.folder = Path(wandb_run.sync_dir)
         step = wandb_run.summary.get("step") if wandb_run.resumed else None
         self.known_step = float(step) if isinstance(step, (int, float)) else -1.0
@@ -208,6 +210,7 @@ class Mirror:
         except Exception as error:
             places.restore()
             if mode == "online":
+                _let_go(run_id(run))
                 raise Unreachable(f"W&B cannot be reached: {' '.join(str(error).split())[:200]}") from error
             raise
         if mode == "online" and (made.disabled or made.offline):

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import wandb
 from wandb.proto.wandb_internal_pb2 import Record
+from wandb.sdk.lib.wbauth import unauthenticate_session
 
 from partinr.cli import main
 
@@ -70,7 +72,6 @@ class Offline:
 def records(path: Path) -> Iterator[Any]:
     """The records of a file in LevelDB's format for logs, after a header of seven bytes."""
     data, at, whole = path.read_bytes(), 7, b""
-    assert data[:4] == b":W&B"
     while at + 7 <= len(data):
         if BLOCK - at % BLOCK < 7:
             at += BLOCK - at % BLOCK
@@ -86,7 +87,15 @@ def records(path: Path) -> Iterator[Any]:
             yield record
 
 
-def read(path: Path) -> Offline:
+def read(path: Path, seconds: float = 10) -> Offline:
+    """What a file holds; W&B's service may still be at its end."""
+    end = time.monotonic() + seconds
+    while not (found := _read(path)).exits and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
+
+
+def _read(path: Path) -> Offline:
     found = Offline(path)
     for record in records(path):
         kind = record.WhichOneof("record_type")
@@ -160,6 +169,11 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """W&B reads the environment once a process; here it does so before and after the test."""
-    wandb.teardown()
+    _forget()
     yield
+    _forget()
+
+
+def _forget() -> None:
     wandb.teardown()
+    unauthenticate_session(update_settings=False)
