@@ -92,8 +92,9 @@ def test_a_login_in_a_netrc(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) 
     path = Path("netrc").resolve()
     monkeypatch.setenv("NETRC", str(path))
     for content, found in (
-        ("machine api.wandb.ai login user password secret\n", True),
-        ("machine elsewhere.org login user password secret\n", False),
+        (f"machine api.wandb.ai login user password {'0123456789' * 4}\n", True),
+        (f"machine elsewhere.org login user password {'0123456789' * 4}\n", False),
+        ("machine api.wandb.ai login user password short\n", False),
         ("no netrc at all {", False),
     ):
         path.write_text(content)
