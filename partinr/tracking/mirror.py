@@ -181,6 +181,7 @@ class Mirror:
 
         if mode == "online" and not has_login():
             raise Unreachable(NO_LOGIN)
+        identity = run_id(run)
         places = _Places(run.file(FOLDER))
         try:
             wandb.setup(_quiet())
@@ -193,7 +194,7 @@ class Mirror:
                 notes=about.notes,
                 tags=list(about.tags),
                 config=dict(about.config),
-                id=run_id(run),
+                id=identity,
                 # W&B's service stays where this process was when it started it.
                 dir=str(run.path.absolute()),
                 mode=mode,
@@ -207,10 +208,10 @@ class Mirror:
                     finish_timeout_raises=True,
                 ),
             )
-        except Exception as error:
+        except BaseException as error:
             places.restore()
-            if mode == "online":
-                _let_go(run_id(run))
+            if mode == "online" and isinstance(error, Exception):
+                _let_go(identity)
                 raise Unreachable(f"W&B cannot be reached: {' '.join(str(error).split())[:200]}") from error
             raise
         if mode == "online" and (made.disabled or made.offline):
