@@ -10,11 +10,14 @@ import math
 import os
 import re
 import secrets
+import socket
+import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from partinr.errors import PartinrError
 from partinr.files import write_new
@@ -93,12 +96,9 @@ def run_id(run: RunDirectory) -> str:
 
 def has_login() -> bool:
     """Whether W&B finds credentials, for the server that it would use. Nobody is asked for any."""
-    settings = _quiet()
-    from wandb.sdk import wandb_setup
+    server = _server()
     from wandb.sdk.lib import wbauth
 
-    # wandb.setup() would start W&B's service as well.
-    server = wandb_setup._setup(settings, start_service=False).settings.base_url
     try:
         found = wbauth.authenticate_session(host=server, source="partinr", prompt=False, update_session=False)
     except Exception:  # of another form than W&B's keys are
@@ -106,18 +106,40 @@ def has_login() -> bool:
     return found is not None
 
 
-def _let_go(identity: str) -> None:
-    """Make an id free again in W&B's service, which keeps it after a start that failed."""
+def _server() -> str:
+    """The address of W&B's server."""
+    _quiet()
     from wandb.sdk import wandb_setup
 
-    with suppress(Exception):
-        wandb_setup.singleton().assert_service().inform_finish(run_id=identity)
+    # wandb.setup() would start W&B's service as well, and ask the server about the login.
+    return str(wandb_setup.singleton().settings.base_url)
+
+
+PROBE_SECONDS = 3.0
+"""How long a server may take to accept a connection."""
+
+
+def _answers(server: str) -> bool:
+    """Whether anybody is there; taken for granted where a proxy stands between.
+
+    W&B's service goes on trying for a run that it could not start, and keeps its id for as long.
+    """
+    address = urlsplit(server)
+    if urllib.request.getproxies().get(address.scheme):
+        return True
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), PROBE_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _quiet(**further: Any) -> Any:
     """Settings of W&B: no output, no telemetry, nothing of the machine, the code or the environment."""
-    # Read when W&B is imported and when its service is started.
+    # Read when W&B is imported, when its service is started, and when it first speaks.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     return wandb.Settings(
@@ -175,16 +197,19 @@ class Mirror:
                 a W&B run of its own, with the same id.
 
         Raises:
-            Unreachable: online, and there is no login, or the server did not answer in time.
+            Unreachable: online, and there is no login, or nobody answers.
+            PartinrError: online, and the server refused the run, or did not take it in time.
         """
+        _quiet()
         import wandb
 
         if mode == "online" and not has_login():
             raise Unreachable(NO_LOGIN)
+        if mode == "online" and not _answers(_server()):
+            raise Unreachable(f"W&B cannot be reached: nobody answers at {_server()}")
         identity = run_id(run)
         places = _Places(run.file(FOLDER))
         try:
-            wandb.setup(_quiet())
             made = wandb.init(
                 project=about.project,
                 entity=about.entity,
@@ -211,8 +236,7 @@ class Mirror:
         except BaseException as error:
             places.restore()
             if mode == "online" and isinstance(error, Exception):
-                _let_go(identity)
-                raise Unreachable(f"W&B cannot be reached: {' '.join(str(error).split())[:200]}") from error
+                raise PartinrError(f"W&B refused: {' '.join(str(error).split())[:200]}") from error
             raise
         if mode == "online" and (made.disabled or made.offline):
             # Of what has_login() found W&B could make nothing.
