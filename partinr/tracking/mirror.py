@@ -267,7 +267,7 @@ class Mirror:
         import wandb
 
         found: dict[str, Any] = {}
-        images = self._run.images()[: self._limits.max_images]
+        images: list[str | None] = [*self._run.images()[: self._limits.max_images]]
         for name in names:
             files = [(image, self._run.file(of_image(image, PICTURES[name]))) for image in images or [None]]
             shown = [wandb.Image(str(path), caption=image) for image, path in files if path.is_file()]
@@ -306,12 +306,12 @@ class Mirror:
         import wandb
 
         columns, lines = results(manifest)
-        self._wandb.log({RESULTS: wandb.Table(columns=columns, data=lines)})
+        self._wandb.log({RESULTS: wandb.Table(columns=[*columns], data=lines)})
 
     def _weights(self, manifest: Mapping[str, Any]) -> None:
         import wandb
 
-        names = self._run.images()[: self._limits.max_images] or [None]
+        names: list[str | None] = [*self._run.images()[: self._limits.max_images]] or [None]
         files = [of_image(name, file) for name in names for file in (WEIGHTS, START)]
         files = [file for file in files if self._run.file(file).is_file()]
         if not files:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import wandb
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 from wandb.sdk.lib.wbauth import unauthenticate_session
 
 from partinr.cli import main
