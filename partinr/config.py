@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 
 import pydantic
+from hydra.core.hydra_config import HydraConfig
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
@@ -33,8 +34,9 @@ from partinr.partition import PartitionRule
 from partinr.regimes.base import StopRule
 from partinr.spec import describe, spec
 from partinr.stack import Engine
+from partinr.tracking import Logger
 
-GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks")
+GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")
 
 _PATHS = (
     ("", "ckpt_path"),
@@ -51,18 +53,29 @@ _FOLDERS_OR_NAMES = (("partition", "model"),)
 """Keys that name a folder if there is one, and else something that is found elsewhere."""
 
 
-NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "study", "sweep")
+NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "logger", "study", "sweep")
 """What says where a run is kept or how it is shown, and nothing of what it is."""
+
+_OF_OLD = {"_target_": "partinr.tracking.CurveOnly"}
+"""The logger of runs that began before there was a choice; they can be resumed."""
 
 
 def register_resolvers() -> None:
-    """Make ``${partinr.token:}`` and ``${partinr.label:…}`` known to OmegaConf, with a new token.
+    """Make ``${partinr.token:}``, ``${partinr.label:…}`` and ``${partinr.experiment:STUDY}`` known, with a new token.
 
     The token is one for all parts of one start, so that they agree on it; unlike the clock alone it is never shared.
     """
     token = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
+    OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
+
+
+def experiment(study: str | None = None) -> str | None:
+    """The name of a study: what it is called, or the experiment; None without one, and outside of Hydra's jobs."""
+    if study is not None or not HydraConfig.initialized():
+        return study
+    return HydraConfig.get().runtime.choices.get("experiment")
 
 
 def folder_label(overrides: str, limit: int = 80) -> str:
@@ -201,6 +214,7 @@ class Settings:
     schedule: Any
     trainer: TrainerSettings
     callbacks: dict[str, Any]
+    logger: Logger
 
     @property
     def stop(self) -> StopRule:
@@ -234,7 +248,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     from partinr.data import ImageData, SignalSet
     from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule
 
-    given = plain(config)
+    given = {"logger": _OF_OLD, **plain(config)}
     root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords", "sweep")}
     coords = {} if given.get("coords") is None else given["coords"]
     if not isinstance(coords, dict):
@@ -260,6 +274,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
             for name, node in given["callbacks"].items()
             if node is not None
         },
+        logger=make(given["logger"], "logger", Logger),
     )
     settings.schedule.check(settings.stop)
     return settings

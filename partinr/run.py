@@ -11,6 +11,7 @@ line that made it::
     checkpoints/last.ckpt   what a resume needs; while the run goes on also previous.ckpt, the one before it
     output.log              what it said, if a process of its own carried it out
     .lock  .job             held by the process that writes the run; the job of a cluster that was submitted for it
+    wandb.id  wandb/        of its mirror on W&B, where there is one
 
 A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
 
@@ -88,6 +89,7 @@ WEIGHTS = "inr.safetensors"
 START = "initialisation.safetensors"
 ADAPTATION = "adaptation.png"
 CHECKPOINT = "checkpoints/last.ckpt"
+WANDB_ID = "wandb.id"
 PREVIOUS = "checkpoints/previous.ckpt"
 LOCK = ".lock"
 LOG = "output.log"
@@ -113,6 +115,24 @@ def learned_by(config: Mapping[str, Any]) -> Learned:
     """What the run of a config learns; the regime that has inner steps learns an initialisation."""
     regime = config.get("regime")
     return "initialisation" if isinstance(regime, Mapping) and "inner_steps" in regime else "signals"
+
+
+def crossing(x: Sequence[float], psnr: Sequence[float], level: float) -> float | None:
+    """Where a curve first reaches ``level`` dB, in units of ``x``; None if it does not.
+
+    Linear between the two evaluations around the crossing. Evaluations that are no number are left out; where the PSNR
+    jumps to infinity the crossing is at that evaluation.
+    """
+    before: tuple[float, float] | None = None
+    for here, value in zip(x, psnr, strict=True):
+        if math.isnan(value):
+            continue
+        if value >= level:
+            if before is None or not math.isfinite(value) or not math.isfinite(before[1]):
+                return float(here)
+            return float(before[0] + (level - before[1]) / (value - before[1]) * (here - before[0]))
+        before = here, value
+    return None
 
 
 class BusyError(PartinrError):

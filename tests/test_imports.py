@@ -34,7 +34,8 @@ NUMBERS = [
 ]
 RECORD = [
     {"run"},
-    {"callbacks", "tracking", "report"},
+    {"callbacks", "report"},
+    {"tracking"},
 ]
 TOP = [
     {"config"},
@@ -137,7 +138,7 @@ def test_the_checker_sees(tmp_path: Path, path: str, source: str, fault: str | N
 
 # Asked for before they are imported: what comes with torch for CUDA, in the version that this torch wants, and what an
 # extra brings.
-OPTIONAL = {"triton", "submitit"}
+OPTIONAL = {"triton", "submitit", "wandb_workspaces"}
 
 
 def test_what_is_imported_is_declared() -> None:

@@ -248,6 +248,53 @@ def runs(paths: tuple[Path, ...], status: str | None, as_json: bool) -> None:
 
 
 @commands.command()
+@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@click.option("--offline", is_flag=True, help="Send nothing; write W&B runs into the run directories.")
+@click.option("--project", metavar="NAME", help="W&B's project, if not the one the run was started with.")
+@click.option("--entity", metavar="NAME", help="User or team, likewise.")
+@click.option("--study", metavar="NAME", help="W&B's group, likewise.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long each run may take to be sent.")
+def sync(
+    paths: tuple[Path, ...],
+    offline: bool,
+    project: str | None,
+    entity: str | None,
+    study: str | None,
+    timeout: float | None,
+) -> None:
+    """Make a whole W&B run of each run directory, also after several resumes or offline pieces.
+
+    run.json, curve.csv and the pictures say what is in it, whatever logger the run had; it replaces what W&B has.
+    """
+    from partinr.cli.sync import sync_runs
+
+    whole = sync_runs(paths, offline=offline, project=project, entity=entity, study=study, timeout=timeout)
+    sys.exit(0 if whole else 1)
+
+
+@commands.command()
+@click.argument("study", metavar="STUDY_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="spec.json",
+    help="Also write the spec; without a server it goes to dashboard.json in STUDY_DIR by default.",
+)
+@click.option("--project", metavar="NAME", help="W&B's project, if not the one the runs were started with.")
+@click.option("--entity", metavar="NAME", help="User or team, likewise.")
+@click.option("--study", "name", metavar="NAME", help="W&B's group, likewise.")
+def dashboard(study: Path, output: Path | None, project: str | None, entity: str | None, name: str | None) -> None:
+    """Build a W&B workspace and report: curves, time to quality, pictures.
+
+    Needs partinr[dashboard].
+    """
+    from partinr.cli.dashboard import make_dashboard
+
+    make_dashboard(study, output, project=project, entity=entity, name=name)
+
+
+@commands.command()
 def doctor() -> None:
     """Say what is installed, where a run would compute, and what is amiss."""
     from partinr.cli.doctor import examine

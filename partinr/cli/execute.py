@@ -21,6 +21,7 @@ from partinr.cli.main import print_note
 from partinr.cli.meta import meta_module
 from partinr.cli.origin import check_code, code_of, inputs_of
 from partinr.cli.slurm import nodes_for, this_node
+from partinr.cli.sync import note_unsent
 from partinr.errors import STORAGE, PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
@@ -293,6 +294,8 @@ def _prepare(
         *settings.callbacks.values(),
         # Last, so that run.json says completed when everything else is there.
         Manifest(known, interruption, started=made),
+        # But for mirrors of the run directory, which read it.
+        *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
     ]
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,

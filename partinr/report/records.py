@@ -22,6 +22,7 @@ from partinr.run import (
     Learned,
     RunDirectory,
     Status,
+    crossing,
     find_runs,
     learned_by,
 )
@@ -120,21 +121,8 @@ class RunRecord:
         return float(values[-1]) if values.size else None
 
     def reaches(self, level: float, axis: Axis) -> float | None:
-        """Where the curve first reaches ``level`` dB, in units of ``axis``; None if it does not.
-
-        Linear between the two evaluations around the crossing. Evaluations that are no number are left out; where
-        the PSNR jumps to infinity the crossing is at that evaluation.
-        """
-        valid = ~np.isnan(self.curve["psnr"])
-        psnr, x = self.curve["psnr"][valid], self.curve[axis][valid]
-        above = np.flatnonzero(psnr >= level)
-        if not above.size:
-            return None
-        at = int(above[0])
-        if at == 0 or not math.isfinite(psnr[at]) or not math.isfinite(psnr[at - 1]):
-            return float(x[at])
-        fraction = (level - psnr[at - 1]) / (psnr[at] - psnr[at - 1])
-        return float(x[at - 1] + fraction * (x[at] - x[at - 1]))
+        """Where the curve first reaches ``level`` dB, in units of ``axis``; see :func:`partinr.run.crossing`."""
+        return crossing(self.curve[axis].tolist(), self.curve["psnr"].tolist(), level)
 
     def steps_to(self, level: float) -> float | None:
         """Optimiser steps to ``level`` dB; see :meth:`reaches`."""

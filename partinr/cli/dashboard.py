@@ -1,0 +1,62 @@
+"""``partinr dashboard``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from partinr.cli.main import print_note
+from partinr.cli.show import short
+from partinr.errors import PartinrError
+from partinr.files import write_atomically
+from partinr.run import find_runs
+
+SPEC = "dashboard.json"
+
+
+def make_dashboard(
+    study: Path, output: Path | None, *, project: str | None, entity: str | None, name: str | None
+) -> None:
+    """Build the W&B workspace and report of the runs in a folder, and put them on the server, or else into a file.
+
+    Args:
+        study: a folder of runs.
+        output: the file; by default :data:`SPEC` in the folder, written only if the server does not get them.
+        project: instead of the one that the runs were started with.
+        entity: likewise.
+        name: of the study, W&B's group, likewise.
+
+    Raises:
+        PartinrError: no run, runs of several projects, a package is missing, or the file cannot be written.
+    """
+    from partinr.tracking.dashboard import Dashboard, Study
+    from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
+
+    title = study.resolve().name
+    dashboard = Dashboard(Study.of(find_runs(study), title, project=project, entity=entity, study=name))
+    reason = None
+    if dashboard.study.settings.resolved_mode() != "online":
+        reason = "W&B is offline"
+    elif not has_login():
+        reason = NO_LOGIN
+    elif dashboard.study.settings.entity is None:
+        reason = "there is no entity; give --entity USER_OR_TEAM"
+    else:
+        try:
+            for kind, url in dashboard.save().items():
+                click.echo(f"{kind:<10} {url}")
+        except Unreachable as error:
+            reason = str(error)
+    if output is None and reason is not None:
+        output = study / SPEC
+    if output is not None:
+        content = json.dumps(dashboard.spec(), indent=2, ensure_ascii=False).encode() + b"\n"
+        try:
+            write_atomically(output, content)
+        except OSError as error:
+            raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
+        click.echo(f"{'spec':<10} {short(output)}")
+    if reason is not None:
+        print_note(f"{reason}; nothing was sent")

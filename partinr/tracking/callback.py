@@ -1,0 +1,137 @@
+"""The run on W&B while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+
+from partinr.callbacks.base import RunCallback, regime
+from partinr.errors import PartinrError
+from partinr.run import learned_by
+from partinr.tracking.mirror import About, Limits, Mirror, Mode, Note, Unreachable, exit_code
+from partinr.tracking.words import shown_config
+
+if TYPE_CHECKING:
+    from partinr.tracking.logger import Wandb
+
+
+def about(settings: Wandb, config: Mapping[str, Any], name: str, seed: object) -> About:
+    """What a run is called on W&B."""
+    return About(
+        project=settings.project,
+        entity=settings.entity,
+        study=settings.study,
+        job_type=settings.job_type or ("meta" if learned_by(config) == "initialisation" else "fit"),
+        name=settings.name or f"{name}, seed {seed}",
+        notes=settings.notes,
+        tags=settings.tags,
+        config=shown_config(config),
+    )
+
+
+def limits(settings: Wandb) -> Limits:
+    """How long W&B may take, and how much is sent."""
+    return Limits(settings.start_timeout, settings.finish_timeout, settings.max_images, settings.weights)
+
+
+class WandbMirror(RunCallback):
+    """Sends the curve of a run to W&B as it grows, and in the end its pictures, figures and networks.
+
+    It comes last, behind the one that writes ``run.json``, which it reads. Whatever goes wrong with W&B, the run goes
+    on: the run directory has everything, and ``partinr sync`` sends it. Of several processes the first sends.
+
+    Args:
+        settings: of the logger.
+        mode: ``online`` or ``offline``.
+        name: of the run, for people.
+        config: the composed configuration, plain containers.
+        note: told, once, that something was not sent, and why.
+    """
+
+    def __init__(self, settings: Wandb, mode: Mode, name: str, config: Mapping[str, Any], note: Note) -> None:
+        self.settings = settings
+        self.mode = mode
+        self.name = name
+        self.config = config
+        self._note = note
+        self._noted = False
+        self._mirror: Mirror | None = None
+        self._rows = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A connection to W&B is this process's own.
+        return {**self.__dict__, "_mirror": None}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open it; a resumed run goes on with its own."""
+        if trainer.is_global_zero:
+            self._try(lambda: self._open(pl_module))
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Send new rows of the curve."""
+        if self._mirror is not None and len(regime(pl_module).curve) != self._rows:
+            self._try(lambda: self._send(pl_module))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close it, whatever became of the run."""
+        self._close(pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close it; Lightning calls nothing else after an exception."""
+        self._close(pl_module)
+
+    def _open(self, pl_module: L.LightningModule) -> None:
+        module = regime(pl_module)
+        told = about(self.settings, self.config, self.name, module.seed)
+        allowed = limits(self.settings)
+        try:
+            self._mirror = Mirror.open(self.run, told, allowed, self.mode, go_on=True)
+            if self.mode == "offline":
+                self._say("W&B is offline")
+        except Unreachable as error:
+            self._mirror = Mirror.open(self.run, told, allowed, "offline", go_on=True)
+            self._say(str(error))
+        self._send(pl_module)
+
+    def _send(self, pl_module: L.LightningModule) -> None:
+        assert self._mirror is not None
+        curve = regime(pl_module).curve
+        # The server may be ahead of the checkpoint that a run goes on from; it then gets no row twice.
+        self._mirror.rows([row for row in curve[self._rows :] if row["step"] > self._mirror.known_step])
+        self._rows = len(curve)
+
+    def _close(self, pl_module: L.LightningModule) -> None:
+        mirror = self._mirror
+        if mirror is None:
+            return
+
+        def close() -> None:
+            try:
+                self._send(pl_module)
+                code = exit_code(self.run.manifest())
+            except Exception:
+                mirror.abandon(1)
+                raise
+            mirror.close(code)
+
+        self._try(close)
+        self._mirror = None
+
+    def _try(self, what: Callable[[], None]) -> None:
+        """Do something with W&B; the run does not fail with it."""
+        try:
+            what()
+        except TimeoutError:
+            self._say("W&B did not take everything in time")
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}" if not isinstance(error, PartinrError) else str(error)
+            self._say(f"W&B failed: {' '.join(reason.split())[:200]}")
+
+    def _say(self, reason: str) -> None:
+        if not self._noted:
+            self._note(self.run.path, reason)
+            self._noted = True

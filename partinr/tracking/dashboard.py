@@ -1,0 +1,252 @@
+"""The comparison of a study on W&B as code: a workspace, where one looks around, and a report, which one shows.
+
+Runs of one partition, backbone and regime are a group, whatever their seeds: its curve is their mean, with the standard
+deviation around it.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from partinr.errors import PartinrError
+from partinr.run import RunDirectory
+from partinr.tracking.logger import Wandb
+from partinr.tracking.mirror import AXES, LEVELS, PICTURES, Unreachable, summary
+from partinr.tracking.sync import settings_of
+from partinr.tracking.words import GROUPED_BY, METHOD
+
+AXIS_TITLES = {"step": "optimiser steps", "seconds": "seconds of training", "macs": "multiply-accumulates"}
+COST = {"steps": "optimiser steps", "seconds": "seconds of training", "macs": "multiply-accumulates"}
+CURVES = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss"}
+MOST_LEVELS = 3
+"""Bars are drawn for so many qualities: the highest that most runs reach."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the panels are about.
+
+    Attributes:
+        title: heading of the report.
+        settings: project, entity and study, as the runs are filed.
+        levels: PSNR in dB, for the bars.
+        pictures: keys of :data:`partinr.tracking.mirror.PICTURES` that the runs have.
+        runs: how many.
+    """
+
+    title: str
+    settings: Wandb
+    levels: tuple[int, ...]
+    pictures: tuple[str, ...]
+    runs: int
+
+    @classmethod
+    def of(cls, runs: Sequence[RunDirectory], title: str, **instead: Any) -> Study:
+        """Read from run directories.
+
+        Args:
+            runs: at least one.
+            title: heading of the report, where the runs are of no named study.
+            **instead: ``project``, ``entity`` and ``study``, if not those of the runs; None for those of the runs.
+
+        Raises:
+            PartinrError: a run is damaged, or the runs are filed under several projects or studies.
+        """
+        found = [settings_of(run.config(), **instead) for run in runs]
+        for key in ("project", "entity", "study"):
+            values = dict.fromkeys(getattr(each, key) for each in found)
+            if len(values) > 1:
+                raise PartinrError(
+                    f"the runs are filed under several values of {key}: {', '.join(map(str, values))}; "
+                    f"give --{key}, and the same to partinr sync"
+                )
+        reached = [0] * len(LEVELS)
+        pictures = dict.fromkeys(PICTURES, False)
+        for run in runs:
+            figures = summary(run.manifest(), run.curve())
+            for at, level in enumerate(LEVELS):
+                reached[at] += f"steps_to/{level}dB" in figures
+            for name, file in PICTURES.items():
+                pictures[name] = pictures[name] or next(run.path.glob(f"images/*/{file}"), run.file(file)).is_file()
+        most = [level for level, count in zip(LEVELS, reached, strict=True) if 2 * count > len(runs)]
+        some = [level for level, count in zip(LEVELS, reached, strict=True) if count]
+        return cls(
+            title=found[0].study or title,
+            settings=found[0],
+            levels=tuple((most or some)[-MOST_LEVELS:]),
+            pictures=tuple(name for name, there in pictures.items() if there),
+            runs=len(runs),
+        )
+
+
+class Dashboard:
+    """The workspace and the report of a study.
+
+    Args:
+        study: what they are about.
+
+    Raises:
+        PartinrError: the package ``wandb-workspaces`` is missing.
+    """
+
+    def __init__(self, study: Study) -> None:
+        try:
+            with warnings.catch_warnings():
+                # The package uses what pydantic means to drop; nothing that a user could change.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                import wandb_workspaces.reports.v2 as reports
+                import wandb_workspaces.workspaces as workspaces
+        except ImportError as error:
+            raise PartinrError(
+                "partinr dashboard needs the package wandb-workspaces; "
+                "install it with: pip install 'partinr[dashboard]'"
+            ) from error
+        self._reports = reports
+        self._workspaces = workspaces
+        self.study = study
+        self.workspace = self._workspace()
+        self.report = self._report()
+
+    def spec(self) -> dict[str, Any]:
+        """Both as plain containers, as the server would get them."""
+        return {
+            "project": self.study.settings.project,
+            "entity": self.study.settings.entity,
+            "study": self.study.settings.study,
+            "workspace": _plain(self.workspace._to_model()),
+            "report": _plain(self.report._to_model()),
+        }
+
+    def save(self) -> dict[str, str]:
+        """Put both on the server.
+
+        Returns:
+            Their addresses, as ``workspace`` and ``report``.
+
+        Raises:
+            Unreachable: the server does not answer or refuses.
+        """
+        try:
+            return {"workspace": self.workspace.save().url, "report": self.report.save().url}
+        except Exception as error:
+            raise Unreachable(f"W&B did not take it: {' '.join(str(error).split())[:200]}") from error
+
+    def _workspace(self) -> Any:
+        ws = self._workspaces
+        study = self.study
+        return ws.Workspace(
+            entity=study.settings.entity or "",
+            project=study.settings.project,
+            name=study.title,
+            sections=[
+                ws.Section(name=name, panels=panels, is_open=True, layout_settings=ws.SectionLayoutSettings(columns=3))
+                for name, panels in self._panels(grouped=False).items()
+            ],
+            settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
+            runset_settings=ws.RunsetSettings(
+                filters=self._filters(),
+                # The panels follow the table of runs: each of its groups is a curve.
+                groupby=[ws.Config(key) for key in GROUPED_BY],
+                pinned_columns=[f"config:{key}.value" for key in GROUPED_BY]
+                + [f"summary:{key}" for key in ("psnr", "ssim", "parameters", "status")],
+            ),
+        )
+
+    def _filters(self) -> str:
+        """The runs of the study, in W&B's words; empty for all runs of the project."""
+        name = self.study.settings.study
+        return "" if name is None else f"Metric('Group') == {json.dumps(name)}"
+
+    def _report(self) -> Any:
+        wr = self._reports
+        study = self.study
+        runset = wr.Runset(name=study.title, filters=self._filters())
+        blocks: list[Any] = [wr.TableOfContents()]
+        for name, panels in self._panels(grouped=True).items():
+            blocks += [wr.H2(text=name), wr.P(text=_ABOUT[name]), wr.PanelGrid(runsets=[runset], panels=panels)]
+        count = "1 run" if study.runs == 1 else f"{study.runs:,} runs"
+        return wr.Report(
+            project=study.settings.project,
+            # Given, or the package would ask the server for one.
+            entity=study.settings.entity or "",
+            title=study.title[:128],
+            description=f"{count}, compared by partition, backbone and regime",
+            blocks=blocks,
+            width="fluid",
+        )
+
+    def _panels(self, grouped: bool) -> dict[str, list[Any]]:
+        """The panels of each section.
+
+        Args:
+            grouped: by the panels themselves, where there is no table of runs that they follow.
+        """
+        wr = self._reports
+        by = {"groupby": wr.Config(METHOD), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+        grouping = by if grouped else {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev", "aggregate": True}
+        sections: dict[str, list[Any]] = {}
+        layouts = _Tiles(wr)
+        sections[CONVERGENCE] = [
+            wr.LinePlot(
+                title=f"{title} against {AXIS_TITLES[axis]}",
+                x=axis,
+                y=[metric],
+                title_x=AXIS_TITLES[axis],
+                title_y=title,
+                log_y=metric == "loss",
+                max_runs_to_show=100,
+                layout=layouts.next(),
+                **grouping,
+            )
+            for metric, title in CURVES.items()
+            for axis in AXES
+        ]
+        layouts = _Tiles(wr)
+        sections[QUALITY] = [
+            wr.BarPlot(
+                title=f"{title} to {level} dB",
+                metrics=[f"{cost}_to/{level}dB"],
+                title_x=title,
+                layout=layouts.next(),
+                # A bar plot of its own always needs to be told; it has no curve to follow.
+                **by,
+            )
+            for level in self.study.levels
+            for cost, title in COST.items()
+        ]
+        layouts = _Tiles(wr)
+        sections[LOOKS] = [
+            wr.MediaBrowser(title=name, media_keys=[name], num_columns=4, layout=layouts.next())
+            for name in self.study.pictures
+        ]
+        return {name: panels for name, panels in sections.items() if panels}
+
+
+CONVERGENCE, QUALITY, LOOKS = "Convergence", "Time to quality", "Pictures"
+_ABOUT = {
+    CONVERGENCE: "The mean over the seeds of each partition, backbone and regime; the band is the standard deviation. "
+    "Seconds are of training alone.",
+    QUALITY: "What a run had cost when its PSNR first reached a quality. Runs that never did are left out.",
+    LOOKS: "Of each run: its regions, what it makes of the image at the end, and where it is wrong.",
+}
+
+
+class _Tiles:
+    """Places of panels, three in a row of W&B's grid of 24 columns."""
+
+    def __init__(self, reports: Any) -> None:
+        self._layout = reports.Layout
+        self._count = 0
+
+    def next(self) -> Any:
+        row, column = divmod(self._count, 3)
+        self._count += 1
+        return self._layout(x=8 * column, y=6 * row, w=8, h=6)
+
+
+def _plain(model: Any) -> Any:
+    return json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
