@@ -57,7 +57,7 @@ def plain() -> dict[str, Any]:
 # -- the files ----------------------------------------------------------------------------------------------------
 
 
-SETS = {"folder": ["data.path=photos"], "lsun": ["data.path=lsun"], "smooth": [], "text": []}
+SETS = {"folder": ["data.path=photos"], "lsun": ["data.path=lsun"], "smooth": [], "steps": [], "text": []}
 """Those of the group ``data`` that are many signals, and what they do not go without."""
 
 

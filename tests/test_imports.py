@@ -35,6 +35,7 @@ NUMBERS = [
 RECORD = [
     {"run"},
     {"callbacks", "tracking", "report"},
+    {"studies"},
 ]
 TOP = [
     {"config"},
