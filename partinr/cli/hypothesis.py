@@ -18,8 +18,8 @@ def show_settings(settings: Sequence[Setting]) -> None:
         unfinished = f", {setting.unfinished} not finished" if setting.unfinished else ""
         runs = "1 run" if setting.runs == 1 else f"{setting.runs} runs"
         console.print(
-            f"{setting.label}: {setting.parameters:,} parameters, {len(trials.steps):,} trials from {runs}{unfinished}, "
-            f"{int(trials.censored.sum()):,} met the cap",
+            f"{setting.label}: {setting.parameters:,} parameters, {len(trials.steps):,} trials from "
+            f"{runs}{unfinished}, {int(trials.censored.sum()):,} met the cap",
             style="bold",
             highlight=False,
             soft_wrap=True,

@@ -112,7 +112,8 @@ class Points:
         self.sizes = torch.diff(ends, prepend=torch.zeros(1, dtype=torch.int64))
         if int(self.sizes.min()) < 1:
             raise PartinrError(
-                f"regime.points_per_step={count} are too few for {partition.regions} regions; give more, or fewer regions"
+                f"regime.points_per_step={count} are too few for {partition.regions} regions; give more of them, "
+                "or fewer regions"
             )
         self.count = count
         self._keys = [trial.key for trial in trials]
@@ -233,8 +234,8 @@ class ThresholdModule(Learning):
         """
         if devices > 1:
             raise PartinrError(
-                f"trainer.devices={devices}: regime=threshold works on one device; give trainer.devices=1, and spread a "
-                "study over several with data.counts or seed"
+                f"trainer.devices={devices}: regime=threshold works on one device; give trainer.devices=1, and spread "
+                "a study over several runs with data.counts or seed"
             )
 
     # -- what Lightning calls -----------------------------------------------------------------------------------

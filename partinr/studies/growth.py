@@ -5,9 +5,9 @@ times a log-normal factor,
 
     log(steps) = log(law(boundaries)) + sigma · e,    e normal,
 
-with one sigma for all boundaries, since trials scatter by a factor and not by a number of steps. A trial that met the cap
-is right-censored: it counts with the probability of more steps than the cap, not as if it had converged there. Laws and
-sigma are fitted by maximum likelihood to the raw trials, and nothing is averaged or smoothed before.
+with one sigma for all boundaries, since trials scatter by a factor and not by a number of steps. A trial that met the
+cap is right-censored: it counts with the probability of more steps than the cap, not as if it had converged there. Laws
+and sigma are fitted by maximum likelihood to the raw trials, and nothing is averaged or smoothed before.
 
 Laws are compared by the Bayesian information criterion and the weights that follow from it as Akaike's do from his. The
 quadratic contains the linear law, and AICc would prefer it in one of six samples of which the linear law is true,
@@ -31,7 +31,14 @@ from partinr.errors import PartinrError
 Numbers = NDArray[np.float64]
 
 CLEAR = 0.95
-"""From this weight on a law is said to be favoured clearly."""
+"""From this weight on a law is said to be favoured clearly.
+
+Laws that contain it do not count there: where it is true they are true as well, and BIC cannot give it more than
+sqrt(n) times their weight. Such a law must only be behind it, by :data:`BEHIND`.
+"""
+
+BEHIND = 2.0
+"""Difference in BIC from which on there is something to be said against a law (Raftery 1995: positive evidence)."""
 
 LACK = 0.01
 """Below this probability of as much lack of fit by chance a law is said not to describe the trials."""
@@ -65,8 +72,8 @@ class Trials:
         converged = np.unique(self.boundaries[~self.censored])
         if len(converged) < 3:
             raise PartinrError(
-                f"{int(self.censored.sum())} of {len(self.steps)} trials met the cap, and the others are of fewer than 3 "
-                "numbers of boundaries; give more max_steps, or smaller data.counts"
+                f"{int(self.censored.sum())} of {len(self.steps)} trials met the cap, and the others are of fewer than "
+                "3 numbers of boundaries; give more max_steps, or smaller data.counts"
             )
 
     @property
@@ -86,6 +93,8 @@ class Law(ABC):
     name: ClassVar[str]
     parameters: ClassVar[int]
     """How many, sigma not counted."""
+    contains: ClassVar[frozenset[str]] = frozenset()
+    """Laws that are special cases of it."""
 
     @abstractmethod
     def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
@@ -202,6 +211,7 @@ class Quadratic(Law):
 
     name = "quadratic"
     parameters = 3
+    contains = frozenset({"linear"})
 
     def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
         """See :meth:`Law.log`."""
@@ -295,18 +305,27 @@ class Growth:
         return next(fit for fit in self.fits if fit.law.name == name)
 
     @property
+    def clear(self) -> bool:
+        """Whether the best law is favoured clearly."""
+        best = self.best
+        rivals = [fit for fit in self.fits if best.law.name not in fit.law.contains]
+        above = [fit for fit in self.fits if best.law.name in fit.law.contains]
+        among = best.weight / sum(fit.weight for fit in rivals)
+        return among >= CLEAR and all(fit.bic - best.bic >= BEHIND for fit in above)
+
+    @property
     def verdict(self) -> str:
         """What the trials say, in a sentence or two."""
         best, second = self.fits[:2]
         ahead = f"weight {best.weight:.2f}, {second.bic - best.bic:.1f} in BIC before the {_noun(second.law)}"
-        if best.weight >= CLEAR:
+        if self.clear:
             said = f"The trials favour the {_noun(best.law)} clearly ({ahead})."
         else:
             said = f"Undecided: the {_noun(best.law)} is ahead, but not clearly ({ahead})."
         if self.lack_of_fit < LACK:
             said += (
-                f" It is the best of the four and no good description: trials that follow it would lie so far from it in "
-                f"{_chance(self.lack_of_fit)} of all samples."
+                " It is the best of the four and no good description: trials that follow it would lie so far from it "
+                f"in {_chance(self.lack_of_fit)} of all samples."
             )
         low, high = self.base_interval
         if low <= 1 <= high:
@@ -403,7 +422,7 @@ def _ends(trials: Trials, low: float, high: float) -> tuple[float, float, float]
 
 
 def _base(fit: Fit, trials: Trials) -> tuple[float, tuple[float, float]]:
-    """p of ``a · p^b``, and where the profile of the likelihood has fallen by what 95 % allow."""
+    """The p of ``a · p^b``, and where the profile of the likelihood has fallen by what 95 % allow."""
     width = fit.high - fit.low
     best = (fit.theta[1] - fit.theta[0]) / width
     allowed = fit.log_likelihood - stats.chi2.ppf(0.95, 1) / 2

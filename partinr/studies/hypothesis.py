@@ -17,7 +17,7 @@ from partinr.errors import PartinrError
 from partinr.report.naming import flatten, identity, labels, natural
 from partinr.report.records import RunRecord, collect
 from partinr.run import RunDirectory
-from partinr.studies.growth import CLEAR, LACK, Growth, Trials, fit_laws
+from partinr.studies.growth import LACK, Growth, Trials, fit_laws
 
 _POOLED = {("data", "counts"), ("data", "draws")}
 """Keys in which runs of one setting may differ: a study may be spread over several runs."""
@@ -59,7 +59,7 @@ class Setting:
         growth = self.growth
         where = "without partition" if self.parts == 1 else f"with {self.parts} parts"
         claim = f"The claim of {'exponential' if self.parts == 1 else 'linear'} growth {where} is"
-        if growth.best.weight < CLEAR:
+        if not growth.clear:
             return f"{growth.verdict} {claim} not decided."
         if growth.best.law.name != self.claimed:
             return f"{growth.verdict} {claim} not borne out."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -182,7 +184,7 @@ def test_looks_are_as_fine_as_was_asked_for():
     steps = [row["step"] for row in module.curve]
     assert steps[:40] == list(range(40))
     assert steps[-1] == 400
-    assert all(after - before <= max(1, 0.05 * before) for before, after in zip(steps, steps[1:], strict=False))
+    assert all(after - before <= max(1, 0.05 * before) for before, after in itertools.pairwise(steps))
 
 
 class SaveAt(L.Callback):
@@ -199,7 +201,7 @@ class SaveAt(L.Callback):
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
 def test_resumed_equals_unbroken(tmp_path, precision):
-    options = {"parts": 2, "resolution": 0.2, "schedule": Cosine(final=0.2)}
+    options: dict[str, Any] = {"parts": 2, "resolution": 0.2, "schedule": Cosine(final=0.2)}
     unbroken = module_of(LINE, trials_of(LINE), **options)
     saver = SaveAt(21, tmp_path / "last.ckpt")
     train(unbroken, saver, precision=precision)
