@@ -364,7 +364,7 @@ class NetworkStack(nn.Module):
         chunk: int = CHUNK,
         params: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """:meth:`forward` without gradients, at most ``chunk`` samples at once."""
+        """:meth:`forward` without gradients, at most ``chunk`` samples at once; ``params`` as there."""
         if coords.shape[0] <= chunk:
             return self(coords, sizes, params)
         ends = torch.tensor(sizes).cumsum(0)

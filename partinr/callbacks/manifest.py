@@ -84,7 +84,7 @@ class Manifest(RunCallback):
         """The run is over, one way or the other."""
         module = regime(pl_module)
         if trainer.is_global_zero:
-            file = START if module.learns == "initialisation" else WEIGHTS
+            file = WEIGHTS if module.learns == "signals" else START
             for name, content in module.weights():
                 self.run.write(of_image(name, file), content)
         if module.failure is not None:

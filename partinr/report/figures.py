@@ -73,6 +73,7 @@ SETTINGS: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
     "savefig.dpi": 300,
 }
+"""Of matplotlib: letters and lines for a column of a paper."""
 
 _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
 

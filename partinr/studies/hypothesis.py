@@ -94,7 +94,8 @@ def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
 
 
 def _setting(label: str, records: list[RunRecord]) -> Setting:
-    rows = [row for record in records for row in RunDirectory(record.path).steps()]
+    # A run that was stopped before its first step says nothing.
+    rows = [row for record in records for row in RunDirectory(record.path).steps() if row["steps"] > 0]
     first = records[0]
     try:
         trials = Trials(

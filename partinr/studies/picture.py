@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from partinr.errors import PartinrError
 from partinr.files import write_atomically
@@ -40,7 +41,7 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
     columns = min(2, len(settings))
     rows = -(-len(settings) // columns)
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(COLUMN if columns == 1 else PAGE, 0.4 + _HEIGHT * rows), layout="constrained")
+        figure = Figure(figsize=(COLUMN if columns == 1 else PAGE, 0.45 + _HEIGHT * rows), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, setting in zip(grid.flat, settings, strict=False):
             _draw(axes, setting)
@@ -57,7 +58,9 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
                 if name not in names:
                     handles, names = [*handles, handle], [*names, name]
-        figure.legend(handles, names, loc="outside upper left", ncols=4 * columns, frameon=False, handlelength=1.6)
+        figure.legend(
+            handles, names, loc="outside upper left", ncols=3 if columns == 1 else 8, frameon=False, handlelength=1.6
+        )
         buffer = BytesIO()
         # Without a date in it, the same numbers are the same file.
         figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
@@ -93,6 +96,9 @@ def _draw(axes: Axes, setting: Setting) -> None:
         best = fit is growth.best
         axes.plot(b, fit(b), color=colour, ls=dash, lw=1.6 if best else 0.9, label=law.name)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     text = "\n".join(f"{fit.law.name}: weight {fit.weight:.2f}" for fit in growth.fits[:2])
     axes.text(0.97, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 

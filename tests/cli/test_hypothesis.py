@@ -118,6 +118,7 @@ def test_the_published_protocol_is_what_the_experiments_ask_for(partinr):
 
 def test_a_study_is_nothing_to_render_or_report(partinr, study, tmp_path):
     run = next(path.parent for path in study.rglob("run.json"))
-    answer = partinr("render", run, "-o", tmp_path / "x.png")
-    assert answer.code == 2
-    assert "partinr hypothesis" in answer.err
+    for command in (("render", run, "-o", tmp_path / "x.png"), ("report", study)):
+        answer = partinr(*command)
+        assert answer.code == 2
+        assert "partinr hypothesis" in answer.err

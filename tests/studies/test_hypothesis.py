@@ -29,7 +29,7 @@ def write_study(folder: Path, law, parts=1, seed=0, counts=range(1, 60, 4), stat
     run = RunDirectory.create(folder, config)
     rng = np.random.default_rng([parts, seed])
     b = np.repeat(np.array(list(counts), dtype=float), 4)
-    steps = np.ceil(law(b) * np.exp(0.2 * rng.standard_normal(b.size)))
+    steps = np.ceil(law(b) * np.exp(0.1 * rng.standard_normal(b.size)))
     cap = np.quantile(steps, 0.9)
     run.write_steps(
         {
