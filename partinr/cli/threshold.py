@@ -20,7 +20,7 @@ def threshold_module(settings: config.Settings) -> ThresholdModule:
     _check(settings)
     data: StepsData = settings.data
     trials = [
-        Trial(f"{item.name}-{network}", item.signal(), item.draw, network, item.seed)
+        Trial(f"{item.name}-{network}", item.signal(), item.draw, network, (settings.root.seed, *item.seed))
         for item in data.train()
         for network in range(regime.networks)
     ]

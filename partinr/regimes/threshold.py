@@ -66,7 +66,7 @@ class Trial:
         signal: what is fitted.
         draw: number of the signal among those with as many borders.
         network: number of the trial among those of its signal.
-        seed: what the signal follows from; the trial's own numbers follow from this and ``network``.
+        seed: what is drawn for the trial follows from this and ``network``: for another signal or run it is another.
     """
 
     name: str

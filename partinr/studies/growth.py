@@ -40,6 +40,9 @@ sqrt(n) times their weight. Such a law must only be behind it, by :data:`BEHIND`
 BEHIND = 2.0
 """Difference in BIC from which on there is something to be said against a law (Raftery 1995: positive evidence)."""
 
+_SMALLEST = 1e-3
+"""Value of sigma: steps are whole numbers, and trials that are exactly alike would have none."""
+
 LACK = 0.01
 """Below this probability of as much lack of fit by chance a law is said not to describe the trials."""
 
@@ -403,7 +406,7 @@ def _fit(law: Law, trials: Trials, low: float, high: float) -> tuple[Numbers, fl
     ends = _ends(trials, low, high)
     # Far out the likelihood is flat, and its logarithm not finite any more.
     about = float(trials.log_steps.max()) + 20
-    bounds = [(-about, about)] * law.parameters + [(-7.0, 4.0)]
+    bounds = [(-about, about)] * law.parameters + [(math.log(_SMALLEST), 4.0)]
     best = min(
         (
             optimize.minimize(loss, np.append(start, math.log(0.5)), jac=True, method="L-BFGS-B", bounds=bounds)
@@ -458,6 +461,10 @@ def _lack_of_fit(fit: Fit, trials: Trials) -> float:
     inside = np.isin(trials.boundaries, counts)
     log_steps, censored = trials.log_steps[inside], trials.censored[inside]
     group = np.searchsorted(counts, trials.boundaries[inside])
+    seen = int((~censored).sum())
+    degrees, left = len(counts) - fit.law.parameters, seen - len(counts)
+    if degrees < 1 or left < 1:
+        return 1.0
     mean, sigma = np.log(fit(counts)), fit.sigma
     for _ in range(500):
         # Expectation and maximisation: trials that met the cap stand where they are expected to have ended.
@@ -467,14 +474,10 @@ def _lack_of_fit(fit: Fit, trials: Trials) -> float:
         variance = np.where(censored, sigma**2 * (1 + z * hazard - hazard**2), 0.0)
         before = mean, sigma
         mean = np.bincount(group, expected) / np.bincount(group)
-        sigma = math.sqrt(((expected - mean[group]) ** 2 + variance).mean())
+        sigma = max(_SMALLEST, math.sqrt(((expected - mean[group]) ** 2 + variance).mean()))
         if max(abs(mean - before[0]).max(), abs(sigma - before[1])) < 1e-8:
             break
     free = -_normal_loss(mean[group], sigma, log_steps, censored)[0]
-    seen = int((~censored).sum())
-    degrees, left = len(counts) - fit.law.parameters, seen - len(counts)
-    if degrees < 1 or left < 1:
-        return 1.0
     # Without censoring the ratio of likelihoods is that of two sums of squares, and this is exact. As a chi-squared
     # variable it would be too large with so many means.
     ratio = (math.expm1(2 * max(0.0, free - fit.log_likelihood) / seen)) * left / degrees

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from partinr.backbones import Siren
 from partinr.run import STEPS_COLUMNS, RunDirectory
 
 TINY = (
@@ -56,6 +57,17 @@ def test_the_verdict_is_printed_and_drawn(partinr, study, tmp_path):
     for said in ("exponential", "power law", "quadratic", "linear", "p of a · p^b", "The claim of"):
         assert said in answer.out
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_another_seed_is_other_trials_of_the_same_signals_too(partinr, tmp_path):
+    found = []
+    for seed in (0, 1):
+        run = tmp_path / str(seed)
+        assert partinr(*TINY, f"seed={seed}", "data.seed=0", "max_steps=5", f"hydra.run.dir={run}").code == 0
+        manifest = json.loads((run / "run.json").read_text())
+        found.append((manifest["signal"]["sha256"], [row["mse"] for row in RunDirectory(run).steps()]))
+    assert found[0][0] == found[1][0]
+    assert not set(found[0][1]) & set(found[1][1])
 
 
 def test_other_backbones_and_widths_are_overrides(partinr, tmp_path):
@@ -113,6 +125,8 @@ def test_the_published_protocol_is_what_the_experiments_ask_for(partinr):
         assert config["data"]["counts"] == counts
         assert config["data"]["draws"] == 5
         assert config["regime"]["points_per_step"] == points
+        backbone = {key: value for key, value in config["backbone"].items() if key != "_target_"}
+        assert Siren(**backbone).sized(1, int(name[0]), 1).hidden_features == 32
         assert (config["regime"]["threshold"], config["max_steps"], config["optimizer"]["lr"]) == (0.05, 4000, 1e-3)
 
 

@@ -115,6 +115,16 @@ def test_a_law_that_is_none_of_them_is_said_to_be_described_by_none():
     assert "no good description" in growth.verdict
 
 
+def test_one_trial_of_each_number_and_trials_without_scatter_can_be_fitted():
+    b = np.arange(1.0, 20, 2)
+    lone = fit_laws(simulate(PLANTED["exponential"], 5, boundaries=b))
+    assert lone.lack_of_fit == 1.0
+    exact = np.round(100 * 1.2 ** np.repeat(b, 3))
+    growth = fit_laws(Trials(np.repeat(b, 3), exact, exact > 2000))
+    assert growth.best.law.name == "exponential"
+    assert growth.base == pytest.approx(1.2, rel=1e-3)
+
+
 def test_no_growth_is_said():
     growth = fit_laws(simulate(lambda b: np.full_like(b, 300.0), 4))
     assert growth.base_interval[0] < 1 < growth.base_interval[1]
