@@ -50,8 +50,10 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
             axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel("optimiser steps")
-        for axes in grid[-1]:
+        # The lowest of each column.
+        for axes in grid.flat[max(0, len(settings) - columns) : len(settings)]:
             axes.set_xlabel("boundaries")
+            axes.tick_params(labelbottom=True)
         handles, names = grid.flat[0].get_legend_handles_labels()
         for axes in grid.flat[1 : len(settings)]:
             # The first may have no trial that met the cap.
