@@ -52,9 +52,10 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
         console.print(f"\nrun      {short(folder)}{f'  ({names})' if names else ''}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\nruns     {short(folder)}", highlight=False, soft_wrap=True)
-    if fits or learned:
+    kinds = {outcome.run.learns for outcome in outcomes if outcome.begun}
+    if kinds != {"steps"}:
         console.print(f"report   partinr report {short(folder)}", highlight=False, soft_wrap=True)
-    if studies:
+    if "steps" in kinds:
         console.print(f"laws     partinr hypothesis {short(folder)}", highlight=False, soft_wrap=True)
     if any(outcome.run.file(START).exists() for outcome in learned):
         start = short(folder) if len(outcomes) == 1 else "RUN"
