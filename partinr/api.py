@@ -96,6 +96,8 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
             f"{run.path} learned an initialisation, so there is nothing to render; "
             f"fit from it with: partinr init={run.path} data=image data.path=IMAGE"
         )
+    if run.learns == "steps":
+        raise PartinrError(f"{run.path} is a study, which keeps no networks; use partinr hypothesis {run.path}")
     names = run.images()
     if image is None and not names:
         return run.file(WEIGHTS)

@@ -246,7 +246,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
             together.
     """
     from partinr.data import ImageData, SignalSet
-    from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule
+    from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule, ThresholdSettings
 
     given = {"logger": _OF_OLD, **plain(config)}
     root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords", "sweep")}
@@ -265,7 +265,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         data=make(given["data"], "data", ImageData, SignalSet),
         partition=make(given["partition"], "partition", PartitionRule),
         backbone=make(given["backbone"], "backbone", Backbone),
-        regime=make(given["regime"], "regime", FitSettings, MetaSettings),
+        regime=make(given["regime"], "regime", FitSettings, MetaSettings, ThresholdSettings),
         optimizer=make(given["optimizer"], "optimizer", Optimizer),
         schedule=make(given["schedule"], "schedule", Schedule),
         trainer=make(given["trainer"], "trainer", TrainerSettings),

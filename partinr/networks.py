@@ -357,15 +357,21 @@ class NetworkStack(nn.Module):
         return run_stack(backbone.apply if network is None else network, params, coords, plan)
 
     @torch.no_grad()
-    def evaluate(self, coords: Tensor, sizes: Sequence[int], chunk: int = CHUNK) -> Tensor:
-        """:meth:`forward` without gradients, at most ``chunk`` samples at once."""
+    def evaluate(
+        self,
+        coords: Tensor,
+        sizes: Sequence[int],
+        chunk: int = CHUNK,
+        params: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """:meth:`forward` without gradients, at most ``chunk`` samples at once; ``params`` as there."""
         if coords.shape[0] <= chunk:
-            return self(coords, sizes)
+            return self(coords, sizes, params)
         ends = torch.tensor(sizes).cumsum(0)
         pieces = []
         for start in range(0, coords.shape[0], chunk):
             stop = min(start + chunk, coords.shape[0])
             inside = ends.clamp(start, stop)
             part = torch.diff(inside, prepend=torch.tensor([start])).tolist()
-            pieces.append(self(coords[start:stop], part))
+            pieces.append(self(coords[start:stop], part, params))
         return torch.cat(pieces)

@@ -13,6 +13,8 @@ line that made it::
     .lock  .job             held by the process that writes the run; the job of a cluster that was submitted for it
     wandb.id  wandb/        of its mirror on W&B, where there is one
 
+A study of steps to a fixed error has ``steps.csv``, with one row a trial (:data:`STEPS_COLUMNS`), and no network.
+
 A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
 
 Where several images were fitted, those of the third and fourth line are in ``images/NAME/``, for each image, and there
@@ -51,8 +53,11 @@ FORMAT = 1
 Status = Literal["queued", "running", "completed", "failed", "interrupted"]
 """``queued``: the config is frozen, and the run waits for its turn."""
 
-Learned = Literal["signals", "initialisation"]
-"""What a run learns: the signals themselves, or an initialisation from which others are fitted."""
+Learned = Literal["signals", "initialisation", "steps"]
+"""What a run learns: the signals themselves, or an initialisation from which others are fitted.
+
+Or how many ``steps`` signals take, to a fixed error; their networks are not kept.
+"""
 
 CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
 """Columns of ``curve.csv``.
@@ -68,6 +73,15 @@ behind these.
 IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
 """Columns of ``images.csv``: those of ``curve.csv`` for one image, whose name is ``image``."""
 
+STEPS_COLUMNS = ("boundaries", "cells", "draw", "seed", "parts", "steps", "censored", "mse")
+"""Columns of ``steps.csv``, a row a trial: a random step function, and networks that are fitted to it.
+
+``boundaries`` and ``cells`` of the function, see :class:`partinr.signals.StepSignal`; ``draw`` its number among those
+with as many; ``seed`` the number of the trial among those of the function (the seed of the run is in ``run.json``);
+``parts`` that it is cut into, each with a network of its own; ``steps`` until its error was seen below the threshold,
+or, where ``censored`` is 1, how many it was seen not to do it in; ``mse`` the mean squared error then.
+"""
+
 CLOCK_COLUMNS = ("seconds",)
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
 
@@ -80,6 +94,7 @@ MEETING = ".hydra/meeting.json"  # while several nodes are at it
 MANIFEST = "run.json"
 CURVE = "curve.csv"
 IMAGE_CURVE = "images.csv"
+STEPS = "steps.csv"
 IMAGES = "images"
 IMAGE = "image.png"
 PARTITION = "partition.png"
@@ -112,9 +127,10 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def learned_by(config: Mapping[str, Any]) -> Learned:
-    """What the run of a config learns; the regime that has inner steps learns an initialisation."""
+    """What the run of a config learns: the regimes are known by their keys."""
     regime = config.get("regime")
-    return "initialisation" if isinstance(regime, Mapping) and "inner_steps" in regime else "signals"
+    keys = regime if isinstance(regime, Mapping) else {}
+    return "initialisation" if "inner_steps" in keys else "steps" if "threshold" in keys else "signals"
 
 
 def crossing(x: Sequence[float], psnr: Sequence[float], level: float) -> float | None:
@@ -360,6 +376,26 @@ class RunDirectory:
     def write_image_curve(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write ``images.csv``, see :data:`IMAGE_COLUMNS`."""
         self.write(IMAGE_CURVE, _csv(IMAGE_COLUMNS, [[row[name] for name in IMAGE_COLUMNS] for row in rows]))
+
+    def write_steps(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Write ``steps.csv``, see :data:`STEPS_COLUMNS`."""
+        self.write(STEPS, _csv(STEPS_COLUMNS, [[row[name] for name in STEPS_COLUMNS] for row in rows]))
+
+    def steps(self) -> list[dict[str, float]]:
+        """Read ``steps.csv``: a row a dictionary, all but ``mse`` whole numbers.
+
+        Raises:
+            PartinrError: it is missing or damaged.
+        """
+        path = self.file(STEPS)
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [
+                    {name: float(row[name]) if name == "mse" else int(row[name]) for name in STEPS_COLUMNS}
+                    for row in csv.DictReader(file)
+                ]
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+            raise PartinrError(f"cannot read {path}: {error}") from error
 
     def curve(self) -> list[dict[str, float]]:
         """Read ``curve.csv``: a row a dictionary, ``step`` and ``macs`` whole numbers. Empty before the first row.

@@ -57,7 +57,7 @@ def plain() -> dict[str, Any]:
 # -- the files ----------------------------------------------------------------------------------------------------
 
 
-SETS = {"folder": ["data.path=photos"], "lsun": ["data.path=lsun"], "smooth": [], "text": []}
+SETS = {"folder": ["data.path=photos"], "lsun": ["data.path=lsun"], "smooth": [], "steps": [], "text": []}
 """Those of the group ``data`` that are many signals, and what they do not go without."""
 
 
@@ -69,8 +69,8 @@ def test_every_set_of_signals_composes_and_reads(name: str) -> None:
 
 @pytest.mark.parametrize(("group", "name"), [each for each in CHOICES if each[1] not in SETS and each not in SWEEPERS])
 def test_every_choice_composes_and_reads(group: str, name: str) -> None:
-    # Rendered text has no path.
-    path = [] if name.startswith("meta_text") else ["data.path=x.png"]
+    # Rendered text and step functions have no path.
+    path = [] if name.startswith(("meta_text", "hypothesis")) else ["data.path=x.png"]
     settings = config.read(compose(f"{group}={name}", *path, *REQUIRED.get(name, [])))
     # The regime that learns to learn says so, and where it cuts.
     learned = r"(maml \w+( in test)?|\w+)"

@@ -35,7 +35,7 @@ NUMBERS = [
 RECORD = [
     {"run"},
     {"callbacks", "report"},
-    {"tracking"},
+    {"studies", "tracking"},
 ]
 TOP = [
     {"config"},

@@ -74,6 +74,8 @@ def _signals(experiment: str, folder: Path) -> list[str]:
     config = yaml.safe_load((ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8"))
     if experiment.startswith("meta_text"):
         return ["data.size=48", "data.train_items=8", "data.val_items=2"]
+    if experiment.startswith("hypothesis"):
+        return ["data.shape=[16]" if experiment.endswith("1d") else "data.shape=[16,16]", "data.counts=[1,4]"]
     if experiment.startswith("meta_bsds"):
         for name, count in (("pictures", 4), ("others", 1)):
             (folder / name).mkdir()

@@ -10,5 +10,15 @@ from partinr.callbacks.interruption import Interruption
 from partinr.callbacks.manifest import Manifest
 from partinr.callbacks.pictures import Pictures
 from partinr.callbacks.progress import Progress
+from partinr.callbacks.steps import StepsFile
 
-__all__ = ["CurveFile", "Interruption", "LastCheckpoint", "Manifest", "Pictures", "Progress", "RunCallback"]
+__all__ = [
+    "CurveFile",
+    "Interruption",
+    "LastCheckpoint",
+    "Manifest",
+    "Pictures",
+    "Progress",
+    "RunCallback",
+    "StepsFile",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import lightning as L
@@ -71,7 +71,8 @@ class Regime(Protocol):
     """What a callback may ask of a LightningModule of partinr.
 
     Attributes:
-        learns: ``signals``, which it fits, or an ``initialisation``, from which others are fitted.
+        learns: ``signals``, which it fits, an ``initialisation``, from which others are fitted, or how many ``steps``
+            signals take.
         curve: a row an evaluation, with the columns of :data:`partinr.run.CURVE_COLUMNS`, and further ones.
         image_curve: where there are several images, a row an evaluation and image
             (:data:`partinr.run.IMAGE_COLUMNS`); else empty.
@@ -106,6 +107,10 @@ class Regime(Protocol):
 
     def adaptations(self) -> Sequence[Adaptation]:
         """Of a regime that learns an initialisation: what it makes of signals that are held out."""
+        ...
+
+    def steps_rows(self) -> Sequence[Mapping[str, float]]:
+        """Of a study of steps: a row a trial (:data:`partinr.run.STEPS_COLUMNS`)."""
         ...
 
     def weights(self) -> Iterable[tuple[str | None, bytes]]:

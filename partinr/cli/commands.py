@@ -25,7 +25,8 @@ class _Application(click.Group):
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
             "Run a study:    partinr experiment=demo\n"
             "Compare runs:   partinr report outputs/runs\n"
-            "Compare rules:  partinr partitions photo.png\n\n"
+            "Compare rules:  partinr partitions photo.png\n"
+            "Test the claim: partinr experiment=hypothesis_1d, then partinr hypothesis RUN\n\n"
         )
         with formatter.section("Groups (GROUP=NAME)"):
             formatter.write_dl([(group, ", ".join(names)) for group, names in plugins.groups().items()])
@@ -292,6 +293,20 @@ def dashboard(study: Path, output: Path | None, project: str | None, entity: str
     from partinr.cli.dashboard import make_dashboard
 
     make_dashboard(study, output, project=project, entity=entity, name=name)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Also draw it: a PNG or PDF to write.")
+def hypothesis(paths: tuple[Path, ...], output: Path | None) -> None:
+    """Say how steps grow with boundaries: laws, weights and a verdict, from runs with regime=threshold."""
+    from partinr.cli.hypothesis import show_settings
+    from partinr.studies import settings_of, write_growth
+
+    settings = settings_of(paths)
+    show_settings(settings)
+    if output is not None:
+        click.echo(f"figure  {write_growth(settings, output)}")
 
 
 @commands.command()

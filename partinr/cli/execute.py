@@ -15,16 +15,17 @@ import torch
 from omegaconf import DictConfig
 
 from partinr import config
-from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
+from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
 from partinr.cli.fit import fit_module
 from partinr.cli.main import print_note
 from partinr.cli.meta import meta_module
 from partinr.cli.origin import check_code, code_of, inputs_of
 from partinr.cli.slurm import nodes_for, this_node
 from partinr.cli.sync import note_unsent
+from partinr.cli.threshold import threshold_module
 from partinr.errors import STORAGE, PartinrError
 from partinr.meta import LearnedStart
-from partinr.regimes import FitModule, MetaModule, MetaSettings, make_trainer
+from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
 from partinr.regimes.launch import RankError
 from partinr.regimes.training import check_checkpoint, check_devices, read_checkpoint, run_fit
 from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
@@ -241,7 +242,7 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
 @dataclass(frozen=True)
 class _Prepared:
     settings: config.Settings
-    module: FitModule | MetaModule
+    module: FitModule | MetaModule | ThresholdModule
     data: L.LightningDataModule | None
     trainer: L.Trainer
     interruption: Interruption
@@ -266,10 +267,12 @@ def _prepare(
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
-    module: FitModule | MetaModule
+    module: FitModule | MetaModule | ThresholdModule
     data: L.LightningDataModule | None = None
     if isinstance(settings.regime, MetaSettings):
         module, data = meta_module(settings)
+    elif isinstance(settings.regime, ThresholdSettings):
+        module = threshold_module(settings)
     else:
         module = fit_module(settings)
     module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
@@ -291,6 +294,7 @@ def _prepare(
     callbacks: list[L.Callback] = [
         interruption,
         CurveFile(),
+        *([StepsFile()] if isinstance(module, ThresholdModule) else []),
         *settings.callbacks.values(),
         # Last, so that run.json says completed when everything else is there.
         Manifest(known, interruption, started=made),

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from partinr.cli.execute import Outcome
 from partinr.cli.terminal import short, terminal
-from partinr.run import ADAPTATION, ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION, START
+from partinr.run import ADAPTATION, ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION, START, STEPS
 
 MOST_ROWS = 48
 """Of more runs than this only those are listed that did not go well; ``partinr runs`` lists all."""
@@ -24,10 +24,13 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     shown = [each for each in outcomes if each.begun and (each.exit_code or len(outcomes) <= MOST_ROWS)]
     fits = [outcome for outcome in shown if outcome.run.learns == "signals"]
     learned = [outcome for outcome in shown if outcome.run.learns == "initialisation"]
+    studies = [outcome for outcome in shown if outcome.run.learns == "steps"]
     if fits:
         console.print(_fits(fits))
     if learned:
         console.print(_learned(learned))
+    if studies:
+        console.print(_studies(studies))
     for outcome in outcomes:
         if outcome.exit_code:
             manifest = outcome.run.manifest()
@@ -43,13 +46,17 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     if len(outcomes) == 1:
         names = ", ".join(
             name
-            for name in (RECONSTRUCTION, PARTITION, ERROR, f"{IMAGES}/", ADAPTATION, START)
+            for name in (RECONSTRUCTION, PARTITION, ERROR, f"{IMAGES}/", ADAPTATION, START, STEPS)
             if outcomes[0].run.file(name).exists()
         )
         console.print(f"\nrun      {short(folder)}{f'  ({names})' if names else ''}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\nruns     {short(folder)}", highlight=False, soft_wrap=True)
-    console.print(f"report   partinr report {short(folder)}", highlight=False, soft_wrap=True)
+    kinds = {outcome.run.learns for outcome in outcomes if outcome.begun}
+    if kinds != {"steps"}:
+        console.print(f"report   partinr report {short(folder)}", highlight=False, soft_wrap=True)
+    if "steps" in kinds:
+        console.print(f"laws     partinr hypothesis {short(folder)}", highlight=False, soft_wrap=True)
     if any(outcome.run.file(START).exists() for outcome in learned):
         start = short(folder) if len(outcomes) == 1 else "RUN"
         console.print(f"fit      partinr init={start} data=image data.path=IMAGE", highlight=False, soft_wrap=True)
@@ -83,6 +90,18 @@ def _learned(outcomes: Sequence[Outcome]) -> Table:
         found = manifest.get("psnr_by_inner_step", [])
         psnr = [_number(found[step] if step < len(found) else None, 2) for step in steps[: len(headings)]]
         table.add_row(*_size_and_cost(manifest), *psnr, _number(manifest["metrics"]["ssim"], 4), _ending(manifest))
+    return table
+
+
+def _studies(outcomes: Sequence[Outcome]) -> Table:
+    """Regions and parameters are those of each trial."""
+    table = _table("run", "seed", "regions", "parameters", "steps", "seconds", "trials", "over", "capped")
+    for outcome in outcomes:
+        manifest = outcome.run.manifest()
+        count, reached = manifest["trials"]["count"], manifest["trials"]["reached"]
+        table.add_row(
+            *_size_and_cost(manifest), f"{count:,}", f"{reached:,}", f"{count - reached:,}", _ending(manifest)
+        )
     return table
 
 
@@ -136,9 +155,12 @@ def show_finished(outcome: Outcome) -> None:
     steps = f"{manifest['steps']:,} steps"
     if outcome.run.learns == "initialisation":
         steps = f"{outcome.run.config()['regime']['inner_steps']} inner and {manifest['steps']:,} outer steps"
+    result = f"{_number(manifest['metrics']['psnr'], 2)} dB"
+    if outcome.run.learns == "steps":
+        result = f"{manifest['trials']['reached']:,} of {manifest['trials']['count']:,} trials over"
     terminal().print(
         f"{status:<11} {manifest['name']}, seed {manifest['seed']}, {regions}: "
-        f"{_number(manifest['metrics']['psnr'], 2)} dB after {steps}, "
+        f"{result} after {steps}, "
         f"{manifest['seconds']['training']:.1f} s",
         highlight=False,
         soft_wrap=True,

@@ -6,6 +6,7 @@ from partinr.data.lsun import LsunData
 from partinr.data.prepare import Prepared, prepare_partitions
 from partinr.data.sets import Item, SignalSet
 from partinr.data.smooth import SmoothData
+from partinr.data.steps import StepItem, StepsData
 from partinr.data.tasks import MetaBatches, Task, TaskDataModule, TaskSet, check_ranks
 from partinr.data.text import TextData
 from partinr.data.ticks import SignalDataModule
@@ -21,6 +22,8 @@ __all__ = [
     "SignalDataModule",
     "SignalSet",
     "SmoothData",
+    "StepItem",
+    "StepsData",
     "Task",
     "TaskDataModule",
     "TaskSet",

@@ -24,8 +24,8 @@ EXACT_DB = 100.0
 One that is met exactly, as a black image soon is, has an infinite one, and would hide all others in the mean.
 """
 
-StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen"]
-"""Why a run is over; ``all_frozen`` in the ordinary regime only."""
+StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen", "all_reached"]
+"""Why a run is over; ``all_frozen`` in the ordinary regime, ``all_reached`` in the study of steps only."""
 
 RESULTS = ("step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
 """What a module that was trained in another process tells the one here, beside its weights."""
@@ -67,7 +67,7 @@ class Learning(L.LightningModule):
 
     Args:
         stop: when that is.
-        looking: when it is evaluated.
+        looking: when it is evaluated; None where a subclass says so itself (:meth:`_due`).
         seed: of what is drawn.
 
     Attributes:
@@ -84,7 +84,7 @@ class Learning(L.LightningModule):
 
     model: Any
 
-    def __init__(self, *, stop: StopRule, looking: Looking, seed: int) -> None:
+    def __init__(self, *, stop: StopRule, looking: Looking | None, seed: int) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.stop = stop
@@ -133,6 +133,7 @@ class Learning(L.LightningModule):
     def _due(self) -> int:
         """The step of the next evaluation."""
         looking = self._looking
+        assert looking is not None  # or a subclass has its own
         every, per_decade = looking.evaluate_every, looking.evaluations_per_decade
         return next_evaluation(self.step, every, per_decade, tuple(looking.evaluate_at))
 
@@ -176,7 +177,7 @@ class Learning(L.LightningModule):
         self.failure = f"{what}; {self._cure(collapsed)}"
 
     def _check_collapse(self, value: float) -> None:
-        margin = self._looking.collapse_db
+        margin = None if self._looking is None else self._looking.collapse_db
         if self.failure is not None or margin is None:
             return
         self._below_best = self._below_best + 1 if value < self.best_psnr - margin else 0

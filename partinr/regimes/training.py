@@ -41,8 +41,8 @@ class FitResult(Generic[Model]):
         psnr_best: highest of the curve.
         steps: optimiser steps taken.
         seconds: of training alone.
-        stop: why it ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``; None if it was interrupted
-            or failed.
+        stop: why it ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``, ``all_reached``; None if it
+            was interrupted or failed.
         failure: why it failed, in one line, or None. The model then has its best weights.
     """
 

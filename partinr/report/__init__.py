@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from partinr.errors import PartinrError
 from partinr.report.figures import write_figures
 from partinr.report.page import write_html
 from partinr.report.records import RunRecord, collect
@@ -37,9 +38,12 @@ def make_report(
         Path of the HTML file.
 
     Raises:
-        PartinrError: a path does not exist, there is no run, or a place cannot be written.
+        PartinrError: a path does not exist, there is no run but studies of steps, or a place cannot be written.
     """
-    records = collect(paths)
+    # A study of steps has no curve that could be compared with others.
+    records = [record for record in collect(paths) if record.learns != "steps"]
+    if not records:
+        raise PartinrError(f"there are only studies of steps; see: partinr hypothesis {' '.join(map(str, paths))}")
     page = write_html(records, Path(paths[0]) / REPORT if output is None else output, title)
     if figures is not None:
         write_figures(records, figures)

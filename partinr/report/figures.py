@@ -49,7 +49,7 @@ _AXES: Mapping[Axis, tuple[str, str]] = {
 }
 """Each axis as part of a file name and as a label."""
 
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so it is everywhere, with ω and ± and ·
     "font.size": 8,
@@ -73,6 +73,7 @@ _SETTINGS: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
     "savefig.dpi": 300,
 }
+"""Of matplotlib: letters and lines for a column of a paper."""
 
 _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
 
@@ -100,7 +101,7 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
     fits, learned = Study.of(records), Study.of(records, "initialisation")
     written: list[Path] = []
     try:
-        with matplotlib.rc_context(_SETTINGS):
+        with matplotlib.rc_context(SETTINGS):
             if fits.groups or not learned.groups:
                 written += _write_fits(fits, folder)
             if learned.groups:

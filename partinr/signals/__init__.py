@@ -4,11 +4,13 @@ from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.smooth import smooth_signal
 from partinr.signals.source import Source
+from partinr.signals.steps import StepSignal, step_signal
 from partinr.signals.text import text_image
 
 __all__ = [
     "Crop",
     "Source",
+    "StepSignal",
     "builtin_image",
     "builtin_names",
     "builtin_path",
@@ -17,5 +19,6 @@ __all__ = [
     "load_image",
     "region_detail",
     "smooth_signal",
+    "step_signal",
     "text_image",
 ]

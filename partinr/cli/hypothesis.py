@@ -1,0 +1,38 @@
+"""What the terminal says of a study of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from partinr.cli.terminal import terminal
+from partinr.studies import Setting
+
+
+def show_settings(settings: Sequence[Setting]) -> None:
+    """Of each setting the laws, p with its interval, and the verdict."""
+    console = terminal()
+    for setting in settings:
+        trials, growth = setting.trials, setting.growth
+        unfinished = f", {setting.unfinished} not finished" if setting.unfinished else ""
+        runs = "1 run" if setting.runs == 1 else f"{setting.runs} runs"
+        console.print(
+            f"{setting.label}: {setting.parameters:,} parameters, {len(trials.steps):,} trials from "
+            f"{runs}{unfinished}, {int(trials.censored.sum()):,} met the cap",
+            style="bold",
+            highlight=False,
+            soft_wrap=True,
+        )
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("law", "steps at b boundaries", "sigma", "BIC", "weight"):
+            table.add_column(heading, justify="left" if heading in ("law", "steps at b boundaries") else "right")
+        for fit in growth.fits:
+            behind = fit.bic - growth.best.bic
+            table.add_row(fit.law.name, fit.formula, f"{fit.sigma:.3f}", f"{behind:+.1f}", f"{fit.weight:.3f}")
+        console.print(table)
+        low, high = growth.base_interval
+        console.print(
+            f"p of a · p^b: {growth.base:.4f}, 95 % interval {low:.4f} to {high:.4f}", highlight=False, soft_wrap=True
+        )
+        console.print(f"{setting.verdict}\n", highlight=False, soft_wrap=True)

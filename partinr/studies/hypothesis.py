@@ -1,0 +1,115 @@
+"""The exponential-increase hypothesis, and what is claimed for partition, put to the same test (Liu et al., ICCV 2023).
+
+The hypothesis: the steps to a fixed error grow exponentially with the number of boundaries. The claim: where the signal
+is cut into parts, each with a network of its own, they grow linearly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from partinr.errors import PartinrError
+from partinr.report.naming import flatten, identity, labels, natural
+from partinr.report.records import RunRecord, collect
+from partinr.run import RunDirectory
+from partinr.studies.growth import LACK, Growth, Trials, fit_laws
+
+_POOLED = {("data", "counts"), ("data", "draws")}
+"""Keys in which runs of one setting may differ: a study may be spread over several runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Runs that differ in nothing but the seed and in which signals they had.
+
+    Attributes:
+        label: by what it differs from the others at hand.
+        parts: that each signal is cut into.
+        parameters: of all networks of a signal.
+        runs: how many.
+        unfinished: how many of them have not completed; their trials that were not over count as censored there.
+        trials: of all runs.
+    """
+
+    label: str
+    parts: int
+    parameters: int
+    runs: int
+    unfinished: int
+    trials: Trials
+
+    @cached_property
+    def growth(self) -> Growth:
+        """What its trials say."""
+        return fit_laws(self.trials)
+
+    @property
+    def claimed(self) -> str:
+        """The law that the paper claims for it."""
+        return "exponential" if self.parts == 1 else "linear"
+
+    @property
+    def verdict(self) -> str:
+        """What becomes of the paper's claim."""
+        growth = self.growth
+        where = "without partition" if self.parts == 1 else f"with {self.parts} parts"
+        claim = f"The claim of {'exponential' if self.parts == 1 else 'linear'} growth {where} is"
+        if not growth.clear:
+            return f"{growth.verdict} {claim} not decided."
+        if growth.best.law.name != self.claimed:
+            return f"{growth.verdict} {claim} not borne out."
+        if growth.lack_of_fit < LACK:
+            return f"{growth.verdict} {claim} borne out against the other laws only."
+        return f"{growth.verdict} {claim} borne out."
+
+
+def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
+    """The settings of all studies of steps at or below ``paths``, those of fewer parts first.
+
+    Raises:
+        PartinrError: a path does not exist, there is no such run, or a setting has too few trials.
+    """
+    records = [record for record in collect(paths) if record.learns == "steps" and record.status != "damaged"]
+    if not records:
+        raise PartinrError(
+            f"no study of steps in {', '.join(map(str, paths))}; make one with: partinr experiment=hypothesis_1d"
+        )
+    flats = [
+        {key: value for key, value in flatten(record.config, record.seed).items() if key.path not in _POOLED}
+        for record in records
+    ]
+    kinds: dict[frozenset[object], list[int]] = {}
+    for index, flat in enumerate(flats):
+        kinds.setdefault(frozenset((key, identity(value)) for key, value in flat.items()), []).append(index)
+    members = list(kinds.values())
+    parts = [{regions for index in each if (regions := records[index].regions) is not None} for each in members]
+    names = labels([flats[each[0]] for each in members], parts)
+    found = [_setting(name, [records[index] for index in each]) for name, each in zip(names, members, strict=True)]
+    return sorted(found, key=lambda setting: (setting.parts, natural(setting.label)))
+
+
+def _setting(label: str, records: list[RunRecord]) -> Setting:
+    # A run that was stopped before its first step says nothing.
+    rows = [row for record in records for row in RunDirectory(record.path).steps() if row["steps"] > 0]
+    first = records[0]
+    try:
+        trials = Trials(
+            np.array([row["boundaries"] for row in rows], dtype=np.float64),
+            np.array([row["steps"] for row in rows], dtype=np.float64),
+            np.array([row["censored"] for row in rows], dtype=np.bool_),
+        )
+    except PartinrError as error:
+        raise PartinrError(f"{label}: {error}") from error
+    return Setting(
+        label=label,
+        parts=first.regions or 1,
+        parameters=int(first.number("parameters") or 0),
+        runs=len(records),
+        unfinished=sum(record.status != "completed" for record in records),
+        trials=trials,
+    )

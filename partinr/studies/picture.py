@@ -1,0 +1,122 @@
+"""The figure of a study of steps: single trials, their median and quartiles, and the laws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from partinr.errors import PartinrError
+from partinr.files import write_atomically
+from partinr.report.figures import COLUMN, PAGE, SETTINGS
+from partinr.report.palette import COLOURS, LONE
+from partinr.studies.growth import LAWS, Trials
+from partinr.studies.hypothesis import Setting
+
+_DASHES = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.5)))
+_HEIGHT = 2.4
+"""Of one setting [in]."""
+
+
+def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
+    """Draw steps against boundaries, each setting by itself, all on the same axes.
+
+    Args:
+        settings: as of :func:`~partinr.studies.hypothesis.settings_of`.
+        path: the file, which ends in ``.png`` (300 dpi) or ``.pdf``; replaced if it is there.
+
+    Raises:
+        PartinrError: another ending, or it cannot be written.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "pdf"):
+        raise PartinrError(f"cannot write {path}; give a file that ends in .png or .pdf")
+    columns = min(2, len(settings))
+    rows = -(-len(settings) // columns)
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(COLUMN if columns == 1 else PAGE, 0.45 + _HEIGHT * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, setting in zip(grid.flat, settings, strict=False):
+            _draw(axes, setting)
+            axes.set_title(f"{setting.label}, {setting.parameters:,} parameters")
+        for axes in grid.flat[len(settings) :]:
+            axes.set_axis_off()
+        for axes in grid[:, 0]:
+            axes.set_ylabel("optimiser steps")
+        # The lowest of each column.
+        for axes in grid.flat[max(0, len(settings) - columns) : len(settings)]:
+            axes.set_xlabel("boundaries")
+            axes.tick_params(labelbottom=True)
+        handles, names = grid.flat[0].get_legend_handles_labels()
+        for axes in grid.flat[1 : len(settings)]:
+            # The first may have no trial that met the cap.
+            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+                if name not in names:
+                    handles, names = [*handles, handle], [*names, name]
+        figure.legend(
+            handles, names, loc="outside upper left", ncols=3 if columns == 1 else 8, frameon=False, handlelength=1.6
+        )
+        buffer = BytesIO()
+        # Without a date in it, the same numbers are the same file.
+        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise PartinrError(f"cannot write {path}: {error.strerror}; choose another with -o") from error
+    return path
+
+
+def _draw(axes: Axes, setting: Setting) -> None:
+    trials, growth = setting.trials, setting.growth
+    over = ~trials.censored
+    axes.plot(trials.boundaries[over], trials.steps[over], "o", ms=2, color=LONE[0], alpha=0.5, mew=0, label="trial")
+    if trials.censored.any():
+        axes.plot(
+            trials.boundaries[trials.censored],
+            trials.steps[trials.censored],
+            "^",
+            ms=3.5,
+            mfc="none",
+            mec=LONE[0],
+            mew=0.6,
+            label="met the cap",
+        )
+    counts, low, middle, high = quartiles(trials)
+    axes.fill_between(counts, low, high, color=LONE[0], alpha=0.15, lw=0, label="quartiles")
+    axes.plot(counts, middle, color=LONE[0], lw=1, label="median")
+    b = np.linspace(counts[0], counts[-1], 200)
+    for law, (colour, _), dash in zip(LAWS, COLOURS, _DASHES, strict=False):
+        fit = growth.fit(law.name)
+        best = fit is growth.best
+        axes.plot(b, fit(b), color=colour, ls=dash, lw=1.6 if best else 0.9, label=law.name)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    text = "\n".join(f"{fit.law.name}: weight {fit.weight:.2f}" for fit in growth.fits[:2])
+    axes.text(0.97, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
+
+
+def quartiles(trials: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The numbers of boundaries, and the lower quartile, median and upper quartile of the steps of each.
+
+    A quartile among trials that met the cap is not known: the lower one and the median are then NaN, the upper one, of
+    which only a band's edge is drawn, is the cap.
+    """
+    counts = np.unique(trials.boundaries)
+    found = []
+    for count in counts:
+        own = trials.boundaries == count
+        steps = np.where(trials.censored[own], np.inf, trials.steps[own])
+        low, middle, high = np.quantile(steps, (0.25, 0.5, 0.75), method="lower")
+        found.append((low, middle, min(high, trials.steps[own].max())))
+    low, middle, high = np.array(found).T
+    return counts, np.where(np.isinf(low), np.nan, low), np.where(np.isinf(middle), np.nan, middle), high

@@ -1,0 +1,141 @@
+"""Laws of growth: a planted law is found again, and nothing is claimed that the trials do not show."""
+
+import math
+
+import numpy as np
+import pytest
+
+from partinr.errors import PartinrError
+from partinr.studies import Trials, fit_laws
+from partinr.studies.growth import LAWS, Linear, Quadratic
+
+BOUNDARIES = np.repeat(np.arange(1.0, 60, 2), 5)
+"""Of the published protocol: 30 numbers × 5 draws."""
+
+PLANTED = {
+    "exponential": lambda b: 40 * 1.08**b,
+    "power law": lambda b: 20 * b**1.2,
+    "linear": lambda b: 200 + 40 * b,
+}
+
+
+def simulate(law, seed, sigma=0.25, boundaries=BOUNDARIES, capped=0.1):
+    """Trials that follow a law, a part of which meets the cap."""
+    rng = np.random.default_rng(seed)
+    steps = np.ceil(law(boundaries) * np.exp(sigma * rng.standard_normal(boundaries.size)))
+    cap = np.quantile(steps, 1 - capped)
+    return Trials(boundaries, np.minimum(steps, cap), steps > cap)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_law_is_found_by_name(name):
+    found = [fit_laws(simulate(PLANTED[name], [draw, len(name)])) for draw in range(100)]
+    assert sum(growth.best.law.name == name for growth in found) >= 95
+    # Mostly clearly, and no other is ever said to be clear.
+    assert all(growth.best.law.name == name or not growth.clear for growth in found)
+    assert sum(growth.clear for growth in found) >= 60
+    # The law that is true is seldom said not to describe them.
+    assert sum(growth.fit(name) is growth.best and growth.lack_of_fit < 0.01 for growth in found) <= 5
+
+
+@pytest.mark.slow
+def test_the_interval_of_the_base_holds_it_as_often_as_it_says():
+    found = [fit_laws(simulate(PLANTED["exponential"], [draw])) for draw in range(100)]
+    # 95 %, give or take three standard deviations of a hundred draws.
+    assert 88 <= sum(growth.base_interval[0] <= 1.08 <= growth.base_interval[1] for growth in found) <= 100
+    assert np.mean([growth.base for growth in found]) == pytest.approx(1.08, abs=0.001)
+
+
+def test_capped_trials_are_no_converged_ones():
+    trials = simulate(PLANTED["exponential"], 0, capped=0.3)
+    growth = fit_laws(trials)
+    assert growth.base_interval[0] < 1.08 < growth.base_interval[1]
+    # Taken for converged they flatten the curve.
+    naive = fit_laws(Trials(trials.boundaries, trials.steps, np.zeros_like(trials.censored)))
+    assert naive.base_interval[1] < 1.08
+
+
+def test_without_capped_trials_it_is_ordinary_least_squares_of_the_logarithm():
+    trials = simulate(PLANTED["exponential"], 1, capped=0.0)
+    growth = fit_laws(trials)
+    slope, level = np.polyfit(trials.boundaries, trials.log_steps, 1)
+    fit = growth.fit("exponential")
+    residual = trials.log_steps - level - slope * trials.boundaries
+    assert growth.base == pytest.approx(math.exp(slope), rel=1e-6)
+    assert fit.sigma == pytest.approx(residual.std(), rel=1e-4)
+    assert fit.log_likelihood == pytest.approx(
+        -len(residual) / 2 * (math.log(2 * math.pi * residual.var()) + 1), rel=1e-6
+    )
+    # Close to the interval of regression, whose quantile is a little larger than the normal one.
+    error = residual.std(ddof=2) / math.sqrt(((trials.boundaries - trials.boundaries.mean()) ** 2).sum())
+    assert np.log(growth.base_interval) == pytest.approx([slope - 1.96 * error, slope + 1.96 * error], rel=0.01)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_derivatives_are_those_of_the_law(law):
+    rng = np.random.default_rng(0)
+    b = np.linspace(1, 59, 12)
+    for _ in range(10):
+        theta = rng.normal(5, 1, law.parameters)
+        value, derivative = law.log(theta, b, 1.0, 59.0)
+        assert np.isfinite(value).all()
+        for at in range(law.parameters):
+            step = np.zeros(law.parameters)
+            step[at] = 1e-6
+            up, down = law.log(theta + step, b, 1.0, 59.0)[0], law.log(theta - step, b, 1.0, 59.0)[0]
+            np.testing.assert_allclose(derivative[:, at], (up - down) / 2e-6, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_a_formula_says_what_is_drawn(law):
+    fit = next(fit for fit in fit_laws(simulate(PLANTED["power law"], 2)).fits if fit.law is law)
+    formula = (
+        fit.formula.replace(" b", " * b").replace("· *", "*").replace("·", "*").replace("^", "**").replace("²", "**2")
+    )
+    for b in (3.0, 30.0, 57.0):
+        assert eval(formula, {"b": b}) == pytest.approx(float(fit(np.array([b]))[0]), rel=0.02)
+
+
+def test_the_quadratic_contains_the_linear_law():
+    b = np.linspace(1, 59, 12)
+    ends = (math.log(240.0), 0.0, math.log(2560.0))
+    line = Linear().log(Linear().start(ends)[0], b, 1.0, 59.0)[0]
+    np.testing.assert_allclose(Quadratic().log(Quadratic().start(ends)[0], b, 1.0, 59.0)[0], line)
+    # And goes through the three points that it begins with.
+    through = Quadratic().log(
+        Quadratic().start((math.log(100), math.log(900), math.log(1500)))[1], np.array([1.0, 30, 59]), 1.0, 59.0
+    )
+    np.testing.assert_allclose(np.exp(through[0]), [100, 900, 1500])
+
+
+def test_a_law_that_is_none_of_them_is_said_to_be_described_by_none():
+    growth = fit_laws(simulate(lambda b: np.where(b < 30, 100.0, 1000.0), 3))
+    assert growth.lack_of_fit < 1e-6
+    assert "no good description" in growth.verdict
+
+
+def test_one_trial_of_each_number_and_trials_without_scatter_can_be_fitted():
+    b = np.arange(1.0, 20, 2)
+    lone = fit_laws(simulate(PLANTED["exponential"], 5, boundaries=b))
+    assert lone.lack_of_fit == 1.0
+    exact = np.round(100 * 1.2 ** np.repeat(b, 3))
+    growth = fit_laws(Trials(np.repeat(b, 3), exact, exact > 2000))
+    assert growth.best.law.name == "exponential"
+    assert growth.base == pytest.approx(1.2, rel=1e-3)
+
+
+def test_no_growth_is_said():
+    growth = fit_laws(simulate(lambda b: np.full_like(b, 300.0), 4))
+    assert growth.base_interval[0] < 1 < growth.base_interval[1]
+    assert growth.verdict.startswith("Undecided")
+    assert growth.verdict.endswith("the interval of p contains 1.")
+
+
+def test_too_little_is_refused():
+    few = np.array([1.0, 3, 5])
+    with pytest.raises(PartinrError, match="cannot tell laws of growth apart"):
+        Trials(few, few, few > 9)
+    many = np.repeat(np.arange(1.0, 9), 2)
+    with pytest.raises(PartinrError, match="14 of 16 trials met the cap"):
+        Trials(many, many, many > 1)

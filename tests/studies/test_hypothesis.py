@@ -1,0 +1,131 @@
+"""From run directories to a verdict."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from partinr.errors import PartinrError
+from partinr.run import MANIFEST, RunDirectory
+from partinr.studies import Trials, settings_of, write_growth
+from partinr.studies.picture import quartiles
+
+
+def write_study(folder: Path, law, parts=1, seed=0, counts=range(1, 60, 4), status="completed", **backbone) -> Path:
+    """A run directory with steps that follow a law, the largest tenth of them at the cap."""
+    rule = {"_target_": "partinr.partition.Whole"}
+    if parts > 1:
+        rule = {"_target_": "partinr.partition.Grid", "regions": parts}
+    config = {
+        "seed": seed,
+        "data": {"_target_": "partinr.data.StepsData", "counts": list(counts), "draws": 4, "seed": seed},
+        "partition": rule,
+        "backbone": {"_target_": "partinr.backbones.Siren", "match_params": 3265, "hidden_features": None, **backbone},
+        "regime": {"_target_": "partinr.regimes.ThresholdSettings", "threshold": 0.05},
+    }
+    run = RunDirectory.create(folder, config)
+    rng = np.random.default_rng([parts, seed])
+    b = np.repeat(np.array(list(counts), dtype=float), 4)
+    steps = np.ceil(law(b) * np.exp(0.1 * rng.standard_normal(b.size)))
+    cap = np.quantile(steps, 0.9)
+    run.write_steps(
+        {
+            "boundaries": int(count),
+            "cells": int(count) + 1,
+            "draw": number % 4,
+            "seed": 0,
+            "parts": parts,
+            "steps": int(min(own, cap)),
+            "censored": int(own > cap),
+            "mse": 0.04,
+        }
+        for number, (count, own) in enumerate(zip(b, steps, strict=True))
+    )
+    run.write_manifest({"status": status, "seed": seed, "regions": parts, "parameters": 3265, "message": None})
+    return folder
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    folder = tmp_path / "study"
+    write_study(folder / "0", lambda b: 40 * 1.08**b)
+    write_study(folder / "1", lambda b: 40 * 1.08**b, seed=1, counts=range(3, 60, 4))
+    write_study(folder / "2", lambda b: 200 + 40 * b, parts=4)
+    write_study(folder / "3", lambda b: 40 * 1.04**b, parts=4, hidden_features=32)
+    return folder
+
+
+def test_each_setting_has_the_trials_of_its_runs_and_a_verdict(study):
+    settings = settings_of([study])
+    assert [(each.parts, each.runs, len(each.trials.steps)) for each in settings] == [
+        (1, 2, 120),
+        (4, 1, 60),
+        (4, 1, 60),
+    ]
+    assert len({each.label for each in settings}) == 3
+    lone, matched, wide = settings
+    assert matched.label.startswith("grid #4")
+    assert wide.label == "grid #4 · width 32"
+    assert lone.growth.best.law.name == "exponential"
+    assert lone.verdict.endswith("The claim of exponential growth without partition is borne out.")
+    assert matched.verdict.endswith("The claim of linear growth with 4 parts is borne out.")
+    assert wide.verdict.endswith("The claim of linear growth with 4 parts is not borne out.")
+
+
+def test_a_run_that_is_not_over_is_counted_as_such(study):
+    manifest = study / "1" / MANIFEST
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "status": "interrupted"}))
+    assert [each.unfinished for each in settings_of([study])] == [1, 0, 0]
+
+
+def test_what_is_no_study_is_said_in_one_line(study, tmp_path):
+    with pytest.raises(PartinrError, match="does not exist"):
+        settings_of([tmp_path / "nothing"])
+    config = yaml.safe_load((study / "0" / ".hydra" / "config.yaml").read_text())
+    other = tmp_path / "other"
+    RunDirectory.create(other, {**config, "regime": {"_target_": "partinr.regimes.FitSettings"}})
+    with pytest.raises(PartinrError, match="no study of steps in"):
+        settings_of([other])
+    (study / "0" / "steps.csv").write_text("boundaries,steps\n1,a\n")
+    with pytest.raises(PartinrError, match=r"cannot read .*steps\.csv"):
+        settings_of([study])
+    (study / "0" / "steps.csv").unlink()
+    with pytest.raises(PartinrError, match=r"cannot read .*steps\.csv"):
+        settings_of([study])
+    write_study(tmp_path / "small", lambda b: b, counts=[1, 2, 3])
+    with pytest.raises(PartinrError, match=r"^none: 12 trials of 3 numbers"):
+        settings_of([tmp_path / "small"])
+
+
+def test_the_figure_is_the_same_again_and_of_every_setting(study, tmp_path):
+    settings = settings_of([study])
+    for name in ("a.png", "b.pdf"):
+        first = write_growth(settings, tmp_path / "new" / name).read_bytes()
+        assert write_growth(settings, tmp_path / "new" / name).read_bytes() == first
+    with (
+        Image.open(tmp_path / "new" / "a.png") as picture,
+        Image.open(write_growth(settings[:1], tmp_path / "one.png")) as one,
+    ):
+        assert picture.width > 2 * one.width
+        assert picture.height > one.height
+    with pytest.raises(PartinrError, match=r"ends in \.png or \.pdf"):
+        write_growth(settings, tmp_path / "a.jpg")
+    (tmp_path / "file").touch()
+    with pytest.raises(PartinrError, match="choose another with -o"):
+        write_growth(settings, tmp_path / "file" / "a.png")
+
+
+def test_quartiles_among_capped_trials_are_not_known():
+    b = np.repeat([1.0, 2, 3, 4], 4)
+    steps = np.array([10, 20, 30, 40, 10, 20, 90, 90, 10, 90, 90, 90, 90, 90, 90, 90], dtype=float)
+    counts, low, middle, high = quartiles(Trials(b, steps, steps == 90))
+    assert counts.tolist() == [1, 2, 3, 4]
+    assert low.tolist()[:3] == [10, 10, 10]
+    assert middle.tolist()[:2] == [20, 20]
+    assert np.isnan(middle[2:]).all()
+    assert np.isnan(low[3])
+    assert high.tolist() == [30, 90, 90, 90]
