@@ -114,7 +114,7 @@ def _all_digits() -> Iterator[None]:
 
 def _parts(start: LearnedStart) -> dict[str, dict[str, Tensor]]:
     """What is learned: the initialisation, and the rates if they are."""
-    parts = {"networks": dict(start.networks.stack.items())}
+    parts = {"networks": {name: each for name, each in start.networks.stack.items() if each.requires_grad}}
     return {**parts, "rates": dict(start.rates.raw.items())} if start.rates.learned else parts
 
 
