@@ -1,7 +1,7 @@
 """ReLU network on Gaussian random Fourier features (Tancik et al. 2020).
 
-"Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains", section 6.1 (the Gaussian
-mapping) and its image regression.
+"Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains", section 6: the Gaussian
+mapping, and its image regression.
 """
 
 from __future__ import annotations
@@ -66,3 +66,7 @@ class Fourier(Mlp):
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """``max(0, W x + b)``."""
         return torch.relu(linear(x, weight, bias))
+
+    def macs(self, in_features: int, out_features: int) -> int:
+        """Products of the layers, and of ``B x``."""
+        return super().macs(in_features, out_features) + self.encoded_features(in_features) // 2 * in_features

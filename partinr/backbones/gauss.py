@@ -22,8 +22,7 @@ class Gauss(Mlp):
     ``Linear`` does, uniform in ±1 / sqrt(fan_in). The output layer is linear.
 
     Attributes:
-        sigma: width of the activation, above 0; smaller ones make higher frequencies. The paper chooses it by the
-            signal.
+        sigma: width of the activation, above 0; smaller ones make higher frequencies.
     """
 
     sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.05

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import reduce
-from itertools import product
-from operator import mul, xor
+from itertools import accumulate, product
+from operator import add, mul, xor
 from typing import Annotated, ClassVar
 
 import torch
@@ -102,27 +102,41 @@ class HashGrid(Mlp):
         table, axes = params["table"], x.shape[-1]
         # The tables of all networks as one, [k · entries, features].
         flat = table.reshape(-1, self.features)
-        start = torch.arange(0, flat.shape[0], table.shape[-2], device=x.device).reshape(*table.shape[:-2], 1)
-        unit = (x + 1) / 2
-        seen = []
-        for cells, entries in zip(self.resolutions(), self.entries(axes), strict=True):
-            place = unit * cells
-            low = place.floor().clamp(0, cells - 1)
-            # Beyond the frame the outermost cells go on.
-            after = (place - low).unbind(-1)
-            corner = low.long().unbind(-1)
-            values = 0.0
-            for high in product((0, 1), repeat=axes):
-                at = [number + more for number, more in zip(corner, high, strict=True)]
-                if (cells + 1) ** axes <= entries:
-                    index = reduce(lambda number, one: number * (cells + 1) + one, at)
-                else:
-                    index = reduce(xor, map(mul, at, PRIMES)) % entries
-                share = reduce(mul, (part if more else 1 - part for part, more in zip(after, high, strict=True)))
-                values = values + share.unsqueeze(-1) * F.embedding(start + index, flat)
-            seen.append(values)
-            start = start + entries
-        return torch.cat(seen, dim=-1)
+        own = torch.arange(0, flat.shape[0], table.shape[-2], device=x.device).reshape(*table.shape[:-2], 1, 1)
+        levels = zip(self.resolutions(), self.entries(axes), strict=True)
+        hashed = [(cells + 1) ** axes > entries for cells, entries in levels]
+        # The coarse levels have an entry for each corner, the fine ones do not: [..., n, levels, features] of each.
+        parts = [
+            self._look_up(flat, own, x, kind, [level for level, one in enumerate(hashed) if one == kind])
+            for kind in (False, True)
+            if kind in hashed
+        ]
+        return torch.cat(parts, dim=-2).flatten(-2)
+
+    def _look_up(self, flat: Tensor, own: Tensor, x: Tensor, hashed: bool, levels: list[int]) -> Tensor:
+        axes = x.shape[-1]
+        entries, resolutions = self.entries(axes), self.resolutions()
+
+        def numbers(values: list[int]) -> Tensor:
+            return torch.tensor([values[level] for level in levels], device=x.device)
+
+        cells, size = numbers(resolutions), numbers(entries)
+        start = own + numbers([0, *accumulate(entries)])
+        place = [one.unsqueeze(-1) * cells for one in ((x + 1) / 2).unbind(-1)]  # [..., n, levels], an axis each
+        low = [one.floor().clamp(min=0).minimum(cells - 1) for one in place]
+        # Beyond the frame the outermost cells go on.
+        after = [one - corner for one, corner in zip(place, low, strict=True)]
+        corners = [one.long() for one in low]
+        values = []
+        for high in product((0, 1), repeat=axes):
+            at = [corner + more for corner, more in zip(corners, high, strict=True)]
+            if hashed:
+                index = reduce(xor, map(mul, at, PRIMES)) % size
+            else:
+                index = reduce(lambda number, one: number * (cells + 1) + one, at)
+            share = reduce(mul, (one if more else 1 - one for one, more in zip(after, high, strict=True)))
+            values.append(share.unsqueeze(-1) * F.embedding(start + index, flat))
+        return reduce(add, values)
 
     def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
         """Glorot's uniform initialisation (Glorot and Bengio 2010)."""

@@ -15,7 +15,7 @@ from partinr.stack.engine import Linear
 
 @spec
 class Wire(Mlp):
-    """A layer is the complex Gabor wavelet ``exp(i omega_0 z - |scale_0 z|^2)`` of ``z = W x + b`` (equation 5).
+    """A layer is the complex Gabor wavelet ``exp(i omega_0 z - |scale_0 z|^2)`` of ``z = W x + b`` (section 3).
 
     Weights and biases are complex from the second layer on, and the values are the real part of a linear output layer.
     They start as torch's ``Linear`` does, real and imaginary parts uniform in ±1 / sqrt(fan_in), as in the paper's code.
