@@ -176,7 +176,9 @@ class NetworkStack(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Learned numbers over all regions."""
-        own = (group.backbone.parameters(self.in_features, self.channels) * len(group.networks) for group in self.groups)
+        own = (
+            group.backbone.parameters(self.in_features, self.channels) * len(group.networks) for group in self.groups
+        )
         return sum(own)
 
     @cached_property

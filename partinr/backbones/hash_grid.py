@@ -21,6 +21,10 @@ from partinr.backbones.base import Mlp
 from partinr.errors import PartinrError
 from partinr.spec import spec
 from partinr.stack.engine import Linear
+from partinr.stack.kept import kept
+
+NUMBER_BYTES = 40
+"""What a number of a level takes, in Python and on the device."""
 
 PRIMES = (1, 2_654_435_761, 805_459_861)
 """Of the spatial hash (equation 4), an axis each."""
@@ -115,13 +119,12 @@ class HashGrid(Mlp):
 
     def _look_up(self, flat: Tensor, own: Tensor, x: Tensor, hashed: bool, levels: list[int]) -> Tensor:
         axes = x.shape[-1]
-        entries, resolutions = self.entries(axes), self.resolutions()
-
-        def numbers(values: list[int]) -> Tensor:
-            return torch.tensor([values[level] for level in levels], device=x.device)
-
-        cells, size = numbers(resolutions), numbers(entries)
-        start = own + numbers([0, *accumulate(entries)])
+        entries, starts = self.entries(axes), [0, *accumulate(self.entries(axes))]
+        cells, size, start = (
+            _on_device(tuple(each[level] for level in levels), x.device)
+            for each in (self.resolutions(), entries, starts)
+        )
+        start = own + start
         place = [one.unsqueeze(-1) * cells for one in ((x + 1) / 2).unbind(-1)]  # [..., n, levels], an axis each
         low = [one.floor().clamp(min=0).minimum(cells - 1) for one in place]
         # Beyond the frame the outermost cells go on.
@@ -147,3 +150,10 @@ class HashGrid(Mlp):
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """``max(0, W x + b)``."""
         return torch.relu(linear(x, weight, bias))
+
+
+@kept(lambda numbers: len(numbers) * NUMBER_BYTES)
+@torch.inference_mode(False)
+def _on_device(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    """int64: copied there once, since a recorded step cannot copy."""
+    return torch.tensor(numbers, device=device)
