@@ -1,5 +1,8 @@
-"""FINER (Liu et al., "Flexible spectral-bias tuning in Implicit NEural Representation by Variable-periodic Activation
-Functions", CVPR 2024)."""
+"""FINER (Liu et al. 2024).
+
+"FINER: Flexible Spectral-bias Tuning in Implicit NEural Representation by Variable-periodic Activation Functions",
+section 3.
+"""
 
 from __future__ import annotations
 

@@ -20,9 +20,10 @@ class Mfn(Backbone):
     """``z_0 = g_0(x)``, ``z_i = (W_i z_{i-1} + b_i) ∘ g_i(x)``, then a linear output layer (section 3).
 
     The filters g are sines, ``sin(ω x + φ)`` (the Fourier network), or Gabor wavelets,
-    ``sin(ω x + φ) exp(-γ / 2 · ‖x - μ‖²)``, of the coordinates, so the network is a sum of exponentially many of these. With n filters ω starts uniform in ±``input_scale`` / sqrt(n d), times sqrt(γ) for Gabor filters; φ
-    in ±π; μ in ±1; γ from a Gamma distribution of shape ``alpha`` / n and rate ``beta``. Weights start uniform in
-    ±1 / sqrt(fan_in), and so do biases. All this, and the defaults, are those of the paper's code for images.
+    ``sin(ω x + φ) exp(-γ / 2 · ‖x - μ‖²)``, of the coordinates, so the network is a sum of exponentially many of these.
+    With n filters ω starts uniform in ±``input_scale`` / sqrt(n d), times sqrt(γ) for Gabor filters; φ in ±π; μ in ±1;
+    γ from a Gamma distribution of shape ``alpha`` / n and rate ``beta``. Weights and biases of the layers start uniform
+    in ±1 / sqrt(fan_in). All this, and the defaults, are those of the paper's code for images.
 
     Attributes:
         filter: ``fourier`` or ``gabor``.

@@ -18,7 +18,7 @@ class Wire(Mlp):
     """A layer is the complex Gabor wavelet ``exp(i omega_0 z - |scale_0 z|^2)`` of ``z = W x + b`` (section 3).
 
     Weights and biases are complex from the second layer on, and the values are the real part of a linear output layer.
-    They start as torch's ``Linear`` does, real and imaginary parts uniform in ±1 / sqrt(fan_in), as in the paper's code.
+    As in the paper's code they start as torch's ``Linear`` does, both parts uniform in ±1 / sqrt(fan_in).
 
     Complex numbers are kept as two real ones: activations as their real parts, then their imaginary ones, likewise the
     rows of ``weight_i`` and ``bias_i`` of hidden layers, and the columns of the output layer's weights. Each counts as

@@ -26,13 +26,13 @@ TOLERANCE = 5e-3
 order by 6e-3 at least: that of a ReLU network whose last layer is adapted; mostly it is a tenth or more."""
 
 RATES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-"""The inner rates of the case: the first with which the inner steps are not too long. Those of a run may begin where the
-second order is a rounding error."""
+"""The inner rates of the case: the first with which the inner steps are not too long. Those of a run may begin where
+the second order is a rounding error."""
 
 CHAOS = 0.9
-"""Relative: where the first-order gradient is further from the true one, inner steps are too long, and rounding grows along
-them as well. Networks of high frequencies come there early: at a rate of 1e-2 single precision was off by up to 0.3 with
-Gaussian, Gabor and variable-periodic activations."""
+"""Relative: where the first-order gradient is further from the true one, inner steps are too long, and rounding grows
+along them as well. Networks of high frequencies come there early: at a rate of 1e-2 single precision was off by up to
+0.3 with Gaussian, Gabor and variable-periodic activations."""
 
 DIRECTIONS = 4
 """In which the gradients are compared: along a single one the orders may happen to agree."""

@@ -21,8 +21,8 @@ class Share:
     Attributes:
         networks: int64 ``[n]``, ascending: which of the N networks.
         rows: for each parameter of the stack, where these networks lie along its first axis.
-        params: the parameters, by the names of the stack, in its order; those that are trained have gradients. Where the share is the whole
-            stack they are the stack's own.
+        params: the parameters, by the names of the stack, in its order; those that are trained have gradients. Where
+            the share is the whole stack they are the stack's own.
         samples: int64 ``[m]``, positions in the batch of all; None for all of them.
         coords: ``[m, d]``.
         targets: ``[m, c]``.

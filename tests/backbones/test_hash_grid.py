@@ -17,7 +17,8 @@ SMALL = {"levels": 4, "coarsest": 2, "finest": 16, "table_size": 40, "features":
 
 def by_hand(backbone: HashGrid, table: torch.Tensor, point: list[float]) -> list[float]:
     """The features of one point, level by level, corner by corner."""
-    found, start = [], 0
+    found: list[float] = []
+    start = 0
     for cells in backbone.resolutions():
         entries = min(backbone.table_size or 0, (cells + 1) ** len(point))
         place = [(one + 1) / 2 * cells for one in point]
@@ -35,8 +36,8 @@ def by_hand(backbone: HashGrid, table: torch.Tensor, point: list[float]) -> list
                     number ^= one * prime
                 number %= entries
             share = 1.0
-            for one, where, more in zip(place, low, high, strict=True):
-                share *= one - where if more else 1 - (one - where)
+            for along, where, more in zip(place, low, high, strict=True):
+                share *= along - where if more else 1 - (along - where)
             for feature in range(backbone.features):
                 values[feature] += share * float(table[start + number, feature])
         found += values
