@@ -30,7 +30,7 @@ CONF = Path(__file__).parents[2] / "conf" / "backbone"
 
 PARAMETERS = 100_000
 
-# The learning rate that the paper, or its code, takes for images; Adam everywhere.
+# A learning rate that the paper, its code, or a comparison by others takes for images; Adam everywhere.
 RUNS: dict[str, tuple[float, dict[str, Any]]] = {
     "siren": (1e-4, {}),
     "siren weight_scale=2": (1e-4, {"weight_scale": 2.0}),
