@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from partinr.backbones import HashGrid
 from partinr.errors import PartinrError
+from partinr.meta import LearnedStart, check_meta_gradient
 
 SMALL = {"levels": 4, "coarsest": 2, "finest": 16, "table_size": 40, "features": 3}
 
@@ -118,3 +119,8 @@ def test_options_out_of_range_are_refused(options, said):
 def test_more_axes_than_the_hash_is_for_are_refused():
     with pytest.raises(PartinrError, match="backbone=hash_grid is for up to 3 axes, not 4; choose another"):
         HashGrid(hidden_features=4).parameters(4, 3)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_the_meta_gradient_of_a_network_that_may_begin_with_all_features_off(width):
+    check_meta_gradient(LearnedStart(HashGrid(hidden_features=width), channels=1), "maml", False)
