@@ -73,7 +73,8 @@ class NetworkStack(nn.Module):
         seed: of the initialisation. 0 or more.
 
     Attributes:
-        stack: the parameters, by name, each with an axis of networks in front.
+        stack: the parameters, by name, each with an axis of networks in front; what the backbone does not train
+            (:attr:`Backbone.fixed <partinr.backbones.Backbone.fixed>`) is among them, without gradients.
         position: int64 ``[N]``, where each network lies among all.
 
     Raises:
@@ -114,11 +115,16 @@ class NetworkStack(nn.Module):
                 f"engine={engine} is for chains of sines, such as backbone=siren, not for {self.backbone.title}; "
                 "choose engine=auto"
             )
+        if engine == "grouped" and not backbone.products_only:
+            raise PartinrError(
+                f"engine=grouped is for networks whose parameters go into products alone, not for {backbone.title}; "
+                "choose engine=auto"
+            )
         self.position = torch.argsort(torch.tensor([number for group in self.groups for number in group.networks]))
         generator = torch.Generator().manual_seed(seed)
         self.stack = nn.ParameterDict(
             {
-                f"{group.prefix}{name}": value
+                f"{group.prefix}{name}": nn.Parameter(value, requires_grad=name not in backbone.fixed)
                 for group in self.groups
                 for name, value in group.backbone.init(len(group.networks), in_features, channels, generator).items()
             }
@@ -170,7 +176,10 @@ class NetworkStack(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Learned numbers over all regions."""
-        return sum(value.numel() for value in self.stack.values())
+        own = (
+            group.backbone.parameters(self.in_features, self.channels) * len(group.networks) for group in self.groups
+        )
+        return sum(own)
 
     @cached_property
     def macs_of_networks(self) -> tuple[int, ...]:

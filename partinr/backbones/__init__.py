@@ -1,7 +1,25 @@
 """Backbones: coordinate networks, each written once for one network and for a stack of them."""
 
 from partinr.backbones.base import Backbone, Mlp, load_backbone
+from partinr.backbones.finer import Finer
+from partinr.backbones.fourier import Fourier
+from partinr.backbones.gauss import Gauss
+from partinr.backbones.hash_grid import HashGrid
+from partinr.backbones.mfn import Mfn
 from partinr.backbones.relu_pe import ReluPE
 from partinr.backbones.siren import Siren
+from partinr.backbones.wire import Wire
 
-__all__ = ["Backbone", "Mlp", "ReluPE", "Siren", "load_backbone"]
+__all__ = [
+    "Backbone",
+    "Finer",
+    "Fourier",
+    "Gauss",
+    "HashGrid",
+    "Mfn",
+    "Mlp",
+    "ReluPE",
+    "Siren",
+    "Wire",
+    "load_backbone",
+]

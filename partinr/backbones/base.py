@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -32,9 +33,15 @@ class Backbone(ABC):
         hidden_features: width of the hidden layers, at least 1; None to let it follow from ``match_params``.
         match_params: choose the width whose parameter count, over all networks of the stack, is nearest to this
             number; not used where ``hidden_features`` is given.
+        fixed: names of parameters that are drawn by :meth:`init` and kept with the others, but never trained, such as
+            random frequencies. They do not count as parameters.
+        products_only: whether parameters go into ``linear`` alone; an engine may see the samples of all networks at
+            once then.
     """
 
     title: ClassVar[str]
+    fixed: ClassVar[frozenset[str]] = frozenset()
+    products_only: ClassVar[bool] = True
     hidden_features: Annotated[int, Field(ge=1)] | None = None
     match_params: Annotated[int, Field(ge=1)] | None = None
 
@@ -94,7 +101,8 @@ class Backbone(ABC):
     def parameters(self, in_features: int, out_features: int) -> int:
         """Learned numbers in one network."""
         with torch.device("meta"):
-            return sum(value.numel() for value in self.init(1, in_features, out_features, None).values())
+            params = self.init(1, in_features, out_features, None)
+        return sum(value.numel() for name, value in params.items() if name not in self.fixed)
 
     def sized(self, networks: int, in_features: int, out_features: int) -> Self:
         """This backbone with its width settled: ``match_params`` carried out for ``networks`` networks.
@@ -132,24 +140,34 @@ class Backbone(ABC):
         return dataclasses.replace(self, hidden_features=width, match_params=None)
 
 
-def _all_digits(x: Tensor) -> AbstractContextManager[Any]:
+def all_digits(x: Tensor) -> AbstractContextManager[Any]:
     """Autocast switched off, where it is on."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def init_by_fan(weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
+    """Fill ``weight [N, out, in]`` and ``bias [N, out]`` uniformly in ±1 / sqrt(in), as torch's ``Linear`` starts."""
+    bound = 1 / math.sqrt(weight.shape[-1])
+    weight.uniform_(-bound, bound, generator=generator)
+    bias.uniform_(-bound, bound, generator=generator)
 
 
 @spec
 class Mlp(Backbone):
     """A multilayer perceptron: encoding, first layer, ``hidden_layers`` hidden layers, linear output layer.
 
-    Parameters are ``weight_i [N, out, in]`` and ``bias_i [N, out]``, i = 0 … hidden_layers + 1.
+    Parameters are ``weight_i [N, out, in]`` and ``bias_i [N, out]``, i = 0 … hidden_layers + 1, after those of the
+    encoding if it has any.
 
     Attributes:
         hidden_layers: layers from ``hidden_features`` to ``hidden_features``, 0 or more; the first and the output
             layer come on top, as the field counts them.
+        encoding: names of the parameters that :meth:`init_encoding` gives.
     """
 
     hidden_layers: Annotated[int, Field(ge=0)] = 3
+    encoding: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
@@ -159,7 +177,11 @@ class Mlp(Backbone):
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """Layer ``layer`` with its non-linearity, ``[..., n, in]`` to ``[..., n, out]``; not for the output layer."""
 
-    def encode(self, x: Tensor) -> Tensor:
+    def init_encoding(self, networks: int, in_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Fresh parameters of the encoding, each ``[networks, *shape]``; none by default."""
+        return {}
+
+    def encode(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
         """What the first layer sees of the coordinates ``[..., n, d]``; the coordinates themselves by default."""
         return x
 
@@ -173,14 +195,18 @@ class Mlp(Backbone):
         hidden = [self.hidden_features] * (self.hidden_layers + 1)
         return [self.encoded_features(in_features), *hidden, out_features]
 
+    def shapes(self, in_features: int, out_features: int) -> list[tuple[int, int]]:
+        """Rows and columns of the weights, layer by layer."""
+        widths = self.widths(in_features, out_features)
+        return [(fan_out, fan_in) for fan_in, fan_out in itertools.pairwise(widths)]
+
     def init(
         self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
         """Fresh parameters, layer by layer, see :meth:`Backbone.init`."""
-        widths = self.widths(in_features, out_features)
-        params = {}
-        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            weight, bias = torch.empty(networks, fan_out, fan_in), torch.empty(networks, fan_out)
+        params = self.init_encoding(networks, in_features, generator)
+        for layer, (rows, columns) in enumerate(self.shapes(in_features, out_features)):
+            weight, bias = torch.empty(networks, rows, columns), torch.empty(networks, rows)
             self.init_layer(layer, weight, bias, generator)
             params[f"weight_{layer}"], params[f"bias_{layer}"] = weight, bias
         return params
@@ -192,22 +218,22 @@ class Mlp(Backbone):
         would make one of neighbouring pixels, and the first layer's frequencies multiply whatever is lost before them.
         """
         output = self.hidden_layers + 1
-        with _all_digits(x):
-            x = self.activation(0, self.encode(x), params["weight_0"], params["bias_0"], linear)
+        with all_digits(x):
+            x = self.activation(0, self.encode(params, x, linear), params["weight_0"], params["bias_0"], linear)
         for layer in range(1, output):
             x = self.activation(layer, x, params[f"weight_{layer}"], params[f"bias_{layer}"], linear)
         weight = params[f"weight_{output}"]
-        with _all_digits(x):
+        with all_digits(x):
             return linear(x.to(weight.dtype), weight, params[f"bias_{output}"])
 
     def layers(self) -> tuple[tuple[str, ...], ...]:
-        """Weight and bias of each."""
-        return tuple((f"weight_{layer}", f"bias_{layer}") for layer in range(self.hidden_layers + 2))
+        """Weight and bias of each; what an encoding learns belongs to the first."""
+        first, *others = [(f"weight_{layer}", f"bias_{layer}") for layer in range(self.hidden_layers + 2)]
+        return ((*(name for name in self.encoding if name not in self.fixed), *first), *others)
 
     def macs(self, in_features: int, out_features: int) -> int:
         """Products of the layers; encoding and activations are not counted."""
-        widths = self.widths(in_features, out_features)
-        return sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(widths))
+        return sum(rows * columns for rows, columns in self.shapes(in_features, out_features))
 
 
 def load_backbone(name: str, options: dict[str, Any]) -> Backbone:

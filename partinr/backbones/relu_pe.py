@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -36,7 +37,7 @@ class ReluPE(Mlp):
         """A sine and a cosine for each coordinate and octave."""
         return 2 * self.frequencies * in_features
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
         """``[..., n, d]`` to ``[..., n, 2 · frequencies · d]``."""
         octaves = self.base * 2.0 ** torch.arange(self.frequencies, device=x.device, dtype=x.dtype)
         angles = (x.unsqueeze(-1) * octaves).flatten(-2)

@@ -222,7 +222,7 @@ def _facts(
 ) -> dict[str, Any]:
     """What run.json says of partition and data."""
     networks = start.networks
-    one = sum(value[0].numel() for value in networks.stack.values())
+    one = networks.backbone.parameters(networks.in_features, networks.channels)
     shapes = {shape for batch in validation for shape in batch.shapes}
     sizes = [size for batch in validation for size in batch.sizes]
     whole = Whole()

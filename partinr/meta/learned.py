@@ -122,7 +122,7 @@ class LearnedStart(nn.Module):
         self.rates = InnerRates(adapted, inner_lr_kind, inner_lr, inner_steps, inner_lr_positive)
 
     def _adapted(self) -> tuple[str, ...]:
-        names = tuple(self.networks.stack)
+        names = tuple(name for name in self.networks.stack if name not in self.networks.backbone.fixed)
         if self.adapt_layers is None:
             return names
         layers = self.networks.backbone.layers()

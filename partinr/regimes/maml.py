@@ -214,7 +214,7 @@ class MetaModule(Learning):
 
     def _learned(self) -> list[Tensor]:
         """Everything that the outer optimiser moves."""
-        return list(self.model.parameters())
+        return [value for value in self.model.parameters() if value.requires_grad]
 
     def check_devices(self, devices: int) -> None:
         """See that each of so many processes has a task of every meta-batch.
@@ -332,7 +332,7 @@ class MetaModule(Learning):
         by_step = [last[key] for key in _psnr_columns(self.settings.validation_steps) if key in last]
         return {
             **self._facts,
-            "parameters_learned": sum(value.numel() for value in self.model.parameters()),
+            "parameters_learned": sum(value.numel() for value in self._learned()),
             "inner_lr": self.model.rates.mean(),
             "psnr_by_inner_step": by_step,
         }
@@ -393,12 +393,13 @@ class MetaModule(Learning):
         )
         inner = 0 if self.settings.algorithm == "unadapted" else self.settings.inner_steps
         work = self.model.networks.macs_of_networks[0] * (len(batch.targets) + inner * len(context.targets))
-        for value in self.model.parameters():
+        learned = self._learned()
+        for value in learned:
             if value.grad is None:
                 value.grad = torch.zeros_like(value)
             self._ranks.whole(value.grad)
         if self.settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+            torch.nn.utils.clip_grad_norm_(learned, self.settings.clip_norm)
         optimizer.step()
         if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             scheduler.step()

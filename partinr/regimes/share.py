@@ -21,8 +21,8 @@ class Share:
     Attributes:
         networks: int64 ``[n]``, ascending: which of the N networks.
         rows: for each parameter of the stack, where these networks lie along its first axis.
-        params: the parameters that are trained, by the names of the stack, in its order. Where the share is the whole
-            stack they are the stack's own.
+        params: the parameters, by the names of the stack, in its order; those that are trained have gradients. Where
+            the share is the whole stack they are the stack's own.
         samples: int64 ``[m]``, positions in the batch of all; None for all of them.
         coords: ``[m, d]``.
         targets: ``[m, c]``.
@@ -72,7 +72,7 @@ class Share:
         mine[networks] = True
         samples = torch.nonzero(mine[batch.network.cpu()]).squeeze(1)
         params = {
-            name: nn.Parameter(value.detach()[rows[name].to(value.device)].clone())
+            name: nn.Parameter(value.detach()[rows[name].to(value.device)].clone(), value.requires_grad)
             for name, value in model.stack.items()
         }
         at = samples.to(coords.device)

@@ -24,7 +24,7 @@ def test_parameter_counts_of_the_paper(networks, width, expected):
 def test_the_encoding_is_a_sine_and_a_cosine_of_every_octave(d, frequencies, base):
     backbone = ReluPE(hidden_features=4, frequencies=frequencies, base=base)
     x = 2 * torch.rand(7, d, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 1
-    encoded = backbone.encode(x)
+    encoded = backbone.encode({}, x, F.linear)
     assert encoded.shape == (7, backbone.encoded_features(d)) == (7, 2 * frequencies * d)
     expected = {
         (sample, round(function(base * 2**k * float(x[sample, axis])), 9))
@@ -39,11 +39,11 @@ def test_the_encoding_is_a_sine_and_a_cosine_of_every_octave(d, frequencies, bas
 def test_the_encoding_is_the_same_for_one_network_and_for_many():
     backbone = ReluPE(hidden_features=4, frequencies=5)
     x = torch.rand(3, 8, 2, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(backbone.encode(x)[1], backbone.encode(x[1]), rtol=0, atol=0)
+    torch.testing.assert_close(backbone.encode({}, x, F.linear)[1], backbone.encode({}, x[1], F.linear), rtol=0, atol=0)
 
 
 def test_the_papers_sixty_octaves_stay_within_one():
-    encoded = ReluPE(hidden_features=4).encode(2 * torch.rand(100, 2) - 1)
+    encoded = ReluPE(hidden_features=4).encode({}, 2 * torch.rand(100, 2) - 1, F.linear)
     assert encoded.isfinite().all()
     assert float(encoded.abs().max()) <= 1
 
@@ -60,7 +60,7 @@ def test_the_layers_are_affine_maps_with_a_rectifier_between():
     backbone = ReluPE(hidden_features=6, hidden_layers=1, frequencies=2)
     params = {name: value[0].double() for name, value in backbone.init(1, 1, 1, None).items()}
     x = torch.rand(20, 1, dtype=torch.float64)
-    hidden = backbone.encode(x)
+    hidden = backbone.encode({}, x, F.linear)
     for layer in range(2):
         hidden = (hidden @ params[f"weight_{layer}"].T + params[f"bias_{layer}"]).clamp(min=0)
     expected = hidden @ params["weight_2"].T + params["bias_2"]

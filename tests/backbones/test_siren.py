@@ -37,6 +37,16 @@ def test_initialisation_is_uniform_within_the_papers_bounds(d, c, width, layers,
             assert abs(float(values.mean())) < limit * 5 / math.sqrt(3 * values.numel())
 
 
+def test_scaled_weights_are_all_but_the_output_layers():
+    options = {"hidden_features": 8, "hidden_layers": 2}
+    plain, scaled = (
+        Siren(weight_scale=scale, **options).init(3, 2, 3, torch.Generator().manual_seed(0)) for scale in (1.0, 2.5)
+    )
+    for name, value in plain.items():
+        factor = 2.5 if name in ("weight_0", "weight_1", "weight_2") else 1
+        torch.testing.assert_close(scaled[name], factor * value)
+
+
 def test_networks_of_a_stack_start_differently_and_from_the_seed_alone():
     backbone = Siren(hidden_features=8)
 
@@ -79,7 +89,7 @@ def test_the_same_weights_in_a_plain_module_give_the_same_values(layers, omegas)
     torch.testing.assert_close(values, plain(x), rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["omega_0", "first_omega_0"])
+@pytest.mark.parametrize("name", ["omega_0", "first_omega_0", "weight_scale"])
 @pytest.mark.parametrize("value", [0.0, -30.0, math.inf, math.nan, "30", True])
 def test_frequencies_out_of_range_are_refused(name, value):
     with pytest.raises(PartinrError, match=rf"Siren\.{name}="):

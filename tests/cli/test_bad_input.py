@@ -68,7 +68,7 @@ partition=smp partition.model=no/such-model         -> no/such-model is no folde
 # backbone
 backbone.hidden_features=0                          -> backbone.hidden_features=0: should be
 backbone.match_params=3                             -> backbone.match_params=3 is too few: .*; give more
-backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an option of backbone=siren only; choose
+backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an option of backbone=finer.* only; choose
 # regime
 regime=mta                                          -> there is no regime=mta; choose from fit, meta
 regime=meta                                         -> regime=meta learns from many signals, .*; choose data=folder

@@ -27,7 +27,7 @@ from partinr.spec import spec
 
 
 @spec
-class Gauss(Mlp):
+class Bump(Mlp):
     width: Annotated[float, Field(gt=0)] = 0.1
 
     def init_layer(self, layer, weight, bias, generator):
@@ -97,19 +97,19 @@ def test_the_rule_of_the_readme(partinr: Any) -> None:
 def test_a_backbone(tiny: Any, partinr: Any) -> None:
     Path("my_backbones.py").write_text(BACKBONE)
     Path("my_conf/backbone").mkdir(parents=True)
-    Path("my_conf/backbone/gauss.yaml").write_text(
-        "_target_: my_backbones.Gauss\nmatch_params: 900\nhidden_features: null\nhidden_layers: 1\nwidth: 0.2\n"
+    Path("my_conf/backbone/bump.yaml").write_text(
+        "_target_: my_backbones.Bump\nmatch_params: 900\nhidden_features: null\nhidden_layers: 1\nwidth: 0.2\n"
     )
-    words = ["--config-dir", "my_conf", "backbone=gauss", "backbone.match_params=900", "hydra.run.dir=run"]
+    words = ["--config-dir", "my_conf", "backbone=bump", "backbone.match_params=900", "hydra.run.dir=run"]
     answer = tiny(*words, "callbacks.checkpoint.every_seconds=0")
     assert answer.code == 0, answer.err
     said = json.loads(Path("run/run.json").read_text())
-    assert (said["status"], said["name"]) == ("completed", "astronaut grid gauss")
+    assert (said["status"], said["name"]) == ("completed", "astronaut grid bump")
     assert said["parameters"] == pytest.approx(900, rel=0.2)
     # Another process, that has only the run directory and the module, gets the same picture.
     del sys.modules["my_backbones"]
     assert api.load("run").render().shape == (16, 16, 3)
-    more = tiny("--config-dir", "my_conf", "backbone=gauss", "backbone.match_params=900", "max_steps=5",
+    more = tiny("--config-dir", "my_conf", "backbone=bump", "backbone.match_params=900", "max_steps=5",
                 "ckpt_path=run/checkpoints/last.ckpt", "hydra.run.dir=more")  # fmt: skip
     assert more.code == 0, more.err
     # Without the module it says so.
@@ -117,7 +117,7 @@ def test_a_backbone(tiny: Any, partinr: Any) -> None:
     Path("my_backbones.py").unlink()
     answer = partinr("render", "run", "-o", "x.png")
     assert answer.code == 2
-    assert "backbone my_backbones.Gauss is not installed here; install" in answer.err
+    assert "backbone my_backbones.Bump is not installed here; install" in answer.err
 
 
 def test_a_class_by_its_path_alone(partinr: Any) -> None:

@@ -48,7 +48,7 @@ class Stripes(PartitionRule):
 
 
 @spec
-class Gauss(Mlp):
+class Bump(Mlp):
     width: float = 0.1
 
     def init_layer(self, layer, weight, bias, generator):
@@ -75,11 +75,11 @@ class Ramp(ImageData):
 
 CONF = {
     "partition/stripes": "_target_: acme_inr.models.Stripes\ncount: 4 # stripes down the image\n",
-    "backbone/gauss": "_target_: acme_inr.models.Gauss\n"
+    "backbone/bump": "_target_: acme_inr.models.Bump\n"
     "match_params: 900\nhidden_features: null\nhidden_layers: 1\nwidth: 0.2\n",
     "data/ramp": "_target_: acme_inr.models.Ramp\nsize: 16\n",
     "experiment/acme": "# @package _global_\n"
-    "defaults:\n  - override /data: ramp\n  - override /partition: stripes\n  - override /backbone: gauss\n"
+    "defaults:\n  - override /data: ramp\n  - override /partition: stripes\n  - override /backbone: bump\n"
     "max_steps: 3\nseed: 7\n",
 }
 
@@ -137,7 +137,7 @@ def test_a_package_that_is_installed(site: Path, partinr: Any, tmp_path: Path) -
 
     process(site, "experiment=acme", "hydra.run.dir=run")
     said = json.loads(Path("run/run.json").read_bytes())
-    assert (said["status"], said["name"], said["seed"], said["regions"]) == ("completed", "ramp stripes gauss", 7, 4)
+    assert (said["status"], said["name"], said["seed"], said["regions"]) == ("completed", "ramp stripes bump", 7, 4)
     curve = Path("run/curve.csv").read_bytes()
     Path("run/run.json").write_text(json.dumps({**said, "status": "interrupted"}))
     process(site, "resume", "run")
@@ -146,7 +146,7 @@ def test_a_package_that_is_installed(site: Path, partinr: Any, tmp_path: Path) -
     process(site, "render", "run", "-o", "x.png")
     help_text = process(site, "--help")
     assert "acme-inr 1.2" in help_text
-    for choice in ("partition=stripes", "backbone=gauss", "data=ramp", "experiment=acme"):
+    for choice in ("partition=stripes", "backbone=bump", "data=ramp", "experiment=acme"):
         assert choice in help_text
 
     assert partinr("-m", "data=ramp", "partition=none,stripes", *TINY, "hydra.sweep.dir=sweep").code == 0
@@ -165,7 +165,7 @@ def test_a_package_that_is_installed(site: Path, partinr: Any, tmp_path: Path) -
     assert "plug-in acme-inr" in doctor
     code = said["code"]["acme_inr.models"]
     assert (code["distribution"], code["version"], len(code["source"])) == ("acme-inr", "1.2", 64)
-    assert "1.2, adds backbone=gauss, data=ramp, experiment=acme, partition=stripes" in doctor
+    assert "1.2, adds backbone=bump, data=ramp, experiment=acme, partition=stripes" in doctor
 
     shutil.rmtree(site)
     for name in [name for name in sys.modules if name.startswith("acme_inr")]:
@@ -245,4 +245,4 @@ def test_code_that_does_not_import(site: Path, partinr: Any) -> None:
     assert answer.err.count("partinr: note: stripes is left out: ") == 1
     doctor = partinr("doctor")
     assert doctor.code == 1
-    assert "broken: backbone=gauss: acme_inr.models.Gauss cannot be imported: RuntimeError: no licence" in doctor.out
+    assert "broken: backbone=bump: acme_inr.models.Bump cannot be imported: RuntimeError: no licence" in doctor.out

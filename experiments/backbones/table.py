@@ -1,0 +1,137 @@
+"""All backbones at equal parameters, on crops of photographs.
+
+    python experiments/backbones/table.py IMAGE... > runs.csv
+    python experiments/backbones/table.py --show runs.csv
+
+The centre of each image, 256 pixels square, is fitted by one network and by 4×4 of them (a frame each). The first
+command writes a row a run, the second prints them as a table. `--steps` and `--side` make it shorter, to try it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+import partinr
+from partinr.backbones import Backbone, load_backbone
+from partinr.coords import Frame
+from partinr.partition import Grid
+from partinr.regimes import Cosine, FitSettings, Optimizer
+
+CONF = Path(__file__).parents[2] / "conf" / "backbone"
+
+PARAMETERS = 100_000
+
+# A learning rate that the paper, its code, or a comparison by others takes for images; Adam everywhere.
+RUNS: dict[str, tuple[float, dict[str, Any]]] = {
+    "siren": (1e-4, {}),
+    "siren weight_scale=2": (1e-4, {"weight_scale": 2.0}),
+    "relu_pe": (1e-4, {}),
+    "fourier": (1e-4, {}),
+    "gauss": (1e-3, {}),
+    "wire": (5e-3, {}),
+    "finer": (5e-4, {}),
+    "mfn filter=fourier": (1e-2, {"filter": "fourier"}),
+    "mfn filter=gabor": (1e-2, {"filter": "gabor"}),
+    "hash_grid": (1e-2, {}),
+}
+
+SHARED_LR = 1e-3
+"""Beside each backbone's own: one rate for all."""
+
+CUTS: dict[str, tuple[int, Frame]] = {"none": (1, "global"), "grid #16": (4, "local")}
+
+COLUMNS = ("backbone", "image", "cut", "lr", "parameters", "width", "steps", "psnr", "seconds", "failure")
+
+
+def backbone_of(label: str) -> Backbone:
+    """A backbone as its YAML has it, with the options of the run."""
+    name = label.split()[0]
+    options = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    return load_backbone(options.pop("_target_"), {**options, **RUNS[label][1], "match_params": PARAMETERS})
+
+
+def crop(image: Tensor, side: int) -> Tensor:
+    """The centre square."""
+    row, column = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[row : row + side, column : column + side]
+
+
+def runs(paths: list[Path], steps: int, side: int) -> Iterator[dict[str, Any]]:
+    """Every backbone, image, cut and learning rate."""
+    for path in paths:
+        image = crop(partinr.load_image(path), side)
+        for cut, (rows, frame) in CUTS.items():
+            partition = Grid(rows=rows, cols=rows)(image)
+            for label, (own_lr, _) in RUNS.items():
+                for lr in sorted({own_lr, SHARED_LR}):
+                    model = partinr.PiecewiseINR(partition, backbone_of(label), frame=frame)
+                    result = partinr.fit(
+                        model,
+                        image,
+                        steps=steps,
+                        optimizer=Optimizer(lr=lr),
+                        schedule=Cosine(),
+                        settings=FitSettings(evaluate_every=10**9, collapse_db=None),
+                    )
+                    yield {
+                        "backbone": label,
+                        "image": path.stem,
+                        "cut": cut,
+                        "lr": lr,
+                        "parameters": model.parameter_count,
+                        "width": model.backbone.hidden_features,
+                        "steps": result.steps,
+                        "psnr": f"{result.psnr:.2f}",
+                        "seconds": f"{result.seconds:.1f}",
+                        "failure": result.failure or "",
+                    }
+
+
+def show(path: Path) -> None:
+    """A row a backbone and rate, a column an image and cut; in brackets the seconds."""
+    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, str]]] = defaultdict(dict)
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["backbone"], row["lr"]][row["image"], row["cut"]] = row
+    columns = list(dict.fromkeys(column for rows in found.values() for column in rows))
+    print("| backbone | lr | parameters |" + "".join(f" {image}, {cut} |" for image, cut in columns))
+    print("|---|---:|---:|" + "---:|" * len(columns))
+    for (label, lr), rows in found.items():
+        counts = sorted({int(row["parameters"]) for row in rows.values()})
+        said = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+        cells = [
+            f"{rows[column]['psnr']} ({rows[column]['seconds']} s)" if column in rows else "" for column in columns
+        ]
+        print(f"| {label} | {float(lr):g} | {said} | " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    """Run, or show."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="+")
+    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--side", type=int, default=256)
+    arguments = parser.parse_args()
+    if arguments.show:
+        for path in arguments.paths:
+            show(path)
+        return
+    out = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    out.writeheader()
+    for row in runs(arguments.paths, arguments.steps, arguments.side):
+        out.writerow(row)
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Multiresolution hash encoding: grids, hash, interpolation, initialisation, counts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from partinr.backbones import HashGrid
+from partinr.errors import PartinrError
+from partinr.meta import LearnedStart, check_meta_gradient
+
+SMALL = {"levels": 4, "coarsest": 2, "finest": 16, "table_size": 40, "features": 3}
+
+
+def by_hand(backbone: HashGrid, table: torch.Tensor, point: list[float]) -> list[float]:
+    """The features of one point, level by level, corner by corner."""
+    found: list[float] = []
+    start = 0
+    for cells in backbone.resolutions():
+        entries = min(backbone.table_size or 0, (cells + 1) ** len(point))
+        place = [(one + 1) / 2 * cells for one in point]
+        low = [min(max(math.floor(one), 0), cells - 1) for one in place]
+        values = [0.0] * backbone.features
+        for high in itertools.product((0, 1), repeat=len(point)):
+            corner = [one + more for one, more in zip(low, high, strict=True)]
+            if (cells + 1) ** len(point) <= entries:
+                number = 0
+                for one in corner:
+                    number = number * (cells + 1) + one
+            else:
+                number = 0
+                for one, prime in zip(corner, (1, 2654435761, 805459861), strict=False):
+                    number ^= one * prime
+                number %= entries
+            share = 1.0
+            for along, where, more in zip(place, low, high, strict=True):
+                share *= along - where if more else 1 - (along - where)
+            for feature in range(backbone.features):
+                values[feature] += share * float(table[start + number, feature])
+        found += values
+        start += entries
+    return found
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_features_of_points_by_hand(d):
+    backbone = HashGrid(hidden_features=4, **SMALL)
+    generator = torch.Generator().manual_seed(0)
+    params = {name: value[0].double() for name, value in backbone.init(1, d, 1, generator).items()}
+    # Both kinds of level are there, but for one axis.
+    assert [(cells + 1) ** d > 40 for cells in (2, 4, 8, 16)] == {
+        1: [False] * 4,
+        2: [False, False, True, True],
+        3: [False, True, True, True],
+    }[d]
+    x = 2 * torch.rand(20, d, dtype=torch.float64, generator=generator) - 1
+    x[0], x[1] = -1, 1
+    encoded = backbone.encode(params, x, F.linear)
+    expected = torch.tensor([by_hand(backbone, params["table"], point) for point in x.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(encoded, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_encoding_is_continuous_and_goes_on_beyond_the_frame():
+    backbone = HashGrid(hidden_features=4, **SMALL)
+    params = {name: value[0].double() for name, value in backbone.init(1, 1, 1, None).items()}
+    x = torch.linspace(-1.2, 1.2, 4001, dtype=torch.float64).unsqueeze(-1)
+    slopes = backbone.encode(params, x, F.linear).diff(dim=0) / x.diff(dim=0)
+    # The table's numbers are within 1e-4, the finest cells an eighth wide.
+    assert float(slopes.abs().max()) <= 2e-4 * 8 * (1 + 1e-6)
+    beyond = slopes[(x[:-1, 0] > 1.001).nonzero().squeeze(1)]
+    torch.testing.assert_close(beyond, beyond[:1].expand_as(beyond), rtol=1e-6, atol=1e-12)
+
+
+def test_grids_grow_geometrically():
+    assert HashGrid(hidden_features=4, levels=6, coarsest=16, finest=512).resolutions() == [16, 32, 64, 128, 256, 512]
+    default = HashGrid(hidden_features=4).resolutions()
+    assert (len(default), default[0], default[-1]) == (16, 16, 512)
+    assert default == sorted(default)
+    assert HashGrid(hidden_features=4, levels=1, coarsest=5, finest=5).resolutions() == [5]
+
+
+@pytest.mark.parametrize(("width", "table_size", "most"), [(8, None, 64), (64, None, 4096), (64, 2**14, 2**14)])
+def test_parameters_by_hand(width, table_size, most):
+    backbone = HashGrid(hidden_features=width, table_size=table_size)
+    entries = sum(min(most, (cells + 1) ** 2) for cells in backbone.resolutions())
+    network = (32 + 1) * width + (width + 1) * width + (width + 1) * 3
+    assert backbone.parameters(2, 3) == 2 * entries + network
+
+
+def test_initialisation():
+    params = HashGrid(hidden_features=32).init(10, 2, 3, torch.Generator().manual_seed(0))
+    assert 0.99e-4 < float(params["table"].abs().max()) <= 1e-4
+    for layer in range(3):
+        weight = params[f"weight_{layer}"]
+        bound = math.sqrt(6 / sum(weight.shape[1:]))
+        assert 0.95 * bound < float(weight.abs().max()) <= bound
+        assert not params[f"bias_{layer}"].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"finest": 8}, r"backbone\.finest=8 is below backbone\.coarsest=16; give a larger one"),
+        ({"levels": 0}, r"HashGrid\.levels=0"),
+        ({"features": 0}, r"HashGrid\.features=0"),
+        ({"table_size": 0}, r"HashGrid\.table_size"),
+        ({"coarsest": 0}, r"HashGrid\.coarsest=0"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, said):
+    with pytest.raises(PartinrError, match=said):
+        HashGrid(hidden_features=4, **options)
+
+
+def test_more_axes_than_the_hash_is_for_are_refused():
+    with pytest.raises(PartinrError, match="backbone=hash_grid is for up to 3 axes, not 4; choose another"):
+        HashGrid(hidden_features=4).parameters(4, 3)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_the_meta_gradient_of_a_network_that_may_begin_with_all_features_off(width):
+    check_meta_gradient(LearnedStart(HashGrid(hidden_features=width), channels=1), "maml", False)
