@@ -11,10 +11,10 @@ ARGS ?=
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench clean
+.PHONY: help setup demo test test-slow lint types bench clean
 
 help:  ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## Make .venv with everything in it (nothing to do when it is up to date)
 
@@ -33,8 +33,13 @@ demo: setup  ## Fit a built-in image alone and by parts, and write a report
 	$(BIN)/partinr -m experiment=demo partition=none,grid,semantic seed=0,1,2 hydra.sweep.dir=$(DEMO_DIR)
 	$(BIN)/partinr report $(DEMO_DIR) -o $(DEMO_DIR)/report.html
 
-test: setup  ## Run the tests; make test ARGS="-k grid -x" runs some
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(ARGS)
+test: setup  ## Run the tests but for the slow ones; ARGS="-k grid -x" runs some
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" $(ARGS)
+
+test-slow: setup  ## Run the slow ones: many processes, wheels, a real Slurm
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "slow and not slurm" $(ARGS)
+	@# One after the other: each starts a Slurm of its own.
+	$(BIN)/python -m pytest -m slurm $(ARGS)
 
 lint: setup  ## Check style and formatting
 	$(BIN)/ruff check .

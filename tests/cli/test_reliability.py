@@ -424,6 +424,7 @@ def as_user(tmp_path: Path, tiny: Any) -> Callable[..., list[tuple[int, str]]]:
 TINY_WORDS = ("data.size=16", "partition.regions=4", "backbone.match_params=500", "max_steps=3")
 
 
+@pytest.mark.slow
 def test_two_users_of_one_folder(shared: Path, as_user: Any) -> None:
     shared.chmod(0o1777)
     words = [*TINY_WORDS, f"output_dir={shared}", "cache_dir=null"]
@@ -527,6 +528,7 @@ def test_a_name_that_is_too_long_is_refused(tiny: Any, partinr: Any) -> None:
 # -- no home ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_home_that_does_not_exist() -> None:
     # Below a file nobody can make a folder, not even root; and a process of its own: these are read on import.
     places = ("HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "WANDB_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
@@ -615,6 +617,7 @@ def state_of_process() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     resume = sweep.resume
     memory: list[int] = []
@@ -644,15 +647,19 @@ def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -
         same(Path("sweep", str(seed)), Path(f"alone{seed}"))
 
 
-def test_several_runs_of_two_processes(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_runs_of_two_processes(partinr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["partinr.cli.app"])
     monkeypatch.setattr(ProcessLauncher, "context", context)
-    words = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "engine=batched")
-    assert tiny(*words, "hydra.run.dir=first").code == 0
+    words = ("data.size=16", "backbone.match_params=500", "max_steps=3", "engine=batched")
+    words += ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    assert partinr(*words, "partition=none", "hydra.run.dir=first").code == 0
     before = state_of_process()
-    answer = tiny(*words, "-m", "partition=grid,random", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
-    assert (answer.code, answer.err) == (0, "")
+    answer = partinr(
+        *words, "-m", "partition=none,grid", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}"
+    )
+    assert answer.code == 0
+    one_line(answer.err, "note: there is only 1 region for trainer.devices=2; the other devices have no work")
     assert state_of_process() == before
     assert sorted(path.name for path in Path("sweep").iterdir()) == ["0", "1", "multirun.yaml"]
     assert len(list(Path().rglob("multirun.yaml"))) == 1

@@ -259,6 +259,7 @@ def test_a_damaged_run_stops_no_other(swept: list[RunDirectory], tiny: Any) -> N
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
+@pytest.mark.slow
 def test_processes_do_what_one_does(tiny: Any) -> None:
     answer = tiny("-m", "seed=0,1", "optimizer.lr=1e-4,1e30", *SWEEP, *JOBLIB)
     assert answer.code == 1
@@ -275,6 +276,7 @@ def test_processes_do_what_one_does(tiny: Any) -> None:
     assert "2 of 2 runs were completed before" in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_reaches_all_processes(start: Any, until: Any, number: signal.Signals, code: int) -> None:
     words = ("-m", "seed=0,1,2", *SMALL, *SWEEP, *JOBLIB, "max_steps=1000000", "regime.evaluate_every=1")
@@ -288,6 +290,7 @@ def test_a_signal_reaches_all_processes(start: Any, until: Any, number: signal.S
     assert all((path.parent / "checkpoints/last.ckpt").is_file() for path in begun())
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_tried_again(partinr: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "dying_callback.py").write_text(
         "import os\n"
