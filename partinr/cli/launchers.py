@@ -329,7 +329,7 @@ LAUNCHERS: dict[str, type[SweepLauncher]] = {
     "submitit_local": SubmititLocal,
     "submitit_slurm": SubmititSlurm,
 }
-"""By their names in ``conf/hydra/launcher``."""
+"""By their names in ``conf/hydra/launcher``, where all but the first have a file."""
 
 
 def register(sweep: Sweep) -> None:
@@ -345,10 +345,13 @@ def register(sweep: Sweep) -> None:
         package.__path__ = []
     sys.modules[module.__name__] = module
     package.partinr = module  # type: ignore[attr-defined]
-    schemas = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    store = ConfigStore.instance()
+    schemas = store.repo.get("hydra", {}).get("launcher", {})
     for name, launcher in LAUNCHERS.items():
         mine = type(launcher.__name__, (launcher,), {"sweep": sweep, "__module__": module.__name__})
         setattr(module, launcher.__name__, mine)
         plugins.register(mine)
-        # Hydra, or an installed plug-in, may have a schema of that name, which is not that of ours.
+        # An installed plug-in may have a schema of that name, which is not that of ours.
         schemas.pop(f"{name}.yaml", None)
+    # Hydra's own has no file that one of ours could stand in front of.
+    store.store(group="hydra/launcher", name="basic", node={"_target_": f"{module.__name__}.Basic"})

@@ -22,6 +22,8 @@ import pytest
 from partinr import config
 from partinr.cli.cluster import Slurm, SlurmSettings
 from partinr.cli.conf import conf_dir
+from partinr.cli.launchers import register
+from partinr.cli.sweep import Sweep, register_names
 from partinr.run import CLOCK_COLUMNS, RunDirectory, config_hash
 
 NODES = ("n1", "n2", "n3")
@@ -288,6 +290,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def queued(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``queued("name", "seed=1", held=True)``: the directory of a run that is frozen and has not begun."""
     folder = tmp_path_factory.mktemp("runs")
+    # As the command does, before it composes.
+    config.register_resolvers()
+    register_names([])
+    register(Sweep(str))
 
     def make(name: str, *overrides: str, held: bool = False, base: str = "fit") -> Path:
         run = folder / name
