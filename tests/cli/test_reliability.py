@@ -651,8 +651,8 @@ def test_several_runs_of_two_processes(partinr: Any, monkeypatch: pytest.MonkeyP
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["partinr.cli.app"])
     monkeypatch.setattr(ProcessLauncher, "context", context)
-    words = ("data.size=16", "backbone.match_params=500", "max_steps=3", "engine=batched")
-    words += ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    tiny = ("data.size=16", "backbone.match_params=500", "max_steps=3", "engine=batched")
+    words = (*tiny, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
     assert partinr(*words, "partition=none", "hydra.run.dir=first").code == 0
     before = state_of_process()
     answer = partinr(
