@@ -5,12 +5,11 @@ They see a regime through Lightning's hooks and a handful of its attributes (:cl
 
 from partinr.callbacks.base import RunCallback
 from partinr.callbacks.checkpoint import LastCheckpoint
-from partinr.callbacks.curve import CurveFile
+from partinr.callbacks.curve import CurveFile, StepsFile
 from partinr.callbacks.interruption import Interruption
 from partinr.callbacks.manifest import Manifest
 from partinr.callbacks.pictures import Pictures
 from partinr.callbacks.progress import Progress
-from partinr.callbacks.steps import StepsFile
 
 __all__ = [
     "CurveFile",

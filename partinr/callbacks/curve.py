@@ -1,21 +1,22 @@
-"""The convergence curve as a file, or two."""
+"""What is written anew after every evaluation."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import lightning as L
 
-from partinr.callbacks.base import RunCallback, regime
+from partinr.callbacks.base import Regime, RunCallback, regime
 
 
-class CurveFile(RunCallback):
-    """Writes ``curve.csv`` anew after every evaluation, and ``images.csv`` where there are several images."""
+class EvaluationFile(RunCallback):
+    """Writes a file after every evaluation, so that a run that is stopped has what there is."""
 
     _rows = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A resumed run brings its rows along."""
+        """There is a file from the start; a resumed run brings its rows along."""
         self._write(trainer, pl_module)
 
     def on_train_batch_end(
@@ -28,7 +29,27 @@ class CurveFile(RunCallback):
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         module = regime(pl_module)
         if trainer.is_global_zero:
-            self.run.write_curve(module.curve)
-            if module.image_curve:
-                self.run.write_image_curve(module.image_curve)
+            self.write(module)
         self._rows = len(module.curve)
+
+    @abstractmethod
+    def write(self, module: Regime) -> None:
+        """Write what the module has now."""
+
+
+class CurveFile(EvaluationFile):
+    """The convergence curve: ``curve.csv``, and ``images.csv`` where there are several images."""
+
+    def write(self, module: Regime) -> None:
+        """Write both."""
+        self.run.write_curve(module.curve)
+        if module.image_curve:
+            self.run.write_image_curve(module.image_curve)
+
+
+class StepsFile(EvaluationFile):
+    """How many steps each trial of a study took: ``steps.csv``."""
+
+    def write(self, module: Regime) -> None:
+        """Write it."""
+        self.run.write_steps(module.steps_rows())

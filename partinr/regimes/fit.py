@@ -24,11 +24,12 @@ from partinr.metrics import psnr, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
 from partinr.regimes.graphs import GraphedSteps, can_be_graphed
-from partinr.regimes.learning import Learning, mean_psnr
+from partinr.regimes.learning import mean_psnr
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.schedule import Constant, Schedule
-from partinr.regimes.share import Share, deal, hand_over, narrow_state, widen_state
+from partinr.regimes.share import Share, deal, hand_over, widen_state
+from partinr.regimes.stacked import StackLearning
 from partinr.regimes.training import FitResult, Model, make_trainer, run_fit
 from partinr.spec import spec
 
@@ -88,7 +89,7 @@ class FitSettings:
     freeze_at_psnr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
-class FitModule(Learning):
+class FitModule(StackLearning):
     """The ordinary regime as a LightningModule.
 
     Every call of :meth:`training_step` takes a chunk of optimiser steps, with all signals already on the device,
@@ -177,7 +178,6 @@ class FitModule(Learning):
         self.cuda_graphs = True
         self._graphed: GraphedSteps | None = None
 
-        self._loaded: dict[str, Any] | None = None
         self._owned = torch.ones(len(batch.sizes), dtype=torch.bool)
         self.frozen = torch.zeros(len(batch.sizes), dtype=torch.bool)
         self._seconds_at_full_work: tuple[float, int] | None = None
@@ -208,27 +208,9 @@ class FitModule(Learning):
         self._owned[dealt[self._ranks.rank]] = True
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser and its schedule; both are stepped by hand."""
-        # Anew: the module may be on another device by now, or in another precision.
-        self.share = self._take_share()
-        if self._loaded is not None:
-            # Lightning hands them to the optimiser next, whose parameters are those of this share.
-            states = self._loaded["optimizer_states"]
-            self._loaded["optimizer_states"] = [narrow_state(state, self.share, self.model) for state in states]
-            self._loaded = None
+        """The optimiser and its schedule; a graph of other ones is worth nothing."""
         self._graphed = None
-        optimizer = self.optimizer.build(self.share.params.values())
-        scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
-
-    def on_train_start(self) -> None:
-        """Take a step that changes nothing, before the clock runs: kernels are made or loaded at their first use."""
-        if self.share.sizes and self.stop_reason is None:
-            with self.trainer.precision_plugin.forward_context():
-                loss = self._loss(self.step)
-            loss.backward()
-            for value in self.share.params.values():
-                value.grad = None
+        return super().configure_optimizers()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take a chunk of optimiser steps; evaluate if one is due; stop if it is over."""

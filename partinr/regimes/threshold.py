@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -27,10 +26,10 @@ from partinr.errors import PartinrError
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
 from partinr.regimes.fit import CHUNK_SECONDS, View
-from partinr.regimes.learning import Learning
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.schedule import Plateau, Schedule
-from partinr.regimes.share import Share, hand_over, narrow_state, widen_state
+from partinr.regimes.share import Share, hand_over, widen_state
+from partinr.regimes.stacked import StackLearning
 from partinr.signals import StepSignal
 from partinr.spec import spec
 
@@ -163,7 +162,7 @@ class Points:
         return local, whole, values.float().unsqueeze(-1)
 
 
-class ThresholdModule(Learning):
+class ThresholdModule(StackLearning):
     """The study of steps as a LightningModule.
 
     It is over when all trials are, or at ``max_steps``, the cap, which the trials that are left have met. The curve has
@@ -223,7 +222,6 @@ class ThresholdModule(Learning):
         self.reached = torch.zeros(len(trials), dtype=torch.int64)
         self.mse = torch.full((len(trials),), float("nan"), dtype=torch.float64)
         self._clamped = self.mse.clone()
-        self._loaded: dict[str, Any] | None = None
         self.share = self._take_share()
 
     def check_devices(self, devices: int) -> None:
@@ -243,26 +241,6 @@ class ThresholdModule(Learning):
     def setup(self, stage: str) -> None:
         """Keep what steps allocate."""
         keep_freed_memory()
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser and its schedule; both are stepped by hand."""
-        self.share = self._take_share()
-        if self._loaded is not None:
-            states = self._loaded["optimizer_states"]
-            self._loaded["optimizer_states"] = [narrow_state(state, self.share, self.model) for state in states]
-            self._loaded = None
-        optimizer = self.optimizer.build(self.share.params.values())
-        scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
-
-    def on_train_start(self) -> None:
-        """Take a step that changes nothing, before the clock runs: kernels are made or loaded at their first use."""
-        if self.share.sizes and self.stop_reason is None:
-            with self.trainer.precision_plugin.forward_context():
-                loss = self._loss(self.step)
-            loss.backward()
-            for value in self.share.params.values():
-                value.grad = None
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take some steps, look at the trials if it is time, and drop those that are over."""
