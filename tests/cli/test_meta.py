@@ -442,7 +442,7 @@ regime.workers=-1                                   -> regime.workers=-1: should
 regime.evaluate_every=0                             -> regime.evaluate_every=0: should be
 schedule=cosine schedule.warmup_steps=3             -> schedule.warmup_steps=3 leaves nothing .*; give a shorter
 # what is of the ordinary regime
-regime.points_per_step=10                           -> regime.points_per_step is an option of regime=fit and regime=threshold only; choose
+regime.points_per_step=10                           -> option of regime=fit and regime=threshold only; choose
 regime.freeze_at_psnr=30                            -> regime.freeze_at_psnr is an option of regime=fit only; choose
 regime.loss=image                                   -> regime.loss is an option of regime=fit only; choose
 regime=fit data=builtin regime.inner_lr=1e-3        -> regime.inner_lr is an option of regime=meta only; choose
