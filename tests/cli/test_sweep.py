@@ -319,6 +319,101 @@ def test_a_process_that_dies_is_tried_again(partinr: Any, monkeypatch: pytest.Mo
     assert statuses() == ["completed", "completed"]
 
 
+# -- jobs ---------------------------------------------------------------------------------------------------------
+
+
+class Jobs:
+    """A cluster that does with a job what it is told to, at once."""
+
+    def __init__(self, *does: Callable[[Path], None]) -> None:
+        self.does = list(does)
+        self.submitted: list[list[str]] = []
+        self.waiting: set[str] = set()
+
+    def submit(self, jobs: Any, nodes: int = 1) -> list[str]:
+        ids = []
+        for runs in jobs:
+            ids.append(str(len(self.submitted)))
+            self.submitted.append([run.name for run in runs])
+            for run in runs:
+                self.does.pop(0)(run)
+        return ids
+
+    def states(self, ids: Any) -> dict[str, str]:
+        return {each: "waiting" if each in self.waiting else "gone" for each in ids}
+
+    def cancel(self, ids: Any) -> None:
+        raise AssertionError("nobody asked for that")
+
+
+def complete(run: Path) -> None:
+    from partinr.cli.execute import resume
+
+    assert resume(run).exit_code == 0
+
+
+def die(run: Path) -> None:
+    change(RunDirectory(run), status="running")
+
+
+def be_cancelled(run: Path) -> None:
+    change(RunDirectory(run), status="interrupted", message="stopped by signal 15")
+
+
+@pytest.fixture
+def submit(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    from partinr.cli.launchers import SubmititLocal
+
+    monkeypatch.setattr(SubmititLocal, "poll_seconds", 0.0)
+
+    def sweep(jobs: Jobs, *words: str) -> Any:
+        monkeypatch.setattr(SubmititLocal, "cluster", lambda self, folder: jobs)
+        return tiny("-m", *words, *SWEEP, "hydra/launcher=submitit_local")
+
+    return sweep
+
+
+def test_a_job_that_was_killed_is_submitted_again_and_one_that_was_cancelled_is_not(submit: Any) -> None:
+    jobs = Jobs(complete, die, be_cancelled, die, complete)
+    answer = submit(jobs, "seed=0,1,2")
+    first, second, third = (each for (each,) in jobs.submitted[:3])
+    assert jobs.submitted[3:] == [[second], [second]]
+    assert answer.code == 1
+    assert statuses() == ["completed", "completed", "interrupted"]
+    # The same command goes on with what was cancelled.
+    jobs = Jobs(complete)
+    assert submit(jobs, "seed=0,1,2").code == 0
+    assert jobs.submitted == [[third]]
+    assert first != second
+
+
+def test_tried_again_so_often_and_no_more(submit: Any) -> None:
+    jobs = Jobs(*[die] * 4)
+    answer = submit(jobs, "seed=0", "hydra.launcher.retries=3")
+    assert (answer.code, len(jobs.submitted)) == (1, 4)
+    assert "died" in answer.out
+
+
+def test_jobs_are_found_again(submit: Any) -> None:
+    jobs = Jobs(lambda run: None, lambda run: None)
+    jobs.waiting = {"0", "1"}
+    answer = submit(jobs, "seed=0,1", "hydra.launcher.wait=false")
+    assert answer.code == 0
+    assert "submitted 2 runs (jobs 0, 1); the same command waits for them" in answer.err
+    again = submit(jobs, "seed=0,1", "hydra.launcher.wait=false")
+    assert (again.code, len(jobs.submitted)) == (0, 2), "they are in the queue"
+    jobs.waiting = {"1"}
+    jobs.does.append(lambda run: None)
+    submit(jobs, "seed=0,1", "hydra.launcher.wait=false")
+    assert jobs.submitted[2:] == jobs.submitted[:1], "one was lost"
+
+
+def test_runs_share_jobs_by_their_nodes(submit: Any) -> None:
+    jobs = Jobs(*[complete] * 5)
+    assert submit(jobs, "seed=0,1,2,3,4", "hydra.launcher.runs_per_job=2").code == 0
+    assert [len(runs) for runs in jobs.submitted] == [2, 2, 1]
+
+
 def test_an_option_of_a_launcher_is_checked(tiny: Any) -> None:
     for words, reason in (
         (("hydra/launcher=joblib", "hydra.launcher.n_jobs=0"), "hydra.launcher.n_jobs=0; give 1 or more"),
