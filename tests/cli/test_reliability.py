@@ -653,7 +653,8 @@ def test_several_runs_of_two_processes(partinr: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ProcessLauncher, "context", context)
     tiny = ("data.size=16", "backbone.match_params=500", "max_steps=3", "engine=batched")
     words = (*tiny, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
-    assert partinr(*words, "partition=none", "hydra.run.dir=first").code == 0
+    # Of two processes, so that the one which starts them is there before and afterwards.
+    assert partinr(*words, "partition=grid", "hydra.run.dir=first").code == 0
     before = state_of_process()
     answer = partinr(
         *words, "-m", "partition=none,grid", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}"
@@ -663,4 +664,4 @@ def test_several_runs_of_two_processes(partinr: Any, monkeypatch: pytest.MonkeyP
     assert state_of_process() == before
     assert sorted(path.name for path in Path("sweep").iterdir()) == ["0", "1", "multirun.yaml"]
     assert len(list(Path().rglob("multirun.yaml"))) == 1
-    same(Path("sweep/0"), Path("first"))
+    same(Path("sweep/1"), Path("first"))
