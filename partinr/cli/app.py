@@ -153,6 +153,8 @@ def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     """What the user may have meant by an unknown key."""
+    if key.startswith("hydra.launcher."):
+        return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()
     # Of a sweep over a group the first choice stands for all.
     chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in groups]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,13 @@ MOST_ROWS = 48
 """Of more runs than this only those are listed that did not go well; ``partinr runs`` lists all."""
 
 
-def show_outcomes(outcomes: Sequence[Outcome]) -> None:
-    """A short table, and where to look."""
+def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None) -> None:
+    """A short table, and where to look.
+
+    Args:
+        outcomes: of the runs.
+        sweep: the folder of the sweep that they are part of; None for a run alone.
+    """
     console = terminal()
     # Of many runs those that went well are known to be there; the others must not be lost among them.
     shown = [each for each in outcomes if each.begun and (each.exit_code or len(outcomes) <= MOST_ROWS)]
@@ -36,14 +40,14 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
             manifest = outcome.run.manifest()
             said = manifest.get("message") or f"its process is gone; {outcome.run.file(LOG)} may say why"
             console.print(f"{state(manifest)}: {manifest['name']}: {said}", highlight=False, soft_wrap=True)
-            if outcome.exit_code > 128:
+            if outcome.exit_code > 128 and sweep is None:
                 console.print(f"go on with: partinr resume {short(outcome.run.path)}", highlight=False, soft_wrap=True)
     for outcome in shown:
         manifest = outcome.run.manifest()
         if manifest.get("frozen_regions"):
             console.print(f"{manifest['name']}: {frozen(manifest)}", highlight=False, soft_wrap=True)
-    folder = Path(os.path.commonpath([outcome.run.path for outcome in outcomes]))
-    if len(outcomes) == 1:
+    folder = sweep or outcomes[0].run.path
+    if sweep is None:
         names = ", ".join(
             name
             for name in (RECONSTRUCTION, PARTITION, ERROR, f"{IMAGES}/", ADAPTATION, START, STEPS)
@@ -58,7 +62,7 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
     if "steps" in kinds:
         console.print(f"laws     partinr hypothesis {short(folder)}", highlight=False, soft_wrap=True)
     if any(outcome.run.file(START).exists() for outcome in learned):
-        start = short(folder) if len(outcomes) == 1 else "RUN"
+        start = short(folder) if sweep is None else "RUN"
         console.print(f"fit      partinr init={start} data=image data.path=IMAGE", highlight=False, soft_wrap=True)
 
 

@@ -24,6 +24,7 @@ from partinr import __version__, config
 from partinr.cli.execute import CompletedError, Outcome, enqueue, identity, resume, with_start
 from partinr.cli.main import print_error, print_note
 from partinr.cli.show import show_finished, show_outcomes
+from partinr.cli.terminal import terminal
 from partinr.errors import PartinrError
 from partinr.run import MANIFEST, BusyError, RunDirectory, config_hash
 
@@ -45,6 +46,8 @@ class Sweep:
         elsewhere: directories of runs that another process carries out.
         refused: how many were refused.
         begun: whether Hydra has composed one.
+        folder: of the sweep; None for a run alone.
+        asked: how many runs were asked for.
     """
 
     say: Callable[[Exception], str]
@@ -53,6 +56,8 @@ class Sweep:
     elsewhere: list[Path] = field(default_factory=list)
     refused: int = 0
     begun: bool = False
+    folder: Path | None = None
+    asked: int = 0
 
     def queue(self, cfg: DictConfig) -> Path | None:
         """Freeze a run that Hydra has composed, unless it is there already.
@@ -64,10 +69,12 @@ class Sweep:
             Its directory; None if it was refused, which has been said then.
         """
         self.begun = True
+        self.asked += 1
         hydra = cfg.hydra
         overrides = list(hydra.overrides.task)
         try:
-            folder = Path(str(hydra.sweep.dir)) / str(hydra.sweep.subdir)
+            self.folder = Path(str(hydra.sweep.dir))
+            folder = self.folder / str(hydra.sweep.subdir)
             if "${partinr.run:}" in OmegaConf.to_yaml(hydra.sweep, resolve=False):
                 folder = _found(folder)
             cfg = cfg.copy()
@@ -165,10 +172,25 @@ class Sweep:
     def show(self) -> None:
         """Say what came of it."""
         if self.outcomes:
-            show_outcomes(self.outcomes)
-        if self.kept:
-            done = len(self.outcomes) - self.kept
-            print_note(f"{self.kept} of {len(self.outcomes)} runs were completed before, and {done} carried out now")
+            show_outcomes(self.outcomes, self.folder)
+        if self.folder is None or not (self.outcomes or self.elsewhere):
+            return
+        ended = [outcome.run.manifest()["status"] for outcome in self.outcomes]
+        completed = ended.count("completed")
+        others = {
+            **{status: ended.count(status) for status in dict.fromkeys(ended) if status != "completed"},
+            "refused": self.refused,
+            "carried out elsewhere": len(self.elsewhere),
+            "waiting": self.asked - len(self.outcomes) - self.refused - len(self.elsewhere),
+        }
+        before = f" ({self.kept} of them before)" if self.kept else ""
+        parts = [f"{completed} completed{before}", *(f"{count} {what}" for what, count in others.items() if count > 0)]
+        runs = "1 run" if self.asked == 1 else f"{self.asked} runs"
+        left = others["waiting"] or "interrupted" in others or self.elsewhere
+        console = terminal()
+        console.print(f"sweep    {runs}: {', '.join(parts)}", highlight=False, soft_wrap=True)
+        if left:
+            console.print("         the same command goes on with the rest", highlight=False)
 
 
 def _is_there(run: RunDirectory, settings: config.Settings, rules: config.SweepRules) -> bool:

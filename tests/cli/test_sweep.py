@@ -60,14 +60,14 @@ def test_a_run_is_named_after_what_it_is(tiny: Any, tmp_path: Path, monkeypatch:
     assert all("seed-" in name and "partition-" in name for name in names)
     # Neither the order of the words nor where a run is kept or how it is shown makes another run of it.
     again = tiny("seed=1,0", "-m", "partition=grid,random", "callbacks.pictures=null", "hydra.sweep.dir=" + str(folder))
-    assert "4 of 4 runs were completed before, and 0 carried out now" in again.err
+    assert "4 runs: 4 completed (4 of them before)" in again.out
     assert {path.name for path in folder.iterdir()} - {"multirun.yaml"} == names
     # A file is the same from wherever it is named.
     assert tiny("-m", "data=image", "seed=0,1", f"data.path={_picture(tmp_path)}", "hydra.sweep.dir=a").code == 0
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     again = tiny("-m", "data=image", "seed=0,1", "data.path=../photo.png", "hydra.sweep.dir=../a")
-    assert "2 of 2 runs were completed before" in again.err
+    assert "2 runs: 2 completed (2 of them before)" in again.out
 
 
 def _picture(folder: Path) -> Path:
@@ -102,7 +102,7 @@ def test_the_same_command_again_does_only_what_is_missing(swept: list[RunDirecto
     before = {run.path.name: run.file("run.json").read_bytes() for run in swept}
     answer = tiny("-m", "seed=0,1,2,3", *SWEEP)
     assert answer.code == 0
-    assert "3 of 4 runs were completed before, and 1 carried out now" in answer.err
+    assert "4 runs: 4 completed (3 of them before)" in answer.out
     assert {run.path.name: run.file("run.json").read_bytes() for run in swept} == before
     assert sorted(each["seed"] for each in said()) == [0, 1, 2, 3]
     # The table is that of all.
@@ -273,7 +273,7 @@ def test_processes_do_what_one_does(tiny: Any) -> None:
     table = answer.out[answer.out.index("run ") :].splitlines()[1:5]
     assert [line.split()[3] for line in table] == ["0", "0", "1", "1"]
     again = tiny("-m", "seed=0,1", "optimizer.lr=1e-4", *SWEEP, *JOBLIB)
-    assert "2 of 2 runs were completed before" in again.err
+    assert "2 runs: 2 completed (2 of them before)" in again.out
 
 
 @pytest.mark.slow
