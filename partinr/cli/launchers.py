@@ -280,9 +280,7 @@ class Submitit(SweepLauncher):
             for folder in list(left):
                 manifest = RunDirectory(folder).manifest()
                 gone = states[jobs[folder]] == "gone"
-                # One that has saved and stopped was told to, as by scancel; submitit queues the others again itself.
-                given_up = not left[folder] or manifest["status"] == "interrupted"
-                if manifest["status"] in ("completed", "failed") or (gone and given_up):
+                if manifest["status"] in ("completed", "failed") or (gone and not left[folder]):
                     del left[folder]
                     outcomes[folder] = self.sweep.settle(folder, carried_out=True)
                 elif gone:
