@@ -147,8 +147,9 @@ def refuse(folder: str, error: Exception) -> int:
     run = RunDirectory(Path(folder))
     try:
         manifest = run.manifest()
-        # A run that others are at, or that has said itself how it ended, is left alone.
-        if this_node() == 0 and manifest["status"] not in ("completed", "failed") and not run.alive:
+        # A run that others are at, who may not have said so yet, or that has said itself how it ended, is left alone.
+        theirs = isinstance(error, BusyError) or run.alive
+        if this_node() == 0 and manifest["status"] not in ("completed", "failed") and not theirs:
             run.write_manifest(
                 {
                     **{key: value for key, value in manifest.items() if key not in WRITER},

@@ -125,6 +125,16 @@ def of_host(run: Path, **changes: Any) -> None:
     (run / "run.json").write_text(json.dumps({**said, "status": "running", "host": "elsewhere", **changes}))
 
 
+def test_a_run_that_another_process_prepares_is_left_alone(finished: Path, copy_of: Any) -> None:
+    run = copy_of(finished)
+    said = json.loads((run / "run.json").read_bytes())
+    (run / "run.json").write_text(json.dumps({**said, "status": "queued"}))
+    before = (run / "run.json").read_bytes()
+    with RunDirectory(run).claimed():
+        assert Job((str(run),))() == {str(run): 2}
+    assert (run / "run.json").read_bytes() == before
+
+
 def test_a_run_of_a_job_that_is_over(
     command: Command, monkeypatch: pytest.MonkeyPatch, finished: Path, copy_of: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
