@@ -156,6 +156,17 @@ class Cluster:
         self.kill_steps(name)
         self.kill(SLURMD_NODENAME=name)
 
+    def mend(self) -> None:
+        """Bring lost nodes back and wait until all are idle: who takes one away need not think of the next test."""
+        for name in NODES:
+            if name not in self.daemons:
+                self.start_node(name)
+        wait_for(
+            lambda: self.node_states() == dict.fromkeys(NODES, "idle"),
+            lambda: f"{self.node_states()}\n{self.queue()}\n{(self.folder / 'slurmctld.out').read_text()[-2000:]}",
+            100,
+        )
+
     def node_states(self) -> dict[str, str]:
         """By name; nothing while the controller does not answer yet."""
         said = self.ask("sinfo", "-h", "-N", "-o", "%N %T", check=False)
@@ -271,13 +282,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             )
             wait_for((folder / "munge.socket").exists, "munged does not start", 20)
             made.start("slurmctld", "slurmctld", "-D")
-            for node in NODES:
-                made.start_node(node)
-            wait_for(
-                lambda: made.node_states() == dict.fromkeys(NODES, "idle"),
-                lambda: (folder / "slurmctld.out").read_text()[-2000:],
-                40,
-            )
+            made.mend()
             yield made
         finally:
             made.stop()

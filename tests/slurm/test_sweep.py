@@ -90,6 +90,7 @@ def in_the_act(cluster: Any) -> list[psutil.Process]:
 
 
 def test_sixty_runs_under_faults(cluster: Any, tmp_path: Path, until: Any) -> None:
+    cluster.mend()
     rng = random.Random(0)
     for name in "abcd":
         Image.effect_noise((24, 24), rng.randint(20, 90)).convert("RGB").save(tmp_path / f"{name}.png")
@@ -125,6 +126,7 @@ def test_sixty_runs_under_faults(cluster: Any, tmp_path: Path, until: Any) -> No
         out, _ = process.communicate(timeout=900)
     finally:
         process.kill()
+        process.wait()
     print(dict(done), out[-3000:])
     assert sum(done.values()) >= 10, done
     assert process.returncode == 0, out
