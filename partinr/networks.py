@@ -324,6 +324,25 @@ class NetworkStack(nn.Module):
                 yield group.backbone, own, slice(sample, stop), own_sizes
                 network, sample = network + len(own_sizes), stop
 
+    @torch.no_grad()
+    def begin_at_mean(self, targets: Tensor, sizes: Sequence[int]) -> None:
+        """Let the values of each network begin around the mean of its targets: that is its bias of the output layer.
+
+        Args:
+            targets: ``[M, C]``, sorted by network.
+            sizes: how many samples each of the networks has; one without any keeps its bias.
+        """
+        name = self.backbone.output_bias()
+        assert name is not None, "ask output_bias() first"
+        counts = torch.tensor(sizes, device=targets.device)
+        network = torch.repeat_interleave(torch.arange(len(sizes), device=targets.device), counts)
+        total = targets.new_zeros(len(sizes), targets.shape[1]).index_add_(0, network, targets)
+        means = (total / counts.clamp(min=1).unsqueeze(1)).split([len(group.networks) for group in self.groups])
+        seen = (counts > 0).split([len(group.networks) for group in self.groups])
+        for group, mean, some in zip(self.groups, means, seen, strict=True):
+            bias = self.stack[f"{group.prefix}{name}"]
+            bias[some] = mean[some].to(bias)
+
     def rows(self, networks: Tensor) -> dict[str, Tensor]:
         """Where some of the networks lie in the parameters.
 

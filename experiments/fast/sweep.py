@@ -3,6 +3,7 @@
     python experiments/fast/sweep.py settings FOLDER   # one setting after the other, around the chosen ones
     python experiments/fast/sweep.py regions FOLDER    # number of regions against number of parameters
     python experiments/fast/sweep.py budgets FOLDER    # learning rate against seconds
+    python experiments/fast/sweep.py starts FOLDER     # how a run begins
 
 FOLDER holds photographs (the results here are from BSDS500's training images): three of them, evenly spaced by name,
 are cut to their centre squares. Every run has so many seconds of training; the PSNR is that of its last step, mean over
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import statistics
 import sys
 from collections.abc import Iterator
@@ -42,6 +44,7 @@ BASE: dict[str, Any] = {
     "warmup": 30,
     "frame": "local",
     "loss": "image",
+    "begin_at_mean": False,
 }
 
 VARIED: dict[str, list[Any]] = {
@@ -92,7 +95,19 @@ def budgets() -> Iterator[dict[str, Any]]:
                 yield {**BASE, "parameters": parameters, "regions": number, "seconds": seconds, "lr": lr}
 
 
-STAGES = {"settings": settings, "regions": regions, "budgets": budgets}
+def starts() -> Iterator[dict[str, Any]]:
+    """Lengths of the warm-up, with and without a beginning at the mean."""
+    for parameters, number in ((100_000, 256), (800_000, 1089)):
+        for begin_at_mean in (False, True):
+            for warmup in (0, 5, 10, 30):
+                how = {"warmup": warmup, "begin_at_mean": begin_at_mean, "lr": 6e-3, "seconds": 4.0}
+                yield {**BASE, "parameters": parameters, "regions": number, **how}
+
+
+STAGES = {"settings": settings, "regions": regions, "budgets": budgets, "starts": starts}
+
+LOOK_EVERY = 5
+"""Steps between two looks at the PSNR, whose time does not count; it says when 30 dB are reached."""
 
 
 def load(folder: Path, side: int) -> list[Tensor]:
@@ -106,8 +121,8 @@ def load(folder: Path, side: int) -> list[Tensor]:
     ]
 
 
-def fit(image: Tensor, given: dict[str, Any]) -> tuple[float, int, int]:
-    """PSNR, steps and parameters of one run."""
+def fit(image: Tensor, given: dict[str, Any]) -> tuple[float, int, int, float]:
+    """PSNR, steps, parameters, and seconds to 30 dB (NaN where they are not reached) of one run."""
     rows = round(given["regions"] ** 0.5)
     backbone = Siren(
         match_params=given["parameters"],
@@ -123,9 +138,12 @@ def fit(image: Tensor, given: dict[str, Any]) -> tuple[float, int, int]:
         seconds=given["seconds"],
         optimizer=Optimizer(lr=given["lr"], options={"betas": [given["beta1"], given["beta2"]], "eps": 1e-15}),
         schedule=Cosine(warmup_steps=given["warmup"]),
-        settings=FitSettings(loss=given["loss"], evaluate_every=10**9, collapse_db=None),
+        settings=FitSettings(
+            loss=given["loss"], evaluate_every=LOOK_EVERY, collapse_db=None, begin_at_mean=given["begin_at_mean"]
+        ),
     )
-    return result.psnr, result.steps, model.parameter_count
+    there = next((row["seconds"] for row in result.curve if row["psnr"] >= 30), math.nan)
+    return result.psnr, result.steps, model.parameter_count, there
 
 
 def main() -> None:
@@ -137,13 +155,14 @@ def main() -> None:
     arguments = parser.parse_args()
     fit(load(arguments.folder, 64)[0], {**BASE, "regions": 16, "parameters": 4000, "seconds": 0.1})  # compiles
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow([*BASE, "found_parameters", "steps", "psnr"])
+    out.writerow([*BASE, "found_parameters", "steps", "psnr", "seconds_to_30"])
     for given in STAGES[arguments.stage]():
         if arguments.only and given is not BASE and given[arguments.only] == BASE[arguments.only]:
             continue
         found = [fit(image, given) for image in load(arguments.folder, given["side"])]
         psnr = statistics.mean(each[0] for each in found)
-        out.writerow([*given.values(), found[0][2], found[0][1], f"{psnr:.2f}"])
+        there = statistics.mean(each[3] for each in found)
+        out.writerow([*given.values(), found[0][2], found[0][1], f"{psnr:.2f}", f"{there:.3f}"])
         sys.stdout.flush()
 
 

@@ -98,6 +98,10 @@ class Backbone(ABC):
         """The names of the parameters layer by layer, the output layer last; None if it has no such order."""
         return None
 
+    def output_bias(self) -> str | None:
+        """The name of the parameter ``[N, c]`` that is added to the values at last; None if there is none."""
+        return None
+
     def parameters(self, in_features: int, out_features: int) -> int:
         """Learned numbers in one network."""
         with torch.device("meta"):
@@ -225,6 +229,10 @@ class Mlp(Backbone):
         weight = params[f"weight_{output}"]
         with all_digits(x):
             return linear(x.to(weight.dtype), weight, params[f"bias_{output}"])
+
+    def output_bias(self) -> str:
+        """The bias of the output layer."""
+        return f"bias_{self.hidden_layers + 1}"
 
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """Weight and bias of each; what an encoding learns belongs to the first."""

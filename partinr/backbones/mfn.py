@@ -94,6 +94,10 @@ class Mfn(Backbone):
         squared = x.square().sum(-1, keepdim=True)
         return wave * torch.exp(linear(torch.cat([x, squared], dim=-1), weight, bias))
 
+    def output_bias(self) -> str:
+        """The bias of the output layer."""
+        return f"bias_{self.hidden_layers + 1}"
+
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """Weights and biases with the filter that they are multiplied with; the first has a filter alone."""
         parts = ("omega", "phi") if self.filter == "fourier" else ("omega", "phi", "mu", "gamma")

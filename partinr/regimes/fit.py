@@ -78,6 +78,8 @@ class FitSettings:
         freeze_at_psnr: a region whose PSNR has reached so many dB at an evaluation is finished: its network keeps its
             weights and costs nothing from then on (Saragadam et al., "MINER", 2022, do so with their blocks). The
             run is over when all are. None to train every region to the end.
+        begin_at_mean: a network's values begin around the mean of its region (its bias of the output layer does), and
+            not around 0, so that no step is spent on getting there. The papers of the backbones draw that bias by lot.
     """
 
     loss: Literal["image", "region"] = "image"
@@ -87,6 +89,7 @@ class FitSettings:
     evaluate_at: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     collapse_db: Annotated[float, Field(gt=0)] | None = 10.0
     freeze_at_psnr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    begin_at_mean: bool = False
 
 
 class FitModule(StackLearning):
@@ -167,6 +170,16 @@ class FitModule(StackLearning):
                 f"init_steps={start_steps} are steps with the learning rates of an initialisation, but {why}; "
                 "leave one of the two out"
             )
+        if settings.begin_at_mean and start is not None:
+            raise PartinrError(
+                "regime.begin_at_mean=true would change the initialisation that was learned (init); "
+                "leave one of the two out"
+            )
+        if settings.begin_at_mean and model.backbone.output_bias() is None:
+            raise PartinrError(
+                f"the output of {model.backbone.title} has no bias that could begin at the mean of a region; "
+                "leave regime.begin_at_mean out, or let its class say which parameter it is (output_bias)"
+            )
         # Signal by signal, each row-major.
         flat = torch.cat([each.reshape(-1, model.channels) for each in signals])
         self.register_buffer("_signals", flat, persistent=False)
@@ -200,8 +213,10 @@ class FitModule(StackLearning):
     # -- what Lightning calls -----------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Deal the networks out to the processes, evenly by their work."""
+        """Deal the networks out to the processes, evenly by their work; the weights of a checkpoint come after this."""
         keep_freed_memory()
+        if self.settings.begin_at_mean:
+            self.model.begin_at_mean(self._tensor("_targets"), self._batch.sizes)
         self._ranks = Ranks(self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy.root_device)
         dealt = deal(self._work().tolist(), self._ranks.size)
         self._owned = torch.zeros_like(self._owned)
@@ -412,6 +427,8 @@ class FitModule(StackLearning):
             "points_per_step": self.settings.points_per_step,
             "freeze_at_psnr": self.settings.freeze_at_psnr,
             "seed": self.seed,
+            # It says no more after the first step, but two runs that differ in it are not one.
+            **({"begin_at_mean": True} if self.settings.begin_at_mean else {}),
             **({"init_steps": self.start_steps} if self.start_steps else {}),
         }
 

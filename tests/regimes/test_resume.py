@@ -47,6 +47,7 @@ SETUPS = {
     # Nothing is enough of a rise: every second evaluation the rate falls, and one is counted when the run breaks off.
     "plateau": {"schedule": Plateau(patience=1, threshold=50.0, factor=0.7)},
     "points": {"settings": {"points_per_step": 10}},
+    "begins at the mean": {"settings": {"begin_at_mean": True}},
     "points by region, momentum": {
         "settings": {"points_per_step": 13, "loss": "region", "evaluate_every": 4},
         "optimizer": Optimizer(name="sgd", lr=0.02, options={"momentum": 0.9}),
@@ -177,6 +178,7 @@ OTHER = {
     "schedule": ({"schedule": WarmUp(warmup_steps=2)}, r"its schedule\.name is Constant, here it is WarmUp"),
     "loss": ({"settings": {"points_per_step": 10, "loss": "region"}}, "its loss is image, here it is region"),
     "points": ({"settings": {"points_per_step": 9}}, "its points_per_step is 10, here it is 9"),
+    "beginning": ({"settings": {"points_per_step": 10, "begin_at_mean": True}}, "its begin_at_mean is"),
     "seed": ({"seed": 1}, "its seed is 0, here it is 1"),
 }
 
