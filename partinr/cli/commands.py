@@ -110,6 +110,24 @@ def report(
 
 
 @commands.command()
+@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file to write: .md, .tex (booktabs) or .csv (every column and digit).",
+)
+@click.option("--no-seconds", is_flag=True, help="Without what a clock measured: for runs that shared a machine.")
+def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> None:
+    """Print the report's table as Markdown, or write it as Markdown, LaTeX or CSV."""
+    from partinr.report import make_table
+
+    text = make_table(paths, output, clocks=not no_seconds)
+    click.echo(text.rstrip("\n") if output is None else f"table    {output}")
+
+
+@commands.command()
 @click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Times the resolution of the fitted image.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG to write.")

@@ -9,13 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from partinr.errors import PartinrError
+from partinr.report.export import make_table
 from partinr.report.figures import write_figures
 from partinr.report.page import write_html
 from partinr.report.records import RunRecord, collect
 from partinr.report.table import summary_rows
 from partinr.report.watching import watch_runs
 
-__all__ = ["RunRecord", "collect", "make_report", "summary_rows", "watch_runs", "write_figures", "write_html"]
+__all__ = [
+    "RunRecord",
+    "collect",
+    "make_report",
+    "make_table",
+    "summary_rows",
+    "watch_runs",
+    "write_figures",
+    "write_html",
+]
 
 REPORT = "report.html"
 

@@ -1,0 +1,336 @@
+"""The report's table for other documents: Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from partinr.errors import PartinrError
+from partinr.files import write_atomically
+from partinr.report.groups import Study
+from partinr.report.records import RunRecord, collect
+from partinr.report.table import Cell, Column, Row, columns_of, rows, to_csv
+
+Format = Literal["md", "tex", "csv"]
+
+FORMATS: tuple[Format, ...] = ("md", "tex", "csv")
+"""By the ending of a file."""
+
+_HEADINGS: Mapping[str, str] = {
+    "regions": "regions",
+    "parameters": "parameters",
+    "seconds": "training s",
+    "psnr": "PSNR dB",
+    "ssim": "SSIM",
+    "lone_steps": "steps to lone PSNR",
+    "lone_step_ratio": "× fewer steps",
+    "lone_seconds": "seconds to lone PSNR",
+    "lone_time_ratio": "× less time",
+    "random_step_ratio": "× fewer steps than random start",
+    "random_time_ratio": "× less time than random start",
+}
+"""The columns of a table of fits, in their order; all that the report has would be wider than a page."""
+
+_CLOCKS = {"seconds", "lone_seconds", "lone_time_ratio", "random_time_ratio"}
+"""Of these columns those that a clock has measured."""
+
+_LEARNING_HEADINGS: Mapping[str, str] = {
+    "algorithm": "algorithm",
+    "cut": "partition",
+    "inner_steps": "K",
+    "regions": "regions",
+    "parameters": "parameters",
+    "seconds": "training s",
+}
+"""Likewise of runs that learned an initialisation, beside PSNR after inner steps."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row as it is written; a cell a column."""
+
+    image: str
+    group: str
+    cells: Sequence[Cell]
+    seeds: int
+    state: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The part of the report's table that goes into a document, and what a reader must know of it."""
+
+    columns: Sequence[Column]
+    headings: Sequence[str]
+    """One a column."""
+    lines: Sequence[_Line]
+    with_image: bool
+    with_seeds: bool
+    """The rows are over different numbers of seeds."""
+    with_state: bool
+    """Not all runs have completed."""
+    notes: Sequence[str]
+    """Sentences."""
+
+    @property
+    def before(self) -> list[str]:
+        """Headings of the words before the numbers."""
+        return ["image", "group"] if self.with_image else ["group"]
+
+    @property
+    def after(self) -> list[str]:
+        """Headings of what follows the numbers."""
+        return ["seeds"] * self.with_seeds + ["state"] * self.with_state
+
+    def words_before(self, line: _Line) -> list[str]:
+        """What stands under :attr:`before`."""
+        return [line.image, line.group] if self.with_image else [line.group]
+
+    def words_after(self, line: _Line) -> list[str]:
+        """What stands under :attr:`after`."""
+        return [str(line.seeds)] * self.with_seeds + [line.state] * self.with_state
+
+
+def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) -> str:
+    """The table of ``records``: the rows of the report, and in Markdown and LaTeX its most important columns.
+
+    Groups that learned an initialisation have a table of their own, after that of the fits.
+
+    Args:
+        records: runs, as of :func:`~partinr.report.records.collect`.
+        form: ``md``, ``tex`` (a ``tabular`` that needs the package booktabs), or ``csv`` (every column and digit).
+        clocks: with what a clock has measured; not in CSV, which has all.
+
+    Raises:
+        PartinrError: there is no run of which there are numbers; or CSV is wanted, and there are two tables.
+    """
+    found = (Study.of(records), Study.of(records, "initialisation"))
+    studies = [study for study in found if any(group.counted for group in study.groups)]
+    if not studies:
+        raise PartinrError("no run has got so far that there are numbers; partinr runs says how they stand")
+    if form == "csv":
+        if len(studies) > 1:
+            raise PartinrError(
+                "a CSV file holds one table, and there are fits and runs that learned to learn; name one kind's "
+                "directories, or write .md"
+            )
+        return to_csv(studies[0])
+    write = {"md": _markdown, "tex": _latex}[form]
+    return "\n".join(write(_table(study, clocks)) for study in studies)
+
+
+def make_table(paths: Sequence[str | Path], output: str | Path | None = None, clocks: bool = True) -> str:
+    """The table of every run at or below ``paths``.
+
+    Args:
+        paths: run directories, sweep directories, or folders of them.
+        output: a file to write it to; its ending, ``.md``, ``.tex`` or ``.csv``, says in which form. None: no file.
+        clocks: with what a clock has measured; see :func:`table_text`.
+
+    Returns:
+        The table; Markdown where there is no file.
+
+    Raises:
+        PartinrError: a path does not exist, there is no run with numbers but studies of steps, another ending, or the
+            file cannot be written.
+    """
+    form: Format = "md"
+    if output is not None:
+        ending = Path(output).suffix.removeprefix(".").lower()
+        known = {name: name for name in FORMATS}
+        if ending not in known:
+            raise PartinrError(f"cannot write {output}; give a file that ends in .md, .tex or .csv")
+        form = known[ending]
+    records = collect(paths)
+    if all(record.learns == "steps" for record in records):
+        raise PartinrError(f"there are only studies of steps; see: partinr hypothesis {' '.join(map(str, paths))}")
+    text = table_text(records, form, clocks)
+    if output is not None:
+        try:
+            write_atomically(Path(output), text.encode())
+        except OSError as error:
+            raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
+    return text
+
+
+def _table(study: Study, clocks: bool) -> _Table:
+    table = [row for row in rows(study) if row.group.counted]
+    chosen = [c for c in columns_of(study) if _heading(study, c) and (clocks or c.key not in _CLOCKS)]
+    if study.learns == "signals":
+        # What it takes and how often that goes into what the lone network takes are side by side.
+        chosen.sort(key=lambda column: list(_HEADINGS).index(column.key))
+    chosen = [column for column in chosen if any(_known(row.cells[column.key]) for row in table)]
+    seeds = sorted({row.group.n for row in table})
+    return _Table(
+        columns=chosen,
+        headings=[_heading(study, column) or "" for column in chosen],
+        lines=[_line(row, chosen) for row in table],
+        with_image=len(study.images) > 1,
+        with_seeds=len(seeds) > 1,
+        with_state=any(row.group.state != "completed" for row in table),
+        notes=[*_notes(table, chosen, seeds), *study.notices],
+    )
+
+
+def _heading(study: Study, column: Column) -> str | None:
+    """What is written above a column; None for one that is left out."""
+    if study.learns != "initialisation":
+        return _HEADINGS.get(column.key)
+    if column.key.startswith("psnr_"):
+        return f"PSNR dB after {column.heading}"
+    return _LEARNING_HEADINGS.get(column.key)
+
+
+def _known(cell: Cell) -> bool:
+    """Whether there is something to say: a word, a number, or how many seeds have one."""
+    return cell.stat is None or cell.stat.have > 0 or "/" in cell.text
+
+
+def _line(row: Row, columns: Sequence[Column]) -> _Line:
+    return _Line(row.group.image, row.group.label, [row.cells[c.key] for c in columns], row.group.n, row.group.state)
+
+
+def _notes(table: Sequence[Row], columns: Sequence[Column], seeds: Sequence[int]) -> list[str]:
+    notes = []
+    if seeds[-1] > 1:
+        count = f"{seeds[0]} seeds" if len(seeds) == 1 else "seeds"
+        notes.append(f"Mean ± standard deviation over {count}.")
+    if any("/" in row.cells[column.key].text for row in table for column in columns if not column.words):
+        notes.append("m/n: only m of n seeds got there, and there is no mean.")
+    if any(column.key.startswith("lone_") for column in columns):
+        notes.append("Lone PSNR: that at which the network without a partition ended.")
+    if any(row.group.provisional for row in table):
+        notes.append("Where no run of a group has completed, its numbers are those of runs that have not.")
+    return notes
+
+
+# -- Markdown -------------------------------------------------------------------------------------------------------
+
+
+def _markdown(table: _Table) -> str:
+    rule = ["---"] * len(table.before)
+    rule += ["---" if column.words else "---:" for column in table.columns]
+    rule += ["---:"] * table.with_seeds + ["---"] * table.with_state
+    lines = [[*table.before, *table.headings, *table.after], rule]
+    for line in table.lines:
+        cells = [f"**{cell}**" if cell.best else _plain(str(cell)) for cell in line.cells]
+        words = [[_plain(word) for word in words] for words in (table.words_before(line), table.words_after(line))]
+        lines.append([*words[0], *cells, *words[1]])
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = " ".join(_plain(note) for note in table.notes)
+    return f"{text}\n\n{notes}\n" if notes else f"{text}\n"
+
+
+def _plain(text: str) -> str:
+    """Text of which no letter is a sign of Markdown. An underscore between letters is none."""
+    return re.sub(r"([\\`*<|\[\]])", r"\\\1", text)
+
+
+# -- LaTeX ----------------------------------------------------------------------------------------------------------
+
+_SIGNS: Mapping[str, str] = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "→": r"$\to$",
+    "∞": r"$\infty$",
+    "ω": r"$\omega$",
+    "σ": r"$\sigma$",
+    "–": "--",
+    "…": r"\dots{}",
+}
+"""What LaTeX would take for something else, or has no letter for without further packages."""
+
+
+def _tex(text: str) -> str:
+    return "".join(_SIGNS.get(letter, letter) for letter in text)
+
+
+def _latex(table: _Table) -> str:
+    """A ``tabular``. A number is in two columns that meet at its decimal point, so numbers stand below each other.
+
+    What no package is needed for it is written so: the table goes into any document that has booktabs.
+    """
+    split = [
+        _is_split(column, [line.cells[place] for line in table.lines]) for place, column in enumerate(table.columns)
+    ]
+    aligned = ["l"] * len(table.before)
+    aligned += [
+        "l" if column.words else "r@{}l" if two else "r" for column, two in zip(table.columns, split, strict=True)
+    ]
+    aligned += ["r"] * table.with_seeds + ["l"] * table.with_state
+    headings = [_tex(word) for word in table.before]
+    headings += [
+        heading if column.words else rf"\multicolumn{{{1 + two}}}{{c}}{{{heading}}}"
+        for heading, column, two in zip(map(_tex, table.headings), table.columns, split, strict=True)
+    ]
+    headings += [_tex(word) for word in table.after]
+    body: list[str] = []
+    image = table.lines[0].image
+    for line in table.lines:
+        if line.image != image:
+            body.append(r"\midrule")
+            image = line.image
+        cells = [
+            _tex_cell(cell, column, two) for cell, column, two in zip(line.cells, table.columns, split, strict=True)
+        ]
+        words = [[_tex(word) for word in words] for words in (table.words_before(line), table.words_after(line))]
+        body.append(_tex_line([*words[0], *cells, *words[1]]))
+    notes = [f"% {' '.join(note.split())}" for note in table.notes]
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            *notes,
+            rf"\begin{{tabular}}{{{' '.join(aligned)}}}",
+            r"\toprule",
+            _tex_line(headings),
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _tex_line(cells: Sequence[str]) -> str:
+    return rf"{' & '.join(cells)} \\"
+
+
+def _is_split(column: Column, cells: Sequence[Cell]) -> bool:
+    """Whether a column of numbers needs a second one, for what follows the decimal point."""
+    return not column.words and any("." in cell.text or cell.std for cell in cells)
+
+
+def _tex_cell(cell: Cell, column: Column, split: bool) -> str:
+    bold: Callable[[str], str] = (lambda text: rf"\textbf{{{text}}}" if text else "") if cell.best else str
+    if column.words:
+        return _tex(cell.text)
+    if cell.stat is None or cell.stat.mean is None:  # a dash, or how many seeds have it
+        return rf"\multicolumn{{2}}{{c}}{{{_tex(cell.text)}}}" if split else _tex(cell.text)
+    whole, point, fraction = cell.text.partition(".")
+    whole = rf"$-${whole[1:]}" if whole.startswith("-") else whole
+    if not split:
+        return bold(_tex_number(whole))
+    deviation = rf"\,$\pm$\,{_tex(cell.std)}" if cell.std else ""
+    return f"{bold(_tex_number(whole))} & {bold(point + fraction)}{deviation}"
+
+
+def _tex_number(whole: str) -> str:
+    return whole.replace("∞", _SIGNS["∞"])
