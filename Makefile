@@ -11,7 +11,7 @@ ARGS ?=
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types bench clean
+.PHONY: help setup demo test test-slow lint types bench studies clean
 
 help:  ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: setup  ## Run the benchmarks in experiments/benchmarks
 	@for script in experiments/benchmarks/[a-z]*.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
+
+studies: setup  ## Remake the small size of every study and its tables in experiments/; ARGS="grid_speedup" makes some
+	$(BIN)/python experiments/studies.py $(ARGS)
 
 clean:  ## Remove caches and built packages (keeps .venv and outputs)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache

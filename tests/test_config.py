@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -30,6 +31,8 @@ FILES = [path for path in FILES if not path.startswith("local/")]
 CHOICES = [path.removesuffix(".yaml").rsplit("/", 1) for path in FILES if "/" in path]
 SWEEPERS = [each for each in CHOICES if each[0] in ("hydra/launcher", "sweep")]
 """What is chosen for a sweep, and not for a run."""
+WITHIN = [each for each in CHOICES if each[0] in ("case", "size") or each[0].startswith("experiment/")]
+"""What is chosen within a study, and not by itself."""
 REQUIRED = {"mask": ["partition.path=labels.npy"], "smp": ["partition.model=owner/name"]}
 """What a choice does not go without."""
 
@@ -67,7 +70,9 @@ def test_every_set_of_signals_composes_and_reads(name: str) -> None:
     assert config.make(node, "data", SignalSet).title
 
 
-@pytest.mark.parametrize(("group", "name"), [each for each in CHOICES if each[1] not in SETS and each not in SWEEPERS])
+@pytest.mark.parametrize(
+    ("group", "name"), [each for each in CHOICES if each[1] not in SETS and each not in SWEEPERS + WITHIN]
+)
 def test_every_choice_composes_and_reads(group: str, name: str) -> None:
     # Rendered text and step functions have no path.
     path = [] if name.startswith(("meta_text", "hypothesis")) else ["data.path=x.png"]
@@ -89,6 +94,74 @@ def test_an_experiment_says_how_it_is_run(name: str) -> None:
     head = (CONF / "experiment" / f"{name}.yaml").read_text().partition("defaults:")[0]
     assert f"experiment={name}" in head
     assert "# @package _global_" in head
+
+
+def runs_of(*overrides: str) -> list[DictConfig]:
+    """The configurations of all runs that a study asks for, but for those of further seeds."""
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        params = hydra.compose("train", list(overrides), return_hydra_config=True).hydra.sweeper.params or {}
+    choices = [
+        [f"{key}={value}" for value in str(values).split(",")] for key, values in params.items() if key != "seed"
+    ]
+    # What is asked for has the last word, as in Hydra's sweeper.
+    return [compose(*chosen, *overrides) for chosen in itertools.product(*choices)]
+
+
+SMALL = [group.partition("/")[2] for group, name in CHOICES if group.startswith("experiment/") and name == "small"]
+TABLES = [name for name in SMALL if name.endswith("_table")]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_study_needs_no_file_and_is_smaller(name: str) -> None:
+    path = {"paper_meta_table": "data.path=lsun", "grid_speedup": "data.path=x.png", "mask_source": "data.path=x.png"}
+    full = config.read(compose(f"experiment={name}", *([path[name]] if name in path else [])))
+    runs = [config.read(cfg) for cfg in runs_of(f"experiment={name}", "size=small")]
+    assert len({run.name for run in runs}) > 1
+    for run in runs:
+        assert run.plain["data"].get("path") is None
+        # All of them run on one thread, so that the table is the same on any number of cores.
+        assert run.trainer.threads == 1
+        sizes = [
+            (each.root.max_steps, each.backbone.hidden_features, each.backbone.match_params) for each in (run, full)
+        ]
+        assert sizes[0] != sizes[1] or run.plain["data"] != full.plain["data"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_rows_of_a_table_differ_in_their_case_alone(name: str) -> None:
+    rows = [config.read(cfg).plain for cfg in runs_of(f"experiment={name}", "data.path=x")]
+    assert len(rows) == (5 if name == "paper_meta_table" else 6)
+    for row in rows:
+        regime = {key: value for key, value in row["regime"].items() if key != "partition_in"}
+        same = {**row, "regime": regime, "partition": None}
+        assert same == {**rows[0], "regime": regime, "partition": None}
+    chosen = [
+        (row["partition"]["_target_"], row["partition"].get("regions"), row["regime"].get("partition_in"))
+        for row in rows
+    ]
+    assert len(set(chosen)) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "alone", "nine", "width"), [("siren", 791_043, 794_097, 170), ("relu", 912_899, 910_251, 147)]
+)
+def test_the_tables_have_the_published_sizes(name: str, alone: int, nine: int, width: int) -> None:
+    backbone = config.read(compose(f"experiment=paper_{name}_table")).backbone
+    sized = [backbone.sized(networks, 2, 3) for networks in (1, 9)]
+    assert [each.hidden_features for each in sized] == [512, width]
+    assert [n * each.parameters(2, 3) for n, each in zip((1, 9), sized, strict=True)] == [alone, nine]
+    # But for the width as the experiment for a single run.
+    single = compose(f"experiment=paper_{name}")
+    assert (single.optimizer, single.max_steps) == (
+        (table := compose(f"experiment=paper_{name}_table")).optimizer,
+        table.max_steps,
+    )
+
+
+def test_cases_of_learning_to_learn_are_the_experiments_of_these_names() -> None:
+    for case in ("neither", "test_grid", "test_semantic", "both_grid", "both_semantic"):
+        row = compose("experiment=paper_meta_table", f"case=meta_{case}", "data.path=x")
+        assert row == compose(f"experiment=meta_lsun_{case}", "data.path=x")
 
 
 def undocumented(text: str) -> Iterator[str]:
@@ -154,7 +227,7 @@ def test_the_root_has_the_options_of_its_class(plain: dict[str, Any]) -> None:
 
 def test_a_group_is_a_folder() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert folders - {"debug", "experiment", "hydra", "local", "sweep"} == set(config.GROUPS)
+    assert folders - {"case", "debug", "experiment", "hydra", "local", "size", "sweep"} == set(config.GROUPS)
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------

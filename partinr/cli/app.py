@@ -62,6 +62,7 @@ def hydra_app(arguments: list[str]) -> int:
     config.register_resolvers()
     search_plugins()
     flags, overrides = _sorted_out(arguments)
+    _check_size(overrides)
     register_names(overrides)
     trace = "debug=trace" in arguments
 
@@ -110,6 +111,26 @@ def hydra_app(arguments: list[str]) -> int:
     if sweep.refused and code <= 128:
         return BAD_INPUT
     return code or max((outcome.exit_code for outcome in sweep.outcomes), default=0)
+
+
+def _check_size(overrides: Sequence[str]) -> None:
+    """See that an experiment has the size that it is asked for: Hydra would leave it as it is.
+
+    Raises:
+        PartinrError: it has not.
+    """
+    asked = {key: value.split(",") for key, _, value in (override.partition("=") for override in overrides)}
+    choices = plugins.groups()
+    for size in asked.get("size", []):
+        # What is no size at all is for Hydra to say; all have the full one.
+        if size == "full" or size not in choices["size"]:
+            continue
+        sized = [
+            group.partition("/")[2] for group, names in choices.items() if size in names and "experiment/" in group
+        ]
+        for experiment in asked.get("experiment", ["null"]):
+            if experiment not in sized:
+                raise PartinrError(f"experiment={experiment} has no size={size}; choose from {', '.join(sized)}")
 
 
 def one_line(error: Exception, overrides: Sequence[str] = ()) -> str:

@@ -250,13 +250,14 @@ def register_names(overrides: Sequence[str]) -> None:
 def study_name(overrides: Sequence[str]) -> str:
     """The folder of a sweep that has no name.
 
-    That of its experiment, or else what all of its runs have in common and the keys in which they differ: so a further
-    value joins those that are there.
+    That of its experiment, with the size where it is not the full one; or else what all of its runs have in common and
+    the keys in which they differ: so a further value joins those that are there.
     """
     asked = sorted(each for each in overrides if _first(each) not in _NOT_SHOWN)
     experiments = [each.partition("=")[2] for each in asked if _first(each) == "experiment"]
     if experiments and "," not in experiments[0]:
-        return config.folder_label(experiments[0])
+        size = next((each.partition("=")[2] for each in asked if _first(each) == "size"), "full")
+        return config.folder_label(experiments[0] if size == "full" else f"{experiments[0]}_{size}")
     swept = [_key(each) for each in asked if _is_swept(each)]
     fixed = [each for each in asked if not _is_swept(each)]
     label = ",".join([*map(_short, fixed), "by", *(key.rpartition(".")[2] for key in swept)])

@@ -82,6 +82,9 @@ def test_a_further_value_joins_the_sweep() -> None:
     assert study_name(["seed=0,1", "partition=none,grid"]) == study_name(["partition=none,grid,mask", "seed=range(5)"])
     assert study_name(["seed=0,1", "max_steps=5"]) != study_name(["seed=0,1", "max_steps=6"])
     assert study_name(["experiment=demo", "seed=0,1"]) == "demo"
+    # A small study and the full one are not in one table.
+    assert study_name(["size=small", "experiment=mask_source"]) == "mask_source_small"
+    assert study_name(["size=full", "experiment=mask_source"]) == "mask_source"
     assert study_name(["seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "output_dir=x"]) == study_name(
         ["seed=0,1"]
     )

@@ -1,0 +1,49 @@
+"""A study as one command, small or full, and its table."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+SMALLER = ("data.max_side=24", "backbone.match_params=500", "max_steps=3")
+
+
+@pytest.fixture(scope="module")
+def swept(partinr, tmp_path_factory) -> Path:
+    """Two rows of the paper's table, two seeds each."""
+    folder = tmp_path_factory.mktemp("study")
+    answer = partinr(
+        *("experiment=paper_siren_table", "size=small", "case=none,grid_4", "seed=0,1", f"output_dir={folder}"),
+        *SMALLER,
+    )
+    assert answer.code == 0, answer.err
+    assert "4 runs: 4 completed" in answer.out
+    return folder / "sweeps" / "paper_siren_table_small"
+
+
+def test_a_table_is_one_command(swept):
+    # Without -m, too; and what is asked for has the last word on what is swept.
+    runs = [json.loads(path.read_text()) for path in swept.glob("*/run.json")]
+    assert sorted((run["regions"], run["seed"]) for run in runs) == [(1, 0), (1, 1), (4, 0), (4, 1)]
+    assert {tuple(run["signal"]["shape"]) for run in runs} == {(16, 24, 3)}
+
+
+def test_a_table_goes_to_the_terminal_or_to_a_file(partinr, swept, tmp_path):
+    answer = partinr("table", swept)
+    assert answer.code == 0, answer.err
+    assert [line.split("|")[1].strip() for line in answer.out.splitlines()[:4]] == ["group", "---", "none", "grid #4"]
+    assert partinr("table", swept, "--no-seconds").out.count("|") < answer.out.count("|")
+    written = partinr("table", swept, "-o", tmp_path / "table.md")
+    assert written.out.split() == ["table", str(tmp_path / "table.md")]
+    assert (tmp_path / "table.md").read_text() == answer.out
+    wrong = partinr("table", swept, "-o", tmp_path / "table.doc")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "give a file that ends in .md, .tex or .csv" in wrong.err
+
+
+def test_a_study_without_a_small_size_says_which_have_one(partinr):
+    for asked in (("experiment=demo",), (), ("experiment=paper_siren_table,demo", "-m")):
+        answer = partinr("size=small", *asked)
+        assert answer.code == 2
+        assert "has no size=small; choose from grid_speedup, " in answer.err
+    assert "there is no size=tiny; choose from full, small" in partinr("size=tiny", "experiment=demo").err
