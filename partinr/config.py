@@ -75,7 +75,13 @@ def experiment(study: str | None = None) -> str | None:
     """The name of a study: what it is called, or the experiment; None without one, and outside of Hydra's jobs."""
     if study is not None or not HydraConfig.initialized():
         return study
-    return HydraConfig.get().runtime.choices.get("experiment")
+    choices = HydraConfig.get().runtime.choices
+    return sized(choices["experiment"], choices.get("size")) if choices.get("experiment") else None
+
+
+def sized(experiment: str, size: str | None) -> str:
+    """The name of an experiment at a size: a small study and the full one are two."""
+    return experiment if size in (None, "full") else f"{experiment}_{size}"
 
 
 def folder_label(overrides: str, limit: int = 80) -> str:

@@ -256,8 +256,8 @@ def study_name(overrides: Sequence[str]) -> str:
     asked = sorted(each for each in overrides if _first(each) not in _NOT_SHOWN)
     experiments = [each.partition("=")[2] for each in asked if _first(each) == "experiment"]
     if experiments and "," not in experiments[0]:
-        size = next((each.partition("=")[2] for each in asked if _first(each) == "size"), "full")
-        return config.folder_label(experiments[0] if size == "full" else f"{experiments[0]}_{size}")
+        size = next((each.partition("=")[2] for each in asked if _first(each) == "size"), None)
+        return config.folder_label(config.sized(experiments[0], size))
     swept = [_key(each) for each in asked if _is_swept(each)]
     fixed = [each for each in asked if not _is_swept(each)]
     label = ",".join([*map(_short, fixed), "by", *(key.rpartition(".")[2] for key in swept)])

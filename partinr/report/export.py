@@ -12,7 +12,7 @@ from partinr.errors import PartinrError
 from partinr.files import write_atomically
 from partinr.report.groups import Study
 from partinr.report.records import RunRecord, collect
-from partinr.report.table import Cell, Column, Row, columns_of, rows, to_csv
+from partinr.report.table import ABSENT, Cell, Column, Row, columns_of, rows, to_csv
 
 Format = Literal["md", "tex", "csv"]
 
@@ -102,16 +102,19 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) 
     Args:
         records: runs, as of :func:`~partinr.report.records.collect`.
         form: ``md``, ``tex`` (a ``tabular`` that needs the package booktabs), or ``csv`` (every column and digit).
-        clocks: with what a clock has measured; not in CSV, which has all.
+        clocks: with what a clock has measured.
 
     Raises:
-        PartinrError: there is no run of which there are numbers; or CSV is wanted, and there are two tables.
+        PartinrError: there is no run of which there are numbers; or CSV is wanted, and there are two tables, or clocks
+            are to be left out.
     """
     found = (Study.of(records), Study.of(records, "initialisation"))
     studies = [study for study in found if any(group.counted for group in study.groups)]
     if not studies:
         raise PartinrError("no run has got so far that there are numbers; partinr runs says how they stand")
     if form == "csv":
+        if not clocks:
+            raise PartinrError("a CSV file has every column; leave out --no-seconds, or write .md or .tex")
         if len(studies) > 1:
             raise PartinrError(
                 "a CSV file holds one table, and there are fits and runs that learned to learn; name one kind's "
@@ -134,8 +137,8 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
         The table; Markdown where there is no file.
 
     Raises:
-        PartinrError: a path does not exist, there is no run with numbers but studies of steps, another ending, or the
-            file cannot be written.
+        PartinrError: a path does not exist, there is no run with numbers but studies of steps, another ending, what
+            :func:`table_text` refuses, or the file cannot be written.
     """
     form: Format = "md"
     if output is not None:
@@ -157,12 +160,12 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
 
 
 def _table(study: Study, clocks: bool) -> _Table:
-    table = [row for row in rows(study) if row.group.counted]
+    table = rows(study)
     chosen = [c for c in columns_of(study) if _heading(study, c) and (clocks or c.key not in _CLOCKS)]
     if study.learns == "signals":
         # What it takes and how often that goes into what the lone network takes are side by side.
         chosen.sort(key=lambda column: list(_HEADINGS).index(column.key))
-    chosen = [column for column in chosen if any(_known(row.cells[column.key]) for row in table)]
+    chosen = [column for column in chosen if any(row.cells[column.key].text != ABSENT for row in table)]
     seeds = sorted({row.group.n for row in table})
     return _Table(
         columns=chosen,
@@ -184,11 +187,6 @@ def _heading(study: Study, column: Column) -> str | None:
     return _LEARNING_HEADINGS.get(column.key)
 
 
-def _known(cell: Cell) -> bool:
-    """Whether there is something to say: a word, a number, or how many seeds have one."""
-    return cell.stat is None or cell.stat.have > 0 or "/" in cell.text
-
-
 def _line(row: Row, columns: Sequence[Column]) -> _Line:
     return _Line(row.group.image, row.group.label, [row.cells[c.key] for c in columns], row.group.n, row.group.state)
 
@@ -198,9 +196,13 @@ def _notes(table: Sequence[Row], columns: Sequence[Column], seeds: Sequence[int]
     if seeds[-1] > 1:
         count = f"{seeds[0]} seeds" if len(seeds) == 1 else "seeds"
         notes.append(f"Mean ± standard deviation over {count}.")
-    if any("/" in row.cells[column.key].text for row in table for column in columns if not column.words):
+    efforts = [column for column in columns if column.key.startswith(("lone_", "random_"))]
+    said = {row.cells[column.key].text for row in table for column in efforts}
+    if any("/" in text for text in said):
         notes.append("m/n: only m of n seeds got there, and there is no mean.")
-    if any(column.key.startswith("lone_") for column in columns):
+    if ABSENT in said:
+        notes.append(f"{ABSENT}: no seed got there.")
+    if any(column.against == "lone" for column in efforts):
         notes.append("Lone PSNR: that at which the network without a partition ended.")
     if any(row.group.provisional for row in table):
         notes.append("Where no run of a group has completed, its numbers are those of runs that have not.")

@@ -47,7 +47,7 @@ def read(cells):
 
 
 def test_the_rows_are_those_of_the_report(study, tmp_path):
-    table = [row for row in rows(Study.of(collect([study]))) if row.group.counted]
+    table = rows(Study.of(collect([study])))
     heading, *lines = markdown_cells(make_table([study]))
     assert heading[:4] == ["image", "group", "regions", "parameters"]
     assert [line[:2] for line in lines] == [[row.group.image, row.group.label] for row in table]
@@ -84,6 +84,8 @@ def test_clocks_may_be_left_out(study):
     without, *_ = markdown_cells(make_table([study], clocks=False))
     left_out = [name for name in heading if name not in without]
     assert left_out == ["training s", "seconds to lone PSNR", "× less time"]
+    with pytest.raises(PartinrError, match="every column; leave out --no-seconds"):
+        table_text(collect([study]), "csv", clocks=False)
 
 
 def test_what_not_all_seeds_reach_is_counted(write_run, tmp_path):
@@ -109,7 +111,8 @@ def test_numbers_stand_below_each_other(write_run, tmp_path):
         [r"\textbf{31}", r"\textbf{.50}\,$\pm$\,0.35"],
         ["8", r".00\,$\pm$\,0.00"],
     ]
-    assert r"\multicolumn{2}{c}{0/2}" in lines[2]
+    # No seed of the last one gets where the first one ended.
+    assert [cell for cell in lines[2] if "--" in cell] == [r"\multicolumn{2}{c}{--}"] * 2 + ["--"] * 2
 
 
 HOSTILE = r"50%_of $x^2$ & {a~b} #1 \end"
@@ -145,20 +148,22 @@ def test_the_ending_says_the_form(study, tmp_path):
     with pytest.raises(PartinrError, match=r"ends in \.md, \.tex or \.csv"):
         make_table([study], tmp_path / "table.txt")
     with pytest.raises(PartinrError, match=r"cannot write .*; choose another with -o"):
-        make_table([study], tmp_path / "missing" / "table.md")
+        make_table([study], tmp_path / "table.md" / "table.md")
 
 
 def test_runs_without_numbers_are_no_table(write_run, tmp_path):
     write_run(tmp_path / "a", rows=[], status="failed", message="broke")
     with pytest.raises(PartinrError, match="partinr runs says how they stand"):
         make_table([tmp_path])
-    # Beside others they are no row, as there is nothing to say of them.
+    # Beside others they have a row, which says so; and without a lone network nothing is measured against one.
     write_run(tmp_path / "b", regions=4)
-    assert len(markdown_cells(make_table([tmp_path]))) == 2
+    heading, failed, completed = markdown_cells(make_table([tmp_path]))
+    assert (failed[-1], failed[heading.index("PSNR dB")], completed[-1]) == ("failed", "–", "completed")
+    assert not [name for name in heading if "lone" in name or "fewer" in name]
 
 
 def test_a_study_of_steps_is_shown_elsewhere(write_run, tmp_path):
-    write_run(tmp_path / "a", settings={"regime": {"_target_": "partinr.regimes.ThresholdSettings"}})
+    write_run(tmp_path / "a", settings={"regime.threshold": 0.05})
     with pytest.raises(PartinrError, match="only studies of steps; see: partinr hypothesis"):
         make_table([tmp_path])
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from partinr.report import collect, make_report, summary_rows, write_figures
+from partinr.errors import PartinrError
+from partinr.report import collect, make_report, make_table, summary_rows, write_figures
 from partinr.report.groups import Study
 from partinr.report.table import rows
 from partinr.run import ADAPTATION, CURVE_COLUMNS, RECONSTRUCTION
@@ -270,3 +271,19 @@ def test_the_lone_network_of_a_learned_start_has_learned_too(write_run, tmp_path
     lones = {group.label: versus.lone.label for group in found.groups if (versus := found.versus(group))}
     assert set(lones) == {f"{part} · {start} start" for part in ("none", "grid #4") for start in ("learned", "random")}
     assert all(("learned" in label) == ("learned" in lone) for label, lone in lones.items())
+
+
+def test_the_table_for_documents_has_inner_steps_and_is_apart_from_fits(learned, study, tmp_path):
+    text = make_table([learned])
+    (heading, _, *lines) = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
+    assert [name for name in heading if "after" in name] == [f"PSNR dB after {step}" for step in (0, 1, 2, 5)]
+    assert len(lines) == len(names(learned))
+    both = make_table([learned, study])
+    # Two tables, each with the rows that it has alone.
+    assert both.count("| --- |") == 2
+    assert set(text.splitlines()) | set(make_table([study]).splitlines()) == set(both.splitlines())
+    with pytest.raises(PartinrError, match="a CSV file holds one table"):
+        make_table([learned, study], tmp_path / "table.csv")
+    make_table([learned], tmp_path / "table.csv")
+    write_figures(collect([learned]), tmp_path)
+    assert (tmp_path / "table.csv").read_text() == (tmp_path / "learning.csv").read_text()
