@@ -1,0 +1,125 @@
+"""The pictures of this folder, from built-in images.
+
+    python experiments/gallery/gallery.py            # all of them: make gallery
+    python experiments/gallery/gallery.py backbones  # one
+
+Everything is fitted with fixed seeds and a fixed number of steps, so that the same machine makes the same files.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from torch import Tensor
+
+import partinr
+from partinr.backbones import Siren, load_backbone
+from partinr.cli.conf import conf_dir
+from partinr.files import write_atomically
+from partinr.inr import PiecewiseINR
+from partinr.partition import Grid, KMeans, PartitionRule, Random, Semantic, Superpixel, Whole
+from partinr.pictures import Panel, contact_sheet, error_map, partition_overlay, thumbnail, to_uint8
+from partinr.regimes import Cosine, FitSettings, Optimizer
+from partinr.signals import builtin_image
+
+FIGURES = Path(__file__).parent / "figures"
+
+RULES: dict[str, Callable[[int], PartitionRule]] = {
+    "none": lambda regions: Whole(),
+    "grid": lambda regions: Grid(regions=regions),
+    "semantic": lambda regions: Semantic(regions=regions),
+    "superpixel": lambda regions: Superpixel(regions=regions),
+    "kmeans": lambda regions: KMeans(regions=regions),
+    "random": lambda regions: Random(regions=regions),
+}
+
+RATES = {"gauss": 1e-3, "wire": 5e-3, "finer": 5e-4, "mfn": 1e-2, "hash_grid": 1e-2}
+"""Of the backbones that have another one than SIREN's 1e-3 for small networks."""
+
+LOOK = FitSettings(evaluate_every=10**9, collapse_db=None)
+
+
+def enlarged(picture: Tensor, factor: int) -> Tensor:
+    """Every pixel as a square."""
+    return picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+
+
+def fitted(image: Tensor, model: PiecewiseINR, lr: float, steps: int) -> float:
+    """Fit in place; the PSNR."""
+    return partinr.fit(model, image, steps=steps, optimizer=Optimizer(lr=lr), schedule=Cosine(), settings=LOOK).psnr
+
+
+def partitions() -> bytes:
+    """What each rule makes of a picture, for 4, 9 and 16 regions."""
+    image = builtin_image("chelsea", max_side=320)
+    rows = []
+    for regions in (4, 9, 16):
+        row: list[Panel | None] = []
+        for name, rule in RULES.items():
+            if name != "none":
+                found = rule(regions)(image)
+                row.append(Panel(partition_overlay(image, found.labels), f"{name} #{found.regions}"))
+        rows.append(row)
+    return contact_sheet(rows)
+
+
+def rules() -> bytes:
+    """The same parameters and steps with each rule: the fit, and where it is off."""
+    image = builtin_image("astronaut", size=96)
+    pictures: list[Panel | None] = [Panel(to_uint8(enlarged(image, 3)), "image", "96 × 96")]
+    errors: list[Panel | None] = [None]
+    for name, rule in RULES.items():
+        partition = rule(9)(image)
+        model = PiecewiseINR(partition, Siren(match_params=10_000, first_omega_0=30.0), frame="local")
+        psnr = fitted(image, model, 1e-3, 300)
+        picture = model.render()
+        title = "none" if name == "none" else f"{name} #{partition.regions}"
+        pictures.append(Panel(to_uint8(enlarged(picture.clamp(0, 1), 3)), title, f"{psnr:.1f} dB"))
+        errors.append(Panel(thumbnail(error_map(enlarged(image, 3), enlarged(picture, 3))), "error"))
+    return contact_sheet([pictures, errors])
+
+
+def backbones() -> bytes:
+    """Each backbone with the same parameters and steps, and four times as many pixels as it has seen."""
+    image = builtin_image("astronaut", size=96)
+    partition = Grid(rows=4, cols=4)(image)
+    panels: list[Panel | None] = [Panel(to_uint8(enlarged(image, 4)), "image", "96 × 96")]
+    for file in sorted((conf_dir() / "backbone").glob("*.yaml")):
+        options = yaml.safe_load(file.read_text(encoding="utf-8"))
+        options |= {"match_params": 16_000, **({"first_omega_0": 15.0} if "first_omega_0" in options else {})}
+        model = PiecewiseINR(partition, load_backbone(options.pop("_target_"), options), frame="local")
+        psnr = fitted(image, model, RATES.get(file.stem, 1e-3), 300)
+        panels.append(Panel(to_uint8(model.render(scale=4).clamp(0, 1)), file.stem, f"{psnr:.1f} dB on the pixels"))
+    return contact_sheet([panels[:3], panels[3:6], panels[6:]])
+
+
+def regions() -> bytes:
+    """The same parameters and steps in 1 to 256 networks."""
+    image = builtin_image("astronaut", size=96)
+    panels: list[Panel | None] = []
+    for rows in (1, 2, 4, 8, 16):
+        backbone = Siren(match_params=20_000, hidden_layers=2, first_omega_0=max(10.0, 40.0 / rows))
+        model = PiecewiseINR(Grid(rows=rows, cols=rows)(image), backbone, frame="local")
+        psnr = fitted(image, model, 2e-3, 300)
+        note = f"{psnr:.1f} dB, {model.parameter_count:,} parameters"
+        panels.append(Panel(to_uint8(enlarged(model.render().clamp(0, 1), 3)), f"#{rows * rows}", note))
+    return contact_sheet([panels])
+
+
+PAGES = {"partitions": partitions, "rules": rules, "backbones": backbones, "regions": regions}
+
+
+def main(names: list[str]) -> None:
+    """Make the pictures of these names, or all."""
+    for name in names or PAGES:
+        if name not in PAGES:
+            raise SystemExit(f"gallery.py: there is no picture {name!r}; choose from {', '.join(PAGES)}")
+        write_atomically(FIGURES / f"{name}.png", PAGES[name]())
+        print(FIGURES / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

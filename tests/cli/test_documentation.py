@@ -1,0 +1,266 @@
+"""What the READMEs tell one to type: every code block is run, or composed where a run would take long."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from PIL import Image
+
+from partinr import config
+from partinr.cli.commands import commands
+from partinr.cli.conf import conf_dir
+from partinr.cli.launchers import register
+from partinr.cli.sweep import Sweep, register_names
+
+ROOT = Path(__file__).parents[2]
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+STAND_INS = {
+    # What a reader puts in for a word in capitals.
+    r"\bRUN_OR_SWEEP_DIR\b": "outputs/runs",
+    r"\bRUN\b": "outputs/runs/run",
+    r"\bSWEEP\b": "study",
+    r"\bSTUDY_DIR\b": "outputs/sweeps/study",
+    r"\bNAME\b": "a",
+    r"\bUS\b": "someone",
+    r"\bFOLDER\b": "photos",
+    r"\bBSDS500/(train|val)\b": "photos",
+    r"\bKODAK/\w+\.png\b": "photo.png",
+    r"\bkodak/\*\.png": "photos/*.png",
+    r"\bCROPS\b": "photo.png",
+}
+
+SMALL: dict[str, Any] = {
+    # Of these, those that a configuration has: what was written stays, but the run takes a second.
+    "data.size": 16,
+    "data.max_side": None,
+    "data.items": 4,
+    "data.train_items": 4,
+    "data.val_items": 2,
+    "backbone.match_params": 3000,
+    "backbone.hidden_features": None,
+    "max_steps": 1,
+    "max_seconds": None,
+    "cache_dir": None,
+}
+
+LONG = (
+    "-m",
+    "--multirun",
+    "trainer=ddp",
+    "hypothesis",
+    "experiment=meta",
+    "experiment=demo",
+    "--config-dir",
+    "init=",
+    "resume",
+    "partition.path",
+    "logger=wandb",
+)
+"""What is only composed and checked: many runs or processes, or what other tests carry out from end to end."""
+
+STUB = """#!{python}
+import json, sys
+with open({file!r}, "a") as file:
+    file.write(json.dumps([{name!r}, *sys.argv[1:]]) + "\\n")
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block.
+
+    Attributes:
+        page: the file it is in.
+        language: that it says it is.
+        text: what it holds.
+    """
+
+    page: Path
+    language: str
+    text: str
+
+
+def blocks(*languages: str) -> Iterator[Any]:
+    """Those of all pages, as pytest's parameters."""
+    for page in sorted([ROOT / "README.md", *ROOT.glob("experiments/*/README.md")]):
+        for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
+            if found[1] in languages:
+                line = page.read_text(encoding="utf-8")[: found.start()].count("\n") + 1
+                name = f"{page.relative_to(ROOT)}:{line}"
+                yield pytest.param(Block(page, found[1], found[2]), id=name)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> Path:
+    """A folder such as a reader is in: photos, and a run."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for path in ("photo.png", "photos/a.png", "photos/b.png", "photos/c.png"):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / path)
+    Image.fromarray((np.arange(400).reshape(20, 20) // 100).astype(np.uint8)).save(tmp_path / "labels.png")
+    for place in ("runs/run", "sweeps/study/one"):
+        shutil.copytree(finished, tmp_path / "outputs" / place)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMAGES", "photo.png")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    return tmp_path
+
+
+def typed(block: Block, desk: Path) -> list[list[str]]:
+    """What a shell makes of a block: the words of each command of ours, in order. Nothing of it is carried out."""
+    places = desk / "places"
+    places.mkdir()
+    file = desk / "typed"
+    for name in ("partinr", "python", "pip", "make"):
+        (places / name).write_text(STUB.format(python=sys.executable, file=str(file), name=name))
+        (places / name).chmod(0o755)
+    text = block.text
+    for pattern, word in STAND_INS.items():
+        text = re.sub(pattern, word, text)
+    environment = {**os.environ, "PATH": f"{places}{os.pathsep}{os.environ['PATH']}"}
+    # The words alone count: what a stub does not print, a redirection makes empty.
+    done = subprocess.run(
+        ["bash", "-euc", text], capture_output=True, text=True, cwd=desk, env=environment, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def combinations(words: list[str]) -> list[list[str]]:
+    """The runs of a sweep, or the one run."""
+    given = [word for word in words if not word.startswith("-")]
+    if not {"-m", "--multirun"} & set(words):
+        return [given]
+    parsed = OverridesParser.create().parse_overrides(given)
+    return [
+        list(each)
+        for each in itertools.product(
+            *(
+                [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+                if override.is_sweep_override()
+                else [str(override.input_line)]
+                for override in parsed
+            )
+        )
+    ]
+
+
+def check_composes(words: list[str]) -> Any:
+    """Compose what a run would have, and check it as a run does before it begins."""
+    composed = None
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        for overrides in combinations(words):
+            composed = hydra.compose("train", overrides)
+            config.read(composed)
+    return composed
+
+
+def small(composed: Any) -> list[str]:
+    """Overrides with which a run takes a second."""
+    found = []
+    for key, value in SMALL.items():
+        if OmegaConf.select(composed, key, default=None) is not None:
+            found.append(f"{key}={'null' if value is None else value}")
+    if OmegaConf.select(composed, "max_steps") is None:
+        found.append(f"max_steps={SMALL['max_steps']}")
+    return found
+
+
+@pytest.mark.parametrize("block", blocks("sh", "bash"))
+def test_commands(block: Block, desk: Path, partinr: Any) -> None:
+    config.register_resolvers()
+    register_names([])
+    register(Sweep(str))
+    for name, *words in typed(block, desk):
+        said = " ".join([name, *words])
+        if name == "python":
+            assert words[0] == "-m" or (ROOT / words[0]).is_file(), said
+        elif name == "make":
+            targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert set(words) <= set(targets), said
+        elif name == "partinr" and words and words[0] in commands.commands:
+            command = commands.commands[words[0]]
+            if words[0] in ("sync", "rerun", "resume") or "--watch" in words:
+                command.make_context(words[0], words[1:])
+            else:
+                answer = partinr(*words)
+                assert answer.code == 0, f"{said}\n{answer.err}"
+        elif name == "partinr" and "--config-dir" not in words and not any(word.startswith("--") for word in words):
+            if any(word.startswith("sweep=") for word in words):
+                continue  # the sweeper's own group: tests/cli/test_sweep.py
+            composed = check_composes(words)
+            if not any(word.startswith(LONG) for word in words):
+                answer = partinr(*words, *small(composed))
+                assert answer.code == 0, f"{said}\n{answer.err}"
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python(block: Block, desk: Path) -> None:
+    text = re.sub(r"\bRUN\b", "run", block.text)
+    for pattern, few in (
+        (r"steps=\d+", "steps=1"),
+        (r"size=\d+", "size=16"),
+        (r"hidden_features=\d+", "hidden_features=4"),
+    ):
+        text = re.sub(pattern, few, text)
+    if text.startswith(("# my_", "@spec")):
+        # Classes of one's own: tests/cli/test_extension.py runs them; here that they are Python.
+        compile(text, str(block.page), "exec")
+        return
+    exec(compile(text, str(block.page), "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "toml"))
+def test_configuration(block: Block) -> None:
+    import tomllib
+
+    assert yaml.safe_load(block.text) if block.language == "yaml" else tomllib.loads(block.text)
+
+
+def test_every_group_and_choice_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for folder in sorted(path for path in conf_dir().iterdir() if path.is_dir() and path.name != "debug"):
+        assert f"`{folder.name}`" in text or f"{folder.name}=" in text or f"{folder.name}/" in text, folder.name
+        if folder.name in ("partition", "backbone", "regime", "data", "optimizer", "schedule", "logger"):
+            for choice in folder.glob("*.yaml"):
+                assert re.search(rf"\b{choice.stem}\b", text), f"{folder.name}={choice.stem}"
+
+
+def test_every_subcommand_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in commands.commands:
+        assert f"partinr {name}" in text, name
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *ROOT.glob("experiments/*/README.md")]:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|src=\"([^\"]+)\"", text):
+            link = target[0] or target[1]
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.relative_to(ROOT)}: {link}"
+        headings = {
+            re.sub(r"[^\w\- ]", "", line.lstrip("# ")).lower().replace(" ", "-")
+            for line in text.splitlines()
+            if line.startswith("#")
+        }
+        for anchor in re.findall(r"\]\(#([^)]+)\)", text):
+            assert anchor in headings, f"{page.relative_to(ROOT)}: #{anchor}"
