@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from partinr.coords import AxisSamples, Frame, grid_coords, outer_coords, region_frames, to_frame
+from partinr.coords import AxisSamples, Frame, axis_coords, outer_coords, region_frames, to_frame
 from partinr.errors import PartinrError
 from partinr.partition import Partition
 from partinr.stack import RegionBatch, sort_by_network
@@ -52,7 +52,9 @@ class Frames:
         Returns:
             float32 ``[M, d]``, row-major.
         """
-        coords = grid_coords(labels.shape) if axes is None else outer_coords([axis.coords for axis in axes])
+        coords = outer_coords(
+            [axis_coords(n) for n in labels.shape] if axes is None else [axis.coords for axis in axes]
+        )
         if self.centre is not None and self.half_extent is not None:
             coords = to_frame(coords, self.centre, self.half_extent, labels.reshape(-1))
         return coords.float()

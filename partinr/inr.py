@@ -160,13 +160,7 @@ class PiecewiseINR(NetworkStack):
             PartinrError: an argument is out of range.
         """
         grid = self.partition.shape
-        ends = [(0, n) for n in grid] if crop is None else list(crop)
-        if len(ends) != len(grid) or not all(0 <= low < high <= n for (low, high), n in zip(ends, grid, strict=False)):
-            given = ",".join(f"{float(low):g}:{float(high):g}" for low, high in ends)
-            whole = ",".join(f"0:{n}" for n in grid)
-            raise PartinrError(f"the crop {given} is no part of the fitted signal; give one within {whole}")
-        # To a millionth of a sample: 0.1 is meant as a tenth.
-        exact = [[Fraction(end).limit_denominator(10**6) for end in each] for each in ends]
+        exact = [(Fraction(0), Fraction(n)) for n in grid] if crop is None else _within(crop, grid)
         if shape is None:
             shape = scaled_shape([high - low for low, high in exact], scale)
         if len(shape) != len(grid) or min(shape) < 1:
@@ -296,6 +290,23 @@ class PiecewiseINR(NetworkStack):
         what, cure = "a readable partinr model", "the inr.safetensors of a run directory"
         model: Self = deserialise(path, "partinr", FORMAT, make, what=what, cure=cure, unsealed=UNSEALED)
         return model
+
+
+def _within(crop: Crop, grid: Sequence[int]) -> list[tuple[Fraction, Fraction]]:
+    """A part of a grid, to a millionth of a sample: 0.1 is meant as a tenth.
+
+    Raises:
+        PartinrError: it has other axes, is empty, or reaches beyond the grid.
+    """
+    if len(crop) == len(grid) and all(0 <= low < high <= n for (low, high), n in zip(crop, grid, strict=True)):
+        exact = [
+            (Fraction(low).limit_denominator(10**6), Fraction(high).limit_denominator(10**6)) for low, high in crop
+        ]
+        if all(low < high for low, high in exact):
+            return exact
+    given = ",".join(f"{float(low):g}:{float(high):g}" for low, high in crop)
+    whole = ",".join(f"0:{n}" for n in grid)
+    raise PartinrError(f"the crop {given} is no part of the fitted signal; give one within {whole}")
 
 
 def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -23,6 +23,9 @@ from partinr.errors import PartinrError
 CHECKSUM = "sha256"
 """Under this key of the header is the :func:`checksum` of the rest of it and of the tensors."""
 
+MOST_SAID = 400
+"""Characters of a message."""
+
 Made = TypeVar("Made")
 
 
@@ -93,10 +96,10 @@ def deserialise(
         del header["format"]
         return make(header, tensors)
     except PartinrError as error:
-        if str(path) in str(error):
-            raise
-        raise PartinrError(f"{path}: {error}") from error
+        # Of a file that is wrong at all a message may hold anything.
+        said = " ".join(str(error).split())[:MOST_SAID]
+        raise PartinrError(said if said.startswith(str(path)) else f"{path}: {said}") from error
     except Exception as error:  # a file can be wrong in more ways than can be named
-        said = " ".join(str(error).split()[:60])
-        reason = said[:300] if isinstance(error, ValueError) else f"{type(error).__name__}: {said[:300]}"
+        said = " ".join(str(error).split())[:MOST_SAID]
+        reason = said if isinstance(error, ValueError) else f"{type(error).__name__}: {said}"
         raise PartinrError(f"{path} is not {what}: {reason}") from error
