@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from partinr.coords import Frame, grid_coords, region_frames, to_frame
+from partinr.coords import AxisSamples, Frame, axis_coords, outer_coords, region_frames, to_frame
 from partinr.errors import PartinrError
 from partinr.partition import Partition
 from partinr.stack import RegionBatch, sort_by_network
@@ -42,19 +42,37 @@ class Frames:
         """Those of a partition."""
         return cls(*region_frames(partition.labels, partition.regions)) if frame == "local" else cls()
 
-    def coords(self, labels: Tensor) -> Tensor:
-        """What the networks see of each sample of a grid.
+    def coords(self, labels: Tensor, axes: Sequence[AxisSamples] | None = None) -> Tensor:
+        """What the networks see of each of some places.
 
         Args:
-            labels: int64 ``[*grid]``, at any resolution.
+            labels: int64 ``[*grid]``, the region of each.
+            axes: where they are, along each axis; None for the samples of a grid of that shape, at any resolution.
 
         Returns:
             float32 ``[M, d]``, row-major.
         """
-        coords = grid_coords(labels.shape)
+        coords = outer_coords(
+            [axis_coords(n) for n in labels.shape] if axes is None else [axis.coords for axis in axes]
+        )
         if self.centre is not None and self.half_extent is not None:
             coords = to_frame(coords, self.centre, self.half_extent, labels.reshape(-1))
         return coords.float()
+
+    def steps(self, shape: Sequence[int], region: Tensor) -> Tensor:
+        """How far from one sample of the signal to the next is, in the coordinates that the networks see.
+
+        Args:
+            shape: of the grid of the signal.
+            region: int64 ``[M]``, the region of each place.
+
+        Returns:
+            float64 ``[M, d]``, along each axis.
+        """
+        step = 2 / torch.tensor(shape, dtype=torch.float64)
+        if self.half_extent is None:
+            return step.expand(len(region), -1)
+        return (step / self.half_extent)[region]
 
 
 def region_batch(

@@ -17,7 +17,11 @@ Two frames: ``global``, one for the whole signal (the paper's), and ``local``, w
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -46,12 +50,27 @@ def grid_coords(shape: Sequence[int]) -> Tensor:
         float64 ``[n_0 · … · n_(d-1), d]`` in (-1, 1), row-major. Double precision, so that a local frame of a small
         region in a large grid loses nothing; networks get float32.
     """
-    axes = torch.meshgrid(*(axis_coords(n) for n in shape), indexing="ij")
-    return torch.stack([axis.reshape(-1) for axis in axes], dim=-1)
+    return outer_coords([axis_coords(n) for n in shape])
 
 
-def scaled_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
+def outer_coords(axes: Sequence[Tensor]) -> Tensor:
+    """Coordinates of every combination of one sample an axis.
+
+    Args:
+        axes: ``[m_k]`` each, the coordinates along axis k.
+
+    Returns:
+        ``[m_0 · … · m_(d-1), d]``, row-major.
+    """
+    return torch.stack([axis.reshape(-1) for axis in torch.meshgrid(*axes, indexing="ij")], dim=-1)
+
+
+def scaled_shape(shape: Sequence[int | Fraction], scale: float) -> tuple[int, ...]:
     """The grid shape at ``scale`` times the resolution, each axis rounded, at least one sample.
+
+    Args:
+        shape: samples along each axis; of a part of a grid they need not be whole.
+        scale: above 0.
 
     Raises:
         PartinrError: ``scale`` is not a positive finite number.
@@ -77,24 +96,96 @@ def nearest_samples(shape: Sequence[int], target_shape: Sequence[int]) -> Tensor
     return index
 
 
-def vote_of_nearest(labels: Tensor, target_shape: Sequence[int], nearest: Tensor) -> Tensor:
-    """For each sample of another grid, the label with most weight in linear interpolation between samples.
+@dataclass(frozen=True)
+class AxisSamples:
+    """Samples along one axis of a grid, evenly spaced over the whole of it or a part, at any resolution.
+
+    They sit at the centres of equal cells. Nothing is computed before it is asked for, so there may be any number.
+
+    Attributes:
+        n: samples of the grid itself.
+        m: cells from ``start`` to the end.
+        start: where the cells begin, in ``parts`` of a sample of the grid, whose sample i fills i … i + 1.
+        length: how far they reach, likewise.
+        parts: of a sample of the grid.
+        numbers: those of the m cells that are meant.
+    """
+
+    n: int
+    m: int
+    start: int
+    length: int
+    parts: int
+    numbers: range
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, start: int, stop: int, step: int = 1) -> AxisSamples:
+        """Of them those that ``start:stop:step`` picks."""
+        return replace(self, numbers=self.numbers[start:stop:step])
+
+    @cached_property
+    def cells(self) -> Tensor:
+        """int64 ``[M]``, the grid's sample whose cell holds each; on the border of two it is the later one."""
+        return self._centres // (2 * self.m * self.parts)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """float64 ``[M]``, where each is, if the grid's sample i is at i.
+
+        Beyond the outermost ones there is nothing, so it is between 0 and n - 1.
+        """
+        return (self._centres.double() / (2 * self.m * self.parts) - 0.5).clamp(0, self.n - 1)
+
+    @cached_property
+    def coords(self) -> Tensor:
+        """float64 ``[M]``, global coordinates."""
+        return self._centres.double() / (self.m * self.parts * self.n) - 1
+
+    @property
+    def _centres(self) -> Tensor:
+        """In 2 m ``parts`` of a sample of the grid: whole numbers, so that no rounding moves any."""
+        numbers = torch.arange(self.numbers.start, self.numbers.stop, self.numbers.step)
+        return 2 * self.m * self.start + (2 * numbers + 1) * self.length
+
+
+def axis_samples(n: int, m: int, start: Fraction | int = 0, stop: Fraction | int | None = None) -> AxisSamples:
+    """Samples at the centres of m equal cells, from one place of an axis to another.
+
+    Args:
+        n: samples of the grid along the axis.
+        m: how many are wanted.
+        start: where their cells begin, in samples of the grid; its sample i fills i … i + 1.
+        stop: where they end, above ``start``; None for the end of the axis, n.
+
+    Raises:
+        PartinrError: they are too many, or too fine, to be told apart.
+    """
+    low, high = Fraction(start), Fraction(n if stop is None else stop)
+    parts = math.lcm(low.denominator, high.denominator)
+    if 2 * m * n * parts >= 2**63:
+        raise PartinrError(f"{m} samples over {float(high - low):g} of {n} are too many to be told apart; give fewer")
+    return AxisSamples(n, m, int(low * parts), int((high - low) * parts), parts, range(m))
+
+
+def vote_of_nearest(labels: Tensor, axes: Sequence[AxisSamples], nearest: Tensor) -> Tensor:
+    """For each of some points, the label with most weight in linear interpolation between samples.
 
     Args:
         labels: int64 ``[*grid]``.
-        target_shape: the other grid's shape.
-        nearest: int64 ``[prod(target_shape)]``, the label of the sample whose cell holds each point
-            (:func:`nearest_samples`); it wins a tie.
+        axes: the points, along each axis.
+        nearest: int64 ``[*points]``, the label of the sample whose cell holds each point; it wins a tie.
 
     Returns:
-        int64 ``[prod(target_shape)]``, row-major.
+        int64 ``[*points]``.
     """
-    lower, share = [], []
-    for n, m in zip(labels.shape, target_shape, strict=True):
-        # In units of samples: sample i is at i. Beyond the outermost samples there is only one to ask.
-        position = ((2 * torch.arange(m, dtype=torch.float64) + 1) * n / (2 * m) - 0.5).clamp(0, n - 1)
-        lower.append(position.floor().to(torch.int64))
-        share.append(position - position.floor())
+    # Only the part of the grid that the points lie in, so that band by band costs no more than all at once.
+    first = [int(axis.places[0]) for axis in axes]
+    ends = [int(axis.places[-1]) + 2 for axis in axes]
+    labels = labels[tuple(slice(low, high) for low, high in zip(first, ends, strict=True))]
+    lower = [axis.places.long() - low for axis, low in zip(axes, first, strict=True)]
+    share = [axis.places - axis.places.floor() for axis in axes]
     corners = list(itertools.product((0, 1), repeat=labels.ndim))
 
     def at(places: Sequence[Tensor], corner: Sequence[int]) -> Tensor:
@@ -106,7 +197,7 @@ def vote_of_nearest(labels: Tensor, target_shape: Sequence[int], nearest: Tensor
     samples = torch.meshgrid(*map(torch.arange, labels.shape), indexing="ij")
     mixed = torch.stack([at(samples, corner) != labels for corner in corners]).any(dim=0)
     disputed = mixed[torch.meshgrid(*lower, indexing="ij")].nonzero()
-    chosen = nearest.reshape(tuple(target_shape)).clone()
+    chosen = nearest.clone()
     for points in disputed.split(_AT_ONCE):  # [P, d]
         point = points.unbind(dim=1)
         places = [low[index] for low, index in zip(lower, point, strict=True)]
@@ -124,7 +215,7 @@ def vote_of_nearest(labels: Tensor, target_shape: Sequence[int], nearest: Tensor
             more = votes > best + 1e-9
             best, winner = torch.where(more, votes, best), torch.where(more, candidate, winner)
         chosen[point] = winner
-    return chosen.reshape(-1)
+    return chosen
 
 
 def region_frames(labels: Tensor, regions: int) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -15,7 +17,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     The temporary file lies in the same folder (a rename is atomic only within one file system) and reaches the disk
     before it takes the name.
     """
-    temporary = _beside(path, data)
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """:func:`write_atomically` for a file that is written piece by piece, inside; an error leaves the old file."""
+    with _beside(path) as (file, temporary):
+        yield file
     try:
         os.replace(temporary, path)
     except BaseException:
@@ -29,7 +39,8 @@ def write_new(path: Path, data: bytes) -> None:
     Raises:
         FileExistsError: it is there already; it is left alone.
     """
-    temporary = _beside(path, data)
+    with _beside(path) as (file, temporary):
+        file.write(data)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -60,14 +71,15 @@ def overwrite(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _beside(path: Path, data: bytes) -> Path:
-    """A new file with ``data`` in the folder of ``path``, whole and on the disk."""
+@contextmanager
+def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file in the folder of ``path``, to be written inside, and its name; then it is whole and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without the name of the file, which may be as long as a name can be.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file, temporary
             file.flush()
             os.fsync(file.fileno())
     except BaseException as error:
@@ -75,7 +87,6 @@ def _beside(path: Path, data: bytes) -> Path:
         if isinstance(error, OSError):
             error.filename = str(path)  # a write that fails names no file
         raise
-    return temporary
 
 
 def _forget(temporary: Path) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -14,15 +18,28 @@ from torch import Tensor
 
 from partinr.backbones import Backbone, load_backbone
 from partinr.batches import Frames, check_frame, region_batch
-from partinr.coords import Frame, scaled_shape
+from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
 from partinr.errors import PartinrError
+from partinr.fields import Field, check_field, derivatives
 from partinr.networks import NetworkStack
 from partinr.partition import Partition
 from partinr.stack import Engine, RegionBatch, sort_by_network
 from partinr.weights import deserialise, serialise
 
-FORMAT = 2
-"""Version of the layout of ``inr.safetensors``. 2: networks of several widths."""
+FORMAT = 3
+"""Version of the layout of ``inr.safetensors``. 2: networks of several widths. 3: with a checksum."""
+
+UNSEALED = 2
+"""The last version without a checksum."""
+
+LABELS = "partition.labels"
+"""The name of the label map in ``inr.safetensors``."""
+
+BAND = 2**20
+"""Samples that are rendered at once: pictures of up to so many are evaluated just as a training evaluates them."""
+
+Crop = Sequence[tuple[float | Fraction, float | Fraction]]
+"""Where a part of a signal begins and ends along each axis."""
 
 
 class PiecewiseINR(NetworkStack):
@@ -39,7 +56,7 @@ class PiecewiseINR(NetworkStack):
         channels: values a sample, C; 3 for RGB, 1 for grey.
         frame: ``global``, one [-1, 1] for the whole signal, or ``local``, one for each region's bounding box.
         engine: how the stack is evaluated (:mod:`partinr.stack.engine`).
-        seed: of the initialisation. 0 or more.
+        seed: of the initialisation, 0 or more; None for weights without values, which :meth:`load` puts in.
 
     Raises:
         PartinrError: an argument is out of range, or ``match_params`` is too small.
@@ -54,7 +71,7 @@ class PiecewiseINR(NetworkStack):
         channels: int = 3,
         frame: Frame = "global",
         engine: Engine = "auto",
-        seed: int = 0,
+        seed: int | None = 0,
     ) -> None:
         check_frame(frame)
         super().__init__(
@@ -92,16 +109,17 @@ class PiecewiseINR(NetworkStack):
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 
-    def coords_at(self, labels: Tensor) -> Tensor:
-        """What the networks see of each sample of a grid, in the frame of the model.
+    def coords_at(self, labels: Tensor, axes: Sequence[AxisSamples] | None = None) -> Tensor:
+        """What the networks see of each of some places, in the frame of the model.
 
         Args:
-            labels: int64 ``[*grid]``, at any resolution.
+            labels: int64 ``[*grid]``, the region of each.
+            axes: where they are, along each axis; None for the samples of a grid of that shape, at any resolution.
 
         Returns:
             float32 ``[M, d]``, row-major.
         """
-        return self._frames.coords(labels)
+        return self._frames.coords(labels, axes)
 
     def batch(self, signal: Tensor) -> RegionBatch:
         """The signal as a ragged region batch.
@@ -124,64 +142,198 @@ class PiecewiseINR(NetworkStack):
             )
         return region_batch([signal], [self.partition], [self._frames], self.position)
 
-    def render(self, scale: float = 1, *, shape: Sequence[int] | None = None, smooth: bool = False) -> Tensor:
-        """The fitted signal at any resolution.
+    def raster(
+        self, scale: float = 1, *, shape: Sequence[int] | None = None, crop: Crop | None = None
+    ) -> tuple[AxisSamples, ...]:
+        """Where a picture of the fitted signal has its samples.
+
+        Args:
+            scale: times the resolution of the signal that was fitted.
+            shape: how many samples along each axis, instead of ``scale``.
+            crop: the part to draw: where it begins and ends along each axis, in samples of the fitted signal, which
+                need not be whole; sample i fills i … i + 1. None for all of it.
+
+        Returns:
+            the samples along each axis.
+
+        Raises:
+            PartinrError: an argument is out of range.
+        """
+        grid = self.partition.shape
+        exact = [(Fraction(0), Fraction(n)) for n in grid] if crop is None else _within(crop, grid)
+        if shape is None:
+            shape = scaled_shape([high - low for low, high in exact], scale)
+        if len(shape) != len(grid) or min(shape) < 1:
+            raise PartinrError(f"cannot render on a grid of {list(shape)}; give {len(grid)} sizes of 1 or more")
+        return tuple(axis_samples(n, m, low, high) for n, m, (low, high) in zip(grid, shape, exact, strict=True))
+
+    def render(
+        self,
+        scale: float = 1,
+        *,
+        shape: Sequence[int] | None = None,
+        crop: Crop | None = None,
+        smooth: bool = False,
+        field: Field = "value",
+    ) -> Tensor:
+        """The fitted signal, or its derivatives, at any resolution.
 
         A new sample belongs to the region of the old sample whose cell holds it (exact for a grid partition), or to
         the one that its neighbours vote for, see :meth:`Partition.labels_at <partinr.partition.Partition.labels_at>`.
 
         Args:
-            scale: times the resolution of the signal that was fitted.
-            shape: the grid to render on, instead of ``scale``.
+            scale: see :meth:`raster`.
+            shape: likewise.
+            crop: likewise.
             smooth: smooth the borders between regions.
+            field: ``value``; or ``gradient`` or ``laplacian`` of each region's function before it is clamped, the unit
+                of length being a sample of the fitted signal, whatever the resolution. Jumps between regions are not in
+                it.
 
         Returns:
-            float32 ``[*shape, C]`` in [0, 1], on the CPU.
+            float32 on the CPU: ``[*shape, C]``, the values in [0, 1]; ``[*shape, C, d]`` of the gradient.
 
         Raises:
-            PartinrError: ``scale`` or ``shape`` is out of range.
+            PartinrError: an argument is out of range.
         """
-        grid = scaled_shape(self.partition.shape, scale) if shape is None else tuple(shape)
-        if len(grid) != self.in_features or min(grid) < 1:
-            raise PartinrError(f"cannot render on a grid of {list(grid)}; give {self.in_features} sizes of 1 or more")
-        labels = self.partition.labels_at(grid, smooth)
-        order, sizes = sort_by_network(self.position[labels.reshape(-1)], self.partition.regions)
+        axes = self.raster(scale, shape=shape, crop=crop)
+        bands = self.bands(axes, smooth=smooth, field=field)
+        first = next(bands)
+        if len(first) == len(axes[0]):
+            return first
+        picture = first.new_empty(len(axes[0]), *first.shape[1:])
+        stop = 0
+        for band in itertools.chain([first], bands):
+            picture[stop : stop + len(band)] = band
+            stop += len(band)
+        return picture
+
+    def bands(
+        self,
+        axes: Sequence[AxisSamples],
+        *,
+        smooth: bool = False,
+        field: Field = "value",
+        samples: int | None = None,
+    ) -> Iterator[Tensor]:
+        """:meth:`render` piece by piece along the first axis, in memory that does not grow with the picture.
+
+        Args:
+            axes: from :meth:`raster`.
+            smooth: see :meth:`render`.
+            field: likewise.
+            samples: of a piece, about; a piece is one row of the picture at least. None for :data:`BAND`.
+        """
+        check_field(field)
+        rows = max(1, (BAND if samples is None else samples) // math.prod(len(axis) for axis in axes[1:]))
+        for start in range(0, len(axes[0]), rows):
+            yield self._band([axes[0].part(start, start + rows), *axes[1:]], smooth, field)
+
+    def _band(self, axes: Sequence[AxisSamples], smooth: bool, field: Field) -> Tensor:
+        labels = self.partition.labels_on(axes, smooth)
+        region = labels.reshape(-1)
+        order, sizes = sort_by_network(self.position[region], self.partition.regions)
         # In the precision of the parameters: a model that was trained in double precision stays in it.
-        coords = self.coords_at(labels)[order].to(next(iter(self.stack.values())))
-        values = self.evaluate(coords, sizes).float().cpu()
-        picture = torch.empty_like(values)
-        picture[order] = values
-        return picture.reshape(*grid, self.channels).clamp(0, 1)
+        coords = self.coords_at(labels, axes)[order].to(next(iter(self.stack.values())))
+        if field == "value":
+            found = self.evaluate(coords, sizes).clamp(0, 1)
+        else:
+            steps = self._frames.steps(self.partition.shape, region[order])
+            found = derivatives(self, coords, sizes, steps, field)
+        found = found.float().cpu()
+        picture = torch.empty_like(found)
+        picture[order] = found
+        return picture.reshape(*labels.shape, *found.shape[1:])
 
     # -- keeping ------------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
         """The model as the content of a safetensors file: weights, label map, and the architecture in its header."""
-        tensors = {**self.stack, "partition.labels": self.partition.labels.int()}
+        tensors = {**self.stack, LABELS: self.partition.labels.int()}
         return serialise("partinr", {"format": FORMAT, "engine": self.engine, **self.architecture()}, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read an ``inr.safetensors``.
 
+        Nothing is unpickled, no code is imported that the user has not (:mod:`partinr.trust`), and nothing is allocated
+        that the file does not fill.
+
         Raises:
-            PartinrError: no such file, not one of partinr's, damaged, or of a newer format.
+            PartinrError: no such file, not one of partinr's, damaged, altered, or of a newer format; or its backbone
+                is neither partinr's nor trusted.
         """
 
         def make(header: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+            labels = tensors.pop(LABELS)
+            if labels.dtype != torch.int32 or list(labels.shape) != header["shape"]:
+                raise ValueError(f"its label map is {labels.dtype} {list(labels.shape)}, not int32 {header['shape']}")
+            options, widths = header["options"], header.get("widths")
+            # A depth, or a number of stacks, that the file has no tensors for would be counted through first.
+            if max(options.get("hidden_layers", 0), 0 if widths is None else len(set(widths))) > len(tensors):
+                raise ValueError("it has fewer weights than its header says")
             model = cls(
-                Partition(tensors.pop("partition.labels")),
-                load_backbone(header["backbone"], header["options"]),
-                widths=header.get("widths"),
+                Partition(labels),
+                load_backbone(header["backbone"], options),
+                widths=widths,
                 channels=header["channels"],
                 frame=header["frame"],
                 engine=header["engine"],
+                seed=None,
             )
-            model.stack.load_state_dict(tensors)
-            if model.architecture()["labels_sha256"] != header["labels_sha256"]:
-                raise PartinrError(f"{path} is damaged: its label map is not the one that was saved; take another copy")
+            _check_tensors(dict(model.stack), tensors)
+            _check_said({name: said for name, said in header.items() if name != "engine"}, model.architecture())
+            # assign: in the precision that they were trained in.
+            model.stack.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
             return model
 
         what, cure = "a readable partinr model", "the inr.safetensors of a run directory"
-        model: Self = deserialise(path, "partinr", FORMAT, make, what=what, cure=cure)
+        model: Self = deserialise(path, "partinr", FORMAT, make, what=what, cure=cure, unsealed=UNSEALED)
         return model
+
+
+def _within(crop: Crop, grid: Sequence[int]) -> list[tuple[Fraction, Fraction]]:
+    """A part of a grid, to a millionth of a sample: 0.1 is meant as a tenth.
+
+    Raises:
+        PartinrError: it has other axes, is empty, or reaches beyond the grid.
+    """
+    if len(crop) == len(grid) and all(0 <= low < high <= n for (low, high), n in zip(crop, grid, strict=True)):
+        exact = [
+            (Fraction(low).limit_denominator(10**6), Fraction(high).limit_denominator(10**6)) for low, high in crop
+        ]
+        if all(low < high for low, high in exact):
+            return exact
+    given = ",".join(f"{float(low):g}:{float(high):g}" for low, high in crop)
+    whole = ",".join(f"0:{n}" for n in grid)
+    raise PartinrError(f"the crop {given} is no part of the fitted signal; give one within {whole}")
+
+
+def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """See that weights are those that an architecture has.
+
+    Raises:
+        ValueError: one is missing, too many, of another shape or type, or not finite.
+    """
+    if wanted.keys() != given.keys():
+        raise ValueError(f"its weights are {', '.join(sorted(given))}; expected are {', '.join(sorted(wanted))}")
+    for name, value in given.items():
+        if value.shape != wanted[name].shape:
+            raise ValueError(f"its {name} is {list(value.shape)}, and {list(wanted[name].shape)} by its header")
+        if value.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"its {name} is {value.dtype}, not float32 or float64")
+        if not value.isfinite().all():
+            raise ValueError(f"its {name} has values that are NaN or infinite")
+
+
+def _check_said(said: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """See that a header says what is the case. An option that it does not know of has its default.
+
+    Raises:
+        ValueError: it does not.
+    """
+    for name, value in said.items():
+        if name == "options":
+            _check_said(value, found[name])
+        elif name not in found or json.dumps(value) != json.dumps(found[name]):
+            raise ValueError(f"its header says {name}={str(value)[:60]}, which does not go with the rest of it")

@@ -6,6 +6,7 @@ What a network stands for (a region, an image and its region, a cell that others
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,7 +71,8 @@ class NetworkStack(nn.Module):
         channels: values a sample, C.
         widths: hidden features of each network; None for the backbone's own everywhere.
         engine: how the stack is evaluated (:mod:`partinr.stack.engine`).
-        seed: of the initialisation. 0 or more.
+        seed: of the initialisation, 0 or more; None for parameters on torch's device ``meta``: shapes without values,
+            for whoever has the values already.
 
     Attributes:
         stack: the parameters, by name, each with an axis of networks in front; what the backbone does not train
@@ -90,12 +92,12 @@ class NetworkStack(nn.Module):
         channels: int = 3,
         widths: Sequence[int] | None = None,
         engine: Engine = "auto",
-        seed: int = 0,
+        seed: int | None = 0,
     ) -> None:
         super().__init__()
         if engine not in ENGINES:
             raise PartinrError(f"engine={engine!r} is unknown; choose from {', '.join(ENGINES)}")
-        if not 0 <= seed < 2**63:
+        if seed is not None and not 0 <= seed < 2**63:
             raise PartinrError(f"seed={seed} is out of range; give a whole number from 0 on, below 2^63")
         if channels < 1:
             raise PartinrError(f"channels={channels}; give 1 or more values a sample")
@@ -121,14 +123,17 @@ class NetworkStack(nn.Module):
                 "choose engine=auto"
             )
         self.position = torch.argsort(torch.tensor([number for group in self.groups for number in group.networks]))
-        generator = torch.Generator().manual_seed(seed)
-        self.stack = nn.ParameterDict(
-            {
-                f"{group.prefix}{name}": nn.Parameter(value, requires_grad=name not in backbone.fixed)
-                for group in self.groups
-                for name, value in group.backbone.init(len(group.networks), in_features, channels, generator).items()
-            }
-        )
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        with nullcontext() if seed is not None else torch.device("meta"):
+            self.stack = nn.ParameterDict(
+                {
+                    f"{group.prefix}{name}": nn.Parameter(value, requires_grad=name not in backbone.fixed)
+                    for group in self.groups
+                    for name, value in group.backbone.init(
+                        len(group.networks), in_features, channels, generator
+                    ).items()
+                }
+            )
 
     @property
     def fusible(self) -> bool:
@@ -224,6 +229,14 @@ class NetworkStack(nn.Module):
             for backbone, own, samples, own_sizes in self._by_width(sizes, params)
         ]
         return values[0] if len(values) == 1 else torch.cat(values)
+
+    def differentiable(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> Tensor:
+        """:meth:`forward` by torch's own operations alone, to be differentiated by the coordinates, again and again."""
+        values = [
+            self._plain(backbone, own, coords[samples], own_sizes)
+            for backbone, own, samples, own_sizes in self._by_width(sizes, params)
+        ]
+        return torch.cat(values)
 
     def squared_error(
         self,

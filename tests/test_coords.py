@@ -12,6 +12,7 @@ import torch
 from partinr import coords
 from partinr.coords import (
     axis_coords,
+    axis_samples,
     grid_coords,
     nearest_samples,
     region_frames,
@@ -168,13 +169,22 @@ def test_the_vote_against_brute_force(shape, scale, at_once, monkeypatch):
     target = scaled_shape(shape, scale)
     for regions in (1, 2, 5):
         labels = _blobs(shape, regions, seed=regions)
-        nearest = labels.reshape(-1)[nearest_samples(shape, target)]
+        axes = [axis_samples(n, m) for n, m in zip(shape, target, strict=True)]
+        nearest = labels.reshape(-1)[nearest_samples(shape, target)].reshape(target)
         before = nearest.clone()
-        found = vote_of_nearest(labels, target, nearest)
+        found = vote_of_nearest(labels, axes, nearest)
+        # Point by point it is the same, so bands of a picture fit together.
+        for place in itertools.product(*(range(0, m, 2) for m in target)):
+            part = [axis.part(j, j + 1) for axis, j in zip(axes, place, strict=True)]
+            own = tuple(slice(j, j + 1) for j in place)
+            assert torch.equal(vote_of_nearest(labels, part, nearest[own]), found[own])
         assert found.dtype == torch.int64
         assert torch.equal(nearest, before)
         for place, label, own in zip(
-            itertools.product(*map(range, target)), found.tolist(), nearest.tolist(), strict=True
+            itertools.product(*map(range, target)),
+            found.reshape(-1).tolist(),
+            nearest.reshape(-1).tolist(),
+            strict=True,
         ):
             votes = _votes(labels, target, place)
             assert votes[label] == max(votes.values())

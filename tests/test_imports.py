@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).parents[1] / "partinr"
 # from the leaves; those on one floor do not know each other. The top imports everything under it.
 LEAVES = [
     {"errors", "_torchvision"},
-    {"files", "lease", "pictures", "spec"},
+    {"files", "lease", "pictures", "spec", "trust"},
+    {"imagefile"},
 ]
 NUMBERS = [
     {"coords"},
@@ -27,6 +28,7 @@ NUMBERS = [
     {"stack"},
     {"backbones"},
     {"batches", "networks", "weights"},
+    {"fields"},
     {"capacity", "inr", "metrics"},
     {"album", "meta"},
     {"data"},

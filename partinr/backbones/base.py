@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import itertools
 import math
 from abc import ABC, abstractmethod
@@ -19,6 +18,7 @@ from partinr.errors import PartinrError
 from partinr.spec import spec
 from partinr.stack.engine import Linear
 from partinr.stack.fused import Chain
+from partinr.trust import named_class
 
 
 @spec
@@ -248,15 +248,9 @@ def load_backbone(name: str, options: dict[str, Any]) -> Backbone:
     """A backbone that was kept by the dotted path of its class and its options.
 
     Raises:
-        PartinrError: there is no such class, or it refuses the options.
+        PartinrError: there is no such class, it may not be imported (:mod:`partinr.trust`), or it refuses the options.
     """
-    module, _, qualified = name.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), qualified)
-    except (ImportError, AttributeError) as error:
-        raise PartinrError(
-            f"the model's backbone {name} is not installed here; install the package it is from"
-        ) from error
+    kind = named_class(name)
     if not (isinstance(kind, type) and issubclass(kind, Backbone)):
         raise PartinrError(f"{name} is no backbone; the model file is damaged")
     return kind(**options)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from partinr import __version__
 from partinr.cli import plugins
-from partinr.errors import PartinrError
 
 
 class _Application(click.Group):
@@ -128,38 +127,68 @@ def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> Non
 
 
 @commands.command()
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option("--scale", type=float, default=1.0, show_default=True, help="Times the resolution of the fitted image.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG, TIFF or NPY to write.")
+@click.option("--scale", type=float, metavar="S", help="Times the resolution of the fitted image; 1 by default.")
+@click.option("--size", metavar="H,W", help="Height and width of the picture in pixels, instead.")
+@click.option(
+    "--crop", metavar="Y0:Y1,X0:X1", help="A part of the fitted image, in its pixels: 0:64,100.5:164.5; all by default."
+)
+@click.option(
+    "--depth",
+    type=click.Choice(["8", "16", "float"]),
+    help="Bits a channel, or 32-bit floats (TIFF, NPY); by default 8, and float for NPY.",
+)
+@click.option(
+    "--show",
+    "field",
+    type=click.Choice(["value", "gradient", "laplacian"]),
+    default="value",
+    show_default=True,
+    help="The image, or derivatives of the fitted function, per pixel of the fitted image: the length of the gradient "
+    "(in an NPY of floats both components, down and right), or the Laplacian.",
+)
+@click.option(
+    "--range",
+    "top",
+    type=float,
+    metavar="R",
+    help="Draw derivatives with R white and 0 black, Laplacians with -R black and 0 grey; by default R suits them.",
+)
 @click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
 @click.option("--smooth", is_flag=True, help="Smooth the borders between regions, which are stairs of pixels.")
-def render(run: Path, scale: float, output: Path, image: str | None, smooth: bool) -> None:
-    """Draw the fitted image at any resolution."""
-    from partinr.api import load
-    from partinr.coords import scaled_shape
-    from partinr.files import write_atomically
-    from partinr.pictures import encode_png
-    from partinr.run import RunDirectory
-    from partinr.signals.decode import MAX_PIXELS
+def render(
+    run: Path,
+    output: Path,
+    scale: float | None,
+    size: str | None,
+    crop: str | None,
+    depth: Any,
+    field: Any,
+    top: float | None,
+    image: str | None,
+    smooth: bool,
+) -> None:
+    """Draw the fitted image at any resolution.
 
-    if output.suffix.lower() != ".png":
-        raise PartinrError(f"cannot write {output}; give a file that ends in .png")
-    RunDirectory.open(run)
-    model = load(run, image)
-    shape = scaled_shape(model.partition.shape, scale)
-    if math.prod(shape) > MAX_PIXELS:
-        size = "×".join(map(str, shape))
-        raise PartinrError(f"--scale {scale:g} makes {size} pixels, more than {MAX_PIXELS:,}; give a smaller one")
-    picture = model.render(scale, smooth=smooth)
-    if picture.ndim != 3:
-        raise PartinrError(
-            f"{run} fitted a {picture.ndim - 1}-D signal, which is no picture; use partinr.load(…).render() in Python"
+    RUN is a run directory, or the inr.safetensors of one. Memory does not grow with the picture.
+    """
+    from partinr.cli.render import render_run
+
+    click.echo(
+        render_run(
+            run,
+            output,
+            image=image,
+            scale=scale,
+            size=size,
+            crop=crop,
+            depth=depth,
+            field=field,
+            top=top,
+            smooth=smooth,
         )
-    try:
-        write_atomically(output, encode_png(picture))
-    except OSError as error:
-        raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
-    click.echo(f"{output}  {picture.shape[0]}×{picture.shape[1]}")
+    )
 
 
 @commands.command()

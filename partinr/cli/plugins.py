@@ -20,9 +20,7 @@ import yaml
 
 from partinr.cli.conf import conf_dir
 from partinr.cli.main import print_note
-
-ENTRY_POINTS = "partinr.plugins"
-"""The group of entry points that a plug-in declares."""
+from partinr.trust import ENTRY_POINTS
 
 _LOCAL = "local"
 """The group that is a machine's own: composed without being asked for, if it is there."""

@@ -22,8 +22,11 @@ from partinr.networks import NetworkStack
 from partinr.stack import Engine
 from partinr.weights import deserialise, serialise
 
-FORMAT = 1
-"""Version of the layout of ``initialisation.safetensors``."""
+FORMAT = 2
+"""Version of the layout of ``initialisation.safetensors``. 2: with a checksum."""
+
+UNSEALED = 1
+"""The last version without a checksum."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,7 +279,7 @@ class LearnedStart(nn.Module):
             return start
 
         what, cure = "a readable initialisation of partinr", "the directory of a run with regime=meta"
-        start: Self = deserialise(path, "partinr_start", FORMAT, make, what=what, cure=cure)
+        start: Self = deserialise(path, "partinr_start", FORMAT, make, what=what, cure=cure, unsealed=UNSEALED)
         return start
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from partinr.coords import nearest_samples, vote_of_nearest
+from partinr.coords import AxisSamples, axis_samples, vote_of_nearest
 from partinr.errors import PartinrError
 from partinr.partition.coding import coded_bits
 from partinr.signals import Source
@@ -105,11 +105,22 @@ class Partition:
         Returns:
             int64 ``[*shape]``; it may lack regions that no new sample falls into.
         """
-        flat = self.labels.reshape(-1)
-        nearest = flat[nearest_samples(self.shape, shape)]
-        if smooth:
-            nearest = vote_of_nearest(self.labels, shape, nearest)
-        return nearest.reshape(tuple(shape))
+        return self.labels_on([axis_samples(n, m) for n, m in zip(self.shape, shape, strict=True)], smooth)
+
+    def labels_on(self, axes: Sequence[AxisSamples], smooth: bool = False) -> Tensor:
+        """The labels of some points, as :meth:`labels_at` finds them.
+
+        Args:
+            axes: the points, along each axis.
+            smooth: let the neighbours vote.
+
+        Returns:
+            int64 ``[*points]``.
+        """
+        nearest = self.labels
+        for number, axis in enumerate(axes):
+            nearest = nearest.index_select(number, axis.cells)
+        return vote_of_nearest(self.labels, axes, nearest) if smooth else nearest
 
 
 @spec

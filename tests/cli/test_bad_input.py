@@ -123,7 +123,21 @@ render FINISHED -o x.png --scale big                -> '--scale': 'big' is not a
 render FINISHED -o x.png --scale 0                  -> scale
 render FINISHED -o x.png --scale -1                 -> scale
 render FINISHED -o x.png --scale nan                -> scale
-render FINISHED -o x.png --scale 1e9                -> scale
+render FINISHED -o x.png --scale 1e9                -> --scale 1e\+09 makes .* pixels; give sides of up to 1,000,000
+render FINISHED -o x.png --scale 1e30               -> too many to be told apart; give fewer
+render FINISHED -o x.png --size 1,1000001           -> --size 1,1000001 makes 1×1,000,001 pixels; give sides of up to
+render FINISHED -o x.png --size 10x10               -> --size 10x10 is no size; give height and width
+render FINISHED -o x.png --size 0,10                -> cannot render on a grid of \[0, 10\]; give
+render FINISHED -o x.png --size 8,8 --scale 2       -> --scale and --size both say .*; give one of them
+render FINISHED -o x.png --crop 4,4                 -> --crop 4,4 is no part of an image; give rows and columns
+render FINISHED -o x.png --crop 0:17,0:8            -> the crop 0:17,0:8 is no part of .*; give one within 0:16,0:16
+render FINISHED -o x.png --crop 4:4,0:8             -> the crop 4:4,0:8 is no part of .*; give one within
+render FINISHED -o x.png --depth float              -> x.png cannot hold pixels of depth float; give .* .tif or .tiff or
+render FINISHED -o x.png --depth 12                 -> '--depth': '12' is not one of .*; see partinr render --help
+render FINISHED -o x.png --show curl                -> '--show': 'curl' is not one of .*; see partinr render --help
+render FINISHED -o x.png --range 1                  -> --range is for --show gradient or laplacian .*; leave it out
+render FINISHED -o x.npy --show gradient --range 1  -> --range is for --show gradient or laplacian .*; leave it out
+render FINISHED -o x.png --show gradient --range 0  -> --range 0 is no range; give a number above 0
 report                                              -> RUN_OR_SWEEP_DIR...'; see partinr report --help
 report nowhere                                      -> nowhere does not exist; give a run directory
 report PICTURES                                     -> no run found in .*; a run directory is

@@ -94,7 +94,7 @@ def test_the_rule_of_the_readme(partinr: Any) -> None:
         assert re.fullmatch(f"partinr: error: {said}.*\n", answer.err), answer.err
 
 
-def test_a_backbone(tiny: Any, partinr: Any) -> None:
+def test_a_backbone(tiny: Any, partinr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("my_backbones.py").write_text(BACKBONE)
     Path("my_conf/backbone").mkdir(parents=True)
     Path("my_conf/backbone/bump.yaml").write_text(
@@ -108,6 +108,7 @@ def test_a_backbone(tiny: Any, partinr: Any) -> None:
     assert said["parameters"] == pytest.approx(900, rel=0.2)
     # Another process, that has only the run directory and the module, gets the same picture.
     del sys.modules["my_backbones"]
+    monkeypatch.setenv("PARTINR_TRUST", "my_backbones")
     assert api.load("run").render().shape == (16, 16, 3)
     more = tiny("--config-dir", "my_conf", "backbone=bump", "backbone.match_params=900", "max_steps=5",
                 "ckpt_path=run/checkpoints/last.ckpt", "hydra.run.dir=more")  # fmt: skip
@@ -117,7 +118,7 @@ def test_a_backbone(tiny: Any, partinr: Any) -> None:
     Path("my_backbones.py").unlink()
     answer = partinr("render", "run", "-o", "x.png")
     assert answer.code == 2
-    assert "backbone my_backbones.Bump is not installed here; install" in answer.err
+    assert "my_backbones.Bump is not installed here; install" in answer.err
 
 
 def test_a_class_by_its_path_alone(partinr: Any) -> None:

@@ -133,8 +133,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, case):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format": 2}, "was written by a newer partinr; update partinr to read it"),
-        ({"backbone": "nowhere.Siren"}, "the model's backbone nowhere.Siren is not installed here"),
+        ({"format": 3}, "was written by a newer partinr; update partinr to read it"),
+        (
+            {"backbone": "nowhere.Siren"},
+            "nowhere.Siren is neither partinr's nor a plug-in's, and no code is imported because a file names it",
+        ),
         ({"backbone": "torch.nn.Linear"}, "torch.nn.Linear is no backbone; the model file is damaged"),
         ({"options": {"hidden_features": 4, "depth": 1}}, "there is no option Siren.depth"),
         ({"adapt_layers": 9}, "regime.adapt_layers=9 is out of range"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from partinr.backbones import ReluPE, Siren
-from partinr.coords import grid_coords
+from partinr.coords import grid_coords, outer_coords
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr
@@ -87,7 +87,7 @@ def test_vertical_and_horizontal_neighbours_are_fitted_alike(small_fit, shape, r
 @pytest.mark.parametrize("rule", [Whole(), Grid(rows=2, cols=3)])
 def test_the_test_above_sees_swapped_axes(small_fit, rule, monkeypatch):
     # The published code's fault: coordinates laid out width-major, pixels height-major.
-    monkeypatch.setattr("partinr.batches.grid_coords", lambda shape: grid_coords(shape[::-1]).flip(-1))
+    monkeypatch.setattr("partinr.batches.outer_coords", lambda axes: outer_coords(axes[::-1]).flip(-1))
     psnr, vertical, horizontal = _fit_gradient(small_fit, (24, 36), rule)
     assert psnr < 38
     assert min(vertical, horizontal) > 1

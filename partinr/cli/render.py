@@ -1,0 +1,188 @@
+"""``partinr render``: the fitted image, or its derivatives, as a file of any size."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from partinr.api import load
+from partinr.coords import AxisSamples
+from partinr.errors import FULL, PartinrError
+from partinr.fields import Field
+from partinr.imagefile import Depth, check_shape, depth_of, file_bytes, write_picture
+from partinr.inr import Crop, PiecewiseINR
+from partinr.run import RunDirectory
+
+MOST = 1_000_000
+"""Pixels along a side: a band of one row has to fit into memory."""
+
+_PROBE = 256
+"""Places along an axis at which a derivative is looked at to find the range of its picture."""
+
+_PROBE_SHARE = 0.995
+"""Of these places so many are within the range; the few that are not are cut off."""
+
+_PROGRESS_FROM = 2**20
+"""Pixels; fewer are there at once."""
+
+
+def render_run(
+    run: Path,
+    output: Path,
+    *,
+    image: str | None = None,
+    scale: float | None = None,
+    size: str | None = None,
+    crop: str | None = None,
+    depth: Depth | None = None,
+    field: Field = "value",
+    top: float | None = None,
+    smooth: bool = False,
+) -> str:
+    """Render what a run has fitted into a file.
+
+    Args:
+        run: a run directory, or an ``inr.safetensors``.
+        output: the file: PNG, TIFF or NPY, by its ending.
+        image: of a run that fitted several, the name of one.
+        scale: times the resolution of the fitted image; None for 1.
+        size: ``H,W`` in pixels, instead.
+        crop: ``y0:y1,x0:x1`` in pixels of the fitted image.
+        depth: bits, or ``float``; None for what the kind of file has by default.
+        field: what is drawn.
+        top: of a derivative drawn in whole numbers, the value that is white; None for one that suits it.
+        smooth: smooth the borders between regions.
+
+    Returns:
+        what was written, in one line.
+
+    Raises:
+        PartinrError: an argument is out of range, or the file cannot be written.
+    """
+    depth = depth_of(output, depth)
+    if top is not None and (field == "value" or depth == "float"):
+        raise PartinrError("--range is for --show gradient or laplacian with --depth 8 or 16; leave it out")
+    if top is not None and not 0 < top < float("inf"):
+        raise PartinrError(f"--range {top:g} is no range; give a number above 0")
+    if scale is not None and size is not None:
+        raise PartinrError("--scale and --size both say how large the picture is; give one of them")
+    shape = None if size is None else _size(size)
+    window = None if crop is None else _crop(crop)
+    if not run.is_file():
+        RunDirectory.open(run)
+    elif image is not None:
+        raise PartinrError(f"{run} holds one image; leave out --image {image}")
+    model = load(run, image)
+    if len(model.partition.shape) != 2:
+        raise PartinrError(
+            f"{run} fitted a {len(model.partition.shape)}-D signal, which is no picture; "
+            "use partinr.load(…).render() in Python"
+        )
+    axes = model.raster(1.0 if scale is None else scale, shape=shape, crop=window)
+    height, width = map(len, axes)
+    if max(height, width) > MOST:
+        asked = f"--scale {scale:g}" if size is None and scale is not None else f"--size {size}"
+        raise PartinrError(f"{asked} makes {height:,}×{width:,} pixels; give sides of up to {MOST:,}")
+    # Of a gradient only an array can hold both components; a picture shows how long it is.
+    vector = field == "gradient" and output.suffix.lower() == ".npy" and depth == "float"
+    whole = (height, width, model.channels, *((2,) if vector else ()))
+    check_shape(output, whole)
+    _check_place(output, whole, depth)
+    said = f"{output}  {height}×{width}"
+    if field != "value" and depth != "float":
+        top = _range(model, axes, field, smooth) if top is None else top
+        said += f"  black is {-top if field == 'laplacian' else 0:.3g}, white {top:.3g}"
+        said += " per pixel" + (" squared" if field == "laplacian" else "")
+    bands = (
+        _drawn(band, field, vector, top)
+        for band in _with_progress(model.bands(axes, smooth=smooth, field=field), height, height * width)
+    )
+    try:
+        write_picture(output, whole, depth, bands)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    return said
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", text)
+    if found is None:
+        raise PartinrError(f"--size {text} is no size; give height and width in pixels, such as --size 1080,1920")
+    return int(found[1]), int(found[2])
+
+
+def _crop(text: str) -> Crop:
+    number = r"\s*(\d{1,9}(?:\.\d{0,6})?)\s*"
+    found = re.fullmatch(f"{number}:{number},{number}:{number}", text)
+    if found is None:
+        raise PartinrError(
+            f"--crop {text} is no part of an image; give rows and columns of the fitted image, such as "
+            "--crop 0:64,128:192.5"
+        )
+    y0, y1, x0, x1 = map(Fraction, found.groups())
+    return (y0, y1), (x0, x1)
+
+
+def _check_place(output: Path, shape: Sequence[int], depth: Depth) -> None:
+    """See that the file can be written before any work is done for it."""
+    if output.is_dir():
+        raise PartinrError(f"cannot write {output}: Is a directory; choose another with -o")
+    # A PNG is compressed, and how well is not known beforehand.
+    needed = 0 if output.suffix.lower() == ".png" else file_bytes(shape, depth)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(output.parent).free
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    if needed > free:
+        raise PartinrError(
+            f"{output} would take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
+            "make room, or make it smaller"
+        )
+
+
+def _unwritable(output: Path, error: OSError) -> PartinrError:
+    cure = "make room" if error.errno in FULL else "choose another with -o"
+    return PartinrError(f"cannot write {output}: {error.strerror}; {cure}")
+
+
+def _range(model: PiecewiseINR, axes: Sequence[AxisSamples], field: Field, smooth: bool) -> float:
+    """The value that nearly all of a derivative is below, from a few places all over the picture."""
+    probed = [axis.part(0, len(axis), -(-len(axis) // _PROBE)) for axis in axes]
+    found = torch.cat(list(model.bands(probed, smooth=smooth, field=field)))
+    length = found.norm(dim=-1) if field == "gradient" else found.abs()
+    length = length[length.isfinite()].double()
+    top = float(length.quantile(_PROBE_SHARE)) if len(length) else 0.0
+    return top if top > 0 else 1.0
+
+
+def _drawn(band: torch.Tensor, field: Field, vector: bool, top: float | None) -> NDArray[np.float32]:
+    """A band as it goes into the file."""
+    if field == "gradient" and not vector:
+        band = band.norm(dim=-1)
+    if top is not None:
+        band = (band / top + 1) / 2 if field == "laplacian" else band / top
+    array: NDArray[np.float32] = band.numpy()
+    return array
+
+
+def _with_progress(bands: Iterator[torch.Tensor], rows: int, pixels: int) -> Iterator[torch.Tensor]:
+    """The same bands, under a bar that follows them, where the output is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal or pixels < _PROGRESS_FROM:
+        yield from bands
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("rendering", total=rows)
+        for band in bands:
+            yield band
+            progress.advance(task, len(band))
