@@ -192,6 +192,29 @@ def render(
 
 
 @commands.command()
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write; view.html beside the run's pictures by default.",
+)
+@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(1),
+    default=1.0,
+    show_default=True,
+    help="Times the resolution of the image that the fit is drawn at.",
+)
+def view(run: Path, output: Path | None, image: str | None, scale: float) -> None:
+    """Pan and zoom in an image against its fit: one HTML file, for any browser, without a server."""
+    from partinr.cli.view import make_view
+
+    click.echo(f"view  {make_view(run, output, image=image, scale=scale)}")
+
+
+@commands.command()
 @click.argument("words", nargs=-1, required=True, metavar="IMAGE... [RULE.KEY=VALUE]...")
 @click.option(
     "--regions", default="9", show_default=True, metavar="N[,N...]", help="How many; several make a row each."
