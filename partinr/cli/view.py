@@ -38,10 +38,8 @@ def make_view(run: Path, output: Path | None, *, image: str | None = None, scale
     check_size(larger)
     pixels = fitted_image(directory, image, (*shape, model.channels))
     manifest = directory.manifest()
-    several = manifest.get("images")
-    of = several.get(image) if isinstance(several, dict) else manifest
     name = image or manifest.get("signal", {}).get("name") or directory.path.resolve().name
-    psnr = of.get("psnr", of.get("metrics", {}).get("psnr"))
+    psnr = manifest.get("metrics", {}).get("psnr") if image is None else manifest["images"][image].get("psnr")
     facts = [
         f"{shape[0]}×{shape[1]} pixels",
         f"{model.partition.regions:,} region{'s' * (model.partition.regions > 1)}",

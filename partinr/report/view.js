@@ -239,7 +239,11 @@ function drawPicture(picture, { x, y, zoom }, left, right, bottom) {
 function draw() {
   const dense = devicePixelRatio;
   const [wide, high] = [stage.clientWidth, stage.clientHeight].map((side) => Math.max(1, Math.round(side * dense)));
-  if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
+  if (canvas.width !== wide || canvas.height !== high) {
+    Object.assign(canvas, { width: wide, height: high });
+    // The stage may end within a pixel; the canvas must not be stretched to there.
+    Object.assign(canvas.style, { width: `${wide / dense}px`, height: `${high / dense}px` });
+  }
   paper.fillStyle = getComputedStyle(stage).backgroundColor;
   paper.fillRect(0, 0, wide, high);
   const zoom = zoomNow() * dense;
