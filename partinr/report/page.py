@@ -174,6 +174,7 @@ def _context(
         "rows_in_html": ROWS_IN_HTML,
         "few": FEW,
         "explorable": len(records) >= EXPLORED,
+        "rated": any(record.rates for group in study.groups for record in group.records),
         "data": data,
         "store": store.uris,
         "plotly": Markup(plotly),
