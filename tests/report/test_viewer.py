@@ -285,7 +285,9 @@ def test_the_address_keeps_what_is_shown(opened, page_file):
     page.wait_for_function("() => location.hash.includes('borders=off')")
     kept, before = page.evaluate("location.hash.slice(1)"), state(page)
     again = opened(kept)
-    assert state(again) == pytest.approx(before, rel=1e-3)
+    now = state(again)
+    assert (now.pop("mode"), now["borders"]) == (before.pop("mode"), False) == ("side", False)
+    assert now == pytest.approx(before, rel=1e-3)
 
 
 @pytest.mark.browser
