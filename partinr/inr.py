@@ -23,11 +23,13 @@ from partinr.errors import PartinrError
 from partinr.fields import Field, check_field, derivatives
 from partinr.networks import NetworkStack
 from partinr.partition import Partition
+from partinr.quantise import Bits, Per, pack, unpack
 from partinr.stack import Engine, RegionBatch, sort_by_network
 from partinr.weights import deserialise, serialise
 
 FORMAT = 3
-"""Version of the layout of ``inr.safetensors``. 2: networks of several widths. 3: with a checksum."""
+"""Version of the layout of ``inr.safetensors``. 2: networks of several widths. 3: with a checksum; weights may be
+quantised."""
 
 UNSEALED = 2
 """The last version without a checksum."""
@@ -106,6 +108,11 @@ class PiecewiseINR(NetworkStack):
             "regions": self.partition.regions,
             "labels_sha256": hashlib.sha256(self.partition.labels.numpy().tobytes()).hexdigest(),
         }
+
+    @property
+    def untrained(self) -> frozenset[str]:
+        """Names, among the parameters, of those that the backbone does not train."""
+        return frozenset(name for name in self.stack if name.rpartition("/")[2] in self.backbone.fixed)
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 
@@ -247,10 +254,22 @@ class PiecewiseINR(NetworkStack):
 
     # -- keeping ------------------------------------------------------------------------------------------------
 
-    def to_bytes(self) -> bytes:
-        """The model as the content of a safetensors file: weights, label map, and the architecture in its header."""
-        tensors = {**self.stack, LABELS: self.partition.labels.int()}
-        return serialise("partinr", {"format": FORMAT, "engine": self.engine, **self.architecture()}, tensors)
+    def to_bytes(self, bits: Bits | None = None, per: Per = "channel") -> bytes:
+        """The model as the content of a safetensors file: weights, label map, and the architecture in its header.
+
+        Args:
+            bits: of a weight, 8 or 16 (:mod:`partinr.quantise`), the label map then being lossless WebP; None for the
+                weights as they are.
+            per: what of quantised weights has a scale of its own: each ``tensor`` of each network, or each ``channel``.
+
+        Raises:
+            PartinrError: there is no such precision, or a weight that is to be quantised is not finite.
+        """
+        header: dict[str, Any] = {"format": FORMAT, "engine": self.engine, **self.architecture()}
+        if bits is None:
+            return serialise("partinr", header, {**self.stack, LABELS: self.partition.labels.int()})
+        said, tensors = pack(dict(self.stack), self.partition.labels, bits, per, self.untrained)
+        return serialise("partinr", {**header, **said}, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -265,6 +284,7 @@ class PiecewiseINR(NetworkStack):
         """
 
         def make(header: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+            unpack(header, tensors, LABELS)
             labels = tensors.pop(LABELS)
             if labels.dtype != torch.int32 or list(labels.shape) != header["shape"]:
                 raise ValueError(f"its label map is {labels.dtype} {list(labels.shape)}, not int32 {header['shape']}")

@@ -8,6 +8,7 @@ line that made it::
     curve.csv               one row an evaluation (:data:`CURVE_COLUMNS`)
     image.png  partition.png  reconstruction.png  error.png
     inr.safetensors         the fitted network
+    rate.csv                what it takes in bits (:data:`RATE_COLUMNS`), once somebody has asked: partinr export
     checkpoints/last.ckpt   what a resume needs; while the run goes on also previous.ckpt, the one before it
     output.log              what it said, if a process of its own carried it out
     .lock  .job             held by the process that writes the run; the job of a cluster that was submitted for it
@@ -33,7 +34,7 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,6 +83,24 @@ with as many; ``seed`` the number of the trial among those of the function (the 
 or, where ``censored`` is 1, how many it was seen not to do it in; ``mse`` the mean squared error then.
 """
 
+RATE_COLUMNS = (
+    "step",
+    "coder",
+    "setting",
+    "bits",
+    "bpp",
+    "psnr",
+    "weight_bits",
+    "scale_bits",
+    "label_bits",
+    "file_bytes",
+    "deflated_bytes",
+)
+"""Columns of ``rate.csv``, a row a coder and setting: the attributes of :class:`partinr.rate.Rate`.
+
+``step`` is that of the weights which were measured: those of a run that was resumed since then are others.
+"""
+
 CLOCK_COLUMNS = ("seconds",)
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
 
@@ -103,6 +122,7 @@ ERROR = "error.png"
 WEIGHTS = "inr.safetensors"
 START = "initialisation.safetensors"
 ADAPTATION = "adaptation.png"
+RATE = "rate.csv"
 CHECKPOINT = "checkpoints/last.ckpt"
 WANDB_ID = "wandb.id"
 PREVIOUS = "checkpoints/previous.ckpt"
@@ -393,6 +413,28 @@ class RunDirectory:
                 return [
                     {name: float(row[name]) if name == "mse" else int(row[name]) for name in STEPS_COLUMNS}
                     for row in csv.DictReader(file)
+                ]
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+            raise PartinrError(f"cannot read {path}: {error}") from error
+
+    def write_rate(self, rows: Iterable[Mapping[str, Any]], image: str | None = None) -> None:
+        """Write ``rate.csv``, see :data:`RATE_COLUMNS`, of one of several images where ``image`` is its name."""
+        self.write(of_image(image, RATE), _csv(RATE_COLUMNS, [[row[name] for name in RATE_COLUMNS] for row in rows]))
+
+    def rate(self) -> list[dict[str, Any]]:
+        """Read ``rate.csv``: a row a dictionary, see :data:`RATE_COLUMNS`. Empty where there is none.
+
+        Raises:
+            PartinrError: the file is damaged.
+        """
+        path = self.file(RATE)
+        if not path.is_file():
+            return []
+        kinds: dict[str, Callable[[str], Any]] = {"coder": str, "setting": str, "bpp": float, "psnr": float}
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [
+                    {name: kinds.get(name, int)(row[name]) for name in RATE_COLUMNS} for row in csv.DictReader(file)
                 ]
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise PartinrError(f"cannot read {path}: {error}") from error

@@ -27,10 +27,10 @@ NUMBERS = [
     {"partition"},
     {"stack"},
     {"backbones"},
-    {"batches", "networks", "weights"},
+    {"batches", "networks", "quantise", "weights"},
     {"fields"},
     {"capacity", "inr", "metrics"},
-    {"album", "meta"},
+    {"album", "meta", "rate"},
     {"data"},
     {"regimes"},
 ]

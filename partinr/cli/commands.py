@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -189,6 +189,55 @@ def render(
             smooth=smooth,
         )
     )
+
+
+@commands.command()
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write; view.html beside the run's pictures by default.",
+)
+@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(1),
+    default=1.0,
+    show_default=True,
+    help="Times the resolution of the image that the fit is drawn at.",
+)
+def view(run: Path, output: Path | None, image: str | None, scale: float) -> None:
+    """Pan and zoom in an image against its fit: one HTML file, for any browser, without a server."""
+    from partinr.cli.view import make_view
+
+    click.echo(f"view  {make_view(run, output, image=image, scale=scale)}")
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN_DIR...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The safetensors file to write, of one run.")
+@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a weight in the file.")
+@click.option(
+    "--per",
+    type=click.Choice(["channel", "tensor"]),
+    default="channel",
+    show_default=True,
+    help="What has a scale: each row of the weights of each network, or each tensor of each network.",
+)
+@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
+def export(
+    runs: tuple[Path, ...], output: Path | None, bits: str, per: Literal["channel", "tensor"], image: str | None
+) -> None:
+    """Shrink a fit to 8 or 16 bits a weight, and say what it takes and loses.
+
+    The file is read by partinr.load like the run's own. The table has all precisions in bits per pixel: weights, scales
+    and label map, and beside them the real file, also deflated; and PSNR, with that of JPEG and WebP of the same image
+    in the same bits. It is kept in rate.csv beside the run's weights; partinr report draws that of runs for one image.
+    """
+    from partinr.cli.export import export as shrink
+
+    shrink(runs, output, bits=8 if bits == "8" else 16, per=per, image=image)
 
 
 @commands.command()

@@ -15,22 +15,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import matplotlib
-import matplotlib.colors
-import numpy as np
 import yaml
 from markupsafe import Markup
 from PIL import Image
 
 from partinr.errors import PartinrError
 from partinr.files import write_atomically
-from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
+from partinr.pictures import ERROR_RANGE
 from partinr.report.groups import Group, Study, Versus, commit_of, devices_of, machine_of, states
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
 from partinr.report.payload import payload
 from partinr.report.records import Axis, RunRecord
 from partinr.report.table import ABSENT, LEVELS, Column, Row, columns_of, fixed, rows, si, significant, write
+from partinr.report.templates import error_scale, template
 from partinr.run import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 PICTURE_BUDGET = 24_000_000
@@ -89,7 +86,7 @@ def write_html(
     """
     path = Path(path)
     fits, learned = Study.of(records), Study.of(records, "initialisation")
-    page = _template().render(
+    page = template("template.html").render(
         _context(records, fits, learned, title or _title([fits, learned]), refresh, {} if cache is None else cache)
     )
     try:
@@ -97,22 +94,6 @@ def write_html(
     except OSError as error:
         raise PartinrError(f"cannot write the report {path}: {error.strerror}; choose another place with -o") from error
     return path
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {
-        "ensure_ascii": False,
-        "allow_nan": False,
-        "separators": (",", ":"),
-    }
-    return environment.get_template("template.html")
 
 
 LONGEST_TITLE = 80
@@ -187,12 +168,13 @@ def _context(
         "tiles": {image: _tiles([row for row in table if row.group.image == image]) for image in study.images},
         "remarks": {image: _remarks([row for row in table if row.group.image == image]) for image in study.images},
         "pictures": {image: [_pictures(group, store) for group in study.on(image)] for image in study.images},
-        "error_scale": _error_scale(),
+        "error_scale": error_scale(),
         "error_range": ERROR_RANGE,
         "runs": runs,
         "rows_in_html": ROWS_IN_HTML,
         "few": FEW,
         "explorable": len(records) >= EXPLORED,
+        "rated": any(record.rates for group in study.groups for record in group.records),
         "data": data,
         "store": store.uris,
         "plotly": Markup(plotly),
@@ -509,12 +491,6 @@ def _image(name: str, of: Mapping[str, Any]) -> dict[str, str]:
 
 def _decibels(psnr: Any) -> str:
     return f"{write(psnr, fixed(2))} dB" if isinstance(psnr, (int, float)) else ABSENT
-
-
-def _error_scale() -> str:
-    """The colours of the error pictures as a CSS gradient."""
-    colours = [matplotlib.colors.to_hex(matplotlib.colormaps[ERROR_COLORMAP](share)) for share in np.linspace(0, 1, 9)]
-    return f"linear-gradient(to right, {', '.join(colours)})"
 
 
 # -- runs -----------------------------------------------------------------------------------------------------------

@@ -82,10 +82,23 @@ def payload(
 def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
     lones = {image: lone_of(table, image) for image in study.images}
     return {
-        "images": [{"name": image, "level": (lone := lones[image]) and number(lone.level)} for image in study.images],
+        "images": [
+            {"name": image, "level": (lone := lones[image]) and number(lone.level), "codecs": _codecs(study, image)}
+            for image in study.images
+        ],
         "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
         "columns": [_column(column) for column in columns_of(study)],
     }
+
+
+def _codecs(study: Study, image: str) -> dict[str, list[list[float | int | None]]]:
+    """Bits per pixel and PSNR of JPEG and WebP on an image, as one of the runs on it has them."""
+    rates = next((record.rates for group in study.on(image) for record in group.records if record.rates), ())
+    found: dict[str, list[list[float | int | None]]] = {}
+    for row in rates:
+        if row["coder"] != "fit":
+            found.setdefault(str(row["coder"]), []).append(numbers([row["bpp"], row["psnr"]]))
+    return found
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -123,6 +136,8 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                 "inner": numbers(record.psnr_by_inner_step),
                 "trained": record.inner_steps,
             }
+            if fits := [row for row in record.rates if row["coder"] == "fit"]:
+                runs[record]["rates"] = [[row["setting"], number(row["bpp"]), number(row["psnr"])] for row in fits]
             if versus and own and versus.lone is not group:
                 effort = {axis: number(stat.mean) for axis, stat in own.effort.items()}
                 runs[record]["reached"] = {"psnr": number(versus.level), **effort}

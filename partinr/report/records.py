@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +20,7 @@ from partinr.run import (
     CURVE_COLUMNS,
     MANIFEST,
     OVERRIDES,
+    RATE,
     Learned,
     RunDirectory,
     Status,
@@ -51,6 +53,8 @@ class RunRecord:
     config: Mapping[str, Any] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     curve: Curve = field(default_factory=lambda: {name: np.empty(0) for name in CURVE_COLUMNS})
+    rates: Sequence[Mapping[str, Any]] = ()
+    """Rows of ``rate.csv``, see :data:`partinr.run.RATE_COLUMNS`; none if the weights have changed since then."""
 
     @property
     def name(self) -> str:
@@ -177,7 +181,7 @@ _Print = tuple[tuple[int, int, int] | None, ...]
 def _print_of(run: RunDirectory) -> _Print:
     """What changes when one of the files that :func:`_read` reads is replaced; None for one that is not there."""
     found: list[tuple[int, int, int] | None] = []
-    for name in (MANIFEST, CURVE, CONFIG, OVERRIDES):
+    for name in (MANIFEST, CURVE, CONFIG, OVERRIDES, RATE):
         try:
             stat = os.stat(run.file(name))
             found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
@@ -200,6 +204,9 @@ def _read(run: RunDirectory) -> RunRecord:
             raise PartinrError(f"{run.path} has the unknown status {status!r}; was it edited by hand?")
         if status == "running" and not run.alive:
             return RunRecord(run.path, "interrupted", _KILLED, **parts)
+        # It can be made again at any time: a run is not damaged by it.
+        with suppress(PartinrError):
+            parts["rates"] = [row for row in run.rate() if row["step"] == manifest.get("steps")]
     except PartinrError as error:
         return RunRecord(run.path, "damaged", _line(error), **parts)
     message = manifest.get("message")

@@ -14,8 +14,8 @@ const DASHES = ["solid", "dash", "dot", "dashdot"];
 const COLOURS = 6;
 // Of more groups than styles, lines say nothing by themselves: they are coloured by a setting.
 const STYLES = COLOURS * DASHES.length;
-const MOST = { rows: 100, panels: 24, efforts: 24 };
-const page = { rows: MOST.rows, panels: MOST.panels, efforts: MOST.efforts };
+const MOST = { rows: 100, panels: 24, efforts: 24, rates: 30 };
+const page = { ...MOST };
 
 // -- what is shown, and the address that says so ---------------------------------------------------------------------
 
@@ -452,6 +452,7 @@ function draw() {
     const level = chosen === "all" ? null : fits.images[chosen].level;
     plot(at("curve"), seriesOf(groupsOf("fits", chosen, stylesOf("fits"))), level, view.axis, view.scale, undefined, nothing);
   }
+  if (at("rates")) whenSeen(at("rates"), false, drawRates);
   const outer = view.outer === "step" ? { ...AXES.step, title: "outer steps" } : AXES[view.outer];
   document.querySelectorAll("[data-learned]").forEach((into, i) => whenSeen(into, i < 2, () => {
     const groups = groupsOf("learned", Number(into.dataset.learned), stylesOf("learned"));
@@ -500,6 +501,97 @@ function more(what, count, words) {
     button.hidden = count <= page[what];
     button.textContent = `Show all ${count} ${words}`;
   }
+}
+
+// -- rate and distortion ---------------------------------------------------------------------------------------------
+
+// Of the groups whose runs have all been measured: bits per pixel and PSNR in each precision, mean over seeds.
+function ratesOf(only) {
+  if (only === "all") return [];
+  return groupsOf("fits", only, stylesOf("fits")).filter(({ counted }) => counted.length && counted.every(({ rates }) => rates)).map((group) => {
+    const points = group.counted[0].rates.map(([setting]) => {
+      const own = group.counted.map(({ rates }) => rates.find(([name]) => name === setting) ?? []);
+      return { setting, bpp: statOf(own.map(([, bpp]) => bpp)).mean, psnr: statOf(own.map(([,, psnr]) => psnr)) };
+    });
+    return { ...group, points: points.filter(({ bpp, psnr }) => bpp > 0 && psnr.mean !== null) };
+  });
+}
+
+const CODECS = { jpeg: ["JPEG", "dash"], webp: ["WebP", "dot"] };
+
+function drawRates() {
+  const into = at("rates");
+  const only = image();
+  const series = ratesOf(only);
+  const all = series.flatMap(({ points }) => points.map(({ bpp }) => bpp));
+  into.classList.toggle("empty", !all.length);
+  if (!all.length) {
+    Plotly.purge(into);
+    into.textContent = only === "all" ? "Choose an image: bits are worth something else on each." : "No group of this choice has been measured.";
+    return;
+  }
+  if (!into.data) into.textContent = "";
+  const common = { type: "scatter", hovertemplate: "%{text}<br>%{x:.3~f} bits per pixel, %{y:.2f} dB" };
+  const drawn = series.flatMap((one, rank) => {
+    const line = colour(`--slot-${one.slot}`);
+    const name = plain(one.label + (one.provisional ? ` (${one.state})` : ""));
+    const part = (points, look) => ({ ...common, name, legendgroup: one.label, legendrank: rank, x: points.map(({ bpp }) => bpp), y: points.map(({ psnr }) => psnr.mean), text: points.map(({ setting }) => setting), ...look });
+    const tensor = one.points.filter(({ setting }) => setting.endsWith(" tensor"));
+    return [
+      part(one.points.filter((point) => !tensor.includes(point)), { meta: "channel", mode: "lines+markers", line: { color: line, width: 2, dash: one.dash }, marker: { size: 8, color: line } }),
+      part(tensor, { meta: "tensor", mode: "markers", showlegend: false, marker: { size: 8, symbol: "circle-open", color: line, line: { width: 2 } } }),
+    ];
+  });
+  const [low, high] = [Math.min(...all) / 4, Math.max(...all) * 1.5];
+  for (const [coder, [name, dash]] of Object.entries(CODECS)) {
+    const points = (fits.images[only].codecs[coder] ?? []).filter(([bpp, psnr]) => bpp >= low && bpp <= high && psnr !== null);
+    drawn.push({ ...common, name, meta: coder, mode: "lines+markers", legendrank: 1000, x: points.map(([bpp]) => bpp), y: points.map(([, psnr]) => psnr), text: points.map(() => name), line: { color: colour("--soft"), width: 1.6, dash }, marker: { size: 4, color: colour("--soft") } });
+  }
+  const shape = layout(series, null, "bpp", "log", { title: "bits per pixel", hover: "%{x}" });
+  Object.assign(shape.xaxis, { dtick: "D2", tickformat: "~r" });
+  Plotly.react(into, drawn, { ...shape, hovermode: "closest" }, {
+    displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+    toImageButtonOptions: { format: "svg", filename: "rate-distortion" },
+  });
+}
+
+// What a coder leaves of an image in so many bits, linear in their logarithm between the two qualities around them.
+function atRate(points, bpp) {
+  const ordered = points.filter(([, psnr]) => psnr !== null).sort((a, b) => a[0] - b[0]);
+  for (let i = 1; i < ordered.length; i += 1) {
+    const [[x0, y0], [x1, y1]] = [ordered[i - 1], ordered[i]];
+    if (x0 <= bpp && bpp <= x1 && x0 < x1) return y0 + (y1 - y0) * Math.log(bpp / x0) / Math.log(x1 / x0);
+  }
+  return null;
+}
+
+// A codec that takes fewer bits at its best quality has at least that PSNR.
+function besideCodec(points, bpp) {
+  const found = atRate(points, bpp);
+  if (found !== null) return found.toFixed(2);
+  const best = points.reduce((a, b) => (b[1] > a[1] ? b : a), [Infinity, -Infinity]);
+  return best[0] < bpp ? `&gt;${best[1].toFixed(2)}` : "–";
+}
+
+function rates() {
+  const table = at("rate-table");
+  if (!table) return;
+  const only = image();
+  const rows = ratesOf(only).flatMap((group) => group.points.map((point) => ({ group, point })));
+  const body = rows.slice(0, page.rates).map(({ group, point: { setting, bpp, psnr } }) => {
+    const plainPsnr = group.points[0].psnr.mean;
+    const others = Object.keys(CODECS).map((coder) => besideCodec(fits.images[only].codecs[coder] ?? [], bpp));
+    const size = Math.abs(psnr.mean - plainPsnr).toFixed(2);
+    const change = setting === group.points[0].setting ? "" : `${Number(size) === 0 ? "" : psnr.mean < plainPsnr ? "−" : "+"}${size}`;
+    return `<tr class="${group.provisional ? "provisional" : ""}"><th scope="row">${swatch(group)}${escaped(group.label)}</th><td>${escaped(setting)}</td>`
+      + `<td class="number" data-key="bpp" data-value="${bpp}">${written(bpp, formOf({ form: "significant" }, bpp))}</td>`
+      + `<td class="number" data-key="rate-psnr" data-value="${psnr.mean}">${psnr.mean.toFixed(2)}${psnr.std === null ? "" : `<span class="std"> ± ${psnr.std.toFixed(2)}</span>`}</td>`
+      + `<td class="number">${change}</td>${others.map((text) => `<td class="number">${text}</td>`).join("")}</tr>`;
+  }).join("");
+  for (const old of [...table.tBodies]) old.remove();
+  table.tHead.insertAdjacentHTML("afterend", `<tbody>${body}</tbody>`);
+  table.hidden = !rows.length;
+  more("rates", rows.length, "rows");
 }
 
 // -- tables ----------------------------------------------------------------------------------------------------------
@@ -765,6 +857,7 @@ function refresh() {
   pictures();
   runs();
   efforts();
+  rates();
   draw();
 }
 
@@ -788,7 +881,7 @@ document.addEventListener("click", ({ target }) => {
   const { more: what } = target.dataset;
   if (what) {
     page[what] = Infinity;
-    ({ rows: tables, panels: pictures, efforts })[what]();
+    ({ rows: tables, panels: pictures, efforts, rates })[what]();
   }
   if (target.id === "clear") {
     Object.assign(view, { filter: "", facets: {} });

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from partinr.partition import Grid, Partition, Random
-from partinr.partition.coding import coded_bits
+from partinr.partition.coding import coded_bits, decode_labels, encode_labels
 
 
 @pytest.fixture
@@ -84,3 +84,15 @@ def test_order_is_cheaper_than_disorder(picture):
     assert lots > math.log2(9) * 64 * 96
     assert lots > 20 * grid
     assert coded_bits(torch.zeros(64, 96, dtype=torch.int64)) <= grid
+
+
+@pytest.mark.parametrize("shape", [(1,), (9,), (20_000,), (7, 5), (1, 16_384), (3, 4, 5)])
+def test_the_files_are_read_back(shape):
+    labels = shuffled(shape, min(300, math.prod(shape)))
+    files = encode_labels(labels)
+    assert torch.equal(decode_labels(files, shape), labels)
+    for wrong in ([], [*files, files[0]], [files[0][:-4][: len(files[0]) // 2], *files[1:]], [b"", *files[1:]]):
+        with pytest.raises(ValueError, match="label map"):
+            decode_labels(wrong, shape)
+    with pytest.raises(ValueError, match="label map"):
+        decode_labels(files, (*shape[:-1], shape[-1] + 1))

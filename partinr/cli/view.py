@@ -1,0 +1,60 @@
+"""``partinr view``: a page on which one pans and zooms in an image and its fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from partinr.api import load
+from partinr.cli.fitted import fitted_image
+from partinr.coords import scaled_shape
+from partinr.errors import PartinrError
+from partinr.report.viewer import check_size, write_view
+from partinr.run import RunDirectory, of_image
+
+VIEW = "view.html"
+
+
+def make_view(run: Path, output: Path | None, *, image: str | None = None, scale: float = 1) -> Path:
+    """Write the page of a run.
+
+    Args:
+        run: the run directory.
+        output: the file; by default ``view.html`` beside the pictures.
+        image: of a run that fitted several images, the name of one.
+        scale: times the resolution of the image that the fit is drawn at, 1 or more.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        PartinrError: the run has no fit of an image, or nothing to compare it with, or is too large for a page.
+    """
+    directory = RunDirectory.open(run)
+    model = load(run, image)
+    shape = model.partition.shape
+    if len(shape) != 2:
+        raise PartinrError(f"{run} fitted a {len(shape)}-D signal, which is no picture; use partinr.load(…).render()")
+    larger = scaled_shape(shape, scale)
+    check_size(larger)
+    pixels = fitted_image(directory, image, (*shape, model.channels))
+    manifest = directory.manifest()
+    name = image or manifest.get("signal", {}).get("name") or directory.path.resolve().name
+    psnr = manifest.get("metrics", {}).get("psnr") if image is None else manifest["images"][image].get("psnr")
+    facts = [
+        f"{shape[0]}×{shape[1]} pixels",
+        f"{model.partition.regions:,} region{'s' * (model.partition.regions > 1)}",
+        f"{model.parameter_count:,} parameters",
+    ]
+    if isinstance(psnr, float):
+        facts.append(f"{psnr:.2f} dB")
+    if larger != shape:
+        facts.append(f"the fit is drawn at {larger[0]}×{larger[1]}")
+    return write_view(
+        directory.file(of_image(image, VIEW)) if output is None else output,
+        pixels,
+        model.render(),
+        model.partition.labels.numpy(),
+        fine=None if larger == shape else model.render(scale),
+        title=f"{name}, {manifest.get('name') or directory.path.resolve().name}",
+        facts=facts,
+    )

@@ -1,0 +1,40 @@
+"""What the pages have in common: how a template becomes a page, and the colours of the error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+import matplotlib
+import matplotlib.colors
+import numpy as np
+
+from partinr.pictures import ERROR_COLORMAP
+
+
+def template(name: str) -> jinja2.Template:
+    """One of the templates beside this file. What it includes as text, such as a style, is beside it, too."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {
+        "ensure_ascii": False,
+        "allow_nan": False,
+        "separators": (",", ":"),
+    }
+    return environment.get_template(name)
+
+
+def error_colours(count: int) -> list[str]:
+    """The colours of the error pictures from the smallest error to the largest, ``count`` of them, as ``#rrggbb``."""
+    colormap = matplotlib.colormaps[ERROR_COLORMAP].resampled(256)
+    return [matplotlib.colors.to_hex(colormap(share)) for share in np.linspace(0, 1, count)]
+
+
+def error_scale() -> str:
+    """The same as a CSS gradient."""
+    return f"linear-gradient(to right, {', '.join(error_colours(9))})"

@@ -1,0 +1,105 @@
+"""An image and its fit as one HTML file to pan and zoom in: no network, no server, no folder beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from partinr.errors import PartinrError
+from partinr.files import write_atomically
+from partinr.pictures import ERROR_RANGE, encode_png, to_uint8
+from partinr.report.templates import error_colours, error_scale, template
+
+MOST_PIXELS = 2**25
+"""Pixels of a picture on the page, such as 7,680×4,320: a browser holds each of them in four bytes, several times."""
+
+MOST_SIDE = 2**14
+"""Pixels of its longer side: what browsers can draw."""
+
+
+def check_size(shape: Sequence[int]) -> None:
+    """Refuse a picture that a browser could not show.
+
+    Args:
+        shape: ``[H, W]``.
+
+    Raises:
+        PartinrError: it has more than :data:`MOST_PIXELS` pixels, or a side of more than :data:`MOST_SIDE`.
+    """
+    if math.prod(shape) > MOST_PIXELS or max(shape) > MOST_SIDE:
+        raise PartinrError(
+            f"a picture of {'×'.join(map(str, shape))} pixels is too large for a page, which takes {MOST_PIXELS:,} and "
+            f"{MOST_SIDE:,} a side; give a smaller --scale, or draw it with partinr render"
+        )
+
+
+def write_view(
+    path: str | Path,
+    image: Any,
+    fit: Any,
+    labels: Any,
+    *,
+    fine: Any = None,
+    title: str,
+    facts: Sequence[str] = (),
+) -> Path:
+    """Write the page.
+
+    Args:
+        path: the file; replaced in one step.
+        image: ``[H, W, C]``, C = 1 or 3, values as of :func:`~partinr.pictures.to_uint8`: the page has 8 bits of them.
+        fit: the same of the fit, at the same pixels.
+        labels: integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1.
+        fine: the fit at a higher resolution, ``[kH, kW, C]``, which is then drawn in place of ``fit``; the error is
+            that of ``fit`` in any case.
+        title: of the page.
+        facts: what is said under the title.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        PartinrError: shapes do not agree, a picture is too large for a page, or the file cannot be written.
+    """
+    path = Path(path)
+    pixels, fitted = to_uint8(image), to_uint8(fit)
+    regions = np.asarray(labels)
+    if pixels.shape != fitted.shape or regions.shape != pixels.shape[:2]:
+        raise PartinrError(
+            f"the image has the shape {list(pixels.shape)}, its fit {list(fitted.shape)}, the label map "
+            f"{list(regions.shape)}; give those of one image"
+        )
+    check_size(pixels.shape[:2])
+    pictures = {"image": encode_png(pixels / 255), "fit": encode_png(fit), "labels": _labels_png(regions)}
+    if fine is not None:
+        check_size(fine.shape[:2])
+        pictures["fine"] = encode_png(fine)
+    data = {
+        "shape": pixels.shape[:2],
+        "channels": pixels.shape[2],
+        "pictures": {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pictures.items()},
+        "error": {"range": ERROR_RANGE, "colours": error_colours(256)},
+    }
+    page = template("view.html").render(
+        title=title, facts=list(facts), data=data, error_scale=error_scale(), error_range=ERROR_RANGE
+    )
+    try:
+        write_atomically(path, page.encode())
+    except OSError as error:
+        raise PartinrError(f"cannot write {path}: {error.strerror}; choose another place with -o") from error
+    return path
+
+
+def _labels_png(labels: np.ndarray) -> bytes:
+    """Labels as a PNG: the number of a region in the 24 bits of a colour, red first."""
+    colours = np.stack([labels >> 16 & 255, labels >> 8 & 255, labels & 255], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(colours).save(buffer, "PNG")
+    return buffer.getvalue()

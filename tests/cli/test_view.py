@@ -1,0 +1,84 @@
+"""``partinr view``."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import partinr as api
+from partinr.pictures import to_uint8
+from partinr.run import IMAGE
+
+Copy = Callable[[Path], Path]
+
+
+def shown_on(page: Path) -> dict[str, Any]:
+    found = re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found is not None
+    decoded = {}
+    for name, uri in json.loads(found[1])["pictures"].items():
+        with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
+            decoded[name] = np.asarray(picture)
+    return decoded
+
+
+def test_a_page_of_a_run(partinr: Any, finished: Path, copy_of: Copy) -> None:
+    run = copy_of(finished)
+    answer = partinr("view", run)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.split() == ["view", str(run / "view.html")]
+    shown, model = shown_on(run / "view.html"), api.load(run)
+    assert shown.keys() == {"image", "fit", "labels"}
+    with Image.open(run / IMAGE) as picture:
+        assert np.array_equal(shown["image"], np.asarray(picture))
+    assert np.array_equal(shown["fit"], to_uint8(model.render()))
+    assert np.array_equal(shown["labels"][:, :, 2], model.partition.labels.numpy())
+
+    answer = partinr("view", run, "--scale", "2.5", "-o", "fine.html")
+    assert answer.code == 0, answer.err
+    assert np.array_equal(shown_on(Path("fine.html"))["fine"], to_uint8(model.render(2.5)))
+
+
+def test_one_of_several_images(partinr: Any, pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.png").write_bytes((pictures / "good.png").read_bytes())
+    words = ("data=folder", "partition.regions=4", "backbone.match_params=500", "max_steps=2", "cache_dir=null")
+    assert partinr(*words, f"data.path={folder}", "hydra.run.dir=album").code == 0
+    assert partinr("view", "album", "--image", "b").code == 0
+    assert "<title>b, " in Path("album/images/b/view.html").read_text()
+    answer = partinr("view", "album")
+    assert answer.code == 2
+    assert "choose one with --image NAME" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        (lambda run: (run / IMAGE).unlink(), (), "to compare the fit with; partinr render draws the fit alone"),
+        (lambda run: (run / IMAGE).write_bytes(b"PNG"), (), "is damaged; partinr render draws the fit alone"),
+        (lambda run: Image.new("RGB", (3, 4)).save(run / IMAGE), (), r"\[16, 16, 3\] was fitted; was it replaced\?"),
+        (lambda run: None, ("--scale", "1000"), "too large for a page, .* give a smaller --scale"),
+        (lambda run: None, ("--scale", "0.5"), "0.5 is not in the range x>=1"),
+        (lambda run: None, ("--image", "a"), "fitted one image; leave out the image 'a'"),
+    ],
+)
+def test_what_cannot_be_shown(
+    partinr: Any, finished: Path, copy_of: Copy, change: Callable[[Path], object], words: tuple[str, ...], said: str
+) -> None:
+    run = copy_of(finished)
+    change(run)
+    answer = partinr("view", run, *words)
+    assert answer.code == 2
+    assert re.search(said, answer.err), answer.err
+    assert not (run / "view.html").exists()

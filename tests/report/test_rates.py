@@ -1,0 +1,97 @@
+import pytest
+
+from partinr.report import collect, make_report
+from partinr.report.groups import Study
+from partinr.report.page import rows
+from partinr.report.palette import styles
+from partinr.report.payload import payload
+from partinr.run import RunDirectory
+
+SETTINGS = {"float32": 32, "int16 channel": 17, "int16 tensor": 16, "int8 channel": 9, "int8 tensor": 8}
+
+
+def rate_rows(parameters=100, psnr=30.0, step=1500):
+    """Rows of a rate.csv: of a fit in all precisions, and of two codecs."""
+    nothing = {"weight_bits": 0, "scale_bits": 0, "label_bits": 0, "file_bytes": 0, "deflated_bytes": 0}
+    fits = [
+        {"coder": "fit", "setting": name, "bpp": bits * parameters / 1000, "psnr": psnr - 0.1 * place}
+        for place, (name, bits) in enumerate(SETTINGS.items())
+    ]
+    codecs = [
+        {"coder": coder, "setting": str(quality), "bpp": 0.25 * 2**quality, "psnr": start + 4 * quality}
+        for coder, start in (("jpeg", 22.0), ("webp", 24.0))
+        for quality in range(6)
+    ]
+    return [{**nothing, **row, "bits": round(1000 * row["bpp"]), "step": step} for row in fits + codecs]
+
+
+@pytest.fixture
+def measured(write_run, tmp_path):
+    """Two groups of which every run has been measured, and one of which one run has not."""
+    for regions in (1, 4, 9):
+        for seed in range(2):
+            run = RunDirectory(write_run(tmp_path / f"{regions}-{seed}", regions=regions, seed=seed))
+            if (regions, seed) != (9, 1):
+                run.write_rate(rate_rows(100, 28.0 + regions + seed))
+    return tmp_path
+
+
+def embedded(folder):
+    records = collect([folder])
+    study = Study.of(records)
+    return payload(records, {"fits": (study, rows(study), styles(study.labels, None))}, [({}, "")] * len(records))
+
+
+def test_the_page_has_what_the_runs_say(measured):
+    data = embedded(measured)
+    [image] = data["studies"]["fits"]["images"]
+    assert image["codecs"]["jpeg"][:2] == [[0.25, 22], [0.5, 26]]
+    found = {run["path"].rpartition("/")[2]: run.get("rates") for run in data["runs"]}
+    assert found["9-1"] is None
+    assert found["4-1"] == [
+        [name, pytest.approx(bits / 10), pytest.approx(33 - 0.1 * place)]
+        for place, (name, bits) in enumerate(SETTINGS.items())
+    ]
+
+
+def test_rates_of_other_weights_and_damaged_ones_are_left_out(write_run, tmp_path):
+    old = RunDirectory(write_run(tmp_path / "old", seed=0))
+    old.write_rate(rate_rows(step=700))
+    write_run(tmp_path / "damaged", seed=1).joinpath("rate.csv").write_text("step,coder\n1,fit\n")
+    assert [(record.status, list(record.rates)) for record in collect([tmp_path])] == [("completed", [])] * 2
+    page = make_report([tmp_path], tmp_path / "report.html").read_text()
+    assert 'id="rates"' not in page
+
+
+@pytest.mark.browser
+def test_groups_stand_beside_jpeg_and_webp(chromium, measured):
+    page = chromium(make_report([measured], measured / "report.html"))
+    page.locator("#rates").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.getElementById('rates').data?.length > 0")
+    drawn = page.evaluate("document.getElementById('rates').data.map(({ name, meta, x, y }) => ({ name, meta, x, y }))")
+    by_kind = {(trace["name"], trace["meta"]): trace for trace in drawn}
+    assert by_kind.keys() == {
+        *((name, kind) for name in ("none", "grid #4") for kind in ("channel", "tensor")),
+        ("JPEG", "jpeg"),
+        ("WebP", "webp"),
+    }
+    # Means over the two seeds.
+    assert by_kind["none", "channel"]["x"] == pytest.approx([3.2, 1.7, 0.9])
+    assert by_kind["none", "channel"]["y"] == pytest.approx([29.5, 29.4, 29.2])
+    assert by_kind["grid #4", "tensor"]["y"] == pytest.approx([32.3, 32.1])
+    # No more of a codec than what is around these bits.
+    assert by_kind["JPEG", "jpeg"]["x"] == [0.25, 0.5, 1, 2, 4]
+
+    cells = page.locator("#rate-table tbody tr").evaluate_all(
+        "all => all.map(row => [...row.children].map(cell => cell.textContent))"
+    )
+    assert len(cells) == 10
+    assert cells[1] == ["none", "int16 channel", "1.70", "29.40 ± 0.71", "−0.10", "33.06", "35.06"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 1280
+
+
+@pytest.mark.browser
+def test_a_filter_leaves_groups_out(chromium, measured):
+    page = chromium(make_report([measured], measured / "report.html"))
+    page.locator("#filter").fill("-grid-4")
+    page.wait_for_function("() => document.querySelectorAll('#rate-table tbody tr').length === 5")
