@@ -144,7 +144,7 @@ class NetworkSteps(torch.optim.Optimizer):
         self._adamw = torch.optim.AdamW([torch.zeros(0)], lr=lr, weight_decay=0.0)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step with the gradients that there are."""
         loss = None
         if closure is not None:
@@ -203,7 +203,7 @@ class NetworkSteps(torch.optim.Optimizer):
             )
             return [{name: each for name, each in one.items() if isinstance(each, Tensor)} for one in flat]
 
-        gradients = [value.grad for value in params]
+        gradients = [value.grad for value in params if value.grad is not None]
         try:
             # Lightning has autocast on around steps, too.
             with all_digits(params[0]):
