@@ -30,7 +30,8 @@ class Optimizer:
 
     Attributes:
         name: of torch's optimisers in lower case (``adam``, ``adamw``, ``sgd``, ``nadam``, ``rmsprop`` …), or the
-            dotted path of a class of one's own.
+            dotted path of a class of one's own. One that looks at a parameter as a whole would mix the networks of a
+            stack: for those there is :class:`PerNetwork <partinr.regimes.PerNetwork>`.
         lr: learning rate, above 0.
         options: further arguments of that class, such as ``betas`` or ``momentum``.
 
