@@ -356,6 +356,13 @@ class NetworkStack(nn.Module):
             bias = self.stack[f"{group.prefix}{name}"]
             bias[some] = mean[some].to(bias)
 
+    def hidden_matrices(self) -> frozenset[str] | None:
+        """The names of the matrices between the layers of the networks; None if there are none, see the backbone's."""
+        found = self.backbone.hidden_matrices()
+        if found is None:
+            return None
+        return frozenset(f"{group.prefix}{name}" for group in self.groups for name in found)
+
     def rows(self, networks: Tensor) -> dict[str, Tensor]:
         """Where some of the networks lie in the parameters.
 

@@ -102,6 +102,14 @@ class Backbone(ABC):
         """The name of the parameter ``[N, c]`` that is added to the values at last; None if there is none."""
         return None
 
+    def hidden_matrices(self) -> tuple[str, ...] | None:
+        """The names of the matrices ``[N, out, in]`` that take features of one layer to those of the next.
+
+        Neither those of the first and the output layer, nor what an encoding or a filter has. None if it has no such
+        matrices, or only such as are kept in another form.
+        """
+        return None
+
     def parameters(self, in_features: int, out_features: int) -> int:
         """Learned numbers in one network."""
         with torch.device("meta"):
@@ -233,6 +241,10 @@ class Mlp(Backbone):
     def output_bias(self) -> str:
         """The bias of the output layer."""
         return f"bias_{self.hidden_layers + 1}"
+
+    def hidden_matrices(self) -> tuple[str, ...] | None:
+        """The weights of the hidden layers."""
+        return tuple(f"weight_{layer}" for layer in range(1, self.hidden_layers + 1)) or None
 
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """Weight and bias of each; what an encoding learns belongs to the first."""

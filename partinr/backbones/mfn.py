@@ -98,6 +98,10 @@ class Mfn(Backbone):
         """The bias of the output layer."""
         return f"bias_{self.hidden_layers + 1}"
 
+    def hidden_matrices(self) -> tuple[str, ...] | None:
+        """The weights of the hidden layers; the filters see coordinates."""
+        return tuple(f"weight_{layer}" for layer in range(1, self.hidden_layers + 1)) or None
+
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """Weights and biases with the filter that they are multiplied with; the first has a filter alone."""
         parts = ("omega", "phi") if self.filter == "fourier" else ("omega", "phi", "mu", "gamma")

@@ -63,6 +63,10 @@ class Wire(Mlp):
             size = torch.exp(-decay - narrow * (z.square() + decay.square()))
         return torch.cat([size * z.cos(), size * z.sin()], dim=-1)
 
+    def hidden_matrices(self) -> None:
+        """None: they are complex, and kept as two real ones."""
+        return None
+
     def macs(self, in_features: int, out_features: int) -> int:
         """Real ones: four for a complex product."""
         first, *hidden, output = self.shapes(in_features, out_features)

@@ -7,6 +7,7 @@ from partinr.regimes.base import StopRule
 from partinr.regimes.fit import FitModule, FitSettings
 from partinr.regimes.maml import Adaptation, MetaModule, MetaSettings
 from partinr.regimes.optimizer import Optimizer
+from partinr.regimes.per_network import PerNetwork
 from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule, WarmUp
 from partinr.regimes.threshold import ThresholdModule, ThresholdSettings, Trial
 from partinr.regimes.training import FitResult, make_trainer
@@ -21,6 +22,7 @@ __all__ = [
     "MetaModule",
     "MetaSettings",
     "Optimizer",
+    "PerNetwork",
     "Plateau",
     "Schedule",
     "StopRule",

@@ -27,6 +27,7 @@ from partinr.regimes.graphs import GraphedSteps, can_be_graphed
 from partinr.regimes.learning import mean_psnr
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
+from partinr.regimes.sampling import ErrorSampler
 from partinr.regimes.schedule import Constant, Schedule
 from partinr.regimes.share import Share, deal, hand_over, widen_state
 from partinr.regimes.stacked import StackLearning
@@ -70,6 +71,9 @@ class FitSettings:
             several images each has a loss of its own, and what a network learns does not depend on the other images.
         points_per_step: samples drawn for each step, evenly from all signals as a whole; None for all of them. Every
             sample is seen once before any is seen again.
+        sampling: which of them. ``uniform``: all alike. ``error``: in proportion to their error when they were last
+            evaluated, and with weights that leave the expectation of the loss as it is (:class:`ErrorSampler
+            <partinr.regimes.sampling.ErrorSampler>`). How many points a network gets then depends on the others.
         evaluate_every: evaluate every so many steps; None for a geometric sequence.
         evaluations_per_decade: of that sequence: evaluations while the steps grow tenfold.
         evaluate_at: further steps at which to evaluate.
@@ -84,12 +88,25 @@ class FitSettings:
 
     loss: Literal["image", "region"] = "image"
     points_per_step: Annotated[int, Field(ge=1)] | None = None
+    sampling: Literal["uniform", "error"] = "uniform"
     evaluate_every: Annotated[int, Field(ge=1)] | None = None
     evaluations_per_decade: Annotated[int, Field(ge=1, le=100)] = 20
     evaluate_at: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     collapse_db: Annotated[float, Field(gt=0)] | None = 10.0
     freeze_at_psnr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     begin_at_mean: bool = False
+
+    def __post_init__(self) -> None:
+        """Check which options go together.
+
+        Raises:
+            PartinrError: there is something to say of how points are drawn, but none are.
+        """
+        if self.sampling != "uniform" and self.points_per_step is None:
+            raise PartinrError(
+                f"regime.sampling={self.sampling} is about the points that are drawn for a step, and all are taken; "
+                "give regime.points_per_step, or leave regime.sampling=uniform"
+            )
 
 
 class FitModule(StackLearning):
@@ -145,7 +162,7 @@ class FitModule(StackLearning):
 
         schedule.check(stop)
         # Refuses options that only the optimiser itself can judge, while nothing has been written yet.
-        optimizer.build(model.stack.values())
+        optimizer.build_stack(model, dict(model.stack))
         if isinstance(model, Album):
             self._names: tuple[str | None, ...] = model.names
             self._partitions = model.partitions
@@ -188,6 +205,9 @@ class FitModule(StackLearning):
         self.register_buffer("_weights", self._loss_weights(), persistent=False)
 
         self._order: tuple[int, Tensor] | None = None
+        self._sampler: ErrorSampler | None = None
+        if settings.sampling == "error":
+            self._sampler = ErrorSampler(batch.network.cpu(), len(batch.sizes), seed)
         self.cuda_graphs = True
         self._graphed: GraphedSteps | None = None
 
@@ -265,6 +285,7 @@ class FitModule(StackLearning):
             "fingerprint": self.fingerprint(),
             "frozen": self.frozen,
             "seconds_at_full_work": self._seconds_at_full_work,
+            "sampled_errors": None if self._sampler is None else self._sampler.errors,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -276,6 +297,8 @@ class FitModule(StackLearning):
         macs = state["step"] * self.points_per_step * self.model.macs_per_sample
         self.frozen = state.get("frozen", torch.zeros_like(self.frozen))
         self._seconds_at_full_work = state.get("seconds_at_full_work")
+        if self._sampler is not None:
+            self._sampler.refresh(state["sampled_errors"])
         self._loaded = checkpoint
         self._go_on_from({"macs": macs, "image_curve": [], **state})
         if self.stop_reason is None and bool(self.frozen.all()):
@@ -425,6 +448,7 @@ class FitModule(StackLearning):
             "schedule": {"name": type(self.schedule).__qualname__, **dataclasses.asdict(self.schedule)},
             "loss": self.settings.loss,
             "points_per_step": self.settings.points_per_step,
+            **({"sampling": self.settings.sampling} if self._sampler is not None else {}),
             "freeze_at_psnr": self.settings.freeze_at_psnr,
             "seed": self.seed,
             # It says no more after the first step, but two runs that differ in it are not one.
@@ -552,9 +576,12 @@ class FitModule(StackLearning):
         if points is not None:
             drawn = self._draw(points, step)
             at, sizes = share.among(drawn, self._batch.count(drawn))
+            importance = None if self._sampler is None else self._sampler.weights(share.positions(at)).to(targets)
             at = at.to(self.device)
             coords, targets = coords[at], targets[at]
             weights = None if weights is None else weights[at]
+            if importance is not None:
+                weights = importance if weights is None else weights * importance
         error = self.model.squared_error(coords, targets, sizes, weights, share.params)
         # Over all samples of a step, also those of other shares: what a network learns does not depend on the others.
         # Of several images the weights make this the sum of their losses.
@@ -579,6 +606,9 @@ class FitModule(StackLearning):
 
     def _macs_a_step(self) -> int:
         """Multiply-accumulates of the forward pass of one step, over all processes."""
+        if self._sampler is not None:
+            macs = self._sampler.shares * torch.tensor(self.model.macs_of_networks, dtype=torch.float64)
+            return round(self.points_per_step * float(macs[~self.frozen].sum()))
         whole = self.points_per_step * self.model.macs_per_sample
         if not self.frozen.any():
             return whole
@@ -589,8 +619,11 @@ class FitModule(StackLearning):
         """The samples of a step, ascending: int64 ``[points]``.
 
         They follow from seed and step alone (each epoch is one shuffle of all samples, cut into pieces; the few left
-        over are others every time), so a resumed run draws what an unbroken one would have drawn.
+        over are others every time), so a resumed run draws what an unbroken one would have drawn. Where errors count,
+        they follow from the last evaluation as well.
         """
+        if self._sampler is not None:
+            return self._sampler.draw(points, step)
         pieces = self.samples // points
         epoch, piece = divmod(step, pieces)
         if self._order is None or self._order[0] != epoch:
@@ -666,6 +699,8 @@ class FitModule(StackLearning):
             )
             if self.settings.freeze_at_psnr is not None:
                 self._errors = self._error_by_network(values)
+            if self._sampler is not None:
+                self._sampler.refresh(self._error_by_sample(values))
             row = {
                 "step": self.step,
                 "seconds": self.clock.training,
@@ -697,6 +732,11 @@ class FitModule(StackLearning):
         error = (values.float().clamp(0, 1) - self._tensor("_targets").float()).square().mean(1).double().cpu()
         sizes = torch.tensor(self._batch.sizes, dtype=torch.float64)
         return torch.zeros_like(sizes).index_add_(0, self._batch.network.cpu(), error) / sizes
+
+    def _error_by_sample(self, values: Tensor) -> Tensor:
+        """How far off each sample is, over its channels, times what it counts in the loss: ``[M]``."""
+        error = (values - self._tensor("_targets")).square().mean(1).sqrt()
+        return error if self._weights is None else error * self._tensor("_weights").squeeze(1)
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.model.stack.items()}

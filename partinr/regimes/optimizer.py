@@ -5,26 +5,33 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
 from partinr.errors import PartinrError
+from partinr.networks import NetworkStack
 from partinr.spec import spec
 
 # A closure that evaluates the loss several times a step, and gradients that are sparse: neither is what a stack gives.
 _UNSUITABLE = {"lbfgs", "sparseadam", "optimizer"}
+# These look at a parameter as one matrix; a stack's holds those of all its networks.
+_OF_MATRICES = {"muon", "adafactor"}
+
+_EXTRA = {"pytorch_optimizer": "partinr[optimizers]"}
+"""Packages that an extra brings."""
 
 
 @spec
 class Optimizer:
-    """An optimiser and its settings.
+    """An optimiser that moves every number of a parameter by itself, and its settings.
 
     Attributes:
         name: of torch's optimisers in lower case (``adam``, ``adamw``, ``sgd``, ``nadam``, ``rmsprop`` …), or the
-            dotted path of a class of one's own.
+            dotted path of a class of one's own. One that looks at a parameter as a whole would mix the networks of a
+            stack: for those there is :class:`PerNetwork <partinr.regimes.PerNetwork>`.
         lr: learning rate, above 0.
         options: further arguments of that class, such as ``betas`` or ``momentum``.
 
@@ -54,8 +61,7 @@ class Optimizer:
         Raises:
             PartinrError: an option has a value that the optimiser refuses.
         """
-        kind = self._class()
-        options = {key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()}
+        kind, options = self._class(), self._options()
         if "fused" in inspect.signature(kind).parameters and not {"fused", "foreach"} & set(options):
             # One pass over the parameters instead of a dozen; the same arithmetic.
             options["fused"] = True
@@ -63,6 +69,26 @@ class Optimizer:
             return kind(list(params), lr=self.lr, **options)
         except (TypeError, ValueError) as error:
             raise PartinrError(f"optimizer {self.name} refuses its options: {error}; see optimizer.options") from error
+
+    def build_stack(self, model: NetworkStack, params: Mapping[str, torch.Tensor]) -> torch.optim.Optimizer:
+        """Make the optimiser for networks of a stack, none of which notices the others.
+
+        Args:
+            model: whose networks they are.
+            params: theirs, by the names of the stack and in its order, each with an axis of networks in front.
+
+        Raises:
+            PartinrError: as in :meth:`build`; or it would mix the networks.
+        """
+        if self.name in _OF_MATRICES:
+            raise PartinrError(
+                f"optimizer.name={self.name} takes a parameter for one matrix and would mix the networks of a stack; "
+                "choose optimizer=muon or optimizer=soap (in Python PerNetwork), which treat each network by itself"
+            )
+        return self.build(params.values())
+
+    def _options(self) -> dict[str, Any]:
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()}
 
     def _class(self) -> Callable[..., torch.optim.Optimizer]:
         known = {
@@ -77,7 +103,9 @@ class Optimizer:
             try:
                 found = getattr(importlib.import_module(module), attribute)
             except (ImportError, AttributeError) as error:
-                raise PartinrError(f"optimizer.name={self.name!r} cannot be imported: {error}") from error
+                extra = _EXTRA.get(module.partition(".")[0]) if isinstance(error, ModuleNotFoundError) else None
+                cure = "" if extra is None else f"; install it: pip install '{extra}'"
+                raise PartinrError(f"optimizer.name={self.name!r} cannot be imported: {error}{cure}") from error
             if isinstance(found, type) and issubclass(found, torch.optim.Optimizer):
                 return found
             raise PartinrError(f"optimizer.name={self.name!r} is no torch optimiser class")

@@ -103,6 +103,10 @@ class Share:
         after = torch.searchsorted(self.samples, samples, right=True)
         return at[after > at], tuple(sizes[network] for network in self.networks.tolist())
 
+    def positions(self, at: Tensor) -> Tensor:
+        """Positions in the batch of all, of positions in the share; int64 both."""
+        return at if self.samples is None else self.samples[at]
+
     @torch.no_grad()
     def give_back(self, model: NetworkStack) -> None:
         """Put the parameters where the model has them."""

@@ -47,7 +47,7 @@ class StackLearning(Learning):
             states = self._loaded["optimizer_states"]
             self._loaded["optimizer_states"] = [narrow_state(state, self.share, self.model) for state in states]
             self._loaded = None
-        optimizer = self.optimizer.build(self.share.params.values())
+        optimizer = self.optimizer.build_stack(self.model, self.share.params)
         scheduler = self.schedule.build(optimizer, self.stop, self.clock.elapsed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 

@@ -197,7 +197,7 @@ class ThresholdModule(StackLearning):
     ) -> None:
         super().__init__(stop=stop, looking=None, seed=seed)
         schedule.check(stop)
-        optimizer.build(model.stack.values())
+        optimizer.build_stack(model, dict(model.stack))
         if stop.target_psnr is not None:
             raise PartinrError("target_psnr is for regime=fit; here each trial ends at regime.threshold")
         if isinstance(schedule, Plateau):

@@ -73,12 +73,15 @@ backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an op
 regime=mta                                          -> there is no regime=mta; choose from fit, meta
 regime=meta                                         -> regime=meta learns from many signals, .*; choose data=folder
 regime.points_per_step=257                          -> regime.points_per_step=257 is more than the 256 .*; give fewer
+regime.sampling=error                               -> regime.sampling=error is about .*; give regime.points_per_step
 regime.colapse_db=3                                 -> regime.colapse_db; did you mean regime.collapse_db\?
 # optimizer
-optimizer=lbfgs                                     -> there is no optimizer=lbfgs; choose from adam, adamw, sgd
+optimizer=lbfgs                                     -> there is no optimizer=lbfgs; choose from adam, adamw, muon
 optimizer.name=adamm                                -> no optimizer 'adamm'; did you mean adam\?
 optimizer.name=sgd                                  -> optimizer sgd takes no betas, eps; choose .*optimizer=sgd
 optimizer.options.eps=-1                            -> optimizer adam refuses .* epsilon .*; see optimizer.options
+optimizer=muon backbone=wire                        -> optimizer muon is for .*, and backbone wire has none .*; choose
+optimizer=soap optimizer.options.max_precondition_dim=0 -> refuses its options: .*; see optimizer.options
 # schedule
 # trainer, callbacks
 trainer.precision=8                                 -> trainer.precision=8: should be '32-true'

@@ -50,7 +50,7 @@ def fit_on(quick: None, signal: Tensor) -> Fit:
         engine: Any = "batched",  # every process would load the kernels of the fused one anew
         precision: str = "32-true",
         settings: dict[str, Any] | None = None,
-        optimizer: str = "adam",
+        optimizer: str | Optimizer = "adam",
         lr: float = 3e-3,
         options: dict[str, Any] | None = None,
         callbacks: tuple[Any, ...] = (),
@@ -59,12 +59,14 @@ def fit_on(quick: None, signal: Tensor) -> Fit:
     ) -> FitResult:
         labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=REGIONS - 1)
         backbone = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
+        if isinstance(optimizer, str):
+            optimizer = Optimizer(name=optimizer, lr=lr, options=options or {})
         return fit(
             PiecewiseINR(Partition(labels), backbone, widths=widths, engine=engine),
             signal,
             trainer=make_trainer(accelerator="cpu", precision=precision, callbacks=callbacks, devices=devices),
             settings=FitSettings(**(settings or {})),
-            optimizer=Optimizer(name=optimizer, lr=lr, options=options or {}),
+            optimizer=optimizer,
             schedule=rest.pop("schedule", Constant()),
             ckpt_path=ckpt_path,
             **rest,

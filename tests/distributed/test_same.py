@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from partinr.callbacks import LastCheckpoint
-from partinr.regimes import Cosine, FitResult, Plateau
+from partinr.regimes import Cosine, FitResult, PerNetwork, Plateau
 from partinr.run import CHECKPOINT, RunDirectory
 
 WIDTHS = (4, 9, 4, 6, 9)
@@ -44,6 +44,20 @@ CASES: dict[str, dict[str, Any]] = {
         "widths": WIDTHS,
         "settings": {"freeze_at_psnr": 22.0, "evaluate_every": 5},
         "lr": 1e-2,
+    },
+    "muon, points by error": {
+        "steps": 25,
+        "optimizer": PerNetwork(name="muon", lr=3e-3, adamw_lr=3e-3),
+        "settings": {"points_per_step": 20, "sampling": "error", "evaluate_every": 5},
+    },
+    # Batched products are rounded otherwise among other networks, and SOAP's first eigenbasis of a singular matrix is a
+    # matter of rounding.
+    "soap, widths": {
+        "engine": "loop",
+        "steps": 25,
+        "widths": WIDTHS,
+        "optimizer": PerNetwork(lr=3e-3, options={"precondition_frequency": 4}),
+        "settings": {"evaluate_every": 5},
     },
     "target": {"steps": 200, "target_psnr": 20.0, "settings": {"evaluate_every": 5}, "engine": "loop"},
     "failure": {"steps": 60, "optimizer": "sgd", "lr": 1e38, "settings": {"evaluate_every": 5}},
@@ -94,6 +108,7 @@ def test_a_limit_of_time_is_one_for_all(fit_on: Any) -> None:
         ("widths, momentum, loss by region", 3, 2),
         ("plateau, double precision", 1, 3),
         ("frozen regions", 2, 2),
+        ("soap, widths", 3, 1),
     ],
 )
 def test_gone_on_with_by_another_number(fit_on: Any, name: str, saved_on: int, devices: int, tmp_path: Path) -> None:

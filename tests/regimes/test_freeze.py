@@ -10,7 +10,7 @@ from torch import Tensor
 import partinr
 from partinr.backbones import Siren
 from partinr.partition import Grid
-from partinr.regimes import Cosine, FitSettings, Optimizer, StopRule
+from partinr.regimes import Cosine, FitSettings, Optimizer, PerNetwork, StopRule
 from partinr.regimes.fit import FitModule
 from partinr.regimes.training import make_trainer, run_fit
 
@@ -56,6 +56,8 @@ OPTIMIZERS = [
     Optimizer(lr=1e-2),
     Optimizer(name="sgd", lr=0.01, options={"momentum": 0.9}),
     Optimizer(name="rmsprop", lr=1e-3),
+    PerNetwork(name="muon", lr=3e-3, adamw_lr=1e-2),
+    PerNetwork(lr=3e-3),
 ]
 
 

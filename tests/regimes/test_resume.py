@@ -13,7 +13,7 @@ from partinr.backbones import ReluPE, Siren
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
-from partinr.regimes import Cosine, Optimizer, Plateau, WarmUp
+from partinr.regimes import Cosine, Optimizer, PerNetwork, Plateau, WarmUp
 
 
 class SaveAt(L.Callback):
@@ -47,6 +47,9 @@ SETUPS = {
     # Nothing is enough of a rise: every second evaluation the rate falls, and one is counted when the run breaks off.
     "plateau": {"schedule": Plateau(patience=1, threshold=50.0, factor=0.7)},
     "points": {"settings": {"points_per_step": 10}},
+    "points by error": {"settings": {"points_per_step": 10, "sampling": "error", "evaluate_every": 4}},
+    "muon": {"optimizer": PerNetwork(name="muon", lr=1e-2, adamw_lr=1e-2), "schedule": Cosine()},
+    "soap": {"optimizer": PerNetwork(lr=1e-2, options={"precondition_frequency": 4})},
     "begins at the mean": {"settings": {"begin_at_mean": True}},
     "points by region, momentum": {
         "settings": {"points_per_step": 13, "loss": "region", "evaluate_every": 4},
@@ -178,6 +181,7 @@ OTHER = {
     "schedule": ({"schedule": WarmUp(warmup_steps=2)}, r"its schedule\.name is Constant, here it is WarmUp"),
     "loss": ({"settings": {"points_per_step": 10, "loss": "region"}}, "its loss is image, here it is region"),
     "points": ({"settings": {"points_per_step": 9}}, "its points_per_step is 10, here it is 9"),
+    "drawing": ({"settings": {"points_per_step": 10, "sampling": "error"}}, "its sampling is None, here it is error"),
     "beginning": ({"settings": {"points_per_step": 10, "begin_at_mean": True}}, "its begin_at_mean is"),
     "seed": ({"seed": 1}, "its seed is 0, here it is 1"),
 }

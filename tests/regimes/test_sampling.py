@@ -1,0 +1,167 @@
+"""Points drawn by their error: as often as they should be, and the loss means what it meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from partinr.backbones import Siren
+from partinr.errors import PartinrError
+from partinr.inr import PiecewiseINR
+from partinr.partition import Grid, Partition
+from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule
+from partinr.regimes.sampling import FLOOR, ErrorSampler
+
+SAMPLES = 40
+NETWORK = torch.arange(SAMPLES) // 16
+
+
+@pytest.fixture
+def sampler() -> ErrorSampler:
+    sampler = ErrorSampler(NETWORK, 3, seed=5)
+    sampler.refresh(torch.rand(SAMPLES, generator=torch.Generator().manual_seed(1)) ** 4)
+    return sampler
+
+
+def probability(sampler: ErrorSampler) -> Tensor:
+    """As the docstring has it."""
+    assert sampler.errors is not None
+    errors = sampler.errors.double()
+    return (1 - FLOOR) * errors / errors.sum() + FLOOR / SAMPLES
+
+
+@pytest.mark.parametrize("points", [1, 7, 40, 100])
+def test_a_point_from_each_part_of_the_probability(sampler: ErrorSampler, points: int) -> None:
+    """How many of the points are among the first i samples is never one off what is expected."""
+    expected = points * probability(sampler).cumsum(0)
+    for step in range(50):
+        drawn = sampler.draw(points, step)
+        assert drawn.shape == (points,)
+        assert (drawn.diff() >= 0).all()
+        counted = torch.bincount(drawn, minlength=SAMPLES).cumsum(0)
+        assert float((counted - expected).abs().max()) < 1 + 1e-9
+
+
+def test_every_sample_as_often_as_its_probability_says(sampler: ErrorSampler) -> None:
+    draws, points = 3000, 8
+    counted = torch.zeros(SAMPLES, dtype=torch.float64)
+    for step in range(draws):
+        counted += torch.bincount(sampler.draw(points, step), minlength=SAMPLES)
+    expected = draws * points * probability(sampler)
+    # Five standard deviations of a Poisson variable, which varies more.
+    assert ((counted - expected).abs() <= 5 * expected.sqrt()).all()
+
+
+def test_weights_make_up_for_it(sampler: ErrorSampler) -> None:
+    values = torch.rand(SAMPLES, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    weights = sampler.weights(torch.arange(SAMPLES))
+    assert weights.shape == (SAMPLES, 1)
+    assert float(weights.max()) <= 1 / FLOOR
+    expectation = (probability(sampler) * weights.squeeze(1) * values).sum()
+    torch.testing.assert_close(expectation, values.mean(), rtol=1e-6, atol=0)
+
+
+def test_the_shares_of_the_networks(sampler: ErrorSampler) -> None:
+    for network in range(3):
+        torch.testing.assert_close(sampler.shares[network], probability(sampler)[network == NETWORK].sum())
+
+
+@pytest.mark.parametrize("errors", [None, torch.zeros(SAMPLES), torch.full((SAMPLES,), float("nan"))], ids=str)
+def test_without_errors_all_alike(errors: Tensor | None) -> None:
+    sampler = ErrorSampler(NETWORK, 3, seed=0)
+    sampler.refresh(errors)
+    torch.testing.assert_close(sampler.weights(torch.arange(SAMPLES)), torch.ones(SAMPLES, 1))
+    assert sampler.draw(SAMPLES, 3).tolist() == list(range(SAMPLES))
+
+
+def test_what_is_drawn_follows_from_seed_step_and_errors(sampler: ErrorSampler) -> None:
+    other = ErrorSampler(NETWORK, 3, seed=5)
+    other.refresh(sampler.errors)
+    state = torch.random.get_rng_state()
+    drawn = [sampler.draw(9, step).tolist() for step in range(20)]
+    assert drawn == [other.draw(9, step).tolist() for step in range(20)]
+    assert len(set(map(tuple, drawn))) > 10
+    third = ErrorSampler(NETWORK, 3, seed=6)
+    third.refresh(sampler.errors)
+    assert drawn != [third.draw(9, step).tolist() for step in range(20)]
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+# -- in a fit -----------------------------------------------------------------------------------------------------
+
+UNEQUAL = Partition(torch.tensor([[0] * 9] * 4 + [[0, 0, 1, 1, 1, 1, 1, 2, 2]] * 2))
+
+
+def module(signal: Tensor, partition: Partition = UNEQUAL, **settings: Any) -> FitModule:
+    return FitModule(
+        PiecewiseINR(partition, Siren(hidden_features=4, hidden_layers=0, first_omega_0=5.0)),
+        signal,
+        optimizer=Optimizer(),
+        schedule=Constant(),
+        stop=StopRule(max_steps=10),
+        settings=FitSettings(**settings),
+    )
+
+
+@pytest.mark.parametrize("loss", ["image", "region"])
+def test_loss_and_gradient_are_unbiased(signal: Tensor, loss: str) -> None:
+    whole = module(signal, loss=loss)
+    drawn = module(signal, loss=loss, points_per_step=20, sampling="error")
+    assert drawn._sampler is not None
+    drawn._sampler.refresh(drawn._error_by_sample(drawn._values()))
+    steps = 1500
+    losses = []
+    whole_loss = whole._loss(0)
+    whole_loss.backward()
+    for step in range(steps):
+        one = drawn._loss(step)
+        (one / steps).backward()
+        losses.append(one.detach())
+    spread = float(torch.stack(losses).std() / steps**0.5)
+    assert abs(float(torch.stack(losses).mean() - whole_loss.detach())) <= 5 * spread + 1e-7
+    for name, value in whole.model.stack.items():
+        found = drawn.model.stack[name].grad
+        assert value.grad is not None
+        assert found is not None
+        assert float((found - value.grad).norm() / value.grad.norm()) < 0.03
+
+
+def test_points_go_where_the_error_is(signal: Tensor) -> None:
+    seen = torch.zeros(2)
+    one = module(signal, Grid(rows=1, cols=2)(signal), points_per_step=20, sampling="error")
+    assert one._sampler is not None
+    errors = torch.zeros(54)
+    errors[one._batch.network == 1] = 0.2
+    one._sampler.refresh(errors)
+    for step in range(50):
+        seen += torch.tensor(one._batch.count(one._draw(20, step)))
+    assert seen[1] > 5 * seen[0] > 0
+
+
+def test_frozen_regions_cost_nothing(signal: Tensor) -> None:
+    one = module(signal, points_per_step=20, sampling="error")
+    whole = one._macs_a_step()
+    assert whole == 20 * one.model.macs_per_sample
+    assert one._sampler is not None
+    errors = torch.zeros(54)
+    errors[one._batch.network == 1] = 0.2
+    one._sampler.refresh(errors)
+    one.frozen[1] = True
+    # What is left is the floor's.
+    assert one._macs_a_step() == round(whole * FLOOR * int((UNEQUAL.labels != 1).sum()) / 54)
+
+
+def test_refused_where_no_points_are_drawn() -> None:
+    with pytest.raises(PartinrError, match=r"give regime\.points_per_step, or leave") as caught:
+        FitSettings(sampling="error")
+    assert "\n" not in str(caught.value)
+
+
+def test_it_learns(small_fit: Any, signal: Tensor) -> None:
+    settings = {"points_per_step": 20, "sampling": "error"}
+    first, second = (small_fit(signal, steps=60, lr=1e-2, settings=settings) for _ in range(2))
+    assert first.psnr > first.curve[0]["psnr"] + 3
+    assert [row["psnr"] for row in first.curve] == [row["psnr"] for row in second.curve]
