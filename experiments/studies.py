@@ -43,7 +43,7 @@ class Small:
 
 
 STUDIES = {
-    "paper_siren_table": Small("paper", ("curve-*-steps.png", "pictures-*.png")),
+    "paper_siren_table": Small("paper"),
     "paper_relu_table": Small("paper"),
     "paper_meta_table": Small("paper", ("learning-*-inner-steps.png",)),
     "grid_speedup": Small("grid_speedup"),

@@ -275,7 +275,7 @@ def test_the_lone_network_of_a_learned_start_has_learned_too(write_run, tmp_path
 
 def test_the_table_for_documents_has_inner_steps_and_is_apart_from_fits(learned, study, tmp_path):
     text = make_table([learned])
-    (heading, _, *lines) = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
+    (heading, _, *lines) = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert [name for name in heading if "after" in name] == [f"PSNR dB after {step}" for step in (0, 1, 2, 5)]
     assert len(lines) == len(names(learned))
     both = make_table([learned, study])
