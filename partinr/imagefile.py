@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ DEPTHS: dict[str, tuple[Depth, ...]] = {
 }
 """Endings of names, and the depths that such files can have; the first by default."""
 
-_DTYPES = {"8": np.dtype("u1"), "16": np.dtype("<u2"), "float": np.dtype("<f4")}
+_DTYPES: dict[Depth, np.dtype[Any]] = {"8": np.dtype("u1"), "16": np.dtype("<u2"), "float": np.dtype("<f4")}
 
 _LEVEL = 3
 """Of zlib. Higher levels take several times as long, and the file is hardly smaller after the filter."""

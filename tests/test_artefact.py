@@ -63,7 +63,7 @@ def test_hundreds_of_damaged_and_forged_files(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["faults"] == []
-    assert said["cases"] > 1000
+    assert said["cases"] > 900
     assert said["refused"] > 0.9 * said["cases"]
     assert said["slowest"] < 5
     assert said["grown"] < 2**28

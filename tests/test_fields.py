@@ -9,10 +9,12 @@ import torch
 
 from partinr import backbones
 from partinr.backbones import Backbone, Siren
+from partinr.coords import Frame
 from partinr.errors import PartinrError
 from partinr.fields import derivatives
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
+from partinr.stack import Engine
 
 SMOOTH: dict[str, Backbone] = {
     "siren": Siren(hidden_features=6, hidden_layers=2, first_omega_0=9.0, omega_0=5.0),
@@ -30,8 +32,9 @@ PARTITIONS = {
 
 
 @pytest.fixture(params=["global", "local"])
-def frame(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def frame(request: pytest.FixtureRequest) -> Frame:
+    own: Frame = request.param
+    return own
 
 
 def _values_around(model: PiecewiseINR, shift: torch.Tensor) -> torch.Tensor:
@@ -46,7 +49,7 @@ def _values_around(model: PiecewiseINR, shift: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", SMOOTH)
 @pytest.mark.parametrize("cut", PARTITIONS)
-def test_derivatives_against_finite_differences(name: str, cut: str, frame: str) -> None:
+def test_derivatives_against_finite_differences(name: str, cut: str, frame: Frame) -> None:
     partition = PARTITIONS[cut]
     model = PiecewiseINR(partition, SMOOTH[name], channels=2, frame=frame, seed=1).double()
     axes, h = len(partition.shape), 1e-4
@@ -67,7 +70,7 @@ def test_derivatives_against_finite_differences(name: str, cut: str, frame: str)
     torch.testing.assert_close(found, laplacian.float(), rtol=1e-3, atol=1e-4)
 
 
-def _plane_wave(partition: Partition, frame: str) -> PiecewiseINR:
+def _plane_wave(partition: Partition, frame: Frame) -> PiecewiseINR:
     """One network a region, each of them ``sin(w · x)`` exactly: of the frame's coordinates."""
     backbone = Siren(hidden_features=1, hidden_layers=0, first_omega_0=2.0)
     model = PiecewiseINR(partition, backbone, channels=1, frame=frame).double()
@@ -80,7 +83,7 @@ def _plane_wave(partition: Partition, frame: str) -> PiecewiseINR:
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_an_analytic_function_in_units_of_the_fitted_image(scale: int, frame: str) -> None:
+def test_an_analytic_function_in_units_of_the_fitted_image(scale: int, frame: Frame) -> None:
     height, width = 6, 10
     model = _plane_wave(Grid(rows=2, cols=2)(torch.zeros(height, width, 1)), frame)
     # A region's frame is half as large as the whole, so from pixel to pixel it goes twice as far.
@@ -99,7 +102,7 @@ def test_an_analytic_function_in_units_of_the_fitted_image(scale: int, frame: st
     torch.testing.assert_close(model.render(scale, field="laplacian"), laplacian.float(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_crop_has_the_derivatives_of_the_whole(frame: str) -> None:
+def test_a_crop_has_the_derivatives_of_the_whole(frame: Frame) -> None:
     model = PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"], frame=frame).double()
     for field in ("gradient", "laplacian"):
         whole = model.render(2, field=field)
@@ -109,7 +112,7 @@ def test_a_crop_has_the_derivatives_of_the_whole(frame: str) -> None:
 
 @pytest.mark.parametrize("engine", ["auto", "loop", "batched", "fused", "tiled"])
 @pytest.mark.parametrize("widths", [None, [4, 6, 4, 5, 6, 4]])
-def test_every_engine_and_width(engine: str, widths: list[int] | None) -> None:
+def test_every_engine_and_width(engine: Engine, widths: list[int] | None) -> None:
     model = PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"], engine=engine, widths=widths, seed=2)
     plain = PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"], engine="loop", widths=widths, seed=2)
     for field in ("gradient", "laplacian"):
@@ -126,7 +129,7 @@ def test_in_chunks(chunk: int) -> None:
         torch.testing.assert_close(derivatives(model, coords, batch.sizes, steps, field, chunk), whole)
 
 
-def test_a_function_of_planes_has_no_laplacian(frame: str) -> None:
+def test_a_function_of_planes_has_no_laplacian(frame: Frame) -> None:
     for backbone in (
         backbones.ReluPE(hidden_features=4, hidden_layers=0, frequencies=1),
         backbones.HashGrid(hidden_features=4, levels=2, coarsest=2, finest=3),

@@ -30,7 +30,9 @@ def read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         found = np.load(path, allow_pickle=False)
         assert found.shape == shape
     elif path.suffix == ".png":
-        found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).reshape(shape)[:, :, ::-1]
+        decoded = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert decoded is not None
+        found = decoded.reshape(shape)[:, :, ::-1]
     else:
         found = tifffile.imread(path)
     return np.asarray(found).reshape(shape)

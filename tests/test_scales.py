@@ -7,6 +7,7 @@ import torch
 
 import partinr
 from partinr.backbones import Siren
+from partinr.coords import Frame
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes.schedule import Cosine
@@ -23,9 +24,9 @@ CUTS = {
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("frame", ["global", "local"])
-def test_a_smooth_image_is_as_right_between_its_pixels_as_at_them(cut: str, frame: str) -> None:
+def test_a_smooth_image_is_as_right_between_its_pixels_as_at_them(cut: str, frame: Frame) -> None:
     backbone = Siren(hidden_features=14, hidden_layers=1, first_omega_0=4.0, omega_0=6.0)
-    model = PiecewiseINR(CUTS[cut], backbone, frame=frame, seed=1)  # type: ignore[arg-type]
+    model = PiecewiseINR(CUTS[cut], backbone, frame=frame, seed=1)
     image = smooth_signal(SHAPE, 3, seed=SEED, frequency=1.0)
     partinr.fit(model, image, steps=300, lr=5e-3, schedule=Cosine())
     error = {}
