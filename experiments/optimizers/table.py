@@ -49,7 +49,7 @@ FOUND = {
 """The best of them on the first image."""
 
 POINTS = SIDE * SIDE // 10
-SAMPLED_STEPS = 1000
+SAMPLED_STEPS, SAMPLED_LR = 1000, 1e-3
 
 COLUMNS = ("setting", "image", "cut", "lr", "parameters", "steps", "psnr", "seconds", "failure")
 
@@ -104,7 +104,7 @@ def runs(
                         "adam",
                         image,
                         cut,
-                        FOUND[cut]["adam"],
+                        SAMPLED_LR,
                         steps or SAMPLED_STEPS,
                         points_per_step=POINTS,
                         sampling=sampling,
