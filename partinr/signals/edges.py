@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage.feature import canny
-from skimage.morphology import skeletonize
+from skimage.morphology import thin
 from torch import Tensor
 
 DETECTOR: dict[str, Any] = {"sigma": 1.0, "low_threshold": 0.1, "high_threshold": 0.2}
@@ -38,7 +38,8 @@ def edge_pixels(image: Tensor) -> Tensor:
     grey = values @ torch.tensor(_LUMA, dtype=torch.float64) if values.shape[-1] == 3 else values.mean(-1)
     # nearest: beyond the image there is more of the same, not black.
     found: NDArray[np.bool_] = canny(grey.numpy(), mode="nearest", **DETECTOR)
-    return torch.from_numpy(skeletonize(found))
+    # Not skeletonize, which leaves a point of a slanting line that is two pixels wide.
+    return torch.from_numpy(thin(found))
 
 
 @dataclass(frozen=True, eq=False)
