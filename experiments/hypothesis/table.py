@@ -32,10 +32,11 @@ def main(folders: list[str]) -> None:
         low, high = growth.base_interval
         raw = "{:.2f}, {:.2f}".format(*(growth.fit(name).r_squared for name in ("exponential", "power law")))
         means = f"{of_means(trials, False):.2f}, {of_means(trials, True):.2f}"
+        capped = int(trials.censored.sum())
         weights = ", ".join(f"{fit.law.name} {fit.weight:.2f}" for fit in growth.fits if fit.weight >= 0.005)
         print(
-            f"| {setting.label} | {setting.parameters:,} | {len(trials.steps)} | {int(trials.censored.sum())} | {raw} | "
-            f"{means} | {growth.base:.4f} ({low:.4f} to {high:.4f}) | {weights} | {growth.lack_of_fit:.2g} |"
+            f"| {setting.label} | {setting.parameters:,} | {len(trials.steps)} | {capped} | {raw} | {means} | "
+            f"{growth.base:.4f} ({low:.4f} to {high:.4f}) | {weights} | {growth.lack_of_fit:.2g} |"
         )
 
 

@@ -41,7 +41,7 @@ def test_a_slanting_edge_counts_as_far_as_it_goes_along_an_axis(radius):
     octants = 8 * math.sin(math.pi / 4) * radius / 96
     assert EdgedImage(disc).boundaries == pytest.approx(octants, rel=0.06)
     # Exactly through the corners of pixels, where Canny finds two in each row.
-    slope = drawn((96, 96), lambda rows, columns: 10 * (columns - rows))
+    slope = drawn((96, 96), lambda rows, columns: 10 * (columns - rows - 0.5))
     assert EdgedImage(slope).boundaries == pytest.approx(94 / 96, rel=0.03)
 
 
