@@ -406,7 +406,9 @@ class ThresholdModule(StackLearning):
         return ""
 
     def _due(self) -> int:
-        return self.step + max(1, int(self.settings.resolution * self.step))
+        # From the last look on: from the step of the moment on it would move away with every chunk that ends before it.
+        seen = int(self.curve[-1]["step"])
+        return seen + max(1, int(self.settings.resolution * seen))
 
     def _chunk(self) -> int:
         """How many steps to take until Lightning's loop is next given a turn; numerics do not depend on it."""

@@ -245,6 +245,17 @@ def test_looks_are_as_fine_as_was_asked_for():
     assert all(after - before <= max(1, 0.05 * before) for before, after in itertools.pairwise(steps))
 
 
+def test_looks_do_not_depend_on_how_long_a_step_takes(monkeypatch):
+    found = []
+    for chunk in (1, 2, 1000):
+        monkeypatch.setattr(ThresholdModule, "_chunk", lambda self, chunk=chunk: chunk)
+        module = module_of(LINE, trials_of(LINE), steps=60, resolution=0.2)
+        train(module)
+        found.append(([row["step"] for row in module.curve], module.steps_rows()))
+    assert found[0][0][:12] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12]
+    assert found[0] == found[1] == found[2]
+
+
 class SaveAt(L.Callback):
     """Saves a checkpoint once so many steps are done."""
 
