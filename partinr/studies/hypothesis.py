@@ -111,8 +111,9 @@ def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
 
 def _setting(label: str, records: list[RunRecord]) -> Setting:
     # A run that was stopped before its first step says nothing.
-    rows: list[Mapping[str, Any]]
-    rows = [row for record in records for row in RunDirectory(record.path).steps() if row["steps"] > 0]
+    rows: list[Mapping[str, Any]] = [
+        row for record in records for row in RunDirectory(record.path).steps() if row["steps"] > 0
+    ]
     first = records[0]
     images = any(row["cells"] is None for row in rows)
     if images:
