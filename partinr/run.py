@@ -74,11 +74,13 @@ behind these.
 IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
 """Columns of ``images.csv``: those of ``curve.csv`` for one image, whose name is ``image``."""
 
-STEPS_COLUMNS = ("boundaries", "cells", "draw", "seed", "parts", "steps", "censored", "mse")
-"""Columns of ``steps.csv``, a row a trial: a random step function, and networks that are fitted to it.
+STEPS_COLUMNS = ("signal", "boundaries", "cells", "draw", "seed", "parts", "steps", "censored", "mse")
+"""Columns of ``steps.csv``, a row a trial: a random step function or an image, and networks that are fitted to it.
 
-``boundaries`` and ``cells`` of the function, see :class:`partinr.signals.StepSignal`; ``draw`` its number among those
-with as many; ``seed`` the number of the trial among those of the function (the seed of the run is in ``run.json``);
+``signal`` its name; ``boundaries`` and ``cells`` of the function, see :class:`partinr.signals.StepSignal`, or of the
+image the length of its edges, see :class:`partinr.signals.EdgedImage`, and no ``cells``; ``draw`` the number of the
+function among those with as many; ``seed`` the number of the trial among those of the signal (the seed of the run is in
+``run.json``);
 ``parts`` that it is cut into, each with a network of its own; ``steps`` until its error was seen below the threshold,
 or, where ``censored`` is 1, how many it was seen not to do it in; ``mse`` the mean squared error then.
 """
@@ -397,12 +399,12 @@ class RunDirectory:
         """Write ``images.csv``, see :data:`IMAGE_COLUMNS`."""
         self.write(IMAGE_CURVE, _csv(IMAGE_COLUMNS, [[row[name] for name in IMAGE_COLUMNS] for row in rows]))
 
-    def write_steps(self, rows: Iterable[Mapping[str, float]]) -> None:
+    def write_steps(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write ``steps.csv``, see :data:`STEPS_COLUMNS`."""
         self.write(STEPS, _csv(STEPS_COLUMNS, [[row[name] for name in STEPS_COLUMNS] for row in rows]))
 
-    def steps(self) -> list[dict[str, float]]:
-        """Read ``steps.csv``: a row a dictionary, all but ``mse`` whole numbers.
+    def steps(self) -> list[dict[str, Any]]:
+        """Read ``steps.csv``: a row a dictionary, ``cells`` None for an image.
 
         Raises:
             PartinrError: it is missing or damaged.
@@ -410,10 +412,7 @@ class RunDirectory:
         path = self.file(STEPS)
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                return [
-                    {name: float(row[name]) if name == "mse" else int(row[name]) for name in STEPS_COLUMNS}
-                    for row in csv.DictReader(file)
-                ]
+                return [_steps_row(row) for row in csv.DictReader(file)]
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
 
@@ -580,8 +579,18 @@ def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _digits(value: float | str) -> str:
+def _digits(value: float | str | None) -> str:
+    if value is None:
+        return ""
     return str(value) if isinstance(value, (int, str)) else repr(float(value))
+
+
+def _steps_row(row: Mapping[str, str]) -> dict[str, Any]:
+    """A row of ``steps.csv``."""
+    found: dict[str, Any] = {name: int(row[name]) for name in ("draw", "seed", "parts", "steps", "censored")}
+    found |= {name: float(row[name]) for name in ("boundaries", "mse")}
+    # Before there were images, step functions had no names there.
+    return {**found, "signal": row.get("signal", ""), "cells": int(row["cells"]) if row["cells"] else None}
 
 
 def _finite(value: Any) -> Any:

@@ -54,22 +54,31 @@ def _single(settings: config.Settings, start: LearnedStart | None) -> tuple[Piec
 def _album(settings: config.Settings, start: LearnedStart | None) -> tuple[Album, list[Tensor]]:
     """The models of all signals of a set, and the signals."""
     data: SignalSet = settings.data
-    if held_out := len(data.val()):
-        raise PartinrError(
-            f"data holds {held_out} of its signals out, and regime=fit fits all that it is given; "
-            "hold none out: leave data.val_… out, or set it to null or 0"
-        )
+    check_all_fitted(data, "regime=fit")
     signals, members = [], {}
     for item in data.train():
-        with _named(item.name):
+        with named(item.name):
             signal = item.load()
             members[item.name] = _model(settings, item.name, signal, item.source, start)
         signals.append(signal)
     return Album(members), signals
 
 
+def check_all_fitted(data: SignalSet, regime: str) -> None:
+    """See that a set holds nothing out.
+
+    Raises:
+        PartinrError: it does.
+    """
+    if held_out := len(data.val()):
+        raise PartinrError(
+            f"data holds {held_out} of its signals out, and {regime} fits all that it is given; "
+            "hold none out: leave data.val_… out, or set it to null or 0"
+        )
+
+
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """Let what is wrong with one signal of several begin with its name."""
     try:
         yield

@@ -25,11 +25,12 @@ def show_settings(settings: Sequence[Setting]) -> None:
             soft_wrap=True,
         )
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("law", "steps at b boundaries", "sigma", "BIC", "weight"):
-            table.add_column(heading, justify="left" if heading in ("law", "steps at b boundaries") else "right")
+        formula = "steps with edges of b sides" if setting.images else "steps at b boundaries"
+        for heading in ("law", formula, "sigma", "R²", "BIC", "weight"):
+            table.add_column(heading, justify="left" if heading in ("law", formula) else "right")
         for fit in growth.fits:
-            behind = fit.bic - growth.best.bic
-            table.add_row(fit.law.name, fit.formula, f"{fit.sigma:.3f}", f"{behind:+.1f}", f"{fit.weight:.3f}")
+            figures = (f"{fit.sigma:.3f}", f"{fit.r_squared:.3f}", f"{fit.bic - growth.best.bic:+.1f}")
+            table.add_row(fit.law.name, fit.formula, *figures, f"{fit.weight:.3f}")
         console.print(table)
         low, high = growth.base_interval
         console.print(

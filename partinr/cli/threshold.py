@@ -1,36 +1,38 @@
-"""From a checked configuration to the LightningModule of ``regime=threshold``: signals are drawn, models made."""
+"""From a checked configuration to the LightningModule of ``regime=threshold``: signals and models are made."""
 
 from __future__ import annotations
 
+import hashlib
+
 from partinr import config
 from partinr.album import Album
-from partinr.data import StepsData
+from partinr.cli.fit import check_all_fitted, named
+from partinr.data import SignalSet, StepsData
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.regimes import ThresholdModule, ThresholdSettings, Trial
+from partinr.signals import EdgedImage
 
 
 def threshold_module(settings: config.Settings) -> ThresholdModule:
-    """The module of a study: every draw of every number of borders, all as one stack.
+    """The module of a study: every draw of every number of borders, or every image of a set, all as one stack.
 
     Raises:
-        PartinrError: settings do not go together.
+        PartinrError: settings do not go together, or an image cannot be read or has no place in the study.
     """
     regime: ThresholdSettings = settings.regime
     _check(settings)
-    data: StepsData = settings.data
-    trials = [
-        Trial(f"{item.name}-{network}", item.signal(), item.draw, network, (settings.root.seed, *item.seed))
-        for item in data.train()
-        for network in range(regime.networks)
-    ]
+    trials = _of_steps(settings) if isinstance(settings.data, StepsData) else _of_images(settings)
+    first = trials[0].signal
+    shape = first.values.shape[:-1] if isinstance(first, EdgedImage) else settings.data.shape
+    grid = first.on_grid(shape)
     # One for all: it follows from the grid alone.
-    partition = settings.partition(trials[0].signal.on_grid(data.shape))
+    partition = settings.partition(grid)
     members = {
         trial.name: PiecewiseINR(
             partition,
             settings.backbone,
-            channels=1,
+            channels=grid.shape[-1],
             frame=settings.coords.frame,
             engine=settings.root.engine,
             seed=trial.init_seed,
@@ -48,14 +50,60 @@ def threshold_module(settings: config.Settings) -> ThresholdModule:
     )
 
 
+def _of_steps(settings: config.Settings) -> list[Trial]:
+    """Trials of random step functions."""
+    data: StepsData = settings.data
+    return [
+        Trial(item.name, item.signal(), item.draw, network, (settings.root.seed, *item.seed))
+        for item in data.train()
+        for network in range(settings.regime.networks)
+    ]
+
+
+def _of_images(settings: config.Settings) -> list[Trial]:
+    """Trials of images.
+
+    Raises:
+        PartinrError: one of them cannot be read, has no edge, or another shape than the first; or some are held out.
+    """
+    data: SignalSet = settings.data
+    check_all_fitted(data, "regime=threshold")
+    trials: list[Trial] = []
+    shape: list[int] = []
+    for item in data.train():
+        with named(item.name):
+            values = item.load()
+            shape = shape or [*values.shape]
+            if values.ndim != 3:
+                raise PartinrError("regime=threshold looks for edges in images, and this is none; choose other data")
+            if [*values.shape] != shape:
+                raise PartinrError(
+                    f"it has the shape {[*values.shape]}, and the first image {shape}; regime=threshold cuts all "
+                    "alike: give data.size, and images with equally many channels"
+                )
+            image = EdgedImage(values)
+            if not image.boundaries:
+                raise PartinrError("no edge is found, and steps are set against the length of edges; leave it out")
+        # Of its name: it takes the same steps whatever other images there are.
+        number = int.from_bytes(hashlib.sha256(item.name.encode()).digest()[:8], "big")
+        trials += [
+            Trial(item.name, image, 0, network, (settings.root.seed, number))
+            for network in range(settings.regime.networks)
+        ]
+    return trials
+
+
 def _check(settings: config.Settings) -> None:
     """See that what several groups say goes together.
 
     Raises:
         PartinrError: it does not.
     """
-    if not isinstance(settings.data, StepsData):
-        raise PartinrError("regime=threshold counts the borders of what it fits; choose data=steps")
+    if not isinstance(settings.data, SignalSet):
+        raise PartinrError(
+            "regime=threshold sets the steps of many signals against their borders or edges, and this data is one; "
+            "choose data=steps or data=folder"
+        )
     if not settings.partition.free:
         raise PartinrError(
             f"partition={settings.partition.title} follows the signal, and regime=threshold cuts all signals alike; "

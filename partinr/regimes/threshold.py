@@ -1,6 +1,6 @@
-"""How many steps does it take to a fixed error? Many step functions at once, as one stack.
+"""How many steps does it take to a fixed error? Many step functions at once, or many images, as one stack.
 
-Every trial is a step function and a model of it, which has one network, or one for each of its parts. All of them are
+Every trial is a signal and a model of it, which has one network, or one for each of its parts. All of them are
 an album, so a study of hundreds of trials is one run. A trial whose error has reached the threshold is over: its
 networks leave the work, and the others go on without noticing. What a trial sees and where it begins follows from its
 own numbers alone, so it takes the steps that it would take if it were the only one.
@@ -30,7 +30,8 @@ from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.schedule import Plateau, Schedule
 from partinr.regimes.share import Share, hand_over, widen_state
 from partinr.regimes.stacked import StackLearning
-from partinr.signals import StepSignal
+from partinr.signals import EdgedImage, StepSignal
+from partinr.signals.edges import DETECTOR
 from partinr.spec import spec
 
 _INIT, _POINTS = 1, 2
@@ -42,9 +43,11 @@ class ThresholdSettings:
     """When a trial is over, and what it learns from.
 
     Attributes:
-        threshold: mean squared error on the grid of the signal, of values from -1 to 1; below it a trial is over.
-        points_per_step: points drawn for each step and trial, evenly and anew every time, anywhere in the signal; None
-            for the samples of its grid, all of them in every step.
+        threshold: mean squared error on the grid of the signal; below it a trial is over. Step functions have values
+            from -1 to 1. Those of images are from 0 to 1, and what is fitted to them is clamped to that, so that
+            0.01 is 20 dB, 0.001 is 30 dB.
+        points_per_step: points drawn for each step and trial, evenly and anew every time, anywhere in the step
+            function; None for the samples of its grid, all of them in every step, which images need.
         resolution: a trial is looked at after every so large a part of its steps: with 0.01 after each of the first
             199 steps, and then so often that its number of steps is at most 1 % too high. 0 for after every step.
         networks: trials for each signal, each with an initialisation and points of its own.
@@ -61,18 +64,23 @@ class Trial:
     """A signal to be fitted once.
 
     Attributes:
-        name: no two of a run have the same.
-        signal: what is fitted.
-        draw: number of the signal among those with as many borders.
+        signal_name: no two signals of a run have the same.
+        signal: what is fitted; in a run all are step functions, or all are images.
+        draw: number of a step function among those with as many borders.
         network: number of the trial among those of its signal.
         seed: what is drawn for the trial follows from this and ``network``: for another signal or run it is another.
     """
 
-    name: str
-    signal: StepSignal
+    signal_name: str
+    signal: StepSignal | EdgedImage
     draw: int
     network: int
     seed: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """No two of a run have the same."""
+        return f"{self.signal_name}-{self.network}"
 
     @property
     def init_seed(self) -> int:
@@ -98,10 +106,16 @@ class Points:
         count: points a trial.
 
     Raises:
-        PartinrError: a region is no rectangle, or gets no point.
+        PartinrError: a region is no rectangle, or gets no point, or the trials are of images.
     """
 
     def __init__(self, trials: Sequence[Trial], partition: Partition, count: int) -> None:
+        signals = [trial.signal for trial in trials if isinstance(trial.signal, StepSignal)]
+        if len(signals) < len(trials):
+            raise PartinrError(
+                f"regime.points_per_step={count} are drawn anywhere in a step function, and images have no values "
+                "between their pixels; give regime.points_per_step=null"
+            )
         axes = partition.labels.ndim
         centre, half = region_frames(partition.labels, partition.regions)
         share = half.prod(1)  # of the whole, where all are rectangles
@@ -121,11 +135,11 @@ class Points:
         # Of each axis the borders of all trials, with infinity behind them: float32 [trials, most of them].
         self._borders = [
             torch.nn.utils.rnn.pad_sequence(
-                [trial.signal.borders[axis] for trial in trials], batch_first=True, padding_value=float("inf")
+                [signal.borders[axis] for signal in signals], batch_first=True, padding_value=float("inf")
             )
             for axis in range(axes)
         ]
-        self._first = torch.tensor([trial.signal.first for trial in trials])
+        self._first = torch.tensor([signal.first for signal in signals])
         self._bits = np.random.Philox(key=0)
         self._generator = np.random.Generator(self._bits)
 
@@ -167,7 +181,7 @@ class ThresholdModule(StackLearning):
 
     It is over when all trials are, or at ``max_steps``, the cap, which the trials that are left have met. The curve has
     means over trials, each as it was when it was last looked at, and the further column ``reached``: how many trials
-    are over. PSNR is that of the values clamped to [-1, 1] and moved to [0, 1].
+    are over. PSNR is that of the values clamped to their range, and of step functions moved from [-1, 1] to [0, 1].
 
     Args:
         model: of every trial, in their order; each cut alike. Trained in place.
@@ -210,6 +224,8 @@ class ThresholdModule(StackLearning):
         partition = model.partitions[0]
         self.parts = partition.regions
         self._shape = partition.shape
+        self._images = isinstance(trials[0].signal, EdgedImage)
+        self._lowest = trials[0].signal.lowest
         batch = model.batch([trial.signal.on_grid(partition.shape) for trial in trials])
         self._batch = batch
         self.samples = partition.labels.numel()
@@ -302,7 +318,7 @@ class ThresholdModule(StackLearning):
 
     @property
     def views(self) -> Sequence[View]:
-        """None: of hundreds of step functions there are no pictures."""
+        """None: of hundreds of trials there are no pictures."""
         return ()
 
     def weights(self) -> Iterator[tuple[str | None, bytes]]:
@@ -315,6 +331,7 @@ class ThresholdModule(StackLearning):
         seen = int(self.curve[-1]["step"]) if self.curve else 0
         return [
             {
+                "signal": trial.signal_name,
                 "boundaries": trial.signal.boundaries,
                 "cells": trial.signal.cells,
                 "draw": trial.draw,
@@ -345,7 +362,8 @@ class ThresholdModule(StackLearning):
                 "largest": int(partition.sizes.max()),
                 "notice": partition.notice,
             },
-            "signal": {"shape": [*self._shape, 1], "sha256": self._signal_sha256()},
+            "signal": {"shape": [*self._shape, self.model.channels], "sha256": self._signal_sha256()},
+            **({"edges": DETECTOR} if self._images else {}),
         }
 
     def fingerprint(self) -> dict[str, Any]:
@@ -388,7 +406,9 @@ class ThresholdModule(StackLearning):
         return ""
 
     def _due(self) -> int:
-        return self.step + max(1, int(self.settings.resolution * self.step))
+        # From the last look on: from the step of the moment on it would move away with every chunk that ends before it.
+        seen = int(self.curve[-1]["step"])
+        return seen + max(1, int(self.settings.resolution * seen))
 
     def _chunk(self) -> int:
         """How many steps to take until Lightning's loop is next given a turn; numerics do not depend on it."""
@@ -429,7 +449,8 @@ class ThresholdModule(StackLearning):
             coords = seen.flatten(0, 1).to(share.coords)
             targets = values.flatten(0, 1).to(share.targets)
             sizes = tuple(self._points.sizes.tolist()) * len(working)
-        return self.model.squared_error(coords, targets, sizes, None, share.params) / self._points_a_trial
+        error = self.model.squared_error(coords, targets, sizes, None, share.params)
+        return error / (self._points_a_trial * self.model.channels)
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -440,12 +461,14 @@ class ThresholdModule(StackLearning):
             values = self._values()
             targets = self.share.targets.view(len(working), -1)
             error = (values - targets).square().mean(1, dtype=torch.float64)
-            clamped = (values.clamp(-1, 1) - targets).square().mean(1, dtype=torch.float64)
-            self.mse[working], self._clamped[working] = error.cpu(), clamped.cpu()
+            clamped = (values.clamp(self._lowest, 1) - targets).square().mean(1, dtype=torch.float64)
+            self._clamped[working] = clamped.cpu()
+            # Of step functions the published protocol has no clamp; the PSNR of images always has one.
+            self.mse[working] = self._clamped[working] if self._images else error.cpu()
             below = working[self.mse[working] < self.settings.threshold]
             # At step 0 no step was needed, which a number of steps of 0 could not say.
             self.reached[below] = max(self.step, 1)
-            psnr = float((-10 * torch.log10(self._clamped / 4)).mean())
+            psnr = float((-10 * torch.log10(self._clamped / (1 - self._lowest) ** 2)).mean())
             self.best_psnr = max(self.best_psnr, psnr)
             self.curve.append(
                 {
@@ -473,11 +496,11 @@ class ThresholdModule(StackLearning):
 
     @torch.no_grad()
     def _values(self) -> Tensor:
-        """The values of the trials that are left on their grids, ``[n, samples]``, sorted by region."""
+        """The values of the trials that are left on their grids, ``[n, samples · C]``, sorted by region."""
         share = self.share
         with torch.autocast(self.device.type, enabled=False):
             values = self.model.evaluate(share.coords, share.sizes, params=share.params)
-        return values.view(-1, self.samples)
+        return values.view(-1, self.samples * self.model.channels)
 
     def _signal_sha256(self) -> str:
         return hashlib.sha256(self._tensor("_targets").float().cpu().contiguous().numpy().tobytes()).hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ class StepSignal:
 
     borders: tuple[Tensor, ...]
     first: int
+
+    lowest: ClassVar[float] = -1.0
+    """Of the values; the highest is 1."""
 
     @property
     def counts(self) -> tuple[int, ...]:

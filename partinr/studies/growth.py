@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -52,7 +52,7 @@ class Trials:
     """What is fitted.
 
     Attributes:
-        boundaries: ``[n]``, 1 or more.
+        boundaries: ``[n]``, above 0: how many there are, or the length of the edges of an image.
         steps: ``[n]``, 1 or more; of a trial that met the cap, the cap.
         censored: ``[n]``, whether it did.
 
@@ -70,13 +70,13 @@ class Trials:
         if len(counts) < 4 or len(self.steps) < 8:
             raise PartinrError(
                 f"{len(self.steps)} trials of {len(counts)} numbers of boundaries cannot tell laws of growth apart; "
-                "there must be 8 of 4 at least: give more data.counts or data.draws"
+                "there must be 8 of 4 at least: give more data.counts or data.draws, or more images"
             )
         converged = np.unique(self.boundaries[~self.censored])
         if len(converged) < 3:
             raise PartinrError(
                 f"{int(self.censored.sum())} of {len(self.steps)} trials met the cap, and the others are of fewer than "
-                "3 numbers of boundaries; give more max_steps, or smaller data.counts"
+                "3 numbers of boundaries; give more max_steps, a higher regime.threshold, or smaller data.counts"
             )
 
     @property
@@ -260,6 +260,8 @@ class Fit:
         log_likelihood: at its largest.
         bic: Bayesian information criterion; lower is better.
         weight: of the law among all that were fitted, 0 … 1.
+        r_squared: how much of the variance of the logarithm of the steps it accounts for, 1 at most: without capped
+            trials the R² of regression; with them both variances are those of the largest likelihood.
         formula: with its numbers.
         low: smallest number of boundaries.
         high: largest.
@@ -271,6 +273,7 @@ class Fit:
     log_likelihood: float
     bic: float
     weight: float
+    r_squared: float
     formula: str
     low: float
     high: float
@@ -353,16 +356,15 @@ def fit_laws(trials: Trials, laws: Sequence[Law] = LAWS) -> Growth:
     """
     n = len(trials.steps)
     low, high = float(trials.boundaries.min()), float(trials.boundaries.max())
+    spread = _spread(trials)
     found = []
     for law in laws:
         theta, sigma, likelihood = _fit(law, trials, low, high)
         bic = (law.parameters + 1) * math.log(n) - 2 * likelihood
-        found.append(Fit(law, theta, sigma, likelihood, bic, 0.0, law.formula(theta, low, high), low, high))
+        explained, formula = 1 - (sigma / spread) ** 2, law.formula(theta, low, high)
+        found.append(Fit(law, theta, sigma, likelihood, bic, 0.0, explained, formula, low, high))
     weights = special.softmax([-fit.bic / 2 for fit in found])
-    weighted = [
-        Fit(fit.law, fit.theta, fit.sigma, fit.log_likelihood, fit.bic, float(weight), fit.formula, low, high)
-        for fit, weight in zip(found, weights, strict=True)
-    ]
+    weighted = [replace(fit, weight=float(weight)) for fit, weight in zip(found, weights, strict=True)]
     fits = tuple(sorted(weighted, key=lambda fit: fit.bic))
     exponential = next(fit for fit in fits if isinstance(fit.law, Exponential))
     base, interval = _base(exponential, trials)
@@ -415,6 +417,20 @@ def _fit(law: Law, trials: Trials, low: float, high: float) -> tuple[Numbers, fl
         key=lambda result: float(result.fun),
     )
     return best.x[:-1], math.exp(best.x[-1]), -float(best.fun)
+
+
+def _spread(trials: Trials) -> float:
+    """Sigma where the steps do not depend on the boundaries."""
+
+    def loss(x: Numbers) -> tuple[float, Numbers]:
+        value, by_mean, by_log_sigma = _normal_loss(
+            np.full_like(trials.log_steps, x[0]), math.exp(x[1]), trials.log_steps, trials.censored
+        )
+        return value, np.array([by_mean.sum(), by_log_sigma])
+
+    start = np.array([trials.log_steps.mean(), math.log(max(_SMALLEST, trials.log_steps.std()))])
+    bounds = [(None, None), (math.log(_SMALLEST), 4.0)]
+    return math.exp(optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x[1])
 
 
 def _ends(trials: Trials, low: float, high: float) -> tuple[float, float, float]:

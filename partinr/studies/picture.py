@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -51,8 +52,9 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
         for axes in grid[:, 0]:
             axes.set_ylabel("optimiser steps")
         # The lowest of each column.
-        for axes in grid.flat[max(0, len(settings) - columns) : len(settings)]:
-            axes.set_xlabel("boundaries")
+        lowest = slice(max(0, len(settings) - columns), len(settings))
+        for axes, setting in zip(grid.flat[lowest], settings[lowest], strict=True):
+            axes.set_xlabel(setting.abscissa)
             axes.tick_params(labelbottom=True)
         handles, names = grid.flat[0].get_legend_handles_labels()
         for axes in grid.flat[1 : len(settings)]:
@@ -92,7 +94,7 @@ def _draw(axes: Axes, setting: Setting) -> None:
     counts, low, middle, high = quartiles(trials)
     axes.fill_between(counts, low, high, color=LONE[0], alpha=0.15, lw=0, label="quartiles")
     axes.plot(counts, middle, color=LONE[0], lw=1, label="median")
-    b = np.linspace(counts[0], counts[-1], 200)
+    b = np.linspace(trials.boundaries.min(), trials.boundaries.max(), 200)
     for law, (colour, _), dash in zip(LAWS, COLOURS, _DASHES, strict=False):
         fit = growth.fit(law.name)
         best = fit is growth.best
@@ -108,13 +110,18 @@ def _draw(axes: Axes, setting: Setting) -> None:
 def quartiles(trials: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The numbers of boundaries, and the lower quartile, median and upper quartile of the steps of each.
 
-    A quartile among trials that met the cap is not known: the lower one and the median are then NaN, the upper one, of
-    which only a band's edge is drawn, is the cap.
+    Where most numbers have one trial only, as the lengths of edges have, it is those of neighbours together, at the
+    median of their numbers. A quartile among trials that met the cap is not known: the lower one and the median are
+    then NaN, the upper one, of which only a band's edge is drawn, is the cap.
     """
-    counts = np.unique(trials.boundaries)
+    counts, group = np.unique(trials.boundaries, return_inverse=True)
+    if len(trials.steps) < 2 * len(counts):
+        neighbours = np.array_split(np.argsort(trials.boundaries), round(math.sqrt(len(trials.steps))))
+        counts = np.array([np.median(trials.boundaries[own]) for own in neighbours])
+        group[np.concatenate(neighbours)] = np.repeat(np.arange(len(neighbours)), [len(own) for own in neighbours])
     found = []
-    for count in counts:
-        own = trials.boundaries == count
+    for number in range(len(counts)):
+        own = group == number
         steps = np.where(trials.censored[own], np.inf, trials.steps[own])
         low, middle, high = np.quantile(steps, (0.25, 0.5, 0.75), method="lower")
         found.append((low, middle, min(high, trials.steps[own].max())))

@@ -4,8 +4,10 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from partinr.backbones import Siren
 from partinr.run import STEPS_COLUMNS, RunDirectory
@@ -97,7 +99,7 @@ def test_it_goes_on_where_it_was(partinr, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["data=builtin"], "choose data=steps"),
+        (["data=builtin"], "choose data=steps or data=folder"),
         (["partition=semantic"], "choose partition=none or partition=grid"),
         (["partition=random"], "points are drawn in rectangles"),
         (["capacity=area"], "leave capacity=equal"),
@@ -137,3 +139,75 @@ def test_a_study_is_nothing_to_render_or_report(partinr, study, tmp_path):
         answer = partinr(*command)
         assert answer.code == 2
         assert "partinr hypothesis" in answer.err
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory) -> Path:
+    """A folder of images with ever more squares."""
+    folder = tmp_path_factory.mktemp("squares")
+    for number in range(9):
+        rng = np.random.default_rng(number)
+        values = np.full((32, 32, 3), 40, dtype=np.uint8)
+        for _ in range(number + 1):
+            row, column = rng.integers(2, 24, 2)
+            values[row : row + 6, column : column + 6] = rng.integers(90, 256, 3)
+        Image.fromarray(values).save(folder / f"{number}.png")
+    return folder
+
+
+BRIDGE = (
+    "experiment=boundaries",
+    "data.size=20",
+    "backbone.match_params=300",
+    "backbone.hidden_layers=1",
+    "optimizer.lr=1e-2",
+    "regime.threshold=0.03",
+    "max_steps=60",
+)
+
+
+def test_the_bridge_to_images(partinr, squares, tmp_path):
+    folder = tmp_path / "sweep"
+    answer = partinr(*BRIDGE, f"data.path={squares}", "-m", "partition=none,grid", f"hydra.sweep.dir={folder}")
+    assert answer.code == 0, answer.err
+    runs = {json.loads(path.read_text())["regions"]: RunDirectory(path.parent) for path in folder.rglob("run.json")}
+    assert set(runs) == {1, 9}
+    lone, parts = (runs[number].steps() for number in (1, 9))
+    assert [row["signal"] for row in lone] == [str(number) for number in range(9)]
+    assert [row["boundaries"] for row in lone] == [row["boundaries"] for row in parts]
+    assert all((row["mse"] < 0.03) == (not row["censored"]) for row in lone + parts)
+    assert runs[1].manifest()["edges"]["sigma"] == 1.0
+    answer = partinr("hypothesis", folder, "-o", tmp_path / "figure.pdf")
+    assert answer.code == 0, answer.err
+    assert "edges of b sides" in answer.out
+    assert "of the variance of log(steps)" in answer.out
+
+
+def test_an_image_takes_the_steps_that_it_takes_alone(partinr, squares, tmp_path):
+    for limit in (2, 4):
+        run = tmp_path / str(limit)
+        assert partinr(*BRIDGE, f"data.path={squares}", f"data.limit={limit}", f"hydra.run.dir={run}").code == 0
+    few, more = (RunDirectory(tmp_path / str(limit)).steps() for limit in (2, 4))
+    for one, other in zip(few, more, strict=False):
+        assert one.pop("mse") == pytest.approx(other.pop("mse"), rel=1e-3)
+        assert one == other
+
+
+def test_images_that_have_no_place_in_the_study_are_one_line(partinr, squares, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    Image.new("RGB", (32, 32), (90, 90, 90)).save(flat / "grey.png")
+    for overrides, said in (
+        ([f"data.path={flat}"], "grey: no edge is found"),
+        ([f"data.path={squares}", "data.val_fraction=0.5"], "hold none out"),
+        ([f"data.path={squares}", "regime.points_per_step=100"], "give regime.points_per_step=null"),
+    ):
+        answer = partinr(*BRIDGE, *overrides, f"hydra.run.dir={tmp_path / 'run'}")
+        assert answer.code == 2
+        assert said in answer.err
+        assert answer.err.count("\n") == 1
+    Image.fromarray(np.asarray(Image.open(squares / "3.png"))[:20]).save(flat / "a.png")
+    Image.open(squares / "3.png").save(flat / "b.png")
+    answer = partinr(*BRIDGE, f"data.path={flat}", "data.size=null", f"hydra.run.dir={tmp_path / 'run'}")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "b: it has the shape [32, 32, 3], and the first image [20, 32, 3]" in answer.err

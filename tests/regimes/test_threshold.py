@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,41 @@ from partinr.backbones import ReluPE, Siren
 from partinr.data import StepsData
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
+from partinr.metrics import psnr
 from partinr.partition import Grid, Random
 from partinr.regimes import Constant, Cosine, Optimizer, Plateau, StopRule, ThresholdModule, ThresholdSettings, Trial
 from partinr.regimes.threshold import Points
 from partinr.regimes.training import make_trainer, run_fit
+from partinr.signals import EdgedImage, StepSignal
 
 SIREN = Siren(hidden_features=8, hidden_layers=1, first_omega_0=10.0)
 LINE = StepsData(shape=[40], counts=[1, 3, 16], draws=2)
 PLANE = StepsData(shape=[10, 12], counts=[1, 2, 25], draws=2)
+IMAGES: dict[str, Any] = {"points_per_step": None, "backbone": SIREN}
 
 
 def trials_of(data: StepsData, networks: int = 1) -> list[Trial]:
     return [
-        Trial(f"{item.name}-{network}", item.signal(), item.draw, network, item.seed)
+        Trial(item.name, item.signal(), item.draw, network, item.seed)
         for item in data.train()
         for network in range(networks)
     ]
 
 
+def image_trials(networks: int = 1) -> list[Trial]:
+    """Trials of four images, from a flat half to a checkerboard."""
+    rows, columns = torch.meshgrid(torch.arange(10), torch.arange(12), indexing="ij")
+    found = []
+    for period in (6, 4, 3, 2):
+        grey = ((rows // period + columns // period) % 2) * 0.8 + 0.1
+        tint = torch.tensor([1.0, 0.7, 0.4])
+        signal = EdgedImage((grey.unsqueeze(-1) * tint).float())
+        found += [Trial(f"image {period}", signal, 0, network, (0, period)) for network in range(networks)]
+    return found
+
+
 def module_of(
-    data: StepsData,
+    data: StepsData | None,
     trials: Sequence[Trial],
     parts: int = 1,
     *,
@@ -47,9 +63,12 @@ def module_of(
     schedule=None,
     **settings,
 ) -> ThresholdModule:
-    partition = Grid(regions=parts)(trials[0].signal.on_grid(data.shape))
+    grid = trials[0].signal.on_grid([10, 12] if data is None else data.shape)
+    partition = Grid(regions=parts)(grid)
     members = {
-        trial.name: PiecewiseINR(partition, backbone, channels=1, frame=frame, engine=engine, seed=trial.init_seed)
+        trial.name: PiecewiseINR(
+            partition, backbone, channels=grid.shape[-1], frame=frame, engine=engine, seed=trial.init_seed
+        )
         for trial in trials
     }
     return ThresholdModule(
@@ -60,6 +79,13 @@ def module_of(
         stop=StopRule(max_steps=steps),
         settings=ThresholdSettings(**{"points_per_step": 30, "threshold": 0.5, **settings}),
     )
+
+
+def threshold_of(trials: Sequence[Trial], parts: int, rank: int, **options) -> float:
+    """One that so many of the trials of images are below at the cap."""
+    module = module_of(None, trials, parts, **{**options, "threshold": 1e-12})
+    train(module)
+    return sorted(row["mse"] for row in module.steps_rows())[rank] * (1 - 1e-6)
 
 
 def train(module: ThresholdModule, *callbacks: L.Callback, precision="64-true", ckpt_path: Path | None = None):
@@ -74,13 +100,17 @@ STACKS = {
     "the plane in parts": (PLANE, 4, {"frame": "local"}),
     "its grid": (PLANE, 4, {"points_per_step": None, "threshold": 0.02}),
     "relu": (LINE, 1, {"backbone": ReluPE(hidden_features=8, hidden_layers=1, frequencies=4)}),
+    "images": (None, 1, IMAGES),
+    "images in parts": (None, 4, {**IMAGES, "frame": "local"}),
     "momentum": (LINE, 2, {"optimizer": Optimizer(name="sgd", lr=0.005, options={"momentum": 0.9})}),
 }
 
 
 @pytest.mark.parametrize(("data", "parts", "options"), STACKS.values(), ids=STACKS)
 def test_a_stack_of_trials_is_as_many_runs_of_one(data, parts, options):
-    trials = trials_of(data, networks=2)
+    trials = image_trials(networks=2) if data is None else trials_of(data, networks=2)
+    if data is None:
+        options = {**options, "threshold": threshold_of(trials, parts, 4, **options)}
     together = module_of(data, trials, parts, **options)
     train(together)
     found = together.steps_rows()
@@ -129,6 +159,7 @@ def test_points_lie_evenly_in_their_part_and_have_the_signal_s_values(data, part
     labels = partition.labels[tuple(cells)]
     assert torch.equal(labels, torch.arange(parts).repeat_interleave(points.sizes).expand_as(labels))
     for number, trial in enumerate(trials):
+        assert isinstance(trial.signal, StepSignal)
         assert torch.equal(trial.signal(whole[number]), values[number])
 
 
@@ -151,6 +182,35 @@ def test_a_trial_over_keeps_its_weights_and_costs_nothing():
     mse = (errors - module._tensor("_targets").view(len(module.trials), -1)).square().mean(1)
     assert torch.equal(mse < 0.5, module.reached > 0)
     torch.testing.assert_close(mse.double(), module.mse)
+
+
+def test_an_image_is_over_at_its_psnr():
+    trials = image_trials()
+    module = module_of(
+        None,
+        trials,
+        4,
+        backbone=ReluPE(hidden_features=8, hidden_layers=1, frequencies=4),
+        points_per_step=None,
+        threshold=0.02,
+        steps=150,
+    )
+    train(module)
+    assert 0 < int((module.reached > 0).sum()) < len(trials)
+    for trial, row, (number, reached) in zip(
+        trials, module.steps_rows(), enumerate(module.reached.tolist()), strict=True
+    ):
+        assert isinstance(trial.signal, EdgedImage)
+        assert row["boundaries"] == trial.signal.boundaries
+        assert (row["signal"], row["cells"], row["censored"]) == (trial.signal_name, None, int(not reached))
+        member = module.model.member(number)
+        found = psnr(member.render(), trial.signal.values)
+        assert found == pytest.approx(-10 * math.log10(row["mse"]), abs=1e-3)
+        assert (found > -10 * math.log10(0.02)) == bool(reached)
+    assert module.curve[-1]["psnr"] == pytest.approx(
+        sum(-10 * math.log10(row["mse"]) for row in module.steps_rows()) / len(trials)
+    )
+    assert module.facts()["signal"]["shape"] == [10, 12, 3]
 
 
 def test_it_is_over_when_all_are_and_else_at_the_cap():
@@ -187,6 +247,17 @@ def test_looks_are_as_fine_as_was_asked_for():
     assert all(after - before <= max(1, 0.05 * before) for before, after in itertools.pairwise(steps))
 
 
+def test_looks_do_not_depend_on_how_long_a_step_takes(monkeypatch):
+    found = []
+    for chunk in (1, 2, 1000):
+        monkeypatch.setattr(ThresholdModule, "_chunk", lambda self, chunk=chunk: chunk)
+        module = module_of(LINE, trials_of(LINE), steps=60, resolution=0.2)
+        train(module)
+        found.append(([row["step"] for row in module.curve], module.steps_rows()))
+    assert found[0][0][:12] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12]
+    assert found[0] == found[1] == found[2]
+
+
 class SaveAt(L.Callback):
     """Saves a checkpoint once so many steps are done."""
 
@@ -200,18 +271,23 @@ class SaveAt(L.Callback):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
-def test_resumed_equals_unbroken(tmp_path, precision):
-    options: dict[str, Any] = {"parts": 2, "resolution": 0.2, "schedule": Cosine(final=0.2)}
-    unbroken = module_of(LINE, trials_of(LINE), **options)
-    saver = SaveAt(21, tmp_path / "last.ckpt")
+@pytest.mark.parametrize("data", [LINE, None], ids=["steps", "images"])
+def test_resumed_equals_unbroken(tmp_path, precision, data):
+    options: dict[str, Any] = {"parts": 2, "resolution": 0.2, "schedule": Cosine(final=0.2), "threshold": 0.5}
+    trials = trials_of(LINE)
+    if data is None:
+        trials = image_trials()
+        options |= {**IMAGES, "steps": 60, "threshold": threshold_of(trials, 2, 2, **{**IMAGES, "steps": 20})}
+    unbroken = module_of(data, trials, **options)
+    saver = SaveAt(21 if data else 12, tmp_path / "last.ckpt")
     train(unbroken, saver, precision=precision)
     reached = unbroken.reached[unbroken.reached > 0]
     assert int(reached.min()) <= saver.saved_at < int(reached.max())
-    resumed = module_of(LINE, trials_of(LINE), **options)
+    resumed = module_of(data, trials, **options)
     train(resumed, precision=precision, ckpt_path=tmp_path / "last.ckpt")
     assert resumed.steps_rows() == unbroken.steps_rows()
-    other = module_of(LINE, trials_of(LINE), **{**options, "threshold": 0.4})
-    with pytest.raises(PartinrError, match=r"its regime\.threshold is 0\.5, here it is 0\.4"):
+    other = module_of(data, trials, **{**options, "threshold": 0.4})
+    with pytest.raises(PartinrError, match=r"its regime\.threshold is [0-9.]+, here it is 0\.4"):
         train(other, precision=precision, ckpt_path=tmp_path / "last.ckpt")
 
 
@@ -224,5 +300,7 @@ def test_what_does_not_go_together_is_refused():
     ragged = Random(regions=3)(trials[0].signal.on_grid([40]))
     with pytest.raises(PartinrError, match="points are drawn in rectangles"):
         Points(trials, ragged, 30)
+    with pytest.raises(PartinrError, match=r"give regime\.points_per_step=null"):
+        module_of(None, image_trials())
     with pytest.raises(PartinrError, match=r"trainer\.devices=2"):
         module_of(LINE, trials).check_devices(2)

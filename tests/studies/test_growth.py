@@ -67,6 +67,7 @@ def test_without_capped_trials_it_is_ordinary_least_squares_of_the_logarithm():
     assert fit.log_likelihood == pytest.approx(
         -len(residual) / 2 * (math.log(2 * math.pi * residual.var()) + 1), rel=1e-6
     )
+    assert fit.r_squared == pytest.approx(np.corrcoef(trials.boundaries, trials.log_steps)[0, 1] ** 2, rel=1e-4)
     # Close to the interval of regression, whose quantile is a little larger than the normal one.
     error = residual.std(ddof=2) / math.sqrt(((trials.boundaries - trials.boundaries.mean()) ** 2).sum())
     assert np.log(growth.base_interval) == pytest.approx([slope - 1.96 * error, slope + 1.96 * error], rel=0.01)

@@ -11,6 +11,7 @@ from PIL import Image
 from partinr.errors import PartinrError
 from partinr.run import MANIFEST, RunDirectory
 from partinr.studies import Trials, settings_of, write_growth
+from partinr.studies.hypothesis import one_an_image
 from partinr.studies.picture import quartiles
 
 
@@ -33,6 +34,7 @@ def write_study(folder: Path, law, parts=1, seed=0, counts=range(1, 60, 4), stat
     cap = np.quantile(steps, 0.9)
     run.write_steps(
         {
+            "signal": f"steps-{count:.0f}-{number % 4}",
             "boundaries": int(count),
             "cells": int(count) + 1,
             "draw": number % 4,
@@ -117,6 +119,77 @@ def test_the_figure_is_the_same_again_and_of_every_setting(study, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PartinrError, match="choose another with -o"):
         write_growth(settings, tmp_path / "file" / "a.png")
+
+
+def write_images(folder: Path, scale: float, seed: int = 0, parts: int = 1) -> Path:
+    """A run directory with the steps of 40 images, which grow with their edges."""
+    config = {
+        "seed": seed,
+        "data": {"_target_": "partinr.data.FolderData", "path": "photographs", "size": 96},
+        "partition": {"_target_": "partinr.partition.Grid", "regions": parts},
+        "backbone": {"_target_": "partinr.backbones.Siren", "match_params": 20000},
+        "regime": {"_target_": "partinr.regimes.ThresholdSettings", "threshold": 0.01},
+    }
+    run = RunDirectory.create(folder, config)
+    edges = np.random.default_rng(0).uniform(1, 25, 40)
+    noise = np.random.default_rng([seed, parts]).standard_normal(40)
+    steps = np.ceil(scale * 1.1**edges * np.exp(0.2 * noise)).astype(int)
+    run.write_steps(
+        {
+            "signal": f"image {number}",
+            "boundaries": float(own),
+            "cells": None,
+            "draw": 0,
+            "seed": 0,
+            "parts": parts,
+            "steps": min(int(count), 300),
+            "censored": int(count > 300),
+            "mse": 0.009,
+        }
+        for number, (own, count) in enumerate(zip(edges, steps, strict=True))
+    )
+    run.write_manifest({"status": "completed", "seed": seed, "regions": parts, "parameters": 20000, "message": None})
+    return folder
+
+
+def test_images_are_set_against_their_edges_and_count_once_each(tmp_path):
+    for seed in (0, 1, 2):
+        write_images(tmp_path / "study" / str(seed), 40, seed)
+    write_images(tmp_path / "study" / "parts", 20, parts=9)
+    lone, cut = settings_of([tmp_path / "study"])
+    assert (lone.runs, len(lone.trials.steps), cut.runs, len(cut.trials.steps)) == (3, 40, 1, 40)
+    assert lone.growth.base_interval[0] < 1.1 < lone.growth.base_interval[1]
+    assert "of the variance of log(steps)" in lone.verdict
+    assert "edges" in lone.abscissa
+    assert write_growth([lone, cut], tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_the_trial_in_the_middle_stands_for_an_image():
+    def row(signal, steps, censored=0):
+        return {"signal": signal, "steps": steps, "censored": censored}
+
+    rows = [row("a", 50), row("b", 7), row("a", 300, 1), row("a", 90), row("b", 5), row("c", 300, 1), row("c", 20)]
+    assert one_an_image(rows) == [row("a", 90), row("b", 5), row("c", 20)]
+    # A run that was stopped early says less than one that went on.
+    rows = [row("d", 10, 1), row("d", 400, 1), row("d", 300, 1)]
+    assert one_an_image(rows) == [row("d", 300, 1)]
+
+
+def test_a_file_of_before_signals_had_names_can_be_read(study):
+    file = study / "0" / "steps.csv"
+    lines = [line.split(",", 1)[1] for line in file.read_text().splitlines()]
+    before = RunDirectory(study / "0").steps()
+    file.write_text("\n".join(lines) + "\n")
+    assert RunDirectory(study / "0").steps() == [{**row, "signal": ""} for row in before]
+
+
+def test_where_no_two_have_as_many_boundaries_neighbours_have_quartiles_together():
+    b = np.array([5.0, 1, 2, 6, 3, 4, 9, 7, 8])
+    counts, low, middle, high = quartiles(Trials(b, 10 * b, b == 9))
+    assert counts.tolist() == [2, 5, 8]
+    assert low.tolist() == [10, 40, 70]
+    assert middle.tolist() == [20, 50, 80]
+    assert high.tolist() == [20, 50, 80]
 
 
 def test_quartiles_among_capped_trials_are_not_known():
