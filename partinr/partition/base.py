@@ -89,6 +89,23 @@ class Partition:
         """
         return 0 if self.free else coded_bits(self.labels)
 
+    def near_border(self, width: int) -> Tensor:
+        """Which samples have one of another region within ``width`` steps along the axes, diagonals among them.
+
+        Args:
+            width: in samples, 1 or more.
+
+        Returns:
+            bool ``[*grid]``; False everywhere where there is one region.
+        """
+        lowest = highest = self.labels
+        for axis, n in enumerate(self.shape):
+            # The outermost samples repeated beyond the edge: there is no border.
+            places = torch.arange(-width, n + width).clamp(0, n - 1)
+            lowest = lowest.index_select(axis, places).unfold(axis, 2 * width + 1, 1).amin(-1)
+            highest = highest.index_select(axis, places).unfold(axis, 2 * width + 1, 1).amax(-1)
+        return lowest != highest
+
     def labels_at(self, shape: Sequence[int], smooth: bool = False) -> Tensor:
         """The label map at another resolution, over the same extent.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +21,11 @@ from partinr.album import Album
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
-from partinr.metrics import psnr, ssim
+from partinr.metrics import SEAM, psnr, seam, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
 from partinr.regimes.graphs import GraphedSteps, can_be_graphed
-from partinr.regimes.learning import mean_psnr
+from partinr.regimes.learning import EXACT_DB, mean_psnr
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.sampling import ErrorSampler
@@ -41,7 +42,10 @@ Long enough that what happens between chunks does not count, short enough that a
 or a time limit is noticed soon.
 """
 
-_RESULTS = ("frozen", "_seconds_at_full_work")
+_BORDER = ("border_weight", "border_width")
+"""Settings that make another loss; runs from before they were there have the plain one."""
+
+_RESULTS = ("frozen", "seam", "_seconds_at_full_work")
 """What a module that was trained in another process tells the one here, beside what every regime does."""
 
 
@@ -69,6 +73,10 @@ class FitSettings:
             ``region``: the mean over regions of each region's own mean, so that every region counts alike and a pixel
             of a small one counts more. With Adam the two differ little, since a network's own scale cancels. Of
             several images each has a loss of its own, and what a network learns does not depend on the other images.
+        border_weight: what a sample near a border between regions counts in the loss, those inside count 1; above 0.
+            The weights are then divided by their mean, over the image (over the region with ``loss=region``), so that
+            the loss keeps its scale, and a learning rate its meaning. The steps of ``init_steps`` do without.
+        border_width: near is what has another region within so many samples along the axes.
         points_per_step: samples drawn for each step, evenly from all signals as a whole; None for all of them. Every
             sample is seen once before any is seen again.
         sampling: which of them. ``uniform``: all alike. ``error``: in proportion to their error when they were last
@@ -87,6 +95,8 @@ class FitSettings:
     """
 
     loss: Literal["image", "region"] = "image"
+    border_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    border_width: Annotated[int, Field(ge=1)] = 2
     points_per_step: Annotated[int, Field(ge=1)] | None = None
     sampling: Literal["uniform", "error"] = "uniform"
     evaluate_every: Annotated[int, Field(ge=1)] | None = None
@@ -131,6 +141,10 @@ class FitModule(StackLearning):
             <partinr.meta.LearnedStart.begin>`), if it is one that was learned.
         start_steps: the first so many steps are inner steps with the rates that were learned with it; the optimiser
             has the others.
+
+    Attributes:
+        seam: how well regions fit together along their borders (:func:`partinr.metrics.seam`), at the last evaluation;
+            of an album means over the images that have borders.
 
     Raises:
         PartinrError: signal and model do not fit together, or the settings contradict each other.
@@ -213,6 +227,7 @@ class FitModule(StackLearning):
 
         self._owned = torch.ones(len(batch.sizes), dtype=torch.bool)
         self.frozen = torch.zeros(len(batch.sizes), dtype=torch.bool)
+        self.seam = dict.fromkeys(SEAM, float("nan"))
         self._seconds_at_full_work: tuple[float, int] | None = None
         self.share = self._take_share()
 
@@ -284,6 +299,7 @@ class FitModule(StackLearning):
             **self._progress(),
             "fingerprint": self.fingerprint(),
             "frozen": self.frozen,
+            "seam": self.seam,
             "seconds_at_full_work": self._seconds_at_full_work,
             "sampled_errors": None if self._sampler is None else self._sampler.errors,
         }
@@ -293,9 +309,10 @@ class FitModule(StackLearning):
         # Lightning loads the weights before it does this; with 64-true they would lose half of their digits on the way.
         self.trainer.precision_plugin.convert_module(self)
         state = checkpoint["partinr"]
-        # Checkpoints of before there were frozen regions, or several images, do not say.
+        # Checkpoints of before there were frozen regions, several images or seams do not say.
         macs = state["step"] * self.points_per_step * self.model.macs_per_sample
         self.frozen = state.get("frozen", torch.zeros_like(self.frozen))
+        self.seam = state.get("seam", self.seam)
         self._seconds_at_full_work = state.get("seconds_at_full_work")
         if self._sampler is not None:
             self._sampler.refresh(state["sampled_errors"])
@@ -358,6 +375,7 @@ class FitModule(StackLearning):
             "parameters": self.model.parameter_count,
             "macs_per_pixel": self.model.macs_per_sample,
             "frozen_regions": int(self.frozen.sum()),
+            "metrics": {"seam": self.seam},
             "seconds": {"partition": self._partition_seconds(), "saved": self.seconds_saved},
             **self._settled_facts,
             **({"images": self._image_facts(self.model)} if isinstance(self.model, Album) else {}),
@@ -454,6 +472,7 @@ class FitModule(StackLearning):
             # It says no more after the first step, but two runs that differ in it are not one.
             **({"begin_at_mean": True} if self.settings.begin_at_mean else {}),
             **({"init_steps": self.start_steps} if self.start_steps else {}),
+            **({name: getattr(self.settings, name) for name in _BORDER} if self.settings.border_weight != 1 else {}),
         }
 
     @property
@@ -589,20 +608,22 @@ class FitModule(StackLearning):
 
     def _loss_weights(self) -> Tensor | None:
         """The weight of each sample in the loss, ``[M, 1]``; None where all are 1."""
-        if self.settings.loss == "image" and len(self._lengths) == 1:
+        bordered = self.settings.border_weight != 1
+        if self.settings.loss == "image" and len(self._lengths) == 1 and not bordered:
             return None
-        regions = torch.tensor([partition.regions for partition in self._partitions])
-        if self.settings.loss == "image":
-            share_of = torch.tensor(self._lengths, dtype=torch.float64).repeat_interleave(regions)
-        else:
-            share_of = (
-                regions.repeat_interleave(regions) * torch.cat([each.sizes for each in self._partitions]).double()
-            )
-        # Of each network's samples, in the order of the signals.
-        by_network = self.samples / share_of
-        sorted_by_stack = torch.empty_like(by_network)
-        sorted_by_stack[self.model.position] = by_network
-        return sorted_by_stack.float()[self._batch.network].unsqueeze(-1)
+        weights = []
+        for partition in self._partitions:
+            labels = partition.labels.reshape(-1)
+            # Of an image all samples are alike; of regions each has the same share of the image.
+            group = labels if self.settings.loss == "region" else torch.zeros_like(labels)
+            sizes = torch.bincount(group)
+            weight = (self.samples / (len(sizes) * sizes.double()))[group]
+            if bordered:
+                factor = torch.ones_like(weight)
+                factor[partition.near_border(self.settings.border_width).reshape(-1)] = self.settings.border_weight
+                weight *= factor * (sizes / torch.bincount(group, weights=factor))[group]
+            weights.append(weight)
+        return torch.cat(weights)[self._batch.order].float().unsqueeze(-1)
 
     def _macs_a_step(self) -> int:
         """Multiply-accumulates of the forward pass of one step, over all processes."""
@@ -713,6 +734,9 @@ class FitModule(StackLearning):
             numbers = self._ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
             psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
             row["psnr"], row["ssim"] = mean_psnr(psnrs), sum(ssims) / len(pairs)
+            self.seam = _mean_seam(
+                [seam(*pair, partition) for pair, partition in zip(pairs, self._partitions, strict=True)]
+            )
             self.image_curve += [
                 {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
                 for name, own_psnr, own_ssim in zip(self._names, psnrs, ssims, strict=True)
@@ -765,6 +789,17 @@ def _checked(signal: object, which: str) -> Tensor:
             f"{which}the signal must be a tensor of floating-point numbers in [0, 1], such as partinr.load_image gives"
         )
     return signal.float()
+
+
+def _mean_seam(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of each number the mean over the signals that have it; of the share of the band over all of them."""
+    means = {}
+    for name in SEAM:
+        known = [each[name] for each in found if not math.isnan(each[name])]
+        if len(found) > 1 and name.startswith("psnr"):
+            known = [min(value, EXACT_DB) for value in known]
+        means[name] = sum(known) / len(known) if known else float("nan")
+    return means
 
 
 def _count_images(count: int) -> str:

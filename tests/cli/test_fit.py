@@ -70,6 +70,9 @@ def test_the_manifest_keeps_its_contract(finished: Path) -> None:
     assert said["metrics"]["psnr"] == float(rows[-1]["psnr"])
     assert said["metrics"]["ssim"] == float(rows[-1]["ssim"])
     assert said["metrics"]["psnr_best"] == max(float(row["psnr"]) for row in rows)
+    seam = said["metrics"]["seam"]
+    assert min(seam["psnr_band"], seam["psnr_inside"]) < said["metrics"]["psnr"] < max(seam.values())
+    assert 0 < seam["band"] < 1
     assert all(value > 0 for value in (said["seconds"][name] for name in ("setup", "training", "evaluation")))
     assert said["peak_memory_bytes"] > 1e7
     assert re.fullmatch("[0-9a-f]{16}", said["config_hash"])
