@@ -24,6 +24,7 @@ from partinr.meta import LearnedStart
 from partinr.metrics import SEAM, psnr, seam, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
+from partinr.regimes.blended import Samples
 from partinr.regimes.graphs import GraphedSteps, can_be_graphed
 from partinr.regimes.learning import EXACT_DB, mean_psnr
 from partinr.regimes.optimizer import Optimizer
@@ -189,7 +190,22 @@ class FitModule(StackLearning):
         self._shapes = [tuple(each.shape) for each in signals]
         self._lengths = [each.shape[:-1].numel() for each in signals]
         self._batch = batch
-        self.samples = batch.coords.shape[0]
+        self.samples = batch.samples
+        if model.blended and settings.freeze_at_psnr is not None:
+            raise PartinrError(
+                "regime.freeze_at_psnr takes regions out of the training one by one, but with overlap or "
+                "global_network they are trained together; leave one of the two out"
+            )
+        if model.blended and settings.sampling != "uniform":
+            raise PartinrError(
+                f"regime.sampling={settings.sampling} goes by the error of each network, but with overlap or "
+                "global_network they are trained together; leave regime.sampling=uniform"
+            )
+        if model.blended and start is not None:
+            raise PartinrError(
+                "the steps of an initialisation are those of networks that have a region each to themselves; "
+                "leave start out, or give overlap=0 and global_network=False"
+            )
         if settings.points_per_step is not None and settings.points_per_step > self.samples:
             raise PartinrError(
                 f"regime.points_per_step={settings.points_per_step} is more than the {self.samples} samples there are; "
@@ -204,6 +220,11 @@ class FitModule(StackLearning):
         if settings.begin_at_mean and start is not None:
             raise PartinrError(
                 "regime.begin_at_mean=true would change the initialisation that was learned (init); "
+                "leave one of the two out"
+            )
+        if settings.begin_at_mean and self._regions < model.networks:
+            raise PartinrError(
+                "regime.begin_at_mean=true with global_network=true would begin at twice the mean of each region; "
                 "leave one of the two out"
             )
         if settings.begin_at_mean and model.backbone.output_bias() is None:
@@ -222,6 +243,7 @@ class FitModule(StackLearning):
         self._sampler: ErrorSampler | None = None
         if settings.sampling == "error":
             self._sampler = ErrorSampler(batch.network.cpu(), len(batch.sizes), seed)
+        self._blended: tuple[Share, list[Samples]] | None = None
         self.cuda_graphs = True
         self._graphed: GraphedSteps | None = None
 
@@ -237,6 +259,11 @@ class FitModule(StackLearning):
         Raises:
             PartinrError: there are more of them than networks.
         """
+        if devices > 1 and self.model.blended:
+            raise PartinrError(
+                f"trainer.devices={devices} trains regions apart, but with overlap or global_network they are trained "
+                "together; give trainer.devices=1, or overlap=0 and global_network=false"
+            )
         regions = self.model.networks
         if devices > regions:
             only = "is only 1 region" if regions == 1 else f"are only {regions} regions"
@@ -342,9 +369,13 @@ class FitModule(StackLearning):
         return self.settings.points_per_step or self.samples
 
     @property
+    def _regions(self) -> int:
+        return sum(partition.regions for partition in self._partitions)
+
+    @property
     def title(self) -> str:
         """What is fitted, in a few words."""
-        count = self.model.networks
+        count = self._regions
         regions = "1 region" if count == 1 else f"{count:,} regions"
         return f"{_count_images(len(self._names))}, {regions}" if isinstance(self.model, Album) else regions
 
@@ -371,7 +402,7 @@ class FitModule(StackLearning):
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says of this regime's runs only: plain containers."""
         return {
-            "regions": self.model.networks,
+            "regions": self._regions,
             "parameters": self.model.parameter_count,
             "macs_per_pixel": self.model.macs_per_sample,
             "frozen_regions": int(self.frozen.sum()),
@@ -589,6 +620,8 @@ class FitModule(StackLearning):
         return loss
 
     def _loss(self, step: int) -> Tensor:
+        if self._batch.blend is not None:
+            return self._blended_loss(step)
         share = self.share
         coords, targets, weights, sizes = share.coords, share.targets, share.weights, share.sizes
         points = self.settings.points_per_step
@@ -606,8 +639,21 @@ class FitModule(StackLearning):
         # Of several images the weights make this the sum of their losses.
         return error / (self.points_per_step * self.model.channels)
 
+    def _blended_loss(self, step: int) -> Tensor:
+        """:meth:`_loss` where several networks have a part in a sample: of what they give together."""
+        share, points = self.share, self.settings.points_per_step
+        if points is not None or self._blended is None or self._blended[0] is not share:
+            drawn = None if points is None else self._draw(points, step)
+            samples = Samples.take(self._batch, share.coords, self._tensor("_signals"), share.weights, drawn)
+            self._blended = share, samples
+        error = torch.stack([each.squared_error(self.model, share.params) for each in self._blended[1]]).sum()
+        return error / (self.points_per_step * self.model.channels)
+
     def _loss_weights(self) -> Tensor | None:
-        """The weight of each sample in the loss, ``[M, 1]``; None where all are 1."""
+        """The weight of each sample in the loss, ``[M, 1]``, in the order of the batch; None where all are 1.
+
+        Of blended networks, in the order of the signals.
+        """
         bordered = self.settings.border_weight != 1
         if self.settings.loss == "image" and len(self._lengths) == 1 and not bordered:
             return None
@@ -623,7 +669,8 @@ class FitModule(StackLearning):
                 factor[partition.near_border(self.settings.border_width).reshape(-1)] = self.settings.border_weight
                 weight *= factor * (sizes / torch.bincount(group, weights=factor))[group]
             weights.append(weight)
-        return torch.cat(weights)[self._batch.order].float().unsqueeze(-1)
+        by_sample = torch.cat(weights).float().unsqueeze(-1)
+        return by_sample[self._batch.order] if self._batch.blend is None else by_sample
 
     def _macs_a_step(self) -> int:
         """Multiply-accumulates of the forward pass of one step, over all processes."""
