@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -61,7 +61,10 @@ class Album(NetworkStack):
         self.parameter_counts = [member.parameter_count for member in members.values()]
         self._plans = tuple((member.backbone, member.widths) for member in members.values())
         self._architectures = {name: member.architecture() for name, member in members.items()}
-        self._frames = [Frames.of(partition, self.frame) for partition in self.partitions]
+        self._frames = [
+            Frames.of(member.partition, self.frame, member.overlap, member.global_network)
+            for member in members.values()
+        ]
         with torch.no_grad():
             for number, member in enumerate(members.values()):
                 for own, of_member, rows in self._parameters_of(number, member):
@@ -71,8 +74,14 @@ class Album(NetworkStack):
 
     @cached_property
     def macs_per_sample(self) -> int:
-        """Multiply-accumulates for one sample, forward: those of its own network; mean over the samples of all."""
-        return self.mean_macs([size for partition in self.partitions for size in partition.sizes.tolist()])
+        """Multiply-accumulates for one sample, forward: of all networks that have a part in it; mean over all."""
+        sizes = (own.sizes(partition) for own, partition in zip(self._frames, self.partitions, strict=True))
+        return self.mean_macs(list(chain(*sizes)), sum(partition.labels.numel() for partition in self.partitions))
+
+    @property
+    def blended(self) -> bool:
+        """Whether several networks have a part in a sample."""
+        return not all(own.plain for own in self._frames)
 
     def architecture(self) -> dict[str, Any]:
         """What must be equal for weights of one album to fit another: plain containers."""
@@ -115,6 +124,8 @@ class Album(NetworkStack):
             widths=widths,
             channels=self.channels,
             frame=self.frame,
+            overlap=self._frames[number].overlap,
+            global_network=self._frames[number].global_network,
             engine=self.engine,
         )
         # assign: in the precision that they were trained in, and where they are.
@@ -130,7 +141,10 @@ class Album(NetworkStack):
     @cached_property
     def _first(self) -> tuple[int, ...]:
         """The number of the first network of each image, and at the end N."""
-        return tuple(accumulate((partition.regions for partition in self.partitions), initial=0))
+        counts = (
+            partition.regions + own.global_network for partition, own in zip(self.partitions, self._frames, strict=True)
+        )
+        return tuple(accumulate(counts, initial=0))
 
     def _parameters_of(self, number: int, member: PiecewiseINR) -> Iterator[tuple[str, str, slice]]:
         """Each parameter of one image: its name here, its name in the model of the image, and where it lies here."""

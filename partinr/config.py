@@ -30,6 +30,7 @@ from partinr.backbones import Backbone
 from partinr.capacity import Capacity
 from partinr.coords import Frame
 from partinr.errors import PartinrError
+from partinr.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import StopRule
 from partinr.spec import describe, spec
@@ -144,6 +145,9 @@ class Root(StopRule):
             networks that it has learned it for.
         init_steps: the first so many steps are inner steps, with the learning rates that it has learned.
         capacity: how the parameters are shared out between regions.
+        overlap: by so many samples the network of each region reaches beyond its borders, where it is blended with its
+            neighbours; 0 for not at all.
+        global_network: whether one more network sees the whole signal, and is added to those of the regions.
         engine: how the stack is evaluated.
         shard: how the work is spread over ``trainer.devices``: by whole regions.
         output_dir: where run directories are made.
@@ -157,6 +161,8 @@ class Root(StopRule):
     init: str | None = None
     init_steps: Annotated[int, Field(ge=0)] = 0
     capacity: Capacity = "equal"
+    overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
+    global_network: bool = False
     engine: Engine = "auto"
     shard: Literal["regions"] = "regions"
     output_dir: str = "outputs"
@@ -283,6 +289,11 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         logger=make(given["logger"], "logger", Logger),
     )
     settings.schedule.check(settings.stop)
+    if (settings.root.overlap or settings.root.global_network) and not isinstance(settings.regime, FitSettings):
+        raise PartinrError(
+            "overlap and global_network are for regime=fit, where networks are trained together; "
+            "give overlap=0 and global_network=false"
+        )
     return settings
 
 

@@ -218,12 +218,13 @@ def vote_of_nearest(labels: Tensor, axes: Sequence[AxisSamples], nearest: Tensor
     return chosen
 
 
-def region_frames(labels: Tensor, regions: int) -> tuple[Tensor, Tensor]:
+def region_frames(labels: Tensor, regions: int, margin: int = 0) -> tuple[Tensor, Tensor]:
     """The local frame of each region: centre and half extent of its bounding box, in global coordinates.
 
     Args:
         labels: int64 ``[*grid]``, 0 … regions - 1, each at least once.
         regions: how many there are.
+        margin: by so many samples the box is larger on every side, as far as there are any.
 
     Returns:
         ``(centre, half_extent)``, float64 ``[regions, d]`` each; a region one sample wide has the half extent of one
@@ -238,6 +239,7 @@ def region_frames(labels: Tensor, regions: int) -> tuple[Tensor, Tensor]:
         position = position.expand(labels.shape).reshape(-1)
         first = torch.full((regions,), n).scatter_reduce(0, flat, position, "amin")
         last = torch.full((regions,), -1).scatter_reduce(0, flat, position, "amax")
+        first, last = (first - margin).clamp(min=0), (last + margin).clamp(max=n - 1)
         low, high = 2 * first.double() / n - 1, 2 * (last.double() + 1) / n - 1
         centre[:, axis], half_extent[:, axis] = (low + high) / 2, (high - low) / 2
     return centre, half_extent

@@ -24,18 +24,21 @@ from partinr.fields import Field, check_field, derivatives
 from partinr.networks import NetworkStack
 from partinr.partition import Partition
 from partinr.quantise import Bits, Per, pack, unpack
-from partinr.stack import Engine, RegionBatch, sort_by_network
+from partinr.stack import Engine, RegionBatch, mix, sort_by_network
 from partinr.weights import deserialise, serialise
 
 FORMAT = 3
 """Version of the layout of ``inr.safetensors``. 2: networks of several widths. 3: with a checksum; weights may be
-quantised."""
+quantised, networks blended."""
 
 UNSEALED = 2
 """The last version without a checksum."""
 
 LABELS = "partition.labels"
 """The name of the label map in ``inr.safetensors``."""
+
+MOST_OVERLAP = 32
+"""In samples. How the regions around a point share it is a matter of (2 overlap + 1)^d samples around it."""
 
 BAND = 2**20
 """Samples that are rendered at once: pictures of up to so many are evaluated just as a training evaluates them."""
@@ -57,6 +60,12 @@ class PiecewiseINR(NetworkStack):
             backbone's own everywhere.
         channels: values a sample, C; 3 for RGB, 1 for grey.
         frame: ``global``, one [-1, 1] for the whole signal, or ``local``, one for each region's bounding box.
+        overlap: by so many samples each region's network reaches beyond its borders, on either side of which the
+            networks are blended, smoothly and with weights that sum to 1 (:meth:`Partition.cover_on
+            <partinr.partition.Partition.cover_on>`). A local frame grows by as much.
+        global_network: one more network, of the same architecture, sees the whole signal in the global frame, and its
+            values are added to those of the regions. It counts among the networks that ``match_params`` is shared by.
+            Where there is one region there is none.
         engine: how the stack is evaluated (:mod:`partinr.stack.engine`).
         seed: of the initialisation, 0 or more; None for weights without values, which :meth:`load` puts in.
 
@@ -72,13 +81,21 @@ class PiecewiseINR(NetworkStack):
         widths: Sequence[int] | None = None,
         channels: int = 3,
         frame: Frame = "global",
+        overlap: int = 0,
+        global_network: bool = False,
         engine: Engine = "auto",
         seed: int | None = 0,
     ) -> None:
         check_frame(frame)
+        if not 0 <= overlap <= MOST_OVERLAP:
+            raise PartinrError(f"overlap={overlap}; give 0 to {MOST_OVERLAP} samples")
+        self.overlap = overlap if partition.regions > 1 else 0
+        self.global_network = global_network and partition.regions > 1
+        if self.global_network and widths is not None:
+            raise PartinrError("with global_network=true all networks have one width; leave capacity=equal")
         super().__init__(
             backbone,
-            partition.regions,
+            partition.regions + self.global_network,
             in_features=len(partition.shape),
             channels=channels,
             widths=widths,
@@ -87,14 +104,19 @@ class PiecewiseINR(NetworkStack):
         )
         self.partition = partition
         self.frame = frame
-        self._frames = Frames.of(partition, frame)
+        self._frames = Frames.of(partition, frame, self.overlap, self.global_network)
 
     # -- figures ------------------------------------------------------------------------------------------------
 
     @cached_property
     def macs_per_sample(self) -> int:
-        """Multiply-accumulates for one sample, forward: those of its own region's network; mean over the samples."""
-        return self.mean_macs(self.partition.sizes.tolist())
+        """Multiply-accumulates for one sample, forward: of all networks that have a part in it; mean over samples."""
+        return self.mean_macs(self._frames.sizes(self.partition), self.partition.labels.numel())
+
+    @property
+    def blended(self) -> bool:
+        """Whether several networks have a part in a sample."""
+        return not self._frames.plain
 
     def architecture(self) -> dict[str, Any]:
         """What must be equal for weights of one model to fit another: plain containers."""
@@ -103,6 +125,9 @@ class PiecewiseINR(NetworkStack):
             "options": dataclasses.asdict(self.backbone),
             "widths": None if self.widths is None else list(self.widths),
             "frame": self.frame,
+            # Not of models from before there was such a thing, which can be gone on with.
+            **({"overlap": self.overlap} if self.overlap else {}),
+            **({"global_network": True} if self.global_network else {}),
             "channels": self.channels,
             "shape": list(self.partition.shape),
             "regions": self.partition.regions,
@@ -192,10 +217,10 @@ class PiecewiseINR(NetworkStack):
             scale: see :meth:`raster`.
             shape: likewise.
             crop: likewise.
-            smooth: smooth the borders between regions.
+            smooth: smooth the borders between regions; where they overlap, they are smooth anyway.
             field: ``value``; or ``gradient`` or ``laplacian`` of each region's function before it is clamped, the unit
                 of length being a sample of the fitted signal, whatever the resolution. Jumps between regions are not in
-                it.
+                it. Of networks that are blended there are values only.
 
         Returns:
             float32 on the CPU: ``[*shape, C]``, the values in [0, 1]; ``[*shape, C, d]`` of the gradient.
@@ -232,11 +257,18 @@ class PiecewiseINR(NetworkStack):
             samples: of a piece, about; a piece is one row of the picture at least. None for :data:`BAND`.
         """
         check_field(field)
+        if self.blended and field != "value":
+            raise PartinrError(
+                f"there is no {field} of networks that are blended (overlap, global_network); "
+                "give the value, or fit without them"
+            )
         rows = max(1, (BAND if samples is None else samples) // math.prod(len(axis) for axis in axes[1:]))
         for start in range(0, len(axes[0]), rows):
             yield self._band([axes[0].part(start, start + rows), *axes[1:]], smooth, field)
 
     def _band(self, axes: Sequence[AxisSamples], smooth: bool, field: Field) -> Tensor:
+        if self.blended:
+            return self._blended_band(axes, smooth)
         labels = self.partition.labels_on(axes, smooth)
         region = labels.reshape(-1)
         order, sizes = sort_by_network(self.position[region], self.partition.regions)
@@ -251,6 +283,15 @@ class PiecewiseINR(NetworkStack):
         picture = torch.empty_like(found)
         picture[order] = found
         return picture.reshape(*labels.shape, *found.shape[1:])
+
+    def _blended_band(self, axes: Sequence[AxisSamples], smooth: bool) -> Tensor:
+        """Where several networks have a part in a sample: the weighted sum of their values."""
+        cover, coords = self._frames.cover(self.partition, axes, smooth)
+        order, sizes = sort_by_network(self.position[cover.network], self.networks)
+        values = self.evaluate(coords[order].to(next(iter(self.stack.values()))), sizes).float().cpu()
+        shape = [len(axis) for axis in axes]
+        picture = mix(values, cover.weight[order].float().unsqueeze(1), cover.sample[order], math.prod(shape))
+        return picture.reshape(*shape, self.channels).clamp(0, 1)
 
     # -- keeping ------------------------------------------------------------------------------------------------
 
@@ -298,6 +339,8 @@ class PiecewiseINR(NetworkStack):
                 widths=widths,
                 channels=header["channels"],
                 frame=header["frame"],
+                overlap=header.get("overlap", 0),
+                global_network=header.get("global_network", False),
                 engine=header["engine"],
                 seed=None,
             )

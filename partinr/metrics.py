@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from partinr.partition import Partition
+
+SEAM_BAND = 2
+"""Samples on either side of a border that count as its band: all that have another region within so many steps."""
+
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM (Wang et al. 2004), in pixels."""
 
@@ -59,3 +64,57 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
         # reflected border.
         total += float(of_each_window[..., border:-border, border:-border].sum(dtype=torch.float64))
     return total / ((height - 2 * border) * (width - 2 * border) * channels)
+
+
+SEAM = ("psnr_band", "psnr_inside", "band", "jump_ratio", "jump_error", "gradient_ratio", "gradient_error")
+"""What :func:`seam` measures."""
+
+
+def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[str, float]:
+    """How well the regions fit together along their borders, the reconstruction clamped to [0, 1].
+
+    ``psnr_band`` is the PSNR in the band along borders (:data:`SEAM_BAND`), ``psnr_inside`` that of all other samples,
+    in dB; ``band`` the share of the samples in the band. A jump is the difference of two neighbours of different
+    regions, over all such pairs along all axes: ``jump_ratio`` is its root mean square in the reconstruction over that
+    in the signal (1: the borders are as sharp as those of the signal; above 1: there are seams, or noise), and
+    ``jump_error`` the root mean square of the reconstruction's jumps minus the signal's, so that what the signal itself
+    does there is no seam. ``gradient_ratio`` and ``gradient_error`` are the same of the jump of the slope: the
+    difference of the two neighbours beyond the border minus that of the two before it, a sample apart each.
+
+    Args:
+        reconstruction: ``[*grid, C]``, any values.
+        signal: the same shape, in [0, 1].
+        partition: of the signal.
+
+    Returns:
+        a number for each name of :data:`SEAM`; NaN where there is none, as where there is no border. A ratio is
+        infinite where the signal has no jump at all and the reconstruction has.
+    """
+    values, labels = reconstruction.detach().float().clamp(0, 1), partition.labels.to(signal.device)
+    band = partition.near_border(SEAM_BAND).to(signal.device)
+    found = dict.fromkeys(SEAM, float("nan"))
+    found["band"] = float(band.double().mean())
+    if not band.any():
+        return found
+    error = (values - signal).square().mean(-1, dtype=torch.float64)
+    found["psnr_band"], found["psnr_inside"] = (float(-10 * torch.log10(error[at].mean())) for at in (band, ~band))
+    jumps, bends = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+    for axis in range(labels.ndim):
+        # The axis in front: sample i, and beside it sample i + 1.
+        region, ours, theirs = (each.movedim(axis, 0) for each in (labels, values, signal))
+        meets = region[1:] != region[:-1]
+        jumps += _sums(ours.diff(dim=0)[meets], theirs.diff(dim=0)[meets])
+        if len(region) > 3:
+            # Two samples on either side, so that each slope is one of a single region.
+            apart = meets[1:-1] & ~meets[:-2] & ~meets[2:]
+            bends += _sums(*((each[3:] - each[2:-1] - each[1:-2] + each[:-3])[apart] for each in (ours, theirs)))
+    for name, (ours_squared, theirs_squared, wrong_squared, count) in (("jump", jumps), ("gradient", bends)):
+        found[f"{name}_ratio"] = float((ours_squared / theirs_squared).sqrt())
+        found[f"{name}_error"] = float((wrong_squared / count).sqrt())
+    return found
+
+
+def _sums(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Squares of the one, of the other and of what is between them, and how many there are: float64 ``[4]``."""
+    squares = [each.square().sum(dtype=torch.float64) for each in (ours, theirs, ours - theirs)]
+    return torch.stack([*squares, squares[0].new_tensor(ours.numel())]).cpu()

@@ -195,15 +195,16 @@ class NetworkStack(nn.Module):
             for macs in [group.backbone.macs(self.in_features, self.channels)] * len(group.networks)
         )
 
-    def mean_macs(self, samples: Sequence[int]) -> int:
+    def mean_macs(self, samples: Sequence[int], among: int | None = None) -> int:
         """Multiply-accumulates for one sample, forward, mean over samples.
 
         Args:
             samples: how many each network has, as whoever makes the stack counts the networks.
+            among: how many there are, where several networks have a part in one; None for the sum.
         """
         numbers = (number for group in self.groups for number in group.networks)
         total = sum(samples[number] * macs for number, macs in zip(numbers, self.macs_of_networks, strict=True))
-        return round(total / sum(samples))
+        return round(total / (sum(samples) if among is None else among))
 
     @property
     def device(self) -> torch.device:

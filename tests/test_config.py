@@ -276,6 +276,12 @@ WRONG = [
     ("backbone.omega_0", "30", "backbone.omega_0='30': should be"),
     ("backbone.first_omega_0", float("nan"), "backbone.first_omega_0=nan: should be"),
     ("regime.loss", "l1", "regime.loss='l1': should be 'image' or 'region'"),
+    ("regime.border_weight", 0, "regime.border_weight=0: should be"),
+    ("regime.border_width", 0, "regime.border_width=0: should be"),
+    ("overlap", -1, "overlap=-1: should be"),
+    ("overlap", 33, "overlap=33: should be"),
+    ("overlap", 1.5, "overlap=1.5: should be"),
+    ("global_network", 2, "global_network=2: should be"),
     ("regime.points_per_step", 0, "regime.points_per_step=0: should be"),
     ("regime.evaluate_at", [0], "regime.evaluate_at.0=0: should be"),
     ("regime.evaluate_at", 5, "regime.evaluate_at=5: should be"),
@@ -320,6 +326,13 @@ def test_what_is_wrong_is_named(plain: dict[str, Any], key: str, value: Any, sai
     with pytest.raises(PartinrError, match=said) as raised:
         config.read(asked)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("regime", ["meta", "threshold"])
+@pytest.mark.parametrize("shared", ["overlap=1", "global_network=true"])
+def test_only_a_fit_has_blended_networks(regime: str, shared: str) -> None:
+    with pytest.raises(PartinrError, match="overlap and global_network are for regime=fit"):
+        config.read(compose(f"regime={regime}", shared))
 
 
 def test_several_faults_are_said_at_once(plain: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from partinr.metrics import mse, psnr, ssim
+from partinr.metrics import SEAM, SEAM_BAND, mse, psnr, seam, ssim
+from partinr.partition import Partition
 
 
 def _pair(shape, noise=0.1, seed=0):
@@ -116,3 +118,93 @@ def test_ssim_in_strips_is_that_of_the_whole(rows, monkeypatch):
     expected = ssim(reconstruction, signal)
     monkeypatch.setattr("partinr.metrics.SSIM_SAMPLES", 23 * rows)
     assert ssim(reconstruction, signal) == pytest.approx(expected, abs=1e-6)
+
+
+def _by_hand(reconstruction, signal, labels):
+    """Seams in an image, pixel by pixel."""
+    ours, theirs = reconstruction.clamp(0, 1).double(), signal.double()
+    height, width = labels.shape
+    band = torch.zeros(labels.shape, dtype=torch.bool)
+    for y, x in itertools.product(range(height), range(width)):
+        around = labels[max(0, y - SEAM_BAND) : y + SEAM_BAND + 1, max(0, x - SEAM_BAND) : x + SEAM_BAND + 1]
+        band[y, x] = bool((around != labels[y, x]).any())
+    jumps, bends = [], []
+    for region, own, true in ((labels, ours, theirs), (labels.T, ours.transpose(0, 1), theirs.transpose(0, 1))):
+        for line, a, b in zip(region.tolist(), own, true, strict=True):
+            for i in range(len(line) - 1):
+                if line[i] != line[i + 1]:
+                    jumps.append((a[i + 1] - a[i], b[i + 1] - b[i]))
+                    if 0 < i < len(line) - 2 and line[i - 1] == line[i] and line[i + 1] == line[i + 2]:
+                        bends.append(tuple((v[i + 2] - v[i + 1]) - (v[i] - v[i - 1]) for v in (a, b)))
+    found = {"band": float(band.double().mean())}
+    for name, at in (("psnr_band", band), ("psnr_inside", ~band)):
+        found[name] = -10 * math.log10(float((ours - theirs)[at].square().mean()))
+    for name, pairs in (("jump", jumps), ("gradient", bends)):
+        a, b = (torch.stack(each) for each in zip(*pairs, strict=True))
+        found[f"{name}_ratio"] = float((a.square().mean() / b.square().mean()).sqrt())
+        found[f"{name}_error"] = float((a - b).square().mean().sqrt())
+    return found
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_seams_against_their_definition(channels):
+    reconstruction, signal = _pair((17, 22, channels))
+    labels = torch.zeros(17, 22, dtype=torch.int64)
+    labels[:6, 9:] = 1
+    labels[6:8, :3] = 2  # too thin for a slope of its own
+    labels[12, 15] = 3
+    found = seam(reconstruction, signal, Partition(labels))
+    assert set(found) == set(SEAM)
+    assert found == pytest.approx(_by_hand(reconstruction, signal, labels), rel=1e-5)
+
+
+def test_an_edge_of_the_image_is_no_seam():
+    # A step of the image that lies on the border, met exactly but for a constant that both regions are off by.
+    labels = (torch.arange(12) >= 6).long().expand(8, 12)
+    signal = 0.2 + 0.5 * labels.unsqueeze(-1).expand(8, 12, 3).float()
+    found = seam(signal + 0.1, signal, Partition(labels))
+    assert found["jump_error"] == pytest.approx(0, abs=1e-6)
+    assert found["jump_ratio"] == pytest.approx(1, abs=1e-6)
+    assert found["psnr_band"] == pytest.approx(20, abs=1e-3)
+    assert found["psnr_inside"] == pytest.approx(20, abs=1e-3)
+    # One of them alone: its offset is the error of the jump, and of no slope.
+    found = seam(signal + 0.1 * labels.unsqueeze(-1), signal, Partition(labels))
+    assert found["jump_error"] == pytest.approx(0.1, abs=1e-6)
+    assert found["jump_ratio"] == pytest.approx(1.2, abs=1e-6)
+    assert found["gradient_error"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_kink_is_a_jump_of_the_slope_only():
+    x = torch.linspace(0, 1, 40)
+    labels = (torch.arange(40) >= 20).long()
+    kink = (x + 0.5 * (x - 0.5).abs()).unsqueeze(-1) / 2
+    found = seam(kink, x.unsqueeze(-1) / 2, Partition(labels))
+    step = 1 / 39 / 2
+    assert found["gradient_error"] == pytest.approx(step, rel=1e-3)
+    assert found["gradient_ratio"] > 100
+    assert found["jump_error"] < 0.1 * step
+
+
+def test_equal_images_have_no_seam():
+    _, signal = _pair((12, 12, 3))
+    found = seam(signal, signal, Partition(torch.arange(12)[:, None].expand(12, 12) // 6))
+    assert (found["psnr_band"], found["psnr_inside"]) == (math.inf, math.inf)
+    assert (found["jump_ratio"], found["gradient_ratio"]) == (1, 1)
+    assert (found["jump_error"], found["gradient_error"]) == (0, 0)
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 3), (1, 1, 1), (30, 1)])
+def test_without_a_border_there_is_nothing_to_measure(shape):
+    reconstruction, signal = _pair(shape)
+    found = seam(reconstruction, signal, Partition(torch.zeros(shape[:-1], dtype=torch.int64)))
+    assert found.pop("band") == 0
+    assert all(math.isnan(value) for value in found.values())
+
+
+def test_where_all_is_band_nothing_is_inside():
+    reconstruction, signal = _pair((3, 3, 1))
+    found = seam(reconstruction, signal, Partition(torch.arange(9).reshape(3, 3)))
+    assert found["band"] == 1
+    assert found["psnr_band"] == pytest.approx(psnr(reconstruction, signal), abs=1e-4)
+    assert math.isnan(found["psnr_inside"])
+    assert math.isnan(found["gradient_error"])

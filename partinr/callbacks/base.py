@@ -120,7 +120,7 @@ class Regime(Protocol):
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says of this regime's runs beside what it says of all.
 
-        ``seconds`` joins the clocks there, ``signal`` gets the signal's name.
+        ``seconds`` joins the clocks there and ``metrics`` the metrics, ``signal`` gets the signal's name.
         """
         ...
 

@@ -140,6 +140,7 @@ class Manifest(RunCallback):
                     "psnr": last.get("psnr"),
                     "ssim": last.get("ssim"),
                     "psnr_best": module.best_psnr if module.curve else None,
+                    **facts.get("metrics", {}),
                 },
                 "steps": module.step,
                 "points_per_step": module.points_per_step,

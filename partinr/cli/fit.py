@@ -97,6 +97,8 @@ def _model(
         widths=widths(settings.root.capacity, settings.backbone, partition, signal),
         channels=signal.shape[-1],
         frame=settings.coords.frame,
+        overlap=settings.root.overlap,
+        global_network=settings.root.global_network,
         engine=settings.root.engine,
         seed=settings.root.seed,
     )

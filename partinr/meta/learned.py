@@ -222,8 +222,14 @@ class LearnedStart(nn.Module):
         """Let every network of a model begin here.
 
         Raises:
-            PartinrError: the model has other networks, or another number of regions than there are cells.
+            PartinrError: the model has other networks, blends them, or has another number of regions than there are
+                cells.
         """
+        if model.blended:
+            raise PartinrError(
+                "an initialisation is learned for networks that have a region each to themselves; "
+                "leave init out, or give overlap=0 and global_network=false"
+            )
         own, other = self.networks, model
         if (own.backbone, own.in_features, own.channels) != (other.backbone, other.in_features, other.channels):
             raise PartinrError(

@@ -2,6 +2,7 @@
 
 from partinr.partition.base import Partition, PartitionRule
 from partinr.partition.cache import LabelCache, carry_out
+from partinr.partition.cover import Cover
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
 from partinr.partition.mask import Mask
@@ -13,6 +14,7 @@ from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
 __all__ = [
+    "Cover",
     "Grid",
     "ImageSegmentation",
     "KMeans",

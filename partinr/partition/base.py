@@ -17,6 +17,7 @@ from torch import Tensor
 from partinr.coords import AxisSamples, axis_samples, vote_of_nearest
 from partinr.errors import PartinrError
 from partinr.partition.coding import coded_bits
+from partinr.partition.cover import Cover, blended_cover
 from partinr.signals import Source
 from partinr.spec import spec
 
@@ -89,6 +90,23 @@ class Partition:
         """
         return 0 if self.free else coded_bits(self.labels)
 
+    def near_border(self, width: int) -> Tensor:
+        """Which samples have one of another region within ``width`` steps along the axes, diagonals among them.
+
+        Args:
+            width: in samples, 1 or more.
+
+        Returns:
+            bool ``[*grid]``; False everywhere where there is one region.
+        """
+        lowest = highest = self.labels
+        for axis, n in enumerate(self.shape):
+            # The outermost samples repeated beyond the edge: there is no border.
+            places = torch.arange(-width, n + width).clamp(0, n - 1)
+            lowest = lowest.index_select(axis, places).unfold(axis, 2 * width + 1, 1).amin(-1)
+            highest = highest.index_select(axis, places).unfold(axis, 2 * width + 1, 1).amax(-1)
+        return lowest != highest
+
     def labels_at(self, shape: Sequence[int], smooth: bool = False) -> Tensor:
         """The label map at another resolution, over the same extent.
 
@@ -121,6 +139,24 @@ class Partition:
         for number, axis in enumerate(axes):
             nearest = nearest.index_select(number, axis.cells)
         return vote_of_nearest(self.labels, axes, nearest) if smooth else nearest
+
+    @property
+    def axes(self) -> tuple[AxisSamples, ...]:
+        """The samples of its own grid, along each axis."""
+        return tuple(axis_samples(n, n) for n in self.shape)
+
+    def cover_on(self, axes: Sequence[AxisSamples], overlap: int, smooth: bool = False) -> Cover:
+        """Which regions have a part in each of some points, if they reach beyond their borders.
+
+        Args:
+            axes: the points, along each axis.
+            overlap: how far they reach, in samples of the partition; 0 for not at all.
+            smooth: as for :meth:`labels_at`, where they do not reach beyond; where they do, weights are smooth anyway.
+        """
+        if overlap:
+            return blended_cover(self.labels, self.near_border(overlap), axes, overlap)
+        label = self.labels_on(axes, smooth).reshape(-1)
+        return Cover(torch.arange(len(label)), label, torch.ones(len(label), dtype=torch.float64))
 
 
 @spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +21,12 @@ from partinr.album import Album
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
-from partinr.metrics import psnr, ssim
+from partinr.metrics import SEAM, psnr, seam, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
+from partinr.regimes.blended import Samples
 from partinr.regimes.graphs import GraphedSteps, can_be_graphed
-from partinr.regimes.learning import mean_psnr
+from partinr.regimes.learning import EXACT_DB, mean_psnr
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.sampling import ErrorSampler
@@ -41,7 +43,10 @@ Long enough that what happens between chunks does not count, short enough that a
 or a time limit is noticed soon.
 """
 
-_RESULTS = ("frozen", "_seconds_at_full_work")
+_BORDER = ("border_weight", "border_width")
+"""Settings that make another loss; runs from before they were there have the plain one."""
+
+_RESULTS = ("frozen", "seam", "_seconds_at_full_work")
 """What a module that was trained in another process tells the one here, beside what every regime does."""
 
 
@@ -69,6 +74,10 @@ class FitSettings:
             ``region``: the mean over regions of each region's own mean, so that every region counts alike and a pixel
             of a small one counts more. With Adam the two differ little, since a network's own scale cancels. Of
             several images each has a loss of its own, and what a network learns does not depend on the other images.
+        border_weight: what a sample near a border between regions counts in the loss, those inside count 1; above 0.
+            The weights are then divided by their mean, over the image (over the region with ``loss=region``), so that
+            the loss keeps its scale, and a learning rate its meaning. The steps of ``init_steps`` do without.
+        border_width: near is what has another region within so many samples along the axes.
         points_per_step: samples drawn for each step, evenly from all signals as a whole; None for all of them. Every
             sample is seen once before any is seen again.
         sampling: which of them. ``uniform``: all alike. ``error``: in proportion to their error when they were last
@@ -87,6 +96,8 @@ class FitSettings:
     """
 
     loss: Literal["image", "region"] = "image"
+    border_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    border_width: Annotated[int, Field(ge=1)] = 2
     points_per_step: Annotated[int, Field(ge=1)] | None = None
     sampling: Literal["uniform", "error"] = "uniform"
     evaluate_every: Annotated[int, Field(ge=1)] | None = None
@@ -132,6 +143,10 @@ class FitModule(StackLearning):
         start_steps: the first so many steps are inner steps with the rates that were learned with it; the optimiser
             has the others.
 
+    Attributes:
+        seam: how well regions fit together along their borders (:func:`partinr.metrics.seam`), at the last evaluation;
+            of an album means over the images that have borders.
+
     Raises:
         PartinrError: signal and model do not fit together, or the settings contradict each other.
     """
@@ -175,7 +190,22 @@ class FitModule(StackLearning):
         self._shapes = [tuple(each.shape) for each in signals]
         self._lengths = [each.shape[:-1].numel() for each in signals]
         self._batch = batch
-        self.samples = batch.coords.shape[0]
+        self.samples = batch.samples
+        if model.blended and settings.freeze_at_psnr is not None:
+            raise PartinrError(
+                "regime.freeze_at_psnr takes regions out of the training one by one, but with overlap or "
+                "global_network they are trained together; leave one of the two out"
+            )
+        if model.blended and settings.sampling != "uniform":
+            raise PartinrError(
+                f"regime.sampling={settings.sampling} goes by the error of each network, but with overlap or "
+                "global_network they are trained together; leave regime.sampling=uniform"
+            )
+        if model.blended and start is not None:
+            raise PartinrError(
+                "the steps of an initialisation are those of networks that have a region each to themselves; "
+                "leave start out, or give overlap=0 and global_network=False"
+            )
         if settings.points_per_step is not None and settings.points_per_step > self.samples:
             raise PartinrError(
                 f"regime.points_per_step={settings.points_per_step} is more than the {self.samples} samples there are; "
@@ -190,6 +220,11 @@ class FitModule(StackLearning):
         if settings.begin_at_mean and start is not None:
             raise PartinrError(
                 "regime.begin_at_mean=true would change the initialisation that was learned (init); "
+                "leave one of the two out"
+            )
+        if settings.begin_at_mean and self._regions < model.networks:
+            raise PartinrError(
+                "regime.begin_at_mean=true with global_network=true would begin at twice the mean of each region; "
                 "leave one of the two out"
             )
         if settings.begin_at_mean and model.backbone.output_bias() is None:
@@ -208,11 +243,13 @@ class FitModule(StackLearning):
         self._sampler: ErrorSampler | None = None
         if settings.sampling == "error":
             self._sampler = ErrorSampler(batch.network.cpu(), len(batch.sizes), seed)
+        self._blended: tuple[Share, list[Samples]] | None = None
         self.cuda_graphs = True
         self._graphed: GraphedSteps | None = None
 
         self._owned = torch.ones(len(batch.sizes), dtype=torch.bool)
         self.frozen = torch.zeros(len(batch.sizes), dtype=torch.bool)
+        self.seam = dict.fromkeys(SEAM, float("nan"))
         self._seconds_at_full_work: tuple[float, int] | None = None
         self.share = self._take_share()
 
@@ -222,6 +259,11 @@ class FitModule(StackLearning):
         Raises:
             PartinrError: there are more of them than networks.
         """
+        if devices > 1 and self.model.blended:
+            raise PartinrError(
+                f"trainer.devices={devices} trains regions apart, but with overlap or global_network they are trained "
+                "together; give trainer.devices=1, or overlap=0 and global_network=false"
+            )
         regions = self.model.networks
         if devices > regions:
             only = "is only 1 region" if regions == 1 else f"are only {regions} regions"
@@ -284,6 +326,7 @@ class FitModule(StackLearning):
             **self._progress(),
             "fingerprint": self.fingerprint(),
             "frozen": self.frozen,
+            "seam": self.seam,
             "seconds_at_full_work": self._seconds_at_full_work,
             "sampled_errors": None if self._sampler is None else self._sampler.errors,
         }
@@ -293,9 +336,10 @@ class FitModule(StackLearning):
         # Lightning loads the weights before it does this; with 64-true they would lose half of their digits on the way.
         self.trainer.precision_plugin.convert_module(self)
         state = checkpoint["partinr"]
-        # Checkpoints of before there were frozen regions, or several images, do not say.
+        # Checkpoints of before there were frozen regions, several images or seams do not say.
         macs = state["step"] * self.points_per_step * self.model.macs_per_sample
         self.frozen = state.get("frozen", torch.zeros_like(self.frozen))
+        self.seam = state.get("seam", self.seam)
         self._seconds_at_full_work = state.get("seconds_at_full_work")
         if self._sampler is not None:
             self._sampler.refresh(state["sampled_errors"])
@@ -325,9 +369,13 @@ class FitModule(StackLearning):
         return self.settings.points_per_step or self.samples
 
     @property
+    def _regions(self) -> int:
+        return sum(partition.regions for partition in self._partitions)
+
+    @property
     def title(self) -> str:
         """What is fitted, in a few words."""
-        count = self.model.networks
+        count = self._regions
         regions = "1 region" if count == 1 else f"{count:,} regions"
         return f"{_count_images(len(self._names))}, {regions}" if isinstance(self.model, Album) else regions
 
@@ -354,10 +402,11 @@ class FitModule(StackLearning):
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says of this regime's runs only: plain containers."""
         return {
-            "regions": self.model.networks,
+            "regions": self._regions,
             "parameters": self.model.parameter_count,
             "macs_per_pixel": self.model.macs_per_sample,
             "frozen_regions": int(self.frozen.sum()),
+            "metrics": {"seam": self.seam},
             "seconds": {"partition": self._partition_seconds(), "saved": self.seconds_saved},
             **self._settled_facts,
             **({"images": self._image_facts(self.model)} if isinstance(self.model, Album) else {}),
@@ -454,6 +503,7 @@ class FitModule(StackLearning):
             # It says no more after the first step, but two runs that differ in it are not one.
             **({"begin_at_mean": True} if self.settings.begin_at_mean else {}),
             **({"init_steps": self.start_steps} if self.start_steps else {}),
+            **({name: getattr(self.settings, name) for name in _BORDER} if self.settings.border_weight != 1 else {}),
         }
 
     @property
@@ -570,6 +620,8 @@ class FitModule(StackLearning):
         return loss
 
     def _loss(self, step: int) -> Tensor:
+        if self._batch.blend is not None:
+            return self._blended_loss(step)
         share = self.share
         coords, targets, weights, sizes = share.coords, share.targets, share.weights, share.sizes
         points = self.settings.points_per_step
@@ -587,22 +639,38 @@ class FitModule(StackLearning):
         # Of several images the weights make this the sum of their losses.
         return error / (self.points_per_step * self.model.channels)
 
+    def _blended_loss(self, step: int) -> Tensor:
+        """:meth:`_loss` where several networks have a part in a sample: of what they give together."""
+        share, points = self.share, self.settings.points_per_step
+        if points is not None or self._blended is None or self._blended[0] is not share:
+            drawn = None if points is None else self._draw(points, step)
+            samples = Samples.take(self._batch, share.coords, self._tensor("_signals"), share.weights, drawn)
+            self._blended = share, samples
+        error = torch.stack([each.squared_error(self.model, share.params) for each in self._blended[1]]).sum()
+        return error / (self.points_per_step * self.model.channels)
+
     def _loss_weights(self) -> Tensor | None:
-        """The weight of each sample in the loss, ``[M, 1]``; None where all are 1."""
-        if self.settings.loss == "image" and len(self._lengths) == 1:
+        """The weight of each sample in the loss, ``[M, 1]``, in the order of the batch; None where all are 1.
+
+        Of blended networks, in the order of the signals.
+        """
+        bordered = self.settings.border_weight != 1
+        if self.settings.loss == "image" and len(self._lengths) == 1 and not bordered:
             return None
-        regions = torch.tensor([partition.regions for partition in self._partitions])
-        if self.settings.loss == "image":
-            share_of = torch.tensor(self._lengths, dtype=torch.float64).repeat_interleave(regions)
-        else:
-            share_of = (
-                regions.repeat_interleave(regions) * torch.cat([each.sizes for each in self._partitions]).double()
-            )
-        # Of each network's samples, in the order of the signals.
-        by_network = self.samples / share_of
-        sorted_by_stack = torch.empty_like(by_network)
-        sorted_by_stack[self.model.position] = by_network
-        return sorted_by_stack.float()[self._batch.network].unsqueeze(-1)
+        weights = []
+        for partition in self._partitions:
+            labels = partition.labels.reshape(-1)
+            # Of an image all samples are alike; of regions each has the same share of the image.
+            group = labels if self.settings.loss == "region" else torch.zeros_like(labels)
+            sizes = torch.bincount(group)
+            weight = (self.samples / (len(sizes) * sizes.double()))[group]
+            if bordered:
+                factor = torch.ones_like(weight)
+                factor[partition.near_border(self.settings.border_width).reshape(-1)] = self.settings.border_weight
+                weight *= factor * (sizes / torch.bincount(group, weights=factor))[group]
+            weights.append(weight)
+        by_sample = torch.cat(weights).float().unsqueeze(-1)
+        return by_sample[self._batch.order] if self._batch.blend is None else by_sample
 
     def _macs_a_step(self) -> int:
         """Multiply-accumulates of the forward pass of one step, over all processes."""
@@ -713,6 +781,9 @@ class FitModule(StackLearning):
             numbers = self._ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
             psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
             row["psnr"], row["ssim"] = mean_psnr(psnrs), sum(ssims) / len(pairs)
+            self.seam = _mean_seam(
+                [seam(*pair, partition) for pair, partition in zip(pairs, self._partitions, strict=True)]
+            )
             self.image_curve += [
                 {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
                 for name, own_psnr, own_ssim in zip(self._names, psnrs, ssims, strict=True)
@@ -765,6 +836,17 @@ def _checked(signal: object, which: str) -> Tensor:
             f"{which}the signal must be a tensor of floating-point numbers in [0, 1], such as partinr.load_image gives"
         )
     return signal.float()
+
+
+def _mean_seam(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of each number the mean over the signals that have it; of the share of the band over all of them."""
+    means = {}
+    for name in SEAM:
+        known = [each[name] for each in found if not math.isnan(each[name])]
+        if len(found) > 1 and name.startswith("psnr"):
+            known = [min(value, EXACT_DB) for value in known]
+        means[name] = sum(known) / len(known) if known else float("nan")
+    return means
 
 
 def _count_images(count: int) -> str:

@@ -164,7 +164,7 @@ def _context(
         "unfinished": [run for run in runs if run["record"].status not in ("completed", "queued")],
         "queued": sum(record.status == "queued" for record in records),
         "repeated": [record for each in studies for record in each.repeated()],
-        "tables": [_table("results", table, study), _table("convergence", table, study)],
+        "tables": [made for key in _TABLES if (made := _table(key, table, study))["columns"]],
         "tiles": {image: _tiles([row for row in table if row.group.image == image]) for image in study.images},
         "remarks": {image: _remarks([row for row in table if row.group.image == image]) for image in study.images},
         "pictures": {image: [_pictures(group, store) for group in study.on(image)] for image in study.images},
@@ -209,6 +209,13 @@ def _styles(study: Study) -> dict[str, Style]:
 
 # -- tables ---------------------------------------------------------------------------------------------------------
 
+_TABLES = {
+    "results": "Results",
+    "convergence": "Steps and seconds to a PSNR",
+    "seams": "Seams along borders",
+}
+"""Tables of a study of fits, with what stands above them; one without columns is left out."""
+
 
 def _table(key: str, table: Sequence[Row], study: Study) -> dict[str, Any]:
     columns = [column for column in columns_of(study) if column.table == key]
@@ -220,7 +227,14 @@ def _table(key: str, table: Sequence[Row], study: Study) -> dict[str, Any]:
             spans.append((column.span, 1))
     starts = {column.key for before, column in zip([None, *columns], columns, strict=False) if _opens(before, column)}
     bodies = [(image, [row for row in table if row.group.image == image]) for image in study.images]
-    return {"key": key, "columns": columns, "spans": spans, "starts": starts, "bodies": bodies}
+    return {
+        "key": key,
+        "title": _TABLES.get(key),
+        "columns": columns,
+        "spans": spans,
+        "starts": starts,
+        "bodies": bodies,
+    }
 
 
 def _opens(before: Column | None, column: Column) -> bool:

@@ -104,7 +104,7 @@ class Column:
     """What is written above this and its neighbours."""
     note: str
     better: Literal["high", "low"] | None = None
-    table: Literal["results", "convergence", "learning", "learning-cost"] = "results"
+    table: Literal["results", "convergence", "seams", "learning", "learning-cost"] = "results"
     against: Literal["lone", "random"] = "lone"
     """The measure that ``of`` is given: the lone network, or the same fit from a random start."""
     words: bool = False
@@ -174,6 +174,20 @@ _SPEED = "Speed-up to lone PSNR"
 _START = "Speed-up to random start's PSNR"
 _RANDOM = "The PSNR at which the same fit from a random start ended"
 _LONE = "The PSNR at which the network without a partition ended; otherwise the same configuration, but for the width"
+
+
+def _seam(name: str, record: RunRecord) -> float | None:
+    return record.number("metrics", "seam", name)
+
+
+def _seam_column(
+    name: str, heading: str, form: Format, span: str, note: str, better: Literal["high", "low"] | None = None
+) -> Column:
+    return Column(f"seam_{name}", heading, _run(partial(_seam, name)), form, span, note, better, "seams")
+
+
+_BAND, _JUMP, _SLOPE = "PSNR dB", "Jump of values", "Jump of slopes"
+_ACROSS = "across borders, root mean square"
 
 COLUMNS: tuple[Column, ...] = (
     Column("regions", "regions", _run(lambda r: r.number("regions")), fixed(0), _SIZE, "Networks, one a region"),
@@ -269,6 +283,13 @@ COLUMNS: tuple[Column, ...] = (
         "convergence",
         "random",
     ),
+    _seam_column("band", "share", fixed(2), _BAND, "Of the pixels that lie in the band along borders"),
+    _seam_column("psnr_band", "in the band", fixed(2), _BAND, "Of the pixels within two steps of a border", "high"),
+    _seam_column("psnr_inside", "inside", fixed(2), _BAND, "Of all other pixels", "high"),
+    _seam_column("jump_ratio", "ratio", fixed(2), _JUMP, f"Between neighbours {_ACROSS}; 1 is as in the image"),
+    _seam_column("jump_error", "error", significant, _JUMP, f"Minus the image's own {_ACROSS}", "low"),
+    _seam_column("gradient_ratio", "ratio", fixed(2), _SLOPE, f"Of the slope {_ACROSS}; 1 is as in the image"),
+    _seam_column("gradient_error", "error", significant, _SLOPE, f"Minus the image's own {_ACROSS}", "low"),
 )
 """Every number the report gives of a group of fits, in order."""
 
@@ -365,10 +386,21 @@ def columns_of(study: Study) -> tuple[Column, ...]:
     if study.learns == "initialisation":
         return _learning_columns(study)
     learned = any(group.learned_start for group in study.groups)
-    return tuple(column for column in COLUMNS if learned or column.against == "lone")
+    seams = any(_seam("psnr_band", record) is not None for group in study.groups for record in group.records)
+    return tuple(
+        column for column in COLUMNS if (learned or column.against == "lone") and (seams or column.table != "seams")
+    )
 
 
-CONSTANT = {"regions", "parameters", "parameters_learned", "macs_per_pixel", "map_bits", "partition_seconds"}
+CONSTANT = {
+    "regions",
+    "parameters",
+    "parameters_learned",
+    "macs_per_pixel",
+    "map_bits",
+    "partition_seconds",
+    "seam_band",
+}
 """Columns whose deviation says something only where it is not written as zero."""
 
 RATIOS = {"lone_step_ratio", "lone_time_ratio", "lone_total_ratio"}

@@ -1,6 +1,6 @@
 """The stack: N small networks of one architecture, evaluated on samples sorted by network."""
 
-from partinr.stack.batch import RegionBatch, sort_by_network
+from partinr.stack.batch import RegionBatch, mix, sort_by_network
 from partinr.stack.compiled import compile_network
 from partinr.stack.curved import curvature, has_curvature
 from partinr.stack.engine import ENGINES, Engine, Network, Plan, make_plan, run_stack
@@ -25,6 +25,7 @@ __all__ = [
     "groups",
     "has_curvature",
     "make_plan",
+    "mix",
     "run_fused",
     "run_grouped",
     "run_stack",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,9 +26,28 @@ def sort_by_network(network: Tensor, networks: int) -> tuple[Tensor, tuple[int, 
     return order, sizes
 
 
+def mix(values: Tensor, weight: Tensor, sample: Tensor, samples: int) -> Tensor:
+    """The values of samples from those of the networks that have a part in them; differentiable.
+
+    Args:
+        values: ``[P, c]``, of the networks.
+        weight: ``[P, 1]``, what they count.
+        sample: int64 ``[P]``, of which sample they are.
+        samples: how many there are, M.
+
+    Returns:
+        ``[M, c]``, in the precision of the weights.
+    """
+    parts = weight * values
+    # Three times as fast, backwards too, as index_add.
+    return parts.new_zeros(samples, values.shape[1]).scatter_add(0, sample.unsqueeze(1).expand_as(parts), parts)
+
+
 @dataclass(frozen=True)
 class RegionBatch:
     """Coordinates and targets of M samples, sorted by network; each region has one.
+
+    Where networks are blended, a sample of the signal is in the batch once for each network that has a part in it.
 
     Attributes:
         coords: float32 ``[M, d]`` in [-1, 1].
@@ -35,6 +55,8 @@ class RegionBatch:
         network: int64 ``[M]``, ascending: the network of each sample.
         order: int64 ``[M]``: sample ``i`` of the batch is sample ``order[i]`` of the signal, counted row-major.
         sizes: how many samples each network has; N whole numbers that sum to M.
+        blend: float32 ``[M, 1]``, what each network's value counts in the sample of the signal, whose value is their
+            sum; None where each sample is in the batch once.
     """
 
     coords: Tensor
@@ -42,9 +64,17 @@ class RegionBatch:
     network: Tensor
     order: Tensor
     sizes: tuple[int, ...]
+    blend: Tensor | None = None
+
+    @cached_property
+    def samples(self) -> int:
+        """How many samples the signal has."""
+        return len(self.order) if self.blend is None else int(self.order.max()) + 1
 
     def unsort(self, values: Tensor) -> Tensor:
-        """Bring ``values`` ``[M, …]`` from the order of the batch back to the order of the signal."""
+        """Bring ``values`` ``[M, c]`` from the order of the batch back to the order of the signal, blended."""
+        if self.blend is not None:
+            return mix(values, self.blend.to(values), self.order.to(values.device), self.samples)
         unsorted = torch.empty_like(values)
         unsorted[self.order] = values
         return unsorted

@@ -367,10 +367,10 @@ def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -
         )
         if manifest.get(key) is not None
     }
-    metrics = manifest.get("metrics")
-    found.update(
-        {key: value for key, value in (metrics or {}).items() if value is not None and key not in CURVE_COLUMNS}
-    )
+    metrics = dict(manifest.get("metrics") or {})
+    seam = metrics.pop("seam", None) or {}
+    metrics.update({f"seam/{key}": value for key, value in seam.items()})
+    found.update({key: value for key, value in metrics.items() if value is not None and key not in CURVE_COLUMNS})
     if curve:
         # JSON has no word for infinity: the file of the curve has.
         last = curve[-1]

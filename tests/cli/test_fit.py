@@ -70,6 +70,9 @@ def test_the_manifest_keeps_its_contract(finished: Path) -> None:
     assert said["metrics"]["psnr"] == float(rows[-1]["psnr"])
     assert said["metrics"]["ssim"] == float(rows[-1]["ssim"])
     assert said["metrics"]["psnr_best"] == max(float(row["psnr"]) for row in rows)
+    seam = said["metrics"]["seam"]
+    assert min(seam["psnr_band"], seam["psnr_inside"]) < said["metrics"]["psnr"] < max(seam.values())
+    assert 0 < seam["band"] < 1
     assert all(value > 0 for value in (said["seconds"][name] for name in ("setup", "training", "evaluation")))
     assert said["peak_memory_bytes"] > 1e7
     assert re.fullmatch("[0-9a-f]{16}", said["config_hash"])
@@ -109,6 +112,36 @@ def test_the_pictures_show_the_image(finished: Path) -> None:
     assert width % 16 == 0
     assert np.abs(shown["image"] / 255 - image.numpy()).max() <= 0.51 / 255
     assert np.abs(shown["reconstruction"] / 255 - api.load(finished).render().numpy()).max() <= 0.51 / 255
+
+
+def test_blended_networks_from_the_command_to_the_picture(tiny: Any, partinr: Any) -> None:
+    answer = tiny("overlap=2", "global_network=true", "regime.border_weight=3", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    said = json.loads(Path("run/run.json").read_text())
+    model = api.load("run")
+    assert (said["regions"], model.networks, model.overlap) == (4, 5, 2)
+    assert said["parameters"] == model.parameter_count
+    assert said["macs_per_pixel"] == model.macs_per_sample > 2 * model.backbone.macs(2, 3)
+    reconstruction = pixels(Path("run/reconstruction.png")) / 255
+    assert np.abs(reconstruction - model.render().numpy()).max() <= 0.51 / 255
+    answer = partinr("render", "run", "--scale", "2", "-o", "large.png")
+    assert answer.code == 0, answer.err
+    assert np.abs(pixels(Path("large.png")) / 255 - model.render(2).numpy()).max() <= 0.51 / 255
+
+
+@pytest.mark.parametrize("shared", ["overlap=2", "global_network=true"])
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("trainer.devices=2", "trainer.devices=2 trains regions apart"),
+        ("regime.freeze_at_psnr=30", "regime.freeze_at_psnr takes regions out of the training"),
+    ],
+)
+def test_what_blended_networks_cannot_do_is_refused(tiny: Any, shared: str, other: str, said: str) -> None:
+    answer = tiny(shared, other, "hydra.run.dir=run")
+    assert answer.code == 2
+    assert said in answer.err
+    assert not Path("run").exists()
 
 
 def test_the_config_is_frozen(finished: Path) -> None:

@@ -49,6 +49,21 @@ def test_numpy_labels_are_taken():
     assert Partition(np.array([[0, 1]], dtype=np.int32)).labels.tolist() == [[0, 1]]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("shape", [(7, 5), (1, 9), (11,), (3, 4, 5)])
+@pytest.mark.parametrize("width", [1, 2, 20])
+def test_near_a_border_is_what_has_another_region_within_reach(shape, width):
+    labels = torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).cummax(-1).values
+    labels[(0,) * len(shape)], labels[(-1,) * len(shape)] = 0, 1
+    found = Partition(labels).near_border(width)
+    for place in itertools.product(*map(range, shape)):
+        around = labels[tuple(slice(max(0, i - width), i + width + 1) for i in place)]
+        assert found[place] == bool((around != labels[place]).any())
+
+
+def test_one_region_has_no_border():
+    assert not Partition(torch.zeros(4, 6, dtype=torch.int64)).near_border(3).any()
+
+
 def test_every_sample_is_in_exactly_one_region():
     generator = torch.Generator().manual_seed(0)
     for shape, regions in [((7, 5), 4), ((1, 9), 9), ((11,), 3), ((6, 6), 1)]:

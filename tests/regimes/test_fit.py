@@ -15,7 +15,7 @@ from partinr.backbones import ReluPE, Siren
 from partinr.coords import grid_coords, outer_coords
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
-from partinr.metrics import psnr
+from partinr.metrics import SEAM_BAND, psnr, seam
 from partinr.partition import Grid, Partition, Whole
 from partinr.regimes import (
     Constant,
@@ -168,11 +168,47 @@ def test_the_loss_by_region_is_the_mean_of_the_regions_means(signal):
 
 
 @pytest.mark.parametrize("loss", ["image", "region"])
+@pytest.mark.parametrize("weight", [0.25, 4.0])
+def test_border_weights_keep_the_mean(signal, loss, weight):
+    module = _module(signal, UNEQUAL, loss=loss, border_weight=weight, border_width=1)
+    error = (module.reconstructions()[0] - signal).square().mean(-1)
+    factor = torch.where(UNEQUAL.near_border(1), weight, 1.0)
+    if loss == "image":
+        expected = (error * factor).sum() / factor.sum()
+    else:
+        regions = [UNEQUAL.labels == region for region in range(3)]
+        expected = torch.stack([(error * factor)[at].sum() / factor[at].sum() for at in regions]).mean()
+    torch.testing.assert_close(module._loss(0), expected)
+    assert not torch.isclose(module._loss(0), _module(signal, UNEQUAL, loss=loss)._loss(0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("partition", [UNEQUAL, Whole()(torch.rand(6, 9, 3))])
+def test_a_border_weight_of_1_or_without_a_border_is_no_weight(signal, partition):
+    # Of one region, and of a band that takes the whole image in, all samples count alike.
+    plain = _module(signal, partition)._loss(0)
+    assert torch.equal(_module(signal, partition, border_weight=1.0, border_width=3)._loss(0), plain)
+    torch.testing.assert_close(_module(signal, partition, border_weight=5.0, border_width=9)._loss(0), plain)
+
+
+def test_a_border_weight_moves_the_error_to_the_inside(small_fit):
+    # Noise, which few features cannot fit: what the border gains the inside pays for.
+    noise = torch.rand(16, 16, 3, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for weight in (1.0, 30.0):
+        settings = {"border_weight": weight, "border_width": SEAM_BAND}
+        result = small_fit(noise, steps=300, lr=1e-2, settings=settings)
+        found[weight] = seam(result.model.render(), noise, result.model.partition)
+    assert found[30.0]["psnr_band"] > found[1.0]["psnr_band"] + 0.2
+    assert found[30.0]["psnr_inside"] < found[1.0]["psnr_inside"] - 0.2
+
+
+@pytest.mark.parametrize("loss", ["image", "region"])
+@pytest.mark.parametrize("weight", [1.0, 3.0])
 @pytest.mark.parametrize("points", [1, 6, 18, 54])
-def test_the_loss_of_drawn_points_is_unbiased(signal, loss, points):
+def test_the_loss_of_drawn_points_is_unbiased(signal, loss, weight, points):
     # 54 samples: an epoch is so many pieces without a rest, and their mean is the whole to rounding.
-    whole = _module(signal, UNEQUAL, loss=loss)._loss(0)
-    module = _module(signal, UNEQUAL, loss=loss, points_per_step=points)
+    whole = _module(signal, UNEQUAL, loss=loss, border_weight=weight)._loss(0)
+    module = _module(signal, UNEQUAL, loss=loss, border_weight=weight, points_per_step=points)
     for epoch in range(3):
         pieces = []
         for piece in range(54 // points):

@@ -180,6 +180,10 @@ OTHER = {
     ),
     "schedule": ({"schedule": WarmUp(warmup_steps=2)}, r"its schedule\.name is Constant, here it is WarmUp"),
     "loss": ({"settings": {"points_per_step": 10, "loss": "region"}}, "its loss is image, here it is region"),
+    "border": (
+        {"settings": {"points_per_step": 10, "border_weight": 2.0}},
+        r"its border_weight is None, here it is 2\.0",
+    ),
     "points": ({"settings": {"points_per_step": 9}}, "its points_per_step is 10, here it is 9"),
     "drawing": ({"settings": {"points_per_step": 10, "sampling": "error"}}, "its sampling is None, here it is error"),
     "beginning": ({"settings": {"points_per_step": 10, "begin_at_mean": True}}, "its begin_at_mean is"),

@@ -58,6 +58,15 @@ def test_numbers_can_be_read_off(study, tmp_path):
     assert (facts["n"], facts["reached"]) == ("3", "3")
 
 
+def test_seams_have_a_table_of_their_own(study, write_run, tmp_path):
+    assert 'id="seams"' not in page_of(study, tmp_path / "without.html")
+    seam = {"psnr_band": 24.5, "psnr_inside": 30.0}
+    write_run(tmp_path / "runs" / "a", regions=4, facts={"metrics": {"psnr": 30.0, "ssim": 0.5, "seam": seam}})
+    page = page_of(tmp_path / "runs", tmp_path / "with.html")
+    assert '<table id="seams" data-study="fits">' in page
+    assert re.search(r'data-key="seam_psnr_band"[^>]*data-value="24.5"', page)
+
+
 def test_names_and_messages_are_text_and_not_markup(write_run, tmp_path):
     nasty = "</script><script>alert(1)</script> & \"ünï\" '日本'"
     write_run(tmp_path / "runs" / "a", image=nasty, regions=4)

@@ -91,6 +91,25 @@ def test_a_run_that_goes_on_is_not_the_best(write_run, tmp_path):
     assert [row.cells["psnr"].best for row in rows(Study.of(collect([tmp_path])))] == [False, True, False]
 
 
+def test_seams_have_a_table_where_there_are_any(write_run, study, tmp_path):
+    assert not [column for column in columns_of(Study.of(collect([study]))) if column.table == "seams"]
+    seam = {"band": 0.25, "psnr_band": 24.5, "psnr_inside": 30.25, "jump_ratio": 1.5, "jump_error": 0.0123}
+    for regions, own in ((1, {"psnr_band": None}), (4, {**seam, "gradient_error": None})):
+        write_run(tmp_path / str(regions), regions=regions, facts={"metrics": {"psnr": 30.0, "ssim": 0.5, "seam": own}})
+    lone, parts = rows(found := Study.of(collect([tmp_path])))
+    cells = {column.key: parts.cells[column.key].text for column in columns_of(found) if column.table == "seams"}
+    assert cells == {
+        "seam_band": "0.25",
+        "seam_psnr_band": "24.50",
+        "seam_psnr_inside": "30.25",
+        "seam_jump_ratio": "1.50",
+        "seam_jump_error": "0.0123",
+        "seam_gradient_ratio": "–",
+        "seam_gradient_error": "–",
+    }
+    assert lone.cells["seam_psnr_band"].text == "–"
+
+
 def test_csv_has_every_group_and_every_digit(study):
     found = Study.of(collect([study]))
     lines = list(csv.DictReader(io.StringIO(to_csv(found))))

@@ -86,6 +86,7 @@ def test_the_summary_is_that_of_the_manifest(finished: Any, offline: Any) -> Non
     assert kept.summary["status"] == "completed"
     for key in ("psnr", "ssim", "psnr_best"):
         assert kept.summary[key] == manifest["metrics"][key]
+    assert kept.summary["seam/psnr_band"] == manifest["metrics"]["seam"]["psnr_band"]
     for key in ("parameters", "macs_per_pixel", "regions", "steps"):
         assert kept.summary[key] == manifest[key]
     assert kept.exits == [0]
