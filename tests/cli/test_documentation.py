@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,14 +97,16 @@ class Block:
     text: str
 
 
-def blocks(*languages: str) -> Iterator[Any]:
+def blocks(*languages: str) -> list[Any]:
     """Those of all pages, as pytest's parameters."""
+    found_blocks = []
     for page in sorted([ROOT / "README.md", *ROOT.glob("experiments/*/README.md")]):
         for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
             if found[1] in languages:
                 line = page.read_text(encoding="utf-8")[: found.start()].count("\n") + 1
                 name = f"{page.relative_to(ROOT)}:{line}"
-                yield pytest.param(Block(page, found[1], found[2]), id=name)
+                found_blocks.append(pytest.param(Block(page, found[1], found[2]), id=name))
+    return found_blocks
 
 
 @pytest.fixture
