@@ -149,8 +149,9 @@ def at_rate(rates: Sequence[Rate], bpp: float) -> float | None:
 def codec_rates(image: Any) -> list[Rate]:
     """What JPEG and WebP take at each of :data:`QUALITIES`, and what is left of the image.
 
-    Pillow's encoders, each at its tightest for its quality: JPEG with its own Huffman tables (colours at half the
-    resolution, as is usual), WebP with method 6. One that cannot take so large an image is left out.
+    Pillow's encoders, each at its tightest for its quality: JPEG with its own Huffman tables, WebP with method 6.
+    JPEG has colours in full resolution from quality 90 on, as is usual; WebP never has. One that cannot take so large
+    an image is left out.
 
     Args:
         image: ``[H, W, C]`` as of :func:`~partinr.pictures.to_uint8`.
@@ -158,12 +159,16 @@ def codec_rates(image: Any) -> list[Rate]:
     pixels = to_uint8(image)
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     rates = []
-    for coder, options in (("jpeg", {"optimize": True}), ("webp", {"method": 6})):
+    for coder in ("jpeg", "webp"):
         if max(picture.size) > _SIDES[coder]:
             continue
         for quality in QUALITIES:
             buffer = io.BytesIO()
-            picture.save(buffer, coder.upper(), quality=quality, **options)
+            if coder == "jpeg":
+                colours = "4:4:4" if quality >= 90 else "4:2:0"
+                picture.save(buffer, "JPEG", quality=quality, optimize=True, subsampling=colours)
+            else:
+                picture.save(buffer, "WEBP", quality=quality, method=6)
             size = buffer.tell()
             with Image.open(buffer) as decoded:
                 back = np.asarray(decoded.convert(picture.mode)).reshape(pixels.shape)

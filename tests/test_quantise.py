@@ -1,7 +1,10 @@
 """Weights in few bits: how far they are off, what they take, and files that are read like any other."""
 
+import copy
 import json
 import math
+import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,9 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from partinr.backbones import Fourier, HashGrid, Siren, Wire
 from partinr.errors import PartinrError
-from partinr.inr import PiecewiseINR
+from partinr.inr import FORMAT, PiecewiseINR
 from partinr.partition import Grid, Random
 from partinr.quantise import CODED, PACKED, SCALES, Bits, Per, dequantise, pack, quantise, unpack, weight_bits
+from partinr.weights import serialise
 
 PRECISIONS: list[tuple[Bits, Per]] = [(8, "tensor"), (8, "channel"), (16, "tensor"), (16, "channel")]
 NONE: list[tuple[Any, Any]] = [(4, "channel"), (8, "row")]
@@ -180,3 +184,42 @@ def test_a_damaged_small_file_is_refused(change, tmp_path):
     save_file({name.replace("0.weight", first): value for name, value in tensors.items()}, file, metadata)
     with pytest.raises(PartinrError, match=r"small\.safetensors"):
         PiecewiseINR.load(file)
+
+
+SHAPES: list[Any] = [[12], [12, 10, 1], [2**20, 2**20], [0, 10], [-12, -10], ["12", 10], None, [12, 10.5], []]
+
+
+def test_forged_small_files_give_a_model_or_one_error(tmp_path):
+    # With a checksum that is right: whoever forges a file can forge that.
+    model = PiecewiseINR(Grid(rows=2, cols=2)(SIGNAL), Siren(hidden_features=6, hidden_layers=1))
+    said, tensors = pack(dict(model.stack), model.partition.labels, 8, "channel")
+    header = {"format": FORMAT, "engine": model.engine, **model.architecture(), **said}
+    rng = random.Random(0)
+    read = 0
+    for _ in range(200):
+        forged, forged_header = dict(tensors), copy.deepcopy(header)
+        name = rng.choice(sorted(forged))
+        kind = rng.randrange(4)
+        if kind == 0:
+            data = forged[name].view(torch.uint8).clone()
+            data.view(-1)[rng.randrange(data.numel())] ^= rng.randrange(1, 256)
+            forged[name] = data.view(forged[name].dtype)
+        elif kind == 1:
+            code = forged[f"{CODED}0"].clone()
+            code[rng.randrange(len(code))] ^= rng.randrange(1, 256)
+            forged[f"{CODED}0"] = code
+        elif kind == 2:
+            forged[name] = forged[name].to(rng.choice([torch.uint8, torch.int8, torch.int16, torch.int64, torch.float]))
+        else:
+            shape = rng.choice(
+                [[12], [12, 10, 1], [2**20, 2**20], [0, 10], [-12, -10], ["12", 10], None, [12, 10.5], []]
+            )
+            forged_header["shape"] = shape
+        file = tmp_path / "forged.safetensors"
+        file.write_bytes(serialise("partinr", forged_header, forged))
+        # Anything else than a model or a PartinrError ends the test.
+        with suppress(PartinrError):
+            PiecewiseINR.load(file)
+            read += 1
+    # Other weights are weights as well.
+    assert 0 < read < 150

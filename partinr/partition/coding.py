@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -68,13 +69,16 @@ def decode_labels(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
     # Whether the files are as large as they should be is seen before anything of that size is allocated.
     sizes = [(min(_SIDE, columns - left.start), min(_SIDE, rows - top.start)) for top, left in tiles]
     try:
-        pictures = [Image.open(io.BytesIO(file), formats=["WEBP"]) for file in files]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # no tile is so large
+            pictures = [Image.open(io.BytesIO(file), formats=["WEBP"]) for file in files]
         if [picture.size for picture in pictures] != sizes:
             raise ValueError(f"the label map is not {list(shape)}")
         array = np.empty((rows, columns), dtype=np.int64)
         for picture, tile in zip(pictures, tiles, strict=True):
             array[tile] = np.asarray(picture.convert("RGB"), dtype=np.int64) @ np.array([256, 1, 65_536])
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # Pillow's names for damage
+    # Pillow's names for damage.
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError("the label map is damaged") from error
     return torch.from_numpy(array).reshape(tuple(shape))
 
