@@ -18,10 +18,7 @@ from partinr.report.groups import Group, Study
 
 def groups_of(folder: str) -> dict[tuple[str, str], Group]:
     """The groups of a sweep, by the image's name and their own."""
-    return {
-        (group.records[0].manifest["signal"]["name"], group.label): group
-        for group in Study.of(collect([folder])).groups
-    }
+    return {(group.image, group.label): group for group in Study.of(collect([folder])).groups}
 
 
 def psnr(group: Group) -> float:
