@@ -98,7 +98,8 @@ def show(paths: list[Path]) -> None:
         images = list(methods["plain"])
         print(f"\n{cut}, the same {limit}; means over {', '.join(images)}\n")
         print(
-            "| method | parameters | MACs | steps | PSNR | band | inside | band, by image | jump | error | slope | error |"
+            "| method | parameters | MACs | steps | PSNR | band | inside | band, by image "
+            "| jump | error | slope | error |"
         )
         print("|---|" + "---:|" * 11)
         for method, by_image in methods.items():
