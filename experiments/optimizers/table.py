@@ -44,9 +44,9 @@ RATES: dict[str, tuple[float, ...]] = {
 
 FOUND = {
     "none": {"adam": 2e-3, "adam, weight_scale=2": 1e-3, "muon": 1e-2, "soap": 3e-3},
-    "grid #9": {"adam": 5e-3, "adam, weight_scale=2": 5e-3, "muon": 1e-2, "soap": 3e-3},
+    "grid #9": {"adam": 2e-3, "adam, weight_scale=2": 5e-3, "muon": 1e-2, "soap": 3e-3},
 }
-"""Of one network the best of them on ``coffee``; for the grid they have not been looked for yet."""
+"""The best of them on ``coffee``."""
 
 POINTS = SIDE * SIDE // 10
 SAMPLED_STEPS, SAMPLED_LR = 1000, 1e-3
