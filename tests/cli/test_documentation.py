@@ -34,7 +34,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 STAND_INS = {
     # What a reader puts in for a word in capitals.
     r"\bRUN_OR_SWEEP_DIR\b": "outputs/runs",
-    r"\bRUN\b": "outputs/runs/run",
+    r"(?<!outputs/runs/)\bRUN\b": "outputs/runs/run",
+    r"outputs/runs/RUN\b": "outputs/runs/run",
     r"\bSWEEP\b": "study",
     r"\bSTUDY_DIR\b": "outputs/sweeps/study",
     r"\bNAME\b": "a",
@@ -55,6 +56,7 @@ SMALL: dict[str, Any] = {
     "data.val_items": 2,
     "backbone.match_params": 3000,
     "backbone.hidden_features": None,
+    "schedule.warmup_steps": 0,
     "max_steps": 1,
     "max_seconds": None,
     "cache_dir": None,
@@ -119,6 +121,13 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> Pat
     Image.fromarray((np.arange(400).reshape(20, 20) // 100).astype(np.uint8)).save(tmp_path / "labels.png")
     for place in ("runs/run", "sweeps/study/one"):
         shutil.copytree(finished, tmp_path / "outputs" / place)
+    for study in [path.stem for path in conf_dir().glob("experiment/*.yaml")]:
+        # What the commands before would have left.
+        for place in (f"sweeps/{study}", f"sweeps/{study}_small", study):
+            shutil.copytree(finished, tmp_path / "outputs" / place / "one")
+    for page in ROOT.glob("experiments/*"):
+        if page.is_dir():
+            (tmp_path / "experiments" / page.name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMAGES", "photo.png")
     monkeypatch.setenv("WANDB_MODE", "offline")
