@@ -11,7 +11,7 @@ ARGS ?=
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types bench studies clean
+.PHONY: help setup demo test test-slow lint types bench studies gallery clean
 
 help:  ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: setup  ## Run the benchmarks in experiments/benchmarks
 
 studies: setup  ## Remake the small size of every study and its tables in experiments/; ARGS="grid_speedup" makes some
 	$(BIN)/python experiments/studies.py $(ARGS)
+
+gallery: setup  ## Draw the pictures of experiments/gallery; ARGS="regions" draws one
+	$(BIN)/python experiments/gallery/gallery.py $(ARGS)
 
 clean:  ## Remove caches and built packages (keeps .venv and outputs)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
