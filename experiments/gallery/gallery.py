@@ -8,11 +8,14 @@ Everything is fitted with fixed seeds and a fixed number of steps, so that the s
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
+from PIL import Image
 from torch import Tensor
 
 import partinr
@@ -36,10 +39,34 @@ RULES: dict[str, Callable[[int], PartitionRule]] = {
     "random": lambda regions: Random(regions=regions),
 }
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    # What suits 96 pixels; the defaults are for larger images.
+    "siren": {"first_omega_0": 30.0},
+    "relu_pe": {"frequencies": 6},
+    "fourier": {"scale": 5.0},
+    "gauss": {"sigma": 0.1},
+}
+
 RATES = {"gauss": 1e-3, "wire": 5e-3, "finer": 5e-4, "mfn": 1e-2, "hash_grid": 1e-2}
 """Of the backbones that have another one than SIREN's 1e-3 for small networks."""
 
-LOOK = FitSettings(evaluate_every=10**9, collapse_db=None)
+LOOK = FitSettings(evaluate_every=10**9, collapse_db=None, begin_at_mean=True)
+
+WIDTH = 1400
+"""Pixels of a figure; in 256 colours it is a few hundred kilobytes."""
+
+WAVES = {"none": 30.0, "random": 30.0, "kmeans": 20.0}
+"""First ω0 by rule: where regions are as large as the image. Others are a third of it along both axes."""
+
+
+def compact(sheet: bytes) -> bytes:
+    """A figure, as small as a page needs it."""
+    picture = Image.open(io.BytesIO(sheet)).convert("RGB")
+    height = round(picture.height * WIDTH / picture.width)
+    small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    small.save(buffer, "png", optimize=True)
+    return buffer.getvalue()
 
 
 def enlarged(picture: Tensor, factor: int) -> Tensor:
@@ -73,8 +100,8 @@ def rules() -> bytes:
     errors: list[Panel | None] = [None]
     for name, rule in RULES.items():
         partition = rule(9)(image)
-        model = PiecewiseINR(partition, Siren(match_params=10_000, first_omega_0=30.0), frame="local")
-        psnr = fitted(image, model, 1e-3, 300)
+        model = PiecewiseINR(partition, Siren(match_params=10_000, first_omega_0=WAVES.get(name, 12.0)), frame="local")
+        psnr = fitted(image, model, 2e-3, 300)
         picture = model.render()
         title = "none" if name == "none" else f"{name} #{partition.regions}"
         pictures.append(Panel(to_uint8(enlarged(picture.clamp(0, 1), 3)), title, f"{psnr:.1f} dB"))
@@ -85,12 +112,12 @@ def rules() -> bytes:
 def backbones() -> bytes:
     """Each backbone with the same parameters and steps, and four times as many pixels as it has seen."""
     image = builtin_image("astronaut", size=96)
-    partition = Grid(rows=4, cols=4)(image)
+    partition = Whole()(image)
     panels: list[Panel | None] = [Panel(to_uint8(enlarged(image, 4)), "image", "96 × 96")]
     for file in sorted((conf_dir() / "backbone").glob("*.yaml")):
         options = yaml.safe_load(file.read_text(encoding="utf-8"))
-        options |= {"match_params": 16_000, **({"first_omega_0": 15.0} if "first_omega_0" in options else {})}
-        model = PiecewiseINR(partition, load_backbone(options.pop("_target_"), options), frame="local")
+        options |= {"match_params": 20_000, **OPTIONS.get(file.stem, {})}
+        model = PiecewiseINR(partition, load_backbone(options.pop("_target_"), options))
         psnr = fitted(image, model, RATES.get(file.stem, 1e-3), 300)
         panels.append(Panel(to_uint8(model.render(scale=4).clamp(0, 1)), file.stem, f"{psnr:.1f} dB on the pixels"))
     return contact_sheet([panels[:3], panels[3:6], panels[6:]])
@@ -117,7 +144,7 @@ def main(names: list[str]) -> None:
     for name in names or PAGES:
         if name not in PAGES:
             raise SystemExit(f"gallery.py: there is no picture {name!r}; choose from {', '.join(PAGES)}")
-        write_atomically(FIGURES / f"{name}.png", PAGES[name]())
+        write_atomically(FIGURES / f"{name}.png", compact(PAGES[name]()))
         print(FIGURES / f"{name}.png")
 
 
