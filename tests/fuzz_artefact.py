@@ -19,6 +19,7 @@ import psutil
 import torch
 
 from partinr.backbones import Siren
+from partinr.callbacks.manifest import peak_memory
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
@@ -179,7 +180,8 @@ def main(folder: Path) -> dict[str, Any]:
         slowest = max(slowest, time.monotonic() - begin)
         faults += [f"{what}: {event}" for event in seen]
         seen.clear()
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before.rss
+    # Not getrusage: it counts the memory of the process that this one was forked from.
+    grown = peak_memory(torch.device("cpu")) - before.rss
     return {"cases": len(cases), "refused": refused, "faults": faults, "slowest": slowest, "grown": grown}
 
 

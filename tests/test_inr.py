@@ -339,10 +339,11 @@ def test_more_samples_than_can_be_told_apart_are_refused():
 
 
 MEMORY = """
-import resource, sys, torch
+import sys, torch
 from pathlib import Path
 from partinr import inr
 from partinr.backbones import Siren
+from partinr.callbacks.manifest import peak_memory
 from partinr.imagefile import write_picture
 from partinr.partition import Partition
 
@@ -356,7 +357,7 @@ for side in (500, 2500):
     axes = model.raster(shape=(side, side))
     bands = (band.numpy() for band in model.bands(axes, smooth=True))
     write_picture(Path(sys.argv[1]), (side, side, 3), "8", bands)
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    peaks.append(peak_memory(torch.device("cpu")))
 print(peaks[1] - peaks[0])
 """
 
