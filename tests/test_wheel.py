@@ -69,6 +69,13 @@ def test_the_checkout_is_out_of_sight(installation: Path, tmp_path: Path) -> Non
     assert Path(where).is_relative_to(installation.parent)
 
 
+def _draw(folder: Path, count: int) -> None:
+    """A folder of pictures."""
+    folder.mkdir()
+    for number in range(count):
+        Image.effect_noise((24, 20), 50).convert("RGB").save(folder / f"{number}.png")
+
+
 def _signals(experiment: str, folder: Path) -> list[str]:
     """Overrides that give an experiment something small to work on; it has no path of its own."""
     config = yaml.safe_load((ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8"))
@@ -76,11 +83,12 @@ def _signals(experiment: str, folder: Path) -> list[str]:
         return ["data.size=48", "data.train_items=8", "data.val_items=2"]
     if experiment.startswith("hypothesis"):
         return ["data.shape=[16]" if experiment.endswith("1d") else "data.shape=[16,16]", "data.counts=[1,4]"]
+    if experiment in ("boundaries", "regions"):
+        _draw(folder / "pictures", 2)
+        return ["data.size=16", "data.path=pictures"]
     if experiment.startswith("meta_bsds"):
-        for name, count in (("pictures", 4), ("others", 1)):
-            (folder / name).mkdir()
-            for number in range(count):
-                Image.effect_noise((24, 20), 50).convert("RGB").save(folder / name / f"{number}.png")
+        _draw(folder / "pictures", 4)
+        _draw(folder / "others", 1)
         return ["data.size=16", "data.path=pictures", "data.val_path=others"]
     if {"override /data": "image"} in config.get("defaults", []):
         Image.effect_noise((24, 20), 50).convert("RGB").save(folder / "picture.png")
