@@ -409,12 +409,7 @@ class RunDirectory:
         Raises:
             PartinrError: it is missing or damaged.
         """
-        path = self.file(STEPS)
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                return [_steps_row(row) for row in csv.DictReader(file)]
-        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-            raise PartinrError(f"cannot read {path}: {error}") from error
+        return self._rows(STEPS, _steps_row)
 
     def write_rate(self, rows: Iterable[Mapping[str, Any]], image: str | None = None) -> None:
         """Write ``rate.csv``, see :data:`RATE_COLUMNS`, of one of several images where ``image`` is its name."""
@@ -426,17 +421,10 @@ class RunDirectory:
         Raises:
             PartinrError: the file is damaged.
         """
-        path = self.file(RATE)
-        if not path.is_file():
-            return []
         kinds: dict[str, Callable[[str], Any]] = {"coder": str, "setting": str, "bpp": float, "psnr": float}
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                return [
-                    {name: kinds.get(name, int)(row[name]) for name in RATE_COLUMNS} for row in csv.DictReader(file)
-                ]
-        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-            raise PartinrError(f"cannot read {path}: {error}") from error
+        if not self.file(RATE).is_file():
+            return []
+        return self._rows(RATE, lambda row: {name: kinds.get(name, int)(row[name]) for name in RATE_COLUMNS})
 
     def curve(self) -> list[dict[str, float]]:
         """Read ``curve.csv``: a row a dictionary, ``step`` and ``macs`` whole numbers. Empty before the first row.
@@ -444,17 +432,12 @@ class RunDirectory:
         Raises:
             PartinrError: the file is damaged.
         """
-        path = self.file(CURVE)
-        if not path.is_file():
+        if not self.file(CURVE).is_file():
             return []
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                return [
-                    {name: int(value) if name in ("step", "macs") else float(value) for name, value in row.items()}
-                    for row in csv.DictReader(file)
-                ]
-        except (OSError, ValueError, TypeError, csv.Error) as error:
-            raise PartinrError(f"cannot read {path}: {error}") from error
+        whole = ("step", "macs")
+        return self._rows(
+            CURVE, lambda row: {name: int(value) if name in whole else float(value) for name, value in row.items()}
+        )
 
     def image_curve(self) -> list[dict[str, Any]]:
         """Read ``images.csv``: a row a dictionary, see :data:`IMAGE_COLUMNS`. Empty where there is none.
@@ -462,19 +445,22 @@ class RunDirectory:
         Raises:
             PartinrError: the file is damaged.
         """
-        path = self.file(IMAGE_CURVE)
-        if not path.is_file():
+        kinds: dict[str, Callable[[str], Any]] = {"image": str, "step": int}
+        if not self.file(IMAGE_CURVE).is_file():
             return []
+        return self._rows(IMAGE_CURVE, lambda row: {name: kinds.get(name, float)(value) for name, value in row.items()})
+
+    def _rows(self, name: str, read: Callable[[dict[str, str]], dict[str, Any]]) -> list[dict[str, Any]]:
+        """What a CSV file holds, row by row.
+
+        Raises:
+            PartinrError: it is missing or damaged.
+        """
+        path = self.file(name)
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                return [
-                    {
-                        name: value if name == "image" else int(value) if name == "step" else float(value)
-                        for name, value in row.items()
-                    }
-                    for row in csv.DictReader(file)
-                ]
-        except (OSError, ValueError, TypeError, csv.Error) as error:
+                return [read(row) for row in csv.DictReader(file)]
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
 
     def images(self) -> list[str]:

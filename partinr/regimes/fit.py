@@ -46,7 +46,7 @@ or a time limit is noticed soon.
 _BORDER = ("border_weight", "border_width")
 """Settings that make another loss; runs from before they were there have the plain one."""
 
-_RESULTS = ("frozen", "seam", "_seconds_at_full_work")
+_RESULTS = ("frozen", "_seconds_at_full_work")
 """What a module that was trained in another process tells the one here, beside what every regime does."""
 
 
@@ -142,10 +142,6 @@ class FitModule(StackLearning):
             <partinr.meta.LearnedStart.begin>`), if it is one that was learned.
         start_steps: the first so many steps are inner steps with the rates that were learned with it; the optimiser
             has the others.
-
-    Attributes:
-        seam: how well regions fit together along their borders (:func:`partinr.metrics.seam`), at the last evaluation;
-            of an album means over the images that have borders.
 
     Raises:
         PartinrError: signal and model do not fit together, or the settings contradict each other.
@@ -249,7 +245,8 @@ class FitModule(StackLearning):
 
         self._owned = torch.ones(len(batch.sizes), dtype=torch.bool)
         self.frozen = torch.zeros(len(batch.sizes), dtype=torch.bool)
-        self.seam = dict.fromkeys(SEAM, float("nan"))
+        self._seam = dict.fromkeys(SEAM, float("nan"))
+        self._evaluated: list[tuple[Tensor, Tensor]] = []
         self._seconds_at_full_work: tuple[float, int] | None = None
         self.share = self._take_share()
 
@@ -339,7 +336,7 @@ class FitModule(StackLearning):
         # Checkpoints of before there were frozen regions, several images or seams do not say.
         macs = state["step"] * self.points_per_step * self.model.macs_per_sample
         self.frozen = state.get("frozen", torch.zeros_like(self.frozen))
-        self.seam = state.get("seam", self.seam)
+        self._seam, self._evaluated = state.get("seam", self._seam), []
         self._seconds_at_full_work = state.get("seconds_at_full_work")
         if self._sampler is not None:
             self._sampler.refresh(state["sampled_errors"])
@@ -351,17 +348,36 @@ class FitModule(StackLearning):
     def results(self) -> dict[str, Any]:
         """What the process that started this one has to know of the training."""
         weights = {name: value.detach().cpu() for name, value in self.model.stack.items()}
-        return {"weights": weights, **self._told(), **{name: getattr(self, name) for name in _RESULTS}}
+        return {
+            "weights": weights,
+            **self._told(),
+            "seam": self.seam,
+            **{name: getattr(self, name) for name in _RESULTS},
+        }
 
     def recover(self, results: dict[str, Any]) -> None:
         """Be as a module of another process was at its end."""
         # assign: in the precision that it was trained in.
         self.model.stack.load_state_dict(results["weights"], assign=True)
         self._hear(results)
+        self._seam, self._evaluated = results["seam"], []
         for name in _RESULTS:
             setattr(self, name, results[name])
 
     # -- what callbacks ask -------------------------------------------------------------------------------------
+
+    @property
+    def seam(self) -> dict[str, float]:
+        """How well regions fit together along their borders (:func:`partinr.metrics.seam`), at the last evaluation.
+
+        Of an album means over the images that have borders; NaN before the first evaluation, or where there is no
+        border. Taken when it is asked for: only that of the last evaluation is of interest.
+        """
+        if self._evaluated:
+            pairs = zip(self._evaluated, self._partitions, strict=True)
+            self._seam = _mean_seam([seam(*pair, partition) for pair, partition in pairs])
+            self._evaluated = []
+        return self._seam
 
     @property
     def points_per_step(self) -> int:
@@ -781,9 +797,7 @@ class FitModule(StackLearning):
             numbers = self._ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
             psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
             row["psnr"], row["ssim"] = mean_psnr(psnrs), sum(ssims) / len(pairs)
-            self.seam = _mean_seam(
-                [seam(*pair, partition) for pair, partition in zip(pairs, self._partitions, strict=True)]
-            )
+            self._evaluated = pairs
             self.image_curve += [
                 {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
                 for name, own_psnr, own_ssim in zip(self._names, psnrs, ssims, strict=True)
