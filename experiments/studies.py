@@ -36,10 +36,12 @@ class Small:
     Attributes:
         folder: of its README, beside this file.
         figures: those of the report that are kept, by what they begin and end with.
+        own: the table and the figure are those of table.py beside the README.
     """
 
     folder: str
     figures: tuple[str, ...] = ("curve-*-steps.png",)
+    own: bool = False
 
 
 STUDIES = {
@@ -50,15 +52,17 @@ STUDIES = {
     "mask_source": Small("mask-source"),
     "hypothesis_1d": Small("hypothesis"),
     "hypothesis_2d": Small("hypothesis"),
+    "boundaries": Small("boundaries", own=True),
+    "regions": Small("regions", own=True),
 }
 """By the name of the experiment."""
 
 
-def partinr(*arguments: str) -> str:
-    """What a command of partinr says on the standard output; one that fails ends this program."""
-    done = subprocess.run([sys.executable, "-m", "partinr", *arguments], stdout=subprocess.PIPE, text=True, check=False)
+def python(*arguments: str) -> str:
+    """What a Python program says on the standard output; one that fails ends this program."""
+    done = subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(f"partinr {shlex.join(arguments)} ended with exit code {done.returncode}:\n{done.stdout}")
+        sys.exit(f"{shlex.join(arguments)} ended with exit code {done.returncode}:\n{done.stdout}")
     return done.stdout
 
 
@@ -66,16 +70,26 @@ def remake(name: str, output: Path, jobs: int) -> None:
     """Carry a study out and show it in its README."""
     study = STUDIES[name]
     sweep = output / name
-    partinr(
-        *("-m", f"experiment={name}", "size=small", f"hydra.sweep.dir={sweep}", f"cache_dir={output / 'cache'}"),
+    python(
+        *(
+            "-m",
+            "partinr",
+            "-m",
+            f"experiment={name}",
+            "size=small",
+            f"hydra.sweep.dir={sweep}",
+            f"cache_dir={output / 'cache'}",
+        ),
         *("hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"),
     )
     records = collect([sweep])
     kept = HERE / study.folder / "small"
     kept.mkdir(exist_ok=True)
-    if records[0].learns == "steps":
-        figure = kept / f"{name}.png"
-        said = partinr("hypothesis", str(sweep), "-o", str(figure)).split("figure ")[0].strip()
+    figure = kept / f"{name}.png"
+    if study.own:
+        shown, pictures = python(str(HERE / study.folder / "table.py"), str(sweep), "-o", str(figure)), [figure]
+    elif records[0].learns == "steps":
+        said = python("-m", "partinr", "hypothesis", str(sweep), "-o", str(figure)).split("figure ")[0].strip()
         shown, pictures = f"```\n{said}\n```\n", [figure]
     else:
         make_table([sweep], kept / f"{name}.csv")

@@ -60,7 +60,14 @@ def plain() -> dict[str, Any]:
 # -- the files ----------------------------------------------------------------------------------------------------
 
 
-SETS = {"folder": ["data.path=photos"], "lsun": ["data.path=lsun"], "smooth": [], "steps": [], "text": []}
+SETS = {
+    "builtins": [],
+    "folder": ["data.path=photos"],
+    "lsun": ["data.path=lsun"],
+    "smooth": [],
+    "steps": [],
+    "text": [],
+}
 """Those of the group ``data`` that are many signals, and what they do not go without."""
 
 
@@ -113,8 +120,8 @@ TABLES = [name for name in SMALL if name.endswith("_table")]
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_study_needs_no_file_and_is_smaller(name: str) -> None:
-    path = {"paper_meta_table": "data.path=lsun", "grid_speedup": "data.path=x.png", "mask_source": "data.path=x.png"}
-    full = config.read(compose(f"experiment={name}", *([path[name]] if name in path else [])))
+    needs_a_file = name in ("boundaries", "grid_speedup", "mask_source", "paper_meta_table", "regions")
+    full = config.read(compose(f"experiment={name}", *(["data.path=x"] if needs_a_file else [])))
     runs = [config.read(cfg) for cfg in runs_of(f"experiment={name}", "size=small")]
     assert len({str(run.plain["partition"]) for run in runs}) > 1
     for run in runs:

@@ -1,6 +1,6 @@
 """Table of this study, from the run directories of its sweep: image by image, with and without partition.
 
-    python experiments/boundaries/table.py outputs/sweeps/boundaries
+    python experiments/boundaries/table.py outputs/sweeps/boundaries [-o figure.png]
 
 "factor": steps with partition over steps without, image by image where both reached the threshold. "more, fewer": in
 how many images the partition needs more and in how many fewer, capped ones counted where the comparison is clear.
@@ -8,8 +8,9 @@ how many images the partition needs more and in how many fewer, capped ones coun
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy import stats
 
 from partinr.report import collect
 from partinr.run import RunDirectory
-from partinr.studies import settings_of
+from partinr.studies import Setting, settings_of, write_growth
 from partinr.studies.hypothesis import one_an_image
 
 
@@ -32,11 +33,11 @@ def rows_by_setting(folders: list[str]) -> dict[tuple[int, str], dict[str, Any]]
     return {key: {row["signal"]: row for row in one_an_image(rows)} for key, rows in sorted(found.items())}
 
 
-def main(folders: list[str]) -> None:
-    """Print the laws of each setting, and the comparison with the lone networks."""
+def show_laws(found: list[Setting]) -> None:
+    """Print the laws of each setting as Markdown."""
     print("| setting | parameters | images | capped | R² | p, 95 % interval | weights |")
     print("|---|---:|---:|---:|---:|---|---|")
-    for setting in settings_of(folders):
+    for setting in found:
         growth = setting.growth
         low, high = growth.base_interval
         weights = ", ".join(f"{fit.law.name} {fit.weight:.2f}" for fit in growth.fits if fit.weight >= 0.005)
@@ -45,7 +46,10 @@ def main(folders: list[str]) -> None:
             f"{int(setting.trials.censored.sum())} | {growth.best.r_squared:.2f} | "
             f"{growth.base:.3f} ({low:.3f} to {high:.3f}) | {weights} |"
         )
-    settings = rows_by_setting(folders)
+
+
+def show_factors(settings: dict[tuple[int, str], dict[str, Any]]) -> None:
+    """Print the comparison with the lone networks."""
     lone = settings.pop((1, ""))
     print("\n| parts | both reached | factor: median | lower, upper quartile | more, fewer | Spearman with edges |")
     print("|---|---:|---:|---|---|---:|")
@@ -65,4 +69,12 @@ def main(folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", help="run directories, or folders of them")
+    parser.add_argument("-o", "--output", type=Path, help="also draw a figure: a PNG to write")
+    given = parser.parse_args()
+    laws = settings_of(given.folders)
+    show_laws(laws)
+    show_factors(rows_by_setting(given.folders))
+    if given.output is not None:
+        write_growth(laws, given.output)

@@ -18,7 +18,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from partinr.files import write_atomically
 from partinr.report import RunRecord, collect
@@ -84,12 +84,18 @@ def show(kinds: dict[Kind, dict[float, list[RunRecord]]]) -> None:
             spread = f" ({_number(low)}–{_number(high)})" if math.isfinite(middle) else ""
             share = "" if reached == len(steps) else f", {reached}/{len(steps)}"
             work = middle * macs * _pixels(first) / 1e9
-            cells += [f"{_number(middle)}{spread}{share}", f"{work:.1f}" if math.isfinite(work) else "–"]
+            cells += [f"{_number(middle)}{spread}{share}", _work(work)]
         print(f"| {' | '.join(cells)} |")
 
 
 def _number(steps: float) -> str:
     return f"{steps:.0f}" if math.isfinite(steps) else "–"
+
+
+def _work(gmac: float) -> str:
+    if not math.isfinite(gmac):
+        return "–"
+    return f"{gmac:.1f}" if gmac >= 1 else f"{gmac:.2g}"
 
 
 def _parameters(record: RunRecord) -> int:
@@ -126,6 +132,7 @@ def draw(kinds: dict[Kind, dict[float, list[RunRecord]]], path: Path) -> None:
             axes.set_yscale("log")
             axes.set_xticks(x := sorted({regions for _, regions in kinds}), [str(each) for each in x])
             axes.minorticks_off()
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel("regions")

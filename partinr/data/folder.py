@@ -1,4 +1,4 @@
-"""A folder of images."""
+"""Images that lie in a folder, or those that scikit-image carries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from partinr.data.image import Size
 from partinr.data.sets import Item, SignalSet
 from partinr.errors import PartinrError
-from partinr.signals import Crop, Source, load_image
+from partinr.signals import Crop, Source, builtin_path, load_image
 from partinr.signals.decode import IMAGE_ENDINGS, quoted
 from partinr.signals.image import Alpha
 from partinr.spec import spec
@@ -56,7 +56,8 @@ class FolderData(SignalSet):
     when it is read. Hidden files are passed over.
 
     Attributes:
-        path: the folder.
+        path: the folder; None takes the built-in images ``names``.
+        names: of built-in images, in their order; not used when there is a ``path``.
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink, keeping the aspect, until the longer side has at most so many pixels.
         alpha: what to do with transparency: ``refuse``, put it on ``white`` or ``black``, or ``drop`` it.
@@ -72,7 +73,8 @@ class FolderData(SignalSet):
             image changes nothing for those that are there.
     """
 
-    path: str
+    path: str | None = None
+    names: Annotated[list[str], Field(min_length=1)] | None = None
     size: Size | None = None
     max_side: Size | None = None
     alpha: Alpha = "refuse"
@@ -87,8 +89,11 @@ class FolderData(SignalSet):
         """Check which options are given together.
 
         Raises:
-            PartinrError: two exclude each other, or one is missing beside another.
+            PartinrError: two exclude each other, one is missing beside another, or there is neither ``path`` nor
+                ``names``.
         """
+        if self.path is None and self.names is None:
+            raise PartinrError("there are no images; give data.path=FOLDER, or data=builtins with data.names=[NAME,…]")
         if self.size is not None and self.max_side is not None:
             raise PartinrError("data.size excludes data.max_side; give one or the other")
         if self.crops is not None and self.max_side is not None:
@@ -108,14 +113,16 @@ class FolderData(SignalSet):
 
     @property
     def title(self) -> str:
-        """The name of the folder."""
+        """The name of the folder, or ``builtins``."""
+        if self.path is None:
+            return "builtins"
         return Path(os.path.abspath(os.path.expanduser(self.path))).name or "folder"
 
     def train(self) -> Sequence[ImageItem]:
         """The images that are not held out, those of one file side by side.
 
         Raises:
-            PartinrError: there is none, or no such folder.
+            PartinrError: there is none, or no such folder or built-in image.
         """
         return self._items()[0]
 
@@ -129,7 +136,10 @@ class FolderData(SignalSet):
 
     def _items(self) -> tuple[list[ImageItem], list[ImageItem]]:
         """Both, so that no name is given twice."""
-        files = _images(Path(os.path.expanduser(self.path)), "path")
+        if self.path is not None:
+            files = _images(Path(os.path.expanduser(self.path)), "path")
+        else:
+            files = [builtin_path(name) for name in dict.fromkeys(self.names or ())]
         held = self._held_out(files)
         # The names that come first stay as they are.
         names = _Names()

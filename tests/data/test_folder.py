@@ -16,7 +16,7 @@ from PIL import Image
 from partinr.data import FolderData
 from partinr.errors import PartinrError
 from partinr.partition import Mask
-from partinr.signals import Crop, load_image
+from partinr.signals import Crop, builtin_image, load_image
 
 Fill = Callable[..., Path]
 
@@ -185,6 +185,8 @@ def test_another_image_changes_nothing_for_those_there(fill):
         ({"val_fraction": 1.0}, r"val_fraction=1\.0"),
         ({"limit": 0}, r"limit=0"),
         ({"path": ""}, "data.path is empty"),
+        ({"path": None}, "there are no images; give data.path=FOLDER, or data=builtins"),
+        ({"path": None, "names": []}, "names"),
         ({"alpha": "blend"}, "alpha='blend'"),
         ({"folder": "x"}, "no option FolderData.folder"),
     ],
@@ -192,6 +194,19 @@ def test_another_image_changes_nothing_for_those_there(fill):
 def test_options_are_checked_before_anything_is_read(options, said):
     with pytest.raises(PartinrError, match=said):
         FolderData(**{"path": "photos", **options})
+
+
+def test_built_in_images_are_a_set_like_a_folder(fill):
+    data = FolderData(names=["coffee", "camera", "coffee"], size=8)
+    assert (data.title, names(data.train())) == ("builtins", ["coffee", "camera"])
+    assert [torch.equal(item.load(), builtin_image(item.name, size=8)) for item in data.train()] == [True, True]
+    squares = taken(names=["coffee"], crops=2, crop_size=16)
+    assert names(squares) == ["coffee", "coffee_2"]
+    assert not torch.equal(squares[0].load(), squares[1].load())
+    with pytest.raises(PartinrError, match=r"no built-in image 'tea'.*coffee"):
+        taken(names=["tea"])
+    # A folder goes first, as with one image.
+    assert names(taken(path=str(fill("photos", "a.png")), names=["coffee"])) == ["a"]
 
 
 @pytest.mark.parametrize(
