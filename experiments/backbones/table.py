@@ -4,8 +4,8 @@
     python experiments/backbones/table.py --show runs.csv
 
 The centre of each image, 256 pixels square and halved, is fitted by one network and by 4×4 of them (a frame each). The
-first command writes a row a run, the second prints them as a table. `--only siren` runs one backbone, so that several
-processes can share the work.
+first command writes a row a run, the second prints them as tables. `--only siren` runs one backbone, `--lr 1e-3` one
+learning rate, so that several processes can share the work.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ RUNS: dict[str, tuple[float, dict[str, Any]]] = {
     "hash_grid": (1e-2, {}),
 }
 
-SHARED_LR = 1e-3
-"""Beside each backbone's own: one rate for all."""
+SHARED_LRS = (1e-3, 5e-3)
+"""Beside each backbone's own: rates for all, as a ranking at one rate is mostly one of rates."""
 
 CUTS: dict[str, tuple[int, Frame]] = {"none": (1, "global"), "grid #16": (4, "local")}
 
@@ -70,7 +70,7 @@ def crop(image: Tensor) -> Tensor:
     return square.reshape(SIDE, 2, SIDE, 2, -1).mean(dim=(1, 3))
 
 
-def runs(paths: list[Path], steps: int, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
+def runs(paths: list[Path], steps: int, labels: Sequence[str], lr_alone: float | None) -> Iterator[dict[str, Any]]:
     """Every backbone, image, cut and learning rate."""
     for path in paths:
         image = crop(partinr.load_image(path))
@@ -78,7 +78,7 @@ def runs(paths: list[Path], steps: int, labels: Sequence[str]) -> Iterator[dict[
             partition = Grid(rows=rows, cols=rows)(image)
             for label in labels:
                 own_lr, _ = RUNS[label]
-                for lr in sorted({own_lr, SHARED_LR}):
+                for lr in sorted({own_lr, *SHARED_LRS} if lr_alone is None else {lr_alone}):
                     model = partinr.PiecewiseINR(partition, backbone_of(label), frame=frame)
                     result = partinr.fit(
                         model,
@@ -103,21 +103,26 @@ def runs(paths: list[Path], steps: int, labels: Sequence[str]) -> Iterator[dict[
 
 
 def show(path: Path) -> None:
-    """A row a backbone and rate, a column an image and cut; in brackets the seconds."""
-    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, str]]] = defaultdict(dict)
+    """A row a backbone, a column an image and cut: the PSNR at its own rate, and at the best rate with that."""
+    found: dict[str, dict[tuple[str, str], list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            found[row["backbone"], row["lr"]][row["image"], row["cut"]] = row
+            found[row["backbone"]][row["image"], row["cut"]].append(row)
     columns = list(dict.fromkeys(column for rows in found.values() for column in rows))
-    print("| backbone | lr | parameters |" + "".join(f" {image}, {cut} |" for image, cut in columns))
+    heading = "".join(f" {image}, {cut} |" for image, cut in columns)
+    print(f"At a rate of its own:\n\n| backbone | lr | parameters |{heading}")
     print("|---|---:|---:|" + "---:|" * len(columns))
-    for (label, lr), rows in found.items():
-        counts = sorted({int(row["parameters"]) for row in rows.values()})
+    for label, rows in found.items():
+        own = [next((row for row in rows[column] if float(row["lr"]) == RUNS[label][0]), None) for column in columns]
+        counts = sorted({int(row["parameters"]) for row in own if row})
         said = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
-        cells = [
-            f"{rows[column]['psnr']} ({rows[column]['seconds']} s)" if column in rows else "" for column in columns
-        ]
-        print(f"| {label} | {float(lr):g} | {said} | " + " | ".join(cells) + " |")
+        cells = [row["psnr"] if row else "" for row in own]
+        print(f"| {label} | {RUNS[label][0]:g} | {said} | " + " | ".join(cells) + " |")
+    print(f"\nAt the best of all rates (in brackets):\n\n| backbone |{heading}\n|---|" + "---:|" * len(columns))
+    for label, rows in found.items():
+        best = [max(rows[column], key=lambda row: float(row["psnr"]), default=None) for column in columns]
+        cells = [f"{row['psnr']} ({float(row['lr']):g})" if row else "" for row in best]
+        print(f"| {label} | " + " | ".join(cells) + " |")
 
 
 def main() -> None:
@@ -127,6 +132,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--only", choices=RUNS)
+    parser.add_argument("--lr", type=float, help="this rate alone")
     arguments = parser.parse_args()
     if arguments.show:
         for path in arguments.paths:
@@ -134,7 +140,8 @@ def main() -> None:
         return
     out = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     out.writeheader()
-    for row in runs(arguments.paths, arguments.steps, [arguments.only] if arguments.only else list(RUNS)):
+    labels = [arguments.only] if arguments.only else list(RUNS)
+    for row in runs(arguments.paths, arguments.steps, labels, arguments.lr):
         out.writerow(row)
         sys.stdout.flush()
 

@@ -2,13 +2,15 @@
 
     python experiments/optimizers/table.py rates coffee > rates.csv
     python experiments/optimizers/table.py optimizers astronaut chelsea rocket > optimizers.csv
+    python experiments/optimizers/table.py seconds astronaut chelsea > seconds.csv
     python experiments/optimizers/table.py sampling astronaut chelsea rocket > sampling.csv
     python experiments/optimizers/table.py --show FILE.csv
 
 The setting is that of ``experiment=demo``: 128 pixels square, SIREN, 20,000 parameters over all regions, each network
 in a frame of its own, 400 steps; but with a cosine, since at a constant rate the last step is a matter of luck. The
-first command looks for a learning rate on an image of its own, the second takes what it found. A row of the CSV is a
-run; ``--show`` prints a row a setting and a column an image and cut.
+first command looks for a learning rate on an image of its own, the second takes what it found, and so does the third,
+where the cosine is over seconds, as many for each. A row of the CSV is a run; ``--show`` prints a row a setting and a
+column an image and cut.
 """
 
 from __future__ import annotations
@@ -48,6 +50,9 @@ FOUND = {
 }
 """The best of them on ``coffee``."""
 
+SECONDS = 10.0
+"""Of training, on one thread."""
+
 POINTS = SIDE * SIDE // 10
 SAMPLED_STEPS, SAMPLED_LR = 1000, 1e-3
 
@@ -64,8 +69,10 @@ def optimizer_of(label: str, lr: float) -> Optimizer:
     return made
 
 
-def run(label: str, image: str, cut: str, lr: float, steps: int, **settings: Any) -> dict[str, Any]:
-    """One fit."""
+def run(
+    label: str, image: str, cut: str, lr: float, steps: int | None, seconds: float | None = None, **settings: Any
+) -> dict[str, Any]:
+    """One fit, of so many steps or seconds."""
     signal = ImageData(name=image, size=SIDE).load()
     backbone = Siren(match_params=PARAMETERS, first_omega_0=30.0)
     if "weight_scale=2" in label:
@@ -75,6 +82,7 @@ def run(label: str, image: str, cut: str, lr: float, steps: int, **settings: Any
         model,
         signal,
         steps=steps,
+        seconds=seconds,
         optimizer=optimizer_of(label, lr),
         schedule=Cosine(),
         settings=FitSettings(collapse_db=None, **settings),
@@ -111,6 +119,10 @@ def runs(
                     )
                     yield {**row, "setting": f"regime.sampling={sampling}"}
                 continue
+            if what == "seconds":
+                for label in labels:
+                    yield run(label, image, cut, FOUND[cut][label], None, SECONDS, evaluate_every=10**9)
+                continue
             for label in labels:
                 for lr in RATES[label] if what == "rates" else (FOUND[cut][label],):
                     yield run(label, image, cut, lr, steps or 400, evaluate_every=10**9)
@@ -134,7 +146,7 @@ def show(path: Path) -> None:
 def main() -> None:
     """Run, or show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("rates", "optimizers", "sampling"))
+    parser.add_argument("what", nargs="?", choices=("rates", "optimizers", "seconds", "sampling"))
     parser.add_argument("images", nargs="*")
     parser.add_argument("--cut", choices=list(CUTS), action="append", help="one of the cuts")
     parser.add_argument("--only", choices=list(RATES), action="append", help="one of the optimisers")
