@@ -66,22 +66,19 @@ def python(*arguments: str) -> str:
     return done.stdout
 
 
-def remake(name: str, output: Path, jobs: int) -> None:
-    """Carry a study out and show it in its README."""
-    study = STUDIES[name]
-    sweep = output / name
+def carry_out(name: str, output: Path, jobs: int) -> None:
+    """Run a study; what is there already is kept."""
     python(
-        *(
-            "-m",
-            "partinr",
-            "-m",
-            f"experiment={name}",
-            "size=small",
-            f"hydra.sweep.dir={sweep}",
-            f"cache_dir={output / 'cache'}",
-        ),
+        *("-m", "partinr", "-m", f"experiment={name}", "size=small"),
+        *(f"hydra.sweep.dir={output / name}", f"cache_dir={output / 'cache'}"),
         *("hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"),
     )
+
+
+def show(name: str, output: Path) -> None:
+    """Put what came of a study into its README."""
+    study = STUDIES[name]
+    sweep = output / name
     records = collect([sweep])
     kept = HERE / study.folder / "small"
     kept.mkdir(exist_ok=True)
@@ -151,7 +148,10 @@ def main() -> None:
     output = given.output or Path(f"outputs/studies_{datetime.now():%Y-%m-%d_%H-%M-%S}")
     for name in given.studies or STUDIES:
         print(f"== {name}", flush=True)
-        remake(name, output, given.jobs)
+        carry_out(name, output, given.jobs)
+    # Not before: what it writes would be taken for a change of the code by the runs that follow.
+    for name in given.studies or STUDIES:
+        show(name, output)
 
 
 if __name__ == "__main__":
