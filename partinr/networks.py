@@ -20,8 +20,11 @@ from partinr.stack import (
     Chain,
     Engine,
     Network,
+    Tables,
     check_fused,
     check_grouped,
+    check_tables,
+    check_tcnn,
     compile_network,
     curvature,
     fused_error,
@@ -32,7 +35,9 @@ from partinr.stack import (
     run_fused,
     run_grouped,
     run_stack,
+    run_tcnn,
     run_tiled,
+    takes_tables,
     tiled_error,
     tiles,
 )
@@ -122,6 +127,8 @@ class NetworkStack(nn.Module):
                 f"engine=grouped is for networks whose parameters go into products alone, not for {backbone.title}; "
                 "choose engine=auto"
             )
+        for tables in self._tables() if engine == "tcnn" else []:
+            check_tables(tables, in_features)
         self.position = torch.argsort(torch.tensor([number for group in self.groups for number in group.networks]))
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         with nullcontext() if seed is not None else torch.device("meta"):
@@ -148,6 +155,8 @@ class NetworkStack(nn.Module):
         """
         if self.engine == "grouped":
             check_grouped(device)
+        for tables in self._tables() if self.engine == "tcnn" else []:
+            check_tcnn(tables, self.in_features, device)
         if self.engine == "tiled" and device.type != "cpu":
             raise PartinrError("engine=tiled is for the CPU; choose engine=auto, or trainer.accelerator=cpu")
         chains = [self._chain(group.backbone) for group in self.groups] if self.engine == "fused" else []
@@ -159,6 +168,23 @@ class NetworkStack(nn.Module):
         """One network as a chain, without its numbers."""
         with torch.device("meta"):
             return backbone.chain(backbone.init(1, self.in_features, self.channels, None))
+
+    def _tables(self) -> list[Tables]:
+        """The tables of one network of each stack, without their numbers.
+
+        Raises:
+            PartinrError: the backbone has none.
+        """
+        found = []
+        for group in self.groups:
+            with torch.device("meta"):
+                tables = group.backbone.tables(group.backbone.init(1, self.in_features, self.channels, None))
+            if tables is None:
+                raise PartinrError(
+                    f"engine=tcnn is for backbone=hash_grid, not for {self.backbone.title}; choose engine=auto"
+                )
+            found.append(tables)
+        return found
 
     def _width_groups(self) -> tuple[WidthGroup, ...]:
         """The stacks, narrowest first."""
@@ -390,6 +416,10 @@ class NetworkStack(nn.Module):
             return run_tiled(chain, coords, sizes)
         if groups(self.engine, coords):
             return run_grouped(backbone.apply, params, coords, sizes)
+        tables = backbone.tables(params) if self.engine == "tcnn" else None
+        if tables is not None and takes_tables(tables, coords):
+            encoded = run_tcnn(tables, coords, sizes)
+            return self._plain(backbone, tables.rest, encoded, sizes, tables.network)
         network = compile_network(backbone.apply) if self.engine == "compiled" else backbone.apply
         return self._plain(backbone, params, coords, sizes, network)
 

@@ -139,7 +139,7 @@ def test_a_function_of_planes_has_no_laplacian(frame: Frame) -> None:
         assert model.render(field="laplacian").isfinite().all()
     with torch.no_grad():
         # Of no coordinate at all.
-        model.stack["table"].zero_()
+        model.stack["tables"].zero_()
     for field in ("gradient", "laplacian"):
         assert not model.render(field=field).any()
 

@@ -18,6 +18,7 @@ from partinr.errors import PartinrError
 from partinr.spec import spec
 from partinr.stack.engine import Linear
 from partinr.stack.fused import Chain
+from partinr.stack.tcnn import Tables
 from partinr.trust import named_class
 
 
@@ -91,6 +92,17 @@ class Backbone(ABC):
 
         Returns:
             the chain that computes what :meth:`apply` does; None if it is no such network.
+        """
+        return None
+
+    def tables(self, params: Mapping[str, Tensor]) -> Tables | None:
+        """The stack as tables at the corners of grids with a network behind them, for tiny-cuda-nn's kernels.
+
+        Args:
+            params: as from :meth:`init`.
+
+        Returns:
+            tables and network that compute what :meth:`apply` does; None if it has no such tables.
         """
         return None
 
@@ -229,9 +241,21 @@ class Mlp(Backbone):
         Under autocast what lies between the first and the output layer is narrow. Those two are not: half a digit less
         would make one of neighbouring pixels, and the first layer's frequencies multiply whatever is lost before them.
         """
+        with all_digits(x):
+            x = self.encode(params, x, linear)
+        return self.apply_encoded(params, x, linear)
+
+    def apply_encoded(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
+        """The layers behind the encoding.
+
+        Args:
+            params: of the layers.
+            x: what :meth:`encode` makes of the coordinates.
+            linear: as for :meth:`apply`.
+        """
         output = self.hidden_layers + 1
         with all_digits(x):
-            x = self.activation(0, self.encode(params, x, linear), params["weight_0"], params["bias_0"], linear)
+            x = self.activation(0, x, params["weight_0"], params["bias_0"], linear)
         for layer in range(1, output):
             x = self.activation(layer, x, params[f"weight_{layer}"], params[f"bias_{layer}"], linear)
         weight = params[f"weight_{output}"]

@@ -1,17 +1,19 @@
 """Multiresolution hash encoding and a small ReLU network (Müller et al. 2022).
 
-"Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", section 3.
+"Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", section 3 and appendix A. Grids and tables
+are laid out as in its authors' library tiny-cuda-nn, where the same numbers are the same function (``engine=tcnn``).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import accumulate, product
 from operator import add, mul, xor
 from typing import Annotated, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -22,6 +24,7 @@ from partinr.errors import PartinrError
 from partinr.spec import spec
 from partinr.stack.engine import Linear
 from partinr.stack.kept import kept
+from partinr.stack.tcnn import HashGridConfig, Tables
 
 NUMBER_BYTES = 40
 """What a number of a level takes, in Python and on the device."""
@@ -29,18 +32,29 @@ NUMBER_BYTES = 40
 PRIMES = (1, 2_654_435_761, 805_459_861)
 """Of the spatial hash (equation 4), an axis each."""
 
+ALIGNED = 8
+"""Entries of a level without a hash are filled up to a multiple of it."""
+
+BELOW = 2e-6
+"""By so much, relatively, the grids grow less from level to level than their ends say. Corners are counted by rounding
+up, and what should be a whole number must not come out above it on one device and below it on another."""
+
 
 @spec
 class HashGrid(Mlp):
     """The first layer sees ``features`` numbers from each of ``levels`` grids over the frame, from coarse to fine.
 
-    A level is a grid of N cells an axis, N growing geometrically (equations 2 and 3). Its corners have entries of a
-    table, one each where there are as many (the coarse ones), and else the same for many, by a hash of the corner; a
-    coordinate sees the entries at its cell's corners, interpolated. Each network has a table of its own. A
-    small network cannot have the paper's (2^14 entries a level and more), so by default the table grows with the
-    network: ``hidden_features^2`` entries a level, which is most of the parameters, as in the paper. Tables start
-    uniform in ±1e-4, weights as Glorot's uniform initialisation, biases (which the paper leaves out) at 0; the output
-    layer is linear. Depth, levels and features are the paper's.
+    A level is a grid of N corners an axis, N growing geometrically (equations 2 and 3). Corners have entries of a
+    table, one each where there are as many (the coarse levels), and else the same for many, by a hash of the corner; a
+    coordinate sees the entries at its cell's corners, interpolated. A grid begins half a cell before the frame, so that
+    corners of several levels do not lie on each other (appendix A). Its N corners end half a cell before the frame
+    does; there, on a level without a hash, the first entry of the next row is the corner behind them. Beyond the frame
+    all stays as at its edge.
+
+    Each network has tables of its own. A small network cannot have the paper's (2^14 entries a level and more), so by
+    default they grow with the network: ``hidden_features^2`` entries a level, which is most of the parameters, as in
+    the paper. Tables start uniform in ±1e-4, weights as Glorot's uniform initialisation, biases (which the paper leaves
+    out) at 0; the output layer is linear. Depth, levels and features are the paper's.
 
     A grid covers the whole frame. In ``coords.frame=global`` a region's network uses the part that its region lies in,
     and the entries of the other parts are wasted; ``coords.frame=local`` suits it better.
@@ -48,8 +62,8 @@ class HashGrid(Mlp):
     Attributes:
         levels: 1 or more.
         features: numbers in an entry, 1 or more.
-        table_size: entries of a level, at most; null for ``hidden_features^2``.
-        coarsest: cells an axis of the first level.
+        table_size: entries of a level, at most; null for ``hidden_features^2``. A power of two for ``engine=tcnn``.
+        coarsest: corners an axis of the first level, 2 or more.
         finest: of the last one, not below ``coarsest``; about half the pixels of an axis.
 
     Raises:
@@ -58,13 +72,13 @@ class HashGrid(Mlp):
 
     title: ClassVar[str] = "hash_grid"
     products_only: ClassVar[bool] = False
-    encoding: ClassVar[tuple[str, ...]] = ("table",)
+    encoding: ClassVar[tuple[str, ...]] = ("tables",)
     hidden_layers: Annotated[int, Field(ge=0)] = 1
     levels: Annotated[int, Field(ge=1, le=64)] = 16
     features: Annotated[int, Field(ge=1)] = 2
     table_size: Annotated[int, Field(ge=1)] | None = None
-    coarsest: Annotated[int, Field(ge=1, le=2**20)] = 16
-    finest: Annotated[int, Field(ge=1, le=2**20)] = 512
+    coarsest: Annotated[int, Field(ge=2, le=2**20)] = 16
+    finest: Annotated[int, Field(ge=2, le=2**20)] = 512
 
     def __post_init__(self) -> None:
         """Check what concerns two options."""
@@ -74,44 +88,56 @@ class HashGrid(Mlp):
                 f"backbone.finest={self.finest} is below backbone.coarsest={self.coarsest}; give a larger one"
             )
 
-    def resolutions(self) -> list[int]:
-        """Cells an axis of each level."""
-        growth = (self.finest / self.coarsest) ** (1 / max(1, self.levels - 1))
-        # A level's number may come out a rounding error below a whole one.
-        return [math.floor(self.coarsest * growth**level + 1e-6) for level in range(self.levels)]
+    @property
+    def growth(self) -> float:
+        """From a level to the next."""
+        return float((self.finest / self.coarsest) ** (1 / max(1, self.levels - 1)) * (1 - BELOW))
+
+    def scales(self) -> tuple[float, ...]:
+        """How many cells wide the frame is at each level."""
+        return _scales(self.levels, self.coarsest, self.growth)
+
+    def corners(self) -> list[int]:
+        """Corners an axis of each level."""
+        return [math.ceil(scale) + 1 for scale in self.scales()]
+
+    def most_entries(self) -> int:
+        """Of a level."""
+        assert self.hidden_features is not None, "call sized() first"
+        return self.hidden_features**2 if self.table_size is None else self.table_size
 
     def entries(self, in_features: int) -> list[int]:
         """Entries of each level: one a corner, up to the size of a table."""
-        assert self.hidden_features is not None, "call sized() first"
-        most = self.hidden_features**2 if self.table_size is None else self.table_size
-        return [min(most, (cells + 1) ** in_features) for cells in self.resolutions()]
+        filled = [-(-(corners**in_features) // ALIGNED) * ALIGNED for corners in self.corners()]
+        return [min(self.most_entries(), entries) for entries in filled]
 
     def encoded_features(self, in_features: int) -> int:
         """Those of all levels."""
         return self.levels * self.features
 
     def init_encoding(self, networks: int, in_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """``table [N, entries, features]``, level by level.
+        """``tables [N, entries, features]``, level by level.
 
         Raises:
             PartinrError: there are more axes than the hash has primes for.
         """
         if in_features > len(PRIMES):
             raise PartinrError(f"backbone=hash_grid is for up to {len(PRIMES)} axes, not {in_features}; choose another")
-        table = torch.empty(networks, sum(self.entries(in_features)), self.features)
-        return {"table": table.uniform_(-1e-4, 1e-4, generator=generator)}
+        tables = torch.empty(networks, sum(self.entries(in_features)), self.features)
+        return {"tables": tables.uniform_(-1e-4, 1e-4, generator=generator)}
 
     def encode(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
         """``[..., n, d]`` to ``[..., n, levels · features]``."""
-        table, axes = params["table"], x.shape[-1]
+        tables, axes = params["tables"], x.shape[-1]
         # The tables of all networks as one, [k · entries, features].
-        flat = table.reshape(-1, self.features)
-        own = torch.arange(0, flat.shape[0], table.shape[-2], device=x.device).reshape(*table.shape[:-2], 1, 1)
-        levels = zip(self.resolutions(), self.entries(axes), strict=True)
-        hashed = [(cells + 1) ** axes > entries for cells, entries in levels]
+        flat = tables.reshape(-1, self.features)
+        own = torch.arange(0, flat.shape[0], tables.shape[-2], device=x.device).reshape(*tables.shape[:-2], 1, 1)
+        within = ((x + 1) / 2).clamp(0, 1)
+        levels = zip(self.corners(), self.entries(axes), strict=True)
+        hashed = [corners**axes > entries for corners, entries in levels]
         # The coarse levels have an entry for each corner, the fine ones do not: [..., n, levels, features] of each.
         parts = [
-            self._look_up(flat, own, x, kind, [level for level, one in enumerate(hashed) if one == kind])
+            self._look_up(flat, own, within, kind, [level for level, one in enumerate(hashed) if one == kind])
             for kind in (False, True)
             if kind in hashed
         ]
@@ -120,26 +146,39 @@ class HashGrid(Mlp):
     def _look_up(self, flat: Tensor, own: Tensor, x: Tensor, hashed: bool, levels: list[int]) -> Tensor:
         axes = x.shape[-1]
         entries, starts = self.entries(axes), [0, *accumulate(self.entries(axes))]
-        cells, size, start = (
-            _on_device(tuple(each[level] for level in levels), x.device)
-            for each in (self.resolutions(), entries, starts)
+        scale, corners, size, start = (
+            _on_device(tuple(each[level] for level in levels), dtype, x.device)
+            for each, dtype in (
+                (self.scales(), torch.float32),
+                (self.corners(), torch.int64),
+                (entries, torch.int64),
+                (starts, torch.int64),
+            )
         )
         start = own + start
-        place = [one.unsqueeze(-1) * cells for one in ((x + 1) / 2).unbind(-1)]  # [..., n, levels], an axis each
-        low = [one.floor().clamp(min=0).minimum(cells - 1) for one in place]
-        # Beyond the frame the outermost cells go on.
+        place = [one.unsqueeze(-1) * scale + 0.5 for one in x.unbind(-1)]  # [..., n, levels], an axis each
+        low = [one.floor() for one in place]
         after = [one - corner for one, corner in zip(place, low, strict=True)]
-        corners = [one.long() for one in low]
+        lowest = [one.long() for one in low]
         values = []
         for high in product((0, 1), repeat=axes):
-            at = [corner + more for corner, more in zip(corners, high, strict=True)]
+            at = [corner + more for corner, more in zip(lowest, high, strict=True)]
             if hashed:
-                index = reduce(xor, map(mul, at, PRIMES)) % size
-            else:
-                index = reduce(lambda number, one: number * (cells + 1) + one, at)
+                index = reduce(xor, map(mul, at, PRIMES))
+            else:  # the first axis runs fastest
+                index = reduce(lambda number, one: number * corners + one, reversed(at))
             share = reduce(mul, (one if more else 1 - one for one, more in zip(after, high, strict=True)))
-            values.append(share.unsqueeze(-1) * F.embedding(start + index, flat))
+            values.append(share.unsqueeze(-1) * F.embedding(start + index % size, flat))
         return reduce(add, values)
+
+    def tables(self, params: Mapping[str, Tensor]) -> Tables:
+        """Its tables, see :meth:`Backbone.tables <partinr.backbones.Backbone.tables>`."""
+        config = HashGridConfig(self.levels, self.features, self.most_entries(), self.coarsest, self.growth)
+        rest = {name: value for name, value in params.items() if name != "tables"}
+        return Tables(config, params["tables"], self._features, rest, self.apply_encoded)
+
+    def _features(self, tables: Tensor, x: Tensor) -> Tensor:
+        return self.encode({"tables": tables}, x, F.linear)
 
     def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
         """Glorot's uniform initialisation (Glorot and Bengio 2010)."""
@@ -152,8 +191,17 @@ class HashGrid(Mlp):
         return torch.relu(linear(x, weight, bias))
 
 
+@lru_cache(maxsize=64)
+def _scales(levels: int, coarsest: int, growth: float) -> tuple[float, ...]:
+    """In single precision throughout: double precision may count other corners."""
+    single = np.float32
+    rate = single(math.log2(single(growth)))
+    factors = [single(math.exp2(single(level) * rate)) for level in range(levels)]
+    return tuple(float(factor * single(coarsest) - single(1)) for factor in factors)
+
+
 @kept(lambda numbers: len(numbers) * NUMBER_BYTES)
 @torch.inference_mode(False)
-def _on_device(numbers: tuple[int, ...], device: torch.device) -> Tensor:
-    """int64: copied there once, since a recorded step cannot copy."""
-    return torch.tensor(numbers, device=device)
+def _on_device(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Copied there once, since a recorded step cannot copy."""
+    return torch.tensor(numbers, dtype=dtype, device=device)

@@ -312,7 +312,7 @@ def _prepare(
         cuda_graphs=settings.trainer.cuda_graphs,
     )
     check_devices(trainer, module)
-    if settings.root.engine in ("fused", "tiled") and trainer.precision == "64-true":
+    if settings.root.engine in ("fused", "tiled", "tcnn") and trainer.precision == "64-true":
         raise PartinrError(
             f"engine={settings.root.engine} has no double precision; choose engine=auto, or trainer.precision=32-true"
         )

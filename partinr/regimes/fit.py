@@ -614,7 +614,12 @@ class FitModule(StackLearning):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         precision, points = str(self.trainer.precision), self.settings.points_per_step
-        return self.cuda_graphs and can_be_graphed(self.device, precision, optimizer, points)
+        # A graph would not hold the workspaces of tiny-cuda-nn.
+        return (
+            self.cuda_graphs
+            and self.model.engine != "tcnn"
+            and can_be_graphed(self.device, precision, optimizer, points)
+        )
 
     def _graphed_step(self, step: int) -> Tensor:
         """One optimiser step as a CUDA graph."""

@@ -6,6 +6,7 @@ from partinr.stack.curved import curvature, has_curvature
 from partinr.stack.engine import ENGINES, Engine, Network, Plan, make_plan, run_stack
 from partinr.stack.fused import Chain, Link, check_fused, fused_error, fuses, run_fused
 from partinr.stack.grouped import check_grouped, groups, run_grouped
+from partinr.stack.tcnn import Tables, check_tables, check_tcnn, run_tcnn, takes_tables
 from partinr.stack.tiled import run_tiled, tiled_error, tiles
 
 __all__ = [
@@ -16,8 +17,11 @@ __all__ = [
     "Network",
     "Plan",
     "RegionBatch",
+    "Tables",
     "check_fused",
     "check_grouped",
+    "check_tables",
+    "check_tcnn",
     "compile_network",
     "curvature",
     "fused_error",
@@ -29,8 +33,10 @@ __all__ = [
     "run_fused",
     "run_grouped",
     "run_stack",
+    "run_tcnn",
     "run_tiled",
     "sort_by_network",
+    "takes_tables",
     "tiled_error",
     "tiles",
 ]

@@ -15,7 +15,8 @@ network by network with the cost model below. The blocks follow from the sizes a
 made once. Networks of sines have kernels of their own, which ``auto`` prefers where they are faster: thin ones
 :mod:`partinr.stack.fused`, wide ones :mod:`partinr.stack.tiled` on a CPU; ``fused`` and ``tiled`` name them.
 ``compiled`` evaluates the blocks of ``auto`` by compiled code: :mod:`partinr.stack.compiled`. ``grouped`` is for bf16
-on CUDA, without any padding of samples: :mod:`partinr.stack.grouped`.
+on CUDA, without any padding of samples: :mod:`partinr.stack.grouped`. ``tcnn`` has tiny-cuda-nn look up the tables of
+``backbone=hash_grid``, where that library is installed: :mod:`partinr.stack.tcnn`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from partinr.stack.kept import kept
 
-Engine = Literal["auto", "loop", "batched", "fused", "tiled", "compiled", "grouped"]
+Engine = Literal["auto", "loop", "batched", "fused", "tiled", "compiled", "grouped", "tcnn"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 
 Linear = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -30,6 +30,10 @@ partition.regions=auto backbone.hidden_features=4   -> partition.regions=auto fo
 regime.freeze_at_psnr=0                             -> regime.freeze_at_psnr=0: should be greater than 0
 engine=grouped                                      -> engine=grouped computes in bf16; choose engine=auto, or
 engine=grouped trainer.precision=bf16-mixed trainer.accelerator=cpu -> engine=grouped needs a GPU .*; choose
+engine=tcnn                                         -> engine=tcnn is for backbone=hash_grid, not for siren; choose
+engine=tcnn trainer.precision=64-true               -> engine=tcnn .*; choose
+engine=tcnn backbone=hash_grid backbone.hidden_features=5 -> engine=tcnn takes .* a power of two, .*; give backbone.t
+engine=tcnn backbone=hash_grid backbone.hidden_features=4 trainer.accelerator=cpu -> engine=tcnn needs an NVIDIA GPU
 zoom=2                                              -> unknown option zoom; partinr --cfg job
 +zoom=2                                             -> unknown option zoom; there are: .*max_steps
 +seed=1                                             -> seed is there already; .*seed=VALUE

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from partinr.backbones import Siren
+from partinr.backbones import Backbone, HashGrid, Siren
 from partinr.errors import PartinrWarning
 from partinr.inr import PiecewiseINR
 from partinr.partition import Partition
@@ -25,6 +25,7 @@ from partinr.regimes.training import make_trainer, run_fit
 from partinr.stack.engine import Plan
 
 CUDA = torch.device("cuda", 0)
+BACKBONE = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
 UNEQUAL = Partition(torch.tensor([0, 1, 1, 2, 2, 2, 2, 0, 1]).expand(6, 9).contiguous())
 
 
@@ -110,13 +111,13 @@ def _fit(
     options: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
     widths: tuple[int, ...] | None = None,
+    backbone: Backbone = BACKBONE,
     engine: Any = "batched",  # numba's kernels are no operations of torch's that could be recorded
     callbacks: tuple[L.Callback, ...] = (),
     steps: int = 40,
     schedule: Any = None,
     **rest: Any,
 ) -> FitModule:
-    backbone = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
     module = FitModule(
         PiecewiseINR(UNEQUAL, backbone, widths=widths, engine=engine),
         signal,
@@ -161,6 +162,14 @@ def test_replayed_steps_are_steps(cuda: list[Graph], signal: Tensor, name: str) 
     assert graph.replays == 40 - graphs.WARM_UP
     same(graphed, plain)
     assert len({row["lr"] for row in plain.curve[1:]}) > (2 if "schedule" in CASES[name] else 0)
+
+
+@pytest.mark.parametrize(("engine", "graphs"), [("batched", 1), ("tcnn", 0)])
+def test_what_tiny_cuda_nn_looks_up_is_not_recorded(
+    cuda: list[Graph], signal: Tensor, engine: str, graphs: int
+) -> None:
+    _fit(signal, backbone=HashGrid(hidden_features=4, levels=2), engine=engine, steps=10)
+    assert len(cuda) == graphs
 
 
 def test_the_stand_in_notices_numbers_of_the_recording(cuda: list[Graph], signal: Tensor, monkeypatch: Any) -> None:
