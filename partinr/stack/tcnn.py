@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ from torch import Tensor
 
 from partinr.errors import PartinrError
 from partinr.stack.engine import Network
+
+LookUp = Callable[[Tensor, Tensor], Tensor]
+"""Of tables and coordinates: features."""
 
 DEVICE = "cuda"
 """What tiny-cuda-nn computes on."""
@@ -99,7 +103,7 @@ class Tables:
 
     config: HashGridConfig
     values: Tensor
-    encode: Callable[[Tensor, Tensor], Tensor]
+    encode: LookUp
     rest: Mapping[str, Tensor]
     network: Network
 
@@ -167,27 +171,25 @@ def run_tcnn(tables: Tables, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         PartinrError: see :func:`check_tcnn`.
     """
     encoding = _encoding(tables, coords.shape[1], coords.device)
-    features: Tensor = _LookUp.apply(encoding, tables.encode, sizes, coords, tables.values)
-    return features
+    look_up = partial(_looked_up, encoding)
+    if torch.is_grad_enabled() and tables.values.requires_grad:
+        features: Tensor = _LookUp.apply(look_up, tables.encode, sizes, coords, tables.values)
+        return features
+    # The library keeps nothing for a gradient that there will not be.
+    with torch.no_grad():
+        return _by_network(look_up, tables.values.detach(), coords, sizes)
 
 
 class _LookUp(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        encoding: Any,
-        encode: Callable[[Tensor, Tensor], Tensor],
-        sizes: tuple[int, ...],
-        coords: Tensor,
-        values: Tensor,
+        ctx: Any, look_up: LookUp, encode: LookUp, sizes: tuple[int, ...], coords: Tensor, values: Tensor
     ) -> Tensor:
         ctx.save_for_backward(coords, values)
         ctx.encode, ctx.sizes = encode, sizes
-        # The library keeps what its gradient needs only where there will be one.
-        wanted = ctx.needs_input_grad[4]
-        leaf = values.detach().requires_grad_(wanted)
-        with torch.set_grad_enabled(wanted):
-            features = _by_network(lambda own, x: _looked_up(encoding, own, x), leaf, coords, sizes)
+        leaf = values.detach().requires_grad_()
+        with torch.enable_grad():
+            features = _by_network(look_up, leaf, coords, sizes)
         ctx.inner = features, leaf
         return features.detach()
 
@@ -207,9 +209,7 @@ class _LookUp(torch.autograd.Function):
         return None, None, None, None, found
 
 
-def _by_network(
-    look_up: Callable[[Tensor, Tensor], Tensor], values: Tensor, coords: Tensor, sizes: tuple[int, ...]
-) -> Tensor:
+def _by_network(look_up: LookUp, values: Tensor, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Features of each network's samples from its own tables."""
     # One unbind of all tables: its gradient is one stack of them.
     pieces = zip(values.unbind(0), coords.split(sizes), strict=True)
