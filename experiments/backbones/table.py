@@ -48,7 +48,7 @@ RUNS: dict[str, tuple[float, dict[str, Any]]] = {
     "hash_grid": (1e-2, {}),
 }
 
-SHARED_LRS = (1e-3, 5e-3)
+SHARED_LRS = (1e-3, 5e-3, 2e-2)
 """Beside each backbone's own: rates for all, as a ranking at one rate is mostly one of rates."""
 
 CUTS: dict[str, tuple[int, Frame]] = {"none": (1, "global"), "grid #16": (4, "local")}
