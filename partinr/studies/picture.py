@@ -62,8 +62,15 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
                 if name not in names:
                     handles, names = [*handles, handle], [*names, name]
+        # All eight in one row, where there is the width for it.
         figure.legend(
-            handles, names, loc="outside upper left", ncols=3 if columns == 1 else 8, frameon=False, handlelength=1.6
+            *(handles, names),
+            loc="outside upper left",
+            ncols=3 if columns == 1 else 8,
+            frameon=False,
+            handlelength=1.5,
+            handletextpad=0.5,
+            columnspacing=1.1,
         )
         buffer = BytesIO()
         # Without a date in it, the same numbers are the same file.
