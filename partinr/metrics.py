@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,12 @@ SSIM_WINDOW = 11
 
 SSIM_SAMPLES = 2**19
 """Pixels whose windows are evaluated at once."""
+
+EXACT_DB = 100.0
+"""What the PSNR of a signal counts at most in the mean over several, in dB.
+
+One that is met exactly, as a black image soon is, has an infinite one, and would hide all others in the mean.
+"""
 
 
 def mse(reconstruction: Tensor, signal: Tensor) -> float:
@@ -31,6 +39,13 @@ def mse(reconstruction: Tensor, signal: Tensor) -> float:
 def psnr(reconstruction: Tensor, signal: Tensor) -> float:
     """Peak signal-to-noise ratio in dB, ``-10 log10(mse)``: infinite for equal images, NaN if a value is NaN."""
     return float(-10 * torch.log10(torch.tensor(mse(reconstruction, signal), dtype=torch.float64)))
+
+
+def mean_psnr(values: Sequence[float]) -> float:
+    """Of signals, in dB; NaN if one is NaN."""
+    if len(values) == 1:
+        return values[0]
+    return sum(min(value, EXACT_DB) for value in values) / len(values)
 
 
 def ssim(reconstruction: Tensor, signal: Tensor) -> float:

@@ -1,4 +1,8 @@
-"""Rate and distortion: what a fitted image takes, in bits, and what is left of it, beside JPEG and WebP."""
+"""Rate and distortion: what a fitted image takes, in bits, and what is left of it, beside JPEG and WebP.
+
+Of several images the rate is the mean of their bits per pixel and the distortion the mean of their PSNR, setting by
+setting; those of JPEG and WebP likewise, quality by quality.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,17 @@ import itertools
 import math
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from partinr.inr import PiecewiseINR
-from partinr.metrics import psnr
+from partinr.metrics import mean_psnr, psnr
 from partinr.partition.coding import coded_bits
 from partinr.pictures import to_uint8
 from partinr.quantise import Bits, Per, quantise, weight_bits
@@ -69,6 +73,51 @@ class Rate:
     def bpp(self) -> float:
         """Bits per pixel."""
         return self.bits / self.pixels
+
+
+@dataclass(frozen=True)
+class MeanRate:
+    """What images take in one coder and setting, in the mean; that of one image is its own.
+
+    Attributes:
+        of: of each image, all of the same coder and setting.
+    """
+
+    of: Sequence[Rate]
+
+    @property
+    def coder(self) -> str:
+        """See :class:`Rate`."""
+        return self.of[0].coder
+
+    @property
+    def setting(self) -> str:
+        """See :class:`Rate`."""
+        return self.of[0].setting
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel: every image counts the same, whatever its size."""
+        return self.per_pixel(lambda rate: rate.bits)
+
+    @property
+    def psnr(self) -> float:
+        """In dB, as :func:`~partinr.metrics.mean_psnr`."""
+        return mean_psnr([rate.psnr for rate in self.of])
+
+    def per_pixel(self, bits: Callable[[Rate], int]) -> float:
+        """A part of the bits, per pixel."""
+        return sum(bits(rate) / rate.pixels for rate in self.of) / len(self.of)
+
+
+def mean_rates(of_images: Sequence[Sequence[Rate]]) -> list[MeanRate]:
+    """The mean over images in each coder and setting that all of them have.
+
+    Args:
+        of_images: what is known of each image, of at least one.
+    """
+    known = [{(rate.coder, rate.setting): rate for rate in rates} for rates in of_images]
+    return [MeanRate([each[key] for each in known]) for key in known[0] if all(key in each for each in known)]
 
 
 def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rate, bytes]]:
@@ -123,12 +172,15 @@ def name_of(bits: Bits, per: Per) -> str:
     return f"int{bits} {per}"
 
 
-def best_of(rates: Sequence[Rate]) -> Rate:
+_Point = TypeVar("_Point", Rate, MeanRate)
+
+
+def best_of(rates: Sequence[_Point]) -> _Point:
     """The one that leaves most of the image."""
     return max(rates, key=lambda rate: rate.psnr)
 
 
-def at_rate(rates: Sequence[Rate], bpp: float) -> float | None:
+def at_rate(rates: Sequence[_Point], bpp: float) -> float | None:
     """What a coder would leave of an image in so many bits.
 
     Args:

@@ -18,8 +18,9 @@ A study of steps to a fixed error has ``steps.csv``, with one row a trial (:data
 
 A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
 
-Where several images were fitted, those of the third and fourth line are in ``images/NAME/``, for each image, and there
-is ``images.csv`` beside ``curve.csv``, with one row an evaluation and image (:data:`IMAGE_COLUMNS`).
+Where several images were fitted, pictures and network are in ``images/NAME/``, for each image, and there is
+``images.csv`` beside ``curve.csv``, with one row an evaluation and image (:data:`IMAGE_COLUMNS`). ``rate.csv`` is there
+for all of them together, and in ``images/NAME/`` for each.
 
 Every file is replaced in one step, so a run killed at any moment leaves the old file or the new one.
 """
@@ -100,7 +101,9 @@ RATE_COLUMNS = (
 )
 """Columns of ``rate.csv``, a row a coder and setting: the attributes of :class:`partinr.rate.Rate`.
 
-``step`` is that of the weights which were measured: those of a run that was resumed since then are others.
+``step`` is that of the weights which were measured: those of a run that was resumed since then are others. Of several
+images together, bits and bytes are sums, ``bpp`` and ``psnr`` means over the images, in which no image counts with more
+than 100 dB.
 """
 
 CLOCK_COLUMNS = ("seconds",)
@@ -412,19 +415,23 @@ class RunDirectory:
         return self._rows(STEPS, _steps_row)
 
     def write_rate(self, rows: Iterable[Mapping[str, Any]], image: str | None = None) -> None:
-        """Write ``rate.csv``, see :data:`RATE_COLUMNS`, of one of several images where ``image`` is its name."""
+        """Write ``rate.csv``, see :data:`RATE_COLUMNS`; of one of several images where ``image`` is its name."""
         self.write(of_image(image, RATE), _csv(RATE_COLUMNS, [[row[name] for name in RATE_COLUMNS] for row in rows]))
 
-    def rate(self) -> list[dict[str, Any]]:
+    def rate(self, image: str | None = None) -> list[dict[str, Any]]:
         """Read ``rate.csv``: a row a dictionary, see :data:`RATE_COLUMNS`. Empty where there is none.
+
+        Args:
+            image: of a run that fitted several, the name of one; None for all together.
 
         Raises:
             PartinrError: the file is damaged.
         """
         kinds: dict[str, Callable[[str], Any]] = {"coder": str, "setting": str, "bpp": float, "psnr": float}
-        if not self.file(RATE).is_file():
+        file = of_image(image, RATE)
+        if not self.file(file).is_file():
             return []
-        return self._rows(RATE, lambda row: {name: kinds.get(name, int)(row[name]) for name in RATE_COLUMNS})
+        return self._rows(file, lambda row: {name: kinds.get(name, int)(row[name]) for name in RATE_COLUMNS})
 
     def curve(self) -> list[dict[str, float]]:
         """Read ``curve.csv``: a row a dictionary, ``step`` and ``macs`` whole numbers. Empty before the first row.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from partinr.metrics import SEAM, SEAM_BAND, mse, psnr, seam, ssim
+from partinr.metrics import EXACT_DB, SEAM, SEAM_BAND, mean_psnr, mse, psnr, seam, ssim
 from partinr.partition import Partition
 
 
@@ -59,6 +59,13 @@ def test_nan_is_never_hidden(size):
     assert math.isnan(mse(reconstruction, signal))
     assert math.isnan(psnr(reconstruction, signal))
     assert math.isnan(ssim(reconstruction, signal))
+
+
+def test_one_image_that_is_met_exactly_does_not_hide_the_others():
+    assert mean_psnr([20.0, 30.0]) == 25
+    assert mean_psnr([20.0, math.inf]) == (20 + EXACT_DB) / 2
+    assert mean_psnr([math.inf]) == math.inf
+    assert math.isnan(mean_psnr([math.nan, math.inf]))
 
 
 def test_a_large_image_loses_no_digits():

@@ -13,7 +13,7 @@ from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr
 from partinr.partition import Grid, Partition
 from partinr.pictures import to_uint8
-from partinr.rate import QUALITIES, Rate, at_rate, codec_rates, fit_rates
+from partinr.rate import QUALITIES, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates
 
 ROWS, COLUMNS = np.mgrid[:40, :56] / 56
 IMAGE = np.stack([0.5 + 0.4 * np.sin(9 * ROWS * COLUMNS), COLUMNS, (12 * ROWS % 1) * 0.5], axis=-1)
@@ -78,3 +78,38 @@ def test_between_two_qualities_the_psnr_is_linear_in_the_logarithm_of_the_bits()
     assert at_rate(rates, 99) is None
     assert at_rate(rates, 1601) is None
     assert at_rate([], 100) is None
+
+
+def test_every_image_counts_the_same_in_a_mean():
+    small, large = codec_rates(IMAGE[:20, :30]), codec_rates(IMAGE)
+    means = mean_rates([small, large])
+    assert [(mean.coder, mean.setting) for mean in means] == [(rate.coder, rate.setting) for rate in large]
+    for mean, one, other in zip(means, small, large, strict=True):
+        assert one.pixels < other.pixels
+        assert mean.bpp == pytest.approx((one.bpp + other.bpp) / 2)
+        assert mean.psnr == pytest.approx((one.psnr + other.psnr) / 2)
+        assert mean.per_pixel(lambda rate: 8 * rate.file_bytes) == pytest.approx(mean.bpp)
+    assert best_of(means).setting == best_of(large).setting
+    assert [(mean.bpp, mean.psnr) for mean in mean_rates([large])] == [(rate.bpp, rate.psnr) for rate in large]
+
+
+def test_parts_of_the_mean_bits_are_all_of_them():
+    rates = [[rate for rate, _ in fit_rates(MODEL, MODEL.render(), free)] for free in (True, False)]
+    for mean in mean_rates(rates):
+        parts = [
+            mean.per_pixel(part) for part in (lambda r: r.weight_bits, lambda r: r.scale_bits, lambda r: r.label_bits)
+        ]
+        assert sum(parts) == pytest.approx(mean.bpp)
+        assert parts[-1] == pytest.approx(Partition(MODEL.partition.labels).bits / (40 * 56) / 2)
+    # A fit that is its image does not hide what the others are.
+    assert next(mean.psnr for mean in mean_rates(rates)) == 100
+
+
+def test_there_is_no_mean_where_an_image_has_none():
+    large, small = codec_rates(np.zeros((1, 16_384, 1))), codec_rates(IMAGE)
+    assert {rate.coder for rate in large} == {"jpeg"}
+    assert (
+        {mean.coder for mean in mean_rates([small, large])}
+        == {mean.coder for mean in mean_rates([large, small])}
+        == {"jpeg"}
+    )

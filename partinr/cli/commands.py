@@ -225,7 +225,7 @@ def view(run: Path, output: Path | None, image: str | None, scale: float) -> Non
     show_default=True,
     help="What has a scale: each row of the weights of each network, or each tensor of each network.",
 )
-@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
+@click.option("--image", metavar="NAME", help="Only this image, of a run that fitted several; -o needs one.")
 def export(
     runs: tuple[Path, ...], output: Path | None, bits: str, per: Literal["channel", "tensor"], image: str | None
 ) -> None:
@@ -233,7 +233,8 @@ def export(
 
     The file is read by partinr.load like the run's own. The table has all precisions in bits per pixel: weights, scales
     and label map, and beside them the real file, also deflated; and PSNR, with that of JPEG and WebP of the same image
-    in the same bits. It is kept in rate.csv beside the run's weights; partinr report draws that of runs for one image.
+    in the same bits. It is kept in rate.csv beside the run's weights, and partinr report draws it. Of a run that fitted
+    several images each is measured, and the table is the mean over them.
     """
     from partinr.cli.export import export as shrink
 

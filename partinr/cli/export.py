@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from partinr.api import load
@@ -15,7 +17,7 @@ from partinr.cli.terminal import terminal
 from partinr.errors import PartinrError
 from partinr.files import write_atomically
 from partinr.quantise import Bits, Per
-from partinr.rate import Rate, at_rate, best_of, codec_rates, fit_rates, name_of
+from partinr.rate import MeanRate, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates, name_of
 from partinr.run import RunDirectory
 
 
@@ -24,61 +26,116 @@ def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, i
 
     Args:
         runs: run directories.
-        output: the file, of one run; None to measure only.
+        output: the file, of one image of one run; None to measure only.
         bits: of a weight in the file.
         per: what has a scale of its own in it.
-        image: of a run that fitted several images, the name of one.
+        image: of a run that fitted several images, the name of one; None for each of them, and their mean.
 
     Raises:
         PartinrError: a run has no fit of an image or nothing to compare it with, or a place cannot be written.
     """
     if output is not None and len(runs) > 1:
         raise PartinrError(f"{output} is one file for {len(runs)} runs; give one run, or leave out -o to measure them")
+    console = Console(stderr=True)
+    codecs: dict[str, list[Rate]] = {}
     for path in runs:
         run = RunDirectory.open(path)
-        model = load(path, image)
-        shape = model.partition.shape
-        if len(shape) != 2:
-            raise PartinrError(f"{path} fitted a {len(shape)}-D signal; only fits of images are measured and exported")
-        pixels = fitted_image(run, image, (*shape, model.channels))
-        manifest = run.manifest()
-        # Of a grid, and of all that a rule does without looking, the run says that the map costs nothing.
-        free = manifest.get("partition", {}).get("bits") == 0
-        found = {rate.setting: (rate, file) for rate, file in fit_rates(model, pixels, free)}
-        codecs = codec_rates(pixels)
-        fits = [rate for rate, _ in found.values()]
-        step = manifest.get("steps", 0)
-        rows = [{"step": step, "bits": rate.bits, "bpp": rate.bpp, **asdict(rate)} for rate in [*fits, *codecs]]
-        if len(runs) > 1:
+        # A file is of one image, so of several one has to be named, and whoever reads its weights says so.
+        several = run.images() if image is None and output is None else []
+        names = track(several, "measuring", console=console, transient=True, disable=not console.is_terminal)
+        measured = []
+        for name in names if several else [image]:
+            rates, file = _measure(run, name, name_of(bits, per), codecs)
+            _keep(run, mean_rates([rates]), name)
+            measured.append(rates)
+        means = mean_rates(measured)
+        if several:
+            _keep(run, means, None)
+            click.echo(f"{path}: mean over {len(several)} image{'s' * (len(several) != 1)}")
+        elif len(runs) > 1:
             click.echo(f"{path}")
-        terminal().print(_table(fits, codecs))
+        terminal().print(_table(means))
         if output is not None:
-            rate, file = found[name_of(bits, per)]
             try:
                 write_atomically(output, file)
             except OSError as error:
                 raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
-            click.echo(f"{output}  {rate.setting}, {rate.file_bytes:,} bytes, {rate.psnr:.2f} dB")
-        try:
-            run.write_rate(rows, image)
-        except OSError as error:
-            raise PartinrError(f"cannot keep this in {path}: {error.strerror}; its owner can") from error
+            rate = next(rate for rate in means if rate.setting == name_of(bits, per))
+            click.echo(f"{output}  {rate.setting}, {len(file):,} bytes, {rate.psnr:.2f} dB")
 
 
-def _table(fits: Sequence[Rate], codecs: Sequence[Rate]) -> Table:
+def _measure(
+    run: RunDirectory, image: str | None, setting: str, codecs: dict[str, list[Rate]]
+) -> tuple[list[Rate], bytes]:
+    """What a fit takes in every precision, and its image in JPEG and WebP; and the file of the fit in one of them.
+
+    Args:
+        run: the run directory.
+        image: of a run that fitted several images, the name of one.
+        setting: the precision of the file.
+        codecs: of images by their content, what is known and what is found: runs often have their images in common.
+
+    Raises:
+        PartinrError: it is no fit of an image, or there is nothing to compare it with.
+    """
+    model = load(run.path, image)
+    shape = model.partition.shape
+    if len(shape) != 2:
+        raise PartinrError(f"{run.path} fitted a {len(shape)}-D signal; only fits of images are measured and exported")
+    pixels = fitted_image(run, image, (*shape, model.channels))
+    # Of a grid, and of all that a rule does without looking, the run says that the map costs nothing.
+    free = run.manifest().get("partition", {}).get("bits") == 0
+    fits = {rate.setting: (rate, file) for rate, file in fit_rates(model, pixels, free)}
+    content = f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
+    if content not in codecs:
+        codecs[content] = codec_rates(pixels)
+    return [*(rate for rate, _ in fits.values()), *codecs[content]], fits[setting][1]
+
+
+_COUNTS = ("bits", "weight_bits", "scale_bits", "label_bits", "file_bytes", "deflated_bytes")
+
+
+def _keep(run: RunDirectory, rates: Sequence[MeanRate], image: str | None) -> None:
+    """Write what was found into the run directory, of one of several images where ``image`` is its name.
+
+    Raises:
+        PartinrError: it cannot be written.
+    """
+    step = run.manifest().get("steps", 0)
+    rows = [
+        {
+            "step": step,
+            **{name: getattr(rate, name) for name in ("coder", "setting", "bpp", "psnr")},
+            **{name: sum(getattr(each, name) for each in rate.of) for name in _COUNTS},
+        }
+        for rate in rates
+    ]
+    try:
+        run.write_rate(rows, image)
+    except OSError as error:
+        raise PartinrError(f"cannot keep this in {run.path}: {error.strerror}; its owner can") from error
+
+
+def _table(rates: Sequence[MeanRate]) -> Table:
+    fits = [rate for rate in rates if rate.coder == "fit"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("weights in", no_wrap=True)
     headings = ("bpp", "weights", "scales", "labels", "file", "deflated", "PSNR dB", "change", "JPEG", "WebP")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for rate in fits:
-        area = rate.pixels
-        others = (_beside(rate, [each for each in codecs if each.coder == coder]) for coder in ("jpeg", "webp"))
+        parts = (
+            rate.per_pixel(lambda each: each.weight_bits),
+            rate.per_pixel(lambda each: each.scale_bits),
+            rate.per_pixel(lambda each: each.label_bits),
+            rate.per_pixel(lambda each: 8 * each.file_bytes),
+            rate.per_pixel(lambda each: 8 * each.deflated_bytes),
+        )
+        others = (_beside(rate, [each for each in rates if each.coder == coder]) for coder in ("jpeg", "webp"))
         table.add_row(
             rate.setting,
             f"{rate.bpp:.3f}",
-            *(f"{part / area:.3f}" for part in (rate.weight_bits, rate.scale_bits, rate.label_bits)),
-            *(f"{8 * size / area:.3f}" for size in (rate.file_bytes, rate.deflated_bytes)),
+            *(f"{part:.3f}" for part in parts),
             f"{rate.psnr:.2f}",
             f"{rate.psnr - fits[0].psnr:+.2f}" if rate is not fits[0] else "",
             *others,
@@ -86,7 +143,7 @@ def _table(fits: Sequence[Rate], codecs: Sequence[Rate]) -> Table:
     return table
 
 
-def _beside(rate: Rate, codec: Sequence[Rate]) -> str:
+def _beside(rate: MeanRate, codec: Sequence[MeanRate]) -> str:
     """What a codec leaves in the bits of a fit; in fewer, at its best quality, with a mark."""
     psnr = at_rate(codec, rate.bpp)
     if psnr is None and codec and (best := best_of(codec)).bpp < rate.bpp:

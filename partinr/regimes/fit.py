@@ -21,12 +21,11 @@ from partinr.album import Album
 from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
-from partinr.metrics import SEAM, psnr, seam, ssim
+from partinr.metrics import EXACT_DB, SEAM, mean_psnr, psnr, seam, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
 from partinr.regimes.blended import Samples
 from partinr.regimes.graphs import GraphedSteps, can_be_graphed
-from partinr.regimes.learning import EXACT_DB, mean_psnr
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.sampling import ErrorSampler

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import lightning as L
@@ -17,12 +16,6 @@ from partinr.regimes.ranks import Ranks
 
 COLLAPSE_EVALUATIONS = 3
 """A curve has collapsed when so many evaluations in a row lie far below the best one: a single spike is none."""
-
-EXACT_DB = 100.0
-"""What the PSNR of a signal counts at most in the mean over several, in dB.
-
-One that is met exactly, as a black image soon is, has an infinite one, and would hide all others in the mean.
-"""
 
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen", "all_reached"]
 """Why a run is over; ``all_frozen`` in the ordinary regime, ``all_reached`` in the study of steps only."""
@@ -53,13 +46,6 @@ class Looking(Protocol):
     def collapse_db(self) -> float | None:
         """How far below its best a curve may lie; None for any distance."""
         ...
-
-
-def mean_psnr(values: Sequence[float]) -> float:
-    """Of signals, in dB; NaN if one is NaN."""
-    if len(values) == 1:
-        return values[0]
-    return sum(min(value, EXACT_DB) for value in values) / len(values)
 
 
 class Learning(L.LightningModule):

@@ -17,9 +17,9 @@ from torch import Tensor
 from partinr.data import check_ranks
 from partinr.errors import PartinrError
 from partinr.meta import Algorithm, InnerLoss, LearnedStart, RateKind, TaskBatch, check_meta_gradient, outer_gradients
-from partinr.metrics import ssim
+from partinr.metrics import mean_psnr, ssim
 from partinr.regimes.base import StopRule, keep_freed_memory
-from partinr.regimes.learning import Learning, mean_psnr
+from partinr.regimes.learning import Learning
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.schedule import Schedule

@@ -175,6 +175,7 @@ def _context(
         "few": FEW,
         "explorable": len(records) >= EXPLORED,
         "rated": any(record.rates for group in study.groups for record in group.records),
+        "rated_several": any(record.rates and record.images for group in study.groups for record in group.records),
         "data": data,
         "store": store.uris,
         "plotly": Markup(plotly),

@@ -83,7 +83,7 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
     lones = {image: lone_of(table, image) for image in study.images}
     return {
         "images": [
-            {"name": image, "level": (lone := lones[image]) and number(lone.level), "codecs": _codecs(study, image)}
+            {"name": image, "level": (lone := lones[image]) and number(lone.level), **_codecs(study, image)}
             for image in study.images
         ],
         "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
@@ -91,9 +91,20 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
     }
 
 
-def _codecs(study: Study, image: str) -> dict[str, list[list[float | int | None]]]:
-    """Bits per pixel and PSNR of JPEG and WebP on an image, as one of the runs on it has them."""
-    rates = next((record.rates for group in study.on(image) for record in group.records if record.rates), ())
+def _codecs(study: Study, image: str) -> dict[str, Any]:
+    """Bits per pixel and PSNR of JPEG and WebP on an image, as one of the runs on it has them.
+
+    Where it stands for several, these are means, and ``parts`` has each, in their order.
+    """
+    rated = [record for group in study.on(image) for record in group.records if record.rates]
+    record = next((each for each in rated if each.image_rates), rated[0] if rated else None)
+    if record is None:
+        return {"codecs": {}, "count": None, "parts": []}
+    parts = [{"name": name, "codecs": _by_coder(rates)} for name, rates in record.image_rates.items()]
+    return {"codecs": _by_coder(record.rates), "count": len(record.images) or None, "parts": parts}
+
+
+def _by_coder(rates: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float | int | None]]]:
     found: dict[str, list[list[float | int | None]]] = {}
     for row in rates:
         if row["coder"] != "fit":
@@ -136,11 +147,21 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                 "inner": numbers(record.psnr_by_inner_step),
                 "trained": record.inner_steps,
             }
-            if fits := [row for row in record.rates if row["coder"] == "fit"]:
-                runs[record]["rates"] = [[row["setting"], number(row["bpp"]), number(row["psnr"])] for row in fits]
+            if fits := _fits(record.rates):
+                runs[record]["rates"] = [[setting, *numbers(point)] for setting, point in fits.items()]
+                # Of each image without the precisions, which are the same.
+                parts = [_fits(rates) for rates in record.image_rates.values()]
+                if parts:
+                    nothing = (math.nan, math.nan)
+                    runs[record]["parts"] = [[numbers(own.get(each, nothing)) for each in fits] for own in parts]
             if versus and own and versus.lone is not group:
                 effort = {axis: number(stat.mean) for axis, stat in own.effort.items()}
                 runs[record]["reached"] = {"psnr": number(versus.level), **effort}
+
+
+def _fits(rates: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """Bits per pixel and PSNR of a fit, by its precision."""
+    return {row["setting"]: (row["bpp"], row["psnr"]) for row in rates if row["coder"] == "fit"}
 
 
 def _repeated(group: Group, record: RunRecord) -> bool:

@@ -37,6 +37,9 @@ Axis = Literal["step", "seconds", "macs"]
 
 Curve = dict[str, NDArray[np.float64]]
 
+RATED_IMAGES = 48
+"""Of more images than these in a run, bits and PSNR of each are not read: the report does not draw so many lines."""
+
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
@@ -55,6 +58,8 @@ class RunRecord:
     curve: Curve = field(default_factory=lambda: {name: np.empty(0) for name in CURVE_COLUMNS})
     rates: Sequence[Mapping[str, Any]] = ()
     """Rows of ``rate.csv``, see :data:`partinr.run.RATE_COLUMNS`; none if the weights have changed since then."""
+    image_rates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """The same of each of several images, by its name; empty where one has not been measured, or of very many."""
 
     @property
     def name(self) -> str:
@@ -206,7 +211,8 @@ def _read(run: RunDirectory) -> RunRecord:
             return RunRecord(run.path, "interrupted", _KILLED, **parts)
         # It can be made again at any time: a run is not damaged by it.
         with suppress(PartinrError):
-            parts["rates"] = [row for row in run.rate() if row["step"] == manifest.get("steps")]
+            parts["rates"] = _rates(run, manifest, None)
+            parts["image_rates"] = _image_rates(run, manifest) if parts["rates"] else {}
     except PartinrError as error:
         return RunRecord(run.path, "damaged", _line(error), **parts)
     message = manifest.get("message")
@@ -230,6 +236,19 @@ def _columns(run: RunDirectory) -> Curve:
     if missing:
         raise PartinrError(f"cannot read {run.path}: its curve has no column {missing[0]}")
     return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in CURVE_COLUMNS}
+
+
+def _rates(run: RunDirectory, manifest: Mapping[str, Any], image: str | None) -> list[dict[str, Any]]:
+    """Rows of ``rate.csv`` of the weights that are there now."""
+    return [row for row in run.rate(image) if row["step"] == manifest.get("steps")]
+
+
+def _image_rates(run: RunDirectory, manifest: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    images = run.images()
+    if len(images) > RATED_IMAGES:
+        return {}
+    found = {name: _rates(run, manifest, name) for name in images}
+    return found if all(found.values()) else {}
 
 
 def _line(message: object) -> str:

@@ -505,19 +505,28 @@ function more(what, count, words) {
 
 // -- rate and distortion ---------------------------------------------------------------------------------------------
 
-// Of the groups whose runs have all been measured: bits per pixel and PSNR in each precision, mean over seeds.
+// Of the groups whose runs have all been measured: bits per pixel and PSNR in each precision, mean over seeds. Where a run
+// is for several images, these are means over them, and `parts` has each of them.
 function ratesOf(only) {
   if (only === "all") return [];
   return groupsOf("fits", only, stylesOf("fits")).filter(({ counted }) => counted.length && counted.every(({ rates }) => rates)).map((group) => {
-    const points = group.counted[0].rates.map(([setting]) => {
-      const own = group.counted.map(({ rates }) => rates.find(([name]) => name === setting) ?? []);
-      return { setting, bpp: statOf(own.map(([, bpp]) => bpp)).mean, psnr: statOf(own.map(([,, psnr]) => psnr)) };
-    });
-    return { ...group, points: points.filter(({ bpp, psnr }) => bpp > 0 && psnr.mean !== null) };
+    const whole = ratePoints(group.counted.map(({ rates }) => rates));
+    const known = group.counted.every(({ parts }) => parts);
+    const parts = known ? fits.images[only].parts.map((_, i) => ratePoints(group.counted.map((run) => run.rates.map(([setting], at) => [setting, ...run.parts[i][at]])))) : [];
+    return { ...group, points: whole, parts };
   });
 }
 
+function ratePoints(runs) {
+  return runs[0].map(([setting]) => {
+    const own = runs.map((rates) => rates.find(([name]) => name === setting) ?? []);
+    return { setting, bpp: statOf(own.map(([, bpp]) => bpp)).mean, psnr: statOf(own.map(([,, psnr]) => psnr)) };
+  }).filter(({ bpp, psnr }) => bpp > 0 && psnr.mean !== null);
+}
+
 const CODECS = { jpeg: ["JPEG", "dash"], webp: ["WebP", "dot"] };
+// More lines of single images than these would hide the means.
+const PARTED = 48;
 
 function drawRates() {
   const into = at("rates");
@@ -531,28 +540,43 @@ function drawRates() {
     return;
   }
   if (!into.data) into.textContent = "";
+  const { codecs, count, parts: images } = fits.images[only];
   const common = { type: "scatter", hovertemplate: "%{text}<br>%{x:.3~f} bits per pixel, %{y:.2f} dB" };
-  const drawn = series.flatMap((one, rank) => {
+  const isTensor = ({ setting }) => setting.endsWith(" tensor");
+  const parted = series.reduce((sum, { parts }) => sum + parts.length, 0) <= PARTED;
+  const each = [], drawn = [];
+  series.forEach((one, rank) => {
     const line = colour(`--slot-${one.slot}`);
     const name = plain(one.label + (one.provisional ? ` (${one.state})` : ""));
-    const part = (points, look) => ({ ...common, name, legendgroup: one.label, legendrank: rank, x: points.map(({ bpp }) => bpp), y: points.map(({ psnr }) => psnr.mean), text: points.map(({ setting }) => setting), ...look });
-    const tensor = one.points.filter(({ setting }) => setting.endsWith(" tensor"));
-    return [
-      part(one.points.filter((point) => !tensor.includes(point)), { meta: "channel", mode: "lines+markers", line: { color: line, width: 2, dash: one.dash }, marker: { size: 8, color: line } }),
-      part(tensor, { meta: "tensor", mode: "markers", showlegend: false, marker: { size: 8, symbol: "circle-open", color: line, line: { width: 2 } } }),
-    ];
+    const part = (points, look) => ({ ...common, name, legendgroup: one.label, legendrank: rank, x: points.map(({ bpp }) => bpp), y: points.map(({ psnr }) => psnr && psnr.mean), text: points.map(({ text, setting }) => text ?? setting), ...look });
+    if (parted && one.parts.length) {
+      const points = one.parts.flatMap((own, i) => [...own.filter((point) => !isTensor(point)).map((point) => ({ ...point, text: partText(images[i], point) })), { bpp: null, psnr: null, text: "" }]);
+      each.push(part(points, { meta: "image", mode: "lines+markers", showlegend: false, line: { color: translucent(line, 0.3), width: 1 }, marker: { size: 4, color: translucent(line, 0.5) } }));
+    }
+    drawn.push(
+      part(one.points.filter((point) => !isTensor(point)), { meta: "channel", mode: "lines+markers", line: { color: line, width: 2, dash: one.dash }, marker: { size: 8, color: line } }),
+      part(one.points.filter(isTensor), { meta: "tensor", mode: "markers", showlegend: false, marker: { size: 8, symbol: "circle-open", color: line, line: { width: 2 } } }),
+    );
   });
   const [low, high] = [Math.min(...all) / 4, Math.max(...all) * 1.5];
   for (const [coder, [name, dash]] of Object.entries(CODECS)) {
-    const points = (fits.images[only].codecs[coder] ?? []).filter(([bpp, psnr]) => bpp >= low && bpp <= high && psnr !== null);
+    const points = (codecs[coder] ?? []).filter(([bpp, psnr]) => bpp >= low && bpp <= high && psnr !== null);
     drawn.push({ ...common, name, meta: coder, mode: "lines+markers", legendrank: 1000, x: points.map(([bpp]) => bpp), y: points.map(([, psnr]) => psnr), text: points.map(() => name), line: { color: colour("--soft"), width: 1.6, dash }, marker: { size: 4, color: colour("--soft") } });
   }
-  const shape = layout(series, null, "bpp", "log", { title: "bits per pixel", hover: "%{x}" });
+  const over = count > 1 ? `, mean over ${count} images` : "";
+  const shape = layout(series, null, "bpp", "log", { title: `bits per pixel${over}`, hover: "%{x}" });
+  if (over) shape.yaxis.title.text = "mean PSNR [dB]";
   Object.assign(shape.xaxis, { dtick: "D2", tickformat: "~r" });
-  Plotly.react(into, drawn, { ...shape, hovermode: "closest" }, {
+  Plotly.react(into, [...each, ...drawn], { ...shape, hovermode: "closest" }, {
     displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     toImageButtonOptions: { format: "svg", filename: "rate-distortion" },
   });
+}
+
+// One of several images in one precision, with what JPEG and WebP leave of it in as many bits.
+function partText({ name, codecs }, { setting, bpp }) {
+  const others = Object.entries(CODECS).map(([coder, [word]]) => `${word} ${besideCodec(codecs[coder] ?? [], bpp)}`);
+  return `${plain(name)}, ${setting}<br>${others.join(", ")}`;
 }
 
 // What a coder leaves of an image in so many bits, linear in their logarithm between the two qualities around them.

@@ -7,13 +7,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import partinr as api
 from partinr.run import RATE, RunDirectory
 
 Copy = Callable[[Path], Path]
+
+SHAPES = {"a": (32, 32), "b": (24, 40), "c": (32, 32)}
+
+
+@pytest.fixture(scope="module")
+def album(partinr: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over a folder of three smooth images of two sizes, for reading only."""
+    folder = tmp_path_factory.mktemp("album")
+    (folder / "photos").mkdir()
+    for number, (name, (height, width)) in enumerate(SHAPES.items(), 1):
+        rows, columns = np.mgrid[:height, :width] / 32
+        values = np.stack([rows, columns, np.sin(4 * number * rows * columns) / 2 + 0.5], axis=-1)
+        Image.fromarray((255 * values.clip(0, 1)).astype(np.uint8)).save(folder / "photos" / f"{name}.png")
+    words = ("data=folder", f"data.path={folder / 'photos'}", "partition=kmeans", "partition.regions=4")
+    answer = partinr(
+        *words, "backbone.match_params=500", "max_steps=20", "cache_dir=null", f"hydra.run.dir={folder / 'run'}"
+    )
+    assert answer.code == 0, answer.err
+    return folder / "run"
 
 
 def test_a_small_file_and_what_it_costs(partinr: Any, finished: Path, copy_of: Copy) -> None:
@@ -61,6 +82,62 @@ def test_several_runs_are_measured(partinr: Any, finished: Path, copy_of: Copy) 
     run = copy_of(finished)
     assert partinr("export", run, other).code == 0
     assert (run / RATE).read_bytes() == (other / RATE).read_bytes()
+
+
+def test_a_folder_is_measured_image_by_image(partinr: Any, album: Path, copy_of: Copy) -> None:
+    run = copy_of(album)
+    answer = partinr("export", run)
+    assert (answer.code, answer.err) == (0, "")
+    head, *table = answer.out.splitlines()
+    assert head == f"{run}: mean over 3 images"
+    assert [line.split()[0] for line in table] == ["weights", "float32", *["int16"] * 2, *["int8"] * 2]
+
+    directory = RunDirectory.open(run)
+    means, each = directory.rate(), {name: directory.rate(name) for name in SHAPES}
+    key = ("step", "coder", "setting")
+    for at, mean in enumerate(means):
+        own = [each[name][at] for name in SHAPES]
+        assert {tuple(row[name] for name in key) for row in own} == {tuple(mean[name] for name in key)}
+        for row, shape in zip(own, SHAPES.values(), strict=True):
+            assert row["bpp"] == row["bits"] / np.prod(shape)
+        assert mean["bpp"] == pytest.approx(np.mean([row["bpp"] for row in own]))
+        assert mean["psnr"] == pytest.approx(np.mean([row["psnr"] for row in own]))
+        for name in ("bits", "weight_bits", "scale_bits", "label_bits", "file_bytes", "deflated_bytes"):
+            assert mean[name] == sum(row[name] for row in own)
+    # A map that follows the image has to be stored with each.
+    for name, rows in each.items():
+        maps = {row["label_bits"] for row in rows if row["coder"] == "fit"}
+        assert maps == {api.load(run, name).partition.bits} != {0}
+    for line, mean in zip(table[1:], means, strict=False):
+        assert line.startswith(f"{mean['setting']} ")
+        assert {f"{mean['bpp']:.3f}", f"{mean['psnr']:.2f}"} <= set(line.split())
+    # What the run says of itself is of the values before they are rounded to 8 bits.
+    assert means[0]["psnr"] == pytest.approx(api.load_run(run).psnr, abs=0.1)
+
+
+def test_an_image_of_a_folder_is_measured_as_it_would_be_alone(partinr: Any, album: Path, copy_of: Copy) -> None:
+    run = copy_of(album)
+    answer = partinr("export", run, "-o", "small.safetensors")
+    assert answer.code == 2
+    assert "fitted 3 images; choose one with --image NAME" in answer.err
+    assert not list(run.rglob(RATE))
+    answer = partinr("export", run, "--image", "b", "-o", "small.safetensors")
+    assert (answer.code, answer.err) == (0, "")
+    assert [path.parent.name for path in run.rglob(RATE)] == ["b"]
+    assert api.load("small.safetensors").partition.shape == SHAPES["b"]
+    alone = (run / "images" / "b" / RATE).read_bytes()
+    assert partinr("export", run).code == 0
+    assert (run / "images" / "b" / RATE).read_bytes() == alone
+
+
+def test_an_image_that_is_gone_is_named(partinr: Any, album: Path, copy_of: Copy) -> None:
+    run = copy_of(album)
+    (run / "images" / "c" / "image.png").unlink()
+    answer = partinr("export", run)
+    assert answer.code == 2
+    assert str(Path("images/c/image.png")) in answer.err
+    # There is no mean of fewer images than the run has.
+    assert not (run / RATE).exists()
 
 
 def test_what_cannot_be_exported(partinr: Any, finished: Path, copy_of: Copy) -> None:

@@ -36,6 +36,33 @@ def measured(write_run, tmp_path):
     return tmp_path
 
 
+def write_folder_run(write_run, path, regions, seed, psnr):
+    """A run over three images of which each has been measured; a dB apart, and the middle one in half the bits."""
+    names = ("a", "b", "c")
+    facts = {
+        "images": {name: {"shape": [64, 64, 3], "regions": regions, "psnr": psnr} for name in names},
+        "signal": {"name": "photos", "shape": [64, 64, 3], "images": 3, "sha256": "abc"},
+    }
+    run = RunDirectory(write_run(path, regions=regions, seed=seed, facts=facts))
+    parts = {name: rate_rows(50 if name == "b" else 100, psnr + at - 1) for at, name in enumerate(names)}
+    for name, rows_of_image in parts.items():
+        run.write_rate(rows_of_image, name)
+    run.write_rate(
+        {**first, **{key: (first[key] + second[key] + third[key]) / 3 for key in ("bpp", "psnr")}}
+        for first, second, third in zip(*parts.values(), strict=True)
+    )
+    return run
+
+
+@pytest.fixture
+def measured_folder(write_run, tmp_path):
+    """Two groups over a folder, two seeds each."""
+    for regions in (1, 4):
+        for seed in range(2):
+            write_folder_run(write_run, tmp_path / f"{regions}-{seed}", regions, seed, 28.0 + regions + seed)
+    return tmp_path
+
+
 def embedded(folder):
     records = collect([folder])
     study = Study.of(records)
@@ -61,6 +88,33 @@ def test_rates_of_other_weights_and_damaged_ones_are_left_out(write_run, tmp_pat
     assert [(record.status, list(record.rates)) for record in collect([tmp_path])] == [("completed", [])] * 2
     page = make_report([tmp_path], tmp_path / "report.html").read_text()
     assert 'id="rates"' not in page
+
+
+def test_the_page_has_each_image_of_a_folder(measured_folder):
+    data = embedded(measured_folder)
+    [image] = data["studies"]["fits"]["images"]
+    assert image["count"] == 3
+    assert [part["name"] for part in image["parts"]] == ["a", "b", "c"]
+    assert image["parts"][2]["codecs"]["webp"][0] == [0.25, 24]
+    assert image["codecs"]["jpeg"][:2] == [[0.25, 22], [0.5, 26]]
+    run = next(run for run in data["runs"] if run["path"].endswith("4-1"))
+    assert run["rates"][0] == ["float32", pytest.approx(3.2 * 5 / 6, rel=1e-5), 33]
+    assert [part[0] for part in run["parts"]] == [[3.2, 32], [1.6, 33], [3.2, 34]]
+    assert {len(part) for part in run["parts"]} == {len(SETTINGS)}
+
+
+def test_without_all_images_there_are_only_means(write_run, tmp_path):
+    gone, old, bad = (write_folder_run(write_run, tmp_path / name, 1, at, 30.0) for at, name in enumerate("abc"))
+    gone.file("images/b/rate.csv").unlink()
+    old.write_rate(rate_rows(step=700), "b")
+    bad.file("images/b/rate.csv").write_text("step,coder\n1,fit\n")
+    records = collect([tmp_path])
+    assert [(len(record.rates), dict(record.image_rates)) for record in records] == [(17, {})] * 3
+    data = embedded(tmp_path)
+    [image] = data["studies"]["fits"]["images"]
+    assert (image["count"], image["parts"]) == (3, [])
+    assert image["codecs"]["jpeg"]
+    assert not any("parts" in run for run in data["runs"])
 
 
 @pytest.mark.browser
@@ -95,3 +149,41 @@ def test_a_filter_leaves_groups_out(chromium, measured):
     page = chromium(make_report([measured], measured / "report.html"))
     page.locator("#filter").fill("-grid-4")
     page.wait_for_function("() => document.querySelectorAll('#rate-table tbody tr').length === 5")
+
+
+@pytest.mark.browser
+def test_a_folder_has_one_panel_of_means(chromium, measured_folder):
+    page = chromium(make_report([measured_folder], measured_folder / "report.html"))
+    page.locator("#rates").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.getElementById('rates').data?.length > 0")
+    assert "bits per pixel, mean over 3 images" in page.locator("#rates .xtitle").text_content()
+    assert page.locator("#rates .ytitle").text_content() == "mean PSNR [dB]"
+    drawn = page.evaluate(
+        "document.getElementById('rates').data.map(({ name, meta, x, y, text }) => ({ name, meta, x, y, text }))"
+    )
+    by_kind = {(trace["name"], trace["meta"]): trace for trace in drawn}
+    assert len(by_kind) == 2 * 3 + 2
+    # Means over images and the two seeds.
+    assert by_kind["grid #4", "channel"]["x"] == pytest.approx([bits / 10 * 5 / 6 for bits in (32, 17, 9)], rel=1e-5)
+    assert by_kind["grid #4", "channel"]["y"] == pytest.approx([32.5, 32.4, 32.2])
+    # Each image is a line, with a gap behind it; of it JPEG and WebP are those of the same image.
+    each = by_kind["grid #4", "image"]
+    assert each["x"][:4] == [pytest.approx(3.2), pytest.approx(1.7), pytest.approx(0.9), None]
+    assert each["x"][4] == pytest.approx(1.6)
+    assert each["y"][4::4][:1] == [pytest.approx(32.5)]
+    assert len(each["x"]) == 3 * 4
+    assert each["text"][1] == "a, int16 channel<br>JPEG 33.06, WebP 35.06"
+    assert page.locator("#rate-table tbody tr").count() == 2 * 5
+    assert "means over the images" in page.locator("#rate .caption").text_content()
+
+
+@pytest.mark.browser
+def test_many_single_images_are_not_drawn(chromium, write_run, tmp_path):
+    for at in range(17):
+        write_folder_run(write_run, tmp_path / str(at), 1 + at, 0, 30.0 + at / 10)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    page.locator("#rates").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.getElementById('rates').data?.length > 0")
+    assert page.evaluate("new Set(document.getElementById('rates').data.map(({ meta }) => meta)).has('image')") is False
+    page.locator("#filter").fill("grid-4")
+    page.wait_for_function("() => document.getElementById('rates').data.some(({ meta }) => meta === 'image')")
