@@ -544,19 +544,26 @@ function drawRates() {
   const common = { type: "scatter", hovertemplate: "%{text}<br>%{x:.3~f} bits per pixel, %{y:.2f} dB" };
   const isTensor = ({ setting }) => setting.endsWith(" tensor");
   const parted = series.reduce((sum, { parts }) => sum + parts.length, 0) <= PARTED;
+  const crowd = series.length > STYLES;
+  const named = new Set();
   const each = [], drawn = [];
   series.forEach((one, rank) => {
     const line = colour(`--slot-${one.slot}`);
-    const name = plain(one.label + (one.provisional ? ` (${one.state})` : ""));
-    const part = (points, look) => ({ ...common, name, legendgroup: one.label, legendrank: rank, x: points.map(({ bpp }) => bpp), y: points.map(({ psnr }) => psnr && psnr.mean), text: points.map(({ text, setting }) => text ?? setting), ...look });
+    const label = plain(one.label + (one.provisional ? ` (${one.state})` : ""));
+    // As of the curves: of more groups than styles the legend has each style once.
+    const family = crowd ? `${one.slot} ${one.dash}` : one.label;
+    const name = crowd ? plain(one.value ?? `${one.label} …`) : label;
+    const said = ({ text, setting }) => text ?? (crowd ? `${label}<br>${setting}` : setting);
+    const part = (points, look) => ({ ...common, name, legendgroup: family, legendrank: rank, x: points.map(({ bpp }) => bpp), y: points.map(({ psnr }) => psnr && psnr.mean), text: points.map(said), ...look });
     if (parted && one.parts.length) {
       const points = one.parts.flatMap((own, i) => [...own.filter((point) => !isTensor(point)).map((point) => ({ ...point, text: partText(images[i], point) })), { bpp: null, psnr: null, text: "" }]);
       each.push(part(points, { meta: "image", mode: "lines+markers", showlegend: false, line: { color: translucent(line, 0.3), width: 1 }, marker: { size: 4, color: translucent(line, 0.5) } }));
     }
     drawn.push(
-      part(one.points.filter((point) => !isTensor(point)), { meta: "channel", mode: "lines+markers", line: { color: line, width: 2, dash: one.dash }, marker: { size: 8, color: line } }),
+      part(one.points.filter((point) => !isTensor(point)), { meta: "channel", mode: "lines+markers", showlegend: !named.has(family), line: { color: line, width: 2, dash: one.dash }, marker: { size: 8, color: line } }),
       part(one.points.filter(isTensor), { meta: "tensor", mode: "markers", showlegend: false, marker: { size: 8, symbol: "circle-open", color: line, line: { width: 2 } } }),
     );
+    named.add(family);
   });
   const [low, high] = [Math.min(...all) / 4, Math.max(...all) * 1.5];
   for (const [coder, [name, dash]] of Object.entries(CODECS)) {

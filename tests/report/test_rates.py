@@ -187,3 +187,19 @@ def test_many_single_images_are_not_drawn(chromium, write_run, tmp_path):
     assert page.evaluate("new Set(document.getElementById('rates').data.map(({ meta }) => meta)).has('image')") is False
     page.locator("#filter").fill("grid-4")
     page.wait_for_function("() => document.getElementById('rates').data.some(({ meta }) => meta === 'image')")
+
+
+@pytest.mark.browser
+def test_a_crowd_has_a_short_legend(chromium, write_run, tmp_path):
+    for regions in (1, 4, 9, 16, 25):
+        for width in (8, 16, 32, 64, 128):
+            at = tmp_path / f"{regions}-{width}"
+            run = write_run(at, regions=regions, settings={"backbone.hidden_features": width}, pictures=None)
+            RunDirectory(run).write_rate(rate_rows(width, 20.0 + regions))
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    page.locator("#rates").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.getElementById('rates').data?.length > 0")
+    shown = page.locator("#rates .legendtext").evaluate_all("all => all.map(text => text.textContent)")
+    assert shown == ["none", "grid #4", "grid #9", "grid #16", "grid #25", "JPEG", "WebP"]
+    said = page.evaluate("document.getElementById('rates').data[0].text")
+    assert said[0] == "none · width 8<br>float32"
