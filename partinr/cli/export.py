@@ -40,7 +40,7 @@ def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, i
     codecs: dict[str, list[Rate]] = {}
     for path in runs:
         run = RunDirectory.open(path)
-        # A file is of one image, so of several one has to be named, and whoever reads its weights says so.
+        # A file is of one image: where none of several is named, reading the weights says so.
         several = run.images() if image is None and output is None else []
         names = track(several, "measuring", console=console, transient=True, disable=not console.is_terminal)
         measured = []
@@ -93,6 +93,7 @@ def _measure(
 
 
 _COUNTS = ("bits", "weight_bits", "scale_bits", "label_bits", "file_bytes", "deflated_bytes")
+"""Attributes of a rate that are sums over the images where these are several."""
 
 
 def _keep(run: RunDirectory, rates: Sequence[MeanRate], image: str | None) -> None:

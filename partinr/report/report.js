@@ -525,7 +525,7 @@ function ratePoints(runs) {
 }
 
 const CODECS = { jpeg: ["JPEG", "dash"], webp: ["WebP", "dot"] };
-// More lines of single images than these would hide the means.
+// More lines of single images than these would hide the means; those of more images in a run are not even in the page.
 const PARTED = 48;
 
 function drawRates() {

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import partinr as api
+from partinr.rate import Rate, codec_rates
 from partinr.run import RATE, RunDirectory
 
 Copy = Callable[[Path], Path]
@@ -128,6 +129,28 @@ def test_an_image_of_a_folder_is_measured_as_it_would_be_alone(partinr: Any, alb
     alone = (run / "images" / "b" / RATE).read_bytes()
     assert partinr("export", run).code == 0
     assert (run / "images" / "b" / RATE).read_bytes() == alone
+
+
+def test_jpeg_and_webp_are_measured_once_an_image(
+    partinr: Any, album: Path, copy_of: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def counting(image: Any) -> list[Rate]:
+        measured.append(image.shape[:2])
+        return codec_rates(image)
+
+    monkeypatch.setattr("partinr.cli.export.codec_rates", counting)
+    first = copy_of(album)
+    second = first.with_name("second")
+    first.rename(second)
+    first = copy_of(album)
+    answer = partinr("export", first, second)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.count("mean over 3 images") == 2
+    assert measured == list(SHAPES.values())
+    for name in (None, *SHAPES):
+        assert RunDirectory.open(first).rate(name) == RunDirectory.open(second).rate(name)
 
 
 def test_an_image_that_is_gone_is_named(partinr: Any, album: Path, copy_of: Copy) -> None:

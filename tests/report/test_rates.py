@@ -117,6 +117,11 @@ def test_without_all_images_there_are_only_means(write_run, tmp_path):
     assert not any("parts" in run for run in data["runs"])
 
 
+def test_of_very_many_images_there_are_only_means(measured_folder, monkeypatch):
+    monkeypatch.setattr("partinr.report.records.RATED_IMAGES", 2)
+    assert all(record.rates and not record.image_rates for record in collect([measured_folder]))
+
+
 @pytest.mark.browser
 def test_groups_stand_beside_jpeg_and_webp(chromium, measured):
     page = chromium(make_report([measured], measured / "report.html"))
