@@ -320,8 +320,17 @@ class Growth:
         return among >= CLEAR and all(fit.bic - best.bic >= BEHIND for fit in above)
 
     @property
+    def _falls(self) -> tuple[float, float] | None:
+        """Where the best law falls, if that is over more than a tenth of the numbers of boundaries."""
+        grid = np.linspace(self.best.low, self.best.high, 201)
+        falling = np.flatnonzero(np.diff(self.best(grid)) < 0)
+        if len(falling) <= len(grid) // 10:
+            return None
+        return float(grid[falling[0]]), float(grid[falling[-1] + 1])
+
+    @property
     def verdict(self) -> str:
-        """What the trials say, in a sentence or two."""
+        """What the trials say, in a few sentences."""
         best, second = self.fits[:2]
         ahead = f"weight {best.weight:.2f}, {second.bic - best.bic:.1f} in BIC before the {_noun(second.law)}"
         if self.clear:
@@ -332,6 +341,10 @@ class Growth:
             said += (
                 " It is the best of the four and no good description: trials that follow it would lie so far from it "
                 f"in {_chance(self.lack_of_fit)} of all samples."
+            )
+        if falls := self._falls:
+            said += (
+                f" It falls from {falls[0]:.3g} to {falls[1]:.3g}: it describes the trials, but is no law of growth."
             )
         low, high = self.base_interval
         if low <= 1 <= high:

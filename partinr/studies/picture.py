@@ -110,7 +110,8 @@ def _draw(axes: Axes, setting: Setting) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    text = "\n".join(f"{fit.law.name}: weight {fit.weight:.2f}" for fit in growth.fits[:2])
+    said = [fit for fit in growth.fits[:2] if fit.weight >= 0.005]
+    text = "\n".join(f"{fit.law.name}: weight {fit.weight:.2f}" for fit in said)
     axes.text(0.97, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 
 

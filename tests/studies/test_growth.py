@@ -1,6 +1,7 @@
 """Laws of growth: a planted law is found again, and nothing is claimed that the trials do not show."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -131,6 +132,15 @@ def test_no_growth_is_said():
     assert growth.base_interval[0] < 1 < growth.base_interval[1]
     assert growth.verdict.startswith("Undecided")
     assert growth.verdict.endswith("the interval of p contains 1.")
+
+
+def test_a_law_that_falls_is_no_law_of_growth():
+    arch = fit_laws(simulate(lambda b: 10 + 6 * b - 0.09 * b**2, 0, capped=0))
+    assert arch.best.law.name == "quadratic"
+    # Its top is at 33, up to the draw.
+    assert re.search(r"It falls from 3\d(\.\d)? to 59: it describes the trials and is no law of growth", arch.verdict)
+    for law in PLANTED.values():
+        assert "falls" not in fit_laws(simulate(law, 0)).verdict
 
 
 def test_too_little_is_refused():
