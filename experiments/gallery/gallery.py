@@ -45,10 +45,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "relu_pe": {"frequencies": 6},
     "fourier": {"scale": 5.0},
     "gauss": {"sigma": 0.1},
+    "wire": {"omega_0": 5.0, "scale_0": 5.0},
+    "mfn": {"input_scale": 64.0},
+    "hash_grid": {"finest": 96},
 }
 
-RATES = {"gauss": 1e-3, "wire": 5e-3, "finer": 5e-4, "mfn": 1e-2, "hash_grid": 1e-2}
-"""Of the backbones that have another one than SIREN's 1e-3 for small networks."""
+RATES = {"relu_pe": 5e-3, "fourier": 5e-3, "gauss": 5e-3, "wire": 5e-3, "mfn": 2e-2, "hash_grid": 2e-2}
+"""What experiments/backbones has found for small networks; 1e-3 for the others."""
 
 LOOK = FitSettings(evaluate_every=10**9, collapse_db=None, begin_at_mean=True)
 
