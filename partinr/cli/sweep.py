@@ -48,6 +48,7 @@ class Sweep:
         begun: whether Hydra has composed one.
         folder: of the sweep; None for a run alone.
         asked: how many runs were asked for.
+        settings: what each of them was asked for by, under its directory.
     """
 
     say: Callable[[Exception], str]
@@ -58,6 +59,7 @@ class Sweep:
     begun: bool = False
     folder: Path | None = None
     asked: int = 0
+    settings: dict[Path, dict[str, str]] = field(default_factory=dict)
 
     def queue(self, cfg: DictConfig) -> Path | None:
         """Freeze a run that Hydra has composed, unless it is there already.
@@ -93,6 +95,8 @@ class Sweep:
             print_error(f"{self.say(error)} (run {hydra.job.num}: {' '.join(overrides)})")
             self.refused += 1
             return None
+        # Not as it was asked for when it was queued, which may have been in other words.
+        self.settings[folder] = dict(map(_setting, (each for each in overrides if _first(each) not in _NOT_SHOWN)))
         return folder
 
     def plan(self, folder: Path, rules: config.SweepRules) -> Plan:
@@ -172,7 +176,7 @@ class Sweep:
     def show(self) -> None:
         """Say what came of it."""
         if self.outcomes:
-            show_outcomes(self.outcomes, self.folder)
+            show_outcomes(self.outcomes, self.folder, self.settings)
         if self.folder is None or not (self.outcomes or self.elsewhere):
             return
         ended = [outcome.run.manifest()["status"] for outcome in self.outcomes]
@@ -310,6 +314,16 @@ def _digits(value: str) -> str:
 
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
+
+
+def _setting(override: str) -> tuple[str, str]:
+    """Key and value of an override, the value a number as short as it can be: 1e-3 is 0.001."""
+    key, _, value = override.lstrip("+~").partition("=")
+    value = value.strip("'\"")
+    try:
+        return key, value if value.lstrip("-").isdigit() else f"{float(value):g}"
+    except ValueError:
+        return key, value
 
 
 def _short(override: str) -> str:

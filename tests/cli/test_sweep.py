@@ -98,6 +98,62 @@ def test_a_study_has_the_name_it_is_given(tiny: Any) -> None:
     assert "study='no/name'" in answer.err
 
 
+# -- the table ----------------------------------------------------------------------------------------------------
+
+
+def table(out: str) -> list[str]:
+    """The lines of the table at the end."""
+    lines = out.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("run  "))
+    return lines[begin : lines.index("", begin)]
+
+
+def test_the_table_says_in_what_the_runs_differ(tiny: Any) -> None:
+    answer = tiny("-m", "seed=0,1", "optimizer.lr=1e-3,4e-3", "partition=grid,random", *SWEEP)
+    heading, *lines = table(answer.out)
+    assert heading.split()[:3] == ["run", "swept", "seed"]
+    # Of a name that gives way the rest is below.
+    rows = [line for line in lines if "=" in line]
+    assert len({line[: line.index("0.0  ")] for line in rows}) == len(rows) == 8
+    # Seed and partition have been said in the other columns.
+    assert [line.count("=") for line in rows] == [1] * 8
+    assert all(sum(f"  optimizer.lr={lr}  " in line for line in rows) == 4 for lr in ("0.001", "0.004"))
+
+
+def test_runs_of_before_are_told_apart_in_the_words_of_now(tiny: Any) -> None:
+    alone = tiny("-m", "overlap=0", *SWEEP)
+    assert table(alone.out)[0].split()[:2] == ["run", "seed"]
+    answer = tiny("-m", "optimizer=adam,muon", "overlap=0,2", *SWEEP)
+    assert "4 runs: 4 completed (1 of them before)" in answer.out
+    words = " ".join(table(answer.out)).split()
+    said = [word for word in words if "=" in word]
+    runs_said = list(zip(said[::2], said[1::2], strict=True))
+    assert sorted(runs_said) == [
+        (f"optimizer={name}", f"overlap={overlap}") for name in ("adam", "muon") for overlap in (0, 2)
+    ]
+
+
+def test_the_name_gives_way_to_what_was_swept(tiny: Any, tmp_path: Path) -> None:
+    _picture(tmp_path).rename("a_photo_with_a_long_name.png")
+    image = ("data=image", "data.path=a_photo_with_a_long_name.png")
+    answer = tiny("-m", "optimizer.lr=1e-3,4e-3", "coords.frame=global,local", *image, *SWEEP)
+    lines = table(answer.out)
+    assert max(map(len, lines)) <= 100
+    text = " ".join(" ".join(lines).split())
+    assert all(text.count(f"optimizer.lr={lr}") == 2 for lr in ("0.001", "0.004"))
+    assert all(text.count(f"coords.frame={frame}") == 2 for frame in ("global", "local"))
+    assert all(figure in lines[0] for figure in ("parameters", "PSNR dB", "SSIM"))
+
+
+def test_a_setting_that_a_column_tells_only_in_part_is_said(tiny: Any) -> None:
+    # Both stop at the same step.
+    answer = tiny("-m", "max_steps=3,4", "max_seconds=1e-9", *SWEEP)
+    words = " ".join(table(answer.out)).split()
+    assert [word for word in words if "=" in word] == ["max_steps=3", "max_steps=4"]
+    answer = tiny("-m", "max_steps=3,4", "hydra.sweep.dir=other")
+    assert table(answer.out)[0].split()[:2] == ["run", "seed"]
+
+
 # -- what is there is kept ----------------------------------------------------------------------------------------
 
 
@@ -273,8 +329,8 @@ def test_processes_do_what_one_does(tiny: Any) -> None:
     (swept,) = (run for run in runs() if run.manifest()["seed"] == 1 and run.manifest()["status"] == "completed")
     assert curve(swept) == curve(RunDirectory.open("alone"))
     # What the command says is in the order of what was asked for, whichever ended first.
-    table = answer.out[answer.out.index("run ") :].splitlines()[1:5]
-    assert [line.split()[3] for line in table] == ["0", "0", "1", "1"]
+    rows = [line for line in table(answer.out) if "optimizer.lr=" in line]
+    assert [line.partition("optimizer.lr=")[2].split()[1] for line in rows] == ["0", "0", "1", "1"]
     again = tiny("-m", "seed=0,1", "optimizer.lr=1e-4", *SWEEP, *JOBLIB)
     assert "2 runs: 2 completed (2 of them before)" in again.out
 
