@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -80,7 +80,10 @@ def deserialise(
         raise PartinrError(f"{path} does not exist; give {cure}")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[key])
+            metadata = file.metadata() or {}
+            if key not in metadata:
+                raise ValueError(f"something else wrote it; give {cure}")
+            header = json.loads(metadata[key])
             sealed = header.pop(CHECKSUM, None)
             version = header["format"]
             if type(version) is not int or version < 1:
@@ -99,6 +102,10 @@ def deserialise(
         # Of a file that is wrong at all a message may hold anything.
         said = " ".join(str(error).split())[:MOST_SAID]
         raise PartinrError(said if said.startswith(str(path)) else f"{path}: {said}") from error
+    except SafetensorError as error:
+        raise PartinrError(
+            f"{path} is not {what}: it is cut off, damaged or no such file at all; take another copy, or give {cure}"
+        ) from error
     except Exception as error:  # a file can be wrong in more ways than can be named
         said = " ".join(str(error).split())[:MOST_SAID]
         reason = said if isinstance(error, ValueError) else f"{type(error).__name__}: {said}"

@@ -484,7 +484,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path):
     path = tmp_path / "inr.safetensors"
     for length in [*range(0, 64), *range(64, len(data), 97), len(data) - 1]:
         path.write_bytes(data[:length])
-        with pytest.raises(PartinrError, match="is not a readable partinr model"):
+        with pytest.raises(PartinrError, match=r"is not a readable partinr model: it is cut off, .*; take an"):
             PiecewiseINR.load(path)
 
 
@@ -504,11 +504,13 @@ def test_a_damaged_byte_never_ends_in_a_traceback(tmp_path):
     assert refused == 400
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model", b"\x00" * 100, b"\xff" * 100])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a model", b"\x00" * 100, b"\xff" * 100, b"\x89PNG\r\n\x1a\n" + bytes(99)]
+)
 def test_other_files_are_refused(content, tmp_path):
-    path = tmp_path / "inr.safetensors"
+    path = tmp_path / "photo.png"
     path.write_bytes(content)
-    with pytest.raises(PartinrError, match="is not a readable partinr model"):
+    with pytest.raises(PartinrError, match=r"no such file at all; .* give the inr\.safetensors of a run directory$"):
         PiecewiseINR.load(path)
 
 
@@ -516,7 +518,7 @@ def test_somebody_elses_safetensors_is_refused(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(PartinrError, match="is not a readable partinr model"):
+    with pytest.raises(PartinrError, match=r"is not a readable partinr model: something else wrote it; give the inr\."):
         PiecewiseINR.load(tmp_path / "other.safetensors")
 
 
