@@ -70,6 +70,12 @@ class Album(NetworkStack):
                 for own, of_member, rows in self._parameters_of(number, member):
                     self.stack[own][rows] = member.stack[of_member]
 
+    def extra_repr(self) -> str:
+        """How many images and regions, and what the networks are."""
+        images = "1 image" if len(self.names) == 1 else f"{len(self.names):,} images"
+        regions = sum(partition.regions for partition in self.partitions)
+        return f"{images}, {'1 region' if regions == 1 else f'{regions:,} regions'}, {super().extra_repr()}"
+
     # -- figures ------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -106,6 +106,12 @@ class PiecewiseINR(NetworkStack):
         self.frame = frame
         self._frames = Frames.of(partition, frame, self.overlap, self.global_network)
 
+    def extra_repr(self) -> str:
+        """Grid and channels of the signal, regions, and what the networks are."""
+        size = "×".join(map(str, (*self.partition.shape, self.channels)))
+        regions = "1 region" if self.partition.regions == 1 else f"{self.partition.regions:,} regions"
+        return f"{size}, {regions}, {super().extra_repr()}"
+
     # -- figures ------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -142,6 +142,15 @@ class NetworkStack(nn.Module):
                 }
             )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def extra_repr(self) -> str:
+        """What the networks are, for whoever prints the model."""
+        narrowest, widest = (self.groups[end].backbone.hidden_features for end in (0, -1))
+        width = f"width {widest}" if len(self.groups) == 1 else f"widths {narrowest} to {widest}"
+        return f"{self.backbone.title}, {width}, {self.parameter_count:,} parameters"
+
     @property
     def fusible(self) -> bool:
         """Whether the backbone is of the kind that the fused and the tiled engine evaluate."""

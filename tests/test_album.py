@@ -73,6 +73,13 @@ def test_what_goes_in_comes_out(members: dict[str, PiecewiseINR]) -> None:
         assert torch.equal(got.render(), wanted.render()), name
 
 
+def test_it_says_what_it_is_in_a_line(members: dict[str, PiecewiseINR]) -> None:
+    widths = sorted({own.backbone.hidden_features or 0 for own in (members["square"], members["wide"])} | {4, 6, 9})
+    count = sum(own.parameter_count for own in members.values())
+    said = f"3 images, 11 regions, siren, widths {widths[0]} to {widths[-1]}, {count:,} parameters"
+    assert repr(Album(members)) == f"Album({said})"
+
+
 def test_a_member_is_a_copy(members: dict[str, PiecewiseINR]) -> None:
     album = Album(members)
     before = {name: value.detach().clone() for name, value in album.stack.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 
@@ -48,6 +49,17 @@ def test_everything_that_is_promised_is_there():
     assert issubclass(partinr.PartinrError, ValueError)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         partinr.nonsense  # noqa: B018
+
+
+def test_a_model_and_a_result_say_what_they_are_in_a_line(model, image):
+    count = sum(value.numel() for value in model.parameters())
+    said = f"PiecewiseINR(8×12×3, 6 regions, siren, width 4, {count} parameters)"
+    assert repr(model) == said
+    result = partinr.fit(model, image, steps=5, lr=1e-3)
+    figures = f"steps=5, psnr={result.psnr:.2f}, seconds={result.seconds:.1f}"
+    assert repr(result) == f"FitResult({figures}, stop='max_steps', model={said})"
+    failed = dataclasses.replace(result, failure="the loss is not finite", stop=None)
+    assert "failure='the loss is not finite'" in repr(failed)
 
 
 @pytest.mark.parametrize("package", ["backbones", "data", "partition", "regimes", "signals", "stack"])

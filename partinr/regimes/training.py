@@ -28,7 +28,7 @@ from partinr.regimes.learning import Learning, StopReason
 Model = TypeVar("Model", PiecewiseINR, Album)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitResult(Generic[Model]):
     """What a fit gave.
 
@@ -56,6 +56,12 @@ class FitResult(Generic[Model]):
     seconds: float
     stop: StopReason | None
     failure: str | None
+
+    def __repr__(self) -> str:
+        # Without the curves, which may have thousands of rows.
+        ending = f"stop={self.stop!r}" if self.failure is None else f"failure={self.failure!r}"
+        figures = f"steps={self.steps}, psnr={self.psnr:.2f}, seconds={self.seconds:.1f}"
+        return f"FitResult({figures}, {ending}, model={self.model!r})"
 
     @classmethod
     def of(cls, module: Learning) -> FitResult[Any]:
