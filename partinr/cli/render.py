@@ -97,7 +97,7 @@ def render_run(
     whole = (height, width, model.channels, *((2,) if vector else ()))
     check_shape(output, whole)
     _check_place(output, whole, depth)
-    said = f"{output}  {height}×{width}"
+    said = f"{output}  {'×'.join(map(str, whole if output.suffix.lower() == '.npy' else whole[:2]))}"
     if field != "value" and depth != "float":
         top = _range(model, axes, field, smooth) if top is None else top
         said += f"  black is {-top if field == 'laplacian' else 0:.3g}, white {top:.3g}"
