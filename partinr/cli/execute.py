@@ -29,6 +29,7 @@ from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule
 from partinr.regimes.launch import RankError
 from partinr.regimes.training import check_checkpoint, check_devices, read_checkpoint, run_fit
 from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
+from partinr.stack import check_tcnn_device
 
 _DEFAULT_THREADS = torch.get_num_threads()
 
@@ -267,6 +268,10 @@ def _prepare(
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
+    if settings.root.engine == "tcnn":
+        # Before the networks are made, and their tables looked at.
+        gpu = torch.cuda.is_available() and settings.trainer.accelerator in ("auto", "gpu", "cuda")
+        check_tcnn_device("cuda" if gpu else "cpu")
     module: FitModule | MetaModule | ThresholdModule
     data: L.LightningDataModule | None = None
     if isinstance(settings.regime, MetaSettings):

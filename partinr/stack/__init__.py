@@ -6,7 +6,7 @@ from partinr.stack.curved import curvature, has_curvature
 from partinr.stack.engine import ENGINES, Engine, Network, Plan, make_plan, run_stack
 from partinr.stack.fused import Chain, Link, check_fused, fused_error, fuses, run_fused
 from partinr.stack.grouped import check_grouped, groups, run_grouped
-from partinr.stack.tcnn import Tables, check_tables, check_tcnn, run_tcnn, takes_tables
+from partinr.stack.tcnn import Tables, check_tables, check_tcnn, check_tcnn_device, run_tcnn, takes_tables
 from partinr.stack.tiled import run_tiled, tiled_error, tiles
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_grouped",
     "check_tables",
     "check_tcnn",
+    "check_tcnn_device",
     "compile_network",
     "curvature",
     "fused_error",

@@ -144,6 +144,22 @@ def check_tables(tables: Tables, axes: int) -> None:
         )
 
 
+def check_tcnn_device(device_type: str) -> None:
+    """Refuse a device that tiny-cuda-nn does not compute on: before all else, since nothing else cures it.
+
+    Args:
+        device_type: torch's word, such as ``cpu``.
+
+    Raises:
+        PartinrError: the device is no GPU of NVIDIA's.
+    """
+    if device_type == DEVICE:
+        return
+    if torch.cuda.is_available():
+        raise PartinrError("engine=tcnn needs an NVIDIA GPU; choose engine=auto, or trainer.accelerator=gpu")
+    raise PartinrError("engine=tcnn needs an NVIDIA GPU, and there is none here; choose engine=auto")
+
+
 def check_tcnn(tables: Tables, axes: int, device: torch.device) -> None:
     """Refuse a device on which tiny-cuda-nn does not look up such tables, before anything is moved there.
 
@@ -151,8 +167,7 @@ def check_tcnn(tables: Tables, axes: int, device: torch.device) -> None:
         PartinrError: the device is no GPU of NVIDIA's, or the library is not installed, not built for this GPU, or has
             another function.
     """
-    if device.type != DEVICE:
-        raise PartinrError("engine=tcnn needs an NVIDIA GPU; choose engine=auto, or trainer.accelerator=gpu")
+    check_tcnn_device(device.type)
     _encoding(tables, axes, device)
 
 

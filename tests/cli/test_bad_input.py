@@ -30,10 +30,9 @@ partition.regions=auto backbone.hidden_features=4   -> partition.regions=auto fo
 regime.freeze_at_psnr=0                             -> regime.freeze_at_psnr=0: should be greater than 0
 engine=grouped                                      -> engine=grouped computes in bf16; choose engine=auto, or
 engine=grouped trainer.precision=bf16-mixed trainer.accelerator=cpu -> engine=grouped needs a GPU .*; choose
-engine=tcnn                                         -> engine=tcnn is for backbone=hash_grid, not for siren; choose
+engine=tcnn                                         -> engine=tcnn .*; choose engine=auto
 engine=tcnn trainer.precision=64-true               -> engine=tcnn .*; choose
-engine=tcnn backbone=hash_grid backbone.hidden_features=5 -> engine=tcnn takes .* a power of two, .*; give backbone.t
-engine=tcnn backbone=hash_grid backbone.hidden_features=4 trainer.accelerator=cpu -> engine=tcnn needs an NVIDIA GPU
+engine=tcnn backbone=hash_grid backbone.hidden_features=5 trainer.accelerator=cpu -> engine=tcnn needs an NVIDIA GPU
 zoom=2                                              -> unknown option zoom; partinr --cfg job
 +zoom=2                                             -> unknown option zoom; there are: .*max_steps
 +seed=1                                             -> seed is there already; .*seed=VALUE
@@ -298,6 +297,26 @@ def test_a_damaged_run_is_not_resumed(
     answer = partinr("resume", run)
     assert answer.code == 2
     assert re.fullmatch(rf"partinr: error: .*{said}.*\n", answer.err)
+
+
+@pytest.mark.parametrize(
+    ("there_is_one", "words", "said"),
+    [
+        (False, "", "needs an NVIDIA GPU, and there is none here; choose engine=auto"),
+        (False, "backbone=hash_grid", "needs an NVIDIA GPU, and there is none here; choose engine=auto"),
+        (False, "trainer.accelerator=gpu", "needs an NVIDIA GPU, and there is none here; choose engine=auto"),
+        (True, "trainer.accelerator=cpu", "needs an NVIDIA GPU; choose engine=auto, or trainer.accelerator=gpu"),
+        (True, "", "is for backbone=hash_grid, not for siren; choose engine=auto"),
+        (True, "backbone=hash_grid", r"takes .* a power of two, not of .*; give backbone.table_size=\d+, or choose .*"),
+    ],
+)
+def test_the_gpu_that_tcnn_lacks_is_said_before_all_else(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, there_is_one: bool, words: str, said: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there_is_one)
+    answer = tiny("engine=tcnn", "backbone.hidden_features=5", *words.split())
+    assert answer.code == 2
+    assert re.fullmatch(f"partinr: error: engine=tcnn {said}\n", answer.err)
 
 
 def test_a_damaged_checkpoint_is_not_resumed_from(partinr: Any, finished: Path, copy_of: Any, contents: Any) -> None:

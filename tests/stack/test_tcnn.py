@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -307,8 +308,16 @@ def small() -> NetworkStack:
     return NetworkStack(HashGrid(hidden_features=4, table_size=64, **FOUR_LEVELS), 2, in_features=2, engine="tcnn")
 
 
-def test_only_a_gpu_will_do() -> None:
-    with pytest.raises(PartinrError, match=r"needs an NVIDIA GPU; choose engine=auto, or trainer\.accelerator=gpu"):
+@pytest.mark.parametrize(
+    ("there_is_one", "said"),
+    [
+        (True, "needs an NVIDIA GPU; choose engine=auto, or trainer.accelerator=gpu"),
+        (False, "needs an NVIDIA GPU, and there is none here; choose engine=auto"),
+    ],
+)
+def test_only_a_gpu_will_do(monkeypatch: pytest.MonkeyPatch, there_is_one: bool, said: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there_is_one)
+    with pytest.raises(PartinrError, match=f"^engine=tcnn {re.escape(said)}$"):
         small().check_device(CPU)
 
 
