@@ -138,10 +138,15 @@ def _table(rates: Sequence[MeanRate]) -> Table:
             f"{rate.bpp:.3f}",
             *(f"{part:.3f}" for part in parts),
             f"{rate.psnr:.2f}",
-            f"{rate.psnr - fits[0].psnr:+.2f}" if rate is not fits[0] else "",
+            _change(rate.psnr - fits[0].psnr) if rate is not fits[0] else "",
             *others,
         )
     return table
+
+
+def _change(psnr: float) -> str:
+    """In dB, with its sign; what rounds to nothing has none."""
+    return f"{psnr:+.2f}" if round(psnr, 2) else "0.00"
 
 
 def _beside(rate: MeanRate, codec: Sequence[MeanRate]) -> str:

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 import partinr as api
-from partinr.rate import Rate, codec_rates
+from partinr.cli import export as module
+from partinr.rate import MeanRate, Rate, codec_rates
 from partinr.run import RATE, RunDirectory
 
 Copy = Callable[[Path], Path]
@@ -175,3 +176,11 @@ def test_what_cannot_be_exported(partinr: Any, finished: Path, copy_of: Copy) ->
         answer = partinr("export", *words)
         assert (answer.code == 0) == (said is None)
         assert said is None or said in answer.err
+
+
+@pytest.mark.parametrize(("change", "said"), [(-0.004, "0.00"), (0.004, "0.00"), (-0.006, "-0.01"), (0.5, "+0.50")])
+def test_a_change_that_rounds_to_nothing_has_no_sign(change: float, said: str) -> None:
+    psnr = {"float32": 30.0, "int16": 30 + change}
+    fits = [Rate("fit", setting, 8, 0, 0, 1, 1, 8, value) for setting, value in psnr.items()]
+    *_, shown = module._table([MeanRate([rate]) for rate in fits]).columns[8].cells
+    assert shown == said
