@@ -45,5 +45,5 @@ def test_a_study_without_a_small_size_says_which_have_one(partinr):
     for asked in (("experiment=demo",), (), ("experiment=paper_siren_table,demo", "-m")):
         answer = partinr("size=small", *asked)
         assert answer.code == 2
-        assert "has no size=small; choose from grid_speedup, " in answer.err
+        assert "has no size=small; choose from boundaries, grid_speedup, " in answer.err
     assert "there is no size=tiny; choose from full, small" in partinr("size=tiny", "experiment=demo").err

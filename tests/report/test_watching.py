@@ -98,7 +98,13 @@ def test_a_run_whose_process_has_died_is_seen_without_a_change_of_its_files(watc
 def test_the_command_ends_with_0_at_ctrl_c(write_run, tmp_path):
     write_run(tmp_path / "s" / "a", status="running", steps=50)
     command = [sys.executable, "-m", "partinr", "report", "s", "--watch", "1"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ}) as process:
+    # Where these tests run in the background of a shell, Ctrl-C is ignored, and by children too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stdout is not None
         assert "1 running; 1 changed" in process.stdout.readline()
         time.sleep(0.1)
