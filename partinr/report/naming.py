@@ -258,8 +258,63 @@ def _starts(flats: Sequence[Flat], by_run: bool = False) -> list[str | None]:
     return [called.get(run, "random start") for run in runs]
 
 
+MIXED = 3
+"""From so many keys on that differ, beside the partition, names leave out usual values."""
+
+
+def _usual(values: Sequence[Any]) -> Any:
+    """The most frequent of ``values``; :data:`_ABSENT` where two are as frequent, or there is none."""
+    count = Counter(values).most_common(2)
+    tie = len(count) == 2 and count[0][1] == count[1][1]
+    return count[0][0] if count and not tie else _ABSENT
+
+
+def _set_apart(flats: Sequence[Flat], shown: Sequence[Setting]) -> list[Sequence[Setting]]:
+    """Of each config the settings whose value is not the usual one of the configs at hand.
+
+    A setting that some configs lack, or leave unset, is usual only where most do so: of these nothing is said in any
+    case, and what is left out for another reason must not look like them.
+    """
+    usual = {}
+    unset = identity(None)
+    for setting in shown:
+        values = [identity(flat.get(setting)) for flat in flats if setting.belongs(flat) and _speaks(flat, setting)]
+        found = _usual(values)
+        if found is not _ABSENT and (found == unset or unset not in values):
+            usual[setting] = found
+    return [[each for each in shown if usual.get(each, _ABSENT) != identity(flat.get(each))] for flat in flats]
+
+
+def _in_short(
+    flats: Sequence[Flat],
+    shown: Sequence[Setting],
+    partitions: Sequence[str],
+    starts: Sequence[str | None],
+    names: Sequence[str],
+) -> list[str]:
+    """``names`` without usual values, where there are such; a name stays that would not be the only one of its kind."""
+    own = _set_apart(flats, shown)
+    usual_start = _usual(starts)
+    if all(each == shown for each in own) and usual_start in (None, _ABSENT):
+        return list(names)
+    short = [
+        _name(flat, settings, part, None if start == usual_start else start)
+        for flat, settings, part, start in zip(flats, own, partitions, starts, strict=True)
+    ]
+    count = Counter(short)
+    return [name if count[brief] > 1 else brief for name, brief in zip(names, short, strict=True)]
+
+
+def _speaks(flat: Flat, setting: Setting) -> bool:
+    """Whether a setting means something in a config: what is said of regions does not where there is one."""
+    return setting.path not in _OF_REGIONS or flat.get(Setting(PARTITION, is_kind=True)) != "Whole"
+
+
 def labels(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[str]:
     """A short name for each config, by what differs between them.
+
+    In an ordinary sweep every name has the value of each key that differs. Where these are :data:`MIXED` keys or more,
+    a name has the partition, and of the other values those that set it apart from most of the others.
 
     Args:
         flats: configs without the choice of the image, no two alike.
@@ -285,6 +340,8 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]]) -> list[str]:
         for flat, part, start in zip(flats, partitions, starts, strict=True)
     ]
     names = [name or part for name, part in zip(names, partitions, strict=True)]
+    if len({setting.path for setting in shown}) + (len(set(starts)) > 1) >= MIXED:
+        names = _in_short(flats, shown, partitions, starts, names)
     alike = {name for name, count in Counter(names).items() if count > 1}
     names = [
         _name(flat, [each for each in differences if each.path not in (PARTITION, INIT_KEY)], part, start)
@@ -372,7 +429,7 @@ def _name(flat: Flat, shown: Sequence[Setting], partition: str | None, start: st
         if value is None:
             # An option that is not set goes without saying; the others of the study name theirs.
             continue
-        if setting.path in _OF_REGIONS and flat.get(Setting(PARTITION, is_kind=True)) == "Whole":
+        if not _speaks(flat, setting):
             continue
         # A section's kind stands for itself: siren, adam.
         said = word(value) if setting.is_kind else _phrase(setting, value, keys[setting.path[-1]] > 1)

@@ -1,4 +1,5 @@
 import copy
+import random
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,53 @@ def test_only_what_differs_is_in_a_name():
     assert named(BASE) == ["grid #9"]
     assert named(BASE, changed(optimizer__lr=1e-3)) == ["lr 1e-4", "lr 1e-3"]
     assert named(changed(partition=NONE), changed(optimizer__lr=1e-3)) == ["none · lr 1e-4", "grid #9 · lr 1e-3"]
+
+
+def test_in_a_mixed_bag_a_name_has_what_sets_the_run_apart():
+    plain = {**BASE, "overlap": 0, "steps": 50, "blend": None}
+    others = [{"overlap": 2}, {"optimizer__name": "muon"}, {"optimizer__lr": 1e-3}, {"blend": 4}, {"partition": NONE}]
+
+    def mixed(count: int) -> list[str]:
+        configs = [copy.deepcopy(plain)] + [changed(**each) for each in others[:count]]
+        return named(*({**plain, **config} for config in configs))
+
+    # Two keys: an ordinary sweep.
+    assert mixed(2) == ["adam · overlap 0", "adam · overlap 2", "muon · overlap 0"]
+    assert mixed(5) == [
+        "grid #9",
+        "grid #9 · overlap 2",
+        "grid #9 · muon",
+        "grid #9 · lr 1e-3",
+        "grid #9 · blend 4",
+        "none",
+    ]
+
+
+def test_of_two_values_as_frequent_both_are_said():
+    plain = {**BASE, "a": 1, "b": 1, "c": 1}
+    assert named(plain, {**plain, "a": 2, "b": 2, "c": 2}) == ["a 1 · b 1 · c 1", "a 2 · b 2 · c 2"]
+    factorial = [{**plain, "a": a, "b": b, "c": c} for a in (1, 2) for b in (1, 2) for c in (1, 2)]
+    assert named(*factorial)[::7] == ["a 1 · b 1 · c 1", "a 2 · b 2 · c 2"]
+
+
+def test_an_unset_value_does_not_look_like_the_usual_one():
+    plain = {**BASE, "a": 1, "b": 1, "c": 1, "d": 1}
+    configs = [plain, *({**plain, key: 2} for key in "abc"), {**plain, "d": None}]
+    assert named(*configs) == [
+        "grid #9 · d 1", "grid #9 · a 2 · d 1", "grid #9 · b 2 · d 1", "grid #9 · c 2 · d 1", "grid #9"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mixed_names_are_never_alike_and_do_not_follow_the_order_of_the_runs(seed):
+    chance = random.Random(seed)
+    keys = "abcde"
+    values = {tuple(chance.choice((0, 0, 0, 1, 2, None)) for _ in keys) for _ in range(12)}
+    configs = [{**BASE, **dict(zip(keys, each, strict=True))} for each in sorted(values, key=str)]
+    names = named(*configs)
+    assert len(set(names)) == len(names)
+    order = chance.sample(range(len(configs)), len(configs))
+    assert named(*(configs[place] for place in order)) == [names[place] for place in order]
 
 
 def test_what_says_nothing_of_the_run_is_no_difference():
