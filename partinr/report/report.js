@@ -567,17 +567,39 @@ function drawRates() {
   });
   const [low, high] = [Math.min(...all) / 4, Math.max(...all) * 1.5];
   for (const [coder, [name, dash]] of Object.entries(CODECS)) {
-    const points = (codecs[coder] ?? []).filter(([bpp, psnr]) => bpp >= low && bpp <= high && psnr !== null);
+    const points = nearBits((codecs[coder] ?? []).filter(([, psnr]) => psnr !== null), low, high);
     drawn.push({ ...common, name, meta: coder, mode: "lines+markers", legendrank: 1000, x: points.map(([bpp]) => bpp), y: points.map(([, psnr]) => psnr), text: points.map(() => name), line: { color: colour("--soft"), width: 1.6, dash }, marker: { size: 4, color: colour("--soft") } });
   }
   const over = count > 1 ? `, mean over ${count} images` : "";
   const shape = layout(series, null, "bpp", "log", { title: `bits per pixel${over}`, hover: "%{x}" });
   if (over) shape.yaxis.title.text = "mean PSNR [dB]";
-  Object.assign(shape.xaxis, { dtick: "D2", tickformat: "~r" });
-  Plotly.react(into, [...each, ...drawn], { ...shape, hovermode: "closest" }, {
+  const shown = [...each, ...drawn];
+  // A decade has at least three ticks: 1, 2, 5.
+  const bits = spanOf(shown.flatMap(({ x }) => x).filter((bpp) => bpp > 0).map(Math.log10), 1);
+  Object.assign(shape.xaxis, { dtick: "D2", tickformat: "~r", range: bits });
+  // Less than a dB must not look like a cliff.
+  shape.yaxis.range = spanOf(shown.flatMap(({ y }) => y).filter((psnr) => psnr !== null), 1);
+  Plotly.react(into, shown, { ...shape, hovermode: "closest" }, {
     displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     toImageButtonOptions: { format: "svg", filename: "rate-distortion" },
   });
+}
+
+// What a codec has between two rates; where all its files are smaller, or all larger, those nearest to them.
+function nearBits(points, low, high) {
+  const within = points.filter(([bpp]) => bpp >= low && bpp <= high);
+  if (within.length || !points.length) return within;
+  const all = points.map(([bpp]) => bpp);
+  const [least, most] = [Math.min(...all), Math.max(...all)];
+  const nearest = most < low ? most : least;
+  return points.filter(([bpp]) => bpp >= nearest / 4 && bpp <= nearest * 4);
+}
+
+// An axis around values, with some room, and of some length at least.
+function spanOf(values, least) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = Math.max(0.06 * (high - low), (least - (high - low)) / 2);
+  return [low - room, high + room];
 }
 
 // One of several images in one precision, with what JPEG and WebP leave of it in as many bits.

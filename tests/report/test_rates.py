@@ -150,6 +150,34 @@ def test_groups_stand_beside_jpeg_and_webp(chromium, measured):
 
 
 @pytest.mark.browser
+def test_the_plot_takes_in_the_codecs_of_a_fit_that_takes_far_more_bits(chromium, write_run, tmp_path):
+    even = [{**row, "psnr": 10.0} if row["coder"] == "fit" else row for row in rate_rows(100_000)]
+    RunDirectory(write_run(tmp_path / "a")).write_rate(even)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    page.locator("#rates").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.getElementById('rates').data?.length > 0")
+    drawn = page.evaluate("document.getElementById('rates').data.map(({ meta, x, y }) => ({ meta, x, y }))")
+    jpeg = next(trace for trace in drawn if trace["meta"] == "jpeg")
+    assert jpeg["x"] == [2, 4, 8]
+    x, y = page.evaluate("['xaxis', 'yaxis'].map(axis => document.getElementById('rates').layout[axis].range)")
+    assert all(10 ** x[0] < bits < 10 ** x[1] for trace in drawn for bits in trace["x"])
+    assert all(y[0] < psnr < y[1] for trace in drawn for psnr in trace["y"])
+
+
+@pytest.mark.browser
+def test_axes_of_alike_rates_are_not_magnified(chromium, write_run, tmp_path):
+    rows = [{**row, "psnr": 10.0, "bpp": 2.0} for row in rate_rows() if row["coder"] == "fit"]
+    RunDirectory(write_run(tmp_path / "a")).write_rate(rows)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    page.locator("#rates").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.getElementById('rates').data?.length > 0")
+    x, y = page.evaluate("['xaxis', 'yaxis'].map(axis => document.getElementById('rates').layout[axis].range)")
+    assert y == pytest.approx([9.5, 10.5])
+    assert x[1] - x[0] == pytest.approx(1)
+    assert page.locator("#rates .xtick").count() >= 3
+
+
+@pytest.mark.browser
 def test_a_filter_leaves_groups_out(chromium, measured):
     page = chromium(make_report([measured], measured / "report.html"))
     page.locator("#filter").fill("-grid-4")
