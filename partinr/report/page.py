@@ -263,18 +263,14 @@ def _tiles(table: Sequence[Row]) -> list[Tile]:
     if not compared:
         return []
     tiles = []
-    ratios_shown: tuple[tuple[str, Axis, str], ...] = (
-        ("lone_step_ratio", "step", "speed-up in steps"),
-        ("lone_time_ratio", "seconds", "speed-up in training time"),
-    )
-    for key, axis, what in ratios_shown:
+    for key, axis in _SPEED_TILES.items():
         ratios = [(mean, row, versus) for row, versus in compared if (mean := versus.ratio[axis].mean) is not None]
         if ratios:
-            _, row, versus = max(ratios, key=lambda found: found[0])
+            ratio, row, versus = max(ratios, key=lambda found: found[0])
             note = f"to the {versus.level:.2f} dB at which {versus.lone.label} ended"
-            tiles.append(Tile(key, f"{row.cells[key].text}×", what, row.group.label, note))
+            tiles.append(Tile(key, *_speed(ratio, axis, row.cells[key].text), row.group.label, note))
         else:
-            tiles.append(_tile_below(compared, key, axis, what))
+            tiles.append(_tile_below(compared, key, axis))
     gains = [(mean, row, versus) for row, versus in compared if (mean := versus.gain.mean) is not None]
     if gains:
         gain, row, versus = max(gains, key=lambda found: found[0])
@@ -283,9 +279,26 @@ def _tiles(table: Sequence[Row]) -> list[Tile]:
     return tiles
 
 
-def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis, what: str) -> Tile:
+_SPEED_TILES: Mapping[str, Axis] = {"lone_step_ratio": "step", "lone_time_ratio": "seconds"}
+"""Tiles of speed-ups, by the column that they are in."""
+
+_SPENT: Mapping[Axis, str] = {"step": "steps", "seconds": "training time"}
+"""What a tile calls an axis."""
+
+
+def _speed(ratio: float, axis: Axis, written: str) -> tuple[str, str]:
+    """Number and words of a tile: a speed-up, or, below 1, a slow-down. ``written`` is the speed-up."""
+    if ratio >= 1:
+        return f"{written}×", f"speed-up in {_SPENT[axis]}"
+    as_many = "as many" if axis == "step" else "as much"
+    return f"{write(1 / ratio, significant)}× {as_many}", f"slow-down in {_SPENT[axis]}"
+
+
+def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis) -> Tile:
     """Where no group came to the lone network's end: the speed-up to the highest level that one of them came to."""
-    lone = compared[0][1].lone.label
+    lone = compared[0][1].lone
+    seeds = " in all its seeds" if max(row.group.n for row, _ in compared) > 1 else ""
+    unreached = f"No group reached the final PSNR of {lone.label}{seeds}."
     for level in reversed(LEVELS):
         found = []
         for row, versus in compared:
@@ -294,9 +307,9 @@ def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis, wh
                 found.append((alone / parts, row))
         if found:
             ratio, row = max(found, key=lambda pair: pair[0])
-            note = f"to {level} dB; no group came, with every seed, to the PSNR at which {lone} ended"
-            return Tile(key, f"{write(ratio, significant)}×", what, row.group.label, note)
-    return Tile(key, ABSENT, what, "", f"no group came, with every seed, to the PSNR at which {lone} ended")
+            note = f"to {level} dB. {unreached}"
+            return Tile(key, *_speed(ratio, axis, write(ratio, significant)), row.group.label, note)
+    return Tile(key, ABSENT, f"speed-up in {_SPENT[axis]}", "", unreached)
 
 
 def _effort(group: Group, level: float, axis: Axis) -> float | None:

@@ -183,4 +183,15 @@ def test_where_no_group_reaches_the_lone_end_the_speed_up_is_to_the_highest_leve
     tiles = dict(re.findall(r'data-tile="(\w+)">.*?<div class="number">(.*?)</div>', page, re.DOTALL))
     # 35 dB: the lone network between steps 1 and 2, at 1.75; the four between 0 and 1, at 35 / 36.
     assert tiles["lone_step_ratio"] == tiles["lone_time_ratio"] == "1.80×"
-    assert "to 35 dB; no group came" in page
+    assert "to 35 dB. No group reached the final PSNR of none." in page
+
+
+def test_a_slow_down_is_called_one(write_run, tmp_path):
+    def rows(*psnr: float) -> list[dict[str, float]]:
+        return [{**dict.fromkeys(CURVE_COLUMNS, 0), "step": i, "seconds": i / 2, "psnr": p} for i, p in enumerate(psnr)]
+
+    write_run(tmp_path / "runs" / "a", rows=rows(0, 10, 20))
+    write_run(tmp_path / "runs" / "b", regions=4, rows=rows(0, 5, 10, 15, 20))
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    tiles = re.findall(r'<div class="what">(.*?)</div>\s*<div class="number">(.*?)</div>', page)
+    assert tiles[:2] == [("slow-down in steps", "2.00× as many"), ("slow-down in training time", "2.00× as much")]
