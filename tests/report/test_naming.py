@@ -49,7 +49,13 @@ def test_only_what_differs_is_in_a_name():
 
 def test_in_a_mixed_bag_a_name_has_what_sets_the_run_apart():
     plain = {**BASE, "overlap": 0, "steps": 50, "blend": None}
-    others = [{"overlap": 2}, {"optimizer__name": "muon"}, {"optimizer__lr": 1e-3}, {"blend": 4}, {"partition": NONE}]
+    others: list[dict[str, Any]] = [
+        {"overlap": 2},
+        {"optimizer__name": "muon"},
+        {"optimizer__lr": 1e-3},
+        {"blend": 4},
+        {"partition": NONE},
+    ]
 
     def mixed(count: int) -> list[str]:
         configs = [copy.deepcopy(plain)] + [changed(**each) for each in others[:count]]
