@@ -343,9 +343,7 @@ class Growth:
                 f"in {_chance(self.lack_of_fit)} of all samples."
             )
         if falls := self._falls:
-            said += (
-                f" It falls from {falls[0]:.3g} to {falls[1]:.3g}: it describes the trials, but is no law of growth."
-            )
+            said += f" It falls from {falls[0]:.3g} to {falls[1]:.3g}: it describes the trials and is no law of growth."
         low, high = self.base_interval
         if low <= 1 <= high:
             said += " Growth with boundaries is not shown: the interval of p contains 1."
