@@ -22,7 +22,7 @@ def test_a_file_of_floats_is_the_function_itself(partinr: Any, finished: Path) -
     for name, read in (("x.npy", np.load), ("x.tif", tifffile.imread), ("x.tiff", tifffile.imread)):
         words = ["--depth", "float"] if name != "x.npy" else []
         answer = partinr("render", finished, "--scale", "2", *words, "-o", name)
-        assert (answer.code, answer.out, answer.err) == (0, f"{name}  32×32\n", "")
+        assert (answer.code, answer.out, answer.err) == (0, f"{name}  32×32{'×3' if name == 'x.npy' else ''}\n", "")
         found = read(name)
         assert found.dtype == np.float32
         assert (found == wanted).all()
@@ -41,10 +41,10 @@ def test_sixteen_bits(partinr: Any, finished: Path, name: str) -> None:
 def test_a_size_and_a_part(partinr: Any, finished: Path) -> None:
     model = api.load(finished)
     answer = partinr("render", finished, "--size", "20,50", "-o", "x.npy")
-    assert (answer.code, answer.out) == (0, "x.npy  20×50\n")
+    assert (answer.code, answer.out) == (0, "x.npy  20×50×3\n")
     assert (np.load("x.npy") == model.render(shape=(20, 50)).numpy()).all()
     answer = partinr("render", finished, "--crop", "2:6, 0.5:10.25", "--scale", "4", "-o", "x.npy")
-    assert (answer.code, answer.out) == (0, "x.npy  16×39\n")
+    assert (answer.code, answer.out) == (0, "x.npy  16×39×3\n")
     assert (np.load("x.npy") == model.render(4, crop=((2, 6), (0.5, 10.25))).numpy()).all()
     answer = partinr("render", finished, "--crop", "2:6,0:1", "--size", "3,7", "-o", "x.npy")
     assert (np.load("x.npy") == model.render(shape=(3, 7), crop=((2, 6), (0, 1))).numpy()).all()
