@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from partinr import config
 from partinr.album import Album
+from partinr.base.errors import PartinrError
 from partinr.cli.fit import check_all_fitted, named
 from partinr.data import SignalSet, StepsData
-from partinr.errors import PartinrError
+from partinr.experiment import config
 from partinr.inr import PiecewiseINR
 from partinr.regimes import ThresholdModule, ThresholdSettings, Trial
 from partinr.signals import EdgedImage
