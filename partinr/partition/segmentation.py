@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import warnings
 from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.base.spec import spec
 from partinr.base.version import __version__
 from partinr.coords import nearest_samples
+from partinr.errors import PartinrError
 from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule
 from partinr.partition.merge import Merging, components, merge, renumber
 
@@ -63,7 +63,6 @@ class Segmentation(PartitionRule):
             raise PartinrError(
                 f"{notice}; ask for fewer with partition.regions, or let it be with partition.fewer=continue"
             )
-        warnings.warn(notice, PartinrWarning, stacklevel=3)
         return replace(partition, notice=notice)
 
 
