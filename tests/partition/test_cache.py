@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.partition import Grid, ImageSegmentation, KMeans, LabelCache, PartitionRule, Random, Whole, make
-from partinr.spec import spec
 
 MADE: list[Any] = []
 
