@@ -19,11 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from partinr.base.errors import PartinrError
 from partinr.data import SignalSet
-from partinr.experiment import config
+from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
+from partinr.experiment.make import make
 from partinr.partition import Grid, Whole
 from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep, register_names
+from partinr.sweep.rules import SweepRules
 
 CONF = conf_dir()
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
@@ -39,7 +41,7 @@ REQUIRED = {"mask": ["partition.path=labels.npy"], "smp": ["partition.model=owne
 
 @pytest.fixture(autouse=True)
 def _resolvers() -> None:
-    config.register_resolvers()
+    names.register_resolvers()
     register_names([])
     register(Sweep(str))
 
@@ -74,7 +76,7 @@ SETS = {
 @pytest.mark.parametrize("name", SETS)
 def test_every_set_of_signals_composes_and_reads(name: str) -> None:
     node = OmegaConf.to_container(compose(f"data={name}", *SETS[name]).data, resolve=True, throw_on_missing=True)
-    assert config.make(node, "data", SignalSet).title
+    assert make(node, "data", SignalSet).title
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def test_the_root_has_the_options_of_its_class(plain: dict[str, Any]) -> None:
     groups = {*config.GROUPS, "coords", "sweep"}
     assert {key for key in plain if key not in groups} == options - {"debug"}  # a file sets it
     assert set(plain["coords"]) == set(inspect.signature(config.Coords).parameters)
-    assert set(plain["sweep"]) == set(inspect.signature(config.SweepRules).parameters)
+    assert set(plain["sweep"]) == set(inspect.signature(SweepRules).parameters)
 
 
 def test_a_group_is_a_folder() -> None:
@@ -407,11 +409,11 @@ def test_a_callback_can_be_left_out(plain: dict[str, Any]) -> None:
     ],
 )
 def test_a_label_is_the_name_of_a_folder(overrides: str, label: str) -> None:
-    assert config.folder_label(overrides) == label
+    assert names.folder_label(overrides) == label
 
 
 def test_a_label_is_never_long_and_never_shared() -> None:
-    labels = [config.folder_label(f"data.path={'x' * 300},seed={seed}") for seed in range(20)]
+    labels = [names.folder_label(f"data.path={'x' * 300},seed={seed}") for seed in range(20)]
     assert len(set(labels)) == 20
     assert {len(label) for label in labels} == {80}
 
@@ -419,7 +421,7 @@ def test_a_label_is_never_long_and_never_shared() -> None:
 def test_every_start_has_a_name_of_its_own() -> None:
     tokens = []
     for _ in range(50):
-        config.register_resolvers()
+        names.register_resolvers()
         composed = OmegaConf.create({"one": "${partinr.token:}", "two": "${partinr.token:}"})
         assert composed.one == composed.two
         tokens.append(composed.one)
