@@ -29,12 +29,12 @@ from pydantic import Field
 from partinr.backbones import Backbone
 from partinr.capacity import Capacity
 from partinr.coords import Frame
+from partinr.engines import Engine
 from partinr.errors import PartinrError
 from partinr.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import StopRule
 from partinr.spec import describe, spec
-from partinr.stack import Engine
 from partinr.tracking import Logger
 
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")

@@ -14,11 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from partinr.engines.fused import Chain
+from partinr.engines.plan import Linear
+from partinr.engines.tcnn import Tables
 from partinr.errors import PartinrError
 from partinr.spec import spec
-from partinr.stack.engine import Linear
-from partinr.stack.fused import Chain
-from partinr.stack.tcnn import Tables
 from partinr.trust import named_class
 
 

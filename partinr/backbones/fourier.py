@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp
+from partinr.engines.plan import Linear
 from partinr.spec import spec
-from partinr.stack.engine import Linear
 
 
 @spec

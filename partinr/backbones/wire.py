@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp, init_by_fan
+from partinr.engines.plan import Linear
 from partinr.spec import spec
-from partinr.stack.engine import Linear
 
 
 @spec

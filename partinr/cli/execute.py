@@ -23,13 +23,13 @@ from partinr.cli.origin import check_code, code_of, inputs_of
 from partinr.cli.slurm import nodes_for, this_node
 from partinr.cli.sync import note_unsent
 from partinr.cli.threshold import threshold_module
+from partinr.engines import check_tcnn_device
 from partinr.errors import STORAGE, PartinrError
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
 from partinr.regimes.launch import RankError
 from partinr.regimes.training import check_checkpoint, check_devices, read_checkpoint, run_fit
 from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.stack import check_tcnn_device
 
 _DEFAULT_THREADS = torch.get_num_threads()
 

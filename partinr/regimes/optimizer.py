@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from partinr.errors import PartinrError
-from partinr.networks import NetworkStack
+from partinr.model.stack import NetworkStack
 from partinr.spec import spec
 
 # A closure that evaluates the loss several times a step, and gradients that are sparse: neither is what a stack gives.

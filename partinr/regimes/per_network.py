@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from partinr.backbones.base import all_digits
 from partinr.errors import PartinrError
-from partinr.networks import NetworkStack
+from partinr.model.stack import NetworkStack
 from partinr.regimes.optimizer import Optimizer
 from partinr.spec import spec
 
