@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from _common import interleaved, sizes_of, step_of, where
 
+from partinr.base.errors import PartinrError
 from partinr.engines import Engine
-from partinr.errors import PartinrError
 
 # Regions, width, hidden layers, pixels a side, even or ragged.
 SHAPES = [

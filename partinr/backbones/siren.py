@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp
+from partinr.base.spec import spec
 from partinr.engines.fused import Chain, Link
 from partinr.engines.plan import Linear
-from partinr.spec import spec
 
 
 @spec

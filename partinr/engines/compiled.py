@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.engines.plan import Linear, Network
-from partinr.errors import PartinrError
 
 _numbers = itertools.count()
 

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.engines.plan import Engine, Linear, make_plan, run_stack
-from partinr.errors import PartinrError
 
 TILE = 512
 """Samples that go through a network at once on the CPU, at most: 12 features in 3 layers take 0.2 MB of cache."""

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.engines.cache import kept
 from partinr.engines.plan import NETWORK_BYTES, Engine, Network
-from partinr.errors import PartinrError
 
 _MULTIPLE = 8
 """Of features: 16 bytes."""

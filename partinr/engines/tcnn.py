@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.engines.plan import Network
-from partinr.errors import PartinrError
 
 LookUp = Callable[[Tensor, Tensor], Tensor]
 """Of tables and coordinates: features."""

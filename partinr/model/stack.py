@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone
+from partinr.base.errors import PartinrError
 from partinr.engines import (
     ENGINES,
     Chain,
@@ -40,7 +41,6 @@ from partinr.engines import (
     tiled_error,
     tiles,
 )
-from partinr.errors import PartinrError
 
 CHUNK = 2**18
 """Samples that are evaluated at once outside training, so that memory does not grow with the picture."""

@@ -18,8 +18,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from partinr.album import Album
+from partinr.base.errors import PartinrError
 from partinr.data.ticks import SignalDataModule
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.regimes.launch import Host, Nodes, ShardStrategy, check_can_be_sent
 from partinr.regimes.learning import Learning, StopReason

@@ -26,8 +26,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrWarning
 from partinr.engines.cache import holding
-from partinr.errors import PartinrWarning
 
 WARM_UP = 3
 """Steps of a share that are taken before one is recorded; torch's own examples take as many."""

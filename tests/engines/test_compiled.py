@@ -11,9 +11,9 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from partinr.backbones import Siren
+from partinr.base.errors import PartinrError
 from partinr.engines import compile_network, make_plan, run_stack
 from partinr.engines.compiled import _compile
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
 

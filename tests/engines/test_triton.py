@@ -13,9 +13,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from partinr.backbones import ReluPE, Siren
+from partinr.base.errors import PartinrError
 from partinr.engines import check_fused, fused, fuses
 from partinr.engines.fused import CUDA_UP_TO, FUSED_UP_TO, Chain, Link
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
 

@@ -9,9 +9,9 @@ import torch
 
 from partinr import backbones
 from partinr.backbones import Backbone, Siren
+from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.engines import Engine
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.model.derivatives import derivatives
 from partinr.partition import Grid, Partition

@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from partinr.backbones import Backbone, HashGrid, Siren
+from partinr.base.errors import PartinrWarning
 from partinr.engines.plan import Plan
-from partinr.errors import PartinrWarning
 from partinr.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp

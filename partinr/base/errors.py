@@ -40,6 +40,15 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
+def named(name: str) -> Iterator[None]:
+    """Start the message of a PartinrError with the name of the signal that it concerns."""
+    try:
+        yield
+    except PartinrError as error:
+        raise PartinrError(f"{name}: {error}") from error
+
+
+@contextmanager
 def warnings_as_notes() -> Iterator[None]:
     """A :class:`PartinrWarning` is one line on the standard error inside, and no line of the program's text."""
     with warnings.catch_warnings():
