@@ -20,6 +20,7 @@ from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, St
 from partinr.cli.fit import fit_module
 from partinr.cli.meta import meta_module
 from partinr.cli.threshold import threshold_module
+from partinr.engines import check_tcnn_device
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
@@ -29,7 +30,6 @@ from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule
 from partinr.regimes.launch import RankError
 from partinr.regimes.training import check_checkpoint, check_devices, read_checkpoint, run_fit
 from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.stack import check_tcnn_device
 
 _DEFAULT_THREADS = torch.get_num_threads()
 

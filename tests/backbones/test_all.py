@@ -21,7 +21,7 @@ from partinr.base.errors import PartinrError
 from partinr.capacity import widths
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart, TaskBatch, check_meta_gradient, outer_gradients
-from partinr.networks import NetworkStack
+from partinr.model.stack import NetworkStack
 from partinr.partition import Grid, Partition
 from partinr.regimes.share import Share
 

@@ -77,7 +77,7 @@ def test_a_forgotten_graph_is_found(monkeypatch, case):
 @pytest.mark.parametrize("engine", ["fused", "tiled"])
 def test_a_kernel_without_second_derivatives_is_found(monkeypatch, engine):
     monkeypatch.setattr(
-        "partinr.networks.curvature",
+        "partinr.model.stack.curvature",
         lambda engine, chain, *rest: [torch.zeros_like(each) for link in chain for each in (link.weight, link.bias)],
     )
     with pytest.raises(PartinrError, match=WRONG["maml"]):
