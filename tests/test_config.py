@@ -374,7 +374,7 @@ def test_a_run_directory_keeps_absolute_paths(
 
 @pytest.mark.parametrize("key", ["path", "val_path", "val_list"])
 def test_folders_of_signals_are_kept_as_absolute_paths(plain: dict[str, Any], tmp_path: Path, key: str) -> None:
-    kept = config._with_absolute_paths({**plain, "data": {"_target_": "partinr.data.FolderData", key: "held/out"}})
+    kept = names.with_absolute_paths({**plain, "data": {"_target_": "partinr.data.FolderData", key: "held/out"}})
     assert kept["data"][key] == str(tmp_path / "held" / "out")
 
 
