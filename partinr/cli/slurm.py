@@ -13,7 +13,7 @@ from partinr.errors import PartinrError
 from partinr.run import MEETING, in_job, slurm_job
 
 if TYPE_CHECKING:
-    from partinr.regimes.launch import Nodes
+    from partinr.training.nodes import Nodes
 
 State = Literal["waiting", "running", "gone"]
 """Of a job: in the queue; on a node, or just leaving it; neither."""
@@ -86,7 +86,7 @@ def nodes_for(number: int, run: Path) -> Nodes:
         PartinrError: this is no job with so many nodes.
     """
     # Late: who only asks for jobs need not wait for torch.
-    from partinr.regimes.launch import Nodes
+    from partinr.training.nodes import Nodes
 
     if number == 1:
         return Nodes()

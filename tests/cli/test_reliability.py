@@ -34,7 +34,6 @@ from partinr.cli import sweep
 from partinr.cli.app import in_quotes
 from partinr.cli.conf import conf_dir
 from partinr.regimes.launch import ProcessLauncher
-from partinr.regimes.training import read_checkpoint
 from partinr.run import (
     CHECKPOINT,
     CLOCK_COLUMNS,
@@ -46,6 +45,7 @@ from partinr.run import (
     WEIGHTS,
     RunDirectory,
 )
+from partinr.training.checkpoint import read_checkpoint
 
 RUN = (
     "max_steps=40",

@@ -1,0 +1,1 @@
+"""One training loop: steps, clock, evaluation, sampling, freezing, shards and checkpoints."""
