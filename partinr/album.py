@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.batches import Frames, region_batch
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.networks import NetworkStack
 from partinr.stack import RegionBatch

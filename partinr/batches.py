@@ -10,8 +10,8 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_coords, outer_coords, region_frames, to_frame
-from partinr.errors import PartinrError
 from partinr.partition import Cover, Partition
 from partinr.stack import RegionBatch, sort_by_network
 

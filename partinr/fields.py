@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.networks import NetworkStack
 
 Field = Literal["value", "gradient", "laplacian"]

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone, load_backbone
+from partinr.base.errors import PartinrError
 from partinr.batches import Frames, check_frame, region_batch
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
-from partinr.errors import PartinrError
 from partinr.fields import Field, check_field, derivatives
 from partinr.networks import NetworkStack
 from partinr.partition import Partition
@@ -322,8 +322,8 @@ class PiecewiseINR(NetworkStack):
     def load(cls, path: str | Path) -> Self:
         """Read an ``inr.safetensors``.
 
-        Nothing is unpickled, no code is imported that the user has not (:mod:`partinr.trust`), and nothing is allocated
-        that the file does not fill.
+        Nothing is unpickled, no code is imported that is not trusted (:mod:`partinr.base.trust`), and nothing is
+        allocated that the file does not fill.
 
         Raises:
             PartinrError: no such file, not one of partinr's, damaged, altered, or of a newer format; or its backbone

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.stack import (
     ENGINES,
     Chain,

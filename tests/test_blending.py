@@ -11,8 +11,8 @@ import torch
 
 from partinr.album import Album
 from partinr.backbones import HashGrid, Siren
+from partinr.base.errors import PartinrError
 from partinr.coords import axis_samples, grid_coords
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
 from partinr.metrics import seam

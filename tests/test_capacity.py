@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from partinr.backbones import ReluPE, Siren
+from partinr.base.errors import PartinrError
 from partinr.capacity import (
     CAPACITIES,
     PARAMETERS_A_REGION,
@@ -20,7 +21,6 @@ from partinr.capacity import (
     shares,
     widths,
 )
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Random, Whole
 from partinr.regimes import FitSettings, Optimizer, make_trainer

@@ -17,13 +17,13 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from partinr import config
-from partinr.cli.conf import conf_dir
-from partinr.cli.launchers import register
-from partinr.cli.sweep import Sweep, register_names
+from partinr.base.errors import PartinrError
 from partinr.data import SignalSet
-from partinr.errors import PartinrError
+from partinr.experiment import config
+from partinr.experiment.conf import conf_dir
 from partinr.partition import Grid, Whole
+from partinr.sweep.launchers import register
+from partinr.sweep.queue import Sweep, register_names
 
 CONF = conf_dir()
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
@@ -437,7 +437,7 @@ def test_paths_of_runs_hold_nothing_that_must_be_quoted() -> None:
 
 
 def test_the_configuration_is_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from partinr.cli import conf
+    from partinr.experiment import conf
 
     assert (CONF / "train.yaml").is_file()
     monkeypatch.setattr(conf, "__file__", str(tmp_path / "partinr" / "cli" / "conf.py"))

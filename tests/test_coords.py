@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from partinr import coords
+from partinr.base.errors import PartinrError
 from partinr.coords import (
     axis_coords,
     axis_samples,
@@ -20,7 +21,6 @@ from partinr.coords import (
     to_frame,
     vote_of_nearest,
 )
-from partinr.errors import PartinrError
 from partinr.partition import Grid, Partition
 
 SHAPES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5), (5, 3), (16, 24), (24, 16), (31, 17), (9,), (1,)]

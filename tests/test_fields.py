@@ -9,8 +9,8 @@ import torch
 
 from partinr import backbones
 from partinr.backbones import Backbone, Siren
+from partinr.base.errors import PartinrError
 from partinr.coords import Frame
-from partinr.errors import PartinrError
 from partinr.fields import derivatives
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition

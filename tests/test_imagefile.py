@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from partinr import imagefile
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.imagefile import DEPTHS, Depth, depth_of, to_depth, write_picture
 
 CASES = [(ending, depth) for ending, depths in DEPTHS.items() for depth in depths]

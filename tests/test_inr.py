@@ -15,8 +15,8 @@ from safetensors.torch import load
 
 from partinr import inr
 from partinr.backbones import ReluPE, Siren
+from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Whole
 from partinr.weights import checksum

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from partinr import pictures
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.pictures import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail, to_uint8
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from partinr.backbones import Fourier, HashGrid, Siren, Wire
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import FORMAT, PiecewiseINR
 from partinr.partition import Grid, Random
 from partinr.quantise import CODED, PACKED, SCALES, Bits, Per, dequantise, pack, quantise, unpack, weight_bits

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from _common import interleaved, sizes_of, step_of, where
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.stack import Engine
 
 # Regions, width, hidden layers, pixels a side, even or ragged.

@@ -20,8 +20,8 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp
-from partinr.errors import PartinrError
-from partinr.spec import spec
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.stack.engine import Linear
 from partinr.stack.kept import kept
 from partinr.stack.tcnn import HashGridConfig, Tables

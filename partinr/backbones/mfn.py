@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Backbone, all_digits, init_by_fan
-from partinr.spec import spec
+from partinr.base.spec import spec
 from partinr.stack.engine import Linear
 
 

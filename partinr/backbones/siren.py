@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp
-from partinr.spec import spec
+from partinr.base.spec import spec
 from partinr.stack.engine import Linear
 from partinr.stack.fused import Chain, Link
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from partinr import config
 from partinr.album import Album
+from partinr.base.errors import PartinrError, named
+from partinr.base.notes import print_note
 from partinr.capacity import settle_regions, widths
-from partinr.cli.main import print_note
 from partinr.data import SignalSet
-from partinr.errors import PartinrError, named
+from partinr.experiment import config
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
 from partinr.partition import LabelCache, Partition, make

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from partinr import config
-from partinr.cli.main import print_note
+from partinr.base.errors import PartinrError
+from partinr.base.notes import print_note
 from partinr.coords import Frame
 from partinr.data import Item, SignalSet, Task, TaskDataModule, check_ranks, prepare_partitions
-from partinr.errors import PartinrError
+from partinr.experiment import config
 from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Grid, LabelCache, PartitionRule, Whole
 from partinr.regimes import MetaModule, MetaSettings

@@ -17,15 +17,14 @@ from omegaconf import OmegaConf
 from rich.table import Table
 from torch import Tensor
 
-from partinr import config
-from partinr.cli import plugins
-from partinr.cli.app import in_quotes, one_line, readable, search_plugins
-from partinr.cli.conf import conf_dir
-from partinr.cli.main import print_error, print_note
-from partinr.cli.terminal import terminal
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
+from partinr.base.notes import print_error, print_note
+from partinr.base.terminal import terminal
 from partinr.data import ImageData
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.experiment import config, plugins
+from partinr.experiment.conf import conf_dir
+from partinr.experiment.hydra_errors import in_quotes, one_line, readable, search_plugins
 from partinr.partition import Partition, PartitionRule, make
 from partinr.pictures import Panel, contact_sheet, partition_overlay, thumbnail
 from partinr.signals import builtin_names

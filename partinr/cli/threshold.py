@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from partinr import config
 from partinr.album import Album
+from partinr.base.errors import PartinrError, named
 from partinr.cli.fit import check_all_fitted
 from partinr.data import SignalSet, StepsData
-from partinr.errors import PartinrError, named
+from partinr.experiment import config
 from partinr.inr import PiecewiseINR
 from partinr.partition import make
 from partinr.regimes import ThresholdModule, ThresholdSettings, Trial

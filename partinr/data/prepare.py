@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from partinr.base.errors import named
+from partinr.base.files import write_atomically
 from partinr.data.sets import Item
 from partinr.data.workers import work_ahead
-from partinr.errors import named
-from partinr.files import write_atomically
 from partinr.partition import LabelCache, PartitionRule, make
 
 

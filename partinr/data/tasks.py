@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from partinr.base.errors import PartinrError, named
 from partinr.data.sets import Item
 from partinr.data.workers import work_ahead
-from partinr.errors import PartinrError, named
 from partinr.partition import LabelCache, Partition, PartitionRule, Whole, make
 
 KEEP_BYTES = 2**30

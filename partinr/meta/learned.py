@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone, load_backbone
+from partinr.base.errors import PartinrError
 from partinr.batches import check_frame
 from partinr.coords import Frame
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.meta.inner import Order, adapt
 from partinr.meta.rates import InnerRates, RateKind

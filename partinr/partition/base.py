@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError, PartinrWarning
+from partinr.base.spec import spec
 from partinr.coords import AxisSamples, axis_samples, vote_of_nearest
-from partinr.errors import PartinrError, PartinrWarning
 from partinr.partition.coding import coded_bits
 from partinr.partition.cover import Cover, blended_cover
 from partinr.signals import Source
-from partinr.spec import spec
 
 DEFAULT_REGIONS = 9
 """The default number of regions: the paper's #9."""

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
 from partinr.partition.base import Partition, PartitionRule
 from partinr.signals import Source
 

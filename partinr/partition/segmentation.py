@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from partinr import __version__
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
+from partinr.base.version import __version__
 from partinr.coords import nearest_samples
-from partinr.errors import PartinrError
 from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule
 from partinr.partition.merge import Merging, components, merge, renumber
-from partinr.spec import spec
 
 Regions = Annotated[int, Field(ge=1)]
 

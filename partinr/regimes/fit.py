@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.album import Album
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
 from partinr.metrics import EXACT_DB, SEAM, mean_psnr, psnr, seam, ssim
@@ -33,7 +34,6 @@ from partinr.regimes.schedule import Constant, Schedule
 from partinr.regimes.share import Share, deal, hand_over, widen_state
 from partinr.regimes.stacked import StackLearning
 from partinr.regimes.training import FitResult, Model, make_trainer, run_fit
-from partinr.spec import spec
 
 CHUNK_SECONDS = 0.2
 """Optimiser steps are taken in chunks of about so long between two calls from Lightning's loop.

@@ -26,7 +26,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from partinr.errors import PartinrWarning
+from partinr.base.errors import PartinrWarning
 from partinr.stack.kept import holding
 
 WARM_UP = 3

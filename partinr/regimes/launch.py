@@ -33,7 +33,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.launcher import _Launcher
 
-from partinr.errors import PartinrError, warnings_as_notes
+from partinr.base.errors import PartinrError, warnings_as_notes
 from partinr.training.nodes import HOST, Nodes
 from partinr.training.quiet import quiet_lightning
 from partinr.training.watch import Raised, Rank, Voice, wait_for

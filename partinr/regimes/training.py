@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from partinr.album import Album
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.regimes.graphs import CudaGraphs
 from partinr.regimes.launch import ShardStrategy, check_can_be_sent

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.stack.engine import Linear, Network
 
 _numbers = itertools.count()

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.stack.engine import Engine, Linear, make_plan, run_stack
 
 TILE = 512

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.stack.engine import NETWORK_BYTES, Engine, Network
 from partinr.stack.kept import kept
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 if TYPE_CHECKING:
     from partinr.regimes.learning import Learning

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
 
 HOST = "127.0.0.1"
 """Address at which the processes of one machine meet; no other machine can reach it."""

@@ -17,8 +17,8 @@ import partinr
 from partinr import backbones
 from partinr.album import Album
 from partinr.backbones import Backbone, load_backbone
+from partinr.base.errors import PartinrError
 from partinr.capacity import widths
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart, TaskBatch, check_meta_gradient, outer_gradients
 from partinr.networks import NetworkStack

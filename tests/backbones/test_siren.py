@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from partinr.backbones import Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 
 @pytest.mark.parametrize(("networks", "width", "expected"), [(1, 512, 791_043), (9, 170, 794_097)])

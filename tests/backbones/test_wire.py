@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from partinr.backbones import Siren, Wire
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 
 def by_complex_numbers(backbone: Wire, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from partinr import __version__
+from partinr.base.version import __version__
 from partinr.cli.runs import STATES, Standing, duration, eta_of_all, shortened, standing
 from partinr.run import RunDirectory
 

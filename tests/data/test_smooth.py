@@ -7,8 +7,8 @@ import pickle
 import pytest
 import torch
 
+from partinr.base.errors import PartinrError
 from partinr.data import SmoothData
-from partinr.errors import PartinrError
 from partinr.signals import smooth_signal
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.meta import RATE_KINDS, InnerRates
 
 PARAMS = {"w": torch.zeros(2, 3, 4), "b": torch.zeros(2, 3)}

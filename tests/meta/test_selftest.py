@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from partinr.backbones import ReluPE, Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.meta import RATE_KINDS, InnerRates, LearnedStart, check_meta_gradient, inner, learned
 
 ONE_LINE = (

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.partition import Grid, Partition, PartitionRule, Whole
 from partinr.signals import Source
-from partinr.spec import spec
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.partition import Grid, ImageSegmentation, KMeans, LabelCache, PartitionRule, Random, Whole, make
-from partinr.spec import spec
 
 MADE: list[Any] = []
 
@@ -274,7 +274,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(what, cache, signal, monkey
 def test_a_rule_of_ones_own_that_is_edited_is_another_rule(tmp_path, monkeypatch):
     file = tmp_path / "edited_rule.py"
     text = (
-        "from partinr.partition import ImageSegmentation\nfrom partinr.spec import spec\n\n\n@spec\n"
+        "from partinr.partition import ImageSegmentation\nfrom partinr.base.spec import spec\n\n\n@spec\n"
         "class Mine(ImageSegmentation):\n    def segments(self, image):\n"
         "        return (image[..., 0] > 0.5).astype(int)\n"
     )

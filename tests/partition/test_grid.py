@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.partition import Grid, Partition
 
 

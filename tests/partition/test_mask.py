@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.data import ImageData
-from partinr.errors import PartinrError, PartinrWarning
 from partinr.partition import LabelCache, Mask, Partition, make
 from partinr.partition.coding import coded_bits
 from partinr.signals import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.partition import Random
 
 

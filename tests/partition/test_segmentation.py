@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from partinr.errors import PartinrError, PartinrWarning
+from partinr.base.errors import PartinrError, PartinrWarning
+from partinr.base.spec import spec
 from partinr.partition import Grid, ImageSegmentation, KMeans, Partition, Random, Segmentation, Semantic, Superpixel
 from partinr.partition.merge import MERGINGS, components, merge, renumber
 from partinr.partition.segmentation import as_rgb, resized
-from partinr.spec import spec
 
 QUICK = {
     "slic": Superpixel(),

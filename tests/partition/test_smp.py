@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.partition import LabelCache, Smp, make
 from partinr.partition.merge import components
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from partinr.errors import PartinrError, PartinrWarning
+from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import Superpixel
 
 METHODS = ["slic", "felzenszwalb"]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import partinr
 from partinr.backbones import Backbone, Fourier, HashGrid, Mfn, Siren, Wire
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.partition import Partition
 from partinr.regimes import FitSettings
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from partinr.backbones import ReluPE, Siren
+from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords, outer_coords
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.metrics import SEAM_BAND, psnr, seam
 from partinr.partition import Grid, Partition, Whole

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from partinr.backbones import Backbone, HashGrid, Siren
-from partinr.errors import PartinrWarning
+from partinr.base.errors import PartinrWarning
 from partinr.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp, graphs

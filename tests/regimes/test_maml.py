@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from partinr.backbones import Siren
+from partinr.base.errors import PartinrError
 from partinr.data import MetaBatches, SmoothData, Task, TaskDataModule
 from partinr.data.tasks import TrainBatches
-from partinr.errors import PartinrError
 from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Grid, PartitionRule
 from partinr.regimes import Constant, Cosine, MetaModule, MetaSettings, Optimizer, Plateau, Schedule, make_trainer

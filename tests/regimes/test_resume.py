@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from partinr.backbones import ReluPE, Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.regimes import Cosine, Optimizer, PerNetwork, Plateau, WarmUp

@@ -19,7 +19,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.signals import decode, load_image
 
 HEIGHT, WIDTH = 5, 7

@@ -10,7 +10,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.signals import builtin_image, builtin_names, check_image, load_image
 
 

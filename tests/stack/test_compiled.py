@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from partinr.backbones import Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.stack import compile_network, make_plan, run_stack

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partinr.backbones import ReluPE, Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.stack import check_grouped, groups, make_plan, run_grouped, run_stack

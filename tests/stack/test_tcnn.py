@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 import partinr
 from partinr.backbones import HashGrid, Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart, check_meta_gradient
 from partinr.networks import NetworkStack

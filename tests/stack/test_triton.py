@@ -13,7 +13,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from partinr.backbones import ReluPE, Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.stack import check_fused, fused, fuses

@@ -21,10 +21,10 @@ from typing import Annotated, Any, Protocol
 import psutil
 from pydantic import Field
 
-from partinr.cli import slurm
-from partinr.cli.slurm import State
-from partinr.errors import PartinrError
-from partinr.spec import spec
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
+from partinr.sweep import slurm
+from partinr.sweep.slurm import State
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -41,7 +41,7 @@ _DEAF = (
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
 """Until torch is imported nobody could answer a signal, and the job would die of it. So it waits, until
-:class:`partinr.cli.jobs.Job` listens."""
+:class:`partinr.sweep.jobs.Job` listens."""
 
 PYTHON = f"{shlex.quote(sys.executable)} -c {shlex.quote(_DEAF)}"
 
@@ -302,11 +302,11 @@ class Slurm:
         return ids
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
-        """How jobs stand; see :func:`partinr.cli.slurm.states`."""
+        """How jobs stand; see :func:`partinr.sweep.slurm.states`."""
         return slurm.states(ids)
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs; see :func:`partinr.cli.slurm.cancel`."""
+        """End jobs; see :func:`partinr.sweep.slurm.cancel`."""
         slurm.cancel(ids)
 
 
@@ -386,6 +386,6 @@ class Local:
 
 def _job(runs: Sequence[Path], at_once: int) -> Any:
     # Late: who only asks for jobs need not wait for torch.
-    from partinr.cli.jobs import Job
+    from partinr.sweep.jobs import Job
 
     return Job(tuple(str(run.absolute()) for run in runs), at_once)

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from partinr.cli import plugins
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.experiment import plugins
 from partinr.run import START
 
 

@@ -14,16 +14,15 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
-from partinr import config
+from partinr.base.errors import STORAGE, PartinrError
+from partinr.base.notes import note_unsent, print_note
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
 from partinr.cli.fit import fit_module
-from partinr.cli.main import print_note
 from partinr.cli.meta import meta_module
-from partinr.cli.origin import check_code, code_of, inputs_of
-from partinr.cli.slurm import nodes_for, this_node
-from partinr.cli.sync import note_unsent
 from partinr.cli.threshold import threshold_module
-from partinr.errors import STORAGE, PartinrError
+from partinr.experiment import config
+from partinr.experiment.nodes import nodes_for, this_node
+from partinr.experiment.provenance import check_code, code_of, inputs_of
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
 from partinr.regimes.training import check_devices, run_fit

@@ -1,7 +1,7 @@
 """From the composed configuration to the objects of a run: checks everything, makes everything.
 
 Each group of the configuration names a class (``_target_``); its other keys are the class's arguments. The classes of
-partinr are specs (:mod:`partinr.spec`), so making one checks types, ranges and unknown keys. What concerns several
+partinr are specs (:mod:`partinr.base.spec`), so making one checks types, ranges and unknown keys. What concerns several
 groups is checked here. Nothing is loaded before all of it has passed.
 """
 
@@ -27,13 +27,13 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from partinr.backbones import Backbone
+from partinr.base.errors import PartinrError
+from partinr.base.spec import describe, spec
 from partinr.capacity import Capacity
 from partinr.coords import Frame
-from partinr.errors import PartinrError
 from partinr.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import StopRule
-from partinr.spec import describe, spec
 from partinr.stack import Engine
 from partinr.tracking import Logger
 

@@ -20,11 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from partinr.base.errors import PartinrError
+from partinr.base.lock import LEASE_SECONDS
 from partinr.callbacks.interruption import WARNING, Interruption
-from partinr.cli.slurm import preempted, states, this_node
-from partinr.errors import PartinrError
-from partinr.lease import LEASE_SECONDS
+from partinr.experiment.nodes import this_node
 from partinr.run import MANIFEST, WRITER, BusyError, RunDirectory, slurm_job
+from partinr.sweep.slurm import preempted, states
 
 POLL_SECONDS = 0.2
 """How often a job looks after the runs that it has started as processes."""
@@ -57,7 +58,7 @@ class Job:
         self.codes: dict[str, int] = {}
         interruption = Interruption(job=True)
         with interruption.listening():
-            # They had to wait while there was nobody to hear them: see partinr.cli.cluster.PYTHON.
+            # They had to wait while there was nobody to hear them: see partinr.sweep.cluster.PYTHON.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (WARNING, signal.SIGTERM))
             if self.at_once == 1:
                 self._one_by_one(interruption)
@@ -116,7 +117,7 @@ class Job:
 
 def _go_on(folder: str, interruption: Interruption) -> int:
     """Go on with one run in this process."""
-    from partinr.cli.execute import resume
+    from partinr.experiment.execute import resume
 
     try:
         patience = time.monotonic() + 1.5 * LEASE_SECONDS
@@ -198,7 +199,7 @@ def _start(folder: str, at_once: int) -> subprocess.Popen[bytes]:
     """Go on with one run in a process of its own, with its part of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return subprocess.Popen(
-        [sys.executable, "-m", "partinr.cli.jobs", folder],
+        [sys.executable, "-m", "partinr.sweep.jobs", folder],
         stdin=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": str(max(1, cores // at_once))},
     )

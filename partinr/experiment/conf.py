@@ -1,10 +1,10 @@
-"""Where the configuration is. Apart from :mod:`partinr.config`, so that ``partinr --help`` does not wait for torch."""
+"""The folder of the configuration. A module without torch, so that ``partinr --help`` answers at once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 
 def conf_dir() -> Path:

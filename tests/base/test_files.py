@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from partinr.files import write_atomically, write_new
+from partinr.base.files import write_atomically, write_new
 
 
 def names(folder: Path) -> list[str]:
@@ -25,7 +25,7 @@ def names(folder: Path) -> list[str]:
 WRITER = """
 import itertools, sys
 from pathlib import Path
-from partinr.files import write_atomically
+from partinr.base.files import write_atomically
 path = Path(sys.argv[1])
 for number in itertools.count():
     write_atomically(path, bytes([number % 251]) * 300_000)

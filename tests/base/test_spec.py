@@ -12,8 +12,8 @@ import pytest
 import torch
 from pydantic import Field
 
-from partinr.errors import PartinrError
-from partinr.spec import spec
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 
 
 @spec

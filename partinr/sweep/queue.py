@@ -20,12 +20,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from partinr import __version__, config
-from partinr.cli.execute import CompletedError, Outcome, enqueue, identity, resume, with_start
-from partinr.cli.main import print_error, print_note
-from partinr.cli.show import show_finished, show_outcomes
-from partinr.cli.terminal import terminal
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.notes import print_error, print_note
+from partinr.base.terminal import terminal
+from partinr.base.version import __version__
+from partinr.experiment import config
+from partinr.experiment.execute import CompletedError, Outcome, enqueue, identity, resume, with_start
+from partinr.experiment.show import show_finished, show_outcomes
 from partinr.run import MANIFEST, BusyError, RunDirectory, config_hash
 
 Plan = Literal["carry out", "keep", "leave"]

@@ -9,7 +9,7 @@ import re
 import sys
 from typing import Any
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 ENTRY_POINTS = "partinr.plugins"
 """The group of entry points that a plug-in declares."""

@@ -43,14 +43,14 @@ def test_a_sound_torchvision_is_left_alone(fake: Path) -> None:
     # Any library that loads will do for one that is sound; this one defines no operators.
     library = next((Path(torch.__file__).parent / "lib").glob("*c10.*"))
     (fake / "torchvision" / "_C.so").symlink_to(library)
-    assert run(f"from partinr._torchvision import mend; mend(); {IMPORT}", before=fake) == "False"
+    assert run(f"from partinr.base._torchvision import mend; mend(); {IMPORT}", before=fake) == "False"
 
 
 @pytest.mark.parametrize("extension", [b"not a library", None], ids=["broken", "absent"])
 def test_operators_are_defined_where_the_extension_does_not_load(fake: Path, extension: bytes | None) -> None:
     if extension is not None:
         (fake / "torchvision" / "_C.so").write_bytes(extension)
-    assert run(f"from partinr._torchvision import mend; mend(); {IMPORT}", before=fake) == "True"
+    assert run(f"from partinr.base._torchvision import mend; mend(); {IMPORT}", before=fake) == "True"
 
 
 def test_operators_that_exist_are_not_defined_again(fake: Path) -> None:
@@ -59,7 +59,7 @@ import torch
 signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 library = torch.library.Library("torchvision", "DEF")
 library.define("nms" + signature)
-from partinr._torchvision import mend
+from partinr.base._torchvision import mend
 """
     assert run(f"{code}mend(); mend(); {IMPORT}; print(hasattr(torch.ops.torchvision, 'qnms'))", before=fake) == (
         "True\nTrue"
@@ -69,7 +69,7 @@ from partinr._torchvision import mend
 def test_mending_imports_nothing_and_is_done_once() -> None:
     code = """
 import sys
-from partinr._torchvision import mend
+from partinr.base._torchvision import mend
 before = len(sys.meta_path)
 mend()
 once = len(sys.meta_path)
@@ -84,7 +84,7 @@ def test_an_absent_torchvision_stays_absent() -> None:
     code = """
 import importlib.util, sys
 from importlib.machinery import PathFinder
-from partinr._torchvision import mend
+from partinr.base._torchvision import mend
 mend()
 PathFinder.find_spec = lambda *_: None
 print(importlib.util.find_spec("torchvision"), "torch" in sys.modules)

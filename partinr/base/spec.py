@@ -13,7 +13,7 @@ from typing import Any, dataclass_transform
 import pydantic
 from pydantic.dataclasses import dataclass as _pydantic_dataclass
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -22,7 +22,7 @@ def spec(cls: type) -> Any:
 
     Strictly means that nothing is converted silently: ``"3"`` and ``3.5`` are no whole numbers, ``True`` is no number.
     A whole number is a valid float. Where a rule concerns several fields, write it in ``__post_init__`` and raise
-    :class:`~partinr.errors.PartinrError`.
+    :class:`~partinr.base.errors.PartinrError`.
 
     Raises (when a spec is made):
         PartinrError: one line that names each field that is wrong, what it is and what it may be.

@@ -6,14 +6,10 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from partinr.errors import PartinrError
-from partinr.run import MEETING, in_job, slurm_job
-
-if TYPE_CHECKING:
-    from partinr.training.nodes import Nodes
+from partinr.base.errors import PartinrError
+from partinr.run import slurm_job
 
 State = Literal["waiting", "running", "gone"]
 """Of a job: in the queue; on a node, or just leaving it; neither."""
@@ -68,36 +64,6 @@ def preempted() -> bool:
     except PartinrError:
         return False
     return bool(re.search(r"\bJobState=RUNNING\b", answer.stdout) and re.search(r"\bPreemptTime=[0-9]", answer.stdout))
-
-
-def this_node() -> int:
-    """Which of the nodes of a job this is; 0 outside of one."""
-    return int(os.environ.get("SLURM_NODEID", 0)) if in_job() else 0
-
-
-def nodes_for(number: int, run: Path) -> Nodes:
-    """The nodes of this job, for a run that is spread over them.
-
-    Args:
-        number: how many it needs.
-        run: its directory, which all of them see.
-
-    Raises:
-        PartinrError: this is no job with so many nodes.
-    """
-    # Late: who only asks for jobs need not wait for torch.
-    from partinr.training.nodes import Nodes
-
-    if number == 1:
-        return Nodes()
-    there = int(os.environ.get("SLURM_JOB_NUM_NODES", 1)) if in_job() else 1
-    if there != number:
-        raise PartinrError(
-            f"trainer.num_nodes={number} needs a job on {number} nodes, and here is {there}; "
-            "submit it: partinr -m hydra/launcher=submitit_slurm …"
-        )
-    attempt = f"{slurm_job()} {os.environ.get('SLURM_RESTART_COUNT', 0)}"
-    return Nodes(number, this_node(), run / MEETING, attempt)
 
 
 def _command(*words: str) -> subprocess.CompletedProcess[str]:

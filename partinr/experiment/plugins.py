@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from partinr.cli.conf import conf_dir
-from partinr.cli.main import print_note
-from partinr.trust import ENTRY_POINTS
+from partinr.base.notes import print_note
+from partinr.base.trust import ENTRY_POINTS
+from partinr.experiment.conf import conf_dir
 
 _LOCAL = "local"
 """The group that is a machine's own: composed without being asked for, if it is there."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from partinr import lease
-from partinr.lease import LEASE_SECONDS, TakenError, claim, is_held
+from partinr.base import lock as lease
+from partinr.base.lock import LEASE_SECONDS, TakenError, claim, is_held
 
 HOLD = """
 import sys
 from pathlib import Path
-from partinr.lease import claim
+from partinr.base.lock import claim
 with claim(Path(sys.argv[1])):
     print("held", flush=True)
     input()

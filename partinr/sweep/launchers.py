@@ -1,7 +1,7 @@
 """Who carries out the runs of a sweep: ``hydra/launcher=basic | joblib | submitit_local | submitit_slurm``.
 
 Hydra's own launchers compose a configuration when a job begins, which on a cluster may be days after it was asked for,
-and hand it to a function. These freeze all of them first (:mod:`partinr.cli.sweep`) and hand over directories.
+and hand it to a function. These freeze all of them first (:mod:`partinr.sweep.queue`) and hand over directories.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pydantic import Field
 
-from partinr import config
-from partinr.cli.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
-from partinr.cli.execute import Outcome
-from partinr.cli.main import print_note
-from partinr.cli.sweep import Sweep
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.notes import print_note
+from partinr.base.spec import spec
+from partinr.experiment import config
+from partinr.experiment.execute import Outcome
 from partinr.run import JOB, LOG, RunDirectory
-from partinr.spec import spec
+from partinr.sweep.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
+from partinr.sweep.queue import Sweep
 
 
 class SweepLauncher(Launcher):

@@ -9,8 +9,8 @@ from typing import Any
 from rich.cells import cell_len
 from rich.table import Table
 
-from partinr.cli.execute import Outcome
-from partinr.cli.terminal import short, terminal
+from partinr.base.terminal import short, terminal
+from partinr.experiment.execute import Outcome
 from partinr.run import ADAPTATION, ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION, START, STEPS
 
 MOST_ROWS = 48
