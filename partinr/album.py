@@ -14,8 +14,8 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.batches import Frames, region_batch
 from partinr.inr import PiecewiseINR
-from partinr.networks import NetworkStack
-from partinr.stack import RegionBatch
+from partinr.model.batch import RegionBatch
+from partinr.model.stack import NetworkStack
 
 
 class Album(NetworkStack):

@@ -25,13 +25,13 @@ NUMBERS = [
     {"coords"},
     {"signals"},
     {"partition"},
-    {"stack"},
+    {"engines"},
     {"backbones"},
-    {"batches", "networks", "quantise", "weights"},
-    {"fields"},
+    {"model"},
+    {"batches", "quantise", "weights"},
     {"capacity", "inr", "metrics"},
     {"album", "meta", "rate"},
-    {"data"},
+    {"data", "training"},
     {"regimes"},
 ]
 RECORD = [

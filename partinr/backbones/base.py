@@ -17,9 +17,9 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.base.trust import named_class
-from partinr.stack.engine import Linear
-from partinr.stack.fused import Chain
-from partinr.stack.tcnn import Tables
+from partinr.engines.fused import Chain
+from partinr.engines.plan import Linear
+from partinr.engines.tcnn import Tables
 
 
 @spec

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from partinr.backbones.base import Mlp
 from partinr.base.spec import spec
-from partinr.stack.engine import Linear
+from partinr.engines.plan import Linear
 
 
 @spec

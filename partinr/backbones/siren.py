@@ -12,8 +12,8 @@ from torch import Tensor
 
 from partinr.backbones.base import Mlp
 from partinr.base.spec import spec
-from partinr.stack.engine import Linear
-from partinr.stack.fused import Chain, Link
+from partinr.engines.fused import Chain, Link
+from partinr.engines.plan import Linear
 
 
 @spec

@@ -31,10 +31,10 @@ from partinr.base.errors import PartinrError
 from partinr.base.spec import describe, spec
 from partinr.capacity import Capacity
 from partinr.coords import Frame
+from partinr.engines import Engine
 from partinr.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import StopRule
-from partinr.stack import Engine
 from partinr.tracking import Logger
 
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")

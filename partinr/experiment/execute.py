@@ -20,6 +20,7 @@ from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, St
 from partinr.cli.fit import fit_module
 from partinr.cli.meta import meta_module
 from partinr.cli.threshold import threshold_module
+from partinr.engines import check_tcnn_device
 from partinr.experiment import config
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.provenance import check_code, code_of, inputs_of
@@ -27,7 +28,6 @@ from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
 from partinr.regimes.training import check_devices, run_fit
 from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.stack import check_tcnn_device
 from partinr.training.checkpoint import check_checkpoint, read_checkpoint
 from partinr.training.nodes import RankError
 

@@ -26,7 +26,6 @@ from partinr.metrics import EXACT_DB, SEAM, mean_psnr, psnr, seam, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
 from partinr.regimes.blended import Samples
-from partinr.regimes.graphs import GraphedSteps, can_be_graphed
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.sampling import ErrorSampler
@@ -34,6 +33,7 @@ from partinr.regimes.schedule import Constant, Schedule
 from partinr.regimes.share import Share, deal, hand_over, widen_state
 from partinr.regimes.stacked import StackLearning
 from partinr.regimes.training import FitResult, Model, make_trainer, run_fit
+from partinr.training.graphs import GraphedSteps, can_be_graphed
 
 CHUNK_SECONDS = 0.2
 """Optimiser steps are taken in chunks of about so long between two calls from Lightning's loop.

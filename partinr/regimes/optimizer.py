@@ -13,7 +13,7 @@ from pydantic import Field
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.networks import NetworkStack
+from partinr.model.stack import NetworkStack
 
 # A closure that evaluates the loss several times a step, and gradients that are sparse: neither is what a stack gives.
 _UNSUITABLE = {"lbfgs", "sparseadam", "optimizer"}

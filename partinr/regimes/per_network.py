@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from partinr.backbones.base import all_digits
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.networks import NetworkStack
+from partinr.model.stack import NetworkStack
 from partinr.regimes.optimizer import Optimizer
 
 

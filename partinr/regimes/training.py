@@ -16,10 +16,10 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from partinr.album import Album
 from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
-from partinr.regimes.graphs import CudaGraphs
 from partinr.regimes.launch import ShardStrategy, check_can_be_sent
 from partinr.regimes.learning import Learning, StopReason
 from partinr.training.checkpoint import LocalFiles, check_checkpoint
+from partinr.training.graphs import CudaGraphs
 from partinr.training.nodes import Host, Nodes
 from partinr.training.quiet import quiet_lightning
 
@@ -158,7 +158,7 @@ def make_trainer(
         nodes: the machines; None for this one alone.
         threads: CPU threads for each of several processes; None for an equal part of torch's.
         tf32: let single-precision products on CUDA round their factors to 10 bits.
-        cuda_graphs: on CUDA, replay steps as a graph where possible (:mod:`partinr.regimes.graphs`).
+        cuda_graphs: on CUDA, replay steps as a graph where possible (:mod:`partinr.training.graphs`).
 
     Raises:
         PartinrError: Lightning refuses the flags on this machine.

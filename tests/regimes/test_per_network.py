@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import partinr
 from partinr.backbones import Siren, Wire, load_backbone
 from partinr.base.errors import PartinrError
-from partinr.networks import NetworkStack
+from partinr.model.stack import NetworkStack
 from partinr.partition import Grid
 from partinr.regimes import Optimizer, PerNetwork
 
