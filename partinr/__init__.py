@@ -16,9 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from partinr import _torchvision
-
-__version__ = "0.1.0"
+from partinr.base import _torchvision
+from partinr.base.version import __version__
 
 # Before anything imports torchvision: torchmetrics, Lightning and segmentation-models-pytorch do.
 _torchvision.mend()
@@ -29,7 +28,7 @@ _LAZY = {
     "FitResult": "partinr.regimes",
     "FitSettings": "partinr.regimes",
     "Partition": "partinr.partition",
-    "PartinrError": "partinr.errors",
+    "PartinrError": "partinr.base.errors",
     "PiecewiseINR": "partinr.inr",
     "builtin_image": "partinr.signals",
     "fit": "partinr.regimes.fit",
@@ -37,7 +36,7 @@ _LAZY = {
     "load_image": "partinr.signals",
     "load_run": "partinr.api",
 }
-_SUBPACKAGES = ("backbones", "coords", "partition", "regimes", "report", "signals")
+_SUBPACKAGES = ("backbones", "coords", "partition", "regimes", "report", "signals", "spec")
 
 __all__ = [
     "Album",
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
     from partinr import backbones, coords, partition, regimes, report, signals
     from partinr.album import Album
     from partinr.api import load, load_run
-    from partinr.errors import PartinrError
+    from partinr.base.errors import PartinrError
     from partinr.inr import PiecewiseINR
     from partinr.partition import Partition
     from partinr.regimes import FitResult, FitSettings

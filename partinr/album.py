@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.batches import Frames, region_batch
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
-from partinr.networks import NetworkStack
-from partinr.stack import RegionBatch
+from partinr.model.batch import RegionBatch
+from partinr.model.stack import NetworkStack
 
 
 class Album(NetworkStack):

@@ -1,4 +1,4 @@
-"""Signals, each with its partition, as one ragged region batch; what :mod:`partinr.networks` evaluates."""
+"""Signals, each with its partition, as one ragged region batch; what :mod:`partinr.model.stack` evaluates."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_coords, outer_coords, region_frames, to_frame
-from partinr.errors import PartinrError
+from partinr.model.batch import RegionBatch, sort_by_network
 from partinr.partition import Cover, Partition
-from partinr.stack import RegionBatch, sort_by_network
 
 
 def check_frame(frame: str) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.partition import Grid, Partition, PartitionRule
 from partinr.signals import region_detail
 

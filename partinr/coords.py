@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 Frame = Literal["global", "local"]
 

@@ -3,7 +3,7 @@
 PNG has an encoder of its own here, some lines on top of zlib: Pillow and OpenCV want the whole picture at once. TIFF is
 tifffile's, in strips without compression, as BigTIFF from 4 GB on. NPY is NumPy's format, its values written one after
 another. (Not through memory maps: what they have written counts as the process's memory.) A file takes its name when it
-is whole (:func:`partinr.files.replacing`).
+is whole (:func:`partinr.base.files.replacing`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from partinr.errors import PartinrError
-from partinr.files import replacing
+from partinr.base.errors import PartinrError
+from partinr.base.files import replacing
 
 Depth = Literal["8", "16", "float"]
 

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone, load_backbone
+from partinr.base.errors import PartinrError
 from partinr.batches import Frames, check_frame, region_batch
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
-from partinr.errors import PartinrError
-from partinr.fields import Field, check_field, derivatives
-from partinr.networks import NetworkStack
+from partinr.engines import Engine
+from partinr.model.batch import RegionBatch, mix, sort_by_network
+from partinr.model.derivatives import Field, check_field, derivatives
+from partinr.model.stack import NetworkStack
 from partinr.partition import Partition
 from partinr.quantise import Bits, Per, pack, unpack
-from partinr.stack import Engine, RegionBatch, mix, sort_by_network
 from partinr.weights import deserialise, serialise
 
 FORMAT = 3
@@ -66,7 +67,7 @@ class PiecewiseINR(NetworkStack):
         global_network: one more network, of the same architecture, sees the whole signal in the global frame, and its
             values are added to those of the regions. It counts among the networks that ``match_params`` is shared by.
             Where there is one region there is none.
-        engine: how the stack is evaluated (:mod:`partinr.stack.engine`).
+        engine: how the stack is evaluated (:mod:`partinr.engines.plan`).
         seed: of the initialisation, 0 or more; None for weights without values, which :meth:`load` puts in.
 
     Raises:
@@ -322,8 +323,8 @@ class PiecewiseINR(NetworkStack):
     def load(cls, path: str | Path) -> Self:
         """Read an ``inr.safetensors``.
 
-        Nothing is unpickled, no code is imported that the user has not (:mod:`partinr.trust`), and nothing is allocated
-        that the file does not fill.
+        Nothing is unpickled, no code is imported that is not trusted (:mod:`partinr.base.trust`), and nothing is
+        allocated that the file does not fill.
 
         Raises:
             PartinrError: no such file, not one of partinr's, damaged, altered, or of a newer format; or its backbone

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 #: The absolute errors that the ends of the colour scale of `error_map` stand for. Fixed, so that pictures of different
 #: runs compare: a PSNR of 30 dB is a root mean square error of 0.032. Larger errors get the last colour.

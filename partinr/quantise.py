@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.ao.quantization.observer import PerChannelMinMaxObserver
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.partition.coding import decode_labels, encode_labels
 
 Bits = Literal[8, 16]

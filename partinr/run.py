@@ -45,9 +45,9 @@ from typing import Any, Literal
 import psutil
 import yaml
 
-from partinr import lease
-from partinr.errors import FULL, PartinrError
-from partinr.files import overwrite, write_atomically, write_new
+from partinr.base import lock as lease
+from partinr.base.errors import FULL, PartinrError
+from partinr.base.files import overwrite, write_atomically, write_new
 
 FORMAT = 1
 """Version of the layout of ``run.json``; a reader refuses a newer one."""

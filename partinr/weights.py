@@ -2,7 +2,7 @@
 
 In the header is a checksum of it and of the weights, so that a file that was damaged or altered is not read. It is
 no signature: whoever forges a file can forge its checksum. So nothing in a file is believed because of it; whoever
-makes something of a header looks at each field, and no code runs because a file says so (:mod:`partinr.trust`).
+makes something of a header looks at each field, and no code runs because a file says so (:mod:`partinr.base.trust`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 CHECKSUM = "sha256"
 """Under this key of the header is the :func:`checksum` of the rest of it and of the tensors."""

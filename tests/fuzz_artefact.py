@@ -19,8 +19,8 @@ import psutil
 import torch
 
 from partinr.backbones import Siren
+from partinr.base.errors import PartinrError
 from partinr.callbacks.manifest import peak_memory
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.weights import serialise

@@ -14,7 +14,7 @@ from torch import Tensor
 import partinr
 from partinr.album import Album
 from partinr.backbones import Backbone, ReluPE, Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import FitResult, FitSettings, Optimizer, make_trainer

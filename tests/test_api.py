@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import partinr
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.run import WEIGHTS, RunDirectory
 
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from partinr.backbones import Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import FORMAT, PiecewiseINR
 from partinr.partition import Grid
 from partinr.weights import serialise
@@ -23,7 +23,7 @@ from partinr.weights import serialise
 MODULE = """
 from pathlib import Path
 from partinr.backbones import Siren
-from partinr.spec import spec
+from partinr.base.spec import spec
 
 Path("imported").touch()
 

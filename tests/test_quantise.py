@@ -13,11 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from partinr.backbones import Fourier, HashGrid, Siren, Wire
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import FORMAT, PiecewiseINR
 from partinr.partition import Grid, Random
 from partinr.quantise import CODED, PACKED, SCALES, Bits, Per, dequantise, pack, quantise, unpack, weight_bits
 from partinr.weights import serialise
+from tests.covering import covering
 
 PRECISIONS: list[tuple[Bits, Per]] = [(8, "tensor"), (8, "channel"), (16, "tensor"), (16, "channel")]
 NONE: list[tuple[Any, Any]] = [(4, "channel"), (8, "row")]
@@ -112,8 +113,7 @@ BACKBONES = {
 }
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("frame", ["global", "local"])
+@covering(name=list(BACKBONES), frame=["global", "local"])
 def test_a_small_file_is_read_like_any_other(name, frame, tmp_path):
     model = PiecewiseINR(Grid(rows=2, cols=2)(SIGNAL), BACKBONES[name], frame=frame)
     for bits, per in PRECISIONS:

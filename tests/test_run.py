@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.run import (
     CLOCK_COLUMNS,
     CONFIG,

@@ -3,7 +3,7 @@
     python experiments/benchmarks/engines.py
 
 Prints milliseconds a step and the ratio of the automatic choice to the best engine. ``LOOP_FROM_MACS`` of
-partinr.stack.engine and ``FUSED_UP_TO`` of partinr.stack.fused follow from this table.
+partinr.engines.plan and ``FUSED_UP_TO`` of partinr.engines.fused follow from this table.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from _common import interleaved, sizes_of, step_of, where
 
-from partinr.errors import PartinrError
-from partinr.stack import Engine
+from partinr.base.errors import PartinrError
+from partinr.engines import Engine
 
 # Regions, width, hidden layers, pixels a side, even or ragged.
 SHAPES = [

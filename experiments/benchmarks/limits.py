@@ -46,7 +46,7 @@ def fused_sincos(x: Tensor) -> Callable[[], object]:
     """The fused engine's sine and cosine of all numbers in ``x``, on as many threads as torch takes."""
     import numba
 
-    from partinr.stack._kernels import sincos
+    from partinr.engines._kernels import sincos
 
     @numba.njit(parallel=True, fastmath={"contract"})
     def kernel(x, sine, cosine):

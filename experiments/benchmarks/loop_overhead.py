@@ -18,9 +18,9 @@ import hydra
 import torch
 from _common import where
 
-from partinr import config
-from partinr.cli.conf import conf_dir
-from partinr.cli.execute import execute
+from partinr.experiment import config
+from partinr.experiment.conf import conf_dir
+from partinr.experiment.execute import execute
 
 ROUNDS = 5
 STEPS = 300

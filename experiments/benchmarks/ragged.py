@@ -13,7 +13,7 @@ import warnings
 
 from _common import interleaved, step_of, where
 
-from partinr.errors import PartinrWarning
+from partinr.base.errors import PartinrWarning
 from partinr.partition import KMeans, PartitionRule, Semantic, Superpixel
 from partinr.signals import builtin_image
 

@@ -28,7 +28,7 @@ import torch
 from _common import where
 from omegaconf import OmegaConf
 
-from partinr.cli.conf import conf_dir
+from partinr.experiment.conf import conf_dir
 from partinr.partition import Grid
 from partinr.pictures import encode_png, error_map, partition_overlay
 from partinr.report import collect, write_html

@@ -4,7 +4,7 @@
 
 One full step (forward, loss, backward, Adam) on 256×256 pixels. ``error`` is ``tiled_error``, which has value and
 gradients in one pass, ``values`` is ``run_tiled`` and torch's own loss. ``TILED_FROM_MACS`` and ``TILED_FROM_WIDTH`` of
-partinr.stack.tiled follow from this table.
+partinr.engines.tiled follow from this table.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from steps import LR, loop_step, stack_step
 from torch import Tensor
 
 from partinr.backbones import Siren
+from partinr.engines import run_tiled, tiled_error
 from partinr.inr import PiecewiseINR
 from partinr.partition import Partition
-from partinr.stack import run_tiled, tiled_error
 
 SIDE = 256
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 import partinr
 from partinr.backbones import Siren, load_backbone
-from partinr.cli.conf import conf_dir
-from partinr.files import write_atomically
+from partinr.base.files import write_atomically
+from partinr.experiment.conf import conf_dir
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, KMeans, PartitionRule, Random, Semantic, Superpixel, Whole
 from partinr.pictures import Panel, contact_sheet, error_map, partition_overlay, thumbnail, to_uint8

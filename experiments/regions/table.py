@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from partinr.files import write_atomically
+from partinr.base.files import write_atomically
 from partinr.report import RunRecord, collect
 from partinr.report.figures import PAGE, SETTINGS
 from partinr.report.palette import COLOURS

@@ -14,12 +14,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from partinr.errors import PartinrError
-from partinr.spec import spec
-from partinr.stack.engine import Linear
-from partinr.stack.fused import Chain
-from partinr.stack.tcnn import Tables
-from partinr.trust import named_class
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
+from partinr.base.trust import named_class
+from partinr.engines.fused import Chain
+from partinr.engines.plan import Linear
+from partinr.engines.tcnn import Tables
 
 
 @spec
@@ -284,7 +284,7 @@ def load_backbone(name: str, options: dict[str, Any]) -> Backbone:
     """A backbone that was kept by the dotted path of its class and its options.
 
     Raises:
-        PartinrError: there is no such class, it may not be imported (:mod:`partinr.trust`), or it refuses the options.
+        PartinrError: there is no such class, it is not trusted (:mod:`partinr.base.trust`), or it refuses the options.
     """
     kind = named_class(name)
     if not (isinstance(kind, type) and issubclass(kind, Backbone)):

@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp
-from partinr.spec import spec
-from partinr.stack.engine import Linear
+from partinr.base.spec import spec
+from partinr.engines.plan import Linear
 
 
 @spec

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp, init_by_fan
-from partinr.spec import spec
-from partinr.stack.engine import Linear
+from partinr.base.spec import spec
+from partinr.engines.plan import Linear
 
 
 @spec

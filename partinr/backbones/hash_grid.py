@@ -20,11 +20,11 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp
-from partinr.errors import PartinrError
-from partinr.spec import spec
-from partinr.stack.engine import Linear
-from partinr.stack.kept import kept
-from partinr.stack.tcnn import HashGridConfig, Tables
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
+from partinr.engines.cache import kept
+from partinr.engines.plan import Linear
+from partinr.engines.tcnn import HashGridConfig, Tables
 
 NUMBER_BYTES = 40
 """What a number of a level takes, in Python and on the device."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import lightning as L
 
+from partinr.base.errors import PartinrError
 from partinr.callbacks.base import RunCallback, is_number, regime
-from partinr.errors import PartinrError
 from partinr.run import CHECKPOINT, PREVIOUS
 
 

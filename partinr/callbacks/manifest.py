@@ -20,10 +20,10 @@ from typing import Any
 import lightning as L
 import torch
 
-from partinr import __version__
+from partinr.base.errors import reason
+from partinr.base.version import __version__
 from partinr.callbacks.base import RunCallback, regime
 from partinr.callbacks.interruption import Interruption
-from partinr.errors import reason
 from partinr.run import START, WEIGHTS, of_image
 
 PACKAGES = (

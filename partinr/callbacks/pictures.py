@@ -11,8 +11,8 @@ import lightning as L
 import numpy as np
 from torch import Tensor
 
+from partinr.base.errors import PartinrError, PartinrWarning, reason
 from partinr.callbacks.base import Adaptation, RunCallback, is_number, regime
-from partinr.errors import PartinrError, PartinrWarning, reason
 from partinr.pictures import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail
 from partinr.run import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import click
 
-from partinr import __version__
-from partinr.cli import plugins
+from partinr.base.version import __version__
+from partinr.experiment import plugins
 
 
 class _Application(click.Group):
@@ -285,7 +285,7 @@ def partitions(
     IMAGE is a file, or the name of a built-in image such as astronaut. RULE.KEY=VALUE sets an option of a rule, as
     partition.KEY=VALUE does in a run: semantic.merge=boundary, mask.path=masks.
     """
-    from partinr.cli.main import BAD_INPUT
+    from partinr.base.notes import BAD_INPUT
     from partinr.cli.partitions import show_partitions
 
     sound = show_partitions(
@@ -306,8 +306,8 @@ def partitions(
 @click.option("--force", is_flag=True, help="Also if it says that it is running on another host.")
 def resume(run: Path, force: bool) -> None:
     """Go on with a run that was stopped, in its own directory."""
-    from partinr.cli.execute import resume as go_on
-    from partinr.cli.show import show_outcomes
+    from partinr.experiment.execute import resume as go_on
+    from partinr.experiment.show import show_outcomes
 
     outcome = go_on(run, force)
     show_outcomes([outcome])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from partinr.cli.main import print_note
-from partinr.cli.show import short
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
+from partinr.base.notes import print_note
+from partinr.base.terminal import short
 from partinr.run import find_runs
 
 SPEC = "dashboard.json"

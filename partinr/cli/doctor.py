@@ -16,9 +16,10 @@ from types import ModuleType
 from rich.console import Console
 from rich.markup import escape
 
-from partinr import __version__, _torchvision
-from partinr.cli import plugins
-from partinr.cli.conf import conf_dir
+from partinr.base import _torchvision
+from partinr.base.version import __version__
+from partinr.experiment import plugins
+from partinr.experiment.conf import conf_dir
 
 # Distribution, module, what partinr wants it for.
 _PACKAGES = (

@@ -12,10 +12,10 @@ from rich.progress import track
 from rich.table import Table
 
 from partinr.api import load
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
+from partinr.base.terminal import terminal
 from partinr.cli.fitted import fitted_image
-from partinr.cli.terminal import terminal
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
 from partinr.quantise import Bits, Per
 from partinr.rate import MeanRate, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates, name_of
 from partinr.run import RunDirectory

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from partinr import config
 from partinr.album import Album
+from partinr.base.errors import PartinrError, named
+from partinr.base.notes import print_note
 from partinr.capacity import settle_regions, widths
-from partinr.cli.main import print_note
 from partinr.data import SignalSet
-from partinr.errors import PartinrError
+from partinr.experiment import config
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
-from partinr.partition import LabelCache, Partition, carry_out
+from partinr.partition import LabelCache, Partition, make
 from partinr.regimes import FitModule
 from partinr.run import START
 from partinr.signals import Source
@@ -77,15 +75,6 @@ def check_all_fitted(data: SignalSet, regime: str) -> None:
         )
 
 
-@contextmanager
-def named(name: str) -> Iterator[None]:
-    """Let what is wrong with one signal of several begin with its name."""
-    try:
-        yield
-    except PartinrError as error:
-        raise PartinrError(f"{name}: {error}") from error
-
-
 def _model(
     settings: config.Settings, name: str, signal: Tensor, source: Source | None, start: LearnedStart | None
 ) -> PiecewiseINR:
@@ -110,8 +99,7 @@ def _model(
 def _partition(settings: config.Settings, name: str, signal: Tensor, source: Source | None) -> Partition:
     """The partition, made or found; its notice goes to whoever watches."""
     rule = settle_regions(settings.partition, settings.backbone, signal, _device_type(settings))
-    cache = None if settings.root.cache_dir is None else LabelCache(Path(settings.root.cache_dir))
-    partition = carry_out(rule, signal, source, cache)
+    partition = make(rule, signal, source, LabelCache.at(settings.root.cache_dir))
     if partition.notice is not None:
         print_note(f"{name}: {partition.notice}")
     return partition

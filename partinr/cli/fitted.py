@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.run import IMAGE, RunDirectory, of_image
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from partinr.cli.terminal import terminal
+from partinr.base.terminal import terminal
 from partinr.studies import Setting
 
 

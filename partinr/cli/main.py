@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import traceback
 
-from partinr.errors import STORAGE, PartinrError, reason, warnings_as_notes
-
-BAD_INPUT = 2
+from partinr.base.errors import STORAGE, PartinrError, reason, warnings_as_notes
+from partinr.base.notes import BAD_INPUT, print_error
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -61,13 +60,3 @@ def report_error(error: Exception, arguments: list[str]) -> int:
         return 1
     traceback.print_exception(error)
     return 1
-
-
-def print_error(message: str) -> None:
-    """One line on the standard error."""
-    print(f"partinr: error: {' '.join(message.split())}", file=sys.stderr)
-
-
-def print_note(message: str) -> None:
-    """One line on the standard error about something that goes on all the same."""
-    print(f"partinr: note: {' '.join(message.split())}", file=sys.stderr)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from partinr import config
-from partinr.cli.main import print_note
+from partinr.base.errors import PartinrError
+from partinr.base.notes import print_note
 from partinr.coords import Frame
 from partinr.data import Item, SignalSet, Task, TaskDataModule, check_ranks, prepare_partitions
-from partinr.errors import PartinrError
+from partinr.experiment import config
 from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Grid, LabelCache, PartitionRule, Whole
 from partinr.regimes import MetaModule, MetaSettings
@@ -67,7 +66,7 @@ def meta_module(settings: config.Settings) -> tuple[MetaModule, TaskDataModule]:
     rule = settings.partition
     train_rule = rule if regime.partition_in == "both" else None
     val_rule = None if regime.partition_in == "neither" else rule
-    cache = None if settings.root.cache_dir is None else LabelCache(Path(settings.root.cache_dir))
+    cache = LabelCache.at(settings.root.cache_dir)
     for items, own in ((train, train_rule), (val, val_rule)):
         prepared = prepare_partitions(items, own, cache)
         if prepared.made or prepared.fewer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +17,15 @@ from omegaconf import OmegaConf
 from rich.table import Table
 from torch import Tensor
 
-from partinr import config
-from partinr.cli import plugins
-from partinr.cli.app import in_quotes, one_line, readable, search_plugins
-from partinr.cli.conf import conf_dir
-from partinr.cli.main import print_error, print_note
-from partinr.cli.terminal import terminal
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
+from partinr.base.notes import print_error, print_note
+from partinr.base.terminal import terminal
 from partinr.data import ImageData
-from partinr.errors import PartinrError, PartinrWarning
-from partinr.files import write_atomically
-from partinr.partition import Partition, PartitionRule
+from partinr.experiment import config, plugins
+from partinr.experiment.conf import conf_dir
+from partinr.experiment.hydra_errors import in_quotes, one_line, readable, search_plugins
+from partinr.partition import Partition, PartitionRule, make
 from partinr.pictures import Panel, contact_sheet, partition_overlay, thumbnail
 from partinr.signals import builtin_names
 
@@ -329,10 +327,8 @@ def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
     """Carry out a rule; what it refuses or notices goes to whoever watches, in one line."""
     partition = None
     try:
-        with _named_as(task.words), warnings.catch_warnings():
-            # The notice of a partition, which is said here in one line.
-            warnings.simplefilter("ignore", PartinrWarning)
-            partition = task.rule(signal, source.source)
+        with _named_as(task.words):
+            partition = make(task.rule, signal, source.source)
     except PartinrError as error:
         print_error(f"{source.title}, {task.title}: {error}")
     except Exception as error:

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from partinr.api import load
+from partinr.base.errors import FULL, PartinrError
 from partinr.coords import AxisSamples
-from partinr.errors import FULL, PartinrError
-from partinr.fields import Field
 from partinr.imagefile import Depth, check_shape, depth_of, file_bytes, write_picture
 from partinr.inr import Crop, PiecewiseINR
+from partinr.model.derivatives import Field
 from partinr.run import RunDirectory
 
 MOST = 1_000_000

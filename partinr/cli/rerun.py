@@ -12,13 +12,13 @@ from typing import Any
 import click
 import torch
 
-from partinr import config
-from partinr.cli.execute import execute
-from partinr.cli.main import print_note
-from partinr.cli.origin import check_code
-from partinr.cli.show import show_outcomes
-from partinr.cli.terminal import short
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.notes import print_note
+from partinr.base.terminal import short
+from partinr.experiment import config
+from partinr.experiment.execute import execute
+from partinr.experiment.provenance import check_code
+from partinr.experiment.show import show_outcomes
 from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule
 from partinr.run import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST, RunDirectory
 

@@ -13,9 +13,9 @@ from typing import Any
 import click
 from rich.cells import cell_len, chop_cells
 
-from partinr import __version__
-from partinr.cli.terminal import short, terminal
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.terminal import short, terminal
+from partinr.base.version import __version__
 from partinr.run import CONFIG, MANIFEST, RunDirectory, find_runs
 
 STATES = {

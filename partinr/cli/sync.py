@@ -1,4 +1,4 @@
-"""``partinr sync``, and what is said of runs that W&B has not got."""
+"""``partinr sync``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ from pathlib import Path
 
 import click
 
-from partinr.cli.main import print_error, print_note
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.notes import print_error
+from partinr.base.terminal import short
 from partinr.run import find_runs
-
-
-def note_unsent(run: Path, reason: str) -> None:
-    """Say that W&B has not got a run, why, and how it gets it."""
-    from partinr.cli.show import short  # which imports what imports this
-
-    print_note(f"{reason}; the run goes on, and is sent to W&B with: partinr sync {short(run)}")
 
 
 def sync_runs(
@@ -44,7 +38,6 @@ def sync_runs(
     Raises:
         PartinrError: there is no run, no login, or no server.
     """
-    from partinr.cli.show import short
     from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
     from partinr.tracking.sync import rebuild, settings_of
 

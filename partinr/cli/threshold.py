@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-from partinr import config
 from partinr.album import Album
-from partinr.cli.fit import check_all_fitted, named
+from partinr.base.errors import PartinrError, named
+from partinr.cli.fit import check_all_fitted
 from partinr.data import SignalSet, StepsData
-from partinr.errors import PartinrError
+from partinr.experiment import config
 from partinr.inr import PiecewiseINR
+from partinr.partition import make
 from partinr.regimes import ThresholdModule, ThresholdSettings, Trial
 from partinr.signals import EdgedImage
 
@@ -27,7 +28,7 @@ def threshold_module(settings: config.Settings) -> ThresholdModule:
     shape = first.values.shape[:-1] if isinstance(first, EdgedImage) else settings.data.shape
     grid = first.on_grid(shape)
     # One for all: it follows from the grid alone.
-    partition = settings.partition(grid)
+    partition = make(settings.partition, grid)
     members = {
         trial.name: PiecewiseINR(
             partition,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from partinr.api import load
+from partinr.base.errors import PartinrError
 from partinr.cli.fitted import fitted_image
 from partinr.coords import scaled_shape
-from partinr.errors import PartinrError
 from partinr.report.viewer import check_size, write_view
 from partinr.run import RunDirectory, of_image
 

@@ -14,13 +14,13 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.data.image import Size
 from partinr.data.sets import Item, SignalSet
-from partinr.errors import PartinrError
 from partinr.signals import Crop, Source, builtin_path, load_image
 from partinr.signals.decode import IMAGE_ENDINGS, quoted
 from partinr.signals.image import Alpha
-from partinr.spec import spec
 
 
 @dataclass(frozen=True)

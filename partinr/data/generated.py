@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.spec import spec
 from partinr.data.sets import Item, SignalSet
-from partinr.spec import spec
 
 
 @dataclass(frozen=True)

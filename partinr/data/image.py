@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.signals import Source, builtin_image, builtin_path, load_image
-from partinr.spec import spec
 
 Size = Annotated[int, Field(ge=1)]
 

@@ -17,12 +17,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.data.image import Size
 from partinr.data.sets import Item, SignalSet
-from partinr.errors import PartinrError
 from partinr.signals.decode import quoted
 from partinr.signals.image import resized
-from partinr.spec import spec
 
 _DOWNLOAD = "github.com/fyu/lsun has the script that downloads it (python3 download.py -c {category}); unpack both zips"
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from partinr.base.errors import named
+from partinr.base.files import write_atomically
 from partinr.data.sets import Item
-from partinr.data.tasks import cut
 from partinr.data.workers import work_ahead
-from partinr.files import write_atomically
-from partinr.partition import LabelCache, PartitionRule
+from partinr.partition import LabelCache, PartitionRule, make
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,9 @@ class _Make:
     def __call__(self, index: int) -> tuple[bool, bool]:
         item = self.items[index]
         signal = item.load()
-        is_new = not self.cache.has(self.rule, signal)
-        return is_new, cut(item, signal, self.rule, self.cache).notice is not None
+        with named(item.name):
+            is_new = not self.cache.has(self.cache.key(self.rule, signal))
+            return is_new, make(self.rule, signal, item.source, self.cache).notice is not None
 
 
 def _digest(items: Sequence[Item], rule: PartitionRule) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.spec import spec
 from partinr.data.generated import GeneratedSet
 from partinr.data.image import Size
 from partinr.signals import smooth_signal
-from partinr.spec import spec
 
 
 @spec

@@ -9,12 +9,12 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.data.image import Size
 from partinr.data.sets import Item, SignalSet
-from partinr.errors import PartinrError
 from partinr.signals import StepSignal, step_signal
 from partinr.signals.steps import factored
-from partinr.spec import spec
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from partinr.base.errors import PartinrError, named
 from partinr.data.sets import Item
 from partinr.data.workers import work_ahead
-from partinr.errors import PartinrError
-from partinr.partition import LabelCache, Partition, PartitionRule, Whole, carry_out
+from partinr.partition import LabelCache, Partition, PartitionRule, Whole, make
 
 KEEP_BYTES = 2**30
 """Of signals and label maps, that are kept in memory unless somebody says otherwise."""
@@ -113,22 +113,12 @@ class TaskSet(Dataset[Task]):
             return self._kept[index]
         item = self.items[index]
         signal = item.load()
-        task = Task(index, item.name, signal, cut(item, signal, self.rule, self.cache))
+        with named(item.name):
+            partition = make(self.rule, signal, item.source, self.cache)
+        task = Task(index, item.name, signal, partition)
         if self._memory.takes(signal.nbytes + task.partition.labels.nbytes):
             self._kept[index] = task
         return task
-
-
-def cut(item: Item, signal: Tensor, rule: PartitionRule, cache: LabelCache | None) -> Partition:
-    """The partition of an item; what is to be noticed of it is said by nobody but itself.
-
-    Raises:
-        PartinrError: the rule cannot be carried out; says on which item.
-    """
-    try:
-        return carry_out(rule, signal, item.source, cache)
-    except PartinrError as error:
-        raise PartinrError(f"{item.name}: {error}") from error
 
 
 class MetaBatches:

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.data.generated import GeneratedSet
 from partinr.data.image import Size
-from partinr.errors import PartinrError
 from partinr.signals import text_image
-from partinr.spec import spec
 
 
 @spec

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone, load_backbone
+from partinr.base.errors import PartinrError
 from partinr.batches import check_frame
 from partinr.coords import Frame
-from partinr.errors import PartinrError
+from partinr.engines import Engine
 from partinr.inr import PiecewiseINR
 from partinr.meta.inner import Order, adapt
 from partinr.meta.rates import InnerRates, RateKind
 from partinr.meta.tasks import Context, InnerLoss, TaskBatch
-from partinr.networks import NetworkStack
-from partinr.stack import Engine
+from partinr.model.stack import NetworkStack
 from partinr.weights import deserialise, serialise
 
 FORMAT = 2
@@ -157,7 +157,7 @@ class LearnedStart(nn.Module):
         """Refuse a device on which the engine cannot evaluate the networks.
 
         Raises:
-            PartinrError: see :meth:`NetworkStack.check_device <partinr.networks.NetworkStack.check_device>`.
+            PartinrError: see :meth:`NetworkStack.check_device <partinr.model.stack.NetworkStack.check_device>`.
         """
         self.networks.check_device(device)
 

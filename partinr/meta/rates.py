@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 RateKind = Literal["static", "global", "per_step", "per_parameter", "per_parameter_per_step"]
 RATE_KINDS: tuple[str, ...] = get_args(RateKind)

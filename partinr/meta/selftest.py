@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.meta.learned import Algorithm, LearnedStart, outer_gradients
 from partinr.meta.tasks import TaskBatch
 from partinr.partition import Partition

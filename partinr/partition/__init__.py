@@ -1,7 +1,7 @@
 """Partition rules: from a signal to a region for every sample."""
 
 from partinr.partition.base import Partition, PartitionRule
-from partinr.partition.cache import LabelCache, carry_out
+from partinr.partition.cache import LabelCache, make
 from partinr.partition.cover import Cover
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
@@ -28,5 +28,5 @@ __all__ = [
     "Smp",
     "Superpixel",
     "Whole",
-    "carry_out",
+    "make",
 ]

@@ -1,10 +1,11 @@
-"""What a partition is, and what a rule that makes one is."""
+"""Partitions, and the base class of the rules that make them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +15,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError, PartinrWarning
+from partinr.base.spec import spec
 from partinr.coords import AxisSamples, axis_samples, vote_of_nearest
-from partinr.errors import PartinrError
 from partinr.partition.coding import coded_bits
 from partinr.partition.cover import Cover, blended_cover
 from partinr.signals import Source
-from partinr.spec import spec
 
 DEFAULT_REGIONS = 9
-"""Of every rule that is told nothing: the paper's #9."""
+"""The default number of regions: the paper's #9."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +31,15 @@ class Partition:
     """A region for every sample of a signal's grid.
 
     Attributes:
-        labels: int64 ``[*grid]`` (``[H, W]`` for an image), 0 … R-1, every number at least once. Given as any integer
-            tensor; a copy is kept.
-        seconds: wall time that the rule took; None if no rule made it. From a cache it is what the rule took when it
-            was carried out.
-        free: whether the map follows from the rule's options alone, so that nobody has to store or send it.
-        notice: what somebody who compares should know, in one line: fewer regions than were asked for.
+        labels: int64 ``[*grid]`` (``[H, W]`` for an image), 0 … R-1, each number at least once. Any integer tensor is
+            accepted and copied.
+        seconds: wall time that the rule took; None if no rule made the partition. A partition from a cache has the
+            time of the original run.
+        free: whether the map follows from the rule's options alone, so that it need not be stored or sent.
+        notice: one line for a user who compares results, such as fewer regions than requested.
 
     Raises:
-        PartinrError: no samples, not whole numbers, negative, or a number between 0 and the largest is missing.
+        PartinrError: the labels are empty, not whole numbers, negative or not contiguous.
     """
 
     labels: Tensor
@@ -57,7 +58,7 @@ class Partition:
         labels = labels.detach().to("cpu", torch.int64, copy=True).contiguous()
         if int(labels.min()) < 0:
             raise PartinrError(f"labels go down to {int(labels.min())}; number the regions from 0")
-        # Among M samples a label of M or more means a gap below it, whatever it is: nothing larger need be counted.
+        # Among M samples any label of M or more implies a gap below it, so larger labels need no bins of their own.
         used = torch.bincount(labels.reshape(-1).clamp(max=labels.numel()))
         if int(used.min()) == 0:
             missing = int((used == 0).nonzero()[0, 0])
@@ -74,34 +75,34 @@ class Partition:
 
     @property
     def regions(self) -> int:
-        """R, how many regions there are."""
+        """The number of regions, R."""
         return int(self.labels.max()) + 1
 
     @property
     def sizes(self) -> Tensor:
-        """int64 ``[R]``: samples in each region."""
+        """The number of samples in each region: int64 ``[R]``."""
         return torch.bincount(self.labels.reshape(-1))
 
     @cached_property
     def bits(self) -> int:
-        """What the label map costs whoever stores it: 0 if it is ``free``, else its length in a lossless coder.
+        """Size of the stored label map: 0 if ``free``, else its length in a lossless coder.
 
-        The coder is that of :func:`~partinr.partition.coding.coded_bits`.
+        See :func:`~partinr.partition.coding.coded_bits`.
         """
         return 0 if self.free else coded_bits(self.labels)
 
     def near_border(self, width: int) -> Tensor:
-        """Which samples have one of another region within ``width`` steps along the axes, diagonals among them.
+        """Mask of the samples that have a sample of another region within ``width`` steps, diagonals included.
 
         Args:
             width: in samples, 1 or more.
 
         Returns:
-            bool ``[*grid]``; False everywhere where there is one region.
+            bool ``[*grid]``; all False if there is one region.
         """
         lowest = highest = self.labels
         for axis, n in enumerate(self.shape):
-            # The outermost samples repeated beyond the edge: there is no border.
+            # Repeating the outermost samples keeps the edge of the signal from counting as a border.
             places = torch.arange(-width, n + width).clamp(0, n - 1)
             lowest = lowest.index_select(axis, places).unfold(axis, 2 * width + 1, 1).amin(-1)
             highest = highest.index_select(axis, places).unfold(axis, 2 * width + 1, 1).amax(-1)
@@ -110,23 +111,23 @@ class Partition:
     def labels_at(self, shape: Sequence[int], smooth: bool = False) -> Tensor:
         """The label map at another resolution, over the same extent.
 
-        A point belongs to the region of the sample whose cell holds it. For a grid of rectangles these are the
-        rectangles themselves; the border of any other region is the staircase of its pixels. With ``smooth`` the
-        samples around a point vote, each with its weight in linear interpolation, and the region with most of the
-        weight has the point (in a tie, that of the cell): stairs become slopes, borders along an axis and the corners
-        of a grid stay where they are, and every sample keeps its own label.
+        A point belongs to the region of the sample whose cell contains it. A grid of rectangles thus keeps its
+        rectangles; any other border becomes the staircase of its pixels. With ``smooth``, the samples around a point
+        vote, each with its weight in linear interpolation, and the region with the largest total wins (in a tie, that
+        of the cell). Stairs then become slopes, borders along an axis and corners of a grid stay in place, and every
+        sample keeps its own label.
 
         Args:
-            shape: the other grid's, as many axes as this one's.
+            shape: of the other grid, with as many axes as this one.
             smooth: let the neighbours vote.
 
         Returns:
-            int64 ``[*shape]``; it may lack regions that no new sample falls into.
+            int64 ``[*shape]``; a region that contains no new sample is missing from it.
         """
         return self.labels_on([axis_samples(n, m) for n, m in zip(self.shape, shape, strict=True)], smooth)
 
     def labels_on(self, axes: Sequence[AxisSamples], smooth: bool = False) -> Tensor:
-        """The labels of some points, as :meth:`labels_at` finds them.
+        """The labels of some points, by the rule of :meth:`labels_at`.
 
         Args:
             axes: the points, along each axis.
@@ -142,16 +143,16 @@ class Partition:
 
     @property
     def axes(self) -> tuple[AxisSamples, ...]:
-        """The samples of its own grid, along each axis."""
+        """The samples of the partition's own grid, along each axis."""
         return tuple(axis_samples(n, n) for n in self.shape)
 
     def cover_on(self, axes: Sequence[AxisSamples], overlap: int, smooth: bool = False) -> Cover:
-        """Which regions have a part in each of some points, if they reach beyond their borders.
+        """The regions that contribute to each of some points, with their weights.
 
         Args:
             axes: the points, along each axis.
-            overlap: how far they reach, in samples of the partition; 0 for not at all.
-            smooth: as for :meth:`labels_at`, where they do not reach beyond; where they do, weights are smooth anyway.
+            overlap: how far a region reaches beyond its border, in samples of the partition; 0 for not at all.
+            smooth: as for :meth:`labels_at`; ignored with an overlap, whose weights are smooth anyway.
         """
         if overlap:
             return blended_cover(self.labels, self.near_border(overlap), axes, overlap)
@@ -164,10 +165,10 @@ class PartitionRule(ABC):
     """A rule from a signal to a :class:`Partition`. A subclass is a spec and writes :meth:`labels`.
 
     Attributes:
-        title: what a table calls the rule; the class's name in lower case if a subclass says nothing.
+        title: name of the rule in tables; defaults to the class's name in lower case.
         free: whether the label map follows from the rule's options alone, whatever the signal is.
-        cached: whether a label map may be kept and found again by signal and options (:mod:`partinr.partition.cache`);
-            not for a rule that is cheap, or that looks at what its options do not say.
+        cached: whether a label map may be kept under signal and options (:mod:`partinr.partition.cache`). Leave it
+            False for a rule that is cheap, or that reads something its options do not name.
     """
 
     title: ClassVar[str]
@@ -190,11 +191,11 @@ class PartitionRule(ABC):
             whole numbers ``[*grid]``, 0 … R-1 without a gap.
 
         Raises:
-            PartinrError: the rule cannot be carried out on this signal.
+            PartinrError: the rule does not work on this signal.
         """
 
     def labels_of(self, signal: Tensor, source: Source | None) -> Tensor:
-        """:meth:`labels` for a rule that also wants to know where the signal is from; it overrides this.
+        """:meth:`labels`, for a rule that also needs to know where the signal is from: override this instead.
 
         Args:
             signal: float32 ``[*grid, C]`` in [0, 1].
@@ -203,26 +204,33 @@ class PartitionRule(ABC):
         return self.labels(signal)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What, beside the signal, the label map depends on: plain containers."""
+        """Everything the label map depends on beside the signal, in plain containers."""
         return {"rule": f"{type(self).__module__}.{type(self).__qualname__}", **dataclasses.asdict(self)}
 
     def check(self, partition: Partition) -> Partition:
-        """See that a partition is what was asked for, or say what is not.
+        """The partition, with a notice if it is not what was asked for.
 
         Raises:
-            PartinrError: it is not, and the rule's options do not let that pass.
+            PartinrError: it is not, and the rule's options do not accept that.
         """
         return partition
 
     def __call__(self, signal: Tensor, source: Source | None = None) -> Partition:
-        """Carry out the rule.
+        """:meth:`carry_out` the rule; the notice of the partition is also a :class:`PartinrWarning`."""
+        partition = self.carry_out(signal, source)
+        if partition.notice is not None:
+            warnings.warn(partition.notice, PartinrWarning, stacklevel=2)
+        return partition
+
+    def carry_out(self, signal: Tensor, source: Source | None = None) -> Partition:
+        """The rule's partition of a signal. :func:`partinr.partition.make` does the same with a cache.
 
         Args:
             signal: float32 ``[*grid, C]`` in [0, 1].
-            source: where it is from, for the rules that look beside it.
+            source: where it is from, for rules that look at more than its values.
 
         Raises:
-            PartinrError: it cannot be carried out, or what it gives is no partition of this signal.
+            PartinrError: the rule fails, or its labels are no partition of this signal.
         """
         if math.prod(signal.shape) == 0:
             raise PartinrError(f"the signal has the shape {list(signal.shape)}; give one with samples")

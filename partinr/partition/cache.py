@@ -1,4 +1,4 @@
-"""Label maps that were made once, found again by what they were made from."""
+"""From a rule to a partition: the one way, with a cache of label maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,84 +13,100 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partinr.errors import PartinrError, PartinrWarning
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
 from partinr.partition.base import Partition, PartitionRule
 from partinr.signals import Source
 
 
+def make(
+    rule: PartitionRule, signal: Tensor, source: Source | None = None, cache: LabelCache | None = None
+) -> Partition:
+    """The partition that a rule makes of a signal, from the cache if it is there.
+
+    Nothing is printed or warned of: what the user should know is the partition's ``notice``. A partition from the
+    cache has the ``seconds`` of the time when it was made.
+
+    Args:
+        rule: any rule. The cache is used for those that are :attr:`~PartitionRule.cached`.
+        signal: float32 ``[*grid, C]`` in [0, 1].
+        source: where the signal is from, for rules that look at more than its values.
+        cache: where label maps are kept; None for nowhere.
+
+    Raises:
+        PartinrError: the rule fails on this signal, or the cache cannot be written.
+    """
+    if cache is None or not rule.cached:
+        return rule.carry_out(signal, source)
+    key = cache.key(rule, signal)
+    if (found := cache.get(key, tuple(signal.shape[:-1]))) is not None:
+        return rule.check(replace(found, free=rule.free))
+    partition = rule.carry_out(signal, source)
+    cache.put(key, partition)
+    return partition
+
+
 @dataclass(frozen=True)
 class LabelCache:
-    """A folder of label maps, one file a signal and rule.
+    """A folder of label maps, one file for each signal and rule.
 
-    The name of a file is the hash of the signal's values and of everything else that the map depends on
-    (:meth:`PartitionRule.fingerprint`), so nothing ever has to be declared out of date; a file may be deleted at any
-    time. Several processes may share a folder.
+    The name of a file is the hash of everything that the map depends on (:meth:`PartitionRule.fingerprint` and the
+    signal's values), so a file never becomes stale. Any file may be deleted at any time. Several processes may share
+    the folder.
 
     Attributes:
-        folder: made when there is something to put into it.
+        folder: created when the first map is kept.
     """
 
     folder: Path
 
-    def partition(self, rule: PartitionRule, signal: Tensor, source: Source | None = None) -> Partition:
-        """What ``rule(signal, source)`` gives, from the folder if it is there; ``seconds`` are those of the making.
+    @classmethod
+    def at(cls, folder: str | os.PathLike[str] | None) -> LabelCache | None:
+        """The cache in a folder; None for None."""
+        return None if folder is None else cls(Path(folder))
+
+    def key(self, rule: PartitionRule, signal: Tensor) -> str:
+        """The first 32 hexadecimal digits of a SHA-256 over signal and rule."""
+        values = signal.detach().cpu().float().contiguous()
+        content = hashlib.sha256(values.numpy().tobytes())
+        about = {"shape": list(signal.shape), "rule": rule.fingerprint()}
+        # An option that is neither plain nor a path raises an error: two different arrays may have the same text.
+        content.update(json.dumps(about, sort_keys=True, default=os.fspath).encode())
+        return content.hexdigest()[:32]
+
+    def has(self, key: str) -> bool:
+        """Whether the cache has a file under this key, sound or damaged."""
+        return self._file(key).exists()
+
+    def get(self, key: str, shape: tuple[int, ...]) -> Partition | None:
+        """The partition under a key; None if there is none, or if it is damaged or not of this shape."""
+        try:
+            # NumPy would leave the handle of a damaged file open, so it reads from memory.
+            with np.load(io.BytesIO(self._file(key).read_bytes()), allow_pickle=False) as content:
+                labels = torch.from_numpy(content["labels"].astype(np.int64))
+                found = Partition(labels, seconds=float(content["seconds"]))
+        except Exception:  # zipfile, zlib, NumPy and Partition raise half a dozen kinds for a damaged file
+            return None
+        return found if found.shape == shape else None
+
+    def put(self, key: str, partition: Partition) -> None:
+        """Keep a partition under a key.
 
         Raises:
-            PartinrError: the rule cannot be carried out, or the folder cannot be written.
+            PartinrError: the folder cannot be written.
         """
-        if not rule.cached:
-            return rule(signal, source)
-        file = self.folder / f"{self.key(rule, signal)}.npz"
-        found = _read(file, tuple(signal.shape[:-1]))
-        if found is not None:
-            return rule.check(replace(found, free=rule.free))
-        partition = rule(signal, source)
         labels = partition.labels.numpy()
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer, labels=labels.astype(np.min_scalar_type(labels.max())), seconds=np.float64(partition.seconds)
         )
         try:
-            write_atomically(file, buffer.getvalue())
+            write_atomically(self._file(key), buffer.getvalue())
         except OSError as error:
             raise PartinrError(
                 f"cannot keep a label map in {self.folder}: {error.strerror}; "
                 "choose another place with cache_dir=PATH, or none with cache_dir=null"
             ) from error
-        return partition
 
-    def has(self, rule: PartitionRule, signal: Tensor) -> bool:
-        """Whether there is a label map for this rule and signal, sound or not."""
-        return (self.folder / f"{self.key(rule, signal)}.npz").exists()
-
-    def key(self, rule: PartitionRule, signal: Tensor) -> str:
-        """Thirty-two hexadecimal digits of SHA-256 over signal and rule."""
-        values = signal.detach().cpu().float().contiguous()
-        content = hashlib.sha256(values.numpy().tobytes())
-        about = {"shape": list(signal.shape), "rule": rule.fingerprint()}
-        # An option that is neither plain nor a path is an error: two different arrays may be the same as text.
-        content.update(json.dumps(about, sort_keys=True, default=os.fspath).encode())
-        return content.hexdigest()[:32]
-
-
-def carry_out(rule: PartitionRule, signal: Tensor, source: Source | None, cache: LabelCache | None) -> Partition:
-    """What a rule gives, from the cache if there is one; what is to be noticed stays in the partition, unsaid.
-
-    Raises:
-        PartinrError: the rule cannot be carried out, or the cache cannot be written.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PartinrWarning)
-        return rule(signal, source) if cache is None else cache.partition(rule, signal, source)
-
-
-def _read(file: Path, shape: tuple[int, ...]) -> Partition | None:
-    """What is in a file; None if it is not there, or is damaged, and is then made anew."""
-    try:
-        # From memory: of a damaged file NumPy would leave the handle open.
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as content:
-            found = Partition(torch.from_numpy(content["labels"].astype(np.int64)), seconds=float(content["seconds"]))
-    except Exception:  # zipfile, zlib, NumPy and Partition have half a dozen kinds for what may be wrong
-        return None
-    return found if found.shape == shape else None
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key}.npz"

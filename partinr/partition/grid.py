@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.partition.base import DEFAULT_REGIONS, PartitionRule
-from partinr.spec import spec
 
 
 @spec

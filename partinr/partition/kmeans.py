@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
+from partinr.base.spec import spec
 from partinr.partition.base import DEFAULT_REGIONS
 from partinr.partition.segmentation import ImageSegmentation, Regions
-from partinr.spec import spec
 
 _SAMPLE = 20_000
 """Pixels that the centres are found from; every pixel then goes to the nearest centre."""

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.partition.isolated import IsolatedError, run_isolated
 from partinr.partition.merge import Labels, renumber
 from partinr.signals.decode import decode, open_file, quoted, warnings_as

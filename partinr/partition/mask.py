@@ -10,12 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.partition.labelmap import ENDINGS, read_label_map
 from partinr.partition.segmentation import Regions, Segmentation
 from partinr.signals import Source
 from partinr.signals.decode import quoted
-from partinr.spec import spec
 
 
 @spec

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import warnings
 from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from partinr import __version__
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
+from partinr.base.version import __version__
 from partinr.coords import nearest_samples
-from partinr.errors import PartinrError, PartinrWarning
 from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule
 from partinr.partition.merge import Merging, components, merge, renumber
-from partinr.spec import spec
 
 Regions = Annotated[int, Field(ge=1)]
 
@@ -63,7 +62,6 @@ class Segmentation(PartitionRule):
             raise PartinrError(
                 f"{notice}; ask for fewer with partition.regions, or let it be with partition.fewer=continue"
             )
-        warnings.warn(notice, PartinrWarning, stacklevel=3)
         return replace(partition, notice=notice)
 
 

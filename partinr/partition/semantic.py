@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.coords import nearest_samples
-from partinr.errors import PartinrError
 from partinr.partition.isolated import IsolatedError, run_isolated
 from partinr.partition.segmentation import ImageSegmentation, resized
-from partinr.spec import spec
 
 _PROGRAM = Path(__file__).with_name("_hfs.py")
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch.nn import functional
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.partition.segmentation import ImageSegmentation
 from partinr.signals.decode import quoted
-from partinr.spec import spec
 
 _FILES = ("config.json", "model.safetensors")
 """What ``save_pretrained`` of a network of SMP writes."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from skimage.segmentation import felzenszwalb, slic
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.partition.segmentation import ImageSegmentation
-from partinr.spec import spec
 
 _SLIC, _FELZENSZWALB = {"superpixels": 100, "compactness": 10.0}, {"scale": 100.0, "min_size": 20}
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from partinr.base.spec import spec
 from partinr.partition.base import PartitionRule
-from partinr.spec import spec
 
 
 @spec

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from partinr.errors import PartinrError
-from partinr.spec import spec
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 
 
 @spec

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from partinr.networks import NetworkStack
-from partinr.stack import RegionBatch, mix
+from partinr.model.batch import RegionBatch, mix
+from partinr.model.stack import NetworkStack
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,14 +18,14 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.album import Album
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.inr import PiecewiseINR
 from partinr.meta import LearnedStart
 from partinr.metrics import EXACT_DB, SEAM, mean_psnr, psnr, seam, ssim
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
 from partinr.regimes.blended import Samples
-from partinr.regimes.graphs import GraphedSteps, can_be_graphed
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.sampling import ErrorSampler
@@ -33,7 +33,7 @@ from partinr.regimes.schedule import Constant, Schedule
 from partinr.regimes.share import Share, deal, hand_over, widen_state
 from partinr.regimes.stacked import StackLearning
 from partinr.regimes.training import FitResult, Model, make_trainer, run_fit
-from partinr.spec import spec
+from partinr.training.graphs import GraphedSteps, can_be_graphed
 
 CHUNK_SECONDS = 0.2
 """Optimiser steps are taken in chunks of about so long between two calls from Lightning's loop.

@@ -36,8 +36,8 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.launcher import _Launcher
 
-from partinr.errors import PartinrError, warnings_as_notes
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError, warnings_as_notes
+from partinr.base.files import write_atomically
 
 HOST = "127.0.0.1"
 """Where the processes of one machine meet: nobody else need hear them."""

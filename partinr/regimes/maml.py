@@ -14,8 +14,9 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.data import check_ranks
-from partinr.errors import PartinrError
 from partinr.meta import Algorithm, InnerLoss, LearnedStart, RateKind, TaskBatch, check_meta_gradient, outer_gradients
 from partinr.metrics import mean_psnr, ssim
 from partinr.regimes.base import StopRule, keep_freed_memory
@@ -23,7 +24,6 @@ from partinr.regimes.learning import Learning
 from partinr.regimes.optimizer import Optimizer
 from partinr.regimes.ranks import Ranks
 from partinr.regimes.schedule import Schedule
-from partinr.spec import spec
 
 SHOWN_TASKS = 4
 """Held-out signals that a picture of the adaptation shows."""

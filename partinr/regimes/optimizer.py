@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from partinr.errors import PartinrError
-from partinr.networks import NetworkStack
-from partinr.spec import spec
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
+from partinr.model.stack import NetworkStack
 
 # A closure that evaluates the loss several times a step, and gradients that are sparse: neither is what a stack gives.
 _UNSUITABLE = {"lbfgs", "sparseadam", "optimizer"}

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from partinr.backbones.base import all_digits
-from partinr.errors import PartinrError
-from partinr.networks import NetworkStack
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
+from partinr.model.stack import NetworkStack
 from partinr.regimes.optimizer import Optimizer
-from partinr.spec import spec
 
 
 @spec

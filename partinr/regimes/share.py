@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partinr.networks import NetworkStack
-from partinr.stack import RegionBatch
+from partinr.model.batch import RegionBatch
+from partinr.model.stack import NetworkStack
 
 
 @dataclass(frozen=True, eq=False)

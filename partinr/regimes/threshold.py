@@ -21,8 +21,9 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.album import Album
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.coords import region_frames
-from partinr.errors import PartinrError
 from partinr.partition import Partition
 from partinr.regimes.base import StopRule, keep_freed_memory
 from partinr.regimes.fit import CHUNK_SECONDS, View
@@ -32,7 +33,6 @@ from partinr.regimes.share import Share, hand_over, widen_state
 from partinr.regimes.stacked import StackLearning
 from partinr.signals import EdgedImage, StepSignal
 from partinr.signals.edges import DETECTOR
-from partinr.spec import spec
 
 _INIT, _POINTS = 1, 2
 """What a trial draws beside its signal, as the last of the numbers that a draw follows from."""

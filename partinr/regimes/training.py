@@ -18,12 +18,12 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from partinr.album import Album
+from partinr.base.errors import PartinrError
 from partinr.data.ticks import SignalDataModule
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
-from partinr.regimes.graphs import CudaGraphs
 from partinr.regimes.launch import Host, Nodes, ShardStrategy, check_can_be_sent
 from partinr.regimes.learning import Learning, StopReason
+from partinr.training.graphs import CudaGraphs
 
 Model = TypeVar("Model", PiecewiseINR, Album)
 
@@ -156,7 +156,7 @@ def make_trainer(
         nodes: the machines, where there are several.
         threads: of the CPU for each of several processes; None for an equal part of torch's.
         tf32: let CUDA's single-precision products round their factors to 10 bits.
-        cuda_graphs: on CUDA, replay steps as a graph where that can be done (:mod:`partinr.regimes.graphs`).
+        cuda_graphs: on CUDA, replay steps as a graph where that can be done (:mod:`partinr.training.graphs`).
 
     Raises:
         PartinrError: Lightning refuses the flags on this machine.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.report.export import make_table
 from partinr.report.figures import write_figures
 from partinr.report.page import write_html

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
 from partinr.report.groups import Study
 from partinr.report.records import RunRecord, collect
 from partinr.report.table import ABSENT, Cell, Column, Row, columns_of, rows, to_csv

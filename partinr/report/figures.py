@@ -21,8 +21,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
 from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study
 from partinr.report.palette import Style, contrast_with, styles

@@ -19,8 +19,8 @@ import yaml
 from markupsafe import Markup
 from PIL import Image
 
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
 from partinr.pictures import ERROR_RANGE
 from partinr.report.groups import Group, Study, Versus, commit_of, devices_of, machine_of, states
 from partinr.report.palette import SLOTS, Style, contrast_with, styles

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.run import (
     CONFIG,
     CURVE,

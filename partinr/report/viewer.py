@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
 from partinr.pictures import ERROR_RANGE, encode_png, to_uint8
 from partinr.report.templates import error_colours, error_scale, template
 

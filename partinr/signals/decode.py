@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 #: Largest number of pixels a file may have: 1.5 GiB as float32 RGB. It stays under twice Pillow's own limit, where
 #: Pillow refuses too.

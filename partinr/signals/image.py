@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.signals.decode import MAX_PIXELS, decode, quoted
 
 Alpha = Literal["refuse", "white", "black", "drop"]

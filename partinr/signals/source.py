@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.coords import nearest_samples
-from partinr.errors import PartinrError
 from partinr.signals.image import Crop, cut_shape, decoded_shape
 
 

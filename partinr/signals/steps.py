@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords
-from partinr.errors import PartinrError
 
 MARGIN = 0.01
 """Of the gap between two samples: how near to one of them a border may lie, so that no rounding moves it past one."""

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 Numbers = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.report.naming import flatten, identity, labels, natural
 from partinr.report.records import RunRecord, collect
 from partinr.run import RunDirectory

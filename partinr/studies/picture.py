@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from partinr.errors import PartinrError
-from partinr.files import write_atomically
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
 from partinr.report.figures import COLUMN, PAGE, SETTINGS
 from partinr.report.palette import COLOURS, LONE
 from partinr.studies.growth import LAWS, Trials

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.run import RunDirectory
 from partinr.tracking.logger import Wandb
 from partinr.tracking.mirror import AXES, LEVELS, PICTURES, Unreachable, summary

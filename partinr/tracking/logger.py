@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.callbacks import RunCallback
-from partinr.errors import PartinrError
-from partinr.spec import spec
 from partinr.tracking.mirror import Mode, Note
 
 Text = Annotated[str, Field(min_length=1)]

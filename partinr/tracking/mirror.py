@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from partinr.errors import PartinrError
-from partinr.files import write_new
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_new
 from partinr.run import (
     ADAPTATION,
     CURVE_COLUMNS,

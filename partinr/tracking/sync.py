@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.run import RunDirectory
 from partinr.tracking.callback import about, limits
 from partinr.tracking.logger import Wandb

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from partinr.backbones import Backbone, Mlp, ReluPE, Siren
-from partinr.errors import PartinrError
-from partinr.spec import spec
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 
 FEW = {"frequencies": 3}
 

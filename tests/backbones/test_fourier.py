@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from partinr.backbones import Fourier
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 
 def test_the_papers_network():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from partinr.backbones import Gauss, Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 
 def test_a_network_has_as_many_parameters_as_a_siren():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from partinr.backbones import Mfn
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 
 @pytest.fixture(params=["fourier", "gabor"])

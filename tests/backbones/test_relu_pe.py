@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from partinr.backbones import ReluPE
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 
 
 @pytest.mark.parametrize(("networks", "width", "expected"), [(1, 512, 912_899), (9, 148, 920_439)])

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from partinr.base.errors import PartinrError
 from partinr.callbacks import CurveFile, LastCheckpoint, Pictures
-from partinr.errors import PartinrError
 from partinr.run import (
     CHECKPOINT,
     CURVE,

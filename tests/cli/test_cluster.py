@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from partinr.cli import slurm
-from partinr.cli.cluster import Local, LocalSettings, Slurm, SlurmSettings, packed
-from partinr.cli.jobs import Job, writer_is_gone
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.run import CHECKPOINT, CLOCK_COLUMNS, RunDirectory
+from partinr.sweep import slurm
+from partinr.sweep.cluster import Local, LocalSettings, Slurm, SlurmSettings, packed
+from partinr.sweep.jobs import Job, writer_is_gone
 
 Command = Callable[[str, str], None]
 

@@ -21,11 +21,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
-from partinr import config
 from partinr.cli.commands import commands
-from partinr.cli.conf import conf_dir
-from partinr.cli.launchers import register
-from partinr.cli.sweep import Sweep, register_names
+from partinr.experiment import config
+from partinr.experiment.conf import conf_dir
+from partinr.sweep.launchers import register
+from partinr.sweep.queue import Sweep, register_names
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from partinr import config
-from partinr.cli.execute import _prepare
+from partinr.experiment import config
+from partinr.experiment.execute import _prepare
 from partinr.meta import LearnedStart, inner
 from partinr.regimes import MetaModule
 from partinr.run import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
@@ -213,7 +213,7 @@ def prepared(*words: str) -> tuple[MetaModule, Any]:
     """The module and its data, as the command line makes them."""
     import hydra
 
-    from partinr.cli.conf import conf_dir
+    from partinr.experiment.conf import conf_dir
 
     config.register_resolvers()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from partinr.cli import partitions
-from partinr.cli.conf import conf_dir
+from partinr.experiment.conf import conf_dir
 from partinr.pictures import Panel
 
 README = Path(__file__).parents[2] / "README.md"

@@ -30,9 +30,8 @@ import torch
 from PIL import Image
 
 from partinr.callbacks import CurveFile, LastCheckpoint
-from partinr.cli import sweep
-from partinr.cli.app import in_quotes
-from partinr.cli.conf import conf_dir
+from partinr.experiment.conf import conf_dir
+from partinr.experiment.hydra_errors import in_quotes
 from partinr.regimes.launch import ProcessLauncher
 from partinr.regimes.training import read_checkpoint
 from partinr.run import (
@@ -46,6 +45,7 @@ from partinr.run import (
     WEIGHTS,
     RunDirectory,
 )
+from partinr.sweep import queue as sweep
 
 RUN = (
     "max_steps=40",
@@ -162,7 +162,7 @@ def fill_before(patch: pytest.MonkeyPatch, file: str, disk: Path) -> None:
     patch.setattr(LastCheckpoint, "save", save_on_full)
 
 
-@pytest.mark.filterwarnings("default::partinr.errors.PartinrWarning")
+@pytest.mark.filterwarnings("default::partinr.base.errors.PartinrWarning")
 @pytest.mark.parametrize("file", [CURVE, MANIFEST, CHECKPOINT, WEIGHTS])
 def test_a_full_disk(
     disk: Path, tiny: Any, partinr: Any, unbroken: Path, file: str, monkeypatch: pytest.MonkeyPatch
@@ -190,7 +190,7 @@ def test_a_full_disk(
     same(run, unbroken)
 
 
-@pytest.mark.filterwarnings("default::partinr.errors.PartinrWarning")
+@pytest.mark.filterwarnings("default::partinr.base.errors.PartinrWarning")
 def test_a_lost_picture_ends_no_run(disk: Path, tiny: Any, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = RunDirectory.write
     full: list[str] = []
@@ -216,7 +216,7 @@ def test_a_lost_picture_ends_no_run(disk: Path, tiny: Any, unbroken: Path, monke
 def test_a_disk_for_reading_only(
     disk: Path, tiny: Any, partinr: Any, stopped: Path, contents: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("partinr.cli.execute.run_fit", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr("partinr.experiment.execute.run_fit", lambda *_: pytest.fail("it was trained"))
     shutil.copytree(stopped, disk / "run")
     (disk / "empty").mkdir()
     before = contents(disk)

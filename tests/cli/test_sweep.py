@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-import partinr.cli.sweep as sweeps
-from partinr.cli.sweep import study_name
+import partinr.sweep.queue as sweeps
 from partinr.run import CLOCK_COLUMNS, RunDirectory, find_runs
+from partinr.sweep.queue import study_name
 
 SWEEP = ("hydra.sweep.dir=sweep", "callbacks.pictures=null", "trainer.threads=1")
 SMALL = ("data.size=16", "partition.regions=4", "backbone.match_params=500", "callbacks.checkpoint.every_seconds=0")
@@ -171,7 +171,7 @@ def test_the_same_command_again_does_only_what_is_missing(swept: list[RunDirecto
 def test_the_stored_objective_is_given_to_the_sweeper(
     swept: list[RunDirectory], tiny: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from partinr.cli.launchers import Basic
+    from partinr.sweep.launchers import Basic
 
     given: list[Any] = []
     launch = Basic.launch
@@ -406,7 +406,7 @@ class Jobs:
 
 
 def complete(run: Path) -> None:
-    from partinr.cli.execute import resume
+    from partinr.experiment.execute import resume
 
     assert resume(run).exit_code == 0
 
@@ -421,7 +421,7 @@ def be_cancelled(run: Path) -> None:
 
 @pytest.fixture
 def submit(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    from partinr.cli.launchers import SubmititLocal
+    from partinr.sweep.launchers import SubmititLocal
 
     monkeypatch.setattr(SubmititLocal, "poll_seconds", 0.0)
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 import partinr as api
 from partinr.cli import doctor
-from partinr.cli.conf import conf_dir
+from partinr.experiment.conf import conf_dir
 
 ROOT = Path(__file__).parents[2]
 

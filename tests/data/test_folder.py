@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from partinr.base.errors import PartinrError
 from partinr.data import FolderData
-from partinr.errors import PartinrError
 from partinr.partition import Mask
 from partinr.signals import Crop, builtin_image, load_image
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from partinr.base.errors import PartinrError
 from partinr.data import ImageData
-from partinr.errors import PartinrError
 from partinr.signals import builtin_image, load_image
 
 

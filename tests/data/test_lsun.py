@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
+from partinr.base.errors import PartinrError
 from partinr.data import LsunData, TaskDataModule
 from partinr.data import lsun as module
-from partinr.errors import PartinrError
 
 Fill = Callable[[str, int], Path]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from partinr.base.errors import PartinrError
 from partinr.data import FolderData, SmoothData, prepare_partitions
 from partinr.data import prepare as module
-from partinr.errors import PartinrError
 from partinr.partition import Grid, KMeans, LabelCache, Semantic, Superpixel
 
 ITEMS = SmoothData(shape=[8, 8], train_items=5).train()

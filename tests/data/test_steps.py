@@ -3,8 +3,8 @@ import pickle
 import pytest
 import torch
 
+from partinr.base.errors import PartinrError
 from partinr.data import StepsData
-from partinr.errors import PartinrError
 
 
 def test_a_set_has_every_draw_of_every_count_once():

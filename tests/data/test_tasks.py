@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.data import Item, MetaBatches, SmoothData, Task, TaskDataModule, TaskSet, check_ranks
 from partinr.data.tasks import Memory
-from partinr.errors import PartinrError
 from partinr.partition import Grid, KMeans, LabelCache, Superpixel
 from partinr.signals import Source
 

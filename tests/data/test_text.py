@@ -9,8 +9,8 @@ import matplotlib
 import pytest
 import torch
 
+from partinr.base.errors import PartinrError
 from partinr.data import TextData
-from partinr.errors import PartinrError
 from partinr.signals import text_image
 
 

@@ -178,7 +178,7 @@ MINE = """
 import torch
 from partinr.backbones.base import Mlp
 from partinr.partition import PartitionRule
-from partinr.spec import spec
+from partinr.base.spec import spec
 
 
 @spec

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save
 
 from partinr.backbones import ReluPE, Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
 from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Partition
-from partinr.spec import spec
 
 SMALL = Siren(hidden_features=4, hidden_layers=1, first_omega_0=4.0)
 

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.data import ImageData
-from partinr.errors import PartinrError, PartinrWarning
-from partinr.partition import LabelCache, Mask, Partition
+from partinr.partition import LabelCache, Mask, Partition, make
 from partinr.partition.coding import coded_bits
 from partinr.signals import Source
 
@@ -457,7 +457,7 @@ def test_fewer_than_asked_for(mask: Any) -> None:
 def test_the_map_has_to_be_stored_and_is_never_found_in_a_cache(mask: Any, tmp_path: Path) -> None:
     cache = LabelCache(tmp_path / "cache")
     for labels in (FIVE, TWO):  # the file is another, its name the same
-        partition = cache.partition(mask(npy(labels)), SIGNAL)
+        partition = make(mask(npy(labels)), SIGNAL, cache=cache)
         assert same(partition, labels)
         assert partition.bits == coded_bits(partition.labels) > 0
     assert not cache.folder.exists()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from partinr.errors import PartinrError, PartinrWarning
+from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import Semantic, semantic
 from partinr.partition.merge import components, merge
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from partinr.errors import PartinrError
-from partinr.partition import LabelCache, Smp
+from partinr.base.errors import PartinrError
+from partinr.partition import LabelCache, Smp, make
 from partinr.partition.merge import components
 
 ENCODER = "mobilenet_v2"
@@ -310,8 +310,8 @@ def test_other_weights_in_the_same_place_are_taken(network, tmp_path, image):
 
 def test_a_label_map_is_made_once(folder, image, seen, tmp_path):
     cache, rule = LabelCache(tmp_path / "cache"), Smp(model=str(folder), regions=3)
-    first = cache.partition(rule, signal(image))
-    assert torch.equal(cache.partition(rule, signal(image)).labels, first.labels)
+    first = make(rule, signal(image), cache=cache)
+    assert torch.equal(make(rule, signal(image), cache=cache).labels, first.labels)
     assert len(seen) == 1
 
 

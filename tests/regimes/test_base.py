@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 import torch
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.regimes import StopRule
 from partinr.regimes.base import Clock, next_evaluation
 

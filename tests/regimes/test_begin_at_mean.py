@@ -8,7 +8,7 @@ from torch import Tensor
 
 import partinr
 from partinr.backbones import Backbone, Fourier, HashGrid, Mfn, Siren, Wire
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.partition import Partition
 from partinr.regimes import FitSettings
 
@@ -69,7 +69,7 @@ def test_nothing_else_is_changed_and_the_start_is_better(image: Tensor, ragged: 
 
 
 def test_a_network_without_samples_keeps_its_bias() -> None:
-    from partinr.networks import NetworkStack
+    from partinr.model.stack import NetworkStack
 
     stack = NetworkStack(Siren(hidden_features=3, hidden_layers=1), 3, in_features=2)
     before = stack.stack["bias_2"].detach().clone()

@@ -15,14 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from partinr.backbones import Backbone, HashGrid, Siren
-from partinr.errors import PartinrWarning
+from partinr.base.errors import PartinrWarning
+from partinr.engines.plan import Plan
 from partinr.inr import PiecewiseINR
 from partinr.partition import Partition
-from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp, graphs
+from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp
 from partinr.regimes.base import StopRule
 from partinr.regimes.fit import fit
 from partinr.regimes.training import make_trainer, run_fit
-from partinr.stack.engine import Plan
+from partinr.training import graphs
 
 CUDA = torch.device("cuda", 0)
 BACKBONE = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)

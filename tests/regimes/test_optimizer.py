@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.regimes import Optimizer
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import partinr
 from partinr.backbones import Siren, Wire, load_backbone
-from partinr.errors import PartinrError
-from partinr.networks import NetworkStack
+from partinr.base.errors import PartinrError
+from partinr.model.stack import NetworkStack
 from partinr.partition import Grid
 from partinr.regimes import Optimizer, PerNetwork
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Siren
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule

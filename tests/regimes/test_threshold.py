@@ -14,8 +14,8 @@ import torch
 
 from partinr.album import Album
 from partinr.backbones import ReluPE, Siren
+from partinr.base.errors import PartinrError
 from partinr.data import StepsData
-from partinr.errors import PartinrError
 from partinr.inr import PiecewiseINR
 from partinr.metrics import psnr
 from partinr.partition import Grid, Random

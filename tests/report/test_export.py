@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.report import collect, make_table, write_figures
 from partinr.report.export import FORMATS, table_text
 from partinr.report.groups import Study

@@ -3,7 +3,7 @@ import csv
 import pytest
 from PIL import Image
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.report import collect, make_report, write_figures
 from partinr.report.figures import COLUMN, PAGE
 

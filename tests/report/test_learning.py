@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.report import collect, make_report, make_table, summary_rows, write_figures
 from partinr.report.groups import Study
 from partinr.report.table import rows

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.report import collect, make_report, write_html
 from partinr.report.page import PICTURE_LIMIT, PictureStore
 from partinr.run import CURVE_COLUMNS, ERROR, RECONSTRUCTION

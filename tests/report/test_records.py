@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.report import RunRecord, collect, make_report, summary_rows
 from partinr.run import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.pictures import error_map, to_uint8
 from partinr.report.viewer import MOST_PIXELS, MOST_SIDE, check_size, write_view
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords
-from partinr.errors import PartinrError
 from partinr.signals import step_signal
 from partinr.signals.steps import factored
 

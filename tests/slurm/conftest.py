@@ -19,12 +19,12 @@ import hydra
 import psutil
 import pytest
 
-from partinr import config
-from partinr.cli.cluster import Slurm, SlurmSettings
-from partinr.cli.conf import conf_dir
-from partinr.cli.launchers import register
-from partinr.cli.sweep import Sweep, register_names
+from partinr.experiment import config
+from partinr.experiment.conf import conf_dir
 from partinr.run import CLOCK_COLUMNS, RunDirectory, config_hash
+from partinr.sweep.cluster import Slurm, SlurmSettings
+from partinr.sweep.launchers import register
+from partinr.sweep.queue import Sweep, register_names
 
 NODES = ("n1", "n2", "n3")
 """Two to work on, and one to lose."""
@@ -323,7 +323,7 @@ def open_gate(run: Path) -> None:
 @pytest.fixture(scope="session")
 def unbroken(queued: Callable[..., Path]) -> Callable[..., Path]:
     """The same run in one go, in this process: ``unbroken("seed=1")``."""
-    from partinr.cli.execute import resume
+    from partinr.experiment.execute import resume
 
     made: dict[tuple[str, ...], Path] = {}
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.studies import Trials, fit_laws
 from partinr.studies.growth import LAWS, Linear, Quadratic
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from partinr.errors import PartinrError
+from partinr.base.errors import PartinrError
 from partinr.run import MANIFEST, RunDirectory
 from partinr.studies import Trials, settings_of, write_growth
 from partinr.studies.hypothesis import one_an_image

@@ -1,0 +1,71 @@
+"""The error a user can cure, and the warning a user should know.
+
+Everything that partinr refuses (a missing file, a width of 0, a checkpoint of another architecture) is a
+:class:`PartinrError`. The command line prints its message as one line and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where there is no room."""
+
+STORAGE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What it says of a disk, and never of a fault in a program: a traceback would tell a user nothing."""
+
+
+class PartinrError(ValueError):
+    """Bad input. The message is one line: what is wrong, and what to do about it."""
+
+
+class PartinrWarning(UserWarning):
+    """Something went on otherwise than asked for. The message is one line; the command line prints it as a note."""
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, OSError) and error.errno in STORAGE:
+        what = str(error.strerror)
+        where = f": {error.filename}" if error.filename else ""
+        cure = "; make room, then go on with partinr resume" if error.errno in FULL else ""
+        return f"{what[:1].lower()}{what[1:]}{where}{cure}"
+    name = "" if isinstance(error, PartinrError) else f"{type(error).__name__}: "
+    return " ".join(f"{name}{error}".split())[:500]
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Start the message of a PartinrError with the name of the signal that it concerns."""
+    try:
+        yield
+    except PartinrError as error:
+        raise PartinrError(f"{name}: {error}") from error
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """A :class:`PartinrWarning` is one line on the standard error inside, and no line of the program's text."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, PartinrWarning):
+                print(f"partinr: note: {message}", file=sys.stderr)
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show_note
+        yield

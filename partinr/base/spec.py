@@ -1,0 +1,81 @@
+"""Specs: the typed, validated, frozen settings that a config group chooses.
+
+A spec is a dataclass whose fields are the keys of the group's YAML. It is the schema of the config (types, ranges,
+unknown keys, options that exclude each other are checked when it is made), and it is what a notebook calls by hand:
+``partition.grid`` in YAML and ``Grid(rows=3, cols=3)`` in Python are the same thing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, dataclass_transform
+
+import pydantic
+from pydantic.dataclasses import dataclass as _pydantic_dataclass
+
+from partinr.base.errors import PartinrError
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def spec(cls: type) -> Any:
+    """Class decorator: a frozen, keyword-only dataclass, validated strictly when it is made.
+
+    Strictly means that nothing is converted silently: ``"3"`` and ``3.5`` are no whole numbers, ``True`` is no number.
+    A whole number is a valid float. Where a rule concerns several fields, write it in ``__post_init__`` and raise
+    :class:`~partinr.base.errors.PartinrError`.
+
+    Raises (when a spec is made):
+        PartinrError: one line that names each field that is wrong, what it is and what it may be.
+    """
+    config = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+    made = _pydantic_dataclass(config=config, frozen=True, kw_only=True)(cls)
+    validated_init = made.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        if args:
+            raise PartinrError(f"{cls.__name__} takes {_signature(made)}")
+        try:
+            validated_init(self, **kwargs)
+        except pydantic.ValidationError as error:
+            raise PartinrError(describe(cls.__name__, error)) from error
+
+    made.__init__ = __init__  # type: ignore[method-assign]
+    return made
+
+
+def _signature(cls: Any) -> str:
+    names = [field.name for field in dataclasses.fields(cls)]
+    if not names:
+        return "no arguments"
+    return f"keyword arguments only, such as {', '.join(f'{name}=…' for name in names[:2])}"
+
+
+_BRANCHES = ("function-", "lax-or", "constrained-", "literal[")
+"""What pydantic adds to the name of a field that may be one of several types."""
+
+
+def describe(name: str, error: pydantic.ValidationError) -> str:
+    """A validation error as one line."""
+    problems: list[str] = []
+    found: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False):
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, PartinrError):  # raised by a __post_init__: it says everything itself
+            problems.append(str(cause))
+            continue
+        parts = [str(part) for part in problem["loc"] if not str(part).startswith(_BRANCHES)]
+        key = ".".join([name, *parts] if name else parts)
+        if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            problems.append(f"there is no option {key}")
+        elif problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+            problems.append(f"the option {key} is missing")
+        else:
+            said = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            given = " ".join(repr(problem["input"]).split())  # an array's takes several lines
+            # Of a field that may be one of several types there is a problem for each; together they make a sentence.
+            found.setdefault(f"{key}={given if len(given) <= 60 else given[:59] + '…'}", []).append(said)
+    problems += [
+        f"{what}: {', or '.join(dict.fromkeys([first, *(each.removeprefix('should be ') for each in others)]))}"
+        for what, (first, *others) in found.items()
+    ]
+    return "; ".join(dict.fromkeys(problems))

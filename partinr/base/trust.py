@@ -1,0 +1,59 @@
+"""Which classes a file may name. To read a file must not be a way to run code, so none is imported because of it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import re
+import sys
+from typing import Any
+
+from partinr.base.errors import PartinrError
+
+ENTRY_POINTS = "partinr.plugins"
+"""The group of entry points that a plug-in declares."""
+
+TRUSTED = "PARTINR_TRUST"
+"""The environment variable with the modules that a file may name, commas between them."""
+
+
+def named_class(path: str) -> Any:
+    """What a file names by its dotted path.
+
+    It is looked up in what this process has imported already, as everything of partinr's is. Imported for it are only
+    modules of installed plug-ins, and those that the user names in ``PARTINR_TRUST``.
+
+    Args:
+        path: module and name, such as ``partinr.backbones.siren.Siren``.
+
+    Returns:
+        whatever has that name.
+
+    Raises:
+        PartinrError: it is not there, or would have to be imported without being trusted.
+    """
+    if not (isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)):
+        raise PartinrError(f"{str(path)[:60]!r} is no name of a class; the file is damaged")
+    module, _, name = path.rpartition(".")
+    if module not in sys.modules:
+        if not _trusted(module):
+            raise PartinrError(
+                f"{path} is neither partinr's nor a plug-in's, and no code is imported because a file names it; if you "
+                f"trust it, set {TRUSTED}={module}, or import {module} first"
+            )
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise PartinrError(f"{path} is not installed here; install the package it is from") from error
+    # Not getattr: a module may have a function of its own for that.
+    found = vars(sys.modules[module])
+    if name not in found:
+        raise PartinrError(f"{path} is not there in this version of {module}; install the one that the file is from")
+    return found[name]
+
+
+def _trusted(module: str) -> bool:
+    named = [each.strip() for each in os.environ.get(TRUSTED, "").split(",")]
+    plugins = [entry.value.partition(".")[0] for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    return module in named or module.partition(".")[0] in plugins

@@ -1,0 +1,248 @@
+"""The fused engine on the CPU: tiles, memory and threads for the kernels in :mod:`partinr.engines._kernels`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from llvmlite import binding
+from numpy.typing import NDArray
+from torch import Tensor
+
+from partinr.engines.fused import TILE, Layers, Tiles, tiles_of
+
+
+def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Layers) -> Tensor:
+    """Values of all networks.
+
+    Args:
+        coords: float32 ``[M, d]``, sorted by network.
+        packed: float32 ``[N, P]``, the parameters a row a network.
+        sizes: samples of each network.
+        layers: where in a row they are.
+
+    Returns:
+        float32 ``[M, c]``.
+    """
+    kernels = _kernels()
+    tiles = tiles_of(sizes, TILE)
+    values = torch.empty(coords.shape[0], layers[-1].n_out)
+    kernels.forward(
+        coords.contiguous().numpy(),
+        packed.numpy(),
+        tiles.owner,
+        tiles.start,
+        *_tables(layers),
+        _scratch(2, layers, tiles),
+        values.numpy(),
+    )
+    return values
+
+
+def backward(
+    coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Layers, gradient: Tensor, by_coords: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of a scalar.
+
+    Args:
+        coords: as for :func:`forward`.
+        packed: likewise.
+        sizes: likewise.
+        layers: likewise.
+        gradient: float32 ``[M, c]``, by the values.
+        by_coords: whether the one by the coordinates is wanted.
+
+    Returns:
+        by the parameters ``[N, P]``, and by the coordinates ``[M, d]`` or None.
+    """
+    tiles = tiles_of(sizes, TILE)
+    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
+    by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]))
+    _kernels().backward(
+        coords.contiguous().numpy(),
+        packed.numpy(),
+        tiles.owner,
+        tiles.start,
+        tiles.run,
+        *_tables(layers),
+        _scratch(2 * len(layers) + 2, layers, tiles),
+        _spare(packed),
+        gradient.contiguous().numpy(),
+        by_run,
+        by_x.numpy(),
+    )
+    return _by_network(by_run, tiles, packed.shape[0]), by_x if by_coords else None
+
+
+def error(
+    coords: Tensor,
+    targets: Tensor,
+    weights: Tensor | None,
+    packed: Tensor,
+    sizes: tuple[int, ...],
+    layers: Layers,
+) -> tuple[Tensor, Tensor]:
+    """The squared error and its gradient.
+
+    Args:
+        coords: as for :func:`forward`.
+        targets: float32 ``[M, c]``.
+        weights: float32 ``[M, 1]``, of each sample; None where all are 1.
+        packed: as for :func:`forward`.
+        sizes: likewise.
+        layers: likewise.
+
+    Returns:
+        the sum over samples and channels, and its gradient by the parameters ``[N, P]``.
+    """
+    tiles = tiles_of(sizes, TILE)
+    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
+    total = np.empty(tiles.runs)
+    _kernels().error(
+        coords.contiguous().numpy(),
+        targets.contiguous().numpy(),
+        (targets.new_empty(0) if weights is None else weights.contiguous().view(-1)).numpy(),
+        packed.numpy(),
+        tiles.owner,
+        tiles.start,
+        tiles.run,
+        *_tables(layers),
+        _scratch(2 * len(layers) + 2, layers, tiles),
+        _spare(packed),
+        by_run,
+        total,
+    )
+    return torch.tensor(total.sum(), dtype=torch.float32), _by_network(by_run, tiles, packed.shape[0])
+
+
+def curvature(
+    coords: Tensor,
+    targets: Tensor,
+    weights: Tensor | None,
+    packed: Tensor,
+    along: Tensor,
+    sizes: tuple[int, ...],
+    layers: Layers,
+) -> Tensor:
+    """The Hessian of the squared error times a direction.
+
+    Args:
+        coords: as for :func:`error`.
+        targets: likewise.
+        weights: likewise.
+        packed: likewise.
+        along: float32 ``[N, P]``, the direction, a row a network.
+        sizes: as for :func:`error`.
+        layers: likewise.
+
+    Returns:
+        the product ``[N, P]``.
+    """
+    _kernels()
+    second = _compiled_curvature()
+    tiles = tiles_of(sizes, TILE)
+    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
+    second.curvature(
+        coords.contiguous().numpy(),
+        targets.contiguous().numpy(),
+        (targets.new_empty(0) if weights is None else weights.contiguous().view(-1)).numpy(),
+        packed.numpy(),
+        along.contiguous().numpy(),
+        tiles.owner,
+        tiles.start,
+        tiles.run,
+        *_tables(layers),
+        _scratch(second.KEPT * len(layers) + second.SPARE, layers, tiles),
+        _spare(packed),
+        by_run,
+    )
+    return _by_network(by_run, tiles, packed.shape[0])
+
+
+def _by_network(by_run: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:
+    """The sum over each network's runs, in their order: ``[R, P]`` to ``[N, P]``."""
+    used = np.flatnonzero(np.diff(tiles.first_run))
+    if tiles.runs == networks == len(used):
+        return torch.from_numpy(by_run)
+    by_network = np.zeros((networks, by_run.shape[1]), dtype=np.float32)
+    if tiles.runs:
+        by_network[used] = np.add.reduceat(by_run, tiles.first_run[used], axis=0)
+    return torch.from_numpy(by_network)
+
+
+def _tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    return (
+        np.array([layer[:4] for layer in layers], dtype=np.int64),
+        np.array([layer.factor for layer in layers], dtype=np.float32),
+    )
+
+
+def _scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
+    # Whole cache lines a row, so that rows do not share one.
+    length = -(-int(np.diff(tiles.start).max(initial=1)) // 16) * 16
+    widest = max(max(layer.n_in, layer.n_out) for layer in layers)
+    return np.empty((int(numba.get_num_threads()), planes, widest, length), dtype=np.float32)
+
+
+def _spare(packed: Tensor) -> NDArray[np.float32]:
+    """A row of parameters a thread, of whole cache lines."""
+    length = -(-packed.shape[1] // 16) * 16
+    return np.empty((int(numba.get_num_threads()), length), dtype=np.float32)
+
+
+def _kernels() -> Any:
+    """The compiled kernels, on as many threads as torch takes."""
+    kernels = _compiled()
+    # The most that there may be is set when numba starts: a thread a core.
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    return kernels
+
+
+def wide_vectors() -> None:
+    """Have numba use the processor's widest vectors; for before anything is compiled.
+
+    LLVM keeps to vectors of 256 bits also where there are wider ones, since these once slowed a processor down; the
+    kernels here are a quarter to a third faster with them.
+    """
+    config: Any = numba.config
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f") and not config.CPU_FEATURES and not config.CPU_NAME:
+        config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
+
+
+@cache
+def _compiled() -> Any:
+    """The kernels, compiled: ten seconds the first time on a machine, then they are read from numba's cache.
+
+    All at once, before the first values, so that it happens neither in the clock of the training nor twice.
+    """
+    wide_vectors()
+    from partinr.engines import _kernels as kernels
+
+    threads = torch.get_num_threads()
+    row, tile = np.zeros((1, 2), dtype=np.float32), np.arange(2, dtype=np.int64)
+    layers, factor = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32)
+    scratch = np.zeros((int(numba.get_num_threads()), 4, 1, 16), dtype=np.float32)
+    one = np.zeros((1, 1), dtype=np.float32)
+    kernels.forward(one, row, tile[:1], tile, layers, factor, scratch, one.copy())
+    kernels.backward(one, row, tile[:1], tile, tile, layers, factor, scratch, one, one, row.copy(), one.copy())
+    kernels.error(one, one, one[0], row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), np.zeros(1))
+    # Starting its threads, numba sets the number of OpenMP's, which are torch's too.
+    torch.set_num_threads(threads)
+    return kernels
+
+
+@cache
+def _compiled_curvature() -> Any:
+    """Those for second derivatives, which only learning to learn has a use for."""
+    from partinr.engines.curvature import _fused_kernels as kernels
+
+    row, tile = np.zeros((1, 2), dtype=np.float32), np.arange(2, dtype=np.int64)
+    layers, factor = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32)
+    scratch = np.zeros((int(numba.get_num_threads()), kernels.KEPT + kernels.SPARE, 1, 16), dtype=np.float32)
+    one = np.zeros((1, 1), dtype=np.float32)
+    kernels.curvature(one, one, one[0], row, row, tile[:1], tile, tile, layers, factor, scratch, row.copy(), row.copy())
+    return kernels

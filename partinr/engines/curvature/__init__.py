@@ -1,0 +1,1 @@
+"""Second derivatives of the squared error, by kernels of their own."""

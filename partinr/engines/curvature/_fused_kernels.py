@@ -1,0 +1,159 @@
+"""Compiled kernels for the second derivatives of a squared error (numba); see :mod:`partinr.engines._kernels`.
+
+The Hessian of the error times a direction in the parameters is the derivative of the gradient along it. So a tile goes
+through its network as it does for the gradient, and beside every number goes its derivative along the direction
+(Pearlmutter, "Fast exact multiplication by the Hessian", 1994): forwards, then backwards.
+"""
+
+# numba's decorators have no types.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
+
+import numpy as np
+from numba import get_thread_id, njit, prange
+
+from partinr.engines._kernels import _FAST, _add, _affine, _input_gradient, sincos
+
+_F = np.float32
+
+KEPT = 4
+"""Planes of scratch a layer."""
+
+SPARE = 5
+"""Planes of scratch beside them."""
+
+
+@njit(fastmath=_FAST, cache=True)
+def _affine_along(p, v, layer, factor, h, dh, dz, n):
+    """``dz = factor (V h + v + W dh)``: from ``[in, n]`` to ``[out, n]``."""
+    n_in, n_out, weight, bias = layer
+    for o in range(n_out):
+        row = weight + o * n_in
+        b = v[bias + o] * factor
+        for s in range(n):
+            dz[o, s] = b
+        i = 0
+        while i + 2 <= n_in:
+            v0, v1 = v[row + i] * factor, v[row + i + 1] * factor
+            w0, w1 = p[row + i] * factor, p[row + i + 1] * factor
+            for s in range(n):
+                dz[o, s] += (v0 * h[i, s] + v1 * h[i + 1, s]) + (w0 * dh[i, s] + w1 * dh[i + 1, s])
+            i += 2
+        while i < n_in:
+            v0, w0 = v[row + i] * factor, p[row + i] * factor
+            for s in range(n):
+                dz[o, s] += v0 * h[i, s] + w0 * dh[i, s]
+            i += 1
+
+
+@njit(fastmath=_FAST, cache=True)
+def _parameter_gradient_along(g, dg, h, dh, layer, factor, q, n):
+    """Into ``q``: how the gradient by ``W`` and ``b`` changes."""
+    n_in, n_out, weight, bias = layer
+    for o in range(n_out):
+        row = weight + o * n_in
+        total = _F(0)
+        for s in range(n):
+            total += dg[o, s]
+        q[bias + o] = total * factor
+        i = 0
+        while i + 2 <= n_in:
+            t0, t1 = _F(0), _F(0)
+            for s in range(n):
+                t0 += dg[o, s] * h[i, s] + g[o, s] * dh[i, s]
+                t1 += dg[o, s] * h[i + 1, s] + g[o, s] * dh[i + 1, s]
+            q[row + i], q[row + i + 1] = t0 * factor, t1 * factor
+            i += 2
+        while i < n_in:
+            t0 = _F(0)
+            for s in range(n):
+                t0 += dg[o, s] * h[i, s] + g[o, s] * dh[i, s]
+            q[row + i] = t0 * factor
+            i += 1
+
+
+@njit(fastmath=_FAST, cache=True)
+def _input_gradient_along(p, v, layer, factor, g, dg, dr, n):
+    """``dr = factor (V^T g + W^T dg)``: from ``[out, n]`` to ``[in, n]``."""
+    n_in, n_out, weight, _ = layer
+    for i in range(n_in):
+        for s in range(n):
+            dr[i, s] = _F(0)
+        o = 0
+        while o + 2 <= n_out:
+            at = weight + o * n_in + i
+            v0, v1, w0, w1 = v[at] * factor, v[at + n_in] * factor, p[at] * factor, p[at + n_in] * factor
+            for s in range(n):
+                dr[i, s] += (v0 * g[o, s] + v1 * g[o + 1, s]) + (w0 * dg[o, s] + w1 * dg[o + 1, s])
+            o += 2
+        while o < n_out:
+            at = weight + o * n_in + i
+            v0, w0 = v[at] * factor, p[at] * factor
+            for s in range(n):
+                dr[i, s] += v0 * g[o, s] + w0 * dg[o, s]
+            o += 1
+
+
+@njit(parallel=True, fastmath=_FAST, cache=True)
+def curvature(x, y, weight, params, along, owner, start, run, layers, factor, scratch, spare, q):
+    """The Hessian of the squared error times a direction in the parameters.
+
+    Args:
+        x: float32 ``[M, d]``.
+        y: float32 ``[M, c]``, the targets.
+        weight: float32 ``[M]``, of each sample; ``[0]`` where all are 1.
+        params: float32 ``[N, P]``.
+        along: float32 ``[N, P]``, the direction.
+        owner: int64 ``[tiles]``.
+        start: int64 ``[tiles + 1]``.
+        run: int64 ``[runs + 1]``: tiles ``run[r]`` to ``run[r + 1]`` are of one network, and are summed on one thread.
+        layers: int64 ``[L, 4]``.
+        factor: float32 ``[L]``.
+        scratch: float32 ``[threads, KEPT L + SPARE, widest, longest tile]``. Of layer k its input h at KEPT k, the
+            cosines at its output one further, the derivatives of its affine map dz and of its input dh behind them.
+        spare: float32 ``[threads, P]``.
+        q: float32 ``[runs, P]``, written: the product, for each run's network.
+    """
+    last = layers.shape[0] - 1
+    for r in prange(q.shape[0]):
+        me = get_thread_id()
+        work = scratch[me]
+        for t in range(run[r], run[r + 1]):
+            p, v, a = params[owner[t]], along[owner[t]], start[t]
+            into = q[r] if t == run[r] else spare[me]
+            n = start[t + 1] - a
+            behind = KEPT * (last + 1)
+            z, g, dg, back, dr = work[behind], work[behind + 1], work[behind + 2], work[behind + 3], work[behind + 4]
+            for i in range(layers[0, 0]):
+                for s in range(n):
+                    work[0, i, s] = x[a + s, i]
+                    work[3, i, s] = _F(0)
+            for k in range(last + 1):
+                layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+                h, cosine, dz, dh = work[KEPT * k], work[KEPT * k + 1], work[KEPT * k + 2], work[KEPT * k + 3]
+                _affine(p, layer, factor[k], h, z, n)
+                _affine_along(p, v, layer, factor[k], h, dh, dz, n)
+                if k < last:
+                    after, d_after = work[KEPT * (k + 1)], work[KEPT * (k + 1) + 3]
+                    for o in range(layer[1]):
+                        for s in range(n):
+                            after[o, s], cosine[o, s] = sincos(z[o, s])
+                            d_after[o, s] = cosine[o, s] * dz[o, s]
+            dy = work[KEPT * last + 2]
+            for o in range(layers[last, 1]):
+                for s in range(n):
+                    twice = _F(2) * weight[a + s] if weight.shape[0] > 0 else _F(2)
+                    g[o, s] = twice * (z[o, s] - y[a + s, o])
+                    dg[o, s] = twice * dy[o, s]
+            for k in range(last, -1, -1):
+                layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
+                _parameter_gradient_along(g, dg, work[KEPT * k], work[KEPT * k + 3], layer, factor[k], into, n)
+                if k > 0:
+                    _input_gradient(p, layer, factor[k], g, back, n)
+                    _input_gradient_along(p, v, layer, factor[k], g, dg, dr, n)
+                    sine, cosine, dz = work[KEPT * k], work[KEPT * k - 3], work[KEPT * k - 2]
+                    for i in range(layer[0]):
+                        for s in range(n):
+                            g[i, s] = back[i, s] * cosine[i, s]
+                            dg[i, s] = dr[i, s] * cosine[i, s] - back[i, s] * sine[i, s] * dz[i, s]
+            if t > run[r]:
+                _add(q[r], into)

@@ -1,0 +1,360 @@
+"""One run, from its configuration to its run directory."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+
+from partinr.base.errors import STORAGE, PartinrError
+from partinr.base.notes import note_unsent, print_note
+from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
+from partinr.cli.fit import fit_module
+from partinr.cli.meta import meta_module
+from partinr.cli.threshold import threshold_module
+from partinr.engines import check_tcnn_device
+from partinr.experiment import config
+from partinr.experiment.nodes import nodes_for, this_node
+from partinr.experiment.provenance import check_code, code_of, inputs_of
+from partinr.meta import LearnedStart
+from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
+from partinr.regimes.launch import RankError
+from partinr.regimes.training import check_checkpoint, check_devices, read_checkpoint, run_fit
+from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
+
+_DEFAULT_THREADS = torch.get_num_threads()
+
+
+class CompletedError(PartinrError):
+    """There is nothing left to do for a run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        run: its directory.
+        exit_code: 0 completed, 1 failed, 128 + the signal's number if it was stopped.
+    """
+
+    run: RunDirectory
+    exit_code: int
+
+    @property
+    def begun(self) -> bool:
+        """Whether the training has begun, so that ``run.json`` has figures."""
+        return "metrics" in self.run.manifest()
+
+    @property
+    def psnr(self) -> float | None:
+        """Of a completed run: what a sweeper maximises."""
+        return self.run.manifest()["metrics"]["psnr"] if self.exit_code == 0 else None
+
+
+def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> Outcome:
+    """Carry out a run in a new run directory.
+
+    Args:
+        cfg: the composed configuration.
+        folder: where; must not hold a run.
+        overrides: what was given on the command line.
+
+    Raises:
+        PartinrError: bad input; nothing has been written then.
+    """
+    RunDirectory(folder).check_free()
+    prepared = _prepare(config.read(with_start(cfg, overrides)), folder)
+    run = RunDirectory.create(folder, prepared.settings.plain, overrides)
+    with run.claimed():
+        return _carry_out(prepared, run)
+
+
+def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -> RunDirectory:
+    """Make the directory of a run that :func:`resume` carries out later, and freeze its configuration there.
+
+    Args:
+        settings: of the run.
+        folder: where; must not hold a run.
+        overrides: what was given on the command line.
+
+    Raises:
+        BusyError: another process makes it just now.
+        PartinrError: the directory holds a run, or cannot be written.
+    """
+    run = RunDirectory(folder)
+    run.make()
+    with run.claimed():  # so that nobody begins before everything is there
+        return RunDirectory.create(
+            folder, settings.plain, overrides, {**identity(settings), "seed": settings.root.seed}
+        )
+
+
+def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
+    """The configuration with the backbone of ``init``, and with its frame, unless another one is asked for.
+
+    Raises:
+        PartinrError: there is no such initialisation, or another backbone is asked for.
+    """
+    if cfg.get("init") is None:
+        return cfg
+    plain = config.plain(cfg)
+    folder = Path(str(plain["init"])).expanduser()
+    if not (folder / START).is_file():
+        RunDirectory.open(folder)
+        raise PartinrError(f"init={folder} has no {START}; give the directory of a completed run with regime=meta")
+    asked = [each for each in overrides if each.split("=")[0].lstrip("+~").split(".")[0] == "backbone"]
+    if asked:
+        raise PartinrError(
+            f"init={folder} brings along the backbone that it was learned for; leave out {' '.join(asked)}"
+        )
+    learned = LearnedStart.load(folder / START).architecture()
+    plain["backbone"] = {"_target_": learned["backbone"], **learned["options"]}
+    if not any(each.startswith("coords.frame=") for each in overrides):
+        plain["coords"] = {**(plain.get("coords") or {}), "frame": learned["frame"]}
+    return plain
+
+
+def resume(folder: Path, force: bool = False, interruption: Interruption | None = None) -> Outcome:
+    """Go on with a run in its own directory, from its last checkpoint, or from the start if there is none.
+
+    Where the last one is damaged the one before it does. What is otherwise than one would think is said in a line.
+
+    Args:
+        folder: the run directory.
+        force: also where a process on another host, of which nothing is known here, says that it is still running.
+        interruption: who listens to signals already; None for the run alone.
+
+    Raises:
+        BusyError: another process carries it out.
+        CompletedError: there is nothing left to do.
+        PartinrError: there is no run, its configuration no longer works, none of its checkpoints is sound, or it cannot
+            be written.
+    """
+    run = RunDirectory.open(folder)
+    if this_node() > 0:
+        # The run is the first node's, which waits for this one before it changes anything.
+        return _carry_out(_prepare(config.read(_gone_on_with(run)), folder, None, interruption), run)
+    _check_not_completed(run)
+    if not run.file(LOCK).exists() and run.alive:
+        # From before there were locks.
+        host = run.manifest().get("host")
+        if host == platform.node():
+            raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
+        if not force:
+            raise PartinrError(
+                f"{folder} is still running on {host}, or was killed there; "
+                f"if you know that it was: partinr resume --force {folder}"
+            )
+    with run.claimed(force):
+        manifest = _check_not_completed(run)  # by somebody else, meanwhile
+        cfg = _gone_on_with(run)
+        known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
+        # What it began with, and not the checkpoint of its own that it goes on from.
+        inputs = manifest.get("inputs")
+        try:
+            check_code(manifest, folder)
+            began = inputs if isinstance(inputs, dict) else inputs_of(run.config())
+            prepared = _prepare(config.read(cfg), folder, began, interruption)
+        except PartinrError as error:
+            if manifest["status"] == "queued":
+                # Nobody may be there to read it; and the same command tries it again.
+                run.write_manifest({**known, "status": "failed", "message": str(error), "refused": True})
+            raise
+        try:
+            # From now on this process is the writer, and another one that wants to resume finds it alive.
+            run.write_manifest({**known, "status": "running"})
+            run.sweep()
+            if cfg.get("ckpt_path") == str(run.file(PREVIOUS)):
+                # It would take the place of the sound one when the next is saved.
+                run.file(CHECKPOINT).unlink(missing_ok=True)
+        except OSError as error:
+            raise PartinrError(
+                f"cannot write in {folder}: {error.strerror}; its owner can, or go on in a directory of your own: "
+                f"partinr … ckpt_path={run.file(CHECKPOINT)}"
+            ) from error
+        return _carry_out(prepared, run)
+
+
+def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
+    """The manifest of a run that there is something left to do for.
+
+    Raises:
+        CompletedError: it is completed.
+    """
+    manifest = run.manifest()
+    if manifest["status"] == "completed":
+        raise CompletedError(
+            f"{run.path} is completed; to make it longer: partinr … max_steps=N ckpt_path={run.file(CHECKPOINT)}"
+        )
+    return manifest
+
+
+def identity(settings: config.Settings) -> dict[str, str]:
+    """What a run is, for people and as a hash."""
+    return {"name": settings.name, "config_hash": config_hash(config.identity(settings.plain))}
+
+
+def _gone_on_with(run: RunDirectory) -> dict[str, Any]:
+    """The configuration of a run, with the checkpoint to go on from if it has one.
+
+    Raises:
+        PartinrError: its configuration cannot be read, or no checkpoint is sound.
+    """
+    cfg = run.config()
+    checkpoint = None if run.manifest()["status"] == "queued" else _sound_checkpoint(run)
+    return cfg if checkpoint is None else {**cfg, "ckpt_path": str(checkpoint)}
+
+
+def _sound_checkpoint(run: RunDirectory) -> Path | None:
+    """The checkpoint to go on from: the last, or the one before it if that one is lost; None if there is none yet.
+
+    Raises:
+        PartinrError: there is one, but it is damaged, and so is the one before it, or there is none.
+    """
+    last, previous = run.file(CHECKPOINT), run.file(PREVIOUS)
+    if not last.is_file() and not previous.is_file():
+        # Of a run that was to begin with the checkpoint of another one it does so again.
+        print_note(f"{run.path} has no checkpoint yet; it begins anew")
+        return None
+    for path in (last, previous):
+        try:
+            _, step = read_checkpoint(path)
+        except PartinrError:
+            continue
+        if path == previous:
+            print_note(f"{last} is lost or damaged; going on from the checkpoint before it, at step {step}")
+        return path
+    raise PartinrError(
+        f"no checkpoint in {last.parent} is sound; to begin this run anew, delete that folder, "
+        f"then: partinr resume {run.path}"
+    )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    settings: config.Settings
+    module: FitModule | MetaModule | ThresholdModule
+    data: L.LightningDataModule | None
+    trainer: L.Trainer
+    interruption: Interruption
+    callbacks: list[L.Callback]
+
+
+def _prepare(
+    settings: config.Settings,
+    folder: Path,
+    inputs: Mapping[str, str] | None = None,
+    interruption: Interruption | None = None,
+) -> _Prepared:
+    """Everything that bad input can stop.
+
+    Args:
+        settings: of the run.
+        folder: of the run.
+        inputs: what the run began with, if it did so before.
+        interruption: who listens to signals already; None for the run alone.
+    """
+    made = time.perf_counter()
+    nodes = nodes_for(settings.trainer.num_nodes, folder)
+    # Also where nothing is asked for: the run before in the same sweep may have asked for something.
+    torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
+    if settings.root.engine == "tcnn":
+        # Before the networks are made, and their tables looked at.
+        gpu = torch.cuda.is_available() and settings.trainer.accelerator in ("auto", "gpu", "cuda")
+        check_tcnn_device("cuda" if gpu else "cpu")
+    module: FitModule | MetaModule | ThresholdModule
+    data: L.LightningDataModule | None = None
+    if isinstance(settings.regime, MetaSettings):
+        module, data = meta_module(settings)
+    elif isinstance(settings.regime, ThresholdSettings):
+        module = threshold_module(settings)
+    else:
+        module = fit_module(settings)
+    module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
+    if settings.root.ckpt_path is not None:
+        check_checkpoint(Path(settings.root.ckpt_path), module)
+    devices = settings.trainer.devices
+    if isinstance(module, FitModule) and nodes.size == 1 and devices > module.model.networks:
+        # So that one command sweeps over partitions of which one is none.
+        devices = module.model.networks
+        regions = "is only 1 region" if devices == 1 else f"are only {devices} regions"
+        print_note(f"there {regions} for trainer.devices={settings.trainer.devices}; the other devices have no work")
+    interruption = interruption or Interruption()
+    known = {
+        **identity(settings),
+        "signal_name": settings.data.title,
+        "inputs": inputs_of(settings.plain) if inputs is None else dict(inputs),
+        "code": code_of(settings.plain),
+    }
+    callbacks: list[L.Callback] = [
+        interruption,
+        CurveFile(),
+        *([StepsFile()] if isinstance(module, ThresholdModule) else []),
+        *settings.callbacks.values(),
+        # Last, so that run.json says completed when everything else is there.
+        Manifest(known, interruption, started=made),
+        # But for mirrors of the run directory, which read it.
+        *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
+    ]
+    trainer = make_trainer(
+        accelerator=settings.trainer.accelerator,
+        precision=settings.trainer.precision,
+        callbacks=callbacks,
+        devices=devices,
+        nodes=nodes,
+        threads=settings.trainer.threads,
+        tf32=settings.trainer.tf32,
+        cuda_graphs=settings.trainer.cuda_graphs,
+    )
+    check_devices(trainer, module)
+    if settings.root.engine in ("fused", "tiled", "tcnn") and trainer.precision == "64-true":
+        raise PartinrError(
+            f"engine={settings.root.engine} has no double precision; choose engine=auto, or trainer.precision=32-true"
+        )
+    if settings.root.engine == "compiled" and settings.trainer.tf32:
+        raise PartinrError("engine=compiled and trainer.tf32=true do not go together; choose engine=auto")
+    if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
+        raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
+    module.model.check_device(trainer.strategy.root_device)
+    if isinstance(module, MetaModule):
+        dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
+        module.check_gradient(trainer.strategy.root_device, dtype)
+    return _Prepared(settings, module, data, trainer, interruption, callbacks)
+
+
+def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
+    for callback in prepared.callbacks:
+        if isinstance(callback, RunCallback):
+            callback.bind(run)
+    launcher = prepared.trainer.strategy.launcher
+    try:
+        with prepared.interruption.listening(forward=None if launcher is None else launcher.kill):
+            result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path, prepared.data)
+    except RankError as error:
+        if prepared.settings.root.debug == "trace" and error.trace:
+            print(error.trace, file=sys.stderr)
+        return Outcome(run, 1)
+    except OSError as error:
+        # A disk that is full, or gone. If not even run.json could be written the error itself has to say so.
+        if prepared.settings.root.debug == "trace" or error.errno not in STORAGE:
+            raise
+        if run.manifest()["status"] == "running":
+            raise
+        return Outcome(run, 1)
+    except SystemExit:
+        # Lightning's, for a SIGTERM that came before the training.
+        if prepared.interruption.received is None:
+            raise
+        return Outcome(run, 128 + prepared.interruption.received)
+    if prepared.interruption.received is not None and result.stop is None and result.failure is None:
+        return Outcome(run, 128 + prepared.interruption.received)
+    return Outcome(run, 0 if result.failure is None else 1)

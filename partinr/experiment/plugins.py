@@ -1,0 +1,192 @@
+"""Plug-ins: other people's packages that add partition rules, backbones, data sets and experiments.
+
+A plug-in is an installed package with an entry point of the group ``partinr.plugins`` that names a package. The folder
+``conf/`` in that package joins Hydra's search path behind partinr's own, so that its ``conf/partition/stripes.yaml`` is
+``partition=stripes`` from then on. To list plug-ins runs none of their code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from partinr.base.notes import print_note
+from partinr.base.trust import ENTRY_POINTS
+from partinr.experiment.conf import conf_dir
+
+_LOCAL = "local"
+"""The group that is a machine's own: composed without being asked for, if it is there."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An installed plug-in.
+
+    Attributes:
+        distribution: what is installed with pip.
+        version: of it.
+        package: what the entry point names, such as ``acme_inr``.
+        conf: the folder of its configuration; None if it cannot be used.
+        fault: why it cannot be used, and the cure; None if it can.
+        clashes: its choices that somebody else has already, such as ``partition=grid``, and who that is. Those of
+            the other are used.
+    """
+
+    distribution: str
+    version: str
+    package: str
+    conf: Path | None = None
+    fault: str | None = None
+    clashes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """``acme-inr 1.2``."""
+        return f"{self.distribution} {self.version}".strip()
+
+    @property
+    def adds(self) -> list[str]:
+        """What can be chosen because of it: ``partition=stripes`` and so on."""
+        taken = {choice for choice, _ in self.clashes}
+        return [choice for choice in _choices(self.conf) if choice not in taken] if self.conf is not None else []
+
+    @property
+    def complaints(self) -> list[str]:
+        """What is amiss with it as it is installed, a line each."""
+        if self.fault is not None:
+            return [f"plug-in {self.title} is left out: {self.fault}"]
+        return [
+            f"plug-in {self.title}: its {choice} is left out, {owner} has one; give it another name"
+            for choice, owner in self.clashes
+        ]
+
+
+def installed() -> list[Plugin]:
+    """All plug-ins, sound or not, in the order of their names; that is also the order in which they are searched."""
+    owners = dict.fromkeys(_choices(conf_dir()), "partinr itself")
+    plugins = []
+    for distribution, version, value in sorted(set(_entries())):
+        found = _examined(distribution, version, value)
+        if found.conf is not None:
+            choices = _choices(found.conf)
+            clashes = tuple((choice, owners[choice]) for choice in choices if choice in owners)
+            found = Plugin(distribution, version, value, found.conf, clashes=clashes)
+            for choice in choices:
+                owners.setdefault(choice, f"plug-in {found.title}")
+        plugins.append(found)
+    return plugins
+
+
+def conf_dirs() -> list[Path]:
+    """The folders of the configuration, in the order in which they are searched: partinr's and those of plug-ins."""
+    return [conf_dir(), *(plugin.conf for plugin in installed() if plugin.conf is not None)]
+
+
+def groups() -> dict[str, list[str]]:
+    """The groups of the configuration and their choices, those of plug-ins included; not a machine's own."""
+    found: dict[str, set[str]] = {}
+    for folder in conf_dirs():
+        for choice in _choices(folder):
+            group, _, name = choice.partition("=")
+            found.setdefault(group, set()).add(name)
+    return {group: sorted(found[group]) for group in sorted(found) if group != _LOCAL}
+
+
+def print_complaints() -> None:
+    """Say on the standard error what is amiss with the plug-ins, a line each."""
+    for plugin in installed():
+        for complaint in plugin.complaints:
+            print_note(complaint)
+
+
+def check(plugin: Plugin) -> str | None:
+    """Import all that a plug-in brings along; what is wrong with it, in one line, or None.
+
+    Whatever it raises is what is wrong with it, so nothing but the end of the process gets out.
+    """
+    if plugin.conf is None:
+        return plugin.fault
+    try:
+        importlib.import_module(plugin.package)
+    except Exception as error:
+        return f"import {plugin.package} fails: {_said(error)}"
+    for choice in plugin.adds:
+        group, _, name = choice.partition("=")
+        file = plugin.conf / group / f"{name}.yaml"
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            return f"cannot read {file}: {_said(error)}"
+        if not isinstance(content, dict):
+            return f"{file} has no keys; a {group} is a mapping"
+        if "_target_" not in content:
+            continue
+        module, _, attribute = str(content["_target_"]).rpartition(".")
+        try:
+            getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            return f"{choice}: {content['_target_']} cannot be imported: {_said(error)}"
+    return None
+
+
+def targets(node: Any) -> Iterator[str]:
+    """The dotted paths of all classes that a configuration names."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_":
+                yield str(value)
+            else:
+                yield from targets(value)
+
+
+def _entries() -> Iterator[tuple[str, str, str]]:
+    """Distribution, version and value of every entry point; a distribution without metadata has no name."""
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        known = {} if entry.dist is None else {key: entry.dist.metadata[key] for key in entry.dist.metadata}
+        yield known.get("Name", entry.name), known.get("Version", ""), entry.value
+
+
+def _examined(distribution: str, version: str, value: str) -> Plugin:
+    """A plug-in with its folder, or with what is wrong."""
+
+    def broken(fault: str) -> Plugin:
+        return Plugin(distribution, version, value, fault=fault)
+
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", value):
+        return broken(f"its entry point names {value!r}; it should name a package, such as acme_inr, that has conf/")
+    try:
+        top, *below = value.split(".")
+        spec = importlib.util.find_spec(top)
+        if spec is None:
+            return broken(f"there is no package {top}; install {distribution} again")
+        places = [Path(place, *below) for place in spec.submodule_search_locations or ()]
+        conf = next((place / "conf" for place in places if (place / "conf").is_dir()), None)
+        if conf is None:
+            where = f" ({places[0]})" if places else ""
+            return broken(f"the package {value}{where} has no folder conf/; its author forgot to ship it")
+        choices = _choices(conf)
+    except Exception as error:  # whatever a damaged installation makes the import system raise
+        return broken(f"{value}: {_said(error)}")
+    if any(choice.startswith(f"{_LOCAL}=") for choice in choices):
+        return broken(f"{conf / _LOCAL} would change every run without being asked for; its author should remove it")
+    if not choices:
+        return broken(f"{conf} has no GROUP/NAME.yaml, such as partition/stripes.yaml")
+    return Plugin(distribution, version, value, conf)
+
+
+def _choices(conf: Path) -> list[str]:
+    """``GROUP=NAME`` of every YAML in a folder of configuration."""
+    files = (file for folder in sorted(conf.iterdir()) if folder.is_dir() for file in sorted(folder.rglob("*.yaml")))
+    return [f"{file.parent.relative_to(conf).as_posix()}={file.stem}" for file in files]
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

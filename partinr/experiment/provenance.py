@@ -1,0 +1,87 @@
+"""What a run is made from beside its configuration: files that it begins with, and code that is not partinr's."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from partinr.base.errors import PartinrError
+from partinr.experiment import plugins
+from partinr.run import START
+
+
+def inputs_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the files that a config names, by its keys; that of the signal is in ``run.json`` anyway.
+
+    Folders are not read through.
+    """
+    partition = config.get("partition") or {}
+    named = {
+        "ckpt_path": config.get("ckpt_path"),
+        "init": f"{config['init']}/{START}" if config.get("init") else None,
+        "partition.path": partition.get("path"),
+        "partition.checkpoint": partition.get("checkpoint"),
+    }
+    found = {}
+    for key, path in named.items():
+        if isinstance(path, str):
+            with suppress(OSError):  # missing, or a folder: whoever reads it says so
+                found[key] = _sha256(Path(path))
+    return found
+
+
+def code_of(config: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
+    """Of every class of the config that is not partinr's own: who brings it, in which version, and its source.
+
+    Returns:
+        By module: ``distribution`` and ``version`` of the plug-in, None if it is none, and the SHA-256 of the
+        module's file as ``source``, None if it has none. The module must have been imported.
+    """
+    modules = {target.rpartition(".")[0] for target in plugins.targets(config)}
+    foreign = sorted(module for module in modules if module.partition(".")[0] not in ("partinr", ""))
+    owners = {plugin.package.partition(".")[0]: plugin for plugin in plugins.installed()} if foreign else {}
+    code = {}
+    for module in foreign:
+        owner = owners.get(module.partition(".")[0])
+        file = getattr(sys.modules.get(module), "__file__", None)
+        source = None
+        if file is not None:
+            with suppress(OSError):
+                source = _sha256(Path(file))
+        code[module] = {
+            "distribution": None if owner is None else owner.distribution,
+            "version": None if owner is None else owner.version,
+            "source": source,
+        }
+    return code
+
+
+def check_code(manifest: Mapping[str, Any], folder: Path) -> None:
+    """See that the plug-ins that a run was made with are installed, in whatever version.
+
+    Args:
+        manifest: its ``run.json``.
+        folder: its directory, for the message.
+
+    Raises:
+        PartinrError: one is not.
+    """
+    code = manifest.get("code")
+    for module, owner in code.items() if isinstance(code, dict) else ():
+        name = owner.get("distribution") if isinstance(owner, dict) else None
+        if name is not None and importlib.util.find_spec(module.partition(".")[0]) is None:
+            version = owner.get("version")
+            raise PartinrError(
+                f"{folder} was made with the plug-in {name} {version}, which is not installed here; "
+                f"pip install {name}=={version}"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,78 @@
+"""What can be seen of a fitted function: its values, its gradient and its Laplacian, by automatic differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from partinr.base.errors import PartinrError
+from partinr.model.stack import NetworkStack
+
+Field = Literal["value", "gradient", "laplacian"]
+
+CHUNK = 2**15
+"""Samples that are differentiated at once: every layer's activations are kept for it, several times."""
+
+
+def check_field(field: str) -> None:
+    """See that there is such a field.
+
+    Raises:
+        PartinrError: there is none.
+    """
+    if field not in get_args(Field):
+        raise PartinrError(f"there is no field {field!r}; choose from {', '.join(get_args(Field))}")
+
+
+def derivatives(
+    networks: NetworkStack, coords: Tensor, sizes: Sequence[int], steps: Tensor, field: Field, chunk: int = CHUNK
+) -> Tensor:
+    """Gradient or Laplacian of each network's function at its own samples.
+
+    Args:
+        networks: the stack.
+        coords: ``[M, d]``, sorted by network.
+        sizes: how many samples each network has.
+        steps: ``[M, d]``, how far the unit that is asked for (a sample of the signal) is in these coordinates.
+        field: ``gradient`` or ``laplacian``.
+        chunk: samples at once.
+
+    Returns:
+        ``[M, C, d]``, or ``[M, C]`` of the Laplacian; not differentiable.
+    """
+    ends = torch.tensor(sizes).cumsum(0)
+    # Not the parameters themselves: nothing is to be differentiated by them.
+    params = {name: value.detach() for name, value in networks.stack.items()}
+    found = []
+    for start in range(0, len(coords), chunk):
+        stop = min(start + chunk, len(coords))
+        own = torch.diff(ends.clamp(start, stop), prepend=torch.tensor([start])).tolist()
+        place, step = coords[start:stop].detach().requires_grad_(), steps[start:stop].to(coords)
+        with torch.enable_grad():
+            values = networks.differentiable(place, own, params)
+            first = [_by_coords(values[:, channel], place, field == "laplacian") for channel in range(values.shape[1])]
+            if field == "gradient":
+                found.append((torch.stack(first, dim=1) * step[:, None]).detach())
+            else:
+                second = [_trace(each, place, step.square()) for each in first]
+                found.append(torch.stack(second, dim=1).detach())
+    return torch.cat(found)
+
+
+def _by_coords(values: Tensor, coords: Tensor, again: bool = False) -> Tensor:
+    """Gradients ``[M, d]`` of values ``[M]``, each by its own coordinates; ``again`` to be differentiated once more."""
+    if not values.requires_grad:  # of a function that is made of planes
+        return torch.zeros_like(coords)
+    (gradient,) = torch.autograd.grad(
+        values.sum(), coords, create_graph=again, retain_graph=True, materialize_grads=True
+    )
+    return gradient
+
+
+def _trace(gradient: Tensor, coords: Tensor, weights: Tensor) -> Tensor:
+    """Second derivatives along each axis, weighted ``[M, d]`` and summed: ``[M]``."""
+    along = [_by_coords(gradient[:, axis], coords)[:, axis] for axis in range(coords.shape[1])]
+    return (torch.stack(along, dim=1) * weights).sum(dim=1)
