@@ -9,7 +9,6 @@ from partinr.data.smooth import SmoothData
 from partinr.data.steps import StepItem, StepsData
 from partinr.data.tasks import MetaBatches, Task, TaskDataModule, TaskSet, check_ranks
 from partinr.data.text import TextData
-from partinr.data.ticks import SignalDataModule
 
 __all__ = [
     "FolderData",
@@ -19,7 +18,6 @@ __all__ = [
     "LsunData",
     "MetaBatches",
     "Prepared",
-    "SignalDataModule",
     "SignalSet",
     "SmoothData",
     "StepItem",

@@ -26,9 +26,10 @@ from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.provenance import check_code, code_of, inputs_of
 from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
-from partinr.regimes.launch import RankError
-from partinr.regimes.training import check_checkpoint, check_devices, read_checkpoint, run_fit
+from partinr.regimes.training import check_devices, run_fit
 from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
+from partinr.training.checkpoint import check_checkpoint, read_checkpoint
+from partinr.training.nodes import RankError
 
 _DEFAULT_THREADS = torch.get_num_threads()
 

@@ -33,7 +33,6 @@ from partinr.callbacks import CurveFile, LastCheckpoint
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes
 from partinr.regimes.launch import ProcessLauncher
-from partinr.regimes.training import read_checkpoint
 from partinr.run import (
     CHECKPOINT,
     CLOCK_COLUMNS,
@@ -46,6 +45,7 @@ from partinr.run import (
     RunDirectory,
 )
 from partinr.sweep import queue as sweep
+from partinr.training.checkpoint import read_checkpoint
 
 RUN = (
     "max_steps=40",
