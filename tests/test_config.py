@@ -18,12 +18,14 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from partinr.base.errors import PartinrError
-from partinr.experiment import config
+from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
+from partinr.experiment.make import make
 from partinr.partition import Grid, Whole
 from partinr.signals import SignalSet
 from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep, register_names
+from partinr.sweep.rules import SweepRules
 from tests.covering import covering
 
 CONF = conf_dir()
@@ -40,7 +42,7 @@ REQUIRED = {"mask": ["partition.path=labels.npy"], "smp": ["partition.model=owne
 
 @pytest.fixture(autouse=True)
 def _resolvers() -> None:
-    config.register_resolvers()
+    names.register_resolvers()
     register_names([])
     register(Sweep(str))
 
@@ -75,7 +77,7 @@ SETS = {
 @pytest.mark.parametrize("name", SETS)
 def test_every_set_of_signals_composes_and_reads(name: str) -> None:
     node = OmegaConf.to_container(compose(f"data={name}", *SETS[name]).data, resolve=True, throw_on_missing=True)
-    assert config.make(node, "data", SignalSet).title
+    assert make(node, "data", SignalSet).title
 
 
 RUNS = [each for each in CHOICES if each[1] not in SETS and each not in SWEEPERS + WITHIN]
@@ -228,7 +230,7 @@ def test_the_root_has_the_options_of_its_class(plain: dict[str, Any]) -> None:
     groups = {*config.GROUPS, "coords", "sweep"}
     assert {key for key in plain if key not in groups} == options - {"debug"}  # a file sets it
     assert set(plain["coords"]) == set(inspect.signature(config.Coords).parameters)
-    assert set(plain["sweep"]) == set(inspect.signature(config.SweepRules).parameters)
+    assert set(plain["sweep"]) == set(inspect.signature(SweepRules).parameters)
 
 
 def test_a_group_is_a_folder() -> None:
@@ -375,7 +377,7 @@ def test_a_run_directory_keeps_absolute_paths(
 
 @pytest.mark.parametrize("key", ["path", "val_path", "val_list"])
 def test_folders_of_signals_are_kept_as_absolute_paths(plain: dict[str, Any], tmp_path: Path, key: str) -> None:
-    kept = config._with_absolute_paths({**plain, "data": {"_target_": "partinr.signals.FolderData", key: "held/out"}})
+    kept = names.with_absolute_paths({**plain, "data": {"_target_": "partinr.signals.FolderData", key: "held/out"}})
     assert kept["data"][key] == str(tmp_path / "held" / "out")
 
 
@@ -410,11 +412,11 @@ def test_a_callback_can_be_left_out(plain: dict[str, Any]) -> None:
     ],
 )
 def test_a_label_is_the_name_of_a_folder(overrides: str, label: str) -> None:
-    assert config.folder_label(overrides) == label
+    assert names.folder_label(overrides) == label
 
 
 def test_a_label_is_never_long_and_never_shared() -> None:
-    labels = [config.folder_label(f"data.path={'x' * 300},seed={seed}") for seed in range(20)]
+    labels = [names.folder_label(f"data.path={'x' * 300},seed={seed}") for seed in range(20)]
     assert len(set(labels)) == 20
     assert {len(label) for label in labels} == {80}
 
@@ -422,7 +424,7 @@ def test_a_label_is_never_long_and_never_shared() -> None:
 def test_every_start_has_a_name_of_its_own() -> None:
     tokens = []
     for _ in range(50):
-        config.register_resolvers()
+        names.register_resolvers()
         composed = OmegaConf.create({"one": "${partinr.token:}", "two": "${partinr.token:}"})
         assert composed.one == composed.two
         tokens.append(composed.one)

@@ -367,7 +367,7 @@ class FitModule(StackLearning):
 
     @property
     def seam(self) -> dict[str, float]:
-        """How well regions fit together along their borders (:func:`partinr.metrics.quality.seam`), at the last evaluation.
+        """How well regions fit together along their borders (:func:`partinr.metrics.seam`), at the last evaluation.
 
         Of an album means over the images that have borders; NaN before the first evaluation, or where there is no
         border. Taken when it is asked for: only that of the last evaluation is of interest.
