@@ -7,10 +7,10 @@ import torch
 import partinr
 from partinr.backbones import Siren
 from partinr.coords import Frame
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
-from partinr.regimes.schedule import Cosine
 from partinr.signals import smooth_signal
+from partinr.training.schedule import Cosine
 from tests.covering import covering
 
 SHAPE = (20, 28)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from partinr.base.errors import PartinrError
-from partinr.run import MEETING, in_job, slurm_job
+from partinr.runs.directory import MEETING, in_job, slurm_job
 from partinr.training.nodes import Nodes
 
 

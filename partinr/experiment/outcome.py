@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from partinr.base.errors import PartinrError
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 
 
 class CompletedError(PartinrError):

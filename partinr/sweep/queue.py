@@ -28,7 +28,7 @@ from partinr.base.version import __version__
 from partinr.experiment import names
 from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.show import show_finished, show_outcomes
-from partinr.run import MANIFEST, BusyError, RunDirectory, config_hash
+from partinr.runs.directory import MANIFEST, BusyError, RunDirectory, config_hash
 from partinr.sweep.rules import SweepRules, sweep_rules
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from partinr.base.errors import PartinrError
 
 if TYPE_CHECKING:
-    from partinr.regimes.learning import Learning
+    from partinr.training.loop import Learning
 
 
 class LocalFiles(TorchCheckpointIO):

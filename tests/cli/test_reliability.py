@@ -32,8 +32,7 @@ from PIL import Image
 from partinr.callbacks import CurveFile, LastCheckpoint
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes
-from partinr.regimes.launch import ProcessLauncher
-from partinr.run import (
+from partinr.runs.directory import (
     CHECKPOINT,
     CLOCK_COLUMNS,
     CURVE,
@@ -46,6 +45,7 @@ from partinr.run import (
 )
 from partinr.sweep import queue as sweep
 from partinr.training.checkpoint import read_checkpoint
+from partinr.training.processes import ProcessLauncher
 
 RUN = (
     "max_steps=40",
@@ -335,7 +335,7 @@ def test_a_clock_that_is_set_back(
             return datetime.now(tz) - timedelta(hours=hours[0])
 
     with monkeypatch.context() as patch:
-        for module in ("partinr.run", "partinr.callbacks.manifest"):
+        for module in ("partinr.runs.directory", "partinr.callbacks.manifest"):
             patch.setattr(f"{module}.datetime", Back)
         patch.setattr("time.time", lambda: Back.now().timestamp())
         at_half_way(patch, lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from partinr.base.errors import PartinrError
-from partinr.meta import RATE_KINDS, InnerRates
+from partinr.regimes.meta import RATE_KINDS, InnerRates
 from tests.covering import covering
 
 PARAMS = {"w": torch.zeros(2, 3, 4), "b": torch.zeros(2, 3)}

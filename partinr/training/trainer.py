@@ -1,0 +1,237 @@
+"""Training a module: the Trainer, its data, and the result."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from partinr.base.errors import PartinrError
+from partinr.model.album import Album
+from partinr.model.inr import PiecewiseINR
+from partinr.training.checkpoint import LocalFiles, check_checkpoint
+from partinr.training.graphs import CudaGraphs
+from partinr.training.loop import Learning, StopReason
+from partinr.training.nodes import Host, Nodes
+from partinr.training.processes import ShardStrategy, check_can_be_sent
+from partinr.training.quiet import quiet_lightning
+
+Model = TypeVar("Model", PiecewiseINR, Album)
+
+
+@dataclass(frozen=True, repr=False)
+class FitResult(Generic[Model]):
+    """The result of a fit.
+
+    Attributes:
+        model: the fitted model (the one that was given).
+        curve: one row an evaluation, see :data:`partinr.runs.directory.CURVE_COLUMNS`.
+        image_curve: for an album one row an evaluation and image, see :data:`IMAGE_COLUMNS`; else empty.
+        psnr: at the end, in dB, over data range 1 on values clamped to [0, 1]; for an album the mean over images.
+        ssim: at the end, likewise; NaN where there is none.
+        psnr_best: highest PSNR of the curve.
+        steps: optimiser steps taken.
+        seconds: of training alone.
+        stop: why it ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``, ``all_reached``; None if it
+            was interrupted or failed.
+        failure: why it failed, in one line, or None. The model of a failed fit has its best weights.
+    """
+
+    model: Model
+    curve: list[dict[str, float]]
+    image_curve: list[dict[str, Any]]
+    psnr: float
+    ssim: float
+    psnr_best: float
+    steps: int
+    seconds: float
+    stop: StopReason | None
+    failure: str | None
+
+    def __repr__(self) -> str:
+        # The curves are left out: they may have thousands of rows.
+        ending = f"stop={self.stop!r}" if self.failure is None else f"failure={self.failure!r}"
+        figures = f"steps={self.steps}, psnr={self.psnr:.2f}, seconds={self.seconds:.1f}"
+        return f"FitResult({figures}, {ending}, model={self.model!r})"
+
+    @classmethod
+    def of(cls, module: Learning) -> FitResult[Any]:
+        """The result of a trained module."""
+        last = module.curve[-1]
+        model: Any = module.model
+        return FitResult(
+            model=model,
+            curve=module.curve,
+            image_curve=module.image_curve,
+            psnr=last["psnr"],
+            ssim=last["ssim"],
+            psnr_best=module.best_psnr,
+            steps=module.step,
+            seconds=module.clock.training,
+            stop=module.stop_reason,
+            failure=module.failure,
+        )
+
+
+class Ticks:
+    """An endless stream of numbers that Lightning can stop and resume anywhere."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield self._count
+            self._count += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the stream."""
+        return {"count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a position."""
+        self._count = state["count"]
+
+
+class SignalDataModule(L.LightningDataModule):
+    """The data of an ordinary fit: only ticks, since the signal lies on the device as buffers of the module."""
+
+    def train_dataloader(self) -> Ticks:
+        """One epoch without an end: the regime decides when it is over."""
+        return Ticks()
+
+
+class _CudaProducts(L.Callback):
+    """Sets the precision of CUDA's single-precision products, in every process, for the duration of a run."""
+
+    def __init__(self, tf32: bool) -> None:
+        self.tf32 = tf32
+        # torch 2.9 introduced the first name; the older one must not be used beside it.
+        self._name = "fp32_precision" if hasattr(torch.backends.cuda.matmul, "fp32_precision") else "allow_tf32"
+        self._before: Any = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Set the precision."""
+        self._before = getattr(torch.backends.cuda.matmul, self._name)
+        precision: Any = self.tf32 if self._name == "allow_tf32" else ("tf32" if self.tf32 else "ieee")
+        setattr(torch.backends.cuda.matmul, self._name, precision)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Restore the precision."""
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Restore the precision: Lightning calls no teardown after an exception."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            setattr(torch.backends.cuda.matmul, self._name, self._before)
+            self._before = None
+
+
+def make_trainer(
+    *,
+    accelerator: str = "auto",
+    precision: str | int = "32-true",
+    callbacks: Iterable[L.Callback] = (),
+    devices: int = 1,
+    nodes: Nodes | None = None,
+    threads: int | None = None,
+    tf32: bool = False,
+    cuda_graphs: bool = True,
+) -> L.Trainer:
+    """A Lightning Trainer without the parts that the regime does itself.
+
+    Args:
+        accelerator: Lightning's flag: ``auto``, ``cpu``, ``gpu`` …
+        precision: Lightning's flag: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``64-true`` …
+        callbacks: Lightning callbacks.
+        devices: number on each machine. With several, each has a process that trains some of the networks.
+        nodes: the machines; None for this one alone.
+        threads: CPU threads for each of several processes; None for an equal part of torch's.
+        tf32: let single-precision products on CUDA round their factors to 10 bits.
+        cuda_graphs: on CUDA, replay steps as a graph where possible (:mod:`partinr.training.graphs`).
+
+    Raises:
+        PartinrError: Lightning refuses the flags on this machine.
+    """
+    nodes = nodes or Nodes()
+    alone = devices == nodes.size == 1
+    with quiet_lightning():
+        # Refused below.
+        warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
+        try:
+            trainer = L.Trainer(
+                accelerator=accelerator,
+                devices=devices,
+                num_nodes=nodes.size,
+                strategy="auto" if alone else ShardStrategy(threads, nodes),
+                use_distributed_sampler=False,
+                precision=precision,  # type: ignore[arg-type]
+                callbacks=[_CudaProducts(tf32), CudaGraphs(cuda_graphs), *callbacks],
+                logger=False,
+                max_epochs=-1,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                # On a cluster, Lightning would take the number of tasks for a process group to join.
+                plugins=[LightningEnvironment() if alone else Host(nodes.rank), LocalFiles()],
+            )
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+            reason = " ".join(str(error).split())
+            with_devices = f"trainer.devices={devices} with " if devices > 1 else ""
+            cure = "; give fewer trainer.devices, or trainer.accelerator=cpu" if devices > 1 else ""
+            raise PartinrError(
+                f"{with_devices}trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}{cure}"
+            ) from error
+    if trainer.precision != precision and str(trainer.precision) != f"{precision}-true":
+        # Lightning falls back to another precision; the curve would then carry the wrong label.
+        raise PartinrError(
+            f"trainer.precision={precision} is not to be had on this device; give trainer.precision={trainer.precision}"
+        )
+    return trainer
+
+
+def run_fit(
+    module: Learning,
+    trainer: L.Trainer,
+    ckpt_path: str | Path | None = None,
+    data: L.LightningDataModule | None = None,
+) -> FitResult[Any]:
+    """Train a module, after a check of the checkpoint.
+
+    Args:
+        module: of any regime.
+        trainer: a Lightning Trainer.
+        ckpt_path: continue from this checkpoint.
+        data: the tasks of learning to learn; None for signals, which the module holds itself.
+
+    Raises:
+        PartinrError: the checkpoint is missing, damaged or from another run; or there are more devices than networks.
+        RankError: one of several processes died or raised.
+    """
+    check_devices(trainer, module)
+    if ckpt_path is not None:
+        check_checkpoint(Path(ckpt_path), module)
+    with quiet_lightning():
+        trainer.fit(module, datamodule=data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
+    return FitResult.of(module)
+
+
+def check_devices(trainer: L.Trainer, module: Learning) -> None:
+    """Check that the processes of a trainer can train a module.
+
+    Raises:
+        PartinrError: there are more processes than work, or something of the module cannot be sent to them.
+    """
+    module.check_devices(trainer.world_size)
+    if trainer.world_size > 1:
+        check_can_be_sent(trainer, module)
