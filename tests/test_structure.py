@@ -30,11 +30,10 @@ LINES = {"file": 400, "class": 300, "function": 60}
 IN_WORK = pytest.mark.xfail(reason="in work", strict=False)
 
 LONG = {
-    "partinr/cli/commands.py",
-    "partinr/cli/partitions.py",
     "partinr/engines/curvature/tiled.py:tiled_curvature",
     "partinr/engines/tiled.py",
     "partinr/experiment/execute.py:_prepare",
+    "partinr/experiment/partitions.py",
     "partinr/model/inr.py",
     "partinr/model/inr.py:PiecewiseINR",
     "partinr/model/stack.py",
@@ -66,6 +65,7 @@ ARROWS = {
     "partinr.metrics.rate -> partinr.model.inr",
     "partinr.metrics.rate -> partinr.model.quantise",
     "partinr.metrics.rate -> partinr.partition.coding",
+    "partinr.metrics.rate -> partinr.pictures.draw",
     "partinr.regimes.fit.build -> partinr.experiment.config",
     "partinr.regimes.fit.build -> partinr.runs.directory",
     "partinr.regimes.meta.build -> partinr.experiment.config",

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.notes import print_error
 from partinr.base.terminal import short
 from partinr.runs.directory import find_runs
+
+if TYPE_CHECKING:
+    from partinr.tracking import mirror
+    from partinr.tracking import sync as syncing
+else:
+    mirror = Later("partinr.tracking.mirror")
+    syncing = Later("partinr.tracking.sync")
 
 
 def sync_runs(
@@ -38,18 +47,17 @@ def sync_runs(
     Raises:
         PartinrError: there is no run, no login, or no server.
     """
-    from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
-    from partinr.tracking.sync import rebuild, settings_of
-
     runs = find_runs(*paths)
-    if not offline and not has_login():
-        raise PartinrError(f"{NO_LOGIN}. {_OFFLINE}")
+    if not offline and not mirror.has_login():
+        raise PartinrError(f"{mirror.NO_LOGIN}. {_OFFLINE}")
     made = 0
     for run in runs:
         try:
-            settings = settings_of(run.config(), project=project, entity=entity, study=study, finish_timeout=timeout)
-            rebuilt = rebuild(run, settings, "offline" if offline else "online")
-        except Unreachable as error:
+            settings = syncing.settings_of(
+                run.config(), project=project, entity=entity, study=study, finish_timeout=timeout
+            )
+            rebuilt = syncing.rebuild(run, settings, "offline" if offline else "online")
+        except mirror.Unreachable as error:
             raise PartinrError(f"{error}. {_OFFLINE}") from error
         except PartinrError as error:
             print_error(str(error))
