@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each column from the ground up. A room imports the rooms under its own in its own column, and the floor under both.
-FLOOR = ("base", "spec", "coords", "metrics", "pictures")
+FLOOR = ("base", "spec", "coords", "pictures", "metrics")
 NUMBERS = ("signals", "partition", "engines", "backbones", "model", "training", "regimes")
 RECORD = ("runs", "callbacks", "tracking", "studies", "report")
 TOP = ("api", "experiment", "sweep", "cli")
@@ -328,7 +328,6 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["-sc", "query=bash"], ""),
         (["runs", "RUN"], "1 completed"),
         pytest.param(["table", "RUN"], "20.00", marks=IN_WORK),
-        pytest.param(["resume", "nowhere"], "nowhere does not exist", marks=IN_WORK),
         (["report", "--help"], "curves"),
         (["render", "--help"], "resolution"),
     ],

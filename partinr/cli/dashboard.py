@@ -41,9 +41,8 @@ def make_dashboard(
         PartinrError: no run, runs of several projects, a package is missing, or the file cannot be written.
     """
     title = study.resolve().name
-    dashboard = building.Dashboard(
-        building.Study.of(find_runs(study), title, project=project, entity=entity, study=name)
-    )
+    runs = building.Study.of(find_runs(study), title, project=project, entity=entity, study=name)
+    dashboard = building.Dashboard(runs)
     reason = None
     if dashboard.study.settings.resolved_mode() != "online":
         reason = "W&B is offline"

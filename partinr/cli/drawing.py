@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -95,9 +95,7 @@ def view(run: Path, output: Path | None, **options: Any) -> None:
     help="What has a scale: each row of the weights of each network, or each tensor of each network.",
 )
 @click.option("--image", metavar="NAME", help="Only this image, of a run that fitted several; -o needs one.")
-def export(
-    runs: tuple[Path, ...], output: Path | None, bits: str, per: Literal["channel", "tensor"], image: str | None
-) -> None:
+def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: Any) -> None:
     """Shrink a fit to 8 or 16 bits a weight, and say what it takes and loses.
 
     The file is read by partinr.load like the run's own. The table has all precisions in bits per pixel: weights, scales
@@ -105,7 +103,7 @@ def export(
     in the same bits. It is kept in rate.csv beside the run's weights, and partinr report draws it. Of a run that fitted
     several images each is measured, and the table is the mean over them.
     """
-    exporting.export(runs, output, bits=8 if bits == "8" else 16, per=per, image=image)
+    exporting.export(runs, output, bits=8 if bits == "8" else 16, **options)
 
 
 @click.command()

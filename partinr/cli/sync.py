@@ -22,24 +22,14 @@ else:
     syncing = Later("partinr.tracking.sync")
 
 
-def sync_runs(
-    paths: Sequence[Path],
-    *,
-    offline: bool,
-    project: str | None,
-    entity: str | None,
-    study: str | None,
-    timeout: float | None,
-) -> bool:
+def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **where: str | None) -> bool:
     """Make a whole W&B run of each run directory, and say what was made.
 
     Args:
         paths: run directories, or folders of them.
         offline: write W&B runs into the run directories, and send nothing.
-        project: instead of the one that the runs were started with.
-        entity: likewise.
-        study: likewise.
         timeout: seconds to wait for each run until all is sent.
+        **where: ``project``, ``entity`` and ``study``, instead of those that the runs were started with.
 
     Returns:
         Whether all of them were made. What is wrong with a run, such as that it still runs, leaves out that one.
@@ -53,9 +43,7 @@ def sync_runs(
     made = 0
     for run in runs:
         try:
-            settings = syncing.settings_of(
-                run.config(), project=project, entity=entity, study=study, finish_timeout=timeout
-            )
+            settings = syncing.settings_of(run.config(), finish_timeout=timeout, **where)
             rebuilt = syncing.rebuild(run, settings, "offline" if offline else "online")
         except mirror.Unreachable as error:
             raise PartinrError(f"{error}. {_OFFLINE}") from error
