@@ -28,10 +28,8 @@ engine=tiled trainer.precision=64-true              -> engine=tiled has no doubl
 engine=tiled backbone=relu_pe backbone.hidden_features=2 -> engine=tiled is for .*, not for relu_pe; choose
 partition.regions=auto backbone.hidden_features=4   -> partition.regions=auto follows from .*; give backbone.match
 regime.freeze_at_psnr=0                             -> regime.freeze_at_psnr=0: should be greater than 0
-engine=grouped                                      -> engine=grouped computes in bf16; choose engine=auto, or
-engine=grouped trainer.precision=bf16-mixed trainer.accelerator=cpu -> engine=grouped needs a GPU .*; choose
-engine=tcnn                                         -> engine=tcnn .*; choose engine=auto
-engine=tcnn trainer.precision=64-true               -> engine=tcnn .*; choose
+engine=grouped                                      -> engine=grouped is gone; engine=batched does the same
+engine=tcnn                                         -> engine=tcnn is gone; engine=auto
 engine=tcnn backbone=hash_grid backbone.hidden_features=5 trainer.accelerator=cpu -> engine=tcnn needs an NVIDIA GPU
 zoom=2                                              -> unknown option zoom; partinr --cfg job
 +zoom=2                                             -> unknown option zoom; there are: .*max_steps
