@@ -13,7 +13,7 @@ from partinr.backbones import Siren
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Optimizer, PerNetwork
-from partinr.training.shards import Share, deal, hand_over, narrow_state, widen_state
+from partinr.training.shards import Shard, deal, hand_over, narrow_state, widen_state
 from tests.covering import covering
 
 WIDTHS = (4, 9, 4, 6, 9)
@@ -71,12 +71,12 @@ def take(model: PiecewiseINR) -> Any:
     signal = torch.rand(8, 9, 3, generator=torch.Generator().manual_seed(0))
     batch = model.batch(signal)
     weights = torch.rand(72, 1, generator=torch.Generator().manual_seed(1))
-    return lambda networks: Share.take(
+    return lambda networks: Shard.take(
         model, batch, batch.coords, batch.targets, weights, torch.tensor(networks).long()
     )
 
 
-def rows_of(share: Share, values: dict[str, Tensor]) -> dict[str, Tensor]:
+def rows_of(share: Shard, values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value[share.rows[name]] for name, value in values.items()}
 
 
@@ -117,7 +117,7 @@ def test_drawn_samples_among_a_share(model: PiecewiseINR, take: Any, networks: l
 # -- an optimiser and its shares ----------------------------------------------------------------------------------
 
 
-def learn(model: PiecewiseINR, share: Share, optimizer: torch.optim.Optimizer, steps: int) -> None:
+def learn(model: PiecewiseINR, share: Shard, optimizer: torch.optim.Optimizer, steps: int) -> None:
     for _ in range(steps if share.sizes else 0):
         optimizer.zero_grad()
         error = (model(share.coords, share.sizes, share.params) - share.targets).square()
