@@ -30,7 +30,6 @@ partition.regions=auto backbone.hidden_features=4   -> partition.regions=auto fo
 regime.freeze_at_psnr=0                             -> regime.freeze_at_psnr=0: should be greater than 0
 engine=grouped                                      -> engine=grouped is gone; engine=batched does the same
 engine=tcnn                                         -> engine=tcnn is gone; engine=auto
-engine=tcnn backbone=hash_grid backbone.hidden_features=5 trainer.accelerator=cpu -> engine=tcnn needs an NVIDIA GPU
 zoom=2                                              -> unknown option zoom; partinr --cfg job
 +zoom=2                                             -> unknown option zoom; there are: .*max_steps
 +seed=1                                             -> seed is there already; .*seed=VALUE
