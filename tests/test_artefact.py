@@ -45,6 +45,7 @@ def parts(own: PiecewiseINR, **changes: Any) -> tuple[dict[str, Any], dict[str, 
     return {"format": FORMAT, "engine": own.engine, **own.architecture(), **changes}, tensors
 
 
+@pytest.mark.slow
 def test_hundreds_of_damaged_and_forged_files(tmp_path: Path) -> None:
     # Importing it would leave a mark.
     (tmp_path / "canary.py").write_text(MODULE)

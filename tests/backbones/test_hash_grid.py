@@ -123,6 +123,5 @@ def test_more_axes_than_the_hash_is_for_are_refused():
         HashGrid(hidden_features=4).parameters(4, 3)
 
 
-@pytest.mark.parametrize("width", [2, 3])
-def test_the_meta_gradient_of_a_network_that_may_begin_with_all_features_off(width):
-    check_meta_gradient(LearnedStart(HashGrid(hidden_features=width), channels=1), "maml", False)
+def test_the_meta_gradient_of_a_network_that_may_begin_with_all_features_off():
+    check_meta_gradient(LearnedStart(HashGrid(hidden_features=2), channels=1), "maml", False)

@@ -560,8 +560,20 @@ def test_a_wrong_gradient_stops_the_run_before_any_step(monkeypatch):
             {"algorithm": "unadapted", "inner_lr_kind": "static", "context_fraction": 0.5},
             "unadapted takes no inner steps, .*context_fraction=0.5; leave",
         ),
-        ({"context_fraction": 0.0}, "context_fraction"),
-        ({"inner_lr": float("inf")}, "inner_lr"),
+        ({"context_fraction": 0.0}, "context_fraction=0"),
+        ({"context_fraction": 1.5}, "context_fraction=1.5"),
+        ({"inner_lr": float("inf")}, "inner_lr=inf"),
+        ({"inner_lr": 0.0}, "inner_lr=0"),
+        ({"inner_lr_kind": "all"}, "inner_lr_kind='all': should be 'static'"),
+        ({"inner_loss": "pixel"}, "inner_loss='pixel': should be 'region'"),
+        ({"algorithm": "anil"}, "algorithm='anil': should be 'maml'"),
+        ({"partition_in": "never"}, "partition_in='never': should be 'both'"),
+        *(
+            ({name: 0}, f"{name}=0: should be")
+            for name in ("inner_steps", "adapt_layers", "meta_batch_size", "validation_tasks", "evaluate_every")
+        ),
+        ({"clip_norm": 0.0}, "clip_norm=0"),
+        ({"workers": -1}, "workers=-1: should be"),
     ],
 )
 def test_settings_that_make_no_sense(settings, said):
