@@ -373,10 +373,10 @@ def test_a_run_directory_keeps_absolute_paths(
     assert config.read(plain).plain == plain
 
 
-@pytest.mark.parametrize("key", ["path", "val_path", "val_list"])
-def test_folders_of_signals_are_kept_as_absolute_paths(plain: dict[str, Any], tmp_path: Path, key: str) -> None:
-    kept = config._with_absolute_paths({**plain, "data": {"_target_": "partinr.data.FolderData", key: "held/out"}})
-    assert kept["data"][key] == str(tmp_path / "held" / "out")
+def test_folders_of_signals_are_kept_as_absolute_paths(plain: dict[str, Any], tmp_path: Path) -> None:
+    for key in ["path", "val_path", "val_list"]:
+        kept = config._with_absolute_paths({**plain, "data": {"_target_": "partinr.data.FolderData", key: "held/out"}})
+        assert kept["data"][key] == str(tmp_path / "held" / "out")
 
 
 @pytest.mark.parametrize(("model", "kept"), [("nets/unet", "nets/unet"), ("nets/here", "{}/nets/here")])
@@ -398,19 +398,16 @@ def test_a_callback_can_be_left_out(plain: dict[str, Any]) -> None:
 # -- names of folders ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("overrides", "label"),
-    [
+def test_a_label_is_the_name_of_a_folder() -> None:
+    for overrides, label in [
         ("", "default"),
         ("partition=grid,seed=1", "partition-grid_seed-1"),
         ("data.path='~/my pictures/photo (1).png'", "data.path-my-pictures-photo-1-.png"),
         ("data.path=../../etc", "data.path-..-..-etc"),
         ("optimizer.lr=1e-4,+optimizer.options.x=[1,2]", "optimizer.lr-1e-4_+optimizer.options.x-1_2"),
         ("...", "default"),
-    ],
-)
-def test_a_label_is_the_name_of_a_folder(overrides: str, label: str) -> None:
-    assert config.folder_label(overrides) == label
+    ]:
+        assert config.folder_label(overrides) == label
 
 
 def test_a_label_is_never_long_and_never_shared() -> None:

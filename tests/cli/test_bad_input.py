@@ -253,11 +253,11 @@ def test_every_job_of_a_sweep_is_refused_with_a_line(tiny: Any) -> None:
     assert not list(Path("sweep").rglob("run.json"))
 
 
-@pytest.mark.parametrize("arguments", [("seed=-1",), ("colour=red",), ("-m", "seed=-1,-2"), ("data=video",)])
-def test_debug_trace_shows_the_traceback(tiny: Any, arguments: tuple[str, ...]) -> None:
-    answer = tiny(*arguments, "debug=trace", "hydra.run.dir=run", "hydra.sweep.dir=sweep")
-    assert answer.code != 0
-    assert "Traceback (most recent call last)" in answer.err
+def test_debug_trace_shows_the_traceback(tiny: Any) -> None:
+    for arguments in [("seed=-1",), ("colour=red",), ("-m", "seed=-1,-2"), ("data=video",)]:
+        answer = tiny(*arguments, "debug=trace", "hydra.run.dir=run", "hydra.sweep.dir=sweep")
+        assert answer.code != 0
+        assert "Traceback (most recent call last)" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -493,29 +493,26 @@ def test_a_meta_checkpoint_is_none_of_a_fit(tiny: Any, learned: Path) -> None:
     assert not Path("run").exists()
 
 
-@pytest.mark.parametrize(
-    ("shape", "mode", "said"),
-    [
+def test_what_is_wrong_with_one_image_to_learn_from_is_said_before_the_training(partinr, tmp_path):
+    for shape, mode, said in [
         ((1, 9), "RGB", "small: a grid of 2×2 regions does not fit an image of 1×9 pixels"),
         ((8, 9), "L", "all signals need the same channels, but .* has 3 and small has 1"),
         (None, "RGB", "small.*cannot be read|small.*is not an image"),
-    ],
-)
-def test_what_is_wrong_with_one_image_to_learn_from_is_said_before_the_training(partinr, tmp_path, shape, mode, said):
-    pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
-    for name in ("a", "b", "c", "d"):
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    if shape is None:
-        (tmp_path / "small.png").write_bytes(b"no picture")
-    else:
-        Image.fromarray(pixels[: shape[0], : shape[1]]).convert(mode).save(tmp_path / "small.png")
-    (tmp_path / "held.txt").write_text("a\n")
-    answer = partinr(
-        "regime=meta", "data=folder", f"data.path={tmp_path}", f"data.val_list={tmp_path / 'held.txt'}",
-        "partition=grid", "partition.regions=null", "partition.rows=2", "partition.cols=2", "max_steps=1",
-        "regime.meta_batch_size=2", "cache_dir=null", f"hydra.run.dir={tmp_path / 'run'}",
-    )  # fmt: skip
-    assert answer.code == 2
-    assert len(answer.err.strip().splitlines()) == 1
-    assert re.search(said, answer.err), answer.err
-    assert not (tmp_path / "run").exists()
+    ]:
+        pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        for name in ("a", "b", "c", "d"):
+            Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        if shape is None:
+            (tmp_path / "small.png").write_bytes(b"no picture")
+        else:
+            Image.fromarray(pixels[: shape[0], : shape[1]]).convert(mode).save(tmp_path / "small.png")
+        (tmp_path / "held.txt").write_text("a\n")
+        answer = partinr(
+            "regime=meta", "data=folder", f"data.path={tmp_path}", f"data.val_list={tmp_path / 'held.txt'}",
+            "partition=grid", "partition.regions=null", "partition.rows=2", "partition.cols=2", "max_steps=1",
+            "regime.meta_batch_size=2", "cache_dir=null", f"hydra.run.dir={tmp_path / 'run'}",
+        )  # fmt: skip
+        assert answer.code == 2
+        assert len(answer.err.strip().splitlines()) == 1
+        assert re.search(said, answer.err), answer.err
+        assert not (tmp_path / "run").exists()

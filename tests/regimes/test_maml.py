@@ -546,9 +546,8 @@ def test_a_wrong_gradient_stops_the_run_before_any_step(monkeypatch):
 # -- settings that contradict each other ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
+def test_settings_that_make_no_sense():
+    for settings, said in [
         ({"validation_steps": 2}, "validation_steps=2 does not reach regime.inner_steps=3.*; give as many"),
         ({"algorithm": "reptile"}, "reptile takes no gradient .*; give regime.inner_lr_kind=static"),
         ({"algorithm": "unadapted"}, "unadapted takes no inner steps, .*; give regime.inner_lr_kind=static"),
@@ -574,37 +573,34 @@ def test_a_wrong_gradient_stops_the_run_before_any_step(monkeypatch):
         ),
         ({"clip_norm": 0.0}, "clip_norm=0"),
         ({"workers": -1}, "workers=-1: should be"),
-    ],
-)
-def test_settings_that_make_no_sense(settings, said):
-    with pytest.raises(PartinrError, match=said) as caught:
-        MetaSettings(**settings)
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(PartinrError, match=said) as caught:
+            MetaSettings(**settings)
+        assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
+def test_settings_of_another_start():
+    for settings in [
         {"inner_steps": 2},
         {"inner_lr": 1e-3},
         {"inner_lr_kind": "global"},
         {"inner_lr_positive": True},
         {"inner_loss": "image"},
         {"adapt_layers": 1},
-    ],
-)
-def test_settings_of_another_start(settings):
-    batch = batched([TaskDataModule(DATA.train(), meta_batch_size=1).train_tasks[0]])
-    with pytest.raises(PartinrError, match=rf"^the start was made with .*regime.{next(iter(settings))} is .*; give"):
-        MetaModule(
-            LearnedStart(BACKBONE, channels=DATA.channels),
-            [batch],
-            optimizer=Optimizer(),
-            schedule=Constant(),
-            stop=StopRule(max_steps=1),
-            settings=MetaSettings(**settings),
-            facts={},
-        )
+    ]:
+        batch = batched([TaskDataModule(DATA.train(), meta_batch_size=1).train_tasks[0]])
+        with pytest.raises(
+            PartinrError, match=rf"^the start was made with .*regime.{next(iter(settings))} is .*; give"
+        ):
+            MetaModule(
+                LearnedStart(BACKBONE, channels=DATA.channels),
+                [batch],
+                optimizer=Optimizer(),
+                schedule=Constant(),
+                stop=StopRule(max_steps=1),
+                settings=MetaSettings(**settings),
+                facts={},
+            )
 
 
 def test_nothing_to_look_at():
