@@ -235,6 +235,7 @@ ROW = {"step": 1, "seconds": 0.5, "macs": 3, "loss": math.nan, "psnr": 20.0, "ss
 
 
 def test_every_column_but_the_clocks(tmp_path: Path) -> None:
+    one, two = (RunDirectory.create(tmp_path / name, {}) for name in "ab")
     for other, differs in [
         ({}, False),
         ({"seconds": 9.0}, False),
@@ -244,7 +245,6 @@ def test_every_column_but_the_clocks(tmp_path: Path) -> None:
         ({"macs": 4}, True),
         ({"further": 1.0}, True),
     ]:
-        one, two = (RunDirectory.create(tmp_path / name, {}) for name in "ab")
         one.write_curve([ROW])
         two.write_curve([{**ROW, **other}])
         found = rerun.difference(one, two)

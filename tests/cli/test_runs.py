@@ -123,6 +123,7 @@ def test_time_to_go(tmp_path: Path) -> None:
 
 
 def test_a_damaged_one_is_listed(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", "completed")
     for content in [
         "",
         "{",
@@ -133,7 +134,6 @@ def test_a_damaged_one_is_listed(tmp_path: Path) -> None:
         '{"status": "running", "format": 99}',
         "\x00",
     ]:
-        run = write(tmp_path / "run", "completed")
         run.file("run.json").write_text(content)
         found = standing(run, NOW)
         assert found.state == "damaged"

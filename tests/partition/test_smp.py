@@ -322,6 +322,11 @@ def test_a_label_map_is_made_once(folder, image, seen, tmp_path):
 
 
 def test_options_are_refused_before_anything_is_loaded(monkeypatch):
+    Path("file").touch()
+    Path("half").mkdir()
+    Path("half/config.json").write_text("{}")
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr(library(), "from_pretrained", None)
     for options, said in [
         ({}, r"has no network; give partition.model=FOLDER or OWNER/NAME, or partition.architecture"),
         ({"model": "a/b", "classes": 3}, r"partition.model excludes partition.classes; give one"),
@@ -338,11 +343,6 @@ def test_options_are_refused_before_anything_is_loaded(monkeypatch):
         ({"model": "a/b", "preprocessing": "caffe"}, r"preprocessing='caffe': should be 'encoder'"),
         ({"classes": 0}, r"classes=0: should be"),
     ]:
-        Path("file").touch()
-        Path("half").mkdir()
-        Path("half/config.json").write_text("{}")
-        monkeypatch.setattr(torch, "load", None)
-        monkeypatch.setattr(library(), "from_pretrained", None)
         with pytest.raises(PartinrError, match=said) as refused:
             Smp(**options)
         assert "\n" not in str(refused.value)
