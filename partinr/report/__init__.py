@@ -1,6 +1,6 @@
 """Many runs side by side: the HTML report, figures for a paper, and tables.
 
-It reads run directories and nothing else, so it needs neither the command that made them nor the networks.
+It reads run directories only, and needs neither the command that made them nor the networks.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from partinr.base.errors import PartinrError
-from partinr.report.export import make_table
+from partinr.report.export import comparable, make_table
 from partinr.report.figures import write_figures
 from partinr.report.page import write_html
-from partinr.report.records import RunRecord, collect
 from partinr.report.table import summary_rows
 from partinr.report.watching import watch_runs
+from partinr.runs.records import RunRecord, collect
 
 __all__ = [
     "RunRecord",
@@ -48,12 +47,9 @@ def make_report(
         Path of the HTML file.
 
     Raises:
-        PartinrError: a path does not exist, there is no run but studies of steps, or a place cannot be written.
+        PartinrError: a path does not exist, no run belongs in a report, or a place cannot be written.
     """
-    # A study of steps has no curve that could be compared with others.
-    records = [record for record in collect(paths) if record.learns != "steps"]
-    if not records:
-        raise PartinrError(f"there are only studies of steps; see: partinr hypothesis {' '.join(map(str, paths))}")
+    records = comparable(collect(paths), paths)
     page = write_html(records, Path(paths[0]) / REPORT if output is None else output, title)
     if figures is not None:
         write_figures(records, figures)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from partinr.report.groups import Study
 
 LONE = ("#5b626d", "#aab2bf")
 """The lone network, on light and on dark ground."""
@@ -51,3 +55,9 @@ def contrast_with(labels: Sequence[str], regions: dict[str, int | None]) -> str 
     """The label that the others are seen against: the only one of a single region."""
     single = [label for label in labels if regions[label] == 1]
     return single[0] if len(single) == 1 and len(labels) > 1 else None
+
+
+def styles_of(study: Study) -> dict[str, Style]:
+    """How the groups of a study are drawn."""
+    labels = study.labels
+    return styles(labels, contrast_with(labels, {group.label: group.regions for group in study.groups}))

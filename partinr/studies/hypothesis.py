@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from partinr.base.errors import PartinrError
-from partinr.report.naming import flatten, identity, labels, natural
-from partinr.report.records import RunRecord, collect
+from partinr.report.configs import flatten, identity
+from partinr.report.naming import labels, natural
 from partinr.run import RunDirectory
+from partinr.runs.records import RunRecord, collect
 from partinr.studies.growth import LACK, Growth, Trials, fit_laws
 
 _POOLED = {("data", "counts"), ("data", "draws")}
@@ -90,7 +91,7 @@ def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
     Raises:
         PartinrError: a path does not exist, there is no such run, or a setting has too few trials.
     """
-    records = [record for record in collect(paths) if record.learns == "steps" and record.status != "damaged"]
+    records = [record for record in collect(paths) if "trials" in record.regime.files and record.status != "damaged"]
     if not records:
         raise PartinrError(
             f"no study of steps in {', '.join(map(str, paths))}; make one with: partinr experiment=hypothesis_1d"

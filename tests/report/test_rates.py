@@ -118,7 +118,7 @@ def test_without_all_images_there_are_only_means(write_run, tmp_path):
 
 
 def test_of_very_many_images_there_are_only_means(measured_folder, monkeypatch):
-    monkeypatch.setattr("partinr.report.records.RATED_IMAGES", 2)
+    monkeypatch.setattr("partinr.runs.records.RATED_IMAGES", 2)
     assert all(record.rates and not record.image_rates for record in collect([measured_folder]))
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partinr.base.errors import PartinrError
+from partinr.base.section import lookup
 from partinr.run import (
     CONFIG,
     CURVE,
@@ -21,13 +23,12 @@ from partinr.run import (
     MANIFEST,
     OVERRIDES,
     RATE,
-    Learned,
     RunDirectory,
     Status,
     crossing,
     find_runs,
-    learned_by,
 )
+from partinr.runs.regime import RegimeFacts
 
 State = Status | Literal["queued", "damaged"]
 """A ``queued`` run waits for its turn in a sweep: it has no curve and no metrics."""
@@ -36,6 +37,9 @@ Axis = Literal["step", "seconds", "macs"]
 """What a curve may be drawn against: a column of ``curve.csv``."""
 
 Curve = dict[str, NDArray[np.float64]]
+
+_CURVE_ENDS = {"metrics.psnr": "psnr", "metrics.ssim": "ssim", "seconds.training": "seconds", "steps": "step"}
+"""Numbers of ``run.json`` whose place the end of a column of the curve can take."""
 
 RATED_IMAGES = 48
 """Of more images than these in a run, bits and PSNR of each are not read: the report does not draw so many lines."""
@@ -72,36 +76,31 @@ class RunRecord:
         seed = self.manifest.get("seed", self.config.get("seed"))
         return seed if isinstance(seed, int) else None
 
-    def number(self, *keys: str) -> float | None:
-        """A number of the manifest, as ``number("metrics", "psnr")``; None where there is none."""
-        value: Any = self.manifest
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
+    @cached_property
+    def regime(self) -> RegimeFacts:
+        """What the regime of the run says of itself."""
+        return RegimeFacts.of(self.manifest, self.config)
+
+    def at(self, path: str) -> Any:
+        """The value at a path as of :func:`partinr.base.section.lookup`, None where there is none.
+
+        Ends of the curve stand in for numbers that ``run.json`` lacks: a running run has not written them all, and JSON
+        has no word for the infinite PSNR of an image that is met exactly.
+        """
+        found = lookup(path, self.manifest, self.config)
+        column = _CURVE_ENDS.get(path)
+        return self.last(column) if found is None and column else found
+
+    def number(self, path: str) -> float | None:
+        """A number, as ``number("metrics.psnr")``; None where there is none."""
+        value = self.at(path)
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
-    @property
-    def learns(self) -> Learned:
-        """What the run learned. The PSNR of a run that learned an initialisation is that of signals it had not seen."""
-        return learned_by(self.config)
-
-    @property
-    def inner_steps(self) -> int | None:
-        """K, the inner steps of a run that learned an initialisation; None for others."""
-        regime = self.config.get("regime")
-        steps = regime.get("inner_steps") if isinstance(regime, Mapping) else None
-        return steps if isinstance(steps, int) else None
-
-    @property
-    def psnr_by_inner_step(self) -> list[float]:
-        """PSNR [dB] at the end of training after 0, 1, … inner steps, NaN where it is unknown; empty for other runs."""
-        found = self.manifest.get("psnr_by_inner_step")
+    def numbers(self, path: str) -> list[float]:
+        """A list of numbers, NaN for each that is none; empty where there is no list."""
+        found = self.at(path)
         values = found if isinstance(found, list) else []
         return [float(value) if isinstance(value, (int, float)) else math.nan for value in values]
-
-    def psnr_after(self, inner_steps: int) -> float | None:
-        """PSNR at the end of training after so many inner steps; None if they were not looked at."""
-        found = self.psnr_by_inner_step
-        return found[inner_steps] if inner_steps < len(found) else None
 
     @property
     def images(self) -> Mapping[str, Mapping[str, Any]]:
@@ -117,12 +116,8 @@ class RunRecord:
         return max(counts) if counts else None if number is None else int(number)
 
     def final(self, metric: Literal["psnr", "ssim"]) -> float | None:
-        """``metric`` at the end of training: the manifest's, else the curve's last.
-
-        JSON has no word for infinity, so the infinite PSNR of an image met exactly comes from the curve.
-        """
-        value = self.number("metrics", metric)
-        return value if value is not None else self.last(metric)
+        """``metric`` at the end of training."""
+        return self.number(f"metrics.{metric}")
 
     def last(self, column: str) -> float | None:
         """The last value of a column of the curve that is a number (it may be infinite)."""
