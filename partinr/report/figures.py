@@ -25,11 +25,11 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.numbers import write
 from partinr.base.section import Chart
-from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
+from partinr.pictures.draw import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.palette import Style, styles_of
 from partinr.report.table import Row, lone_of, rows, to_csv
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION
+from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import Axis, RunRecord
 
 COLUMN = 3.3

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.section import Table
-from partinr.pictures import ERROR_RANGE
+from partinr.pictures.draw import ERROR_RANGE
 from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Study, studies_of
 from partinr.report.notices import states

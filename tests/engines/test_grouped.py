@@ -10,7 +10,7 @@ from torch import Tensor
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.engines import check_grouped, groups, make_plan, run_grouped, run_stack
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 
 pytestmark = pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="torch has no grouped product before 2.10")

@@ -21,10 +21,10 @@ import partinr
 from partinr.backbones import HashGrid, Siren
 from partinr.base.errors import PartinrError
 from partinr.engines import tcnn
-from partinr.inr import PiecewiseINR
-from partinr.meta import LearnedStart, check_meta_gradient
+from partinr.model.inr import PiecewiseINR
 from partinr.model.stack import NetworkStack
 from partinr.partition import Grid
+from partinr.regimes.meta import LearnedStart, check_meta_gradient
 
 CPU = torch.device("cpu")
 SIZES = (5, 0, 300, 12)
