@@ -8,8 +8,9 @@ import statistics
 import pytest
 
 from partinr.report import collect, make_report, write_html
-from partinr.report.groups import MeanCurve, Study
-from partinr.report.page import PictureStore
+from partinr.report.groups import Study
+from partinr.report.stats import MeanCurve
+from partinr.report.thumbnails import PictureStore
 from partinr.runs.directory import MANIFEST, RECONSTRUCTION
 
 pytestmark = pytest.mark.browser

@@ -2,7 +2,7 @@ import pytest
 
 from partinr.report import collect, make_report
 from partinr.report.groups import Study
-from partinr.report.page import rows
+from partinr.report.table import rows
 from partinr.report.palette import styles
 from partinr.report.payload import payload
 from partinr.runs.directory import RunDirectory
