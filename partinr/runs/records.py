@@ -1,4 +1,4 @@
-"""Run directories as the report sees them: each is read whole, and none is lost because another is damaged."""
+"""Run directories as the report sees them. A damaged one is among them and does not hide the others."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _CURVE_ENDS = {"metrics.psnr": "psnr", "metrics.ssim": "ssim", "seconds.training
 """Numbers of ``run.json`` whose place the end of a column of the curve can take."""
 
 RATED_IMAGES = 48
-"""Of more images than these in a run, bits and PSNR of each are not read: the report does not draw so many lines."""
+"""With more images than these in a run, their single rates are not read: the report does not draw so many lines."""
 
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """What one run directory says, in memory.
+    """One run directory, read into memory.
 
     A ``damaged`` record holds what could be read before the damage and a message that names the file.
     """
@@ -61,9 +61,9 @@ class RunRecord:
     overrides: Sequence[str] = ()
     curve: Curve = field(default_factory=lambda: {name: np.empty(0) for name in CURVE_COLUMNS})
     rates: Sequence[Mapping[str, Any]] = ()
-    """Rows of ``rate.csv``, see :data:`partinr.runs.directory.RATE_COLUMNS`; none if the weights have changed since then."""
+    """Rows of ``rate.csv`` (:data:`partinr.runs.directory.RATE_COLUMNS`); none if the weights have changed since."""
     image_rates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """The same of each of several images, by its name; empty where one has not been measured, or of very many."""
+    """The same rows for each of several images, by name; empty where one has not been measured, or there are many."""
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class RunRecord:
 
     @property
     def seed(self) -> int | None:
-        """The seed, None if neither the manifest nor the config has one."""
+        """The seed; None if neither ``run.json`` nor the config has one."""
         seed = self.manifest.get("seed", self.config.get("seed"))
         return seed if isinstance(seed, int) else None
 
@@ -104,7 +104,7 @@ class RunRecord:
 
     @property
     def images(self) -> Mapping[str, Mapping[str, Any]]:
-        """Of a run that fitted several images, what is known of each, by its name; else empty."""
+        """What ``run.json`` says of each image of a run that fitted several, by name; else empty."""
         found = self.manifest.get("images")
         return found if isinstance(found, Mapping) and all(isinstance(of, Mapping) for of in found.values()) else {}
 
@@ -125,7 +125,7 @@ class RunRecord:
         return float(values[-1]) if values.size else None
 
     def reaches(self, level: float, axis: Axis) -> float | None:
-        """Where the curve first reaches ``level`` dB, in units of ``axis``; see :func:`partinr.runs.directory.crossing`."""
+        """Where the curve first reaches ``level`` dB, in units of ``axis``; None if it does not."""
         return crossing(self.curve[axis].tolist(), self.curve["psnr"].tolist(), level)
 
     def steps_to(self, level: float) -> float | None:
@@ -154,17 +154,17 @@ def collect(paths: Iterable[str | Path]) -> list[RunRecord]:
 
 
 class Reader:
-    """Reads runs again and again. A run whose files are as they were is not read again."""
+    """Reads runs repeatedly, and a run again only when one of its files has changed."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[_Print, RunRecord]] = {}
 
     def read(self, paths: Iterable[str | Path]) -> list[RunRecord]:
-        """As :func:`collect`. A run that has not changed since the last call is the same object as then."""
+        """As :func:`collect`. A run that has not changed since the last call is the same object."""
         records = []
         known = {}
         for run in find_runs(*paths):
-            # Before it is read: what is written meanwhile is then seen the next time.
+            # Taken before reading, so that the next call sees what is written meanwhile.
             now = _print_of(run)
             before, record = self._known.get(run.path, (None, None))
             if record is None or before != now or (record.status == "running" and not run.alive):
@@ -179,7 +179,7 @@ _Print = tuple[tuple[int, int, int] | None, ...]
 
 
 def _print_of(run: RunDirectory) -> _Print:
-    """What changes when one of the files that :func:`_read` reads is replaced; None for one that is not there."""
+    """Changes when a file that :func:`_read` reads is replaced; None stands for a missing file."""
     found: list[tuple[int, int, int] | None] = []
     for name in (MANIFEST, CURVE, CONFIG, OVERRIDES, RATE):
         try:
@@ -191,7 +191,7 @@ def _print_of(run: RunDirectory) -> _Print:
 
 
 def _read(run: RunDirectory) -> RunRecord:
-    """One record; what cannot be read makes it ``damaged``, and what could be read stays in it."""
+    """One record. A file that cannot be read makes it ``damaged``; what could be read stays in it."""
     parts: dict[str, Any] = {}
     try:
         parts["manifest"] = manifest = run.manifest()
@@ -204,7 +204,7 @@ def _read(run: RunDirectory) -> RunRecord:
             raise PartinrError(f"{run.path} has the unknown status {status!r}; was it edited by hand?")
         if status == "running" and not run.alive:
             return RunRecord(run.path, "interrupted", _KILLED, **parts)
-        # It can be made again at any time: a run is not damaged by it.
+        # rate.csv can be made again at any time, so a bad one does not damage the run.
         with suppress(PartinrError):
             parts["rates"] = _rates(run, manifest, None)
             parts["image_rates"] = _image_rates(run, manifest) if parts["rates"] else {}
@@ -222,7 +222,7 @@ _SILENT = {
     "failed": "ended with an error that left no message",
     "interrupted": "was stopped before its end",
 }
-"""What is said of a run that did not complete and left no message."""
+"""Messages for runs that did not complete and left none."""
 
 
 def _columns(run: RunDirectory) -> Curve:
@@ -234,7 +234,7 @@ def _columns(run: RunDirectory) -> Curve:
 
 
 def _rates(run: RunDirectory, manifest: Mapping[str, Any], image: str | None) -> list[dict[str, Any]]:
-    """Rows of ``rate.csv`` of the weights that are there now."""
+    """Rows of ``rate.csv`` that belong to the present weights."""
     return [row for row in run.rate(image) if row["step"] == manifest.get("steps")]
 
 

@@ -24,7 +24,7 @@ SUMMARY = (column("psnr", "PSNR dB", "metrics.psnr"), column("ssim", "SSIM", "me
 class RegimeFacts:
     """The entry ``regime`` of ``run.json``."""
 
-    kind: str = "fit"
+    kind: str
     """The regime's own word."""
     section: str | None = None
     """Dotted path of a :class:`~partinr.base.section.Section`; None for runs that fit signals."""
@@ -49,17 +49,34 @@ class RegimeFacts:
         said = manifest.get("regime")
         if not isinstance(said, Mapping):
             said = _older(config)
-        return cls(**{key: value for key, value in said.items() if key in cls.__dataclass_fields__})
+        return cls(**{"kind": "", **{key: value for key, value in said.items() if key in cls.__dataclass_fields__}})
+
+    def load(self) -> type[Section]:
+        """The section.
+
+        Raises:
+            ImportError: it is not there.
+        """
+        return Section if self.section is None else section_at(self.section)
+
+    def words(self, config: Mapping[str, Any], partition: str) -> tuple[str, str]:
+        """The regime and the partition in a word each, see :meth:`partinr.base.section.Section.words`."""
+        try:
+            name, partition = self.load().words(config, partition)
+        except ImportError:
+            name = ""
+        return name or self.kind, partition
 
 
 def _older(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a run of before 0.2 would say today."""
+    """What a run of before 0.2 would say today; where nobody knows, the kind follows from the class of its settings."""
     regime = config.get("regime")
     settings = regime if isinstance(regime, Mapping) else {}
     for key, path in OLDER.items():
         if key in settings:
             return section_at(path).describe(settings)
-    return {}
+    name = str(settings.get("_target_", "")).rpartition(".")[2]
+    return {"kind": name.removesuffix("Settings").lower()}
 
 
 @cache

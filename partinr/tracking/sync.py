@@ -62,7 +62,7 @@ def rebuild(run: RunDirectory, settings: Wandb, mode: Literal["online", "offline
         raise PartinrError(f"{run.path} is still running; sync it when it is over")
     name = str(manifest.get("name") or run.path.name)
     seed = manifest.get("seed", config.get("seed"))
-    mirror = Mirror.open(run, about(settings, config, name, seed), limits(settings), mode, go_on=False)
+    mirror = Mirror.open(run, about(settings, config, run.regime, name, seed), limits(settings), mode, go_on=False)
     try:
         mirror.rows(curve)
     except BaseException:

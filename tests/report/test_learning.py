@@ -207,7 +207,8 @@ def test_the_page_of_fits_says_nothing_of_them(study, tmp_path):
 @pytest.mark.browser
 def test_the_curves_are_drawn_and_the_page_fits_its_window(chromium, learned, study, tmp_path):
     page = chromium(make_report([learned, study], tmp_path / "report.html"))
-    means = "which => document.querySelector(`[data-of=learning][data-curve=${which}]`).data.filter(trace => trace.meta === 'mean')"
+    plot = "document.querySelector(`[data-of=learning][data-curve=${which}]`)"
+    means = f"which => {plot}.data.filter(trace => trace.meta === 'mean')"
     outer, inner = page.evaluate(means, "curve"), page.evaluate(means, "inner")
     assert [mean["name"] for mean in outer] == [mean["name"] for mean in inner] == names(learned)
     assert outer[0]["x"] == [0, 1, 10, 100]

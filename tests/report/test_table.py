@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from partinr.report import collect, summary_rows
-from partinr.report.groups import Study
 from partinr.base.numbers import write
+from partinr.report import collect, summary_rows
 from partinr.report.columns import columns_of
+from partinr.report.groups import Study
 from partinr.report.table import rows, to_csv
 from partinr.runs.directory import CURVE_COLUMNS
 
