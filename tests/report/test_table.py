@@ -2,8 +2,6 @@ import csv
 import io
 import math
 
-import pytest
-
 from partinr.base.numbers import write
 from partinr.report import collect, summary_rows
 from partinr.report.columns import columns_of
@@ -17,9 +15,8 @@ def curve(psnr, seconds):
             for i, p in enumerate(psnr)]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("number", "form", "text"),
-    [
+def test_numbers_are_for_people():
+    for number, form, text in [
         (794_097, "si", "794k"),
         (87_040, "si", "87.0k"),
         (1_234_567, "si", "1.23M"),
@@ -33,10 +30,8 @@ def curve(psnr, seconds):
         (31.204, "fixed:2", "31.20"),
         (743.2, "steps", "743"),
         (math.inf, "fixed:2", "∞"),
-    ],
-)
-def test_numbers_are_for_people(number, form, text):
-    assert write(number, form) == text
+    ]:
+        assert write(number, form) == text
 
 
 def test_a_deviation_is_written_like_its_mean(write_run, tmp_path):
