@@ -32,7 +32,8 @@ def make_dashboard(
         PartinrError: no run, runs of several projects, a package is missing, or the file cannot be written.
     """
     from partinr.tracking.dashboard import Dashboard, Study
-    from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
+    from partinr.tracking.mirror import NO_LOGIN, Unreachable
+    from partinr.tracking.server import has_login
 
     title = study.resolve().name
     dashboard = Dashboard(Study.of(find_runs(study), title, project=project, entity=entity, study=name))

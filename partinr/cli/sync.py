@@ -38,7 +38,8 @@ def sync_runs(
     Raises:
         PartinrError: there is no run, no login, or no server.
     """
-    from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
+    from partinr.tracking.mirror import NO_LOGIN, Unreachable
+    from partinr.tracking.server import has_login
     from partinr.tracking.sync import rebuild, settings_of
 
     runs = find_runs(*paths)

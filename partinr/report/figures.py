@@ -26,17 +26,13 @@ from partinr.base.files import write_atomically
 from partinr.base.numbers import write
 from partinr.base.section import Chart
 from partinr.pictures.draw import ERROR_COLORMAP, ERROR_RANGE
+from partinr.pictures.palette import Style
+from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
+from partinr.report.curves import ListCurve, MeanCurve
 from partinr.report.groups import Group, Study, studies_of
-from partinr.report.palette import Style, styles_of
 from partinr.report.table import Row, lone_of, rows, to_csv
 from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import Axis, RunRecord
-
-COLUMN = 3.3
-"""Width of a column [in]."""
-
-PAGE = 6.9
-"""Width of both columns and the gap between them [in]."""
 
 PICTURE_SIDE = 1024
 """Longer side of a picture in a figure [pixels]: 400 dpi and more where it stands, and a PDF that can be sent."""
@@ -50,32 +46,6 @@ _AXES: Mapping[Axis, tuple[str, str]] = {
     "macs": ("macs", "multiply-accumulates"),
 }
 """Each axis as part of a file name and as a label."""
-
-SETTINGS: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so it is everywhere, with ω and ± and ·
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#5c6570",
-    "axes.grid": True,
-    "image.interpolation": "auto",  # pixels stay pixels when enlarged, and lines stay whole when made small
-    "axes.axisbelow": True,
-    "grid.color": "#e2e6ea",
-    "grid.linewidth": 0.6,
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
-    "savefig.dpi": 300,
-}
-"""Of matplotlib: letters and lines for a column of a paper."""
 
 _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
 
@@ -116,12 +86,12 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
 
 def _write_fits(study: Study, folder: Path) -> list[Path]:
     table = rows(study)
-    style = styles_of(study)
+    style = study.styles
     names = _file_names(study.images)
     written: list[Path] = []
     for image in study.images:
         groups = study.on(image)
-        if any(group.mean_curve().step.size for group in groups):
+        if any(MeanCurve.of(group.counted).step.size for group in groups):
             for axis, (suffix, label) in _AXES.items():
                 figure = _curve(table, image, style, axis, label)
                 written += _save(figure, folder / f"curve-{names[image]}-{suffix}")
@@ -134,7 +104,7 @@ def _write_fits(study: Study, folder: Path) -> list[Path]:
 
 def _write_section(study: Study, folder: Path) -> list[Path]:
     assert study.section is not None
-    section, table, style = study.section, rows(study), styles_of(study)
+    section, table, style = study.section, rows(study), study.styles
     names = _file_names(study.images)
     written: list[Path] = []
     kind = section.steps.removesuffix("steps").strip()
@@ -144,11 +114,11 @@ def _write_section(study: Study, folder: Path) -> list[Path]:
     )
     for image in study.images:
         groups, stem = study.on(image), f"{section.key}-{names[image]}"
-        if any(group.mean_curve().step.size for group in groups):
+        if any(MeanCurve.of(group.counted).step.size for group in groups):
             for axis, suffix, label in axes:
                 written += _save(_curve(table, image, style, axis, label), folder / f"{stem}-{suffix}")
         for chart in section.charts:
-            if any(group.list_curve(chart.values).psnr.size for group in groups):
+            if any(ListCurve.of(group.counted, chart.values).psnr.size for group in groups):
                 suffix = chart.axis.replace(" ", "-")
                 written += _save(_list_curve(groups, style, chart), folder / f"{stem}-{suffix}")
     return [*written, _write_table(study, folder / f"{section.key}.csv")]
@@ -192,7 +162,7 @@ def _save(figure: Figure, path: Path) -> list[Path]:
 def _curve(table: Sequence[Row], image: str, style: Mapping[str, Style], axis: Axis, label: str) -> Figure:
     figure, axes = _empty()
     for group in (row.group for row in table if row.group.image == image):
-        mean = group.mean_curve()
+        mean = MeanCurve.of(group.counted)
         _line(axes, group, style, mean.on(axis), mean.psnr, mean.std)
     lone = lone_of(table, image)
     if lone:
@@ -209,7 +179,7 @@ def _list_curve(groups: Sequence[Group], style: Mapping[str, Style], chart: Char
     """PSNR at 0, 1, 2, … of a chart; a ring is at the place that the chart marks."""
     figure, axes = _empty()
     for group in groups:
-        curve = group.list_curve(chart.values)
+        curve = ListCurve.of(group.counted, chart.values)
         _line(axes, group, style, np.arange(curve.psnr.size), curve.psnr, curve.std)
         mark = group.records[0].at(chart.mark)
         if isinstance(mark, int) and mark < curve.psnr.size:

@@ -15,7 +15,11 @@ from pathlib import PurePath
 from typing import Any
 
 from partinr.base.section import Section
-from partinr.report.configs import (
+from partinr.pictures.palette import Style, contrast_with, styles
+from partinr.report.notices import notices_of, states
+from partinr.report.stats import Stat
+from partinr.report.versus import Versus, measured
+from partinr.runs.configs import (
     IMAGE_KEYS,
     INIT_KEY,
     Flat,
@@ -27,10 +31,7 @@ from partinr.report.configs import (
     without_partition,
     without_start,
 )
-from partinr.report.naming import expected_regions, labels, natural, numbered
-from partinr.report.notices import notices_of, states
-from partinr.report.stats import ListCurve, MeanCurve, Stat
-from partinr.report.versus import Versus, measured
+from partinr.runs.naming import expected_regions, labels, natural, numbered
 from partinr.runs.records import RunRecord
 from partinr.runs.regime import section_at
 
@@ -134,7 +135,7 @@ class Group:
         """The group of ``records``; of several runs with one seed the latest counts."""
         completed = [record for record in records if record.status == "completed"]
         # Mixing the runs that ended badly with the others would say nothing about either.
-        eligible = completed or [record for record in records if record.curve["step"].size]
+        eligible = completed or [record for record in records if record.curve["step"]]
         latest: dict[Any, RunRecord] = {}
         for record in sorted(eligible, key=_time):
             latest[record.seed if record.seed is not None else record.path] = record
@@ -162,14 +163,6 @@ class Group:
         """The run whose pictures stand for the group: the median by final PSNR (the lower of two)."""
         ranked = sorted(self.counted, key=lambda record: -math.inf if (psnr := record.final("psnr")) is None else psnr)
         return ranked[(len(ranked) - 1) // 2] if ranked else None
-
-    def mean_curve(self) -> MeanCurve:
-        """The curves of the counted runs as one."""
-        return MeanCurve.of(self.counted)
-
-    def list_curve(self, path: str) -> ListCurve:
-        """The counted runs in a chart of their section whose PSNR is at ``path``."""
-        return ListCurve.of(self.counted, path)
 
     @property
     def learned_start(self) -> bool:
@@ -248,6 +241,12 @@ class Study:
             regions = expected_regions(group.flat) if group.regions is None else group.regions
             few[group.label] = min(few.get(group.label, math.inf), regions)
         return sorted(few, key=lambda label: (few[label], natural(label)))
+
+    @property
+    def styles(self) -> dict[str, Style]:
+        """How the groups are drawn, by label."""
+        labels = self.labels
+        return styles(labels, contrast_with(labels, {group.label: group.regions for group in self.groups}))
 
     @property
     def table(self) -> list[Mapping[str, Any]]:

@@ -14,10 +14,10 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.section import Table
 from partinr.pictures.draw import ERROR_RANGE
+from partinr.pictures.palette import SLOTS, Style
 from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Study, studies_of
 from partinr.report.notices import states
-from partinr.report.palette import SLOTS, Style, styles_of
 from partinr.report.panels import GALLERY, pictures_of, run_of
 from partinr.report.payload import payload
 from partinr.report.table import Row, rows
@@ -144,7 +144,7 @@ def _context(
 
     fits = studies[0]
     tables = [rows(study) for study in studies]
-    looks = [styles_of(study) for study in studies]
+    looks = [study.styles for study in studies]
     keys = ["fits" if study.section is None else study.section.key for study in studies]
     section_of = {record: study.section for study in studies for record in study.records}
     runs = [run_of(record, section_of[record]) for record in records]

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from partinr.base.section import Section
+from partinr.pictures.palette import Style
 from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Group, Study
-from partinr.report.naming import Facet, facets
-from partinr.report.palette import Style
 from partinr.report.table import Row, lone_of, of_run
 from partinr.report.thin import thin
+from partinr.runs.naming import Facet, facets
 from partinr.runs.records import RunRecord
 
 DIGITS = 6
@@ -56,7 +58,7 @@ def payload(
         columns; ``facets``, by which runs can be chosen and grouped; ``tolerance`` [dB] of thinned curves.
     """
     words = Words()
-    curves, tolerance = thin([{name: record.curve[name] for name in _CURVE} for record in records])
+    curves, tolerance = thin([{name: np.array(record.curve[name]) for name in _CURVE} for record in records])
     runs: dict[RunRecord, dict[str, Any]] = {}
     for record, curve, (facts, config) in zip(records, curves, details, strict=True):
         runs[record] = {
@@ -163,7 +165,7 @@ def _fits(rates: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
 
 def _repeated(group: Group, record: RunRecord) -> bool:
     """Whether a run would count but for a later one of the same seed."""
-    countable = record.curve["step"].size > 0 if group.provisional else record.status == "completed"
+    countable = bool(record.curve["step"]) if group.provisional else record.status == "completed"
     return countable and record not in group.counted
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, get_args
-
-import numpy as np
 
 from partinr.report.stats import Stat
 from partinr.runs.records import Axis, RunRecord
@@ -51,7 +50,7 @@ def measured(group: Group, lone: Group) -> Versus | None:
     levels = {seed: level for seed, (level, _) in ends.items() if level is not None and math.isfinite(level)}
     if not levels or len(levels) < len(ends):
         return None
-    mean_level = float(np.mean(list(levels.values())))
+    mean_level = statistics.fmean(levels.values())
     own = {(seed, axis): ends[seed][1].reaches(levels[seed], axis) for seed in levels for axis in _AXES}
 
     def effort(record: RunRecord, axis: Axis) -> float | None:
@@ -69,7 +68,7 @@ def measured(group: Group, lone: Group) -> Versus | None:
 
     def over(needed: float | None, lones: list[float | None]) -> float | None:
         known = [value for value in lones if value is not None]
-        return float(np.mean(known)) / needed if needed and known else None
+        return statistics.fmean(known) / needed if needed and known else None
 
     def gain(record: RunRecord) -> float | None:
         end = record.last("psnr")

@@ -11,9 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from partinr.base.errors import PartinrError
 from partinr.base.section import lookup
 from partinr.runs.directory import (
@@ -36,7 +33,8 @@ State = Status | Literal["queued", "damaged"]
 Axis = Literal["step", "seconds", "macs"]
 """What a curve may be drawn against: a column of ``curve.csv``."""
 
-Curve = dict[str, NDArray[np.float64]]
+Curve = dict[str, list[float]]
+"""A curve by its columns, equally long."""
 
 _CURVE_ENDS = {"metrics.psnr": "psnr", "metrics.ssim": "ssim", "seconds.training": "seconds", "steps": "step"}
 """Numbers of ``run.json`` whose place the end of a column of the curve can take."""
@@ -59,7 +57,7 @@ class RunRecord:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     overrides: Sequence[str] = ()
-    curve: Curve = field(default_factory=lambda: {name: np.empty(0) for name in CURVE_COLUMNS})
+    curve: Curve = field(default_factory=lambda: {name: [] for name in CURVE_COLUMNS})
     rates: Sequence[Mapping[str, Any]] = ()
     """Rows of ``rate.csv`` (:data:`partinr.runs.directory.RATE_COLUMNS`); none if the weights have changed since."""
     image_rates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -121,12 +119,11 @@ class RunRecord:
 
     def last(self, column: str) -> float | None:
         """The last value of a column of the curve that is a number (it may be infinite)."""
-        values = self.curve[column][~np.isnan(self.curve[column])]
-        return float(values[-1]) if values.size else None
+        return next((value for value in reversed(self.curve[column]) if not math.isnan(value)), None)
 
     def reaches(self, level: float, axis: Axis) -> float | None:
         """Where the curve first reaches ``level`` dB, in units of ``axis``; None if it does not."""
-        return crossing(self.curve[axis].tolist(), self.curve["psnr"].tolist(), level)
+        return crossing(self.curve[axis], self.curve["psnr"], level)
 
     def steps_to(self, level: float) -> float | None:
         """Optimiser steps to ``level`` dB; see :meth:`reaches`."""
@@ -230,7 +227,7 @@ def _columns(run: RunDirectory) -> Curve:
     missing = [name for name in CURVE_COLUMNS if rows and name not in rows[0]]
     if missing:
         raise PartinrError(f"cannot read {run.path}: its curve has no column {missing[0]}")
-    return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in CURVE_COLUMNS}
+    return {name: [float(row[name]) for row in rows] for name in CURVE_COLUMNS}
 
 
 def _rates(run: RunDirectory, manifest: Mapping[str, Any], image: str | None) -> list[dict[str, Any]]:

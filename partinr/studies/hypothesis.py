@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from partinr.base.errors import PartinrError
-from partinr.report.configs import flatten, identity
-from partinr.report.naming import labels, natural
+from partinr.runs.configs import flatten, identity
 from partinr.runs.directory import RunDirectory
+from partinr.runs.naming import labels, natural
 from partinr.runs.records import RunRecord, collect
 from partinr.studies.growth import LACK, Growth, Trials, fit_laws
 

@@ -15,8 +15,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.report.figures import COLUMN, PAGE, SETTINGS
-from partinr.report.palette import COLOURS, LONE
+from partinr.pictures.palette import COLOURS, LONE
+from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
 from partinr.studies.growth import Trials
 from partinr.studies.hypothesis import Setting
 from partinr.studies.laws import LAWS

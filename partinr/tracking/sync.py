@@ -11,7 +11,8 @@ from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.callback import about, limits
 from partinr.tracking.logger import Wandb
-from partinr.tracking.mirror import Mirror, exit_code
+from partinr.tracking.mirror import Mirror
+from partinr.tracking.summary import exit_code
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from partinr.report import collect
+from partinr.report.curves import MeanCurve
 from partinr.report.groups import Study
-from partinr.report.stats import MeanCurve, Stat
+from partinr.report.stats import Stat
 from partinr.runs.directory import CURVE_COLUMNS
 
 

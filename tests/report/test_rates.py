@@ -1,8 +1,8 @@
 import pytest
 
+from partinr.pictures.palette import styles
 from partinr.report import collect, make_report
 from partinr.report.groups import Study
-from partinr.report.palette import styles
 from partinr.report.payload import payload
 from partinr.report.table import rows
 from partinr.runs.directory import RunDirectory

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from partinr.report.configs import flatten, without_image
-from partinr.report.naming import compact, facets, labels, natural, word
+from partinr.runs.configs import flatten, without_image
+from partinr.runs.naming import compact, facets, labels, natural, word
 
 BASE: dict[str, Any] = {
     "seed": 0,

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from partinr.base.section import Section
-from partinr.report.configs import (
+from partinr.runs.configs import (
     ABSENT_VALUE,
     INIT_KEY,
     MATCH_KEY,
