@@ -71,14 +71,11 @@ class Regime(Protocol):
     """What a callback may ask of a LightningModule of partinr.
 
     Attributes:
-        learns: ``signals``, which it fits, an ``initialisation``, from which others are fitted, or how many ``steps``
-            signals take.
         curve: a row an evaluation, with the columns of :data:`partinr.runs.directory.CURVE_COLUMNS`, and further ones.
         image_curve: where there are several images, a row an evaluation and image
             (:data:`partinr.runs.directory.IMAGE_COLUMNS`); else empty.
     """
 
-    learns: str
     seed: int
     step: int
     curve: list[dict[str, float]]

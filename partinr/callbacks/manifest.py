@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from partinr.base.errors import reason
 from partinr.base.version import __version__
 from partinr.callbacks.base import RunCallback, regime
 from partinr.callbacks.interruption import Interruption
-from partinr.runs.directory import START, WEIGHTS, of_image
+from partinr.runs.directory import WEIGHTS, of_image
 
 PACKAGES = (
     "torch",
@@ -84,7 +84,8 @@ class Manifest(RunCallback):
         """The run is over, one way or the other."""
         module = regime(pl_module)
         if trainer.is_global_zero:
-            file = WEIGHTS if module.learns == "signals" else START
+            files = self.run.regime.files
+            file = files.get("weights") or files.get("start", WEIGHTS)
             for name, content in module.weights():
                 self.run.write(of_image(name, file), content)
         if module.failure is not None:
@@ -105,6 +106,12 @@ class Manifest(RunCallback):
         # On a disk that takes nothing at all the file says "running"; what matters is what happened first.
         with suppress(OSError):
             self._write(trainer, pl_module, status, reason(exception), known)
+
+    @cached_property
+    def _regime(self) -> dict[str, Any]:
+        """What the regime says of itself: ``run.json`` has it from the start."""
+        said = self.run.manifest().get("regime")
+        return {} if said is None else {"regime": said}
 
     def _write(
         self,
@@ -131,6 +138,7 @@ class Manifest(RunCallback):
             {
                 **now,
                 "name": self.identity["name"],
+                **self._regime,
                 "config_hash": self.identity["config_hash"],
                 "inputs": self.identity.get("inputs", {}),
                 "code": self.identity.get("code", {}),

@@ -14,7 +14,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError, PartinrWarning, reason
 from partinr.callbacks.base import Adaptation, RunCallback, is_number, regime
 from partinr.pictures.draw import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail
-from partinr.runs.directory import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 
 class Pictures(RunCallback):
@@ -71,10 +71,11 @@ class Pictures(RunCallback):
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         started = time.monotonic()
         module = regime(pl_module)
-        if module.learns == "initialisation" and trainer.is_global_zero:
+        sheet = self.run.regime.files.get("sheet")
+        if sheet is not None and trainer.is_global_zero:
             shown = [each for each in module.adaptations() if each.signal.ndim == 3]
             if shown:
-                self._keep(ADAPTATION, adaptation_sheet(shown))
+                self._keep(sheet, adaptation_sheet(shown))
         views = module.views
         if any(view.signal.ndim == 3 for view in views):
             drawn = module.reconstructions()  # all processes have a part in it

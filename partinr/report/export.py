@@ -10,42 +10,17 @@ from typing import Literal
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.report.groups import Study
-from partinr.report.table import ABSENT, Cell, Column, Row, columns_of, rows, to_csv
+from partinr.base.numbers import ABSENT
+from partinr.base.section import fill
+from partinr.report.columns import Column, columns_of
+from partinr.report.groups import Study, studies_of
+from partinr.report.table import Cell, Row, rows, to_csv
 from partinr.runs.records import RunRecord, collect
 
 Format = Literal["md", "tex", "csv"]
 
 FORMATS: tuple[Format, ...] = ("md", "tex", "csv")
 """By the ending of a file."""
-
-_HEADINGS: Mapping[str, str] = {
-    "regions": "regions",
-    "parameters": "parameters",
-    "seconds": "training s",
-    "psnr": "PSNR dB",
-    "ssim": "SSIM",
-    "lone_steps": "steps to lone PSNR",
-    "lone_step_ratio": "× fewer steps",
-    "lone_seconds": "seconds to lone PSNR",
-    "lone_time_ratio": "× less time",
-    "random_step_ratio": "× fewer steps than random start",
-    "random_time_ratio": "× less time than random start",
-}
-"""The columns of a table of fits, in their order; all that the report has would be wider than a page."""
-
-_CLOCKS = {"seconds", "lone_seconds", "lone_time_ratio", "random_time_ratio"}
-"""Of these columns those that a clock has measured."""
-
-_LEARNING_HEADINGS: Mapping[str, str] = {
-    "algorithm": "algorithm",
-    "cut": "partition",
-    "inner_steps": "K",
-    "regions": "regions",
-    "parameters": "parameters",
-    "seconds": "training s",
-}
-"""Likewise of runs that learned an initialisation, beside PSNR after inner steps."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +72,7 @@ class _Table:
 def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) -> str:
     """The table of ``records``: the rows of the report, and in Markdown and LaTeX its most important columns.
 
-    Groups that learned an initialisation have a table of their own, after that of the fits.
+    Runs of a further section have a table of their own, after that of the fits.
 
     Args:
         records: runs, as of :func:`~partinr.runs.records.collect`.
@@ -108,8 +83,7 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) 
         PartinrError: there is no run of which there are numbers; or CSV is wanted, and there are two tables, or clocks
             are to be left out.
     """
-    found = (Study.of(records), Study.of(records, "initialisation"))
-    studies = [study for study in found if any(group.counted for group in study.groups)]
+    studies = [study for study in studies_of(records) if any(group.counted for group in study.groups)]
     if not studies:
         raise PartinrError("no run has got so far that there are numbers; partinr runs says how they stand")
     if form == "csv":
@@ -117,7 +91,7 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) 
             raise PartinrError("a CSV file has every column; leave out --no-seconds, or write .md or .tex")
         if len(studies) > 1:
             raise PartinrError(
-                "a CSV file holds one table, and there are fits and runs that learned to learn; name one kind's "
+                "a CSV file holds one table, and these runs need several, as they cannot be compared; name one kind's "
                 "directories, or write .md"
             )
         return to_csv(studies[0])
@@ -137,8 +111,8 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
         The table; Markdown where there is no file.
 
     Raises:
-        PartinrError: a path does not exist, there is no run with numbers but studies of steps, another ending, what
-            :func:`table_text` refuses, or the file cannot be written.
+        PartinrError: a path does not exist, no run belongs in a table or has numbers, the ending is another, or the
+            file cannot be written.
     """
     form: Format = "md"
     if output is not None:
@@ -147,10 +121,7 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
         if ending not in known:
             raise PartinrError(f"cannot write {output}; give a file that ends in .md, .tex or .csv")
         form = known[ending]
-    records = collect(paths)
-    if all(record.learns == "steps" for record in records):
-        raise PartinrError(f"there are only studies of steps; see: partinr hypothesis {' '.join(map(str, paths))}")
-    text = table_text(records, form, clocks)
+    text = table_text(comparable(collect(paths), paths), form, clocks)
     if output is not None:
         try:
             write_atomically(Path(output), text.encode())
@@ -159,32 +130,36 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
     return text
 
 
+def comparable(records: Sequence[RunRecord], paths: Sequence[str | Path]) -> list[RunRecord]:
+    """Those of ``records`` that belong in a report: their regime names nothing else to look at.
+
+    Raises:
+        PartinrError: there is none.
+    """
+    found = [record for record in records if "report" not in record.regime.instead]
+    if not found:
+        first = records[0]
+        raise PartinrError(
+            fill(first.regime.instead["report"], first.manifest, first.config, " ".join(map(str, paths)))
+        )
+    return found
+
+
 def _table(study: Study, clocks: bool) -> _Table:
     table = rows(study)
-    chosen = [c for c in columns_of(study) if _heading(study, c) and (clocks or c.key not in _CLOCKS)]
-    if study.learns == "signals":
-        # What it takes and how often that goes into what the lone network takes are side by side.
-        chosen.sort(key=lambda column: list(_HEADINGS).index(column.key))
+    chosen = [column for column in columns_of(study) if column.short and (clocks or not column.clock)]
     chosen = [column for column in chosen if any(row.cells[column.key].text != ABSENT for row in table)]
+    chosen.sort(key=lambda column: column.rank)
     seeds = sorted({row.group.n for row in table})
     return _Table(
         columns=chosen,
-        headings=[_heading(study, column) or "" for column in chosen],
+        headings=[column.short for column in chosen],
         lines=[_line(row, chosen) for row in table],
         with_image=len(study.images) > 1,
         with_seeds=len(seeds) > 1,
         with_state=any(row.group.state != "completed" for row in table),
         notes=[*_notes(table, chosen, seeds), *study.notices],
     )
-
-
-def _heading(study: Study, column: Column) -> str | None:
-    """What is written above a column; None for one that is left out."""
-    if study.learns != "initialisation":
-        return _HEADINGS.get(column.key)
-    if column.key.startswith("psnr_"):
-        return f"PSNR dB after {column.heading}"
-    return _LEARNING_HEADINGS.get(column.key)
 
 
 def _line(row: Row, columns: Sequence[Column]) -> _Line:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
+from partinr.base.section import Section
+from partinr.pictures.palette import Style
+from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Group, Study
-from partinr.report.naming import Facet, facets
-from partinr.report.palette import Style
-from partinr.report.table import CONSTANT, RATIOS, Column, Row, columns_of, form_name, lone_of, of_run
+from partinr.report.table import Row, lone_of, of_run
 from partinr.report.thin import thin
+from partinr.runs.naming import Facet, facets
 from partinr.runs.records import RunRecord
 
 DIGITS = 6
@@ -54,7 +58,7 @@ def payload(
         columns; ``facets``, by which runs can be chosen and grouped; ``tolerance`` [dB] of thinned curves.
     """
     words = Words()
-    curves, tolerance = thin([{name: record.curve[name] for name in _CURVE} for record in records])
+    curves, tolerance = thin([{name: np.array(record.curve[name]) for name in _CURVE} for record in records])
     runs: dict[RunRecord, dict[str, Any]] = {}
     for record, curve, (facts, config) in zip(records, curves, details, strict=True):
         runs[record] = {
@@ -88,6 +92,8 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
         ],
         "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
         "columns": [_column(column) for column in columns_of(study)],
+        "charts": [asdict(chart) for chart in (study.section.charts if study.section else ())],
+        "steps": study.section.steps if study.section else "optimiser steps",
     }
 
 
@@ -113,17 +119,8 @@ def _by_coder(rates: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float |
 
 
 def _column(column: Column) -> dict[str, Any]:
-    form, decimals = form_name(column.form)
-    return {
-        "key": column.key,
-        "table": column.table,
-        "form": form,
-        "decimals": decimals,
-        "better": column.better,
-        "words": column.words,
-        "constant": column.key in CONSTANT,
-        "ratio": column.key in RATIOS,
-    }
+    names = ("key", "table", "form", "better", "words", "constant", "ratio")
+    return {name: getattr(column, name) for name in names}
 
 
 def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, table: Sequence[Row]) -> None:
@@ -144,8 +141,10 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                 "repeated": _repeated(group, record),
                 "own": versus is not None and versus.lone is group,
                 "values": [_value(values[column.key]) for column in columns],
-                "inner": numbers(record.psnr_by_inner_step),
-                "trained": record.inner_steps,
+                "charts": [
+                    {"values": numbers(record.numbers(chart.values)), "mark": record.at(chart.mark)}
+                    for chart in (study.section.charts if study.section else ())
+                ],
             }
             if fits := _fits(record.rates):
                 runs[record]["rates"] = [[setting, *numbers(point)] for setting, point in fits.items()]
@@ -166,7 +165,7 @@ def _fits(rates: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
 
 def _repeated(group: Group, record: RunRecord) -> bool:
     """Whether a run would count but for a later one of the same seed."""
-    countable = record.curve["step"].size > 0 if group.provisional else record.status == "completed"
+    countable = bool(record.curve["step"]) if group.provisional else record.status == "completed"
     return countable and record not in group.counted
 
 
@@ -176,10 +175,11 @@ def _facets(
     """What differs between runs; ``runs`` get the number of their value of each, -1 for none."""
     groups = [group for study in studies for group in study.groups]
     flats = list({id(group.flat): group.flat for group in groups}.values())
+    sections = {id(group.flat): study.section or Section() for study in studies for group in study.groups}
     counts: dict[int, set[int]] = {id(flat): set() for flat in flats}
     for group in groups:
         counts[id(group.flat)] |= {record.regions for record in group.records if record.regions is not None}
-    found = facets(flats, [counts[id(flat)] for flat in flats]) if flats else []
+    found = facets(flats, [counts[id(flat)] for flat in flats], [sections[id(flat)] for flat in flats]) if flats else []
     at = {id(flat): index for index, flat in enumerate(flats)}
     of_group = {record: group for group in groups for record in group.records}
     columns = []

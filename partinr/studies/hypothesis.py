@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from partinr.base.errors import PartinrError
-from partinr.report.naming import flatten, identity, labels, natural
+from partinr.runs.configs import flatten, identity
 from partinr.runs.directory import RunDirectory
+from partinr.runs.naming import labels, natural
 from partinr.runs.records import RunRecord, collect
 from partinr.studies.growth import LACK, Growth, Trials, fit_laws
 
@@ -90,7 +91,7 @@ def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
     Raises:
         PartinrError: a path does not exist, there is no such run, or a setting has too few trials.
     """
-    records = [record for record in collect(paths) if record.learns == "steps" and record.status != "damaged"]
+    records = [record for record in collect(paths) if "trials" in record.regime.files and record.status != "damaged"]
     if not records:
         raise PartinrError(
             f"no study of steps in {', '.join(map(str, paths))}; make one with: partinr experiment=hypothesis_1d"

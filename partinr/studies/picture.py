@@ -15,10 +15,11 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.report.figures import COLUMN, PAGE, SETTINGS
-from partinr.report.palette import COLOURS, LONE
-from partinr.studies.growth import LAWS, Trials
+from partinr.pictures.palette import COLOURS, LONE
+from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
+from partinr.studies.growth import Trials
 from partinr.studies.hypothesis import Setting
+from partinr.studies.laws import LAWS
 
 _DASHES = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.5)))
 _HEIGHT = 2.4

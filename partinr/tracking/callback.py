@@ -9,25 +9,26 @@ import lightning as L
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks.base import RunCallback, regime
-from partinr.runs.directory import learned_by
-from partinr.tracking.mirror import About, Limits, Mirror, Mode, Note, Unreachable, exit_code
+from partinr.runs.regime import RegimeFacts
+from partinr.tracking.mirror import About, Limits, Mirror, Mode, Note, Unreachable
+from partinr.tracking.summary import exit_code
 from partinr.tracking.words import shown_config
 
 if TYPE_CHECKING:
     from partinr.tracking.logger import Wandb
 
 
-def about(settings: Wandb, config: Mapping[str, Any], name: str, seed: object) -> About:
+def about(settings: Wandb, config: Mapping[str, Any], regime: RegimeFacts, name: str, seed: object) -> About:
     """What a run is called on W&B."""
     return About(
         project=settings.project,
         entity=settings.entity,
         study=settings.study,
-        job_type=settings.job_type or ("meta" if learned_by(config) == "initialisation" else "fit"),
+        job_type=settings.job_type or regime.kind,
         name=settings.name or f"{name}, seed {seed}",
         notes=settings.notes,
         tags=settings.tags,
-        config=shown_config(config),
+        config=shown_config(config, regime),
     )
 
 
@@ -86,7 +87,7 @@ class WandbMirror(RunCallback):
 
     def _open(self, pl_module: L.LightningModule) -> None:
         module = regime(pl_module)
-        told = about(self.settings, self.config, self.name, module.seed)
+        told = about(self.settings, self.config, self.run.regime, self.name, module.seed)
         allowed = limits(self.settings)
         try:
             self._mirror = Mirror.open(self.run, told, allowed, self.mode, go_on=True)

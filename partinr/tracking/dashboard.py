@@ -15,7 +15,8 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.logger import Wandb
-from partinr.tracking.mirror import AXES, LEVELS, PICTURES, Unreachable, summary
+from partinr.tracking.mirror import PICTURES, Unreachable
+from partinr.tracking.summary import AXES, LEVELS, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
 

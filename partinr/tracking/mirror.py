@@ -6,24 +6,18 @@ axis of any curve.
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import secrets
-import socket
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
 from partinr.runs.directory import (
     ADAPTATION,
-    CURVE_COLUMNS,
     ERROR,
     PARTITION,
     RECONSTRUCTION,
@@ -31,20 +25,15 @@ from partinr.runs.directory import (
     WANDB_ID,
     WEIGHTS,
     RunDirectory,
-    crossing,
     of_image,
 )
+from partinr.tracking.server import address, answers, has_login, quiet
+from partinr.tracking.summary import AXES, results, summary
 
 Mode = Literal["online", "offline", "disabled"]
 
 Note = Callable[[Path, str], None]
 """``note(run_directory, reason)`` tells the user that something of a run was not sent."""
-
-AXES = ("step", "seconds", "macs")
-"""Columns of ``curve.csv`` that any other may be drawn against."""
-
-LEVELS = (20, 25, 30, 35, 40, 45, 50)
-"""PSNR in dB: when a run first reached each of them is in its summary."""
 
 PICTURES = {"partition": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR, "adaptation": ADAPTATION}
 """W&B's key for each picture of a run directory."""
@@ -94,71 +83,6 @@ def run_id(run: RunDirectory) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def has_login() -> bool:
-    """Whether W&B finds credentials, for the server that it would use. Nobody is asked for any."""
-    server = _server()
-    from wandb.sdk.lib import wbauth
-
-    try:
-        found = wbauth.authenticate_session(host=server, source="partinr", prompt=False, update_session=False)
-    except Exception:  # of another form than W&B's keys are
-        return False
-    return found is not None
-
-
-def _server() -> str:
-    """The address of W&B's server."""
-    _quiet()
-    from wandb.sdk import wandb_setup
-
-    # wandb.setup() would start W&B's service as well, and ask the server about the login.
-    return str(wandb_setup.singleton().settings.base_url)
-
-
-PROBE_SECONDS = 3.0
-"""How long a server may take to accept a connection."""
-
-
-def _answers(server: str) -> bool:
-    """Whether anybody is there; taken for granted where a proxy stands between.
-
-    W&B's service goes on trying for a run that it could not start, and keeps its id for as long.
-    """
-    address = urlsplit(server)
-    if urllib.request.getproxies().get(address.scheme):
-        return True
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        socket.create_connection((address.hostname or "", port), PROBE_SECONDS).close()
-    except OSError:
-        return False
-    return True
-
-
-def _quiet(**further: Any) -> Any:
-    """Settings of W&B: no output, no telemetry, nothing of the machine, the code or the environment."""
-    # Read when W&B is imported, when its service is started, and when it first speaks.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
-
-    return wandb.Settings(
-        silent=True,
-        console="off",
-        disable_code=True,
-        disable_git=True,
-        disable_job_creation=True,
-        label_disable=True,
-        save_code=False,
-        symlink=False,
-        x_disable_machine_info=True,
-        x_disable_meta=True,
-        x_disable_stats=True,
-        x_save_requirements=False,
-        **further,
-    )
-
-
 class Mirror:
     """An open W&B run. Make one with :meth:`open`, and end it with :meth:`close`.
 
@@ -200,13 +124,13 @@ class Mirror:
             Unreachable: online, and there is no login, or nobody answers.
             PartinrError: online, and the server refused the run, or did not take it in time.
         """
-        _quiet()
+        quiet()
         import wandb
 
         if mode == "online" and not has_login():
             raise Unreachable(NO_LOGIN)
-        if mode == "online" and not _answers(_server()):
-            raise Unreachable(f"W&B cannot be reached: nobody answers at {_server()}")
+        if mode == "online" and not answers(address()):
+            raise Unreachable(f"W&B cannot be reached: nobody answers at {address()}")
         identity = run_id(run)
         places = _Places(run.file(FOLDER))
         try:
@@ -226,7 +150,7 @@ class Mirror:
                 # Another run of this process, a user's own perhaps, is neither ended nor written into.
                 reinit="create_new",
                 resume="allow" if go_on and mode == "online" else None,
-                settings=_quiet(
+                settings=quiet(
                     init_timeout=limits.start_timeout,
                     login_timeout=limits.start_timeout,
                     finish_timeout=limits.finish_timeout,
@@ -341,64 +265,3 @@ class _Places:
         for name in self._set:
             os.environ.pop(name, None)
         self._set = []
-
-
-def exit_code(manifest: Mapping[str, Any]) -> int:
-    """With what a run ended: 0 completed, 128 + the number of the signal that stopped it, 1 in any other way."""
-    if manifest["status"] == "completed":
-        return 0
-    signal = re.search(r"stopped by signal ([0-9]+)", str(manifest.get("message")))
-    return 128 + int(signal[1]) if manifest["status"] == "interrupted" and signal else 1
-
-
-def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """What W&B's table of runs says of a run: the figures of ``run.json``, and when it reached each quality."""
-    found: dict[str, Any] = {
-        key: manifest[key]
-        for key in (
-            "status",
-            "message",
-            "stop",
-            "steps",
-            "parameters",
-            "regions",
-            "macs_per_pixel",
-            "peak_memory_bytes",
-        )
-        if manifest.get(key) is not None
-    }
-    metrics = dict(manifest.get("metrics") or {})
-    seam = metrics.pop("seam", None) or {}
-    metrics.update({f"seam/{key}": value for key, value in seam.items()})
-    found.update({key: value for key, value in metrics.items() if value is not None and key not in CURVE_COLUMNS})
-    if curve:
-        # JSON has no word for infinity: the file of the curve has.
-        last = curve[-1]
-        found.update({key: last[key] for key in ("psnr", "ssim") if not math.isnan(last.get(key, math.nan))})
-    for name, value in (manifest.get("seconds") or {}).items():
-        if value is not None:
-            found[f"time/{name}"] = value
-    psnr = [row["psnr"] for row in curve]
-    for axis, word in zip(AXES, ("steps", "seconds", "macs"), strict=True):
-        for level in LEVELS:
-            reached = crossing([row[axis] for row in curve], psnr, level)
-            if reached is not None:
-                found[f"{word}_to/{level}dB"] = reached
-    return found
-
-
-def results(manifest: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """The final table: its columns, and a row an image."""
-    columns = ["image", "seed", "regions", "parameters", "psnr", "ssim"]
-    images = manifest.get("images")
-    signal = manifest.get("signal")
-    if isinstance(images, Mapping):
-        of = {str(name): each for name, each in images.items() if isinstance(each, Mapping)}
-    else:
-        name = signal.get("name") if isinstance(signal, Mapping) else None
-        of = {str(name): {**manifest, **(manifest.get("metrics") or {})}}
-    lines = []
-    for image, each in of.items():
-        known = {**each, "image": image, "seed": manifest.get("seed")}
-        lines.append([known.get(column) for column in columns])
-    return columns, lines

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from partinr.runs.directory import learned_by
+from partinr.runs.regime import RegimeFacts
 
 GROUPED_BY = ("partition_name", "backbone_name", "regime_name")
 """Keys of W&B's config that say in a word what a run's partition, backbone and regime are."""
@@ -18,24 +18,16 @@ METHOD = "method"
 _SECRET = re.compile(r"(^|_)(api_?key|password|passwd|secret|token|credentials?)(_|$)", re.IGNORECASE)
 
 
-def words(config: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of :data:`GROUPED_BY` and :data:`METHOD` for a composed config.
+def words(config: Mapping[str, Any], regime: RegimeFacts) -> dict[str, str]:
+    """The keys of :data:`GROUPED_BY` and :data:`METHOD` for a composed config and its regime.
 
-    The same in a run that goes on and in one that is read back, so that both land in the same group.
+    A run that goes on and one that is read back get the same words, so that both are in the same group.
     """
     partition = _kind(config, "partition")
     wanted = _regions(config.get("partition"))
     partition = "none" if partition == "whole" else partition if wanted is None else f"{partition} #{wanted}"
-    regime = "fit"
-    if learned_by(config) == "initialisation":
-        settings = config["regime"]
-        regime = str(settings.get("algorithm", "meta"))
-        used_in = settings.get("partition_in", "both")
-        if used_in == "neither":
-            partition = "none"
-        elif used_in == "test" and partition != "none":
-            partition = f"{partition} in test"
-    found = dict(zip(GROUPED_BY, (partition, _kind(config, "backbone"), regime), strict=True))
+    name, partition = regime.words(config, partition)
+    found = dict(zip(GROUPED_BY, (partition, _kind(config, "backbone"), name), strict=True))
     return {**found, METHOD: " · ".join(found.values())}
 
 
@@ -56,13 +48,13 @@ def _regions(partition: Any) -> Any:
     return partition.get("regions")
 
 
-def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def shown_config(config: Mapping[str, Any], regime: RegimeFacts) -> dict[str, Any]:
     """The composed config as W&B is to show it.
 
     Keys that sound like secrets are left out, and the home folder is ``~``.
     """
     home = os.path.expanduser("~").rstrip(os.sep)
-    return {**_shown(config, home if os.path.isabs(home) else None), **words(config)}
+    return {**_shown(config, home if os.path.isabs(home) else None), **words(config, regime)}
 
 
 def _shown(node: Any, home: str | None) -> Any:
