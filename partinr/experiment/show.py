@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 
 from partinr.base.numbers import ABSENT, write
@@ -135,7 +136,10 @@ def _table(outcomes: Sequence[Outcome], asked: Settings) -> Table:
     rows = [_row(outcome) for outcome in outcomes]
     swept = _swept([asked.get(outcome.run.path, {}) for outcome in outcomes], headings, rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", min_width=min(NARROWEST, *(len(row[0]) for row in rows)))
+    # The name of a run gives way to its settings: two spaces are before each of the other columns.
+    name, *others = (max(map(cell_len, column)) for column in zip(headings, *rows, strict=True))
+    room = terminal().width - sum(width + 2 for width in (*others, max(map(cell_len, swept))))
+    table.add_column("run", width=min(name, max(NARROWEST, room)) if any(swept) else None)
     if any(swept):
         table.add_column("swept")
     for heading in headings[1:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_the_table_says_in_what_the_runs_differ(tiny: Any) -> None:
     assert heading.split()[:3] == ["run", "swept", "seed"]
     # Of a name that gives way the rest is below.
     rows = [line for line in lines if "=" in line]
-    assert len({line[: line.index("0.0  ")] for line in rows}) == len(rows) == 8
+    assert len({re.split(r"\d\.\d  ", line)[0] for line in rows}) == len(rows) == 8
     # Seed and partition have been said in the other columns.
     assert [line.count("=") for line in rows] == [1] * 8
     assert all(sum(f"  optimizer.lr={lr}  " in line for line in rows) == 4 for lr in ("0.001", "0.004"))
