@@ -1,8 +1,8 @@
 """A test of the exponential-increase hypothesis, and of the claim about partitions (Liu et al., ICCV 2023).
 
 The hypothesis: the steps to a fixed error grow exponentially with the number of boundaries. The claim: where the
-signal is cut into parts, each with a network of its own, they grow linearly. For images, the length of edges takes the place
-of the number of boundaries.
+signal is cut into parts, each with a network of its own, they grow linearly. For images, the length of edges takes the
+place of the number of boundaries.
 """
 
 from __future__ import annotations
