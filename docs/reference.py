@@ -28,7 +28,7 @@ GROUPS = {
     "callbacks": "What is kept while a run is in progress.",
     "logger": "Where metrics go besides `curve.csv`.",
     "sweep": "What `partinr -m` does with existing runs, and searches.",
-    "hydra/launcher": "Where the runs of a sweep are executed. `basic`, the default, is Hydra's own: one after another.",
+    "hydra/launcher": "Where the runs of a sweep are executed. `basic`, the default, is Hydra's own.",
     "experiment": "Named studies.",
     "size": "The size of a study.",
     "case": "One row of a study's table.",
