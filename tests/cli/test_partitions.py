@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partinr.cli import partitions
+from partinr.experiment import partitions
 from partinr.experiment.conf import conf_dir
 from partinr.pictures.draw import Panel
 
