@@ -230,7 +230,7 @@ def test_commands(block: Block, desk: Path, partinr: Any) -> None:
                 assert answer.code == 0, f"{said}\n{answer.err}"
         elif name == "partinr" and "--config-dir" not in words and not any(word.startswith("--") for word in words):
             if any(word.startswith("sweep=") for word in words):
-                continue  # the sweeper's own group: tests/cli/test_sweep.py
+                continue  # the sweeper's own group: tests/sweep/test_queue.py
             composed = check_composes(words)
             if not any(word.startswith(LONG) for word in words):
                 answer = partinr(*words, *small(composed))
