@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from partinr.base.errors import PartinrError
 from partinr.partition.isolated import IsolatedError, run_isolated
 from partinr.partition.merge import Labels, renumber
-from partinr.signals.decode import decode, open_file, quoted, warnings_as
+from partinr.signals.decode import decode
+from partinr.signals.userfile import open_file, quoted, warnings_as
 
 ENDINGS = (".png", ".npy", ".mat")
 """Usual endings of such files."""

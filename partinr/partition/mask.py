@@ -15,7 +15,7 @@ from partinr.base.spec import spec
 from partinr.partition.labelmap import ENDINGS, read_label_map
 from partinr.partition.segmentation import Regions, Segmentation
 from partinr.signals import Source
-from partinr.signals.decode import quoted
+from partinr.signals.userfile import quoted
 
 
 @spec

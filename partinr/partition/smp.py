@@ -25,7 +25,7 @@ from torch.nn import functional
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.partition.segmentation import ImageSegmentation
-from partinr.signals.decode import quoted
+from partinr.signals.userfile import quoted
 
 _FILES = ("config.json", "model.safetensors")
 """The files that ``save_pretrained`` of an SMP network writes."""

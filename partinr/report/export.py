@@ -25,7 +25,7 @@ FORMATS: tuple[Format, ...] = ("md", "tex", "csv")
 
 @dataclass(frozen=True)
 class _Line:
-    """A row as it is written; a cell a column."""
+    """A row, with a cell a column."""
 
     image: str
     group: str
@@ -36,15 +36,15 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Table:
-    """The part of the report's table that goes into a document, and what a reader must know of it."""
+    """The part of the report's table that goes into a document, and notes for its reader."""
 
     columns: Sequence[Column]
     headings: Sequence[str]
-    """One a column."""
+    """One heading a column."""
     lines: Sequence[_Line]
     with_image: bool
     with_seeds: bool
-    """The rows are over different numbers of seeds."""
+    """Rows are over different numbers of seeds."""
     with_state: bool
     """Not all runs have completed."""
     notes: Sequence[str]
@@ -52,20 +52,20 @@ class _Table:
 
     @property
     def before(self) -> list[str]:
-        """Headings of the words before the numbers."""
+        """Headings before the numbers."""
         return ["image", "group"] if self.with_image else ["group"]
 
     @property
     def after(self) -> list[str]:
-        """Headings of what follows the numbers."""
+        """Headings after the numbers."""
         return ["seeds"] * self.with_seeds + ["state"] * self.with_state
 
     def words_before(self, line: _Line) -> list[str]:
-        """What stands under :attr:`before`."""
+        """The words under :attr:`before`."""
         return [line.image, line.group] if self.with_image else [line.group]
 
     def words_after(self, line: _Line) -> list[str]:
-        """What stands under :attr:`after`."""
+        """The words under :attr:`after`."""
         return [str(line.seeds)] * self.with_seeds + [line.state] * self.with_state
 
 
@@ -77,11 +77,10 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) 
     Args:
         records: runs, as of :func:`~partinr.runs.records.collect`.
         form: ``md``, ``tex`` (a ``tabular`` that needs the package booktabs), or ``csv`` (every column and digit).
-        clocks: with what a clock has measured.
+        clocks: whether to keep columns that a clock has measured.
 
     Raises:
-        PartinrError: there is no run of which there are numbers; or CSV is wanted, and there are two tables, or clocks
-            are to be left out.
+        PartinrError: no run has numbers; or the form is CSV, and there are two tables or no clocks.
     """
     studies = [study for study in studies_of(records) if any(group.counted for group in study.groups)]
     if not studies:
@@ -104,11 +103,12 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
 
     Args:
         paths: run directories, sweep directories, or folders of them.
-        output: a file to write it to; its ending, ``.md``, ``.tex`` or ``.csv``, says in which form. None: no file.
-        clocks: with what a clock has measured; see :func:`table_text`.
+        output: a file for the table, whose form follows from the ending, ``.md``, ``.tex`` or ``.csv``; None for no
+            file.
+        clocks: whether to keep columns that a clock has measured.
 
     Returns:
-        The table; Markdown where there is no file.
+        The table, as Markdown if there is no file.
 
     Raises:
         PartinrError: a path does not exist, no run belongs in a table or has numbers, the ending is another, or the
@@ -202,7 +202,7 @@ def _markdown(table: _Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text of which no letter is a sign of Markdown. An underscore between letters is none."""
+    """Text with Markdown's special characters escaped. An underscore between letters is none."""
     return re.sub(r"([\\`*<|\[\]])", r"\\\1", text)
 
 
@@ -232,7 +232,7 @@ _SIGNS: Mapping[str, str] = {
     "–": "--",
     "…": r"\dots{}",
 }
-"""What LaTeX would take for something else, or has no letter for without further packages."""
+"""Characters with a meaning in LaTeX, or without a letter there unless further packages are loaded."""
 
 
 def _tex(text: str) -> str:
@@ -240,9 +240,9 @@ def _tex(text: str) -> str:
 
 
 def _latex(table: _Table) -> str:
-    """A ``tabular``. A number is in two columns that meet at its decimal point, so numbers stand below each other.
+    """A ``tabular``. Two columns hold a number and meet at its decimal point, so that numbers align.
 
-    What no package is needed for it is written so: the table goes into any document that has booktabs.
+    It needs no package but booktabs.
     """
     split = [
         _is_split(column, [line.cells[place] for line in table.lines]) for place, column in enumerate(table.columns)
@@ -291,7 +291,7 @@ def _tex_line(cells: Sequence[str]) -> str:
 
 
 def _is_split(column: Column, cells: Sequence[Cell]) -> bool:
-    """Whether a column of numbers needs a second one, for what follows the decimal point."""
+    """Whether a column of numbers needs a second one for the digits after the decimal point."""
     return not column.words and any("." in cell.text or cell.std for cell in cells)
 
 

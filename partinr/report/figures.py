@@ -35,17 +35,17 @@ from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import Axis, RunRecord
 
 PICTURE_SIDE = 1024
-"""Longer side of a picture in a figure [pixels]: 400 dpi and more where it stands, and a PDF that can be sent."""
+"""Longer side of a picture in a figure [pixels]: at least 400 dpi in print, in a PDF that is still small."""
 
 GROUPS_A_STRIP = 6
-"""How many groups stand side by side in one figure of pictures; more make further figures."""
+"""Groups side by side in one figure of pictures; more groups make further figures."""
 
 _AXES: Mapping[Axis, tuple[str, str]] = {
     "step": ("steps", "optimiser steps"),
     "seconds": ("seconds", "seconds of training"),
     "macs": ("macs", "multiply-accumulates"),
 }
-"""Each axis as part of a file name and as a label."""
+"""Each axis, as part of a file name and as a label."""
 
 _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
 
@@ -146,9 +146,9 @@ def _save(figure: Figure, path: Path) -> list[Path]:
     for kind in ("png", "pdf"):
         buffer = BytesIO()
         with warnings.catch_warnings():
-            # A script that the font lacks is drawn as boxes; that is no reason to print a warning for every letter.
+            # Letters that the font lacks become boxes; a warning for each of them would not help.
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            # Without a date in it, the same numbers are the same file.
+            # Without a date, equal numbers give equal files.
             figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
         target = path.with_name(f"{path.name}.{kind}")
         write_atomically(target, buffer.getvalue())
@@ -219,7 +219,7 @@ def _line(
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Inside, where the curves are not; above the axes, and over both columns, when it is long."""
+    """Place the legend inside, away from the curves; a long one goes above the axes, over both columns."""
     handles, names = axes.get_legend_handles_labels()
     longest = max(map(len, names))
     if len(names) <= 5 and longest <= 24:
@@ -239,7 +239,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 _KINDS = {IMAGE: "image", PARTITION: "partition", RECONSTRUCTION: "reconstruction", ERROR: "absolute error"}
 
 _ROWS = (RECONSTRUCTION, PARTITION, ERROR)
-"""From top to bottom; the reconstruction is beside the image."""
+"""Rows from top to bottom; the reconstruction is beside the image."""
 
 
 def _strips(groups: Sequence[Group]) -> Iterator[Figure]:
@@ -298,7 +298,7 @@ def _strip(shown: Sequence[tuple[Group, RunRecord]]) -> Figure:
 
 
 def _scale(figure: Figure, axes: Axes, label: str = "") -> None:
-    """The colours of the error pictures, in ``axes``."""
+    """Draw the colours of the error pictures into ``axes``."""
     low, high = ERROR_RANGE
     colours = ScalarMappable(Normalize(low, high), ERROR_COLORMAP)
     bar = figure.colorbar(
@@ -314,7 +314,7 @@ def _quality(record: RunRecord) -> str:
 
 @contextmanager
 def _picture(path: Path) -> Iterator[Image.Image | None]:
-    """A picture file, None if there is no sound one."""
+    """An opened picture file; None if it is missing or damaged."""
     try:
         picture = Image.open(path)
         picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
@@ -326,7 +326,7 @@ def _picture(path: Path) -> Iterator[Image.Image | None]:
 
 
 def _bare(axes: Axes, picture: Image.Image | None) -> Axes:
-    """A picture and nothing around it."""
+    """Show a picture without anything around it."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)

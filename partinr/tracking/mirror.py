@@ -1,7 +1,7 @@
-"""One W&B run: opened, filled and closed. Everything that partinr asks of the package ``wandb`` is here.
+"""One W&B run: opened, filled and closed.
 
-W&B's ``step`` is never set. Each row carries ``step``, ``seconds`` and ``macs`` as values, and any of them can be the
-axis of any curve.
+partinr never sets W&B's own ``step``. Each row carries ``step``, ``seconds`` and ``macs`` as values, and any of them
+can be the axis of any curve.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from partinr.tracking.summary import AXES, results, summary
 Mode = Literal["online", "offline", "disabled"]
 
 Note = Callable[[Path, str], None]
-"""``note(run_directory, reason)`` tells the user that something of a run was not sent."""
+"""``note(run_directory, reason)`` tells the user that part of a run was not sent."""
 
 PICTURES = {"partition": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR, "adaptation": ADAPTATION}
 """W&B's key for each picture of a run directory."""
 
 RESULTS = "results"
-"""W&B's key for the final table: a row an image."""
+"""W&B's key for the final table, with a row an image."""
 
 FOLDER = "wandb"
-"""In a run directory, what W&B keeps itself."""
+"""W&B's own folder in a run directory."""
 
 NO_LOGIN = "there is no W&B login (wandb login makes one)"
 
 
 class Unreachable(PartinrError):
-    """W&B is not to be had: no login, or no server."""
+    """There is no login, or the server does not answer."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a W&B run is called and filed under; see :class:`partinr.tracking.logger.Wandb`."""
+    """Name and place of a W&B run; see :class:`partinr.tracking.logger.Wandb`."""
 
     project: str
     entity: str | None
@@ -76,7 +76,7 @@ class Limits:
 
 
 def run_id(run: RunDirectory) -> str:
-    """The id of the W&B run of a run directory: made once, and the same ever after, wherever the run goes on."""
+    """The id of a run directory's W&B run: made once, and the same wherever the run goes on."""
     path = run.file(WANDB_ID)
     with suppress(FileExistsError):
         write_new(path, secrets.token_hex(8).encode())
@@ -117,12 +117,12 @@ class Mirror:
             about: its name and the like.
             limits: of time and size.
             mode: ``online`` or ``offline``.
-            go_on: of a run that the server has already, keep what is there; else it is replaced. Offline each time is
-                a W&B run of its own, with the same id.
+            go_on: keep what the server has of the run; else it is replaced. Offline, each call makes a W&B run of
+                its own, with the same id.
 
         Raises:
-            Unreachable: online, and there is no login, or nobody answers.
-            PartinrError: online, and the server refused the run, or did not take it in time.
+            Unreachable: the mode is online, and there is no login or no answer.
+            PartinrError: the mode is online, and the server refused the run or took too long.
         """
         quiet()
         import wandb
@@ -144,10 +144,10 @@ class Mirror:
                 tags=list(about.tags),
                 config=dict(about.config),
                 id=identity,
-                # W&B's service stays where this process was when it started it.
+                # W&B's service keeps the working directory in which it was started.
                 dir=str(run.path.absolute()),
                 mode=mode,
-                # Another run of this process, a user's own perhaps, is neither ended nor written into.
+                # Leaves another run of this process alone, such as one of the user's own.
                 reinit="create_new",
                 resume="allow" if go_on and mode == "online" else None,
                 settings=quiet(
@@ -163,14 +163,14 @@ class Mirror:
                 raise PartinrError(f"W&B refused: {' '.join(str(error).split())[:200]}") from error
             raise
         if mode == "online" and (made.disabled or made.offline):
-            # Of what has_login() found W&B could make nothing.
+            # W&B could not use what has_login() found.
             made.finish()
             places.restore()
             raise Unreachable(NO_LOGIN)
         return cls(run, made, limits, places)
 
     def rows(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Send rows of the curve, under the names of its columns, and the partition with the first of them."""
+        """Send rows of the curve under the names of its columns, with the partition picture beside the first."""
         for row in rows:
             for name in row:
                 if name not in self._defined:
@@ -182,11 +182,11 @@ class Mirror:
                 self._begun = True
 
     def pictures(self, names: Sequence[str], at: Mapping[str, float]) -> None:
-        """Send those pictures of the run directory that are there.
+        """Send the pictures of the run directory, as far as they exist.
 
         Args:
             names: keys of :data:`PICTURES`.
-            at: the row of the curve that they belong to.
+            at: the row of the curve to which they belong.
         """
         import wandb
 
@@ -201,13 +201,13 @@ class Mirror:
             self._wandb.log({**{axis: at[axis] for axis in AXES if axis in at}, **found})
 
     def close(self, exit_code: int) -> None:
-        """Send what is known of the run in the end, and end it.
+        """Send summary, pictures and weights, and end the W&B run.
 
         Args:
             exit_code: 0 for a completed run.
 
         Raises:
-            TimeoutError: not all was sent in time; the W&B run is closed.
+            TimeoutError: the time was too short to send everything; the W&B run is closed.
         """
         try:
             manifest, curve = self._run.manifest(), self._run.curve()
@@ -220,7 +220,7 @@ class Mirror:
             self.abandon(exit_code)
 
     def abandon(self, exit_code: int) -> None:
-        """End it as it is."""
+        """End the W&B run as it is."""
         try:
             self._wandb.finish(exit_code=exit_code)
         finally:
@@ -246,13 +246,13 @@ class Mirror:
             metadata={key: manifest.get(key) for key in ("name", "config_hash", "seed", "parameters", "regions")},
         )
         for file in files:
-            # Not copied first: they are replaced, never written into.
+            # W&B need not copy the files first: they are replaced, never written into.
             artefact.add_file(str(self._run.file(file).absolute()), name=file, policy="immutable")
         self._wandb.log_artifact(artefact)
 
 
 class _Places:
-    """Where W&B keeps copies and logs while a run is open, unless the user has said so."""
+    """Keeps W&B's copies and logs in the run directory while a run is open, unless the user has set a place."""
 
     def __init__(self, folder: Path) -> None:
         wanted = {"WANDB_DATA_DIR": folder / "data", "WANDB_CACHE_DIR": folder / "cache"}
@@ -261,7 +261,7 @@ class _Places:
             os.environ[name] = str(wanted[name].absolute())
 
     def restore(self) -> None:
-        """Leave the environment as it was."""
+        """Restore the environment."""
         for name in self._set:
             os.environ.pop(name, None)
         self._set = []

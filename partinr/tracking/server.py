@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 
 def has_login() -> bool:
-    """Whether W&B finds credentials, for the server that it would use. Nobody is asked for any."""
+    """Whether W&B finds credentials for its server. Never asks for any."""
     server = address()
     from wandb.sdk.lib import wbauth
 
     try:
         found = wbauth.authenticate_session(host=server, source="partinr", prompt=False, update_session=False)
-    except Exception:  # of another form than W&B's keys are
+    except Exception:  # the key has another form than W&B's keys
         return False
     return found is not None
 
@@ -26,7 +26,7 @@ def address() -> str:
     quiet()
     from wandb.sdk import wandb_setup
 
-    # wandb.setup() would start W&B's service as well, and ask the server about the login.
+    # wandb.setup() would also start W&B's service and ask the server about the login.
     return str(wandb_setup.singleton().settings.base_url)
 
 
@@ -35,9 +35,9 @@ PROBE_SECONDS = 3.0
 
 
 def answers(server: str) -> bool:
-    """Whether anybody is there; taken for granted where a proxy stands between.
+    """Whether the server accepts a connection; assumed behind a proxy.
 
-    W&B's service goes on trying for a run that it could not start, and keeps its id for as long.
+    W&B's service would keep trying to start the run, and would keep its id for as long.
     """
     address = urlsplit(server)
     if urllib.request.getproxies().get(address.scheme):
@@ -51,8 +51,8 @@ def answers(server: str) -> bool:
 
 
 def quiet(**further: Any) -> Any:
-    """Settings of W&B: no output, no telemetry, nothing of the machine, the code or the environment."""
-    # Read when W&B is imported, when its service is started, and when it first speaks.
+    """Settings of W&B: no output, no telemetry, nothing about the machine, the code or the environment."""
+    # W&B reads these when it is imported, when its service starts, and at its first output.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb

@@ -17,7 +17,7 @@ LEVELS = (20, 25, 30, 35, 40, 45, 50)
 
 
 def exit_code(manifest: Mapping[str, Any]) -> int:
-    """With what a run ended: 0 completed, 128 + the number of the signal that stopped it, 1 in any other way."""
+    """The exit code of a run: 0 completed, 128 + the number of the signal that stopped it, else 1."""
     if manifest["status"] == "completed":
         return 0
     signal = re.search(r"stopped by signal ([0-9]+)", str(manifest.get("message")))
@@ -25,7 +25,7 @@ def exit_code(manifest: Mapping[str, Any]) -> int:
 
 
 def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """What W&B's table of runs says of a run: the figures of ``run.json``, and when it reached each quality."""
+    """A run in W&B's table of runs: the figures of ``run.json``, and when it reached each quality."""
     found: dict[str, Any] = {
         key: manifest[key]
         for key in (
@@ -45,7 +45,7 @@ def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -
     metrics.update({f"seam/{key}": value for key, value in seam.items()})
     found.update({key: value for key, value in metrics.items() if value is not None and key not in CURVE_COLUMNS})
     if curve:
-        # JSON has no word for infinity: the file of the curve has.
+        # The curve can say infinity, run.json cannot.
         last = curve[-1]
         found.update({key: last[key] for key in ("psnr", "ssim") if not math.isnan(last.get(key, math.nan))})
     for name, value in (manifest.get("seconds") or {}).items():
@@ -61,7 +61,7 @@ def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -
 
 
 def results(manifest: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """The final table: its columns, and a row an image."""
+    """Columns and rows of the final table, one row an image."""
     columns = ["image", "seed", "regions", "parameters", "psnr", "ssim"]
     images = manifest.get("images")
     signal = manifest.get("signal")

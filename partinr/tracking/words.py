@@ -1,4 +1,4 @@
-"""What W&B is told of a run: its words and its configuration, without secrets."""
+"""A run's words and configuration for W&B, without secrets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from partinr.runs.regime import RegimeFacts
 
 GROUPED_BY = ("partition_name", "backbone_name", "regime_name")
-"""Keys of W&B's config that say in a word what a run's partition, backbone and regime are."""
+"""Keys of W&B's config with a word each for a run's partition, backbone and regime."""
 
 METHOD = "method"
-"""The key with all three words, for panels that group by one key."""
+"""The key with all three words, for panels that can group by one key only."""
 
 _SECRET = re.compile(r"(^|_)(api_?key|password|passwd|secret|token|credentials?)(_|$)", re.IGNORECASE)
 
@@ -32,14 +32,14 @@ def words(config: Mapping[str, Any], regime: RegimeFacts) -> dict[str, str]:
 
 
 def _kind(config: Mapping[str, Any], group: str) -> str:
-    """The class of a section as the command line spells it: ReluPE is relu_pe."""
+    """The class of a section in the spelling of the command line: ReluPE is relu_pe."""
     section = config.get(group)
     target = str(section.get("_target_", group)) if isinstance(section, Mapping) else group
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
 
 
 def _regions(partition: Any) -> Any:
-    """How many regions were asked for; None where the config does not say."""
+    """The number of regions that the config asks for; None where it has none."""
     if not isinstance(partition, Mapping):
         return None
     rows, columns = partition.get("rows"), partition.get("cols")
@@ -49,10 +49,7 @@ def _regions(partition: Any) -> Any:
 
 
 def shown_config(config: Mapping[str, Any], regime: RegimeFacts) -> dict[str, Any]:
-    """The composed config as W&B is to show it.
-
-    Keys that sound like secrets are left out, and the home folder is ``~``.
-    """
+    """The composed config for W&B, without keys that sound like secrets and with ``~`` for the home folder."""
     home = os.path.expanduser("~").rstrip(os.sep)
     return {**_shown(config, home if os.path.isabs(home) else None), **words(config, regime)}
 

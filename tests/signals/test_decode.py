@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.signals import decode, load_image
+from partinr.signals import load_image, userfile
 from tests.covering import covering
 
 HEIGHT, WIDTH = 5, 7
@@ -370,7 +370,7 @@ def test_unreadable(tmp_path, monkeypatch, error, words):
         raise error
 
     # Permissions do not stop a test that runs as root.
-    monkeypatch.setattr(decode, "open", fail, raising=False)
+    monkeypatch.setattr(userfile, "open", fail, raising=False)
     (tmp_path / "photo.png").touch()
     assert words in refusal(tmp_path / "photo.png")
 

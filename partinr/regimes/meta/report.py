@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from partinr.base.numbers import ABSENT
@@ -109,104 +110,80 @@ class MetaSection(Section):
         return str(settings.get("algorithm", cls.kind)), partition
 
 
+_method = partial(field, form=WORDS, span="Method")
+_size = partial(field, span="Size", table="learning-cost", constant=True)
+_cost = partial(field, span="Cost", table="learning-cost")
+
+_METHOD = (
+    _method(
+        "algorithm",
+        "algorithm",
+        "config.regime.algorithm",
+        note="Of learning the initialisation",
+        short="algorithm",
+    ),
+    _method(
+        "cut",
+        "partition",
+        "partition.test",
+        note="How signals are cut; in training → in testing, where that differs",
+        short="partition",
+    ),
+    _method("inner_steps", "K", _TRAINED, note="Inner steps in training", short="K"),
+)
+
+_SIZE_AND_COST = (
+    _size("regions", "regions", "regions", "fixed:0", note="Networks a signal", short="regions"),
+    _size(
+        "parameters",
+        "parameters",
+        "parameters",
+        "si",
+        note="Of what represents one signal: over all regions",
+        short="parameters",
+    ),
+    _size(
+        "parameters_learned",
+        "learned",
+        "parameters_learned",
+        "si",
+        note="What the outer steps move: initialisation and learning rates",
+    ),
+    _cost(
+        "seconds",
+        "training s",
+        "seconds.training",
+        "significant",
+        note="Outer steps alone, without evaluation",
+        short="training s",
+        clock=True,
+    ),
+    _cost(
+        "seconds_per_step",
+        "ms/outer step",
+        "seconds.training",
+        "milli",
+        note="Training time over steps",
+        better="low",
+        clock=True,
+    ),
+    _cost("peak_memory_bytes", "memory B", "peak_memory_bytes", "si", note="At its peak"),
+)
+
+
 def _table(trained: int, last: int) -> list[dict[str, Any]]:
     """The columns of a run of ``trained`` inner steps which was evaluated after up to ``last``."""
-    method, size, cost = "Method", "Size", "Cost"
-    shown = sorted({*range(min(trained + 1, MOST_INNER_STEPS)), trained, last})
-    return [
+    psnr = [
         field(
-            "algorithm",
-            "algorithm",
-            "config.regime.algorithm",
-            WORDS,
-            span=method,
-            note="Of learning the initialisation",
-            short="algorithm",
-        ),
-        field(
-            "cut",
-            "partition",
-            "partition.test",
-            WORDS,
-            span=method,
-            note="How signals are cut; in training → in testing, where that differs",
-            short="partition",
-        ),
-        field("inner_steps", "K", _TRAINED, WORDS, span=method, note="Inner steps in training", short="K"),
-        *(
-            field(
-                f"psnr_{step}",
-                str(step),
-                f"{_PSNR}.{step}",
-                span="PSNR dB after inner steps",
-                note=f"Mean over held-out signals, at the end of training, {step} inner steps from the initialisation",
-                better="high",
-                short=f"PSNR dB after {step}",
-            )
-            for step in shown
-        ),
-        field("ssim", "SSIM", "metrics.ssim", "fixed:3", span="Quality", note="After K inner steps", better="high"),
-        field(
-            "regions",
-            "regions",
-            "regions",
-            "fixed:0",
-            span=size,
-            note="Networks a signal",
-            short="regions",
-            constant=True,
-            table="learning-cost",
-        ),
-        field(
-            "parameters",
-            "parameters",
-            "parameters",
-            "si",
-            span=size,
-            note="Of what represents one signal: over all regions",
-            short="parameters",
-            constant=True,
-            table="learning-cost",
-        ),
-        field(
-            "parameters_learned",
-            "learned",
-            "parameters_learned",
-            "si",
-            span=size,
-            note="What the outer steps move: initialisation and learning rates",
-            constant=True,
-            table="learning-cost",
-        ),
-        field(
-            "seconds",
-            "training s",
-            "seconds.training",
-            "significant",
-            span=cost,
-            note="Outer steps alone, without evaluation",
-            short="training s",
-            table="learning-cost",
-            clock=True,
-        ),
-        field(
-            "seconds_per_step",
-            "ms/outer step",
-            "seconds.training",
-            "milli",
-            span=cost,
-            note="Training time over steps",
-            better="low",
-            table="learning-cost",
-            clock=True,
-        ),
-        field(
-            "peak_memory_bytes",
-            "memory B",
-            "peak_memory_bytes",
-            "si",
-            span=cost,
-            note="At its peak",
-            table="learning-cost",
-        ),
+            f"psnr_{step}",
+            str(step),
+            f"{_PSNR}.{step}",
+            span="PSNR dB after inner steps",
+            note=f"Mean over held-out signals, at the end of training, {step} inner steps from the initialisation",
+            better="high",
+            short=f"PSNR dB after {step}",
+        )
+        for step in sorted({*range(min(trained + 1, MOST_INNER_STEPS)), trained, last})
     ]
+    ssim = field("ssim", "SSIM", "metrics.ssim", "fixed:3", span="Quality", note="After K inner steps", better="high")
+    return [*_METHOD, *psnr, ssim, *_SIZE_AND_COST]
