@@ -86,7 +86,7 @@ def one_line(error: Exception, overrides: Sequence[str] = (), commands: Collecti
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
-    """What is said of an unknown key: the option that may have been meant, or where it belongs."""
+    """The error for an unknown key: the option that may have been meant, or where it belongs."""
     if key.startswith("hydra.launcher."):
         return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()

@@ -213,7 +213,7 @@ def _sorted_out(words: Sequence[str], available: Collection[str]) -> tuple[list[
 def _is_list(option: str) -> bool:
     try:
         return OverridesParser.create().parse_override(option).is_sweep_override()
-    except HydraException:  # whoever composes it says what is wrong with it
+    except HydraException:  # composing it says what is wrong with it
         return False
 
 

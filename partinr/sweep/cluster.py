@@ -2,7 +2,7 @@
 
 submitit writes the scripts, submits arrays and queues interrupted jobs again. Added here is what it lacks: jobs that
 outlive the command and are found again by their id, states without Slurm's accounting, and processes on this machine
-that survive the terminal. Ids are plain text: whoever has kept them can ask for the jobs from another process.
+that survive the terminal. Ids are plain text, so that another process can ask for the jobs later.
 """
 
 from __future__ import annotations
