@@ -160,7 +160,8 @@ def rerun(run: Path, output: Path | None) -> None:
     """Run the same again in a new directory, and compare the curves.
 
     Every column but the clocks is compared, bit by bit. The exit code is 0 if the curves are the same and 1 if not.
-    Then the first row that differs is shown, and what differs in versions, hardware, threads, git commit, signal and code.
+    Then the first row that differs is shown, and what differs in versions, hardware, threads, git commit, signal and
+    code.
     """
     sys.exit(rerunning.rerun(run, output))
 

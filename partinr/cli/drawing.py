@@ -100,8 +100,8 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
 
     partinr.load reads the file like the run's own. The table has a row for each precision, in bits per pixel: weights,
     scales and label map; the real file, also deflated; and PSNR, with that of JPEG and WebP in the same bits. It is
-    kept in rate.csv beside the run's weights, and partinr report draws it. If a run fitted several images, each is measured,
-    and the table is the mean over them.
+    kept in rate.csv beside the run's weights, and partinr report draws it. If a run fitted several images, each is
+    measured, and the table is the mean over them.
     """
     exporting.export(runs, output, bits=8 if bits == "8" else 16, **options)
 
