@@ -334,9 +334,10 @@ class Local:
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
         """The states of jobs; none waits."""
+        found: dict[str, State] = {each: "running" if self._runs(each) else "gone" for each in ids}
         for job in self._jobs:
-            job.done()  # reaps the process; else it would stay as a zombie
-        return {each: "running" if self._runs(each) else "gone" for each in ids}
+            job.done()  # reaps a process that has ended; else it would stay as a zombie
+        return found
 
     def _runs(self, number: str) -> bool:
         """Whether the controller of a job runs; another process may have got its number since."""
