@@ -51,12 +51,6 @@ LONG = {
     "partinr/signals/decode.py",
 }
 ARROWS = {
-    "partinr.metrics.quality -> partinr.partition",
-    "partinr.metrics.quality -> partinr.partition.base",
-    "partinr.metrics.rate -> partinr.model.inr",
-    "partinr.metrics.rate -> partinr.model.quantise",
-    "partinr.metrics.rate -> partinr.partition.coding",
-    "partinr.metrics.rate -> partinr.pictures.draw",
     "partinr.regimes.fit.build -> partinr.experiment.config",
     "partinr.regimes.fit.build -> partinr.runs.directory",
     "partinr.regimes.meta.build -> partinr.experiment.config",
