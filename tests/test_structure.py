@@ -48,7 +48,6 @@ LONG = {
     "partinr/regimes/threshold/module.py:ThresholdModule",
     "partinr/runs/directory.py",
     "partinr/runs/directory.py:RunDirectory",
-    "partinr/signals/decode.py",
 }
 ARROWS = {
     "partinr.regimes.fit.build -> partinr.experiment.config",
