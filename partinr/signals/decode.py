@@ -14,13 +14,19 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.signals.userfile import open_file, quiet_stderr, quoted, warnings_as
+
+if TYPE_CHECKING:
+    import cv2
+else:
+    cv2 = Later("cv2")
 
 MAX_PIXELS = 2**27
 """Largest number of pixels of a file: 1.5 GiB as float32 RGB, and less than Pillow's own limit."""
@@ -197,9 +203,6 @@ def _with_channels(samples: np.ndarray) -> np.ndarray:
 
 def _opencv(stream: BinaryIO) -> np.ndarray:
     """The samples ``[H, W]`` or ``[H, W, 3 or 4]`` in the order BGR(A), at the depth of the file."""
-    # Imported here, since it takes long and few files need it.
-    import cv2
-
     stream.seek(0)
     data = np.frombuffer(stream.read(), np.uint8)
     try:

@@ -7,7 +7,7 @@ import io
 import string
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
+
+if TYPE_CHECKING:
+    import matplotlib
+else:
+    matplotlib = Later("matplotlib")
 
 FONTS = (
     "DejaVuSans",
@@ -92,9 +98,6 @@ def _colour(values: tuple[int, ...]) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    # Imported here, since it takes long and only this needs it.
-    import matplotlib
-
     # matplotlib's font manager could find a font of the same name elsewhere on the machine.
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
     try:
