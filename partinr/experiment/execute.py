@@ -30,7 +30,7 @@ from partinr.regimes.meta import LearnedStart
 from partinr.regimes.meta.build import meta_module
 from partinr.regimes.threshold.build import threshold_module
 from partinr.runs.directory import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.training.checkpoint import check_checkpoint, read_checkpoint
+from partinr.training.checkpoint import OtherVersionError, check_checkpoint, read_checkpoint
 from partinr.training.nodes import RankError
 from partinr.training.trainer import check_devices, run_fit
 
@@ -215,6 +215,8 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
     for path in (last, previous):
         try:
             _, step = read_checkpoint(path)
+        except OtherVersionError:
+            raise
         except PartinrError:
             continue
         if path == previous:
