@@ -48,7 +48,6 @@ LONG = {
     "partinr/regimes/threshold/module.py:ThresholdModule",
     "partinr/runs/directory.py",
     "partinr/runs/directory.py:RunDirectory",
-    "partinr/signals/decode.py",
 }
 ARROWS = {
     "partinr.metrics.quality -> partinr.partition",
@@ -56,7 +55,6 @@ ARROWS = {
     "partinr.metrics.rate -> partinr.model.inr",
     "partinr.metrics.rate -> partinr.model.quantise",
     "partinr.metrics.rate -> partinr.partition.coding",
-    "partinr.metrics.rate -> partinr.pictures.draw",
     "partinr.regimes.fit.build -> partinr.experiment.config",
     "partinr.regimes.fit.build -> partinr.runs.directory",
     "partinr.regimes.meta.build -> partinr.experiment.config",
