@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from partinr.base.errors import PartinrError
 
 if TYPE_CHECKING:
-    from partinr.training.loop import Learning
+    from partinr.training.loop import TrainingLoop
 
 
 class LocalFiles(TorchCheckpointIO):
@@ -41,7 +41,7 @@ class LocalFiles(TorchCheckpointIO):
         return found
 
 
-def check_checkpoint(path: Path, module: Learning) -> None:
+def check_checkpoint(path: Path, module: TrainingLoop) -> None:
     """Check that a module can continue from a checkpoint.
 
     Raises:
@@ -50,7 +50,13 @@ def check_checkpoint(path: Path, module: Learning) -> None:
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
     fingerprint, step = read_checkpoint(path)
-    found, expected = _leaves(fingerprint), _leaves(module.fingerprint())
+    missing = _leaves(module.defaults())
+    found, expected = ({**missing, **_leaves(each)} for each in (fingerprint, module.fingerprint()))
+    if "kind" not in found:
+        raise PartinrError(
+            f"ckpt_path={path} was written by a partinr before 0.2, whose checkpoints cannot be continued; "
+            "begin the run anew, or finish it with that version"
+        )
     for key in {**expected, **found}:
         if found.get(key) != expected.get(key):
             raise PartinrError(

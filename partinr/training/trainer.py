@@ -18,7 +18,7 @@ from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.training.checkpoint import LocalFiles, check_checkpoint
 from partinr.training.graphs import CudaGraphs
-from partinr.training.loop import Learning, StopReason
+from partinr.training.loop import StopReason, TrainingLoop
 from partinr.training.nodes import Host, Nodes
 from partinr.training.processes import ShardStrategy, check_can_be_sent
 from partinr.training.quiet import quiet_lightning
@@ -62,7 +62,7 @@ class FitResult(Generic[Model]):
         return f"FitResult({figures}, {ending}, model={self.model!r})"
 
     @classmethod
-    def of(cls, module: Learning) -> FitResult[Any]:
+    def of(cls, module: TrainingLoop) -> FitResult[Any]:
         """The result of a trained module."""
         last = module.curve[-1]
         model: Any = module.model
@@ -201,10 +201,9 @@ def make_trainer(
 
 
 def run_fit(
-    module: Learning,
+    module: TrainingLoop,
     trainer: L.Trainer,
     ckpt_path: str | Path | None = None,
-    data: L.LightningDataModule | None = None,
 ) -> FitResult[Any]:
     """Train a module, after a check of the checkpoint.
 
@@ -212,7 +211,6 @@ def run_fit(
         module: of any regime.
         trainer: a Lightning Trainer.
         ckpt_path: continue from this checkpoint.
-        data: the tasks of learning to learn; None for signals, which the module holds itself.
 
     Raises:
         PartinrError: the checkpoint is missing, damaged or from another run; or there are more devices than networks.
@@ -222,11 +220,11 @@ def run_fit(
     if ckpt_path is not None:
         check_checkpoint(Path(ckpt_path), module)
     with quiet_lightning():
-        trainer.fit(module, datamodule=data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
+        trainer.fit(module, datamodule=module.data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
 
 
-def check_devices(trainer: L.Trainer, module: Learning) -> None:
+def check_devices(trainer: L.Trainer, module: TrainingLoop) -> None:
     """Check that the processes of a trainer can train a module.
 
     Raises:
