@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import sys
 import time
@@ -14,6 +15,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
+from partinr.backbones import class_path
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
@@ -100,10 +102,11 @@ def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) ->
         raise PartinrError(
             f"init={folder} brings along the backbone that it was learned for; leave out {' '.join(asked)}"
         )
-    learned = LearnedStart.load(folder / START).architecture()
-    plain["backbone"] = {"_target_": learned["backbone"], **learned["options"]}
+    start = LearnedStart.load(folder / START)
+    backbone = start.networks.backbone
+    plain["backbone"] = {"_target_": class_path(backbone), **dataclasses.asdict(backbone)}
     if not any(each.startswith("coords.frame=") for each in overrides):
-        plain["coords"] = {**(plain.get("coords") or {}), "frame": learned["frame"]}
+        plain["coords"] = {**(plain.get("coords") or {}), "frame": start.frame}
     return plain
 
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from partinr.backbones import Backbone, load_backbone
+from partinr.backbones import Backbone, backbone_name, load_backbone
 from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
 from partinr.engines import Engine
@@ -119,7 +119,7 @@ class PiecewiseINR(SignalStack):
     def architecture(self) -> dict[str, Any]:
         """What must be equal for weights of one model to fit another: plain containers."""
         return {
-            "backbone": f"{type(self.backbone).__module__}.{type(self.backbone).__qualname__}",
+            "backbone": backbone_name(self.backbone),
             "options": dataclasses.asdict(self.backbone),
             "widths": None if self.widths is None else list(self.widths),
             "frame": self.frame,

@@ -23,6 +23,21 @@ from partinr.base.errors import PartinrError
 CHECKSUM = "sha256"
 """Under this key of the header is the :func:`checksum` of the rest of it and of the tensors."""
 
+RENAMED = {
+    "backbone": {
+        "partinr.backbones.finer.Finer": "finer",
+        "partinr.backbones.fourier.Fourier": "fourier",
+        "partinr.backbones.gauss.Gauss": "gauss",
+        "partinr.backbones.hash_grid.HashGrid": "hash_grid",
+        "partinr.backbones.mfn.Mfn": "mfn",
+        "partinr.backbones.relu_pe.ReluPE": "relu_pe",
+        "partinr.backbones.siren.Siren": "siren",
+        "partinr.backbones.wire.Wire": "wire",
+    },
+    "engine": {"grouped": "auto", "tcnn": "auto"},
+}
+"""What the headers of older versions say under a key, and what it is called now."""
+
 MOST_SAID = 400
 """Characters of a message."""
 
@@ -97,6 +112,8 @@ def deserialise(
         if (version > unsealed or sealed is not None) and sealed != checksum(header, tensors):
             raise ValueError("it is damaged or was altered, its checksum is another; take another copy")
         del header["format"]
+        for name, words in RENAMED.items():
+            header[name] = words.get(header[name], header[name])
         return make(header, tensors)
     except PartinrError as error:
         # Of a file that is wrong at all a message may hold anything.
