@@ -23,8 +23,8 @@ class Signal(Protocol):
     """One signal that is looked at."""
 
     @property
-    def name(self) -> str | None:
-        """The image's, where there are several; None for the one signal of a run."""
+    def name(self) -> str:
+        """The image's, where there are several; empty for the one signal of a run."""
         ...
 
     @property
@@ -71,14 +71,11 @@ class Regime(Protocol):
     """What a callback may ask of a LightningModule of partinr.
 
     Attributes:
-        learns: ``signals``, which it fits, an ``initialisation``, from which others are fitted, or how many ``steps``
-            signals take.
         curve: a row an evaluation, with the columns of :data:`partinr.runs.directory.CURVE_COLUMNS`, and further ones.
         image_curve: where there are several images, a row an evaluation and image
             (:data:`partinr.runs.directory.IMAGE_COLUMNS`); else empty.
     """
 
-    learns: str
     seed: int
     step: int
     curve: list[dict[str, float]]
@@ -109,12 +106,12 @@ class Regime(Protocol):
         """Of a regime that learns an initialisation: what it makes of signals that are held out."""
         ...
 
-    def steps_rows(self) -> Sequence[Mapping[str, float]]:
-        """Of a study of steps: a row a trial (:data:`partinr.runs.directory.STEPS_COLUMNS`)."""
+    def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Rows of further CSV files, by the name of the file."""
         ...
 
-    def weights(self) -> Iterable[tuple[str | None, bytes]]:
-        """What is kept of the training: the name of a signal, or None, and the content of its file."""
+    def weights(self) -> Iterable[tuple[str, bytes]]:
+        """What is kept of the training: the name of a signal, or nothing, and the content of its file."""
         ...
 
     def facts(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from partinr.base.errors import reason
 from partinr.base.version import __version__
 from partinr.callbacks.base import RunCallback, regime
 from partinr.callbacks.interruption import Interruption
-from partinr.runs.directory import START, WEIGHTS, of_image
+from partinr.runs.directory import WEIGHTS, of_image
 
 PACKAGES = (
     "torch",
@@ -84,7 +84,8 @@ class Manifest(RunCallback):
         """The run is over, one way or the other."""
         module = regime(pl_module)
         if trainer.is_global_zero:
-            file = WEIGHTS if module.learns == "signals" else START
+            files = self.identity["regime"].get("files", {"weights": WEIGHTS})
+            file = files.get("weights") or files.get("start")
             for name, content in module.weights():
                 self.run.write(of_image(name, file), content)
         if module.failure is not None:
@@ -132,6 +133,7 @@ class Manifest(RunCallback):
                 **now,
                 "name": self.identity["name"],
                 "config_hash": self.identity["config_hash"],
+                "regime": self.identity["regime"],
                 "inputs": self.identity.get("inputs", {}),
                 "code": self.identity.get("code", {}),
                 "seed": module.seed,

@@ -71,7 +71,7 @@ class Pictures(RunCallback):
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         started = time.monotonic()
         module = regime(pl_module)
-        if module.learns == "initialisation" and trainer.is_global_zero:
+        if trainer.is_global_zero:
             shown = [each for each in module.adaptations() if each.signal.ndim == 3]
             if shown:
                 self._keep(ADAPTATION, adaptation_sheet(shown))

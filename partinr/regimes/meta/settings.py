@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -111,3 +111,7 @@ class MetaSettings(RegimeSettings):
         """The algorithm, and where it cuts."""
         where = {"both": partition, "test": f"{partition} in test", "neither": "none"}[self.partition_in]
         return f"{self.algorithm} {where}"
+
+    def describe(self) -> dict[str, Any]:
+        """What ``run.json`` says of the regime."""
+        return {"kind": self.kind, "files": {"start": "initialisation.safetensors"}}

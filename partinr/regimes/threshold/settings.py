@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -32,3 +32,7 @@ class ThresholdSettings(RegimeSettings):
     points_per_step: Annotated[int, Field(ge=1)] | None = 5000
     resolution: Annotated[float, Field(ge=0, le=1)] = 0.01
     networks: Annotated[int, Field(ge=1)] = 1
+
+    def describe(self) -> dict[str, Any]:
+        """What ``run.json`` says of the regime."""
+        return {"kind": self.kind, "files": {"trials": "steps.csv"}}
