@@ -26,10 +26,10 @@ from partinr.experiment.provenance import check_code, code_of, inputs_of
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.training.checkpoint import check_checkpoint, read_checkpoint
+from partinr.training.checkpoint import read_checkpoint
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
-from partinr.training.trainer import check_devices, make_trainer, run_fit
+from partinr.training.trainer import check_run, make_trainer, run_fit
 
 _DEFAULT_THREADS = torch.get_num_threads()
 
@@ -255,9 +255,6 @@ def _prepare(
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
     module = settings.regime.build(_context(settings))
-    module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
-    if settings.root.ckpt_path is not None:
-        check_checkpoint(Path(settings.root.ckpt_path), module)
     devices, note = settings.trainer.devices, None
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
@@ -275,7 +272,7 @@ def _prepare(
         tf32=settings.trainer.tf32,
         cuda_graphs=settings.trainer.cuda_graphs,
     )
-    check_devices(trainer, module)
+    check_run(module, trainer, settings.root.ckpt_path)
     device = trainer.strategy.root_device
     _check_engine(settings, trainer)
     module.model.check_device(device)

@@ -51,17 +51,18 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> None:
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
     fingerprint, step = read_checkpoint(path)
     missing = _leaves(module.defaults())
-    found, expected = ({**missing, **_leaves(each)} for each in (fingerprint, module.fingerprint()))
+    found, expected = (_leaves(each) for each in (fingerprint, module.fingerprint()))
     if "kind" not in found:
         raise PartinrError(
             f"ckpt_path={path} was written by a partinr before 0.2, whose checkpoints cannot be continued; "
             "begin the run anew, or finish it with that version"
         )
     for key in {**expected, **found}:
-        if found.get(key) != expected.get(key):
+        then, now = (values.get(key, missing.get(key)) for values in (found, expected))
+        if then != now:
             raise PartinrError(
-                f"ckpt_path={path} is from another run: its {key} is {found.get(key)}, here it is "
-                f"{expected.get(key)}; continue it as it was with: partinr resume RUN_DIR"
+                f"ckpt_path={path} is from another run: its {key} is {then}, here it is {now}; "
+                "continue it as it was with: partinr resume RUN_DIR"
             )
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(

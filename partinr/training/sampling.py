@@ -74,9 +74,10 @@ class UniformSampler(FullBatch):
 
     def samples(self, shard: Shard, step: int) -> list[Samples]:
         """The samples of a step, as far as they belong to a shard."""
-        return shard.drawn(self._draw(step))
+        return shard.drawn(self.draw(step))
 
-    def _draw(self, step: int) -> Tensor:
+    def draw(self, step: int) -> Tensor:
+        """The samples of a step, ascending: int64 ``[P]``."""
         epoch, piece = divmod(step, self._samples // self._points)
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed(derived(self._seed, epoch))

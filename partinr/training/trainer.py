@@ -216,20 +216,22 @@ def run_fit(
         PartinrError: the checkpoint is missing, damaged or from another run; or there are more devices than networks.
         RankError: one of several processes died or raised.
     """
-    check_devices(trainer, module)
-    if ckpt_path is not None:
-        check_checkpoint(Path(ckpt_path), module)
+    check_run(module, trainer, ckpt_path)
     with quiet_lightning():
         trainer.fit(module, datamodule=module.data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
 
 
-def check_devices(trainer: L.Trainer, module: TrainingLoop) -> None:
-    """Check that the processes of a trainer can train a module.
+def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> None:
+    """Check that a trainer can train a module, and continue from a checkpoint.
 
     Raises:
-        PartinrError: there are more processes than work, or something of the module cannot be sent to them.
+        PartinrError: the optimiser refuses its options; the checkpoint is missing, damaged or from another run; there
+            are more processes than work, or something of the module cannot be sent to them.
     """
+    module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
+    if ckpt_path is not None:
+        check_checkpoint(Path(ckpt_path), module)
     module.check_devices(trainer.world_size)
     if trainer.world_size > 1:
         check_can_be_sent(trainer, module)

@@ -168,8 +168,7 @@ class MetaModule(TrainingLoop):
         """Start to wait for the next tasks; what callbacks took is not counted."""
         # Nor is it where another process waited for them: all meet here.
         self.ranks.most(0.0)
-        # After an evaluation the loading begins anew, which is no part of learning.
-        self._left_at = None if self.epoch_over else time.perf_counter()
+        self._left_at = time.perf_counter()
 
     def on_train_end(self) -> None:
         """A run that failed leaves the best weights that it had."""
@@ -245,8 +244,7 @@ class MetaModule(TrainingLoop):
         optimizer.zero_grad()
         among = self.settings.meta_batch_size
         batch = self._to_device(batch)
-        seeds = [derived(self.seed, self.step, index) for index in batch.indices]
-        context = batch.context(self.settings.inner_loss, self.settings.context_fraction, seeds)
+        context = batch.context(self.settings.inner_loss, self.settings.context_fraction, self.seeds(batch))
         objective = outer_gradients(
             self.model,
             batch,
@@ -272,6 +270,10 @@ class MetaModule(TrainingLoop):
         self.step += 1
         self.macs += round(work_of_all)
         self.count_steps(1)
+
+    def seeds(self, batch: TaskBatch) -> list[int]:
+        """Of the choice of context samples: another for each step and task, whatever else is in the batch."""
+        return [derived(self.seed, self.step, index) for index in batch.indices]
 
     # -- evaluation ------------------------------------------------------------------------------------------------
 

@@ -118,10 +118,14 @@ class ThresholdModule(StackLoop):
         return iter(())
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """``steps.csv``: a row a trial, see :data:`partinr.runs.layout.STEPS_COLUMNS`."""
+        """``steps.csv``."""
+        return {"steps.csv": self.steps_rows()}
+
+    def steps_rows(self) -> list[dict[str, Any]]:
+        """A row a trial: its signal, how many steps it took, whether it met the cap, and its error then."""
         # A trial that is not over has been seen above the threshold at the last evaluation.
         seen = int(self.curve[-1]["step"]) if self.curve else 0
-        rows = [
+        return [
             {
                 "signal": trial.signal_name,
                 "boundaries": trial.signal.boundaries,
@@ -135,7 +139,6 @@ class ThresholdModule(StackLoop):
             }
             for trial, reached, mse in zip(self.trials, self.reached.tolist(), self.mse.tolist(), strict=True)
         ]
-        return {"steps.csv": rows}
 
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says of this regime's runs: plain containers."""
