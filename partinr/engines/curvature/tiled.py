@@ -1,9 +1,4 @@
-"""Second derivatives of wide networks on the CPU: the tiled engine with a direction in the parameters.
-
-The Hessian of the squared error times a direction, from which the meta-gradient of learning to learn is made. A tile
-of samples of one network goes through all layers and back on one core, as in :mod:`partinr.engines.tiled`, and beside
-every number goes its derivative along the direction (Pearlmutter, "Fast exact multiplication by the Hessian", 1994).
-"""
+"""Second derivatives of wide networks on the CPU: the tiled engine with a direction in the parameters."""
 
 from __future__ import annotations
 
@@ -15,56 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partinr.engines.fused import Chain, fused_curvature, fuses
-from partinr.engines.plan import Engine
-from partinr.engines.tiled import Run, compiled_kernels, runs_of, sum_over_runs, tiles
-
-
-def has_curvature(engine: Engine, chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> bool:
-    """Whether :func:`curvature` is for a chain where an engine evaluates it by kernels; on the CPU, not in bfloat16."""
-    if coords.device.type != "cpu":
-        return False
-    if fuses(engine, chain, coords):
-        return True
-    return tiles(engine, chain, coords, sizes) and not torch.is_autocast_enabled("cpu") and _equally_wide(chain)
-
-
-def _equally_wide(chain: Chain) -> bool:
-    return len({link.weight.shape[1] for link in chain[:-1]}) == 1
-
-
-def curvature(
-    engine: Engine,
-    chain: Chain,
-    along: Chain,
-    coords: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    sizes: tuple[int, ...],
-) -> list[Tensor]:
-    """The Hessian of N networks' squared error times a direction in their parameters; not differentiable.
-
-    Args:
-        engine: that :func:`has_curvature` was asked about.
-        chain: the networks.
-        along: the direction, as a chain of the same shapes, its factors not used.
-        coords: float32 ``[M, d]``, sorted by network.
-        targets: float32 ``[M, c]``, likewise.
-        weights: float32 ``[M, 1]``, of each sample; None where all are 1.
-        sizes: samples of each network.
-
-    Returns:
-        the product, weight and bias of each layer in turn.
-    """
-    if fuses(engine, chain, coords):
-        return fused_curvature(chain, along, coords, targets, weights, sizes)
-    return tiled_curvature(chain, along, coords, targets, weights, sizes)
+from partinr.engines._tile import compiled_kernels
+from partinr.engines.chain import Chain
+from partinr.engines.threads import Run, runs_of, sum_over_runs
 
 
 def tiled_curvature(
     chain: Chain, along: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
 ) -> list[Tensor]:
-    """:func:`curvature` tile by tile; hidden layers are equally wide."""
+    """The Hessian of N networks' squared error times a direction, see :data:`partinr.engines.base.HessianVector`.
+
+    Hidden layers are equally wide.
+    """
     passes = _passes()
     networks, ways = _Scaled(chain, chain), _Scaled(along, chain)
     factors = [np.float32(link.factor) for link in chain]
