@@ -24,14 +24,14 @@ _torchvision.mend()
 
 # Loaded when first asked for: torch and Lightning take seconds to import, and `partinr --help` needs neither.
 _LAZY = {
-    "Album": "partinr.album",
+    "Album": "partinr.model.album",
     "FitResult": "partinr.regimes",
     "FitSettings": "partinr.regimes",
     "Partition": "partinr.partition",
     "PartinrError": "partinr.base.errors",
-    "PiecewiseINR": "partinr.inr",
+    "PiecewiseINR": "partinr.model.inr",
     "builtin_image": "partinr.signals",
-    "fit": "partinr.regimes.fit",
+    "fit": "partinr.regimes.fit.module",
     "load": "partinr.api",
     "load_image": "partinr.signals",
     "load_run": "partinr.api",
@@ -61,13 +61,13 @@ __all__ = [
 
 if TYPE_CHECKING:
     from partinr import backbones, coords, partition, regimes, report, signals
-    from partinr.album import Album
     from partinr.api import load, load_run
     from partinr.base.errors import PartinrError
-    from partinr.inr import PiecewiseINR
+    from partinr.model.album import Album
+    from partinr.model.inr import PiecewiseINR
     from partinr.partition import Partition
     from partinr.regimes import FitResult, FitSettings
-    from partinr.regimes.fit import fit
+    from partinr.regimes.fit.module import fit
     from partinr.signals import builtin_image, load_image
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from partinr.base.errors import PartinrError
-from partinr.inr import PiecewiseINR
-from partinr.run import MANIFEST, WEIGHTS, RunDirectory, of_image
+from partinr.model.inr import PiecewiseINR
+from partinr.runs.directory import MANIFEST, WEIGHTS, RunDirectory, of_image
 
 _MOST_NAMES = 12
 """So many images are named to whoever has to choose one."""
@@ -22,7 +22,7 @@ class LoadedRun:
         path: where it is.
         config: the composed configuration, plain containers.
         manifest: the content of ``run.json``.
-        curve: a row an evaluation, see :data:`partinr.run.CURVE_COLUMNS`.
+        curve: a row an evaluation, see :data:`partinr.runs.directory.CURVE_COLUMNS`.
     """
 
     path: Path

@@ -21,9 +21,9 @@ import torch
 from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
 from partinr.callbacks.manifest import peak_memory
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
+from partinr.model.serialise import serialise
 from partinr.partition import Grid
-from partinr.weights import serialise
 
 MEMORY = 2**29
 """Bytes that all this may take beyond what the process has when it begins."""
@@ -42,7 +42,7 @@ OTHERS: list[Any] = [
 
 NAMES = [
     "canary.Siren", "canary", "canary.deep.er.Siren", "os.system", "posix.system", "subprocess.Popen", "builtins.eval",
-    "builtins.exec", "importlib.import_module", "torch.load", "torch.nn.Linear", "partinr.inr.PiecewiseINR",
+    "builtins.exec", "importlib.import_module", "torch.load", "torch.nn.Linear", "partinr.model.inr.PiecewiseINR",
     "pickle.loads", "a b.c", "canary\n.Siren",
     "partinr.backbones.base.Backbone", "partinr.backbones.base.Mlp", "partinr.backbones.Siren.__init__", "..", ".Siren",
     "partinr.backbones.siren.math", "partinr.__main__.Siren", "this.Siren", "antigravity.Siren",

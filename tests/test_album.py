@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 import partinr
-from partinr.album import Album
 from partinr.backbones import Backbone, ReluPE, Siren
 from partinr.base.errors import PartinrError
-from partinr.inr import PiecewiseINR
+from partinr.model.album import Album
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import FitResult, FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit import FitModule, fit
+from partinr.regimes.fit.module import FitModule, fit
 
 TINY = Siren(match_params=500, hidden_layers=1, first_omega_0=8.0)
 
@@ -251,7 +251,7 @@ def test_resumed_equals_unbroken(
 ) -> None:
     import lightning as L
 
-    monkeypatch.setattr("partinr.regimes.fit.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("partinr.regimes.fit.module.CHUNK_SECONDS", 0.0)
 
     class SaveAt(L.Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

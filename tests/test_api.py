@@ -11,7 +11,7 @@ import torch
 
 import partinr
 from partinr.base.errors import PartinrError
-from partinr.run import WEIGHTS, RunDirectory
+from partinr.runs.directory import WEIGHTS, RunDirectory
 
 
 @pytest.fixture

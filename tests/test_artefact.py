@@ -16,9 +16,9 @@ from safetensors.torch import save
 
 from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
-from partinr.inr import FORMAT, PiecewiseINR
+from partinr.model.inr import FORMAT, PiecewiseINR
+from partinr.model.serialise import serialise
 from partinr.partition import Grid
-from partinr.weights import serialise
 
 MODULE = """
 from pathlib import Path

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from partinr.album import Album
 from partinr.backbones import HashGrid, Siren
 from partinr.base.errors import PartinrError
 from partinr.coords import axis_samples, grid_coords
-from partinr.inr import PiecewiseINR
-from partinr.meta import LearnedStart
-from partinr.metrics import seam
+from partinr.metrics.quality import seam
+from partinr.model.album import Album
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Whole
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule, make_trainer
-from partinr.regimes.fit import fit
+from partinr.regimes.fit.module import fit
+from partinr.regimes.meta import LearnedStart
 
 BACKBONE = Siren(hidden_features=5, hidden_layers=1, first_omega_0=5.0)
 RAGGED = Partition(torch.tensor([[0] * 5 + [1] * 6] * 4 + [[0, 0, 2, 2, 2, 2, 1, 1, 1, 1, 1]] * 5))
@@ -273,7 +273,7 @@ def test_a_crop_and_bands_are_parts_of_the_whole(kind, monkeypatch):
     model = PiecewiseINR(RAGGED, BACKBONE, frame="local", **kind)
     whole = model.render(4)
     torch.testing.assert_close(model.render(4, crop=[(2, 7), (3, 10)]), whole[8:28, 12:40], rtol=0, atol=1e-5)
-    monkeypatch.setattr("partinr.inr.BAND", 100)
+    monkeypatch.setattr("partinr.model.inr.BAND", 100)
     torch.testing.assert_close(model.render(4), whole, rtol=0, atol=1e-5)
     with pytest.raises(PartinrError, match="no gradient of networks that are blended"):
         model.render(field="gradient")

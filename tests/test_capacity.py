@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
-from partinr.capacity import (
+from partinr.model.capacity import (
     CAPACITIES,
     PARAMETERS_A_REGION,
     STEPS_TO_DOUBLE,
@@ -21,10 +21,10 @@ from partinr.capacity import (
     shares,
     widths,
 )
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Random, Whole
 from partinr.regimes import FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit import fit
+from partinr.regimes.fit.module import fit
 
 SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)
 UNEVEN = Partition(torch.tensor([[0, 1, 1, 1], [2, 1, 1, 3], [2, 1, 1, 3]]))

@@ -18,10 +18,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from partinr.base.errors import PartinrError
-from partinr.data import SignalSet
 from partinr.experiment import config
 from partinr.experiment.conf import conf_dir
 from partinr.partition import Grid, Whole
+from partinr.signals import SignalSet
 from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep, register_names
 
@@ -372,7 +372,7 @@ def test_a_run_directory_keeps_absolute_paths(
 
 @pytest.mark.parametrize("key", ["path", "val_path", "val_list"])
 def test_folders_of_signals_are_kept_as_absolute_paths(plain: dict[str, Any], tmp_path: Path, key: str) -> None:
-    kept = config._with_absolute_paths({**plain, "data": {"_target_": "partinr.data.FolderData", key: "held/out"}})
+    kept = config._with_absolute_paths({**plain, "data": {"_target_": "partinr.signals.FolderData", key: "held/out"}})
     assert kept["data"][key] == str(tmp_path / "held" / "out")
 
 

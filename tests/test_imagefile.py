@@ -13,9 +13,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from partinr import imagefile
 from partinr.base.errors import PartinrError
-from partinr.imagefile import DEPTHS, Depth, depth_of, to_depth, write_picture
+from partinr.pictures import write as imagefile
+from partinr.pictures.write import DEPTHS, Depth, depth_of, to_depth, write_picture
 
 CASES = [(ending, depth) for ending, depths in DEPTHS.items() for depth in depths]
 

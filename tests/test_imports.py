@@ -114,7 +114,7 @@ def test_imports_follow_the_way_of_the_data() -> None:
     ("path", "source", "fault"),
     [
         ("coords.py", "import partinr.signals", "coords.py:1: coords imports signals"),
-        ("coords.py", "from partinr.run import RunDirectory", "coords.py:1: coords imports run"),
+        ("coords.py", "from partinr.runs.directory import RunDirectory", "coords.py:1: coords imports run"),
         ("coords.py", "from partinr import signals", "coords.py:1: coords imports signals"),
         ("coords.py", "from . import signals", "coords.py:1: coords imports signals"),
         ("coords.py", "from partinr import fit", "coords.py:1: coords imports __init__"),

@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from partinr import inr
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords
-from partinr.inr import PiecewiseINR
+from partinr.model import inr
+from partinr.model.inr import PiecewiseINR
+from partinr.model.serialise import checksum
 from partinr.partition import Grid, Partition, Whole
-from partinr.weights import checksum
 
 SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)
 
@@ -341,10 +341,10 @@ def test_more_samples_than_can_be_told_apart_are_refused():
 MEMORY = """
 import sys, torch
 from pathlib import Path
-from partinr import inr
+from partinr.model import inr
 from partinr.backbones import Siren
 from partinr.callbacks.manifest import peak_memory
-from partinr.imagefile import write_picture
+from partinr.pictures.write import write_picture
 from partinr.partition import Partition
 
 inr.BAND = 2**16

@@ -10,7 +10,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from partinr.metrics import EXACT_DB, SEAM, SEAM_BAND, mean_psnr, mse, psnr, seam, ssim
+from partinr.metrics.quality import EXACT_DB, SEAM, SEAM_BAND, mean_psnr, mse, psnr, seam, ssim
 from partinr.partition import Partition
 
 
@@ -123,7 +123,7 @@ def test_ssim_in_strips_is_that_of_the_whole(rows, monkeypatch):
     signal = torch.rand(31, 23, 3, generator=generator)
     reconstruction = signal + 0.1 * torch.randn(31, 23, 3, generator=generator)
     expected = ssim(reconstruction, signal)
-    monkeypatch.setattr("partinr.metrics.SSIM_SAMPLES", 23 * rows)
+    monkeypatch.setattr("partinr.metrics.quality.SSIM_SAMPLES", 23 * rows)
     assert ssim(reconstruction, signal) == pytest.approx(expected, abs=1e-6)
 
 

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from partinr.backbones import Fourier, HashGrid, Siren, Wire
 from partinr.base.errors import PartinrError
-from partinr.inr import FORMAT, PiecewiseINR
+from partinr.model.inr import FORMAT, PiecewiseINR
+from partinr.model.quantise import CODED, PACKED, SCALES, Bits, Per, dequantise, pack, quantise, unpack, weight_bits
+from partinr.model.serialise import serialise
 from partinr.partition import Grid, Random
-from partinr.quantise import CODED, PACKED, SCALES, Bits, Per, dequantise, pack, quantise, unpack, weight_bits
-from partinr.weights import serialise
 
 PRECISIONS: list[tuple[Bits, Per]] = [(8, "tensor"), (8, "channel"), (16, "tensor"), (16, "channel")]
 NONE: list[tuple[Any, Any]] = [(4, "channel"), (8, "row")]

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from partinr.backbones import Siren
-from partinr.inr import PiecewiseINR
-from partinr.metrics import psnr
+from partinr.metrics.quality import psnr
+from partinr.metrics.rate import QUALITIES, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
-from partinr.pictures import to_uint8
-from partinr.rate import QUALITIES, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates
+from partinr.pictures.draw import to_uint8
 
 ROWS, COLUMNS = np.mgrid[:40, :56] / 56
 IMAGE = np.stack([0.5 + 0.4 * np.sin(9 * ROWS * COLUMNS), COLUMNS, (12 * ROWS % 1) * 0.5], axis=-1)

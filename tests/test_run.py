@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from partinr.base.errors import PartinrError
-from partinr.run import (
+from partinr.runs.directory import (
     CLOCK_COLUMNS,
     CONFIG,
     CURVE,

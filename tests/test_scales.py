@@ -8,10 +8,10 @@ import torch
 import partinr
 from partinr.backbones import Siren
 from partinr.coords import Frame
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
-from partinr.regimes.schedule import Cosine
 from partinr.signals import smooth_signal
+from partinr.training.schedule import Cosine
 
 SHAPE = (20, 28)
 SEED = [3]

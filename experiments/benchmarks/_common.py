@@ -15,9 +15,9 @@ from torch import Tensor
 from partinr.backbones import Siren
 from partinr.callbacks.manifest import git_state, hardware
 from partinr.engines import Engine
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
-from partinr.regimes.base import keep_freed_memory
+from partinr.training.clock import keep_freed_memory
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -35,7 +35,7 @@ def compose(partition: str) -> config.DictConfig:
 
 def bare(partition: str) -> float:
     """Seconds of the bare loop."""
-    from partinr.inr import PiecewiseINR
+    from partinr.model.inr import PiecewiseINR
 
     settings = config.read(compose(partition))
     signal = settings.data.load()

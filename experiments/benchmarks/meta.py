@@ -33,8 +33,8 @@ from _common import DEVICE, interleaved, where
 from torch import Tensor
 
 from partinr.backbones import Siren
-from partinr.meta import LearnedStart, TaskBatch, outer_gradients
 from partinr.partition import Grid
+from partinr.regimes.meta import LearnedStart, TaskBatch, outer_gradients
 
 TASKS, ROWS, STEPS, SIDE = 4, 2, 3, 64
 SHAPES = [(128, 3), (32, 3)]  # width, hidden layers

@@ -30,9 +30,9 @@ from omegaconf import OmegaConf
 
 from partinr.experiment.conf import conf_dir
 from partinr.partition import Grid
-from partinr.pictures import encode_png, error_map, partition_overlay
+from partinr.pictures.draw import encode_png, error_map, partition_overlay
 from partinr.report import collect, write_html
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, RunDirectory
+from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, RunDirectory
 
 SIDE = 256
 OPENED = "performance.getEntriesByName('usable')[0].startTime / 1000"

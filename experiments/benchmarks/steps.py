@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from partinr.backbones import Siren
 from partinr.coords import grid_coords
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Whole
 
 LR = 1e-4

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from partinr.backbones import Siren
 from partinr.engines import run_tiled, tiled_error
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 
 SIDE = 256

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from partinr.report import collect
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 from partinr.studies import Setting, settings_of, write_growth
 from partinr.studies.hypothesis import one_an_image
 

@@ -22,9 +22,9 @@ import partinr
 from partinr.backbones import Siren, load_backbone
 from partinr.base.files import write_atomically
 from partinr.experiment.conf import conf_dir
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, KMeans, PartitionRule, Random, Semantic, Superpixel, Whole
-from partinr.pictures import Panel, contact_sheet, error_map, partition_overlay, thumbnail, to_uint8
+from partinr.pictures.draw import Panel, contact_sheet, error_map, partition_overlay, thumbnail, to_uint8
 from partinr.regimes import Cosine, FitSettings, Optimizer
 from partinr.signals import builtin_image
 

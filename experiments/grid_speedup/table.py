@@ -17,7 +17,7 @@ from collections import defaultdict
 import numpy as np
 
 from partinr.report import RunRecord, collect
-from partinr.report.records import Axis
+from partinr.runs.records import Axis
 
 STEPS = (100, 250, 500)
 

@@ -28,9 +28,9 @@ import yaml
 
 import partinr
 from partinr.backbones import Siren
-from partinr.data import ImageData
 from partinr.partition import Grid
 from partinr.regimes import Cosine, FitSettings, Optimizer, PerNetwork
+from partinr.signals import ImageData
 
 CONF = Path(__file__).parents[2] / "conf" / "optimizer"
 SIDE, PARAMETERS = 128, 20_000

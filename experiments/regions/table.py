@@ -24,7 +24,7 @@ from partinr.base.files import write_atomically
 from partinr.report import RunRecord, collect
 from partinr.report.figures import PAGE, SETTINGS
 from partinr.report.palette import COLOURS
-from partinr.run import RunDirectory, crossing
+from partinr.runs.directory import RunDirectory, crossing
 
 LEVELS = (25.0, 30.0)
 

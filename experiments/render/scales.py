@@ -13,10 +13,10 @@ import torch
 
 import partinr
 from partinr.backbones import Backbone
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import PartitionRule
-from partinr.regimes.schedule import Cosine
 from partinr.signals import smooth_signal
+from partinr.training.schedule import Cosine
 
 SHAPE = (64, 96)
 PARAMETERS = 8_000

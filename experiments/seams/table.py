@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 import partinr
-from partinr.metrics import SEAM, seam
+from partinr.metrics.quality import SEAM, seam
 from partinr.partition import Grid, PartitionRule, Semantic
 from partinr.regimes import Cosine, FitSettings, Optimizer
 

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 
 
 class Seconds(Protocol):
@@ -73,9 +73,9 @@ class Regime(Protocol):
     Attributes:
         learns: ``signals``, which it fits, an ``initialisation``, from which others are fitted, or how many ``steps``
             signals take.
-        curve: a row an evaluation, with the columns of :data:`partinr.run.CURVE_COLUMNS`, and further ones.
+        curve: a row an evaluation, with the columns of :data:`partinr.runs.directory.CURVE_COLUMNS`, and further ones.
         image_curve: where there are several images, a row an evaluation and image
-            (:data:`partinr.run.IMAGE_COLUMNS`); else empty.
+            (:data:`partinr.runs.directory.IMAGE_COLUMNS`); else empty.
     """
 
     learns: str
@@ -110,7 +110,7 @@ class Regime(Protocol):
         ...
 
     def steps_rows(self) -> Sequence[Mapping[str, float]]:
-        """Of a study of steps: a row a trial (:data:`partinr.run.STEPS_COLUMNS`)."""
+        """Of a study of steps: a row a trial (:data:`partinr.runs.directory.STEPS_COLUMNS`)."""
         ...
 
     def weights(self) -> Iterable[tuple[str | None, bytes]]:

@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from partinr.run import in_job
+from partinr.runs.directory import in_job
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

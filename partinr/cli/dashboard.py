@@ -11,7 +11,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.notes import print_note
 from partinr.base.terminal import short
-from partinr.run import find_runs
+from partinr.runs.directory import find_runs
 
 SPEC = "dashboard.json"
 

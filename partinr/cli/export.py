@@ -15,10 +15,10 @@ from partinr.api import load
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.terminal import terminal
-from partinr.cli.fitted import fitted_image
-from partinr.quantise import Bits, Per
-from partinr.rate import MeanRate, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates, name_of
-from partinr.run import RunDirectory
+from partinr.metrics.rate import MeanRate, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates, name_of
+from partinr.model.quantise import Bits, Per
+from partinr.runs.directory import RunDirectory
+from partinr.runs.fitted import fitted_image
 
 
 def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, image: str | None = None) -> None:

@@ -21,13 +21,12 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.notes import print_error, print_note
 from partinr.base.terminal import terminal
-from partinr.data import ImageData
 from partinr.experiment import config, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes, one_line, readable, search_plugins
 from partinr.partition import Partition, PartitionRule, make
-from partinr.pictures import Panel, contact_sheet, partition_overlay, thumbnail
-from partinr.signals import builtin_names
+from partinr.pictures.draw import Panel, contact_sheet, partition_overlay, thumbnail
+from partinr.signals import ImageData, builtin_names
 
 _MAX_PANELS = 100
 """What a figure can hold and an eye can compare."""
@@ -98,7 +97,7 @@ def show_partitions(
         regions: how many, comma by comma; each makes a row of the figure.
         rules: names, comma by comma; None for all but ``none`` and those that lack an option that they need; one of
             ``config_dir`` that does is refused.
-        size: see :class:`~partinr.data.ImageData`.
+        size: see :class:`~partinr.signals.ImageData`.
         max_side: see there.
         seed: of the rules that draw lots.
         config_dir: a folder of further groups, as of ``--config-dir``.

@@ -17,10 +17,10 @@ from rich.progress import Progress
 from partinr.api import load
 from partinr.base.errors import FULL, PartinrError
 from partinr.coords import AxisSamples
-from partinr.imagefile import Depth, check_shape, depth_of, file_bytes, write_picture
-from partinr.inr import Crop, PiecewiseINR
 from partinr.model.derivatives import Field
-from partinr.run import RunDirectory
+from partinr.model.inr import Crop, PiecewiseINR
+from partinr.pictures.write import Depth, check_shape, depth_of, file_bytes, write_picture
+from partinr.runs.directory import RunDirectory
 
 MOST = 1_000_000
 """Pixels along a side: a band of one row has to fit into memory."""

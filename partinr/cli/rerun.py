@@ -19,8 +19,8 @@ from partinr.experiment import config
 from partinr.experiment.execute import execute
 from partinr.experiment.provenance import check_code
 from partinr.experiment.show import show_outcomes
-from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule
-from partinr.run import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST, RunDirectory
+from partinr.runs.directory import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST, RunDirectory
+from partinr.training.schedule import Constant, Cosine, Plateau, Schedule
 
 _COMPARED = ("versions", "hardware", "git", "signal", "inputs", "code")
 """What ``run.json`` says that may make a curve another one."""

@@ -10,7 +10,7 @@ import click
 from partinr.base.errors import PartinrError
 from partinr.base.notes import print_error
 from partinr.base.terminal import short
-from partinr.run import find_runs
+from partinr.runs.directory import find_runs
 
 
 def sync_runs(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from partinr.api import load
 from partinr.base.errors import PartinrError
-from partinr.cli.fitted import fitted_image
 from partinr.coords import scaled_shape
 from partinr.report.viewer import check_size, write_view
-from partinr.run import RunDirectory, of_image
+from partinr.runs.directory import RunDirectory, of_image
+from partinr.runs.fitted import fitted_image
 
 VIEW = "view.html"
 

@@ -57,9 +57,7 @@ class Fused(Engine):
         """
         widths = architecture.shape.widths
         if not widths:
-            return (
-                f"is for chains of sines, such as backbone=siren, not for {architecture.title}; choose engine=auto"
-            )
+            return f"is for chains of sines, such as backbone=siren, not for {architecture.title}; choose engine=auto"
         if precision.dtype != torch.float32:
             return "has no double precision; choose engine=auto, or trainer.precision=32-true"
         if precision.transformed:

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partinr.engines.base import Engine, Shape, Stack, weighted_error
+from partinr.engines.base import Architecture, Engine, Shape, Stack, weighted_error
 from partinr.engines.batched import BATCHED, numbered
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.chain import chain_network, chain_of, products, widths_of
-from partinr.engines.base import Architecture
 from partinr.engines.loop import LOOP
 
 PLAIN: tuple[Engine, ...] = (LOOP, BATCHED)
@@ -136,7 +135,9 @@ def squared_error(
     return weighted_error(values(engines, stack, coords, sizes), targets, weights)
 
 
-def plain_chain(factors: tuple[float, ...], tensors: Sequence[Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def plain_chain(
+    factors: tuple[float, ...], tensors: Sequence[Tensor], coords: Tensor, sizes: tuple[int, ...]
+) -> Tensor:
     """Values of a chain by torch's own operations: with derivatives of every order, where kernels have only the first.
 
     Args:

@@ -52,9 +52,7 @@ class Tiled(Engine):
     def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
         """Other networks than chains of sines, other devices than the CPU, and other numbers than float32, bfloat16."""
         if not architecture.shape.widths:
-            return (
-                f"is for chains of sines, such as backbone=siren, not for {architecture.title}; choose engine=auto"
-            )
+            return f"is for chains of sines, such as backbone=siren, not for {architecture.title}; choose engine=auto"
         if precision.dtype != torch.float32 or precision.autocast not in (None, torch.bfloat16):
             return "has no double precision; choose engine=auto, or trainer.precision=32-true"
         if precision.transformed:
@@ -84,7 +82,9 @@ class Tiled(Engine):
         self, architecture: Architecture, device: torch.device, precision: Precision
     ) -> HessianVector | None:
         """In single precision, for hidden layers of one width."""
-        return tiled_curvature if precision.autocast is None and len(set(architecture.shape.widths[1:-1])) == 1 else None
+        return (
+            tiled_curvature if precision.autocast is None and len(set(architecture.shape.widths[1:-1])) == 1 else None
+        )
 
 
 def run_tiled(chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -119,9 +119,7 @@ def tiled_error(
     """
     tensors = tensors_of(chain)
     if torch.is_grad_enabled() and not coords.requires_grad and any(tensor.requires_grad for tensor in tensors):
-        return cast(
-            Tensor, _TiledError.apply(coords, targets, weights, sizes, factors_of(chain), _is_half(), *tensors)
-        )
+        return cast(Tensor, _TiledError.apply(coords, targets, weights, sizes, factors_of(chain), _is_half(), *tensors))
     return weighted_error(run_tiled(chain, coords, sizes), targets, weights)
 
 

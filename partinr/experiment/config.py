@@ -29,13 +29,13 @@ from pydantic import Field
 from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
 from partinr.base.spec import describe, spec
-from partinr.capacity import Capacity
 from partinr.coords import Frame
 from partinr.engines import Engine
-from partinr.inr import MOST_OVERLAP
+from partinr.model.capacity import Capacity
+from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
-from partinr.regimes.base import StopRule
 from partinr.tracking import Logger
+from partinr.training.clock import StopRule
 
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")
 
@@ -257,8 +257,8 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         PartinrError: one line: a key that is missing, unknown, of a wrong type or out of range, or two that do not go
             together.
     """
-    from partinr.data import ImageData, SignalSet
     from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule, ThresholdSettings
+    from partinr.signals import ImageData, SignalSet
 
     given = {"logger": _OF_OLD, **plain(config)}
     root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords", "sweep")}

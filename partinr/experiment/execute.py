@@ -17,18 +17,18 @@ from omegaconf import DictConfig
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
-from partinr.cli.fit import fit_module
-from partinr.cli.meta import meta_module
-from partinr.cli.threshold import threshold_module
 from partinr.engines import check_tcnn_device
 from partinr.experiment import config
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.provenance import check_code, code_of, inputs_of
-from partinr.meta import LearnedStart
 from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
-from partinr.regimes.launch import RankError
-from partinr.regimes.training import check_checkpoint, check_devices, read_checkpoint, run_fit
-from partinr.run import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
+from partinr.regimes.fit.build import fit_module
+from partinr.regimes.meta import LearnedStart
+from partinr.regimes.meta.build import meta_module
+from partinr.regimes.threshold.build import threshold_module
+from partinr.runs.directory import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
+from partinr.training.processes import RankError
+from partinr.training.trainer import check_checkpoint, check_devices, read_checkpoint, run_fit
 
 _DEFAULT_THREADS = torch.get_num_threads()
 

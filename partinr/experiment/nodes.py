@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from partinr.base.errors import PartinrError
-from partinr.regimes.launch import Nodes
-from partinr.run import MEETING, in_job, slurm_job
+from partinr.runs.directory import MEETING, in_job, slurm_job
+from partinr.training.processes import Nodes
 
 
 def this_node() -> int:

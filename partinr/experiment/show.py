@@ -11,7 +11,7 @@ from rich.table import Table
 
 from partinr.base.terminal import short, terminal
 from partinr.experiment.execute import Outcome
-from partinr.run import ADAPTATION, ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION, START, STEPS
+from partinr.runs.directory import ADAPTATION, ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION, START, STEPS
 
 MOST_ROWS = 48
 """Of more runs than this only those are listed that did not go well; ``partinr runs`` lists all."""

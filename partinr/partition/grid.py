@@ -21,7 +21,7 @@ class Grid(PartitionRule):
     Give ``rows`` and ``cols``, or ``regions``; nothing means nine regions, the paper's PoG#9. ``regions`` is factored
     into the rows and columns whose rectangles are nearest to squares. There are always exactly as many regions as
     asked for. ``regions="auto"`` leaves their number to the number of parameters, see
-    :func:`partinr.capacity.settle_regions`.
+    :func:`partinr.model.capacity.settle_regions`.
 
     Attributes:
         rows: rectangles along the first axis.
@@ -63,7 +63,7 @@ class Grid(PartitionRule):
         if self.regions == "auto":
             raise PartinrError(
                 "partition.regions=auto follows from backbone.match_params, which a rule alone does not know; "
-                "give a number, or settle it with partinr.capacity.settle_regions"
+                "give a number, or settle it with partinr.model.capacity.settle_regions"
             )
         if self.rows is not None and self.cols is not None:
             if len(shape) != 2:

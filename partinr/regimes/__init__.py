@@ -3,14 +3,14 @@
 ``fit``: ordinary learning of a signal or several; ``meta``: learning to learn; ``threshold``: steps to a fixed error.
 """
 
-from partinr.regimes.base import StopRule
-from partinr.regimes.fit import FitModule, FitSettings
-from partinr.regimes.maml import Adaptation, MetaModule, MetaSettings
-from partinr.regimes.optimizer import Optimizer
-from partinr.regimes.per_network import PerNetwork
-from partinr.regimes.schedule import Constant, Cosine, Plateau, Schedule, WarmUp
-from partinr.regimes.threshold import ThresholdModule, ThresholdSettings, Trial
-from partinr.regimes.training import FitResult, make_trainer
+from partinr.regimes.fit.module import FitModule, FitSettings
+from partinr.regimes.meta.module import Adaptation, MetaModule, MetaSettings
+from partinr.regimes.threshold.module import ThresholdModule, ThresholdSettings, Trial
+from partinr.training.clock import StopRule
+from partinr.training.optimizer import Optimizer
+from partinr.training.per_network import PerNetwork
+from partinr.training.schedule import Constant, Cosine, Plateau, Schedule, WarmUp
+from partinr.training.trainer import FitResult, make_trainer
 
 __all__ = [
     "Adaptation",

@@ -12,9 +12,9 @@ from partinr.base.errors import PartinrError
 from partinr.report.export import make_table
 from partinr.report.figures import write_figures
 from partinr.report.page import write_html
-from partinr.report.records import RunRecord, collect
 from partinr.report.table import summary_rows
 from partinr.report.watching import watch_runs
+from partinr.runs.records import RunRecord, collect
 
 __all__ = [
     "RunRecord",

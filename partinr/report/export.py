@@ -11,8 +11,8 @@ from typing import Literal
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.report.groups import Study
-from partinr.report.records import RunRecord, collect
 from partinr.report.table import ABSENT, Cell, Column, Row, columns_of, rows, to_csv
+from partinr.runs.records import RunRecord, collect
 
 Format = Literal["md", "tex", "csv"]
 
@@ -100,7 +100,7 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) 
     Groups that learned an initialisation have a table of their own, after that of the fits.
 
     Args:
-        records: runs, as of :func:`~partinr.report.records.collect`.
+        records: runs, as of :func:`~partinr.runs.records.collect`.
         form: ``md``, ``tex`` (a ``tabular`` that needs the package booktabs), or ``csv`` (every column and digit).
         clocks: with what a clock has measured.
 

@@ -23,12 +23,12 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.pictures import ERROR_COLORMAP, ERROR_RANGE
+from partinr.pictures.draw import ERROR_COLORMAP, ERROR_RANGE
 from partinr.report.groups import Group, Study
 from partinr.report.palette import Style, contrast_with, styles
-from partinr.report.records import Axis, RunRecord
 from partinr.report.table import Row, fixed, lone_of, rows, to_csv, write
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION
+from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION
+from partinr.runs.records import Axis, RunRecord
 
 COLUMN = 3.3
 """Width of a column [in]."""
@@ -88,7 +88,7 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
     held-out signals while it is learned, and at the end against inner steps; ``learning.csv`` has their numbers.
 
     Args:
-        records: runs, as of :func:`~partinr.report.records.collect`.
+        records: runs, as of :func:`~partinr.runs.records.collect`.
         folder: made if need be; files of the same names are replaced.
 
     Returns:

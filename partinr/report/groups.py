@@ -34,8 +34,8 @@ from partinr.report.naming import (
     without_partition,
     without_start,
 )
-from partinr.report.records import Axis, RunRecord
-from partinr.run import Learned
+from partinr.runs.directory import Learned
+from partinr.runs.records import Axis, RunRecord
 
 STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damaged")
 """In which order it is said how many runs are in which state."""

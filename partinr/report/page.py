@@ -21,14 +21,14 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.pictures import ERROR_RANGE
+from partinr.pictures.draw import ERROR_RANGE
 from partinr.report.groups import Group, Study, Versus, commit_of, devices_of, machine_of, states
 from partinr.report.palette import SLOTS, Style, contrast_with, styles
 from partinr.report.payload import payload
-from partinr.report.records import Axis, RunRecord
 from partinr.report.table import ABSENT, LEVELS, Column, Row, columns_of, fixed, rows, si, significant, write
 from partinr.report.templates import error_scale, template
-from partinr.run import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.directory import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.records import Axis, RunRecord
 
 PICTURE_BUDGET = 24_000_000
 """Bytes that all pictures of a page of a few runs may come to, about; beyond it they are shown smaller."""
@@ -72,7 +72,7 @@ def write_html(
     """Write the report of ``records``.
 
     Args:
-        records: runs, as of :func:`~partinr.report.records.collect`.
+        records: runs, as of :func:`~partinr.runs.records.collect`.
         path: the file; replaced in one step.
         title: of the page; by default it is made of the images' names.
         refresh: seconds after which an open page loads itself again; None for a page that stays as it is.

@@ -10,9 +10,9 @@ from typing import Any
 from partinr.report.groups import Group, Study
 from partinr.report.naming import Facet, facets
 from partinr.report.palette import Style
-from partinr.report.records import RunRecord
 from partinr.report.table import CONSTANT, RATIOS, Column, Row, columns_of, form_name, lone_of, of_run
 from partinr.report.thin import thin
+from partinr.runs.records import RunRecord
 
 DIGITS = 6
 """Significant digits of the curves on the page: a hundredth of what a screen can show, and half the bytes."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from partinr.report.groups import Group, Stat, Study, Versus, measured
 from partinr.report.naming import flat_value
-from partinr.report.records import Axis, RunRecord
+from partinr.runs.records import Axis, RunRecord
 
 LEVELS = (25, 30, 35, 40)
 """PSNR levels [dB] at which convergence is compared."""
@@ -499,7 +499,7 @@ def summary_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """A short table for the terminal.
 
     Args:
-        records: runs, as of :func:`~partinr.report.records.collect`.
+        records: runs, as of :func:`~partinr.runs.records.collect`.
 
     Returns:
         A dictionary a group, from heading to text; all have the same headings in the same order. Columns that no group

@@ -9,7 +9,7 @@ import matplotlib
 import matplotlib.colors
 import numpy as np
 
-from partinr.pictures import ERROR_COLORMAP
+from partinr.pictures.draw import ERROR_COLORMAP
 
 
 def template(name: str) -> jinja2.Template:

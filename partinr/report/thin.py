@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from partinr.report.records import Curve
+from partinr.runs.records import Curve
 
 POINTS = 50_000
 """Points that all curves of a page may have; fewer are left as they are. About 1.5 MB."""

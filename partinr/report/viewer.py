@@ -14,7 +14,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.pictures import ERROR_RANGE, encode_png, to_uint8
+from partinr.pictures.draw import ERROR_RANGE, encode_png, to_uint8
 from partinr.report.templates import error_colours, error_scale, template
 
 MOST_PIXELS = 2**25
@@ -54,7 +54,7 @@ def write_view(
 
     Args:
         path: the file; replaced in one step.
-        image: ``[H, W, C]``, C = 1 or 3, values as of :func:`~partinr.pictures.to_uint8`: the page has 8 bits of them.
+        image: ``[H, W, C]``, C = 1 or 3, values as of :func:`~partinr.pictures.draw.to_uint8`: the page has 8 bits of them.
         fit: the same of the fit, at the same pixels.
         labels: integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1.
         fine: the fit at a higher resolution, ``[kH, kW, C]``, which is then drawn in place of ``fit``; the error is

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from partinr.report.groups import states
 from partinr.report.page import PictureCache, write_html
-from partinr.report.records import Reader, RunRecord
+from partinr.runs.records import Reader, RunRecord
 
 
 def watch_runs(

@@ -17,8 +17,8 @@ import numpy as np
 
 from partinr.base.errors import PartinrError
 from partinr.report.naming import flatten, identity, labels, natural
-from partinr.report.records import RunRecord, collect
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.records import RunRecord, collect
 from partinr.studies.growth import LACK, Growth, Trials, fit_laws
 
 _POOLED = {("data", "counts"), ("data", "draws")}

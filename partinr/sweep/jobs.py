@@ -24,7 +24,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.lock import LEASE_SECONDS
 from partinr.callbacks.interruption import WARNING, Interruption
 from partinr.experiment.nodes import this_node
-from partinr.run import MANIFEST, WRITER, BusyError, RunDirectory, slurm_job
+from partinr.runs.directory import MANIFEST, WRITER, BusyError, RunDirectory, slurm_job
 from partinr.sweep.slurm import preempted, states
 
 POLL_SECONDS = 0.2

@@ -34,7 +34,7 @@ from partinr.base.notes import print_note
 from partinr.base.spec import spec
 from partinr.experiment import config
 from partinr.experiment.execute import Outcome
-from partinr.run import JOB, LOG, RunDirectory
+from partinr.runs.directory import JOB, LOG, RunDirectory
 from partinr.sweep.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.sweep.queue import Sweep
 

@@ -27,7 +27,7 @@ from partinr.base.version import __version__
 from partinr.experiment import config
 from partinr.experiment.execute import CompletedError, Outcome, enqueue, identity, resume, with_start
 from partinr.experiment.show import show_finished, show_outcomes
-from partinr.run import MANIFEST, BusyError, RunDirectory, config_hash
+from partinr.runs.directory import MANIFEST, BusyError, RunDirectory, config_hash
 
 Plan = Literal["carry out", "keep", "leave"]
 """What to do with a run: carry it out, from its checkpoint if it has one; keep what it gave; or leave a failed one."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from partinr.base.errors import PartinrError
-from partinr.run import slurm_job
+from partinr.runs.directory import slurm_job
 
 State = Literal["waiting", "running", "gone"]
 """Of a job: in the queue; on a node, or just leaving it; neither."""

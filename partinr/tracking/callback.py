@@ -9,7 +9,7 @@ import lightning as L
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks.base import RunCallback, regime
-from partinr.run import learned_by
+from partinr.runs.directory import learned_by
 from partinr.tracking.mirror import About, Limits, Mirror, Mode, Note, Unreachable, exit_code
 from partinr.tracking.words import shown_config
 

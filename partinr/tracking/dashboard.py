@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from partinr.base.errors import PartinrError
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 from partinr.tracking.logger import Wandb
 from partinr.tracking.mirror import AXES, LEVELS, PICTURES, Unreachable, summary
 from partinr.tracking.sync import settings_of

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
-from partinr.run import (
+from partinr.runs.directory import (
     ADAPTATION,
     CURVE_COLUMNS,
     ERROR,

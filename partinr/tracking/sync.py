@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from partinr.base.errors import PartinrError
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 from partinr.tracking.callback import about, limits
 from partinr.tracking.logger import Wandb
 from partinr.tracking.mirror import Mirror, exit_code

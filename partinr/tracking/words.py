@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from partinr.run import learned_by
+from partinr.runs.directory import learned_by
 
 GROUPED_BY = ("partition_name", "backbone_name", "regime_name")
 """Keys of W&B's config that say in a word what a run's partition, backbone and regime are."""

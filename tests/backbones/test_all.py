@@ -15,15 +15,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import partinr
 from partinr import backbones
-from partinr.album import Album
 from partinr.backbones import Backbone, load_backbone
 from partinr.base.errors import PartinrError
-from partinr.capacity import widths
-from partinr.inr import PiecewiseINR
-from partinr.meta import LearnedStart, TaskBatch, check_meta_gradient, outer_gradients
+from partinr.model.album import Album
+from partinr.model.capacity import widths
+from partinr.model.inr import PiecewiseINR
 from partinr.model.stack import NetworkStack
 from partinr.partition import Grid, Partition
-from partinr.regimes.share import Share
+from partinr.regimes.meta import LearnedStart, TaskBatch, check_meta_gradient, outer_gradients
+from partinr.training.shards import Share
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 CHOICES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(CONF.glob("*.yaml"))}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from partinr.backbones import HashGrid
 from partinr.base.errors import PartinrError
-from partinr.meta import LearnedStart, check_meta_gradient
+from partinr.regimes.meta import LearnedStart, check_meta_gradient
 
 SMALL = {"levels": 4, "coarsest": 2, "finest": 16, "table_size": 40, "features": 3}
 

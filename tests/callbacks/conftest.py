@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 
 
 @dataclass

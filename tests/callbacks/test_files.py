@@ -16,7 +16,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks import CurveFile, LastCheckpoint, Pictures
-from partinr.run import (
+from partinr.runs.directory import (
     CHECKPOINT,
     CURVE,
     ERROR,

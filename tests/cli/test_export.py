@@ -14,8 +14,8 @@ from PIL import Image
 
 import partinr as api
 from partinr.cli import export as module
-from partinr.rate import MeanRate, Rate, codec_rates
-from partinr.run import RATE, RunDirectory
+from partinr.metrics.rate import MeanRate, Rate, codec_rates
+from partinr.runs.directory import RATE, RunDirectory
 
 Copy = Callable[[Path], Path]
 

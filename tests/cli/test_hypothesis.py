@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from partinr.backbones import Siren
-from partinr.run import STEPS_COLUMNS, RunDirectory
+from partinr.runs.directory import STEPS_COLUMNS, RunDirectory
 
 TINY = (
     "experiment=hypothesis_1d",

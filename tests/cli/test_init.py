@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from partinr.backbones import Siren
-from partinr.inr import PiecewiseINR
-from partinr.meta import LearnedStart
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
-from partinr.run import RunDirectory
+from partinr.regimes.meta import LearnedStart
+from partinr.runs.directory import RunDirectory
 from partinr.signals import load_image
 
 META = (

@@ -19,9 +19,9 @@ from PIL import Image
 
 from partinr.experiment import config
 from partinr.experiment.execute import _prepare
-from partinr.meta import LearnedStart, inner
 from partinr.regimes import MetaModule
-from partinr.run import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
+from partinr.regimes.meta import LearnedStart, inner
+from partinr.runs.directory import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
 
 TINY = (
     "regime=meta",

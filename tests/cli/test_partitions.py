@@ -14,7 +14,7 @@ from PIL import Image
 
 from partinr.cli import partitions
 from partinr.experiment.conf import conf_dir
-from partinr.pictures import Panel
+from partinr.pictures.draw import Panel
 
 README = Path(__file__).parents[2] / "README.md"
 

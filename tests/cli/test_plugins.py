@@ -32,7 +32,7 @@ acme = "acme_inr"
 CODE = """
 import torch
 from partinr.backbones.base import Mlp
-from partinr.data import ImageData
+from partinr.signals import ImageData
 from partinr.partition import PartitionRule
 from partinr.signals import Source
 from partinr.spec import spec

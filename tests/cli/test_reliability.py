@@ -32,9 +32,7 @@ from PIL import Image
 from partinr.callbacks import CurveFile, LastCheckpoint
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes
-from partinr.regimes.launch import ProcessLauncher
-from partinr.regimes.training import read_checkpoint
-from partinr.run import (
+from partinr.runs.directory import (
     CHECKPOINT,
     CLOCK_COLUMNS,
     CURVE,
@@ -46,6 +44,8 @@ from partinr.run import (
     RunDirectory,
 )
 from partinr.sweep import queue as sweep
+from partinr.training.processes import ProcessLauncher
+from partinr.training.trainer import read_checkpoint
 
 RUN = (
     "max_steps=40",

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from partinr.cli import rerun
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 
 META = (
     "regime=meta",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from partinr.run import CHECKPOINT, CLOCK_COLUMNS, RunDirectory
+from partinr.runs.directory import CHECKPOINT, CLOCK_COLUMNS, RunDirectory
 
 TINY = ("data.size=16", "partition.regions=4", "backbone.match_params=500")
 STEPS = 240

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from partinr.base.version import __version__
 from partinr.cli.runs import STATES, Standing, duration, eta_of_all, shortened, standing
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 
 NOW = 2_000_000_000.0
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import partinr.sweep.queue as sweeps
-from partinr.run import CLOCK_COLUMNS, RunDirectory, find_runs
+from partinr.runs.directory import CLOCK_COLUMNS, RunDirectory, find_runs
 from partinr.sweep.queue import study_name
 
 SWEEP = ("hydra.sweep.dir=sweep", "callbacks.pictures=null", "trainer.threads=1")

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import partinr as api
-from partinr.pictures import to_uint8
-from partinr.run import IMAGE
+from partinr.pictures.draw import to_uint8
+from partinr.runs.directory import IMAGE
 
 Copy = Callable[[Path], Path]
 

@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.data import FolderData
 from partinr.partition import Mask
-from partinr.signals import Crop, builtin_image, load_image
+from partinr.signals import Crop, FolderData, builtin_image, load_image
 
 Fill = Callable[..., Path]
 

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.data import ImageData
-from partinr.signals import builtin_image, load_image
+from partinr.signals import ImageData, builtin_image, load_image
 
 
 @pytest.fixture

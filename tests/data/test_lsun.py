@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.data import LsunData, TaskDataModule
-from partinr.data import lsun as module
+from partinr.regimes.meta.loading import TaskDataModule
+from partinr.signals import LsunData
+from partinr.signals import lsun as module
 
 Fill = Callable[[str, int], Path]
 

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.data import FolderData, SmoothData, prepare_partitions
-from partinr.data import prepare as module
 from partinr.partition import Grid, KMeans, LabelCache, Semantic, Superpixel
+from partinr.regimes.meta.prepare import prepare_partitions
+from partinr.signals import FolderData, SmoothData
+from partinr.signals import prepare as module
 
 ITEMS = SmoothData(shape=[8, 8], train_items=5).train()
 

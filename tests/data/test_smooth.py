@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from partinr.base.errors import PartinrError
-from partinr.data import SmoothData
-from partinr.signals import smooth_signal
+from partinr.signals import SmoothData, smooth_signal
 
 
 @pytest.mark.parametrize("shape", [[16], [12, 17], [3, 4, 5], [1, 1]])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from partinr.base.errors import PartinrError
-from partinr.data import StepsData
+from partinr.signals import StepsData
 
 
 def test_a_set_has_every_draw_of_every_count_once():

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.data import Item, MetaBatches, SmoothData, Task, TaskDataModule, TaskSet, check_ranks
-from partinr.data.tasks import Memory
 from partinr.partition import Grid, KMeans, LabelCache, Superpixel
-from partinr.signals import Source
+from partinr.regimes.meta.loading import Memory, MetaBatches, Task, TaskDataModule, TaskSet, check_ranks
+from partinr.signals import Item, SmoothData, Source
 
 
 @dataclass(frozen=True)

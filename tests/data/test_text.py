@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from partinr.base.errors import PartinrError
-from partinr.data import TextData
-from partinr.signals import text_image
+from partinr.signals import TextData, text_image
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Siren
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, FitResult, FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit import fit
-from partinr.regimes.launch import ProcessLauncher
+from partinr.regimes.fit.module import fit
+from partinr.training.processes import ProcessLauncher
 
 REGIONS = 5
 

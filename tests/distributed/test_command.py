@@ -24,7 +24,7 @@ from PIL import Image
 
 import partinr as api
 from partinr.cli import main
-from partinr.run import CHECKPOINT
+from partinr.runs.directory import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from typing import Any
 import lightning as L
 import pytest
 
-from partinr.regimes import launch
-from partinr.regimes.launch import RankError
+from partinr.training import processes as launch
+from partinr.training.processes import RankError
 
 
 class Stops(L.Callback):

@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from partinr.cli import main
-from partinr.meta import LearnedStart
-from partinr.run import CHECKPOINT, START
+from partinr.regimes.meta import LearnedStart
+from partinr.runs.directory import CHECKPOINT, START
 
 pytestmark = pytest.mark.slow
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from partinr.regimes.ranks import Ranks
+from partinr.training.ranks import Ranks
 
 WORK = """
 import torch
-from partinr.regimes.ranks import Ranks
+from partinr.training.ranks import Ranks
 
 
 def work(rank, port, path):

@@ -10,7 +10,7 @@ import torch
 
 from partinr.callbacks import LastCheckpoint
 from partinr.regimes import Cosine, FitResult, PerNetwork, Plateau
-from partinr.run import CHECKPOINT, RunDirectory
+from partinr.runs.directory import CHECKPOINT, RunDirectory
 
 WIDTHS = (4, 9, 4, 6, 9)
 

@@ -12,10 +12,10 @@ import torch
 from partinr.backbones import ReluPE
 from partinr.engines import cache, make_plan
 from partinr.engines.plan import Tiling
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer
-from partinr.regimes.base import StopRule
+from partinr.training.clock import StopRule
 
 
 @pytest.fixture(autouse=True)

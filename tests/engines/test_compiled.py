@@ -14,7 +14,7 @@ from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
 from partinr.engines import compile_network, make_plan, run_stack
 from partinr.engines.compiled import _compile
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from torch import Tensor
 from partinr.backbones import ReluPE, Siren
 from partinr.engines import fused_error, fuses, make_plan, run_fused, run_stack
 from partinr.engines.fused import RUNS, TILE, tiles_of
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.engines import check_fused, fused, fuses
 from partinr.engines.fused import CUDA_UP_TO, FUSED_UP_TO, Chain, Link
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 
 CUDA = torch.device("cuda", 0)
@@ -78,7 +78,7 @@ def test_the_kernels_compile_for_a_gpu(tmp_path):
 
 
 def test_importing_partinr_imports_no_triton():
-    code = "import sys, partinr.inr, partinr.api; print([name for name in ('triton', 'numba') if name in sys.modules])"
+    code = "import sys, partinr.model.inr, partinr.api; print([name for name in ('triton', 'numba') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[]"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone, ReluPE, Siren
-from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Partition
+from partinr.regimes.meta import LearnedStart, TaskBatch
 
 BACKBONES: dict[str, Backbone] = {
     "siren": Siren(hidden_features=4, hidden_layers=1, first_omega_0=4.0, omega_0=3.0),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from partinr.meta import adapt
+from partinr.regimes.meta import adapt
 
 CURVES = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64)
 STEPS = 3

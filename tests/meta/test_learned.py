@@ -13,8 +13,8 @@ from safetensors.torch import save
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Partition
+from partinr.regimes.meta import LearnedStart, TaskBatch
 
 SMALL = Siren(hidden_features=4, hidden_layers=1, first_omega_0=4.0)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from partinr.meta import RATE_KINDS, Context, LearnedStart, TaskBatch, outer_gradients
 from partinr.partition import Partition
+from partinr.regimes.meta import RATE_KINDS, Context, LearnedStart, TaskBatch, outer_gradients
 
 ALGORITHMS = ["maml", "fomaml", "reptile", "unadapted"]
 

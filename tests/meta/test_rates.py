@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from partinr.base.errors import PartinrError
-from partinr.meta import RATE_KINDS, InnerRates
+from partinr.regimes.meta import RATE_KINDS, InnerRates
 
 PARAMS = {"w": torch.zeros(2, 3, 4), "b": torch.zeros(2, 3)}
 COUNTS = {"static": 0, "global": 1, "per_step": 5, "per_parameter": 30, "per_parameter_per_step": 150}

@@ -9,7 +9,7 @@ import torch
 
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
-from partinr.meta import RATE_KINDS, InnerRates, LearnedStart, check_meta_gradient, inner, learned
+from partinr.regimes.meta import RATE_KINDS, InnerRates, LearnedStart, check_meta_gradient, inner, learned
 
 ONE_LINE = (
     r"^the meta-gradient of regime\.algorithm={} with engine=[a-z]+ on cpu {}[^\n]*; choose another engine[^\n]*$"
@@ -127,7 +127,7 @@ def test_products_have_all_their_digits_for_its_time_only(monkeypatch):
         seen.append(products.fp32_precision)
         return learned.outer_gradients(*given, **options)
 
-    monkeypatch.setattr("partinr.meta.selftest.outer_gradients", spy)
+    monkeypatch.setattr("partinr.regimes.meta.selftest.outer_gradients", spy)
     before = products.fp32_precision
     try:
         products.fp32_precision = "tf32"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from partinr.coords import grid_coords
-from partinr.meta import TaskBatch
+from partinr.regimes.meta import TaskBatch
 
 CPU = torch.device("cpu")
 

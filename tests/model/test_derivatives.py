@@ -12,8 +12,8 @@ from partinr.backbones import Backbone, Siren
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.engines import Engine
-from partinr.inr import PiecewiseINR
 from partinr.model.derivatives import derivatives
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 
 SMOOTH: dict[str, Backbone] = {

@@ -16,10 +16,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from partinr.base.errors import PartinrError, PartinrWarning
-from partinr.data import ImageData
 from partinr.partition import LabelCache, Mask, Partition, make
 from partinr.partition.coding import coded_bits
-from partinr.signals import Source
+from partinr.signals import ImageData, Source
 
 HEIGHT, WIDTH = 12, 18
 RNG = np.random.default_rng(0)

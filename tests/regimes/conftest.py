@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone, Siren
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import FitResult, FitSettings, make_trainer
-from partinr.regimes.fit import fit
+from partinr.regimes.fit.module import fit
 
 Fit = Callable[..., FitResult]
 
@@ -68,5 +68,5 @@ class HandClock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
     """The clock of the regimes, turned by hand."""
     hand = HandClock()
-    monkeypatch.setattr("partinr.regimes.base.time", hand)
+    monkeypatch.setattr("partinr.training.clock.time", hand)
     return hand

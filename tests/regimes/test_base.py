@@ -11,7 +11,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.regimes import StopRule
-from partinr.regimes.base import Clock, next_evaluation
+from partinr.training.clock import Clock, next_evaluation
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import torch
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords, outer_coords
-from partinr.inr import PiecewiseINR
-from partinr.metrics import SEAM_BAND, psnr, seam
+from partinr.metrics.quality import SEAM_BAND, psnr, seam
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Whole
 from partinr.regimes import (
     Constant,
@@ -28,8 +28,8 @@ from partinr.regimes import (
     WarmUp,
     make_trainer,
 )
-from partinr.regimes.fit import fit
-from partinr.regimes.training import run_fit
+from partinr.regimes.fit.module import fit
+from partinr.training.trainer import run_fit
 
 TINY = Siren(hidden_features=4, hidden_layers=0, first_omega_0=5.0)
 
@@ -87,7 +87,7 @@ def test_vertical_and_horizontal_neighbours_are_fitted_alike(small_fit, shape, r
 @pytest.mark.parametrize("rule", [Whole(), Grid(rows=2, cols=3)])
 def test_the_test_above_sees_swapped_axes(small_fit, rule, monkeypatch):
     # The published code's fault: coordinates laid out width-major, pixels height-major.
-    monkeypatch.setattr("partinr.batches.outer_coords", lambda axes: outer_coords(axes[::-1]).flip(-1))
+    monkeypatch.setattr("partinr.model.frames.outer_coords", lambda axes: outer_coords(axes[::-1]).flip(-1))
     psnr, vertical, horizontal = _fit_gradient(small_fit, (24, 36), rule)
     assert psnr < 38
     assert min(vertical, horizontal) > 1
@@ -287,7 +287,7 @@ def test_the_curve_does_not_depend_on_how_steps_are_chunked(small_fit, signal, p
     # Under autocast weights are cast once and kept: a cast that outlives an optimiser step would be an old one.
     options = {"steps": 40, "lr": 1e-2, "precision": precision, "settings": {"evaluate_every": 20}}
     long = small_fit(signal, **options)
-    monkeypatch.setattr("partinr.regimes.fit.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("partinr.regimes.fit.module.CHUNK_SECONDS", 0.0)
     short = small_fit(signal, **options)
     assert _rows(long.curve) == _rows(short.curve)
 
@@ -351,7 +351,7 @@ def test_a_schedule_moves_step_by_step(small_fit, signal, schedule, factor):
 
 def test_a_plateau_moves_with_evaluations(small_fit, signal, monkeypatch):
     told = iter([20.0, 21.0, 21.0, 21.0, 25.0, 25.0, 25.0])
-    monkeypatch.setattr("partinr.regimes.fit.psnr", lambda *_: next(told))
+    monkeypatch.setattr("partinr.regimes.fit.module.psnr", lambda *_: next(told))
     schedule = Plateau(factor=0.5, patience=0, threshold=0.1, min_lr=0.0)
     curve = small_fit(signal, steps=12, lr=8.0e-3, schedule=schedule, settings={"evaluate_every": 2}).curve
     # Evaluation 0 comes before there is anything to wait for.
@@ -407,7 +407,7 @@ def test_evaluation_counts_as_no_training(small_fit, signal, clock, monkeypatch)
         clock.now += 1000
         return 0.5
 
-    monkeypatch.setattr("partinr.regimes.fit.ssim", slow)
+    monkeypatch.setattr("partinr.regimes.fit.module.ssim", slow)
     seen = []
 
     class Watch(L.Callback):
@@ -459,12 +459,12 @@ def test_a_run_that_diverges_fails_with_its_best_weights(small_fit, signal, step
 
 def _told(monkeypatch, values):
     told = iter(values)
-    monkeypatch.setattr("partinr.regimes.fit.psnr", lambda *_: next(told))
+    monkeypatch.setattr("partinr.regimes.fit.module.psnr", lambda *_: next(told))
 
 
 def test_a_curve_that_collapses_fails_with_its_best_weights(small_fit, signal, monkeypatch):
     _told(monkeypatch, [10.0, 30.0, 31.0, 20.9, 20.0, 5.0])
-    monkeypatch.setattr("partinr.regimes.fit.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("partinr.regimes.fit.module.CHUNK_SECONDS", 0.0)
     weights = Weights()
     result = small_fit(signal, steps=50, lr=1e-2, settings={"evaluate_every": 2}, callbacks=(weights,))
     assert result.failure is not None

@@ -11,8 +11,8 @@ import partinr
 from partinr.backbones import Siren
 from partinr.partition import Grid
 from partinr.regimes import Cosine, FitSettings, Optimizer, PerNetwork, StopRule
-from partinr.regimes.fit import FitModule
-from partinr.regimes.training import make_trainer, run_fit
+from partinr.regimes.fit.module import FitModule
+from partinr.training.trainer import make_trainer, run_fit
 
 
 @pytest.fixture(scope="module")

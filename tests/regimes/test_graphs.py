@@ -17,13 +17,13 @@ from torch.utils._pytree import tree_leaves
 from partinr.backbones import Backbone, HashGrid, Siren
 from partinr.base.errors import PartinrWarning
 from partinr.engines.plan import Plan
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp
-from partinr.regimes.base import StopRule
-from partinr.regimes.fit import fit
-from partinr.regimes.training import make_trainer, run_fit
+from partinr.regimes.fit.module import fit
 from partinr.training import graphs
+from partinr.training.clock import StopRule
+from partinr.training.trainer import make_trainer, run_fit
 
 CUDA = torch.device("cuda", 0)
 BACKBONE = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
@@ -98,7 +98,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     monkeypatch.setattr("torch.cuda.current_stream", Stream)
     monkeypatch.setattr("torch.cuda.stream", lambda stream: nullcontext())
     rule = graphs.can_be_graphed
-    monkeypatch.setattr("partinr.regimes.fit.can_be_graphed", lambda device, *rest: rule(CUDA, *rest))
+    monkeypatch.setattr("partinr.regimes.fit.module.can_be_graphed", lambda device, *rest: rule(CUDA, *rest))
     return Graph.made
 
 

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
-from partinr.data import MetaBatches, SmoothData, Task, TaskDataModule
-from partinr.data.tasks import TrainBatches
-from partinr.meta import LearnedStart, TaskBatch
 from partinr.partition import Grid, PartitionRule
 from partinr.regimes import Constant, Cosine, MetaModule, MetaSettings, Optimizer, Plateau, Schedule, make_trainer
-from partinr.regimes.base import StopRule
-from partinr.regimes.training import run_fit
+from partinr.regimes.meta import LearnedStart, TaskBatch
+from partinr.regimes.meta.loading import MetaBatches, Task, TaskDataModule, TrainBatches
+from partinr.signals import SmoothData
+from partinr.training.clock import StopRule
+from partinr.training.trainer import run_fit
 
 DATA = SmoothData(shape=[6, 7], channels=2, train_items=5, val_items=3)
 EVEN = SmoothData(shape=[6, 6], channels=2, train_items=5, val_items=3)
@@ -443,7 +443,7 @@ def test_a_limit_of_time(clock):
 
 
 def test_waiting_for_tasks_is_training_and_pictures_are_not(clock, monkeypatch):
-    monkeypatch.setattr("partinr.regimes.maml.time", clock)
+    monkeypatch.setattr("partinr.regimes.meta.module.time", clock)
 
     class Draws(L.Callback):
         def on_train_batch_end(self, *given):
@@ -529,7 +529,7 @@ def test_a_collapse(monkeypatch, seen, margin, collapses):
 
 
 def test_a_wrong_gradient_stops_the_run_before_any_step(monkeypatch):
-    from partinr.meta import inner
+    from partinr.regimes.meta import inner
 
     gradient = inner._gradient
 

@@ -11,7 +11,7 @@ import torch
 
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.regimes import Cosine, Optimizer, PerNetwork, Plateau, WarmUp
 
@@ -33,7 +33,7 @@ class SaveAt(L.Callback):
 @pytest.fixture
 def step_by_step(monkeypatch):
     """A turn of Lightning's loop for every step, so that a checkpoint falls exactly where a test wants it."""
-    monkeypatch.setattr("partinr.regimes.fit.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("partinr.regimes.fit.module.CHUNK_SECONDS", 0.0)
 
 
 def _rows(curve):
@@ -137,7 +137,7 @@ def test_a_run_that_is_over_can_be_made_longer(small_fit, signal, tmp_path, step
 
 def test_a_collapse_that_began_before_the_break_is_remembered(small_fit, signal, tmp_path, step_by_step, monkeypatch):
     told = iter([30.0, 35.0, 3.0, 3.0, 3.0, 3.0])
-    monkeypatch.setattr("partinr.regimes.fit.psnr", lambda *_: next(told))
+    monkeypatch.setattr("partinr.regimes.fit.module.psnr", lambda *_: next(told))
     path = tmp_path / "last.ckpt"
     settings = {"evaluate_every": 1}
     small_fit(signal, steps=50, callbacks=(SaveAt(3, path, stop=True),), settings=settings)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule
-from partinr.regimes.sampling import FLOOR, ErrorSampler
+from partinr.training.sampling import FLOOR, ErrorSampler
 
 SAMPLES = 40
 NETWORK = torch.arange(SAMPLES) // 16

@@ -9,7 +9,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.regimes import Constant, Cosine, Plateau, Schedule, WarmUp
-from partinr.regimes.base import StopRule
+from partinr.training.clock import StopRule
 
 LR = 0.5
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Siren
-from partinr.inr import PiecewiseINR
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Optimizer, PerNetwork
-from partinr.regimes.share import Share, deal, hand_over, narrow_state, widen_state
+from partinr.training.shards import Share, deal, hand_over, narrow_state, widen_state
 
 WIDTHS = (4, 9, 4, 6, 9)
 OPTIMIZERS = {

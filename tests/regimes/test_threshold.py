@@ -12,17 +12,16 @@ import lightning as L
 import pytest
 import torch
 
-from partinr.album import Album
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
-from partinr.data import StepsData
-from partinr.inr import PiecewiseINR
-from partinr.metrics import psnr
+from partinr.metrics.quality import psnr
+from partinr.model.album import Album
+from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Random
 from partinr.regimes import Constant, Cosine, Optimizer, Plateau, StopRule, ThresholdModule, ThresholdSettings, Trial
-from partinr.regimes.threshold import Points
-from partinr.regimes.training import make_trainer, run_fit
-from partinr.signals import EdgedImage, StepSignal
+from partinr.regimes.threshold.module import Points
+from partinr.signals import EdgedImage, StepsData, StepSignal
+from partinr.training.trainer import make_trainer, run_fit
 
 SIREN = Siren(hidden_features=8, hidden_layers=1, first_omega_0=10.0)
 LINE = StepsData(shape=[40], counts=[1, 3, 16], draws=2)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from partinr.pictures import encode_png, error_map
-from partinr.run import ERROR, IMAGE, PARTITION, RECONSTRUCTION, RunDirectory
+from partinr.pictures.draw import encode_png, error_map
+from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, RunDirectory
 
 WriteRun = Callable[..., Path]
 
@@ -64,7 +64,7 @@ def config(image: str = "astronaut", regions: int = 1, seed: int = 0, steps: int
         "target_psnr": None,
         "ckpt_path": None,
         "output_dir": "outputs",
-        "data": {"_target_": "partinr.data.ImageData", "name": image, "path": None, "size": SIZE, "max_side": None},
+        "data": {"_target_": "partinr.signals.ImageData", "name": image, "path": None, "size": SIZE, "max_side": None},
         "partition": whole if regions == 1 else grid,
         "backbone": {
             "_target_": "partinr.backbones.Siren",

@@ -5,7 +5,7 @@ import pytest
 
 from partinr.report import collect
 from partinr.report.groups import MeanCurve, Stat, Study
-from partinr.run import CURVE_COLUMNS
+from partinr.runs.directory import CURVE_COLUMNS
 
 
 def rows(psnr, steps=None, pace=1.0):

@@ -11,7 +11,7 @@ from partinr.base.errors import PartinrError
 from partinr.report import collect, make_report, make_table, summary_rows, write_figures
 from partinr.report.groups import Study
 from partinr.report.table import rows
-from partinr.run import ADAPTATION, CURVE_COLUMNS, RECONSTRUCTION
+from partinr.runs.directory import ADAPTATION, CURVE_COLUMNS, RECONSTRUCTION
 
 META = {
     "_target_": "partinr.regimes.MetaSettings",
@@ -22,7 +22,7 @@ META = {
     "initialisation": "shared",
     "validation_steps": 5,
 }
-DATA = {"_target_": "partinr.data.SmoothData", "shape": [32, 32], "train_items": 256, "val_items": 16}
+DATA = {"_target_": "partinr.signals.SmoothData", "shape": [32, 32], "train_items": 256, "val_items": 16}
 
 
 def after(inner_steps, regions, seed, step=100):
@@ -120,8 +120,8 @@ def test_a_setting_that_differs_is_in_the_name(write_learned, tmp_path, regime, 
 
 def test_other_held_out_signals_are_another_set(write_learned, tmp_path):
     write_learned(tmp_path / "a")
-    write_learned(tmp_path / "b", data={"_target_": "partinr.data.FolderData", "path": "photos"})
-    write_learned(tmp_path / "c", data={"_target_": "partinr.data.FolderData", "path": "other"})
+    write_learned(tmp_path / "b", data={"_target_": "partinr.signals.FolderData", "path": "photos"})
+    write_learned(tmp_path / "c", data={"_target_": "partinr.signals.FolderData", "path": "other"})
     assert len(set(Study.of(collect([tmp_path]), "initialisation").images)) == 3
 
 

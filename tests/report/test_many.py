@@ -10,7 +10,7 @@ import pytest
 from partinr.report import collect, make_report, write_html
 from partinr.report.groups import MeanCurve, Study
 from partinr.report.page import PictureStore
-from partinr.run import MANIFEST, RECONSTRUCTION
+from partinr.runs.directory import MANIFEST, RECONSTRUCTION
 
 pytestmark = pytest.mark.browser
 

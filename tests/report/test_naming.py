@@ -11,7 +11,7 @@ BASE: dict[str, Any] = {
     "seed": 0,
     "max_steps": 100,
     "output_dir": "outputs",
-    "data": {"_target_": "partinr.data.ImageData", "name": "astronaut"},
+    "data": {"_target_": "partinr.signals.ImageData", "name": "astronaut"},
     "partition": {"_target_": "partinr.partition.Grid", "rows": None, "cols": None, "regions": 9},
     "backbone": {"_target_": "partinr.backbones.Siren", "hidden_features": 170, "omega_0": 30.0, "match_params": None},
     "optimizer": {"_target_": "partinr.regimes.Optimizer", "name": "adam", "lr": 1e-4},

@@ -5,7 +5,7 @@ from partinr.report.groups import Study
 from partinr.report.page import rows
 from partinr.report.palette import styles
 from partinr.report.payload import payload
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 
 SETTINGS = {"float32": 32, "int16 channel": 17, "int16 tensor": 16, "int8 channel": 9, "int8 tensor": 8}
 
@@ -118,7 +118,7 @@ def test_without_all_images_there_are_only_means(write_run, tmp_path):
 
 
 def test_of_very_many_images_there_are_only_means(measured_folder, monkeypatch):
-    monkeypatch.setattr("partinr.report.records.RATED_IMAGES", 2)
+    monkeypatch.setattr("partinr.runs.records.RATED_IMAGES", 2)
     assert all(record.rates and not record.image_rates for record in collect([measured_folder]))
 
 

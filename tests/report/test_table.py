@@ -7,7 +7,7 @@ import pytest
 from partinr.report import collect, summary_rows
 from partinr.report.groups import Study
 from partinr.report.table import columns_of, fixed, milli, rows, si, significant, steps, to_csv, write
-from partinr.run import CURVE_COLUMNS
+from partinr.runs.directory import CURVE_COLUMNS
 
 
 def curve(psnr, seconds):

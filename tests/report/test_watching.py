@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from partinr.report import records, watch_runs
+from partinr.report import watch_runs
 from partinr.report import watching as module
-from partinr.run import CURVE, MANIFEST
+from partinr.runs import records
+from partinr.runs.directory import CURVE, MANIFEST
 
 LIVE = "data-refresh="
 

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.data import ImageData
-from partinr.signals import Source, builtin_path
+from partinr.signals import ImageData, Source, builtin_path
 
 CUTS = [{}, {"size": 20}, {"size": 8}, {"size": 50}, {"max_side": 15}, {"max_side": 7}, {"max_side": 99}]
 

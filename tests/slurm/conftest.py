@@ -21,7 +21,7 @@ import pytest
 
 from partinr.experiment import config
 from partinr.experiment.conf import conf_dir
-from partinr.run import CLOCK_COLUMNS, RunDirectory, config_hash
+from partinr.runs.directory import CLOCK_COLUMNS, RunDirectory, config_hash
 from partinr.sweep.cluster import Slurm, SlurmSettings
 from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep, register_names

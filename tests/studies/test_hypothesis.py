@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.run import MANIFEST, RunDirectory
+from partinr.runs.directory import MANIFEST, RunDirectory
 from partinr.studies import Trials, settings_of, write_growth
 from partinr.studies.hypothesis import one_an_image
 from partinr.studies.picture import quartiles
@@ -22,7 +22,7 @@ def write_study(folder: Path, law, parts=1, seed=0, counts=range(1, 60, 4), stat
         rule = {"_target_": "partinr.partition.Grid", "regions": parts}
     config = {
         "seed": seed,
-        "data": {"_target_": "partinr.data.StepsData", "counts": list(counts), "draws": 4, "seed": seed},
+        "data": {"_target_": "partinr.signals.StepsData", "counts": list(counts), "draws": 4, "seed": seed},
         "partition": rule,
         "backbone": {"_target_": "partinr.backbones.Siren", "match_params": 3265, "hidden_features": None, **backbone},
         "regime": {"_target_": "partinr.regimes.ThresholdSettings", "threshold": 0.05},
@@ -125,7 +125,7 @@ def write_images(folder: Path, scale: float, seed: int = 0, parts: int = 1) -> P
     """A run directory with the steps of 40 images, which grow with their edges."""
     config = {
         "seed": seed,
-        "data": {"_target_": "partinr.data.FolderData", "path": "photographs", "size": 96},
+        "data": {"_target_": "partinr.signals.FolderData", "path": "photographs", "size": 96},
         "partition": {"_target_": "partinr.partition.Grid", "regions": parts},
         "backbone": {"_target_": "partinr.backbones.Siren", "match_params": 20000},
         "regime": {"_target_": "partinr.regimes.ThresholdSettings", "threshold": 0.01},

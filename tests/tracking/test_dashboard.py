@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from partinr.pictures import encode_png
-from partinr.run import CURVE_COLUMNS, RunDirectory
+from partinr.pictures.draw import encode_png
+from partinr.runs.directory import CURVE_COLUMNS, RunDirectory
 
 PNG = encode_png(np.zeros((2, 2, 3), np.float32))
 GROUPS = ["partition_name", "backbone_name", "regime_name"]

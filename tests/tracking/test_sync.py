@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from partinr.run import CURVE_COLUMNS, RunDirectory
+from partinr.runs.directory import CURVE_COLUMNS, RunDirectory
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from partinr.run import RunDirectory
+from partinr.runs.directory import RunDirectory
 
 
 @pytest.fixture(scope="module")

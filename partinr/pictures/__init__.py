@@ -1,0 +1,1 @@
+"""Draw fitted signals as pictures, and write them to files."""

@@ -1,0 +1,1 @@
+"""Ordinary learning of a signal, or of several."""

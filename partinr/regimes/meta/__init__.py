@@ -1,0 +1,25 @@
+"""Learning to learn: an initialisation from which a few steps fit any signal (Finn et al., "MAML", 2017).
+
+Pure functions on stacked parameters, without Lightning and without config: B tasks of R regions are B·R networks in one
+pass, and each sees the samples of its own region only.
+"""
+
+from partinr.regimes.meta.inner import adapt
+from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradients
+from partinr.regimes.meta.rates import RATE_KINDS, InnerRates, RateKind
+from partinr.regimes.meta.selftest import check_meta_gradient
+from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
+
+__all__ = [
+    "RATE_KINDS",
+    "Algorithm",
+    "Context",
+    "InnerLoss",
+    "InnerRates",
+    "LearnedStart",
+    "RateKind",
+    "TaskBatch",
+    "adapt",
+    "check_meta_gradient",
+    "outer_gradients",
+]

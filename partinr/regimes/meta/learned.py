@@ -1,0 +1,355 @@
+"""What is learned: an initialisation, and the learning rates that go with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from partinr.backbones import Backbone, load_backbone
+from partinr.base.errors import PartinrError
+from partinr.coords import Frame
+from partinr.engines import Engine
+from partinr.model.frames import check_frame
+from partinr.model.inr import PiecewiseINR
+from partinr.model.serialise import deserialise, serialise
+from partinr.model.stack import NetworkStack
+from partinr.regimes.meta.inner import Order, adapt
+from partinr.regimes.meta.rates import InnerRates, RateKind
+from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
+
+FORMAT = 2
+"""Version of the layout of ``initialisation.safetensors``. 2: with a checksum."""
+
+UNSEALED = 1
+"""The last version without a checksum."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InnerObjective:
+    """The squared error of a stack on its context, as :func:`partinr.regimes.meta.inner.adapt` wants it.
+
+    Attributes:
+        networks: whose architecture and engine it is.
+        context: the samples, and what they count.
+    """
+
+    networks: NetworkStack
+    context: Context
+
+    def __call__(self, params: Mapping[str, Tensor], twice: bool) -> Tensor:
+        """The sum over all samples, a scalar."""
+        own = self.context
+        return self.networks.squared_error(own.coords, own.targets, own.sizes, own.weights, params, twice=twice)
+
+    @property
+    def has_curvature(self) -> bool:
+        """Whether the engine has second derivatives of its own."""
+        own = self.context
+        one = {name: value[:1].expand(len(own.sizes), *value.shape[1:]) for name, value in self.networks.stack.items()}
+        return self.networks.has_curvature(own.coords, own.sizes, one)
+
+    def curvature(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The Hessian times a direction, by the engine."""
+        own = self.context
+        return self.networks.curvature(own.coords, own.targets, own.sizes, own.weights, params, along)
+
+
+class LearnedStart(nn.Module):
+    """An initialisation from which a few inner steps fit a signal, and the rates of those steps.
+
+    Args:
+        backbone: of every network.
+        cells: rows of the initialisation, C: 1 for one that every region begins with, or one for each region of a grid,
+            by the region's number.
+        in_features: coordinates a sample, d.
+        channels: values a sample.
+        inner_steps: that it is learned for, K; 1 or more.
+        inner_lr: what the rates begin with.
+        inner_lr_kind: which there are, see :class:`~partinr.regimes.meta.rates.InnerRates`.
+        inner_lr_positive: keep them above 0.
+        inner_loss: what a network descends on, see :meth:`TaskBatch.context <partinr.regimes.meta.tasks.TaskBatch.context>`.
+        adapt_layers: of the networks, that the inner loop changes, counted from the output; None for all of them. Raghu
+            et al., "Rapid Learning or Feature Reuse?" (2020), change the last (ANIL).
+        frame: of the coordinates.
+        engine: how the stack is evaluated.
+        seed: of the first initialisation.
+
+    Attributes:
+        networks: the initialisation, a stack of C networks.
+        rates: of the inner steps.
+
+    Raises:
+        PartinrError: an argument is out of range, or the backbone does not say which its layers are.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        cells: int = 1,
+        in_features: int = 2,
+        channels: int = 3,
+        inner_steps: int = 3,
+        inner_lr: float = 1e-5,
+        inner_lr_kind: RateKind = "per_parameter_per_step",
+        inner_lr_positive: bool = False,
+        inner_loss: InnerLoss = "region",
+        adapt_layers: int | None = None,
+        frame: Frame = "global",
+        engine: Engine = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_frame(frame)
+        if inner_loss not in get_args(InnerLoss):
+            raise PartinrError(
+                f"regime.inner_loss={inner_loss!r} is unknown; choose from {', '.join(get_args(InnerLoss))}"
+            )
+        if cells < 1 or inner_steps < 1:
+            raise PartinrError(f"cells={cells} and inner_steps={inner_steps}; give 1 or more of each")
+        self.networks = NetworkStack(
+            backbone, cells, in_features=in_features, channels=channels, engine=engine, seed=seed
+        )
+        self.cells = cells
+        self.inner_steps = inner_steps
+        self.inner_loss: InnerLoss = inner_loss
+        self.adapt_layers = adapt_layers
+        self.frame: Frame = frame
+        self.adapted = self._adapted()
+        adapted = {name: value for name, value in self.networks.stack.items() if name in self.adapted}
+        self.rates = InnerRates(adapted, inner_lr_kind, inner_lr, inner_steps, inner_lr_positive)
+
+    def _adapted(self) -> tuple[str, ...]:
+        names = tuple(name for name in self.networks.stack if name not in self.networks.backbone.fixed)
+        if self.adapt_layers is None:
+            return names
+        layers = self.networks.backbone.layers()
+        if layers is None:
+            raise PartinrError(
+                f"regime.adapt_layers={self.adapt_layers}, but {self.networks.backbone.title} does not say which its "
+                "layers are (Backbone.layers); leave the option out to adapt them all"
+            )
+        if not 1 <= self.adapt_layers <= len(layers):
+            raise PartinrError(
+                f"regime.adapt_layers={self.adapt_layers} is out of range; "
+                f"{self.networks.backbone.title} has {len(layers)} layers"
+            )
+        return tuple(name for layer in layers[-self.adapt_layers :] for name in layer)
+
+    # -- figures ------------------------------------------------------------------------------------------------
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers in the initialisation, rates not counted."""
+        return self.networks.parameter_count
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.networks.device
+
+    def check_device(self, device: torch.device) -> None:
+        """Refuse a device on which the engine cannot evaluate the networks.
+
+        Raises:
+            PartinrError: see :meth:`NetworkStack.check_device <partinr.model.stack.NetworkStack.check_device>`.
+        """
+        self.networks.check_device(device)
+
+    def _cell(self, batch: TaskBatch) -> Tensor | None:
+        return None if self.cells == 1 else batch.cell
+
+    # -- evaluation ---------------------------------------------------------------------------------------------
+
+    def start(self, batch: TaskBatch) -> dict[str, Tensor]:
+        """What the networks of a batch begin with: each parameter ``[N, *shape]``.
+
+        Raises:
+            PartinrError: a task has another number of regions than there are cells.
+        """
+        if self.cells == 1:
+            count = len(batch.sizes)
+            return {name: value.expand(count, *value.shape[1:]) for name, value in self.networks.stack.items()}
+        if set(batch.regions) != {self.cells}:
+            raise PartinrError(
+                f"there is an initialisation for each of {self.cells} regions, but a task has "
+                f"{next(each for each in batch.regions if each != self.cells)}; choose regime.initialisation=shared"
+            )
+        return {name: value.index_select(0, batch.cell) for name, value in self.networks.stack.items()}
+
+    def objective(self, context: Context) -> InnerObjective:
+        """The inner objective: each network's own, summed over all."""
+        return InnerObjective(self.networks, context)
+
+    def rates_for(self, batch: TaskBatch) -> Callable[[int], dict[str, Tensor | float]]:
+        """The learning rates of a batch's networks, by step."""
+        cell = self._cell(batch)
+        return lambda step: {name: self.rates.at(step, name, cell) for name in self.adapted}
+
+    def adapt(
+        self, batch: TaskBatch, context: Context, steps: int, *, order: Order = "none", recompute: bool = False
+    ) -> Iterator[dict[str, Tensor]]:
+        """Adapt all networks of a batch to their own samples, see :func:`partinr.regimes.meta.inner.adapt`."""
+        objective = self.objective(context)
+        return adapt(
+            objective,
+            self.start(batch),
+            self.rates_for(batch),
+            steps,
+            order=order,
+            recompute=recompute,
+            curvature=objective.curvature if order == "second" and objective.has_curvature else None,
+        )
+
+    def error(self, batch: TaskBatch, params: Mapping[str, Tensor], weights: Tensor) -> Tensor:
+        """The outer objective: squared errors of all samples, each times its weight."""
+        return self.networks.squared_error(batch.coords, batch.targets, batch.sizes, weights, params)
+
+    def values(self, batch: TaskBatch, params: Mapping[str, Tensor]) -> Tensor:
+        """Values of all samples ``[M, C]``, not clamped."""
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return self.networks(batch.coords, batch.sizes, params)
+
+    # -- beginning an ordinary fit ------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def begin(self, model: PiecewiseINR) -> None:
+        """Let every network of a model begin here.
+
+        Raises:
+            PartinrError: the model has other networks, blends them, or has another number of regions than there are
+                cells.
+        """
+        if model.blended:
+            raise PartinrError(
+                "an initialisation is learned for networks that have a region each to themselves; "
+                "leave init out, or give overlap=0 and global_network=false"
+            )
+        own, other = self.networks, model
+        if (own.backbone, own.in_features, own.channels) != (other.backbone, other.in_features, other.channels):
+            raise PartinrError(
+                f"the initialisation is one of {_describe(own)}, the model has {_describe(other)}; "
+                "make the model with the backbone of the initialisation"
+            )
+        if other.widths is not None:
+            raise PartinrError("an initialisation has one width, so the regions of a model need that too (capacity)")
+        if self.cells not in (1, other.networks):
+            raise PartinrError(
+                f"there is an initialisation for each of {self.cells} regions, but the model has {other.networks}; "
+                f"give partition.regions={self.cells}, as it was learned with"
+            )
+        for name, value in own.stack.items():
+            other.stack[name].copy_(value.expand_as(other.stack[name]))
+
+    # -- keeping ------------------------------------------------------------------------------------------------
+
+    def architecture(self) -> dict[str, Any]:
+        """What must be equal for what one has learned to fit another: plain containers."""
+        backbone = self.networks.backbone
+        return {
+            "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
+            "options": dataclasses.asdict(backbone),
+            "cells": self.cells,
+            "in_features": self.networks.in_features,
+            "channels": self.networks.channels,
+            "inner_steps": self.inner_steps,
+            "inner_lr": self.rates.value,
+            "inner_lr_kind": self.rates.kind,
+            "inner_lr_positive": self.rates.positive,
+            "inner_loss": self.inner_loss,
+            "adapt_layers": self.adapt_layers,
+            "frame": self.frame,
+        }
+
+    def to_bytes(self) -> bytes:
+        """The content of a safetensors file: initialisation and rates, and what they are for in its header."""
+        header = {"format": FORMAT, "engine": self.networks.engine, **self.architecture()}
+        return serialise("partinr_start", header, self.state_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read an ``initialisation.safetensors``.
+
+        Raises:
+            PartinrError: no such file, not one of partinr's, damaged, or of a newer format.
+        """
+
+        def make(header: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+            start = cls(load_backbone(header.pop("backbone"), header.pop("options")), **header)
+            start.load_state_dict(tensors)
+            return start
+
+        what, cure = "a readable initialisation of partinr", "the directory of a run with regime=meta"
+        start: Self = deserialise(path, "partinr_start", FORMAT, make, what=what, cure=cure, unsealed=UNSEALED)
+        return start
+
+
+def _describe(networks: NetworkStack) -> str:
+    return f"{networks.backbone} from {networks.in_features} coordinates to {networks.channels} values"
+
+
+Algorithm = Literal["maml", "fomaml", "reptile", "unadapted"]
+
+
+def outer_gradients(
+    start: LearnedStart,
+    batch: TaskBatch,
+    context: Context,
+    weights: Tensor,
+    *,
+    algorithm: Algorithm = "maml",
+    steps: int | None = None,
+    recompute: bool = False,
+    tasks: int | None = None,
+) -> Tensor:
+    """Add the outer gradient of a meta-batch to ``.grad`` of everything that is learned; the outer objective.
+
+    Args:
+        start: what is learned.
+        batch: the tasks.
+        context: what they are adapted to.
+        weights: of the outer objective (:meth:`TaskBatch.weights <partinr.regimes.meta.tasks.TaskBatch.weights>`).
+        algorithm: ``maml``: the true gradient through the inner steps; ``fomaml``: the first-order one (Finn et al.,
+            2017, section 5.2); ``reptile``: towards where the inner steps lead (Nichol et al., "On First-Order
+            Meta-Learning Algorithms", 2018), the mean over the regions of a task, then over tasks; ``unadapted``: one
+            network for all signals, without any inner step.
+        steps: inner steps; None for those that it is learned for.
+        recompute: see :func:`partinr.regimes.meta.inner.adapt`.
+        tasks: of the whole meta-batch; None where this is all of it.
+
+    Returns:
+        the objective after the inner steps: a scalar without history.
+    """
+    steps = start.inner_steps if steps is None else steps
+    fast: Mapping[str, Tensor]
+    if algorithm == "reptile":
+        *_, fast = start.adapt(batch, context, steps, order="none")
+        regions = torch.tensor(batch.regions, dtype=torch.float64)
+        share = torch.repeat_interleave(1 / (regions * (tasks or batch.tasks)), torch.tensor(batch.regions))
+        begin = start.start(batch)
+        # Its gradient by the initialisation is the way that is still to go.
+        away = sum(
+            (
+                share.to(value.device, value.dtype).reshape(-1, *[1] * (value.ndim - 1))
+                * value
+                * (value - fast[name]).detach()
+            ).sum()
+            for name, value in begin.items()
+        )
+        assert isinstance(away, Tensor)
+        away.backward()
+        with torch.no_grad():
+            return start.error(batch, fast, weights)
+    if algorithm == "unadapted":
+        fast = start.start(batch)
+    else:
+        order: Order = "second" if algorithm == "maml" else "first"
+        *_, fast = start.adapt(batch, context, steps, order=order, recompute=recompute)
+    objective = start.error(batch, fast, weights)
+    objective.backward()
+    return objective.detach()

@@ -1,0 +1,267 @@
+"""Images that lie in a folder, or those that scikit-image carries."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from partinr.base.errors import PartinrError
+from partinr.base.spec import spec
+from partinr.signals import Crop, Source, builtin_path, load_image
+from partinr.signals.decode import IMAGE_ENDINGS, quoted
+from partinr.signals.image import Alpha
+from partinr.signals.image_data import Size
+from partinr.signals.sets import Item, SignalSet
+
+
+@dataclass(frozen=True)
+class ImageItem(Item):
+    """An image file, or a part of one.
+
+    Attributes:
+        name: see :class:`~partinr.signals.Item`.
+        source: the file and how it is cut.
+        alpha: what to do with transparency, see :func:`partinr.load_image`.
+    """
+
+    name: str
+    source: Source
+    alpha: Alpha = "refuse"
+
+    def load(self) -> Tensor:
+        """Read the image: float32 ``[H, W, C]`` in [0, 1].
+
+        Raises:
+            PartinrError: it cannot be read, or is no image that can be fitted.
+        """
+        source = self.source
+        assert source.path is not None
+        return load_image(source.path, size=source.size, max_side=source.max_side, alpha=self.alpha, crop=source.crop)
+
+
+@spec
+class FolderData(SignalSet):
+    """The images that lie in a folder itself, not those in folders of it, by name, numbers in a name as numbers.
+
+    What a file is called says whether it is taken (:data:`~partinr.signals.decode.IMAGE_ENDINGS`); what it is shows
+    when it is read. Hidden files are passed over.
+
+    Attributes:
+        path: the folder; None takes the built-in images ``names``.
+        names: of built-in images, in their order; not used when there is a ``path``.
+        size: centre crop to a square and resize it to this side, in pixels.
+        max_side: shrink, keeping the aspect, until the longer side has at most so many pixels.
+        alpha: what to do with transparency: ``refuse``, put it on ``white`` or ``black``, or ``drop`` it.
+        limit: take only the first so many images that are learned from; those held out are not counted.
+        crops: squares an image, instead of the one at its centre. Each has a place of its own, which follows from the
+            name of the file and the number of the square alone.
+        crop_size: side of these squares in pixels of the file, before they are resized to ``size``; None for the
+            largest ones there are.
+        val_path: another folder, whose images are held out; they are cut in the same way.
+        val_list: a text file with the names of images in ``path`` that are held out, one a line, with or without their
+            endings.
+        val_fraction: hold out about this part of the images. Which ones follows from their names, so that another
+            image changes nothing for those that are there.
+    """
+
+    path: str | None = None
+    names: Annotated[list[str], Field(min_length=1)] | None = None
+    size: Size | None = None
+    max_side: Size | None = None
+    alpha: Alpha = "refuse"
+    limit: Annotated[int, Field(ge=1)] | None = None
+    crops: Annotated[int, Field(ge=1)] | None = None
+    crop_size: Size | None = None
+    val_path: str | None = None
+    val_list: str | None = None
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    def __post_init__(self) -> None:
+        """Check which options are given together.
+
+        Raises:
+            PartinrError: two exclude each other, one is missing beside another, or there is neither ``path`` nor
+                ``names``.
+        """
+        if self.path is None and self.names is None:
+            raise PartinrError("there are no images; give data.path=FOLDER, or data=builtins with data.names=[NAME,…]")
+        if self.size is not None and self.max_side is not None:
+            raise PartinrError("data.size excludes data.max_side; give one or the other")
+        if self.crops is not None and self.max_side is not None:
+            raise PartinrError("data.crops excludes data.max_side; crops are squares, give data.size")
+        if self.crops is not None and self.size is None and self.crop_size is None:
+            raise PartinrError("data.crops needs data.size (what they are resized to) or data.crop_size, or both")
+        if self.crops is None and self.crop_size is not None:
+            raise PartinrError("data.crop_size is the side of data.crops; say how many, such as data.crops=4")
+        ways = [name for name in ("val_path", "val_list", "val_fraction") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise PartinrError(f"data.{ways[0]} excludes data.{ways[1]}; hold images out in one way")
+        for name in ("path", "val_path", "val_list"):
+            if getattr(self, name) == "":
+                raise PartinrError(
+                    f"data.{name} is empty; give the path of a {'file' if name == 'val_list' else 'folder'}"
+                )
+
+    @property
+    def title(self) -> str:
+        """The name of the folder, or ``builtins``."""
+        if self.path is None:
+            return "builtins"
+        return Path(os.path.abspath(os.path.expanduser(self.path))).name or "folder"
+
+    def train(self) -> Sequence[ImageItem]:
+        """The images that are not held out, those of one file side by side.
+
+        Raises:
+            PartinrError: there is none, or no such folder or built-in image.
+        """
+        return self._items()[0]
+
+    def val(self) -> Sequence[ImageItem]:
+        """The images that are held out.
+
+        Raises:
+            PartinrError: there is none though some were to be held out, or no such folder or list.
+        """
+        return self._items()[1]
+
+    def _items(self) -> tuple[list[ImageItem], list[ImageItem]]:
+        """Both, so that no name is given twice."""
+        if self.path is not None:
+            files = _images(Path(os.path.expanduser(self.path)), "path")
+        else:
+            files = [builtin_path(name) for name in dict.fromkeys(self.names or ())]
+        held = self._held_out(files)
+        # The names that come first stay as they are.
+        names = _Names()
+        train = [file for file in files if file not in held]
+        if not train:
+            raise PartinrError(
+                f"all {len(files)} images of {quoted(files[0].parent)} are held out, and none is left to learn from; "
+                "hold out fewer"
+            )
+        return self._cut(train[: self.limit], names), self._cut(held, names)
+
+    def _held_out(self, files: list[Path]) -> list[Path]:
+        if self.val_path is not None:
+            return _images(Path(os.path.expanduser(self.val_path)), "val_path")
+        if self.val_list is not None:
+            return _listed(Path(os.path.expanduser(self.val_list)), files)
+        if self.val_fraction is None:
+            return []
+        held = [file for file in files if _lot(file.name) < self.val_fraction]
+        if not held:
+            raise PartinrError(
+                f"data.val_fraction={self.val_fraction:g} holds out none of the {len(files)} images; "
+                "give a larger one, or name them in a data.val_list"
+            )
+        return held
+
+    def _cut(self, files: Iterable[Path], names: _Names) -> list[ImageItem]:
+        items = []
+        for file in files:
+            for crop in self._crops(file.name):
+                source = Source(file.stem, str(file), self.size, self.max_side, crop)
+                items.append(ImageItem(names.new(file.stem), source, self.alpha))
+        return items
+
+    def _crops(self, name: str) -> Iterator[Crop | None]:
+        if self.crops is None:
+            yield None
+            return
+        for number in range(self.crops):
+            yield Crop((_lot(f"{name}/{number}/row"), _lot(f"{name}/{number}/column")), self.crop_size)
+
+
+class _Names:
+    """Names for folders: what a file is called, and a number behind it from the second time on."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def new(self, wanted: str) -> str:
+        # Windows and macOS take large and small letters for the same, and Windows has none of the marks.
+        name = base = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]+', "-", wanted).strip(" .") or "image"
+        number = 1
+        while name.casefold() in self._taken:
+            number += 1
+            name = f"{base}_{number}"
+        self._taken.add(name.casefold())
+        return name
+
+
+def _lot(text: str) -> float:
+    """A number in [0, 1) that follows from a text and nothing else."""
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:6], "big") / 2**48
+
+
+def _images(folder: Path, key: str) -> list[Path]:
+    """The image files in a folder, in their order.
+
+    Raises:
+        PartinrError: there is none, or no such folder.
+    """
+    try:
+        files = [file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file()]
+    except NotADirectoryError as error:
+        raise PartinrError(f"data.{key}={folder} is a file, not a folder; for one image take data=image") from error
+    except FileNotFoundError as error:
+        raise PartinrError(f"no such folder: data.{key}={folder}; check the path{_from_where(folder)}") from error
+    except OSError as error:
+        raise PartinrError(f"data.{key}={folder} cannot be listed: {error.strerror}; change its permissions") from error
+    images = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
+    if not images:
+        *others, last = IMAGE_ENDINGS
+        raise PartinrError(
+            f"no image among the {len(files)} files in data.{key}={folder}; "
+            f"give a folder that has some in itself, with the endings {', '.join(others)} or {last}"
+        )
+    return sorted(images, key=lambda file: (_natural(file.name), file.name))
+
+
+def _from_where(path: Path) -> str:
+    return "" if path.is_absolute() else f", which is taken from {quoted(Path.cwd())}"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """So that 2 comes before 10."""
+    parts = re.split(r"(\d+)", name.casefold(), flags=re.ASCII)
+    return [(int(part), "") if at % 2 else (0, part) for at, part in enumerate(parts)]
+
+
+def _listed(file: Path, images: list[Path]) -> list[Path]:
+    """The images that a list names.
+
+    Raises:
+        PartinrError: it cannot be read, names none, or one that is not there.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise PartinrError(f"no such file: data.val_list={file}; check the path{_from_where(file)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PartinrError(
+            f"data.val_list={file} cannot be read as text; give a text file with a name of an image a line"
+        ) from error
+    wanted = [line.strip() for line in lines if line.strip()]
+    if not wanted:
+        raise PartinrError(f"data.val_list={file} names no image; put one name a line into it")
+    names = {name for image in images for name in (image.name, image.stem)}
+    for name in wanted:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else "put names of files there, without their folder"
+            raise PartinrError(
+                f"data.val_list={file} names {name!r}, which is no image in {quoted(images[0].parent)}; {hint}"
+            )
+    chosen = set(wanted)
+    return [image for image in images if chosen & {image.name, image.stem}]
