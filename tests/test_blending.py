@@ -19,10 +19,11 @@ from partinr.partition import Grid, Partition, Whole
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule, make_trainer
 from partinr.regimes.fit.module import fit
 from partinr.regimes.meta import LearnedStart
+from tests.covering import covering
 
 BACKBONE = Siren(hidden_features=5, hidden_layers=1, first_omega_0=5.0)
 RAGGED = Partition(torch.tensor([[0] * 5 + [1] * 6] * 4 + [[0, 0, 2, 2, 2, 2, 1, 1, 1, 1, 1]] * 5))
-KINDS = [{"overlap": 2}, {"global_network": True}, {"overlap": 1, "global_network": True}]
+KINDS: list[dict[str, Any]] = [{"overlap": 2}, {"global_network": True}, {"overlap": 1, "global_network": True}]
 
 
 def _signal(seed=0, shape=(9, 11)):
@@ -71,9 +72,7 @@ def _one_by_one(model: PiecewiseINR, shape) -> torch.Tensor:
     return total.reshape(*shape, 3)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("frame", ["global", "local"])
-@pytest.mark.parametrize("engine", ["auto", "loop", "batched", "tiled"])
+@covering(6, engine=["auto", "loop", "batched", "tiled"], kind=KINDS, frame=["global", "local"])
 def test_loss_and_gradients_are_those_of_the_weighted_sum(kind, frame, engine):
     signal = _signal()
     model = PiecewiseINR(RAGGED, BACKBONE, frame=frame, engine=engine, **kind)
@@ -86,9 +85,7 @@ def test_loss_and_gradients_are_those_of_the_weighted_sum(kind, frame, engine):
         torch.testing.assert_close(own, of_all.float(), rtol=1e-3, atol=2e-5 * float(of_all.abs().max()) + 1e-7)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("frame", ["global", "local"])
-@pytest.mark.parametrize("scale", [1, 2.5])
+@covering(4, kind=KINDS, frame=["global", "local"], scale=[1, 2.5])
 def test_rendering_is_the_weighted_sum_at_any_resolution(kind, frame, scale):
     model = PiecewiseINR(RAGGED, BACKBONE, frame=frame, **kind)
     with torch.no_grad():
@@ -150,9 +147,7 @@ def test_blending_mends_the_seams_of_a_smooth_image():
     assert found[2]["jump_error"] < 0.7 * found[0]["jump_error"]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("settings", [{}, {"loss": "region"}, {"border_weight": 4.0}], ids=str)
-@pytest.mark.parametrize("points", [1, 9, 33, 99])
+@covering(6, points=[9, 1, 33, 99], kind=KINDS, settings=[{}, {"loss": "region"}, {"border_weight": 4.0}])
 def test_the_loss_of_drawn_points_is_unbiased(kind, settings, points):
     signal = _signal()
     model = PiecewiseINR(RAGGED, BACKBONE, **kind)

@@ -25,6 +25,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Random, Whole
 from partinr.regimes import FitSettings, Optimizer, make_trainer
 from partinr.regimes.fit.module import fit
+from tests.covering import covering
 
 SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)
 UNEVEN = Partition(torch.tensor([[0, 1, 1, 1], [2, 1, 1, 3], [2, 1, 1, 3]]))
@@ -109,8 +110,7 @@ def test_a_network_is_about_as_wide_as_its_share_says():
     assert mine[0] / mine[1] == pytest.approx(3, rel=2 ** (2 / STEPS_TO_DOUBLE) - 1)
 
 
-@pytest.mark.parametrize("capacity", ["area", "detail"])
-@pytest.mark.parametrize("rule", [Whole(), Random(regions=4)])
+@covering(capacity=["area", "detail"], rule=[Whole(), Random(regions=4)])
 def test_where_all_regions_are_alike_all_widths_are(capacity, rule):
     signal = torch.full((8, 8, 3), 0.5)
     partition = rule(signal)

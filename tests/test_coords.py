@@ -22,8 +22,9 @@ from partinr.coords import (
     vote_of_nearest,
 )
 from partinr.partition import Grid, Partition
+from tests.covering import covering
 
-SHAPES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5), (5, 3), (16, 24), (24, 16), (31, 17), (9,), (1,)]
+SHAPES = [(1, 1), (1, 7), (7, 1), (3, 5), (31, 17), (9,), (1,)]
 
 
 def _blobs(shape: tuple[int, ...], regions: int, seed: int = 0) -> torch.Tensor:
@@ -36,6 +37,7 @@ def _blobs(shape: tuple[int, ...], regions: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_coordinate_is_the_centre_of_its_cell(shape):
     coords = grid_coords(shape).reshape(*shape, len(shape))
+    assert torch.equal(nearest_samples(shape, shape), torch.arange(math.prod(shape)))
     for index in torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, len(shape)).tolist():
         for axis, (i, n) in enumerate(zip(index, shape, strict=True)):
             # The cell of sample i covers [-1 + 2 i / n, -1 + 2 (i + 1) / n].
@@ -43,15 +45,15 @@ def test_every_coordinate_is_the_centre_of_its_cell(shape):
             assert float(coords[(*index, axis)]) == pytest.approx(float((low + high) / 2), abs=1e-15)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_grid_fills_minus_one_to_one_along_every_axis(shape):
-    coords = grid_coords(shape)
-    assert coords.dtype == torch.float64
-    assert coords.shape == (math.prod(shape), len(shape))
-    half_cell = 1 / torch.tensor(shape, dtype=torch.float64)
-    torch.testing.assert_close(coords.amin(0) - half_cell, torch.full((len(shape),), -1.0, dtype=torch.float64))
-    torch.testing.assert_close(coords.amax(0) + half_cell, torch.full((len(shape),), 1.0, dtype=torch.float64))
-    torch.testing.assert_close(coords, -coords.flip(0))
+def test_the_grid_fills_minus_one_to_one_along_every_axis():
+    for shape in SHAPES:
+        coords = grid_coords(shape)
+        assert coords.dtype == torch.float64
+        assert coords.shape == (math.prod(shape), len(shape))
+        half_cell = 1 / torch.tensor(shape, dtype=torch.float64)
+        torch.testing.assert_close(coords.amin(0) - half_cell, torch.full((len(shape),), -1.0, dtype=torch.float64))
+        torch.testing.assert_close(coords.amax(0) + half_cell, torch.full((len(shape),), 1.0, dtype=torch.float64))
+        torch.testing.assert_close(coords, -coords.flip(0))
 
 
 def test_the_first_coordinate_is_the_row():
@@ -89,8 +91,7 @@ def _cell_of(centre: Fraction, n: int) -> int:
     return next(i for i in reversed(range(n)) if Fraction(i, n) <= centre)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 4), (7, 5), (8, 6), (6,), (13,)])
-@pytest.mark.parametrize("scale", [0.5, 1, 2, 3, 1.7])
+@covering(10, shape=[(1, 1), (1, 5), (3, 4), (7, 5), (8, 6), (6,), (13,)], scale=[0.5, 1, 2, 3, 1.7])
 def test_nearest_samples_against_brute_force(shape, scale):
     target = scaled_shape(shape, scale)
     expected = []
@@ -102,11 +103,6 @@ def test_nearest_samples_against_brute_force(shape, scale):
     found = nearest_samples(shape, target)
     assert found.dtype == torch.int64
     assert found.tolist() == expected
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_nearest_samples_at_the_same_resolution_is_the_identity(shape):
-    assert torch.equal(nearest_samples(shape, shape), torch.arange(math.prod(shape)))
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -161,9 +157,7 @@ def _votes(labels: torch.Tensor, target: tuple[int, ...], place: tuple[int, ...]
     return votes
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 4), (7, 7), (6,), (2, 3, 3)])
-@pytest.mark.parametrize("scale", [0.5, 1, 1.7, 2, 3, 4])
-@pytest.mark.parametrize("at_once", [7, 10**6])
+@covering(10, shape=[(1, 1), (1, 6), (5, 4), (7, 7), (6,), (2, 3, 3)], scale=[0.5, 1, 1.7, 2, 3, 4], at_once=[7, 10**6])
 def test_the_vote_against_brute_force(shape, scale, at_once, monkeypatch):
     monkeypatch.setattr(coords, "_AT_ONCE", at_once)
     target = scaled_shape(shape, scale)
@@ -201,8 +195,7 @@ def _local(labels: torch.Tensor) -> torch.Tensor:
     return to_frame(grid_coords(labels.shape), *region_frames(labels, regions), labels.reshape(-1))
 
 
-@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (7, 11), (1, 8), (8, 1), (12,)])
-@pytest.mark.parametrize("regions", [1, 2, 4])
+@covering(shape=[(6, 9), (9, 6), (7, 11), (1, 8), (8, 1), (12,)], regions=[4, 2, 1])
 def test_a_rectangle_seen_locally_is_a_grid_of_its_own(shape, regions):
     if len(shape) == 2 and 1 in shape and regions == 4:
         regions = 3

@@ -16,6 +16,7 @@ from PIL import Image
 from partinr.base.errors import PartinrError
 from partinr.pictures import write as imagefile
 from partinr.pictures.write import DEPTHS, Depth, depth_of, to_depth, write_picture
+from tests.covering import covering
 
 CASES = [(ending, depth) for ending, depths in DEPTHS.items() for depth in depths]
 
@@ -38,12 +39,16 @@ def read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(found).reshape(shape)
 
 
-@pytest.mark.parametrize(("ending", "depth"), CASES)
-@pytest.mark.parametrize("shape", [(1, 1, 1), (37, 23, 3), (37, 23, 1), (5, 300, 3), (300, 1, 1)])
-@pytest.mark.parametrize("rows", [1, 13, 1000])
+@covering(
+    15,
+    kind=CASES,
+    shape=[(1, 1, 1), (37, 23, 3), (37, 23, 1), (5, 300, 3), (300, 1, 1)],
+    rows=[1, 13, 1000],
+)
 def test_what_is_written_is_what_others_read(
-    ending: str, depth: Depth, shape: tuple[int, ...], rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: tuple[str, Depth], shape: tuple[int, ...], rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ending, depth = kind
     monkeypatch.setattr(imagefile, "_STRIP_BYTES", 2000)  # of several rows, and not as the bands have them
     values = np.random.default_rng(0).random(shape, dtype=np.float32)
     path = tmp_path / f"x{ending}"

@@ -20,6 +20,7 @@ from partinr.model import inr
 from partinr.model.inr import PiecewiseINR
 from partinr.model.serialise import checksum
 from partinr.partition import Grid, Partition, Whole
+from tests.covering import covering
 
 SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)
 
@@ -39,9 +40,8 @@ def partition(request):
     return PARTITIONS[request.param]
 
 
-@pytest.fixture(params=["global", "local"])
-def frame(request):
-    return request.param
+FRAMES = ["global", "local"]
+each = covering(partition=PARTITIONS, frame=FRAMES)
 
 
 def _signal(partition: Partition, channels: int = 3) -> torch.Tensor:
@@ -76,6 +76,7 @@ def test_a_local_frame_gives_every_region_a_grid_of_its_own():
         torch.testing.assert_close(model.coords_at(fine)[fine.reshape(-1) == region], grid_coords((4, 6)).float())
 
 
+@each
 def test_a_sample_is_seen_by_its_own_network_alone(partition, frame):
     model = PiecewiseINR(partition, SMALL, frame=frame)
     before = model.render()
@@ -87,14 +88,14 @@ def test_a_sample_is_seen_by_its_own_network_alone(partition, frame):
     assert changed[partition.labels == partition.regions - 1].all()
 
 
-@pytest.mark.parametrize("engine", ["auto", "loop", "batched"])
+@covering(partition=PARTITIONS, frame=FRAMES, engine=["auto", "batched"])
 def test_all_engines_agree(partition, frame, engine):
     model = PiecewiseINR(partition, SMALL, frame=frame, engine=engine)
     loop = PiecewiseINR(partition, SMALL, frame=frame, engine="loop")
     torch.testing.assert_close(model.render(), loop.render(), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 7, 1000])
+@covering(partition=PARTITIONS, chunk=[3, 1, 7, 1000])
 def test_in_chunks_equals_at_once(partition, chunk):
     model = PiecewiseINR(partition, SMALL).double()
     batch = model.batch(_signal(partition))
@@ -204,6 +205,7 @@ def test_gradients_of_a_step_of_an_inner_loop(engine):
 # Rendering
 
 
+@each
 def test_render_is_what_training_sees(partition, frame):
     model = PiecewiseINR(partition, SMALL, frame=frame)
     batch = model.batch(_signal(partition))
@@ -213,14 +215,14 @@ def test_render_is_what_training_sees(partition, frame):
     torch.testing.assert_close(picture, seen.detach().clamp(0, 1), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("scale", [3, 5])
+@covering(partition=PARTITIONS, frame=FRAMES, scale=[3, 5])
 def test_a_render_at_an_odd_scale_goes_through_the_fitted_samples(partition, frame, scale):
     model = PiecewiseINR(partition, SMALL, frame=frame)
     middle = tuple(slice(scale // 2, None, scale) for _ in partition.shape)
     torch.testing.assert_close(model.render(scale)[middle], model.render(), rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.5, 2, 4])
+@covering(partition=PARTITIONS, scale=[0.5, 1.5, 2, 4])
 def test_render_shapes(partition, scale):
     picture = PiecewiseINR(partition, SMALL).render(scale)
     assert picture.shape == (*(max(1, round(n * scale)) for n in partition.shape), 3)
@@ -235,7 +237,7 @@ def test_render_on_a_given_shape():
     assert torch.equal(model.render(shape=(14, 20)), model.render(2))
 
 
-@pytest.mark.parametrize("frame", ["global", "local"])
+@pytest.mark.parametrize("frame", FRAMES)
 def test_a_finer_render_is_smooth_within_a_region_and_breaks_between(frame):
     model = PiecewiseINR(Grid(rows=1, cols=2)(torch.zeros(4, 8, 1)), SMALL, channels=1, frame=frame)
     with torch.no_grad():
@@ -256,6 +258,7 @@ def test_render_refuses(bad):
         PiecewiseINR(PARTITIONS["grid"], SMALL).render(**bad)
 
 
+@each
 def test_a_model_in_double_precision_renders(partition, frame):
     # What training with trainer.precision=64-true leaves behind.
     model = PiecewiseINR(partition, SMALL, frame=frame)
@@ -265,8 +268,7 @@ def test_a_model_in_double_precision_renders(partition, frame):
     torch.testing.assert_close(double, picture, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("smooth", [False, True])
-@pytest.mark.parametrize("samples", [1, 30, 10**6])
+@covering(9, partition=PARTITIONS, samples=[1, 30, 10**6], smooth=[False, True], frame=FRAMES)
 def test_bands_are_the_picture_piece_by_piece(partition, frame, smooth, samples):
     model = PiecewiseINR(partition, SMALL, frame=frame).double()
     for field in ("value", "gradient", "laplacian"):
@@ -277,6 +279,7 @@ def test_bands_are_the_picture_piece_by_piece(partition, frame, smooth, samples)
         torch.testing.assert_close(torch.cat(bands), whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("frame", FRAMES)
 def test_a_large_picture_comes_out_of_many_bands_as_it_does_out_of_one(frame, monkeypatch):
     model = PiecewiseINR(PARTITIONS["scattered"], SMALL, frame=frame)
     whole = model.render(7)
@@ -284,6 +287,7 @@ def test_a_large_picture_comes_out_of_many_bands_as_it_does_out_of_one(frame, mo
     torch.testing.assert_close(model.render(7), whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("frame", FRAMES)
 def test_a_large_render_at_scale_1_is_the_reconstruction_of_the_training(frame, monkeypatch):
     # Larger than a band and a chunk, as a photograph is: pieces are cut otherwise than in training.
     monkeypatch.setattr(inr, "BAND", 5_000)
@@ -295,8 +299,7 @@ def test_a_large_render_at_scale_1_is_the_reconstruction_of_the_training(frame, 
         torch.testing.assert_close(model.render(), trained.clamp(0, 1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("smooth", [False, True])
-@pytest.mark.parametrize("scale", [1, 2, 5])
+@covering(9, partition=PARTITIONS, scale=[1, 2, 5], smooth=[False, True], frame=FRAMES)
 def test_a_crop_is_a_part_of_the_picture(partition, frame, smooth, scale):
     model = PiecewiseINR(partition, SMALL, frame=frame).double()
     whole = model.render(scale, smooth=smooth)
@@ -339,7 +342,7 @@ def test_more_samples_than_can_be_told_apart_are_refused():
 
 
 MEMORY = """
-import sys, torch
+import torch
 from pathlib import Path
 from partinr.model import inr
 from partinr.backbones import Siren
@@ -355,21 +358,20 @@ model = inr.PiecewiseINR(Partition(labels), Siren(hidden_features=2, hidden_laye
 peaks = []
 for side in (500, 2500):
     axes = model.raster(shape=(side, side))
-    bands = (band.numpy() for band in model.bands(axes, smooth=True))
-    write_picture(Path(sys.argv[1]), (side, side, 3), "8", bands)
+    for name in ("x.png", "x.tif", "x.npy"):
+        bands = (band.numpy() for band in model.bands(axes, smooth=True))
+        write_picture(Path(name), (side, side, 3), "float" if name.endswith("npy") else "8", bands)
     peaks.append(peak_memory(torch.device("cpu")))
 print(peaks[1] - peaks[0])
 """
 
 
-@pytest.mark.parametrize("ending", [".png", ".tif", ".npy"])
-def test_memory_does_not_grow_with_the_picture(ending, tmp_path):
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_picture():
     # As floats the larger one takes 75 MB.
-    path = tmp_path / f"x{ending}"
-    done = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 12e6
-    assert path.stat().st_size > 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -437,34 +439,34 @@ def _rewritten(data: bytes, change) -> bytes:
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda meta: meta.update(format=99),
-        lambda meta: meta.update(format="1"),
-        lambda meta: meta.update(backbone="no.such.Backbone"),
-        lambda meta: meta.update(backbone="partinr.partition.Grid"),
-        lambda meta: meta.update(backbone="Siren"),
-        lambda meta: meta.update(backbone=3),
-        lambda meta: meta.update(options=[1]),
-        lambda meta: meta["options"].update(hidden_features=5),
-        lambda meta: meta["options"].update(hidden_layers=2),
-        lambda meta: meta["options"].update(colour="red"),
-        lambda meta: meta.update(channels=1),
-        lambda meta: meta.update(channels="3"),
-        lambda meta: meta.update(frame="galactic"),
-        lambda meta: meta.update(engine="warp"),
-        lambda meta: meta.pop("options"),
-        lambda meta: [meta],
-        lambda meta: "text",
-    ],
-)
-def test_a_header_that_lies_is_refused(change, tmp_path):
-    path = tmp_path / "inr.safetensors"
-    path.write_bytes(_rewritten(MODELS["siren"]().to_bytes(), change))
-    with pytest.raises(PartinrError) as caught:
-        PiecewiseINR.load(path)
-    assert "\n" not in str(caught.value)
+LIES = [
+    lambda meta: meta.update(format=99),
+    lambda meta: meta.update(format="1"),
+    lambda meta: meta.update(backbone="no.such.Backbone"),
+    lambda meta: meta.update(backbone="partinr.partition.Grid"),
+    lambda meta: meta.update(backbone="Siren"),
+    lambda meta: meta.update(backbone=3),
+    lambda meta: meta.update(options=[1]),
+    lambda meta: meta["options"].update(hidden_features=5),
+    lambda meta: meta["options"].update(hidden_layers=2),
+    lambda meta: meta["options"].update(colour="red"),
+    lambda meta: meta.update(channels=1),
+    lambda meta: meta.update(channels="3"),
+    lambda meta: meta.update(frame="galactic"),
+    lambda meta: meta.update(engine="warp"),
+    lambda meta: meta.pop("options"),
+    lambda meta: [meta],
+    lambda meta: "text",
+]
+
+
+def test_a_header_that_lies_is_refused(tmp_path):
+    path, data = tmp_path / "inr.safetensors", MODELS["siren"]().to_bytes()
+    for number, change in enumerate(LIES):
+        path.write_bytes(_rewritten(data, change))
+        with pytest.raises(PartinrError) as caught:
+            PiecewiseINR.load(path)
+        assert "\n" not in str(caught.value), number
 
 
 def test_a_label_map_that_is_not_the_models_is_refused(tmp_path):
@@ -482,7 +484,7 @@ def test_a_label_map_that_is_not_the_models_is_refused(tmp_path):
 def test_a_file_cut_short_anywhere_is_refused(tmp_path):
     data = MODELS["siren"]().to_bytes()
     path = tmp_path / "inr.safetensors"
-    for length in [*range(0, 64), *range(64, len(data), 97), len(data) - 1]:
+    for length in [*range(0, 64, 3), *range(64, len(data), 397), len(data) - 1]:
         path.write_bytes(data[:length])
         with pytest.raises(PartinrError, match=r"is not a readable partinr model: it is cut off, .*; take an"):
             PiecewiseINR.load(path)
@@ -492,7 +494,7 @@ def test_a_damaged_byte_never_ends_in_a_traceback(tmp_path):
     data = bytearray(MODELS["siren"]().to_bytes())
     path = tmp_path / "inr.safetensors"
     refused = 0
-    places = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:400].tolist()
+    places = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:100].tolist()
     for place in places:
         broken = data.copy()
         broken[place] ^= 0x15
@@ -501,7 +503,7 @@ def test_a_damaged_byte_never_ends_in_a_traceback(tmp_path):
             PiecewiseINR.load(path)
         except PartinrError:
             refused += 1
-    assert refused == 400
+    assert refused == 100
 
 
 @pytest.mark.parametrize(
@@ -528,9 +530,7 @@ def test_a_missing_file_is_refused(tmp_path):
             PiecewiseINR.load(path)
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
-@pytest.mark.parametrize("widths", [None, [4, 4, 5, 20]], ids=["one width", "three widths"])
-@pytest.mark.parametrize("engine", ["auto", "loop", "batched", "fused"])
+@covering(8, engine=["auto", "loop", "batched", "fused"], widths=[None, [4, 4, 5, 20]], weighted=[False, True])
 def test_the_squared_error_is_that_of_the_values(engine, widths, weighted):
     partition = Partition(torch.arange(4).repeat_interleave(torch.tensor([5, 1, 9, 6]))[None])
     model = PiecewiseINR(partition, Siren(hidden_features=5, hidden_layers=1), widths=widths, engine=engine)

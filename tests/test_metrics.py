@@ -12,6 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from partinr.metrics.quality import EXACT_DB, SEAM, SEAM_BAND, mean_psnr, mse, psnr, seam, ssim
 from partinr.partition import Partition
+from tests.covering import covering
 
 
 def _pair(shape, noise=0.1, seed=0):
@@ -74,8 +75,7 @@ def test_a_large_image_loses_no_digits():
     assert mse(torch.full_like(signal, 1e-3), signal) == pytest.approx(1e-6, rel=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(16, 24, 3), (24, 16, 3), (11, 11, 1), (40, 12, 1)])
-@pytest.mark.parametrize("noise", [0.01, 0.1, 0.5])
+@covering(shape=[(16, 24, 3), (24, 16, 3), (11, 11, 1), (40, 12, 1)], noise=[0.01, 0.1, 0.5])
 def test_ssim_against_scikit_image(shape, noise):
     reconstruction, signal = _pair(shape, noise)
     expected = structural_similarity(

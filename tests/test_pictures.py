@@ -12,6 +12,7 @@ from PIL import Image
 from partinr.base.errors import PartinrError
 from partinr.pictures import draw as pictures
 from partinr.pictures.draw import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail, to_uint8
+from tests.covering import covering
 
 RNG = np.random.default_rng(0)
 
@@ -33,8 +34,7 @@ def voronoi(height: int, width: int, regions: int) -> np.ndarray:
 # to_uint8 and encode_png
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("convert", [np.asarray, torch.tensor])
+@covering(channels=[1, 3], convert=[np.asarray, torch.tensor])
 def test_round_trip_through_png(channels, convert):
     bytes_in = RNG.integers(0, 256, (5, 7, channels), dtype=np.uint8)
     image = convert((bytes_in / 255).astype(np.float32))
@@ -118,8 +118,7 @@ def test_borders_leave_every_pixel_visible():
     assert white.max() < 0.1
 
 
-@pytest.mark.parametrize("side", [342, 512, 1024])
-@pytest.mark.parametrize("regions", [2, 9])
+@covering(side=[342, 512, 1024], regions=[2, 9])
 def test_no_borders_where_regions_are_scattered_pixels(side, regions):
     overlay = partition_overlay(np.full((side, side, 1), 0.5), RNG.integers(0, regions, (side, side)))
     assert not (overlay == 1).all(axis=2).any()

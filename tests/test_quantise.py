@@ -18,6 +18,7 @@ from partinr.model.inr import FORMAT, PiecewiseINR
 from partinr.model.quantise import CODED, PACKED, SCALES, Bits, Per, dequantise, pack, quantise, unpack, weight_bits
 from partinr.model.serialise import serialise
 from partinr.partition import Grid, Random
+from tests.covering import covering
 
 PRECISIONS: list[tuple[Bits, Per]] = [(8, "tensor"), (8, "channel"), (16, "tensor"), (16, "channel")]
 NONE: list[tuple[Any, Any]] = [(4, "channel"), (8, "row")]
@@ -112,8 +113,7 @@ BACKBONES = {
 }
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("frame", ["global", "local"])
+@covering(name=list(BACKBONES), frame=["global", "local"])
 def test_a_small_file_is_read_like_any_other(name, frame, tmp_path):
     model = PiecewiseINR(Grid(rows=2, cols=2)(SIGNAL), BACKBONES[name], frame=frame)
     for bits, per in PRECISIONS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 import partinr
@@ -12,6 +11,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.signals import smooth_signal
 from partinr.training.schedule import Cosine
+from tests.covering import covering
 
 SHAPE = (20, 28)
 SEED = [3]
@@ -22,8 +22,7 @@ CUTS = {
 }
 
 
-@pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize("frame", ["global", "local"])
+@covering(cut=list(CUTS), frame=["global", "local"])
 def test_a_smooth_image_is_as_right_between_its_pixels_as_at_them(cut: str, frame: Frame) -> None:
     backbone = Siren(hidden_features=14, hidden_layers=1, first_omega_0=4.0, omega_0=6.0)
     model = PiecewiseINR(CUTS[cut], backbone, frame=frame, seed=1)

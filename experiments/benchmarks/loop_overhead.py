@@ -18,7 +18,7 @@ import hydra
 import torch
 from _common import where
 
-from partinr.experiment import config
+from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.execute import execute
 
@@ -28,7 +28,7 @@ STEPS = 300
 
 def compose(partition: str) -> config.DictConfig:
     """The demo's configuration."""
-    config.register_resolvers()
+    names.register_resolvers()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         return hydra.compose("train", ["experiment=demo", f"partition={partition}", f"max_steps={STEPS}"])
 

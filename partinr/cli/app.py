@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -17,14 +17,19 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.notes import BAD_INPUT, print_error
 from partinr.cli.commands import commands
-from partinr.experiment import config, plugins
+from partinr.experiment import names, plugins
 from partinr.experiment.conf import conf_dir
-from partinr.experiment.execute import execute
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
 from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep, register_names
+
+if TYPE_CHECKING:
+    from partinr.experiment import execute
+else:
+    execute = Later("partinr.experiment.execute")
 
 
 def hydra_app(arguments: list[str]) -> int:
@@ -36,7 +41,7 @@ def hydra_app(arguments: list[str]) -> int:
     # Hydra would print its own report and end the process; this makes it raise instead. It reads the variable here and
     # nowhere else, so it is set for this process alone.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    config.register_resolvers()
+    names.register_resolvers()
     search_plugins()
     flags, overrides = _sorted_out(arguments)
     _check_size(overrides)
@@ -56,7 +61,7 @@ def hydra_app(arguments: list[str]) -> int:
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
         try:
-            outcome = execute(cfg, folder, list(hydra_config.overrides.task))
+            outcome = execute.execute(cfg, folder, list(hydra_config.overrides.task))
         except (PartinrError, OmegaConfBaseException) as error:
             print_error(say(error))
             sweep.refused += 1

@@ -21,10 +21,12 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.notes import print_error, print_note
 from partinr.base.terminal import terminal
-from partinr.experiment import config, plugins
+from partinr.experiment import plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes, one_line, readable, search_plugins
-from partinr.partition import Partition, PartitionRule, make
+from partinr.experiment.make import make
+from partinr.partition import Partition, PartitionRule
+from partinr.partition import make as make_partition
 from partinr.pictures.draw import Panel, contact_sheet, partition_overlay, thumbnail
 from partinr.signals import ImageData, builtin_names
 
@@ -248,7 +250,7 @@ def _tasks(
     try:
         with _named_as(words):
             node = _composed("partition", [f"partition={name}", *options, *shared])
-            rule = config.make(node, "partition", PartitionRule)
+            rule = make(node, "partition", PartitionRule)
     except PartinrError as error:
         if not optional:
             raise
@@ -262,7 +264,7 @@ def _tasks(
     words = {r"partition\.regions\b": "--regions", **words}
     with _named_as(words):
         return [
-            Task(name, regions, config.make({**node, "regions": regions}, "partition", PartitionRule), words)
+            Task(name, regions, make({**node, "regions": regions}, "partition", PartitionRule), words)
             for regions in counts
         ]
 
@@ -284,7 +286,7 @@ def _source(image: str, size: int | None, max_side: int | None, options: Sequenc
         found = ["data=image", f"data.path={in_quotes(str(path.expanduser()))}"]
     cut = [f"data.{key}={side}" for key, side in (("size", size), ("max_side", max_side)) if side is not None]
     with _named_as(_DATA_FLAGS):
-        return config.make(_composed("data", [*found, *cut, *options]), "data", ImageData)
+        return make(_composed("data", [*found, *cut, *options]), "data", ImageData)
 
 
 def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -327,7 +329,7 @@ def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
     partition = None
     try:
         with _named_as(task.words):
-            partition = make(task.rule, signal, source.source)
+            partition = make_partition(task.rule, signal, source.source)
     except PartinrError as error:
         print_error(f"{source.title}, {task.title}: {error}")
     except Exception as error:

@@ -15,8 +15,8 @@ import torch
 from partinr.base.errors import PartinrError
 from partinr.base.notes import print_note
 from partinr.base.terminal import short
-from partinr.experiment import config
 from partinr.experiment.execute import execute
+from partinr.experiment.make import make
 from partinr.experiment.provenance import check_code
 from partinr.experiment.show import show_outcomes
 from partinr.runs.directory import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST, RunDirectory
@@ -132,7 +132,7 @@ def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder:
         Values by dotted keys, and whether all rows of the two curves can be compared.
     """
     changes = _same_threads(cfg, manifest)
-    schedule = config.make(cfg.get("schedule"), "schedule", Schedule)
+    schedule = make(cfg.get("schedule"), "schedule", Schedule)
     steps = manifest.get("steps")
     if isinstance(schedule, Cosine) and cfg.get("max_steps") is None:
         print_note(

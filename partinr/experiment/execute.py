@@ -18,8 +18,9 @@ from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
 from partinr.engines import check_tcnn_device
-from partinr.experiment import config
+from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
+from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.provenance import check_code, code_of, inputs_of
 from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
 from partinr.regimes.fit.build import fit_module
@@ -27,37 +28,11 @@ from partinr.regimes.meta import LearnedStart
 from partinr.regimes.meta.build import meta_module
 from partinr.regimes.threshold.build import threshold_module
 from partinr.runs.directory import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.training.processes import RankError
-from partinr.training.trainer import check_checkpoint, check_devices, read_checkpoint, run_fit
+from partinr.training.checkpoint import check_checkpoint, read_checkpoint
+from partinr.training.nodes import RankError
+from partinr.training.trainer import check_devices, run_fit
 
 _DEFAULT_THREADS = torch.get_num_threads()
-
-
-class CompletedError(PartinrError):
-    """There is nothing left to do for a run."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        run: its directory.
-        exit_code: 0 completed, 1 failed, 128 + the signal's number if it was stopped.
-    """
-
-    run: RunDirectory
-    exit_code: int
-
-    @property
-    def begun(self) -> bool:
-        """Whether the training has begun, so that ``run.json`` has figures."""
-        return "metrics" in self.run.manifest()
-
-    @property
-    def psnr(self) -> float | None:
-        """Of a completed run: what a sweeper maximises."""
-        return self.run.manifest()["metrics"]["psnr"] if self.exit_code == 0 else None
 
 
 def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> Outcome:
@@ -72,7 +47,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: bad input; nothing has been written then.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(config.read(with_start(cfg, overrides)), folder)
+    prepared = _prepare(settings_for(cfg, overrides), folder)
     run = RunDirectory.create(folder, prepared.settings.plain, overrides)
     with run.claimed():
         return _carry_out(prepared, run)
@@ -98,6 +73,15 @@ def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
         )
 
 
+def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> config.Settings:
+    """The checked settings of a run that begins now, or is queued.
+
+    Raises:
+        PartinrError: bad input.
+    """
+    return config.read(with_start(cfg, overrides))
+
+
 def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
     """The configuration with the backbone of ``init``, and with its frame, unless another one is asked for.
 
@@ -106,7 +90,7 @@ def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) ->
     """
     if cfg.get("init") is None:
         return cfg
-    plain = config.plain(cfg)
+    plain = names.plain(cfg)
     folder = Path(str(plain["init"])).expanduser()
     if not (folder / START).is_file():
         RunDirectory.open(folder)
@@ -200,7 +184,7 @@ def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
 
 def identity(settings: config.Settings) -> dict[str, str]:
     """What a run is, for people and as a hash."""
-    return {"name": settings.name, "config_hash": config_hash(config.identity(settings.plain))}
+    return {"name": settings.name, "config_hash": config_hash(names.identity(settings.plain))}
 
 
 def _gone_on_with(run: RunDirectory) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import MEETING, in_job, slurm_job
-from partinr.training.processes import Nodes
+from partinr.training.nodes import Nodes
 
 
 def this_node() -> int:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from partinr.base.terminal import short, terminal
-from partinr.experiment.execute import Outcome
+from partinr.experiment.outcome import Outcome
 from partinr.runs.directory import ADAPTATION, ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION, START, STEPS
 
 MOST_ROWS = 48

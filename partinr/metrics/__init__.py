@@ -1,3 +1,5 @@
-"""Quality and rate: PSNR, SSIM, seams, and what a fitted signal takes in bits."""
+"""Quality and rate: PSNR, SSIM, seams, and the bits of a fitted signal."""
 
-from partinr.metrics.quality import *
+from partinr.metrics.quality import EXACT_DB, SEAM, mean_psnr, mse, psnr, seam, ssim
+
+__all__ = ["EXACT_DB", "SEAM", "mean_psnr", "mse", "psnr", "seam", "ssim"]

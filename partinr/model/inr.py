@@ -57,7 +57,7 @@ class PiecewiseINR(NetworkStack):
     Args:
         partition: which sample belongs to which region.
         backbone: the architecture that every region's network has; ``match_params`` counts over all regions.
-        widths: hidden features of each region's network, such as :func:`partinr.model.capacity.widths` gives; None for the
+        widths: hidden features of each region's network, such as :func:`capacity.widths` gives; None for the
             backbone's own everywhere.
         channels: values a sample, C; 3 for RGB, 1 for grey.
         frame: ``global``, one [-1, 1] for the whole signal, or ``local``, one for each region's bounding box.
@@ -306,7 +306,7 @@ class PiecewiseINR(NetworkStack):
         """The model as the content of a safetensors file: weights, label map, and the architecture in its header.
 
         Args:
-            bits: of a weight, 8 or 16 (:mod:`partinr.model.quantise`), the label map then being lossless WebP; None for the
+            bits: of a weight, 8 or 16 (:mod:`quantise`), the label map then being lossless WebP; None for the
                 weights as they are.
             per: what of quantised weights has a scale of its own: each ``tensor`` of each network, or each ``channel``.
 

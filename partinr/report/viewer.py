@@ -54,7 +54,7 @@ def write_view(
 
     Args:
         path: the file; replaced in one step.
-        image: ``[H, W, C]``, C = 1 or 3, values as of :func:`~partinr.pictures.draw.to_uint8`: the page has 8 bits of them.
+        image: ``[H, W, C]``, C = 1 or 3, values as :func:`to_uint8` takes them; the page has 8 bits of them.
         fit: the same of the fit, at the same pixels.
         labels: integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1.
         fine: the fit at a higher resolution, ``[kH, kW, C]``, which is then drawn in place of ``fit``; the error is

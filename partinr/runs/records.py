@@ -57,7 +57,7 @@ class RunRecord:
     overrides: Sequence[str] = ()
     curve: Curve = field(default_factory=lambda: {name: np.empty(0) for name in CURVE_COLUMNS})
     rates: Sequence[Mapping[str, Any]] = ()
-    """Rows of ``rate.csv``, see :data:`partinr.runs.directory.RATE_COLUMNS`; none if the weights have changed since then."""
+    """Rows of ``rate.csv``, see :data:`RATE_COLUMNS`; none if the weights have changed since then."""
     image_rates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """The same of each of several images, by its name; empty where one has not been measured, or of very many."""
 
@@ -130,7 +130,7 @@ class RunRecord:
         return float(values[-1]) if values.size else None
 
     def reaches(self, level: float, axis: Axis) -> float | None:
-        """Where the curve first reaches ``level`` dB, in units of ``axis``; see :func:`partinr.runs.directory.crossing`."""
+        """Where the curve first reaches ``level`` dB, in units of ``axis``; see :func:`crossing`."""
         return crossing(self.curve[axis].tolist(), self.curve["psnr"].tolist(), level)
 
     def steps_to(self, level: float) -> float | None:

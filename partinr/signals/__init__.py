@@ -1,18 +1,35 @@
-"""What is fitted: values on a regular grid, from a file, from scikit-image, or from the caller."""
+"""Signals: values on a regular grid from a file, a package, the caller or a generator, and sets of them."""
 
 from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.edges import EdgedImage, edge_pixels
+from partinr.signals.folder import FolderData, ImageItem
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
+from partinr.signals.image_data import ImageData
+from partinr.signals.lsun import LsunData
+from partinr.signals.sets import Item, SignalSet
 from partinr.signals.smooth import smooth_signal
+from partinr.signals.smooth_data import SmoothData
 from partinr.signals.source import Source
 from partinr.signals.steps import StepSignal, step_signal
+from partinr.signals.steps_data import StepItem, StepsData
 from partinr.signals.text import text_image
+from partinr.signals.text_data import TextData
 
 __all__ = [
     "Crop",
     "EdgedImage",
+    "FolderData",
+    "ImageData",
+    "ImageItem",
+    "Item",
+    "LsunData",
+    "SignalSet",
+    "SmoothData",
     "Source",
+    "StepItem",
     "StepSignal",
+    "StepsData",
+    "TextData",
     "builtin_image",
     "builtin_names",
     "builtin_path",

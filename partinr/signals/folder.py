@@ -16,11 +16,11 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.signals import Crop, Source, builtin_path, load_image
 from partinr.signals.decode import IMAGE_ENDINGS, quoted
-from partinr.signals.image import Alpha
+from partinr.signals.image import Alpha, Crop, builtin_path, load_image
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
+from partinr.signals.source import Source
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.signals import Source, builtin_image, builtin_path, load_image
+from partinr.signals.image import builtin_image, builtin_path, load_image
+from partinr.signals.source import Source
 
 Size = Annotated[int, Field(ge=1)]
 

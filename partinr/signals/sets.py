@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from partinr.base.spec import spec
-from partinr.signals import Source
+from partinr.signals.source import Source
 
 
 class Item(ABC):

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.spec import spec
-from partinr.signals import smooth_signal
 from partinr.signals.generated import GeneratedSet
 from partinr.signals.image_data import Size
+from partinr.signals.smooth import smooth_signal
 
 
 @spec

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.signals import StepSignal, step_signal
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
-from partinr.signals.steps import factored
+from partinr.signals.steps import StepSignal, factored, step_signal
 
 
 @dataclass(frozen=True)

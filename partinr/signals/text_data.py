@@ -9,9 +9,9 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.signals import text_image
 from partinr.signals.generated import GeneratedSet
 from partinr.signals.image_data import Size
+from partinr.signals.text import text_image
 
 
 @spec

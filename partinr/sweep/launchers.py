@@ -32,11 +32,12 @@ from pydantic import Field
 from partinr.base.errors import PartinrError
 from partinr.base.notes import print_note
 from partinr.base.spec import spec
-from partinr.experiment import config
-from partinr.experiment.execute import Outcome
+from partinr.experiment.make import checked
+from partinr.experiment.outcome import Outcome
 from partinr.runs.directory import JOB, LOG, RunDirectory
 from partinr.sweep.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.sweep.queue import Sweep
+from partinr.sweep.rules import SweepRules, sweep_rules
 
 
 class SweepLauncher(Launcher):
@@ -57,7 +58,7 @@ class SweepLauncher(Launcher):
             key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             for key, value in settings.items()
         }
-        self.settings = config.checked(self.settings_class, plain, "hydra.launcher")
+        self.settings = checked(self.settings_class, plain, "hydra.launcher")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra has to give."""
@@ -74,7 +75,7 @@ class SweepLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         jobs = [self._queued(list(each), number) for number, each in enumerate(job_overrides, initial_job_idx)]
         queued = list(dict.fromkeys(folder for _, folder in jobs if folder is not None))
-        outcomes = dict(zip(queued, self.carry_out(queued, config.sweep_rules(self.config)), strict=True))
+        outcomes = dict(zip(queued, self.carry_out(queued, sweep_rules(self.config)), strict=True))
         returned = []
         for overrides, (cfg, folder) in zip(job_overrides, jobs, strict=True):
             outcome = None if folder is None else outcomes[folder]
@@ -92,7 +93,7 @@ class SweepLauncher(Launcher):
         HydraConfig.instance().set_config(cfg)
         return cfg, self.sweep.queue(cfg)
 
-    def carry_out(self, folders: Sequence[Path], rules: config.SweepRules) -> list[Outcome | None]:
+    def carry_out(self, folders: Sequence[Path], rules: SweepRules) -> list[Outcome | None]:
         """Carry out the runs that are queued in the directories, and say how each ended; None: it did not."""
         raise NotImplementedError
 
@@ -100,7 +101,7 @@ class SweepLauncher(Launcher):
 class Basic(SweepLauncher):
     """One run after the other, in this process."""
 
-    def carry_out(self, folders: Sequence[Path], rules: config.SweepRules) -> list[Outcome | None]:
+    def carry_out(self, folders: Sequence[Path], rules: SweepRules) -> list[Outcome | None]:
         """Carry them out here.
 
         Raises:
@@ -138,7 +139,7 @@ class Joblib(SweepLauncher):
 
     settings_class = JoblibSettings
 
-    def carry_out(self, folders: Sequence[Path], rules: config.SweepRules) -> list[Outcome | None]:
+    def carry_out(self, folders: Sequence[Path], rules: SweepRules) -> list[Outcome | None]:
         """Carry them out in processes.
 
         Raises:
@@ -231,7 +232,7 @@ class Submitit(SweepLauncher):
         """
         raise NotImplementedError
 
-    def carry_out(self, folders: Sequence[Path], rules: config.SweepRules) -> list[Outcome | None]:
+    def carry_out(self, folders: Sequence[Path], rules: SweepRules) -> list[Outcome | None]:
         """Submit jobs for them, but for those that have one, and wait.
 
         Raises:

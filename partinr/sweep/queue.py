@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -21,13 +21,21 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.notes import print_error, print_note
 from partinr.base.terminal import terminal
 from partinr.base.version import __version__
-from partinr.experiment import config
-from partinr.experiment.execute import CompletedError, Outcome, enqueue, identity, resume, with_start
+from partinr.experiment import names
+from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.show import show_finished, show_outcomes
 from partinr.runs.directory import MANIFEST, BusyError, RunDirectory, config_hash
+from partinr.sweep.rules import SweepRules, sweep_rules
+
+if TYPE_CHECKING:
+    from partinr.experiment import execute
+    from partinr.experiment.config import Settings
+else:
+    execute = Later("partinr.experiment.execute")
 
 Plan = Literal["carry out", "keep", "leave"]
 """What to do with a run: carry it out, from its checkpoint if it has one; keep what it gave; or leave a failed one."""
@@ -83,11 +91,11 @@ class Sweep:
             cfg = cfg.copy()
             with open_dict(cfg):
                 del cfg["hydra"]
-            settings = config.read(with_start(cfg, overrides))
-            rules = config.sweep_rules(cfg)
+            settings = execute.settings_for(cfg, overrides)
+            rules = sweep_rules(cfg)
             if not _is_there(RunDirectory(folder), settings, rules):
                 try:
-                    enqueue(settings, folder, overrides)
+                    execute.enqueue(settings, folder, overrides)
                 except PartinrError:
                     # Another sweep may have been faster.
                     if not _is_there(RunDirectory(folder), settings, rules):
@@ -100,7 +108,7 @@ class Sweep:
         self.settings[folder] = dict(map(_setting, (each for each in overrides if _first(each) not in _NOT_SHOWN)))
         return folder
 
-    def plan(self, folder: Path, rules: config.SweepRules) -> Plan:
+    def plan(self, folder: Path, rules: SweepRules) -> Plan:
         """What there is to do for a run that is queued, or was there before.
 
         Raises:
@@ -113,7 +121,7 @@ class Sweep:
             return "leave"
         return "carry out"
 
-    def carry_out(self, folder: Path, rules: config.SweepRules) -> Outcome | None:
+    def carry_out(self, folder: Path, rules: SweepRules) -> Outcome | None:
         """Carry a run out in this process, if there is something to do for it.
 
         Returns:
@@ -122,7 +130,7 @@ class Sweep:
         try:
             if self.plan(folder, rules) != "carry out":
                 return self.settle(folder)
-            outcome = resume(folder)
+            outcome = execute.resume(folder)
         except (BusyError, CompletedError):  # meanwhile
             return self.settle(folder)
         except PartinrError as error:
@@ -198,7 +206,7 @@ class Sweep:
             console.print("         the same command goes on with the rest", highlight=False)
 
 
-def _is_there(run: RunDirectory, settings: config.Settings, rules: config.SweepRules) -> bool:
+def _is_there(run: RunDirectory, settings: Settings, rules: SweepRules) -> bool:
     """Whether a directory holds the run already; one that is to be made again is moved away.
 
     Raises:
@@ -208,7 +216,7 @@ def _is_there(run: RunDirectory, settings: config.Settings, rules: config.SweepR
     if not os.path.lexists(run.file(MANIFEST)):
         return False
     manifest = run.manifest()
-    if manifest.get("config_hash") != identity(settings)["config_hash"]:
+    if manifest.get("config_hash") != execute.identity(settings)["config_hash"]:
         run.check_free()
     if manifest["status"] != "completed":
         return True
@@ -262,11 +270,11 @@ def study_name(overrides: Sequence[str]) -> str:
     experiments = [each.partition("=")[2] for each in asked if _first(each) == "experiment"]
     if experiments and "," not in experiments[0]:
         size = next((each.partition("=")[2] for each in asked if _first(each) == "size"), None)
-        return config.folder_label(config.sized(experiments[0], size))
+        return names.folder_label(names.sized(experiments[0], size))
     swept = [_key(each) for each in asked if _is_swept(each)]
     fixed = [each for each in asked if not _is_swept(each)]
     label = ",".join([*map(_short, fixed), "by", *(key.rpartition(".")[2] for key in swept)])
-    return f"{config.folder_label(label)}_{config.short_hash(' '.join([*fixed, *swept]))}"
+    return f"{names.folder_label(label)}_{names.short_hash(' '.join([*fixed, *swept]))}"
 
 
 def _is_swept(override: str) -> bool:
@@ -281,8 +289,8 @@ def _run_name(cfg: DictConfig, swept: Collection[str]) -> str:
     """What was asked for, to be read, first what differs in a sweep; and a hash of all that the run is."""
     asked = [each for each in cfg.hydra.overrides.task if _first(each) not in _NOT_SHOWN]
     label = ",".join(map(_short, sorted(asked, key=lambda each: (_key(each) not in swept, each))))
-    plain = config.plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
-    return f"{config.safe_name(label)[:MOST_LETTERS]}_{config_hash(config.identity(plain))[:HASH_LETTERS]}"
+    plain = names.plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    return f"{names.safe_name(label)[:MOST_LETTERS]}_{config_hash(names.identity(plain))[:HASH_LETTERS]}"
 
 
 MOST_LETTERS = 72
@@ -297,7 +305,7 @@ def _found(folder: Path) -> Path:
     return next((path for path in sorted(same) if path.joinpath(MANIFEST).exists()), folder)
 
 
-_NOT_SHOWN = (*config.NOT_IDENTITY, "hydra")
+_NOT_SHOWN = (*names.NOT_IDENTITY, "hydra")
 
 
 def _first(override: str) -> str:

@@ -1,1 +1,1 @@
-"""Training: steps, schedules, checkpoints and the trainer."""
+"""One training loop: steps, clock, evaluation, sampling, freezing, shards and checkpoints."""

@@ -24,6 +24,7 @@ from partinr.model.stack import NetworkStack
 from partinr.partition import Grid, Partition
 from partinr.regimes.meta import LearnedStart, TaskBatch, check_meta_gradient, outer_gradients
 from partinr.training.shards import Share
+from tests.covering import covering
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 CHOICES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(CONF.glob("*.yaml"))}
@@ -36,6 +37,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "hash_grid, tiny": ("hash_grid", {"table_size": 7, "levels": 3, "coarsest": 2, "finest": 9}),
 }
 CASES = {**{name: (name, {}) for name in CHOICES}, **VARIANTS}
+as_chosen = pytest.mark.parametrize("case", CHOICES)
 
 SIZES = (5, 0, 3, 9)
 
@@ -85,6 +87,7 @@ def test_the_yaml_says_what_the_class_does(name):
 # -- initialisation and counts ------------------------------------------------------------------------------------
 
 
+@as_chosen
 def test_networks_start_differently_and_from_the_seed_alone(small):
     first, again, other = (small.init(3, 2, 3, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
     for name, value in first.items():
@@ -101,11 +104,7 @@ def test_only_what_is_learned_counts(small):
     assert stack.parameter_count == 4 * small.parameters(2, 3) == sum(each.numel() for each in learned(stack).values())
 
 
-def test_the_budget_is_met(case):
-    assert make(case, match_params=100_000).sized(1, 2, 3).parameters(2, 3) == pytest.approx(100_000, rel=0.02)
-
-
-@pytest.mark.parametrize("networks", [1, 16])
+@covering(case=list(CASES), networks=[1, 16])
 def test_no_other_width_is_nearer_to_the_budget(case, networks):
     budget = 20_000
     sized = make(case, match_params=budget).sized(networks, 2, 3)
@@ -113,6 +112,7 @@ def test_no_other_width_is_nearer_to_the_budget(case, networks):
     off = abs(networks * sized.parameters(2, 3) - budget)
     for width in {max(1, sized.hidden_features - 1), sized.hidden_features + 1}:
         assert off <= abs(networks * sized.with_width(width).parameters(2, 3) - budget)
+    assert make(case, match_params=100_000).sized(1, 2, 3).parameters(2, 3) == pytest.approx(100_000, rel=0.02)
 
 
 def test_macs_are_what_torch_counts(small):
@@ -126,23 +126,25 @@ def test_macs_are_what_torch_counts(small):
 # -- a stack ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ["auto", "loop", "batched"])
-@pytest.mark.parametrize("axes", [1, 2])
-def test_stacked_equals_separate(small, engine, axes):
-    stack = NetworkStack(small, len(SIZES), in_features=axes, engine=engine, seed=1).double()
+@covering(case=list(CASES), axes=[1, 2])
+def test_stacked_equals_separate(small, axes):
+    stack = NetworkStack(small, len(SIZES), in_features=axes, engine="loop", seed=1).double()
     coords, targets = samples(sum(SIZES), axes)
-    names = list(learned(stack))
-    gradients = torch.autograd.grad(stack.squared_error(coords, targets, SIZES), list(learned(stack).values()))
-    values = stack(coords, SIZES)
+    names, found = list(learned(stack)), []
+    for engine in ("auto", "loop", "batched"):
+        stack.engine = engine
+        error = stack.squared_error(coords, targets, SIZES)
+        found.append((stack(coords, SIZES), torch.autograd.grad(error, list(learned(stack).values()))))
     for network, (x, y) in enumerate(zip(coords.split(SIZES), targets.split(SIZES), strict=True)):
         own = {name: value[network].detach().requires_grad_() for name, value in stack.stack.items()}
         alone = small.apply(own, x, F.linear)
-        torch.testing.assert_close(values.split(SIZES)[network], alone)
         expected = torch.autograd.grad((alone - y).square().sum(), [own[name] for name in names])
-        for gradient, one in zip(gradients, expected, strict=True):
-            torch.testing.assert_close(gradient[network], one)
+        for values, gradients in found:
+            torch.testing.assert_close(values.split(SIZES)[network], alone)
+            torch.testing.assert_close([gradient[network] for gradient in gradients], list(expected))
 
 
+@as_chosen
 def test_a_pure_function_of_its_parameters(small):
     stack, other = (NetworkStack(small, len(SIZES), in_features=2, seed=seed).double() for seed in (1, 2))
     coords, _ = samples(sum(SIZES))
@@ -151,6 +153,7 @@ def test_a_pure_function_of_its_parameters(small):
     assert not torch.equal(stack(coords, SIZES), other(coords, SIZES))
 
 
+@as_chosen
 def test_one_function_for_many_points_and_for_few(small):
     # No number of a sample depends on the others in its batch.
     stack = NetworkStack(small, 1, in_features=2).double()
@@ -178,6 +181,7 @@ def test_the_gradient_and_its_gradient_are_the_true_ones(case):
     assert torch.autograd.gradgradcheck(error, tensors, fast_mode=True)
 
 
+@as_chosen
 def test_engines_that_are_for_others_refuse_it(case):
     backbone = make(case, hidden_features=4)
     if backbone.title != "siren":
@@ -189,6 +193,7 @@ def test_engines_that_are_for_others_refuse_it(case):
             NetworkStack(backbone, 2, in_features=2, engine="grouped")
 
 
+@as_chosen
 def test_under_autocast_the_values_are_about_the_same(small):
     stack = NetworkStack(small, 2, in_features=2)
     coords = samples(40)[0].float()
@@ -220,7 +225,7 @@ def cuts(image: torch.Tensor) -> dict[str, Partition]:
     }
 
 
-@pytest.mark.parametrize("cut", ["none", "grid", "semantic"])
+@covering(case=list(CHOICES), cut=["grid", "none", "semantic"])
 def test_twenty_steps(case, cut, cuts, image):
     model = PiecewiseINR(cuts[cut], make(case, hidden_features=6))
     before = {name: value.detach().clone() for name, value in model.stack.items()}
@@ -231,6 +236,7 @@ def test_twenty_steps(case, cut, cuts, image):
         assert torch.equal(value, before[name]) == (name in model.backbone.fixed), name
 
 
+@as_chosen
 def test_a_kept_model_is_the_same(small, cuts, tmp_path):
     model = PiecewiseINR(cuts["grid"], small, widths=[4, 6, 4, 8], seed=3)
     path = tmp_path / "inr.safetensors"
@@ -244,6 +250,7 @@ def test_a_kept_model_is_the_same(small, cuts, tmp_path):
         assert torch.equal(again.render(scale), model.render(scale))
 
 
+@as_chosen
 def test_capacity_by_area_gives_the_larger_region_more(case, image):
     labels = torch.zeros(24, 24, dtype=torch.int64)
     labels[:, 18:] = 1
@@ -254,6 +261,7 @@ def test_capacity_by_area_gives_the_larger_region_more(case, image):
     assert model.parameter_count == pytest.approx(20_000, rel=0.2)
 
 
+@as_chosen
 def test_an_album_has_the_networks_of_its_images(small, cuts, image):
     members = {
         name: PiecewiseINR(cut, small, seed=seed) for seed, (name, cut) in enumerate(itertools.islice(cuts.items(), 2))
@@ -264,6 +272,7 @@ def test_an_album_has_the_networks_of_its_images(small, cuts, image):
     assert album.parameter_count == sum(member.parameter_count for member in members.values())
 
 
+@as_chosen
 def test_a_share_is_trained_as_the_whole_is(small, cuts, image):
     model = PiecewiseINR(cuts["grid"], small)
     batch = model.batch(image)
@@ -287,14 +296,12 @@ def test_a_share_is_trained_as_the_whole_is(small, cuts, image):
 # -- learning to learn --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "recompute"), [("maml", False), ("maml", True), ("fomaml", False)], ids=["maml", "recompute", "first"]
-)
-def test_the_meta_gradient_is_the_true_one(case, algorithm, recompute):
-    check_meta_gradient(LearnedStart(make(case, hidden_features=8), seed=1), algorithm, recompute)
+@covering(case=list(CASES), order=[("maml", False), ("maml", True), ("fomaml", False)])
+def test_the_meta_gradient_is_the_true_one(case, order):
+    check_meta_gradient(LearnedStart(make(case, hidden_features=8), seed=1), *order)
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "reptile"])
+@covering(case=list(CHOICES), algorithm=["maml", "reptile"])
 def test_a_start_is_learned_all_but_what_is_fixed(small, algorithm, image, cuts, tmp_path):
     start = LearnedStart(small, inner_lr=1e-3, inner_steps=2)
     batch = TaskBatch.of([image, 1 - image], [cuts["grid"]] * 2, "global")
@@ -312,6 +319,7 @@ def test_a_start_is_learned_all_but_what_is_fixed(small, algorithm, image, cuts,
         assert torch.equal(model.stack[name], value.expand_as(model.stack[name]))
 
 
+@as_chosen
 def test_layers_name_every_learned_parameter_once(small):
     layers = small.layers()
     if layers is not None:

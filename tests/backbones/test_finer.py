@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from partinr.backbones import Finer, Siren
 from partinr.base.errors import PartinrError
+from tests.covering import covering
 
 
 def test_a_network_has_as_many_parameters_as_a_siren():
@@ -44,8 +45,7 @@ def test_initialisation(first_bias, bound):
             assert float(values.std()) == pytest.approx(limit / math.sqrt(3), rel=0.2)
 
 
-@pytest.mark.parametrize("name", ["omega_0", "first_omega_0", "first_bias"])
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+@covering(name=["omega_0", "first_omega_0", "first_bias"], value=[0.0, -1.0, math.nan])
 def test_options_out_of_range_are_refused(name, value):
     with pytest.raises(PartinrError, match=rf"Finer\.{name}"):
         Finer(hidden_features=4, **{name: value})

@@ -11,6 +11,7 @@ from torch import nn
 
 from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
+from tests.covering import covering
 
 
 @pytest.mark.parametrize(("networks", "width", "expected"), [(1, 512, 791_043), (9, 170, 794_097)])
@@ -68,8 +69,7 @@ class Sine(nn.Module):
         return torch.sin(self.omega * x)
 
 
-@pytest.mark.parametrize("omegas", [(60.0, 30.0), (10.0, 30.0), (1.0, 1.0)])
-@pytest.mark.parametrize("layers", [0, 1, 3])
+@covering(omegas=[(60.0, 30.0), (10.0, 30.0), (1.0, 1.0)], layers=[0, 1, 3])
 def test_the_same_weights_in_a_plain_module_give_the_same_values(layers, omegas):
     backbone = Siren(hidden_features=16, hidden_layers=layers, first_omega_0=omegas[0], omega_0=omegas[1])
     params = {name: value.double() for name, value in backbone.init(1, 2, 3, torch.Generator().manual_seed(1)).items()}
@@ -89,8 +89,7 @@ def test_the_same_weights_in_a_plain_module_give_the_same_values(layers, omegas)
     torch.testing.assert_close(values, plain(x), rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["omega_0", "first_omega_0", "weight_scale"])
-@pytest.mark.parametrize("value", [0.0, -30.0, math.inf, math.nan, "30", True])
+@covering(name=["omega_0", "first_omega_0", "weight_scale"], value=[0.0, -30.0, math.inf, math.nan, "30", True])
 def test_frequencies_out_of_range_are_refused(name, value):
     with pytest.raises(PartinrError, match=rf"Siren\.{name}="):
         Siren(hidden_features=4, **{name: value})

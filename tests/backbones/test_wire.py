@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from partinr.backbones import Siren, Wire
 from partinr.base.errors import PartinrError
+from tests.covering import covering
 
 
 def by_complex_numbers(backbone: Wire, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -65,8 +66,7 @@ def test_initialisation_is_uniform_by_the_fan():
             assert float(values.std()) == pytest.approx(limit / math.sqrt(3), rel=0.2)
 
 
-@pytest.mark.parametrize("name", ["omega_0", "scale_0"])
-@pytest.mark.parametrize("value", [0.0, -1.0, math.inf])
+@covering(name=["omega_0", "scale_0"], value=[0.0, -1.0, math.inf])
 def test_options_out_of_range_are_refused(name, value):
     with pytest.raises(PartinrError, match=rf"Wire\.{name}="):
         Wire(hidden_features=4, **{name: value})

@@ -114,7 +114,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts ``partinr`` as a process of its own, forked from one that has imported everything but used nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["partinr.cli.app"])
+    context.set_forkserver_preload(["partinr.cli.app", "partinr.experiment.execute"])
     started: list[ForkServerProcess] = []
 
     def begin(*arguments: str | Path) -> ForkServerProcess:

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from partinr.cli.commands import commands
-from partinr.experiment import config
+from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
 from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep, register_names
@@ -197,7 +197,7 @@ def small(composed: Any) -> list[str]:
 
 @pytest.mark.parametrize("block", blocks("sh", "bash"))
 def test_commands(block: Block, desk: Path, partinr: Any) -> None:
-    config.register_resolvers()
+    names.register_resolvers()
     register_names([])
     register(Sweep(str))
     for name, *words in typed(block, desk):

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from partinr.experiment import config
+from partinr.experiment import config, names
 from partinr.experiment.execute import _prepare
 from partinr.regimes import MetaModule
 from partinr.regimes.meta import LearnedStart, inner
@@ -215,7 +215,7 @@ def prepared(*words: str) -> tuple[MetaModule, Any]:
 
     from partinr.experiment.conf import conf_dir
 
-    config.register_resolvers()
+    names.register_resolvers()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         made = _prepare(config.read(hydra.compose("train", [*PREPARED, *words])), Path("run"))
     assert isinstance(made.module, MetaModule)

@@ -44,8 +44,8 @@ from partinr.runs.directory import (
     RunDirectory,
 )
 from partinr.sweep import queue as sweep
+from partinr.training.checkpoint import read_checkpoint
 from partinr.training.processes import ProcessLauncher
-from partinr.training.trainer import read_checkpoint
 
 RUN = (
     "max_steps=40",
@@ -335,7 +335,7 @@ def test_a_clock_that_is_set_back(
             return datetime.now(tz) - timedelta(hours=hours[0])
 
     with monkeypatch.context() as patch:
-        for module in ("partinr.run", "partinr.callbacks.manifest"):
+        for module in ("partinr.runs.directory", "partinr.callbacks.manifest"):
             patch.setattr(f"{module}.datetime", Back)
         patch.setattr("time.time", lambda: Back.now().timestamp())
         at_half_way(patch, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -401,7 +401,7 @@ def shared() -> Iterator[Path]:
 def as_user(tmp_path: Path, tiny: Any) -> Callable[..., list[tuple[int, str]]]:
     """Runs commands as a user, in a process of its own; code and standard error of each."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["partinr.cli.app"])
+    context.set_forkserver_preload(["partinr.cli.app", "partinr.experiment.execute"])
 
     def go(user: int, group: int, umask: int, folder: Path, *commands: list[str]) -> list[tuple[int, str]]:
         # A run first: what is imported late must be in memory before the rights to read it are given up.
@@ -574,7 +574,7 @@ def test_a_second_signal_ends_at_once(
 ) -> None:
     run, mark = tmp_path / "run", tmp_path / "mark"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["partinr.cli.app"])
+    context.set_forkserver_preload(["partinr.cli.app", "partinr.experiment.execute"])
     names = {"words": [*TINY_WORDS[:-1], *RUN, f"hydra.run.dir={run}"], "mark": str(mark)}
     process = context.Process(target=exec, args=(SLOW, names))
     process.start()
@@ -649,7 +649,7 @@ def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -
 
 def test_several_runs_of_two_processes(partinr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["partinr.cli.app"])
+    context.set_forkserver_preload(["partinr.cli.app", "partinr.experiment.execute"])
     monkeypatch.setattr(ProcessLauncher, "context", context)
     tiny = ("data.size=16", "backbone.match_params=500", "max_steps=3", "engine=batched")
     words = (*tiny, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")

@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from partinr.base.version import __version__
 from partinr.cli.runs import STATES, Standing, duration, eta_of_all, shortened, standing
 from partinr.runs.directory import RunDirectory
+from tests.covering import covering
 
 NOW = 2_000_000_000.0
 
@@ -133,9 +134,11 @@ def test_a_damaged_one_is_listed(tmp_path: Path, content: str) -> None:
     assert found.reason
 
 
-@pytest.mark.parametrize("key", ["steps", "seconds", "metrics", "versions", "message", "host", "pid", "started"])
-@pytest.mark.parametrize("value", [None, [], "x", True, {"psnr": "x"}])
-@pytest.mark.parametrize("status", ["completed", "running", "strange"])
+@covering(
+    key=["steps", "seconds", "metrics", "versions", "message", "host", "pid", "started"],
+    status=["running", "completed", "strange"],
+    value=[None, [], "x", True, {"psnr": "x"}],
+)
 def test_nothing_in_it_is_trusted(tmp_path: Path, key: str, value: Any, status: str) -> None:
     run = write(tmp_path / "run", status)
     manifest = json.loads(run.file("run.json").read_bytes())
@@ -168,8 +171,7 @@ def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 
-@pytest.mark.parametrize("text", ["short", "a" * 50 + "b" * 50, "図" * 40 + "seed-1", "é" * 61])
-@pytest.mark.parametrize("width", [12, 33, 60])
+@covering(text=["short", "a" * 50 + "b" * 50, "図" * 40 + "seed-1", "é" * 61], width=[12, 33, 60])
 def test_names_keep_both_ends(text: str, width: int) -> None:
     found = shortened(text, width)
     assert cell_len(found) <= width
@@ -182,6 +184,7 @@ def test_no_run_no_list(partinr: Any, tmp_path: Path) -> None:
     assert "no run found in" in answer.err
 
 
+@pytest.mark.slow
 def test_five_hundred_are_listed_at_once(tmp_path: Path) -> None:
     for number in range(500):
         write(tmp_path / f"{number}_seed-{number}", "queued" if number % 2 else "completed")

@@ -11,9 +11,9 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.partition import Grid, KMeans, LabelCache, Semantic, Superpixel
+from partinr.regimes.meta import prepare as module
 from partinr.regimes.meta.prepare import prepare_partitions
 from partinr.signals import FolderData, SmoothData
-from partinr.signals import prepare as module
 
 ITEMS = SmoothData(shape=[8, 8], train_items=5).train()
 

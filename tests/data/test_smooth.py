@@ -9,10 +9,10 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.signals import SmoothData, smooth_signal
+from tests.covering import covering
 
 
-@pytest.mark.parametrize("shape", [[16], [12, 17], [3, 4, 5], [1, 1]])
-@pytest.mark.parametrize("channels", [1, 3])
+@covering(shape=[[16], [12, 17], [3, 4, 5], [1, 1]], channels=[1, 3])
 def test_any_grid(shape, channels):
     signal = smooth_signal(shape, channels, seed=[1, 2])
     assert signal.shape == (*shape, channels)

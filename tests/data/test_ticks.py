@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from partinr.training.ticks import SignalDataModule
+from partinr.training.trainer import SignalDataModule
 
 
 def test_the_stream_counts_and_goes_on_after_a_break():

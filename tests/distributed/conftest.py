@@ -35,7 +35,7 @@ def signal() -> Tensor:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are forked from one that has imported everything but used nothing: torch takes seconds to import."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["partinr.cli.app"])
+    context.set_forkserver_preload(["partinr.cli.app", "partinr.experiment.execute"])
     monkeypatch.setattr(ProcessLauncher, "context", context)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import lightning as L
 import pytest
 
-from partinr.training import processes as launch
-from partinr.training.processes import RankError
+from partinr.training import watch
+from partinr.training.nodes import RankError
 
 
 class Stops(L.Callback):
@@ -37,7 +37,7 @@ class Works(L.Callback):
 
 
 def test_one_that_is_stopped_is_not_waited_for(fit_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "SILENCE_SECONDS", 4.0)
+    monkeypatch.setattr(watch, "SILENCE_SECONDS", 4.0)
     began = time.monotonic()
     with pytest.raises(RankError, match=r"^rank 1 of 2 processes has not answered for 4 seconds; was it stopped"):
         fit_on(2, steps=100_000, callbacks=(Stops(),))
@@ -45,7 +45,7 @@ def test_one_that_is_stopped_is_not_waited_for(fit_on: Any, monkeypatch: pytest.
 
 
 def test_one_that_works_for_long_is_waited_for(fit_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "SILENCE_SECONDS", 4.0)
+    monkeypatch.setattr(watch, "SILENCE_SECONDS", 4.0)
     assert fit_on(2, steps=5, callbacks=(Works(8.0),)).stop == "max_steps"
 
 
@@ -54,7 +54,7 @@ def test_an_answer_behind_the_last_beat_is_heard() -> None:
     for said in (b"", b"", pickle.dumps("done")):
         there.send_bytes(said)
     there.close()
-    rank = launch._Rank(0, Process(), here, silence=3.0)  # type: ignore[arg-type]
+    rank = watch.Rank(0, Process(), here, silence=3.0)  # type: ignore[arg-type]
     rank.listen()
     assert (rank.answer, rank.silence, rank.pipe_ended) == ("done", 0.0, True)
     here.close()
@@ -87,9 +87,9 @@ def test_only_time_that_one_was_awake_oneself_counts(gap: float, monkeypatch: py
         looks.append(now[0])
         return [Process.sentinel] if rank.process.exitcode else []
 
-    monkeypatch.setattr(launch, "wait", wait)
+    monkeypatch.setattr(watch, "wait", wait)
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    rank = launch._Rank(0, Process(), Pipe())  # type: ignore[arg-type]
+    rank = watch.Rank(0, Process(), Pipe())  # type: ignore[arg-type]
     with pytest.raises(RankError, match="rank 0 of 1 processes has not answered for 300 seconds"):
-        launch._wait_for([rank])
-    assert launch.SILENCE_SECONDS <= len(looks) * launch.BEAT_SECONDS <= launch.SILENCE_SECONDS + 5
+        watch.wait_for([rank])
+    assert watch.SILENCE_SECONDS <= len(looks) * watch.BEAT_SECONDS <= watch.SILENCE_SECONDS + 5

@@ -16,6 +16,7 @@ from partinr.engines import compile_network, make_plan, run_stack
 from partinr.engines.compiled import _compile
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
+from tests.covering import covering
 
 CPU = torch.device("cpu")
 
@@ -48,8 +49,7 @@ def _second(values: Tensor, mix: Tensor, wanted: list[Tensor]) -> list[Tensor]:
     return [*first, *torch.autograd.grad(total, wanted)]
 
 
-@pytest.mark.parametrize("cut", ["loop", "batched"])
-@pytest.mark.parametrize("sizes", [(4, 0, 7), (1, 30, 2), (5, 5)])
+@covering(cut=["loop", "batched"], sizes=[(4, 0, 7), (1, 30, 2), (5, 5)])
 def test_values_and_derivatives_of_two_orders(counter, sizes, cut):
     backbone, params, coords, mix = _case(sizes)
     wanted, plan = [coords, *params.values()], make_plan(sizes, cut, 1, CPU)

@@ -9,6 +9,7 @@ from partinr.backbones import ReluPE, Siren
 from partinr.engines.curvature.tiled import tiled_curvature
 from partinr.engines.fused import fused_curvature
 from partinr.model.stack import NetworkStack
+from tests.covering import covering
 
 KERNELS = {"fused": fused_curvature, "tiled": tiled_curvature}
 
@@ -43,22 +44,18 @@ def _close(found, expected):
         assert (each.double() - expected[name]).abs().max() <= 3e-5 * scale + 1e-7, name
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize(
-    ("hidden_features", "hidden_layers", "sizes"),
-    [
-        (5, 0, (7, 1, 0, 30)),
-        (6, 1, (40,)),
-        (13, 2, (600, 3, 1100)),
-        (64, 3, (0, 33, 290)),
-    ],
+@covering(
+    8,
+    kernel=KERNELS,
+    case=[(5, 0, (7, 1, 0, 30)), (6, 1, (40,)), (13, 2, (600, 3, 1100)), (64, 3, (0, 33, 290))],
+    weighted=[True, False],
 )
-def test_the_product_is_that_of_torch(kernel, weighted, hidden_features, hidden_layers, sizes):
+def test_the_product_is_that_of_torch(kernel, weighted, case):
+    hidden_features, hidden_layers, sizes = case
     stack, params, along, coords, targets, weights = _case(len(sizes), hidden_features, hidden_layers, sizes)
     weights = weights if weighted else None
     chain, way = stack.backbone.chain(params), stack.backbone.chain(along)
-    found = KERNELS[kernel](chain, way, coords, targets, weights, sizes)
+    found = kernel(chain, way, coords, targets, weights, sizes)
     _close(found, _by_torch(stack, params, along, coords, targets, sizes, weights))
 
 

@@ -17,6 +17,7 @@ from partinr.engines import fused_error, fuses, make_plan, run_fused, run_stack
 from partinr.engines.fused import RUNS, TILE, tiles_of
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
+from tests.covering import covering
 
 CPU = torch.device("cpu")
 
@@ -49,9 +50,9 @@ def _expected(backbone: Siren, params: dict[str, Tensor], coords: Tensor, sizes:
 SHAPES = [(1, 0), (2, 1), (4, 2), (5, 3), (9, 2), (17, 1)]
 
 
-@pytest.mark.parametrize(("width", "layers"), SHAPES)
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_values_and_gradients(sizes, width, layers):
+@covering(sizes=SIZES, shape=SHAPES)
+def test_values_and_gradients(sizes, shape):
+    width, layers = shape
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, mix = _case(backbone, sizes)
     coords.requires_grad_()
@@ -265,10 +266,9 @@ def test_networks_of_several_widths_take_their_own_engine():
     torch.testing.assert_close(fused(batch.coords, batch.sizes), loop(batch.coords, batch.sizes))
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
-@pytest.mark.parametrize(("width", "layers"), SHAPES)
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_the_error_and_its_gradients_in_one_pass(sizes, width, layers, weighted):
+@covering(14, sizes=SIZES, shape=SHAPES, weighted=[False, True])
+def test_the_error_and_its_gradients_in_one_pass(sizes, shape, weighted):
+    width, layers = shape
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets = _case(backbone, sizes)
     weights = torch.rand(sum(sizes), 1) if weighted else None

@@ -16,6 +16,7 @@ from torch import Tensor
 from partinr.backbones import ReluPE, Siren
 from partinr.engines import make_plan, run_stack, run_tiled, tiled, tiled_error, tiles
 from partinr.engines.tiled import ROWS, SHORTEST_TILE
+from tests.covering import covering
 
 CPU = torch.device("cpu")
 
@@ -60,9 +61,9 @@ def _assert_near(found, expected, tolerance: float) -> None:
         torch.testing.assert_close(one.double(), other.double(), rtol=0, atol=tolerance * scale + 1e-7)
 
 
-@pytest.mark.parametrize(("width", "layers"), SHAPES)
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_values_and_gradients(sizes, width, layers):
+@covering(sizes=SIZES, shape=SHAPES)
+def test_values_and_gradients(sizes, shape):
+    width, layers = shape
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets, weights = _case(backbone, sizes)
     coords.requires_grad_()
@@ -77,10 +78,9 @@ def test_values_and_gradients(sizes, width, layers):
     )
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("width", "layers"), SHAPES)
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_error_and_its_gradient_in_one_pass(sizes, width, layers, weighted):
+@covering(14, sizes=SIZES, shape=SHAPES, weighted=[False, True])
+def test_error_and_its_gradient_in_one_pass(sizes, shape, weighted):
+    width, layers = shape
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets, weights = _case(backbone, sizes)
     given = weights if weighted else None
@@ -103,7 +103,7 @@ def test_any_number_of_axes_and_channels(d, c):
     _assert_near(torch.autograd.grad(found, wanted), torch.autograd.grad(expected, wanted), 5e-5)
 
 
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("sizes", [SIZES["ragged"], SIZES["several tiles"]], ids=["ragged", "several tiles"])
 def test_bfloat16_is_near_single_precision(sizes):
     # Digits of a bfloat16: 2^-8. A hidden layer's angle is rounded by that, and each layer adds its own error; what a
     # parameter gathers of it over many samples averages out.
@@ -216,8 +216,7 @@ def test_a_run_of_several_tiles_sums_their_gradients():
     _assert_near(found, gradients, 5e-5)
 
 
-@pytest.mark.parametrize("width", [1, 170, 10_000])
-@pytest.mark.parametrize("sizes", [*SIZES.values(), (70_000, 0, 5), tuple(range(300))])
+@covering(sizes={**SIZES, "large": (70_000, 0, 5), "many": tuple(range(300))}, width=[1, 170, 10_000])
 def test_tiles_cover_the_samples_in_order(sizes, width):
     runs = tiled.runs_of(sizes, width)
     owners = np.repeat(np.arange(len(sizes)), sizes)

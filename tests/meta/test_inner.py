@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from partinr.regimes.meta import adapt
+from tests.covering import covering
 
 CURVES = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64)
 STEPS = 3
@@ -125,8 +126,7 @@ def test_a_step_that_is_computed_again_has_no_third_order(p):
         by_p.sum().backward()
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (1, 3)])
+@covering(recompute=[False, True], shape=[(), (3,), (2, 3), (1, 3)])
 def test_a_rate_broadcasts_and_its_derivative_has_its_shape(shape, recompute):
     p = torch.arange(6, dtype=torch.float64).reshape(2, 3).requires_grad_()
     rate = torch.full(shape, RATE, dtype=torch.float64, requires_grad=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from partinr.partition import Partition
 from partinr.regimes.meta import RATE_KINDS, Context, LearnedStart, TaskBatch, outer_gradients
+from tests.covering import covering
 
 ALGORITHMS = ["maml", "fomaml", "reptile", "unadapted"]
 
@@ -96,8 +97,7 @@ def differences(start: LearnedStart, batch: TaskBatch, context: Context) -> dict
     return found
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("case", CASES)
+@covering(case=list(CASES), recompute=[False, True])
 def test_the_gradient_of_maml_equals_finite_differences(make_start, batch, case, recompute):
     options, chosen = CASES[case]
     start = make_start(**options)
@@ -108,7 +108,7 @@ def test_the_gradient_of_maml_equals_finite_differences(make_start, batch, case,
         assert abs(float(along) - derivative) <= 1e-7 * float(found[name].norm() * way.norm()), name
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["per_parameter_per_step", "cells, last layer, image", "half the context"])
 def test_a_step_computed_again_gives_the_gradient_of_one_that_was_kept(make_start, batch, case):
     options, chosen = CASES[case]
     start = make_start(**options)
@@ -265,9 +265,7 @@ def test_what_is_not_learned_with_has_no_gradient(make_start, batch):
 # Many tasks are as many single ones
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("cells", [1, 4])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@covering(algorithm=ALGORITHMS, cells=[4, 1], recompute=[False, True])
 def test_a_batch_is_the_mean_of_its_tasks(make_start, batch, signals, partitions, algorithm, cells, recompute):
     start = make_start(cells=cells)
     options = {"algorithm": algorithm, "recompute": recompute}
@@ -290,8 +288,7 @@ def test_parts_of_a_batch_sum_to_the_whole(make_start, batch, signals, partition
     assert_same(found, {name: shares[0][1][name] + shares[1][1][name] for name in found})
 
 
-@pytest.mark.parametrize("engine", ["loop", "batched", "auto"])
-@pytest.mark.parametrize("inner_loss", ["region", "image"])
+@covering(engine=["loop", "batched", "auto"], inner_loss=["region", "image"])
 def test_a_task_is_adapted_alike_whatever_is_beside_it(make_start, signals, partitions, inner_loss, engine):
     start = make_start(inner_loss=inner_loss, engine=engine)
     partitions = [*partitions, Partition(torch.zeros(4, 4, dtype=torch.int64))]
@@ -349,9 +346,7 @@ FLOAT32 = 2e-5
 """Of the largest number of each gradient: some hundred roundings of 6e-8."""
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("engine", ["loop", "batched", "fused", "tiled", "auto"])
+@covering(10, engine=["loop", "batched", "fused", "tiled", "auto"], algorithm=ALGORITHMS, recompute=[False, True])
 def test_engines_give_the_same_gradient(make_start, batch, engine, algorithm, recompute):
     start = make_start()
     _, exact = gradients(start, batch, algorithm=algorithm)

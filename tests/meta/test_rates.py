@@ -9,6 +9,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.regimes.meta import RATE_KINDS, InnerRates
+from tests.covering import covering
 
 PARAMS = {"w": torch.zeros(2, 3, 4), "b": torch.zeros(2, 3)}
 COUNTS = {"static": 0, "global": 1, "per_step": 5, "per_parameter": 30, "per_parameter_per_step": 150}
@@ -18,8 +19,7 @@ def test_every_kind_is_known_here():
     assert set(COUNTS) == set(RATE_KINDS)
 
 
-@pytest.mark.parametrize("positive", [False, True])
-@pytest.mark.parametrize("kind", RATE_KINDS)
+@covering(positive=[False, True], kind=RATE_KINDS)
 def test_all_begin_with_the_value(kind, positive):
     rates = InnerRates(PARAMS, kind, 1e-3, 5, positive)
     assert sum(each.numel() for each in rates.parameters()) == COUNTS[kind]

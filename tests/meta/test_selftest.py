@@ -10,6 +10,7 @@ import torch
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.regimes.meta import RATE_KINDS, InnerRates, LearnedStart, check_meta_gradient, inner, learned
+from tests.covering import covering
 
 ONE_LINE = (
     r"^the meta-gradient of regime\.algorithm={} with engine=[a-z]+ on cpu {}[^\n]*; choose another engine[^\n]*$"
@@ -19,9 +20,12 @@ WRONG = {name: re.compile(ONE_LINE.format(name, "is wrong, by ")) for name in ("
 SIREN = Siren(hidden_features=64, hidden_layers=2)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile", "unadapted"])
-@pytest.mark.parametrize("engine", ["loop", "batched", "fused", "tiled", "auto"])
+@covering(
+    10,
+    engine=["loop", "batched", "fused", "tiled", "auto"],
+    algorithm=["maml", "fomaml", "reptile", "unadapted"],
+    recompute=[False, True],
+)
 def test_every_engine_passes(engine, algorithm, recompute):
     check_meta_gradient(LearnedStart(SIREN, engine=engine), algorithm, recompute)
 
@@ -46,21 +50,18 @@ RIGHT: dict[str, LearnedStart] = {
 }
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("algorithm", ["maml", "fomaml"])
-@pytest.mark.parametrize("case", RIGHT)
+@covering(case=list(RIGHT), algorithm=["maml", "fomaml"], recompute=[False, True])
 def test_what_is_right_passes(case, algorithm, recompute):
     check_meta_gradient(RIGHT[case], algorithm, recompute)
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "fomaml"])
-@pytest.mark.parametrize("backbone", [SIREN, ReluPE(hidden_features=64)], ids=["siren", "relu_pe"])
+@covering(backbone={"siren": SIREN, "relu_pe": ReluPE(hidden_features=64)}, algorithm=["maml", "fomaml"])
 def test_a_run_in_bfloat16_is_tested_with_all_digits(backbone, algorithm):
     with torch.autocast("cpu", torch.bfloat16):
         check_meta_gradient(LearnedStart(backbone), algorithm, recompute=False)
 
 
-@pytest.mark.parametrize("case", RIGHT)
+@pytest.mark.parametrize("case", ["per_parameter_per_step", "image", "last layer", "cells", "relu_pe"])
 def test_a_forgotten_graph_is_found(monkeypatch, case):
     with_graph = inner._gradient
 
@@ -84,7 +85,7 @@ def test_a_kernel_without_second_derivatives_is_found(monkeypatch, engine):
         check_meta_gradient(LearnedStart(SIREN, engine=engine), "maml", recompute=False)
 
 
-@pytest.mark.parametrize("case", RIGHT)
+@pytest.mark.parametrize("case", ["per_parameter_per_step", "image", "last layer", "cells", "relu_pe"])
 def test_a_second_order_where_the_first_is_meant_is_found(monkeypatch, case):
     def always_second(*arguments, order, **options):
         return inner.adapt(*arguments, order="second" if order == "first" else order, **options)
@@ -94,9 +95,7 @@ def test_a_second_order_where_the_first_is_meant_is_found(monkeypatch, case):
         check_meta_gradient(RIGHT[case], "fomaml", recompute=False)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("algorithm", ["maml", "fomaml"])
-@pytest.mark.parametrize("kind", [kind for kind in RATE_KINDS if kind != "static"])
+@covering(kind=[kind for kind in RATE_KINDS if kind != "static"], algorithm=["maml", "fomaml"], recompute=[False, True])
 def test_rates_that_learn_something_else_are_found(monkeypatch, kind, algorithm, recompute):
     at = InnerRates.at
 
@@ -112,8 +111,7 @@ def test_rates_that_learn_something_else_are_found(monkeypatch, kind, algorithm,
         check_meta_gradient(LearnedStart(SIREN, inner_lr_kind=kind), algorithm, recompute)
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "fomaml"])
-@pytest.mark.parametrize("engine", ["loop", "batched"])
+@covering(engine=["loop", "batched"], algorithm=["maml", "fomaml"])
 def test_in_double_precision(engine, algorithm):
     check_meta_gradient(LearnedStart(SIREN, engine=engine), algorithm, recompute=False, dtype=torch.float64)
     check_meta_gradient(LearnedStart(SIREN, engine=engine).double(), algorithm, recompute=False)

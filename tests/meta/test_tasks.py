@@ -7,6 +7,7 @@ import torch
 
 from partinr.coords import grid_coords
 from partinr.regimes.meta import TaskBatch
+from tests.covering import covering
 
 CPU = torch.device("cpu")
 
@@ -61,8 +62,7 @@ def test_a_region_descends_on_its_own_mean_or_on_its_part_of_the_image(batch):
         assert abs(2 * float(own.sum()) - 1) < 1e-12
 
 
-@pytest.mark.parametrize("loss", ["region", "image"])
-@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.5, 0.99])
+@covering(loss=["region", "image"], fraction=[0.01, 0.3, 0.5, 0.99])
 def test_a_context_is_a_fraction_of_every_task(batch, loss, fraction):
     context = batch.context(loss, fraction, (1, 2, 3))
     counts = [max(1, round(fraction * each)) for each in batch.samples]

@@ -15,6 +15,7 @@ from partinr.engines import Engine
 from partinr.model.derivatives import derivatives
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
+from tests.covering import covering
 
 SMOOTH: dict[str, Backbone] = {
     "siren": Siren(hidden_features=6, hidden_layers=2, first_omega_0=9.0, omega_0=5.0),
@@ -47,8 +48,7 @@ def _values_around(model: PiecewiseINR, shift: torch.Tensor) -> torch.Tensor:
     return batch.unsort(values).reshape(*labels.shape, model.channels)
 
 
-@pytest.mark.parametrize("name", SMOOTH)
-@pytest.mark.parametrize("cut", PARTITIONS)
+@covering(name=list(SMOOTH), cut=list(PARTITIONS), frame=["global", "local"])
 def test_derivatives_against_finite_differences(name: str, cut: str, frame: Frame) -> None:
     partition = PARTITIONS[cut]
     model = PiecewiseINR(partition, SMOOTH[name], channels=2, frame=frame, seed=1).double()
@@ -110,8 +110,7 @@ def test_a_crop_has_the_derivatives_of_the_whole(frame: Frame) -> None:
         torch.testing.assert_close(part, whole[2:12, 8:42], rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("engine", ["auto", "loop", "batched", "fused", "tiled"])
-@pytest.mark.parametrize("widths", [None, [4, 6, 4, 5, 6, 4]])
+@covering(engine=["auto", "loop", "batched", "fused", "tiled"], widths=[None, [4, 6, 4, 5, 6, 4]])
 def test_every_engine_and_width(engine: Engine, widths: list[int] | None) -> None:
     model = PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"], engine=engine, widths=widths, seed=2)
     plain = PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"], engine="loop", widths=widths, seed=2)

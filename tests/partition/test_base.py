@@ -15,6 +15,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.partition import Grid, Partition, PartitionRule, Whole
 from partinr.signals import Source
+from tests.covering import covering
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,7 @@ def test_numpy_labels_are_taken():
     assert Partition(np.array([[0, 1]], dtype=np.int32)).labels.tolist() == [[0, 1]]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("shape", [(7, 5), (1, 9), (11,), (3, 4, 5)])
-@pytest.mark.parametrize("width", [1, 2, 20])
+@covering(6, shape=[(7, 5), (1, 9), (11,), (3, 4, 5)], width=[1, 2, 20])
 def test_near_a_border_is_what_has_another_region_within_reach(shape, width):
     labels = torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).cummax(-1).values
     labels[(0,) * len(shape)], labels[(-1,) * len(shape)] = 0, 1
@@ -107,9 +107,7 @@ def scaled(partition: Partition, scale: float) -> tuple[int, ...]:
     return tuple(max(1, round(scale * n)) for n in partition.shape)
 
 
-@pytest.mark.parametrize("smooth", [False, True])
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("scale", [1, 3, 5])
+@covering(8, shape=SHAPES, scale=[1, 3, 5], smooth=[False, True])
 def test_old_samples_keep_their_labels(shape, scale, smooth):
     partition = scattered(shape, 4)
     labels = partition.labels_at(scaled(partition, scale), smooth)
@@ -118,8 +116,7 @@ def test_old_samples_keep_their_labels(shape, scale, smooth):
     assert torch.equal(labels[tuple(slice(scale // 2, None, scale) for _ in shape)], partition.labels)
 
 
-@pytest.mark.parametrize("scale", [0.5, 1, 1.7, 2, 3])
-@pytest.mark.parametrize("shape", SHAPES)
+@covering(8, shape=SHAPES, scale=[0.5, 1, 1.7, 2, 3])
 def test_a_point_has_the_label_of_the_cell_that_holds_it(shape, scale):
     partition = scattered(shape, 5)
     target = scaled(partition, scale)
@@ -130,11 +127,9 @@ def test_a_point_has_the_label_of_the_cell_that_holds_it(shape, scale):
         assert labels[place] == partition.labels[cell]
 
 
-@pytest.mark.parametrize("smooth", [False, True])
-@pytest.mark.parametrize("scale", [0.5, 1, 2, 3])
-@pytest.mark.parametrize(
-    ("shape", "options"),
-    [
+@covering(
+    10,
+    case=[
         ((12, 18), {"rows": 3, "cols": 3}),
         ((8, 16), {"rows": 4, "cols": 8}),
         ((20,), {"regions": 5}),
@@ -142,8 +137,11 @@ def test_a_point_has_the_label_of_the_cell_that_holds_it(shape, scale):
         ((7, 9), {"rows": 7, "cols": 2}),
         ((13,), {"regions": 4}),
     ],
+    scale=[0.5, 1, 2, 3],
+    smooth=[False, True],
 )
-def test_rectangles_stay_the_same_rectangles(shape, options, scale, smooth):
+def test_rectangles_stay_the_same_rectangles(case, scale, smooth):
+    shape, options = case
     partition = Grid(**options)(torch.zeros(*shape, 1))
     target = scaled(partition, scale)
     labels = partition.labels_at(target, smooth)

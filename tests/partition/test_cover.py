@@ -9,6 +9,7 @@ import torch
 
 from partinr.coords import axis_samples, nearest_samples
 from partinr.partition import Cover, Grid, Partition, Whole
+from tests.covering import covering
 
 
 def _cover(partition: Partition, shape: tuple[int, ...], overlap: int, smooth: bool = False) -> Cover:
@@ -33,9 +34,7 @@ def _random_partition(shape: tuple[int, ...], regions: int = 4) -> Partition:
     return Partition(labels)
 
 
-@pytest.mark.parametrize("shape", [(9, 12), (31,), (4, 5, 3), (1, 7)])
-@pytest.mark.parametrize("scale", [1, 0.6, 2.5])
-@pytest.mark.parametrize("overlap", [1, 3, 40])
+@covering(8, shape=[(9, 12), (31,), (4, 5, 3), (1, 7)], scale=[1, 0.6, 2.5], overlap=[1, 3, 40])
 def test_weights_sum_to_1_everywhere(shape, scale, overlap):
     partition = _random_partition(shape)
     grid = tuple(max(1, round(n * scale)) for n in shape)
@@ -53,8 +52,7 @@ def _ramp(distance: torch.Tensor, overlap: int) -> torch.Tensor:
     return (1 + u + torch.sin(math.pi * u) / math.pi) / 2
 
 
-@pytest.mark.parametrize("scale", [1, 3])
-@pytest.mark.parametrize("overlap", [1, 2, 4])
+@covering(overlap=[1, 2, 4], scale=[3, 1])
 def test_on_a_grid_they_are_products_of_ramps(scale, overlap):
     partition = Grid(rows=2, cols=3)(torch.rand(10, 18, 3))
     y, x = ((torch.arange(n * scale, dtype=torch.float64) + 0.5) / scale for n in (10, 18))

@@ -10,6 +10,7 @@ import torch
 
 from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import KMeans
+from tests.covering import covering
 
 
 def features(signal: torch.Tensor, position: float) -> torch.Tensor:
@@ -20,8 +21,7 @@ def features(signal: torch.Tensor, position: float) -> torch.Tensor:
     return torch.cat([signal.expand(height, width, 3).double(), place], dim=-1).reshape(height * width, -1)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("position", [0.0, 0.3, 3.0])
+@covering(position=[0.0, 0.3, 3.0], channels=[3, 1])
 def test_every_pixel_is_with_the_nearest_mean(position, channels, picture):
     signal = picture("noise", (24, 30), channels)
     for seed in range(4):
@@ -52,8 +52,7 @@ def test_position_alone_makes_compact_regions(picture, pieces):
     assert pieces(labels) == 9
 
 
-@pytest.mark.parametrize("shape", [(1, 9), (3, 3), (5, 7), (1, 300)])
-@pytest.mark.parametrize("kind", ["flat", "two", "noise"])
+@covering(shape=[(1, 9), (3, 3), (5, 7), (1, 300)], kind=["flat", "two", "noise"])
 def test_as_many_regions_as_there_are_pixels_and_no_more(kind, shape, picture):
     signal, pixels = picture(kind, shape), shape[0] * shape[1]
     assert KMeans(regions=pixels)(signal).regions == pixels
@@ -71,8 +70,7 @@ def test_as_many_regions_as_there_are_colours_if_the_place_does_not_count(values
         assert KMeans(position=0.0, regions=values + 1)(signal).regions == values
 
 
-@pytest.mark.parametrize("position", [0.0, 1e-300, 1e-160, 1e-20, 1e-6, 1.0, 1e6])
-@pytest.mark.parametrize("kind", ["flat", "noise"])
+@covering(position=[0.0, 1e-300, 1e-160, 1e-20, 1e-6, 1.0, 1e6], kind=["noise", "flat"])
 def test_no_weight_is_an_edge_to_fall_over(kind, position, picture):
     signal = picture(kind, (20, 24))
     with warnings.catch_warnings():

@@ -14,6 +14,7 @@ from scipy.ndimage import label
 from partinr.partition import merge as merge_module
 from partinr.partition.merge import MERGINGS, components, merge, renumber
 from partinr.signals import gradient_energy
+from tests.covering import covering
 
 BOX = np.ones((3, 3))
 SHAPES = [(1, 12), (12, 1), (2, 9), (7, 8), (9, 6), (12, 13)]
@@ -43,8 +44,7 @@ def same_regions(first: np.ndarray, second: np.ndarray) -> bool:
 # Numbers and components
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int64])
+@covering(seed=range(6), dtype=[np.uint8, np.int16, np.uint16, np.int64])
 def test_regions_are_numbered_in_the_order_in_which_they_begin(seed, dtype):
     labels, _ = random_map(seed)
     found = renumber(labels.astype(dtype))
@@ -62,7 +62,7 @@ def test_what_numbers_the_segments_had_does_not_matter(rule):
     assert np.array_equal(merge(others, 3, rule, image), merge(labels, 3, rule, image))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_components_are_the_pieces_that_hang_together_at_sides_and_corners(seed):
     labels, _ = random_map(seed)
     expected, count = np.zeros(labels.shape, int), 0
@@ -130,7 +130,7 @@ def least_product(measure, pairs):
     return of_a_pair(min(pairs, key=lambda pair: (measure[pair[0]] * measure[pair[1]], pair)), pairs)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(12))
 def test_smallest_against_the_plain_procedure(seed):
     labels, image = random_map(seed)
     for regions in (1, 2, 5):
@@ -138,7 +138,7 @@ def test_smallest_against_the_plain_procedure(seed):
         assert np.array_equal(merge(labels, regions, "smallest", image), expected)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(12))
 def test_boundary_against_the_plain_procedure(seed):
     labels, image = random_map(seed)
     for regions in (1, 2, 5):
@@ -154,7 +154,7 @@ def test_boundary_against_the_plain_procedure(seed):
         assert np.array_equal(merge(labels, regions, "boundary", image), expected)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(12))
 def test_balanced_against_the_plain_procedure(seed, monkeypatch):
     monkeypatch.setattr(merge_module, "_PASSES", 0)  # without the changes of side that follow
     labels, image = random_map(seed)
@@ -163,7 +163,7 @@ def test_balanced_against_the_plain_procedure(seed, monkeypatch):
         assert np.array_equal(merge(labels, regions, "balanced", image), expected)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_balanced_detail_against_the_plain_procedure(seed, monkeypatch):
     monkeypatch.setattr(merge_module, "_PASSES", 0)
     labels, _ = random_map(seed)
@@ -178,8 +178,7 @@ def test_balanced_detail_against_the_plain_procedure(seed, monkeypatch):
 # What every rule keeps
 
 
-@pytest.mark.parametrize("rule", MERGINGS)
-@pytest.mark.parametrize("seed", range(12))
+@covering(seed=range(12), rule=MERGINGS)
 def test_nothing_is_split_nothing_falls_apart_and_the_number_is_exact(rule, seed):
     labels, image = random_map(seed)
     parts = components(labels)
@@ -240,8 +239,7 @@ def test_a_speck_is_less_than_a_sixteenth_of_an_equal_share(size, kept):
     assert np.array_equal(merged, labels == 2 if kept else labels > 0)
 
 
-@pytest.mark.parametrize("ground", ["first", "later"])
-@pytest.mark.parametrize("rule", MERGINGS)
+@covering(rule=MERGINGS, ground=["first", "later"])
 def test_a_region_with_many_neighbours_costs_no_more_than_its_neighbours(rule, ground, monkeypatch):
     # Each speck that the ground takes in changes what the others have to do with it; doing them all again each time
     # would be a million steps.
@@ -276,7 +274,7 @@ def squares(labels: np.ndarray, energy: np.ndarray | None = None) -> float:
     return float(np.square(np.bincount(labels.reshape(-1), weights)).sum())
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(6))
 def test_balanced_is_more_even_than_smallest(seed):
     rng = np.random.default_rng(seed)
     labels = components(rng.integers(0, 4, (20, 24)).repeat(2, axis=0))
@@ -287,7 +285,7 @@ def test_balanced_is_more_even_than_smallest(seed):
         assert squares(balanced) < 1.25 * labels.size**2 / regions
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(4))
 def test_balanced_detail_is_more_even_in_detail(seed):
     rng = np.random.default_rng(seed)
     labels = components(rng.integers(0, 4, (20, 24)).repeat(2, axis=0))
@@ -298,8 +296,7 @@ def test_balanced_detail_is_more_even_in_detail(seed):
     assert squares(by_detail, energy) < squares(by_size, energy)
 
 
-@pytest.mark.parametrize("rule", ["balanced", "balanced_detail"])
-@pytest.mark.parametrize("seed", range(8))
+@covering(seed=range(6), rule=["balanced", "balanced_detail"])
 def test_after_balancing_no_segment_would_change_sides(rule, seed, monkeypatch):
     labels = components(np.random.default_rng(seed).integers(0, 5, (9, 12)))
     image = noise(labels.shape, seed)

@@ -7,10 +7,10 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.partition import Random
+from tests.covering import covering
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 500), (500, 1), (31, 17), (60,), (3, 4, 5)])
-@pytest.mark.parametrize("regions", [1, 2, 9, 60])
+@covering(shape=[(31, 17), (1, 1), (2, 3), (1, 500), (500, 1), (60,), (3, 4, 5)], regions=[2, 1, 9, 60])
 def test_every_sample_is_in_one_of_equally_large_regions(shape, regions):
     signal = torch.zeros(*shape, 3)
     if regions > signal[..., 0].numel():

@@ -17,6 +17,7 @@ from partinr.base.spec import spec
 from partinr.partition import Grid, ImageSegmentation, KMeans, Partition, Random, Segmentation, Semantic, Superpixel
 from partinr.partition.merge import MERGINGS, components, merge, renumber
 from partinr.partition.segmentation import as_rgb, resized
+from tests.covering import covering
 
 QUICK = {
     "slic": Superpixel(),
@@ -52,9 +53,7 @@ def check(rule, partition: Partition, signal, pieces) -> None:
 # The rules there are
 
 
-@pytest.mark.parametrize("kind", ["flat", "two", "noise", "ramp", "scene"])
-@pytest.mark.parametrize("shape", [*TINY, (20, 20)])
-@pytest.mark.parametrize("name", QUICK)
+@covering(16, shape=[*TINY, (20, 20)], kind=["flat", "two", "noise", "ramp", "scene"], name=list(QUICK))
 def test_tiny_and_empty_pictures(name, shape, kind, picture, pieces):
     for channels in (1, 3):
         signal = picture(kind, shape, channels)
@@ -79,8 +78,7 @@ def test_exactly_as_many_regions_as_asked_for(name, picture, pieces):
         check(rule, partition, signal, pieces)
 
 
-@pytest.mark.parametrize("merge", MERGINGS)
-@pytest.mark.parametrize("name", ["slic", "felzenszwalb", "kmeans connected"])
+@covering(merge=MERGINGS, name=["slic", "felzenszwalb", "kmeans connected"])
 def test_every_way_of_merging_gives_them(name, merge, picture, pieces):
     signal = picture("scene", (40, 60))
     rule = dataclasses.replace(QUICK[name], merge=merge)
@@ -121,8 +119,7 @@ def test_grey_is_three_equal_channels(name, picture):
     assert torch.equal(quietly(RULES[name], grey).labels, quietly(RULES[name], grey.repeat(1, 1, 3)).labels)
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("shape", [(500, 1), (4, 6, 4), (4, 6, 2), (3, 4, 6, 3)])
+@covering(name=list(RULES), shape=[(500, 1), (4, 6, 4), (4, 6, 2), (3, 4, 6, 3)])
 def test_what_is_no_image_is_refused(name, shape):
     rule = RULES[name]
     with pytest.raises(
@@ -248,9 +245,9 @@ def test_a_pixel_has_the_label_of_the_place_where_it_lies(shape, picture, pieces
     assert pieces(partition.labels) == partition.regions
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+@covering(
+    rule=[Semantic, Superpixel, KMeans, Blocks],
+    wrong=[
         ({"regions": 0}, r"\.regions"),
         ({"regions": 2.0}, r"\.regions"),
         ({"merge": "largest"}, r"\.merge='largest'.*'smallest'"),
@@ -261,8 +258,8 @@ def test_a_pixel_has_the_label_of_the_place_where_it_lies(shape, picture, pieces
         ({"segments": 3}, r"no option"),
     ],
 )
-@pytest.mark.parametrize("rule", [Semantic, Superpixel, KMeans, Blocks])
-def test_options_are_checked_when_it_is_made(rule, options, said):
+def test_options_are_checked_when_it_is_made(rule, wrong):
+    options, said = wrong
     with pytest.raises(PartinrError, match=said) as caught:
         rule(**options)
     assert "\n" not in str(caught.value)

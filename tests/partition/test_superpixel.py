@@ -10,6 +10,7 @@ import torch
 
 from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import Superpixel
+from tests.covering import covering
 
 METHODS = ["slic", "felzenszwalb"]
 
@@ -28,8 +29,7 @@ def test_an_edge_is_followed_exactly(method):
     assert torch.equal(rule(signal).labels, inside.long())
 
 
-@pytest.mark.parametrize("kind", ["noise", "two", "scene"])
-@pytest.mark.parametrize("shape", [(1, 3000), (5, 1000), (64, 64)])
+@covering(kind=["noise", "two", "scene"], shape=[(1, 3000), (5, 1000), (64, 64)])
 def test_slic_gives_the_number_even_where_there_is_nothing_but_fragments(kind, shape, picture, pieces):
     for options in ({}, {"sigma": 0.0}, {"regions": 100}, {"compactness": 1e-6}, {"connected": False}):
         rule = Superpixel(**options)

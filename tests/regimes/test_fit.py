@@ -30,6 +30,7 @@ from partinr.regimes import (
 )
 from partinr.regimes.fit.module import fit
 from partinr.training.trainer import run_fit
+from tests.covering import covering
 
 TINY = Siren(hidden_features=4, hidden_layers=0, first_omega_0=5.0)
 
@@ -122,8 +123,7 @@ def _separate(model: PiecewiseINR, signal: torch.Tensor, steps: int, lr: float) 
     return trained
 
 
-@pytest.mark.parametrize("engine", ["loop", "batched"])
-@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+@covering(engine=["loop", "batched"], precision=["32-true", "64-true"])
 def test_training_a_stack_is_training_its_networks_apart(small_fit, signal, engine, precision):
     labels = Grid(regions=4)(signal).labels.clone()
     labels[:2, :2] = 3  # ragged
@@ -202,9 +202,7 @@ def test_a_border_weight_moves_the_error_to_the_inside(small_fit):
     assert found[30.0]["psnr_inside"] < found[1.0]["psnr_inside"] - 0.2
 
 
-@pytest.mark.parametrize("loss", ["image", "region"])
-@pytest.mark.parametrize("weight", [1.0, 3.0])
-@pytest.mark.parametrize("points", [1, 6, 18, 54])
+@covering(points=[1, 6, 18, 54], loss=["image", "region"], weight=[3.0, 1.0])
 def test_the_loss_of_drawn_points_is_unbiased(signal, loss, weight, points):
     # 54 samples: an epoch is so many pieces without a rest, and their mean is the whole to rounding.
     whole = _module(signal, UNEQUAL, loss=loss, border_weight=weight)._loss(0)

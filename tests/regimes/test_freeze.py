@@ -13,6 +13,7 @@ from partinr.partition import Grid
 from partinr.regimes import Cosine, FitSettings, Optimizer, PerNetwork, StopRule
 from partinr.regimes.fit.module import FitModule
 from partinr.training.trainer import make_trainer, run_fit
+from tests.covering import covering
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +62,9 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.parametrize("widths", [None, [6, 6, 5, 4]], ids=["one width", "three widths"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer.name)
-@pytest.mark.parametrize("points", [None, 60])
+@covering(
+    optimizer={optimizer.name: optimizer for optimizer in OPTIMIZERS}, widths=[None, [6, 6, 5, 4]], points=[None, 60]
+)
 def test_what_is_frozen_stays_and_the_others_do_not_notice(image, widths, optimizer, points):
     free = _module(image, 200, widths, optimizer=optimizer, points_per_step=points)
     run_fit(free, _trainer())

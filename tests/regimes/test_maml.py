@@ -24,6 +24,7 @@ from partinr.regimes.meta.loading import MetaBatches, Task, TaskDataModule, Trai
 from partinr.signals import SmoothData
 from partinr.training.clock import StopRule
 from partinr.training.trainer import run_fit
+from tests.covering import covering
 
 DATA = SmoothData(shape=[6, 7], channels=2, train_items=5, val_items=3)
 EVEN = SmoothData(shape=[6, 6], channels=2, train_items=5, val_items=3)
@@ -258,8 +259,7 @@ def test_the_work_is_counted():
         assert learn(steps=2, algorithm=algorithm).module.macs == 2 * 3 * 42 * samples * macs
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
-@pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile", "unadapted"])
+@covering(algorithm=["maml", "fomaml", "reptile", "unadapted"], precision=["32-true", "64-true", "bf16-mixed"])
 def test_precisions(precision, algorithm):
     run = learn(precision=precision, algorithm=algorithm, steps=3)
     exact = learn(algorithm=algorithm, steps=3)
@@ -357,8 +357,7 @@ SETUPS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("at", [4, 7])
-@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
+@covering(setup=SETUPS, at=[4, 7])
 def test_resumed_equals_unbroken(tmp_path, setup, at):
     path = tmp_path / "last.ckpt"
     unbroken = learn(steps=12, callbacks=(SaveAt(at, path),), **setup)

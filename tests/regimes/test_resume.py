@@ -14,6 +14,7 @@ from partinr.base.errors import PartinrError
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.regimes import Cosine, Optimizer, PerNetwork, Plateau, WarmUp
+from tests.covering import covering
 
 
 class SaveAt(L.Callback):
@@ -60,8 +61,7 @@ SETUPS = {
 }
 
 
-@pytest.mark.parametrize("at", [7, 10])
-@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
+@covering(setup=SETUPS, at=[7, 10])
 def test_resumed_equals_unbroken(small_fit, signal, tmp_path, step_by_step, setup, at):
     options = {"steps": 25, "lr": 1e-2, "settings": {"evaluate_every": 5}, **setup}
     saver = SaveAt(at, tmp_path / "last.ckpt")

@@ -10,6 +10,7 @@ import torch
 from partinr.base.errors import PartinrError
 from partinr.regimes import Constant, Cosine, Plateau, Schedule, WarmUp
 from partinr.training.clock import StopRule
+from tests.covering import covering
 
 LR = 0.5
 
@@ -44,8 +45,7 @@ def test_warm_up_is_a_hundred_steps_unless_told():
     assert Constant().warmup_steps == Cosine().warmup_steps == 0
 
 
-@pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("warmup", [0, 5])
+@covering(final=[0.0, 0.1, 1.0], warmup=[0, 5])
 def test_cosine(final, warmup):
     steps = 20
     expected = []

@@ -14,6 +14,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Optimizer, PerNetwork
 from partinr.training.shards import Share, deal, hand_over, narrow_state, widen_state
+from tests.covering import covering
 
 WIDTHS = (4, 9, 4, 6, 9)
 OPTIMIZERS = {
@@ -25,6 +26,7 @@ OPTIMIZERS = {
 }
 # With networks of every width, without some widths, and nothing at all.
 SHARES = [[0, 1, 2, 3, 4], [0, 2, 4], [1], [3, 4], []]
+ONE_OR_SEVERAL = {"one width": None, "several widths": WIDTHS}
 
 
 # -- dealing ------------------------------------------------------------------------------------------------------
@@ -56,11 +58,11 @@ def test_the_largest_first(work: list[float], dealt: list[list[int]]) -> None:
 # -- taking and giving back ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[None, WIDTHS], ids=["one width", "several widths"])
-def model(request: Any) -> PiecewiseINR:
+@pytest.fixture
+def model(widths: tuple[int, ...] | None) -> PiecewiseINR:
     labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=4)
     backbone = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
-    return PiecewiseINR(Partition(labels), backbone, widths=request.param)
+    return PiecewiseINR(Partition(labels), backbone, widths=widths)
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def rows_of(share: Share, values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value[share.rows[name]] for name, value in values.items()}
 
 
-@pytest.mark.parametrize("networks", SHARES)
+@covering(networks=SHARES, widths=ONE_OR_SEVERAL)
 def test_what_is_taken_and_given_back(model: PiecewiseINR, take: Any, networks: list[int]) -> None:
     before = {name: value.detach().clone() for name, value in model.stack.items()}
     share, whole = take(networks), take(SHARES[0])
@@ -102,8 +104,7 @@ def test_what_is_taken_and_given_back(model: PiecewiseINR, take: Any, networks: 
         assert torch.equal(value, expected), name
 
 
-@pytest.mark.parametrize("networks", SHARES)
-@pytest.mark.parametrize("drawn", [[], [0], [3, 20, 21, 40, 71], list(range(72))])
+@covering(networks=SHARES, drawn=[[], [0], [3, 20, 21, 40, 71], list(range(72))], widths=ONE_OR_SEVERAL)
 def test_drawn_samples_among_a_share(model: PiecewiseINR, take: Any, networks: list[int], drawn: list[int]) -> None:
     batch = model.batch(torch.rand(8, 9, 3))
     share, samples = take(networks), torch.tensor(drawn, dtype=torch.int64)
@@ -154,8 +155,7 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("networks", SHARES)
+@covering(8, name=list(OPTIMIZERS), networks=SHARES, widths=ONE_OR_SEVERAL)
 def test_a_share_goes_on_where_the_whole_stack_was(
     model: PiecewiseINR, take: Any, learnt: Any, name: str, networks: list[int]
 ) -> None:
@@ -171,8 +171,7 @@ def test_a_share_goes_on_where_the_whole_stack_was(
         assert torch.equal(model.stack[key][rows], half[key][rows])
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("networks", SHARES)
+@covering(8, name=list(OPTIMIZERS), networks=SHARES, widths=ONE_OR_SEVERAL)
 def test_the_rest_of_a_share_goes_on(
     model: PiecewiseINR, take: Any, learnt: Any, name: str, networks: list[int]
 ) -> None:
@@ -187,8 +186,7 @@ def test_the_rest_of_a_share_goes_on(
     close({key: value.detach() for key, value in share.params.items()}, rows_of(share, end))
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("networks", SHARES)
+@covering(8, name=list(OPTIMIZERS), networks=SHARES, widths=ONE_OR_SEVERAL)
 def test_a_state_there_and_back(model: PiecewiseINR, take: Any, learnt: Any, name: str, networks: list[int]) -> None:
     _, _, state = learnt(name)
     share = take(networks)

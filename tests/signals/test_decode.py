@@ -21,6 +21,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.signals import decode, load_image
+from tests.covering import covering
 
 HEIGHT, WIDTH = 5, 7
 RNG = np.random.default_rng(0)
@@ -83,8 +84,7 @@ def load(tmp_path):
     return load_bytes
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
+@covering(6, kind=["PNG", "TIFF", "BMP", "WEBP"], channels=[1, 3])
 def test_8_bit(load, kind, channels):
     array = samples(channels, "uint8")
     if kind == "WEBP" and channels == 1:
@@ -126,10 +126,11 @@ def test_16_bit_png_keeps_all_bits(load, colour_type, channels):
     assert np.array_equal((image.double() * 65535).round().numpy(), array)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("dtype", ["uint16", "float32", "float64"])
-@pytest.mark.parametrize(
-    "options", [{}, {"byteorder": ">"}, {"tile": (16, 16)}, {"compression": "zlib"}, {"bigtiff": True}]
+@covering(
+    8,
+    options=[{}, {"byteorder": ">"}, {"tile": (16, 16)}, {"compression": "zlib"}, {"bigtiff": True}],
+    dtype=["uint16", "float32", "float64"],
+    channels=[1, 3],
 )
 def test_deep_tiff(load, dtype, channels, options):
     array = samples(channels, dtype)
@@ -200,8 +201,7 @@ def test_alpha(load, kind, channels, dtype):
     torch.testing.assert_close(load(content, alpha="white"), colour * opacity + 1 - opacity, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("channels", [2, 4])
+@covering(dtype=["uint8", "uint16"], channels=[2, 4])
 def test_opaque_alpha_is_dropped(load, channels, dtype):
     array = samples(channels, dtype)
     array[:, :, -1] = np.iinfo(dtype).max
@@ -270,8 +270,7 @@ UPRIGHT = {
 }
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "PNG16", "WEBP", "TIFF", "TIFF16"])
+@covering(14, orientation=range(1, 9), kind=["JPEG", "PNG", "PNG16", "WEBP", "TIFF", "TIFF16"])
 def test_orientation(load, kind, orientation):
     array = np.zeros((16, 24, 3), np.uint8)
     array[:8, :8], array[:8, 16:], array[8:, :8] = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from partinr.signals import gradient_energy, region_detail
+from tests.covering import covering
 
 SHAPES = [(1, 1), (1, 5), (5, 1), (4, 7), (9,), (1,), (3, 4, 2)]
 
@@ -17,8 +18,7 @@ def signal(shape: tuple[int, ...], channels: int = 3) -> torch.Tensor:
     return torch.rand(*shape, channels, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("shape", SHAPES)
+@covering(channels=[1, 3], shape=SHAPES)
 def test_half_of_every_squared_difference_goes_to_either_neighbour(shape, channels):
     values = signal(shape, channels)
     expected = torch.zeros(shape, dtype=torch.float64)

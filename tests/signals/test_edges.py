@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from partinr.signals import EdgedImage, edge_pixels
+from tests.covering import covering
 
 
 def drawn(shape, distance, channels=3):
@@ -15,8 +16,7 @@ def drawn(shape, distance, channels=3):
     return grey.unsqueeze(-1).repeat(1, 1, channels)
 
 
-@pytest.mark.parametrize("place", [30.2, 40.0, 40.5, 41.8])
-@pytest.mark.parametrize("side", [96, 192])
+@covering(place=[30.2, 40.0, 40.5, 41.8], side=[96, 192])
 def test_a_straight_edge_counts_one_at_every_resolution(place, side):
     across = drawn((side, side), lambda rows, columns: columns - place * side / 96 + 0 * rows)
     for image in (across, across.transpose(0, 1)):

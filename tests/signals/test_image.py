@@ -12,6 +12,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.signals import builtin_image, builtin_names, check_image, load_image
+from tests.covering import covering
 
 
 @pytest.fixture
@@ -94,8 +95,7 @@ def test_enlarging_does_not_overshoot(save):
     assert image.max() == 1
 
 
-@pytest.mark.parametrize("option", ["size", "max_side"])
-@pytest.mark.parametrize("value", [0, -3, 2.5, "8", True])
+@covering(option=["size", "max_side"], value=[0, -3, 2.5, "8", True])
 def test_sizes_without_a_meaning(wide, option, value):
     with pytest.raises(PartinrError, match=f"^{option} must be .*; leave it out"):
         load_image(wide, **{option: value})

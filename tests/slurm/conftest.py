@@ -19,7 +19,7 @@ import hydra
 import psutil
 import pytest
 
-from partinr.experiment import config
+from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
 from partinr.runs.directory import CLOCK_COLUMNS, RunDirectory, config_hash
 from partinr.sweep.cluster import Slurm, SlurmSettings
@@ -296,7 +296,7 @@ def queued(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callab
     """``queued("name", "seed=1", held=True)``: the directory of a run that is frozen and has not begun."""
     folder = tmp_path_factory.mktemp("runs")
     # As the command does, before it composes.
-    config.register_resolvers()
+    names.register_resolvers()
     register_names([])
     register(Sweep(str))
 

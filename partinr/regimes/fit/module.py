@@ -31,7 +31,7 @@ from partinr.training.ranks import Ranks
 from partinr.training.samples import Samples
 from partinr.training.sampling import ErrorSampler
 from partinr.training.schedule import Constant, Schedule
-from partinr.training.shards import Share, deal, hand_over, widen_state
+from partinr.training.shards import Shard, deal, hand_over, widen_state
 from partinr.training.stacked import StackLearning
 from partinr.training.trainer import FitResult, Model, make_trainer, run_fit
 
@@ -238,7 +238,7 @@ class FitModule(StackLearning):
         self._sampler: ErrorSampler | None = None
         if settings.sampling == "error":
             self._sampler = ErrorSampler(batch.network.cpu(), len(batch.sizes), seed)
-        self._blended: tuple[Share, list[Samples]] | None = None
+        self._blended: tuple[Shard, list[Samples]] | None = None
         self.cuda_graphs = True
         self._graphed: GraphedSteps | None = None
 
@@ -247,7 +247,7 @@ class FitModule(StackLearning):
         self._seam = dict.fromkeys(SEAM, float("nan"))
         self._evaluated: list[tuple[Tensor, Tensor]] = []
         self._seconds_at_full_work: tuple[float, int] | None = None
-        self.share = self._take_share()
+        self.share = self._take_shard()
 
     def check_devices(self, devices: int) -> None:
         """See that each of so many processes has a network to train.
@@ -311,7 +311,7 @@ class FitModule(StackLearning):
         if self.failure is not None and self._best_parameters is not None:
             self.model.stack.load_state_dict(self._best_parameters)
             # Or the next look at the model would bring back what has just been replaced.
-            self.share = self._take_share()
+            self.share = self._take_shard()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of, in plain types; and let what it holds of a share stand for the whole."""
@@ -367,7 +367,7 @@ class FitModule(StackLearning):
 
     @property
     def seam(self) -> dict[str, float]:
-        """How well regions fit together along their borders (:func:`partinr.metrics.quality.seam`), at the last evaluation.
+        """How well regions fit together along their borders (:func:`partinr.metrics.seam`), at the last evaluation.
 
         Of an album means over the images that have borders; NaN before the first evaluation, or where there is no
         border. Taken when it is asked for: only that of the last evaluation is of interest.
@@ -736,10 +736,10 @@ class FitModule(StackLearning):
         sizes = torch.tensor(self._batch.sizes, dtype=torch.float64)
         return sizes * torch.tensor(self.model.macs_of_networks, dtype=torch.float64)
 
-    def _take_share(self) -> Share:
+    def _take_shard(self) -> Shard:
         weights = None if self._weights is None else self._tensor("_weights")
         networks = torch.nonzero(self._owned & ~self.frozen).squeeze(1)
-        return Share.take(self.model, self._batch, self._tensor("_coords"), self._tensor("_targets"), weights, networks)
+        return Shard.take(self.model, self._batch, self._tensor("_coords"), self._tensor("_targets"), weights, networks)
 
     @torch.no_grad()
     def _gather(self) -> None:
@@ -768,7 +768,7 @@ class FitModule(StackLearning):
             self._seconds_at_full_work = self.clock.training, self.step
         before = self.share
         self.frozen |= reached
-        self.share = self._take_share()
+        self.share = self._take_shard()
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         hand_over(optimizer, before, self.share)

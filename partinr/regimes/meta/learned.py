@@ -72,7 +72,7 @@ class LearnedStart(nn.Module):
         inner_lr: what the rates begin with.
         inner_lr_kind: which there are, see :class:`~partinr.regimes.meta.rates.InnerRates`.
         inner_lr_positive: keep them above 0.
-        inner_loss: what a network descends on, see :meth:`TaskBatch.context <partinr.regimes.meta.tasks.TaskBatch.context>`.
+        inner_loss: what a network descends on, see :meth:`TaskBatch.context`.
         adapt_layers: of the networks, that the inner loop changes, counted from the output; None for all of them. Raghu
             et al., "Rapid Learning or Feature Reuse?" (2020), change the last (ANIL).
         frame: of the coordinates.

@@ -1,0 +1,78 @@
+"""Objects from the nodes of a configuration: the class that ``_target_`` names, made of the other keys, and checked."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from typing import Any
+
+import pydantic
+
+from partinr.base.errors import PartinrError
+from partinr.base.spec import describe
+
+
+def make(node: Any, key: str, *kinds: type) -> Any:
+    """The object that a node of the configuration describes.
+
+    Args:
+        node: a dictionary with the dotted path of a class as ``_target_`` and its arguments.
+        key: where the node is, for messages.
+        kinds: what the class must be, one of these; of any kind where there is none.
+
+    Raises:
+        PartinrError: no such class, not of that kind, or arguments that it refuses.
+    """
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
+    cls = _class(node["_target_"], key)
+    if kinds and not issubclass(cls, kinds):
+        raise PartinrError(
+            f"{key}._target_={node['_target_']} is no {' or '.join(kind.__name__ for kind in kinds)}; "
+            f"derive the class from {' or '.join(f'{kind.__module__}.{kind.__name__}' for kind in kinds)}"
+        )
+    return checked(cls, {name: value for name, value in node.items() if name != "_target_"}, key)
+
+
+def _class(target: Any, key: str) -> type:
+    module, _, attribute = str(target).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # the module may be anybody's, and raise whatever it likes
+        name = "" if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: "
+        raise PartinrError(
+            f"{key}._target_={target!r} cannot be imported: {name}{' '.join(str(error).split())}; "
+            "give MODULE.CLASS, the module on PYTHONPATH or installed"
+        ) from error
+    if not isinstance(found, type):
+        raise PartinrError(f"{key}._target_={target!r} is no class; give the dotted path of one")
+    return found
+
+
+def checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
+    """Make an object, and let its complaints name the keys as the user knows them.
+
+    Raises:
+        PartinrError: an unknown option, or a value that is refused.
+    """
+    accepted = inspect.signature(cls).parameters
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    for name in arguments:
+        if name not in accepted and not free:
+            near = difflib.get_close_matches(name, accepted, n=1)
+            known = f"there are: {', '.join(accepted)}" if accepted else f"{cls.__name__} has no options"
+            hint = f"did you mean {_dotted(key, near[0])}?" if near else known
+            raise PartinrError(f"unknown option {_dotted(key, name)}; {hint}")
+    try:
+        return cls(**arguments)
+    except PartinrError as error:
+        if isinstance(error.__cause__, pydantic.ValidationError):
+            raise PartinrError(describe(key, error.__cause__)) from error.__cause__
+        raise
+    except (TypeError, ValueError) as error:
+        raise PartinrError(f"{key}: {' '.join(str(error).split())}") from error
+
+
+def _dotted(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name

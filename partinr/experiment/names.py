@@ -1,0 +1,105 @@
+"""What a run is called: the configuration as plain values, the part of it that is the run's identity, and folder names.
+
+Needs no torch, so that Hydra can compose, and a sweep can find its runs, before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+_PATHS = (
+    ("", "ckpt_path"),
+    ("", "init"),
+    ("data", "path"),
+    ("data", "val_path"),
+    ("data", "val_list"),
+    ("partition", "path"),
+    ("partition", "checkpoint"),
+)
+"""Keys that name files or folders, with the group that they are in."""
+
+_FOLDERS_OR_NAMES = (("partition", "model"),)
+"""Keys that name a folder if there is one, and else something that is found elsewhere."""
+
+
+NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "logger", "study", "sweep")
+"""What says where a run is kept or how it is shown, and nothing of what it is."""
+
+
+def register_resolvers() -> None:
+    """Make ``${partinr.token:}``, ``${partinr.label:…}`` and ``${partinr.experiment:STUDY}`` known, with a new token.
+
+    The token is one for all parts of one start, so that they agree on it; unlike the clock alone it is never shared.
+    """
+    token = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+    OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
+    OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
+
+
+def experiment(study: str | None = None) -> str | None:
+    """The name of a study: what it is called, or the experiment; None without one, and outside of Hydra's jobs."""
+    if study is not None or not HydraConfig.initialized():
+        return study
+    choices = HydraConfig.get().runtime.choices
+    return sized(choices["experiment"], choices.get("size")) if choices.get("experiment") else None
+
+
+def sized(experiment: str, size: str | None) -> str:
+    """The name of an experiment at a size: a small study and the full one are two."""
+    return experiment if size in (None, "full") else f"{experiment}_{size}"
+
+
+def folder_label(overrides: str, limit: int = 80) -> str:
+    """What was asked for, as part of the name of a folder: safe in any file system, never too long."""
+    label = safe_name(overrides)
+    if len(label) > limit:
+        label = f"{label[: limit - 9]}-{short_hash(overrides)}"
+    return label
+
+
+def safe_name(overrides: str) -> str:
+    """Overrides as a name that is safe in any file system."""
+    # Neither "=" nor ",": the path of a run must stand in an override (ckpt_path=…) without quotes.
+    return re.sub(r"[^\w.+-]+", "-", overrides.replace(",", "_")).strip("-._") or "default"
+
+
+def short_hash(text: str) -> str:
+    """Eight hexadecimal digits of a text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration without what says where its run is kept or how it is shown, with absolute paths."""
+    return {key: value for key, value in with_absolute_paths(dict(plain)).items() if key not in NOT_IDENTITY}
+
+
+def with_absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:
+    """Files as they are found from anywhere, so that a run can be resumed from another folder than it began in."""
+    plain = copy.deepcopy(plain)
+    for group, key in _PATHS + _FOLDERS_OR_NAMES:
+        node = plain[group] if group else plain
+        if isinstance(node.get(key), str):
+            path = os.path.abspath(os.path.expanduser(node[key]))
+            if (group, key) in _PATHS or os.path.isdir(path):
+                node[key] = path
+    return plain
+
+
+def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as plain containers, resolved."""
+    if not isinstance(config, DictConfig):
+        return dict(config)
+    found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}

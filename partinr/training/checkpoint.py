@@ -1,0 +1,91 @@
+"""Checkpoints: written to local files, read back, and checked against the run that is to continue from them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from partinr.base.errors import PartinrError
+
+if TYPE_CHECKING:
+    from partinr.training.loop import Learning
+
+
+class LocalFiles(TorchCheckpointIO):
+    """Checkpoints as local files.
+
+    Lightning would first write each checkpoint to the system's folder for temporary files, which may be full or slow
+    while the run's own disk has room. It would also take a path that contains ``::`` for a remote one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        # Into memory first: torch hides the errors of a full disk.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            with Path(path).open("wb") as file:
+                file.write(content.getbuffer())
+        except OSError as error:
+            error.filename = str(path)  # a failed write names no file
+            raise
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint."""
+        found: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=weights_only)
+        return found
+
+
+def check_checkpoint(path: Path, module: Learning) -> None:
+    """Check that a module can continue from a checkpoint.
+
+    Raises:
+        PartinrError: the checkpoint is missing, damaged, from another run, or past the end of this one.
+    """
+    if not path.is_file():
+        raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
+    fingerprint, step = read_checkpoint(path)
+    found, expected = _leaves(fingerprint), _leaves(module.fingerprint())
+    for key in {**expected, **found}:
+        if found.get(key) != expected.get(key):
+            raise PartinrError(
+                f"ckpt_path={path} is from another run: its {key} is {found.get(key)}, here it is "
+                f"{expected.get(key)}; continue it as it was with: partinr resume RUN_DIR"
+            )
+    if module.stop.max_steps is not None and step > module.stop.max_steps:
+        raise PartinrError(
+            f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
+        )
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
+    """Fingerprint and steps of a checkpoint, after a check of every byte.
+
+    Raises:
+        PartinrError: the file is damaged, or no checkpoint.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch itself ignores the checksums.
+            if archive.testzip() is not None:
+                raise ValueError("a checksum differs")
+        state = torch.load(path, map_location="cpu", weights_only=True)["partinr"]
+        return dict(state["fingerprint"]), int(state["step"])
+    except Exception as error:  # torch, zipfile and pickle raise a dozen kinds for what is no checkpoint
+        raise PartinrError(
+            f"ckpt_path={path} is no partinr checkpoint, or it is damaged; "
+            "give the checkpoints/last.ckpt of a run directory"
+        ) from error
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of dictionaries as one dictionary with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat

@@ -1,0 +1,158 @@
+"""The processes of a run as their launcher sees them: which has finished, died, raised or hung."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from partinr.training.nodes import RankError
+
+GRACE_SECONDS = 10.0
+"""Once a process is gone, the others have this long to notice and to end by themselves."""
+
+BEAT_SECONDS = 1.0
+"""Interval at which each process tells its launcher that it is alive, whatever it is working on."""
+
+SILENCE_SECONDS = 300.0
+"""A process that is silent for this long hangs: it was stopped, or the system does not let it run. The length of its
+work does not matter, since a thread of its own sends the beats, but a step of compiled code may hold Python's lock."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The last message of a process that an exception ends."""
+
+    reason: str
+    trace: str
+    time: float
+
+
+class Voice:
+    """A process's messages to its launcher."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()  # a pipe takes one message at a time
+
+    def send(self, answer: Any) -> None:
+        """Send a result as plain bytes: torch would put tensors into shared memory, which ends with the process."""
+        content = pickle.dumps(answer)
+        with self._lock:
+            self._pipe.send_bytes(content)
+
+    def start_beat(self) -> None:
+        """Send an empty message from now on, once per :data:`BEAT_SECONDS`."""
+
+        def beat() -> None:
+            with suppress(OSError):
+                while True:
+                    with self._lock:
+                        self._pipe.send_bytes(b"")
+                    time.sleep(BEAT_SECONDS)
+
+        threading.Thread(target=beat, daemon=True).start()
+
+
+@dataclass
+class Rank:
+    """One process, as its launcher sees it."""
+
+    number: int
+    process: BaseProcess
+    pipe: Connection
+    answer: Any = None
+    killed: bool = False
+    silence: float = 0.0
+    hung: bool = False
+    pipe_ended: bool = False
+
+    def send(self, content: bytes) -> None:
+        """Send the process its work."""
+        with suppress(ConnectionError):  # it is gone already; `wait_for` finds out
+            self.pipe.send_bytes(content)
+
+    def listen(self) -> None:
+        """Read all messages that wait in the pipe."""
+        # Behind the last beat of a finished process there may be its answer.
+        while not self.pipe_ended and self.pipe.poll():
+            try:
+                content = self.pipe.recv_bytes()
+            except (EOFError, ConnectionError):
+                self.pipe_ended = True
+            else:
+                self.silence = 0.0
+                if content:  # a beat is empty
+                    self.answer = pickle.loads(content)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.killed = True
+        self.process.kill()
+
+
+def wait_for(ranks: list[Rank]) -> Any:
+    """Wait for all processes to end; returns the answer of the first.
+
+    Raises:
+        RankError: one of them died, raised or hung.
+    """
+    running = list(ranks)
+    deadline: float | None = None
+    looked = time.monotonic()
+    while running:
+        # An answer may be larger than a pipe's buffer, so it is read while its sender still waits.
+        pipes = [rank.pipe for rank in running if not rank.pipe_ended]
+        ready = wait([*(rank.process.sentinel for rank in running), *pipes], BEAT_SECONDS)
+        now = time.monotonic()
+        for rank in running:
+            # While this process itself was stopped (Ctrl-Z), the others were not silent.
+            rank.silence += min(now - looked, 2 * BEAT_SECONDS)
+            if rank.pipe in ready:
+                rank.listen()
+            rank.hung = rank.hung or rank.silence > SILENCE_SECONDS
+        looked = now
+        for rank in [rank for rank in running if rank.process.sentinel in ready]:
+            rank.process.join()
+            running.remove(rank)
+        for rank in running:
+            if not rank.killed and (rank.hung or (deadline is not None and now >= deadline)):
+                rank.kill()
+        if deadline is None and any(
+            isinstance(rank.answer, Raised) or rank.process.exitcode or rank.hung for rank in ranks
+        ):
+            deadline = now + GRACE_SECONDS
+    fault = _fault(ranks)
+    if fault is not None:
+        raise fault
+    return ranks[0].answer
+
+
+def _fault(ranks: list[Rank]) -> RankError | None:
+    """The first failure, which is the cause: the other processes only lost the connection to that one."""
+    of_all = f"of {len(ranks)} processes"
+    for rank in ranks:
+        if rank.hung:
+            return RankError(
+                f"rank {rank.number} {of_all} has not answered for {SILENCE_SECONDS:g} seconds; "
+                "was it stopped, or is the memory full?"
+            )
+    codes = {rank.number: rank.process.exitcode for rank in ranks if rank.process.exitcode}
+    for rank in ranks:
+        code = codes.get(rank.number, 0)
+        if code < 0 and not rank.killed:
+            hint = "; memory may have run out" if -code == signal.SIGKILL else ""
+            return RankError(f"rank {rank.number} {of_all} was killed by {signal.Signals(-code).name}{hint}")
+    raised = [(rank.answer.time, rank.number, rank.answer) for rank in ranks if isinstance(rank.answer, Raised)]
+    if raised:
+        _, number, answer = min(raised)
+        return RankError(f"rank {number} {of_all} raised {answer.reason}", answer.trace)
+    for number, code in codes.items():
+        return RankError(f"rank {number} {of_all} ended with exit code {code}")
+    return None

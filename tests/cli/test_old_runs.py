@@ -1,0 +1,116 @@
+"""Runs and artefacts of version 0.1.0: they are still reported, drawn, measured and made again (fixtures/old_runs)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import partinr as api
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "old_runs"
+RUNS = ("blended", "detail", "fit", "folder", "init", "meta", "plugin", "threshold")
+ROUNDING = 1e-4
+"""Of other machines' instructions."""
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The fixtures as if they had been made in this folder, the plug-in installed."""
+    folder = tmp_path_factory.mktemp("old") / "old_runs"
+    shutil.copytree(FIXTURES, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in folder.rglob("*"):
+        if path.suffix in (".yaml", ".json") and path.is_file():
+            path.write_text(path.read_text().replace("/HERE", str(folder)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder / "plugin"))
+        yield folder
+    sys.modules.pop("old_rules", None)
+
+
+@pytest.fixture
+def good(partinr: Any) -> Any:
+    """A command that must end well: what it says."""
+
+    def call(*words: str | Path, code: int = 0) -> str:
+        answer = partinr(*words)
+        assert answer.code == code, answer.err
+        return answer.out
+
+    return call
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_artefact_is_drawn_as_it_was(old: Path) -> None:
+    with np.load(old / "rendered.npz") as pictures:
+        assert len(pictures.files) >= 16
+        for name in pictures.files:
+            drawn = api.load(old / "artefacts" / f"{name}.safetensors").render(shape=(5, 7))
+            np.testing.assert_allclose(drawn.numpy(), pictures[name], atol=ROUNDING, err_msg=name)
+
+
+def test_tables_say_what_they_said(old: Path, tmp_path: Path, good: Any) -> None:
+    good("table", old / "runs", "--no-seconds", "-o", tmp_path / "table.md")
+    assert (tmp_path / "table.md").read_text() == (old / "said/table.md").read_text()
+    good("table", old / "runs/sweep", "-o", tmp_path / "table.csv")
+    assert rows(tmp_path / "table.csv") == rows(old / "said/table.csv")
+
+
+def test_a_report_of_all_of_them(old: Path, tmp_path: Path, good: Any) -> None:
+    good("report", old / "runs", "-o", tmp_path / "report.html", "--figures", tmp_path / "figures")
+    page = (tmp_path / "report.html").read_text()
+    assert "learned start" in page
+    assert "superpixel" in page
+    assert list((tmp_path / "figures").glob("*.pdf"))
+
+
+def test_runs_are_listed_as_of_another_version(old: Path, good: Any) -> None:
+    said = json.loads((old / "said/runs.json").read_text())["runs"]
+    now = json.loads(good("runs", old / "runs", "--json"))["runs"]
+    another = api.__version__ != "0.1.0"
+    for before, after in zip(said, now, strict=True):
+        assert after == {**before, "another_version": another}
+    assert ("by 0.1.0" in good("runs", old / "runs")) is another
+
+
+def test_pictures_are_drawn_from_run_directories(old: Path, tmp_path: Path, good: Any) -> None:
+    good("render", old / "runs/fit", "--size", "5,7", "-o", tmp_path / "fit.npy")
+    with np.load(old / "rendered.npz") as pictures:
+        np.testing.assert_allclose(np.load(tmp_path / "fit.npy"), pictures["plain"], atol=ROUNDING)
+    good("render", old / "runs/folder", "--image", "b", "-o", tmp_path / "b.png")
+    good("view", old / "runs/blended", "-o", tmp_path / "view.html")
+    assert (tmp_path / "b.png").stat().st_size > 0
+    assert "<canvas" in (tmp_path / "view.html").read_text()
+
+
+@pytest.mark.parametrize("run", ["fit", "folder"])
+def test_networks_are_measured_as_before(run: str, old: Path, good: Any) -> None:
+    good("export", old / "runs" / run)
+    measured = old / "runs" / run / "rate.csv"
+    for before, after in zip(rows(old / f"said/rate-{run}.csv"), rows(measured), strict=True):
+        if before["coder"] == "fit":  # the others depend on the version of Pillow
+            assert float(after["psnr"]) == pytest.approx(float(before["psnr"]), abs=1e-3)
+            assert after["bits"] == before["bits"]
+    measured.unlink()
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_can_be_made_again(run: str, old: Path, tmp_path: Path, partinr: Any) -> None:
+    answer = partinr("rerun", old / "runs" / run, "-o", tmp_path / "again")
+    assert answer.code in (0, 1), answer.err  # 1 on a machine that rounds otherwise
+    for before, after in zip(rows(old / "runs" / run / "curve.csv"), rows(tmp_path / "again/curve.csv"), strict=True):
+        assert {**after, "seconds": ""}.keys() == before.keys()
+        for column in before.keys() - {"seconds"}:
+            assert float(after[column]) == pytest.approx(float(before[column]), rel=1e-3, nan_ok=True), column
