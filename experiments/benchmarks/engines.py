@@ -13,7 +13,7 @@ from contextlib import suppress
 from _common import interleaved, sizes_of, step_of, where
 
 from partinr.base.errors import PartinrError
-from partinr.engines import Engine
+from partinr.engines import EngineName
 
 # Regions, width, hidden layers, pixels a side, even or ragged.
 SHAPES = [
@@ -51,7 +51,7 @@ SHAPES = [
     (4096, 16, 2, 512, "ragged"),
 ]
 
-ENGINES: tuple[Engine, ...] = ("loop", "batched", "fused", "tiled")
+ENGINES: tuple[EngineName, ...] = ("loop", "batched", "fused", "tiled")
 HOPELESS = 2.0
 """Seconds a step from which an engine is not timed to the end; the table has a dash for it."""
 

@@ -1,8 +1,8 @@
 """What an engine is: a way to evaluate a stack of N networks, each on its own samples.
 
-A backbone is one function ``network(params, x, linear)`` for one network *or* for k equally long ones: every parameter
-is ``[..., *shape]``, ``x`` is ``[..., n, features]``, and ``linear`` is the product that the engine chose. An engine may
-call that function, or evaluate a chain of sines (:mod:`partinr.engines.chain`) by kernels of its own.
+A backbone is one function ``network(params, x, linear)`` for one network *or* for k networks with as many samples each:
+every parameter is ``[..., *shape]``, ``x`` is ``[..., n, features]``, and ``linear`` is the product that the engine
+chose. An engine calls that function, or evaluates a chain of sines (:mod:`partinr.engines.chain`) by its own kernels.
 """
 
 from __future__ import annotations
@@ -108,12 +108,9 @@ class Precision:
         return cls(kinds.pop() if len(kinds) == 1 else None, autocast, transformed=transformed)
 
 
-HessianVector = Callable[
-    ["Chain", "Chain", Tensor, Tensor, Tensor | None, tuple[int, ...]],
-    list[Tensor],
-]
-"""``(chain, along, coords, targets, weights, sizes)`` to the Hessian of the squared error times the direction ``along``,
-for weight and bias of each layer in turn; not differentiable."""
+HessianVector = Callable[["Chain", "Chain", Tensor, Tensor, Tensor | None, tuple[int, ...]], list[Tensor]]
+"""``(chain, along, coords, targets, weights, sizes)`` to the Hessian of the squared error times the direction
+``along``, by weight and bias of each layer in turn; not differentiable."""
 
 
 class Engine(ABC):
@@ -141,7 +138,7 @@ class Engine(ABC):
             the end of a sentence that begins with ``engine=NAME``.
         """
 
-    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.float64]:
+    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """What evaluating each network takes, ``[N]``, in multiply-accumulates of a batched product.
 
         ``auto`` compares these. Infinity keeps an engine out of its choice: the default, for engines without a measured

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ class Batched(Engine):
         """Nothing."""
         return None
 
-    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.float64]:
+    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """The unit that all costs are in."""
         return sizes * float(shape.macs)
 

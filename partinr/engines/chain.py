@@ -155,7 +155,7 @@ class Tiles:
 
 @lru_cache(maxsize=32)  # a few numbers for each tile and network, none for a sample
 def tiles_of(sizes: tuple[int, ...], longest: int) -> Tiles:
-    """Tiles of at most ``longest`` samples, those of a network equal in length, and runs of about ``T / RUNS`` tiles."""
+    """Tiles of at most ``longest`` samples, equally long within a network, and runs of about ``T / RUNS`` tiles."""
     counts = np.array(sizes, dtype=np.int64)
     owner, start, first = _cut(counts, longest)
     _, run, first_run = _cut(np.diff(first), max(1, -(-len(owner) // RUNS)))

@@ -3,8 +3,8 @@
 The networks are divided between these two as ``auto`` does it; the pure function of each part is compiled, once with
 gradients and once without, for any number of samples. Compiling takes seconds to a minute, at the first evaluation and
 again at the first step, where the clock of the training counts it, so nothing chooses this engine by itself. On a CPU
-it gains little (three stacks on one thread: as fast as ``auto``, twice, and 1.2 times as fast); on a GPU it has not been
-measured. It is for long runs of a stack that was seen to gain.
+it gains little (three stacks on one thread: as fast as ``auto``, twice, and 1.2 times as fast); on a GPU it has not
+been measured. It is for long runs of a stack that was seen to gain.
 
 Compiled code has first derivatives only. For derivatives of derivatives, and under a transform of ``torch.func``, plain
 operations take over.

@@ -74,7 +74,7 @@ class Fused(Engine):
             return f"takes networks up to {CUDA_UP_TO} wide on CUDA, not {max(widths)}; choose engine=auto"
         return None
 
-    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.float64]:
+    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """The least for thin networks: a quarter stands for two to four times as fast."""
         thin = max(shape.widths) <= FUSED_UP_TO.get(device.type, 0)
         return sizes * (shape.macs / 4) if thin else super().cost(shape, sizes, device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -28,7 +30,7 @@ class Loop(Engine):
         """Nothing."""
         return None
 
-    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.float64]:
+    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """Half of a batched product's, and a call: both are equal at :data:`LOOP_FROM_MACS`."""
         return (LOOP_FROM_MACS.get(device.type, LOOP_FROM_MACS["cuda"]) + sizes * float(shape.macs)) / 2
 

@@ -47,9 +47,7 @@ def engines(name: str) -> tuple[Engine, ...]:
     return found
 
 
-def check(
-    name: str, architecture: Architecture, device: torch.device | None = None, precision: Precision = Precision()
-) -> None:
+def check(name: str, architecture: Architecture, device: torch.device | None, precision: Precision) -> None:
     """Refuse an engine that cannot evaluate such networks.
 
     Args:
@@ -109,4 +107,6 @@ def squared_error(
 def hessian_vector(name: str, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> HessianVector | None:
     """The kernel for second derivatives of the engine that evaluates all networks; None if it has none."""
     engine = plan.only_engine(usable(name, stack, coords), stack, sizes, coords.device)
-    return engine and engine.hessian_vector(stack.architecture, coords.device, Precision.of(stack, coords))
+    if engine is None:
+        return None
+    return engine.hessian_vector(stack.architecture, coords.device, Precision.of(stack, coords))

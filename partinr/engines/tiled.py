@@ -61,7 +61,7 @@ class Tiled(Engine):
             return "is for the CPU; choose engine=auto, or trainer.accelerator=cpu"
         return None
 
-    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.float64]:
+    def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """The least for wide networks with enough samples: a third stands for about three times as fast."""
         # Of those that have samples: a chunk of a large image has none of most networks.
         macs = shape.macs * sizes.sum() / max(1, np.count_nonzero(sizes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -55,8 +56,9 @@ def _outcome(engine: Engine, device: torch.device) -> list[Tensor]:
     def drawn(*shape: int) -> Tensor:
         return (2 * torch.rand(*shape, generator=generator) - 1).to(device)
 
-    pairs = zip(WIDTHS[:-1], WIDTHS[1:], strict=True)
-    tensors = [each for n_in, n_out in pairs for each in (drawn(len(SIZES), n_out, n_in), drawn(len(SIZES), n_out))]
+    tensors = [
+        each for n_in, n_out in pairwise(WIDTHS) for each in (drawn(len(SIZES), n_out, n_in), drawn(len(SIZES), n_out))
+    ]
     params = {str(number): tensor.requires_grad_() for number, tensor in enumerate(tensors)}
     architecture = Architecture(
         "trial",

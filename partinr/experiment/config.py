@@ -19,7 +19,7 @@ from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.coords import Frame
-from partinr.engines import Engine
+from partinr.engines import EngineName
 from partinr.experiment.make import checked, make
 from partinr.experiment.names import plain, with_absolute_paths
 from partinr.model.capacity import Capacity
@@ -88,7 +88,7 @@ class Root(StopRule):
     capacity: Capacity = "equal"
     overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
     global_network: bool = False
-    engine: Engine = "auto"
+    engine: EngineName = "auto"
     shard: Literal["regions"] = "regions"
     output_dir: str = "outputs"
     cache_dir: str | None = None

@@ -19,7 +19,7 @@ from torch import Tensor
 from partinr.backbones import Backbone, load_backbone
 from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
-from partinr.engines import Engine
+from partinr.engines import EngineName
 from partinr.model.batch import RegionBatch, mix, sort_by_network
 from partinr.model.derivatives import Field, check_field, derivatives
 from partinr.model.frames import Frames, check_frame, region_batch
@@ -84,7 +84,7 @@ class PiecewiseINR(NetworkStack):
         frame: Frame = "global",
         overlap: int = 0,
         global_network: bool = False,
-        engine: Engine = "auto",
+        engine: EngineName = "auto",
         seed: int | None = 0,
     ) -> None:
         check_frame(frame)

@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from partinr.engines.chain import Chain, factors_of, pack, rows_of, tensors_of, tiles_of, unpack
