@@ -62,12 +62,12 @@ def test_a_model_and_a_result_say_what_they_are_in_a_line(model, image):
     assert "failure='the loss is not finite'" in repr(failed)
 
 
-@pytest.mark.parametrize("package", ["backbones", "partition", "regimes", "signals", "stack"])
-def test_all_says_what_a_package_holds(package):
-    module = importlib.import_module(f"partinr.{package}")
-    assert len(set(module.__all__)) == len(module.__all__)
-    for name in module.__all__:
-        assert hasattr(module, name)
+def test_all_says_what_a_package_holds():
+    for package in ["backbones", "engines", "partition", "regimes", "signals"]:
+        module = importlib.import_module(f"partinr.{package}")
+        assert len(set(module.__all__)) == len(module.__all__)
+        for name in module.__all__:
+            assert hasattr(module, name)
 
 
 def test_the_example_of_the_documentation(image, model):

@@ -209,24 +209,24 @@ def test_saved_and_loaded(model, tmp_path):
     assert loaded.architecture() == model.architecture()
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"loss": "region"}, {"points_per_step": 7}, {"points_per_step": 5, "loss": "region"}]
-)
-def test_it_learns_every_region(model, settings):
-    signal = _signal(3, 4)
-    result = fit(
-        model,
-        signal,
-        steps=400,
-        optimizer=Optimizer(lr=3e-3),
-        settings=FitSettings(collapse_db=None, **settings),
-        trainer=make_trainer(accelerator="cpu"),
-    )
-    error = (model.render() - signal).square().mean(-1)
-    start = (PiecewiseINR(UNEVEN, SMALL, widths=WIDTHS, frame=model.frame, seed=3).render() - signal).square().mean(-1)
-    for region in range(4):
-        assert float(error[UNEVEN.labels == region].mean()) < 0.2 * float(start[UNEVEN.labels == region].mean())
-    assert result.curve[-1]["macs"] == 400 * settings.get("points_per_step", 12) * model.macs_per_sample
+def test_it_learns_every_region(model):
+    for settings in [{}, {"loss": "region"}, {"points_per_step": 7}, {"points_per_step": 5, "loss": "region"}]:
+        signal = _signal(3, 4)
+        result = fit(
+            model,
+            signal,
+            steps=400,
+            optimizer=Optimizer(lr=3e-3),
+            settings=FitSettings(collapse_db=None, **settings),
+            trainer=make_trainer(accelerator="cpu"),
+        )
+        error = (model.render() - signal).square().mean(-1)
+        start = (
+            (PiecewiseINR(UNEVEN, SMALL, widths=WIDTHS, frame=model.frame, seed=3).render() - signal).square().mean(-1)
+        )
+        for region in range(4):
+            assert float(error[UNEVEN.labels == region].mean()) < 0.2 * float(start[UNEVEN.labels == region].mean())
+        assert result.curve[-1]["macs"] == 400 * settings.get("points_per_step", 12) * model.macs_per_sample
 
 
 def test_resumed_equals_unbroken(tmp_path):
@@ -255,19 +255,16 @@ def test_resumed_equals_unbroken(tmp_path):
         )
 
 
-@pytest.mark.parametrize(
-    ("parameters", "samples", "fewest", "most"),
-    [
+def test_the_best_number_of_regions_is_near_the_sweeps():
+    for parameters, samples, fewest, most in [
         (25_000, 256**2, 49, 121),  # what the sweep found, see experiments/fast/regions.csv
         (100_000, 256**2, 169, 361),
         (400_000, 256**2, 729, 1444),
         (200_000, 320**2, 361, 729),
         (10, 256**2, 1, 1),
         (10**9, 640, 10, 10),
-    ],
-)
-def test_the_best_number_of_regions_is_near_the_sweeps(parameters, samples, fewest, most):
-    assert fewest <= best_regions(parameters, samples) <= most
+    ]:
+        assert fewest <= best_regions(parameters, samples) <= most
 
 
 def test_more_parameters_more_regions_and_never_none():
@@ -276,19 +273,19 @@ def test_more_parameters_more_regions_and_never_none():
     assert counts[0] == 1
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (40, 90), (7, 300), (500,)])
-def test_auto_regions_are_nearly_squares(shape):
-    signal = torch.rand(*shape, 3)
-    rule = settle_regions(Grid(regions="auto"), Siren(match_params=20_000), signal)
-    regions = rule(signal).regions
-    wanted = best_regions(20_000, signal[..., 0].numel())
-    assert regions == pytest.approx(wanted, rel=0.35)
-    if wanted == round(20_000 / PARAMETERS_A_REGION["cpu"]) and len(shape) == 2:  # and not all the samples allow
-        assert regions * Siren(match_params=20_000).sized(regions, len(shape), 3).parameters(
-            len(shape), 3
-        ) == pytest.approx(20_000, rel=0.05)
-    if isinstance(rule, Grid) and rule.rows is not None and rule.cols is not None and min(shape) > 30:
-        assert 0.6 < (shape[0] / rule.rows) / (shape[1] / rule.cols) < 1.7
+def test_auto_regions_are_nearly_squares():
+    for shape in [(64, 64), (40, 90), (7, 300), (500,)]:
+        signal = torch.rand(*shape, 3)
+        rule = settle_regions(Grid(regions="auto"), Siren(match_params=20_000), signal)
+        regions = rule(signal).regions
+        wanted = best_regions(20_000, signal[..., 0].numel())
+        assert regions == pytest.approx(wanted, rel=0.35)
+        if wanted == round(20_000 / PARAMETERS_A_REGION["cpu"]) and len(shape) == 2:  # and not all the samples allow
+            assert regions * Siren(match_params=20_000).sized(regions, len(shape), 3).parameters(
+                len(shape), 3
+            ) == pytest.approx(20_000, rel=0.05)
+        if isinstance(rule, Grid) and rule.rows is not None and rule.cols is not None and min(shape) > 30:
+            assert 0.6 < (shape[0] / rule.rows) / (shape[1] / rule.cols) < 1.7
 
 
 def test_auto_regions_need_a_budget():

@@ -400,19 +400,16 @@ def test_a_callback_can_be_left_out(plain: dict[str, Any]) -> None:
 # -- names of folders ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("overrides", "label"),
-    [
+def test_a_label_is_the_name_of_a_folder() -> None:
+    for overrides, label in [
         ("", "default"),
         ("partition=grid,seed=1", "partition-grid_seed-1"),
         ("data.path='~/my pictures/photo (1).png'", "data.path-my-pictures-photo-1-.png"),
         ("data.path=../../etc", "data.path-..-..-etc"),
         ("optimizer.lr=1e-4,+optimizer.options.x=[1,2]", "optimizer.lr-1e-4_+optimizer.options.x-1_2"),
         ("...", "default"),
-    ],
-)
-def test_a_label_is_the_name_of_a_folder(overrides: str, label: str) -> None:
-    assert names.folder_label(overrides) == label
+    ]:
+        assert names.folder_label(overrides) == label
 
 
 def test_a_label_is_never_long_and_never_shared() -> None:

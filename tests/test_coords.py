@@ -64,16 +64,16 @@ def test_the_first_coordinate_is_the_row():
     assert (coords[:, 1:, 1] > coords[:, :-1, 1]).all()
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (24, 36), (178, 100), (5, 101)])
-def test_neighbours_in_the_image_are_neighbours_in_coordinates(shape):
-    # Laying coordinates out width-major and pixels height-major puts neighbours of a 3:2 image 0.6 apart.
-    flat = torch.arange(math.prod(shape)).reshape(shape)
-    coords = grid_coords(shape)
-    for axis, n in enumerate(shape):
-        step = coords[flat.narrow(axis, 1, n - 1).reshape(-1)] - coords[flat.narrow(axis, 0, n - 1).reshape(-1)]
-        expected = torch.zeros(2, dtype=torch.float64)
-        expected[axis] = 2 / n
-        torch.testing.assert_close(step, expected.expand_as(step), rtol=0, atol=1e-12)
+def test_neighbours_in_the_image_are_neighbours_in_coordinates():
+    for shape in [(2, 3), (3, 2), (24, 36), (178, 100), (5, 101)]:
+        # Laying coordinates out width-major and pixels height-major puts neighbours of a 3:2 image 0.6 apart.
+        flat = torch.arange(math.prod(shape)).reshape(shape)
+        coords = grid_coords(shape)
+        for axis, n in enumerate(shape):
+            step = coords[flat.narrow(axis, 1, n - 1).reshape(-1)] - coords[flat.narrow(axis, 0, n - 1).reshape(-1)]
+            expected = torch.zeros(2, dtype=torch.float64)
+            expected[axis] = 2 / n
+            torch.testing.assert_close(step, expected.expand_as(step), rtol=0, atol=1e-12)
 
 
 def test_one_axis_is_one_dimensional_coordinates():
@@ -105,11 +105,11 @@ def test_nearest_samples_against_brute_force(shape, scale):
     assert found.tolist() == expected
 
 
-@pytest.mark.parametrize("factor", [2, 3, 4])
-def test_nearest_samples_of_a_whole_enlargement_repeats_samples(factor):
-    flat = torch.arange(20).reshape(4, 5)
-    repeated = flat.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    assert torch.equal(nearest_samples((4, 5), (4 * factor, 5 * factor)), repeated.reshape(-1))
+def test_nearest_samples_of_a_whole_enlargement_repeats_samples():
+    for factor in [2, 3, 4]:
+        flat = torch.arange(20).reshape(4, 5)
+        repeated = flat.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+        assert torch.equal(nearest_samples((4, 5), (4 * factor, 5 * factor)), repeated.reshape(-1))
 
 
 def test_nearest_samples_refuses_another_number_of_axes():
@@ -117,30 +117,33 @@ def test_nearest_samples_refuses_another_number_of_axes():
         nearest_samples((4, 5), (4,))
 
 
-@pytest.mark.parametrize("shape", [(6, 4), (5, 7), (9,)])
-def test_the_same_place_has_the_same_coordinates_at_every_scale(shape):
-    coarse = grid_coords(shape).reshape(*shape, -1)
-    fine = grid_coords([3 * n for n in shape]).reshape(*(3 * n for n in shape), -1)
-    # The middle one of three samples sits at the centre of the old cell.
-    torch.testing.assert_close(fine[tuple(slice(1, None, 3) for _ in shape)], coarse)
-    double = grid_coords([2 * n for n in shape]).reshape(*(2 * n for n in shape), -1)
-    for axis, n in enumerate(shape):
-        double = double.unflatten(axis, (n, 2)).mean(axis + 1)
-    torch.testing.assert_close(double, coarse)
+def test_the_same_place_has_the_same_coordinates_at_every_scale():
+    for shape in [(6, 4), (5, 7), (9,)]:
+        coarse = grid_coords(shape).reshape(*shape, -1)
+        fine = grid_coords([3 * n for n in shape]).reshape(*(3 * n for n in shape), -1)
+        # The middle one of three samples sits at the centre of the old cell.
+        torch.testing.assert_close(fine[tuple(slice(1, None, 3) for _ in shape)], coarse)
+        double = grid_coords([2 * n for n in shape]).reshape(*(2 * n for n in shape), -1)
+        for axis, n in enumerate(shape):
+            double = double.unflatten(axis, (n, 2)).mean(axis + 1)
+        torch.testing.assert_close(double, coarse)
 
 
-@pytest.mark.parametrize(
-    ("shape", "scale", "expected"),
-    [((8, 6), 0.5, (4, 3)), ((8, 6), 2, (16, 12)), ((1, 3), 0.1, (1, 1)), ((10,), 1.25, (12,)), ((4, 4), 1, (4, 4))],
-)
-def test_scaled_shape(shape, scale, expected):
-    assert scaled_shape(shape, scale) == expected
+def test_scaled_shape():
+    for shape, scale, expected in [
+        ((8, 6), 0.5, (4, 3)),
+        ((8, 6), 2, (16, 12)),
+        ((1, 3), 0.1, (1, 1)),
+        ((10,), 1.25, (12,)),
+        ((4, 4), 1, (4, 4)),
+    ]:
+        assert scaled_shape(shape, scale) == expected
 
 
-@pytest.mark.parametrize("scale", [0, -1, math.inf, -math.inf, math.nan])
-def test_scaled_shape_refuses(scale):
-    with pytest.raises(PartinrError, match="give a positive number"):
-        scaled_shape((4, 4), scale)
+def test_scaled_shape_refuses():
+    for scale in [0, -1, math.inf, -math.inf, math.nan]:
+        with pytest.raises(PartinrError, match="give a positive number"):
+            scaled_shape((4, 4), scale)
 
 
 def _votes(labels: torch.Tensor, target: tuple[int, ...], place: tuple[int, ...]) -> dict[int, Fraction]:
@@ -208,21 +211,21 @@ def test_a_rectangle_seen_locally_is_a_grid_of_its_own(shape, regions):
         torch.testing.assert_close(local[inside.reshape(-1)], grid_coords(extent), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("shape", "regions"), [((6, 9), 5), ((13, 4), 9), ((30,), 4), ((5, 5), 25), ((4, 4), 1)])
-def test_local_coordinates_fill_the_bounding_box_of_any_region(shape, regions):
-    labels = _blobs(shape, regions)
-    local = _local(labels).reshape(*shape, -1)
-    centre, half_extent = region_frames(labels, regions)
-    assert centre.shape == half_extent.shape == (regions, len(shape))
-    for region in range(regions):
-        places = (labels == region).nonzero()
-        for axis, n in enumerate(shape):
-            cells = int(places[:, axis].max() - places[:, axis].min()) + 1
-            seen = local[labels == region][:, axis]
-            # The outermost samples are half a cell inside the frame, on both sides.
-            assert float(seen.max()) == pytest.approx(1 - 1 / cells)
-            assert float(seen.min()) == pytest.approx(-1 + 1 / cells)
-            assert float(half_extent[region, axis]) == pytest.approx(cells / n)
+def test_local_coordinates_fill_the_bounding_box_of_any_region():
+    for shape, regions in [((6, 9), 5), ((13, 4), 9), ((30,), 4), ((5, 5), 25), ((4, 4), 1)]:
+        labels = _blobs(shape, regions)
+        local = _local(labels).reshape(*shape, -1)
+        centre, half_extent = region_frames(labels, regions)
+        assert centre.shape == half_extent.shape == (regions, len(shape))
+        for region in range(regions):
+            places = (labels == region).nonzero()
+            for axis, n in enumerate(shape):
+                cells = int(places[:, axis].max() - places[:, axis].min()) + 1
+                seen = local[labels == region][:, axis]
+                # The outermost samples are half a cell inside the frame, on both sides.
+                assert float(seen.max()) == pytest.approx(1 - 1 / cells)
+                assert float(seen.min()) == pytest.approx(-1 + 1 / cells)
+                assert float(half_extent[region, axis]) == pytest.approx(cells / n)
 
 
 def test_a_region_of_one_pixel_sits_at_the_origin_of_its_frame():
@@ -234,17 +237,17 @@ def test_a_region_of_one_pixel_sits_at_the_origin_of_its_frame():
     assert half_extent[1].tolist() == pytest.approx([1 / 5, 1 / 7])
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_local_frames_hold_at_every_scale(scale):
-    partition = Partition(_blobs((6, 8), 5, seed=1))
-    frames = region_frames(partition.labels, 5)
-    shape = scaled_shape(partition.shape, scale)
-    labels = partition.labels_at(shape)
-    fine = to_frame(grid_coords(shape), *frames, labels.reshape(-1)).reshape(*shape, 2)
-    assert float(fine.abs().max()) <= 1
-    # All new samples of an old cell, taken together, sit where the old sample sat.
-    mean = fine.unflatten(1, (8, scale)).unflatten(0, (6, scale)).mean((1, 3))
-    torch.testing.assert_close(mean.reshape(-1, 2), _local(partition.labels))
+def test_local_frames_hold_at_every_scale():
+    for scale in [2, 3, 4]:
+        partition = Partition(_blobs((6, 8), 5, seed=1))
+        frames = region_frames(partition.labels, 5)
+        shape = scaled_shape(partition.shape, scale)
+        labels = partition.labels_at(shape)
+        fine = to_frame(grid_coords(shape), *frames, labels.reshape(-1)).reshape(*shape, 2)
+        assert float(fine.abs().max()) <= 1
+        # All new samples of an old cell, taken together, sit where the old sample sat.
+        mean = fine.unflatten(1, (8, scale)).unflatten(0, (6, scale)).mean((1, 3))
+        torch.testing.assert_close(mean.reshape(-1, 2), _local(partition.labels))
 
 
 def test_a_small_region_of_a_large_grid_keeps_its_precision():

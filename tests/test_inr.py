@@ -113,24 +113,21 @@ def test_evaluation_leaves_no_gradient():
     assert model(batch.coords, batch.sizes).requires_grad
 
 
-@pytest.mark.parametrize(("shape", "channels"), [((7, 10), 1), ((7, 10), 4), ((10, 7), 3), ((7, 9), 3)])
-def test_a_signal_that_does_not_fit_is_refused(shape, channels):
-    model = PiecewiseINR(PARTITIONS["grid"], SMALL)
-    with pytest.raises(PartinrError, match=r"the signal (lies on a grid of|has \d channels)"):
-        model.batch(torch.rand(*shape, channels))
+def test_a_signal_that_does_not_fit_is_refused():
+    for shape, channels in [((7, 10), 1), ((7, 10), 4), ((10, 7), 3), ((7, 9), 3)]:
+        model = PiecewiseINR(PARTITIONS["grid"], SMALL)
+        with pytest.raises(PartinrError, match=r"the signal (lies on a grid of|has \d channels)"):
+            model.batch(torch.rand(*shape, channels))
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_out_of_range_are_refused():
+    for options, said in [
         ({"frame": "lokal"}, "choose from global, local"),
         ({"engine": "fast"}, "choose from auto, loop, batched"),
         ({"channels": 0}, "channels=0"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, said):
-    with pytest.raises(PartinrError, match=said):
-        PiecewiseINR(PARTITIONS["grid"], SMALL, **options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            PiecewiseINR(PARTITIONS["grid"], SMALL, **options)
 
 
 def test_the_seed_is_the_initialisation():
@@ -250,12 +247,10 @@ def test_a_finer_render_is_smooth_within_a_region_and_breaks_between(frame):
     assert float(jumps[torch.arange(63) != 31].max()) < 0.1
 
 
-@pytest.mark.parametrize(
-    "bad", [{"scale": 0}, {"scale": -2}, {"scale": float("nan")}, {"shape": (3,)}, {"shape": (0, 4)}]
-)
-def test_render_refuses(bad):
-    with pytest.raises(PartinrError, match=r"give"):
-        PiecewiseINR(PARTITIONS["grid"], SMALL).render(**bad)
+def test_render_refuses():
+    for bad in [{"scale": 0}, {"scale": -2}, {"scale": float("nan")}, {"shape": (3,)}, {"shape": (0, 4)}]:
+        with pytest.raises(PartinrError, match=r"give"):
+            PiecewiseINR(PARTITIONS["grid"], SMALL).render(**bad)
 
 
 @each
@@ -319,9 +314,8 @@ def test_a_crop_within_a_pixel():
     assert model.render(40, crop=((0, 0.1), (0, 1))).shape == (4, 40, 3)
 
 
-@pytest.mark.parametrize(
-    "crop",
-    [
+def test_a_crop_that_is_no_part_is_refused():
+    for crop in [
         [(0, 7)],
         [(0, 8), (0, 10)],
         [(-1, 7), (0, 10)],
@@ -329,11 +323,9 @@ def test_a_crop_within_a_pixel():
         [(5, 2), (0, 10)],
         [(0, math.nan)] * 2,
         [(0, 1e-9)] * 2,
-    ],
-)
-def test_a_crop_that_is_no_part_is_refused(crop):
-    with pytest.raises(PartinrError, match=r"is no part of the fitted signal; give one within 0:7,0:10"):
-        PiecewiseINR(PARTITIONS["grid"], SMALL).render(crop=crop)
+    ]:
+        with pytest.raises(PartinrError, match=r"is no part of the fitted signal; give one within 0:7,0:10"):
+            PiecewiseINR(PARTITIONS["grid"], SMALL).render(crop=crop)
 
 
 def test_more_samples_than_can_be_told_apart_are_refused():
@@ -506,14 +498,14 @@ def test_a_damaged_byte_never_ends_in_a_traceback(tmp_path):
     assert refused == 100
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not a model", b"\x00" * 100, b"\xff" * 100, b"\x89PNG\r\n\x1a\n" + bytes(99)]
-)
-def test_other_files_are_refused(content, tmp_path):
-    path = tmp_path / "photo.png"
-    path.write_bytes(content)
-    with pytest.raises(PartinrError, match=r"no such file at all; .* give the inr\.safetensors of a run directory$"):
-        PiecewiseINR.load(path)
+def test_other_files_are_refused(tmp_path):
+    for content in [b"", b"not a model", b"\x00" * 100, b"\xff" * 100, b"\x89PNG\r\n\x1a\n" + bytes(99)]:
+        path = tmp_path / "photo.png"
+        path.write_bytes(content)
+        with pytest.raises(
+            PartinrError, match=r"no such file at all; .* give the inr\.safetensors of a run directory$"
+        ):
+            PiecewiseINR.load(path)
 
 
 def test_somebody_elses_safetensors_is_refused(tmp_path):

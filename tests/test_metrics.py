@@ -21,22 +21,22 @@ def _pair(shape, noise=0.1, seed=0):
     return (signal + noise * torch.randn(shape, generator=generator)), signal
 
 
-@pytest.mark.parametrize("shape", [(16, 24, 3), (1, 1, 1), (50, 1), (5, 7, 3)])
-def test_psnr_against_its_definition(shape):
-    reconstruction, signal = _pair(shape)
-    clamped = np.clip(reconstruction.double().numpy(), 0, 1)
-    error = np.mean((clamped - signal.double().numpy()) ** 2)
-    assert mse(reconstruction, signal) == pytest.approx(error, rel=1e-5)
-    assert psnr(reconstruction, signal) == pytest.approx(10 * math.log10(1 / error), abs=1e-4)
-    assert psnr(reconstruction, signal) == pytest.approx(
-        peak_signal_noise_ratio(signal.numpy(), clamped.astype(np.float32), data_range=1.0), abs=1e-4
-    )
+def test_psnr_against_its_definition():
+    for shape in [(16, 24, 3), (1, 1, 1), (50, 1), (5, 7, 3)]:
+        reconstruction, signal = _pair(shape)
+        clamped = np.clip(reconstruction.double().numpy(), 0, 1)
+        error = np.mean((clamped - signal.double().numpy()) ** 2)
+        assert mse(reconstruction, signal) == pytest.approx(error, rel=1e-5)
+        assert psnr(reconstruction, signal) == pytest.approx(10 * math.log10(1 / error), abs=1e-4)
+        assert psnr(reconstruction, signal) == pytest.approx(
+            peak_signal_noise_ratio(signal.numpy(), clamped.astype(np.float32), data_range=1.0), abs=1e-4
+        )
 
 
-@pytest.mark.parametrize("error", [0.5, 0.1, 1e-3])
-def test_psnr_of_a_constant_error(error):
-    signal = torch.full((4, 6, 3), 0.25)
-    assert psnr(signal + error, signal) == pytest.approx(-20 * math.log10(error), abs=1e-3)
+def test_psnr_of_a_constant_error():
+    for error in [0.5, 0.1, 1e-3]:
+        signal = torch.full((4, 6, 3), 0.25)
+        assert psnr(signal + error, signal) == pytest.approx(-20 * math.log10(error), abs=1e-3)
 
 
 def test_values_are_clamped_before_they_are_compared():
@@ -97,17 +97,17 @@ def test_ssim_of_flat_images():
     assert ssim(torch.zeros_like(flat), flat) == pytest.approx(c1 / (0.25 + c1), abs=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(10, 30, 3), (30, 10, 3), (1, 1, 1), (50, 1), (50, 2)])
-def test_there_is_no_ssim_below_the_window_or_without_an_image(shape):
-    reconstruction, signal = _pair(shape)
-    assert math.isnan(ssim(reconstruction, signal))
+def test_there_is_no_ssim_below_the_window_or_without_an_image():
+    for shape in [(10, 30, 3), (30, 10, 3), (1, 1, 1), (50, 1), (50, 2)]:
+        reconstruction, signal = _pair(shape)
+        assert math.isnan(ssim(reconstruction, signal))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_any_precision_of_the_reconstruction(dtype):
-    reconstruction, signal = _pair((16, 16, 3))
-    assert psnr(reconstruction.to(dtype), signal) == pytest.approx(psnr(reconstruction, signal), abs=0.05)
-    assert ssim(reconstruction.to(dtype), signal) == pytest.approx(ssim(reconstruction, signal), abs=0.01)
+def test_any_precision_of_the_reconstruction():
+    for dtype in [torch.bfloat16, torch.float16, torch.float64]:
+        reconstruction, signal = _pair((16, 16, 3))
+        assert psnr(reconstruction.to(dtype), signal) == pytest.approx(psnr(reconstruction, signal), abs=0.05)
+        assert ssim(reconstruction.to(dtype), signal) == pytest.approx(ssim(reconstruction, signal), abs=0.01)
 
 
 def test_no_gradient_is_asked_for():
@@ -117,14 +117,14 @@ def test_no_gradient_is_asked_for():
     assert isinstance(ssim(reconstruction, signal), float)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7, 100])
-def test_ssim_in_strips_is_that_of_the_whole(rows, monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    signal = torch.rand(31, 23, 3, generator=generator)
-    reconstruction = signal + 0.1 * torch.randn(31, 23, 3, generator=generator)
-    expected = ssim(reconstruction, signal)
-    monkeypatch.setattr("partinr.metrics.quality.SSIM_SAMPLES", 23 * rows)
-    assert ssim(reconstruction, signal) == pytest.approx(expected, abs=1e-6)
+def test_ssim_in_strips_is_that_of_the_whole(monkeypatch):
+    for rows in [1, 2, 7, 100]:
+        generator = torch.Generator().manual_seed(0)
+        signal = torch.rand(31, 23, 3, generator=generator)
+        reconstruction = signal + 0.1 * torch.randn(31, 23, 3, generator=generator)
+        expected = ssim(reconstruction, signal)
+        monkeypatch.setattr("partinr.metrics.quality.SSIM_SAMPLES", 23 * rows)
+        assert ssim(reconstruction, signal) == pytest.approx(expected, abs=1e-6)
 
 
 def _by_hand(reconstruction, signal, labels):
@@ -200,12 +200,12 @@ def test_equal_images_have_no_seam():
     assert (found["jump_error"], found["gradient_error"]) == (0, 0)
 
 
-@pytest.mark.parametrize("shape", [(9, 9, 3), (1, 1, 1), (30, 1)])
-def test_without_a_border_there_is_nothing_to_measure(shape):
-    reconstruction, signal = _pair(shape)
-    found = seam(reconstruction, signal, Partition(torch.zeros(shape[:-1], dtype=torch.int64)))
-    assert found.pop("band") == 0
-    assert all(math.isnan(value) for value in found.values())
+def test_without_a_border_there_is_nothing_to_measure():
+    for shape in [(9, 9, 3), (1, 1, 1), (30, 1)]:
+        reconstruction, signal = _pair(shape)
+        found = seam(reconstruction, signal, Partition(torch.zeros(shape[:-1], dtype=torch.int64)))
+        assert found.pop("band") == 0
+        assert all(math.isnan(value) for value in found.values())
 
 
 def test_where_all_is_band_nothing_is_inside():

@@ -53,11 +53,11 @@ def test_tensor_with_a_gradient():
     assert to_uint8(torch.ones(2, 2, 3, requires_grad=True)).min() == 255
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (9, 1), (4, 4, 2), (4, 4, 4), (1, 4, 4, 3), (0, 4, 3)])
-def test_shapes_that_are_no_picture(shape):
-    for draw in (to_uint8, encode_png):
-        with pytest.raises(PartinrError, match=r"needs \[H, W, C\]"):
-            draw(np.zeros(shape))
+def test_shapes_that_are_no_picture():
+    for shape in [(4, 4), (9, 1), (4, 4, 2), (4, 4, 4), (1, 4, 4, 3), (0, 4, 3)]:
+        for draw in (to_uint8, encode_png):
+            with pytest.raises(PartinrError, match=r"needs \[H, W, C\]"):
+                draw(np.zeros(shape))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -73,23 +73,27 @@ def test_one_region_is_the_image(channels):
     assert np.array_equal(overlay[::factor, ::factor], np.broadcast_to(image, (6, 8, 3)))
 
 
-@pytest.mark.parametrize(
-    ("shape", "factor"),
-    [((512, 512), 2), ((32, 48), 22), ((700, 1000), 2), ((1, 1024), 1), ((1500, 10), 1), ((1, 1), 1024)],
-)
-def test_enlarged_by_a_whole_factor(shape, factor):
-    overlay = partition_overlay(np.zeros((*shape, 1)), np.zeros(shape, int))
-    assert overlay.shape == (factor * shape[0], factor * shape[1], 3)
-    assert overlay.dtype == np.float32
+def test_enlarged_by_a_whole_factor():
+    for shape, factor in [
+        ((512, 512), 2),
+        ((32, 48), 22),
+        ((700, 1000), 2),
+        ((1, 1024), 1),
+        ((1500, 10), 1),
+        ((1, 1), 1024),
+    ]:
+        overlay = partition_overlay(np.zeros((*shape, 1)), np.zeros(shape, int))
+        assert overlay.shape == (factor * shape[0], factor * shape[1], 3)
+        assert overlay.dtype == np.float32
 
 
-@pytest.mark.parametrize("regions", [2, 9, 64, 1000])
-def test_overlay_is_a_picture(regions):
-    overlay = partition_overlay(RNG.random((64, 96, 3)), voronoi(64, 96, regions))
-    assert overlay.dtype == np.float32
-    assert overlay.min() >= 0
-    assert overlay.max() <= 1
-    Image.open(BytesIO(encode_png(overlay))).verify()
+def test_overlay_is_a_picture():
+    for regions in [2, 9, 64, 1000]:
+        overlay = partition_overlay(RNG.random((64, 96, 3)), voronoi(64, 96, regions))
+        assert overlay.dtype == np.float32
+        assert overlay.min() >= 0
+        assert overlay.max() <= 1
+        Image.open(BytesIO(encode_png(overlay))).verify()
 
 
 def test_labels_may_be_a_tensor():
@@ -137,9 +141,8 @@ def tints(labels: np.ndarray) -> np.ndarray:
     return overlay[::factor, ::factor]
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [
+def test_neighbours_have_different_colours():
+    for labels in [
         grid(40, 60, 1, 2),
         grid(40, 60, 3, 3),
         grid(40, 60, 8, 8),
@@ -149,14 +152,12 @@ def tints(labels: np.ndarray) -> np.ndarray:
         voronoi(64, 96, 1000),
         np.minimum(*np.indices((40, 40))) // 3,  # nested corners
         np.pad(np.arange(1, 37).reshape(1, 36), ((3, 3), (0, 0))),  # many regions around one
-    ],
-)
-def test_neighbours_have_different_colours(labels):
-    colours = tints(labels)
-    for axis in (0, 1):
-        first, second = (np.diff(values, axis=axis) for values in (labels, colours))
-        assert (np.abs(second[first != 0]).max(axis=1) > 0.2).all()
-        assert (second[first == 0] == 0).all()
+    ]:
+        colours = tints(labels)
+        for axis in (0, 1):
+            first, second = (np.diff(values, axis=axis) for values in (labels, colours))
+            assert (np.abs(second[first != 0]).max(axis=1) > 0.2).all()
+            assert (second[first == 0] == 0).all()
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(3, 3), (8, 8)])
@@ -166,36 +167,35 @@ def test_corners_have_different_colours(rows, columns):
     assert (np.abs(colours[1:, :-1] - colours[:-1, 1:]).max(axis=2) > 0.2).all()
 
 
-@pytest.mark.parametrize(
-    ("labels", "options", "words"),
-    [
+def test_overlays_that_are_refused():
+    for labels, options, words in [
         (np.zeros((4, 5), int), {}, "one label a pixel"),
         (np.zeros((4, 4)), {}, "must be integers"),
         (np.zeros((4, 4), int), {"alpha": 1.5}, "from 0 to 1"),
         (np.zeros((4, 4), int), {"alpha": float("nan")}, "from 0 to 1"),
         (np.zeros((4, 4), int), {"border": -1}, "0 or more"),
-    ],
-)
-def test_overlays_that_are_refused(labels, options, words):
-    with pytest.raises(PartinrError, match=words):
-        partition_overlay(np.zeros((4, 4, 3)), labels, **options)
+    ]:
+        with pytest.raises(PartinrError, match=words):
+            partition_overlay(np.zeros((4, 4, 3)), labels, **options)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # thumbnail and contact_sheet
 
 
-@pytest.mark.parametrize(
-    ("shape", "small"),
-    [((30, 20, 3), (30, 20)), ((300, 20, 1), (100, 7)), ((50, 200, 3), (25, 100)), ((2000, 1, 1), (100, 1))],
-)
-def test_thumbnail_keeps_the_aspect(shape, small):
-    image = RNG.random(shape)
-    pixels = thumbnail(image, 100)
-    assert pixels.dtype == np.uint8
-    assert pixels.shape == (*small, 3)
-    if small == shape[:2]:
-        assert np.array_equal(pixels, to_uint8(image))
+def test_thumbnail_keeps_the_aspect():
+    for shape, small in [
+        ((30, 20, 3), (30, 20)),
+        ((300, 20, 1), (100, 7)),
+        ((50, 200, 3), (25, 100)),
+        ((2000, 1, 1), (100, 1)),
+    ]:
+        image = RNG.random(shape)
+        pixels = thumbnail(image, 100)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (*small, 3)
+        if small == shape[:2]:
+            assert np.array_equal(pixels, to_uint8(image))
 
 
 COLOURS = np.array([(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 0, 200)], np.uint8)
@@ -205,27 +205,29 @@ def plain(number, height, width):
     return Panel(np.broadcast_to(COLOURS[number], (height, width, 3)), f"no. {number}, $x_1$", "你好")
 
 
-@pytest.mark.parametrize(
-    ("shape", "size"),
-    [((512, 512), (1352, 1504)), ((321, 481), (1352, 1078)), ((481, 321), (926, 1504)), ((900, 9), (712, 1504))],
-)
-def test_contact_sheet_has_every_picture_in_its_place(shape, size):
-    sheet = contact_sheet([[plain(0, *shape), plain(1, *shape)], [None, plain(2, *shape)]])
-    with Image.open(BytesIO(sheet)) as picture:
-        assert picture.size == pytest.approx(size, abs=2)
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
-    middles = []
-    for colour in COLOURS[:3]:
-        found = np.argwhere(np.abs(pixels - colour).max(axis=2) < 30)
-        high, wide = np.ptp(found, axis=0) + 1
-        assert high / wide == pytest.approx(shape[0] / shape[1], rel=0.2 if min(shape) == 9 else 0.02)
-        assert len(found) == pytest.approx(high * wide, rel=0.02)  # nothing lies over it
-        middles.append(found.mean(axis=0))
-    first, second, third = middles
-    assert first[0] == pytest.approx(second[0], abs=2)
-    assert second[1] == pytest.approx(third[1], abs=2)
-    assert first[1] < second[1]
-    assert second[0] < third[0]
+def test_contact_sheet_has_every_picture_in_its_place():
+    for shape, size in [
+        ((512, 512), (1352, 1504)),
+        ((321, 481), (1352, 1078)),
+        ((481, 321), (926, 1504)),
+        ((900, 9), (712, 1504)),
+    ]:
+        sheet = contact_sheet([[plain(0, *shape), plain(1, *shape)], [None, plain(2, *shape)]])
+        with Image.open(BytesIO(sheet)) as picture:
+            assert picture.size == pytest.approx(size, abs=2)
+            pixels = np.asarray(picture.convert("RGB")).astype(int)
+        middles = []
+        for colour in COLOURS[:3]:
+            found = np.argwhere(np.abs(pixels - colour).max(axis=2) < 30)
+            high, wide = np.ptp(found, axis=0) + 1
+            assert high / wide == pytest.approx(shape[0] / shape[1], rel=0.2 if min(shape) == 9 else 0.02)
+            assert len(found) == pytest.approx(high * wide, rel=0.02)  # nothing lies over it
+            middles.append(found.mean(axis=0))
+        first, second, third = middles
+        assert first[0] == pytest.approx(second[0], abs=2)
+        assert second[1] == pytest.approx(third[1], abs=2)
+        assert first[1] < second[1]
+        assert second[0] < third[0]
 
 
 def test_contact_sheet_is_never_too_wide():

@@ -1,7 +1,7 @@
 """Multiresolution hash encoding and a small ReLU network (Müller et al. 2022).
 
 "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", section 3 and appendix A. Grids and tables
-are laid out as in its authors' library tiny-cuda-nn, where the same numbers are the same function (``engine=tcnn``).
+are laid out as in its authors' library tiny-cuda-nn, where the same numbers are the same function.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class HashGrid(Mlp):
     Attributes:
         levels: 1 or more.
         features: numbers in an entry, 1 or more.
-        table_size: entries of a level, at most; null for ``hidden_features^2``. A power of two for ``engine=tcnn``.
+        table_size: entries of a level, at most; null for ``hidden_features^2``.
         coarsest: corners an axis of the first level, 2 or more.
         finest: of the last one, not below ``coarsest``; about half the pixels of an axis.
 

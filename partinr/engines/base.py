@@ -103,7 +103,8 @@ class Precision:
         """That of tensors, under the autocast and the transforms that are on."""
         kinds = {coords.dtype, *(value.dtype for value in stack.params.values())}
         kind = coords.device.type
-        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        narrowed = kind != "meta" and torch.is_autocast_enabled(kind)  # meta has no autocast
+        autocast = torch.get_autocast_dtype(kind) if narrowed else None
         transformed = torch._C._are_functorch_transforms_active()
         return cls(kinds.pop() if len(kinds) == 1 else None, autocast, transformed=transformed)
 

@@ -9,12 +9,13 @@ before a run begins.
 from __future__ import annotations
 
 from functools import cache
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.engines import plan
+from partinr.engines import EngineName, plan
 from partinr.engines.base import Architecture, Engine, HessianVector, Precision, Stack
 from partinr.engines.compiled import Compiled
 from partinr.engines.fused import Fused
@@ -24,9 +25,6 @@ from partinr.engines.trial import agrees
 
 ENGINES: tuple[Engine, ...] = (Fused(), Tiled(), *PLAIN, Compiled())
 """All engines. Of equally cheap ones ``auto`` takes the first."""
-
-GONE = {"grouped": "auto", "tcnn": "auto"}
-"""Engines of earlier versions, and what to choose instead."""
 
 
 @cache
@@ -39,11 +37,8 @@ def engines(name: str) -> tuple[Engine, ...]:
     if name == "auto":
         return ENGINES
     found = tuple(engine for engine in ENGINES if engine.name == name)
-    if name in GONE:
-        raise PartinrError(f"engine={name} is gone since version 0.2; choose engine={GONE[name]}")
     if not found:
-        known = ", ".join(["auto", *(engine.name for engine in ENGINES)])
-        raise PartinrError(f"engine={name!r} is unknown; choose from {known}")
+        raise PartinrError(f"engine={name!r} is unknown; choose from {', '.join(get_args(EngineName))}")
     return found
 
 

@@ -47,7 +47,7 @@ class TrainerSettings:
         tf32: let CUDA's single-precision products round their factors to 10 bits (TF32): faster, and not without loss
             where frequencies are high. Elsewhere it changes nothing.
         cuda_graphs: on CUDA, record an optimiser step and replay it, where that can be done: not with
-            ``regime.points_per_step`` or ``engine=tcnn``, not with 16-mixed or 64-true, with Adam, AdamW and SGD only.
+            ``regime.points_per_step``, not with 16-mixed or 64-true, with Adam, AdamW and SGD only.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -56,7 +56,7 @@ class TrainerSettings:
     devices: Annotated[int, Field(ge=1)] = 1
     num_nodes: Annotated[int, Field(ge=1)] = 1
     tf32: bool = False
-    cuda_graphs: bool = True
+    cuda_graphs: bool = False
 
 
 @spec

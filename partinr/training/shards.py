@@ -1,9 +1,9 @@
-"""Shares of a stack: the networks that a process trains, and what becomes of an optimiser's state when they change."""
+"""Shards of a stack: the networks that one process trains, and the optimiser's state when they change."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,15 @@ from partinr.model.stack import NetworkStack
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
-    """Some networks of a stack, with parameters and samples of their own.
+class Shard:
+    """Some networks of a stack, with their own parameters and samples.
 
     Attributes:
         networks: int64 ``[n]``, ascending: which of the N networks.
-        rows: for each parameter of the stack, where these networks lie along its first axis.
-        params: the parameters, by the names of the stack, in its order; those that are trained have gradients. Where
-            the share is the whole stack they are the stack's own.
-        samples: int64 ``[m]``, positions in the batch of all; None for all of them.
+        rows: for each parameter of the stack, the rows of these networks along its first axis.
+        params: the parameters, by the names of the stack, in its order; those that are trained have gradients. A shard
+            that is the whole stack holds the stack's own parameters.
+        samples: int64 ``[m]``, positions in the batch of all samples; None for all of them.
         coords: ``[m, d]``.
         targets: ``[m, c]``.
         weights: ``[m, 1]`` of the loss; None where all are 1.
@@ -41,7 +41,7 @@ class Share:
 
     @property
     def whole(self) -> bool:
-        """Whether it is the whole stack."""
+        """Whether the shard is the whole stack."""
         return self.samples is None
 
     @classmethod
@@ -53,13 +53,13 @@ class Share:
         targets: Tensor,
         weights: Tensor | None,
         networks: Tensor,
-    ) -> Share:
-        """Cut a share out of a model.
+    ) -> Shard:
+        """Cut a shard out of a model.
 
         Args:
-            model: with the values that the parameters start from.
-            batch: all samples; says which network they belong to.
-            coords: those of the batch, on the device.
+            model: its values are the start of the shard's parameters.
+            batch: all samples, and which network each belongs to.
+            coords: of the batch, on the device.
             targets: likewise.
             weights: likewise, or None.
             networks: int64 ``[n]``, ascending.
@@ -88,14 +88,14 @@ class Share:
         )
 
     def among(self, samples: Tensor, sizes: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-        """Those of some samples that belong to the share.
+        """The samples that belong to the shard.
 
         Args:
-            samples: int64 ``[P]``, positions in the batch of all, ascending.
+            samples: int64 ``[P]``, positions in the batch of all samples, ascending.
             sizes: how many of them each of the N networks has.
 
         Returns:
-            their positions in the share, and how many each of its networks has.
+            their positions in the shard, and how many each of its networks has.
         """
         if self.samples is None:
             return samples, tuple(sizes)
@@ -104,12 +104,12 @@ class Share:
         return at[after > at], tuple(sizes[network] for network in self.networks.tolist())
 
     def positions(self, at: Tensor) -> Tensor:
-        """Positions in the batch of all, of positions in the share; int64 both."""
+        """Positions in the shard as positions in the batch of all samples; both int64."""
         return at if self.samples is None else self.samples[at]
 
     @torch.no_grad()
     def give_back(self, model: NetworkStack) -> None:
-        """Put the parameters where the model has them."""
+        """Write the parameters back into the model."""
         if not self.whole:
             for name, value in self.params.items():
                 whole = model.stack[name]
@@ -117,14 +117,14 @@ class Share:
 
 
 def deal(work: Sequence[float], hands: int) -> list[list[int]]:
-    """Deal networks out so that every hand has about the same work: the largest first, to whoever has least.
+    """Networks for each process, with about equal work: the largest goes first, to whoever has least.
 
     Args:
         work: of each network.
-        hands: how many there are.
+        hands: the number of processes.
 
     Returns:
-        the networks of each hand, ascending.
+        the networks of each process, ascending.
     """
     heap = [(0.0, hand) for hand in range(hands)]
     dealt: list[list[int]] = [[] for _ in range(hands)]
@@ -135,50 +135,55 @@ def deal(work: Sequence[float], hands: int) -> list[list[int]]:
     return [sorted(hand) for hand in dealt]
 
 
-def _a_row_each(value: Any, networks: int) -> bool:
-    """Whether part of an optimiser's state holds something for each network; a count of steps does not."""
-    return isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == networks
-
-
-def hand_over(optimizer: torch.optim.Optimizer, before: Share, after: Share) -> None:
-    """Let an optimiser go on with a smaller share: parameters exchanged, its state cut down."""
-    # Both ascending, and those of the smaller one are all among those of the larger one.
+def hand_over(optimizer: torch.optim.Optimizer, before: Shard, after: Shard) -> None:
+    """Let an optimiser continue with a smaller shard: exchange the parameters and cut the state down."""
+    # Both are ascending, and the smaller is part of the larger.
     for name, old in before.params.items():
         new, keep = after.params[name], torch.searchsorted(before.rows[name], after.rows[name])
         state = optimizer.state.pop(old, {})
         if state:
             optimizer.state[new] = {
-                key: value[keep.to(value.device)] if _a_row_each(value, old.shape[0]) else value
+                key: value[keep.to(value.device)] if _has_rows(value, len(old)) else value
                 for key, value in state.items()
             }
     optimizer.param_groups[0]["params"] = list(after.params.values())
 
 
-def widen_state(state: dict[str, Any], share: Share, model: NetworkStack) -> dict[str, Any]:
-    """An optimiser's ``state_dict`` for a share as one for the whole stack; zeros for the networks not in it."""
-    numbered = {}
-    for number, (name, own) in enumerate(share.params.items()):
-        networks, rows = model.stack[name].shape[0], share.rows[name]
-        numbered[number] = {
-            key: _spread(value, rows, networks) if _a_row_each(value, own.shape[0]) else value
-            for key, value in state["state"].get(number, {}).items()
-        }
-    return {**state, "state": {number: entry for number, entry in numbered.items() if entry}}
+def widen_state(state: dict[str, Any], shard: Shard, model: NetworkStack) -> dict[str, Any]:
+    """The ``state_dict`` of a shard's optimiser as one for the whole stack; zeros for networks outside the shard."""
+
+    def spread(name: str, value: Tensor) -> Tensor:
+        whole = value.new_zeros(len(model.stack[name]), *value.shape[1:])
+        whole[shard.rows[name].to(value.device)] = value
+        return whole
+
+    return _with_rows(state, {name: len(own) for name, own in shard.params.items()}, spread)
 
 
-def narrow_state(state: dict[str, Any], share: Share, model: NetworkStack) -> dict[str, Any]:
-    """The way back from :func:`widen_state`, into any share."""
-    numbered = {}
-    for number, name in enumerate(share.params):
-        networks, rows = model.stack[name].shape[0], share.rows[name]
-        numbered[number] = {
-            key: value[rows.to(value.device)] if _a_row_each(value, networks) else value
-            for key, value in state["state"].get(number, {}).items()
-        }
-    return {**state, "state": {number: entry for number, entry in numbered.items() if entry}}
+def narrow_state(state: dict[str, Any], shard: Shard, model: NetworkStack) -> dict[str, Any]:
+    """The inverse of :func:`widen_state`, into any shard."""
+    rows = shard.rows
+    return _with_rows(
+        state,
+        {name: len(model.stack[name]) for name in shard.params},
+        lambda name, value: value[rows[name].to(value.device)],
+    )
 
 
-def _spread(value: Tensor, rows: Tensor, networks: int) -> Tensor:
-    whole = value.new_zeros(networks, *value.shape[1:])
-    whole[rows.to(value.device)] = value
-    return whole
+def _with_rows(
+    state: dict[str, Any], networks: Mapping[str, int], change: Callable[[str, Tensor], Tensor]
+) -> dict[str, Any]:
+    """An optimiser's ``state_dict`` after a change of every tensor that has one row a network."""
+    entries = {}
+    for number, (name, rows) in enumerate(networks.items()):
+        found = state["state"].get(number)
+        if found:
+            entries[number] = {
+                key: change(name, value) if _has_rows(value, rows) else value for key, value in found.items()
+            }
+    return {**state, "state": entries}
+
+
+def _has_rows(value: Any, networks: int) -> bool:
+    """Whether part of an optimiser's state has one row a network; a count of steps has not."""
+    return isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == networks

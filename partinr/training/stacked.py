@@ -11,7 +11,7 @@ from torch import Tensor
 from partinr.training.loop import Learning
 from partinr.training.optimizer import Optimizer
 from partinr.training.schedule import Schedule
-from partinr.training.shards import Share, narrow_state
+from partinr.training.shards import Shard, narrow_state
 
 
 class StackLearning(Learning):
@@ -25,13 +25,13 @@ class StackLearning(Learning):
 
     optimizer: Optimizer
     schedule: Schedule
-    share: Share
+    share: Shard
 
     _loaded: dict[str, Any] | None = None
     """A checkpoint that Lightning has read and whose states the optimiser has not got yet."""
 
     @abstractmethod
-    def _take_share(self) -> Share:
+    def _take_shard(self) -> Shard:
         """The networks that are to be trained here from now on."""
 
     @abstractmethod
@@ -41,7 +41,7 @@ class StackLearning(Learning):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule; both are stepped by hand."""
         # Anew: the module may be on another device by now, or in another precision.
-        self.share = self._take_share()
+        self.share = self._take_shard()
         if self._loaded is not None:
             # Lightning hands them to the optimiser next, whose parameters are those of this share.
             states = self._loaded["optimizer_states"]

@@ -23,7 +23,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.model.stack import NetworkStack
 from partinr.partition import Grid, Partition
 from partinr.regimes.meta import LearnedStart, TaskBatch, check_meta_gradient, outer_gradients
-from partinr.training.shards import Share
+from partinr.training.shards import Shard
 from tests.covering import covering
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
@@ -273,7 +273,7 @@ def test_an_album_has_the_networks_of_its_images(small, cuts, image):
 def test_a_share_is_trained_as_the_whole_is(small, cuts, image):
     model = PiecewiseINR(cuts["grid"], small)
     batch = model.batch(image)
-    share = Share.take(model, batch, batch.coords, batch.targets, None, torch.tensor([1, 3]))
+    share = Shard.take(model, batch, batch.coords, batch.targets, None, torch.tensor([1, 3]))
     assert {name for name, value in share.params.items() if not value.requires_grad} == small.fixed
     own, whole = learned(model), {name: value for name, value in share.params.items() if value.requires_grad}
     expected = torch.autograd.grad(model.squared_error(batch.coords, batch.targets, batch.sizes), list(own.values()))

@@ -68,20 +68,17 @@ def test_a_width_that_is_given_stays():
     assert backbone.sized(4, 2, 3).hidden_features == 7
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_out_of_range_are_refused():
+    for options, said in [
         ({}, "has no width"),
         ({"hidden_features": 0}, r"hidden_features=0"),
         ({"hidden_features": 4.5}, r"hidden_features=4\.5"),
         ({"match_params": 0}, r"match_params=0"),
         ({"hidden_features": 4, "hidden_layers": -1}, r"hidden_layers=-1"),
         ({"hidden_features": 4, "hidden_feature": 4}, "no option"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, said):
-    with pytest.raises(PartinrError, match=said):
-        Siren(**options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            Siren(**options)
 
 
 def test_abstract_backbones_cannot_be_made():

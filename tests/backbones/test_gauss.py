@@ -37,7 +37,7 @@ def test_initialisation_is_uniform_by_the_fan():
             assert float(values.std()) == pytest.approx(bound / math.sqrt(3), rel=0.2)
 
 
-@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf])
-def test_options_out_of_range_are_refused(sigma):
-    with pytest.raises(PartinrError, match=r"Gauss\.sigma="):
-        Gauss(hidden_features=4, sigma=sigma)
+def test_options_out_of_range_are_refused():
+    for sigma in [0.0, -1.0, math.nan, math.inf]:
+        with pytest.raises(PartinrError, match=r"Gauss\.sigma="):
+            Gauss(hidden_features=4, sigma=sigma)

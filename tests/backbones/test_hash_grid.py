@@ -45,22 +45,24 @@ def by_hand(backbone: HashGrid, table: torch.Tensor, point: list[float]) -> list
     return found
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
-def test_features_of_points_by_hand(d):
-    backbone = HashGrid(hidden_features=4, **SMALL)
-    generator = torch.Generator().manual_seed(0)
-    params = {name: value[0].double() for name, value in backbone.init(1, d, 1, generator).items()}
-    # Both kinds of level are there, but for one axis.
-    assert [corners**d > 40 for corners in (2, 4, 8, 16)] == {
-        1: [False] * 4,
-        2: [False, False, True, True],
-        3: [False, True, True, True],
-    }[d]
-    x = 2 * torch.rand(20, d, dtype=torch.float64, generator=generator) - 1
-    x[0], x[1], x[2] = -1, 1, 1.3
-    encoded = backbone.encode(params, x, F.linear)
-    expected = torch.tensor([by_hand(backbone, params["tables"], point) for point in x.tolist()], dtype=torch.float64)
-    torch.testing.assert_close(encoded, expected, rtol=1e-9, atol=1e-12)
+def test_features_of_points_by_hand():
+    for d in [1, 2, 3]:
+        backbone = HashGrid(hidden_features=4, **SMALL)
+        generator = torch.Generator().manual_seed(0)
+        params = {name: value[0].double() for name, value in backbone.init(1, d, 1, generator).items()}
+        # Both kinds of level are there, but for one axis.
+        assert [corners**d > 40 for corners in (2, 4, 8, 16)] == {
+            1: [False] * 4,
+            2: [False, False, True, True],
+            3: [False, True, True, True],
+        }[d]
+        x = 2 * torch.rand(20, d, dtype=torch.float64, generator=generator) - 1
+        x[0], x[1], x[2] = -1, 1, 1.3
+        encoded = backbone.encode(params, x, F.linear)
+        expected = torch.tensor(
+            [by_hand(backbone, params["tables"], point) for point in x.tolist()], dtype=torch.float64
+        )
+        torch.testing.assert_close(encoded, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_the_encoding_is_continuous_and_stays_as_it_is_beyond_the_frame():
@@ -85,12 +87,12 @@ def test_grids_grow_geometrically():
     assert HashGrid(hidden_features=4, levels=1, coarsest=5, finest=5).corners() == [5]
 
 
-@pytest.mark.parametrize(("width", "table_size", "most"), [(8, None, 64), (64, None, 4096), (64, 2**14, 2**14)])
-def test_parameters_by_hand(width, table_size, most):
-    backbone = HashGrid(hidden_features=width, table_size=table_size)
-    entries = sum(min(most, 8 * math.ceil(corners**2 / 8)) for corners in backbone.corners())
-    network = (32 + 1) * width + (width + 1) * width + (width + 1) * 3
-    assert backbone.parameters(2, 3) == 2 * entries + network
+def test_parameters_by_hand():
+    for width, table_size, most in [(8, None, 64), (64, None, 4096), (64, 2**14, 2**14)]:
+        backbone = HashGrid(hidden_features=width, table_size=table_size)
+        entries = sum(min(most, 8 * math.ceil(corners**2 / 8)) for corners in backbone.corners())
+        network = (32 + 1) * width + (width + 1) * width + (width + 1) * 3
+        assert backbone.parameters(2, 3) == 2 * entries + network
 
 
 def test_initialisation():
@@ -103,19 +105,16 @@ def test_initialisation():
         assert not params[f"bias_{layer}"].any()
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_out_of_range_are_refused():
+    for options, said in [
         ({"finest": 8}, r"backbone\.finest=8 is below backbone\.coarsest=16; give a larger one"),
         ({"levels": 0}, r"HashGrid\.levels=0"),
         ({"features": 0}, r"HashGrid\.features=0"),
         ({"table_size": 0}, r"HashGrid\.table_size"),
         ({"coarsest": 1}, r"HashGrid\.coarsest=1"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, said):
-    with pytest.raises(PartinrError, match=said):
-        HashGrid(hidden_features=4, **options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            HashGrid(hidden_features=4, **options)
 
 
 def test_more_axes_than_the_hash_is_for_are_refused():
@@ -123,6 +122,5 @@ def test_more_axes_than_the_hash_is_for_are_refused():
         HashGrid(hidden_features=4).parameters(4, 3)
 
 
-@pytest.mark.parametrize("width", [2, 3])
-def test_the_meta_gradient_of_a_network_that_may_begin_with_all_features_off(width):
-    check_meta_gradient(LearnedStart(HashGrid(hidden_features=width), channels=1), "maml", False)
+def test_the_meta_gradient_of_a_network_that_may_begin_with_all_features_off():
+    check_meta_gradient(LearnedStart(HashGrid(hidden_features=2), channels=1), "maml", False)

@@ -57,9 +57,8 @@ def test_defaults_are_not_shared():
     assert Base().extra is not Base().extra
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_refused_in_one_short_line():
+    for options, said in [
         ({"count": "3"}, r"Base\.count='3'"),
         ({"count": 3.0}, r"Base\.count=3\.0"),
         ({"count": 3.5}, r"Base\.count=3\.5"),
@@ -76,13 +75,11 @@ def test_defaults_are_not_shared():
         ({"rate": np.zeros((3, 3))}, r"Base\.rate=array"),
         ({"rate": torch.zeros(300, 3)}, r"Base\.rate=tensor"),
         ({"name": {str(i): i for i in range(1000)}}, r"Base\.name="),
-    ],
-)
-def test_refused_in_one_short_line(options, said):
-    with pytest.raises(PartinrError, match=said) as caught:
-        Base(**options)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 300
+    ]:
+        with pytest.raises(PartinrError, match=said) as caught:
+            Base(**options)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300
 
 
 def test_a_whole_number_is_a_valid_float():

@@ -37,6 +37,7 @@ assert hasattr(torch.ops.torchvision, "nms") and hasattr(torch.ops.torchvision, 
 """)
 
 
+@pytest.mark.slow
 def test_a_sound_torchvision_is_left_alone(fake: Path) -> None:
     import torch
 
@@ -46,13 +47,16 @@ def test_a_sound_torchvision_is_left_alone(fake: Path) -> None:
     assert run(f"from partinr.base._torchvision import mend; mend(); {IMPORT}", before=fake) == "False"
 
 
-@pytest.mark.parametrize("extension", [b"not a library", None], ids=["broken", "absent"])
+@pytest.mark.parametrize(
+    "extension", [b"not a library", pytest.param(None, marks=pytest.mark.slow)], ids=["broken", "absent"]
+)
 def test_operators_are_defined_where_the_extension_does_not_load(fake: Path, extension: bytes | None) -> None:
     if extension is not None:
         (fake / "torchvision" / "_C.so").write_bytes(extension)
     assert run(f"from partinr.base._torchvision import mend; mend(); {IMPORT}", before=fake) == "True"
 
 
+@pytest.mark.slow
 def test_operators_that_exist_are_not_defined_again(fake: Path) -> None:
     code = """
 import torch

@@ -36,19 +36,16 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return make
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
+def test_settings_that_do_not_go_together() -> None:
+    for settings, said in [
         ({"at_once": 2}, "at_once=2 needs as many runs in a job, and runs_per_job=1"),
         ({"timeout_min": 2, "signal_delay_s": 120}, "leaves a job of timeout_min=2 no time to run"),
         ({"timeout_min": 0}, "timeout_min=0"),
         ({"walltime": 3}, "walltime"),
-    ],
-)
-def test_settings_that_do_not_go_together(settings: dict[str, Any], said: str) -> None:
-    for cls in (SlurmSettings, LocalSettings):
-        with pytest.raises(PartinrError, match=said):
-            cls(**settings)
+    ]:
+        for cls in (SlurmSettings, LocalSettings):
+            with pytest.raises(PartinrError, match=said):
+                cls(**settings)
 
 
 def test_what_sbatch_is_told() -> None:

@@ -96,9 +96,8 @@ def test_it_goes_on_where_it_was(partinr, tmp_path):
     assert (broken / "steps.csv").read_text() == (whole / "steps.csv").read_text()
 
 
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
+def test_what_does_not_go_together_is_one_line(partinr, tmp_path):
+    for overrides, said in [
         (["data=builtin"], "choose data=steps or data=folder"),
         (["partition=semantic"], "choose partition=none or partition=grid"),
         (["partition=random"], "points are drawn in rectangles"),
@@ -110,16 +109,14 @@ def test_it_goes_on_where_it_was(partinr, tmp_path):
         (["data.counts=[60]"], "60 borders along an axis of 60 samples"),
         (["regime.threshold=0"], "regime.threshold=0"),
         (["data.shape=[4,4,4]"], "data.shape"),
-    ],
-)
-def test_what_does_not_go_together_is_one_line(partinr, tmp_path, overrides, said):
-    # One experiment gives the data of another: their keys go with it.
-    base = [each for each in TINY if not (overrides == ["data=builtin"] and each.startswith("data."))]
-    answer = partinr(*base, *overrides, f"hydra.run.dir={tmp_path / 'run'}")
-    assert answer.code == 2
-    assert said in answer.err
-    assert answer.err.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    ]:
+        # One experiment gives the data of another: their keys go with it.
+        base = [each for each in TINY if not (overrides == ["data=builtin"] and each.startswith("data."))]
+        answer = partinr(*base, *overrides, f"hydra.run.dir={tmp_path / 'run'}")
+        assert answer.code == 2
+        assert said in answer.err
+        assert answer.err.count("\n") == 1
+        assert not (tmp_path / "run").exists()
 
 
 def test_the_published_protocol_is_what_the_experiments_ask_for(partinr):

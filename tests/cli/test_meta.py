@@ -22,6 +22,7 @@ from partinr.experiment.execute import _prepare
 from partinr.regimes import MetaModule
 from partinr.regimes.meta import LearnedStart, inner
 from partinr.runs.directory import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
+from tests.covering import covering
 
 TINY = (
     "regime=meta",
@@ -222,9 +223,9 @@ def prepared(*words: str) -> tuple[MetaModule, Any]:
     return made.module, made.data
 
 
-@pytest.mark.parametrize(("where", "in_training", "in_testing"), [("both", 4, 4), ("test", 1, 4), ("neither", 1, 1)])
-@pytest.mark.parametrize("budget", ["hidden_features=8", "match_params=2000"])
-def test_where_the_partition_is(where: str, in_training: int, in_testing: int, budget: str) -> None:
+@covering(place=[("both", 4, 4), ("test", 1, 4), ("neither", 1, 1)], budget=["match_params=2000", "hidden_features=8"])
+def test_where_the_partition_is(place: tuple[str, int, int], budget: str) -> None:
+    where, in_training, in_testing = place
     module, data = prepared(f"regime.partition_in={where}", f"backbone.{budget}")
     assert {task.partition.regions for task in data.train_tasks} == {in_training}
     assert {task.partition.regions for task in data.val_tasks} == {in_testing}
@@ -295,7 +296,7 @@ def unbroken(partinr: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [2])
 def test_after_a_polite_signal(
     start: Any, until: Callable[..., None], partinr: Any, unbroken: Path, workers: int
 ) -> None:
@@ -402,44 +403,17 @@ def test_a_wrong_gradient_is_refused(monkeypatch: pytest.MonkeyPatch, learn: Any
 REFUSED = r"""
 # data
 data=image data.path=PHOTO                          -> regime=meta learns from many signals, .*; choose data=folder
-data=builtin                                        -> regime=meta learns from many signals, .*; choose data=folder
 data.val_items=0                                    -> regime=meta is judged on signals .*; hold some out, such as
 data.train_items=3                                  -> regime.meta_batch_size=4 is more than the 3 .*; give fewer
 data=folder data.path=FOLDER                        -> regime=meta is judged on signals .*; hold some out, such as
 # partition
 partition=none regime.partition_in=test             -> regime.partition_in=test with partition=none: .*; choose
 partition=none regime.initialisation=region         -> regime.initialisation=region needs regions .*; choose
-partition=random regime.initialisation=region       -> regime.initialisation=region needs regions .*; choose
-partition=semantic regime.initialisation=region     -> regime.initialisation=region needs regions .*; choose
 regime.initialisation=region data=folder data.path=FOLDER data.val_path=SHAPES -> of 8×12 and 12×8: .*; give part
 partition.regions=auto                              -> partition.regions=auto is for one image; .*give a number
 partition.regions=200                               -> smooth-0: partition.regions=200 is more than the 144 .*; give
-regime.partition_in=test regime.initialisation=region -> copied to every region; leave regime.initialisation
-regime.partition_in=neither regime.initialisation=region -> there is one network; leave regime.initialisation
-regime.partition_in=never                           -> regime.partition_in='never': should be 'both'
 # the inner loop
-regime.inner_steps=0                                -> regime.inner_steps=0: should be
-regime.validation_steps=2                           -> regime.validation_steps=2 does not reach .*; give as many
-regime.inner_lr=0                                   -> regime.inner_lr=0: should be
-regime.inner_lr=1e200                               -> regime.inner_lr=1e\+200 is more than there .*; give a smaller
-regime.inner_lr_kind=all                            -> regime.inner_lr_kind='all': should be 'static'
-regime.inner_loss=pixel                             -> regime.inner_loss='pixel': should be 'region'
-regime.inner_lr_kind=static regime.inner_lr_positive=true -> regime.inner_lr_positive=true is for learned .*; leave
-regime.adapt_layers=0                               -> regime.adapt_layers=0: should be
 regime.adapt_layers=4                               -> regime.adapt_layers=4 is out of range; siren has 3 layers
-regime.context_fraction=0                           -> regime.context_fraction=0: should be
-regime.context_fraction=1.5                         -> regime.context_fraction=1.5: should be
-# the outer loop
-regime.algorithm=anil                               -> regime.algorithm='anil': should be 'maml'
-regime.algorithm=reptile                            -> regime.algorithm=reptile takes no gradient .*; give
-regime.algorithm=unadapted                          -> regime.algorithm=unadapted takes no inner steps, .*; give
-regime.algorithm=fomaml regime.recompute=true       -> regime.recompute=true is of no use .*; leave
-regime.algorithm=unadapted regime.inner_lr_kind=static regime.context_fraction=0.5 -> nothing to do with .*; leave
-regime.meta_batch_size=0                            -> regime.meta_batch_size=0: should be
-regime.clip_norm=0                                  -> regime.clip_norm=0: should be
-regime.validation_tasks=0                           -> regime.validation_tasks=0: should be
-regime.workers=-1                                   -> regime.workers=-1: should be
-regime.evaluate_every=0                             -> regime.evaluate_every=0: should be
 schedule=cosine schedule.warmup_steps=3             -> schedule.warmup_steps=3 leaves nothing .*; give a shorter
 # what is of the ordinary regime
 regime.points_per_step=10                           -> option of regime=fit and regime=threshold only; choose
@@ -447,41 +421,40 @@ regime.freeze_at_psnr=30                            -> regime.freeze_at_psnr is 
 regime.loss=image                                   -> regime.loss is an option of regime=fit only; choose
 regime=fit data=builtin regime.inner_lr=1e-3        -> regime.inner_lr is an option of regime=meta only; choose
 capacity=area                                       -> capacity=area: an initialisation has one width, .*; leave
-capacity=detail                                     -> capacity=detail: an initialisation has one width, .*; leave
 # how it is computed
 trainer.precision=16-mixed                          -> trainer.precision=16-mixed scales the outer loss, .*; choose
 trainer=ddp trainer.devices=5                       -> regime.meta_batch_size=4 is less than trainer.devices=5, .*; give
 engine=fused trainer.precision=64-true              -> engine=fused has no double precision; choose
-engine=grouped                                      -> engine=grouped computes in bf16; choose engine=auto
-engine=grouped trainer.precision=bf16-mixed         -> engine=grouped needs a GPU .*; choose
 # checkpoints
 ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
 ckpt_path=FIT                                       -> ckpt_path=.* is from another run: its regime is None, here .*; c
 ckpt_path=META regime.algorithm=fomaml              -> its algorithm is maml, here it is fomaml; continue
 ckpt_path=META seed=1                               -> its seed is 0, here it is 1; continue
-ckpt_path=META regime.inner_steps=2                 -> its inner_steps is 3, here it is 2; continue
 ckpt_path=META data.train_items=5                   -> is from another run: its data is .*; continue
 ckpt_path=META partition.regions=2                  -> is from another run: its data is .*; continue
-ckpt_path=META regime.validation_tasks=2            -> is from another run: its data is .*; continue
 ckpt_path=META backbone.hidden_features=9           -> its options.hidden_features is 8, here it is 9; continue
 ckpt_path=META max_steps=2                          -> has 3 steps behind it, max_steps is 2; give a larger one
 """
 
 
-def table(text: str) -> list[Any]:
-    cases = [line.split(" -> ") for line in text.splitlines() if line and not line.startswith("#")]
-    return [pytest.param(command.strip(), said.strip(), id=command.strip()) for command, said in cases]
+def table(text: str) -> dict[str, list[tuple[str, str]]]:
+    """What is typed and what is said, by the heading above it."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for section in text.split("\n# ")[1:]:
+        heading, *lines = section.strip().splitlines()
+        rows = (line.partition(" -> ") for line in lines)
+        found[heading] = [(typed.strip(), said.strip()) for typed, _, said in rows]
+    return found
 
 
-@pytest.mark.parametrize(("command", "said"), table(REFUSED))
+@pytest.mark.parametrize("cases", table(REFUSED).values(), ids=table(REFUSED))
 def test_a_run_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     learn: Any,
     learned: Path,
     finished: Path,
     contents: Any,
-    command: str,
-    said: str,
+    cases: list[tuple[str, str]],
 ) -> None:
     Path("folder").mkdir()
     for number in range(5):
@@ -489,24 +462,26 @@ def test_a_run_is_refused(
     Path("shapes").mkdir()
     for number, shape in enumerate([(8, 12), (12, 8)]):
         Image.new("RGB", shape).save(f"shapes/{number}.png")
-    for name, path in (
-        ("SHAPES", "shapes"),
-        ("FIT", finished / CHECKPOINT),
-        ("META", learned / CHECKPOINT),
-        ("FOLDER", "folder"),
-        ("PHOTO", "folder/0.png"),
-    ):
-        command = command.replace(name, str(path))
+    stands_for = {
+        "SHAPES": "shapes",
+        "FIT": finished / CHECKPOINT,
+        "META": learned / CHECKPOINT,
+        "FOLDER": "folder",
+        "PHOTO": "folder/0.png",
+    }
 
     def refuse(*_: Any) -> None:
         raise AssertionError("training has begun")
 
     monkeypatch.setattr(MetaModule, "training_step", refuse)
     before = contents(Path())
-    answer = learn(*shlex.split(command), "cache_dir=null", "hydra.run.dir=run")
-    assert re.fullmatch(rf"partinr: error: .*{said}.*\n", answer.err), answer.err
-    assert (answer.code, answer.out) == (2, "")
-    assert contents(Path()) == before
+    for command, said in cases:
+        for name, path in stands_for.items():
+            command = command.replace(name, str(path))
+        answer = learn(*shlex.split(command), "cache_dir=null", "hydra.run.dir=run")
+        assert re.fullmatch(rf"partinr: error: .*{said}.*\n", answer.err), answer.err
+        assert (answer.code, answer.out) == (2, "")
+        assert contents(Path()) == before, command
 
 
 def test_a_meta_checkpoint_is_none_of_a_fit(tiny: Any, learned: Path) -> None:
@@ -516,29 +491,26 @@ def test_a_meta_checkpoint_is_none_of_a_fit(tiny: Any, learned: Path) -> None:
     assert not Path("run").exists()
 
 
-@pytest.mark.parametrize(
-    ("shape", "mode", "said"),
-    [
+def test_what_is_wrong_with_one_image_to_learn_from_is_said_before_the_training(partinr, tmp_path):
+    for shape, mode, said in [
         ((1, 9), "RGB", "small: a grid of 2×2 regions does not fit an image of 1×9 pixels"),
         ((8, 9), "L", "all signals need the same channels, but .* has 3 and small has 1"),
         (None, "RGB", "small.*cannot be read|small.*is not an image"),
-    ],
-)
-def test_what_is_wrong_with_one_image_to_learn_from_is_said_before_the_training(partinr, tmp_path, shape, mode, said):
-    pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
-    for name in ("a", "b", "c", "d"):
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    if shape is None:
-        (tmp_path / "small.png").write_bytes(b"no picture")
-    else:
-        Image.fromarray(pixels[: shape[0], : shape[1]]).convert(mode).save(tmp_path / "small.png")
-    (tmp_path / "held.txt").write_text("a\n")
-    answer = partinr(
-        "regime=meta", "data=folder", f"data.path={tmp_path}", f"data.val_list={tmp_path / 'held.txt'}",
-        "partition=grid", "partition.regions=null", "partition.rows=2", "partition.cols=2", "max_steps=1",
-        "regime.meta_batch_size=2", "cache_dir=null", f"hydra.run.dir={tmp_path / 'run'}",
-    )  # fmt: skip
-    assert answer.code == 2
-    assert len(answer.err.strip().splitlines()) == 1
-    assert re.search(said, answer.err), answer.err
-    assert not (tmp_path / "run").exists()
+    ]:
+        pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        for name in ("a", "b", "c", "d"):
+            Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        if shape is None:
+            (tmp_path / "small.png").write_bytes(b"no picture")
+        else:
+            Image.fromarray(pixels[: shape[0], : shape[1]]).convert(mode).save(tmp_path / "small.png")
+        (tmp_path / "held.txt").write_text("a\n")
+        answer = partinr(
+            "regime=meta", "data=folder", f"data.path={tmp_path}", f"data.val_list={tmp_path / 'held.txt'}",
+            "partition=grid", "partition.regions=null", "partition.rows=2", "partition.cols=2", "max_steps=1",
+            "regime.meta_batch_size=2", "cache_dir=null", f"hydra.run.dir={tmp_path / 'run'}",
+        )  # fmt: skip
+        assert answer.code == 2
+        assert len(answer.err.strip().splitlines()) == 1
+        assert re.search(said, answer.err), answer.err
+        assert not (tmp_path / "run").exists()

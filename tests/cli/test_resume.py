@@ -113,7 +113,7 @@ def test_after_a_polite_signal(start: Any, until: Any, partinr: Any, unbroken: P
     same(run, unbroken)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_of_a_sweep_the_rest_is_left(start: Any, until: Any, number: signal.Signals) -> None:
     sweep = Path("sweep").resolve()
     process = start("-m", *TINY, *LONG, "seed=0,1,2", f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir=${hydra.job.num}")

@@ -122,16 +122,22 @@ def test_time_to_go(tmp_path: Path) -> None:
     assert eta_of_all([done]) is None
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "{", "[]", "null", '{"status": 3}', '{"status": []}', '{"status": "running", "format": 99}', "\x00"],
-)
-def test_a_damaged_one_is_listed(tmp_path: Path, content: str) -> None:
+def test_a_damaged_one_is_listed(tmp_path: Path) -> None:
     run = write(tmp_path / "run", "completed")
-    run.file("run.json").write_text(content)
-    found = standing(run, NOW)
-    assert found.state == "damaged"
-    assert found.reason
+    for content in [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"status": 3}',
+        '{"status": []}',
+        '{"status": "running", "format": 99}',
+        "\x00",
+    ]:
+        run.file("run.json").write_text(content)
+        found = standing(run, NOW)
+        assert found.state == "damaged"
+        assert found.reason
 
 
 @covering(
@@ -155,9 +161,8 @@ def test_a_config_that_is_gone(tmp_path: Path) -> None:
     assert found.reason.startswith("cannot read .hydra/config.yaml: ")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
+def test_durations() -> None:
+    for seconds, said in [
         (-1, "0 s"),
         (40, "40 s"),
         (59.6, "1 min"),
@@ -165,10 +170,8 @@ def test_a_config_that_is_gone(tmp_path: Path) -> None:
         (3590, "1 h"),
         (12_000, "3 h 20 min"),
         (190_000, "2 d 5 h"),
-    ],
-)
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    ]:
+        assert duration(seconds) == said
 
 
 @covering(text=["short", "a" * 50 + "b" * 50, "図" * 40 + "seed-1", "é" * 61], width=[12, 33, 60])

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 SMALLER = ("data.max_side=24", "backbone.match_params=500", "max_steps=3")
 
@@ -47,3 +49,33 @@ def test_a_study_without_a_small_size_says_which_have_one(partinr):
         assert answer.code == 2
         assert "has no size=small; choose from boundaries, grid_speedup, " in answer.err
     assert "there is no size=tiny; choose from full, small" in partinr("size=tiny", "experiment=demo").err
+
+
+SIGNALS = {
+    "boundaries": ("data.size=16", "data.path=pictures"),
+    "demo": ("data.size=16",),
+    "fast": ("data.size=16", "data.path=pictures/0.png"),
+    "grid_speedup": ("data.size=16", "data.path=pictures/0.png"),
+    "hypothesis_1d": ("data.shape=[16]", "data.counts=[1,4]"),
+    "hypothesis_2d": ("data.shape=[16,16]", "data.counts=[1,4]"),
+    "mask_source": ("data.size=16", "data.path=pictures/0.png"),
+    "meta_bsds_both_semantic": ("data.size=16", "data.path=pictures", "data.val_path=others"),
+    "meta_text_both_grid": ("data.size=48", "data.train_items=8", "data.val_items=2"),
+    "paper_relu": ("data.size=16", "data.path=pictures/0.png"),
+    "paper_siren": ("data.size=16", "data.path=pictures/0.png"),
+    "regions": ("data.size=16", "data.path=pictures"),
+}
+"""Something small for each experiment to work on."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", SIGNALS)
+def test_every_experiment_takes_one_step(partinr: Any, tmp_path: Path, experiment: str) -> None:
+    for folder, count in (("pictures", 4), ("others", 1)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            Image.effect_noise((24, 20), 50).convert("RGB").save(tmp_path / folder / f"{number}.png")
+    words = (f"experiment={experiment}", "max_steps=1", "schedule.warmup_steps=0", "hydra.run.dir=run")
+    answer = partinr(*words, *SIGNALS[experiment])
+    assert answer.code == 0, answer.err
+    assert json.loads(Path("run/run.json").read_text())["status"] == "completed"

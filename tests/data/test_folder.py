@@ -172,9 +172,8 @@ def test_another_image_changes_nothing_for_those_there(fill):
 # -- what is refused ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_are_checked_before_anything_is_read():
+    for options, said in [
         ({"size": 8, "max_side": 8}, "data.size excludes data.max_side"),
         ({"crops": 2, "max_side": 8}, "data.crops excludes data.max_side"),
         ({"crops": 2}, "data.crops needs data.size"),
@@ -188,11 +187,9 @@ def test_another_image_changes_nothing_for_those_there(fill):
         ({"path": None, "names": []}, "names"),
         ({"alpha": "blend"}, "alpha='blend'"),
         ({"folder": "x"}, "no option FolderData.folder"),
-    ],
-)
-def test_options_are_checked_before_anything_is_read(options, said):
-    with pytest.raises(PartinrError, match=said):
-        FolderData(**{"path": "photos", **options})
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            FolderData(**{"path": "photos", **options})
 
 
 def test_built_in_images_are_a_set_like_a_folder(fill):

@@ -50,9 +50,8 @@ def test_alpha_reaches_the_file(tmp_path):
     assert (ImageData(path=str(path), alpha="black").load() == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_are_checked_before_anything_is_read():
+    for options, said in [
         ({"size": 8, "max_side": 8}, "data.size excludes data.max_side"),
         ({"name": None}, "there is no image"),
         ({"size": 0}, r"ImageData\.size=0"),
@@ -61,11 +60,9 @@ def test_alpha_reaches_the_file(tmp_path):
         ({"alpha": "blend"}, r"ImageData\.alpha='blend'"),
         ({"path": 3}, r"ImageData\.path=3"),
         ({"file": "x.png"}, r"no option ImageData\.file"),
-    ],
-)
-def test_options_are_checked_before_anything_is_read(options, said):
-    with pytest.raises(PartinrError, match=said):
-        ImageData(**options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            ImageData(**options)
 
 
 @pytest.mark.parametrize("options", [{"path": "no/such.png"}, {"name": "nobody"}])

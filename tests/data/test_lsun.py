@@ -147,7 +147,7 @@ def test_the_package_that_is_missing_is_named(tmp_path, monkeypatch):
         LsunData(path=str(tmp_path)).train()
 
 
-@pytest.mark.parametrize("options", [{"category": "../x"}, {"size": 0}, {"limit": 0}])
-def test_what_means_nothing_is_refused(options):
-    with pytest.raises(PartinrError, match=next(iter(options))):
-        LsunData(**{"path": "lsun", **options})
+def test_what_means_nothing_is_refused():
+    for options in [{"category": "../x"}, {"size": 0}, {"limit": 0}]:
+        with pytest.raises(PartinrError, match=next(iter(options))):
+            LsunData(**{"path": "lsun", **options})

@@ -110,12 +110,12 @@ def test_notices_stay_with_the_partition():
 # -- the order ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("items", "size"), [(7, 3), (6, 3), (5, 5), (1, 1), (9, 2)])
-def test_every_item_is_seen_equally_often(items, size):
-    batches = MetaBatches(items, size, seed=3)
-    seen = [index for step in range(items) for index in batches[step]]
-    for start in range(0, len(seen), items):
-        assert sorted(seen[start : start + items]) == list(range(items))
+def test_every_item_is_seen_equally_often():
+    for items, size in [(7, 3), (6, 3), (5, 5), (1, 1), (9, 2)]:
+        batches = MetaBatches(items, size, seed=3)
+        seen = [index for step in range(items) for index in batches[step]]
+        for start in range(0, len(seen), items):
+            assert sorted(seen[start : start + items]) == list(range(items))
 
 
 def test_a_batch_follows_from_seed_and_step_alone():
@@ -322,23 +322,23 @@ class Pretended:
         self.lightning_module.step = step
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_ranks_share_a_batch(ranks):
-    parts = []
-    for rank in range(ranks):
-        data = TaskDataModule(SMOOTH.train(), SMOOTH.val(), meta_batch_size=3, collate=names)
-        data.trainer = Pretended(rank, ranks, step=4)  # type: ignore[assignment]
-        data.setup("fit")
-        parts.append([batch for batch, _ in zip(data.train_dataloader(), range(3), strict=False)])
-    for step, whole in enumerate(expected(range(4, 7))):
-        assert [parts[place % ranks][step][place // ranks] for place in range(3)] == whole
+def test_ranks_share_a_batch():
+    for ranks in [1, 2, 3]:
+        parts = []
+        for rank in range(ranks):
+            data = TaskDataModule(SMOOTH.train(), SMOOTH.val(), meta_batch_size=3, collate=names)
+            data.trainer = Pretended(rank, ranks, step=4)  # type: ignore[assignment]
+            data.setup("fit")
+            parts.append([batch for batch, _ in zip(data.train_dataloader(), range(3), strict=False)])
+        for step, whole in enumerate(expected(range(4, 7))):
+            assert [parts[place % ranks][step][place // ranks] for place in range(3)] == whole
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4, 7])
-def test_ranks_share_what_is_held_out(ranks):
-    data = TaskDataModule(SMOOTH.train(), SMOOTH.val(), meta_batch_size=4, collate=names)
-    found = [name for rank in range(ranks) for batch in data.val_batches(rank, ranks) for name in batch]
-    assert sorted(found) == sorted(item.name for item in SMOOTH.val())
+def test_ranks_share_what_is_held_out():
+    for ranks in [1, 2, 4, 7]:
+        data = TaskDataModule(SMOOTH.train(), SMOOTH.val(), meta_batch_size=4, collate=names)
+        found = [name for rank in range(ranks) for batch in data.val_batches(rank, ranks) for name in batch]
+        assert sorted(found) == sorted(item.name for item in SMOOTH.val())
 
 
 def test_more_ranks_than_tasks_are_refused():

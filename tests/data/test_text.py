@@ -60,19 +60,16 @@ def test_an_item_follows_from_its_number():
     assert (many.title, TextData(val_items=0).val()) == ("text", [])
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_what_makes_no_text_is_refused():
+    for options, said in [
         ({"channels": 2}, "channels=2"),
         ({"length": 0}, "length=0"),
         ({"min_font_size": 40}, "data.min_font_size=40 is more than data.max_font_size=24"),
         ({"train_items": 0}, "train_items=0"),
         ({"size": 0}, "size=0"),
-    ],
-)
-def test_what_makes_no_text_is_refused(options, said):
-    with pytest.raises(PartinrError, match=said):
-        TextData(**options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            TextData(**options)
 
 
 def test_fonts_that_are_not_there(tmp_path, monkeypatch):

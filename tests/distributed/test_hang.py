@@ -36,6 +36,7 @@ class Works(L.Callback):
             self.seconds = 0
 
 
+@pytest.mark.slow
 def test_one_that_is_stopped_is_not_waited_for(fit_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "SILENCE_SECONDS", 4.0)
     began = time.monotonic()
@@ -44,6 +45,7 @@ def test_one_that_is_stopped_is_not_waited_for(fit_on: Any, monkeypatch: pytest.
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 def test_one_that_works_for_long_is_waited_for(fit_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "SILENCE_SECONDS", 4.0)
     assert fit_on(2, steps=5, callbacks=(Works(8.0),)).stop == "max_steps"

@@ -21,6 +21,7 @@ import torch
 from partinr.cli import main
 from partinr.regimes.meta import LearnedStart
 from partinr.runs.directory import CHECKPOINT, START
+from tests.covering import covering
 
 pytestmark = pytest.mark.slow
 
@@ -116,19 +117,18 @@ CASES: dict[str, Sequence[str]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_one_two_and_three_processes(case: str) -> None:
+# Of three one has two of the four tasks.
+@covering(case=list(CASES), devices=[3, 2])
+def test_one_process_or_several(case: str, devices: int) -> None:
     alone = learn("one", 1, *CASES[case])
-    # Of three one has two of the four tasks.
-    for devices in (2, 3):
-        run = learn(str(devices), devices, *CASES[case])
-        same(run, alone)
-        assert manifest(run)["hardware"]["devices"] == devices
-        assert {path.name for path in run.iterdir()} == {path.name for path in alone.iterdir()}
-        assert [row["image"] for row in rows(run, "images.csv")[:5]] == [f"smooth-val-{n}" for n in range(5)]
+    run = learn("several", devices, *CASES[case])
+    same(run, alone)
+    assert manifest(run)["hardware"]["devices"] == devices
+    assert {path.name for path in run.iterdir()} == {path.name for path in alone.iterdir()}
+    assert [row["image"] for row in rows(run, "images.csv")[:5]] == [f"smooth-val-{n}" for n in range(5)]
 
 
-@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2), (3, 2)])
+@pytest.mark.parametrize(("first", "then"), [(3, 2)])
 def test_gone_on_with_by_another_number(first: int, then: int) -> None:
     words = ("regime.context_fraction=0.5",)
     whole = learn("whole", 1, *words)

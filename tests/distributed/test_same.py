@@ -78,11 +78,28 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
         torch.testing.assert_close(value, other.model.stack[name], atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_one_two_and_three_processes(fit_on: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [
+        ("adam", 2),
+        ("drawn points, widths, cosine", 3),
+        ("frozen regions", 2),
+        *(
+            pytest.param(name, devices, marks=pytest.mark.slow)
+            for name, devices in (
+                ("widths, momentum, loss by region", 2),
+                ("plateau, double precision", 3),
+                ("muon, points by error", 2),
+                ("soap, widths", 3),
+                ("target", 2),
+                ("failure", 3),
+            )
+        ),
+    ],
+)
+def test_one_process_or_several(fit_on: Any, name: str, devices: int) -> None:
     alone = fit_on(1, **CASES[name])
-    for devices in (2, 3):
-        same(fit_on(devices, **CASES[name]), alone)
+    same(fit_on(devices, **CASES[name]), alone)
     if name == "adam":  # bit by bit where nothing differs
         one, other = ([row | {"seconds": 0} for row in fit_on(2, **CASES[name]).curve] for _ in range(2))
         assert str(one) == str(other)
@@ -104,11 +121,9 @@ def test_a_limit_of_time_is_one_for_all(fit_on: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "saved_on", "devices"),
     [
-        ("drawn points, widths, cosine", 3, 1),
-        ("widths, momentum, loss by region", 3, 2),
         ("plateau, double precision", 1, 3),
-        ("frozen regions", 2, 2),
-        ("soap, widths", 3, 1),
+        pytest.param("frozen regions", 2, 2, marks=pytest.mark.slow),
+        pytest.param("soap, widths", 3, 1, marks=pytest.mark.slow),
     ],
 )
 def test_gone_on_with_by_another_number(fit_on: Any, name: str, saved_on: int, devices: int, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_drawn_batches_leave_a_bounded_number_of_indices(monkeypatch: pytest.Mon
         signal,
         optimizer=Optimizer(),
         schedule=Constant(),
-        stop=StopRule(max_steps=200),
+        stop=StopRule(max_steps=60),
         settings=FitSettings(points_per_step=300),
     )
     alive: list[weakref.ref[Tiling]] = []
@@ -94,10 +94,10 @@ def test_drawn_batches_leave_a_bounded_number_of_indices(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("partinr.engines.batched.Tiling", Watched)
     monkeypatch.setattr(cache, "KEPT_BYTES", 100_000)
-    for step in range(200):
+    for step in range(60):
         module._loss(step).backward()
     gc.collect()
-    assert len(alive) == 200
+    assert len(alive) == 60
     left = [tiling for each in alive if (tiling := each()) is not None]
     bytes_left = sum(tiling.nbytes for tiling in left)
     assert 5 < len(left) < 50

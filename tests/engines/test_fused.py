@@ -207,6 +207,7 @@ print(torch.get_num_threads())
 """
 
 
+@pytest.mark.slow
 def test_it_leaves_torch_its_threads():
     # A process of its own: it is at its first start that numba sets them.
     done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)

@@ -77,6 +77,7 @@ def test_the_kernels_compile_for_a_gpu(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_importing_partinr_imports_no_triton():
     code = "import sys, partinr.model.inr, partinr.api; print([x for x in ('triton', 'numba') if x in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

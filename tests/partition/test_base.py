@@ -18,9 +18,8 @@ from partinr.signals import Source
 from tests.covering import covering
 
 
-@pytest.mark.parametrize(
-    ("labels", "said"),
-    [
+def test_refused():
+    for labels, said in [
         (torch.tensor([[0, 2], [2, 0]]), "no sample has label 1"),
         (torch.tensor([[1, 2], [2, 1]]), "no sample has label 0"),
         (torch.tensor([[0, -1]]), "number the regions from 0"),
@@ -31,19 +30,17 @@ from tests.covering import covering
         (torch.empty(0, dtype=torch.int64), "one label for each sample"),
         (torch.tensor(0), "one label for each sample"),
         (torch.tensor([0, 10**13]), "no sample has label 1"),
-    ],
-)
-def test_refused(labels, said):
-    with pytest.raises(PartinrError, match=said) as caught:
-        Partition(labels)
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(PartinrError, match=said) as caught:
+            Partition(labels)
+        assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16])
-def test_any_whole_number_type_is_taken(dtype):
-    partition = Partition(torch.tensor([[0, 1, 1], [2, 0, 1]]).to(dtype))
-    assert partition.labels.dtype == torch.int64
-    assert partition.labels.tolist() == [[0, 1, 1], [2, 0, 1]]
+def test_any_whole_number_type_is_taken():
+    for dtype in [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16]:
+        partition = Partition(torch.tensor([[0, 1, 1], [2, 0, 1]]).to(dtype))
+        assert partition.labels.dtype == torch.int64
+        assert partition.labels.tolist() == [[0, 1, 1], [2, 0, 1]]
 
 
 def test_numpy_labels_are_taken():
@@ -260,9 +257,9 @@ def test_the_time_is_the_rules_own():
     assert Partition(partition.labels).seconds is None
 
 
-@pytest.mark.parametrize("shape", [(4, 6, 3), (1, 1, 1), (9, 1)])
-def test_whole_is_one_region(shape):
-    partition = Whole()(torch.zeros(shape))
-    assert partition.regions == 1
-    assert partition.shape == shape[:-1]
-    assert Whole.title == "none"
+def test_whole_is_one_region():
+    for shape in [(4, 6, 3), (1, 1, 1), (9, 1)]:
+        partition = Whole()(torch.zeros(shape))
+        assert partition.regions == 1
+        assert partition.shape == shape[:-1]
+        assert Whole.title == "none"

@@ -234,6 +234,7 @@ for seed in range(20):
 """
 
 
+@pytest.mark.slow
 def test_several_processes_may_share_a_folder(cache):
     def start() -> subprocess.Popen:
         return subprocess.Popen([sys.executable, "-c", OTHER, cache.folder], stdout=subprocess.PIPE, text=True)

@@ -86,13 +86,13 @@ def test_order_is_cheaper_than_disorder(picture):
     assert coded_bits(torch.zeros(64, 96, dtype=torch.int64)) <= grid
 
 
-@pytest.mark.parametrize("shape", [(1,), (9,), (20_000,), (7, 5), (1, 16_384), (3, 4, 5)])
-def test_the_files_are_read_back(shape):
-    labels = shuffled(shape, min(300, math.prod(shape)))
-    files = encode_labels(labels)
-    assert torch.equal(decode_labels(files, shape), labels)
-    for wrong in ([], [*files, files[0]], [files[0][:-4][: len(files[0]) // 2], *files[1:]], [b"", *files[1:]]):
+def test_the_files_are_read_back():
+    for shape in [(1,), (9,), (20_000,), (7, 5), (1, 16_384), (3, 4, 5)]:
+        labels = shuffled(shape, min(300, math.prod(shape)))
+        files = encode_labels(labels)
+        assert torch.equal(decode_labels(files, shape), labels)
+        for wrong in ([], [*files, files[0]], [files[0][:-4][: len(files[0]) // 2], *files[1:]], [b"", *files[1:]]):
+            with pytest.raises(ValueError, match="label map"):
+                decode_labels(wrong, shape)
         with pytest.raises(ValueError, match="label map"):
-            decode_labels(wrong, shape)
-    with pytest.raises(ValueError, match="label map"):
-        decode_labels(files, (*shape[:-1], shape[-1] + 1))
+            decode_labels(files, (*shape[:-1], shape[-1] + 1))

@@ -34,8 +34,12 @@ def _random_partition(shape: tuple[int, ...], regions: int = 4) -> Partition:
     return Partition(labels)
 
 
-@covering(8, shape=[(9, 12), (31,), (4, 5, 3), (1, 7)], scale=[1, 0.6, 2.5], overlap=[1, 3, 40])
-def test_weights_sum_to_1_everywhere(shape, scale, overlap):
+@covering(
+    case=[((9, 12), 1), ((9, 12), 40), ((31,), 3), ((31,), 40), ((4, 5, 3), 1), ((4, 5, 3), 3), ((1, 7), 40)],
+    scale=[1, 0.6, 2.5],
+)
+def test_weights_sum_to_1_everywhere(case, scale):
+    shape, overlap = case
     partition = _random_partition(shape)
     grid = tuple(max(1, round(n * scale)) for n in shape)
     cover = _cover(partition, grid, overlap)

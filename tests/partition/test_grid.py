@@ -44,10 +44,10 @@ def test_rows_and_cols_give_exactly_that_many_even_rectangles(height, width):
             assert max(widths) - min(widths) <= 1
 
 
-@pytest.mark.parametrize(("side", "count"), [(178, 16), (178, 15), (100, 30), (31, 16), (17, 16), (16, 16)])
-def test_where_the_published_code_loses_regions(side, count):
-    # Strides of ceil(178 / 16) = 12 give 15 × 15 = 225 regions instead of 256.
-    assert Grid(rows=count, cols=count)(_signal(side, side)).regions == count**2
+def test_where_the_published_code_loses_regions():
+    for side, count in [(178, 16), (178, 15), (100, 30), (31, 16), (17, 16), (16, 16)]:
+        # Strides of ceil(178 / 16) = 12 give 15 × 15 = 225 regions instead of 256.
+        assert Grid(rows=count, cols=count)(_signal(side, side)).regions == count**2
 
 
 def _aspects(regions: int, shape: tuple[int, int]) -> dict[tuple[int, int], float]:
@@ -57,26 +57,26 @@ def _aspects(regions: int, shape: tuple[int, int]) -> dict[tuple[int, int], floa
     return {pair: max(sides[pair]) / min(sides[pair]) for pair in pairs if pair[0] <= shape[0] and pair[1] <= shape[1]}
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (64, 96), (96, 64), (20, 100), (7, 11), (1, 40), (40, 1), (13, 13)])
-def test_regions_are_factored_into_the_rectangles_nearest_to_squares(shape):
-    for regions in (1, 2, 4, 6, 9, 12, 16, 24, 36):
-        aspects = _aspects(regions, shape)
-        if not aspects:
-            with pytest.raises(PartinrError, match="the next smaller that has is"):
-                Grid(regions=regions)(_signal(*shape))
-            continue
-        partition = Grid(regions=regions)(_signal(*shape))
-        heights, widths = _cells(partition)
-        assert partition.regions == regions
-        assert aspects[len(heights), len(widths)] == pytest.approx(min(aspects.values()))
+def test_regions_are_factored_into_the_rectangles_nearest_to_squares():
+    for shape in [(64, 64), (64, 96), (96, 64), (20, 100), (7, 11), (1, 40), (40, 1), (13, 13)]:
+        for regions in (1, 2, 4, 6, 9, 12, 16, 24, 36):
+            aspects = _aspects(regions, shape)
+            if not aspects:
+                with pytest.raises(PartinrError, match="the next smaller that has is"):
+                    Grid(regions=regions)(_signal(*shape))
+                continue
+            partition = Grid(regions=regions)(_signal(*shape))
+            heights, widths = _cells(partition)
+            assert partition.regions == regions
+            assert aspects[len(heights), len(widths)] == pytest.approx(min(aspects.values()))
 
 
-@pytest.mark.parametrize(("regions", "expected"), [(2, (1, 2)), (6, (2, 3)), (8, (2, 4)), (12, (3, 4)), (20, (4, 5))])
-def test_a_tie_goes_to_more_columns_at_every_size(regions, expected):
-    # On a square r × c and c × r are equally near; which one comes out must not hang on the last bit of a logarithm.
-    for side in range(20, 100):
-        labels = Grid(regions=regions)(_signal(side, side)).labels
-        assert (len(labels[:, 0].unique()), len(labels[0].unique())) == expected, side
+def test_a_tie_goes_to_more_columns_at_every_size():
+    for regions, expected in [(2, (1, 2)), (6, (2, 3)), (8, (2, 4)), (12, (3, 4)), (20, (4, 5))]:
+        # On a square r × c and c × r are equally near; the choice must not hang on the last bit of a logarithm.
+        for side in range(20, 100):
+            labels = Grid(regions=regions)(_signal(side, side)).labels
+            assert (len(labels[:, 0].unique()), len(labels[0].unique())) == expected, side
 
 
 def test_nine_regions_if_nothing_is_said():
@@ -84,17 +84,16 @@ def test_nine_regions_if_nothing_is_said():
     assert (len(heights), len(widths)) == (3, 3)
 
 
-@pytest.mark.parametrize(("samples", "regions"), [(10, 1), (10, 3), (10, 10), (5000, 59), (1, 1)])
-def test_a_signal_of_one_axis_is_cut_into_even_intervals(samples, regions):
-    partition = Grid(regions=regions)(torch.zeros(samples, 1))
-    assert partition.regions == regions
-    assert (partition.labels.diff() >= 0).all()
-    assert int(partition.sizes.max() - partition.sizes.min()) <= 1
+def test_a_signal_of_one_axis_is_cut_into_even_intervals():
+    for samples, regions in [(10, 1), (10, 3), (10, 10), (5000, 59), (1, 1)]:
+        partition = Grid(regions=regions)(torch.zeros(samples, 1))
+        assert partition.regions == regions
+        assert (partition.labels.diff() >= 0).all()
+        assert int(partition.sizes.max() - partition.sizes.min()) <= 1
 
 
-@pytest.mark.parametrize(
-    ("options", "shape", "said"),
-    [
+def test_a_grid_that_does_not_fit_is_refused():
+    for options, shape, said in [
         ({"rows": 5, "cols": 1}, (4, 4), "does not fit an image of 4×4 pixels"),
         ({"rows": 1, "cols": 5}, (4, 4), "does not fit an image of 4×4 pixels"),
         ({"regions": 17}, (4, 4), "more than the 16 samples"),
@@ -103,12 +102,10 @@ def test_a_signal_of_one_axis_is_cut_into_even_intervals(samples, regions):
         ({"regions": 11}, (10,), "more than the 10 samples"),
         ({"rows": 2, "cols": 2}, (10,), "give partition.regions"),
         ({}, (2, 2), "more than the 4 samples"),
-    ],
-)
-def test_a_grid_that_does_not_fit_is_refused(options, shape, said):
-    with pytest.raises(PartinrError, match=said) as caught:
-        Grid(**options)(_signal(*shape))
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(PartinrError, match=said) as caught:
+            Grid(**options)(_signal(*shape))
+        assert "\n" not in str(caught.value)
 
 
 def test_an_absurd_number_is_refused_at_once():
@@ -118,9 +115,8 @@ def test_an_absurd_number_is_refused_at_once():
     assert time.process_time() - start < 1
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_are_checked_when_it_is_made():
+    for options, said in [
         ({"rows": 3}, "go together"),
         ({"cols": 3}, "go together"),
         ({"rows": 3, "cols": 3, "regions": 9}, "excludes"),
@@ -131,8 +127,6 @@ def test_an_absurd_number_is_refused_at_once():
         ({"regions": "9"}, r"Grid\.regions='9'"),
         ({"regions": True}, r"Grid\.regions=True"),
         ({"row": 3}, r"no option Grid\.row"),
-    ],
-)
-def test_options_are_checked_when_it_is_made(options, said):
-    with pytest.raises(PartinrError, match=said):
-        Grid(**options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            Grid(**options)

@@ -61,13 +61,13 @@ def test_as_many_regions_as_there_are_pixels_and_no_more(kind, shape, picture):
         assert KMeans(regions=10**12)(signal).regions == pixels
 
 
-@pytest.mark.parametrize("values", [1, 2, 5])
-def test_as_many_regions_as_there_are_colours_if_the_place_does_not_count(values):
-    of = np.random.default_rng(0).permutation(60) % values
-    signal = torch.from_numpy(of.reshape(6, 10, 1) / 8).float()
-    assert KMeans(position=0.0, regions=values)(signal).regions == values
-    with pytest.warns(PartinrWarning, match=f"found {values} region"):
-        assert KMeans(position=0.0, regions=values + 1)(signal).regions == values
+def test_as_many_regions_as_there_are_colours_if_the_place_does_not_count():
+    for values in [1, 2, 5]:
+        of = np.random.default_rng(0).permutation(60) % values
+        signal = torch.from_numpy(of.reshape(6, 10, 1) / 8).float()
+        assert KMeans(position=0.0, regions=values)(signal).regions == values
+        with pytest.warns(PartinrWarning, match=f"found {values} region"):
+            assert KMeans(position=0.0, regions=values + 1)(signal).regions == values
 
 
 @covering(position=[0.0, 1e-300, 1e-160, 1e-20, 1e-6, 1.0, 1e6], kind=["noise", "flat"])
@@ -80,9 +80,9 @@ def test_no_weight_is_an_edge_to_fall_over(kind, position, picture):
     assert partition.regions == 9 or (kind == "flat" and position <= 1e-6)
 
 
-@pytest.mark.parametrize("regions", [64, 1000, 3000])
-def test_many_regions(regions, picture):
-    assert KMeans(regions=regions)(picture("scene", (60, 80))).regions == regions
+def test_many_regions(picture):
+    for regions in [64, 1000, 3000]:
+        assert KMeans(regions=regions)(picture("scene", (60, 80))).regions == regions
 
 
 def test_of_a_large_picture_every_pixel_has_a_region(picture):
@@ -114,9 +114,8 @@ def test_more_iterations_fit_better(picture):
     assert costs[0] > costs[1] > costs[2]
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_are_checked_when_it_is_made():
+    for options, said in [
         ({"regions": None}, r"KMeans\.regions=None"),
         ({"position": -1.0}, r"KMeans\.position=-1\.0"),
         ({"position": float("nan")}, r"KMeans\.position=nan"),
@@ -124,8 +123,6 @@ def test_more_iterations_fit_better(picture):
         ({"position": 1e160}, r"KMeans\.position=1e\+160"),
         ({"iterations": 0}, r"KMeans\.iterations=0"),
         ({"seed": -1}, r"KMeans\.seed=-1"),
-    ],
-)
-def test_options_are_checked_when_it_is_made(options, said):
-    with pytest.raises(PartinrError, match=said):
-        KMeans(**options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            KMeans(**options)

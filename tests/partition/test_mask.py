@@ -280,9 +280,8 @@ def test_no_picture_of_many_labels_is_taken_for_a_photograph(mask: Any) -> None:
     assert mask(png(np.indices((60, 60)).sum(axis=0) % 2))(torch.zeros(60, 60, 1)).regions == 2
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_that_are_refused() -> None:
+    for options, said in [
         ({"path": ""}, "partition.path is empty; give"),
         ({}, r"option .*path is missing"),
         ({"path": 3}, r"Mask\.path=3"),
@@ -293,12 +292,10 @@ def test_no_picture_of_many_labels_is_taken_for_a_photograph(mask: Any) -> None:
         ({"path": "such.png"}, r"no such file: 'such.png'; check the path"),
         ({"path": "such\0.png"}, r"no such file: 'such\\x00.png'; "),
         ({"path": "x" * 999}, "cannot be read: .*; check"),
-    ],
-)
-def test_options_that_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(PartinrError, match=said) as caught:
-        Mask(**options)(SIGNAL)
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(PartinrError, match=said) as caught:
+            Mask(**options)(SIGNAL)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -203,15 +203,18 @@ def test_labels_are_made_as_large_as_the_image(tmp_path, image):
     assert np.array_equal(found[0], found[1])
 
 
-@pytest.mark.parametrize(
-    ("architecture", "encoder"),
-    [("unet", ENCODER), ("deeplabv3plus", ENCODER), ("pspnet", ENCODER), ("pan", ENCODER), ("dpt", "tu-test_vit")],
-)
-def test_any_architecture_takes_any_size(architecture, encoder, tmp_path):
-    torch.save(made(architecture, encoder).state_dict(), tmp_path / "network.pt")
-    rule = Smp(architecture=architecture, encoder=encoder, classes=3, checkpoint="network.pt", regions=None)
-    for shape in ((1, 1), (1, 40), (33, 5), (70, 70)):
-        assert rule(torch.rand(*shape, 3)).shape == shape
+def test_any_architecture_takes_any_size(tmp_path):
+    for architecture, encoder in [
+        ("unet", ENCODER),
+        ("deeplabv3plus", ENCODER),
+        ("pspnet", ENCODER),
+        ("pan", ENCODER),
+        ("dpt", "tu-test_vit"),
+    ]:
+        torch.save(made(architecture, encoder).state_dict(), tmp_path / "network.pt")
+        rule = Smp(architecture=architecture, encoder=encoder, classes=3, checkpoint="network.pt", regions=None)
+        for shape in ((1, 1), (1, 40), (33, 5), (70, 70)):
+            assert rule(torch.rand(*shape, 3)).shape == shape
 
 
 def test_a_vision_transformer_takes_any_size(tmp_path):
@@ -318,9 +321,13 @@ def test_a_label_map_is_made_once(folder, image, seen, tmp_path):
 # -- what it cannot do --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_are_refused_before_anything_is_loaded(monkeypatch):
+    Path("file").touch()
+    Path("half").mkdir()
+    Path("half/config.json").write_text("{}")
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr(library(), "from_pretrained", None)
+    for options, said in [
         ({}, r"has no network; give partition.model=FOLDER or OWNER/NAME, or partition.architecture"),
         ({"model": "a/b", "classes": 3}, r"partition.model excludes partition.classes; give one"),
         ({"model": "a/b", "checkpoint": "x"}, r"partition.model excludes partition.checkpoint; give one"),
@@ -335,17 +342,10 @@ def test_a_label_map_is_made_once(folder, image, seen, tmp_path):
         ({"model": "a/b", "max_pixels": 1}, r"max_pixels=1: should be"),
         ({"model": "a/b", "preprocessing": "caffe"}, r"preprocessing='caffe': should be 'encoder'"),
         ({"classes": 0}, r"classes=0: should be"),
-    ],
-)
-def test_options_are_refused_before_anything_is_loaded(options, said, monkeypatch):
-    Path("file").touch()
-    Path("half").mkdir()
-    Path("half/config.json").write_text("{}")
-    monkeypatch.setattr(torch, "load", None)
-    monkeypatch.setattr(library(), "from_pretrained", None)
-    with pytest.raises(PartinrError, match=said) as refused:
-        Smp(**options)
-    assert "\n" not in str(refused.value)
+    ]:
+        with pytest.raises(PartinrError, match=said) as refused:
+            Smp(**options)
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,8 @@ def test_options_do_what_they_say(picture):
     assert not torch.equal(Superpixel(sigma=0.0)(signal).labels, Superpixel(sigma=3.0)(signal).labels)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_the_ends_of_the_options_are_no_edge_to_fall_over(picture):
+    for options in [
         {"compactness": 1e-6},
         {"compactness": 1e9},
         {"sigma": 100.0},
@@ -82,17 +81,14 @@ def test_options_do_what_they_say(picture):
         {"method": "felzenszwalb", "scale": 1e9},
         {"method": "felzenszwalb", "sigma": 100.0},
         {"method": "felzenszwalb", "min_size": 2**31 - 1},
-    ],
-)
-def test_the_ends_of_the_options_are_no_edge_to_fall_over(options, picture):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PartinrWarning)
-        assert Superpixel(**options)(picture("scene", (20, 30))).regions >= 1
+    ]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PartinrWarning)
+            assert Superpixel(**options)(picture("scene", (20, 30))).regions >= 1
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_are_checked_when_it_is_made():
+    for options, said in [
         ({"scale": 10.0}, "partition.scale is no option of partition.method=slic; leave it out, or choose the other"),
         ({"min_size": 5}, "partition.min_size is no option of partition.method=slic"),
         ({"method": "felzenszwalb", "superpixels": 9}, "superpixels is no option of partition.method=felzenszwalb"),
@@ -104,12 +100,10 @@ def test_the_ends_of_the_options_are_no_edge_to_fall_over(options, picture):
         ({"method": "felzenszwalb", "min_size": 2**31}, r"Superpixel\.min_size="),
         ({"method": "felzenszwalb", "scale": float("nan")}, r"Superpixel\.scale=nan"),
         ({"sigma": -1.0}, r"Superpixel\.sigma=-1\.0"),
-    ],
-)
-def test_options_are_checked_when_it_is_made(options, said):
-    with pytest.raises(PartinrError, match=said) as caught:
-        Superpixel(**options)
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(PartinrError, match=said) as caught:
+            Superpixel(**options)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_version_of_scikit_image_is_part_of_what_a_map_depends_on():

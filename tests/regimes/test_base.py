@@ -14,17 +14,14 @@ from partinr.regimes import StopRule
 from partinr.training.clock import Clock, next_evaluation
 
 
-@pytest.mark.parametrize(
-    "options", [{"max_steps": 1}, {"max_seconds": 0.5}, {"max_seconds": 30}, {"max_steps": 5, "target_psnr": 40.0}]
-)
-def test_a_run_that_ends(options):
-    rule = StopRule(**options)
-    assert {name: getattr(rule, name) for name in options} == options
+def test_a_run_that_ends():
+    for options in [{"max_steps": 1}, {"max_seconds": 0.5}, {"max_seconds": 30}, {"max_steps": 5, "target_psnr": 40.0}]:
+        rule = StopRule(**options)
+        assert {name: getattr(rule, name) for name in options} == options
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_a_run_that_does_not_end_is_refused():
+    for options, said in [
         ({}, "no certain end"),
         ({"target_psnr": 30.0}, "no certain end"),
         ({"max_steps": 0}, r"max_steps=0"),
@@ -37,11 +34,9 @@ def test_a_run_that_ends(options):
         ({"max_seconds": math.inf}, r"max_seconds=inf"),
         ({"max_steps": 1, "target_psnr": math.inf}, r"target_psnr=inf"),
         ({"max_steps": 1, "target_psnr": math.nan}, r"target_psnr=nan"),
-    ],
-)
-def test_a_run_that_does_not_end_is_refused(options, said):
-    with pytest.raises(PartinrError, match=said):
-        StopRule(**options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            StopRule(**options)
 
 
 def _sequence(until: int, every=None, per_decade=20, also_at=()) -> list[int]:
@@ -59,24 +54,24 @@ def test_the_geometric_sequence_holds_the_round_steps():
         assert sum(decade < step <= 10 * decade for step in steps) == 20
 
 
-@pytest.mark.parametrize("per_decade", [1, 2, 3, 7, 20, 50, 100])
-def test_the_geometric_sequence_rises_and_does_not_depend_on_where_it_is_asked(per_decade):
-    steps = _sequence(30_000, per_decade=per_decade)
-    assert all(a < b for a, b in itertools.pairwise(steps))
-    assert {1, 10, 100, 1000, 10_000} <= set(steps)
-    factor = 10 ** (1 / per_decade)
-    for a, b in itertools.pairwise(step for step in steps if step >= 100):
-        assert b / a < factor * 1.1
-    for step in range(0, 600, 7):
-        # A run that is resumed between two evaluations comes to the same next one.
-        assert next_evaluation(step, None, per_decade, ()) == next(s for s in steps if s > step)
+def test_the_geometric_sequence_rises_and_does_not_depend_on_where_it_is_asked():
+    for per_decade in [1, 2, 3, 7, 20, 50, 100]:
+        steps = _sequence(30_000, per_decade=per_decade)
+        assert all(a < b for a, b in itertools.pairwise(steps))
+        assert {1, 10, 100, 1000, 10_000} <= set(steps)
+        factor = 10 ** (1 / per_decade)
+        for a, b in itertools.pairwise(step for step in steps if step >= 100):
+            assert b / a < factor * 1.1
+        for step in range(0, 600, 7):
+            # A run that is resumed between two evaluations comes to the same next one.
+            assert next_evaluation(step, None, per_decade, ()) == next(s for s in steps if s > step)
 
 
-@pytest.mark.parametrize("every", [1, 3, 100])
-def test_an_even_sequence(every):
-    assert _sequence(5 * every, every=every) == [every * k for k in range(1, 6)]
-    assert next_evaluation(every - 1, every, 20, ()) == every
-    assert next_evaluation(every, every, 20, ()) == 2 * every
+def test_an_even_sequence():
+    for every in [1, 3, 100]:
+        assert _sequence(5 * every, every=every) == [every * k for k in range(1, 6)]
+        assert next_evaluation(every - 1, every, 20, ()) == every
+        assert next_evaluation(every, every, 20, ()) == 2 * every
 
 
 def test_further_steps_are_put_in():

@@ -214,24 +214,24 @@ def test_the_loss_of_drawn_points_is_unbiased(signal, loss, weight, points):
         torch.testing.assert_close(torch.stack(pieces).mean(), whole)
 
 
-@pytest.mark.parametrize("points", [1, 5, 20, 28, 54])
-def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal, points):
-    module = _module(signal, UNEQUAL, points_per_step=points)
-    pieces = 54 // points
-    epochs = 150
-    seen = torch.zeros(54)
-    for epoch in range(epochs):
-        drawn = []
-        for piece in range(pieces):
-            samples = module._draw(points, epoch * pieces + piece)
-            assert len(samples) == points
-            assert (samples.diff() > 0).all()
-            drawn += samples.tolist()
-        assert len(set(drawn)) == len(drawn) == pieces * points
-        seen[drawn] += 1
-    # Every sample is in an epoch with the same probability p: five standard deviations of a binomial.
-    p = pieces * points / 54
-    assert float((seen - epochs * p).abs().max()) <= 5 * math.sqrt(epochs * p * (1 - p)) + 1e-6
+def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal):
+    for points in [1, 5, 20, 28, 54]:
+        module = _module(signal, UNEQUAL, points_per_step=points)
+        pieces = 54 // points
+        epochs = 150
+        seen = torch.zeros(54)
+        for epoch in range(epochs):
+            drawn = []
+            for piece in range(pieces):
+                samples = module._draw(points, epoch * pieces + piece)
+                assert len(samples) == points
+                assert (samples.diff() > 0).all()
+                drawn += samples.tolist()
+            assert len(set(drawn)) == len(drawn) == pieces * points
+            seen[drawn] += 1
+        # Every sample is in an epoch with the same probability p: five standard deviations of a binomial.
+        p = pieces * points / 54
+        assert float((seen - epochs * p).abs().max()) <= 5 * math.sqrt(epochs * p * (1 - p)) + 1e-6
 
 
 def test_the_drawing_follows_from_seed_and_step_alone(signal):
@@ -334,17 +334,14 @@ def test_macs_count_the_points_that_a_step_sees(small_fit, signal):
     assert result.curve[-1]["macs"] == 4 * 10 * result.model.macs_per_sample
 
 
-@pytest.mark.parametrize(
-    ("schedule", "factor"),
-    [
+def test_a_schedule_moves_step_by_step(small_fit, signal):
+    for schedule, factor in [
         (Constant(), lambda s: 1),
         (WarmUp(warmup_steps=4), lambda s: min(1, (s + 1) / 5)),
         (Cosine(final=0.1), lambda s: 0.1 + 0.9 * (1 + math.cos(math.pi * s / 12)) / 2),
-    ],
-)
-def test_a_schedule_moves_step_by_step(small_fit, signal, schedule, factor):
-    curve = small_fit(signal, steps=12, lr=0.5e-3, schedule=schedule, settings={"evaluate_every": 1}).curve
-    assert [row["lr"] for row in curve] == pytest.approx([0.5e-3 * factor(step) for step in range(13)])
+    ]:
+        curve = small_fit(signal, steps=12, lr=0.5e-3, schedule=schedule, settings={"evaluate_every": 1}).curve
+        assert [row["lr"] for row in curve] == pytest.approx([0.5e-3 * factor(step) for step in range(13)])
 
 
 def test_a_plateau_moves_with_evaluations(small_fit, signal, monkeypatch):
@@ -360,10 +357,10 @@ def test_a_plateau_moves_with_evaluations(small_fit, signal, monkeypatch):
 # Where it stops
 
 
-@pytest.mark.parametrize("steps", [1, 2, 17])
-def test_at_the_last_step(small_fit, signal, steps):
-    result = small_fit(signal, steps=steps)
-    assert (result.stop, result.steps, result.failure) == ("max_steps", steps, None)
+def test_at_the_last_step(small_fit, signal):
+    for steps in [1, 2, 17]:
+        result = small_fit(signal, steps=steps)
+        assert (result.stop, result.steps, result.failure) == ("max_steps", steps, None)
 
 
 def test_at_a_psnr(small_fit, signal):
@@ -439,20 +436,20 @@ def _equal(weights, model) -> bool:
     return all(torch.equal(value, model.stack[name]) for name, value in weights.items())
 
 
-@pytest.mark.parametrize("steps", [1, 2, 50])
-def test_a_run_that_diverges_fails_with_its_best_weights(small_fit, signal, steps):
-    model = PiecewiseINR(Grid(regions=4)(signal), TINY)
-    start = {name: value.detach().clone() for name, value in model.stack.items()}
-    result = small_fit(signal, model=model, steps=steps, lr=1e300, optimizer="sgd")
-    assert result.stop is None
-    assert result.failure is not None
-    assert "nan after" in result.failure
-    assert "lower optimizer.lr" in result.failure
-    assert "\n" not in result.failure
-    assert result.steps <= 2
-    assert _equal(start, model)
-    assert math.isfinite(result.psnr_best)
-    assert model.render().isfinite().all()
+def test_a_run_that_diverges_fails_with_its_best_weights(small_fit, signal):
+    for steps in [1, 2, 50]:
+        model = PiecewiseINR(Grid(regions=4)(signal), TINY)
+        start = {name: value.detach().clone() for name, value in model.stack.items()}
+        result = small_fit(signal, model=model, steps=steps, lr=1e300, optimizer="sgd")
+        assert result.stop is None
+        assert result.failure is not None
+        assert "nan after" in result.failure
+        assert "lower optimizer.lr" in result.failure
+        assert "\n" not in result.failure
+        assert result.steps <= 2
+        assert _equal(start, model)
+        assert math.isfinite(result.psnr_best)
+        assert model.render().isfinite().all()
 
 
 def _told(monkeypatch, values):
@@ -473,19 +470,16 @@ def test_a_curve_that_collapses_fails_with_its_best_weights(small_fit, signal, m
     assert sum(_equal(kept, result.model) for kept in weights.kept) == 1
 
 
-@pytest.mark.parametrize(
-    ("values", "margin"),
-    [
+def test_a_curve_that_only_shakes_goes_on(small_fit, signal, monkeypatch):
+    for values, margin in [
         ([30.0, 10.0, 10.0, 30.5, 10.0, 10.0, 30.0], 10.0),  # spikes, two evaluations long
         ([30.0, 20.1, 20.1, 20.1, 20.1, 20.1, 20.1], 10.0),  # low, but not so low
         ([30.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], None),  # let go on
         ([30.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0], 25.0),
-    ],
-)
-def test_a_curve_that_only_shakes_goes_on(small_fit, signal, monkeypatch, values, margin):
-    _told(monkeypatch, values)
-    result = small_fit(signal, steps=6, settings={"evaluate_every": 1, "collapse_db": margin})
-    assert (result.stop, result.failure) == ("max_steps", None)
+    ]:
+        _told(monkeypatch, values)
+        result = small_fit(signal, steps=6, settings={"evaluate_every": 1, "collapse_db": margin})
+        assert (result.stop, result.failure) == ("max_steps", None)
 
 
 def test_a_completed_run_keeps_its_last_weights_not_its_best(small_fit, signal, monkeypatch):
@@ -521,9 +515,8 @@ def test_another_backbone(small_fit, signal):
     assert result.psnr > result.curve[0]["psnr"] + 10
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
+def test_a_signal_that_is_none_is_refused_before_training(small_fit, signal):
+    for broken in [
         lambda s: (s * 255).byte(),
         lambda s: s * 255,
         lambda s: s - 0.9,
@@ -531,14 +524,12 @@ def test_another_backbone(small_fit, signal):
         lambda s: s.index_fill(0, torch.tensor([1]), math.inf),
         lambda s: s.numpy(),
         lambda s: s.numpy().tolist(),
-    ],
-)
-def test_a_signal_that_is_none_is_refused_before_training(small_fit, signal, broken):
-    model = PiecewiseINR(Grid(regions=4)(signal), TINY)
-    start = {name: value.detach().clone() for name, value in model.stack.items()}
-    with pytest.raises(PartinrError, match=r"in \[0, 1\]"):
-        small_fit(broken(signal), model=model, steps=3)
-    assert _equal(start, model)
+    ]:
+        model = PiecewiseINR(Grid(regions=4)(signal), TINY)
+        start = {name: value.detach().clone() for name, value in model.stack.items()}
+        with pytest.raises(PartinrError, match=r"in \[0, 1\]"):
+            small_fit(broken(signal), model=model, steps=3)
+        assert _equal(start, model)
 
 
 def test_a_signal_in_double_precision_is_the_same_signal(small_fit, signal):
@@ -552,9 +543,8 @@ def test_the_signal_stays_as_it_was(small_fit, signal):
     assert torch.equal(signal, before)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_that_cannot_be_are_refused_before_training(small_fit, signal):
+    for options, said in [
         ({"steps": None}, "no certain end"),
         ({"steps": 0}, "max_steps=0"),
         ({"lr": 0.0}, "lr=0"),
@@ -568,12 +558,10 @@ def test_the_signal_stays_as_it_was(small_fit, signal):
         ({"settings": {"evaluate_every": 0}}, "evaluate_every=0"),
         ({"settings": {"evaluations_per_decade": 0}}, "evaluations_per_decade=0"),
         ({"settings": {"collapse_db": 0.0}}, "collapse_db=0"),
-    ],
-)
-def test_options_that_cannot_be_are_refused_before_training(small_fit, signal, options, said):
-    model = PiecewiseINR(Grid(regions=4)(signal), TINY)
-    with pytest.raises(PartinrError, match=said):
-        small_fit(signal, model=model, **options)
+    ]:
+        model = PiecewiseINR(Grid(regions=4)(signal), TINY)
+        with pytest.raises(PartinrError, match=said):
+            small_fit(signal, model=model, **options)
 
 
 def test_an_optimiser_that_refuses_is_found_before_there_is_a_trainer(signal):
@@ -595,13 +583,13 @@ def test_a_model_of_another_partition_is_refused(small_fit, signal):
         small_fit(signal, model=model, steps=1)
 
 
-@pytest.mark.parametrize(("accelerator", "precision"), [("abacus", "32-true"), ("cpu", "7-true"), ("cpu", "")])
-def test_flags_that_lightning_refuses(accelerator, precision):
-    with pytest.raises(
-        PartinrError, match=f"trainer.accelerator={accelerator} with trainer.precision={precision}"
-    ) as caught:
-        make_trainer(accelerator=accelerator, precision=precision)
-    assert "\n" not in str(caught.value)
+def test_flags_that_lightning_refuses():
+    for accelerator, precision in [("abacus", "32-true"), ("cpu", "7-true"), ("cpu", "")]:
+        with pytest.raises(
+            PartinrError, match=f"trainer.accelerator={accelerator} with trainer.precision={precision}"
+        ) as caught:
+            make_trainer(accelerator=accelerator, precision=precision)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_fit_is_quiet(small_fit, signal, capfd):

@@ -546,9 +546,8 @@ def test_a_wrong_gradient_stops_the_run_before_any_step(monkeypatch):
 # -- settings that contradict each other ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
+def test_settings_that_make_no_sense():
+    for settings, said in [
         ({"validation_steps": 2}, "validation_steps=2 does not reach regime.inner_steps=3.*; give as many"),
         ({"algorithm": "reptile"}, "reptile takes no gradient .*; give regime.inner_lr_kind=static"),
         ({"algorithm": "unadapted"}, "unadapted takes no inner steps, .*; give regime.inner_lr_kind=static"),
@@ -560,39 +559,48 @@ def test_a_wrong_gradient_stops_the_run_before_any_step(monkeypatch):
             {"algorithm": "unadapted", "inner_lr_kind": "static", "context_fraction": 0.5},
             "unadapted takes no inner steps, .*context_fraction=0.5; leave",
         ),
-        ({"context_fraction": 0.0}, "context_fraction"),
-        ({"inner_lr": float("inf")}, "inner_lr"),
-    ],
-)
-def test_settings_that_make_no_sense(settings, said):
-    with pytest.raises(PartinrError, match=said) as caught:
-        MetaSettings(**settings)
-    assert "\n" not in str(caught.value)
+        ({"context_fraction": 0.0}, "context_fraction=0"),
+        ({"context_fraction": 1.5}, "context_fraction=1.5"),
+        ({"inner_lr": float("inf")}, "inner_lr=inf"),
+        ({"inner_lr": 0.0}, "inner_lr=0"),
+        ({"inner_lr_kind": "all"}, "inner_lr_kind='all': should be 'static'"),
+        ({"inner_loss": "pixel"}, "inner_loss='pixel': should be 'region'"),
+        ({"algorithm": "anil"}, "algorithm='anil': should be 'maml'"),
+        ({"partition_in": "never"}, "partition_in='never': should be 'both'"),
+        *(
+            ({name: 0}, f"{name}=0: should be")
+            for name in ("inner_steps", "adapt_layers", "meta_batch_size", "validation_tasks", "evaluate_every")
+        ),
+        ({"clip_norm": 0.0}, "clip_norm=0"),
+        ({"workers": -1}, "workers=-1: should be"),
+    ]:
+        with pytest.raises(PartinrError, match=said) as caught:
+            MetaSettings(**settings)
+        assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
+def test_settings_of_another_start():
+    for settings in [
         {"inner_steps": 2},
         {"inner_lr": 1e-3},
         {"inner_lr_kind": "global"},
         {"inner_lr_positive": True},
         {"inner_loss": "image"},
         {"adapt_layers": 1},
-    ],
-)
-def test_settings_of_another_start(settings):
-    batch = batched([TaskDataModule(DATA.train(), meta_batch_size=1).train_tasks[0]])
-    with pytest.raises(PartinrError, match=rf"^the start was made with .*regime.{next(iter(settings))} is .*; give"):
-        MetaModule(
-            LearnedStart(BACKBONE, channels=DATA.channels),
-            [batch],
-            optimizer=Optimizer(),
-            schedule=Constant(),
-            stop=StopRule(max_steps=1),
-            settings=MetaSettings(**settings),
-            facts={},
-        )
+    ]:
+        batch = batched([TaskDataModule(DATA.train(), meta_batch_size=1).train_tasks[0]])
+        with pytest.raises(
+            PartinrError, match=rf"^the start was made with .*regime.{next(iter(settings))} is .*; give"
+        ):
+            MetaModule(
+                LearnedStart(BACKBONE, channels=DATA.channels),
+                [batch],
+                optimizer=Optimizer(),
+                schedule=Constant(),
+                stop=StopRule(max_steps=1),
+                settings=MetaSettings(**settings),
+                facts={},
+            )
 
 
 def test_nothing_to_look_at():

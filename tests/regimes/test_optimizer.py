@@ -20,13 +20,17 @@ def _parameters():
     return [torch.nn.Parameter(torch.ones(2, 3, 4))]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD"), ("nadam", "NAdam"), ("rmsprop", "RMSprop")]
-)
-def test_torchs_optimisers_by_name(name, kind):
-    made = Optimizer(name=name, lr=0.125).build(_parameters())
-    assert type(made) is getattr(torch.optim, kind)
-    assert made.param_groups[0]["lr"] == 0.125
+def test_torchs_optimisers_by_name():
+    for name, kind in [
+        ("adam", "Adam"),
+        ("adamw", "AdamW"),
+        ("sgd", "SGD"),
+        ("nadam", "NAdam"),
+        ("rmsprop", "RMSprop"),
+    ]:
+        made = Optimizer(name=name, lr=0.125).build(_parameters())
+        assert type(made) is getattr(torch.optim, kind)
+        assert made.param_groups[0]["lr"] == 0.125
 
 
 def test_options_reach_the_optimiser():
@@ -58,9 +62,8 @@ def test_a_class_of_ones_own(monkeypatch):
         Optimizer(name="torch.optim._own_for_a_test", options={"strenght": 2.0})
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_refused_when_it_is_made():
+    for options, said in [
         ({"name": "adan"}, "did you mean adam"),
         ({"name": "Adam"}, "did you mean adam"),
         ({"name": "qqqqqq"}, "choose from .*adam, "),
@@ -81,25 +84,20 @@ def test_a_class_of_ones_own(monkeypatch):
         ({"options": {"lr": 0.9}}, "optimizer adam takes no lr"),
         ({"options": {"params": 0.9}}, "optimizer adam takes no params"),
         ({"options": [1]}, r"Optimizer\.options=\[1\]"),
-    ],
-)
-def test_refused_when_it_is_made(options, said):
-    with pytest.raises(PartinrError, match=said) as caught:
-        Optimizer(**options)
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(PartinrError, match=said) as caught:
+            Optimizer(**options)
+        assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
+def test_refused_when_it_is_built():
+    for name, options in [
         ("adam", {"betas": [2, 3]}),
         ("adam", {"betas": 3}),
         ("adam", {"eps": "x"}),
         ("sgd", {"nesterov": True}),
         ("muon", {}),
-    ],
-)
-def test_refused_when_it_is_built(name, options):
-    with pytest.raises(PartinrError, match=f"optimizer {name} refuses its options") as caught:
-        Optimizer(name=name, options=options).build(_parameters())
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(PartinrError, match=f"optimizer {name} refuses its options") as caught:
+            Optimizer(name=name, options=options).build(_parameters())
+        assert "\n" not in str(caught.value)

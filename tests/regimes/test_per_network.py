@@ -189,34 +189,28 @@ def test_without_the_package_a_line_says_how_to_get_it(monkeypatch: pytest.Monke
     configured("muon")
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_refused_when_it_is_made() -> None:
+    for options, said in [
         ({"options": {"beta": [0.9, 0.9]}}, "takes no beta; see optimizer.options"),
         ({"name": "muon", "options": {"betas": [0.9, 0.9]}}, "optimizer muon takes no betas"),
         ({"name": "nothing"}, "there is no optimizer 'nothing'"),
         ({"adamw_lr": 0.0}, r"adamw_lr=0\.0"),
-    ],
-)
-def test_refused_when_it_is_made(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(PartinrError, match=said):
-        PerNetwork(**options)
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            PerNetwork(**options)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_refused_before_training() -> None:
+    for options, said in [
         ({"options": {"betas": [2.0, 0.9]}}, "refuses its options: .*beta1"),
         ({"name": "muon", "adamw_lr": 1e-3, "options": {"momentum": -1.0}}, "refuses its options: momentum"),
         ({"name": "muon"}, "refuses its options: Muon only supports 2D"),
         ({"name": "adafactor"}, "cannot take the steps of many networks at once"),
-    ],
-)
-def test_refused_before_training(options: dict[str, Any], said: str) -> None:
-    model = stack()
-    with pytest.raises(PartinrError, match=said) as caught:
-        PerNetwork(**options).build_stack(model, dict(model.stack))
-    assert "\n" not in str(caught.value)
+    ]:
+        model = stack()
+        with pytest.raises(PartinrError, match=said) as caught:
+            PerNetwork(**options).build_stack(model, dict(model.stack))
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("backbone", [Siren(hidden_features=6, hidden_layers=0), Wire(hidden_features=6)])

@@ -96,38 +96,31 @@ def test_plateau():
     assert rates == pytest.approx([0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125, 0.1, 0.1, 0.1])
 
 
-@pytest.mark.parametrize(
-    ("schedule", "max_steps", "said"),
-    [
+def test_a_run_that_a_schedule_does_not_fit_is_refused():
+    for schedule, max_steps, said in [
         (Cosine(warmup_steps=10), 10, "leaves nothing of max_steps=10"),
         (WarmUp(), 50, "leaves nothing of max_steps=50"),
         (Constant(warmup_steps=1), 1, "leaves nothing"),
         (Plateau(warmup_steps=3), 100, "has no warm-up"),
-    ],
-)
-def test_a_run_that_a_schedule_does_not_fit_is_refused(schedule, max_steps, said):
-    with pytest.raises(PartinrError, match=said):
-        schedule.check(StopRule(max_steps=max_steps, max_seconds=1))
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            schedule.check(StopRule(max_steps=max_steps, max_seconds=1))
 
 
-@pytest.mark.parametrize(
-    ("schedule", "max_steps"),
-    [
+def test_a_run_that_a_schedule_fits():
+    for schedule, max_steps in [
         (Constant(), None),
         (Constant(warmup_steps=9), 10),
         (WarmUp(), None),
         (Cosine(), None),
         (Cosine(), 1),
         (Plateau(), None),
-    ],
-)
-def test_a_run_that_a_schedule_fits(schedule, max_steps):
-    schedule.check(StopRule(max_steps=max_steps, max_seconds=1))
+    ]:
+        schedule.check(StopRule(max_steps=max_steps, max_seconds=1))
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
+def test_options_out_of_range_are_refused():
+    for kind, options in [
         (Constant, {"warmup_steps": -1}),
         (Constant, {"warmup_steps": 1.5}),
         (Cosine, {"final": -0.1}),
@@ -139,8 +132,6 @@ def test_a_run_that_a_schedule_fits(schedule, max_steps):
         (Plateau, {"min_lr": -1e-6}),
         (Plateau, {"threshold": -1.0}),
         (Constant, {"final": 0.0}),
-    ],
-)
-def test_options_out_of_range_are_refused(kind, options):
-    with pytest.raises(PartinrError, match=f"{kind.__name__}.{next(iter(options))}"):
-        kind(**options)
+    ]:
+        with pytest.raises(PartinrError, match=f"{kind.__name__}.{next(iter(options))}"):
+            kind(**options)

@@ -13,7 +13,7 @@ from partinr.backbones import Siren
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Optimizer, PerNetwork
-from partinr.training.shards import Share, deal, hand_over, narrow_state, widen_state
+from partinr.training.shards import Shard, deal, hand_over, narrow_state, widen_state
 from tests.covering import covering
 
 WIDTHS = (4, 9, 4, 6, 9)
@@ -32,27 +32,24 @@ ONE_OR_SEVERAL = {"one width": None, "several widths": WIDTHS}
 # -- dealing ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hands", [1, 2, 3, 7])
-def test_every_network_is_dealt_once_and_the_work_is_even(hands: int) -> None:
-    work = (torch.rand(40, generator=torch.Generator().manual_seed(hands)) ** 3 + 0.01).tolist()
-    dealt = deal(work, hands)
-    assert sorted(itertools.chain(*dealt)) == list(range(40))
-    assert all(hand == sorted(hand) for hand in dealt)
-    loads = [sum(work[network] for network in hand) for hand in dealt]
-    # Graham 1969: within a third of what is possible; which is no less than an equal part, or than the largest.
-    assert max(loads) <= 4 / 3 * max(sum(work) / hands, max(work))
+def test_every_network_is_dealt_once_and_the_work_is_even() -> None:
+    for hands in [1, 2, 3, 7]:
+        work = (torch.rand(40, generator=torch.Generator().manual_seed(hands)) ** 3 + 0.01).tolist()
+        dealt = deal(work, hands)
+        assert sorted(itertools.chain(*dealt)) == list(range(40))
+        assert all(hand == sorted(hand) for hand in dealt)
+        loads = [sum(work[network] for network in hand) for hand in dealt]
+        # Graham 1969: within a third of what is possible; which is no less than an equal part, or than the largest.
+        assert max(loads) <= 4 / 3 * max(sum(work) / hands, max(work))
 
 
-@pytest.mark.parametrize(
-    ("work", "dealt"),
-    [
+def test_the_largest_first() -> None:
+    for work, dealt in [
         ([1.0, 1.0, 1.0, 1.0], [[0, 2], [1, 3]]),
         ([1.0, 5.0, 2.0, 2.0], [[1], [0, 2, 3]]),
         ([3.0, 1.0], [[0], [1]]),
-    ],
-)
-def test_the_largest_first(work: list[float], dealt: list[list[int]]) -> None:
-    assert deal(work, 2) == dealt
+    ]:
+        assert deal(work, 2) == dealt
 
 
 # -- taking and giving back ---------------------------------------------------------------------------------------
@@ -71,12 +68,12 @@ def take(model: PiecewiseINR) -> Any:
     signal = torch.rand(8, 9, 3, generator=torch.Generator().manual_seed(0))
     batch = model.batch(signal)
     weights = torch.rand(72, 1, generator=torch.Generator().manual_seed(1))
-    return lambda networks: Share.take(
+    return lambda networks: Shard.take(
         model, batch, batch.coords, batch.targets, weights, torch.tensor(networks).long()
     )
 
 
-def rows_of(share: Share, values: dict[str, Tensor]) -> dict[str, Tensor]:
+def rows_of(share: Shard, values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value[share.rows[name]] for name, value in values.items()}
 
 
@@ -117,7 +114,7 @@ def test_drawn_samples_among_a_share(model: PiecewiseINR, take: Any, networks: l
 # -- an optimiser and its shares ----------------------------------------------------------------------------------
 
 
-def learn(model: PiecewiseINR, share: Share, optimizer: torch.optim.Optimizer, steps: int) -> None:
+def learn(model: PiecewiseINR, share: Shard, optimizer: torch.optim.Optimizer, steps: int) -> None:
     for _ in range(steps if share.sizes else 0):
         optimizer.zero_grad()
         error = (model(share.coords, share.sizes, share.params) - share.targets).square()

@@ -228,7 +228,7 @@ def test_a_trial_that_diverges_is_left_at_the_cap_and_disturbs_nobody():
     sound = module_of(LINE, trials_of(LINE), steps=30)
     with torch.no_grad():
         broken.model.stack["weight_0"][2] = float("nan")
-    broken.share = broken._take_share()
+    broken.share = broken._take_shard()
     train(broken)
     train(sound)
     found, expected = broken.steps_rows(), sound.steps_rows()

@@ -1,4 +1,4 @@
-"""A sweep of 500 runs on one page, and choosing among them."""
+"""A sweep of two hundred runs on one page, and choosing among them."""
 
 import itertools
 import json
@@ -14,22 +14,23 @@ from partinr.runs.directory import MANIFEST, RECONSTRUCTION
 
 pytestmark = pytest.mark.browser
 
-RUNS = 500
+RUNS = 200
+QUEUED = 60
 FAILED = "the loss is not finite at step 9; try a smaller optimizer.lr"
 
 
 def status_of(index):
-    if index >= RUNS - 148:
+    if index >= RUNS - QUEUED:
         return "queued"
     return {7: "running", 3: "failed"}.get(index % 50, "completed")
 
 
 @pytest.fixture(scope="module")
 def sweep(write_run, tmp_path_factory):
-    """500 runs: 4 images, 5 partitions, 5 settings and 5 seeds, the last 148 of which wait for their turn."""
+    """2 images, 5 partitions, 5 settings and 4 seeds; the last runs wait for their turn."""
     folder = tmp_path_factory.mktemp("sweep")
     settings = [(1e-4, 30.0), (1e-3, 30.0), (1e-4, 20.0), (1e-3, 20.0), (1e-3, 10.0)]
-    each = itertools.product(settings, ("astronaut", "coffee", "chelsea", "rocket"), (1, 4, 9, 16, 25), range(5))
+    each = itertools.product(settings, ("astronaut", "coffee"), (1, 4, 9, 16, 25), range(4))
     with pytest.MonkeyPatch.context() as patch:
         # Nobody pulls the plug here.
         patch.setattr(os, "fsync", lambda handle: None)
@@ -79,14 +80,17 @@ def tick(page, facet, *values):
     page.keyboard.press("Escape")
 
 
-def test_five_hundred_runs_are_a_small_page(chromium, report, records):
+def test_hundreds_of_runs_are_a_small_page(chromium, report, records):
     assert report.stat().st_size < 10_000_000
     page = chromium(report)
     assert page.locator("#counts").get_attribute("data-runs") == str(RUNS)
     count = {state: sum(record.status == state for record in records) for state in ("completed", "running", "failed")}
-    said = f"{count['completed']} completed, {count['running']} running, 148 queued, {count['failed']} failed"
+    said = f"{count['completed']} completed, {count['running']} running"
+    said += f", {QUEUED} queued, {count['failed']} failed"
     assert page.locator("#states").inner_text() == said
-    assert page.locator("#unfinished li[data-status=queued]").inner_text().endswith("148 runs wait for their turn")
+    assert (
+        page.locator("#unfinished li[data-status=queued]").inner_text().endswith(f"{QUEUED} runs wait for their turn")
+    )
     # What is not looked at is no element, no trace and no decoded picture.
     assert page.evaluate("document.querySelectorAll('*').length") < 12_000
     assert page.evaluate("document.getElementById('curve').data.length") < 80

@@ -96,6 +96,7 @@ def test_a_run_whose_process_has_died_is_seen_without_a_change_of_its_files(watc
     assert lines == ["1 running; 1 changed", "1 interrupted; 1 changed"]
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_0_at_ctrl_c(write_run, tmp_path):
     write_run(tmp_path / "s" / "a", status="running", steps=50)
     command = [sys.executable, "-m", "partinr", "report", "s", "--watch", "1"]

@@ -51,10 +51,10 @@ def test_a_label_map_is_cut_as_the_image_was(photo, options):
     assert float((here - image[..., :2] * 255 / 8).abs().max()) < 0.6
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
-def test_any_whole_numbers_are_cut(dtype):
-    labels = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=dtype)
-    assert Source("x", size=2).cut_labels(labels).tolist() == [[1, 2], [4, 5]]
+def test_any_whole_numbers_are_cut():
+    for dtype in [torch.uint8, torch.int32, torch.int64]:
+        labels = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=dtype)
+        assert Source("x", size=2).cut_labels(labels).tolist() == [[1, 2], [4, 5]]
 
 
 @pytest.mark.parametrize("options", [{}, {"size": 8}])

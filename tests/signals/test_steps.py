@@ -13,33 +13,33 @@ def changes(values: torch.Tensor, axis: int) -> int:
     return int((values.diff(dim=axis) != 0).sum())
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 39])
-def test_a_grid_shows_every_border_of_a_line(count):
-    for draw in range(20):
-        signal = step_signal([count], [40], seed=[3, draw])
-        values = signal.on_grid([40])
-        assert values.shape == (40, 1)
-        assert values.abs().eq(1).all()
-        assert changes(values, 0) == signal.boundaries == count
-        assert signal.cells == count + 1
+def test_a_grid_shows_every_border_of_a_line():
+    for count in [0, 1, 7, 39]:
+        for draw in range(20):
+            signal = step_signal([count], [40], seed=[3, draw])
+            values = signal.on_grid([40])
+            assert values.shape == (40, 1)
+            assert values.abs().eq(1).all()
+            assert changes(values, 0) == signal.boundaries == count
+            assert signal.cells == count + 1
 
 
-@pytest.mark.parametrize("counts", [(1, 1), (3, 5), (15, 2)])
-def test_a_grid_shows_every_side_between_two_cells_of_the_plane(counts):
-    signal = step_signal(counts, [16, 24], seed=[1])
-    rows, columns = signal.borders
-    values = signal.on_grid([16, 24])
-    assert values.shape == (16, 24, 1)
-    # One sample in each cell, between the borders that are left and right of it.
-    ends = [torch.cat([torch.tensor([-1.0]), own, torch.tensor([1.0])]) for own in (rows, columns)]
-    middles = [(own[1:] + own[:-1]) / 2 for own in ends]
-    at = torch.stack(torch.meshgrid(*middles, indexing="ij"), -1).reshape(-1, 2)
-    cells = signal(at).reshape(counts[0] + 1, counts[1] + 1)
-    assert cells.numel() == signal.cells
-    assert changes(cells, 0) + changes(cells, 1) == signal.boundaries
-    assert signal.boundaries == 2 * counts[0] * counts[1] + sum(counts)
-    # It is the product of its two edges.
-    assert torch.equal(values[..., 0], values[:, :1, 0] * values[:1, :, 0] * values[0, 0, 0])
+def test_a_grid_shows_every_side_between_two_cells_of_the_plane():
+    for counts in [(1, 1), (3, 5), (15, 2)]:
+        signal = step_signal(counts, [16, 24], seed=[1])
+        rows, columns = signal.borders
+        values = signal.on_grid([16, 24])
+        assert values.shape == (16, 24, 1)
+        # One sample in each cell, between the borders that are left and right of it.
+        ends = [torch.cat([torch.tensor([-1.0]), own, torch.tensor([1.0])]) for own in (rows, columns)]
+        middles = [(own[1:] + own[:-1]) / 2 for own in ends]
+        at = torch.stack(torch.meshgrid(*middles, indexing="ij"), -1).reshape(-1, 2)
+        cells = signal(at).reshape(counts[0] + 1, counts[1] + 1)
+        assert cells.numel() == signal.cells
+        assert changes(cells, 0) + changes(cells, 1) == signal.boundaries
+        assert signal.boundaries == 2 * counts[0] * counts[1] + sum(counts)
+        # It is the product of its two edges.
+        assert torch.equal(values[..., 0], values[:, :1, 0] * values[:1, :, 0] * values[0, 0, 0])
 
 
 def test_it_follows_from_its_seed():
@@ -68,7 +68,7 @@ def test_more_borders_than_a_grid_shows_are_refused():
         step_signal([40], [40], seed=[0])
 
 
-@pytest.mark.parametrize(("count", "pair"), [(10, (2, 5)), (20, (4, 5)), (250, (10, 25)), (16, (4, 4)), (7, (1, 7))])
-def test_a_count_in_the_plane_is_nearly_a_square(count, pair):
-    assert factored(count, 2) == pair
-    assert factored(count, 1) == (count,)
+def test_a_count_in_the_plane_is_nearly_a_square():
+    for count, pair in [(10, (2, 5)), (20, (4, 5)), (250, (10, 25)), (16, (4, 4)), (7, (1, 7))]:
+        assert factored(count, 2) == pair
+        assert factored(count, 1) == (count,)

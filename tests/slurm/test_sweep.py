@@ -1,4 +1,4 @@
-"""Sixty runs on a Slurm that does everything wrong: each is there once, and as if nothing had happened."""
+"""Runs on a Slurm that does everything wrong: each is there once, and as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ class Counted(Callback):
 """
 
 WORDS = (
-    *("partition=grid,random,kmeans", "seed=0,1,2,3,4", "data=image", "data.path=a.png,b.png,c.png,d.png"),
+    *("partition=grid,kmeans", "seed=0,1,2", "data=image", "data.path=a.png,b.png"),
     *("data.size=16", "partition.regions=4", "backbone.match_params=500", "engine=batched", "max_steps=60"),
     *("regime.evaluate_every=4", "regime.points_per_step=100", "schedule=cosine", "trainer.threads=1"),
     *("trainer.accelerator=cpu", "cache_dir=null", "callbacks.checkpoint.every_seconds=0"),
     *("callbacks.progress=null", "callbacks.pictures=null"),
 )
-FAULTS = 12
+FAULTS = 5
+RUNS = 12
 
 
 def curves(sweep: Path) -> dict[str, list[dict[str, str]]]:
@@ -89,15 +90,15 @@ def in_the_act(cluster: Any) -> list[psutil.Process]:
     return found
 
 
-def test_sixty_runs_under_faults(cluster: Any, tmp_path: Path, until: Any) -> None:
+def test_runs_under_faults(cluster: Any, tmp_path: Path, until: Any) -> None:
     cluster.mend()
     rng = random.Random(0)
-    for name in "abcd":
+    for name in "ab":
         Image.effect_noise((24, 24), rng.randint(20, 90)).convert("RGB").save(tmp_path / f"{name}.png")
     (cluster.folder / "counted.py").write_text(COUNTED)
     counted = ("+callbacks.counted._target_=counted.Counted", f"+callbacks.counted.file={tmp_path}/completed")
     launcher = (
-        *("hydra/launcher=submitit_slurm", "hydra.launcher.runs_per_job=5", "hydra.launcher.timeout_min=30"),
+        *("hydra/launcher=submitit_slurm", "hydra.launcher.runs_per_job=3", "hydra.launcher.timeout_min=30"),
         *("hydra.launcher.partition=low", "hydra.launcher.retries=20", "hydra.sweep.dir=disturbed"),
     )
     sweep = tmp_path / "disturbed"
@@ -106,7 +107,7 @@ def test_sixty_runs_under_faults(cluster: Any, tmp_path: Path, until: Any) -> No
     try:
         until(lambda: len(curves(sweep)) >= 3, cluster.queue, 300)
         while sum(done.values()) < FAULTS and process.poll() is None:
-            kind = rng.choice(["kill", "requeue", "node"] if done["node"] < 2 else ["kill", "requeue"])
+            kind = rng.choice(["kill", "requeue", "node"] if done["node"] < 1 else ["kill", "requeue"])
             running = in_the_act(cluster)
             if kind == "node":
                 cluster.lose_node("n3")
@@ -128,16 +129,16 @@ def test_sixty_runs_under_faults(cluster: Any, tmp_path: Path, until: Any) -> No
         process.kill()
         process.wait()
     print(dict(done), out[-3000:])
-    assert sum(done.values()) >= 10, done
+    assert sum(done.values()) >= 4, done
     assert process.returncode == 0, out
-    assert statuses(sweep) == {"completed": 60}
+    assert statuses(sweep) == {"completed": RUNS}
     # None was carried out to its end twice.
-    assert Counter((tmp_path / "completed").read_text().split()) == Counter({str(seed): 12 for seed in range(5)})
+    assert Counter((tmp_path / "completed").read_text().split()) == Counter({str(seed): RUNS // 3 for seed in range(3)})
     before = {path: path.stat().st_ino for path in sweep.glob("*/run.json")}
     again = command(*launcher)
     out, _ = again.communicate(timeout=200)
     assert again.returncode == 0, out
-    assert "60 runs: 60 completed (60 of them before)" in out
+    assert f"{RUNS} runs: {RUNS} completed ({RUNS} of them before)" in out
     assert {path: path.stat().st_ino for path in sweep.glob("*/run.json")} == before
     calm = command("hydra.sweep.dir=calm")
     out, _ = calm.communicate(timeout=300)

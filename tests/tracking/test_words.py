@@ -1,6 +1,5 @@
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,35 +9,32 @@ FIT = {"_target_": "partinr.regimes.FitSettings"}
 SIREN = {"_target_": "partinr.backbones.Siren"}
 
 
-@pytest.mark.parametrize(
-    ("partition", "word"),
-    [
+def test_partitions() -> None:
+    for partition, word in [
         ({"_target_": "partinr.partition.Whole"}, "none"),
         ({"_target_": "partinr.partition.Grid", "regions": 9, "rows": None, "cols": None}, "grid #9"),
         ({"_target_": "partinr.partition.Grid", "regions": None, "rows": 2, "cols": 3}, "grid #6"),
         ({"_target_": "partinr.partition.Grid", "regions": "auto"}, "grid #auto"),
         ({"_target_": "mine.MyStripes"}, "my_stripes"),
-    ],
-)
-def test_partitions(partition: Any, word: str) -> None:
-    found = words({"partition": partition, "backbone": SIREN, "regime": FIT})
-    assert found == {
-        "partition_name": word,
-        "backbone_name": "siren",
-        "regime_name": "fit",
-        "method": f"{word} · siren · fit",
-    }
+    ]:
+        found = words({"partition": partition, "backbone": SIREN, "regime": FIT})
+        assert found == {
+            "partition_name": word,
+            "backbone_name": "siren",
+            "regime_name": "fit",
+            "method": f"{word} · siren · fit",
+        }
 
 
-@pytest.mark.parametrize(("used_in", "word"), [("both", "grid #4"), ("test", "grid #4 in test"), ("neither", "none")])
-def test_learning_to_learn(used_in: str, word: str) -> None:
-    config = {
-        "partition": {"_target_": "partinr.partition.Grid", "regions": 4},
-        "backbone": SIREN,
-        "regime": {"inner_steps": 3, "algorithm": "fomaml", "partition_in": used_in},
-    }
-    found = words(config)
-    assert (found["partition_name"], found["regime_name"]) == (word, "fomaml")
+def test_learning_to_learn() -> None:
+    for used_in, word in [("both", "grid #4"), ("test", "grid #4 in test"), ("neither", "none")]:
+        config = {
+            "partition": {"_target_": "partinr.partition.Grid", "regions": 4},
+            "backbone": SIREN,
+            "regime": {"inner_steps": 3, "algorithm": "fomaml", "partition_in": used_in},
+        }
+        found = words(config)
+        assert (found["partition_name"], found["regime_name"]) == (word, "fomaml")
 
 
 def test_secrets_stay_and_home_is_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +50,7 @@ def test_secrets_stay_and_home_is_no_name(monkeypatch: pytest.MonkeyPatch) -> No
     assert "SECRET" not in shown
 
 
-@pytest.mark.parametrize("home", ["", "/", "relative"])
-def test_a_home_that_is_none(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", home)
-    assert shown_config({"data": {"path": "/photo.png", "name": ""}})["data"] == {"path": "/photo.png", "name": ""}
+def test_a_home_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for home in ["", "/", "relative"]:
+        monkeypatch.setenv("HOME", home)
+        assert shown_config({"data": {"path": "/photo.png", "name": ""}})["data"] == {"path": "/photo.png", "name": ""}

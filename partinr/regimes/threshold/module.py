@@ -31,7 +31,7 @@ from partinr.signals.edges import DETECTOR
 from partinr.training.clock import StopRule, keep_freed_memory
 from partinr.training.optimizer import Optimizer
 from partinr.training.schedule import Plateau, Schedule
-from partinr.training.shards import Share, hand_over, widen_state
+from partinr.training.shards import Shard, hand_over, widen_state
 from partinr.training.stacked import StackLearning
 
 _INIT, _POINTS = 1, 2
@@ -238,7 +238,7 @@ class ThresholdModule(StackLearning):
         self.reached = torch.zeros(len(trials), dtype=torch.int64)
         self.mse = torch.full((len(trials),), float("nan"), dtype=torch.float64)
         self._clamped = self.mse.clone()
-        self.share = self._take_share()
+        self.share = self._take_shard()
 
     def check_devices(self, devices: int) -> None:
         """See that there is one process.
@@ -389,11 +389,11 @@ class ThresholdModule(StackLearning):
         """Trials that are not over."""
         return torch.nonzero(self.reached == 0).squeeze(1).tolist()
 
-    def _take_share(self) -> Share:
+    def _take_shard(self) -> Shard:
         """The networks of the trials that are not over, with the samples that these are looked at on."""
         first = torch.tensor(self._working, dtype=torch.int64) * self.parts
         networks = (first[:, None] + torch.arange(self.parts)).reshape(-1)
-        return Share.take(self.model, self._batch, self._tensor("_coords"), self._tensor("_targets"), None, networks)
+        return Shard.take(self.model, self._batch, self._tensor("_coords"), self._tensor("_targets"), None, networks)
 
     @torch.no_grad()
     def _gather(self) -> None:
@@ -490,9 +490,9 @@ class ThresholdModule(StackLearning):
         if not self.share.sizes:
             self.stop_reason = "all_reached"
 
-    def _after(self, before: Share) -> Share:
+    def _after(self, before: Shard) -> Shard:
         before.give_back(self.model)
-        return self._take_share()
+        return self._take_shard()
 
     @torch.no_grad()
     def _values(self) -> Tensor:
