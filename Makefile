@@ -11,7 +11,7 @@ ARGS ?=
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types bench studies gallery clean
+.PHONY: help setup demo test test-slow lint types docs bench studies gallery clean
 
 help:  ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ lint: setup  ## Check style and formatting
 types: setup  ## Check types
 	$(BIN)/mypy
 
+docs: setup  ## Build the documentation and run its notebooks; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/docs/doctrees . build/docs/html
+	@echo "open build/docs/html/index.html"
+
 bench: setup  ## Run the benchmarks in experiments/benchmarks
 	@for script in experiments/benchmarks/[a-z]*.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
@@ -60,5 +64,5 @@ gallery: setup  ## Draw the pictures of experiments/gallery; ARGS="regions" draw
 	$(BIN)/python experiments/gallery/gallery.py $(ARGS)
 
 clean:  ## Remove caches and built packages (keeps .venv and outputs)
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/reference/generated .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

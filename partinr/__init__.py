@@ -16,11 +16,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from partinr.base import _torchvision
+from partinr.base import _torchvision, moved
 from partinr.base.version import __version__
 
 # Before anything imports torchvision: torchmetrics, Lightning and segmentation-models-pytorch do.
 _torchvision.mend()
+moved.install()
 
 # Loaded when first asked for: torch and Lightning take seconds to import, and `partinr --help` needs neither.
 _LAZY = {

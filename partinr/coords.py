@@ -1,17 +1,17 @@
-"""From a grid to coordinates: the one place where axis order and range are decided.
+"""From a grid to coordinates: the one place that decides axis order and range.
 
 A signal lies on a regular grid of shape ``[n_0, …, n_(d-1)]``; for an image, ``n_0`` is the height and ``n_1`` the
-width. Samples are numbered in row-major order (the last axis runs fastest), exactly as ``values.reshape(-1, C)``
-numbers them, and coordinate ``k`` belongs to axis ``k``: **the first coordinate is the row**. The grid fills
-[-1, 1] along every axis and a sample sits at the centre of its cell,
+width. Samples are numbered in row-major order (the last axis runs fastest), like ``values.reshape(-1, C)``, and
+coordinate ``k`` belongs to axis ``k``: **the first coordinate is the row**. The grid fills [-1, 1] along every axis,
+and a sample lies at the centre of its cell,
 
     x_i = (2 i + 1) / n - 1,    i = 0 … n - 1,
 
-so the outer edges are at -1 and 1, two samples of one axis are 2 / n apart, and the same place in the image has the
-same coordinates at every resolution.
+so the outer edges are at -1 and 1, neighbouring samples are 2 / n apart, and a place in the image has the same
+coordinates at every resolution.
 
-Two frames: ``global``, one for the whole signal (the paper's), and ``local``, where each region's bounding box
-(taken at the outer edges of its cells) is its own [-1, 1] along every axis.
+There are two frames: ``global``, one for the whole signal (the paper's), and ``local``, in which each region's bounding
+box (at the outer edges of its cells) is [-1, 1] along every axis.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from partinr.base.errors import PartinrError
 Frame = Literal["global", "local"]
 
 _AT_ONCE = 1_000_000
-"""Points that vote at a time, to hold memory down."""
+"""Points that vote at a time, to limit memory."""
 
 
 def axis_coords(n: int) -> Tensor:
@@ -47,17 +47,17 @@ def grid_coords(shape: Sequence[int]) -> Tensor:
         shape: ``[n_0, …, n_(d-1)]``, each at least 1.
 
     Returns:
-        float64 ``[n_0 · … · n_(d-1), d]`` in (-1, 1), row-major. Double precision, so that a local frame of a small
-        region in a large grid loses nothing; networks get float32.
+        float64 ``[n_0 · … · n_(d-1), d]`` in (-1, 1), row-major. Double precision keeps the local frame of a small
+        region in a large grid exact; networks get float32.
     """
     return outer_coords([axis_coords(n) for n in shape])
 
 
 def outer_coords(axes: Sequence[Tensor]) -> Tensor:
-    """Coordinates of every combination of one sample an axis.
+    """Coordinates of every combination of one sample from each axis.
 
     Args:
-        axes: ``[m_k]`` each, the coordinates along axis k.
+        axes: the coordinates along each axis, ``[m_k]``.
 
     Returns:
         ``[m_0 · … · m_(d-1), d]``, row-major.
@@ -66,10 +66,10 @@ def outer_coords(axes: Sequence[Tensor]) -> Tensor:
 
 
 def scaled_shape(shape: Sequence[int | Fraction], scale: float) -> tuple[int, ...]:
-    """The grid shape at ``scale`` times the resolution, each axis rounded, at least one sample.
+    """The shape of a grid at ``scale`` times the resolution, rounded, with at least one sample along each axis.
 
     Args:
-        shape: samples along each axis; of a part of a grid they need not be whole.
+        shape: samples along each axis; a part of a grid may have fractions.
         scale: above 0.
 
     Raises:
@@ -81,16 +81,16 @@ def scaled_shape(shape: Sequence[int | Fraction], scale: float) -> tuple[int, ..
 
 
 def nearest_samples(shape: Sequence[int], target_shape: Sequence[int]) -> Tensor:
-    """For each sample of a grid of ``target_shape``, the sample of the grid of ``shape`` whose cell holds it.
+    """For each sample of a grid of ``target_shape``, the sample of a grid of ``shape`` whose cell contains it.
 
     A point on the border of two cells goes to the later one.
 
     Returns:
-        int64 ``[prod(target_shape)]``, row-major numbers into the grid of ``shape``.
+        int64 ``[prod(target_shape)]``, row-major positions in the grid of ``shape``.
     """
     index = torch.zeros(1, dtype=torch.int64)
     for n, m in zip(shape, target_shape, strict=True):
-        # The centre of target cell j lies at (2 j + 1) / 2 m of the axis: in integers, so that no rounding moves it.
+        # The centre of target cell j lies at (2 j + 1) / 2 m of the axis; integers avoid rounding.
         cell = (2 * torch.arange(m) + 1) * n // (2 * m)
         index = (index[:, None] * n + cell).reshape(-1)
     return index
@@ -98,17 +98,17 @@ def nearest_samples(shape: Sequence[int], target_shape: Sequence[int]) -> Tensor
 
 @dataclass(frozen=True)
 class AxisSamples:
-    """Samples along one axis of a grid, evenly spaced over the whole of it or a part, at any resolution.
+    """Points along one axis of a grid, evenly spaced over all or part of it, at any resolution.
 
-    They sit at the centres of equal cells. Nothing is computed before it is asked for, so there may be any number.
+    They are the centres of equal cells. Values are computed on demand, so the number of points does not matter.
 
     Attributes:
-        n: samples of the grid itself.
-        m: cells from ``start`` to the end.
-        start: where the cells begin, in ``parts`` of a sample of the grid, whose sample i fills i … i + 1.
-        length: how far they reach, likewise.
-        parts: of a sample of the grid.
-        numbers: those of the m cells that are meant.
+        n: samples of the grid.
+        m: cells between start and end.
+        start: of the first cell, in units of 1 / ``parts`` samples of the grid; its sample i fills i … i + 1.
+        length: from the start of the first cell to the end of the last, in the same units.
+        parts: units in a sample of the grid.
+        numbers: which of the m cells these are.
     """
 
     n: int
@@ -122,45 +122,45 @@ class AxisSamples:
         return len(self.numbers)
 
     def part(self, start: int, stop: int, step: int = 1) -> AxisSamples:
-        """Of them those that ``start:stop:step`` picks."""
+        """The points of the slice ``start:stop:step``."""
         return replace(self, numbers=self.numbers[start:stop:step])
 
     @cached_property
     def cells(self) -> Tensor:
-        """int64 ``[M]``, the grid's sample whose cell holds each; on the border of two it is the later one."""
+        """int64 ``[M]``, the grid sample whose cell contains each point; on a border, the later one."""
         return self._centres // (2 * self.m * self.parts)
 
     @cached_property
     def places(self) -> Tensor:
-        """float64 ``[M]``, where each is, if the grid's sample i is at i.
+        """float64 ``[M]``, position of each point in samples: sample i is at i.
 
-        Beyond the outermost ones there is nothing, so it is between 0 and n - 1.
+        Positions beyond the outermost samples are clamped to 0 … n - 1.
         """
         return (self._centres.double() / (2 * self.m * self.parts) - 0.5).clamp(0, self.n - 1)
 
     @cached_property
     def coords(self) -> Tensor:
-        """float64 ``[M]``, global coordinates."""
+        """float64 ``[M]``, global coordinates of the points."""
         return self._centres.double() / (self.m * self.parts * self.n) - 1
 
     @property
     def _centres(self) -> Tensor:
-        """In 2 m ``parts`` of a sample of the grid: whole numbers, so that no rounding moves any."""
+        """Centres of the cells, in units of 1 / (2 m ``parts``) samples of the grid; integers avoid rounding."""
         numbers = torch.arange(self.numbers.start, self.numbers.stop, self.numbers.step)
         return 2 * self.m * self.start + (2 * numbers + 1) * self.length
 
 
 def axis_samples(n: int, m: int, start: Fraction | int = 0, stop: Fraction | int | None = None) -> AxisSamples:
-    """Samples at the centres of m equal cells, from one place of an axis to another.
+    """The centres of m equal cells, from one place of an axis to another.
 
     Args:
         n: samples of the grid along the axis.
-        m: how many are wanted.
-        start: where their cells begin, in samples of the grid; its sample i fills i … i + 1.
-        stop: where they end, above ``start``; None for the end of the axis, n.
+        m: number of cells.
+        start: of the first cell, in samples of the grid; its sample i fills i … i + 1.
+        stop: end of the last cell, above ``start``; None for the end of the axis, n.
 
     Raises:
-        PartinrError: they are too many, or too fine, to be told apart.
+        PartinrError: the cells are too many, or too fine, to be told apart.
     """
     low, high = Fraction(start), Fraction(n if stop is None else stop)
     parts = math.lcm(low.denominator, high.denominator)
@@ -170,17 +170,17 @@ def axis_samples(n: int, m: int, start: Fraction | int = 0, stop: Fraction | int
 
 
 def vote_of_nearest(labels: Tensor, axes: Sequence[AxisSamples], nearest: Tensor) -> Tensor:
-    """For each of some points, the label with most weight in linear interpolation between samples.
+    """For each point, the label with the largest weight in linear interpolation between samples.
 
     Args:
         labels: int64 ``[*grid]``.
         axes: the points, along each axis.
-        nearest: int64 ``[*points]``, the label of the sample whose cell holds each point; it wins a tie.
+        nearest: int64 ``[*points]``, the label of the sample whose cell contains each point; it wins ties.
 
     Returns:
         int64 ``[*points]``.
     """
-    # Only the part of the grid that the points lie in, so that band by band costs no more than all at once.
+    # Only the part of the grid around the points, so that many bands cost no more than all points at once.
     first = [int(axis.places[0]) for axis in axes]
     ends = [int(axis.places[-1]) + 2 for axis in axes]
     labels = labels[tuple(slice(low, high) for low, high in zip(first, ends, strict=True))]
@@ -189,11 +189,11 @@ def vote_of_nearest(labels: Tensor, axes: Sequence[AxisSamples], nearest: Tensor
     corners = list(itertools.product((0, 1), repeat=labels.ndim))
 
     def at(places: Sequence[Tensor], corner: Sequence[int]) -> Tensor:
-        """Labels of the samples that are ``corner`` steps further than ``places``."""
+        """Labels of the samples ``corner`` steps beyond ``places``."""
         indices = zip(places, corner, labels.shape, strict=True)
         return labels[tuple((place + step).clamp(max=n - 1) for place, step, n in indices)]
 
-    # Mostly all around a point are of one region, and there is nothing to vote about.
+    # Only points between samples of different regions need a vote.
     samples = torch.meshgrid(*map(torch.arange, labels.shape), indexing="ij")
     mixed = torch.stack([at(samples, corner) != labels for corner in corners]).any(dim=0)
     disputed = mixed[torch.meshgrid(*lower, indexing="ij")].nonzero()
@@ -223,12 +223,12 @@ def region_frames(labels: Tensor, regions: int, margin: int = 0) -> tuple[Tensor
 
     Args:
         labels: int64 ``[*grid]``, 0 … regions - 1, each at least once.
-        regions: how many there are.
-        margin: by so many samples the box is larger on every side, as far as there are any.
+        regions: their number.
+        margin: samples added to the box on every side, within the grid.
 
     Returns:
-        ``(centre, half_extent)``, float64 ``[regions, d]`` each; a region one sample wide has the half extent of one
-        cell, never 0.
+        ``(centre, half_extent)``, float64 ``[regions, d]`` each; the half extent of a region one sample wide is that of
+        a cell, never 0.
     """
     dimensions = labels.ndim
     centre = torch.empty(regions, dimensions, dtype=torch.float64)
@@ -246,7 +246,7 @@ def region_frames(labels: Tensor, regions: int, margin: int = 0) -> tuple[Tensor
 
 
 def to_frame(coords: Tensor, centre: Tensor, half_extent: Tensor, region: Tensor) -> Tensor:
-    """Global coordinates seen from each sample's own region.
+    """Global coordinates in the local frame of each sample's region.
 
     Args:
         coords: float64 ``[M, d]``, global.

@@ -63,8 +63,11 @@ RUNS: dict[str, list[str]] = {
     "freeze_at_psnr folder": [f"{FOLDER} {FREEZE}"],
     "meta": [META],
     "meta fomaml test": [f"{META} regime.algorithm=fomaml regime.partition_in=test regime.inner_lr_kind=global"],
-    "meta reptile region": [f"{META} regime.algorithm=reptile regime.initialisation=region"],
-    "init": [META, f"{SMALL} partition=grid partition.regions=4 init=run-0 init_steps=3"],
+    "meta reptile": [f"{META} regime.algorithm=reptile regime.inner_lr_kind=static"],
+    "init": [
+        f"{META} regime.initialisation=region",
+        f"{SMALL} partition=grid partition.regions=4 init=run-0 init_steps=3",
+    ],
     "threshold": [f"{THRESHOLD} data=steps data.shape=[200] data.counts=[1,3] data.draws=2 regime.points_per_step=200"],
     "threshold folder": [
         f"{THRESHOLD} data=folder data.path=photos data.size=16 regime.points_per_step=null regime.threshold=0.02"

@@ -3,7 +3,7 @@
     python experiments/benchmarks/engines.py
 
 Prints milliseconds a step and the ratio of the automatic choice to the best engine. ``LOOP_FROM_MACS`` of
-partinr.engines.plan and ``FUSED_UP_TO`` of partinr.engines.fused follow from this table.
+partinr.engines.loop and ``FUSED_UP_TO`` of partinr.engines.fused follow from this table.
 """
 
 from __future__ import annotations

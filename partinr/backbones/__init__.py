@@ -1,11 +1,12 @@
 """Backbones: coordinate networks, each written once for one network and for a stack of them."""
 
-from partinr.backbones.base import Backbone, Mlp, load_backbone
+from partinr.backbones.base import Backbone, Mlp
 from partinr.backbones.finer import Finer
 from partinr.backbones.fourier import Fourier
 from partinr.backbones.gauss import Gauss
 from partinr.backbones.hash_grid import HashGrid
 from partinr.backbones.mfn import Mfn
+from partinr.backbones.named import backbone_name, class_path, load_backbone
 from partinr.backbones.relu_pe import ReluPE
 from partinr.backbones.siren import Siren
 from partinr.backbones.wire import Wire
@@ -21,5 +22,7 @@ __all__ = [
     "ReluPE",
     "Siren",
     "Wire",
+    "backbone_name",
+    "class_path",
     "load_backbone",
 ]

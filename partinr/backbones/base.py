@@ -16,7 +16,6 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.base.trust import named_class
 from partinr.engines.base import Linear
 from partinr.engines.chain import Chain
 
@@ -252,15 +251,3 @@ class Mlp(Backbone):
     def macs(self, in_features: int, out_features: int) -> int:
         """Products of the layers; encoding and activations are not counted."""
         return sum(rows * columns for rows, columns in self.shapes(in_features, out_features))
-
-
-def load_backbone(name: str, options: dict[str, Any]) -> Backbone:
-    """A backbone that was kept by the dotted path of its class and its options.
-
-    Raises:
-        PartinrError: there is no such class, it is not trusted (:mod:`partinr.base.trust`), or it refuses the options.
-    """
-    kind = named_class(name)
-    if not (isinstance(kind, type) and issubclass(kind, Backbone)):
-        raise PartinrError(f"{name} is no backbone; the model file is damaged")
-    return kind(**options)

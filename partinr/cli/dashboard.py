@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
+from partinr.base.later import Later
 from partinr.base.notes import print_note
 from partinr.base.terminal import short
 from partinr.runs.directory import find_runs
+
+if TYPE_CHECKING:
+    from partinr.tracking import dashboard as building
+    from partinr.tracking import mirror
+else:
+    building = Later("partinr.tracking.dashboard")
+    mirror = Later("partinr.tracking.mirror")
 
 SPEC = "dashboard.json"
 
@@ -31,23 +40,21 @@ def make_dashboard(
     Raises:
         PartinrError: no run, runs of several projects, a package is missing, or the file cannot be written.
     """
-    from partinr.tracking.dashboard import Dashboard, Study
-    from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
-
     title = study.resolve().name
-    dashboard = Dashboard(Study.of(find_runs(study), title, project=project, entity=entity, study=name))
+    runs = building.Study.of(find_runs(study), title, project=project, entity=entity, study=name)
+    dashboard = building.Dashboard(runs)
     reason = None
     if dashboard.study.settings.resolved_mode() != "online":
         reason = "W&B is offline"
-    elif not has_login():
-        reason = NO_LOGIN
+    elif not mirror.has_login():
+        reason = mirror.NO_LOGIN
     elif dashboard.study.settings.entity is None:
         reason = "there is no entity; give --entity USER_OR_TEAM"
     else:
         try:
             for kind, url in dashboard.save().items():
                 click.echo(f"{kind:<10} {url}")
-        except Unreachable as error:
+        except mirror.Unreachable as error:
             reason = str(error)
     if output is None and reason is not None:
         output = study / SPEC

@@ -83,8 +83,7 @@ def look() -> Iterator[Finding]:
 
 
 def _hardware() -> Iterator[Finding]:
-    import torch
-
+    torch = importlib.import_module("torch")
     yield _device(torch)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from partinr.base.terminal import terminal
-from partinr.studies import Setting
+
+if TYPE_CHECKING:
+    from partinr.studies import Setting
 
 
 def show_settings(settings: Sequence[Setting]) -> None:

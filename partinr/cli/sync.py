@@ -4,33 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.notes import print_error
 from partinr.base.terminal import short
 from partinr.runs.directory import find_runs
 
+if TYPE_CHECKING:
+    from partinr.tracking import mirror
+    from partinr.tracking import sync as syncing
+else:
+    mirror = Later("partinr.tracking.mirror")
+    syncing = Later("partinr.tracking.sync")
 
-def sync_runs(
-    paths: Sequence[Path],
-    *,
-    offline: bool,
-    project: str | None,
-    entity: str | None,
-    study: str | None,
-    timeout: float | None,
-) -> bool:
+
+def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **where: str | None) -> bool:
     """Make a whole W&B run of each run directory, and say what was made.
 
     Args:
         paths: run directories, or folders of them.
         offline: write W&B runs into the run directories, and send nothing.
-        project: instead of the one that the runs were started with.
-        entity: likewise.
-        study: likewise.
         timeout: seconds to wait for each run until all is sent.
+        **where: ``project``, ``entity`` and ``study``, instead of those that the runs were started with.
 
     Returns:
         Whether all of them were made. What is wrong with a run, such as that it still runs, leaves out that one.
@@ -38,18 +37,15 @@ def sync_runs(
     Raises:
         PartinrError: there is no run, no login, or no server.
     """
-    from partinr.tracking.mirror import NO_LOGIN, Unreachable, has_login
-    from partinr.tracking.sync import rebuild, settings_of
-
     runs = find_runs(*paths)
-    if not offline and not has_login():
-        raise PartinrError(f"{NO_LOGIN}. {_OFFLINE}")
+    if not offline and not mirror.has_login():
+        raise PartinrError(f"{mirror.NO_LOGIN}. {_OFFLINE}")
     made = 0
     for run in runs:
         try:
-            settings = settings_of(run.config(), project=project, entity=entity, study=study, finish_timeout=timeout)
-            rebuilt = rebuild(run, settings, "offline" if offline else "online")
-        except Unreachable as error:
+            settings = syncing.settings_of(run.config(), finish_timeout=timeout, **where)
+            rebuilt = syncing.rebuild(run, settings, "offline" if offline else "online")
+        except mirror.Unreachable as error:
             raise PartinrError(f"{error}. {_OFFLINE}") from error
         except PartinrError as error:
             print_error(str(error))

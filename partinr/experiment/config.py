@@ -21,6 +21,7 @@ from partinr.base.spec import spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
 from partinr.experiment.make import checked, make
+from partinr.experiment.migrate import migrated
 from partinr.experiment.names import plain, with_absolute_paths
 from partinr.model.capacity import Capacity
 from partinr.model.inr import MOST_OVERLAP
@@ -29,9 +30,6 @@ from partinr.tracking import Logger
 from partinr.training.clock import StopRule
 
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")
-
-_OF_OLD = {"_target_": "partinr.tracking.CurveOnly"}
-"""The logger of runs that began before there was a choice; they can be resumed."""
 
 
 @spec
@@ -159,7 +157,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule, ThresholdSettings
     from partinr.signals import ImageData, SignalSet
 
-    given = {"logger": _OF_OLD, **plain(config)}
+    given = migrated(plain(config))
     root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords", "sweep")}
     coords = {} if given.get("coords") is None else given["coords"]
     if not isinstance(coords, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import sys
 import time
@@ -14,6 +15,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
+from partinr.backbones import class_path
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
@@ -27,7 +29,7 @@ from partinr.regimes.meta import LearnedStart
 from partinr.regimes.meta.build import meta_module
 from partinr.regimes.threshold.build import threshold_module
 from partinr.runs.directory import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.training.checkpoint import check_checkpoint, read_checkpoint
+from partinr.training.checkpoint import OtherVersionError, check_checkpoint, read_checkpoint
 from partinr.training.nodes import RankError
 from partinr.training.trainer import check_devices, run_fit
 
@@ -99,10 +101,11 @@ def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) ->
         raise PartinrError(
             f"init={folder} brings along the backbone that it was learned for; leave out {' '.join(asked)}"
         )
-    learned = LearnedStart.load(folder / START).architecture()
-    plain["backbone"] = {"_target_": learned["backbone"], **learned["options"]}
+    start = LearnedStart.load(folder / START)
+    backbone = start.networks.backbone
+    plain["backbone"] = {"_target_": class_path(backbone), **dataclasses.asdict(backbone)}
     if not any(each.startswith("coords.frame=") for each in overrides):
-        plain["coords"] = {**(plain.get("coords") or {}), "frame": learned["frame"]}
+        plain["coords"] = {**(plain.get("coords") or {}), "frame": start.frame}
     return plain
 
 
@@ -211,6 +214,8 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
     for path in (last, previous):
         try:
             _, step = read_checkpoint(path)
+        except OtherVersionError:
+            raise
         except PartinrError:
             continue
         if path == previous:

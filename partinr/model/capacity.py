@@ -1,15 +1,14 @@
-"""How many parameters each region gets, at the same number in all.
+"""How a total number of parameters is divided between regions.
 
 ``equal``
     every region's network has the same width (Liu et al., ICCV 2023).
 ``area``
     parameters in proportion to the samples of a region.
 ``detail``
-    parameters in proportion to the gradient energy of a region: where there is more to see, there is more to see it
-    with.
+    parameters in proportion to the gradient energy of a region, so that regions with more detail get more.
 
-Widths are steps of a ladder, each the square root of two times the one below, so that regions that deserve about the
-same share one stack: a few stacks of equal networks are fast, a hundred different networks are not.
+Widths are steps of a ladder, each the square root of two times the one below, so that similar regions share a stack: a
+few stacks of equal networks are fast, a hundred different networks are not.
 """
 
 from __future__ import annotations
@@ -30,31 +29,31 @@ Capacity = Literal["equal", "area", "detail"]
 CAPACITIES: tuple[str, ...] = get_args(Capacity)
 
 STEPS_TO_DOUBLE = 2
-"""Steps of the ladder while the width doubles: a region is at most 19 % wider or narrower than its share."""
+"""Steps of the ladder in which the width doubles: a width differs by at most 19 % from the proportional one."""
 
 NARROWEST = 4
-"""No network is narrower than this, unless the equal ones are: a sine or two a layer do not fit even a flat sky."""
+"""Least width, unless equal networks are narrower: one or two sines a layer do not even fit a flat sky."""
 
 
 PARAMETERS_A_REGION = {"cpu": 370, "cuda": 370}
-"""What ``partition.regions=auto`` gives a region, about.
+"""Approximate parameters of a region with ``partition.regions=auto``.
 
-The CPU's figure is fitted (experiments/fast); a GPU's is the same until it is measured there.
+The number for the CPU was fitted (experiments/fast); that for GPUs has not been measured.
 """
 
 FEWEST_SAMPLES = 64
-"""No region gets fewer samples than this by ``partition.regions=auto``."""
+"""Least samples of a region with ``partition.regions=auto``."""
 
 
 def best_regions(parameters: int, samples: int, device: str = "cpu") -> int:
-    """The number of regions with which a parameter budget reaches the best quality soonest.
+    """The number of regions with which a parameter budget reaches high quality fastest.
 
-    More regions of thinner networks cost less a step and meet fewer boundaries each, but what a network knows is shared
-    by fewer pixels. In a sweep over 128² to 512² pixels and 12,500 to 400,000 parameters the best ones had 280 to 510
-    parameters each, and the loss by any of these in place of the best was within the noise; so it is one number.
+    More regions with thinner networks cost less a step and contain fewer boundaries each, but fewer pixels share what a
+    network has learned. In a sweep over 128² to 512² pixels and 12,500 to 400,000 parameters, the best networks had 280
+    to 510 parameters, and the differences within that range were noise; so one number serves all.
 
     Args:
-        parameters: in all.
+        parameters: in total.
         samples: of the signal.
         device: ``cpu`` or ``cuda``.
     """
@@ -62,17 +61,17 @@ def best_regions(parameters: int, samples: int, device: str = "cpu") -> int:
 
 
 def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, device: str = "cpu") -> PartitionRule:
-    """A rule with ``regions="auto"`` as one that knows how many; any other as it is.
+    """A rule whose ``regions="auto"`` is replaced by a number; any other rule unchanged.
 
     Args:
         rule: the rule.
-        backbone: whose ``match_params`` is the budget. Widths are whole numbers: of the numbers of regions near the
-            best one, that is taken with which the parameters come nearest to it.
-        signal: float32 ``[*grid, C]``; an image is cut into rectangles that are nearly squares.
-        device: ``cpu`` or ``cuda``: what is soonest is a matter of the device.
+        backbone: its ``match_params`` is the budget. Widths are whole numbers, so among the numbers of regions near the
+            best one, the one that comes closest to the budget is chosen.
+        signal: float32 ``[*grid, C]``; an image is cut into nearly square rectangles.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
-        PartinrError: the width of the networks is given, so that there is no budget.
+        PartinrError: the width of the networks is given, so there is no budget.
     """
     if not isinstance(rule, Grid) or rule.regions != "auto":
         return rule
@@ -88,7 +87,7 @@ def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, devi
     grids = {_nearly_squares(regions, shape) for regions in near}
 
     def cost(grid: tuple[int, ...]) -> float:
-        """By how much a grid misses the budget, and, of less weight, the best number."""
+        """Distance of a grid from the budget and, with less weight, from the best number of regions."""
         regions = math.prod(grid)
         width = backbone.width_for(budget, regions, len(shape), channels)
         parameters = regions * backbone.with_width(width).parameters(len(shape), channels)
@@ -101,7 +100,7 @@ def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, devi
 
 
 def _nearly_squares(regions: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """About so many parts of a grid of samples: how many along each axis."""
+    """Parts along each axis, for about ``regions`` nearly square parts of a grid of samples."""
     if len(shape) != 2:
         return (min(regions, math.prod(shape)),)
     rows = min(shape[0], max(1, round(math.sqrt(regions * shape[0] / shape[1]))))
@@ -109,10 +108,10 @@ def _nearly_squares(regions: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
-    """What part of all parameters each region should have.
+    """The part of all parameters that each region should have.
 
     Args:
-        capacity: by what.
+        capacity: the rule.
         partition: of the signal.
         signal: float32 ``[*grid, C]``.
 
@@ -120,7 +119,7 @@ def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
         float64 ``[R]``, above 0, summing to 1.
 
     Raises:
-        PartinrError: there is no such capacity.
+        PartinrError: the capacity is unknown.
     """
     if capacity not in CAPACITIES:
         raise PartinrError(f"capacity={capacity!r} is unknown; choose from {', '.join(CAPACITIES)}")
@@ -137,17 +136,17 @@ def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal:
     """The hidden width of each region's network.
 
     Args:
-        capacity: how parameters are shared out.
-        backbone: its ``match_params``, or what R networks of its ``hidden_features`` have, is the number in all.
+        capacity: how parameters are divided.
+        backbone: the total is its ``match_params``, or that of R networks with its ``hidden_features``.
         partition: of the signal.
         signal: float32 ``[*grid, C]``.
 
     Returns:
-        R widths whose parameters come as near to the number in all as the ladder allows; None for ``equal``, where the
-        backbone's own width is everybody's.
+        R widths whose parameters come as close to the total as the ladder allows; None for ``equal``, where all
+        networks have the width of the backbone.
 
     Raises:
-        PartinrError: the number is too small for so many networks.
+        PartinrError: the total is too small for R networks.
     """
     deserved = shares(capacity, partition, signal)
     if capacity == "equal":
@@ -171,7 +170,7 @@ def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal:
     def total(chosen: tuple[int, ...]) -> int:
         return sum(backbone.with_width(width).parameters(*features) for width in chosen)
 
-    # The ladder as a whole is moved until the total fits.
+    # Move the ladder as a whole until the total fits.
     low, high = 0.0, 1.0
     while total(at(high)) < budget:
         low, high = high, 2 * high

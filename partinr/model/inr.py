@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from partinr.backbones import Backbone, load_backbone
+from partinr.backbones import Backbone, backbone_name, load_backbone
 from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
 from partinr.engines import EngineName
@@ -67,7 +67,7 @@ class PiecewiseINR(NetworkStack):
         global_network: one more network, of the same architecture, sees the whole signal in the global frame, and its
             values are added to those of the regions. It counts among the networks that ``match_params`` is shared by.
             Where there is one region there is none.
-        engine: how the stack is evaluated (:mod:`partinr.engines.plan`).
+        engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
         seed: of the initialisation, 0 or more; None for weights without values, which :meth:`load` puts in.
 
     Raises:
@@ -128,7 +128,7 @@ class PiecewiseINR(NetworkStack):
     def architecture(self) -> dict[str, Any]:
         """What must be equal for weights of one model to fit another: plain containers."""
         return {
-            "backbone": f"{type(self.backbone).__module__}.{type(self.backbone).__qualname__}",
+            "backbone": backbone_name(self.backbone),
             "options": dataclasses.asdict(self.backbone),
             "widths": None if self.widths is None else list(self.widths),
             "frame": self.frame,

@@ -1,8 +1,8 @@
-"""Weights in 8 or 16 bits, and what they then cost.
+"""Weights in 8 or 16 bits, and their cost.
 
-The scale of a group of weights follows from the largest of them, by torch's own observer, and they are rounded by its
-operator: uniform, symmetric, without a zero point. 16 bits are whole numbers as well, and no half precision: they are
-2^15 steps up to the largest weight of a group, where float16 has 2^10 between a weight and twice it, for the same bits.
+The scale of a group of weights follows from its largest weight. torch's observer finds the scale, and torch's operator
+rounds: uniform, symmetric, without a zero point. 16 bits are whole numbers too, not half precision: for the same bits
+they give 2^15 steps up to the largest weight of a group, while float16 has 2^10 steps between a weight and its double.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from partinr.base.errors import PartinrError
 from partinr.partition.coding import decode_labels, encode_labels
 
 Bits = Literal[8, 16]
-"""Of a weight."""
+"""Bits of a weight."""
 
 Per = Literal["tensor", "channel"]
-"""What has a scale of its own: each tensor of each network, or each row of it, the weights of one output.
+"""What has its own scale: each tensor of each network, or each row of it (the weights of one output).
 
-What has few numbers a row (:data:`SHORTEST`) has one scale a network in either case.
+Tensors with short rows (:data:`SHORTEST`) have one scale for each network in either case.
 """
 
 SHORTEST = 8
-"""Numbers of a row that has a scale of its own: with fewer it would be more than a quarter on top of 8 bits each.
+"""Shortest row with its own scale; for a shorter one, the scale would add more than a quarter to 8 bits a number.
 
-Shorter ones are those of biases, of the layer that sees the coordinates, and of tables of features. Biases and that
-first layer are a small part of the numbers, and the frequency of a network multiplies what they are off by: where less
-than half of all numbers are in such a tensor, it has 16 bits in any case.
+Biases, the layer that sees the coordinates and tables of features have shorter rows. Biases and that first layer are a
+small part of all numbers, and the frequency of a network multiplies their errors, so a tensor with short rows always
+has 16 bits if it holds less than half of all numbers.
 """
 
 SCALES = ".scales"
-"""Behind the name of a tensor of whole numbers: the tensor of its scales."""
+"""Suffix of a tensor's name for the tensor of its scales."""
 
 SCALE = torch.bfloat16
-"""Of the scales: two bytes, and the range of float32. Thin networks have few weights a row, and pay for every byte."""
+"""Type of the scales: two bytes, with the range of float32. With the short rows of thin networks, every byte counts."""
 
 PACKED = "quantised"
-"""In the header of a small file: the bits and what has a scale."""
+"""Key of a small file's header for the bits and what has a scale."""
 
 CODED = "partition.webp."
-"""Before the number of each file of the label map, see :func:`partinr.partition.coding.encode_labels`."""
+"""Prefix for the files of the label map, see :func:`partinr.partition.coding.encode_labels`."""
 
 _WHOLE: dict[int, torch.dtype] = {8: torch.int8, 16: torch.int16}
 
 
 def check(bits: int, per: str) -> None:
-    """Refuse what is no precision.
+    """Check a precision.
 
     Raises:
-        PartinrError: it is none.
+        PartinrError: ``bits`` or ``per`` is unknown.
     """
     if bits not in _WHOLE:
         raise PartinrError(f"bits={bits!r}; choose from {', '.join(map(str, get_args(Bits)))}")
@@ -66,14 +66,14 @@ def quantise(tensors: Mapping[str, Tensor], bits: Bits, per: Per, fixed: Collect
     """Weights as whole numbers and scales.
 
     Args:
-        tensors: floating ``[N, …]`` by name, N networks in front.
-        bits: of a weight, but for those of :data:`SHORTEST`.
-        per: what has a scale of its own.
-        fixed: names of those that stay as they are: what a backbone does not train.
+        tensors: floating ``[N, …]`` by name, with a leading axis of N networks.
+        bits: of a weight, except for those of :data:`SHORTEST`.
+        per: what has its own scale.
+        fixed: names of tensors to leave unchanged: those that a backbone does not train.
 
     Returns:
-        the same names, int8 or int16 in the same shapes; and for each of them under its name and :data:`SCALES` the
-        scales, bfloat16 ``[N, …, 1]``, so that the product of the two is the weight.
+        int8 or int16 tensors of the same names and shapes, and for each of them its scales, bfloat16 ``[N, …, 1]``,
+        under its name and :data:`SCALES`. The product of the two is the weight.
 
     Raises:
         PartinrError: ``bits`` or ``per`` is unknown, or a weight is not finite.
@@ -96,7 +96,7 @@ def quantise(tensors: Mapping[str, Tensor], bits: Bits, per: Per, fixed: Collect
 
 
 def _quantise(value: Tensor, bits: Bits, groups: torch.Size) -> tuple[Tensor, Tensor]:
-    """Whole numbers and scales of one tensor, whose first axes, ``groups``, are those that have a scale each."""
+    """Whole numbers and scales of one tensor, with one scale for each position along its first axes, ``groups``."""
     rows = value.reshape(math.prod(groups), -1)
     largest = 2 ** (bits - 1) - 1
     observer = PerChannelMinMaxObserver(
@@ -105,13 +105,13 @@ def _quantise(value: Tensor, bits: Bits, groups: torch.Size) -> tuple[Tensor, Te
         qscheme=torch.per_channel_symmetric,
         quant_min=-largest,
         quant_max=largest,
-        eps=torch.finfo(torch.float32).tiny,  # by default 1e-7: as coarse as small weights in 16 bits
+        eps=torch.finfo(torch.float32).tiny,  # the default of 1e-7 would be too coarse for small weights in 16 bits
     )
     observer(rows)
     scales, zeros = observer.calculate_qparams()
-    # Rounded up, by at most one step of the narrow type, so that the largest weight still has a number.
+    # Rounded up by at most one step of bfloat16, so that the largest weight stays in range.
     scales = (scales * (1 + torch.finfo(SCALE).eps)).to(SCALE)
-    # Of torch's operators this one stays: those that make tensors of its quantised types are on their way out.
+    # torch is about to drop its quantised tensor types; this operator does without them and stays.
     near = torch.fake_quantize_per_channel_affine(rows, scales.float(), zeros.int(), 0, -largest, largest)
     whole = (near / scales.float()[:, None]).round().to(_WHOLE[bits])
     shape = (*groups, *[1] * (value.ndim - len(groups)))
@@ -119,7 +119,7 @@ def _quantise(value: Tensor, bits: Bits, groups: torch.Size) -> tuple[Tensor, Te
 
 
 def dequantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What :func:`quantise` made, as float32 weights.
+    """The float32 weights of :func:`quantise`'s result.
 
     Raises:
         ValueError: scales are missing or do not fit.
@@ -147,7 +147,7 @@ def dequantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def pack(
     tensors: Mapping[str, Tensor], labels: Tensor, bits: Bits, per: Per, fixed: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Weights and label map as they are kept in a small file.
+    """Weights and label map in the form of a small file.
 
     Args:
         tensors: as for :func:`quantise`.
@@ -157,7 +157,7 @@ def pack(
         fixed: likewise.
 
     Returns:
-        what the header says of it beside the rest, and the tensors of the file.
+        additional entries of the header, and the tensors of the file.
 
     Raises:
         PartinrError: as :func:`quantise`.
@@ -170,15 +170,15 @@ def pack(
 
 
 def unpack(header: dict[str, Any], tensors: dict[str, Tensor], map_name: str) -> None:
-    """Make of a small file's header and tensors, in place, what they were made of; one that is not small stays.
+    """Invert :func:`pack`, in place; leave a file that is not small unchanged.
 
     Args:
-        header: of the file; it knows the ``shape`` of the label map.
+        header: of the file, with the ``shape`` of the label map.
         tensors: of the file, by name.
-        map_name: under which the label map is put, int32 ``[*grid]``.
+        map_name: name for the label map, int32 ``[*grid]``.
 
     Raises:
-        ValueError: they are not those of :func:`pack`.
+        ValueError: header and tensors do not come from :func:`pack`.
     """
     if header.pop(PACKED, None) is None:
         return
@@ -191,7 +191,7 @@ def unpack(header: dict[str, Any], tensors: dict[str, Tensor], map_name: str) ->
 
 
 def weight_bits(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
-    """What weights, as they are or as of :func:`quantise`, take: bits of the numbers, and of the scales."""
+    """Size of weights, quantised or not, in bits: of the numbers, and of the scales."""
     sizes = {name: 8 * value.numel() * value.element_size() for name, value in tensors.items()}
     scales = sum(size for name, size in sizes.items() if name.endswith(SCALES))
     return sum(sizes.values()) - scales, scales

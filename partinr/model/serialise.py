@@ -1,8 +1,8 @@
-"""Weights as the content of safetensors files, with what they are the weights of in the header.
+"""Weights in safetensors files, with a header that describes them.
 
-In the header is a checksum of it and of the weights, so that a file that was damaged or altered is not read. It is
-no signature: whoever forges a file can forge its checksum. So nothing in a file is believed because of it; whoever
-makes something of a header looks at each field, and no code runs because a file says so (:mod:`partinr.base.trust`).
+A checksum in the header covers the header and the weights, so that a damaged or altered file is refused. It is no
+signature, since a forger can compute it too. So a reader checks each field of a header, and no code runs because a file
+names it (:mod:`partinr.base.trust`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,25 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 
 CHECKSUM = "sha256"
-"""Under this key of the header is the :func:`checksum` of the rest of it and of the tensors."""
+"""Key of the header for the :func:`checksum` of its other entries and the tensors."""
+
+RENAMED = {
+    "backbone": {
+        "partinr.backbones.finer.Finer": "finer",
+        "partinr.backbones.fourier.Fourier": "fourier",
+        "partinr.backbones.gauss.Gauss": "gauss",
+        "partinr.backbones.hash_grid.HashGrid": "hash_grid",
+        "partinr.backbones.mfn.Mfn": "mfn",
+        "partinr.backbones.relu_pe.ReluPE": "relu_pe",
+        "partinr.backbones.siren.Siren": "siren",
+        "partinr.backbones.wire.Wire": "wire",
+    },
+    "engine": {"grouped": "auto", "tcnn": "auto"},
+}
+"""Values in the headers of older versions, by key, and their present names."""
 
 MOST_SAID = 400
-"""Characters of a message."""
+"""Longest message, in characters."""
 
 Made = TypeVar("Made")
 
@@ -33,17 +48,17 @@ def serialise(key: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
     """The content of a file.
 
     Args:
-        key: under which the header is kept: what kind of file it is.
+        key: names the kind of file; the header is kept under it.
         header: plain containers; its ``format`` is the version of the layout.
         tensors: by name.
     """
     kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # One key of metadata alone: safetensors writes several in no order, and the same model is to be the same file.
+    # A single key of metadata: safetensors writes several in no fixed order, and equal models must give equal files.
     return save(kept, {key: json.dumps({**header, CHECKSUM: checksum(header, kept)})})
 
 
 def checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of a header and of all tensors, their names, types and shapes, in hexadecimal digits."""
+    """SHA-256 of a header and all tensors with their names, types and shapes, in hexadecimal digits."""
     digest = hashlib.sha256(json.dumps(header).encode())
     for name, value in sorted(tensors.items()):
         digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
@@ -61,19 +76,19 @@ def deserialise(
     cure: str,
     unsealed: int = 0,
 ) -> Made:
-    """Read a file, and make of it what it stands for.
+    """Read a file and make an object of it.
 
     Args:
         path: of the file.
-        key: as it was written with.
-        newest: version of the layout that can be read.
-        make: from the header without its ``format``, and the tensors.
-        what: the file is, for messages.
-        cure: what to give where there is no such file.
-        unsealed: the last version of the layout that had no checksum.
+        key: that the file was written with.
+        newest: latest version of the layout that can be read.
+        make: makes the object from the header, without its ``format``, and the tensors.
+        what: kind of file, for messages.
+        cure: what to give instead of a missing file, for messages.
+        unsealed: the last version of the layout without a checksum.
 
     Raises:
-        PartinrError: no such file, not one of these, damaged, altered, or of a newer format.
+        PartinrError: the file is missing, of another kind, damaged, altered, or of a newer format.
     """
     path = Path(path)
     if not path.is_file():
@@ -97,16 +112,18 @@ def deserialise(
         if (version > unsealed or sealed is not None) and sealed != checksum(header, tensors):
             raise ValueError("it is damaged or was altered, its checksum is another; take another copy")
         del header["format"]
+        for name, words in RENAMED.items():
+            header[name] = words.get(header[name], header[name])
         return make(header, tensors)
     except PartinrError as error:
-        # Of a file that is wrong at all a message may hold anything.
+        # A message may quote anything from a bad file.
         said = " ".join(str(error).split())[:MOST_SAID]
         raise PartinrError(said if said.startswith(str(path)) else f"{path}: {said}") from error
     except SafetensorError as error:
         raise PartinrError(
             f"{path} is not {what}: it is cut off, damaged or no such file at all; take another copy, or give {cure}"
         ) from error
-    except Exception as error:  # a file can be wrong in more ways than can be named
+    except Exception as error:  # a bad file may raise anything
         said = " ".join(str(error).split())[:MOST_SAID]
         reason = said if isinstance(error, ValueError) else f"{type(error).__name__}: {said}"
         raise PartinrError(f"{path} is not {what}: {reason}") from error

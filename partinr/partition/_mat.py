@@ -1,7 +1,7 @@
-"""SciPy's reader of MAT files in a process of its own: a file on the standard input, its matrices on the output.
+"""A program that reads a MAT file from the standard input and writes its matrices to the standard output.
 
-Run as a file, by :mod:`partinr.partition.labelmap`, so that it imports nothing but NumPy and SciPy. The reader trusts
-what it reads: a wrong byte in a damaged file may end the process, which is then this one alone.
+:mod:`partinr.partition.labelmap` runs it as a file, so that it imports NumPy and SciPy only. It is a process of its own
+because SciPy's reader trusts its input: a wrong byte in a damaged file may crash the process.
 """
 
 import io
@@ -13,7 +13,7 @@ from scipy.io import loadmat
 
 
 def matrices(value: Any) -> list[Any]:
-    """A matrix itself, or those in the field ``Segmentation`` of a struct, or in the cells of a cell array."""
+    """The matrices in a value: itself, the field ``Segmentation`` of a struct, or the cells of a cell array."""
     if not isinstance(value, np.ndarray):  # a sparse matrix
         return []
     if value.dtype.names is not None:
@@ -25,9 +25,9 @@ def matrices(value: Any) -> list[Any]:
 
 
 def main() -> None:
-    """Read a MAT file of version 5, write ``.npz`` bytes: ``NAME:0``, ``NAME:1`` … are the matrices of a variable.
+    """Convert a MAT file of version 5 to ``.npz``: ``NAME:0``, ``NAME:1`` … are the matrices of a variable.
 
-    ``NAME:`` is there for every variable, so that those without a matrix can be named too.
+    Every variable also has an entry ``NAME:``, so that a message can name those without a matrix.
     """
     content = loadmat(io.BytesIO(sys.stdin.buffer.read()))
     found: dict[str, Any] = {}

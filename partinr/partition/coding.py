@@ -1,4 +1,4 @@
-"""A label map in few bits, and how many they are."""
+"""Lossless coding of label maps."""
 
 from __future__ import annotations
 
@@ -15,25 +15,21 @@ from torch import Tensor
 from partinr.signals.decode import MAX_PIXELS
 
 _SIDE = 8192
-"""Of a file, in pixels: one of that side is below the size at which Pillow takes a file for an attack."""
+"""Side of a file, in pixels: below the size that Pillow takes for a decompression bomb."""
 
 
 def coded_bits(labels: Tensor) -> int:
-    """Length of a label map in lossless WebP, in bits; see :func:`encode_labels`.
-
-    Headers are counted: they are what anybody who stores the map pays.
-    """
+    """Length of a label map in lossless WebP, in bits, headers included; see :func:`encode_labels`."""
     return sum(8 * len(file) for file in encode_labels(labels))
 
 
 def encode_labels(labels: Tensor) -> list[bytes]:
-    """A label map as lossless WebP: one file, or for a map with a side above 8,192 one for each tile, row by row.
+    """A label map as lossless WebP: one file, or one for each tile, row by row, if a side is longer than 8,192.
 
-    The numbers of the regions go into the colours, the lowest byte into green, as WebP wants it; up to 256 regions are
-    a palette.
+    The labels become colours, with the lowest byte in green, which suits WebP; up to 256 regions become a palette.
 
     Args:
-        labels: int64 ``[*grid]``, 0 … 2^24 - 1; a 1-D map is one row of pixels, one of more axes is seen as rows.
+        labels: int64 ``[*grid]``, 0 … 2^24 - 1; a 1-D map is one row of pixels.
     """
     array = labels.numpy()
     array = array.reshape(-1, array.shape[-1])
@@ -48,7 +44,7 @@ def encode_labels(labels: Tensor) -> list[bytes]:
 
 
 def decode_labels(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
-    """The label map that :func:`encode_labels` made these files of.
+    """The label map in the files of :func:`encode_labels`.
 
     Args:
         files: in their order.
@@ -58,7 +54,7 @@ def decode_labels(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
         int64 ``[*shape]``.
 
     Raises:
-        ValueError: they are not those of a map of this shape.
+        ValueError: the files are damaged, or not those of a map of this shape.
     """
     if min(shape) < 1 or math.prod(shape) > MAX_PIXELS:
         raise ValueError(f"no label map is {list(shape)}")
@@ -66,7 +62,7 @@ def decode_labels(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
     tiles = list(_tiles((rows, columns)))
     if len(files) != len(tiles):
         raise ValueError(f"a label map of {list(shape)} is {len(tiles)} files, not {len(files)}")
-    # Whether the files are as large as they should be is seen before anything of that size is allocated.
+    # The sizes of the files are checked before memory of that size is allocated.
     sizes = [(min(_SIDE, columns - left.start), min(_SIDE, rows - top.start)) for top, left in tiles]
     try:
         with warnings.catch_warnings():
@@ -77,14 +73,14 @@ def decode_labels(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
         array = np.empty((rows, columns), dtype=np.int64)
         for picture, tile in zip(pictures, tiles, strict=True):
             array[tile] = np.asarray(picture.convert("RGB"), dtype=np.int64) @ np.array([256, 1, 65_536])
-    # Pillow's names for damage.
+    # Pillow's errors for damaged files.
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError("the label map is damaged") from error
     return torch.from_numpy(array).reshape(tuple(shape))
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Where each file lies in a map of ``[rows, columns]``."""
+    """The slices of each file in a map of ``[rows, columns]``."""
     for top in range(0, shape[0], _SIDE):
         for left in range(0, shape[1], _SIDE):
             yield slice(top, top + _SIDE), slice(left, left + _SIDE)

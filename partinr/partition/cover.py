@@ -1,4 +1,4 @@
-"""Regions that reach beyond their borders: which of them have a part in a place, and how much each."""
+"""Which regions contribute to a sample, and with which weight, if regions overlap."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 from partinr.coords import AxisSamples
 
 _AT_ONCE = 2**22
-"""Pairs of a point and a sample around it that are looked at at a time, to hold memory down."""
+"""Pairs of a point and a sample around it that are processed at a time, to limit memory."""
 
 
 @dataclass(frozen=True)
 class Cover:
-    """Who has a part in the samples of a grid: P pairs of a sample and a network.
+    """The networks that contribute to the samples of a grid: P pairs of a sample and a network.
 
     Attributes:
-        sample: int64 ``[P]``, ascending, row-major numbers into the grid; each sample at least once.
+        sample: int64 ``[P]``, ascending row-major positions in the grid; each sample at least once.
         network: int64 ``[P]``, the number of a region, or of a network that stands for no region.
-        weight: float64 ``[P]``, what the network's value counts there.
+        weight: float64 ``[P]``, of the network's value there.
     """
 
     sample: Tensor
@@ -32,15 +32,15 @@ class Cover:
 def blended_cover(labels: Tensor, near: Tensor, axes: Sequence[AxisSamples], overlap: int) -> Cover:
     """A partition of unity: each region's indicator, smoothed by a raised cosine.
 
-    The region of a sample fills its cell, and the outermost cells go on beyond the edge. At a point the weight of a
-    region is the mean of its indicator around the point, weighed along each axis by ``(1 + cos(pi t / overlap)) / (2
-    overlap)`` for distances ``t`` up to ``overlap`` cells. So the weights of all regions sum to 1 everywhere, are those
-    of a point at any resolution, have continuous slopes, and are 1 and 0 further than ``overlap`` from any border. For
-    a grid of rectangles they are products of ramps along the axes.
+    The region of a sample fills its cell, and the outermost cells extend beyond the edge. The weight of a region at a
+    point is the mean of its indicator around the point, weighted along each axis by ``(1 + cos(pi t / overlap)) / (2
+    overlap)`` for distances ``t`` up to ``overlap`` cells. So the weights of all regions sum to 1 everywhere, do not
+    depend on the resolution, have continuous slopes, and are 1 or 0 farther than ``overlap`` from any border. For a
+    grid of rectangles they are products of ramps along the axes.
 
     Args:
         labels: int64 ``[*grid]``.
-        near: bool ``[*grid]``, which samples have one of another region within ``overlap`` steps along the axes.
+        near: bool ``[*grid]``, the samples that have one of another region within ``overlap`` steps along the axes.
         axes: the points, along each axis.
         overlap: in samples of ``labels``, 1 or more.
     """
@@ -70,13 +70,13 @@ def blended_cover(labels: Tensor, near: Tensor, axes: Sequence[AxisSamples], ove
 
 
 def _shares(n: int, axis: AxisSamples, overlap: int) -> tuple[Tensor, Tensor]:
-    """For each point along an axis of ``n`` samples the samples around it, and the share that each has.
+    """For each point along an axis of ``n`` samples: the samples around it, and the weight of each.
 
     Returns:
-        int64 and float64 ``[m, 2 overlap + 1]``; the shares of a point sum to 1.
+        int64 and float64 ``[m, 2 overlap + 1]``; the weights of a point sum to 1.
     """
     cells = axis.cells[:, None] + torch.arange(-overlap, overlap + 2)
-    # The integral of the raised cosine up to each edge; the outermost edges are beyond its end.
+    # The integral of the raised cosine up to each edge; the outermost edges lie beyond its end.
     edge = ((cells - (axis.coords[:, None] + 1) * n / 2) / overlap).clamp(-1, 1)
     below = (1 + edge + torch.sin(torch.pi * edge) / torch.pi) / 2
     below[:, 0], below[:, -1] = 0, 1
@@ -84,7 +84,7 @@ def _shares(n: int, axis: AxisSamples, overlap: int) -> tuple[Tensor, Tensor]:
 
 
 def _by_label(points: Tensor, labels: Tensor, weights: Tensor, beyond: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """For each label around each point one triple of point, label and the sum of its weights.
+    """The sum of the weights of each label around each point, as triples of point, label and sum.
 
     Args:
         points: int64 ``[P]``.

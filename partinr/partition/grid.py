@@ -16,17 +16,17 @@ from partinr.partition.base import DEFAULT_REGIONS, PartitionRule
 
 @spec
 class Grid(PartitionRule):
-    """``rows`` × ``cols`` rectangles, as even as whole samples allow: along an axis they differ by one at most.
+    """``rows`` × ``cols`` rectangles of equal size; along an axis they differ by at most one sample.
 
-    Give ``rows`` and ``cols``, or ``regions``; nothing means nine regions, the paper's PoG#9. ``regions`` is factored
-    into the rows and columns whose rectangles are nearest to squares. There are always exactly as many regions as
-    asked for. ``regions="auto"`` leaves their number to the number of parameters, see
+    Give ``rows`` and ``cols``, or ``regions``; the default is nine regions, the paper's PoG#9. ``regions`` is factored
+    into the rows and columns whose rectangles are closest to squares. The number of regions is always exact. With
+    ``regions="auto"`` it follows from the number of parameters, see
     :func:`partinr.model.capacity.settle_regions`.
 
     Attributes:
         rows: rectangles along the first axis.
         cols: rectangles along the second axis.
-        regions: how many in all, instead of rows and cols; or ``auto``.
+        regions: total number, instead of rows and cols; or ``auto``.
     """
 
     free: ClassVar[bool] = True
@@ -35,10 +35,10 @@ class Grid(PartitionRule):
     regions: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
-        """Check which options are given together.
+        """Check that the options go together.
 
         Raises:
-            PartinrError: ``regions`` beside ``rows`` or ``cols``, or one of these two without the other.
+            PartinrError: ``regions`` is given with ``rows`` or ``cols``, or one of these two without the other.
         """
         if self.regions is not None and (self.rows is not None or self.cols is not None):
             raise PartinrError("partition.regions excludes partition.rows and partition.cols; give one or the other")
@@ -49,7 +49,7 @@ class Grid(PartitionRule):
         """Rectangles numbered row by row.
 
         Raises:
-            PartinrError: the grid has too few samples along an axis, or ``rows`` and ``cols`` meet a 1-D signal.
+            PartinrError: the signal has too few samples along an axis, or is 1-D and ``rows`` and ``cols`` are given.
         """
         shape = signal.shape[:-1]
         counts = self._counts(tuple(shape))
@@ -59,7 +59,7 @@ class Grid(PartitionRule):
         return labels.reshape(shape)
 
     def _counts(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """How many rectangles along each axis."""
+        """The number of rectangles along each axis."""
         if self.regions == "auto":
             raise PartinrError(
                 "partition.regions=auto follows from backbone.match_params, which a rule alone does not know; "
@@ -83,7 +83,7 @@ class Grid(PartitionRule):
         if len(shape) == 2:
             pairs = _factorings(regions, shape)
             if pairs:
-                # The factoring whose rectangles are nearest to squares; ties go to the one with more columns.
+                # The rectangles closest to squares; ties go to more columns.
                 return min(pairs, key=lambda pair: (_elongation(pair, shape), pair[0]))
         samples = math.prod(shape)
         size = "×".join(map(str, shape))
@@ -104,6 +104,6 @@ def _factorings(regions: int, shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _elongation(pair: tuple[int, int], shape: tuple[int, ...]) -> float:
-    """Long by short side of a factoring's rectangles; from whole numbers, so that a tie is one to the last bit."""
+    """Long by short side of a factoring's rectangles; computed from whole numbers, so that ties are exact."""
     first, second = shape[0] * pair[1], shape[1] * pair[0]
     return max(first, second) / min(first, second)

@@ -1,4 +1,4 @@
-"""Programs in a process of their own: what is C++ inside and may end the process takes nothing else along."""
+"""Programs that run in their own process, because a crash of their native code must not end the run."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 
 
 class IsolatedError(Exception):
-    """The program did not do its work; the message says how it ended."""
+    """The program failed; the message says how it ended."""
 
 
 def run_isolated(program: Path, *arguments: str, content: bytes, patience: float) -> bytes:
     """Run a Python file with this interpreter.
 
     Args:
-        program: the file; it should import little, since it starts anew every time.
-        arguments: of its command line.
+        program: the file; it should import little, since every call starts it anew.
+        arguments: its command line.
         content: its standard input.
         patience: seconds after which it is killed.
 
     Returns:
-        what it wrote to its standard output.
+        its standard output.
 
     Raises:
-        IsolatedError: it died, failed or took too long.
+        IsolatedError: the program died, failed or took too long.
     """
-    # -P: the folder of the program is not a place to import from; it has modules with names of their own.
+    # -P keeps the program's folder off the import path; its modules have names of the standard library.
     command = [sys.executable, "-P", str(program), *arguments]
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=patience, check=False)

@@ -1,4 +1,4 @@
-"""Regions of similar colour and near to each other: k-means."""
+"""Regions of similar colour and position: k-means."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from partinr.partition.base import DEFAULT_REGIONS
 from partinr.partition.segmentation import ImageSegmentation, Regions
 
 _SAMPLE = 20_000
-"""Pixels that the centres are found from; every pixel then goes to the nearest centre."""
+"""Number of pixels that determine the centres; every pixel then goes to the nearest centre."""
 
 
 @spec
 class KMeans(ImageSegmentation):
-    """k-means (Lloyd, with k-means++ to begin with) on colour and position, a cluster a region.
+    """k-means (Lloyd, started by k-means++) on colour and position; each cluster is a region.
 
-    A cluster may lie in several places; with ``connected`` its parts are taken apart, and merged to ``regions`` again.
+    A cluster may lie in several places; with ``connected`` its parts are split, and merged to ``regions`` again.
 
     Attributes:
-        regions: how many clusters.
-        position: weight of the position, whose unit is the longer side of the image, against the colour, whose unit is
-            from black to white of one channel; 0 for colour alone.
+        regions: number of clusters.
+        position: weight of the position (unit: the longer side of the image) against the colour (unit: from black to
+            white of one channel); 0 for colour alone.
         iterations: of Lloyd's algorithm.
         seed: of the first centres.
     """
@@ -49,17 +49,17 @@ class KMeans(ImageSegmentation):
         sample = features
         if len(features) > _SAMPLE:
             sample = features[np.random.default_rng(self.seed).choice(len(features), _SAMPLE, replace=False)]
-        # There cannot be more clusters than different pixels.
+        # OpenCV needs at least one distinct pixel for each cluster.
         clusters = min(self.regions, len(np.unique(sample, axis=0)))
         if clusters == 1:
             return np.zeros((height, width), dtype=np.int64)
         cv2.setRNGSeed(self.seed % 2**31)
         how = (cv2.TERM_CRITERIA_COUNT, self.iterations, 0.0)
         _, _, centres = cv2.kmeans(sample, clusters, np.empty(0), how, 1, cv2.KMEANS_PP_CENTERS)
-        # A tree, since with many clusters most of them are far away.
+        # A tree skips distant centres, which pays off with many clusters.
         _, nearest = cKDTree(centres).query(features)
         return nearest.reshape(height, width)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Beside the options the version of SciPy, which finds the nearest centre."""
+        """The options, and the version of SciPy, which finds the nearest centre."""
         return {**super().fingerprint(), "scipy": scipy.__version__}

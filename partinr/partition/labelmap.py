@@ -1,9 +1,9 @@
 """Label maps from files: PNG, NumPy's NPY and MATLAB's MAT.
 
-What a file is says its content, not its name. Of a PNG, grey values and the indices of a palette are the labels; of
-one in colour each colour is a label. A MAT file holds a matrix, or what the Berkeley segmentation data set (BSDS500,
-Arbeláez et al., TPAMI 2011) has: a cell array ``groundTruth``, one struct with a matrix ``Segmentation`` for each of
-the people who segmented the image.
+The content of a file determines its format, not its name. In a PNG, grey values, palette indices or colours are the
+labels. A MAT file holds a matrix, or the structure of the Berkeley segmentation data set (BSDS500, Arbeláez et al.,
+TPAMI 2011): a cell array ``groundTruth`` with one struct for each person who segmented the image, whose field
+``Segmentation`` is a matrix.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ from numpy.typing import NDArray
 from partinr.base.errors import PartinrError
 from partinr.partition.isolated import IsolatedError, run_isolated
 from partinr.partition.merge import Labels, renumber
-from partinr.signals.decode import decode, open_file, quoted, warnings_as
+from partinr.signals.decode import decode
+from partinr.signals.userfile import open_file, quoted, warnings_as
 
 ENDINGS = (".png", ".npy", ".mat")
-"""Of the names that such files usually have."""
+"""Usual endings of such files."""
 
 _PNG, _NPY, _HDF5 = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
 
 _MAT_PROGRAM = Path(__file__).with_name("_mat.py")
 
 _MAT_PATIENCE = 60
-"""Seconds after which a MAT file is given up."""
+"""Seconds after which the reading of a MAT file is aborted."""
 
 _MANY = 128
-"""A PNG with more labels than that, most of which border on others everywhere, is a photograph."""
+"""A PNG with more labels, most of whose pixels differ from their neighbours, is taken for a photograph."""
 
 
 def read_label_map(file: Path, key: str | None = None, annotator: int = 0) -> Labels:
     """The labels in a file.
 
     Args:
-        file: PNG of any depth, grey, with a palette or in colour; NPY of any whole numbers, truth values, or floats
-            that are whole; MAT of version 5 (MATLAB's ``save -v6`` and ``-v7``).
-        key: of a MAT file, the variable; None for the only one that holds label maps.
-        annotator: which of the maps in that variable, counted from 0.
+        file: PNG of any depth, grey, with a palette or in colour; NPY of whole numbers, booleans, or floats with whole
+            values; MAT of version 5 (MATLAB's ``save -v6`` and ``-v7``).
+        key: the variable of a MAT file; None for the only one that holds label maps.
+        annotator: which of the maps in that variable, from 0.
 
     Returns:
-        int64 ``[H, W]``, or ``[n]`` from NPY, numbered 0 … R-1 in the order in which the labels begin, row by row.
+        int64 ``[H, W]``, or ``[n]`` from NPY, numbered 0 … R-1 by the first sample of each label, row by row.
 
     Raises:
-        PartinrError: the file cannot be read as a label map, or has no such variable or annotator.
+        PartinrError: the file is no label map, or has no such variable or annotator.
     """
     with open_file(file, "a label map") as stream:
         head = stream.read(520)
@@ -105,9 +106,9 @@ def _png(file: Path) -> NDArray[Any]:
 
 def _npy(stream: BinaryIO, file: Path) -> NDArray[Any]:
     try:
-        with warnings_as("ignore"):  # of old headers
+        with warnings_as("ignore"):  # about old headers
             values: NDArray[Any] = np.load(stream, allow_pickle=False)
-    except Exception as error:  # NumPy lets through whatever its parser of headers trips over.
+    except Exception as error:  # NumPy passes on any error of its header parser
         raise PartinrError(
             f"{quoted(file)} cannot be read as NPY: {' '.join(str(error).split())}; "
             "save whole numbers again with numpy.save, or copy the file again"
@@ -116,7 +117,7 @@ def _npy(stream: BinaryIO, file: Path) -> NDArray[Any]:
 
 
 def _mat(stream: BinaryIO, file: Path, key: str | None) -> list[NDArray[Any]]:
-    """Every label map of a variable."""
+    """All label maps of a variable."""
     try:
         content = run_isolated(_MAT_PROGRAM, content=stream.read(), patience=_MAT_PATIENCE)
     except IsolatedError as error:
@@ -125,7 +126,7 @@ def _mat(stream: BinaryIO, file: Path, key: str | None) -> list[NDArray[Any]]:
         ) from error
     maps: dict[str, list[NDArray[Any]]] = {}
     with np.load(io.BytesIO(content), allow_pickle=False) as matrices:
-        for label in matrices:  # in the order in which the program wrote them
+        for label in matrices:  # in the order of the program's output
             name, _, number = label.partition(":")
             maps.setdefault(name, []).extend([matrices[label]] if number else [])
     found = [name for name in maps if maps[name]]

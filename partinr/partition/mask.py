@@ -1,4 +1,4 @@
-"""Regions from a file: a label map that somebody, or another program, has made."""
+"""Regions from a label map in a file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from partinr.base.spec import spec
 from partinr.partition.labelmap import ENDINGS, read_label_map
 from partinr.partition.segmentation import Regions, Segmentation
 from partinr.signals import Source
-from partinr.signals.decode import quoted
+from partinr.signals.userfile import quoted
 
 
 @spec
 class Mask(Segmentation):
-    """The regions of a label map (:mod:`partinr.partition.labelmap`), as they are unless other options say otherwise.
+    """The regions of a label map (:mod:`partinr.partition.labelmap`), unchanged by default.
 
-    A map on the grid of the signal is taken as it is. One on the grid of the image file is cut as the image was: the
-    centred square, and at another resolution each pixel has the label of the place where it lies.
+    A map on the grid of the signal is used as it is. A map on the grid of the image file is cropped and resized like
+    the image; each pixel gets the label at its place.
 
     Attributes:
-        path: a label map (PNG, NPY or MAT), or a folder of them, in which the one with the name of the image is taken.
-        key: of a MAT file, the variable; None for the only one that holds label maps.
-        annotator: which map, where a MAT file has those of several people, counted from 0.
+        path: a label map (PNG, NPY or MAT), or a folder of them, in which the file with the name of the image is used.
+        key: the variable of a MAT file; None for the only one that holds label maps.
+        annotator: which map of a MAT file with several, from 0.
     """
 
     regions: Regions | None = None
@@ -41,33 +41,33 @@ class Mask(Segmentation):
         """Check the path.
 
         Raises:
-            PartinrError: it is empty.
+            PartinrError: the path is empty.
         """
         if not self.path:
             raise PartinrError("partition.path is empty; give a label map (PNG, NPY or MAT), or a folder of them")
 
     def labels(self, signal: Tensor) -> Tensor:
-        """:meth:`labels_of` a signal of which nothing else is known."""
+        """:meth:`labels_of` a signal without a source."""
         return self.labels_of(signal, None)
 
     def labels_of(self, signal: Tensor, source: Source | None) -> Tensor:
-        """The label map, cut as the signal was, and merged if that is asked for.
+        """The label map, cut like the signal, and merged if ``regions`` is given.
 
         Raises:
-            PartinrError: there is no label map, it cannot be read, or it has another shape.
+            PartinrError: there is no label map, it cannot be read, or its shape differs.
         """
         grid = tuple(signal.shape[:-1])
         file = self._file(source)
         found = torch.from_numpy(read_label_map(file, self.key, self.annotator))
         if tuple(found.shape) != grid:
             found = _cut(found, grid, source, file)
-        # A line is an image of one row to what looks for neighbours.
+        # For the search of neighbours, a 1-D signal is an image of one row.
         rows = (-1, grid[-1])
         image = signal.detach().cpu().float().reshape(*rows, signal.shape[-1])
         return torch.from_numpy(self.merged(found.reshape(rows).numpy(), image.numpy())).reshape(grid)
 
     def _file(self, source: Source | None) -> Path:
-        """The label map, found by the name of the image if ``path`` is a folder."""
+        """The file of the label map; in a folder, the one with the name of the image."""
         path = Path(os.path.expanduser(self.path))
         if not os.path.isdir(path):
             return path
@@ -97,7 +97,7 @@ class Mask(Segmentation):
 
 
 def _cut(labels: Tensor, grid: tuple[int, ...], source: Source | None, file: Path) -> Tensor:
-    """A map of another shape than the signal's, cut as the signal was."""
+    """A map of another shape, cut like the signal."""
     if source is not None and labels.ndim == len(grid) == 2:
         try:
             cut = source.cut_labels(labels)

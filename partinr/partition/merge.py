@@ -1,22 +1,23 @@
-"""From many segments to the wanted number of regions: connected components, and merging neighbours.
+"""Merging segments to a given number of regions.
 
-What a segmentation gives is cut into 8-connected components and merged, two neighbours at a time, until so many regions
-are left. Two segments are neighbours where pixels of theirs touch, at a side or a corner. The order of merging:
+The segments are split into 8-connected components and merged, two neighbours at a time, until the wanted number is
+left. Two segments are neighbours if pixels of theirs touch, at a side or a corner. The order of merging:
 
 ``smallest``
     the smallest region into its smallest neighbour (Liu et al., ICCV 2023).
 ``boundary``
-    the two whose common border is the weakest: the mean difference in colour across it, Euclidean in RGB. Specks, which
-    have strong borders and would all stay, go first: while there are any, the smallest goes across its weakest border.
+    the two regions with the weakest common border: the mean difference in colour across it, Euclidean in RGB. Specks
+    have strong borders and would all survive, so they go first: while there are any, the smallest one is merged across
+    its weakest border.
 ``balanced``
     regions of similar size. The two with the smallest product of their sizes are merged: merging i and j adds 2 s_i s_j
-    to the sum of squared sizes, and at a given number of regions that sum is least where all are equal. Afterwards
-    segments at the border of two regions change sides as long as that makes the sum smaller and no region falls apart.
+    to the sum of squared sizes, and for a given number of regions that sum is least if all are equal. Afterwards,
+    segments at a border change sides as long as that lowers the sum and no region falls apart.
 ``balanced_detail``
-    the same with gradient energy in the place of size: regions that are equally hard to fit.
+    the same with gradient energy instead of size: regions that are equally hard to fit.
 
-Ties go to the lower number of a region, so that the result depends on nothing else. A region keeps its number when it
-takes in another; of a pair, where neither comes first, that is the one with more neighbours.
+Ties go to the lower number of a region, so that the result is determined. A region keeps its number when it absorbs
+another; of an unordered pair, the one with more neighbours does.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ MERGINGS: tuple[str, ...] = get_args(Merging)
 Labels = NDArray[np.int64]
 
 _SPECK = 16
-"""A region is a speck if it is so many times smaller than an equal share of the image."""
+"""A region is a speck if it is this many times smaller than an equal part of the image."""
 
 _PASSES = 10
-"""How often each segment may change sides, at most."""
+"""The most rounds in which segments may change sides."""
 
 
 def renumber(labels: NDArray[np.integer]) -> Labels:
-    """The same regions numbered 0 … R-1 in the order in which they begin, row by row; any whole numbers are taken."""
+    """The same regions, numbered 0 … R-1 by their first pixel, row by row, from any whole numbers."""
     values, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     order = np.empty(len(values), dtype=np.int64)
     order[np.argsort(first)] = np.arange(len(values))
@@ -54,7 +55,7 @@ def renumber(labels: NDArray[np.integer]) -> Labels:
 
 
 def components(labels: NDArray[np.integer]) -> Labels:
-    """The 8-connected parts of each segment as segments of their own, numbered as :func:`renumber` does.
+    """The 8-connected parts of each segment, numbered as :func:`renumber` does.
 
     Args:
         labels: whole numbers ``[H, W]``.
@@ -67,12 +68,12 @@ def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArr
 
     Args:
         labels: whole numbers ``[H, W]``.
-        regions: how many are wanted, 1 or more.
+        regions: the number wanted, 1 or more.
         rule: which two are merged next, see the module.
-        image: ``[H, W, C]``, for the rules that look at colours.
+        image: ``[H, W, C]``, for the rules that compare colours.
 
     Returns:
-        int64 ``[H, W]``, numbered as :func:`renumber` does; as they were if there are no more than that.
+        int64 ``[H, W]``, numbered as :func:`renumber` does; unmerged if there are no more than ``regions``.
     """
     labels = renumber(labels)
     count = int(labels.max()) + 1
@@ -101,20 +102,20 @@ class _Graph:
             self.measure = region_detail(torch.from_numpy(image), torch.from_numpy(labels), count).tolist()
         self.into = list(range(count))
         self.left = count
-        # Of each pair of neighbours, seen from both: the sum of the differences across their border, and its length.
+        # For each pair of neighbours, from both sides: the sum of the differences across the border, and its length.
         self.edges: list[dict[int, tuple[float, float]]] = [{} for _ in range(count)]
         for first, second, difference, length in _borders(labels, image):
             self.edges[first][second] = self.edges[second][first] = (difference, length)
 
     def representatives(self) -> Labels:
-        """For each region of the beginning, the one that it is part of now."""
+        """For each original region, the one that it is part of now."""
         into = np.array(self.into, dtype=np.int64)
         while not np.array_equal(further := into[into], into):
             into = further
         return into
 
     def absorb(self, regions: int, below: float, target_of: Callable[[int], int]) -> None:
-        """The smallest region into a neighbour, until ``regions`` are left or it has the measure ``below``."""
+        """Merge the smallest region into a neighbour, until ``regions`` are left or the smallest measures ``below``."""
         heap = [(size, region) for region, size in enumerate(self.measure)]
         heapq.heapify(heap)
         while self.left > regions:
@@ -136,23 +137,23 @@ class _Graph:
         return min(self.edges[region], key=lambda other: (self._contrast(region, other), other))
 
     def join_weakest(self, regions: int) -> None:
-        """The two with the weakest border, again and again, until ``regions`` are left."""
+        """Merge the two regions with the weakest border, until ``regions`` are left."""
         heap = [(self._contrast(a, b), a, b) for a, around in enumerate(self.edges) for b in around if a < b]
         heapq.heapify(heap)
         while self.left > regions:
             contrast, a, b = heapq.heappop(heap)
             if b not in self.edges[a] or contrast != self._contrast(a, b):
-                continue  # of another border than there is now, which was put in when it became what it is
+                continue  # outdated: the border has changed since, and was pushed again then
             kept, others = self._join_pair(a, b)
             for other in others:
                 heapq.heappush(heap, (self._contrast(kept, other), min(kept, other), max(kept, other)))
 
     def join_smallest(self, regions: int) -> None:
-        """The two with the smallest product of their measures, again and again, until ``regions`` are left."""
-        # A pair waits at the larger of the two, by the measure of the smaller, and each region enters the heap with the
-        # first that waits there. Where a region takes in many small ones, one after the other, one product changes each
-        # time, and not one for each neighbour. Measures only grow: what has changed since it was put somewhere comes
-        # up too early, and is put right then.
+        """Merge the two regions with the smallest product of their measures, until ``regions`` are left."""
+        # A pair waits at its larger region, ordered by the measure of the smaller one, and each region enters the heap
+        # with the first pair that waits there. So when a region absorbs many small ones in turn, one product changes
+        # each time, instead of one for each neighbour. Measures only grow: an outdated entry comes up too early, and
+        # is corrected then.
         waiting: list[list[tuple[float, int]]] = [[] for _ in self.edges]
         entered: list[tuple[float, int, int, int] | None] = [None] * len(self.edges)
         heap: list[tuple[float, int, int, int]] = []
@@ -179,7 +180,7 @@ class _Graph:
             entry = heapq.heappop(heap)
             product, low, high, a = entry
             if entered[a] != entry:
-                continue  # a better one was entered since
+                continue  # outdated: a smaller product was entered since
             entered[a] = None
             measure, b = waiting[a][0]
             if (product, low, high) == (self.measure[a] * measure, min(a, b), max(a, b)):
@@ -197,12 +198,12 @@ class _Graph:
         return difference / length
 
     def _join_pair(self, a: int, b: int) -> tuple[int, list[int]]:
-        """The one of two that takes in the other, and what :meth:`_join` gives."""
+        """Merge a pair; returns the region that is kept, and the result of :meth:`_join`."""
         gone, kept = sorted((a, b), key=lambda region: (len(self.edges[region]), -region))
         return kept, self._join(gone, kept)
 
     def _join(self, gone: int, kept: int) -> list[int]:
-        """Make ``gone`` part of ``kept``; the neighbours whose edge to ``kept`` is another now."""
+        """Make ``gone`` part of ``kept``; returns the neighbours whose edge to ``kept`` has changed."""
         self.into[gone] = kept
         self.left -= 1
         self.measure[kept] += self.measure[gone]
@@ -218,7 +219,7 @@ class _Graph:
 
 
 def _evened(region: Labels, neighbours: Sequence[Sequence[int]], measure: Sequence[float]) -> Labels:
-    """Let segments change sides where that makes two regions more alike.
+    """Move segments to a neighbouring region where that makes the two more equal.
 
     Args:
         region: of each segment.
@@ -226,11 +227,11 @@ def _evened(region: Labels, neighbours: Sequence[Sequence[int]], measure: Sequen
         measure: of each segment.
 
     Returns:
-        the region of each segment afterwards; none is empty, and each hangs together as it did.
+        the region of each segment afterwards; none becomes empty or falls apart.
     """
     of: list[int] = region.tolist()
     whole: list[float] = np.bincount(region, measure, len(region)).tolist()
-    # The large ones first: the small ones then level what is left.
+    # Large ones first: the small ones then even out the rest.
     order = sorted(range(len(of)), key=lambda segment: (-measure[segment], segment))
     for _ in range(_PASSES):
         moved = False
@@ -253,13 +254,13 @@ def _evened(region: Labels, neighbours: Sequence[Sequence[int]], measure: Sequen
 
 
 def _holds_without(segment: int, of: Sequence[int], neighbours: Sequence[Sequence[int]]) -> bool:
-    """Whether the region ``of`` a segment is not empty, and hangs together, without it."""
+    """Whether the region of a segment stays connected, and not empty, without it."""
     home = of[segment]
     ends = [other for other in neighbours[segment] if of[other] == home]
     if not ends:
-        return False  # it is the whole region
-    # From all ends at once, a step each in turn, until all have met or one has nowhere left to go: where the region
-    # falls apart, mostly a small part comes off, and the large one need not be walked through.
+        return False  # the segment is the whole region
+    # Searches from all ends at once, a step each in turn, until all have met or one runs out. A region that falls apart
+    # mostly loses a small part, and the search of the large part then ends early.
     reached = {end: number for number, end in enumerate(ends)}
     met = list(range(len(ends)))
     fronts = {number: deque([end]) for number, end in enumerate(ends)}
@@ -289,7 +290,7 @@ def _holds_without(segment: int, of: Sequence[int], neighbours: Sequence[Sequenc
 
 
 def _borders(labels: Labels, image: NDArray[np.float32]) -> Iterator[tuple[int, int, float, float]]:
-    """Each pair of neighbours once: the lower and the higher label, the sum of the differences and the length."""
+    """Each pair of neighbours once: lower label, higher label, sum of the differences, length of the border."""
     count = int(labels.max()) + 1
     codes, differences = [], []
     ahead, behind, all_of_it = slice(1, None), slice(None, -1), slice(None)

@@ -1,4 +1,4 @@
-"""The control: regions that know nothing of the image, nor of each other's place."""
+"""Random regions, as a control: they follow neither the image nor space."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from partinr.partition.base import DEFAULT_REGIONS, PartitionRule
 
 @spec
 class Random(PartitionRule):
-    """Every sample in a region drawn by lot, all regions of the same size (they differ by one sample at most).
+    """Each sample in a random region; region sizes differ by at most one sample.
 
     Attributes:
-        regions: how many.
-        seed: of the lot.
+        regions: the number of regions.
+        seed: of the draw.
     """
 
     free: ClassVar[bool] = True

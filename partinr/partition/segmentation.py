@@ -1,4 +1,4 @@
-"""Rules that follow the image: what any source of segments shares, and what one that looks at pixels does."""
+"""Base classes of the rules that follow the image."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ Regions = Annotated[int, Field(ge=1)]
 
 @spec
 class Segmentation(PartitionRule):
-    """Segments from somewhere, taken apart into connected ones, and merged until ``regions`` are left.
+    """Segments, split into connected ones and merged until ``regions`` are left.
 
     Attributes:
-        regions: how many are wanted; None for as many as there are.
+        regions: the number wanted; None for as many as there are segments.
         merge: which two neighbours are merged next, see :mod:`partinr.partition.merge`.
-        connected: whether a region must hang together (8-connected): segments that do not are taken apart first.
-        fewer: what to do where there are fewer segments than ``regions``: ``continue`` with fewer, after a word, or
-            ``stop``.
+        connected: whether a region must be connected (8-connected): other segments are split first.
+        fewer: what to do with fewer segments than ``regions``: ``continue`` with a notice, or ``stop``.
     """
 
     regions: Regions | None = DEFAULT_REGIONS
@@ -44,15 +43,15 @@ class Segmentation(PartitionRule):
     fewer: Literal["continue", "stop"] = "continue"
 
     def merged(self, segments: NDArray[np.integer[Any]], image: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Segments ``[H, W]`` of ``image [H, W, C]`` as the regions that are wanted, ``[H, W]``."""
+        """The regions ``[H, W]`` made of segments ``[H, W]`` of an image ``[H, W, C]``."""
         found = components(segments) if self.connected else renumber(segments)
         return found if self.regions is None else merge(found, self.regions, self.merge, image)
 
     def check(self, partition: Partition) -> Partition:
-        """Say, or refuse, that there are fewer regions than were asked for.
+        """The partition, with a notice if it has fewer regions than requested.
 
         Raises:
-            PartinrError: there are, and ``fewer`` is ``stop``.
+            PartinrError: it has, and ``fewer`` is ``stop``.
         """
         if self.regions is None or partition.regions >= self.regions:
             return partition
@@ -69,11 +68,11 @@ class Segmentation(PartitionRule):
 class ImageSegmentation(Segmentation):
     """Segments that an algorithm finds in the image. A subclass is a spec and writes :meth:`segments`.
 
-    An image of more than ``max_pixels`` is segmented at that size, and every pixel gets the label of the place where
-    it lies: what is longer than the algorithm's patience, or than its memory, is not worth a finer border.
+    A larger image is shrunk to ``max_pixels`` first, and every pixel gets the label at its place: a finer border would
+    not be worth the time and the memory.
 
     Attributes:
-        max_pixels: of the image that is looked at.
+        max_pixels: largest image that the algorithm is given.
     """
 
     cached: ClassVar[bool] = True
@@ -84,14 +83,14 @@ class ImageSegmentation(Segmentation):
         """The segment of each pixel.
 
         Args:
-            image: ``[H, W, 3]`` in [0, 1], RGB; a grey image has three equal channels.
+            image: RGB ``[H, W, 3]`` in [0, 1]; a grey image has three equal channels.
 
         Returns:
-            any whole numbers ``[H, W]``; they need not be without a gap, nor hang together.
+            any whole numbers ``[H, W]``; gaps are allowed, and so are segments that are not connected.
         """
 
     def labels(self, signal: Tensor) -> Tensor:
-        """Segments, taken apart and merged.
+        """The segments, split and merged.
 
         Raises:
             PartinrError: the signal is no image.
@@ -102,18 +101,18 @@ class ImageSegmentation(Segmentation):
         return regions.reshape(-1)[nearest_samples(regions.shape, shape)].reshape(shape)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Beside the options the code of the rule's module, and the versions of partinr and OpenCV."""
-        # A rule that is being written changes while its name and options stay.
+        """The options, the code of the rule's module, and the versions of partinr and OpenCV."""
+        # While a rule is being written, its code changes but its name and options stay.
         file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
         code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else None
         return {**super().fingerprint(), "code": code, "partinr": __version__, "cv2": cv2.__version__}
 
 
 def as_rgb(signal: Tensor, title: str) -> NDArray[np.float32]:
-    """A signal as an RGB image, ``[H, W, 3]``.
+    """A signal as an RGB image ``[H, W, 3]``.
 
     Raises:
-        PartinrError: it is no image.
+        PartinrError: the signal is no image.
     """
     if signal.ndim != 3 or signal.shape[-1] not in (1, 3):
         raise PartinrError(
@@ -125,18 +124,18 @@ def as_rgb(signal: Tensor, title: str) -> NDArray[np.float32]:
 
 
 def resized(image: NDArray[np.float32], *, min_pixels: int = 1, max_pixels: int | None = None) -> NDArray[np.float32]:
-    """An image with at least ``min_pixels`` and at most ``max_pixels``, its aspect kept as far as whole pixels allow.
+    """An image with at least ``min_pixels`` and at most ``max_pixels``, of about the same aspect ratio.
 
     Args:
         image: ``[H, W, C]`` in [0, 1].
-        min_pixels: a smaller one is enlarged, bicubically, each side rounded up.
-        max_pixels: a larger one is shrunk, each new pixel the mean of those it covers.
+        min_pixels: a smaller image is enlarged bicubically, each side rounded up.
+        max_pixels: a larger image is shrunk; each new pixel is the mean of those it covers.
     """
     height, width = image.shape[:2]
     pixels = height * width
     if max_pixels is not None and pixels > max_pixels:
         scale, method = (max_pixels / pixels) ** 0.5, cv2.INTER_AREA
-        # Rounded down, so that there are not a few too many; a line of pixels cannot get thinner.
+        # Rounded down, to stay below max_pixels. A line of pixels cannot get thinner.
         shape = [max(1, int(side * scale)) for side in (height, width)]
         shape = [min(side, max_pixels) for side in shape]
     elif pixels < min_pixels:

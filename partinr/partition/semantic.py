@@ -20,7 +20,7 @@ from partinr.partition.segmentation import ImageSegmentation, resized
 _PROGRAM = Path(__file__).with_name("_hfs.py")
 
 _PATIENCE = 120
-"""Seconds after which HFS is given up; it takes 2 for the largest image that it is given."""
+"""Seconds after which HFS is aborted; the largest image takes 2."""
 
 Threshold = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1, lt=2**31)]
@@ -30,20 +30,20 @@ Size = Annotated[int, Field(ge=1, lt=2**31)]
 class Semantic(ImageSegmentation):
     """HFS (Cheng et al., "HFS: Hierarchical Feature Selection for Efficient Image Segmentation", ECCV 2016) on the CPU.
 
-    The image is cut into superpixels (SLIC), which two rounds of graph-based merging on learned features join.
-    Connected components and merging the smallest into its smallest neighbour then give exactly ``regions`` regions, as
-    the partition paper does it. Sizes are in pixels of the image that is looked at; a small image is enlarged to
-    ``min_pixels`` first, so that they mean about the same share of it.
+    HFS cuts the image into superpixels (SLIC) and joins them in two rounds of graph-based merging on learned features.
+    As in the partition paper, connected components are then merged, the smallest into its smallest neighbour, until
+    ``regions`` are left. Sizes are in pixels of the image that HFS sees; a small image is enlarged to ``min_pixels``
+    first, so that a size means about the same part of any image.
 
     Attributes:
-        min_pixels: of the image that is looked at; 1 to take a small one as it is.
-        threshold_1: of the first round: the higher, the more is joined.
-        min_size_1: smallest segment that the first round leaves, in pixels.
+        min_pixels: smallest image that HFS is given; 1 to never enlarge.
+        threshold_1: of the first round; a higher one joins more.
+        min_size_1: smallest segment after the first round, in pixels.
         threshold_2: of the second round.
-        min_size_2: smallest segment that the second round leaves, in pixels.
+        min_size_2: smallest segment after the second round, in pixels.
         spatial_weight: weight of the position in the superpixels.
         superpixel_size: side of a superpixel, in pixels. Below 8, OpenCV writes beyond its arrays.
-        iterations: of the superpixels.
+        iterations: of SLIC.
     """
 
     min_pixels: Annotated[int, Field(ge=1, le=1_000_000)] = 150_000
@@ -56,7 +56,7 @@ class Semantic(ImageSegmentation):
     iterations: Annotated[int, Field(ge=1, le=100)] = 5
 
     def __post_init__(self) -> None:
-        """Check which options go together.
+        """Check that the sizes are consistent.
 
         Raises:
             PartinrError: ``min_pixels`` is more than ``max_pixels``.
@@ -68,10 +68,10 @@ class Semantic(ImageSegmentation):
             )
 
     def segments(self, image: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
-        """HFS, in a process of its own.
+        """The segments of HFS, run in its own process.
 
         Raises:
-            PartinrError: it died, or took too long.
+            PartinrError: HFS died, or took too long.
         """
         seen = resized(image, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
         found = _hfs(
@@ -102,6 +102,6 @@ def _hfs(image: NDArray[np.uint8], options: dict[str, Any]) -> NDArray[np.uint16
     try:
         labels: NDArray[np.uint16] = np.load(io.BytesIO(answer), allow_pickle=False)
     except (ValueError, EOFError) as error:
-        # Python's own start may write there too: a sitecustomize.py, a .pth file.
+        # The start of Python may write to the standard output too, from a sitecustomize.py or a .pth file.
         raise PartinrError(f"what OpenCV's HFS wrote is no label map; {cure}") from error
     return labels

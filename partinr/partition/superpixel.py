@@ -17,7 +17,7 @@ from partinr.partition.segmentation import ImageSegmentation
 _SLIC, _FELZENSZWALB = {"superpixels": 100, "compactness": 10.0}, {"scale": 100.0, "min_size": 20}
 
 _SQUARE = 1e4
-"""Compactness beyond which the colours no longer matter."""
+"""Above this compactness, colours no longer matter."""
 
 Weight = Annotated[float, Field(ge=1e-6, le=1e9)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -27,17 +27,17 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 class Superpixel(ImageSegmentation):
     """SLIC (Achanta et al. 2012) or graph-based segments (Felzenszwalb & Huttenlocher 2004).
 
-    More of them than ``regions`` are made, and merged: superpixels follow edges better when they are small, and neither
-    method gives an exact number. Merging across the weakest borders leaves regions of very different sizes, which cost
-    PSNR where each has the same network (experiments/mask-source).
+    The rule makes more superpixels than ``regions`` and merges them: small superpixels follow edges better, and neither
+    method gives an exact number. Merging across the weakest borders leaves regions of very different sizes, which costs
+    PSNR if all have the same network (experiments/mask-source).
 
     Attributes:
         method: ``slic``, segments of about the same size, or ``felzenszwalb``, segments that follow contrast.
-        superpixels: SLIC's number of superpixels, about; 100 if None. Never fewer than four a region.
-        compactness: SLIC's weight of the position: the higher, the squarer; 10 if None. Raised tenfold for as long as
-            fewer superpixels than ``regions`` come out.
-        scale: Felzenszwalb's: the higher, the larger; 100 if None.
-        min_size: smallest segment that Felzenszwalb's leaves, in pixels; 20 if None.
+        superpixels: approximate number of superpixels of SLIC; 100 if None. Never fewer than four a region.
+        compactness: SLIC's weight of the position; a higher one gives squarer segments; 10 if None. Multiplied by ten
+            as long as SLIC finds fewer superpixels than ``regions``.
+        scale: of Felzenszwalb; a higher one gives larger segments; 100 if None.
+        min_size: smallest segment of Felzenszwalb, in pixels; 20 if None.
         sigma: width of a Gaussian that smooths the image first, in pixels.
     """
 
@@ -49,10 +49,10 @@ class Superpixel(ImageSegmentation):
     sigma: Annotated[float, Field(ge=0, le=100)] = 0.5
 
     def __post_init__(self) -> None:
-        """Check that no option is meant for the other method.
+        """Check that the options belong to the method.
 
         Raises:
-            PartinrError: one is.
+            PartinrError: one belongs to the other method.
         """
         other = _FELZENSZWALB if self.method == "slic" else _SLIC
         for name in other:
@@ -83,9 +83,9 @@ class Superpixel(ImageSegmentation):
             )
             if len(np.unique(found)) >= enough or compactness > _SQUARE:
                 return found
-            # In noise a superpixel is nothing but fragments, and SLIC gives those away, often all to one neighbour.
+            # In noise a superpixel consists of fragments, which SLIC gives away, often all to one neighbour.
             compactness *= 10
 
     def fingerprint(self) -> dict[str, Any]:
-        """Beside the options the version of scikit-image, which carries them out."""
+        """The options, and the version of scikit-image, which does the work."""
         return {**super().fingerprint(), "skimage": version("scikit-image")}

@@ -13,7 +13,7 @@ from partinr.partition.base import PartitionRule
 
 @spec
 class Whole(PartitionRule):
-    """One region, one network: what everything else is compared with."""
+    """One region, one network: the baseline."""
 
     title: ClassVar[str] = "none"
     free: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""How much there is to see at each place of a signal."""
+"""The amount of detail at each place of a signal."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 FLAT_DETAIL = 1e-4
-"""Gradient energy that a sample has at least: of flat regions the larger ones then have more."""
+"""Least gradient energy of a sample, so that of two flat regions the larger one has more."""
 
 
 def gradient_energy(signal: Tensor) -> Tensor:
     """Squared gradient of each sample, summed over axes and channels, from differences of neighbours.
 
-    A difference of two neighbours counts half for each of them, so a border between two regions burdens both alike.
+    A difference counts half for each of the two neighbours, so a border between two regions counts equally for both.
 
     Args:
         signal: floating ``[*grid, C]``.
 
     Returns:
-        the same type, ``[*grid]``, 0 or more; 0 everywhere for a flat signal or a single sample.
+        ``[*grid]`` of the same type, 0 or more; 0 everywhere for a flat signal or a single sample.
     """
     energy = torch.zeros_like(signal[..., 0])
     for axis in range(signal.ndim - 1):
@@ -30,12 +30,12 @@ def gradient_energy(signal: Tensor) -> Tensor:
 
 
 def region_detail(signal: Tensor, labels: Tensor, regions: int) -> Tensor:
-    """How much there is to see in each region: its gradient energy, with :data:`FLAT_DETAIL` for each sample.
+    """The detail of each region: its gradient energy, plus :data:`FLAT_DETAIL` for each sample.
 
     Args:
         signal: floating ``[*grid, C]``.
         labels: int64 ``[*grid]``, 0 … regions - 1.
-        regions: how many there are.
+        regions: their number.
 
     Returns:
         float64 ``[regions]``, above 0 for every region with a sample.

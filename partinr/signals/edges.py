@@ -1,4 +1,4 @@
-"""Images by the length of their edges, which stand for the boundaries that a step function has."""
+"""Images with the length of their edges, the counterpart of a step function's boundaries."""
 
 from __future__ import annotations
 
@@ -19,59 +19,59 @@ DETECTOR: dict[str, Any] = {"sigma": 1.0, "low_threshold": 0.1, "high_threshold"
 """Options of scikit-image's Canny (1986): its Gaussian in pixels, and its thresholds for values in [0, 1]."""
 
 _LUMA = (0.2125, 0.7154, 0.0721)
-"""What red, green and blue count in grey (ITU-R BT.709)."""
+"""Weights of red, green and blue in grey (ITU-R BT.709)."""
 
 
 def edge_pixels(image: Tensor) -> Tensor:
-    """Where Canny's detector finds an edge, with :data:`DETECTOR`, thinned to lines of one pixel.
+    """The edges that Canny's detector finds with :data:`DETECTOR`, thinned to lines of one pixel.
 
-    An edge exactly between two pixels is found in both, so the detector's own lines may have two. The outermost pixels
-    are never among them: an edge has two sides.
+    The detector finds an edge between two pixels in both, so its own lines may be two pixels wide. It never finds one
+    in the outermost pixels.
 
     Args:
-        image: floating ``[H, W, C]`` in [0, 1]; three channels are red, green and blue, of others the mean is taken.
+        image: floating ``[H, W, C]`` in [0, 1]; three channels are red, green and blue, others are averaged.
 
     Returns:
         bool ``[H, W]``.
     """
     values = image.detach().cpu().double()
     grey = values @ torch.tensor(_LUMA, dtype=torch.float64) if values.shape[-1] == 3 else values.mean(-1)
-    # nearest: beyond the image there is more of the same, not black.
+    # mode="nearest" continues the image beyond its edge; the default would make the outside black.
     found: NDArray[np.bool_] = canny(grey.numpy(), mode="nearest", **DETECTOR)
-    # Not skeletonize, which leaves a point of a slanting line that is two pixels wide.
+    # skeletonize would shrink a slanting line of two pixels' width to a point.
     return torch.from_numpy(thin(found))
 
 
 @dataclass(frozen=True, eq=False)
 class EdgedImage:
-    """An image, as :class:`~partinr.signals.StepSignal` is a step function.
+    """An image with the interface of :class:`~partinr.signals.StepSignal`.
 
     Attributes:
         values: float32 ``[H, W, C]`` in [0, 1].
-        cells: unlike those of a step function, they cannot be counted.
+        cells: None, since an image has no countable cells.
     """
 
     values: Tensor
     cells: None = None
 
     lowest: ClassVar[float] = 0.0
-    """Of the values; the highest is 1."""
+    """Lowest value; the highest is 1."""
 
     @cached_property
     def boundaries(self) -> float:
-        """The length of its edges in sides of the image: edge pixels over the square root of all pixels.
+        """Length of the edges in sides of the image: edge pixels over the square root of all pixels.
 
-        It does not depend on the resolution, as long as that shows the edges, and one straight edge along a whole axis
-        of a square counts 1. A slanting one counts as far as it goes along the axis that it is nearer to.
+        It does not depend on the resolution, as long as that shows the edges. A straight edge along a whole axis of a
+        square counts 1; a slanting one counts its length along the axis it is closer to.
         """
         found = edge_pixels(self.values)
         return int(found.sum()) / math.sqrt(found.numel())
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
-        """Its values: float32 ``[*shape, C]``.
+        """The values: float32 ``[*shape, C]``.
 
         Args:
-            shape: its own; it has no values between its pixels.
+            shape: of the image itself; there are no values between pixels.
         """
         assert tuple(shape) == tuple(self.values.shape[:-1]), "an image is fitted on its own grid"
         return self.values

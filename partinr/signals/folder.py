@@ -1,4 +1,4 @@
-"""Images that lie in a folder, or those that scikit-image carries."""
+"""Sets of images: a folder, or built-in images."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.signals.decode import IMAGE_ENDINGS, quoted
+from partinr.signals.decode import IMAGE_ENDINGS
 from partinr.signals.image import Alpha, Crop, builtin_path, load_image
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
 from partinr.signals.source import Source
+from partinr.signals.userfile import quoted
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class ImageItem(Item):
     alpha: Alpha = "refuse"
 
     def load(self) -> Tensor:
-        """Read the image: float32 ``[H, W, C]`` in [0, 1].
+        """The image: float32 ``[H, W, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be read, or is no image that can be fitted.
+            PartinrError: the file cannot be read, or is no image that can be fitted.
         """
         source = self.source
         assert source.path is not None
@@ -50,27 +51,26 @@ class ImageItem(Item):
 
 @spec
 class FolderData(SignalSet):
-    """The images that lie in a folder itself, not those in folders of it, by name, numbers in a name as numbers.
+    """The images of a folder, without subfolders, in the order of their names with numbers as numbers.
 
-    What a file is called says whether it is taken (:data:`~partinr.signals.decode.IMAGE_ENDINGS`); what it is shows
-    when it is read. Hidden files are passed over.
+    The ending of a file says whether it is used (:data:`~partinr.signals.decode.IMAGE_ENDINGS`). Hidden files are
+    skipped.
 
     Attributes:
-        path: the folder; None takes the built-in images ``names``.
-        names: of built-in images, in their order; not used when there is a ``path``.
+        path: the folder; None for the built-in images ``names``.
+        names: of built-in images, in their order; ignored if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
-        max_side: shrink, keeping the aspect, until the longer side has at most so many pixels.
-        alpha: what to do with transparency: ``refuse``, put it on ``white`` or ``black``, or ``drop`` it.
-        limit: take only the first so many images that are learned from; those held out are not counted.
-        crops: squares an image, instead of the one at its centre. Each has a place of its own, which follows from the
-            name of the file and the number of the square alone.
+        max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
+        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
+        limit: use only the first images to learn from; those held out do not count.
+        crops: number of squares from each image, instead of the centred one. The place of a square follows from the
+            file's name and the square's number alone.
         crop_size: side of these squares in pixels of the file, before they are resized to ``size``; None for the
-            largest ones there are.
-        val_path: another folder, whose images are held out; they are cut in the same way.
-        val_list: a text file with the names of images in ``path`` that are held out, one a line, with or without their
-            endings.
-        val_fraction: hold out about this part of the images. Which ones follows from their names, so that another
-            image changes nothing for those that are there.
+            largest.
+        val_path: another folder, whose images are held out and cut in the same way.
+        val_list: a text file with the names of the images in ``path`` to hold out, one a line, with or without endings.
+        val_fraction: hold out about this part of the images. The choice follows from their names, so that adding an
+            image does not change it for the others.
     """
 
     path: str | None = None
@@ -86,11 +86,10 @@ class FolderData(SignalSet):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     def __post_init__(self) -> None:
-        """Check which options are given together.
+        """Check that the options go together.
 
         Raises:
-            PartinrError: two exclude each other, one is missing beside another, or there is neither ``path`` nor
-                ``names``.
+            PartinrError: two exclude each other, one requires another, or neither ``path`` nor ``names`` is given.
         """
         if self.path is None and self.names is None:
             raise PartinrError("there are no images; give data.path=FOLDER, or data=builtins with data.names=[NAME,…]")
@@ -119,7 +118,7 @@ class FolderData(SignalSet):
         return Path(os.path.abspath(os.path.expanduser(self.path))).name or "folder"
 
     def train(self) -> Sequence[ImageItem]:
-        """The images that are not held out, those of one file side by side.
+        """The images that are not held out; the squares of a file follow each other.
 
         Raises:
             PartinrError: there is none, or no such folder or built-in image.
@@ -130,18 +129,18 @@ class FolderData(SignalSet):
         """The images that are held out.
 
         Raises:
-            PartinrError: there is none though some were to be held out, or no such folder or list.
+            PartinrError: there is none although some should be held out, or no such folder or list.
         """
         return self._items()[1]
 
     def _items(self) -> tuple[list[ImageItem], list[ImageItem]]:
-        """Both, so that no name is given twice."""
+        """Both parts together, so that names are unique."""
         if self.path is not None:
             files = _images(Path(os.path.expanduser(self.path)), "path")
         else:
             files = [builtin_path(name) for name in dict.fromkeys(self.names or ())]
         held = self._held_out(files)
-        # The names that come first stay as they are.
+        # Names are taken in this order; the first of equal names stays as it is.
         names = _Names()
         train = [file for file in files if file not in held]
         if not train:
@@ -183,13 +182,13 @@ class FolderData(SignalSet):
 
 
 class _Names:
-    """Names for folders: what a file is called, and a number behind it from the second time on."""
+    """Unique folder names: the name of a file, with a number from its second use on."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def new(self, wanted: str) -> str:
-        # Windows and macOS take large and small letters for the same, and Windows has none of the marks.
+        # Windows and macOS ignore case, and Windows forbids these characters.
         name = base = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]+', "-", wanted).strip(" .") or "image"
         number = 1
         while name.casefold() in self._taken:
@@ -200,12 +199,12 @@ class _Names:
 
 
 def _lot(text: str) -> float:
-    """A number in [0, 1) that follows from a text and nothing else."""
+    """A number in [0, 1), determined by a text."""
     return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:6], "big") / 2**48
 
 
 def _images(folder: Path, key: str) -> list[Path]:
-    """The image files in a folder, in their order.
+    """The image files of a folder, in order.
 
     Raises:
         PartinrError: there is none, or no such folder.
@@ -233,7 +232,7 @@ def _from_where(path: Path) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """So that 2 comes before 10."""
+    """Sort key that puts 2 before 10."""
     parts = re.split(r"(\d+)", name.casefold(), flags=re.ASCII)
     return [(int(part), "") if at % 2 else (0, part) for at, part in enumerate(parts)]
 
@@ -242,7 +241,7 @@ def _listed(file: Path, images: list[Path]) -> list[Path]:
     """The images that a list names.
 
     Raises:
-        PartinrError: it cannot be read, names none, or one that is not there.
+        PartinrError: the list cannot be read, is empty, or names an image that does not exist.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Sets of signals that are made when they are needed: a signal follows from its number alone."""
+"""Sets of generated signals, each determined by its number."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from partinr.signals.sets import Item, SignalSet
 
 @dataclass(frozen=True)
 class GeneratedItem(Item):
-    """One of them.
+    """One generated signal.
 
     Attributes:
         name: see :class:`~partinr.signals.Item`.
-        seed: what it follows from: the series and its number there.
-        data: how it is made.
-        source: it has no file.
+        seed: the series, and the number in it.
+        data: the set that makes it.
+        source: None, since it has no file.
     """
 
     name: str
@@ -31,21 +31,21 @@ class GeneratedItem(Item):
     source: None = None
 
     def load(self) -> Tensor:
-        """Make it: float32 ``[*grid, C]`` in [0, 1].
+        """The signal: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made here.
+            PartinrError: it cannot be made on this machine.
         """
         return self.data.make(self.seed)
 
 
 @spec
 class GeneratedSet(SignalSet):
-    """Signals that are the same in every run, however many there are. A subclass says how one is made.
+    """Generated signals, the same in every run and independent of their number. A subclass writes :meth:`make`.
 
     Attributes:
-        train_items: how many there are to learn from.
-        val_items: how many others are held out.
+        train_items: number of signals to learn from.
+        val_items: number of other signals, which are held out.
     """
 
     train_items: Annotated[int, Field(ge=1)] = 256
@@ -53,16 +53,16 @@ class GeneratedSet(SignalSet):
 
     @abstractmethod
     def make(self, seed: tuple[int, int]) -> Tensor:
-        """The signal that follows from a series and a number: float32 ``[*grid, C]`` in [0, 1].
+        """The signal of a series and a number: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made here.
+            PartinrError: it cannot be made on this machine.
         """
 
     def train(self) -> Sequence[GeneratedItem]:
-        """The first ``train_items`` of them."""
+        """The first ``train_items`` signals."""
         return [GeneratedItem(f"{self.title}-{number}", (0, number), self) for number in range(self.train_items)]
 
     def val(self) -> Sequence[GeneratedItem]:
-        """The first ``val_items`` of another series."""
+        """The first ``val_items`` signals of another series."""
         return [GeneratedItem(f"{self.title}-val-{number}", (1, number), self) for number in range(self.val_items)]

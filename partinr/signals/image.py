@@ -1,7 +1,7 @@
-"""Images: from a file, from scikit-image's own, or from the caller's hands.
+"""Images from a file, from scikit-image, or from the caller.
 
 Every function gives a float32 tensor ``[H, W, C]`` with values in [0, 1]; C is 3 (RGB) or 1 (grey), and the first axis
-is the row. The values are the file's own (for a photograph, sRGB with its gamma): neither colour management nor
+is the row. The values are those of the file (for a photograph, sRGB with its gamma), without colour management or
 linearisation.
 """
 
@@ -19,14 +19,15 @@ import torch
 from torch.nn import functional
 
 from partinr.base.errors import PartinrError
-from partinr.signals.decode import MAX_PIXELS, decode, quoted
+from partinr.signals.decode import MAX_PIXELS, decode
+from partinr.signals.userfile import quoted
 
 Alpha = Literal["refuse", "white", "black", "drop"]
 
 _BACKGROUNDS = {"white": 1.0, "black": 0.0}
 
-# The photographs that scikit-image's wheel carries, under the names of its functions in `skimage.data`. They are read
-# as files: the functions may ask pooch for a download when a file's hash is not the one they know.
+# The photographs in scikit-image's wheel, under the names of its functions in `skimage.data`. They are read as files:
+# the functions may download a file whose hash they do not know.
 _BUILTIN_FILES = {
     "astronaut": "astronaut.png",
     "brick": "brick.png",
@@ -51,11 +52,11 @@ _BUILTIN_FILES = {
 
 @dataclass(frozen=True)
 class Crop:
-    """A square somewhere in an image, wherever it is in images of other shapes.
+    """A square in an image, at a relative place that suits images of any shape.
 
     Attributes:
-        at: how far down and how far to the right, each in [0, 1) of the way that the square has.
-        side: in pixels of the file; None for the largest square that there is.
+        at: down and to the right, each a part in [0, 1) of the range of the square.
+        side: in pixels of the file; None for the largest square.
     """
 
     at: tuple[float, float]
@@ -72,24 +73,23 @@ def load_image(
 ) -> torch.Tensor:
     """Read an image file.
 
-    PNG, JPEG, TIFF, WebP and BMP; 1 to 8 bits or 16 bits a channel (all 16 are kept), and TIFF of floats in [0, 1]. An
-    EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK is refused, and so are animations
-    and files of several pages: which picture is meant is for the caller to say. (Of a phone's multi-picture JPEG the
-    photograph is read, the previews and depth maps behind it are not.)
+    The formats are PNG, JPEG, TIFF, WebP and BMP, with 1 to 8 or 16 bits a channel, and TIFF of floats in [0, 1]. An
+    EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK, animations and files of several
+    pages are refused. The first picture of a phone's multi-picture JPEG is read.
 
     Args:
         path: the file; ``~`` is the home folder.
         size: crop to the largest centred square, then resize to ``size`` x ``size`` pixels, up or down.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect. Excludes `size`.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` the
-            channel and take the colours as they are stored. A channel that is opaque everywhere is dropped in any case.
-        crop: which square, if not the centred one; it is resized if there is a `size`.
+            channel and keep the stored colours. An opaque channel is always dropped.
+        crop: the square to cut out, instead of the centred one; it is resized if `size` is given.
 
     Returns:
         float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
 
     Raises:
-        PartinrError: the file cannot be read as such an image, or an option has no meaning.
+        PartinrError: the file is no such image, or an option makes no sense.
     """
     _check_options(size, max_side, alpha)
     samples = decode(path)
@@ -101,12 +101,12 @@ def load_image(
 
 
 def builtin_names() -> list[str]:
-    """The names that `builtin_image` knows, in alphabetical order."""
+    """The names of the built-in images, in alphabetical order."""
     return sorted(_BUILTIN_FILES)
 
 
 def builtin_image(name: str, *, size: int | None = None, max_side: int | None = None) -> torch.Tensor:
-    """One of scikit-image's photographs that are installed with it; nothing is ever downloaded.
+    """A photograph that is installed with scikit-image; nothing is downloaded.
 
     Args:
         name: one of `builtin_names`, e.g. ``astronaut`` (RGB, 512 x 512) or ``camera`` (grey, 512 x 512).
@@ -117,7 +117,7 @@ def builtin_image(name: str, *, size: int | None = None, max_side: int | None = 
         float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
 
     Raises:
-        PartinrError: the name is unknown, or an option has no meaning.
+        PartinrError: the name is unknown, or an option makes no sense.
     """
     return load_image(builtin_path(name), size=size, max_side=max_side)
 
@@ -139,9 +139,9 @@ def builtin_path(name: str) -> Path:
 
 
 def check_image(values: torch.Tensor | np.ndarray) -> torch.Tensor:
-    """Validate an image that a caller made.
+    """A validated copy of an image from the caller.
 
-    Integers are refused, not scaled: nothing in an array says whether 0..255 or 0..1 is meant.
+    Integers are refused instead of scaled, since an array does not say whether it means 0..255 or 0..1.
 
     Args:
         values: floating, ``[H, W, C]`` with C = 1 or 3, or ``[H, W]`` for grey; finite, in [0, 1].
@@ -150,7 +150,7 @@ def check_image(values: torch.Tensor | np.ndarray) -> torch.Tensor:
         A copy, float32 ``[H, W, C]``, on the device of `values`, without its gradient.
 
     Raises:
-        PartinrError: anything of the above does not hold.
+        PartinrError: the image is not of this form.
     """
     if isinstance(values, np.ndarray):
         shape, dtype = values.shape, str(values.dtype)
@@ -210,7 +210,7 @@ def _check_options(size: int | None, max_side: int | None, alpha: str) -> None:
             "size and max_side exclude each other; keep size (a centred square) or max_side (the aspect kept)"
         )
     for name, side in (("size", size), ("max_side", max_side)):
-        # True is an int, and would silently mean one pixel.
+        # True is an int, and would mean one pixel.
         if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 1):
             raise PartinrError(
                 f"{name} must be a whole number of pixels, 1 or more, not {side!r}; leave it out to keep all"
@@ -222,7 +222,7 @@ def _check_options(size: int | None, max_side: int | None, alpha: str) -> None:
 
 
 def _unit_range(samples: np.ndarray, path: str | os.PathLike[str]) -> torch.Tensor:
-    # A copy in any case: what Pillow hands out may be read-only, or walk backwards through memory.
+    # Always a copy: an array from Pillow may be read-only or have negative strides.
     image = torch.from_numpy(np.array(samples, dtype=np.float32, order="C"))
     if samples.dtype.kind == "u":
         return image.div_(np.iinfo(samples.dtype).max)
@@ -247,16 +247,16 @@ def _without_alpha(image: torch.Tensor, alpha: Alpha, path: str | os.PathLike[st
 def cut_shape(
     shape: tuple[int, int], size: int | None, max_side: int | None, crop: Crop | None = None
 ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
-    """How an image is cut and resized, see `load_image`.
+    """The crop and the target size of an image, see `load_image`.
 
     Args:
         shape: height and width of the whole image, in pixels.
-        size: side of the square that is wanted.
-        max_side: longer side that is allowed.
-        crop: the square that is cut out, if not the centred one.
+        size: side of the square.
+        max_side: longest side allowed.
+        crop: the square to cut out, instead of the centred one.
 
     Returns:
-        The window that is cut out (top, left, height, width), and the height and width that it is resized to.
+        The window to cut out (top, left, height, width), and the height and width to resize it to.
 
     Raises:
         PartinrError: the square is larger than the image.
@@ -280,13 +280,13 @@ def cut_shape(
 
 
 def decoded_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of an image file as `load_image` reads it, before anything is cut."""
+    """Height and width of an image file, upright and uncut."""
     height, width = decode(path).shape[:2]
     return height, width
 
 
 def resized(image: torch.Tensor, size: int | None, max_side: int | None, crop: Crop | None = None) -> torch.Tensor:
-    """Cut and resize an image as `load_image` does: bicubic, with antialiasing.
+    """An image, cut and resized as in `load_image`: bicubic, with antialiasing.
 
     Args:
         image: float32 ``[H, W, C]`` in [0, 1].
@@ -298,7 +298,7 @@ def resized(image: torch.Tensor, size: int | None, max_side: int | None, crop: C
         float32 ``[h, w, C]`` in [0, 1].
 
     Raises:
-        PartinrError: the square to be cut is larger than the image.
+        PartinrError: the square to cut is larger than the image.
     """
     (top, left, height, width), target = cut_shape((image.shape[0], image.shape[1]), size, max_side, crop)
     image = image[top : top + height, left : left + width]
@@ -308,5 +308,5 @@ def resized(image: torch.Tensor, size: int | None, max_side: int | None, crop: C
     scaled: torch.Tensor = functional.interpolate(
         planes, size=target, mode="bicubic", antialias=True, align_corners=False
     )
-    # The cubic kernel has negative lobes and overshoots at edges.
+    # The cubic kernel overshoots at edges.
     return scaled[0].permute(1, 2, 0).clamp(0, 1).contiguous()

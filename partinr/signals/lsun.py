@@ -1,4 +1,4 @@
-"""LSUN: photographs of scenes, in an LMDB database a category."""
+"""LSUN: photographs of scenes, one LMDB database for each category."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.signals.decode import quoted
 from partinr.signals.image import resized
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
+from partinr.signals.userfile import quoted
 
 _DOWNLOAD = "github.com/fyu/lsun has the script that downloads it (python3 download.py -c {category}); unpack both zips"
 
@@ -35,8 +35,8 @@ class LsunItem(Item):
         name: see :class:`~partinr.signals.Item`.
         folder: of the database.
         index: of the photograph in it.
-        size: what it is cut to.
-        source: it has no file of its own.
+        size: side of the square, in pixels.
+        source: None, since it has no file of its own.
     """
 
     name: str
@@ -46,7 +46,7 @@ class LsunItem(Item):
     source: None = None
 
     def load(self) -> Tensor:
-        """Read it: float32 ``[size, size, 3]`` in [0, 1].
+        """The photograph: float32 ``[size, size, 3]`` in [0, 1].
 
         Raises:
             PartinrError: it cannot be read.
@@ -54,7 +54,7 @@ class LsunItem(Item):
         database = _database(self.folder, os.getpid())
         try:
             image = np.asarray(database[self.index][0])
-        except Exception as error:  # Pillow's and LMDB's own have nothing in common
+        except Exception as error:  # the errors of Pillow and LMDB have no common base
             raise PartinrError(
                 f"photograph {self.index} of {quoted(Path(self.folder))} cannot be read; download the database again"
             ) from error
@@ -69,7 +69,7 @@ class LsunData(SignalSet):
         path: the folder with ``CATEGORY_train_lmdb`` and ``CATEGORY_val_lmdb``.
         category: such as ``church_outdoor`` or ``bedroom``.
         size: centre crop to a square and resize it to this side, in pixels.
-        limit: take only the first so many to learn from.
+        limit: use only the first photographs to learn from.
     """
 
     path: str
@@ -113,18 +113,18 @@ class LsunData(SignalSet):
 
 @functools.lru_cache(maxsize=4)
 def _database(folder: str, process: int) -> Any:
-    """The database, opened once in each process: one that was opened before a fork must not be used behind it."""
-    # It takes long to import, and who needs it has asked for this data.
+    """The database, opened once in each process: LMDB must not be used across a fork."""
+    # Imported here, since it takes long and only this data needs it.
     from torchvision.datasets import LSUNClass
 
     try:
-        # torchvision leaves a list of keys in the working directory, and would believe one that it finds there.
+        # torchvision keeps a list of keys in the working directory, and would trust one it finds there.
         with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # it leaves that file open, too
+            warnings.simplefilter("ignore", ResourceWarning)  # it leaves that file open
             return LSUNClass(root=folder)
     except ImportError as error:
         raise PartinrError("data=lsun needs the package lmdb, which is not installed; pip install lmdb") from error
-    except Exception as error:  # lmdb's own, which cannot be named without it
+    except Exception as error:  # lmdb's errors cannot be named without importing it
         raise PartinrError(
             f"{quoted(Path(folder))} cannot be opened as an LSUN database ({' '.join(str(error).split())}); "
             "download it again"

@@ -1,4 +1,4 @@
-"""Smooth signals: sums of few cosines of low frequency, which small networks fit soon."""
+"""Smooth signals: sums of a few cosines of low frequency, which small networks fit quickly."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from partinr.coords import grid_coords
 def smooth_signal(
     shape: Sequence[int], channels: int, *, seed: Sequence[int], waves: int = 6, frequency: float = 2.0
 ) -> Tensor:
-    """A sum of cosines of random direction, frequency, phase and height, in each channel others.
+    """A sum of cosines of random direction, frequency, phase and amplitude, independent in each channel.
 
-    The same place has the same value at every resolution.
+    A place has the same value at every resolution.
 
     Args:
         shape: of the grid, each at least 1.
         channels: C.
         seed: whole numbers, 0 or more; the same numbers make the same signal.
-        waves: how many cosines a channel.
-        frequency: the highest along an axis, in periods over the extent of the signal.
+        waves: number of cosines in each channel.
+        frequency: highest along an axis, in periods over the extent of the signal.
 
     Returns:
         float32 ``[*shape, C]`` in [0, 1].

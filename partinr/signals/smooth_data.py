@@ -1,4 +1,4 @@
-"""Smooth signals that are made when they are asked for: a set of any size, for trials and tests."""
+"""Sets of smooth generated signals, for trials and tests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from partinr.signals.smooth import smooth_signal
 
 @spec
 class SmoothData(GeneratedSet):
-    """Sums of few cosines of low frequency (:func:`~partinr.signals.smooth.smooth_signal`).
+    """Sums of a few cosines of low frequency (:func:`~partinr.signals.smooth.smooth_signal`).
 
     Attributes:
         shape: of the grid; two numbers make images.
         channels: C.
-        waves: cosines a channel.
-        frequency: the highest, in periods along an axis.
+        waves: cosines in each channel.
+        frequency: highest, in periods along an axis.
     """
 
     shape: Annotated[list[Size], Field(min_length=1)] = Field(default_factory=lambda: [64, 64])
@@ -35,5 +35,5 @@ class SmoothData(GeneratedSet):
         return "smooth"
 
     def make(self, seed: tuple[int, int]) -> Tensor:
-        """One of them: float32 ``[*shape, C]`` in [0, 1]."""
+        """One signal: float32 ``[*shape, C]`` in [0, 1]."""
         return smooth_signal(self.shape, self.channels, seed=seed, waves=self.waves, frequency=self.frequency)

@@ -1,4 +1,4 @@
-"""Where a signal comes from, for what lies beside it: a label map of the same image, found by name and cut alike."""
+"""Where a signal comes from, for rules that use a label map of the same image."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Source:
     Attributes:
         name: of the image, without folder and ending.
         path: its file; None if it has none.
-        size: the side of the square that was cut from its centre and resized, see :func:`partinr.load_image`.
-        max_side: the longer side that it was shrunk to.
-        crop: the square that was cut out, if not the centred one.
+        size: side of the centred square after resizing, see :func:`partinr.load_image`.
+        max_side: the longer side after shrinking.
+        crop: the square that was cut out, instead of the centred one.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Source:
     crop: Crop | None = None
 
     def cut_labels(self, labels: Tensor) -> Tensor:
-        """Cut a label map as the image was cut: every new sample has the label of the old one whose cell holds it.
+        """A label map, cut like the image: every new sample has the label of the old one whose cell contains it.
 
         Args:
             labels: whole numbers ``[H, W]`` on the grid of the whole image.
@@ -40,7 +40,7 @@ class Source:
             int64 on the grid of the signal.
 
         Raises:
-            PartinrError: the map is not on the grid of the whole image. An image without a file cannot tell.
+            PartinrError: the map is not on the grid of the image file, if there is a file.
         """
         shape = (int(labels.shape[0]), int(labels.shape[1]))
         if self.path is not None and shape != (whole := decoded_shape(self.path)):

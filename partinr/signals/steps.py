@@ -1,6 +1,6 @@
 """Random step functions: 1 and -1 in turn along a line, and products of two of them in the plane.
 
-The borders are known exactly, so what a network makes of them can be held against how many there are.
+Their borders are known exactly, so that training can be related to the number of borders.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords
 
 MARGIN = 0.01
-"""Of the gap between two samples: how near to one of them a border may lie, so that no rounding moves it past one."""
+"""Least distance of a border from a sample, in gaps between samples, so that rounding cannot move it past one."""
 
 
 @dataclass(frozen=True, eq=False)
 class StepSignal:
-    """A function on [-1, 1]^d with the values 1 and -1, which changes its sign at every border of every axis.
+    """A function on [-1, 1]^d with the values 1 and -1 that changes its sign at every border of every axis.
 
     Attributes:
         borders: float32 ``[n]`` for each axis, ascending, in (-1, 1).
-        first: its value at the lower ends of all axes, 1 or -1.
+        first: the value at the lower ends of all axes, 1 or -1.
     """
 
     borders: tuple[Tensor, ...]
     first: int
 
     lowest: ClassVar[float] = -1.0
-    """Of the values; the highest is 1."""
+    """Lowest value; the highest is 1."""
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -43,19 +43,19 @@ class StepSignal:
 
     @property
     def cells(self) -> int:
-        """Pieces on which it is constant, and of which no two with a side in common have the same value."""
+        """Number of constant pieces; two that share a side have different values."""
         return math.prod(count + 1 for count in self.counts)
 
     @property
     def boundaries(self) -> int:
-        """Sides that two cells have in common; along a line its borders.
+        """Number of sides between two cells; along a line the number of borders.
 
         With m and n borders in the plane that is 2 m n + m + n.
         """
         return sum(count * self.cells // (count + 1) for count in self.counts)
 
     def __call__(self, coords: Tensor) -> Tensor:
-        """Its values.
+        """The values at some points.
 
         Args:
             coords: float32 ``[M, d]`` in [-1, 1].
@@ -70,23 +70,23 @@ class StepSignal:
         return (self.first * (1 - 2 * (passed % 2))).float().unsqueeze(1)
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
-        """Its values at the samples of a grid: float32 ``[*shape, 1]``."""
+        """The values at the samples of a grid: float32 ``[*shape, 1]``."""
         return self(grid_coords(shape).float()).reshape(*shape, 1)
 
 
 def step_signal(counts: Sequence[int], shape: Sequence[int], *, seed: Sequence[int]) -> StepSignal:
-    """A random step function with exactly so many borders.
+    """A random step function with a given number of borders.
 
-    They are spread evenly over [-1, 1], but for this: a grid of the given shape shows them all. None lies beyond the
-    outermost samples, and no two between the same two samples.
+    The borders are uniform on [-1, 1], under the condition that a grid of the given shape shows them all: none lies
+    beyond the outermost samples, and no two between the same two samples.
 
     Args:
         counts: borders along each axis, 0 or more.
-        shape: of that grid.
+        shape: of the grid.
         seed: whole numbers, 0 or more; the same numbers make the same signal.
 
     Raises:
-        PartinrError: the grid cannot show so many.
+        PartinrError: the grid has too few samples.
     """
     rng = np.random.default_rng(list(seed))
     first = int(rng.choice((-1, 1)))
@@ -105,7 +105,7 @@ def step_signal(counts: Sequence[int], shape: Sequence[int], *, seed: Sequence[i
 
 
 def factored(count: int, axes: int) -> tuple[int, ...]:
-    """A number of borders as a product over one or two axes, as near to a square as can be, the smaller number first.
+    """A number of borders as a product over one or two axes, as equal as possible, the smaller number first.
 
     Args:
         count: 1 or more.

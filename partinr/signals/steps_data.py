@@ -1,4 +1,4 @@
-"""Random step functions with a known number of borders."""
+"""Sets of random step functions with known numbers of borders."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from partinr.signals.steps import StepSignal, factored, step_signal
 
 @dataclass(frozen=True)
 class StepItem(Item):
-    """One of them.
+    """One step function.
 
     Attributes:
         name: see :class:`~partinr.signals.Item`.
         counts: borders along each axis.
         draw: its number among those with as many borders.
-        data: how it is drawn.
-        source: it has no file.
+        data: the set that draws it.
+        source: None, since it has no file.
     """
 
     name: str
@@ -36,15 +36,15 @@ class StepItem(Item):
 
     @property
     def seed(self) -> tuple[int, ...]:
-        """What it follows from: nothing that any other one has a part in."""
+        """Seed of the function, independent of all others."""
         return (self.data.seed, *self.counts, self.draw)
 
     def signal(self) -> StepSignal:
-        """The function itself, with the values 1 and -1."""
+        """The function, with the values 1 and -1."""
         return step_signal(self.counts, self.data.shape, seed=self.seed)
 
     def load(self) -> Tensor:
-        """Its values on the grid, as 1 and 0: float32 ``[*shape, 1]``."""
+        """The values on the grid, as 1 and 0: float32 ``[*shape, 1]``."""
         return (self.signal().on_grid(self.data.shape) + 1) / 2
 
 
@@ -54,9 +54,9 @@ class StepsData(SignalSet):
 
     Attributes:
         shape: of the grid; one number for functions along a line, two for functions in the plane.
-        counts: how many borders there are; in the plane the product of those along both axes, which are as nearly
-            equal as whole numbers allow (10 is 2 and 5).
-        draws: functions for each of the counts.
+        counts: numbers of borders; in the plane the product of the numbers along both axes, which are as equal as
+            possible (10 is 2 and 5).
+        draws: functions for each count.
         seed: of the borders, 0 or more.
     """
 
@@ -66,10 +66,10 @@ class StepsData(SignalSet):
     seed: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        """Check that no number of borders is there twice.
+        """Check that the counts are unique.
 
         Raises:
-            PartinrError: one is.
+            PartinrError: one is given twice.
         """
         twice = {count for count in self.counts if self.counts.count(count) > 1}
         if twice:
@@ -81,7 +81,7 @@ class StepsData(SignalSet):
         return "steps"
 
     def train(self) -> Sequence[StepItem]:
-        """All of them, the counts one after the other."""
+        """All functions, count by count."""
         axes = len(self.shape)
         return [
             StepItem(f"steps-{count}-{draw}", factored(count, axes), draw, self)
@@ -90,5 +90,5 @@ class StepsData(SignalSet):
         ]
 
     def val(self) -> Sequence[StepItem]:
-        """None."""
+        """Nothing is held out."""
         return []

@@ -1,4 +1,4 @@
-"""Rendered text: random strings in fonts that come with what partinr is built on."""
+"""Rendered text: random strings in matplotlib's fonts."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ FONTS = (
     "STIXGeneral",
     "STIXGeneralItalic",
 )
-"""Of those in matplotlib's own folder, the ones that have all letters and digits."""
+"""The fonts of matplotlib that have all letters and digits."""
 
 _CHARACTERS = string.ascii_letters + string.digits
 
 _CONTRAST = 64
-"""Of 255: how far the mean of the ink's channels is from that of the ground's, at least."""
+"""Least difference, of 255, between the channel means of ink and background."""
 
 
 def text_image(
@@ -44,23 +44,23 @@ def text_image(
     channels: Literal[1, 3] = 1,
     colours: bool = False,
 ) -> Tensor:
-    """A string of random letters and digits in a random font, somewhere in a square.
+    """A string of random letters and digits in a random font, at a random place in a square.
 
-    It lies inside where it fits; along an axis where it does not, it covers the square.
+    The string lies inside the square along each axis where it fits, and covers it otherwise.
 
     Args:
         size: side of the square, in pixels.
-        seed: whole numbers, 0 or more; the same numbers make the same image, as long as Pillow draws it alike.
-        length: characters.
+        seed: whole numbers, 0 or more; with the same version of Pillow, the same numbers make the same image.
+        length: number of characters.
         font_size: smallest and largest, in pixels.
         channels: C, 1 (grey) or 3 (RGB).
-        colours: random colours (or greys) that can be told apart; without, it is black on white.
+        colours: random colours (or greys) with some contrast, instead of black on white.
 
     Returns:
         float32 ``[size, size, C]`` in [0, 1].
 
     Raises:
-        PartinrError: matplotlib's fonts are not where it has them.
+        PartinrError: matplotlib's fonts are missing.
     """
     rng = np.random.default_rng(list(seed))
     text = "".join(rng.choice(list(_CHARACTERS), length))
@@ -92,14 +92,14 @@ def _colour(values: tuple[int, ...]) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    # Importing matplotlib takes a while, and nothing else here needs it.
+    # Imported here, since it takes long and only this needs it.
     import matplotlib
 
-    # Not by its font manager, which may find a font of the same name elsewhere on the machine.
+    # matplotlib's font manager could find a font of the same name elsewhere on the machine.
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
     try:
-        # From memory: of a file that is missing Pillow would take one of the same name from elsewhere. And the basic
-        # layout: the other one is there or not, and spaces letters differently.
+        # From memory: for a missing file, Pillow would search the machine for one of the same name. The basic layout is
+        # always there; the other one is optional and spaces letters differently.
         return ImageFont.truetype(io.BytesIO(file.read_bytes()), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise PartinrError(f"there is no font {name}.ttf in {str(file.parent)!r}; install matplotlib again") from error

@@ -1,4 +1,4 @@
-"""Rendered text: images that are drawn when they are asked for."""
+"""Sets of images of rendered text."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TextData(GeneratedSet):
     Attributes:
         size: side of the square images, in pixels.
         channels: 1 (grey) or 3 (RGB).
-        colours: random colours (or greys); without, black on white.
-        length: characters a string.
-        min_font_size: smallest, in pixels.
-        max_font_size: largest.
+        colours: random colours (or greys) instead of black on white.
+        length: characters in a string.
+        min_font_size: smallest font, in pixels.
+        max_font_size: largest font.
     """
 
     size: Annotated[int, Field(ge=1, le=8192)] = 64
@@ -37,7 +37,7 @@ class TextData(GeneratedSet):
     val_items: Annotated[int, Field(ge=0)] = 64
 
     def __post_init__(self) -> None:
-        """Check which options go together.
+        """Check that the font sizes are consistent.
 
         Raises:
             PartinrError: the smallest font is larger than the largest.
@@ -54,10 +54,10 @@ class TextData(GeneratedSet):
         return "text"
 
     def make(self, seed: tuple[int, int]) -> Tensor:
-        """Draw one: float32 ``[size, size, C]`` in [0, 1].
+        """One image: float32 ``[size, size, C]`` in [0, 1].
 
         Raises:
-            PartinrError: there is no font.
+            PartinrError: the fonts are missing.
         """
         return text_image(
             self.size,

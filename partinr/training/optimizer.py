@@ -1,4 +1,4 @@
-"""Optimisers: torch's own, or any class of the same interface, by name."""
+"""Optimisers by name: torch's own, or any class with the same interface."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.model.stack import NetworkStack
 
-# A closure that evaluates the loss several times a step, and gradients that are sparse: neither is what a stack gives.
+# LBFGS needs a closure that evaluates the loss several times a step, SparseAdam needs sparse gradients.
 _UNSUITABLE = {"lbfgs", "sparseadam", "optimizer"}
-# These look at a parameter as one matrix; a stack's holds those of all its networks.
+# These treat a parameter as one matrix, but a parameter of a stack holds the matrices of all networks.
 _OF_MATRICES = {"muon", "adafactor"}
 
 _EXTRA = {"pytorch_optimizer": "partinr[optimizers]"}
-"""Packages that an extra brings."""
+"""The extra that installs a package."""
 
 
 @spec
 class Optimizer:
-    """An optimiser that moves every number of a parameter by itself, and its settings.
+    """An elementwise optimiser and its settings.
 
     Attributes:
-        name: of torch's optimisers in lower case (``adam``, ``adamw``, ``sgd``, ``nadam``, ``rmsprop`` …), or the
-            dotted path of a class of one's own. One that looks at a parameter as a whole would mix the networks of a
-            stack: for those there is :class:`PerNetwork <partinr.regimes.PerNetwork>`.
+        name: of an optimiser of torch in lower case (``adam``, ``adamw``, ``sgd``, ``nadam``, ``rmsprop`` …), or the
+            dotted path of a class. An optimiser that treats a parameter as a whole would mix the networks of a stack;
+            use :class:`PerNetwork <partinr.regimes.PerNetwork>` for those.
         lr: learning rate, above 0.
-        options: further arguments of that class, such as ``betas`` or ``momentum``.
+        options: further arguments of the class, such as ``betas`` or ``momentum``.
 
     Raises:
         PartinrError: there is no such optimiser, or it has no such option.
@@ -44,7 +44,7 @@ class Optimizer:
     options: dict[str, Any] = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check that the class exists and takes the options."""
+        """Check that the class exists and accepts the options."""
         accepted = inspect.signature(self._class()).parameters
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
             return
@@ -56,14 +56,14 @@ class Optimizer:
             )
 
     def build(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
-        """Make the optimiser.
+        """The optimiser for some parameters.
 
         Raises:
-            PartinrError: an option has a value that the optimiser refuses.
+            PartinrError: the optimiser refuses the value of an option.
         """
         kind, options = self._class(), self._options()
         if "fused" in inspect.signature(kind).parameters and not {"fused", "foreach"} & set(options):
-            # One pass over the parameters instead of a dozen; the same arithmetic.
+            # The same arithmetic in one pass over the parameters instead of a dozen.
             options["fused"] = True
         try:
             return kind(list(params), lr=self.lr, **options)
@@ -71,14 +71,14 @@ class Optimizer:
             raise PartinrError(f"optimizer {self.name} refuses its options: {error}; see optimizer.options") from error
 
     def build_stack(self, model: NetworkStack, params: Mapping[str, torch.Tensor]) -> torch.optim.Optimizer:
-        """Make the optimiser for networks of a stack, none of which notices the others.
+        """The optimiser for networks of a stack, each of which is trained independently.
 
         Args:
-            model: whose networks they are.
-            params: theirs, by the names of the stack and in its order, each with an axis of networks in front.
+            model: the stack.
+            params: of the networks, by the names of the stack and in its order, each with a leading axis of networks.
 
         Raises:
-            PartinrError: as in :meth:`build`; or it would mix the networks.
+            PartinrError: as in :meth:`build`; or the optimiser would mix the networks.
         """
         if self.name in _OF_MATRICES:
             raise PartinrError(

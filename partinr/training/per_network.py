@@ -1,12 +1,11 @@
-"""Optimisers that look at a parameter as a whole, such as at a matrix: each network's own by itself.
+"""Optimisers that treat a parameter as a whole, such as a matrix, applied to each network of a stack.
 
-Such an optimiser (Muon, SOAP) cannot be given a stack's ``weight [N, out, in]``: it would take the networks for one
-more side of the matrix. Here the library's own step is written for one network, as it stands in the library, and
-:func:`torch.vmap` carries it out for all of them at once. So stacked equals separate by construction, and there is no
-loop over networks.
+Muon or SOAP cannot be given a stack's ``weight [N, out, in]``: they would take the networks for another side of the
+matrix. Here the library's step runs for one network, and :func:`torch.vmap` runs it for all of them at once. So stacked
+equals separate by construction, without a loop over networks.
 
-What the optimiser keeps of a network is a row of tensors with the axis of networks in front, as with every other
-optimiser. Checkpoints, frozen regions and several devices know no difference.
+As with every other optimiser, the state of a network is a row of tensors with a leading axis of networks, so
+checkpoints, frozen regions and several devices need no special case.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from partinr.training.optimizer import Optimizer
 
 @spec
 class PerNetwork(Optimizer):
-    """An optimiser that is given the parameters of each network by themselves: matrices and vectors.
+    """An optimiser that sees the parameters of one network at a time: matrices and vectors.
 
-    Any class will do whose step :func:`torch.vmap` can carry out: that asks for no value of a tensor and counts its
-    steps in its group, or not at all.
+    Any class works whose step :func:`torch.vmap` can run: it must not read the value of a tensor, and must count its
+    steps in its parameter group, or not at all.
 
     Attributes:
-        adamw_lr: learning rate of AdamW, which then has all parameters but the matrices between hidden layers, as is
-            the custom with Muon: those of the first and the output layer, biases, tables. It moves as ``lr`` does. The
-            other settings of AdamW are torch's, without weight decay. None: the optimiser has all parameters.
+        adamw_lr: learning rate of AdamW for all parameters but the matrices between hidden layers, as is usual with
+            Muon: first and output layer, biases, tables. It changes along with ``lr``. The other settings of AdamW are
+            torch's, without weight decay. None: the optimiser has all parameters.
 
     Raises:
         PartinrError: there is no such optimiser, or it has no such option.
@@ -48,7 +47,7 @@ class PerNetwork(Optimizer):
     adamw_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the class exists and takes the options; one that would take any has no use for the others."""
+        """Check that the class exists and names the options; what only its ``**kwargs`` accept has no effect."""
         super().__post_init__()
         accepted = {
             name
@@ -60,7 +59,7 @@ class PerNetwork(Optimizer):
             raise PartinrError(f"optimizer {self.name} takes no {', '.join(unknown)}; see optimizer.options")
 
     def build(self, params: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """Refuse parameters of which nobody says to which network they belong.
+        """Refuse parameters that belong to no network.
 
         Raises:
             PartinrError: always.
@@ -74,8 +73,8 @@ class PerNetwork(Optimizer):
         """See :meth:`Optimizer.build_stack`.
 
         Raises:
-            PartinrError: an option has a value that the optimiser refuses; its step cannot be taken for many networks
-                at once; or with ``adamw_lr`` the networks have no hidden matrices.
+            PartinrError: the optimiser refuses the value of an option; its step does not work for many networks at
+                once; or ``adamw_lr`` is given and the networks have no hidden matrices.
         """
         chosen = frozenset(params)
         if self.adamw_lr is not None:
@@ -90,7 +89,7 @@ class PerNetwork(Optimizer):
         return self._make([(value, name in chosen) for name, value in params.items()])
 
     def _make(self, params: Sequence[tuple[Tensor, bool]]) -> NetworkSteps:
-        # What the optimiser thinks of its options it says when it is made; of the parameters only the shapes matter.
+        # The optimiser checks its options when it is made; only the shapes of the parameters matter to it.
         kind, options = self._class(), self._options()
         examples = [nn.Parameter(torch.zeros(value.shape[1:])) for value, chosen in params if chosen]
         try:
@@ -100,7 +99,7 @@ class PerNetwork(Optimizer):
         return NetworkSteps(params, inner, self.lr, self.adamw_lr)
 
     def _try_out(self) -> None:
-        """Take two steps of two small networks: an optimiser of which one cannot be taken is refused at once."""
+        """Refuse an optimiser that fails in two steps of two small networks."""
         shapes = [(2, 3, 4)] if self.adamw_lr is not None else [(2, 3, 4), (2, 3)]
         params = [nn.Parameter(torch.ones(shape)) for shape in shapes]
         steps = self._make([(value, True) for value in params])
@@ -109,7 +108,7 @@ class PerNetwork(Optimizer):
                 value.grad = torch.ones_like(value)
             try:
                 steps.step()
-            except Exception as error:  # a library's, of any kind
+            except Exception as error:  # the library may raise any kind
                 reason = " ".join(str(error).split())[:200]
                 raise PartinrError(
                     f"optimizer {self.name} cannot take the steps of many networks at once: {reason}; "
@@ -118,14 +117,14 @@ class PerNetwork(Optimizer):
 
 
 class NetworkSteps(torch.optim.Optimizer):
-    """Takes the steps of an optimiser for each network of a stack, and those of AdamW for what it does not have.
+    """An optimiser's steps for each network of a stack, and AdamW's for the remaining parameters.
 
     Args:
-        params: those of the stack in its order, ``[N, *shape]`` each, N where networks have several widths another for
-            each width; and whether the optimiser has them.
+        params: of the stack in its order, ``[N, *shape]`` each (N differs between widths), and whether the optimiser
+            has them.
         inner: the optimiser, made for one network.
         lr: its learning rate.
-        adamw_lr: that of AdamW at that rate; None if it has nothing.
+        adamw_lr: learning rate of AdamW at that rate; None if the optimiser has all parameters.
     """
 
     def __init__(
@@ -136,7 +135,7 @@ class NetworkSteps(torch.optim.Optimizer):
         adamw_lr: float | None,
     ) -> None:
         super().__init__([value for value, _ in params], {"lr": lr})
-        # By place: the parameters themselves are exchanged when regions freeze.
+        # By position: the parameters themselves are exchanged when regions freeze.
         self._chosen = [chosen for _, chosen in params]
         self._inner = inner
         self._settings = {name: value for name, value in inner.param_groups[0].items() if name != "params"}
@@ -145,7 +144,7 @@ class NetworkSteps(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step with the gradients that there are."""
+        """Take one step with the present gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -167,28 +166,25 @@ class NetworkSteps(torch.optim.Optimizer):
             assert self._adamw_share is not None
             (rest,) = self._adamw.param_groups
             rest["params"], rest["lr"] = others, group["lr"] * self._adamw_share
-            # Loading a checkpoint replaces the whole of it.
+            # Set each time: loading a checkpoint replaces the state as a whole.
             self._adamw.state = self.state
             self._adamw.step()
         return loss
 
     def _step_networks(self, params: Sequence[Tensor], lr: float) -> None:
-        """A step of the chosen parameters of as many networks."""
+        """One step of parameters with the same number of networks and steps."""
         inner, states = self._inner, [self.state[value] for value in params]
         settings = {**self._settings, "lr": lr}
         if "step" in states[0]:
             settings["step"] = int(states[0]["step"])
-        plain = [{name: each for name, each in state.items() if not isinstance(each, Tensor)} for state in states]
-        kept = [
-            {name: each for name, each in state.items() if isinstance(each, Tensor) and name != "step"}
-            for state in states
-        ]
+        kept = [_split({**state, "step": None})[0] for state in states]
+        plain = [_split(state)[1] for state in states]
         found_plain: list[dict[str, Any]] = []
 
         def network(
             values: Sequence[Tensor], gradients: Sequence[Tensor], tensors: Sequence[dict[str, Tensor]]
         ) -> list[dict[str, Tensor]]:
-            """One network's step, as the library takes it; gives what the library keeps."""
+            """One network's step in the library; returns the tensors of its state."""
             inner.param_groups = [{**settings, "params": list(values)}]
             inner.state = defaultdict(dict)
             for value, gradient, own, also in zip(values, gradients, tensors, plain, strict=True):
@@ -197,36 +193,33 @@ class NetworkSteps(torch.optim.Optimizer):
                     inner.state[value] = _nested({**own, **also})
             with _Batched(values[0].new_zeros(())):
                 inner.step()
-            flat = [_flat(inner.state[value]) for value in values]
-            found_plain.extend(
-                {name: each for name, each in one.items() if not isinstance(each, Tensor)} for one in flat
-            )
-            return [{name: each for name, each in one.items() if isinstance(each, Tensor)} for one in flat]
+            after = [_split(_flat(inner.state[value])) for value in values]
+            found_plain.extend(also for _, also in after)
+            return [own for own, _ in after]
 
         gradients = [value.grad for value in params if value.grad is not None]
         try:
-            # Lightning has autocast on around steps, too.
+            # Lightning leaves autocast on around optimiser steps.
             with all_digits(params[0]):
                 found = torch.vmap(network)([value.detach() for value in params], gradients, kept)
             count = inner.param_groups[0].get("step")
         finally:
-            # What they hold belongs to the call.
+            # Drop references to tensors inside vmap.
             inner.param_groups, inner.state = [{**self._settings, "params": []}], defaultdict(dict)
         for value, tensors, also in zip(params, found, found_plain, strict=True):
-            # One layout: products of the same numbers in another one may be rounded otherwise.
+            # One memory layout for all: it affects the rounding of products.
             self.state[value] = {**{name: each.contiguous() for name, each in tensors.items()}, **also}
             if count is not None:
-                # As torch's own optimisers count, so that of several processes the one that goes on is heard.
+                # In the form of torch's own optimisers, which the merging of several processes relies on.
                 self.state[value]["step"] = torch.tensor(float(count))
 
 
 class _Batched(TorchFunctionMode):
-    """What a library does, as it has to be done for all networks at once.
+    """Adapts a library's operations to many networks at once.
 
-    A matrix of zeros that it makes is made for each network: otherwise all would share one, and it could not be written
-    to. ``lerp_``, for which vmap of torch 2.13 has nothing but a loop over the networks, is done by ``lerp``. And what
-    Muon narrows to bf16, which large matrices on a GPU gain by, keeps its digits: with two or three of them, a network
-    would come out otherwise in another stack.
+    A new matrix of zeros gets an axis of networks: a shared one could not be written to under vmap. ``lerp`` replaces
+    ``lerp_``, which vmap of torch 2.13 runs as a loop over networks. Muon's cast to bf16, which pays off for large
+    matrices on a GPU, is skipped: with so few digits, a network's result would depend on its stack.
     """
 
     makers = (torch.zeros, torch.ones, torch.eye)
@@ -240,13 +233,19 @@ class _Batched(TorchFunctionMode):
         if func is Tensor.lerp_:
             return args[0].copy_(torch.lerp(*args, **kwargs))
         if func is Tensor.bfloat16:
-            return args[0].clone()  # which may be written to
+            return args[0].clone()  # a copy, as the cast gives
         made = func(*args, **kwargs)
         return made + self.zero.to(made.dtype) if func in self.makers else made
 
 
+def _split(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a parameter's state, and the rest."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return tensors, {name: value for name, value in state.items() if name not in tensors}
+
+
 def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What an optimiser keeps of a parameter, lists taken apart: ``{"Q": [a, b]}`` becomes ``{"Q.0": a, "Q.1": b}``."""
+    """A parameter's state with lists taken apart: ``{"Q": [a, b]}`` becomes ``{"Q.0": a, "Q.1": b}``."""
     flat: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, list):
@@ -257,7 +256,7 @@ def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The way back from :func:`_flat`."""
+    """The inverse of :func:`_flat`."""
     state: dict[str, Any] = {}
     for name, value in sorted(flat.items()):
         key, dot, _ = name.partition(".")

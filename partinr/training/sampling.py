@@ -1,4 +1,4 @@
-"""Drawing the samples of a step where the error is large."""
+"""Drawing more samples where the error is large."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import torch
 from torch import Tensor
 
 FLOOR = 0.1
-"""Part of the points that is drawn evenly: no sample is forgotten, and no weight is above 1 / ``FLOOR``."""
+"""Part of the points that is drawn uniformly: every sample stays in play, and no weight exceeds 1 / ``FLOOR``."""
 
 
 class ErrorSampler:
-    """Draws samples in proportion to how far off they were when last looked at, and weighs them for it.
+    """Draws samples in proportion to their error at the last evaluation, and weights them accordingly.
 
     A sample is drawn with probability ``p_i = (1 - FLOOR) e_i / sum(e) + FLOOR / M``, and its error counts
-    ``1 / (M p_i)`` in the loss. So the expectation of loss and gradient is that of all samples, whatever the ``e_i``
-    are: the sampling is unbiased, and lowers the variance of the gradient as far as the ``e_i`` are near to the sizes
-    of the samples' gradients (Katharopoulos and Fleuret, "Not All Samples Are Created Equal", 2018; of neural fields
-    Kheradmand et al., "Accelerating Neural Field Training via Soft Mining", 2024, whose exponent of the weights is 1
-    here). Adam's steps are no linear function of the gradient, and their expectation is another one all the same.
+    ``1 / (M p_i)`` in the loss. So loss and gradient have the same expectation as over all samples, whatever the
+    ``e_i`` are: the sampling is unbiased. It lowers the variance of the gradient as far as the ``e_i`` resemble the
+    norms of the samples' gradients (Katharopoulos and Fleuret, "Not All Samples Are Created Equal", 2018; for neural
+    fields Kheradmand et al., "Accelerating Neural Field Training via Soft Mining", 2024, whose exponent of the weights
+    is 1 here). Adam's step is no linear function of the gradient, so its expectation differs nevertheless.
 
-    The P points of a step are one from each of P equal parts of the probability, so that their spread is even; a
-    sample may be drawn more than once.
+    The draw is stratified: one point from each of P equal parts of the probability. A sample may be drawn more than
+    once.
 
     Args:
         network: int64 ``[M]`` on the CPU, the network of each sample.
-        networks: how many there are, N.
-        seed: what is drawn follows from it, from the step and from the ``e_i``.
+        networks: the number of networks, N.
+        seed: of the draws, together with the step and the ``e_i``.
 
     Attributes:
         errors: float32 ``[M]`` on the CPU, the ``e_i``; None before they are known, when all count alike.
-        shares: float64 ``[N]``, the part of the points that each network gets in expectation.
+        shares: float64 ``[N]``, the expected part of the points for each network.
     """
 
     def __init__(self, network: Tensor, networks: int, seed: int) -> None:
@@ -37,7 +37,7 @@ class ErrorSampler:
         self.refresh(None)
 
     def refresh(self, errors: Tensor | None) -> None:
-        """Take other errors from now on.
+        """Use new errors from now on.
 
         Args:
             errors: ``[M]``, 0 or more; None for all alike.
@@ -45,7 +45,7 @@ class ErrorSampler:
         self.errors = None if errors is None else errors.detach().float().cpu()
         even = torch.full((self._samples,), 1 / self._samples, dtype=torch.float64)
         total = 0.0 if self.errors is None else float(self.errors.double().sum())
-        # A signal that is met exactly has no errors, and one that has diverged none that are numbers.
+        # A perfect fit has no errors, and a diverged one none that are finite.
         if self.errors is None or not 0 < total < float("inf"):
             probability = even
         else:
@@ -61,5 +61,5 @@ class ErrorSampler:
         return torch.searchsorted(self._ends, at * self._ends[-1], right=True).clamp_(max=self._samples - 1)
 
     def weights(self, drawn: Tensor) -> Tensor:
-        """What the errors of some samples count: ``[P]`` to float32 ``[P, 1]``."""
+        """Weights of the errors of drawn samples: ``[P]`` to float32 ``[P, 1]``."""
         return self._weights[drawn]

@@ -21,31 +21,31 @@ Count = Annotated[int, Field(ge=0)]
 
 @spec
 class Schedule(ABC):
-    """How the learning rate moves. A subclass is a spec and writes :meth:`build`.
+    """How the learning rate changes. A subclass is a spec and writes :meth:`build`.
 
     Attributes:
-        warmup_steps: the rate rises linearly to its full value over so many steps first; 0 for none.
+        warmup_steps: length of a linear rise to the full rate; 0 for none.
     """
 
     warmup_steps: Count = 0
 
     @abstractmethod
     def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
-        """Make torch's scheduler, to be stepped after every optimiser step.
+        """Torch's scheduler, to be stepped after every optimiser step.
 
         A ``ReduceLROnPlateau`` is stepped after every evaluation instead, with its PSNR.
 
         Args:
-            optimizer: whose rates it moves.
-            stop: when the run is over.
-            elapsed: the seconds of training so far.
+            optimizer: whose rates it changes.
+            stop: when the run ends.
+            elapsed: gives the seconds of training so far.
         """
 
     def check(self, stop: StopRule) -> None:
-        """Refuse, before anything is loaded, a run that this schedule does not fit.
+        """Check, before anything is loaded, that the schedule fits a run.
 
         Raises:
-            PartinrError: the warm-up does not fit before its end.
+            PartinrError: the warm-up is longer than the run.
         """
         if stop.max_steps is not None and self.warmup_steps >= stop.max_steps:
             raise PartinrError(
@@ -59,7 +59,7 @@ class Schedule(ABC):
 
 @spec
 class Constant(Schedule):
-    """The same rate throughout."""
+    """A constant rate."""
 
     def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
         """See :meth:`Schedule.build`."""
@@ -68,7 +68,7 @@ class Constant(Schedule):
 
 @spec
 class WarmUp(Constant):
-    """A linear rise, then the same rate throughout.
+    """A linear rise, then a constant rate.
 
     Attributes:
         warmup_steps: length of the rise.
@@ -81,11 +81,11 @@ class WarmUp(Constant):
 class Cosine(Schedule):
     """Half a cosine from the full rate to ``final`` times it at the end (Loshchilov & Hutter 2017, eq. 5).
 
-    The end is at ``max_steps``. Without these it is at ``max_seconds`` of training: a run then uses its time whatever
-    the pace, but its rates, and with them its curve, depend on the clock.
+    The end is at ``max_steps``, or without it at ``max_seconds`` of training: a run then uses its time at any pace, but
+    its rates, and with them its curve, depend on the clock.
 
     Attributes:
-        final: what is left of the rate at the end, 0 … 1.
+        final: part of the rate that is left at the end, 0 … 1.
     """
 
     final: Fraction = 0.0
@@ -98,7 +98,7 @@ class Cosine(Schedule):
             if stop.max_steps is not None:
                 progress = max(0, step - self.warmup_steps) / (stop.max_steps - self.warmup_steps)
             else:
-                assert stop.max_seconds is not None  # or StopRule would have refused
+                assert stop.max_seconds is not None  # StopRule refuses both None
                 progress = elapsed() / stop.max_seconds
             return self._warmed(step) * (
                 self.final + (1 - self.final) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
@@ -113,9 +113,9 @@ class Plateau(Schedule):
 
     Attributes:
         factor: what the rate is multiplied by, above 0 and below 1.
-        patience: evaluations without a new best PSNR that are waited for.
-        min_lr: the rate falls no lower, 0 or more.
-        threshold: how much, in dB, counts as a rise.
+        patience: evaluations to wait for a new best PSNR.
+        min_lr: lowest rate, 0 or more.
+        threshold: smallest rise that counts, in dB.
     """
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5

@@ -22,8 +22,8 @@ seed=???                                            -> option seed is missing; g
 engine=fused backbone=relu_pe backbone.hidden_features=2 -> engine=fused is for .*, not for relu_pe; choose
 engine=fused trainer.precision=64-true              -> engine=fused has no double precision; choose
 partition.regions=auto backbone.hidden_features=4   -> partition.regions=auto follows from .*; give backbone.match
-engine=grouped                                      -> engine=grouped .*auto
-engine=tcnn                                         -> engine=tcnn .*auto
+engine=grouped                                      -> engine=grouped is gone; engine=batched does the same
+engine=tcnn                                         -> engine=tcnn is gone; engine=auto
 zoom=2                                              -> unknown option zoom; partinr --cfg job
 +zoom=2                                             -> unknown option zoom; there are: .*max_steps
 +seed=1                                             -> seed is there already; .*seed=VALUE

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import partinr as api
-from partinr.cli import export as module
+from partinr.experiment import export as module
 from partinr.metrics.rate import MeanRate, Rate, codec_rates
 from partinr.runs.directory import RATE, RunDirectory
 
@@ -141,7 +141,7 @@ def test_jpeg_and_webp_are_measured_once_an_image(
         measured.append(image.shape[:2])
         return codec_rates(image)
 
-    monkeypatch.setattr("partinr.cli.export.codec_rates", counting)
+    monkeypatch.setattr("partinr.experiment.export.codec_rates", counting)
     first = copy_of(album)
     second = first.with_name("second")
     first.rename(second)

@@ -14,7 +14,7 @@ import torch
 
 import partinr as api
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 WORDS = ("data.size=16", "max_steps=3", "backbone.match_params=900", "hydra.run.dir=run")
 
@@ -65,13 +65,13 @@ def _on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def example(name: str) -> str:
-    """The code block of the README that begins with the name of a file."""
-    found = re.search(rf"```\w+\n# {re.escape(name)}\n(.*?)```", README.read_text(), re.DOTALL)
+    """The code block of docs/extending.md that begins with the name of a file."""
+    found = re.search(rf"```\w+\n# {re.escape(name)}\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found is not None
     return found[1]
 
 
-def test_the_rule_of_the_readme(partinr: Any) -> None:
+def test_the_rule_of_the_documentation(partinr: Any) -> None:
     Path("my_rules.py").write_text(example("my_rules.py"))
     Path("my_conf/partition").mkdir(parents=True)
     Path("my_conf/partition/stripes.yaml").write_text(example("my_conf/partition/stripes.yaml"))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partinr.cli import partitions
+from partinr.experiment import partitions
 from partinr.experiment.conf import conf_dir
 from partinr.pictures.draw import Panel
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 Rows = list[list[Panel | None]]
 
@@ -138,15 +138,15 @@ def test_the_others_go_on(partinr: Any, drawn: list[Rows]) -> None:
 
 
 def example(name: str) -> str:
-    """The code block of the README that begins with the name of a file."""
-    found = re.search(rf"```\w+\n# {re.escape(name)}\n(.*?)```", README.read_text(), re.DOTALL)
+    """The code block of docs/extending.md that begins with the name of a file."""
+    found = re.search(rf"```\w+\n# {re.escape(name)}\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found is not None
     return found[1]
 
 
 @pytest.fixture
 def _stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The README's rule, its YAML in a folder whose name is no word of Hydra's grammar."""
+    """The rule of docs/extending.md, its YAML in a folder whose name is no word of Hydra's grammar."""
     monkeypatch.syspath_prepend(str(tmp_path))
     Path("my_rules.py").write_text(example("my_rules.py"))
     Path("it's, (mine)/partition").mkdir(parents=True)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import partinr as api
-from partinr.cli import render as module
+from partinr.experiment import render as module
 
 
 def test_a_file_of_floats_is_the_function_itself(partinr: Any, finished: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partinr.cli import rerun
+from partinr.experiment import rerun
 from partinr.runs.directory import RunDirectory
 
 META = (

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.signals import decode, load_image
+from partinr.signals import load_image, userfile
 from tests.covering import covering
 
 HEIGHT, WIDTH = 5, 7
@@ -190,15 +190,15 @@ ALPHA_FILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "channels", "dtype"), ALPHA_FILES)
-def test_alpha(load, kind, channels, dtype):
-    array, content = with_alpha(kind, channels, dtype)
-    colour, opacity = unit(array)[:, :, :-1], unit(array)[:, :, -1:]
-    with pytest.raises(PartinrError, match=r"data\.alpha=white"):
-        load(content)
-    torch.testing.assert_close(load(content, alpha="drop"), colour, atol=1e-6, rtol=0)
-    torch.testing.assert_close(load(content, alpha="black"), colour * opacity, atol=1e-6, rtol=0)
-    torch.testing.assert_close(load(content, alpha="white"), colour * opacity + 1 - opacity, atol=1e-6, rtol=0)
+def test_alpha(load):
+    for kind, channels, dtype in ALPHA_FILES:
+        array, content = with_alpha(kind, channels, dtype)
+        colour, opacity = unit(array)[:, :, :-1], unit(array)[:, :, -1:]
+        with pytest.raises(PartinrError, match=r"data\.alpha=white"):
+            load(content)
+        torch.testing.assert_close(load(content, alpha="drop"), colour, atol=1e-6, rtol=0)
+        torch.testing.assert_close(load(content, alpha="black"), colour * opacity, atol=1e-6, rtol=0)
+        torch.testing.assert_close(load(content, alpha="white"), colour * opacity + 1 - opacity, atol=1e-6, rtol=0)
 
 
 @covering(dtype=["uint8", "uint16"], channels=[2, 4])
@@ -370,7 +370,7 @@ def test_unreadable(tmp_path, monkeypatch, error, words):
         raise error
 
     # Permissions do not stop a test that runs as root.
-    monkeypatch.setattr(decode, "open", fail, raising=False)
+    monkeypatch.setattr(userfile, "open", fail, raising=False)
     (tmp_path / "photo.png").touch()
     assert words in refusal(tmp_path / "photo.png")
 
@@ -397,13 +397,13 @@ def files() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", files())
-def test_truncated(refuse, name):
-    content = files()[name]
-    for share in (0.1, 0.5, 0.9):
-        message = refuse(content[: int(len(content) * share)])
-        assert "damaged" in message
-        assert name[:3].lower() in message.lower()
+def test_truncated(refuse):
+    for name in files():
+        content = files()[name]
+        for share in (0.1, 0.5, 0.9):
+            message = refuse(content[: int(len(content) * share)])
+            assert "damaged" in message
+            assert name[:3].lower() in message.lower()
 
 
 def test_corrupt(refuse):

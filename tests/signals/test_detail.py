@@ -37,10 +37,10 @@ def test_half_of_every_squared_difference_goes_to_either_neighbour(shape, channe
     torch.testing.assert_close(found.sum(), torch.as_tensor(whole, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_nothing_to_see_is_nothing(shape):
-    assert gradient_energy(torch.full((*shape, 3), 0.3)).tolist() == torch.zeros(shape).tolist()
-    assert bool((gradient_energy(signal(shape)) >= 0).all())
+def test_nothing_to_see_is_nothing():
+    for shape in SHAPES:
+        assert gradient_energy(torch.full((*shape, 3), 0.3)).tolist() == torch.zeros(shape).tolist()
+        assert bool((gradient_energy(signal(shape)) >= 0).all())
 
 
 def test_it_turns_with_the_signal_and_grows_with_its_contrast():
@@ -67,12 +67,12 @@ def test_the_signal_stays_as_it_was():
     assert torch.equal(values, before)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_detail_of_regions_is_that_of_their_samples(shape):
-    labels = torch.arange(math.prod(shape)).reshape(shape) % min(3, math.prod(shape))
-    energy, regions = gradient_energy(signal(shape)), int(labels.max()) + 1
-    expected = [float((energy + 1e-4)[labels == region].sum()) for region in range(regions)]
-    assert region_detail(signal(shape), labels, regions).tolist() == pytest.approx(expected)
+def test_the_detail_of_regions_is_that_of_their_samples():
+    for shape in SHAPES:
+        labels = torch.arange(math.prod(shape)).reshape(shape) % min(3, math.prod(shape))
+        energy, regions = gradient_energy(signal(shape)), int(labels.max()) + 1
+        expected = [float((energy + 1e-4)[labels == region].sum()) for region in range(regions)]
+        assert region_detail(signal(shape), labels, regions).tolist() == pytest.approx(expected)
 
 
 def test_of_flat_regions_the_larger_has_more_detail():

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from partinr.backbones import Backbone, load_backbone
+from partinr.backbones import Backbone, backbone_name, load_backbone
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.engines import EngineName
@@ -248,7 +248,7 @@ class LearnedStart(nn.Module):
         """What must be equal for what one has learned to fit another: plain containers."""
         backbone = self.networks.backbone
         return {
-            "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
+            "backbone": backbone_name(backbone),
             "options": dataclasses.asdict(backbone),
             "cells": self.cells,
             "in_features": self.networks.in_features,

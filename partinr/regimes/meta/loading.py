@@ -1,8 +1,9 @@
-"""The data side of learning to learn: every signal, with its partition, is a task, and a batch is some of them."""
+"""The data of learning to learn: each signal with its partition is a task, and a batch is several tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,17 +19,17 @@ from partinr.regimes.meta.workers import work_ahead
 from partinr.signals.sets import Item
 
 KEEP_BYTES = 2**30
-"""Of signals and label maps, that are kept in memory unless somebody says otherwise."""
+"""Default limit for the signals and label maps kept in memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A signal to be fitted, and its regions.
+    """A signal to fit, and its regions.
 
     Attributes:
-        index: its number among the items.
-        name: that of the item.
-        signal: float32 ``[*grid, C]`` in [0, 1]; not to be changed, since it may be given out again.
+        index: number of the item.
+        name: of the item.
+        signal: float32 ``[*grid, C]`` in [0, 1]; do not change it, since it may be reused.
         partition: on the same grid.
     """
 
@@ -38,19 +39,19 @@ class Task:
     partition: Partition
 
     def to(self, device: torch.device | str) -> Task:
-        """The same with the signal on another device; Lightning calls it. A partition is always on the CPU."""
+        """The task with its signal on another device; called by Lightning. The partition stays on the CPU."""
         return replace(self, signal=self.signal.to(device))
 
 
 Collate = Callable[[Sequence[Task]], Any]
-"""Makes a batch of tasks; it is called where they are loaded, and what it gives can be pickled."""
+"""Makes a batch of tasks, in the process that loads them; the batch must be picklable."""
 
 
 class Memory:
-    """Room for what need not be loaded again. Each process that loads has an equal part of it.
+    """Memory for loaded tasks, divided equally between the loading processes.
 
     Args:
-        limit: bytes.
+        limit: bytes in total.
     """
 
     def __init__(self, limit: int) -> None:
@@ -61,7 +62,7 @@ class Memory:
         return {**self.__dict__, "_used": 0}
 
     def takes(self, size: int) -> bool:
-        """Whether so many bytes more have room; they are taken then."""
+        """Reserve ``size`` bytes; False if there is no room for them."""
         info = get_worker_info()
         room = self._limit // (1 if info is None else info.num_workers)
         if self._used + size > room:
@@ -73,14 +74,13 @@ class Memory:
 class TaskSet(Dataset[Task]):
     """A task for every item.
 
-    The first ones that are loaded are kept, as many as there is room for: items are drawn evenly, so none is worth more
-    than another.
+    The first tasks stay in memory, as long as there is room: items are drawn equally often, so any choice is as good.
 
     Args:
-        items: at least their names are unique.
-        rule: how they are cut; None for one region, the whole signal.
+        items: with unique names.
+        rule: makes the partitions; None for one region.
         cache: where label maps are kept; None for nowhere.
-        memory: where tasks are kept; None for nowhere.
+        memory: for loaded tasks; None to keep none.
     """
 
     def __init__(
@@ -97,17 +97,17 @@ class TaskSet(Dataset[Task]):
         self._kept: dict[int, Task] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process that loads keeps what it loads itself.
+        # Each process keeps the tasks that it has loaded itself.
         return {**self.__dict__, "_kept": {}}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Task:
-        """Load a signal and cut it.
+        """Load a signal and make its partition.
 
         Raises:
-            PartinrError: it cannot be loaded, or not be cut.
+            PartinrError: either fails.
         """
         if index in self._kept:
             return self._kept[index]
@@ -122,14 +122,14 @@ class TaskSet(Dataset[Task]):
 
 
 class MetaBatches:
-    """Which tasks each outer step learns from: it follows from seed and step alone.
+    """The tasks of each outer step, determined by seed and step.
 
-    All items are shuffled and cut into batches, then shuffled anew, and so on. What is left of one shuffle begins the
-    next batch, so every item is seen equally often, and in that batch one may stand twice.
+    All items are shuffled and divided into batches, again and again. The rest of a shuffle starts the next batch, so
+    all items are seen equally often, and that batch may contain an item twice.
 
     Args:
-        items: how many there are.
-        size: how many a batch has.
+        items: number of items.
+        size: of a batch.
         seed: 0 or more.
     """
 
@@ -148,26 +148,26 @@ class MetaBatches:
 
 
 class TaskDataModule(L.LightningDataModule):
-    """Endless batches of tasks to learn from, and those that are held out.
+    """Endless batches of tasks to learn from, and the held-out tasks.
 
-    What step t sees follows from ``seed`` and t (:class:`MetaBatches`), whatever the number of processes that load, and
-    the batches begin at the attribute ``step`` of the LightningModule (0 if it has none): a run that is resumed goes on
-    with what comes next. Of several ranks, rank r of n has the places r, r + n, … of each batch.
+    Step t sees the batch that follows from ``seed`` and t (:class:`MetaBatches`), for any number of loading processes.
+    The batches start at the attribute ``step`` of the LightningModule (0 if it has none), so a resumed run continues
+    with the next one. Rank r of n has the places r, r + n, … of each batch.
 
     Args:
         train: items to learn from.
         val: items that are held out.
-        train_rule: how those to learn from are cut; None for one region.
-        val_rule: how those held out are cut.
-        meta_batch_size: tasks an outer step, over all ranks.
+        train_rule: makes the partitions of ``train``; None for one region.
+        val_rule: likewise of ``val``.
+        meta_batch_size: tasks of an outer step, over all ranks.
         seed: of the order.
-        workers: processes that load ahead, on each rank; 0 to load where the training runs.
-        collate: makes a batch of tasks; a function that other processes can be sent.
+        workers: processes that load ahead, on each rank; 0 to load in the training process.
+        collate: makes a batch of tasks; must be picklable.
         cache: where label maps are kept; None for nowhere.
-        keep_bytes: of signals and label maps, that are kept in memory, on each rank.
+        keep_bytes: limit for signals and label maps in memory, on each rank.
 
     Raises:
-        PartinrError: there are fewer items than a batch needs, or none.
+        PartinrError: there are fewer items than a batch needs.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class TaskDataModule(L.LightningDataModule):
         self.collate = collate
 
     def setup(self, stage: str) -> None:
-        """Look whether every rank gets a task.
+        """Check that every rank gets a task.
 
         Raises:
             PartinrError: there are more ranks than tasks in a batch.
@@ -208,24 +208,23 @@ class TaskDataModule(L.LightningDataModule):
             check_ranks(self.meta_batch_size, self.trainer.world_size)
 
     def train_dataloader(self) -> TrainBatches:
-        """Endless: the regime says when it is over."""
+        """Endless batches: the regime decides when to stop."""
         return TrainBatches(self)
 
     def val_batches(self, rank: int = 0, ranks: int = 1) -> ValBatches:
-        """The held-out tasks in their order, in batches of the size that a rank learns from.
+        """The held-out tasks in order, in batches of the size that a rank learns from.
 
-        It is not called ``val_dataloader``, for Lightning would look for a ``validation_step``; a regime that has none
-        looks at them when its own schedule says so.
+        The name is not ``val_dataloader``, because Lightning would then expect a ``validation_step``.
 
         Args:
-            rank: has the tasks rank, rank + ranks, …
-            ranks: how many share them; there may be more ranks than tasks, and one then gets no batch.
+            rank: gets the tasks rank, rank + ranks, …
+            ranks: their number; with more ranks than tasks, some get no batch.
         """
         return ValBatches(self, rank, ranks)
 
 
 def check_ranks(meta_batch_size: int, ranks: int) -> None:
-    """See that a batch has a task for every rank.
+    """Check that a batch has a task for every rank.
 
     Raises:
         PartinrError: it has not.
@@ -238,7 +237,7 @@ def check_ranks(meta_batch_size: int, ranks: int) -> None:
 
 
 class TrainBatches:
-    """What :meth:`TaskDataModule.train_dataloader` gives to Lightning."""
+    """The data loader of :meth:`TaskDataModule.train_dataloader`."""
 
     def __init__(self, module: TaskDataModule) -> None:
         self._module = module
@@ -248,15 +247,15 @@ class TrainBatches:
         trainer = module.trainer
         step, rank, ranks = 0, 0, 1
         if trainer is not None:
-            # Now and not before: Lightning asks again for each of its epochs.
+            # Read here, since Lightning asks for an iterator in each of its epochs.
             step = int(getattr(trainer.lightning_module, "step", 0))
             rank, ranks = trainer.global_rank, trainer.world_size
         batches = MetaBatches(len(module.train_tasks), module.meta_batch_size, module.seed)
-        keys = _Parts(batches, step, rank, ranks)
+        keys = (batches[number][rank::ranks] for number in itertools.count(step))
         return work_ahead(_Collated(module.train_tasks, module.collate), keys, module.workers)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the step says where to go on. Lightning warns of loaders that have no state."""
+        """Empty, since the step says where to continue; Lightning warns of loaders without this method."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -264,7 +263,7 @@ class TrainBatches:
 
 
 class ValBatches:
-    """What :meth:`TaskDataModule.val_batches` gives."""
+    """The batches of :meth:`TaskDataModule.val_batches`."""
 
     def __init__(self, module: TaskDataModule, rank: int, ranks: int) -> None:
         self._module = module
@@ -282,24 +281,8 @@ class ValBatches:
 
 
 @dataclass(frozen=True)
-class _Parts(Iterable[Sequence[int]]):
-    """A rank's part of every batch, from a step on."""
-
-    batches: MetaBatches
-    step: int
-    rank: int
-    ranks: int
-
-    def __iter__(self) -> Iterator[Sequence[int]]:
-        step = self.step
-        while True:
-            yield self.batches[step][self.rank :: self.ranks]
-            step += 1
-
-
-@dataclass(frozen=True)
 class _Collated:
-    """The work: from the numbers of some tasks to their batch."""
+    """From the numbers of tasks to their batch, in any process."""
 
     tasks: TaskSet
     collate: Collate

@@ -1,4 +1,4 @@
-"""Label maps of a whole set of signals, made once, before anything is learned from them."""
+"""Label maps of a whole set of signals, made before learning starts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from partinr.signals.sets import Item
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came of it.
+    """The result of a preparation.
 
     Attributes:
-        found: label maps that were there already.
+        found: label maps that were in the cache.
         made: label maps that were not.
-        fewer: of all, those with fewer regions than were asked for.
-        seconds: it took.
+        fewer: those, of all, with fewer regions than requested.
+        seconds: wall time.
     """
 
     found: int = 0
@@ -37,7 +37,7 @@ class Prepared:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        """One line for whoever watches."""
+        """One line for the user."""
         said = (
             f"{self.found + self.made:,} label maps: {self.found:,} found, {self.made:,} made in {self.seconds:.1f} s"
         )
@@ -51,21 +51,21 @@ def prepare_partitions(
     workers: int | None = None,
     progress: bool = True,
 ) -> Prepared:
-    """See that the label map of every item is in the cache, with several processes and a progress bar on a terminal.
+    """Put the label map of every item into the cache, with several processes and a progress bar on a terminal.
 
-    That a set is complete is noted in the cache, under all that its items and the rule say of themselves and the age of
-    the files: the next time nothing need be read. A label map that somebody has deleted since is made when it is
-    needed.
+    A note in the cache records that a set is complete, under a digest of its items, the rule and the age of the files,
+    so that the next call reads nothing. A label map that has been deleted since is made when it is needed.
 
     Args:
-        items: whose.
-        rule: None, or one whose label maps are not kept (:attr:`PartitionRule.cached`), leaves nothing to do.
-        cache: None leaves nothing to do.
-        workers: processes; 0 for none but this one, None for one a CPU.
+        items: the signals.
+        rule: makes the partitions. There is nothing to do for None, or for a rule that is not
+            :attr:`~PartitionRule.cached`.
+        cache: there is nothing to do for None.
+        workers: number of processes; 0 for this one alone, None for one for each CPU.
         progress: show a bar, if the standard error stream is a terminal.
 
     Raises:
-        PartinrError: an item cannot be loaded or not be cut, and which one; or the cache cannot be written.
+        PartinrError: an item cannot be loaded, the rule fails on it, or the cache cannot be written.
     """
     if rule is None or cache is None or not rule.cached or not items:
         return Prepared()
@@ -92,14 +92,14 @@ def prepare_partitions(
             made += is_new
             fewer += has_fewer
             bar.advance(task)
-    with suppress(OSError):  # it only saves time
+    with suppress(OSError):  # the note only saves time
         write_atomically(note, json.dumps({"items": len(items), "fewer": fewer}).encode())
     return Prepared(len(items) - made, made, fewer, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
 class _Make:
-    """The work: whether an item's label map had to be made, and whether it has fewer regions than were asked for."""
+    """Makes the label map of an item; returns whether it is new, and whether it has fewer regions than requested."""
 
     items: Sequence[Item]
     rule: PartitionRule
@@ -114,13 +114,13 @@ class _Make:
 
 
 def _digest(items: Sequence[Item], rule: PartitionRule) -> str:
-    """Of what the label maps of all items depend on, as far as it can be told without reading them."""
+    """Digest of everything the label maps depend on that can be told without reading the files."""
     about = hashlib.sha256(json.dumps(rule.fingerprint(), sort_keys=True, default=os.fspath).encode())
     for item in items:
         path = None if item.source is None else item.source.path
         age: object = None
         if path is not None:
-            with suppress(OSError):  # whoever reads it says what is wrong
+            with suppress(OSError):  # reading the file raises the error
                 stat = os.stat(path)
                 age = (stat.st_size, stat.st_mtime_ns)
         about.update(f"{item!r}\n{age}\n".encode(errors="surrogateescape"))

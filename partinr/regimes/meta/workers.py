@@ -1,4 +1,4 @@
-"""Work that is done ahead in other processes, by torch's DataLoader, and what goes wrong there as one line."""
+"""Work done ahead in other processes, by torch's DataLoader, with errors in one line."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Work = Callable[[K], T]
 
 
 def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]:
-    """``map(work, keys)`` with processes that work ahead, each two results at most; the order is that of ``keys``.
+    """``map(work, keys)`` with processes that work ahead, at most two results each, in the order of ``keys``.
 
     Args:
-        work: is copied into every process as it is when the first result is asked for.
-        keys: may have no end. They are taken in this process.
-        workers: how many processes; 0 for none but this one.
+        work: copied into every process when the first result is requested.
+        keys: may be endless; they are drawn in this process.
+        workers: number of processes; 0 for this one alone.
 
     Yields:
-        what ``work`` gives; from a process, a copy.
+        the results of ``work``; copies, if from another process.
 
     Raises:
-        PartinrError: ``work`` raised one, with its message; or a process died.
+        PartinrError: ``work`` raised it, or a process died.
     """
     if workers == 0:
         yield from map(work, keys)
@@ -45,13 +45,13 @@ def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals,
-        # Or it would draw from torch's own generator, and a training would depend on whether there are workers.
+        # By default it would draw from torch's global generator, and training would depend on the number of workers.
         generator=torch.Generator(),
     )
     with warnings.catch_warnings():
-        # How many processes suit the machine is for the user to say, who may know that they only wait.
+        # The number of processes is the user's choice, who may know that they only wait.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
-        # Python 3.12 fears for forks of what has threads; torch's own wait for nothing here.
+        # Python 3.12 warns of forks with threads; torch's threads hold no locks here.
         warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
         answers = iter(loader)
     died = False
@@ -65,8 +65,8 @@ def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]
             raise
         died = True
     finally:
-        # The processes end with it, at once. In the traceback of an exception it would wait for the garbage collector,
-        # which may take its queues first: then nobody could tell the processes, and they would be waited for in vain.
+        # Deleting it ends the processes at once. Held by the traceback of an exception, it would wait for the garbage
+        # collector, which may take the queues first; then no message could end the processes.
         del answers
     if died:
         raise PartinrError(
@@ -76,16 +76,13 @@ def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]
 
 @dataclass(frozen=True)
 class _Failed:
-    """What a process says of a PartinrError; torch would add the traceback to its message."""
+    """The message of a PartinrError in a process; torch would add a traceback to it."""
 
     message: str
 
 
 class _Answers(Dataset[Any], Generic[K, T]):
-    """A result for every key: as plain bytes, since torch would put tensors into shared memory.
-
-    Of that a container may have very little.
-    """
+    """A result for every key, as plain bytes: torch would put tensors into shared memory. Containers have little."""
 
     def __init__(self, work: Work[K, T]) -> None:
         self._work = work
@@ -102,10 +99,9 @@ def _as_it_is(answer: Any) -> Any:
 
 
 def _leave_signals(worker: int) -> None:
-    """A terminal, or a scheduler, sends its signals to all processes; the one that asked for the work decides.
+    """Ignore signals: a terminal or scheduler sends them to all processes, and the training process decides.
 
-    It may want to finish its step first. Of SIGTERM only the first is passed over: it is also how torch ends a process
-    that does not end by itself.
+    It may want to finish its step first. Only the first SIGTERM is ignored, since torch ends a stuck process with one.
     """
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -113,5 +109,5 @@ def _leave_signals(worker: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, note)
-    # Blocked where this one comes from: see partinr.training.processes.
+    # A process of several inherits SIGTERM blocked, see partinr.training.processes.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

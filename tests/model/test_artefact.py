@@ -52,7 +52,7 @@ def test_hundreds_of_damaged_and_forged_files(tmp_path: Path) -> None:
     files = tmp_path / "files"
     files.mkdir()
     script = Path(__file__).with_name("fuzz_artefact.py")
-    paths = os.pathsep.join([str(tmp_path), str(script.parents[1]), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(tmp_path), str(script.parents[2]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-W", "error", script, files],
         capture_output=True,

@@ -17,6 +17,7 @@ from partinr.base.notes import print_note
 from partinr.base.terminal import short
 from partinr.experiment.execute import execute
 from partinr.experiment.make import make
+from partinr.experiment.migrate import migrated
 from partinr.experiment.provenance import check_code
 from partinr.experiment.show import show_outcomes
 from partinr.runs.directory import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST, RunDirectory
@@ -69,7 +70,7 @@ def rerun(folder: Path, output: Path | None = None) -> int:
     if os.path.lexists(again / MANIFEST):
         raise PartinrError(f"{again} already holds a run; give another folder with -o")
     check_code(manifest, folder)
-    cfg = before.config()
+    cfg = migrated(before.config())
     changes, whole = _to_be_the_same(cfg, manifest, folder)
     outcome = execute(_with(cfg, changes), again, [*before.overrides(), *_as_overrides(changes)])
     show_outcomes([outcome])

@@ -43,12 +43,12 @@ def _parameters(backbone, chosen):
 # -- shares ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("capacity", CAPACITIES)
-def test_shares_are_parts_of_one(capacity):
-    found = shares(capacity, UNEVEN, _signal(3, 4))
-    assert found.shape == (4,)
-    assert (found > 0).all()
-    assert float(found.sum()) == pytest.approx(1)
+def test_shares_are_parts_of_one():
+    for capacity in CAPACITIES:
+        found = shares(capacity, UNEVEN, _signal(3, 4))
+        assert found.shape == (4,)
+        assert (found > 0).all()
+        assert float(found.sum()) == pytest.approx(1)
 
 
 def test_by_area_a_pixel_is_worth_the_same_everywhere():

@@ -1,0 +1,57 @@
+"""Backbones by the names that files give them.
+
+A file names one of partinr's own by a fixed short name, which outlives the module that the class is in, and one of
+somebody else's by the dotted path of its class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from partinr.backbones.base import Backbone
+from partinr.backbones.finer import Finer
+from partinr.backbones.fourier import Fourier
+from partinr.backbones.gauss import Gauss
+from partinr.backbones.hash_grid import HashGrid
+from partinr.backbones.mfn import Mfn
+from partinr.backbones.relu_pe import ReluPE
+from partinr.backbones.siren import Siren
+from partinr.backbones.wire import Wire
+from partinr.base.errors import PartinrError
+from partinr.base.trust import named_class
+
+BUILT_IN: dict[str, type[Backbone]] = {
+    "finer": Finer,
+    "fourier": Fourier,
+    "gauss": Gauss,
+    "hash_grid": HashGrid,
+    "mfn": Mfn,
+    "relu_pe": ReluPE,
+    "siren": Siren,
+    "wire": Wire,
+}
+"""partinr's own backbones. Files hold the names, so a name never changes its meaning."""
+
+_NAMES = {kind: name for name, kind in BUILT_IN.items()}
+
+
+def backbone_name(backbone: Backbone) -> str:
+    """The name under which a file keeps a backbone."""
+    return _NAMES.get(type(backbone)) or class_path(backbone)
+
+
+def class_path(backbone: Backbone) -> str:
+    """The dotted path of a backbone's class, for the ``_target_`` of a configuration."""
+    return f"{type(backbone).__module__}.{type(backbone).__qualname__}"
+
+
+def load_backbone(name: str, options: dict[str, Any]) -> Backbone:
+    """A backbone by its name, or by the dotted path of its class, and its options.
+
+    Raises:
+        PartinrError: there is no such class, it is not trusted (:mod:`partinr.base.trust`), or it refuses the options.
+    """
+    kind = BUILT_IN.get(name) or named_class(name)
+    if not (isinstance(kind, type) and issubclass(kind, Backbone)):
+        raise PartinrError(f"{name} is no backbone; the model file is damaged")
+    return kind(**options)

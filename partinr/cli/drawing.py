@@ -1,0 +1,144 @@
+"""The subcommands that draw or measure what a run has fitted, or what a rule makes of an image."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from partinr.base.later import Later
+from partinr.base.notes import BAD_INPUT
+
+if TYPE_CHECKING:
+    from partinr.experiment import export as exporting
+    from partinr.experiment import partitions as drawing_rules
+    from partinr.experiment import render as rendering
+    from partinr.experiment import view as viewing
+else:
+    exporting = Later("partinr.experiment.export")
+    drawing_rules = Later("partinr.experiment.partitions")
+    rendering = Later("partinr.experiment.render")
+    viewing = Later("partinr.experiment.view")
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG, TIFF or NPY to write.")
+@click.option("--scale", type=float, metavar="S", help="Times the resolution of the fitted image; 1 by default.")
+@click.option("--size", metavar="H,W", help="Height and width of the picture in pixels, instead.")
+@click.option(
+    "--crop", metavar="Y0:Y1,X0:X1", help="A part of the fitted image, in its pixels: 0:64,100.5:164.5; all by default."
+)
+@click.option(
+    "--depth",
+    type=click.Choice(["8", "16", "float"]),
+    help="Bits a channel, or 32-bit floats (TIFF, NPY); by default 8, and float for NPY.",
+)
+@click.option(
+    "--show",
+    "field",
+    type=click.Choice(["value", "gradient", "laplacian"]),
+    default="value",
+    show_default=True,
+    help="The image, or derivatives of the fitted function, per pixel of the fitted image: the length of the gradient "
+    "(in an NPY of floats both components, down and right), or the Laplacian.",
+)
+@click.option(
+    "--range",
+    "top",
+    type=float,
+    metavar="R",
+    help="Draw derivatives with R white and 0 black, Laplacians with -R black and 0 grey; by default R suits them.",
+)
+@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
+@click.option("--smooth", is_flag=True, help="Smooth the borders between regions, which are stairs of pixels.")
+def render(run: Path, output: Path, **options: Any) -> None:
+    """Draw the fitted image at any resolution.
+
+    RUN is a run directory, or the inr.safetensors of one. Memory does not grow with the picture.
+    """
+    click.echo(rendering.render_run(run, output, **options))
+
+
+@click.command()
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write; view.html beside the run's pictures by default.",
+)
+@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(1),
+    default=1.0,
+    show_default=True,
+    help="Times the resolution of the image that the fit is drawn at.",
+)
+def view(run: Path, output: Path | None, **options: Any) -> None:
+    """Pan and zoom in an image against its fit: one HTML file, for any browser, without a server."""
+    click.echo(f"view  {viewing.make_view(run, output, **options)}")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN_DIR...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The safetensors file to write, of one run.")
+@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a weight in the file.")
+@click.option(
+    "--per",
+    type=click.Choice(["channel", "tensor"]),
+    default="channel",
+    show_default=True,
+    help="What has a scale: each row of the weights of each network, or each tensor of each network.",
+)
+@click.option("--image", metavar="NAME", help="Only this image, of a run that fitted several; -o needs one.")
+def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: Any) -> None:
+    """Shrink a fit to 8 or 16 bits a weight, and say what it takes and loses.
+
+    The file is read by partinr.load like the run's own. The table has all precisions in bits per pixel: weights, scales
+    and label map, and beside them the real file, also deflated; and PSNR, with that of JPEG and WebP of the same image
+    in the same bits. It is kept in rate.csv beside the run's weights, and partinr report draws it. Of a run that fitted
+    several images each is measured, and the table is the mean over them.
+    """
+    exporting.export(runs, output, bits=8 if bits == "8" else 16, **options)
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="IMAGE... [RULE.KEY=VALUE]...")
+@click.option(
+    "--regions", default="9", show_default=True, metavar="N[,N...]", help="How many; several make a row each."
+)
+@click.option(
+    "--rules",
+    metavar="RULE[,RULE...]",
+    help="Which partition rules; by default all, those that need an option (mask, smp) when they are given it.",
+)
+@click.option("--size", type=int, metavar="N", help="Centre crop to a square and resize it to so many pixels.")
+@click.option("--max-side", type=int, metavar="N", help="Shrink to so many pixels on the longer side.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of the rules that draw lots."
+)
+@click.option(
+    "--config-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="A folder with partition/RULE.yaml of your own.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default="partitions.png",
+    show_default=True,
+    help="The PNG or PDF to write.",
+)
+def partitions(words: tuple[str, ...], output: Path, **options: Any) -> None:
+    """Draw what every partition rule makes of an image.
+
+    IMAGE is a file, or the name of a built-in image such as astronaut. RULE.KEY=VALUE sets an option of a rule, as
+    partition.KEY=VALUE does in a run: semantic.merge=boundary, mask.path=masks.
+    """
+    sys.exit(0 if drawing_rules.show_partitions(words, output, **options) else BAD_INPUT)
