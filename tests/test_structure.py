@@ -30,12 +30,10 @@ LINES = {"file": 400, "class": 300, "function": 60}
 IN_WORK = pytest.mark.xfail(reason="in work", strict=False)
 
 LONG = {
-    "partinr/engines/curvature/tiled.py:tiled_curvature",
     "partinr/experiment/execute.py:_prepare",
     "partinr/experiment/partitions.py",
     "partinr/model/inr.py",
     "partinr/model/inr.py:PiecewiseINR",
-    "partinr/model/stack.py:NetworkStack",
     "partinr/regimes/fit/module.py",
     "partinr/regimes/fit/module.py:FitModule",
     "partinr/regimes/fit/module.py:__init__",
@@ -72,8 +70,7 @@ ARROWS = {
     "partinr.studies.picture -> partinr.report.figures",
     "partinr.studies.picture -> partinr.report.palette",
 }
-CIRCLES: set[str] = {
-}
+CIRCLES: set[str] = set()
 LOOSE: set[str] = set()
 
 HEAVY = ["torch", "numpy", "lightning", "torchvision", "torchmetrics", "numba", "scipy", "cv2", "skimage"]
