@@ -20,7 +20,6 @@ class FakeRegime:
     """See :class:`partinr.callbacks.base.Regime`."""
 
     signal: Tensor = field(default_factory=lambda: torch.rand(6, 4, 3, generator=torch.Generator().manual_seed(0)))
-    learns: str = "signals"
     seed: int = 3
     step: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
