@@ -24,7 +24,7 @@ from datetime import datetime
 from pathlib import Path
 
 from partinr.report import RunRecord, collect, make_table, write_figures
-from partinr.report.groups import commit_of, machine_of
+from partinr.report.notices import commit_of, machine_of
 
 HERE = Path(__file__).parent
 
@@ -85,7 +85,7 @@ def show(name: str, output: Path) -> None:
     figure = kept / f"{name}.png"
     if study.own:
         shown, pictures = python(str(HERE / study.folder / "table.py"), str(sweep), "-o", str(figure)), [figure]
-    elif records[0].learns == "steps":
+    elif "trials" in records[0].regime.files:
         said = python("-m", "partinr", "hypothesis", str(sweep), "-o", str(figure)).split("figure ")[0].strip()
         shown, pictures = f"```\n{said}\n```\n", [figure]
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from partinr.base.errors import PartinrError
+from partinr.base.section import fill
 from partinr.model.inr import PiecewiseINR
 from partinr.runs.directory import MANIFEST, WEIGHTS, RunDirectory, of_image
 
@@ -91,13 +92,9 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
         PartinrError: the run is for several images and ``image`` is none of them, or for one signal and one is named,
             or it is for none, as it learned an initialisation.
     """
-    if run.learns == "initialisation":
-        raise PartinrError(
-            f"{run.path} learned an initialisation, so there is nothing to render; "
-            f"fit from it with: partinr init={run.path} data=image data.path=IMAGE"
-        )
-    if run.learns == "steps":
-        raise PartinrError(f"{run.path} is a study, which keeps no networks; use partinr hypothesis {run.path}")
+    instead = run.regime.instead.get("render")
+    if instead is not None:
+        raise PartinrError(fill(instead, run.manifest(), run.config(), run.path))
     names = run.images()
     if image is None and not names:
         return run.file(WEIGHTS)

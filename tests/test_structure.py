@@ -30,14 +30,10 @@ LINES = {"file": 400, "class": 300, "function": 60}
 IN_WORK = pytest.mark.xfail(reason="in work", strict=False)
 
 LONG = {
-    "partinr/engines/curvature/tiled.py:tiled_curvature",
-    "partinr/engines/tiled.py",
     "partinr/experiment/execute.py:_prepare",
     "partinr/experiment/partitions.py",
     "partinr/model/inr.py",
     "partinr/model/inr.py:PiecewiseINR",
-    "partinr/model/stack.py",
-    "partinr/model/stack.py:NetworkStack",
     "partinr/regimes/fit/module.py",
     "partinr/regimes/fit/module.py:FitModule",
     "partinr/regimes/fit/module.py:__init__",
@@ -46,18 +42,8 @@ LONG = {
     "partinr/regimes/meta/module.py:MetaModule",
     "partinr/regimes/threshold/module.py",
     "partinr/regimes/threshold/module.py:ThresholdModule",
-    "partinr/report/groups.py",
-    "partinr/report/naming.py",
-    "partinr/report/page.py",
-    "partinr/report/report.js",
-    "partinr/report/table.py",
-    "partinr/report/table.py:_learning_columns",
-    "partinr/report/view.js",
     "partinr/runs/directory.py",
     "partinr/runs/directory.py:RunDirectory",
-    "partinr/signals/decode.py",
-    "partinr/studies/growth.py",
-    "partinr/tracking/mirror.py",
 }
 ARROWS = {
     "partinr.metrics.quality -> partinr.partition",
@@ -65,20 +51,12 @@ ARROWS = {
     "partinr.metrics.rate -> partinr.model.inr",
     "partinr.metrics.rate -> partinr.model.quantise",
     "partinr.metrics.rate -> partinr.partition.coding",
-    "partinr.metrics.rate -> partinr.pictures.draw",
     "partinr.regimes.fit.build -> partinr.experiment.config",
     "partinr.regimes.fit.build -> partinr.runs.directory",
     "partinr.regimes.meta.build -> partinr.experiment.config",
     "partinr.regimes.threshold.build -> partinr.experiment.config",
-    "partinr.studies.hypothesis -> partinr.report.naming",
-    "partinr.studies.picture -> partinr.report.figures",
-    "partinr.studies.picture -> partinr.report.palette",
 }
-CIRCLES = {
-    "partinr.engines._numba",
-    "partinr.engines._triton",
-    "partinr.engines.fused",
-}
+CIRCLES: set[str] = set()
 LOOSE: set[str] = set()
 
 HEAVY = ["torch", "numpy", "lightning", "torchvision", "torchmetrics", "numba", "scipy", "cv2", "skimage"]
@@ -327,7 +305,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["rnus"], "did you mean partinr runs?"),
         (["-sc", "query=bash"], ""),
         (["runs", "RUN"], "1 completed"),
-        pytest.param(["table", "RUN"], "20.00", marks=IN_WORK),
+        (["table", "RUN"], "20.00"),
         (["report", "--help"], "curves"),
         (["render", "--help"], "resolution"),
     ],

@@ -26,7 +26,7 @@ def rows_by_setting(folders: list[str]) -> dict[tuple[int, str], dict[str, Any]]
     """Of each number of parts and frame the row of each image."""
     found: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
     for record in collect(folders):
-        if record.learns == "steps" and record.status == "completed":
+        if "trials" in record.regime.files and record.status == "completed":
             rows = RunDirectory(record.path).steps()
             frame = "" if rows[0]["parts"] == 1 else f", {record.config['coords']['frame']} frame"
             found[rows[0]["parts"], frame] += rows

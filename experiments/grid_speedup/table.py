@@ -33,7 +33,7 @@ def spread(values: list[float | None], digits: int) -> str:
 
 def psnr_at(record: RunRecord, step: int) -> float | None:
     """PSNR of the evaluation at a step."""
-    found = np.flatnonzero(record.curve["step"] == step)
+    found = np.flatnonzero(np.array(record.curve["step"]) == step)
     return float(record.curve["psnr"][found[0]]) if len(found) else None
 
 

@@ -55,7 +55,7 @@ def by_rule(records: Sequence[RunRecord]) -> Runs:
 
 def psnr_at(record: RunRecord, step: int) -> float:
     """PSNR of the evaluation at a step, in dB."""
-    return float(record.curve["psnr"][record.curve["step"] == step][0])
+    return float(record.curve["psnr"][record.curve["step"].index(step)])
 
 
 def per_image(runs: Runs, rule: str, of: Callable[[RunRecord], float]) -> dict[str, float]:
@@ -97,8 +97,8 @@ def over_images(runs: Runs) -> list[list[str]]:
                 f"{mean(reached):.0f}" if reached else "–",
                 f"{len(reached)}/{len(steps)}",
                 f"{mean(record.number('macs_per_pixel') or 0 for record in records) / 1000:.1f}k",
-                f"{mean(record.number('seconds', 'partition') or 0 for record in records):.3f}",
-                f"{mean(record.number('partition', 'bits') or 0 for record in records):,.0f}",
+                f"{mean(record.number('seconds.partition') or 0 for record in records):.3f}",
+                f"{mean(record.number('partition.bits') or 0 for record in records):,.0f}",
             ]
         )
     return rows
@@ -177,8 +177,8 @@ def write_csv(runs: Runs, path: Path) -> None:
                             image,
                             seed,
                             *(int(record.number(key) or 0) for key in ("regions", "parameters", "macs_per_pixel")),
-                            f"{record.number('seconds', 'partition'):.4f}",
-                            int(record.number("partition", "bits") or 0),
+                            f"{record.number('seconds.partition'):.4f}",
+                            int(record.number("partition.bits") or 0),
                             *(f"{psnr_at(record, step):.3f}" for step in STEPS),
                             "" if crossing is None else f"{crossing:.1f}",
                         ]

@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from partinr.base.files import write_atomically
+from partinr.pictures.palette import COLOURS
+from partinr.pictures.paper import PAGE, SETTINGS
 from partinr.report import RunRecord, collect
-from partinr.report.figures import PAGE, SETTINGS
-from partinr.report.palette import COLOURS
 from partinr.runs.directory import RunDirectory, crossing
 
 LEVELS = (25.0, 30.0)

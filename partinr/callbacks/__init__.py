@@ -1,6 +1,6 @@
 """Lightning callbacks that keep a run: curve, pictures, checkpoints, manifest, progress.
 
-They see a regime through Lightning's hooks and a handful of its attributes (:class:`~partinr.callbacks.base.Regime`).
+They know a regime through Lightning's hooks and the attributes of a protocol (:class:`~partinr.callbacks.base.Regime`).
 """
 
 from partinr.callbacks.base import RunCallback

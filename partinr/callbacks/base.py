@@ -1,4 +1,4 @@
-"""What the callbacks share."""
+"""The base of the callbacks, and the protocol through which they see a regime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Seconds(Protocol):
 
 
 class Signal(Protocol):
-    """One signal that is looked at."""
+    """A signal that is shown."""
 
     @property
     def name(self) -> str:
@@ -34,16 +34,16 @@ class Signal(Protocol):
 
     @property
     def partition(self) -> Any:
-        """Its partition."""
+        """The partition of the signal."""
         ...
 
 
 class Adaptation(Protocol):
-    """How a held-out signal is fitted from what is learned, step by step."""
+    """How inner steps fit a held-out signal, step by step."""
 
     @property
     def name(self) -> str:
-        """Of the signal."""
+        """Name of the signal."""
         ...
 
     @property
@@ -53,25 +53,25 @@ class Adaptation(Protocol):
 
     @property
     def steps(self) -> Sequence[int]:
-        """Inner steps behind each of the values."""
+        """Number of inner steps behind each entry of ``values``."""
         ...
 
     @property
     def values(self) -> Sequence[Tensor]:
-        """``[*grid, C]`` each."""
+        """The fitted signal after each of ``steps``, ``[*grid, C]``."""
         ...
 
     @property
     def psnr(self) -> Sequence[float]:
-        """Of each of them, in dB."""
+        """PSNR of each entry of ``values`` [dB]."""
         ...
 
 
 class Regime(Protocol):
-    """What a callback may ask of a LightningModule of partinr.
+    """What a callback may use of a LightningModule of partinr.
 
     Attributes:
-        curve: a row an evaluation, with the columns of :data:`partinr.runs.directory.CURVE_COLUMNS`, and further ones.
+        curve: a row an evaluation, with the columns of :data:`partinr.runs.directory.CURVE_COLUMNS` and further ones.
         image_curve: where there are several images, a row an evaluation and image
             (:data:`partinr.runs.directory.IMAGE_COLUMNS`); else empty.
     """
@@ -90,20 +90,20 @@ class Regime(Protocol):
 
     @property
     def title(self) -> str:
-        """What is trained, in a few words, for the progress bar."""
+        """What is trained, in a few words for the progress bar."""
         ...
 
     @property
     def views(self) -> Sequence[Signal]:
-        """The signals that there are pictures of."""
+        """The signals that get pictures."""
         ...
 
     def reconstructions(self) -> Sequence[Tensor]:
-        """Those signals as they are fitted now, ``[*grid, C]`` each; all processes have a part in it."""
+        """Those signals as they are fitted now, ``[*grid, C]`` each. All processes take part."""
         ...
 
     def adaptations(self) -> Sequence[Adaptation]:
-        """Of a regime that learns an initialisation: what it makes of signals that are held out."""
+        """How held-out signals are fitted now; for regimes that leave a sheet of pictures."""
         ...
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -115,42 +115,42 @@ class Regime(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What ``run.json`` says of this regime's runs beside what it says of all.
+        """What the regime adds to ``run.json``.
 
-        ``seconds`` joins the clocks there and ``metrics`` the metrics, ``signal`` gets the signal's name.
+        ``seconds`` joins the clocks there, ``metrics`` joins the metrics, and ``signal`` gets the signal's name.
         """
         ...
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of the config is a number; True and False are none."""
+    """Whether a value of the config is a number; True and False are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def regime(module: L.LightningModule) -> Regime:
-    """The module as what callbacks know of it."""
+    """The module, typed as callbacks see it."""
     return cast(Regime, module)
 
 
 class RunCallback(L.Callback):
-    """A callback that writes into a run directory, which it is given before the fit starts.
+    """A callback that writes into a run directory, which :meth:`bind` sets before the fit starts.
 
-    Of several processes only the first writes (``trainer.is_global_zero``). What all of them have to do together is
-    done when the first one says so (:meth:`agreed`): each has a clock of its own.
+    Of several processes only the first writes (``trainer.is_global_zero``). What all have to do together happens when
+    the first one says so (:meth:`agreed`), as each has a clock of its own.
     """
 
     _run: RunDirectory | None = None
 
     def bind(self, run: RunDirectory) -> None:
-        """Say where to write."""
+        """Set the run directory."""
         self._run = run
 
     def agreed(self, trainer: L.Trainer, due: bool) -> bool:
-        """What the first process thinks; all have to ask."""
+        """The first process's value of ``due``. Every process has to call this."""
         return trainer.strategy.broadcast(due)
 
     @property
     def run(self) -> RunDirectory:
-        """Where to write."""
+        """The run directory."""
         assert self._run is not None, "bind() comes before the fit"
         return self._run

@@ -1,4 +1,4 @@
-"""The checkpoint that a run is resumed from."""
+"""The checkpoint that resumes a run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from partinr.runs.directory import CHECKPOINT, PREVIOUS
 
 
 class LastCheckpoint(RunCallback):
-    """Keeps ``checkpoints/last.ckpt``: now and then, and at the end.
+    """Writes ``checkpoints/last.ckpt``, at intervals and at the end.
 
-    While the run goes on the one before it stays as ``checkpoints/previous.ckpt``, for a disk that loses the last. The
-    time it takes is in none of the run's clocks.
+    While the run goes on, the one before it stays as ``checkpoints/previous.ckpt``, for a disk that loses the last.
+    No clock of the run counts the time that this takes.
 
     Args:
-        every_seconds: of wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps.
+        every_seconds: wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps.
 
     Raises:
-        PartinrError: a negative number, or none.
+        PartinrError: the number is negative, or is no number.
     """
 
     def __init__(self, every_seconds: float = 30.0) -> None:
@@ -33,30 +33,32 @@ class LastCheckpoint(RunCallback):
         self._saved = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The clock starts with the training."""
+        """Start the interval with the training."""
         self._saved = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time."""
+        """Save when the interval is over."""
         if self.agreed(trainer, time.monotonic() - self._saved >= self.every_seconds):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the end, so that a run can be made longer; of a run that failed the last good one stays."""
+        """Save the end, so that a run can be extended. A failed run keeps its last good checkpoint."""
         self.save(trainer, pl_module)
         if trainer.is_global_zero and regime(pl_module).stop_reason is not None:
-            # Nobody will have to go on with this run, and a sweep of hundreds would keep twice as much.
+            # The run is complete, so a second checkpoint would only take space, hundreds of times in a sweep.
             self.run.file(PREVIOUS).unlink(missing_ok=True)
 
     def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replace the checkpoint; at any moment one of the two is there and whole."""
+        """Replace the checkpoint. At any moment one of the two is there and whole."""
         if regime(pl_module).failure is None:
             path = self.run.file(CHECKPOINT)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             if not trainer.is_global_zero:
-                trainer.save_checkpoint(temporary)  # its share of it; Lightning writes none
+                trainer.save_checkpoint(
+                    temporary
+                )  # its part of the state; Lightning writes it on the first process only
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             try:

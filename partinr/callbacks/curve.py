@@ -1,4 +1,4 @@
-"""What is written anew after every evaluation."""
+"""Files that are rewritten after every evaluation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from partinr.callbacks.base import Regime, RunCallback, regime
 
 
 class EvaluationFile(RunCallback):
-    """Writes a file after every evaluation, so that a run that is stopped has what there is."""
+    """Writes a file after every evaluation, so that a stopped run keeps its results."""
 
     _rows = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """There is a file from the start; a resumed run brings its rows along."""
+        """Write the file at the start; a resumed run brings its rows along."""
         self._write(trainer, pl_module)
 
     def on_train_batch_end(
@@ -34,7 +34,7 @@ class EvaluationFile(RunCallback):
 
     @abstractmethod
     def write(self, module: Regime) -> None:
-        """Write what the module has now."""
+        """Write the present rows of the module."""
 
 
 class CurveFile(EvaluationFile):

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, and in a cluster's job SIGUSR2: finish the step, save, stop."""
+"""Signals that stop a run at the next step: SIGINT, SIGTERM, and in a cluster's job SIGUSR2."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from partinr.runs.directory import in_job
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 WARNING = signal.SIGUSR2
-"""What a job of submitit gets some time before it is ended, so that it can save and be queued again."""
+"""The signal that a submitit job gets some time before its end, so that it can save and be queued again."""
 
 
 class Interruption(L.Callback):
-    """Stops a run at the next step boundary when it is asked to.
+    """Stops a run at the next step boundary after a signal.
 
-    The handler sets a flag and nothing else. A second signal finds the default handlers, for those in a hurry.
+    The handler sets a flag and nothing else. A second signal meets the default handlers and ends the run at once.
 
-    Of a run of several processes the one that started them listens, and passes on what it hears. They listen too, since
-    a terminal sends its signals to all, and somebody may send one to any; then they agree on it. In them a second
-    signal says nothing new: whoever is in a hurry ends the process that started them, and they end with it.
+    In a run of several processes, the process that started them listens and forwards signals. The others listen as
+    well, since a terminal signals all of them and a user may signal any; they then agree on the signal. A second signal
+    to one of them changes nothing: to end a run at once, end the process that started them, and they end with it.
 
-    Nor does it in a cluster's job: Slurm sends the same signal several times, to all processes of a job, and has
-    SIGKILL for when it is in a hurry. There the run also stops for :data:`WARNING`.
+    In a cluster's job a second signal changes nothing either: Slurm sends the same signal several times, to all
+    processes of a job, and uses SIGKILL to end it at once. There the run also stops for :data:`WARNING`.
 
     Args:
-        job: in a cluster's job; by default that is found out.
+        job: whether this is a cluster's job; detected by default.
 
     Attributes:
-        received: number of the signal that stopped the run, or None. A warning counts before any other: whoever heard
-            it knows that the job can be queued again.
+        received: number of the signal that stopped the run, or None. A warning outranks every other signal, as it means
+            that the job can be queued again.
     """
 
     received: int | None = None
@@ -49,17 +49,17 @@ class Interruption(L.Callback):
         self._forward: Callable[[int], None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # Handlers are this process's own.
+        # Handlers belong to this process.
         return {**self.__dict__, "received": self.received, "_listens": False, "_forward": None}
 
     @contextmanager
     def listening(self, forward: Callable[[int], None] | None = None) -> Iterator[None]:
-        """Listen inside, and no more afterwards, however it ends. Only a main thread can.
+        """Listen within this context. Only a main thread can.
 
-        A job listens all the time, and each of its runs within that.
+        Contexts nest: a job listens all the time, and each of its runs within that.
 
         Args:
-            forward: who else is to be told of a signal, if the training happens in other processes.
+            forward: gets every signal too, where the training happens in other processes.
         """
         outer = self._forward, self._listens
         before: dict[int, Any] = {}
@@ -75,15 +75,15 @@ class Interruption(L.Callback):
             self._forward, self._listens = outer
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen alone.
+        """Replace Lightning's handlers.
 
-        Lightning has meanwhile put a handler of its own around ours. It would end the run where it stands, with an
-        exception and without a checkpoint.
+        Lightning has wrapped ours in one of its own, which would end the run at once, with an exception and without a
+        checkpoint.
         """
         if trainer.world_size > 1:
             for each in self._signals:
                 signal.signal(each, self._note)
-            # They were blocked when the process was started, so that none came too early for this.
+            # They were blocked when the process started, so that none could arrive before this.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
         if self._listens:
             for each in self._signals:
@@ -92,7 +92,7 @@ class Interruption(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop if asked to; the checkpoint is saved at the end of training."""
+        """Stop after a signal; the checkpoint is saved at the end of training."""
         received = self.received
         if trainer.world_size > 1:
             heard = torch.tensor(received or 0, device=pl_module.device)
@@ -102,11 +102,11 @@ class Interruption(L.Callback):
             trainer.should_stop = True
 
     def results(self) -> int | None:
-        """What the process that started this one has to know."""
+        """What the process that started this one needs to know."""
         return self.received
 
     def recover(self, received: int | None) -> None:
-        """Know what another process has heard, and this one may not have."""
+        """Take over the signal that another process received."""
         self.received = received if self.received is None else self.received
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

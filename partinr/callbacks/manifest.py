@@ -1,4 +1,4 @@
-"""``run.json``: what a run is, how it stands, and where and with what it ran."""
+"""``run.json``: what a run is, its status, and the machine and versions that it ran on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ PACKAGES = (
     "numpy",
     "hydra-core",
     "torchmetrics",
-    # What images are decoded and label maps are made with.
+    # These decode images and make label maps.
     "opencv-contrib-python-headless",
     "pillow",
     "scikit-image",
@@ -42,16 +42,16 @@ PACKAGES = (
 
 
 class Manifest(RunCallback):
-    """Writes ``run.json`` when the training starts and ends, and the weights before it says ``completed``.
+    """Writes ``run.json`` at the start, after every evaluation and at the end, and the weights before ``completed``.
 
-    Of several processes the first writes, and what it says of memory and threads is its own; ``pid`` is the process
-    that started them, which is there as long as any of them.
+    Of several processes the first writes; memory and threads are its own, and ``pid`` is the process that started them,
+    which lives as long as any of them.
 
     Args:
-        identity: what the config says of the run: ``name``, ``config_hash``, ``signal_name``; and what a second run
-            needs to be the same: ``inputs``, the SHA-256 of files that it begins with, and ``code``, which classes are
-            not partinr's own, from which distribution and version, and the SHA-256 of their source.
-        interruption: who knows whether the run was interrupted.
+        identity: what the config says about the run: ``name``, ``config_hash``, ``signal_name``; and what a repetition
+            needs: ``inputs``, the SHA-256 of files that the run begins with, and ``code``, the classes that are not
+            partinr's own, with their distribution, version and the SHA-256 of their source.
+        interruption: knows whether a signal stopped the run.
         started: when the set-up began, by :func:`time.perf_counter`.
     """
 
@@ -65,27 +65,27 @@ class Manifest(RunCallback):
         self._rows = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Memory is counted from here."""
+        """Count memory from here on."""
         reset_peak_memory(pl_module.device)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The set-up is over."""
+        """Note the end of the set-up."""
         self._setup = time.perf_counter() - self._made
         self._write(trainer, pl_module, "running")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say how far it is, after every evaluation, for whoever looks while it runs or after it was killed."""
+        """Write the progress after every evaluation, for readers while the run goes on or after it was killed."""
         if len(regime(pl_module).curve) != self._rows:
             self._write(trainer, pl_module, "running")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The run is over, one way or the other."""
+        """Write weights and final status."""
         module = regime(pl_module)
         if trainer.is_global_zero:
-            files = self.identity["regime"].get("files", {"weights": WEIGHTS})
-            file = files.get("weights") or files.get("start")
+            files = self.run.regime.files
+            file = files.get("weights") or files.get("start", WEIGHTS)
             for name, content in module.weights():
                 self.run.write(of_image(name, file), content)
         if module.failure is not None:
@@ -98,14 +98,20 @@ class Manifest(RunCallback):
             self._write(trainer, pl_module, "completed")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Something else went wrong: say what."""
+        """Write the status and reason of a run that ended with an exception."""
         interrupted = isinstance(exception, (KeyboardInterrupt, SystemExit))
         status = "interrupted" if interrupted else "failed"
-        # Before the training, and in a process that leaves the training to others, what is there says more.
+        # Before the training, and in a process that leaves it to others, the present file has more to say.
         known = {} if self._setup else self.run.manifest()
-        # On a disk that takes nothing at all the file says "running"; what matters is what happened first.
+        # On a full disk the file keeps saying "running"; the first exception matters more than this one.
         with suppress(OSError):
             self._write(trainer, pl_module, status, reason(exception), known)
+
+    @cached_property
+    def _regime(self) -> dict[str, Any]:
+        """The entry ``regime``, which ``run.json`` has from the start."""
+        said = self.run.manifest().get("regime")
+        return {} if said is None else {"regime": said}
 
     def _write(
         self,
@@ -132,8 +138,8 @@ class Manifest(RunCallback):
             {
                 **now,
                 "name": self.identity["name"],
+                **self._regime,
                 "config_hash": self.identity["config_hash"],
-                "regime": self.identity["regime"],
                 "inputs": self.identity.get("inputs", {}),
                 "code": self.identity.get("code", {}),
                 "seed": module.seed,
@@ -165,27 +171,27 @@ class Manifest(RunCallback):
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start counting anew: a sweep runs many runs in one process, and each has a peak of its own."""
+    """Reset the peak: a sweep runs many runs in one process, and each has a peak of its own."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):  # not Linux, or not allowed: the peak is then that of the process
+    with suppress(OSError):  # not Linux, or not allowed: the peak is that of the whole process
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most memory in use since :func:`reset_peak_memory`, bytes: on a GPU that of its tensors, else of the process."""
+    """Peak memory since :func:`reset_peak_memory` in bytes: of the tensors on a GPU, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    # Linux counts in kilobytes, macOS in bytes.
+    # In kilobytes on Linux, in bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The machine: device, system, processor and its widest instructions, cores, threads, graphics card."""
+    """Device, system, processor with its widest instructions, cores, threads and graphics card."""
     return {
         "device": str(device),
         "system": platform.platform(),
@@ -209,7 +215,7 @@ def _cpu() -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """Of Python and the packages that a curve depends on."""
+    """Versions of Python and of the packages that affect a curve."""
     found = {"partinr": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -223,7 +229,7 @@ def versions() -> dict[str, str]:
 def git_state() -> dict[str, Any]:
     """Commit of the checkout that partinr runs from, whether it has changes, and their SHA-256.
 
-    None, False and None outside of one; new files that git does not know do not count.
+    None, False and None outside a checkout. Untracked files do not count as changes.
     """
     folder = Path(__file__).resolve().parents[2]
 
@@ -240,7 +246,7 @@ def git_state() -> dict[str, Any]:
         except (OSError, subprocess.SubprocessError):
             return None
 
-    # A wheel may be installed below somebody else's checkout, whose commit says nothing of partinr.
+    # A wheel may be installed inside another checkout, whose commit says nothing about partinr.
     if git("rev-parse", "--show-toplevel") != str(folder):
         return {"commit": None, "dirty": False, "diff": None}
     dirty = bool(git("status", "--porcelain", "--untracked-files=no"))

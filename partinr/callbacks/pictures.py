@@ -14,25 +14,25 @@ from torch import Tensor
 from partinr.base.errors import PartinrError, PartinrWarning, reason
 from partinr.callbacks.base import Adaptation, RunCallback, is_number, regime
 from partinr.pictures.draw import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail
-from partinr.runs.directory import ADAPTATION, ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 
 class Pictures(RunCallback):
-    """Draws image and partition at the start, reconstruction and error now and then and at the end.
+    """Draws image and partition at the start, reconstruction and error at intervals and at the end.
 
-    Signals that are no images are left out. Where there are several images each has a folder of its own. Of a learned
-    initialisation it draws what a few inner steps make of images that are held out.
+    Signals that are no images get no pictures. Each of several images has a folder of its own. A regime that leaves a
+    sheet of pictures gets one of held-out images, after each of a few inner steps.
 
-    A picture that cannot be written, as on a full disk, is a :class:`PartinrWarning`, and the run goes on: it can be
-    drawn at any time from what the run keeps otherwise. The curve, the weights and the checkpoint cannot, so a run that
-    cannot write those ends there: hours later there would be nothing to show for them.
+    A picture that cannot be written, as on a full disk, is a :class:`PartinrWarning` and the run goes on: it can be
+    drawn later from the rest of the run. A run that cannot write its curve, weights or checkpoint ends at once, as they
+    cannot be made again.
 
     Args:
-        every_seconds: of wall time between two drawings while the run goes on, above 0, and more than that where
-            drawing, as of many images, would take more than a tenth of the time; None to draw at the end only.
+        every_seconds: wall time between two drawings while the run goes on, above 0; drawing never takes more than a
+            tenth of the time. None draws at the end only.
 
     Raises:
-        PartinrError: not above 0.
+        PartinrError: the number is not above 0.
     """
 
     def __init__(self, every_seconds: float | None = 30.0) -> None:
@@ -45,7 +45,7 @@ class Pictures(RunCallback):
         self._lost = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw what does not change."""
+        """Draw image and partition, which do not change."""
         for view in regime(pl_module).views if trainer.is_global_zero else ():
             if view.signal.ndim == 3:
                 image = view.signal.cpu()
@@ -56,7 +56,7 @@ class Pictures(RunCallback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw after an evaluation, if it is time."""
+        """Draw after an evaluation, if the interval is over."""
         rows = len(regime(pl_module).curve)
         waited = time.monotonic() - self._drawn
         due = self.every_seconds is not None and waited >= max(self.every_seconds, 10 * self._took)
@@ -65,19 +65,20 @@ class Pictures(RunCallback):
             self._draw(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the end."""
+        """Draw the final state."""
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         started = time.monotonic()
         module = regime(pl_module)
-        if trainer.is_global_zero:
+        sheet = self.run.regime.files.get("sheet")
+        if sheet is not None and trainer.is_global_zero:
             shown = [each for each in module.adaptations() if each.signal.ndim == 3]
             if shown:
-                self._keep(ADAPTATION, adaptation_sheet(shown))
+                self._keep(sheet, adaptation_sheet(shown))
         views = module.views
         if any(view.signal.ndim == 3 for view in views):
-            drawn = module.reconstructions()  # all processes have a part in it
+            drawn = module.reconstructions()  # all processes take part
             for view, values in zip(views, drawn, strict=True) if trainer.is_global_zero else ():
                 if view.signal.ndim == 3:
                     reconstruction = values.float().clamp(0, 1).cpu()
@@ -87,7 +88,7 @@ class Pictures(RunCallback):
         self._took = self._drawn - started
 
     def _keep(self, name: str, content: bytes) -> None:
-        """Write a picture; the first that cannot be written is said, and those after it are not."""
+        """Write a picture. Warns about the first one that cannot be written, and about no other."""
         try:
             self.run.write(name, content)
         except OSError as error:
@@ -98,11 +99,11 @@ class Pictures(RunCallback):
 
 
 MOST_COLUMNS = 7
-"""Of a sheet, beside the image itself: more steps than this are thinned out."""
+"""Columns of a sheet, beside the image itself; of more steps some are left out."""
 
 
 def adaptation_sheet(adaptations: Sequence[Adaptation]) -> bytes:
-    """A row an image: itself, then what it is after 0, 1, … inner steps; the content of a PNG."""
+    """A PNG with a row an image: the image, then its fit after 0, 1, … inner steps."""
     rows = []
     for each in adaptations:
         last = len(each.steps) - 1

@@ -13,14 +13,14 @@ from partinr.callbacks.base import Regime, RunCallback, regime
 
 
 class Progress(RunCallback):
-    """One line with step, PSNR, points a second and time left; nothing where the output is no terminal."""
+    """Shows one line with step, PSNR, points a second and time left, if the output is a terminal."""
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
         self._task = TaskID(0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put it up."""
+        """Start the bar."""
         console = Console(stderr=True)
         if not console.is_terminal or not trainer.is_global_zero:
             return
@@ -38,15 +38,15 @@ class Progress(RunCallback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Bring it up to date."""
+        """Update the bar."""
         self._show(pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take it away."""
+        """Remove the bar."""
         self._remove()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Take it away; Lightning calls no teardown after an exception."""
+        """Remove the bar; Lightning calls no teardown after an exception."""
         self._remove()
 
     def _remove(self) -> None:
@@ -61,7 +61,7 @@ class Progress(RunCallback):
 
 
 def describe(module: Regime) -> tuple[float, str]:
-    """How much of a run is done, 0 … 1, and the figures beside its bar."""
+    """The finished part of a run, 0 … 1, and the figures beside its bar."""
     seconds, step = module.clock.training, module.step
     max_steps, max_seconds = module.stop.max_steps, module.stop.max_seconds
     parts = [0.0]

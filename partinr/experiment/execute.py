@@ -26,7 +26,7 @@ from partinr.experiment.provenance import check_code, code_of, inputs_of
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.training.checkpoint import read_checkpoint
+from partinr.training.checkpoint import OtherVersionError, read_checkpoint
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
 from partinr.training.trainer import check_run, make_trainer, run_fit
@@ -216,6 +216,8 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
     for path in (last, previous):
         try:
             _, step = read_checkpoint(path)
+        except OtherVersionError:
+            raise
         except PartinrError:
             continue
         if path == previous:
@@ -274,21 +276,9 @@ def _prepare(
     )
     check_run(module, trainer, settings.root.ckpt_path)
     device = trainer.strategy.root_device
-    _check_engine(settings, trainer)
-    module.model.check_device(device)
+    module.model.check_engine(device, str(trainer.precision), settings.trainer.tf32)
     module.check_gradient(device, torch.float64 if trainer.precision == "64-true" else torch.float32)
     return _Prepared(settings, module, trainer, interruption, callbacks)
-
-
-def _check_engine(settings: config.Settings, trainer: L.Trainer) -> None:
-    if settings.root.engine in ("fused", "tiled") and trainer.precision == "64-true":
-        raise PartinrError(
-            f"engine={settings.root.engine} has no double precision; choose engine=auto, or trainer.precision=32-true"
-        )
-    if settings.root.engine == "compiled" and settings.trainer.tf32:
-        raise PartinrError("engine=compiled and trainer.tf32=true do not go together; choose engine=auto")
-    if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
-        raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
 
 
 def _context(settings: config.Settings) -> RunContext:
@@ -326,7 +316,6 @@ def _callbacks(
     """The callbacks of a run, in the order in which they write."""
     known = {
         **identity(settings),
-        "regime": settings.regime.describe(),
         "signal_name": settings.data.title,
         "inputs": inputs_of(settings.plain) if inputs is None else dict(inputs),
         "code": code_of(settings.plain),

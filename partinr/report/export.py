@@ -10,8 +10,11 @@ from typing import Literal
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.report.groups import Study
-from partinr.report.table import ABSENT, Cell, Column, Row, columns_of, rows, to_csv
+from partinr.base.numbers import ABSENT
+from partinr.base.section import fill
+from partinr.report.columns import Column, columns_of
+from partinr.report.groups import Study, studies_of
+from partinr.report.table import Cell, Row, rows, to_csv
 from partinr.runs.records import RunRecord, collect
 
 Format = Literal["md", "tex", "csv"]
@@ -19,38 +22,10 @@ Format = Literal["md", "tex", "csv"]
 FORMATS: tuple[Format, ...] = ("md", "tex", "csv")
 """By the ending of a file."""
 
-_HEADINGS: Mapping[str, str] = {
-    "regions": "regions",
-    "parameters": "parameters",
-    "seconds": "training s",
-    "psnr": "PSNR dB",
-    "ssim": "SSIM",
-    "lone_steps": "steps to lone PSNR",
-    "lone_step_ratio": "× fewer steps",
-    "lone_seconds": "seconds to lone PSNR",
-    "lone_time_ratio": "× less time",
-    "random_step_ratio": "× fewer steps than random start",
-    "random_time_ratio": "× less time than random start",
-}
-"""The columns of a table of fits, in their order; all that the report has would be wider than a page."""
-
-_CLOCKS = {"seconds", "lone_seconds", "lone_time_ratio", "random_time_ratio"}
-"""Of these columns those that a clock has measured."""
-
-_LEARNING_HEADINGS: Mapping[str, str] = {
-    "algorithm": "algorithm",
-    "cut": "partition",
-    "inner_steps": "K",
-    "regions": "regions",
-    "parameters": "parameters",
-    "seconds": "training s",
-}
-"""Likewise of runs that learned an initialisation, beside PSNR after inner steps."""
-
 
 @dataclass(frozen=True)
 class _Line:
-    """A row as it is written; a cell a column."""
+    """A row, with a cell a column."""
 
     image: str
     group: str
@@ -61,15 +36,15 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Table:
-    """The part of the report's table that goes into a document, and what a reader must know of it."""
+    """The part of the report's table that goes into a document, and notes for its reader."""
 
     columns: Sequence[Column]
     headings: Sequence[str]
-    """One a column."""
+    """One heading a column."""
     lines: Sequence[_Line]
     with_image: bool
     with_seeds: bool
-    """The rows are over different numbers of seeds."""
+    """Rows are over different numbers of seeds."""
     with_state: bool
     """Not all runs have completed."""
     notes: Sequence[str]
@@ -77,39 +52,37 @@ class _Table:
 
     @property
     def before(self) -> list[str]:
-        """Headings of the words before the numbers."""
+        """Headings before the numbers."""
         return ["image", "group"] if self.with_image else ["group"]
 
     @property
     def after(self) -> list[str]:
-        """Headings of what follows the numbers."""
+        """Headings after the numbers."""
         return ["seeds"] * self.with_seeds + ["state"] * self.with_state
 
     def words_before(self, line: _Line) -> list[str]:
-        """What stands under :attr:`before`."""
+        """The words under :attr:`before`."""
         return [line.image, line.group] if self.with_image else [line.group]
 
     def words_after(self, line: _Line) -> list[str]:
-        """What stands under :attr:`after`."""
+        """The words under :attr:`after`."""
         return [str(line.seeds)] * self.with_seeds + [line.state] * self.with_state
 
 
 def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) -> str:
     """The table of ``records``: the rows of the report, and in Markdown and LaTeX its most important columns.
 
-    Groups that learned an initialisation have a table of their own, after that of the fits.
+    Runs of a further section have a table of their own, after that of the fits.
 
     Args:
         records: runs, as of :func:`~partinr.runs.records.collect`.
         form: ``md``, ``tex`` (a ``tabular`` that needs the package booktabs), or ``csv`` (every column and digit).
-        clocks: with what a clock has measured.
+        clocks: whether to keep columns that a clock has measured.
 
     Raises:
-        PartinrError: there is no run of which there are numbers; or CSV is wanted, and there are two tables, or clocks
-            are to be left out.
+        PartinrError: no run has numbers; or the form is CSV, and there are two tables or no clocks.
     """
-    found = (Study.of(records), Study.of(records, "initialisation"))
-    studies = [study for study in found if any(group.counted for group in study.groups)]
+    studies = [study for study in studies_of(records) if any(group.counted for group in study.groups)]
     if not studies:
         raise PartinrError("no run has got so far that there are numbers; partinr runs says how they stand")
     if form == "csv":
@@ -117,7 +90,7 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) 
             raise PartinrError("a CSV file has every column; leave out --no-seconds, or write .md or .tex")
         if len(studies) > 1:
             raise PartinrError(
-                "a CSV file holds one table, and there are fits and runs that learned to learn; name one kind's "
+                "a CSV file holds one table, and these runs need several, as they cannot be compared; name one kind's "
                 "directories, or write .md"
             )
         return to_csv(studies[0])
@@ -130,15 +103,16 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
 
     Args:
         paths: run directories, sweep directories, or folders of them.
-        output: a file to write it to; its ending, ``.md``, ``.tex`` or ``.csv``, says in which form. None: no file.
-        clocks: with what a clock has measured; see :func:`table_text`.
+        output: a file for the table, whose form follows from the ending, ``.md``, ``.tex`` or ``.csv``; None for no
+            file.
+        clocks: whether to keep columns that a clock has measured.
 
     Returns:
-        The table; Markdown where there is no file.
+        The table, as Markdown if there is no file.
 
     Raises:
-        PartinrError: a path does not exist, there is no run with numbers but studies of steps, another ending, what
-            :func:`table_text` refuses, or the file cannot be written.
+        PartinrError: a path does not exist, no run belongs in a table or has numbers, the ending is another, or the
+            file cannot be written.
     """
     form: Format = "md"
     if output is not None:
@@ -147,10 +121,7 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
         if ending not in known:
             raise PartinrError(f"cannot write {output}; give a file that ends in .md, .tex or .csv")
         form = known[ending]
-    records = collect(paths)
-    if all(record.learns == "steps" for record in records):
-        raise PartinrError(f"there are only studies of steps; see: partinr hypothesis {' '.join(map(str, paths))}")
-    text = table_text(records, form, clocks)
+    text = table_text(comparable(collect(paths), paths), form, clocks)
     if output is not None:
         try:
             write_atomically(Path(output), text.encode())
@@ -159,32 +130,36 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
     return text
 
 
+def comparable(records: Sequence[RunRecord], paths: Sequence[str | Path]) -> list[RunRecord]:
+    """Those of ``records`` that belong in a report: their regime names nothing else to look at.
+
+    Raises:
+        PartinrError: there is none.
+    """
+    found = [record for record in records if "report" not in record.regime.instead]
+    if not found:
+        first = records[0]
+        raise PartinrError(
+            fill(first.regime.instead["report"], first.manifest, first.config, " ".join(map(str, paths)))
+        )
+    return found
+
+
 def _table(study: Study, clocks: bool) -> _Table:
     table = rows(study)
-    chosen = [c for c in columns_of(study) if _heading(study, c) and (clocks or c.key not in _CLOCKS)]
-    if study.learns == "signals":
-        # What it takes and how often that goes into what the lone network takes are side by side.
-        chosen.sort(key=lambda column: list(_HEADINGS).index(column.key))
+    chosen = [column for column in columns_of(study) if column.short and (clocks or not column.clock)]
     chosen = [column for column in chosen if any(row.cells[column.key].text != ABSENT for row in table)]
+    chosen.sort(key=lambda column: column.rank)
     seeds = sorted({row.group.n for row in table})
     return _Table(
         columns=chosen,
-        headings=[_heading(study, column) or "" for column in chosen],
+        headings=[column.short for column in chosen],
         lines=[_line(row, chosen) for row in table],
         with_image=len(study.images) > 1,
         with_seeds=len(seeds) > 1,
         with_state=any(row.group.state != "completed" for row in table),
         notes=[*_notes(table, chosen, seeds), *study.notices],
     )
-
-
-def _heading(study: Study, column: Column) -> str | None:
-    """What is written above a column; None for one that is left out."""
-    if study.learns != "initialisation":
-        return _HEADINGS.get(column.key)
-    if column.key.startswith("psnr_"):
-        return f"PSNR dB after {column.heading}"
-    return _LEARNING_HEADINGS.get(column.key)
 
 
 def _line(row: Row, columns: Sequence[Column]) -> _Line:
@@ -227,7 +202,7 @@ def _markdown(table: _Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text of which no letter is a sign of Markdown. An underscore between letters is none."""
+    """Text with Markdown's special characters escaped. An underscore between letters is none."""
     return re.sub(r"([\\`*<|\[\]])", r"\\\1", text)
 
 
@@ -257,7 +232,7 @@ _SIGNS: Mapping[str, str] = {
     "–": "--",
     "…": r"\dots{}",
 }
-"""What LaTeX would take for something else, or has no letter for without further packages."""
+"""Characters with a meaning in LaTeX, or without a letter there unless further packages are loaded."""
 
 
 def _tex(text: str) -> str:
@@ -265,9 +240,9 @@ def _tex(text: str) -> str:
 
 
 def _latex(table: _Table) -> str:
-    """A ``tabular``. A number is in two columns that meet at its decimal point, so numbers stand below each other.
+    """A ``tabular``. Two columns hold a number and meet at its decimal point, so that numbers align.
 
-    What no package is needed for it is written so: the table goes into any document that has booktabs.
+    It needs no package but booktabs.
     """
     split = [
         _is_split(column, [line.cells[place] for line in table.lines]) for place, column in enumerate(table.columns)
@@ -316,7 +291,7 @@ def _tex_line(cells: Sequence[str]) -> str:
 
 
 def _is_split(column: Column, cells: Sequence[Cell]) -> bool:
-    """Whether a column of numbers needs a second one, for what follows the decimal point."""
+    """Whether a column of numbers needs a second one for the digits after the decimal point."""
     return not column.words and any("." in cell.text or cell.std for cell in cells)
 
 

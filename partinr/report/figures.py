@@ -23,57 +23,29 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
+from partinr.base.numbers import write
+from partinr.base.section import Chart
 from partinr.pictures.draw import ERROR_COLORMAP, ERROR_RANGE
-from partinr.report.groups import Group, Study
-from partinr.report.palette import Style, contrast_with, styles
-from partinr.report.table import Row, fixed, lone_of, rows, to_csv, write
+from partinr.pictures.palette import Style
+from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
+from partinr.report.curves import ListCurve, MeanCurve
+from partinr.report.groups import Group, Study, studies_of
+from partinr.report.table import Row, lone_of, rows, to_csv
 from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import Axis, RunRecord
 
-COLUMN = 3.3
-"""Width of a column [in]."""
-
-PAGE = 6.9
-"""Width of both columns and the gap between them [in]."""
-
 PICTURE_SIDE = 1024
-"""Longer side of a picture in a figure [pixels]: 400 dpi and more where it stands, and a PDF that can be sent."""
+"""Longer side of a picture in a figure [pixels]: at least 400 dpi in print, in a PDF that is still small."""
 
 GROUPS_A_STRIP = 6
-"""How many groups stand side by side in one figure of pictures; more make further figures."""
+"""Groups side by side in one figure of pictures; more groups make further figures."""
 
 _AXES: Mapping[Axis, tuple[str, str]] = {
     "step": ("steps", "optimiser steps"),
     "seconds": ("seconds", "seconds of training"),
     "macs": ("macs", "multiply-accumulates"),
 }
-"""Each axis as part of a file name and as a label."""
-
-SETTINGS: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so it is everywhere, with ω and ± and ·
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#5c6570",
-    "axes.grid": True,
-    "image.interpolation": "auto",  # pixels stay pixels when enlarged, and lines stay whole when made small
-    "axes.axisbelow": True,
-    "grid.color": "#e2e6ea",
-    "grid.linewidth": 0.6,
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
-    "savefig.dpi": 300,
-}
-"""Of matplotlib: letters and lines for a column of a paper."""
+"""Each axis, as part of a file name and as a label."""
 
 _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
 
@@ -84,8 +56,8 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
     ``curve-IMAGE-steps``, ``-seconds``, ``-macs``: PSNR with mean and one standard deviation, one column wide.
     ``pictures-IMAGE``: image, partitions, reconstructions and errors, of the median seed of each group.
     ``table.csv``: every number of the report's table.
-    ``learning-NAME-outer-steps``, ``-outer-seconds``, ``-inner-steps``: of runs that learned an initialisation, PSNR of
-    held-out signals while it is learned, and at the end against inner steps; ``learning.csv`` has their numbers.
+    Files of a further section begin with its key: learning to learn has ``learning-NAME-outer-steps``,
+    ``-outer-seconds``, ``-inner-steps``, and ``learning.csv``.
 
     Args:
         records: runs, as of :func:`~partinr.runs.records.collect`.
@@ -98,14 +70,15 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
         PartinrError: the folder cannot be written.
     """
     folder = Path(folder)
-    fits, learned = Study.of(records), Study.of(records, "initialisation")
     written: list[Path] = []
+    fits, *further = studies_of(records)
+    further = [study for study in further if study.groups]
     try:
         with matplotlib.rc_context(SETTINGS):
-            if fits.groups or not learned.groups:
+            if fits.groups or not further:
                 written += _write_fits(fits, folder)
-            if learned.groups:
-                written += _write_learned(learned, folder)
+            for study in further:
+                written += _write_section(study, folder)
     except OSError as error:
         raise PartinrError(f"cannot write figures to {folder}: {error.strerror}; choose another folder") from error
     return written
@@ -113,12 +86,12 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
 
 def _write_fits(study: Study, folder: Path) -> list[Path]:
     table = rows(study)
-    style = _styles(study)
+    style = study.styles
     names = _file_names(study.images)
     written: list[Path] = []
     for image in study.images:
         groups = study.on(image)
-        if any(group.mean_curve().step.size for group in groups):
+        if any(MeanCurve.of(group.counted).step.size for group in groups):
             for axis, (suffix, label) in _AXES.items():
                 figure = _curve(table, image, style, axis, label)
                 written += _save(figure, folder / f"curve-{names[image]}-{suffix}")
@@ -129,34 +102,31 @@ def _write_fits(study: Study, folder: Path) -> list[Path]:
     return [*written, _write_table(study, folder / "table.csv")]
 
 
-def _write_learned(study: Study, folder: Path) -> list[Path]:
-    table = rows(study)
-    style = _styles(study)
+def _write_section(study: Study, folder: Path) -> list[Path]:
+    assert study.section is not None
+    section, table, style = study.section, rows(study), study.styles
     names = _file_names(study.images)
     written: list[Path] = []
-    outer: tuple[tuple[Axis, str, str], ...] = (
-        ("step", "outer-steps", "outer steps"),
-        ("seconds", "outer-seconds", _AXES["seconds"][1]),
+    kind = section.steps.removesuffix("steps").strip()
+    axes: tuple[tuple[Axis, str, str], ...] = (
+        ("step", f"{kind}-steps", section.steps),
+        ("seconds", f"{kind}-seconds", _AXES["seconds"][1]),
     )
     for image in study.images:
-        groups = study.on(image)
-        if any(group.mean_curve().step.size for group in groups):
-            for axis, suffix, label in outer:
-                figure = _curve(table, image, style, axis, label)
-                written += _save(figure, folder / f"learning-{names[image]}-{suffix}")
-        if any(group.inner_curve().psnr.size for group in groups):
-            written += _save(_inner_curve(groups, style), folder / f"learning-{names[image]}-inner-steps")
-    return [*written, _write_table(study, folder / "learning.csv")]
+        groups, stem = study.on(image), f"{section.key}-{names[image]}"
+        if any(MeanCurve.of(group.counted).step.size for group in groups):
+            for axis, suffix, label in axes:
+                written += _save(_curve(table, image, style, axis, label), folder / f"{stem}-{suffix}")
+        for chart in section.charts:
+            if any(ListCurve.of(group.counted, chart.values).psnr.size for group in groups):
+                suffix = chart.axis.replace(" ", "-")
+                written += _save(_list_curve(groups, style, chart), folder / f"{stem}-{suffix}")
+    return [*written, _write_table(study, folder / f"{section.key}.csv")]
 
 
 def _write_table(study: Study, path: Path) -> Path:
     write_atomically(path, to_csv(study).encode())
     return path
-
-
-def _styles(study: Study) -> dict[str, Style]:
-    regions = {group.label: group.regions for group in study.groups}
-    return styles(study.labels, contrast_with(study.labels, regions))
 
 
 def _file_names(images: Sequence[str]) -> dict[str, str]:
@@ -176,9 +146,9 @@ def _save(figure: Figure, path: Path) -> list[Path]:
     for kind in ("png", "pdf"):
         buffer = BytesIO()
         with warnings.catch_warnings():
-            # A script that the font lacks is drawn as boxes; that is no reason to print a warning for every letter.
+            # Letters that the font lacks become boxes; a warning for each of them would not help.
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            # Without a date in it, the same numbers are the same file.
+            # Without a date, equal numbers give equal files.
             figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
         target = path.with_name(f"{path.name}.{kind}")
         write_atomically(target, buffer.getvalue())
@@ -192,7 +162,7 @@ def _save(figure: Figure, path: Path) -> list[Path]:
 def _curve(table: Sequence[Row], image: str, style: Mapping[str, Style], axis: Axis, label: str) -> Figure:
     figure, axes = _empty()
     for group in (row.group for row in table if row.group.image == image):
-        mean = group.mean_curve()
+        mean = MeanCurve.of(group.counted)
         _line(axes, group, style, mean.on(axis), mean.psnr, mean.std)
     lone = lone_of(table, image)
     if lone:
@@ -205,17 +175,17 @@ def _curve(table: Sequence[Row], image: str, style: Mapping[str, Style], axis: A
     return figure
 
 
-def _inner_curve(groups: Sequence[Group], style: Mapping[str, Style]) -> Figure:
-    """PSNR at the end of training against inner steps; a ring is at the number of the training."""
+def _list_curve(groups: Sequence[Group], style: Mapping[str, Style], chart: Chart) -> Figure:
+    """PSNR at 0, 1, 2, … of a chart; a ring is at the place that the chart marks."""
     figure, axes = _empty()
     for group in groups:
-        curve = group.inner_curve()
+        curve = ListCurve.of(group.counted, chart.values)
         _line(axes, group, style, np.arange(curve.psnr.size), curve.psnr, curve.std)
-        trained = group.inner_steps
-        if trained is not None and trained < curve.psnr.size:
+        mark = group.records[0].at(chart.mark)
+        if isinstance(mark, int) and mark < curve.psnr.size:
             colour = style[group.label].light
-            axes.plot([trained], [curve.psnr[trained]], "o", ms=5, mfc="white", mec=colour, mew=1.2, zorder=3)
-    axes.set_xlabel("inner steps")
+            axes.plot([mark], [curve.psnr[mark]], "o", ms=5, mfc="white", mec=colour, mew=1.2, zorder=3)
+    axes.set_xlabel(chart.axis)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure, axes)
@@ -249,7 +219,7 @@ def _line(
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Inside, where the curves are not; above the axes, and over both columns, when it is long."""
+    """Place the legend inside, away from the curves; a long one goes above the axes, over both columns."""
     handles, names = axes.get_legend_handles_labels()
     longest = max(map(len, names))
     if len(names) <= 5 and longest <= 24:
@@ -269,7 +239,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 _KINDS = {IMAGE: "image", PARTITION: "partition", RECONSTRUCTION: "reconstruction", ERROR: "absolute error"}
 
 _ROWS = (RECONSTRUCTION, PARTITION, ERROR)
-"""From top to bottom; the reconstruction is beside the image."""
+"""Rows from top to bottom; the reconstruction is beside the image."""
 
 
 def _strips(groups: Sequence[Group]) -> Iterator[Figure]:
@@ -328,7 +298,7 @@ def _strip(shown: Sequence[tuple[Group, RunRecord]]) -> Figure:
 
 
 def _scale(figure: Figure, axes: Axes, label: str = "") -> None:
-    """The colours of the error pictures, in ``axes``."""
+    """Draw the colours of the error pictures into ``axes``."""
     low, high = ERROR_RANGE
     colours = ScalarMappable(Normalize(low, high), ERROR_COLORMAP)
     bar = figure.colorbar(
@@ -339,12 +309,12 @@ def _scale(figure: Figure, axes: Axes, label: str = "") -> None:
 
 def _quality(record: RunRecord) -> str:
     psnr = record.final("psnr")
-    return "" if psnr is None else f"{write(psnr, fixed(2))} dB"
+    return "" if psnr is None else f"{write(psnr, 'fixed:2')} dB"
 
 
 @contextmanager
 def _picture(path: Path) -> Iterator[Image.Image | None]:
-    """A picture file, None if there is no sound one."""
+    """An opened picture file; None if it is missing or damaged."""
     try:
         picture = Image.open(path)
         picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
@@ -356,7 +326,7 @@ def _picture(path: Path) -> Iterator[Image.Image | None]:
 
 
 def _bare(axes: Axes, picture: Image.Image | None) -> Axes:
-    """A picture and nothing around it."""
+    """Show a picture without anything around it."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)

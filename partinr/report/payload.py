@@ -1,27 +1,31 @@
-"""What the script of the page works with: every run once, so that it can filter and group them as the reader asks."""
+"""The data of the page's script: every run once, so that the reader can filter and group them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
+from partinr.base.section import Section
+from partinr.pictures.palette import Style
+from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Group, Study
-from partinr.report.naming import Facet, facets
-from partinr.report.palette import Style
-from partinr.report.table import CONSTANT, RATIOS, Column, Row, columns_of, form_name, lone_of, of_run
+from partinr.report.table import Row, lone_of, of_run
 from partinr.report.thin import thin
+from partinr.runs.naming import Facet, facets
 from partinr.runs.records import RunRecord
 
 DIGITS = 6
-"""Significant digits of the curves on the page: a hundredth of what a screen can show, and half the bytes."""
+"""Significant digits of curves on the page: finer than any screen, in half the bytes."""
 
 _CURVE = ("step", "seconds", "macs", "psnr")
 
 
 class Words:
-    """Texts that many runs have in common, each once."""
+    """Texts that many runs share, each kept once."""
 
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
@@ -32,7 +36,7 @@ class Words:
 
     @property
     def texts(self) -> list[str]:
-        """All texts by their number."""
+        """All texts, in the order of their numbers."""
         return list(self._index)
 
 
@@ -41,12 +45,12 @@ def payload(
     studies: Mapping[str, tuple[Study, Sequence[Row], Mapping[str, Style]]],
     details: Sequence[tuple[Mapping[str, str], str]],
 ) -> dict[str, Any]:
-    """What is embedded in the page as JSON.
+    """The JSON that is embedded in the page.
 
     Args:
         records: all runs, in the order of the page.
         studies: by their key, each with its rows and how its groups are drawn.
-        details: facts and config of each run, as they are shown.
+        details: facts and config of each run, as text.
 
     Returns:
         ``runs`` in the order of ``records``: their study, group and image by number, their values for the columns of
@@ -54,7 +58,7 @@ def payload(
         columns; ``facets``, by which runs can be chosen and grouped; ``tolerance`` [dB] of thinned curves.
     """
     words = Words()
-    curves, tolerance = thin([{name: record.curve[name] for name in _CURVE} for record in records])
+    curves, tolerance = thin([{name: np.array(record.curve[name]) for name in _CURVE} for record in records])
     runs: dict[RunRecord, dict[str, Any]] = {}
     for record, curve, (facts, config) in zip(records, curves, details, strict=True):
         runs[record] = {
@@ -88,13 +92,15 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
         ],
         "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
         "columns": [_column(column) for column in columns_of(study)],
+        "charts": [asdict(chart) for chart in (study.section.charts if study.section else ())],
+        "steps": study.section.steps if study.section else "optimiser steps",
     }
 
 
 def _codecs(study: Study, image: str) -> dict[str, Any]:
-    """Bits per pixel and PSNR of JPEG and WebP on an image, as one of the runs on it has them.
+    """Bits per pixel and PSNR of JPEG and WebP on an image, taken from one of its runs.
 
-    Where it stands for several, these are means, and ``parts`` has each, in their order.
+    For several images these are means, and ``parts`` has each of them, in their order.
     """
     rated = [record for group in study.on(image) for record in group.records if record.rates]
     record = next((each for each in rated if each.image_rates), rated[0] if rated else None)
@@ -113,21 +119,12 @@ def _by_coder(rates: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float |
 
 
 def _column(column: Column) -> dict[str, Any]:
-    form, decimals = form_name(column.form)
-    return {
-        "key": column.key,
-        "table": column.table,
-        "form": form,
-        "decimals": decimals,
-        "better": column.better,
-        "words": column.words,
-        "constant": column.key in CONSTANT,
-        "ratio": column.key in RATIOS,
-    }
+    names = ("key", "table", "form", "better", "words", "constant", "ratio")
+    return {name: getattr(column, name) for name in names}
 
 
 def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, table: Sequence[Row]) -> None:
-    """Add to the runs of a study where they belong and what they have in its columns."""
+    """Add to the runs of a study their place in it and their values in its columns."""
     columns = columns_of(study)
     labels = {label: index for index, label in enumerate(study.labels)}
     images = {image: index for index, image in enumerate(study.images)}
@@ -140,16 +137,18 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                 "image": images[group.image],
                 "label": labels[group.label],
                 "rank": rank,
-                # A later run of the same group and seed counts in its stead.
+                # A later run of the same group and seed counts instead.
                 "repeated": _repeated(group, record),
                 "own": versus is not None and versus.lone is group,
                 "values": [_value(values[column.key]) for column in columns],
-                "inner": numbers(record.psnr_by_inner_step),
-                "trained": record.inner_steps,
+                "charts": [
+                    {"values": numbers(record.numbers(chart.values)), "mark": record.at(chart.mark)}
+                    for chart in (study.section.charts if study.section else ())
+                ],
             }
             if fits := _fits(record.rates):
                 runs[record]["rates"] = [[setting, *numbers(point)] for setting, point in fits.items()]
-                # Of each image without the precisions, which are the same.
+                # For each image without the precisions, which are the same.
                 parts = [_fits(rates) for rates in record.image_rates.values()]
                 if parts:
                     nothing = (math.nan, math.nan)
@@ -160,26 +159,27 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
 
 
 def _fits(rates: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
-    """Bits per pixel and PSNR of a fit, by its precision."""
+    """Bits per pixel and PSNR of a fit, by precision."""
     return {row["setting"]: (row["bpp"], row["psnr"]) for row in rates if row["coder"] == "fit"}
 
 
 def _repeated(group: Group, record: RunRecord) -> bool:
-    """Whether a run would count but for a later one of the same seed."""
-    countable = record.curve["step"].size > 0 if group.provisional else record.status == "completed"
+    """Whether a run does not count only because a later one has the same seed."""
+    countable = bool(record.curve["step"]) if group.provisional else record.status == "completed"
     return countable and record not in group.counted
 
 
 def _facets(
     records: Sequence[RunRecord], studies: Sequence[Study], runs: Mapping[RunRecord, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What differs between runs; ``runs`` get the number of their value of each, -1 for none."""
+    """The settings in which runs differ. Each run in ``runs`` gets the number of its value, -1 for none."""
     groups = [group for study in studies for group in study.groups]
     flats = list({id(group.flat): group.flat for group in groups}.values())
+    sections = {id(group.flat): study.section or Section() for study in studies for group in study.groups}
     counts: dict[int, set[int]] = {id(flat): set() for flat in flats}
     for group in groups:
         counts[id(group.flat)] |= {record.regions for record in group.records if record.regions is not None}
-    found = facets(flats, [counts[id(flat)] for flat in flats]) if flats else []
+    found = facets(flats, [counts[id(flat)] for flat in flats], [sections[id(flat)] for flat in flats]) if flats else []
     at = {id(flat): index for index, flat in enumerate(flats)}
     of_group = {record: group for group in groups for record in group.records}
     columns = []
@@ -203,14 +203,14 @@ def _facets(
 
 
 def _value(value: float | str | None) -> float | str | None:
-    """A value for JSON, which has no word for infinity: the script's own."""
+    """A value for JSON; infinity becomes the script's own word for it."""
     if isinstance(value, float) and not math.isfinite(value):
         return "Infinity" if value > 0 else None
     return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def number(value: float | None) -> float | int | None:
-    """``value`` in few digits; None for what JSON cannot say."""
+    """``value`` in few digits; None for what JSON cannot express."""
     if value is None or not math.isfinite(value):
         return None
     rounded = float(f"{value:.{DIGITS}g}")

@@ -1,4 +1,4 @@
-"""What the pages have in common: how a template becomes a page, and the colours of the error."""
+"""Templates of the pages, and the colours of their error pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from partinr.pictures.draw import ERROR_COLORMAP
 
 
 def template(name: str) -> jinja2.Template:
-    """One of the templates beside this file. What it includes as text, such as a style, is beside it, too."""
+    """A template beside this file. It includes scripts and styles from there."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
         autoescape=True,
@@ -30,11 +30,11 @@ def template(name: str) -> jinja2.Template:
 
 
 def error_colours(count: int) -> list[str]:
-    """The colours of the error pictures from the smallest error to the largest, ``count`` of them, as ``#rrggbb``."""
+    """``count`` colours of the error pictures, from the smallest error to the largest, as ``#rrggbb``."""
     colormap = matplotlib.colormaps[ERROR_COLORMAP].resampled(256)
     return [matplotlib.colors.to_hex(colormap(share)) for share in np.linspace(0, 1, count)]
 
 
 def error_scale() -> str:
-    """The same as a CSS gradient."""
+    """The colours of the error pictures as a CSS gradient."""
     return f"linear-gradient(to right, {', '.join(error_colours(9))})"

@@ -1,4 +1,4 @@
-"""Curves with no more points than a screen can show."""
+"""Curves without the points that a screen cannot show."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from partinr.runs.records import Curve
+from partinr.report.curves import Numbers
+
+Columns = dict[str, Numbers]
+"""A curve by its columns, equally long."""
 
 POINTS = 50_000
-"""Points that all curves of a page may have; fewer are left as they are. About 1.5 MB."""
+"""Points of all curves of a page, at most, about 1.5 MB; fewer are left as they are."""
 
 LONG = 1_000
-"""A single curve of more points is thinned however few there are in all: about as many as a screen has columns."""
+"""A longer curve is thinned however few points there are in all: a screen has about as many columns."""
 
 PIXELS = 800
-"""Height of a plot that fills a screen. A deviation of half a pixel of it is not seen."""
+"""Height of a plot that fills a screen. A deviation of half a pixel is invisible."""
 
 _COLUMNS = 1_200
-"""Columns of a plot that fills a screen."""
+"""Width of a plot that fills a screen."""
 
 
-def thin(curves: Sequence[Curve]) -> tuple[list[Curve], float]:
-    """Leave out the points of curves that nobody would miss.
+def thin(curves: Sequence[Columns]) -> tuple[list[Columns], float]:
+    """Leave out points of curves that nobody would miss.
 
-    A point may go where the line between its neighbours that stay is as near to it as the tolerance, drawn against
-    steps, seconds or multiply-accumulates, on a linear or on a logarithmic axis. Of evaluations closer together than a
-    column of the screen only the first, last, lowest and highest stay. The tolerance is half a pixel, or as much more
-    as it takes for the points to fit.
+    A point may go if the line between its remaining neighbours passes within the tolerance, against steps, seconds and
+    multiply-accumulates, on linear and logarithmic axes. Of evaluations in one column of the screen only the first,
+    last, lowest and highest stay. The tolerance is half a pixel, or more until the points fit.
 
     Args:
         curves: with equally long columns, among them ``step``, ``seconds`` and ``psnr`` [dB].
@@ -55,18 +57,18 @@ def thin(curves: Sequence[Curve]) -> tuple[list[Curve], float]:
     ], tolerance
 
 
-def _select(curve: Curve, keep: NDArray[np.int64]) -> Curve:
+def _select(curve: Columns, keep: NDArray[np.int64]) -> Columns:
     return {name: values[keep] for name, values in curve.items()}
 
 
 def _logarithm(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places on a logarithmic axis, which has none for 0."""
+    """Places on a logarithmic axis; 0, which has none, is left of the first."""
     positive = x[x > 0]
     return np.log(np.maximum(x, positive[0] / 2 if positive.size else 1.0))
 
 
-def _on_screen(curve: Curve) -> NDArray[np.int64]:
-    """First, last, lowest and highest in each column, of a linear and of a logarithmic axis."""
+def _on_screen(curve: Columns) -> NDArray[np.int64]:
+    """First, last, lowest and highest point in each column of the screen, on a linear and on a logarithmic axis."""
     psnr, count = curve["psnr"], curve["psnr"].size
     if count <= _COLUMNS:
         return np.arange(count)
@@ -80,11 +82,11 @@ def _on_screen(curve: Curve) -> NDArray[np.int64]:
     return np.array(sorted(keep))
 
 
-def _missed(curve: Curve, tolerance: float) -> NDArray[np.float64]:
-    """By how much [dB] a curve is off where a point is left out, infinity for points that must stay.
+def _missed(curve: Columns, tolerance: float) -> NDArray[np.float64]:
+    """How far [dB] a curve is off where a point is left out; infinity for points that must stay.
 
-    Leaving out all points of at most some deviation, above ``tolerance``, keeps the curve within it (Ramer, Douglas and
-    Peucker). Ends stay, the first point that a logarithmic axis can show, and one point of each gap.
+    Leaving out all points up to some deviation, above ``tolerance``, keeps the curve within it (Ramer, Douglas and
+    Peucker). The ends stay, the first point that a logarithmic axis can show, and one point of each gap.
     """
     psnr, count = curve["psnr"], curve["psnr"].size
     missed = np.zeros(count)
@@ -110,6 +112,6 @@ def _missed(curve: Curve, tolerance: float) -> NDArray[np.float64]:
         if off[at] > tolerance:
             middle, deviation = first + 1 + at, min(float(off[at]), bound)
             missed[middle] = deviation
-            # Never more than that of the point by which the curve was divided here: it goes first.
+            # Never more than the deviation of the point that divided the curve here: that one goes last.
             pieces += [(first, middle, deviation), (middle, last, deviation)]
     return missed

@@ -1,4 +1,4 @@
-"""An image and its fit as one HTML file to pan and zoom in: no network, no server, no folder beside it."""
+"""An image and its fit as one HTML file to pan and zoom: no network, no server, no folder beside it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from partinr.pictures.draw import ERROR_RANGE, encode_png, to_uint8
 from partinr.report.templates import error_colours, error_scale, template
 
 MOST_PIXELS = 2**25
-"""Pixels of a picture on the page, such as 7,680×4,320: a browser holds each of them in four bytes, several times."""
+"""Most pixels of a picture on the page, such as 7,680×4,320: a browser holds several copies of four bytes each."""
 
 MOST_SIDE = 2**14
-"""Pixels of its longer side: what browsers can draw."""
+"""Most pixels of its longer side, by what browsers can draw."""
 
 
 def check_size(shape: Sequence[int]) -> None:
-    """Refuse a picture that a browser could not show.
+    """Refuse a picture that browsers cannot show.
 
     Args:
         shape: ``[H, W]``.

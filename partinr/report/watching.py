@@ -1,4 +1,4 @@
-"""The page of a sweep that still runs, made again whenever something has changed."""
+"""The page of a running sweep, rewritten whenever something has changed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def watch_runs(
 ) -> None:
     """Keep a page up to date until no run is queued or running, or until Ctrl-C.
 
-    An open page loads itself again. Of what has not changed nothing is read and no picture is made again; no more than
-    a sixth of the time goes into pages. The last page no longer loads itself.
+    An open page reloads itself; the last one no longer does. Unchanged runs are not read again, unchanged pictures are
+    not made again, and pages take at most a sixth of the time.
 
     Args:
-        paths: run directories, sweep directories, or folders of them; runs that appear meanwhile are found.
+        paths: run directories, sweep directories, or folders of them; runs that appear later are included.
         output: the HTML file.
-        seconds: between two looks at the runs, at least.
-        say: is given one line each time that the page was made: when, how the runs stand, how many have changed.
+        seconds: shortest time between two readings of the runs.
+        say: gets one line for each page: the time, how the runs stand, how many have changed.
         title: of the page.
 
     Raises:
@@ -39,10 +39,10 @@ def watch_runs(
         while True:
             began = time.monotonic()
             before, records = records, reader.read(paths)
-            # A run that has not changed is the same object as before.
+            # An unchanged run is the same object as before.
             same = set(before) & set(records)
             changed = max(len(records), len(before)) - len(same)
-            # At a second look: between two runs of a sweep there may be none for a moment.
+            # Only at the second reading: between two runs of a sweep there may be none for a moment.
             over = not changed and not any(record.status in ("queued", "running") for record in records)
             if changed or over:
                 write_html(records, output, title, refresh=None if over else seconds, cache=pictures)
@@ -52,6 +52,6 @@ def watch_runs(
                 say(f"{time.strftime('%H:%M:%S')}  {states(records)}; {changed} changed")
             time.sleep(max(seconds, 5 * (time.monotonic() - began)))
     except KeyboardInterrupt:
-        # The way to end it. A page that nobody makes again need not look for a newer one.
+        # Ctrl-C is the way to end. The last page need not reload itself.
         if records:
             write_html(records, output, title, cache=pictures)

@@ -48,6 +48,7 @@ import yaml
 from partinr.base import lock as lease
 from partinr.base.errors import FULL, PartinrError
 from partinr.base.files import overwrite, write_atomically, write_new
+from partinr.runs.regime import RegimeFacts
 
 FORMAT = 1
 """Version of the layout of ``run.json``; a reader refuses a newer one."""
@@ -494,6 +495,17 @@ class RunDirectory:
             return learned_by(self.config())
         except PartinrError:
             return "signals"
+
+    @property
+    def regime(self) -> RegimeFacts:
+        """What the regime of the run says of itself; defaults where a file cannot be read."""
+        found: list[dict[str, Any]] = []
+        for read in (self.manifest, self.config):
+            try:
+                found.append(read())
+            except PartinrError:
+                found.append({})
+        return RegimeFacts.of(*found)
 
     def overrides(self) -> list[str]:
         """What was given on the command line of the run; empty if unknown."""

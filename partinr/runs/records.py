@@ -1,4 +1,4 @@
-"""Run directories as the report sees them: each is read whole, and none is lost because another is damaged."""
+"""Run directories as the report sees them. A damaged one is among them and does not hide the others."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from partinr.base.errors import PartinrError
+from partinr.base.section import lookup
 from partinr.runs.directory import (
     CONFIG,
     CURVE,
@@ -21,13 +20,12 @@ from partinr.runs.directory import (
     MANIFEST,
     OVERRIDES,
     RATE,
-    Learned,
     RunDirectory,
     Status,
     crossing,
     find_runs,
-    learned_by,
 )
+from partinr.runs.regime import RegimeFacts
 
 State = Status | Literal["queued", "damaged"]
 """A ``queued`` run waits for its turn in a sweep: it has no curve and no metrics."""
@@ -35,15 +33,19 @@ State = Status | Literal["queued", "damaged"]
 Axis = Literal["step", "seconds", "macs"]
 """What a curve may be drawn against: a column of ``curve.csv``."""
 
-Curve = dict[str, NDArray[np.float64]]
+Curve = dict[str, list[float]]
+"""A curve by its columns, equally long."""
+
+_CURVE_ENDS = {"metrics.psnr": "psnr", "metrics.ssim": "ssim", "seconds.training": "seconds", "steps": "step"}
+"""Numbers of ``run.json`` whose place the end of a column of the curve can take."""
 
 RATED_IMAGES = 48
-"""Of more images than these in a run, bits and PSNR of each are not read: the report does not draw so many lines."""
+"""With more images than these in a run, their single rates are not read: the report does not draw so many lines."""
 
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """What one run directory says, in memory.
+    """One run directory, read into memory.
 
     A ``damaged`` record holds what could be read before the damage and a message that names the file.
     """
@@ -55,11 +57,11 @@ class RunRecord:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     overrides: Sequence[str] = ()
-    curve: Curve = field(default_factory=lambda: {name: np.empty(0) for name in CURVE_COLUMNS})
+    curve: Curve = field(default_factory=lambda: {name: [] for name in CURVE_COLUMNS})
     rates: Sequence[Mapping[str, Any]] = ()
-    """Rows of ``rate.csv``, see :data:`RATE_COLUMNS`; none if the weights have changed since then."""
+    """Rows of ``rate.csv`` (:data:`partinr.runs.directory.RATE_COLUMNS`); none if the weights have changed since."""
     image_rates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """The same of each of several images, by its name; empty where one has not been measured, or of very many."""
+    """The same rows for each of several images, by name; empty where one has not been measured, or there are many."""
 
     @property
     def name(self) -> str:
@@ -68,44 +70,39 @@ class RunRecord:
 
     @property
     def seed(self) -> int | None:
-        """The seed, None if neither the manifest nor the config has one."""
+        """The seed; None if neither ``run.json`` nor the config has one."""
         seed = self.manifest.get("seed", self.config.get("seed"))
         return seed if isinstance(seed, int) else None
 
-    def number(self, *keys: str) -> float | None:
-        """A number of the manifest, as ``number("metrics", "psnr")``; None where there is none."""
-        value: Any = self.manifest
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
+    @cached_property
+    def regime(self) -> RegimeFacts:
+        """What the regime of the run says of itself."""
+        return RegimeFacts.of(self.manifest, self.config)
+
+    def at(self, path: str) -> Any:
+        """The value at a path as of :func:`partinr.base.section.lookup`, None where there is none.
+
+        Ends of the curve stand in for numbers that ``run.json`` lacks: a running run has not written them all, and JSON
+        has no word for the infinite PSNR of an image that is met exactly.
+        """
+        found = lookup(path, self.manifest, self.config)
+        column = _CURVE_ENDS.get(path)
+        return self.last(column) if found is None and column else found
+
+    def number(self, path: str) -> float | None:
+        """A number, as ``number("metrics.psnr")``; None where there is none."""
+        value = self.at(path)
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
-    @property
-    def learns(self) -> Learned:
-        """What the run learned. The PSNR of a run that learned an initialisation is that of signals it had not seen."""
-        return learned_by(self.config)
-
-    @property
-    def inner_steps(self) -> int | None:
-        """K, the inner steps of a run that learned an initialisation; None for others."""
-        regime = self.config.get("regime")
-        steps = regime.get("inner_steps") if isinstance(regime, Mapping) else None
-        return steps if isinstance(steps, int) else None
-
-    @property
-    def psnr_by_inner_step(self) -> list[float]:
-        """PSNR [dB] at the end of training after 0, 1, … inner steps, NaN where it is unknown; empty for other runs."""
-        found = self.manifest.get("psnr_by_inner_step")
+    def numbers(self, path: str) -> list[float]:
+        """A list of numbers, NaN for each that is none; empty where there is no list."""
+        found = self.at(path)
         values = found if isinstance(found, list) else []
         return [float(value) if isinstance(value, (int, float)) else math.nan for value in values]
 
-    def psnr_after(self, inner_steps: int) -> float | None:
-        """PSNR at the end of training after so many inner steps; None if they were not looked at."""
-        found = self.psnr_by_inner_step
-        return found[inner_steps] if inner_steps < len(found) else None
-
     @property
     def images(self) -> Mapping[str, Mapping[str, Any]]:
-        """Of a run that fitted several images, what is known of each, by its name; else empty."""
+        """What ``run.json`` says of each image of a run that fitted several, by name; else empty."""
         found = self.manifest.get("images")
         return found if isinstance(found, Mapping) and all(isinstance(of, Mapping) for of in found.values()) else {}
 
@@ -117,21 +114,16 @@ class RunRecord:
         return max(counts) if counts else None if number is None else int(number)
 
     def final(self, metric: Literal["psnr", "ssim"]) -> float | None:
-        """``metric`` at the end of training: the manifest's, else the curve's last.
-
-        JSON has no word for infinity, so the infinite PSNR of an image met exactly comes from the curve.
-        """
-        value = self.number("metrics", metric)
-        return value if value is not None else self.last(metric)
+        """``metric`` at the end of training."""
+        return self.number(f"metrics.{metric}")
 
     def last(self, column: str) -> float | None:
         """The last value of a column of the curve that is a number (it may be infinite)."""
-        values = self.curve[column][~np.isnan(self.curve[column])]
-        return float(values[-1]) if values.size else None
+        return next((value for value in reversed(self.curve[column]) if not math.isnan(value)), None)
 
     def reaches(self, level: float, axis: Axis) -> float | None:
-        """Where the curve first reaches ``level`` dB, in units of ``axis``; see :func:`crossing`."""
-        return crossing(self.curve[axis].tolist(), self.curve["psnr"].tolist(), level)
+        """Where the curve first reaches ``level`` dB, in units of ``axis``; None if it does not."""
+        return crossing(self.curve[axis], self.curve["psnr"], level)
 
     def steps_to(self, level: float) -> float | None:
         """Optimiser steps to ``level`` dB; see :meth:`reaches`."""
@@ -159,17 +151,17 @@ def collect(paths: Iterable[str | Path]) -> list[RunRecord]:
 
 
 class Reader:
-    """Reads runs again and again. A run whose files are as they were is not read again."""
+    """Reads runs repeatedly, and a run again only when one of its files has changed."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[_Print, RunRecord]] = {}
 
     def read(self, paths: Iterable[str | Path]) -> list[RunRecord]:
-        """As :func:`collect`. A run that has not changed since the last call is the same object as then."""
+        """As :func:`collect`. A run that has not changed since the last call is the same object."""
         records = []
         known = {}
         for run in find_runs(*paths):
-            # Before it is read: what is written meanwhile is then seen the next time.
+            # Taken before reading, so that the next call sees what is written meanwhile.
             now = _print_of(run)
             before, record = self._known.get(run.path, (None, None))
             if record is None or before != now or (record.status == "running" and not run.alive):
@@ -184,7 +176,7 @@ _Print = tuple[tuple[int, int, int] | None, ...]
 
 
 def _print_of(run: RunDirectory) -> _Print:
-    """What changes when one of the files that :func:`_read` reads is replaced; None for one that is not there."""
+    """Changes when a file that :func:`_read` reads is replaced; None stands for a missing file."""
     found: list[tuple[int, int, int] | None] = []
     for name in (MANIFEST, CURVE, CONFIG, OVERRIDES, RATE):
         try:
@@ -196,7 +188,7 @@ def _print_of(run: RunDirectory) -> _Print:
 
 
 def _read(run: RunDirectory) -> RunRecord:
-    """One record; what cannot be read makes it ``damaged``, and what could be read stays in it."""
+    """One record. A file that cannot be read makes it ``damaged``; what could be read stays in it."""
     parts: dict[str, Any] = {}
     try:
         parts["manifest"] = manifest = run.manifest()
@@ -209,7 +201,7 @@ def _read(run: RunDirectory) -> RunRecord:
             raise PartinrError(f"{run.path} has the unknown status {status!r}; was it edited by hand?")
         if status == "running" and not run.alive:
             return RunRecord(run.path, "interrupted", _KILLED, **parts)
-        # It can be made again at any time: a run is not damaged by it.
+        # rate.csv can be made again at any time, so a bad one does not damage the run.
         with suppress(PartinrError):
             parts["rates"] = _rates(run, manifest, None)
             parts["image_rates"] = _image_rates(run, manifest) if parts["rates"] else {}
@@ -227,7 +219,7 @@ _SILENT = {
     "failed": "ended with an error that left no message",
     "interrupted": "was stopped before its end",
 }
-"""What is said of a run that did not complete and left no message."""
+"""Messages for runs that did not complete and left none."""
 
 
 def _columns(run: RunDirectory) -> Curve:
@@ -235,11 +227,11 @@ def _columns(run: RunDirectory) -> Curve:
     missing = [name for name in CURVE_COLUMNS if rows and name not in rows[0]]
     if missing:
         raise PartinrError(f"cannot read {run.path}: its curve has no column {missing[0]}")
-    return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in CURVE_COLUMNS}
+    return {name: [float(row[name]) for row in rows] for name in CURVE_COLUMNS}
 
 
 def _rates(run: RunDirectory, manifest: Mapping[str, Any], image: str | None) -> list[dict[str, Any]]:
-    """Rows of ``rate.csv`` of the weights that are there now."""
+    """Rows of ``rate.csv`` that belong to the present weights."""
     return [row for row in run.rate(image) if row["step"] == manifest.get("steps")]
 
 

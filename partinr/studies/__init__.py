@@ -1,4 +1,4 @@
-"""Studies: what many runs say together about a claim, with its statistics.
+"""Studies: what many runs say together about a claim, with statistics.
 
 They read run directories and nothing else.
 """

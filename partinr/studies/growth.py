@@ -1,55 +1,58 @@
-"""How do steps grow with boundaries? Laws of growth, fitted to single trials of which some met the cap.
+"""How steps grow with boundaries: laws fitted to single trials, some of which met the cap.
 
-The error model is the same for all laws, so that their likelihoods can be compared: the steps of a trial are the law's
+All laws have the same error model, so that their likelihoods can be compared: the steps of a trial are those of the law
 times a log-normal factor,
 
     log(steps) = log(law(boundaries)) + sigma · e,    e normal,
 
 with one sigma for all boundaries, since trials scatter by a factor and not by a number of steps. A trial that met the
-cap is right-censored: it counts with the probability of more steps than the cap, not as if it had converged there. Laws
-and sigma are fitted by maximum likelihood to the raw trials, and nothing is averaged or smoothed before.
+cap is right-censored: it counts with the probability of more steps than the cap, not as if it had converged there.
+Maximum likelihood fits laws and sigma to the raw trials; nothing is averaged or smoothed first.
 
-Laws are compared by the Bayesian information criterion and the weights that follow from it as Akaike's do from his. The
-quadratic contains the linear law, and AICc would prefer it in one of six samples of which the linear law is true,
-however large; with BIC that becomes rarer the more trials there are.
+The Bayesian information criterion compares the laws, and their weights follow from it as Akaike weights do from AIC.
+The quadratic contains the linear law. Where the linear law is true, AICc would prefer the quadratic in one of six
+samples, however large; with BIC this becomes rarer the more trials there are.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from partinr.base.errors import PartinrError
-
-Numbers = NDArray[np.float64]
+from partinr.studies.laws import LAWS, Exponential, Law, Numbers
 
 CLEAR = 0.95
-"""From this weight on a law is said to be favoured clearly.
+"""From this weight on a law counts as favoured clearly.
 
-Laws that contain it do not count there: where it is true they are true as well, and BIC cannot give it more than
-sqrt(n) times their weight. Such a law must only be behind it, by :data:`BEHIND`.
+The weight leaves out laws that contain it: where it is true they are true as well, and BIC cannot give it more than
+sqrt(n) times their weight. Such laws must only be behind by :data:`BEHIND`.
 """
 
 BEHIND = 2.0
-"""Difference in BIC from which on there is something to be said against a law (Raftery 1995: positive evidence)."""
+"""Difference in BIC that counts against a law (Raftery 1995: positive evidence)."""
 
 _SMALLEST = 1e-3
-"""Value of sigma: steps are whole numbers, and trials that are exactly alike would have none."""
+"""Lower bound of sigma: steps are whole numbers, and trials that are exactly alike would have none."""
+
+_SIGMAS = (math.log(_SMALLEST), 4.0)
+"""Bounds of the logarithm of sigma."""
+
+Loss = Callable[[Numbers], tuple[float, Numbers]]
+"""A function of parameters and its derivatives."""
 
 LACK = 0.01
-"""Below this probability of as much lack of fit by chance a law is said not to describe the trials."""
+"""A law does not describe the trials if as much lack of fit has less than this probability by chance."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """What is fitted.
+    """The trials that laws are fitted to.
 
     Attributes:
         boundaries: ``[n]``, above 0: how many there are, or the length of the edges of an image.
@@ -65,7 +68,7 @@ class Trials:
     censored: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        """Check that laws can be told apart."""
+        """Refuse trials that cannot tell laws apart."""
         counts = np.unique(self.boundaries)
         if len(counts) < 4 or len(self.steps) < 8:
             raise PartinrError(
@@ -81,172 +84,8 @@ class Trials:
 
     @property
     def log_steps(self) -> Numbers:
-        """``[n]``."""
+        """Logarithms of the steps, ``[n]``."""
         return np.log(self.steps)
-
-
-class Law(ABC):
-    """A law of growth, in parameters that may have any value.
-
-    Every law is positive from the smallest to the largest number of boundaries. They are given as ``t``, 0 at the
-    smallest and 1 at the largest, and the parameters are mostly logarithms of steps at the ends, so that all fits are
-    equally well scaled.
-    """
-
-    name: ClassVar[str]
-    parameters: ClassVar[int]
-    """How many, sigma not counted."""
-    contains: ClassVar[frozenset[str]] = frozenset()
-    """Laws that are special cases of it."""
-
-    @abstractmethod
-    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
-        """The logarithm of the steps, and its derivatives.
-
-        Args:
-            theta: ``[parameters]``.
-            boundaries: ``[n]``.
-            low: smallest of the fitted ones.
-            high: largest.
-
-        Returns:
-            ``[n]`` and ``[n, parameters]``.
-        """
-
-    @abstractmethod
-    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
-        """Where to begin.
-
-        Args:
-            ends: the logarithm of about the steps at the smallest, middle and largest number of boundaries.
-        """
-
-    @abstractmethod
-    def formula(self, theta: Numbers, low: float, high: float) -> str:
-        """The law with its numbers, of the boundaries b."""
-
-
-class _LogLinear(Law):
-    """A straight line in the logarithm of the steps over some scale of the boundaries."""
-
-    parameters = 2
-
-    @abstractmethod
-    def scale(self, boundaries: Numbers) -> Numbers:
-        """The scale."""
-
-    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
-        """See :meth:`Law.log`."""
-        first, last = self.scale(np.array([low, high]))
-        t = (self.scale(boundaries) - first) / (last - first)
-        slopes = np.stack([1 - t, t], axis=1)
-        return slopes @ theta, slopes
-
-    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
-        """See :meth:`Law.start`."""
-        return [np.array([ends[0], ends[2]])]
-
-    def slope(self, theta: Numbers, low: float, high: float) -> float:
-        """Of the line."""
-        first, last = self.scale(np.array([low, high]))
-        return float((theta[1] - theta[0]) / (last - first))
-
-
-class Exponential(_LogLinear):
-    """``a · p^b``."""
-
-    name = "exponential"
-
-    def scale(self, boundaries: Numbers) -> Numbers:
-        """The boundaries themselves."""
-        return boundaries
-
-    def formula(self, theta: Numbers, low: float, high: float) -> str:
-        """See :meth:`Law.formula`."""
-        slope = self.slope(theta, low, high)
-        return f"{math.exp(theta[0] - slope * low):.4g} · {math.exp(slope):.4f}^b"
-
-
-class Power(_LogLinear):
-    """``a · b^k``."""
-
-    name = "power law"
-
-    def scale(self, boundaries: Numbers) -> Numbers:
-        """Their logarithm."""
-        return np.log(boundaries)
-
-    def formula(self, theta: Numbers, low: float, high: float) -> str:
-        """See :meth:`Law.formula`."""
-        slope = self.slope(theta, low, high)
-        return f"{math.exp(theta[0] - slope * math.log(low)):.4g} · b^{slope:.3f}"
-
-
-class Linear(Law):
-    """``a + c · b``."""
-
-    name = "linear"
-    parameters = 2
-
-    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
-        """See :meth:`Law.log`."""
-        t = (boundaries - low) / (high - low)
-        pieces = np.stack([(1 - t) * np.exp(theta[0]), t * np.exp(theta[1])], axis=1)
-        steps = pieces.sum(axis=1)
-        return np.log(steps), pieces / steps[:, None]
-
-    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
-        """See :meth:`Law.start`."""
-        return [np.array([ends[0], ends[2]])]
-
-    def formula(self, theta: Numbers, low: float, high: float) -> str:
-        """See :meth:`Law.formula`."""
-        slope = (math.exp(theta[1]) - math.exp(theta[0])) / (high - low)
-        return f"{math.exp(theta[0]) - slope * low:.4g} {slope:+.4g} b"
-
-
-class Quadratic(Law):
-    """``a + c · b + d · b²``.
-
-    With A and B at the ends it is ``(sqrt(A) (1 - t) - sqrt(B) t)² + 2 w t (1 - t)``, and positive between them for
-    every w above 0 and for no other.
-    """
-
-    name = "quadratic"
-    parameters = 3
-    contains = frozenset({"linear"})
-
-    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
-        """See :meth:`Law.log`."""
-        t = (boundaries - low) / (high - low)
-        left, right = (1 - t) * np.exp(theta[0] / 2), t * np.exp(theta[1] / 2)
-        middle = 2 * t * (1 - t) * np.exp(theta[2])
-        steps = (left - right) ** 2 + middle
-        by_theta = np.stack([(left - right) * left, (right - left) * right, middle], axis=1)
-        return np.log(steps), by_theta / steps[:, None]
-
-    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
-        """A straight line, and the parabola through the three points."""
-        low, middle, high = ends
-        line = 2 * math.log((math.exp(low / 2) + math.exp(high / 2)) / math.sqrt(2))
-        # At t = 1/2 it is (sqrt(A) - sqrt(B))² / 4 + w / 2.
-        through = 2 * math.exp(middle) - (math.exp(low / 2) - math.exp(high / 2)) ** 2 / 2
-        second = math.log(through) if through > 0 else line - 2
-        return [np.array([low, high, line]), np.array([low, high, second])]
-
-    def formula(self, theta: Numbers, low: float, high: float) -> str:
-        """See :meth:`Law.formula`."""
-        a, b, w = np.exp(theta)
-        # In t: A + c t + d t².
-        d = a + b + 2 * math.sqrt(a * b) - 2 * w
-        c = b - a - d
-        width = high - low
-        square = d / width**2
-        slope = c / width - 2 * square * low
-        return f"{a - slope * low - square * low**2:.4g} {slope:+.4g} b {square:+.4g} b²"
-
-
-LAWS: tuple[Law, ...] = (Exponential(), Power(), Quadratic(), Linear())
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,17 +93,17 @@ class Fit:
     """A law fitted to trials.
 
     Attributes:
-        law: which.
+        law: the law.
         theta: its parameters.
-        sigma: of the logarithm of the steps.
-        log_likelihood: at its largest.
+        sigma: standard deviation of the logarithm of the steps.
+        log_likelihood: at its maximum.
         bic: Bayesian information criterion; lower is better.
         weight: of the law among all that were fitted, 0 … 1.
-        r_squared: how much of the variance of the logarithm of the steps it accounts for, 1 at most: without capped
-            trials the R² of regression; with them both variances are those of the largest likelihood.
-        formula: with its numbers.
+        r_squared: the part of the variance of log(steps) that the law explains, 1 at most. Without capped trials this
+            is the R² of regression; with them, both variances are maximum-likelihood estimates.
+        formula: the law with its numbers.
         low: smallest number of boundaries.
-        high: largest.
+        high: largest number of boundaries.
     """
 
     law: Law
@@ -279,7 +118,7 @@ class Fit:
     high: float
 
     def __call__(self, boundaries: Numbers) -> Numbers:
-        """The steps of the law: the median of the trials with so many boundaries."""
+        """The steps by the law: the median of trials with so many boundaries."""
         return np.exp(self.law.log(self.theta, boundaries, self.low, self.high)[0])
 
 
@@ -289,10 +128,10 @@ class Growth:
 
     Attributes:
         trials: what was fitted.
-        fits: of all laws, the best first.
+        fits: one a law, the best first.
         base: p of the exponential law ``a · p^b``.
         base_interval: its 95 % interval by profile likelihood.
-        lack_of_fit: of the best law: the probability that trials which follow it lie as far from it as these.
+        lack_of_fit: the probability that trials which follow the best law lie as far from it as these do.
     """
 
     trials: Trials
@@ -303,7 +142,7 @@ class Growth:
 
     @property
     def best(self) -> Fit:
-        """The law of the highest weight."""
+        """The fit of the highest weight."""
         return self.fits[0]
 
     def fit(self, name: str) -> Fit:
@@ -321,7 +160,7 @@ class Growth:
 
     @property
     def _falls(self) -> tuple[float, float] | None:
-        """Where the best law falls, if that is over more than a tenth of the numbers of boundaries."""
+        """Where the best law falls, if it falls over more than a tenth of the range; else None."""
         grid = np.linspace(self.best.low, self.best.high, 201)
         falling = np.flatnonzero(np.diff(self.best(grid)) < 0)
         if len(falling) <= len(grid) // 10:
@@ -330,7 +169,7 @@ class Growth:
 
     @property
     def verdict(self) -> str:
-        """What the trials say, in a few sentences."""
+        """The conclusion in a few sentences."""
         best, second = self.fits[:2]
         ahead = f"weight {best.weight:.2f}, {second.bic - best.bic:.1f} in BIC before the {_noun(second.law)}"
         if self.clear:
@@ -382,98 +221,84 @@ def fit_laws(trials: Trials, laws: Sequence[Law] = LAWS) -> Growth:
     return Growth(trials, fits, base, interval, _lack_of_fit(fits[0], trials))
 
 
-def _loss(
-    theta: Numbers, log_sigma: float, law: Law, trials: Trials, low: float, high: float
-) -> tuple[float, Numbers, float]:
-    """The negative logarithm of the likelihood, and its derivatives by ``theta`` and ``log_sigma``."""
-    mean, by_theta = law.log(theta, trials.boundaries, low, high)
-    value, by_mean, by_log_sigma = _normal_loss(mean, math.exp(log_sigma), trials.log_steps, trials.censored)
-    return value, by_theta.T @ by_mean, by_log_sigma
-
-
 def _normal_loss(
-    mean: Numbers, sigma: float, log_steps: Numbers, censored: NDArray[np.bool_]
+    mean: Numbers, log_sigma: float, log_steps: Numbers, censored: NDArray[np.bool_]
 ) -> tuple[float, Numbers, float]:
-    """The same by the mean of each trial's logarithm."""
+    """The negative log-likelihood of trials, and its derivatives by the mean of each and by ``log_sigma``."""
+    sigma = math.exp(log_sigma)
     z = (log_steps - mean) / sigma
-    tail = special.log_ndtr(-z)
-    seen = 0.5 * z**2 + math.log(sigma) + 0.5 * math.log(2 * math.pi)
-    hazard = _hazard(z)
+    tail = stats.norm.logsf(z)
+    density = stats.norm.logpdf(z)
+    hazard = np.exp(density - tail)
+    value = np.where(censored, -tail, log_sigma - density).sum()
     by_mean = -np.where(censored, hazard, z) / sigma
     by_log_sigma = np.where(censored, -hazard * z, 1 - z**2).sum()
-    return float(np.where(censored, -tail, seen).sum()), by_mean, float(by_log_sigma)
+    return float(value), by_mean, float(by_log_sigma)
 
 
-def _hazard(z: Numbers) -> Numbers:
-    """Of a normal variable: its density over the probability of more."""
-    return np.exp(-0.5 * z**2 - 0.5 * math.log(2 * math.pi) - special.log_ndtr(-z))
+def _minimised(loss: Loss, start: Numbers, bounds: list[tuple[float, float]] | None = None) -> optimize.OptimizeResult:
+    return optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
 
 
 def _fit(law: Law, trials: Trials, low: float, high: float) -> tuple[Numbers, float, float]:
-    """Parameters, sigma and the logarithm of the likelihood, at its largest."""
+    """Parameters, sigma and log-likelihood, at its maximum."""
 
     def loss(x: Numbers) -> tuple[float, Numbers]:
-        value, by_theta, by_log_sigma = _loss(x[:-1], x[-1], law, trials, low, high)
-        return value, np.append(by_theta, by_log_sigma)
+        mean, by_theta = law.log(x[:-1], trials.boundaries, low, high)
+        value, by_mean, by_log_sigma = _normal_loss(mean, x[-1], trials.log_steps, trials.censored)
+        return value, np.append(by_theta.T @ by_mean, by_log_sigma)
 
     ends = _ends(trials, low, high)
-    # Far out the likelihood is flat, and its logarithm not finite any more.
+    # Far out the likelihood is flat, and its logarithm is not finite any more.
     about = float(trials.log_steps.max()) + 20
-    bounds = [(-about, about)] * law.parameters + [(math.log(_SMALLEST), 4.0)]
-    best = min(
-        (
-            optimize.minimize(loss, np.append(start, math.log(0.5)), jac=True, method="L-BFGS-B", bounds=bounds)
-            for start in law.start(ends)
-        ),
-        key=lambda result: float(result.fun),
-    )
+    bounds = [(-about, about)] * law.parameters + [_SIGMAS]
+    fits = (_minimised(loss, np.append(start, math.log(0.5)), bounds) for start in law.start(ends))
+    best = min(fits, key=lambda result: float(result.fun))
     return best.x[:-1], math.exp(best.x[-1]), -float(best.fun)
 
 
 def _spread(trials: Trials) -> float:
-    """Sigma where the steps do not depend on the boundaries."""
+    """Sigma if the steps did not depend on the boundaries."""
+    log_steps, censored = trials.log_steps, trials.censored
 
     def loss(x: Numbers) -> tuple[float, Numbers]:
-        value, by_mean, by_log_sigma = _normal_loss(
-            np.full_like(trials.log_steps, x[0]), math.exp(x[1]), trials.log_steps, trials.censored
-        )
+        value, by_mean, by_log_sigma = _normal_loss(np.full_like(log_steps, x[0]), x[1], log_steps, censored)
         return value, np.array([by_mean.sum(), by_log_sigma])
 
-    start = np.array([trials.log_steps.mean(), math.log(max(_SMALLEST, trials.log_steps.std()))])
-    bounds = [(None, None), (math.log(_SMALLEST), 4.0)]
-    return math.exp(optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x[1])
+    start = np.array([log_steps.mean(), math.log(max(_SMALLEST, log_steps.std()))])
+    return math.exp(_minimised(loss, start, [(-math.inf, math.inf), _SIGMAS]).x[1])
 
 
 def _ends(trials: Trials, low: float, high: float) -> tuple[float, float, float]:
-    """About the logarithm of the steps at the smallest, middle and largest number of boundaries."""
+    """Rough logarithms of the steps at the smallest, middle and largest number of boundaries."""
     slope, level = np.polyfit(trials.boundaries - low, trials.log_steps, 1)
     width = high - low
     return float(level), float(level + slope * width / 2), float(level + slope * width)
 
 
 def _base(fit: Fit, trials: Trials) -> tuple[float, tuple[float, float]]:
-    """The p of ``a · p^b``, and where the profile of the likelihood has fallen by what 95 % allow."""
+    """The p of ``a · p^b``, and its 95 % interval by profile likelihood."""
     width = fit.high - fit.low
     best = (fit.theta[1] - fit.theta[0]) / width
     allowed = fit.log_likelihood - stats.chi2.ppf(0.95, 1) / 2
 
     def profile(slope: float) -> float:
-        """The logarithm of the likelihood at a given slope, less what is allowed."""
+        """The log-likelihood at a given slope, less what the interval allows."""
 
         def loss(x: Numbers) -> tuple[float, Numbers]:
-            theta = np.array([x[0], x[0] + slope * width])
-            value, by_theta, by_log_sigma = _loss(theta, x[1], fit.law, trials, fit.low, fit.high)
-            return value, np.array([by_theta.sum(), by_log_sigma])
+            mean, _ = fit.law.log(np.array([x[0], x[0] + slope * width]), trials.boundaries, fit.low, fit.high)
+            value, by_mean, by_log_sigma = _normal_loss(mean, x[1], trials.log_steps, trials.censored)
+            return value, np.array([by_mean.sum(), by_log_sigma])
 
         # The line turns about its middle, where the trials are.
-        start = [fit.theta.mean() - slope * width / 2, math.log(fit.sigma)]
-        return -float(optimize.minimize(loss, start, jac=True, method="L-BFGS-B").fun) - allowed
+        start = np.array([fit.theta.mean() - slope * width / 2, math.log(fit.sigma)])
+        return -float(_minimised(loss, start).fun) - allowed
 
     def edge(direction: int) -> float:
         reach = 4 * fit.sigma / (width * math.sqrt(len(trials.steps)))
         while profile(best + direction * reach) > 0:
             reach *= 2
-        return float(optimize.brentq(lambda slope: profile(slope), best, best + direction * reach, xtol=1e-7))
+        return float(optimize.brentq(profile, best, best + direction * reach, xtol=1e-7))
 
     return math.exp(best), (math.exp(edge(-1)), math.exp(edge(1)))
 
@@ -481,8 +306,8 @@ def _base(fit: Fit, trials: Trials) -> tuple[float, tuple[float, float]]:
 def _lack_of_fit(fit: Fit, trials: Trials) -> float:
     """The probability of as much lack of fit by chance.
 
-    By the ratio of likelihoods against a mean of its own for each number of boundaries, as a variable of the F
-    distribution; numbers of which all trials met the cap agree with any mean that is high enough.
+    The likelihood is compared with that of a free mean for each number of boundaries, and the ratio taken for a
+    variable of the F distribution. Numbers of which all trials met the cap agree with any mean that is high enough.
     """
     counts = np.unique(trials.boundaries[~trials.censored])
     inside = np.isin(trials.boundaries, counts)
@@ -492,20 +317,14 @@ def _lack_of_fit(fit: Fit, trials: Trials) -> float:
     degrees, left = len(counts) - fit.law.parameters, seen - len(counts)
     if degrees < 1 or left < 1:
         return 1.0
-    mean, sigma = np.log(fit(counts)), fit.sigma
-    for _ in range(500):
-        # Expectation and maximisation: trials that met the cap stand where they are expected to have ended.
-        z = (log_steps - mean[group]) / sigma
-        hazard = _hazard(z)
-        expected = np.where(censored, mean[group] + sigma * hazard, log_steps)
-        variance = np.where(censored, sigma**2 * (1 + z * hazard - hazard**2), 0.0)
-        before = mean, sigma
-        mean = np.bincount(group, expected) / np.bincount(group)
-        sigma = max(_SMALLEST, math.sqrt(((expected - mean[group]) ** 2 + variance).mean()))
-        if max(abs(mean - before[0]).max(), abs(sigma - before[1])) < 1e-8:
-            break
-    free = -_normal_loss(mean[group], sigma, log_steps, censored)[0]
-    # Without censoring the ratio of likelihoods is that of two sums of squares, and this is exact. As a chi-squared
-    # variable it would be too large with so many means.
+
+    def loss(x: Numbers) -> tuple[float, Numbers]:
+        value, by_mean, by_log_sigma = _normal_loss(x[:-1][group], x[-1], log_steps, censored)
+        return value, np.append(np.bincount(group, by_mean), by_log_sigma)
+
+    start = np.append(np.log(fit(counts)), math.log(fit.sigma))
+    free = -float(_minimised(loss, start, [(-math.inf, math.inf)] * len(counts) + [_SIGMAS]).fun)
+    # Without censoring this is exact: the ratio of likelihoods is then that of two sums of squares. A chi-squared
+    # variable would be too large with so many means.
     ratio = (math.expm1(2 * max(0.0, free - fit.log_likelihood) / seen)) * left / degrees
     return float(stats.f.sf(ratio, degrees, left))

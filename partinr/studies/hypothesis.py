@@ -1,8 +1,8 @@
-"""The exponential-increase hypothesis, and what is claimed for partition, put to the same test (Liu et al., ICCV 2023).
+"""A test of the exponential-increase hypothesis, and of the claim about partitions (Liu et al., ICCV 2023).
 
-The hypothesis: the steps to a fixed error grow exponentially with the number of boundaries. The claim: where the signal
-is cut into parts, each with a network of its own, they grow linearly. Of images the length of edges takes the place of
-the number of boundaries.
+The hypothesis: the steps to a fixed error grow exponentially with the number of boundaries. The claim: where the
+signal is cut into parts, each with a network of its own, they grow linearly. For images, the length of edges takes the
+place of the number of boundaries.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from typing import Any
 import numpy as np
 
 from partinr.base.errors import PartinrError
-from partinr.report.naming import flatten, identity, labels, natural
+from partinr.runs.configs import flatten, identity
 from partinr.runs.directory import RunDirectory
+from partinr.runs.naming import labels, natural
 from partinr.runs.records import RunRecord, collect
 from partinr.studies.growth import LACK, Growth, Trials, fit_laws
 
 _POOLED = {("data", "counts"), ("data", "draws")}
-"""Keys in which runs of one setting may differ: a study may be spread over several runs."""
+"""Keys in which runs of one setting may differ, as a study may be spread over several runs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ in nothing but the seed and in which signals they had.
+    """Runs that differ only in the seed and in their signals.
 
     Attributes:
-        label: by what it differs from the others at hand.
-        parts: that each signal is cut into.
-        parameters: of all networks of a signal.
-        runs: how many.
-        unfinished: how many of them have not completed; their trials that were not over count as censored there.
-        images: whether images were fitted, and no step functions.
-        trials: of all runs; of images one each, see :func:`one_an_image`.
+        label: what sets it apart from the other settings.
+        parts: number of parts that each signal is cut into.
+        parameters: of all networks of a signal together.
+        runs: their number.
+        unfinished: number of runs that have not completed; their open trials count as censored at the last step.
+        images: whether images were fitted, not step functions.
+        trials: of all runs; one an image, see :func:`one_an_image`.
     """
 
     label: str
@@ -49,22 +50,22 @@ class Setting:
 
     @cached_property
     def growth(self) -> Growth:
-        """What its trials say."""
+        """The laws, fitted to the trials."""
         return fit_laws(self.trials)
 
     @property
     def claimed(self) -> str:
-        """The law that the paper claims for it."""
+        """The law that the paper claims."""
         return "exponential" if self.parts == 1 else "linear"
 
     @property
     def abscissa(self) -> str:
-        """What the trials are set against."""
+        """Label of the boundaries axis."""
         return "length of edges [sides of the image]" if self.images else "boundaries"
 
     @property
     def verdict(self) -> str:
-        """What becomes of the paper's claim."""
+        """The conclusion about the paper's claim."""
         if not self.images:
             return self._verdict
         explained = max(0.0, self.growth.best.r_squared)
@@ -85,12 +86,12 @@ class Setting:
 
 
 def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
-    """The settings of all studies of steps at or below ``paths``, those of fewer parts first.
+    """The settings of all studies of steps at or below ``paths``, fewest parts first.
 
     Raises:
         PartinrError: a path does not exist, there is no such run, or a setting has too few trials.
     """
-    records = [record for record in collect(paths) if record.learns == "steps" and record.status != "damaged"]
+    records = [record for record in collect(paths) if "trials" in record.regime.files and record.status != "damaged"]
     if not records:
         raise PartinrError(
             f"no study of steps in {', '.join(map(str, paths))}; make one with: partinr experiment=hypothesis_1d"
@@ -110,7 +111,7 @@ def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
 
 
 def _setting(label: str, records: list[RunRecord]) -> Setting:
-    # A run that was stopped before its first step says nothing.
+    # A run that was stopped before its first step has nothing to say.
     rows: list[Mapping[str, Any]] = [
         row for record in records for row in RunDirectory(record.path).steps() if row["steps"] > 0
     ]
@@ -138,12 +139,12 @@ def _setting(label: str, records: list[RunRecord]) -> Setting:
 
 
 def one_an_image(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of the trials of each image the one in the middle, of two the one with fewer steps.
+    """The median trial of each image; of two in the middle the one with fewer steps.
 
-    Networks of one image differ less than those of two: counted one by one they would make of few images many.
+    Networks of one image differ less than those of two images. Counting each would make few images look like many.
 
     Args:
-        rows: of ``steps.csv``, of one run or several.
+        rows: of ``steps.csv``, from one run or several.
     """
     of: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:

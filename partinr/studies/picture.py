@@ -1,4 +1,4 @@
-"""The figure of a study of steps: single trials, their median and quartiles, and the laws."""
+"""The figure of a study of steps: trials, their median and quartiles, and the laws."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.report.figures import COLUMN, PAGE, SETTINGS
-from partinr.report.palette import COLOURS, LONE
-from partinr.studies.growth import LAWS, Trials
+from partinr.pictures.palette import COLOURS, LONE
+from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
+from partinr.studies.growth import Trials
 from partinr.studies.hypothesis import Setting
+from partinr.studies.laws import LAWS
 
 _DASHES = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.5)))
 _HEIGHT = 2.4
-"""Of one setting [in]."""
+"""Height of one setting [in]."""
 
 
 def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
-    """Draw steps against boundaries, each setting by itself, all on the same axes.
+    """Draw steps against boundaries, a panel for each setting, with shared axes.
 
     Args:
         settings: as of :func:`~partinr.studies.hypothesis.settings_of`.
-        path: the file, which ends in ``.png`` (300 dpi) or ``.pdf``; replaced if it is there.
+        path: the file, ``.png`` (300 dpi) or ``.pdf``; replaced if it exists.
 
     Raises:
-        PartinrError: another ending, or it cannot be written.
+        PartinrError: the file has another ending, or cannot be written.
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -51,18 +52,18 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
             axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel("optimiser steps")
-        # The lowest of each column.
+        # The lowest panel of each column.
         lowest = slice(max(0, len(settings) - columns), len(settings))
         for axes, setting in zip(grid.flat[lowest], settings[lowest], strict=True):
             axes.set_xlabel(setting.abscissa)
             axes.tick_params(labelbottom=True)
         handles, names = grid.flat[0].get_legend_handles_labels()
         for axes in grid.flat[1 : len(settings)]:
-            # The first may have no trial that met the cap.
+            # The first panel may lack trials that met the cap.
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
                 if name not in names:
                     handles, names = [*handles, handle], [*names, name]
-        # All eight in one row, where there is the width for it.
+        # All eight entries in one row, where the figure is wide enough.
         figure.legend(
             *(handles, names),
             loc="outside upper left",
@@ -73,7 +74,7 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
             columnspacing=1.1,
         )
         buffer = BytesIO()
-        # Without a date in it, the same numbers are the same file.
+        # Without a date, equal numbers give equal files.
         figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,11 +117,11 @@ def _draw(axes: Axes, setting: Setting) -> None:
 
 
 def quartiles(trials: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The numbers of boundaries, and the lower quartile, median and upper quartile of the steps of each.
+    """Numbers of boundaries, and the lower quartile, median and upper quartile of the steps at each.
 
-    Where most numbers have one trial only, as the lengths of edges have, it is those of neighbours together, at the
-    median of their numbers. A quartile among trials that met the cap is not known: the lower one and the median are
-    then NaN, the upper one, of which only a band's edge is drawn, is the cap.
+    Where most numbers have a single trial, as lengths of edges have, neighbours are taken together at the median of
+    their numbers. A quartile among trials that met the cap is unknown: the lower one and the median are then NaN. The
+    upper one is the cap, as it only draws the edge of a band.
     """
     counts, group = np.unique(trials.boundaries, return_inverse=True)
     if len(trials.steps) < 2 * len(counts):

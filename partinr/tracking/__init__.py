@@ -1,7 +1,7 @@
-"""W&B: a mirror of run directories, metric definitions, media and the comparison workspace as code.
+"""W&B: a mirror of run directories, and the comparison of runs as workspace and report.
 
-The run directory is the truth. What is on W&B can be made anew from it (:func:`partinr.tracking.sync.rebuild`), so
-nothing that goes wrong with W&B ends a run.
+The run directory is the truth, and :func:`partinr.tracking.sync.rebuild` makes the W&B run from it again. So nothing
+that goes wrong with W&B ends a run.
 """
 
 from partinr.tracking.logger import CurveOnly, Logger, Wandb

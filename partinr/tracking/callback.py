@@ -1,4 +1,4 @@
-"""The run on W&B while it goes on."""
+"""Mirrors a run to W&B while it goes on."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import lightning as L
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks.base import RunCallback, regime
-from partinr.runs.directory import learned_by
-from partinr.tracking.mirror import About, Limits, Mirror, Mode, Note, Unreachable, exit_code
+from partinr.runs.regime import RegimeFacts
+from partinr.tracking.mirror import About, Limits, Mirror, Mode, Note, Unreachable
+from partinr.tracking.summary import exit_code
 from partinr.tracking.words import shown_config
 
 if TYPE_CHECKING:
     from partinr.tracking.logger import Wandb
 
 
-def about(settings: Wandb, config: Mapping[str, Any], name: str, seed: object) -> About:
-    """What a run is called on W&B."""
+def about(settings: Wandb, config: Mapping[str, Any], regime: RegimeFacts, name: str, seed: object) -> About:
+    """Name, group and config of a run on W&B."""
     return About(
         project=settings.project,
         entity=settings.entity,
         study=settings.study,
-        job_type=settings.job_type or ("meta" if learned_by(config) == "initialisation" else "fit"),
+        job_type=settings.job_type or regime.kind,
         name=settings.name or f"{name}, seed {seed}",
         notes=settings.notes,
         tags=settings.tags,
-        config=shown_config(config),
+        config=shown_config(config, regime),
     )
 
 
@@ -37,17 +38,17 @@ def limits(settings: Wandb) -> Limits:
 
 
 class WandbMirror(RunCallback):
-    """Sends the curve of a run to W&B as it grows, and in the end its pictures, figures and networks.
+    """Sends the curve of a run to W&B as it grows, and at the end its pictures, figures and networks.
 
-    It comes last, behind the one that writes ``run.json``, which it reads. Whatever goes wrong with W&B, the run goes
-    on: the run directory has everything, and ``partinr sync`` sends it. Of several processes the first sends.
+    This callback comes after the one that writes ``run.json``, which it reads. The run goes on whatever goes wrong with
+    W&B: the run directory has everything, and ``partinr sync`` sends it. Of several processes the first sends.
 
     Args:
         settings: of the logger.
         mode: ``online`` or ``offline``.
         name: of the run, for people.
         config: the composed configuration, plain containers.
-        note: told, once, that something was not sent, and why.
+        note: called once if something was not sent, with the reason.
     """
 
     def __init__(self, settings: Wandb, mode: Mode, name: str, config: Mapping[str, Any], note: Note) -> None:
@@ -61,11 +62,11 @@ class WandbMirror(RunCallback):
         self._rows = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        # A connection to W&B is this process's own.
+        # A connection to W&B belongs to this process.
         return {**self.__dict__, "_mirror": None}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open it; a resumed run goes on with its own."""
+        """Open the W&B run; a resumed run goes on with its own."""
         if trainer.is_global_zero:
             self._try(lambda: self._open(pl_module))
 
@@ -77,16 +78,16 @@ class WandbMirror(RunCallback):
             self._try(lambda: self._send(pl_module))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close it, whatever became of the run."""
+        """Close the W&B run, however the run ended."""
         self._close(pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Close it; Lightning calls nothing else after an exception."""
+        """Close the W&B run; Lightning calls nothing else after an exception."""
         self._close(pl_module)
 
     def _open(self, pl_module: L.LightningModule) -> None:
         module = regime(pl_module)
-        told = about(self.settings, self.config, self.name, module.seed)
+        told = about(self.settings, self.config, self.run.regime, self.name, module.seed)
         allowed = limits(self.settings)
         try:
             self._mirror = Mirror.open(self.run, told, allowed, self.mode, go_on=True)
@@ -100,7 +101,7 @@ class WandbMirror(RunCallback):
     def _send(self, pl_module: L.LightningModule) -> None:
         assert self._mirror is not None
         curve = regime(pl_module).curve
-        # The server may be ahead of the checkpoint that a run goes on from; it then gets no row twice.
+        # The server may be ahead of the checkpoint of a resumed run, and must get no row twice.
         self._mirror.rows([row for row in curve[self._rows :] if row["step"] > self._mirror.known_step])
         self._rows = len(curve)
 
@@ -122,7 +123,7 @@ class WandbMirror(RunCallback):
         self._mirror = None
 
     def _try(self, what: Callable[[], None]) -> None:
-        """Do something with W&B; the run does not fail with it."""
+        """Call ``what``; a failure becomes a note and does not end the run."""
         try:
             what()
         except TimeoutError:

@@ -1,7 +1,7 @@
-"""The comparison of a study on W&B as code: a workspace, where one looks around, and a report, which one shows.
+"""The comparison of a study on W&B as code: a workspace to explore, and a report to show.
 
-Runs of one partition, backbone and regime are a group, whatever their seeds: its curve is their mean, with the standard
-deviation around it.
+Runs of one partition, backbone and regime are a group, whatever their seeds. The group's curve is their mean, in a band
+of one standard deviation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.logger import Wandb
-from partinr.tracking.mirror import AXES, LEVELS, PICTURES, Unreachable, summary
+from partinr.tracking.mirror import PICTURES, Unreachable
+from partinr.tracking.summary import AXES, LEVELS, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
 
@@ -23,19 +24,19 @@ AXIS_TITLES = {"step": "optimiser steps", "seconds": "seconds of training", "mac
 COST = {"steps": "optimiser steps", "seconds": "seconds of training", "macs": "multiply-accumulates"}
 CURVES = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss"}
 MOST_LEVELS = 3
-"""Bars are drawn for so many qualities: the highest that most runs reach."""
+"""Number of qualities that get bars: the highest ones that most runs reach."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What the panels are about.
+    """The runs that the panels show.
 
     Attributes:
         title: heading of the report.
-        settings: project, entity and study, as the runs are filed.
-        levels: PSNR in dB, for the bars.
+        settings: project, entity and study under which the runs are filed.
+        levels: PSNR [dB] of the bars.
         pictures: keys of :data:`partinr.tracking.mirror.PICTURES` that the runs have.
-        runs: how many.
+        runs: their number.
     """
 
     title: str
@@ -50,8 +51,8 @@ class Study:
 
         Args:
             runs: at least one.
-            title: heading of the report, where the runs are of no named study.
-            **instead: ``project``, ``entity`` and ``study``, if not those of the runs; None for those of the runs.
+            title: heading of the report, if the runs belong to no named study.
+            **instead: ``project``, ``entity`` and ``study`` to use; None takes those of the runs.
 
         Raises:
             PartinrError: a run is damaged, or the runs are filed under several projects or studies.
@@ -87,7 +88,7 @@ class Dashboard:
     """The workspace and the report of a study.
 
     Args:
-        study: what they are about.
+        study: the runs to show.
 
     Raises:
         PartinrError: the package ``wandb-workspaces`` is missing.
@@ -96,7 +97,7 @@ class Dashboard:
     def __init__(self, study: Study) -> None:
         try:
             with warnings.catch_warnings():
-                # The package uses what pydantic means to drop; nothing that a user could change.
+                # The package uses what pydantic will drop, and no user can change that.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 import wandb_workspaces.reports.v2 as reports
                 import wandb_workspaces.workspaces as workspaces
@@ -112,7 +113,7 @@ class Dashboard:
         self.report = self._report()
 
     def spec(self) -> dict[str, Any]:
-        """Both as plain containers, as the server would get them."""
+        """Both as plain containers, as the server gets them."""
         return {
             "project": self.study.settings.project,
             "entity": self.study.settings.entity,
@@ -149,7 +150,7 @@ class Dashboard:
             settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
             runset_settings=ws.RunsetSettings(
                 filters=self._filters(),
-                # The panels follow the table of runs: each of its groups is a curve.
+                # The panels follow the table of runs: each group there is a curve.
                 groupby=[ws.Config(key) for key in GROUPED_BY],
                 pinned_columns=[f"config:{key}.value" for key in GROUPED_BY]
                 + [f"summary:{key}" for key in ("psnr", "ssim", "parameters", "status")],
@@ -157,7 +158,7 @@ class Dashboard:
         )
 
     def _filters(self) -> str:
-        """The runs of the study, in W&B's words; empty for all runs of the project."""
+        """The runs of the study as W&B's filter; empty for all runs of the project."""
         name = self.study.settings.study
         return "" if name is None else f"Metric('Group') == {json.dumps(name)}"
 
@@ -171,7 +172,7 @@ class Dashboard:
         count = "1 run" if study.runs == 1 else f"{study.runs:,} runs"
         return wr.Report(
             project=study.settings.project,
-            # Given, or the package would ask the server for one.
+            # Without it the package would ask the server.
             entity=study.settings.entity or "",
             title=study.title[:128],
             description=f"{count}, compared by partition, backbone and regime",
@@ -183,7 +184,7 @@ class Dashboard:
         """The panels of each section.
 
         Args:
-            grouped: by the panels themselves, where there is no table of runs that they follow.
+            grouped: whether the panels group the runs, for a page without a table of runs that does.
         """
         wr = self._reports
         by = {"groupby": wr.Config(METHOD), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
@@ -212,7 +213,7 @@ class Dashboard:
                 metrics=[f"{cost}_to/{level}dB"],
                 title_x=title,
                 layout=layouts.next(),
-                # A bar plot of its own always needs to be told; it has no curve to follow.
+                # A bar plot follows no curve, so it always needs its own grouping.
                 **by,
             )
             for level in self.study.levels
@@ -236,7 +237,7 @@ _ABOUT = {
 
 
 class _Tiles:
-    """Places of panels, three in a row of W&B's grid of 24 columns."""
+    """Positions of panels, three in a row of W&B's grid of 24 columns."""
 
     def __init__(self, reports: Any) -> None:
         self._layout = reports.Layout

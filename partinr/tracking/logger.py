@@ -26,15 +26,15 @@ _MODES: Mapping[str, Mode] = {
 
 
 class Logger:
-    """Where the numbers of a run go beside ``curve.csv`` and ``run.json``."""
+    """A further place for the numbers of a run, beside ``curve.csv`` and ``run.json``."""
 
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
-        """What does it, called after the run directory has been written.
+        """The callbacks that send them; they run after those that write the run directory.
 
         Args:
             name: of the run, for people.
             config: the composed configuration, plain containers.
-            note: says, in one line and once a run, that something was not sent, and why.
+            note: called at most once a run, with one line: what was not sent, and why.
 
         Raises:
             PartinrError: the settings do not suit this machine.
@@ -44,10 +44,10 @@ class Logger:
 
 @spec
 class CurveOnly(Logger):
-    """Nowhere else."""
+    """No further place."""
 
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
-        """None."""
+        """No callback."""
         return []
 
 
@@ -60,11 +60,11 @@ class Wandb(Logger):
         project: where the run is listed.
         entity: user or team; None for the default of the login.
         study: W&B's group; None for none.
-        job_type: None for the regime, ``fit`` or ``meta``.
-        name: of the run; None for what it fits, how, and its seed.
+        job_type: None for the kind of the regime.
+        name: of the run; None for one made of signal, method and seed.
         notes: free text.
         tags: words to find it by.
-        max_images: of a run that fitted more, the pictures of so many are sent.
+        max_images: pictures of at most so many images of a run are sent.
         weights: whether the networks are sent as an artefact.
         start_timeout: seconds to wait for the server at the start, above 0.
         finish_timeout: seconds to wait at the end until all is sent, above 0.
@@ -84,7 +84,7 @@ class Wandb(Logger):
     finish_timeout: Annotated[float, Field(gt=0)] = 60.0
 
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
-        """The mirror; none where it is disabled."""
+        """The mirror; none where W&B is disabled."""
         from partinr.tracking.callback import WandbMirror
 
         mode = self.resolved_mode()

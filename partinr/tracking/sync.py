@@ -1,4 +1,4 @@
-"""A whole W&B run made anew from a run directory."""
+"""A whole W&B run, made from a run directory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.callback import about, limits
 from partinr.tracking.logger import Wandb
-from partinr.tracking.mirror import Mirror, exit_code
+from partinr.tracking.mirror import Mirror
+from partinr.tracking.summary import exit_code
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What was made.
+    """The result of :func:`rebuild`.
 
     Attributes:
-        rows: of the curve.
-        where: the address of the W&B run, or the folder of an offline one.
+        rows: number of rows of the curve.
+        where: address of the W&B run, or folder of an offline one.
     """
 
     rows: int
@@ -28,11 +29,11 @@ class Rebuilt:
 
 
 def settings_of(config: Mapping[str, Any], **instead: Any) -> Wandb:
-    """The logger's settings that a run was started with, and those of ``logger=wandb`` where it had another logger.
+    """The logger's settings of a run, or the defaults of ``logger=wandb`` where it had another logger.
 
     Args:
         config: the composed configuration of the run.
-        **instead: settings that are given now; None leaves what there is.
+        **instead: settings to use; None keeps that of the run.
 
     Raises:
         PartinrError: a setting is out of range.
@@ -46,23 +47,23 @@ def settings_of(config: Mapping[str, Any], **instead: Any) -> Wandb:
 def rebuild(run: RunDirectory, settings: Wandb, mode: Literal["online", "offline"]) -> Rebuilt:
     """Make the W&B run of a run directory from ``run.json``, ``curve.csv`` and the pictures.
 
-    It has the id that the run has had on W&B from the start, so what the server has of it is replaced: one run, without
-    gaps and repetitions, however often it was stopped and resumed and whatever of it was offline.
+    The run keeps its id on W&B, and what the server has of it is replaced. The result is one run without gaps and
+    repetitions, however often it was resumed and whatever part was offline.
 
     Args:
-        run: not a running one.
-        settings: as :func:`settings_of` gives them.
-        mode: ``offline`` for a W&B run that only lies in the run directory.
+        run: a run that is not running.
+        settings: as of :func:`settings_of`.
+        mode: ``offline`` makes a W&B run in the run directory only.
 
     Raises:
-        PartinrError: the run goes on or is damaged, there is no login, or the server does not answer.
+        PartinrError: the run still runs or is damaged, there is no login, or the server does not answer.
     """
     manifest, curve, config = run.manifest(), run.curve(), run.config()
     if run.alive:
         raise PartinrError(f"{run.path} is still running; sync it when it is over")
     name = str(manifest.get("name") or run.path.name)
     seed = manifest.get("seed", config.get("seed"))
-    mirror = Mirror.open(run, about(settings, config, name, seed), limits(settings), mode, go_on=False)
+    mirror = Mirror.open(run, about(settings, config, run.regime, name, seed), limits(settings), mode, go_on=False)
     try:
         mirror.rows(curve)
     except BaseException:

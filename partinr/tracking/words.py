@@ -1,4 +1,4 @@
-"""What W&B is told of a run: its words and its configuration, without secrets."""
+"""A run's words and configuration for W&B, without secrets."""
 
 from __future__ import annotations
 
@@ -7,47 +7,39 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from partinr.runs.directory import learned_by
+from partinr.runs.regime import RegimeFacts
 
 GROUPED_BY = ("partition_name", "backbone_name", "regime_name")
-"""Keys of W&B's config that say in a word what a run's partition, backbone and regime are."""
+"""Keys of W&B's config with a word each for a run's partition, backbone and regime."""
 
 METHOD = "method"
-"""The key with all three words, for panels that group by one key."""
+"""The key with all three words, for panels that can group by one key only."""
 
 _SECRET = re.compile(r"(^|_)(api_?key|password|passwd|secret|token|credentials?)(_|$)", re.IGNORECASE)
 
 
-def words(config: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of :data:`GROUPED_BY` and :data:`METHOD` for a composed config.
+def words(config: Mapping[str, Any], regime: RegimeFacts) -> dict[str, str]:
+    """The keys of :data:`GROUPED_BY` and :data:`METHOD` for a composed config and its regime.
 
-    The same in a run that goes on and in one that is read back, so that both land in the same group.
+    A run that goes on and one that is read back get the same words, so that both are in the same group.
     """
     partition = _kind(config, "partition")
     wanted = _regions(config.get("partition"))
     partition = "none" if partition == "whole" else partition if wanted is None else f"{partition} #{wanted}"
-    regime = "fit"
-    if learned_by(config) == "initialisation":
-        settings = config["regime"]
-        regime = str(settings.get("algorithm", "meta"))
-        used_in = settings.get("partition_in", "both")
-        if used_in == "neither":
-            partition = "none"
-        elif used_in == "test" and partition != "none":
-            partition = f"{partition} in test"
-    found = dict(zip(GROUPED_BY, (partition, _kind(config, "backbone"), regime), strict=True))
+    name, partition = regime.words(config, partition)
+    found = dict(zip(GROUPED_BY, (partition, _kind(config, "backbone"), name), strict=True))
     return {**found, METHOD: " · ".join(found.values())}
 
 
 def _kind(config: Mapping[str, Any], group: str) -> str:
-    """The class of a section as the command line spells it: ReluPE is relu_pe."""
+    """The class of a section in the spelling of the command line: ReluPE is relu_pe."""
     section = config.get(group)
     target = str(section.get("_target_", group)) if isinstance(section, Mapping) else group
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
 
 
 def _regions(partition: Any) -> Any:
-    """How many regions were asked for; None where the config does not say."""
+    """The number of regions that the config asks for; None where it has none."""
     if not isinstance(partition, Mapping):
         return None
     rows, columns = partition.get("rows"), partition.get("cols")
@@ -56,13 +48,10 @@ def _regions(partition: Any) -> Any:
     return partition.get("regions")
 
 
-def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The composed config as W&B is to show it.
-
-    Keys that sound like secrets are left out, and the home folder is ``~``.
-    """
+def shown_config(config: Mapping[str, Any], regime: RegimeFacts) -> dict[str, Any]:
+    """The composed config for W&B, without keys that sound like secrets and with ``~`` for the home folder."""
     home = os.path.expanduser("~").rstrip(os.sep)
-    return {**_shown(config, home if os.path.isabs(home) else None), **words(config)}
+    return {**_shown(config, home if os.path.isabs(home) else None), **words(config, regime)}
 
 
 def _shown(node: Any, home: str | None) -> Any:

@@ -11,9 +11,18 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
+from partinr.base.version import __version__
 
 if TYPE_CHECKING:
     from partinr.training.loop import TrainingLoop
+
+
+VERSION = "partinr_version"
+"""Under this key of a checkpoint is the version that saved it; 0.1 had no such key."""
+
+
+class OtherVersionError(PartinrError):
+    """A checkpoint is of another minor version, whose state this one does not take over."""
 
 
 class LocalFiles(TorchCheckpointIO):
@@ -27,7 +36,7 @@ class LocalFiles(TorchCheckpointIO):
         """Write a checkpoint."""
         # Into memory first: torch hides the errors of a full disk.
         content = io.BytesIO()
-        torch.save(checkpoint, content)
+        torch.save({**checkpoint, VERSION: __version__}, content)
         try:
             with Path(path).open("wb") as file:
                 file.write(content.getbuffer())
@@ -52,11 +61,6 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> None:
     fingerprint, step = read_checkpoint(path)
     missing = _leaves(module.defaults())
     found, expected = (_leaves(each) for each in (fingerprint, module.fingerprint()))
-    if "kind" not in found:
-        raise PartinrError(
-            f"ckpt_path={path} was written by a partinr before 0.2, whose checkpoints cannot be continued; "
-            "begin the run anew, or finish it with that version"
-        )
     for key in {**expected, **found}:
         then, now = (values.get(key, missing.get(key)) for values in (found, expected))
         if then != now:
@@ -74,6 +78,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     """Fingerprint and steps of a checkpoint, after a check of every byte.
 
     Raises:
+        OtherVersionError: another minor version saved it.
         PartinrError: the file is damaged, or no checkpoint.
     """
     try:
@@ -81,13 +86,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
             # torch itself ignores the checksums.
             if archive.testzip() is not None:
                 raise ValueError("a checksum differs")
-        state = torch.load(path, map_location="cpu", weights_only=True)["partinr"]
-        return dict(state["fingerprint"]), int(state["step"])
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state, version = content["partinr"], str(content.get(VERSION, "0.1"))
+        found = dict(state["fingerprint"]), int(state["step"])
     except Exception as error:  # torch, zipfile and pickle raise a dozen kinds for what is no checkpoint
         raise PartinrError(
             f"ckpt_path={path} is no partinr checkpoint, or it is damaged; "
             "give the checkpoints/last.ckpt of a run directory"
         ) from error
+    if version.split(".")[:2] != __version__.split(".")[:2]:
+        raise OtherVersionError(
+            f"ckpt_path={path} was saved by partinr {version}, and {__version__} cannot continue it; "
+            "make the run anew with partinr rerun RUN_DIR, or continue it with that version"
+        )
+    return found
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from partinr.report import collect
-from partinr.report.groups import MeanCurve, Stat, Study
+from partinr.report.curves import MeanCurve
+from partinr.report.groups import Study
+from partinr.report.stats import Stat
 from partinr.runs.directory import CURVE_COLUMNS
 
 

@@ -13,6 +13,7 @@ from partinr.report.groups import Study
 from partinr.report.table import rows
 from partinr.runs.directory import ADAPTATION, CURVE_COLUMNS, RECONSTRUCTION
 
+SECTION = "partinr.regimes.meta.report.MetaSection"
 META = {
     "_target_": "partinr.regimes.MetaSettings",
     "algorithm": "maml",
@@ -72,7 +73,7 @@ def learned(write_learned, tmp_path_factory):
 
 
 def names(folder):
-    return [group.label for group in Study.of(collect([folder]), "initialisation").groups]
+    return [group.label for group in Study.of(collect([folder]), SECTION).groups]
 
 
 # -- groups ---------------------------------------------------------------------------------------------------------
@@ -80,8 +81,8 @@ def names(folder):
 
 def test_what_was_learned_and_what_was_fitted_are_never_compared(learned, study):
     records = collect([learned, study])
-    fits, starts = Study.of(records), Study.of(records, "initialisation")
-    assert {record.learns for record in fits.records} == {"signals"}
+    fits, starts = Study.of(records), Study.of(records, SECTION)
+    assert {record.regime.section for record in fits.records} == {None}
     assert len(fits.records) + len(starts.records) == len(records)
     assert not set(fits.images) & set(starts.images)
     # Neither changes what the other is called.
@@ -122,14 +123,14 @@ def test_other_held_out_signals_are_another_set(write_learned, tmp_path):
     write_learned(tmp_path / "a")
     write_learned(tmp_path / "b", data={"_target_": "partinr.signals.FolderData", "path": "photos"})
     write_learned(tmp_path / "c", data={"_target_": "partinr.signals.FolderData", "path": "other"})
-    assert len(set(Study.of(collect([tmp_path]), "initialisation").images)) == 3
+    assert len(set(Study.of(collect([tmp_path]), SECTION).images)) == 3
 
 
 # -- numbers --------------------------------------------------------------------------------------------------------
 
 
 def test_the_table_says_how_it_was_learned_and_psnr_step_by_step(learned):
-    table = rows(Study.of(collect([learned]), "initialisation"))
+    table = rows(Study.of(collect([learned]), SECTION))
     none, both, test = table
     assert [row.cells["cut"].text for row in table] == ["none", "grid", "none → grid"]
     assert (both.cells["algorithm"].text, both.cells["inner_steps"].text) == ("maml", "2")
@@ -147,7 +148,7 @@ def test_the_table_says_how_it_was_learned_and_psnr_step_by_step(learned):
 def test_columns_are_of_all_numbers_of_inner_steps_but_not_too_many(write_learned, tmp_path):
     write_learned(tmp_path / "a")
     write_learned(tmp_path / "b", regime={"inner_steps": 8, "validation_steps": 20})
-    first, second = rows(Study.of(collect([tmp_path]), "initialisation"))
+    first, second = rows(Study.of(collect([tmp_path]), SECTION))
     keys = [key for key in first.cells if key.startswith("psnr")]
     assert keys == [f"psnr_{step}" for step in (0, 1, 2, 3, 5, 8, 20)]
     assert {first.cells["psnr_20"].text, second.cells["psnr_20"].text} > {"–"}
@@ -156,7 +157,7 @@ def test_columns_are_of_all_numbers_of_inner_steps_but_not_too_many(write_learne
 def test_a_run_that_has_not_been_evaluated_has_a_row(write_learned, tmp_path):
     how: dict[str, Any] = {"psnr_by_inner_step": [], "metrics": {}}
     write_learned(tmp_path / "a", status="failed", message="no", facts=how)
-    (row,) = rows(Study.of(collect([tmp_path]), "initialisation"))
+    (row,) = rows(Study.of(collect([tmp_path]), SECTION))
     assert row.group.provisional
     make_report([tmp_path], tmp_path / "report.html")
     write_figures(collect([tmp_path]), tmp_path / "figures")
@@ -166,7 +167,7 @@ def test_the_summary_has_psnr_in_columns_of_its_own(learned, study):
     lines = summary_rows(collect([learned, study]))
     assert len({tuple(line) for line in lines}) == 1
     for line in lines:
-        assert (line["PSNR dB"] == "–") == (line["PSNR after 2"] != "–") == (line["algorithm"] == "maml")
+        assert (line["PSNR dB"] == "–") == (line["PSNR dB after 2"] != "–") == (line["algorithm"] == "maml")
 
 
 def test_figures_and_numbers_are_files_of_their_own(learned, study, tmp_path):
@@ -191,7 +192,7 @@ def test_figures_and_numbers_are_files_of_their_own(learned, study, tmp_path):
 
 def test_the_page_of_learned_initialisations_has_no_tables_of_fits(learned, tmp_path):
     page = make_report([learned], tmp_path / "report.html").read_text(encoding="utf-8")
-    assert 'id="learning-to-learn"' in page
+    assert 'id="section-learning"' in page
     assert 'id="results"' not in page
     assert "6 runs in 3 groups on 1 set of held-out signals" in page
     assert re.search(r'data-key="psnr_2" data-group="none"[^>]* data-n="2"', page)
@@ -199,24 +200,27 @@ def test_the_page_of_learned_initialisations_has_no_tables_of_fits(learned, tmp_
 
 def test_the_page_of_fits_says_nothing_of_them(study, tmp_path):
     page = make_report([study], tmp_path / "report.html").read_text(encoding="utf-8")
-    assert 'id="learning-to-learn"' not in page
+    assert 'id="section-learning"' not in page
     assert "24 runs in 8 groups on 2 images" in page
 
 
 @pytest.mark.browser
 def test_the_curves_are_drawn_and_the_page_fits_its_window(chromium, learned, study, tmp_path):
     page = chromium(make_report([learned, study], tmp_path / "report.html"))
-    means = "which => document.querySelector(`[data-curve=${which}]`).data.filter(trace => trace.meta === 'mean')"
-    outer, inner = page.evaluate(means, "outer"), page.evaluate(means, "inner")
+    plot = "document.querySelector(`[data-of=learning][data-curve=${which}]`)"
+    means = f"which => {plot}.data.filter(trace => trace.meta === 'mean')"
+    outer, inner = page.evaluate(means, "curve"), page.evaluate(means, "inner")
     assert [mean["name"] for mean in outer] == [mean["name"] for mean in inner] == names(learned)
     assert outer[0]["x"] == [0, 1, 10, 100]
     assert inner[0]["x"] == list(range(6))
-    rings = "document.querySelector('[data-curve=inner]').data.filter(trace => trace.meta === 'crossing')"
+    rings = (
+        "document.querySelector('[data-of=learning][data-curve=inner]').data.filter(trace => trace.meta === 'crossing')"
+    )
     assert [ring["x"] for ring in page.evaluate(rings)] == [[2]] * 3
     fits = "document.getElementById('curve').layout.xaxis.title.text"
     assert page.evaluate(fits) == "optimiser steps"
-    page.locator("#learning-to-learn").get_by_text("seconds", exact=True).click()
-    assert page.evaluate(means, "outer")[0]["x"] == pytest.approx([0, 0.1, 1, 10])
+    page.locator("#section-learning").get_by_text("seconds", exact=True).click()
+    assert page.evaluate(means, "curve")[0]["x"] == pytest.approx([0, 0.1, 1, 10])
     # The curves of the fits stay as they were.
     assert page.evaluate(fits) == "optimiser steps"
     assert page.locator(".sheet img").evaluate_all("all => all.every(img => img.naturalWidth > 0)")

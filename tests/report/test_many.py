@@ -8,8 +8,9 @@ import statistics
 import pytest
 
 from partinr.report import collect, make_report, write_html
-from partinr.report.groups import MeanCurve, Study
-from partinr.report.page import PictureStore
+from partinr.report.curves import MeanCurve
+from partinr.report.groups import Study
+from partinr.report.thumbnails import PictureStore
 from partinr.runs.directory import MANIFEST, RECONSTRUCTION
 
 pytestmark = pytest.mark.browser
@@ -214,11 +215,11 @@ def test_means_of_the_script_are_those_of_the_figures(chromium, study, tmp_path)
     page = chromium(make_report([study], tmp_path / "report.html"))
     groups = Study.of(collect([study])).on("astronaut")
     for mean, group in zip(means(page), groups, strict=True):
-        assert mean["x"] == list(group.mean_curve().step)
-        assert mean["y"] == pytest.approx(list(group.mean_curve().psnr), abs=1e-4)
-        std = group.mean_curve().std
+        assert mean["x"] == list(MeanCurve.of(group.counted).step)
+        assert mean["y"] == pytest.approx(list(MeanCurve.of(group.counted).psnr), abs=1e-4)
+        std = MeanCurve.of(group.counted).std
         assert std is not None
-        assert mean["text"][-1] == f"{group.mean_curve().psnr[-1]:.2f} ± {std[-1]:.2f}"
+        assert mean["text"][-1] == f"{MeanCurve.of(group.counted).psnr[-1]:.2f} ± {std[-1]:.2f}"
 
 
 def test_a_few_runs_have_no_filter(chromium, write_run, tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.report import collect, make_report, write_html
-from partinr.report.page import PICTURE_LIMIT, PictureStore
+from partinr.report.thumbnails import PICTURE_LIMIT, PictureStore
 from partinr.runs.directory import CURVE_COLUMNS, ERROR, RECONSTRUCTION
 
 

@@ -1,10 +1,10 @@
 import pytest
 
+from partinr.pictures.palette import styles
 from partinr.report import collect, make_report
 from partinr.report.groups import Study
-from partinr.report.page import rows
-from partinr.report.palette import styles
 from partinr.report.payload import payload
+from partinr.report.table import rows
 from partinr.runs.directory import RunDirectory
 
 SETTINGS = {"float32": 32, "int16 channel": 17, "int16 tensor": 16, "int8 channel": 9, "int8 tensor": 8}

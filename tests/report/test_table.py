@@ -2,9 +2,11 @@ import csv
 import io
 import math
 
+from partinr.base.numbers import write
 from partinr.report import collect, summary_rows
+from partinr.report.columns import columns_of
 from partinr.report.groups import Study
-from partinr.report.table import columns_of, fixed, milli, rows, si, significant, steps, to_csv, write
+from partinr.report.table import rows, to_csv
 from partinr.runs.directory import CURVE_COLUMNS
 
 
@@ -15,19 +17,19 @@ def curve(psnr, seconds):
 
 def test_numbers_are_for_people():
     for number, form, text in [
-        (794_097, si, "794k"),
-        (87_040, si, "87.0k"),
-        (1_234_567, si, "1.23M"),
-        (999_700, si, "1.00M"),
-        (512, si, "512"),
-        (0, si, "0"),
-        (0.0221, milli, "22.1"),
-        (33.14, significant, "33.1"),
-        (1234.4, significant, "1,234"),
-        (9.999, significant, "10.0"),
-        (31.204, fixed(2), "31.20"),
-        (743.2, steps, "743"),
-        (math.inf, fixed(2), "∞"),
+        (794_097, "si", "794k"),
+        (87_040, "si", "87.0k"),
+        (1_234_567, "si", "1.23M"),
+        (999_700, "si", "1.00M"),
+        (512, "si", "512"),
+        (0, "si", "0"),
+        (0.0221, "milli", "22.1"),
+        (33.14, "significant", "33.1"),
+        (1234.4, "significant", "1,234"),
+        (9.999, "significant", "10.0"),
+        (31.204, "fixed:2", "31.20"),
+        (743.2, "steps", "743"),
+        (math.inf, "fixed:2", "∞"),
     ]:
         assert write(number, form) == text
 

@@ -8,7 +8,7 @@ import pytest
 
 from partinr.base.errors import PartinrError
 from partinr.studies import Trials, fit_laws
-from partinr.studies.growth import LAWS, Linear, Quadratic
+from partinr.studies.laws import LAWS, Linear, Quadratic
 
 BOUNDARIES = np.repeat(np.arange(1.0, 60, 2), 5)
 """Of the published protocol: 30 numbers × 5 draws."""

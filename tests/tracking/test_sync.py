@@ -87,7 +87,7 @@ def test_without_a_server(run: RunDirectory, partinr: Any, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("fresh")
 def test_a_login_in_a_netrc(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    from partinr.tracking.mirror import has_login
+    from partinr.tracking.server import has_login
 
     path = Path("netrc").resolve()
     monkeypatch.setenv("NETRC", str(path))

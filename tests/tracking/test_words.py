@@ -1,12 +1,18 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from partinr.runs.regime import RegimeFacts
 from partinr.tracking.words import shown_config, words
 
 FIT = {"_target_": "partinr.regimes.FitSettings"}
 SIREN = {"_target_": "partinr.backbones.Siren"}
+
+
+def told(config: dict[str, Any]) -> dict[str, str]:
+    return words(config, RegimeFacts.of({}, config))
 
 
 def test_partitions() -> None:
@@ -17,7 +23,7 @@ def test_partitions() -> None:
         ({"_target_": "partinr.partition.Grid", "regions": "auto"}, "grid #auto"),
         ({"_target_": "mine.MyStripes"}, "my_stripes"),
     ]:
-        found = words({"partition": partition, "backbone": SIREN, "regime": FIT})
+        found = told({"partition": partition, "backbone": SIREN, "regime": FIT})
         assert found == {
             "partition_name": word,
             "backbone_name": "siren",
@@ -33,7 +39,7 @@ def test_learning_to_learn() -> None:
             "backbone": SIREN,
             "regime": {"inner_steps": 3, "algorithm": "fomaml", "partition_in": used_in},
         }
-        found = words(config)
+        found = told(config)
         assert (found["partition_name"], found["regime_name"]) == (word, "fomaml")
 
 
@@ -44,7 +50,7 @@ def test_secrets_stay_and_home_is_no_name(monkeypatch: pytest.MonkeyPatch) -> No
         "mine": {"token": "x", "db_password": "x", "tokens": 3, "list": ["/home/adam", "/home/ada"]},
         "SECRET": "x",
     }
-    shown = shown_config(config)
+    shown = shown_config(config, RegimeFacts("fit"))
     assert shown["data"] == {"path": f"~{os.sep}photo.png", "crops": [1]}
     assert shown["mine"] == {"tokens": 3, "list": ["/home/adam", "~"]}
     assert "SECRET" not in shown
@@ -53,4 +59,7 @@ def test_secrets_stay_and_home_is_no_name(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_home_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for home in ["", "/", "relative"]:
         monkeypatch.setenv("HOME", home)
-        assert shown_config({"data": {"path": "/photo.png", "name": ""}})["data"] == {"path": "/photo.png", "name": ""}
+        assert shown_config({"data": {"path": "/photo.png", "name": ""}}, RegimeFacts("fit"))["data"] == {
+            "path": "/photo.png",
+            "name": "",
+        }

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from partinr.backbones import Backbone, Siren
 from partinr.base.errors import PartinrWarning
-from partinr.engines.plan import Plan
+from partinr.engines.batched import Tiling
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp
@@ -216,10 +216,9 @@ def test_the_indices_of_a_graph_are_held(cuda: list[Graph], signal: Tensor) -> N
 
     module = _fit(signal, callbacks=(Look(),))
     (steps,) = optimizer_of
-    (plan,) = steps._graph._held
-    assert isinstance(plan, Plan)
-    assert plan.tilings[0] is not None
-    assert plan.tilings[0].gather is not None
+    (tiling,) = steps._graph._held
+    assert isinstance(tiling, Tiling)
+    assert tiling.gather is not None
     # With the training the memory of the graph goes.
     assert module._stepping is None
 

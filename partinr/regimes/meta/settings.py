@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from partinr.base.spec import ASIDE, spec
 from partinr.regimes.base import RegimeSettings
 from partinr.regimes.meta.learned import Algorithm
 from partinr.regimes.meta.rates import RateKind
+from partinr.regimes.meta.report import MetaSection
 from partinr.regimes.meta.tasks import InnerLoss
 
 
@@ -114,4 +116,4 @@ class MetaSettings(RegimeSettings):
 
     def describe(self) -> dict[str, Any]:
         """What ``run.json`` says of the regime."""
-        return {"kind": self.kind, "files": {"start": "initialisation.safetensors"}}
+        return MetaSection.describe(dataclasses.asdict(self))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from partinr.base.spec import spec
 from partinr.regimes.base import RegimeSettings
+from partinr.regimes.threshold.report import ThresholdSection
 
 
 @spec
@@ -35,4 +37,4 @@ class ThresholdSettings(RegimeSettings):
 
     def describe(self) -> dict[str, Any]:
         """What ``run.json`` says of the regime."""
-        return {"kind": self.kind, "files": {"trials": "steps.csv"}}
+        return ThresholdSection.describe(dataclasses.asdict(self))

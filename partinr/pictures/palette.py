@@ -1,4 +1,4 @@
-"""Colours and dashes of groups: the same in curves, tables and pictures, and told apart by every kind of eye."""
+"""Colours and dashes of groups: the same in curves, tables and pictures, and distinct to colour-blind eyes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONE = ("#5b626d", "#aab2bf")
-"""The lone network, on light and on dark ground."""
+"""Colour of the lone network, on light and on dark ground."""
 
 COLOURS = (
     ("#0072b2", "#58a9e8"),
@@ -16,14 +16,14 @@ COLOURS = (
     ("#c48a00", "#efbe52"),
     ("#3a9bd0", "#a5d8f5"),
 )
-"""On light and on dark ground; after Okabe and Ito, the two palest darkened to be seen on white."""
+"""Colours on light and on dark ground, after Okabe and Ito; the two palest are darker, to be visible on white."""
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a group is drawn. ``slot`` numbers the colour (0 is the lone network's)."""
+    """How a group is drawn. ``slot`` is the number of the colour; 0 is the lone network's."""
 
     slot: int
     dash: str
@@ -38,7 +38,7 @@ SLOTS = (LONE, *COLOURS)
 
 
 def styles(labels: Sequence[str], lone: str | None) -> dict[str, Style]:
-    """A style for each label; the label ``lone``, if any, is grey. After the last colour they begin again, dashed."""
+    """A style for each label. ``lone``, if any, is grey; after the last colour the first one comes again, dashed."""
     others = [label for label in labels if label != lone]
     found = {
         label: Style(1 + index % len(COLOURS), DASHES[index // len(COLOURS) % len(DASHES)])
@@ -48,6 +48,6 @@ def styles(labels: Sequence[str], lone: str | None) -> dict[str, Style]:
 
 
 def contrast_with(labels: Sequence[str], regions: dict[str, int | None]) -> str | None:
-    """The label that the others are seen against: the only one of a single region."""
+    """The label that the others are compared with: the only one with a single region; None if there is none."""
     single = [label for label in labels if regions[label] == 1]
     return single[0] if len(single) == 1 and len(labels) > 1 else None

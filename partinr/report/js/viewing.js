@@ -1,205 +1,3 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const at = (id) => document.getElementById(id);
-const [height, width] = data.shape;
-const [stage, canvas, divider] = ["stage", "canvas", "divider"].map(at);
-const paper = canvas.getContext("2d", { alpha: false });
-
-// Screen pixels a pixel of the image. So large that one pixel can be looked at, whatever the image.
-const MOST_ZOOM = 256;
-// Lines are drawn one by one; more than this at once are noise to the eye and slow to draw.
-const MOST_LINES = 60_000;
-const STRIP = 256;
-
-// -- what is shown, and the address that says so ---------------------------------------------------------------------
-
-const MODES = ["split", "side", "image", "fit", "error"];
-// `zoom` in CSS pixels a pixel of the image, null for the whole image; `row` and `column`, in pixels from the upper left
-// corner, of what is in the middle; `split` the part of the stage that shows the image.
-const start = () => ({ mode: "split", borders: true, zoom: null, row: height / 2, column: width / 2, split: 0.5 });
-let view = start();
-
-function address() {
-  const said = new URLSearchParams();
-  const plain = start();
-  if (view.mode !== plain.mode) said.set("mode", view.mode);
-  if (!view.borders) said.set("borders", "off");
-  if (view.split !== plain.split) said.set("split", view.split.toFixed(3));
-  if (view.zoom !== null) {
-    said.set("zoom", view.zoom.toPrecision(4));
-    said.set("at", `${view.row.toFixed(2)},${view.column.toFixed(2)}`);
-  }
-  return said.toString();
-}
-
-function read(said) {
-  const parts = new URLSearchParams(said);
-  const found = start();
-  if (MODES.includes(parts.get("mode"))) found.mode = parts.get("mode");
-  found.borders = parts.get("borders") !== "off";
-  const split = Number(parts.get("split") ?? NaN);
-  if (split >= 0 && split <= 1) found.split = split;
-  const zoom = Number(parts.get("zoom"));
-  const [row, column] = (parts.get("at") ?? "").split(",").map(Number);
-  if (zoom > 0 && row >= 0 && column >= 0) Object.assign(found, { zoom: Math.min(zoom, MOST_ZOOM), row, column });
-  return found;
-}
-
-let remembering = 0;
-function remember() {
-  clearTimeout(remembering);
-  remembering = setTimeout(() => {
-    const said = address();
-    if (said !== location.hash.slice(1)) history.replaceState(null, "", `#${said}`);
-  }, 200);
-}
-
-// -- pictures --------------------------------------------------------------------------------------------------------
-
-const pictures = {};
-
-async function decoded(uri) {
-  const img = new Image();
-  img.src = uri;
-  await img.decode();
-  return createImageBitmap(img);
-}
-
-const opaque = { alpha: false, willReadFrequently: true };
-
-// Some rows of a picture as RGBA bytes. A whole one would take several times the memory at once.
-function rowsOf(picture, top, count) {
-  const strip = new OffscreenCanvas(picture.width, count);
-  const context = strip.getContext("2d", opaque);
-  context.drawImage(picture, 0, top, picture.width, count, 0, 0, picture.width, count);
-  return context.getImageData(0, 0, picture.width, count).data;
-}
-
-const probe = new OffscreenCanvas(1, 1).getContext("2d", opaque);
-
-function valuesAt(picture, row, column) {
-  probe.drawImage(picture, column, row, 1, 1, 0, 0, 1, 1);
-  return [...probe.getImageData(0, 0, 1, 1).data.slice(0, 3)];
-}
-
-const meanError = (a, b) => (Math.abs(a[0] - b[0]) + Math.abs(a[1] - b[1]) + Math.abs(a[2] - b[2])) / (3 * 255);
-
-// In the colours of the report, made when it is first looked at.
-function errorPicture() {
-  const [low, high] = data.error.range;
-  const colours = data.error.colours.map((hex) => [1, 3, 5].map((from) => parseInt(hex.slice(from, from + 2), 16)));
-  const drawn = new OffscreenCanvas(width, height);
-  const context = drawn.getContext("2d", { alpha: false });
-  for (let top = 0; top < height; top += STRIP) {
-    const count = Math.min(STRIP, height - top);
-    const [wanted, got] = [rowsOf(pictures.image, top, count), rowsOf(pictures.fit, top, count)];
-    const result = new ImageData(width, count);
-    for (let i = 0; i < wanted.length; i += 4) {
-      const error = (Math.abs(wanted[i] - got[i]) + Math.abs(wanted[i + 1] - got[i + 1]) + Math.abs(wanted[i + 2] - got[i + 2])) / (3 * 255);
-      const share = Math.min(Math.max((error - low) / (high - low), 0), 1);
-      result.data.set(colours[Math.round(share * 255)], i);
-      result.data[i + 3] = 255;
-    }
-    context.putImageData(result, 0, top);
-  }
-  return drawn;
-}
-
-function pictureOf(what) {
-  if (what === "fit") return pictures.fine ?? pictures.fit;
-  if (what === "error") pictures.error ??= errorPicture();
-  return pictures[what];
-}
-
-// -- region borders --------------------------------------------------------------------------------------------------
-
-// Straight lines between pixels of different regions, as long as they go on. Three numbers a line: along lines down the
-// image its column, first row and row behind the last; across it row, first column and column behind the last.
-let lines = { down: new Uint16Array(0), across: new Uint16Array(0) };
-
-class Lines {
-  constructor() { Object.assign(this, { kept: new Uint16Array(3 * 1024), length: 0 }); }
-  add(a, b, c) {
-    if (this.length === this.kept.length) {
-      const larger = new Uint16Array(2 * this.kept.length);
-      larger.set(this.kept);
-      this.kept = larger;
-    }
-    this.kept.set([a, b, c], this.length);
-    this.length += 3;
-  }
-  get all() { return this.kept.slice(0, this.length); }
-}
-
-function bordersOf(picture) {
-  const [down, across] = [new Lines(), new Lines()];
-  // Of each column the row where a line to its left began that still goes on; rows are counted from 1 here.
-  const began = new Uint16Array(width);
-  let before = null;
-  for (let top = 0; top < height; top += STRIP) {
-    const count = Math.min(STRIP, height - top);
-    const bytes = rowsOf(picture, top, count);
-    const labels = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    for (let y = 0; y < count; y += 1) {
-      const row = labels.subarray(y * width, (y + 1) * width);
-      let first = -1;
-      for (let x = 0; x < width; x += 1) {
-        const differs = x > 0 && row[x] !== row[x - 1];
-        if (differs && !began[x]) began[x] = top + y + 1;
-        else if (!differs && began[x]) {
-          down.add(x, began[x] - 1, top + y);
-          began[x] = 0;
-        }
-        const cut = before !== null && before[x] !== row[x];
-        if (cut && first < 0) first = x;
-        else if (!cut && first >= 0) {
-          across.add(top + y, first, x);
-          first = -1;
-        }
-      }
-      if (first >= 0) across.add(top + y, first, width);
-      before = row;
-    }
-  }
-  began.forEach((row, x) => { if (row) down.add(x, row - 1, height); });
-  return { down: down.all, across: across.all };
-}
-
-// Those in sight as rectangles of the screen: left, top, width, height, around which a line is drawn.
-function linesInSight({ x, y, zoom }, { left, right, bottom }) {
-  const found = [];
-  const [low, high] = [-y / zoom, (bottom - y) / zoom];
-  const [near, far] = [(left - x) / zoom, (right - x) / zoom];
-  const { down, across } = lines;
-  for (let i = 0; i < down.length; i += 3) {
-    if (down[i] < near || down[i] > far || down[i + 2] < low || down[i + 1] > high) continue;
-    const [begin, end] = [Math.max(down[i + 1], low), Math.min(down[i + 2], high)];
-    found.push(Math.round(x + down[i] * zoom), Math.round(y + begin * zoom), 0, Math.round((end - begin) * zoom));
-    if (found.length > 4 * MOST_LINES) return null;
-  }
-  for (let i = 0; i < across.length; i += 3) {
-    if (across[i] < low || across[i] > high || across[i + 2] < near || across[i + 1] > far) continue;
-    const [begin, end] = [Math.max(across[i + 1], near), Math.min(across[i + 2], far)];
-    found.push(Math.round(x + begin * zoom), Math.round(y + across[i] * zoom), Math.round((end - begin) * zoom), 0);
-    if (found.length > 4 * MOST_LINES) return null;
-  }
-  return found;
-}
-
-function drawBorders(place, pane) {
-  const found = linesInSight(place, pane);
-  if (!found) return false;
-  const dense = devicePixelRatio;
-  // A light line with a dark edge is seen on every ground.
-  for (const [colour, around] of [["rgb(10 12 15 / 0.55)", dense], ["#fff", 0]]) {
-    paper.fillStyle = colour;
-    const core = Math.max(1, Math.round(dense));
-    const shift = Math.floor(core / 2) + around;
-    for (let i = 0; i < found.length; i += 4) paper.fillRect(found[i] - shift, found[i + 1] - shift, found[i + 2] + core + 2 * around, found[i + 3] + core + 2 * around);
-  }
-  return true;
-}
-
 // -- drawing ---------------------------------------------------------------------------------------------------------
 
 const wholeZoom = () => Math.min(stageWidth() / width, stage.clientHeight / height);
@@ -207,7 +5,7 @@ const stageWidth = () => (view.mode === "side" ? stage.clientWidth / 2 : stage.c
 const zoomNow = () => view.zoom ?? wholeZoom();
 const limited = (zoom) => Math.min(Math.max(zoom, Math.min(wholeZoom() / 2, 1)), MOST_ZOOM);
 
-// The parts of the stage that show the image each on its own, in CSS pixels, and the columns in which they show what.
+// The parts of the stage that each show the whole view, in CSS pixels, with what they show in which columns.
 function panes() {
   const [all, half] = [stage.clientWidth, stage.clientWidth / 2];
   if (view.mode === "side") return [{ left: 0, right: half, shows: [["image", 0, half - 1]] }, { left: half, right: all, shows: [["fit", half + 1, all]] }];
@@ -217,7 +15,7 @@ function panes() {
 
 const paneAt = (x) => panes().find(({ right }) => x < right) ?? panes().at(-1);
 
-// Where a place on the stage is in the image: row and column in pixels.
+// The place in the image, in pixels, under a place on the stage.
 function under(x, y) {
   const { left, right } = paneAt(x);
   const zoom = zoomNow();
@@ -225,9 +23,9 @@ function under(x, y) {
 }
 
 function drawPicture(picture, { x, y, zoom }, left, right, bottom) {
-  // Of a picture with other pixels than the image's, along each axis.
+  // Screen pixels for one pixel of this picture, which may have other pixels than the image.
   const [across, down] = [width / picture.width * zoom, height / picture.height * zoom];
-  // Enlarged pixels are shown as pixels, not smoothed over.
+  // Enlarged pixels stay pixels and are not smoothed.
   paper.imageSmoothingEnabled = across < 1;
   paper.imageSmoothingQuality = "high";
   const [x0, x1] = [Math.max(0, Math.floor((left - x) / across)), Math.min(picture.width, Math.ceil((right - x) / across))];
@@ -241,7 +39,7 @@ function draw() {
   const [wide, high] = [stage.clientWidth, stage.clientHeight].map((side) => Math.max(1, Math.round(side * dense)));
   if (canvas.width !== wide || canvas.height !== high) {
     Object.assign(canvas, { width: wide, height: high });
-    // The stage may end within a pixel; the canvas must not be stretched to there.
+    // The stage may end within a pixel, to which the canvas must not be stretched.
     Object.assign(canvas.style, { width: `${wide / dense}px`, height: `${high / dense}px` });
   }
   paper.fillStyle = getComputedStyle(stage).backgroundColor;
@@ -266,7 +64,7 @@ function draw() {
   say();
 }
 
-// A frame around the pixel that is read out, once it is large enough to have one.
+// A frame around the pixel that is read out, once the pixel is large enough.
 function drawMark({ x, y, zoom }) {
   const pixel = pixelRead();
   if (!pixel || zoom < 6) return;
@@ -285,9 +83,9 @@ function redraw() {
   requestAnimationFrame(() => { waiting = false; draw(); });
 }
 
-// -- what is said ----------------------------------------------------------------------------------------------------
+// -- the read-out ----------------------------------------------------------------------------------------------------
 
-// The pixel under the pointer; of somebody who uses the keyboard, the one in the middle.
+// The place under the pointer; for somebody at the keyboard, the one in the middle.
 let pointer = null;
 
 function placeRead() {
@@ -351,7 +149,7 @@ function change(what) {
 
 // -- moving ----------------------------------------------------------------------------------------------------------
 
-// Zoom, and keep in its place what is at a place of the stage; the middle by default.
+// Zooms around a place on the stage, by default its middle.
 function zoomBy(factor, x, y) {
   const zoom = limited(zoomNow() * factor);
   if (x === undefined) return change({ zoom });
@@ -372,7 +170,7 @@ function onStage({ clientX, clientY }) {
 stage.addEventListener("wheel", (event) => {
   event.preventDefault();
   const { x, y } = onStage(event);
-  // Lines and pages are what some mice report; two fingers that are spread come as a wheel with the control key.
+  // Some mice report lines or pages. Spreading two fingers comes as a wheel event with the control key.
   const delta = event.deltaY * [1, 16, 400][event.deltaMode];
   zoomBy(Math.exp(-Math.min(Math.max(delta, -300), 300) * (event.ctrlKey ? 0.01 : 0.0022)), x, y);
 }, { passive: false });
@@ -392,7 +190,7 @@ stage.addEventListener("pointermove", (event) => {
   const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
   fingers.set(event.pointerId, here);
   if (!other) return move(before.x - here.x, before.y - here.y);
-  // Two fingers: what is between them stays between them.
+  // Two fingers keep what is between them.
   const [from, to] = [before, here].map(({ x, y }) => ({ x: (x + other.x) / 2, y: (y + other.y) / 2, apart: Math.hypot(x - other.x, y - other.y) }));
   move(from.x - to.x, from.y - to.y);
   if (from.apart > 0 && to.apart > 0) zoomBy(to.apart / from.apart, to.x, to.y);
@@ -439,7 +237,7 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   let does = KEYS[event.key.toLowerCase()];
-  // Elsewhere these keys have a meaning of their own.
+  // On a control these keys have a meaning of their own.
   if (document.activeElement === stage || document.activeElement === document.body) {
     const step = event.shiftKey ? 200 : 40;
     does ??= {

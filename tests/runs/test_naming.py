@@ -3,7 +3,8 @@ import random
 from functools import partial
 from typing import Any
 
-from partinr.report.naming import compact, facets, flatten, labels, natural, without_image, word
+from partinr.runs.configs import flatten, without_image
+from partinr.runs.naming import compact, facets, labels, natural, word
 
 BASE: dict[str, Any] = {
     "seed": 0,

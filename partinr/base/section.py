@@ -1,0 +1,233 @@
+"""What a regime tells readers about its runs: data for ``run.json``, and a section of the report.
+
+The data are enough for a report that cannot import the regime. A :class:`Section` adds charts, captions and words.
+Sections import neither torch nor the report, so both wings can use this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from partinr.base.numbers import ABSENT, write
+
+Node = Mapping[str, Any]
+
+WORDS = "words"
+"""The form of a field that is text."""
+
+
+def field(
+    key: str,
+    heading: str,
+    value: str,
+    form: str = "fixed:2",
+    *,
+    span: str = "",
+    note: str = "",
+    better: Literal["high", "low"] | None = None,
+    short: str = "",
+    table: str = "",
+    clock: bool = False,
+    constant: bool = False,
+) -> dict[str, Any]:
+    """One column, as it stands in ``run.json``.
+
+    Args:
+        key: of the column, unique within its section.
+        heading: above the column.
+        value: a path for :func:`lookup`.
+        form: of the number, see :mod:`partinr.base.numbers`; :data:`WORDS` for text.
+        span: stands above this column and its neighbours of the same span.
+        note: explains the column.
+        better: which values are the better ones; None where neither are.
+        short: heading in narrow tables, which leave a column without one out.
+        table: key of the :class:`Table` that has the column; the first one by default.
+        clock: the value was measured by a clock.
+        constant: leave out a deviation over seeds that is written as zero.
+    """
+    return {
+        "key": key,
+        "heading": heading,
+        "value": value,
+        "form": form,
+        "span": span,
+        "note": note,
+        "better": better,
+        "short": short,
+        "table": table,
+        "clock": clock,
+        "constant": constant,
+    }
+
+
+def lookup(path: str, manifest: Node, config: Node) -> Any:
+    """The value at a dotted path into ``run.json``, or, after ``config.``, into the config; None where there is none.
+
+    A whole number in the path is an index of a list.
+    """
+    first, _, rest = path.partition(".")
+    node: Any = manifest
+    if first == "config":
+        node, path = config, rest
+    for part in path.split("."):
+        if isinstance(node, Mapping):
+            node = node.get(part)
+        elif isinstance(node, Sequence) and not isinstance(node, str) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            return None
+    return node
+
+
+def fill(template: str, manifest: Node, config: Node, run: object = "") -> str:
+    """A template with its values.
+
+    Args:
+        template: text with ``{PATH}`` or ``{PATH|FORM}``, paths as of :func:`lookup`; ``{run}`` is the run's place.
+        manifest: content of ``run.json``.
+        config: the composed config.
+        run: what stands for ``{run}``.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        path, form = match[1], match[2]
+        found = str(run) if path == "run" else lookup(path, manifest, config)
+        if found is None:
+            return ABSENT
+        return write(found, form) if form and isinstance(found, (int, float)) else str(found)
+
+    return re.sub(r"\{([\w.]+)(?:\|([\w:]+))?\}", value, template)
+
+
+def _step_seconds(manifest: Node, config: Node) -> float | None:
+    """Training seconds of one optimiser step, mean over the run."""
+    seconds, steps = lookup("seconds.training", manifest, config), lookup("steps", manifest, config)
+    return seconds / steps if seconds is not None and steps else None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """PSNR against something that the curve of a run does not have, such as inner steps."""
+
+    key: str
+    axis: str
+    """Name of the abscissa, whose values are 0, 1, 2, …"""
+    title: str
+    """Label of the axis."""
+    values: str
+    """Path to the PSNR of a run at 0, 1, 2, … [dB]."""
+    mark: str
+    """Path to the place that gets a ring."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the section."""
+
+    key: str
+    title: str
+    """Stands above it; empty for none."""
+    caption: str
+
+
+class Section:
+    """What the report says of the runs of a regime. Every part has a default.
+
+    The report never compares runs of different sections.
+    """
+
+    kind: ClassVar[str] = ""
+    """The regime's own word."""
+    title: ClassVar[str] = ""
+    """Heading; the kind by default."""
+    key: ClassVar[str] = "other"
+    """Begins the names of figure files, and is the section's place in the page."""
+    steps: ClassVar[str] = "optimiser steps"
+    """What the steps of the curve are called."""
+    about: ClassVar[str] = (
+        "Lines are means over seeds with a band of one standard deviation. "
+        "These runs are only compared with each other."
+    )
+    """Caption of the charts."""
+    signals: ClassVar[tuple[str, str]] = ("image", "images")
+    """What a run is about: one, several."""
+    after: ClassVar[str] = ""
+    """Template: what to know about the PSNR of a run."""
+    sheet: ClassVar[str] = ""
+    """Caption of the one picture that a run leaves."""
+    charts: ClassVar[Sequence[Chart]] = ()
+    tables: ClassVar[Sequence[Table]] = (
+        Table("numbers", "", "Mean ± sample standard deviation over seeds; the best value is bold."),
+    )
+    phrases: ClassVar[Mapping[tuple[str, ...], Mapping[Any, str]]] = {}
+    """Words for settings, by path in the config and value, in names of groups."""
+    of_regions: ClassVar[frozenset[tuple[str, ...]]] = frozenset()
+    """Settings that mean nothing where there is one region."""
+    uncut: ClassVar[Mapping[tuple[str, ...], Any]] = {}
+    """Settings, with their value, under which no signal is cut whatever the partition."""
+    computed: ClassVar[Mapping[str, Callable[[Node, Node], float | str | None]]] = {"seconds_per_step": _step_seconds}
+    """Values of fields, by key, that take more than a path: functions of ``run.json`` and the config."""
+
+    @classmethod
+    def describe(cls, regime: Node) -> dict[str, Any]:
+        """The entry ``regime`` of ``run.json``.
+
+        Args:
+            regime: the section ``regime`` of the composed config.
+        """
+        return {"kind": cls.kind}
+
+    @classmethod
+    def fields(cls, table: Sequence[Node]) -> Sequence[Node]:
+        """The columns, given those that the runs name in ``run.json``."""
+        return list({each["key"]: each for each in (*COMMON, *table)}.values())
+
+    @classmethod
+    def words(cls, config: Node, partition: str) -> tuple[str, str]:
+        """The regime and the partition of a run in a word each, for trackers.
+
+        Args:
+            config: the composed config.
+            partition: its partition in a word.
+        """
+        return cls.kind, partition
+
+
+COMMON = (
+    field(
+        "regions",
+        "regions",
+        "regions",
+        "fixed:0",
+        span="Size",
+        note="Networks, one a region",
+        short="regions",
+        constant=True,
+    ),
+    field(
+        "parameters",
+        "parameters",
+        "parameters",
+        "si",
+        span="Size",
+        note="Over all regions",
+        short="parameters",
+        constant=True,
+    ),
+    field(
+        "seconds",
+        "training s",
+        "seconds.training",
+        "significant",
+        span="Cost",
+        note="Training alone; evaluation is not counted",
+        short="training s",
+        clock=True,
+    ),
+    field("psnr", "PSNR dB", "metrics.psnr", span="Quality", note="At the end", better="high", short="PSNR dB"),
+    field("ssim", "SSIM", "metrics.ssim", "fixed:3", span="Quality", note="At the end", better="high", short="SSIM"),
+)
+"""Columns of every section that brings none of its own."""

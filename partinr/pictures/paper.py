@@ -1,0 +1,37 @@
+"""Figures for a two-column paper: their widths, and the settings of matplotlib."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COLUMN = 3.3
+"""Width of a column [in]."""
+
+PAGE = 6.9
+"""Width of both columns and the gap between them [in]."""
+
+SETTINGS: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so it is everywhere, with ω and ± and ·
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#5c6570",
+    "axes.grid": True,
+    "image.interpolation": "auto",  # pixels stay pixels when enlarged, and lines stay whole when made small
+    "axes.axisbelow": True,
+    "grid.color": "#e2e6ea",
+    "grid.linewidth": 0.6,
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
+    "savefig.dpi": 300,
+}
+"""Settings of matplotlib: letters and lines for a column of a paper."""

@@ -1,0 +1,32 @@
+"""What reports say of studies of steps. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from partinr.base.section import Node, Section, field
+
+
+class ThresholdSection(Section):
+    """Steps to a fixed error. Such a run has no curve to compare; ``partinr hypothesis`` fits laws to its trials."""
+
+    kind = "threshold"
+    title = "Steps to a fixed error"
+    key = "threshold"
+
+    @classmethod
+    def describe(cls, regime: Node) -> dict[str, Any]:
+        """See :meth:`partinr.base.section.Section.describe`."""
+        count = {"count": "trials", "reached": "over", "capped": "capped"}
+        return {
+            "kind": cls.kind,
+            "section": f"{cls.__module__}.{cls.__qualname__}",
+            "files": {"trials": "steps.csv"},
+            "summary": [field(key, heading, f"trials.{key}", "fixed:0") for key, heading in count.items()],
+            "result": "{trials.reached|fixed:0} of {trials.count|fixed:0} trials over after {steps|fixed:0} steps",
+            "instead": {
+                "report": "there are only studies of steps; see: partinr hypothesis {run}",
+                "render": "{run} is a study, which keeps no networks; use partinr hypothesis {run}",
+            },
+            "hints": [["laws", "partinr hypothesis {run}"]],
+        }

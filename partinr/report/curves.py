@@ -1,0 +1,79 @@
+"""Curves over the seeds of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partinr.runs.records import Axis, RunRecord
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MeanCurve:
+    """PSNR over the seeds of a group: at every evaluated step up to the end of the shortest run.
+
+    A run without an evaluation at a step (it stopped at its target) counts there with an interpolated value.
+    ``seconds`` and ``macs`` are means at the step.
+    """
+
+    step: Numbers
+    seconds: Numbers
+    macs: Numbers
+    psnr: Numbers
+    std: Numbers | None
+    """Sample standard deviation of ``psnr`` [dB]; None for one seed."""
+
+    @classmethod
+    def of(cls, records: Sequence[RunRecord]) -> MeanCurve:
+        """Mean of the finite evaluations of ``records``; empty if one of them has none."""
+        curves = []
+        for record in records:
+            columns = {name: np.array(record.curve[name]) for name in ("step", "seconds", "macs", "psnr")}
+            finite = np.isfinite(columns["psnr"])
+            curves.append({name: values[finite] for name, values in columns.items()})
+        if not curves or any(not curve["step"].size for curve in curves):
+            empty = np.empty(0)
+            return cls(empty, empty, empty, empty, None)
+        first = max(curve["step"][0] for curve in curves)
+        last = min(curve["step"][-1] for curve in curves)
+        steps = np.unique(np.concatenate([curve["step"] for curve in curves]))
+        steps = steps[(steps >= first) & (steps <= last)]
+
+        def over_seeds(name: str) -> Numbers:
+            return np.stack([np.interp(steps, curve["step"], curve[name]) for curve in curves])
+
+        psnr = over_seeds("psnr")
+        return cls(steps, over_seeds("seconds").mean(0), over_seeds("macs").mean(0), psnr.mean(0), _deviation(psnr))
+
+    def on(self, axis: Axis) -> Numbers:
+        """The x of the curve."""
+        return {"step": self.step, "seconds": self.seconds, "macs": self.macs}[axis]
+
+
+@dataclass(frozen=True)
+class ListCurve:
+    """PSNR at 0, 1, 2, … of a chart of a section, over the seeds of a group."""
+
+    psnr: Numbers
+    std: Numbers | None
+    """Sample standard deviation of ``psnr`` [dB]; None for one seed."""
+
+    @classmethod
+    def of(cls, records: Sequence[RunRecord], path: str) -> ListCurve:
+        """Mean of the lists at ``path``, up to the end of the shortest; empty if one of ``records`` has none."""
+        found = [record.numbers(path) for record in records]
+        shortest = min(map(len, found), default=0)
+        if not shortest:
+            return cls(np.empty(0), None)
+        psnr = np.array([values[:shortest] for values in found])
+        return cls(psnr.mean(axis=0), _deviation(psnr))
+
+
+def _deviation(values: Numbers) -> Numbers | None:
+    """Sample standard deviation over the first axis; None for one row."""
+    return values.std(axis=0, ddof=1) if len(values) >= 2 else None

@@ -1,0 +1,248 @@
+// -- curves ----------------------------------------------------------------------------------------------------------
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function translucent(hex, alpha) {
+  const [r, g, b] = [1, 3, 5].map((from) => parseInt(hex.slice(from, from + 2), 16));
+  return `rgba(${r},${g},${b},${alpha})`;
+}
+
+// Plotly reads tags in a name.
+function plain(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+}
+
+// Leaves out what an axis cannot show: gaps, and 0 on a logarithmic one.
+function drawable(points, xs, scale) {
+  return points.filter((i) => xs[i] !== null && (scale === "linear" || xs[i] > 0));
+}
+
+// The groups as they are drawn. Of many groups single runs are left out, as their thin lines would hide each other.
+function seriesOf(groups) {
+  return groups.map((group) => ({
+    ...group, mean: meanCurve(group.counted), crossing: crossingOf(group),
+    lines: groups.length > STYLES ? [] : group.runs.filter((run) => run.curve && (group.counted.length > 1 || !group.counted.includes(run))),
+  }));
+}
+
+function crossingOf({ counted }) {
+  if (!counted.length || !counted.every(({ reached }) => reached)) return null;
+  const [step, seconds, macs, psnr] = ["step", "seconds", "macs", "psnr"].map((name) => statOf(counted.map(({ reached }) => reached[name])).mean);
+  return step && seconds && macs ? { step, seconds, macs, psnr } : null;
+}
+
+// The groups in a chart of a section: PSNR at 0, 1, 2, …, with a ring at the place that the chart marks.
+function chartSeries(groups, chart) {
+  return groups.map((group) => {
+    const runs = group.counted.map(({ charts }) => charts[chart].values);
+    const place = [...Array(runs.length ? Math.min(...runs.map((values) => values.length)) : 0).keys()];
+    const stats = place.map((at) => statOf(runs.map((values) => values[at])));
+    const { mark } = group.runs[0].charts[chart];
+    return {
+      ...group, lines: [],
+      mean: { place, psnr: stats.map(({ mean }) => mean), std: runs.length > 1 ? stats.map(({ std }) => std) : null },
+      crossing: mark !== null && mark < place.length ? { place: mark, psnr: stats[mark].mean } : null,
+    };
+  });
+}
+
+function traces(series, axis, scale) {
+  const bands = [], runs = [], means = [], marks = [];
+  series.forEach((one, rank) => {
+    const line = colour(`--slot-${one.slot}`);
+    const { mean } = one;
+    const x = mean[axis];
+    const points = drawable([...x.keys()], x, scale).filter((i) => mean.psnr[i] !== null);
+    const common = { legendgroup: one.label, family: one.value ?? `${one.label} …`, name: plain(one.label + (one.provisional ? ` (${one.state})` : "")) };
+    if (mean.std && points.length > 1) {
+      const back = [...points].reverse();
+      bands.push({
+        ...common, meta: "band", type: "scatter", mode: "lines", fill: "toself", showlegend: false, hoverinfo: "skip",
+        x: [...points, ...back].map((i) => x[i]),
+        y: [...points.map((i) => mean.psnr[i] + mean.std[i]), ...back.map((i) => mean.psnr[i] - mean.std[i])],
+        line: { width: 0 }, fillcolor: translucent(line, 0.16),
+      });
+    }
+    for (const run of one.lines) {
+      const own = drawable([...run.curve.step.keys()], run.curve[axis], scale);
+      runs.push({
+        ...common, meta: "run", type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip",
+        x: own.map((i) => run.curve[axis][i]), y: own.map((i) => run.curve.psnr[i]),
+        line: { color: translucent(line, 0.45), width: 1, dash: run.status === "completed" ? "solid" : "4px,3px" },
+      });
+    }
+    if (points.length) means.push({
+      ...common, meta: "mean", type: "scatter", mode: points.length > 24 ? "lines" : "lines+markers", legendrank: rank,
+      x: points.map((i) => x[i]), y: points.map((i) => mean.psnr[i]),
+      text: points.map((i) => mean.psnr[i].toFixed(2) + (mean.std ? ` ± ${mean.std[i].toFixed(2)}` : "")),
+      hovertemplate: "%{text} dB",
+      line: { color: line, width: 2.4, dash: one.dash }, marker: { size: 5, color: line },
+      showlegend: true,
+    });
+    if (one.crossing) {
+      marks.push({
+        ...common, meta: "crossing", type: "scatter", mode: "markers", showlegend: false, hoverinfo: "skip",
+        x: [one.crossing[axis]], y: [one.crossing.psnr],
+        marker: { size: 9, color: colour("--ground"), line: { color: line, width: 2 } },
+      });
+    }
+  });
+  return series.length > STYLES ? together([...bands, ...means]) : [...together([...bands, ...runs]), ...means, ...marks];
+}
+
+// Joins traces of one look into one, with gaps: plotly's time grows with the number of traces.
+function together(all) {
+  const found = new Map();
+  for (const trace of all) {
+    const look = JSON.stringify([trace.meta, trace.line, trace.fillcolor, trace.mode, trace.meta === "run" && trace.legendgroup]);
+    const before = found.get(look);
+    if (!before) {
+      const text = trace.text?.map((each) => `${trace.name}<br>${each}`);
+      found.set(look, { ...trace, x: [...trace.x], y: [...trace.y], text, ...(text && { name: plain(trace.family), hovertemplate: "%{text} dB<extra></extra>" }) });
+      continue;
+    }
+    before.x.push(null, ...trace.x);
+    before.y.push(null, ...trace.y);
+    before.text?.push("", ...trace.text.map((text) => `${trace.name}<br>${text}`));
+  }
+  return [...found.values()];
+}
+
+function layout(series, level, name, scale, words) {
+  const [ink, soft, rule, ground] = ["--ink", "--soft", "--line", "--ground"].map(colour);
+  const axis = {
+    gridcolor: rule, linecolor: rule, zeroline: false, tickcolor: rule, ticks: "outside", ticklen: 4,
+    tickfont: { color: soft }, automargin: true,
+  };
+  const many = series.length > 8;
+  const crowd = series.length > STYLES;
+  const line = level !== null && {
+    type: "line", xref: "paper", x0: 0, x1: 1, y0: level, y1: level, layer: "below",
+    line: { color: soft, width: 1, dash: "dot" },
+  };
+  return {
+    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
+    paper_bgcolor: ground, plot_bgcolor: ground,
+    margin: { l: 56, r: many && !crowd ? 8 : 16, t: many && !crowd ? 12 : 44, b: 52 },
+    xaxis: {
+      ...axis, type: scale, title: { text: words.title, font: { color: soft, size: 13 } },
+      unifiedhovertitle: { text: words.hover },
+      tickformat: ["step", "place"].includes(name) ? "," : "~s", ...(scale === "log" ? { dtick: 1 } : { rangemode: "tozero" }),
+    },
+    yaxis: { ...axis, title: { text: "PSNR [dB]", font: { color: soft, size: 13 } } },
+    hovermode: crowd ? "closest" : "x unified",
+    hoverlabel: { bgcolor: ground, bordercolor: rule, font: { color: ink, size: 12.5 } },
+    legend: many && !crowd
+      ? { x: 1.01, y: 1, font: { size: 12 } }
+      : { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 13 } },
+    shapes: line ? [line] : [],
+    annotations: line ? [{
+      xref: "paper", x: 0.004, xanchor: "left", y: level, yanchor: "bottom", showarrow: false,
+      text: `${level.toFixed(2)} dB`, font: { size: 11.5, color: soft },
+    }] : [],
+  };
+}
+
+function plot(into, series, level, axis, scale, words = AXES[axis], nothing = "No run on this image has been evaluated.") {
+  const empty = !series.some((one) => one.mean.psnr.length || one.lines.length);
+  into.classList.toggle("empty", empty);
+  if (empty) {
+    Plotly.purge(into);
+    into.textContent = nothing;
+    return;
+  }
+  if (!into.data) into.textContent = "";
+  Plotly.react(into, traces(series, axis, scale), layout(series, level, axis, scale, words), {
+    displaylogo: false, responsive: true,
+    modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+    toImageButtonOptions: { format: "svg", filename: `psnr-${axis}` },
+  });
+}
+
+// Plots further down are drawn when they come into sight.
+const late = new Map();
+const watcher = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) if (isIntersecting && late.has(target)) {
+    late.get(target)();
+    late.delete(target);
+  }
+}, { rootMargin: "600px" });
+
+function whenSeen(into, now, drawing) {
+  watcher.unobserve(into);
+  late.delete(into);
+  if (now) return drawing();
+  late.set(into, drawing);
+  watcher.observe(into);
+}
+
+function draw() {
+  if (at("curve")) {
+    const nothing = filtered() ? "No run that has been evaluated matches the filter." : undefined;
+    const chosen = image();
+    const level = chosen === "all" ? null : fits.images[chosen].level;
+    plot(at("curve"), seriesOf(groupsOf("fits", chosen, stylesOf("fits"))), level, view.axis, view.scale, undefined, nothing);
+  }
+  if (at("rates")) whenSeen(at("rates"), false, drawRates);
+  document.querySelectorAll("[data-of]").forEach((into, i) => whenSeen(into, i < 2, () => drawSection(into)));
+}
+
+// One chart of a further section.
+function drawSection(into) {
+  const { of: study, imageIndex, curve } = into.dataset;
+  const groups = groupsOf(study, Number(imageIndex), stylesOf(study));
+  const nothing = filtered() ? "No run that has been evaluated matches the filter." : "No run has been evaluated.";
+  const { charts, steps } = data.studies[study];
+  const chart = charts.findIndex(({ key }) => key === curve);
+  if (chart >= 0) {
+    const { axis, title } = charts[chart];
+    return plot(into, chartSeries(groups, chart), null, "place", "linear", { title, hover: `%{x} ${axis}` }, nothing);
+  }
+  const axis = view[`${study}-axis`];
+  const words = axis === "step" ? { ...AXES.step, title: steps } : AXES[axis];
+  plot(into, seriesOf(groups), null, axis, view[`${study}-scale`], words, nothing);
+}
+
+// -- effort to a quality ---------------------------------------------------------------------------------------------
+
+// The highest of 5, 10, … dB that at least half of the groups reach.
+function usualLevel(groups) {
+  const ends = groups.filter(({ counted }) => counted.length)
+    .map(({ counted }) => Math.min(...counted.map(({ curve }) => Math.max(...(curve?.psnr ?? []).filter((psnr) => psnr !== null), 0))))
+    .sort((a, b) => b - a);
+  return ends.length ? Math.max(5, 5 * Math.floor(ends[Math.floor((ends.length - 1) / 2)] / 5)) : 25;
+}
+
+function efforts() {
+  const list = at("efforts");
+  if (!list) return;
+  const groups = groupsOf("fits", image(), stylesOf("fits")).filter(({ counted }) => counted.length);
+  const level = Number(view.level) || usualLevel(groups);
+  if (document.activeElement !== at("level")) at("level").value = level;
+  const rows = groups.map((group) => ({ group, stat: statOf(group.counted.map((run) => reaches(run, level, view.axis))) }));
+  rows.sort((a, b) => (a.stat.mean === null) - (b.stat.mean === null) || (a.stat.mean ?? -a.stat.have) - (b.stat.mean ?? -b.stat.have));
+  const longest = Math.max(...rows.map(({ stat }) => (stat.mean ?? 0) + (stat.std ?? 0)), 1e-12);
+  const form = { step: "steps", seconds: "significant", macs: "si" }[view.axis];
+  list.innerHTML = rows.slice(0, page.efforts).map(({ group, stat }) => {
+    const known = stat.mean !== null;
+    const shape = known && shapeOf(form, stat.mean);
+    const share = (value) => `${(100 * value / longest).toFixed(2)}%`;
+    const bar = known ? `<i class="fill" style="width:${share(stat.mean)};background:var(--slot-${group.slot})"></i>` : "";
+    const whisker = known && stat.std ? `<i class="whisker" style="left:${share(Math.max(0, stat.mean - stat.std))};width:${share(Math.min(stat.mean, stat.std) + stat.std)}"></i>` : "";
+    const value = known ? `${written(stat.mean, shape)}${stat.std === null ? "" : `<span class="std"> ± ${written(stat.std, shape)}</span>`}` : `${stat.have} of ${stat.n}`;
+    return `<li class="${group.provisional ? "provisional" : ""}" data-label="${escaped(group.label)}"${known ? ` data-value="${stat.mean}"` : ""} data-reached="${stat.have}">`
+      + `<span class="who">${swatch(group)}${escaped(group.label)}</span><span class="track">${bar}${whisker}</span><span class="much">${value}</span></li>`;
+  }).join("");
+  more("efforts", rows.length, "groups");
+  at("effort-axis").textContent = AXES[view.axis].effort;
+}
+
+function more(what, count, words) {
+  for (const button of document.querySelectorAll(`[data-more="${what}"]`)) {
+    button.hidden = count <= page[what];
+    button.textContent = `Show all ${count} ${words}`;
+  }
+}
+

@@ -1,0 +1,62 @@
+"""What a reader must know before comparing runs: machines, states of the code, partitions that came out otherwise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from partinr.runs.records import RunRecord
+
+STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damaged")
+"""The order in which states are listed."""
+
+
+def states(records: Sequence[RunRecord]) -> str:
+    """How many runs are in which state: 312 completed, 40 running, 148 queued."""
+    count: Counter[str] = Counter(record.status for record in records)
+    return ", ".join(f"{count[status]} {status}" for status in STATE_ORDER if count[status])
+
+
+def notices_of(counted: Iterable[RunRecord]) -> list[str]:
+    """What makes a comparison doubtful although every number is right."""
+    counted = list(counted)
+    notices = []
+    machines = dict.fromkeys(machine for record in counted if (machine := machine_of(record)))
+    if len(machines) > 1:
+        notices.append(
+            f"The runs come from {len(machines)} machines or settings of them ({'; '.join(machines)}): "
+            "compare their steps, not their seconds."
+        )
+    notices += dict.fromkeys(notice for record in counted if (notice := _partition_notice(record)))
+    commits = dict.fromkeys(commit for record in counted if (commit := commit_of(record)))
+    if len(commits) > 1:
+        notices.append(f"The runs come from {len(commits)} states of the code: {', '.join(commits)}.")
+    return notices
+
+
+def _partition_notice(record: RunRecord) -> str | None:
+    """The notice of a run's partition as a sentence; None where there is none."""
+    notice = record.at("partition.notice")
+    return f"{record.at('signal.name') or 'An image'}: {notice}." if notice else None
+
+
+def machine_of(record: RunRecord) -> str:
+    """The hardware of a run in a few words, empty if unknown."""
+    gpu, threads = record.at("hardware.gpu"), record.at("hardware.threads")
+    name = gpu or record.at("hardware.cpu") or record.at("hardware.device")
+    times = f"{devices} × " if (devices := devices_of(record)) > 1 else ""
+    if not threads or gpu:
+        return f"{times}{name or ''}"
+    return f"{name}, {times}{threads} thread{'s' if threads != 1 else ''}"
+
+
+def devices_of(record: RunRecord) -> int:
+    """How many devices a run was trained on; 1 if unknown."""
+    devices = record.at("hardware.devices")
+    return devices if isinstance(devices, int) else 1
+
+
+def commit_of(record: RunRecord) -> str:
+    """The commit of a run, ``+`` if the tree had changes; empty if unknown."""
+    commit = record.at("git.commit")
+    return str(commit)[:10] + ("+" if record.at("git.dirty") else "") if commit else ""

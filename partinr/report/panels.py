@@ -1,0 +1,141 @@
+"""What a page shows of single runs: the pictures that stand for a group, and the facts of each run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from partinr.base.numbers import ABSENT, write
+from partinr.base.section import Section, fill
+from partinr.pictures.draw import ERROR_RANGE
+from partinr.report.groups import Group
+from partinr.report.notices import commit_of, devices_of, machine_of
+from partinr.report.thumbnails import SHEET_SIDE, PictureStore
+from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.records import RunRecord
+
+GALLERY = 24
+"""Of a run that fitted several images, so many reconstructions are shown."""
+
+
+def pictures_of(group: Group, store: PictureStore, section: Section | None) -> dict[str, Any]:
+    """The pictures of a group's median run, with their captions."""
+    record = group.median()
+    found = [] if record is None else _figures(group, record, store, section)
+    return {
+        "group": group,
+        "chosen": _chosen(group, record),
+        "figures": found,
+        "seed": None if record is None else record.seed,
+        "any": any(figure["picture"] for figure in found),
+        "sheet": record is not None and "sheet" in record.regime.files,
+        "images": [] if record is None else [_image(name, of) for name, of in record.images.items()],
+    }
+
+
+def _figures(group: Group, record: RunRecord, store: PictureStore, section: Section | None) -> list[dict[str, Any]]:
+    sheet = record.regime.files.get("sheet")
+    if sheet is not None:
+        caption = section.sheet if section else ""
+        return [{"kind": "", "caption": caption, "picture": store.add(record.path / sheet, SHEET_SIDE)}]
+    if record.images:
+        return [
+            {
+                "kind": name,
+                "caption": _decibels(of.get("psnr")),
+                "picture": store.add(record.path / of_image(name, RECONSTRUCTION)),
+            }
+            for name, of in list(record.images.items())[:GALLERY]
+        ]
+    psnr, ssim = record.final("psnr"), record.final("ssim")
+    quality = [_decibels(psnr)] if psnr is not None else []
+    quality += [f"SSIM {write(ssim, 'fixed:3')}"] if ssim is not None else []
+    captions = (
+        (IMAGE, "image", ""),
+        (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
+        (RECONSTRUCTION, "reconstruction", ", ".join(quality)),
+        (ERROR, "absolute error", f"{ERROR_RANGE[0]:g} to {ERROR_RANGE[1]:g}"),
+    )
+    return [
+        {"kind": kind, "caption": caption, "picture": store.add(record.path / name)} for name, kind, caption in captions
+    ]
+
+
+def _chosen(group: Group, record: RunRecord | None) -> str:
+    """Which run's pictures stand for a group."""
+    if record is None:
+        return ""
+    which = {1: "", 2: ", the lower of 2"}.get(group.n, f", the median of {group.n}")
+    return f"seed {record.seed}{which}"
+
+
+def _image(name: str, of: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of the images of a run that fitted several."""
+    shape, regions, parameters, ssim = (of.get(key) for key in ("shape", "regions", "parameters", "ssim"))
+    return {
+        "name": name,
+        "size": "×".join(map(str, shape[:-1])) if isinstance(shape, list) else "",
+        "regions": f"{regions:,}" if isinstance(regions, int) else "",
+        "parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
+        "psnr": _decibels(of.get("psnr")).removesuffix(" dB"),
+        "ssim": write(ssim, "fixed:3") if isinstance(ssim, float) else ABSENT,
+    }
+
+
+def _decibels(psnr: Any) -> str:
+    return f"{write(psnr, 'fixed:2')} dB" if isinstance(psnr, (int, float)) else ABSENT
+
+
+# -- runs -----------------------------------------------------------------------------------------------------------
+
+_SAFE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""Ten times faster, with the same output, where PyYAML was built with libyaml."""
+
+
+def run_of(record: RunRecord, section: Section | None) -> dict[str, Any]:
+    """What the page says about one run."""
+    psnr, memory = record.final("psnr"), record.number("peak_memory_bytes")
+    clocks, versions = record.at("seconds"), record.at("versions")
+    seconds = {key: record.number(f"seconds.{key}") for key in (clocks if isinstance(clocks, Mapping) else ())}
+    facts = {
+        "folder": str(record.path),
+        "command": shlex.join(["partinr", *record.overrides]) if record.status != "damaged" else "",
+        "seed": "" if record.seed is None else str(record.seed),
+        "steps": _steps(record),
+        "seconds": ", ".join(f"{k} {write(v, 'significant')}" for k, v in seconds.items() if v is not None),
+        "peak memory": "" if memory is None else f"{write(memory, 'si')}B{' (rank 0)' * (devices_of(record) > 1)}",
+        "hardware": _hardware(record),
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else "",
+        "commit": commit_of(record),
+        "started": str(record.at("started") or ""),
+        "finished": str(record.at("finished") or ""),
+        "config hash": str(record.at("config_hash") or ""),
+    }
+    config = yaml.dump(dict(record.config), Dumper=_SAFE_DUMPER, sort_keys=False, allow_unicode=True)
+    return {
+        "record": record,
+        "psnr": "" if psnr is None else f"{write(psnr, 'fixed:2')} dB",
+        "after": fill(section.after, record.manifest, record.config) if section else "",
+        "facts": {key: value for key, value in facts.items() if value},
+        "config": config if record.config else "",
+    }
+
+
+def _steps(record: RunRecord) -> str:
+    steps, stop = record.number("steps"), record.at("stop")
+    if steps is None:
+        return ""
+    said = f"{steps:,.0f}" + (f", ended by {stop}" if stop and record.status == "completed" else "")
+    frozen, saved = record.number("frozen_regions"), record.number("seconds.saved")
+    if frozen:
+        said += f", {frozen:,.0f} regions finished early" + (f", {saved:.1f} s saved" if saved else "")
+    return said
+
+
+def _hardware(record: RunRecord) -> str:
+    cores, device = record.at("hardware.cores"), record.at("hardware.device")
+    parts = [machine_of(record), f"{cores} cores" if cores else "", f"device {device}" if device else ""]
+    return ", ".join(part for part in parts if part)

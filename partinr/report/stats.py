@@ -1,0 +1,32 @@
+"""Numbers over the seeds of a group."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stat:
+    """One number over the seeds of a group.
+
+    ``mean`` is None unless every seed has the number, so a mean never leaves out the seeds that did badly. ``std`` is
+    the sample standard deviation, None for one seed.
+    """
+
+    mean: float | None
+    std: float | None
+    have: int
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> Stat:
+        """Mean and deviation of one value a seed; None and NaN stand for a seed without the number."""
+        numbers = [value for value in values if value is not None and not math.isnan(value)]
+        if not numbers or len(numbers) < len(values):
+            return cls(None, None, len(numbers), len(values))
+        spread = len(numbers) >= 2 and all(map(math.isfinite, numbers))
+        std = statistics.stdev(numbers) if spread else None
+        return cls(statistics.fmean(numbers), std, len(numbers), len(values))

@@ -1,0 +1,105 @@
+"""The numbers that a page begins with: the best of the groups against the lone network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from partinr.base.numbers import ABSENT, write
+from partinr.report.columns import LEVELS
+from partinr.report.groups import Group
+from partinr.report.table import Row
+from partinr.report.versus import Versus
+from partinr.runs.records import Axis
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the numbers that a page begins with."""
+
+    key: str
+    number: str
+    what: str
+    label: str
+    note: str
+
+
+def tiles_of(table: Sequence[Row]) -> list[Tile]:
+    """The best of the groups against the lone network of an image; empty if there is nothing to compare."""
+    compared = [
+        (row, row.versus)
+        for row in table
+        if row.versus and row.versus.lone is not row.group and not row.group.provisional
+    ]
+    if not compared:
+        return []
+    tiles = []
+    for key, axis in _SPEED_TILES.items():
+        ratios = [(mean, row, versus) for row, versus in compared if (mean := versus.ratio[axis].mean) is not None]
+        if ratios:
+            ratio, row, versus = max(ratios, key=lambda found: found[0])
+            note = f"to the {versus.level:.2f} dB at which {versus.lone.label} ended"
+            tiles.append(Tile(key, *_speed(ratio, axis, row.cells[key].text), row.group.label, note))
+        else:
+            tiles.append(_tile_below(compared, key, axis))
+    gains = [(mean, row, versus) for row, versus in compared if (mean := versus.gain.mean) is not None]
+    if gains:
+        gain, row, versus = max(gains, key=lambda found: found[0])
+        number = f"{'+' if gain >= 0 else '−'}{write(abs(gain), 'fixed:2')} dB"
+        tiles.append(Tile("gain", number, "PSNR at the end", row.group.label, f"against {versus.lone.label}"))
+    return tiles
+
+
+_SPEED_TILES: Mapping[str, Axis] = {"lone_step_ratio": "step", "lone_time_ratio": "seconds"}
+"""Tiles of speed-ups, by their column."""
+
+_SPENT: Mapping[Axis, str] = {"step": "steps", "seconds": "training time"}
+"""What a tile calls an axis."""
+
+
+def _speed(ratio: float, axis: Axis, written: str) -> tuple[str, str]:
+    """Number and words of a tile: a speed-up, or, below 1, a slow-down. ``written`` is the speed-up as text."""
+    if ratio >= 1:
+        return f"{written}×", f"speed-up in {_SPENT[axis]}"
+    as_many = "as many" if axis == "step" else "as much"
+    return f"{write(1 / ratio, 'significant')}× {as_many}", f"slow-down in {_SPENT[axis]}"
+
+
+def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis) -> Tile:
+    """The speed-up to the highest level that a group reached, where none reached the lone network's final PSNR."""
+    lone = compared[0][1].lone
+    seeds = " in all its seeds" if max(row.group.n for row, _ in compared) > 1 else ""
+    unreached = f"No group reached the final PSNR of {lone.label}{seeds}."
+    for level in reversed(LEVELS):
+        found = []
+        for row, versus in compared:
+            alone, parts = (_effort(group, level, axis) for group in (versus.lone, row.group))
+            if alone is not None and parts:
+                found.append((alone / parts, row))
+        if found:
+            ratio, row = max(found, key=lambda pair: pair[0])
+            note = f"to {level} dB. {unreached}"
+            return Tile(key, *_speed(ratio, axis, write(ratio, "significant")), row.group.label, note)
+    return Tile(key, ABSENT, f"speed-up in {_SPENT[axis]}", "", unreached)
+
+
+def _effort(group: Group, level: float, axis: Axis) -> float | None:
+    """What a group spends to reach a PSNR, mean over seeds; None unless every seed reaches it."""
+    return group.stat(lambda record: record.reaches(level, axis)).mean
+
+
+def remarks_of(table: Sequence[Row]) -> list[str]:
+    """What a reader must know about the speed-ups on one image."""
+    remarks = [
+        f"Not at equal parameters: {row.group.label} has {write(1 / row.versus.parameters, 'significant')} times the "
+        f"parameters of {row.versus.lone.label}, which it is measured against."
+        for row in table
+        if row.versus and row.versus.parameters and not 0.9 <= row.versus.parameters <= 1 / 0.9
+    ]
+    unmeasured = [row.group.label for row in table if row.group.regions != 1 and row.group.counted and not row.versus]
+    if unmeasured:
+        remarks.append(
+            f"No speed-up for {', '.join(unmeasured)}: no completed run has one region and otherwise the same "
+            "configuration."
+        )
+    return remarks

@@ -1,0 +1,288 @@
+"""Short names for configurations, by what differs between them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from partinr.base.section import Section
+from partinr.runs.configs import (
+    ABSENT_VALUE,
+    INIT_KEY,
+    MATCH_KEY,
+    PARTITION,
+    REGION_KEYS,
+    WIDTH_KEY,
+    Flat,
+    Path,
+    Setting,
+    differing,
+    flat_value,
+    identity,
+)
+
+_SHORT = {
+    "first_omega_0": "first ω0",
+    "hidden_features": "width",
+    "hidden_layers": "layers",
+    "inner_lr_kind": "rates",
+    "match_params": "params",
+    "max_seconds": "seconds",
+    "max_steps": "steps",
+    "omega_0": "ω0",
+    "target_psnr": "target",
+}
+"""Words for keys that are long or often differ."""
+
+
+# -- words ----------------------------------------------------------------------------------------------------------
+
+
+def compact(number: float) -> str:
+    """A number as short as it can be read: 1e-4, 0.05, 30, 1500, 100k, 2.5M."""
+    if isinstance(number, int) or number.is_integer():
+        for size, unit in ((1_000_000, "M"), (1_000, "k")):
+            if abs(number) >= max(10_000, size) and number % (size // 10) == 0:
+                return f"{number / size:g}{unit}"
+        return f"{number:.15g}"
+    if abs(number) < 0.01:
+        mantissa, exponent = f"{number:.6e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{number:g}"
+
+
+def word(name: str) -> str:
+    """A class name in the field's spelling: ``ReluPE`` is relu_pe."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return compact(value)
+    return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """``names``, a later one of the same name with its number."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return result
+
+
+def natural(label: str) -> list[tuple[int, str]]:
+    """A key by which #9 comes before #16."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", label)]
+
+
+def _is_whole(flat: Flat) -> bool:
+    return flat.get(Setting(PARTITION, is_kind=True)) == "Whole"
+
+
+def _partition_word(flat: Flat, regions: set[int], section: Section) -> str:
+    """The partition in the field's notation: none, grid #9; grid #8–9 where it depends on the image."""
+    if _is_whole(flat) or any(flat_value(flat, path) == value for path, value in section.uncut.items()):
+        return "none"
+    kind, wanted = flat.get(Setting(PARTITION, is_kind=True)), flat_value(flat, ("partition", "regions"))
+    name = word(kind) if isinstance(kind, str) else "partition"
+    counts = sorted(regions) or ([wanted] if isinstance(wanted, int) else [])
+    if not counts:
+        return name
+    return f"{name} #{counts[0]}" if len(counts) == 1 else f"{name} #{counts[0]}–{counts[-1]}"
+
+
+def expected_regions(flat: Flat) -> float:
+    """How many regions a config asks for; infinity where the image decides."""
+    wanted = 1 if _is_whole(flat) else flat_value(flat, ("partition", "regions"))
+    return wanted if isinstance(wanted, int) else math.inf
+
+
+def _starts(flats: Sequence[Flat], by_run: bool = False) -> list[str | None]:
+    """What each config begins with, where that is not the same in all: at random, or with what a run has learned.
+
+    ``by_run`` calls what was learned by the folder of the run.
+    """
+    runs = [flat_value(flat, INIT_KEY) for flat in flats]
+    if len(set(runs)) < 2:
+        return [None] * len(flats)
+    learned = list(dict.fromkeys(run for run in runs if run is not None))
+    folders = numbered([f"learned start {PurePath(str(run)).name}" for run in learned])
+    called = dict(zip(learned, folders, strict=True)) if by_run else dict.fromkeys(learned, "learned start")
+    return [called.get(run, "random start") for run in runs]
+
+
+def _implied(flats: Sequence[Flat]) -> set[Path]:
+    """Settings that other words of a name cover: partition, start, and a width that follows from the parameters."""
+    matched = all(flat_value(flat, MATCH_KEY) for flat in flats)
+    return {PARTITION, INIT_KEY} | ({WIDTH_KEY} if matched else set())
+
+
+# -- names ----------------------------------------------------------------------------------------------------------
+
+MIXED = 3
+"""From so many differing keys on, beside the partition, names leave out usual values."""
+
+
+def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section | None = None) -> list[str]:
+    """A short name for each config, by what differs between them.
+
+    In an ordinary sweep every name has the value of each key that differs. Where these are :data:`MIXED` keys or more,
+    a name has the partition, and of the other values those that set it apart from most of the others.
+
+    Args:
+        flats: configs without the choice of the image, no two alike.
+        regions: how many regions the runs of each config came to.
+        section: of the runs, whose words are used.
+
+    Returns:
+        Names, no two alike. ``none`` is one region; ``grid #9`` is PoG#9, a grid of nine regions.
+    """
+    namer = _Namer(section or Section())
+    differences = differing(flats)
+    parts = [_partition_word(flat, counts, namer.section) for flat, counts in zip(flats, regions, strict=True)]
+    starts = _starts(flats)
+    covered = _implied(flats) | REGION_KEYS
+    shown = [setting for setting in differences if setting.path not in covered]
+    varied: Sequence[str | None] = parts if len(set(parts)) > 1 else [None] * len(parts)
+    names = namer.names(flats, [shown] * len(flats), varied, starts)
+    names = [name or part for name, part in zip(names, parts, strict=True)]
+    if len({setting.path for setting in shown}) + (len(set(starts)) > 1) >= MIXED:
+        own = namer.set_apart(flats, shown)
+        usual = _usual(starts)
+        if any(each != shown for each in own) or usual not in (None, ABSENT_VALUE):
+            short = namer.names(flats, own, parts, [None if start == usual else start for start in starts])
+            count = Counter(short)
+            names = [name if count[brief] > 1 else brief for name, brief in zip(names, short, strict=True)]
+    every = [setting for setting in differences if setting.path not in (PARTITION, INIT_KEY)]
+    whole = namer.names(flats, [every] * len(flats), parts, _starts(flats, by_run=True))
+    count = Counter(names)
+    return numbered([long if count[name] > 1 else name for name, long in zip(names, whole, strict=True)])
+
+
+def _usual(values: Sequence[Any]) -> Any:
+    """The most frequent of ``values``; :data:`ABSENT_VALUE` where two are as frequent, or there is none."""
+    count = Counter(values).most_common(2)
+    tie = len(count) == 2 and count[0][1] == count[1][1]
+    return count[0][0] if count and not tie else ABSENT_VALUE
+
+
+@dataclass(frozen=True)
+class _Namer:
+    """Writes names in the words of a section."""
+
+    section: Section
+
+    def names(
+        self,
+        flats: Sequence[Flat],
+        settings: Sequence[Sequence[Setting]],
+        parts: Sequence[str | None],
+        starts: Sequence[str | None],
+    ) -> list[str]:
+        """A name a config: its partition and start where they are given, then its settings."""
+        return [self._name(*each) for each in zip(flats, settings, parts, starts, strict=True)]
+
+    def _name(self, flat: Flat, shown: Sequence[Setting], part: str | None, start: str | None) -> str:
+        keys = Counter(path[-1] for path in {setting.path for setting in shown})
+        # An option that is not set needs no word; the other configs name theirs.
+        stated = [each for each in shown if flat.get(each) is not None and self.speaks(flat, each)]
+        stated.sort(key=lambda setting: setting.path[:1] != PARTITION)
+        words = [self._phrase(each, flat[each], keys[each.path[-1]] > 1) for each in stated]
+        return " · ".join([each for each in (part, start) if each] + words)
+
+    def _phrase(self, setting: Setting, value: Any, ambiguous: bool) -> str:
+        if setting.is_kind:  # it stands for itself: siren, adam
+            return word(value)
+        phrases = self.section.phrases.get(setting.path, {})
+        if isinstance(value, str) and value in phrases:
+            return phrases[value]
+        key = ".".join(setting.path[-2:]) if ambiguous else _SHORT.get(setting.path[-1], setting.path[-1])
+        return f"{key} {_value(value)}"
+
+    def speaks(self, flat: Flat, setting: Setting) -> bool:
+        """Whether a setting means something in a config: one about regions does not where there is one."""
+        return setting.path not in self.section.of_regions or not _is_whole(flat)
+
+    def set_apart(self, flats: Sequence[Flat], shown: Sequence[Setting]) -> list[list[Setting]]:
+        """Of each config the settings whose value is not the usual one of the configs at hand.
+
+        A name does not mention a setting that the config lacks or leaves unset. So a value counts as usual only where
+        no config leaves the setting unset, or most do: otherwise the two reasons for silence would look alike.
+        """
+        usual, unset = {}, identity(None)
+        for setting in shown:
+            values = [identity(f.get(setting)) for f in flats if setting.belongs(f) and self.speaks(f, setting)]
+            found = _usual(values)
+            if found is not ABSENT_VALUE and (found == unset or unset not in values):
+                usual[setting] = found
+        return [[each for each in shown if usual.get(each, ABSENT_VALUE) != identity(flat.get(each))] for flat in flats]
+
+
+# -- facets ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A setting in which configurations differ, in words: what runs can be chosen and grouped by."""
+
+    name: str
+    key: str
+    """Where it stands in the config, with dots."""
+    values: tuple[str, ...]
+    """Each once, numbers by size and words as people sort them."""
+    of: tuple[str | None, ...]
+    """The value of each config; None where it has no such setting."""
+
+
+def facets(
+    flats: Sequence[Flat], regions: Sequence[set[int]], sections: Sequence[Section] | None = None
+) -> list[Facet]:
+    """The settings in which configs differ, the partition first.
+
+    What follows from another setting (regions from the partition, the width from matched parameters) is none.
+
+    Args:
+        flats: as of :func:`labels`.
+        regions: likewise.
+        sections: of each config; the plain one by default.
+    """
+    own = sections or [Section()] * len(flats)
+    parts = [_partition_word(*each) for each in zip(flats, regions, own, strict=True)]
+    fewest = [min(counts) if counts else expected_regions(flat) for flat, counts in zip(flats, regions, strict=True)]
+    starts = _starts(flats, by_run=True)
+    found = [_facet("partition", "partition", fewest, parts), _facet("start", "init", starts, starts)]
+    covered = _implied(flats) | (REGION_KEYS if len(set(parts)) > 1 else set())
+    paths = dict.fromkeys(setting.path for setting in differing(flats) if setting.path not in covered)
+    keys = Counter(_SHORT.get(path[-1], path[-1]) for path in [PARTITION, ("start",), *paths])
+    for path in paths:
+        short = _SHORT.get(path[-1], path[-1])
+        settings = [next((each for each in flat if each.path == path), None) for flat in flats]
+        raw = [None if each is None else flat[each] for flat, each in zip(flats, settings, strict=True)]
+        words = [
+            None if each is None else word(str(value)) if each.is_kind else _value(value)
+            for each, value in zip(settings, raw, strict=True)
+        ]
+        found.append(_facet(short if keys[short] == 1 else ".".join(path[-2:]), ".".join(path), raw, words))
+    return [facet for facet in found if len(set(facet.of)) > 1]
+
+
+def _facet(name: str, place: str, raw: Sequence[Any], words: Sequence[str | None]) -> Facet:
+    order = {said: value for value, said in zip(raw, words, strict=True) if said is not None}
+
+    def key(said: str) -> tuple[bool, float, list[tuple[int, str]]]:
+        value = order[said]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return not number, value if number else 0, natural(said)
+
+    return Facet(name, place, tuple(sorted(order, key=key)), tuple(words))

@@ -1,0 +1,93 @@
+"""What ``run.json`` says of a run's regime, with defaults, and for runs of before 0.2 as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from partinr.base.section import Section
+from partinr.base.section import field as column
+
+OLDER: Mapping[str, str] = {
+    "inner_steps": "partinr.regimes.meta.report.MetaSection",
+    "threshold": "partinr.regimes.threshold.report.ThresholdSection",
+}
+"""Before 0.2 ``run.json`` did not name the regime: sections by a key that only their regime has in the config."""
+
+SUMMARY = (column("psnr", "PSNR dB", "metrics.psnr"), column("ssim", "SSIM", "metrics.ssim", "fixed:4"))
+
+
+@dataclass(frozen=True)
+class RegimeFacts:
+    """The entry ``regime`` of ``run.json``."""
+
+    kind: str
+    """The regime's own word."""
+    section: str | None = None
+    """Dotted path of a :class:`~partinr.base.section.Section`; None for runs that fit signals."""
+    columns: Sequence[str] = ()
+    """Further columns of ``curve.csv``."""
+    files: Mapping[str, str] = field(default_factory=lambda: {"weights": "inr.safetensors"})
+    """What a run leaves, by role: ``weights``, ``start``, ``sheet``, ``trials``."""
+    table: Sequence[Mapping[str, Any]] = ()
+    """Further columns of the report's table, see :func:`partinr.base.section.field`."""
+    summary: Sequence[Mapping[str, Any]] = SUMMARY
+    """Columns of the table that the terminal shows after a run."""
+    result: str = "{metrics.psnr|fixed:2} dB after {steps|fixed:0} steps"
+    """Template of the line that a finished run of a sweep gets."""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Templates: what to say to somebody who asks for what such runs do not have, ``report`` or ``render``."""
+    hints: Sequence[Sequence[str]] = (("report", "partinr report {run}"),)
+    """What can be done next: a word and the template of a command."""
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> RegimeFacts:
+        """What is known of a run, by its ``run.json`` and its config."""
+        said = manifest.get("regime")
+        if not isinstance(said, Mapping):
+            said = _older(config)
+        return cls(**{"kind": "", **{key: value for key, value in said.items() if key in cls.__dataclass_fields__}})
+
+    def load(self) -> type[Section]:
+        """The section.
+
+        Raises:
+            ImportError: it is not there.
+        """
+        return Section if self.section is None else section_at(self.section)
+
+    def words(self, config: Mapping[str, Any], partition: str) -> tuple[str, str]:
+        """The regime and the partition in a word each, see :meth:`partinr.base.section.Section.words`."""
+        try:
+            name, partition = self.load().words(config, partition)
+        except ImportError:
+            name = ""
+        return name or self.kind, partition
+
+
+def _older(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a run of before 0.2 would say today; where nobody knows, the kind follows from the class of its settings."""
+    regime = config.get("regime")
+    settings = regime if isinstance(regime, Mapping) else {}
+    for key, path in OLDER.items():
+        if key in settings:
+            return section_at(path).describe(settings)
+    name = str(settings.get("_target_", "")).rpartition(".")[2]
+    return {"kind": name.removesuffix("Settings").lower()}
+
+
+@cache
+def section_at(path: str) -> type[Section]:
+    """The section at a dotted path.
+
+    Raises:
+        ImportError: there is none.
+    """
+    module, _, name = path.rpartition(".")
+    found = getattr(import_module(module), name, None)
+    if not (isinstance(found, type) and issubclass(found, Section)):
+        raise ImportError(f"{path} is not a section of a report")
+    return found

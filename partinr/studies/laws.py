@@ -1,0 +1,176 @@
+"""Laws of growth: how steps may depend on the number of boundaries."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+
+class Law(ABC):
+    """A law of growth, whose parameters may have any value.
+
+    Every law is positive from the smallest to the largest number of boundaries. Inside, boundaries are ``t``, 0 at the
+    smallest and 1 at the largest number, and most parameters are logarithms of the steps at the ends: so all fits are
+    equally well scaled.
+    """
+
+    name: ClassVar[str]
+    parameters: ClassVar[int]
+    """Their number, without sigma."""
+    contains: ClassVar[frozenset[str]] = frozenset()
+    """Names of laws that are special cases of this one."""
+
+    @abstractmethod
+    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
+        """The logarithm of the steps, and its derivatives.
+
+        Args:
+            theta: ``[parameters]``.
+            boundaries: ``[n]``.
+            low: smallest fitted number of boundaries.
+            high: largest one.
+
+        Returns:
+            ``[n]`` and ``[n, parameters]``.
+        """
+
+    @abstractmethod
+    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
+        """Where the fit begins; several places where it may get stuck.
+
+        Args:
+            ends: rough logarithms of the steps at the smallest, middle and largest number of boundaries.
+        """
+
+    @abstractmethod
+    def formula(self, theta: Numbers, low: float, high: float) -> str:
+        """The law with its numbers, in terms of the boundaries b."""
+
+
+class _LogLinear(Law):
+    """A straight line in the logarithm of the steps over some scale of the boundaries."""
+
+    parameters = 2
+
+    @abstractmethod
+    def scale(self, boundaries: Numbers) -> Numbers:
+        """The scale."""
+
+    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
+        """See :meth:`Law.log`."""
+        first, last = self.scale(np.array([low, high]))
+        t = (self.scale(boundaries) - first) / (last - first)
+        slopes = np.stack([1 - t, t], axis=1)
+        return slopes @ theta, slopes
+
+    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
+        """See :meth:`Law.start`."""
+        return [np.array([ends[0], ends[2]])]
+
+    def slope(self, theta: Numbers, low: float, high: float) -> float:
+        """Slope of the line."""
+        first, last = self.scale(np.array([low, high]))
+        return float((theta[1] - theta[0]) / (last - first))
+
+
+class Exponential(_LogLinear):
+    """``a · p^b``."""
+
+    name = "exponential"
+
+    def scale(self, boundaries: Numbers) -> Numbers:
+        """The boundaries themselves."""
+        return boundaries
+
+    def formula(self, theta: Numbers, low: float, high: float) -> str:
+        """See :meth:`Law.formula`."""
+        slope = self.slope(theta, low, high)
+        return f"{math.exp(theta[0] - slope * low):.4g} · {math.exp(slope):.4f}^b"
+
+
+class Power(_LogLinear):
+    """``a · b^k``."""
+
+    name = "power law"
+
+    def scale(self, boundaries: Numbers) -> Numbers:
+        """Their logarithm."""
+        return np.log(boundaries)
+
+    def formula(self, theta: Numbers, low: float, high: float) -> str:
+        """See :meth:`Law.formula`."""
+        slope = self.slope(theta, low, high)
+        return f"{math.exp(theta[0] - slope * math.log(low)):.4g} · b^{slope:.3f}"
+
+
+class Linear(Law):
+    """``a + c · b``."""
+
+    name = "linear"
+    parameters = 2
+
+    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
+        """See :meth:`Law.log`."""
+        t = (boundaries - low) / (high - low)
+        pieces = np.stack([(1 - t) * np.exp(theta[0]), t * np.exp(theta[1])], axis=1)
+        steps = pieces.sum(axis=1)
+        return np.log(steps), pieces / steps[:, None]
+
+    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
+        """See :meth:`Law.start`."""
+        return [np.array([ends[0], ends[2]])]
+
+    def formula(self, theta: Numbers, low: float, high: float) -> str:
+        """See :meth:`Law.formula`."""
+        slope = (math.exp(theta[1]) - math.exp(theta[0])) / (high - low)
+        return f"{math.exp(theta[0]) - slope * low:.4g} {slope:+.4g} b"
+
+
+class Quadratic(Law):
+    """``a + c · b + d · b²``.
+
+    With A and B at the ends it is ``(sqrt(A) (1 - t) - sqrt(B) t)² + 2 w t (1 - t)``, and positive between them for
+    every w above 0 and for no other.
+    """
+
+    name = "quadratic"
+    parameters = 3
+    contains = frozenset({"linear"})
+
+    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
+        """See :meth:`Law.log`."""
+        t = (boundaries - low) / (high - low)
+        left, right = (1 - t) * np.exp(theta[0] / 2), t * np.exp(theta[1] / 2)
+        middle = 2 * t * (1 - t) * np.exp(theta[2])
+        steps = (left - right) ** 2 + middle
+        by_theta = np.stack([(left - right) * left, (right - left) * right, middle], axis=1)
+        return np.log(steps), by_theta / steps[:, None]
+
+    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
+        """A straight line, and the parabola through the three points."""
+        low, middle, high = ends
+        line = 2 * math.log((math.exp(low / 2) + math.exp(high / 2)) / math.sqrt(2))
+        # At t = 1/2 it is (sqrt(A) - sqrt(B))² / 4 + w / 2.
+        through = 2 * math.exp(middle) - (math.exp(low / 2) - math.exp(high / 2)) ** 2 / 2
+        second = math.log(through) if through > 0 else line - 2
+        return [np.array([low, high, line]), np.array([low, high, second])]
+
+    def formula(self, theta: Numbers, low: float, high: float) -> str:
+        """See :meth:`Law.formula`."""
+        a, b, w = np.exp(theta)
+        # In t: A + c t + d t².
+        d = a + b + 2 * math.sqrt(a * b) - 2 * w
+        c = b - a - d
+        width = high - low
+        square = d / width**2
+        slope = c / width - 2 * square * low
+        return f"{a - slope * low - square * low**2:.4g} {slope:+.4g} b {square:+.4g} b²"
+
+
+LAWS: tuple[Law, ...] = (Exponential(), Power(), Quadratic(), Linear())

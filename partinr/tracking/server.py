@@ -1,0 +1,74 @@
+"""The package ``wandb`` before a run is open: its settings, its login, and whether its server answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import urllib.request
+from typing import Any
+from urllib.parse import urlsplit
+
+
+def has_login() -> bool:
+    """Whether W&B finds credentials for its server. Never asks for any."""
+    server = address()
+    from wandb.sdk.lib import wbauth
+
+    try:
+        found = wbauth.authenticate_session(host=server, source="partinr", prompt=False, update_session=False)
+    except Exception:  # the key has another form than W&B's keys
+        return False
+    return found is not None
+
+
+def address() -> str:
+    """The address of W&B's server."""
+    quiet()
+    from wandb.sdk import wandb_setup
+
+    # wandb.setup() would also start W&B's service and ask the server about the login.
+    return str(wandb_setup.singleton().settings.base_url)
+
+
+PROBE_SECONDS = 3.0
+"""How long a server may take to accept a connection."""
+
+
+def answers(server: str) -> bool:
+    """Whether the server accepts a connection; assumed behind a proxy.
+
+    W&B's service would keep trying to start the run, and would keep its id for as long.
+    """
+    address = urlsplit(server)
+    if urllib.request.getproxies().get(address.scheme):
+        return True
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), PROBE_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def quiet(**further: Any) -> Any:
+    """Settings of W&B: no output, no telemetry, nothing about the machine, the code or the environment."""
+    # W&B reads these when it is imported, when its service starts, and at its first output.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        label_disable=True,
+        save_code=False,
+        symlink=False,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        **further,
+    )

@@ -1,0 +1,77 @@
+"""What W&B shows of a run beside its curve: the figures of its table of runs, and the final table."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from partinr.runs.directory import CURVE_COLUMNS, crossing
+
+AXES = ("step", "seconds", "macs")
+"""Columns of ``curve.csv`` that any other column may be drawn against."""
+
+LEVELS = (20, 25, 30, 35, 40, 45, 50)
+"""PSNR [dB]: the summary of a run says when it first reached each of them."""
+
+
+def exit_code(manifest: Mapping[str, Any]) -> int:
+    """The exit code of a run: 0 completed, 128 + the number of the signal that stopped it, else 1."""
+    if manifest["status"] == "completed":
+        return 0
+    signal = re.search(r"stopped by signal ([0-9]+)", str(manifest.get("message")))
+    return 128 + int(signal[1]) if manifest["status"] == "interrupted" and signal else 1
+
+
+def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """A run in W&B's table of runs: the figures of ``run.json``, and when it reached each quality."""
+    found: dict[str, Any] = {
+        key: manifest[key]
+        for key in (
+            "status",
+            "message",
+            "stop",
+            "steps",
+            "parameters",
+            "regions",
+            "macs_per_pixel",
+            "peak_memory_bytes",
+        )
+        if manifest.get(key) is not None
+    }
+    metrics = dict(manifest.get("metrics") or {})
+    seam = metrics.pop("seam", None) or {}
+    metrics.update({f"seam/{key}": value for key, value in seam.items()})
+    found.update({key: value for key, value in metrics.items() if value is not None and key not in CURVE_COLUMNS})
+    if curve:
+        # The curve can say infinity, run.json cannot.
+        last = curve[-1]
+        found.update({key: last[key] for key in ("psnr", "ssim") if not math.isnan(last.get(key, math.nan))})
+    for name, value in (manifest.get("seconds") or {}).items():
+        if value is not None:
+            found[f"time/{name}"] = value
+    psnr = [row["psnr"] for row in curve]
+    for axis, word in zip(AXES, ("steps", "seconds", "macs"), strict=True):
+        for level in LEVELS:
+            reached = crossing([row[axis] for row in curve], psnr, level)
+            if reached is not None:
+                found[f"{word}_to/{level}dB"] = reached
+    return found
+
+
+def results(manifest: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of the final table, one row an image."""
+    columns = ["image", "seed", "regions", "parameters", "psnr", "ssim"]
+    images = manifest.get("images")
+    signal = manifest.get("signal")
+    if isinstance(images, Mapping):
+        of = {str(name): each for name, each in images.items() if isinstance(each, Mapping)}
+    else:
+        name = signal.get("name") if isinstance(signal, Mapping) else None
+        of = {str(name): {**manifest, **(manifest.get("metrics") or {})}}
+    lines = []
+    for image, each in of.items():
+        known = {**each, "image": image, "seed": manifest.get("seed")}
+        lines.append([known.get(column) for column in columns])
+    return columns, lines
