@@ -14,7 +14,6 @@ from typing import Any, dataclass_transform
 import pydantic
 from pydantic.dataclasses import dataclass as _pydantic_dataclass
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from partinr.base.errors import PartinrError
 
@@ -44,10 +43,10 @@ def defaults(settings: Any) -> dict[str, Any]:
     found, aside = {}, _aside(type(settings))
     for each in dataclasses.fields(settings):
         factory = each.default_factory
-        value = each.default if factory is dataclasses.MISSING else factory()
+        value: Any = each.default if factory is dataclasses.MISSING else factory()
         if isinstance(value, FieldInfo):
-            value = value.get_default(call_default_factory=True)
-        if each.name not in aside and value not in (dataclasses.MISSING, PydanticUndefined):
+            value = dataclasses.MISSING if value.is_required() else value.get_default(call_default_factory=True)
+        if each.name not in aside and value is not dataclasses.MISSING:
             found[each.name] = value
     return found
 

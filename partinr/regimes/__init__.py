@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING
 
-from partinr.base import lazy
+from partinr.base import later
 
 if TYPE_CHECKING:
     from partinr.regimes.base import RegimeSettings, RunContext
@@ -45,7 +45,7 @@ __all__ = [
     "make_trainer",
 ]
 
-__getattr__, __dir__ = lazy.exports(
+__getattr__, __dir__ = later.exports(
     __name__,
     {
         "Adaptation": "partinr.regimes.meta.module",

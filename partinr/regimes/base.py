@@ -12,7 +12,7 @@ from torch import Tensor
 
 from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
-from partinr.base.lazy import load
+from partinr.base.later import load
 from partinr.base.spec import spec
 from partinr.coords import Frame
 from partinr.model.capacity import Capacity, settle_regions, widths

@@ -6,7 +6,7 @@ pass, and each sees the samples of its own region only.
 
 from typing import TYPE_CHECKING
 
-from partinr.base import lazy
+from partinr.base import later
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.inner import adapt
@@ -29,7 +29,7 @@ __all__ = [
     "outer_gradients",
 ]
 
-__getattr__, __dir__ = lazy.exports(
+__getattr__, __dir__ = later.exports(
     __name__,
     {
         "Algorithm": "partinr.regimes.meta.learned",
