@@ -19,7 +19,7 @@ from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.coords import Frame
-from partinr.engines import Engine
+from partinr.engines import EngineName
 from partinr.experiment.make import checked, make
 from partinr.experiment.migrate import migrated
 from partinr.experiment.names import plain, with_absolute_paths
@@ -45,7 +45,7 @@ class TrainerSettings:
         tf32: let CUDA's single-precision products round their factors to 10 bits (TF32): faster, and not without loss
             where frequencies are high. Elsewhere it changes nothing.
         cuda_graphs: on CUDA, record an optimiser step and replay it, where that can be done: not with
-            ``regime.points_per_step`` or ``engine=tcnn``, not with 16-mixed or 64-true, with Adam, AdamW and SGD only.
+            ``regime.points_per_step``, not with 16-mixed or 64-true, with Adam, AdamW and SGD only.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -54,7 +54,7 @@ class TrainerSettings:
     devices: Annotated[int, Field(ge=1)] = 1
     num_nodes: Annotated[int, Field(ge=1)] = 1
     tf32: bool = False
-    cuda_graphs: bool = True
+    cuda_graphs: bool = False
 
 
 @spec
@@ -86,7 +86,7 @@ class Root(StopRule):
     capacity: Capacity = "equal"
     overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
     global_network: bool = False
-    engine: Engine = "auto"
+    engine: EngineName = "auto"
     shard: Literal["regions"] = "regions"
     output_dir: str = "outputs"
     cache_dir: str | None = None

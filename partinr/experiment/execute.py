@@ -19,7 +19,6 @@ from partinr.backbones import class_path
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
-from partinr.engines import check_tcnn_device
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
@@ -256,10 +255,6 @@ def _prepare(
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
-    if settings.root.engine == "tcnn":
-        # Before the networks are made, and their tables looked at.
-        gpu = torch.cuda.is_available() and settings.trainer.accelerator in ("auto", "gpu", "cuda")
-        check_tcnn_device("cuda" if gpu else "cpu")
     module: FitModule | MetaModule | ThresholdModule
     data: L.LightningDataModule | None = None
     if isinstance(settings.regime, MetaSettings):
@@ -305,15 +300,7 @@ def _prepare(
         cuda_graphs=settings.trainer.cuda_graphs,
     )
     check_devices(trainer, module)
-    if settings.root.engine in ("fused", "tiled", "tcnn") and trainer.precision == "64-true":
-        raise PartinrError(
-            f"engine={settings.root.engine} has no double precision; choose engine=auto, or trainer.precision=32-true"
-        )
-    if settings.root.engine == "compiled" and settings.trainer.tf32:
-        raise PartinrError("engine=compiled and trainer.tf32=true do not go together; choose engine=auto")
-    if settings.root.engine == "grouped" and trainer.precision != "bf16-mixed":
-        raise PartinrError("engine=grouped computes in bf16; choose engine=auto, or trainer.precision=bf16-mixed")
-    module.model.check_device(trainer.strategy.root_device)
+    module.model.check_engine(trainer.strategy.root_device, trainer.precision, settings.trainer.tf32)
     if isinstance(module, MetaModule):
         dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
         module.check_gradient(trainer.strategy.root_device, dtype)

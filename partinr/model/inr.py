@@ -19,7 +19,7 @@ from torch import Tensor
 from partinr.backbones import Backbone, backbone_name, load_backbone
 from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
-from partinr.engines import Engine
+from partinr.engines import EngineName
 from partinr.model.batch import RegionBatch, mix, sort_by_network
 from partinr.model.derivatives import Field, check_field, derivatives
 from partinr.model.frames import Frames, check_frame, region_batch
@@ -67,7 +67,7 @@ class PiecewiseINR(NetworkStack):
         global_network: one more network, of the same architecture, sees the whole signal in the global frame, and its
             values are added to those of the regions. It counts among the networks that ``match_params`` is shared by.
             Where there is one region there is none.
-        engine: how the stack is evaluated (:mod:`partinr.engines.plan`).
+        engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
         seed: of the initialisation, 0 or more; None for weights without values, which :meth:`load` puts in.
 
     Raises:
@@ -84,7 +84,7 @@ class PiecewiseINR(NetworkStack):
         frame: Frame = "global",
         overlap: int = 0,
         global_network: bool = False,
-        engine: Engine = "auto",
+        engine: EngineName = "auto",
         seed: int | None = 0,
     ) -> None:
         check_frame(frame)

@@ -146,7 +146,7 @@ def make_trainer(
     nodes: Nodes | None = None,
     threads: int | None = None,
     tf32: bool = False,
-    cuda_graphs: bool = True,
+    cuda_graphs: bool = False,
 ) -> L.Trainer:
     """A Lightning Trainer without the parts that the regime does itself.
 

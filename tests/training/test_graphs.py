@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from partinr.backbones import Backbone, HashGrid, Siren
+from partinr.backbones import Backbone, Siren
 from partinr.base.errors import PartinrWarning
-from partinr.engines.plan import Plan
+from partinr.engines.batched import Tiling
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp
@@ -165,14 +165,6 @@ def test_replayed_steps_are_steps(cuda: list[Graph], signal: Tensor, name: str) 
     assert len({row["lr"] for row in plain.curve[1:]}) > (2 if "schedule" in CASES[name] else 0)
 
 
-@pytest.mark.parametrize(("engine", "graphs"), [("batched", 1), ("tcnn", 0)])
-def test_what_tiny_cuda_nn_looks_up_is_not_recorded(
-    cuda: list[Graph], signal: Tensor, engine: str, graphs: int
-) -> None:
-    _fit(signal, backbone=HashGrid(hidden_features=4, levels=2), engine=engine, steps=10)
-    assert len(cuda) == graphs
-
-
 def test_the_stand_in_notices_numbers_of_the_recording(cuda: list[Graph], signal: Tensor, monkeypatch: Any) -> None:
     case = CASES["adamw, cosine"]
     plain = _fit(signal, allowed=False, **case)
@@ -223,10 +215,9 @@ def test_the_indices_of_a_graph_are_held(cuda: list[Graph], signal: Tensor) -> N
 
     module = _fit(signal, callbacks=(Look(),))
     (steps,) = optimizer_of
-    (plan,) = steps._held
-    assert isinstance(plan, Plan)
-    assert plan.tilings[0] is not None
-    assert plan.tilings[0].gather is not None
+    (tiling,) = steps._held
+    assert isinstance(tiling, Tiling)
+    assert tiling.gather is not None
     # With the training the memory of the graph goes.
     assert module._graphed is None
 

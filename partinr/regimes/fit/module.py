@@ -239,7 +239,7 @@ class FitModule(StackLearning):
         if settings.sampling == "error":
             self._sampler = ErrorSampler(batch.network.cpu(), len(batch.sizes), seed)
         self._blended: tuple[Shard, list[Samples]] | None = None
-        self.cuda_graphs = True
+        self.cuda_graphs = False
         self._graphed: GraphedSteps | None = None
 
         self._owned = torch.ones(len(batch.sizes), dtype=torch.bool)
@@ -613,12 +613,7 @@ class FitModule(StackLearning):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         precision, points = str(self.trainer.precision), self.settings.points_per_step
-        # A graph would not hold the workspaces of tiny-cuda-nn.
-        return (
-            self.cuda_graphs
-            and self.model.engine != "tcnn"
-            and can_be_graphed(self.device, precision, optimizer, points)
-        )
+        return self.cuda_graphs and can_be_graphed(self.device, precision, optimizer, points)
 
     def _graphed_step(self, step: int) -> Tensor:
         """One optimiser step as a CUDA graph."""
