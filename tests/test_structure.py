@@ -30,27 +30,10 @@ LINES = {"file": 400, "class": 300, "function": 60}
 IN_WORK = pytest.mark.xfail(reason="in work", strict=False)
 
 LONG = {
-    "partinr/experiment/execute.py:_prepare",
-    "partinr/experiment/partitions.py",
-    "partinr/model/inr.py",
-    "partinr/model/inr.py:PiecewiseINR",
-    "partinr/regimes/fit/module.py",
-    "partinr/regimes/fit/module.py:FitModule",
-    "partinr/regimes/fit/module.py:__init__",
-    "partinr/regimes/meta/build.py:meta_module",
-    "partinr/regimes/meta/module.py",
-    "partinr/regimes/meta/module.py:MetaModule",
-    "partinr/regimes/threshold/module.py",
-    "partinr/regimes/threshold/module.py:ThresholdModule",
     "partinr/runs/directory.py",
     "partinr/runs/directory.py:RunDirectory",
 }
-ARROWS = {
-    "partinr.regimes.fit.build -> partinr.experiment.config",
-    "partinr.regimes.fit.build -> partinr.runs.directory",
-    "partinr.regimes.meta.build -> partinr.experiment.config",
-    "partinr.regimes.threshold.build -> partinr.experiment.config",
-}
+ARROWS: set[str] = set()
 CIRCLES: set[str] = set()
 LOOSE: set[str] = set()
 
