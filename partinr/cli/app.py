@@ -23,8 +23,9 @@ from partinr.cli.commands import commands
 from partinr.experiment import names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
+from partinr.sweep.folders import register_names
 from partinr.sweep.launchers import register
-from partinr.sweep.queue import Sweep, register_names
+from partinr.sweep.queue import Sweep
 
 if TYPE_CHECKING:
     from partinr.experiment import execute

@@ -17,10 +17,11 @@ from partinr.runs.directory import find_runs
 
 if TYPE_CHECKING:
     from partinr.tracking import dashboard as building
-    from partinr.tracking import mirror
+    from partinr.tracking import mirror, server
 else:
     building = Later("partinr.tracking.dashboard")
     mirror = Later("partinr.tracking.mirror")
+    server = Later("partinr.tracking.server")
 
 SPEC = "dashboard.json"
 
@@ -46,7 +47,7 @@ def make_dashboard(
     reason = None
     if dashboard.study.settings.resolved_mode() != "online":
         reason = "W&B is offline"
-    elif not mirror.has_login():
+    elif not server.has_login():
         reason = mirror.NO_LOGIN
     elif dashboard.study.settings.entity is None:
         reason = "there is no entity; give --entity USER_OR_TEAM"

@@ -15,10 +15,11 @@ from partinr.base.terminal import short
 from partinr.runs.directory import find_runs
 
 if TYPE_CHECKING:
-    from partinr.tracking import mirror
+    from partinr.tracking import mirror, server
     from partinr.tracking import sync as syncing
 else:
     mirror = Later("partinr.tracking.mirror")
+    server = Later("partinr.tracking.server")
     syncing = Later("partinr.tracking.sync")
 
 
@@ -38,7 +39,7 @@ def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **
         PartinrError: there is no run, no login, or no server.
     """
     runs = find_runs(*paths)
-    if not offline and not mirror.has_login():
+    if not offline and not server.has_login():
         raise PartinrError(f"{mirror.NO_LOGIN}. {_OFFLINE}")
     made = 0
     for run in runs:

@@ -6,7 +6,7 @@ from partinr.signals.folder import FolderData, ImageItem
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.image_data import ImageData
 from partinr.signals.lsun import LsunData
-from partinr.signals.sets import Item, SignalSet
+from partinr.signals.sets import Item, SignalSet, SingleSignal
 from partinr.signals.smooth import smooth_signal
 from partinr.signals.smooth_data import SmoothData
 from partinr.signals.source import Source
@@ -24,6 +24,7 @@ __all__ = [
     "Item",
     "LsunData",
     "SignalSet",
+    "SingleSignal",
     "SmoothData",
     "Source",
     "StepItem",

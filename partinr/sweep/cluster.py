@@ -1,6 +1,8 @@
-"""How runs get onto a cluster: the settings of its jobs, and how jobs are submitted, looked after and ended.
+"""How runs get onto a cluster: the settings of its jobs, and how jobs are submitted and looked after.
 
-The ids of jobs are plain text. Whoever has kept them can ask for their jobs from another process, days later.
+submitit writes the scripts, submits arrays and queues interrupted jobs again. Added here is what it lacks: jobs that
+outlive the command and are found again by their id, states without Slurm's accounting, and processes on this machine
+that survive the terminal. Ids are plain text: whoever has kept them can ask for the jobs from another process.
 """
 
 from __future__ import annotations
@@ -24,24 +26,24 @@ from pydantic import Field
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.sweep import slurm
+from partinr.sweep.jobs import Job
 from partinr.sweep.slurm import State
 
 Count = Annotated[int, Field(ge=1)]
+Number = Annotated[int, Field(ge=0)]
 
 ARRAY_SIZE = 1000
-"""Jobs of one array; Slurm takes 1,001 unless it is told otherwise."""
-
+"""Jobs of one array; Slurm takes 1,001 by default."""
 
 MAX_TIMEOUTS = 1000
-"""How often a job may use up its time, if nothing else is said."""
+"""How often a job may use up its time, by default."""
 
 _DEAF = (
     "import os, signal, sys; "
     "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2, signal.SIGTERM)); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
-"""Until torch is imported nobody could answer a signal, and the job would die of it. So it waits, until
-:class:`partinr.sweep.jobs.Job` listens."""
+"""Blocks signals until :class:`partinr.sweep.jobs.Job` listens: while torch is imported they would kill the job."""
 
 PYTHON = f"{shlex.quote(sys.executable)} -c {shlex.quote(_DEAF)}"
 
@@ -56,8 +58,8 @@ class Cluster(Protocol):
         """Submit jobs.
 
         Args:
-            jobs: the run directories that each of them goes on with.
-            nodes: how many each job gets; on several, its runs are spread over all of them.
+            jobs: the run directories that each job goes on with.
+            nodes: how many each job gets; a run is spread over all of them.
 
         Returns:
             An id for each list of runs.
@@ -68,73 +70,91 @@ class Cluster(Protocol):
         ...
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
-        """How jobs stand.
+        """The states of jobs.
 
         Raises:
-            PartinrError: the cluster does not answer; nothing is known then.
+            PartinrError: the cluster does not answer.
         """
-        ...
-
-    def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs. Runs that go on are asked to save and stop."""
         ...
 
 
 @spec
-class SlurmSettings:
-    """Jobs of Slurm: ``hydra/launcher=submitit_slurm``.
+class JobSettings:
+    """What the jobs of all clusters share.
+
+    Attributes:
+        timeout_min: minutes that a job may take. A run that takes longer is saved in time and goes on in a new job.
+        signal_delay_s: a job is told to save so many seconds before its time is up.
+        gpus_per_node: GPUs of each node.
+        runs_per_job: how many runs share a job, one after another.
+        at_once: how many of them run at the same time, on the job's GPU or cores; each has an equal part of the cores.
+        setup: lines of shell before a job starts.
+        stderr_to_stdout: one log a job, not two.
+        wait: whether the command waits for the runs and shows how they ended. Without, it ends when they are submitted,
+            and the same command waits for them later.
+        retries: how often a run is submitted again when its job ended without an answer, as when it was killed.
+    """
+
+    timeout_min: Count = 60
+    signal_delay_s: Count = 120
+    gpus_per_node: Number = 0
+    runs_per_job: Count = 1
+    at_once: Count = 1
+    setup: list[str] = field(default_factory=list)
+    stderr_to_stdout: bool = True
+    wait: bool = True
+    retries: Number = 2
+
+    def __post_init__(self) -> None:
+        """Check settings against each other.
+
+        Raises:
+            PartinrError: they do not go together.
+        """
+        if self.signal_delay_s >= 60 * self.timeout_min:
+            raise PartinrError(
+                f"signal_delay_s={self.signal_delay_s} leaves a job of timeout_min={self.timeout_min} no time to run; "
+                "give a longer one, or a shorter signal_delay_s"
+            )
+        if self.at_once > self.runs_per_job:
+            raise PartinrError(
+                f"at_once={self.at_once} needs as many runs in a job, and runs_per_job={self.runs_per_job}; "
+                "give a larger one"
+            )
+
+
+@spec
+class SlurmSettings(JobSettings):
+    """Jobs of Slurm: ``hydra/launcher=submitit_slurm``. See :class:`JobSettings` for the others.
 
     Attributes:
         name: of the jobs, in the queue.
-        timeout_min: minutes that a job may take. A run that takes longer is saved in time and queued again.
-        signal_delay_s: so many seconds before that it is told to save.
         mem_gb: memory of each node, in GB; None for the cluster's default.
-        cpus_per_task: cores on each node.
-        gpus_per_node: on each node.
+        cpus_per_task: cores of each node.
         partition: of the cluster; None for its default.
         account: who pays.
         qos: quality of service.
-        array_parallelism: so many jobs of a sweep at most run at the same time.
-        runs_per_job: so many runs share a job, one after another.
-        at_once: so many of them at the same time, on the job's GPU or cores; each has an equal part of the cores.
-        setup: lines of shell before a job starts.
-        max_num_timeout: how often a job may use up its time. submitit counts it as used up from 80 % on, or 10 minutes
-            before its end, so that of a short job every preemption counts; hence many.
-        stderr_to_stdout: one log a job and not two.
+        array_parallelism: how many jobs of a sweep run at the same time, at most.
+        max_num_timeout: how often a job may use up its time. submitit counts it as used up from 80 % on, or ten minutes
+            before its end, so every preemption of a short job counts; hence many.
         additional_parameters: further options of sbatch, by their long names.
-        wait: whether the command waits for the runs, and says what became of them; else it ends when they are
-            submitted, and the same command waits for them later.
-        retries: a run whose job ended without an answer, as when its process was killed, is submitted again so often.
     """
 
     name: str = "partinr"
-    timeout_min: Count = 60
-    signal_delay_s: Count = 120
     mem_gb: Annotated[float, Field(gt=0)] | None = None
     cpus_per_task: Count = 1
-    gpus_per_node: Annotated[int, Field(ge=0)] = 0
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     array_parallelism: Count = 256
-    runs_per_job: Count = 1
-    at_once: Count = 1
-    setup: list[str] = field(default_factory=list)
-    max_num_timeout: Annotated[int, Field(ge=0)] = MAX_TIMEOUTS
-    stderr_to_stdout: bool = True
+    max_num_timeout: Number = MAX_TIMEOUTS
     additional_parameters: dict[str, str | int | float | bool] = field(default_factory=dict)
-    wait: bool = True
-    retries: Annotated[int, Field(ge=0)] = 2
-
-    def __post_init__(self) -> None:
-        """Check what concerns several settings."""
-        _check(self)
 
     def sbatch(self, nodes: int = 1) -> dict[str, Any]:
         """The settings as submitit's ``SlurmExecutor.update_parameters`` takes them."""
         from submitit.slurm.slurm import _convert_mem
 
-        given = {
+        optional = {
             "mem": None if self.mem_gb is None else _convert_mem(self.mem_gb),
             "gpus_per_node": self.gpus_per_node or None,
             "partition": self.partition,
@@ -147,70 +167,32 @@ class SlurmSettings:
             "time": self.timeout_min,
             "signal_delay_s": self.signal_delay_s,
             "nodes": nodes,
-            # One on each node, which starts the processes for the node's devices itself.
+            # One task a node, which starts the processes for the node's devices itself.
             "ntasks_per_node": 1,
             "cpus_per_task": self.cpus_per_task,
-            # From Slurm 22.05 on srun does not take it from sbatch, and a task would get one core.
+            # From Slurm 22.05 on, srun does not inherit it from sbatch, and a task would get one core.
             "srun_args": [f"--cpus-per-task={self.cpus_per_task}"],
             "array_parallelism": self.array_parallelism,
             "stderr_to_stdout": self.stderr_to_stdout,
-            # Some clusters queue no job again that has not asked for it.
+            # Some clusters requeue only jobs that have asked for it.
             "additional_parameters": {"requeue": True, **self.additional_parameters},
-            **{key: value for key, value in given.items() if value is not None},
+            **{key: value for key, value in optional.items() if value is not None},
         }
 
 
 @spec
-class LocalSettings:
-    """Jobs on this machine, which go on when the terminal is closed: ``hydra/launcher=submitit_local``.
+class LocalSettings(JobSettings):
+    """Jobs on this machine, which outlive the terminal: ``hydra/launcher=submitit_local``.
+
+    A run that takes longer than ``timeout_min`` goes on in a new process, six times at most: submitit gives up then.
 
     Attributes:
-        jobs: so many at most; more runs than that take turns in them.
-        timeout_min: minutes that a job may take. A run that takes longer is saved in time and goes on in a new process,
-            six times at most: submitit gives up then.
-        signal_delay_s: so many seconds before that it is told to save.
-        gpus_per_node: so many GPUs are visible to each job.
-        runs_per_job: so many runs share a job, at least.
-        at_once: so many of them at the same time; each has an equal part of the cores.
-        setup: lines of shell before a job starts.
-        stderr_to_stdout: one log a job and not two.
-        wait: whether the command waits for the runs, and says what became of them; else it ends when they are
-            submitted, and the same command waits for them later.
-        retries: a run whose job ended without an answer, as when its process was killed, is submitted again so often.
+        jobs: how many, at most; more runs than that take turns in them.
+        timeout_min: see :class:`JobSettings`.
     """
 
     jobs: Count = 1
     timeout_min: Count = 7 * 24 * 60
-    signal_delay_s: Count = 120
-    gpus_per_node: Annotated[int, Field(ge=0)] = 0
-    runs_per_job: Count = 1
-    at_once: Count = 1
-    setup: list[str] = field(default_factory=list)
-    stderr_to_stdout: bool = True
-    wait: bool = True
-    retries: Annotated[int, Field(ge=0)] = 2
-
-    def __post_init__(self) -> None:
-        """Check what concerns several settings."""
-        _check(self)
-
-
-def _check(settings: SlurmSettings | LocalSettings) -> None:
-    """Check what concerns several settings.
-
-    Raises:
-        PartinrError: they do not go together.
-    """
-    at_once, runs_per_job = settings.at_once, settings.runs_per_job
-    if settings.signal_delay_s >= 60 * settings.timeout_min:
-        raise PartinrError(
-            f"signal_delay_s={settings.signal_delay_s} leaves a job of timeout_min={settings.timeout_min} no time to "
-            "run; give a longer one, or a shorter signal_delay_s"
-        )
-    if at_once > runs_per_job:
-        raise PartinrError(
-            f"at_once={at_once} needs as many runs in a job, and runs_per_job={runs_per_job}; give a larger one"
-        )
 
 
 def packed(runs: Sequence[Path], runs_per_job: int) -> list[list[Path]]:
@@ -220,7 +202,7 @@ def packed(runs: Sequence[Path], runs_per_job: int) -> list[list[Path]]:
 
 @contextlib.contextmanager
 def _as_from_outside() -> Iterator[None]:
-    """A job that is submitted from within another one inherits nothing of it, and submitit keeps quiet."""
+    """Hides from submitit that this process is itself part of a job, and what submitit prints."""
     from submitit.helpers import clean_env
 
     where = os.environ.get("SLURM_CONF")
@@ -232,9 +214,9 @@ def _as_from_outside() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _out_of_reach() -> Iterator[None]:
-    """Processes that are started inside go on when the terminal is closed, or when Ctrl-C ends this process."""
+    """Lets processes that start inside survive a closed terminal and a Ctrl-C that ends this process."""
     heard = (signal.SIGHUP, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    # What is ignored stays so in another program.
+    # A child process inherits that a signal is ignored.
     before = {number: signal.signal(number, signal.SIG_IGN) for number in heard}
     try:
         yield
@@ -252,12 +234,16 @@ def _needs_submitit() -> None:
         ) from error
 
 
+def _job(runs: Sequence[Path], at_once: int) -> Job:
+    return Job(tuple(str(run.absolute()) for run in runs), at_once)
+
+
 class Slurm:
     """Submits to Slurm.
 
     Args:
         settings: of the jobs.
-        folder: for their scripts and logs; has to be on a disk that all nodes see.
+        folder: for scripts and logs; must be on a disk that all nodes see.
 
     Raises:
         PartinrError: there is no Slurm on this machine, or no submitit.
@@ -287,35 +273,32 @@ class Slurm:
             folder=self._folder / "%j", max_num_timeout=self._settings.max_num_timeout, python=PYTHON
         )
         executor.update_parameters(**self._settings.sbatch(nodes))
-        ids: list[str] = []
+        submitted: list[Any] = []
         for first in range(0, len(jobs), ARRAY_SIZE):
-            submitted = []
+            array = []
             try:
                 with _as_from_outside(), executor.batch():
                     for runs in jobs[first : first + ARRAY_SIZE]:
-                        submitted.append(executor.submit(_job(runs, self._settings.at_once)))
+                        array.append(executor.submit(_job(runs, self._settings.at_once)))
             except (FailedJobError, FailedSubmissionError) as error:
-                self.cancel(ids)
+                for job in submitted:
+                    job.cancel(check=False)
                 reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
                 raise PartinrError(f"Slurm refuses the jobs: {reason}") from error
-            ids += [job.job_id for job in submitted]
-        return ids
+            submitted += array
+        return [str(job.job_id) for job in submitted]
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
-        """How jobs stand; see :func:`partinr.sweep.slurm.states`."""
+        """The states of jobs; see :func:`partinr.sweep.slurm.states`."""
         return slurm.states(ids)
-
-    def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs; see :func:`partinr.sweep.slurm.cancel`."""
-        slurm.cancel(ids)
 
 
 class Local:
-    """Submits to this machine: each job is a process that outlives this one. An id is the number of a process.
+    """Submits to this machine: a job is a process that outlives this one, and its id is the number of the process.
 
     Args:
         settings: of the jobs.
-        folder: for their scripts and logs.
+        folder: for scripts and logs.
 
     Raises:
         PartinrError: there is no submitit.
@@ -325,7 +308,6 @@ class Local:
         _needs_submitit()
         self._settings = settings
         self._folder = folder
-        # They hold the processes, which are to be waited for when they end.
         self._jobs: list[Any] = []
 
     def submit(self, jobs: Sequence[Sequence[Path]], nodes: int = 1) -> list[str]:
@@ -339,13 +321,8 @@ class Local:
         if nodes > 1:
             raise PartinrError(f"trainer.num_nodes={nodes} needs a cluster: choose hydra/launcher=submitit_slurm")
         executor = LocalExecutor(folder=self._folder / "%j", max_num_timeout=MAX_TIMEOUTS, python=PYTHON_APART)
-        executor.update_parameters(
-            timeout_min=self._settings.timeout_min,
-            signal_delay_s=self._settings.signal_delay_s,
-            gpus_per_node=self._settings.gpus_per_node,
-            setup=self._settings.setup,
-            stderr_to_stdout=self._settings.stderr_to_stdout,
-        )
+        shared = ("timeout_min", "signal_delay_s", "gpus_per_node", "setup", "stderr_to_stdout")
+        executor.update_parameters(**{name: getattr(self._settings, name) for name in shared})
         number = min(self._settings.jobs, len(jobs))
         with _as_from_outside(), _out_of_reach():
             made = [
@@ -356,36 +333,16 @@ class Local:
         return [made[index % number].job_id for index in range(len(jobs))]
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
-        """How jobs stand; none waits."""
+        """The states of jobs; none waits."""
         for job in self._jobs:
-            job.done()  # takes note of its end; else the process would stay as a zombie
-        return {each: "gone" if self._process(each) is None else "running" for each in ids}
+            job.done()  # reaps the process; else it would stay as a zombie
+        return {each: "running" if self._runs(each) else "gone" for each in ids}
 
-    def cancel(self, ids: Iterable[str]) -> None:
-        """Ask jobs to save and stop."""
-        for each in dict.fromkeys(ids):
-            process = self._process(each)
-            if process is not None:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    # With lines of setup it is a shell, which would end and leave the rest alone.
-                    for one in (process, *process.children()):
-                        if "submitit.local._local" in one.cmdline():
-                            # It passes the signal on, and starts nothing anew.
-                            one.send_signal(signal.SIGTERM)
-
-    def _process(self, number: str) -> psutil.Process | None:
-        """The controller of a job, and no other process that has got its number."""
+    def _runs(self, number: str) -> bool:
+        """Whether the controller of a job runs; another process may have got its number since."""
         try:
             process = psutil.Process(int(number))
-            if process.status() != psutil.STATUS_ZOMBIE and str(self._folder / "%j") in " ".join(process.cmdline()):
-                return process
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            return not ended and str(self._folder / "%j") in " ".join(process.cmdline())
         except (psutil.NoSuchProcess, psutil.AccessDenied, ValueError):
-            pass
-        return None
-
-
-def _job(runs: Sequence[Path], at_once: int) -> Any:
-    # Late: who only asks for jobs need not wait for torch.
-    from partinr.sweep.jobs import Job
-
-    return Job(tuple(str(run.absolute()) for run in runs), at_once)
+            return False

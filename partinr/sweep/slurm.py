@@ -37,20 +37,6 @@ def states(jobs: Iterable[str]) -> dict[str, State]:
     return {job: "gone" if job not in found else "waiting" if found[job] in _WAITING else "running" for job in asked}
 
 
-def cancel(jobs: Iterable[str]) -> None:
-    """End jobs, whether they run or wait; those that are over already stay so.
-
-    Raises:
-        PartinrError: Slurm does not answer.
-    """
-    asked = list(dict.fromkeys(jobs))
-    if not asked:
-        return
-    answer = _command("scancel", *asked)
-    if answer.returncode and "Invalid job id" not in answer.stderr:
-        raise PartinrError(f"scancel does not answer: {_last_line(answer.stderr)}")
-
-
 def preempted() -> bool:
     """Whether Slurm has announced that another job gets the place of this one, and this one may still use its time.
 

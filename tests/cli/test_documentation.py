@@ -25,8 +25,9 @@ from PIL import Image
 from partinr.cli.commands import commands
 from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
+from partinr.sweep.folders import register_names
 from partinr.sweep.launchers import register
-from partinr.sweep.queue import Sweep, register_names
+from partinr.sweep.queue import Sweep
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

@@ -23,8 +23,9 @@ from partinr.experiment.conf import conf_dir
 from partinr.experiment.make import make
 from partinr.partition import Grid, Whole
 from partinr.signals import SignalSet
+from partinr.sweep.folders import register_names
 from partinr.sweep.launchers import register
-from partinr.sweep.queue import Sweep, register_names
+from partinr.sweep.queue import Sweep
 from partinr.sweep.rules import SweepRules
 from tests.covering import covering
 

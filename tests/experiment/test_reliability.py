@@ -30,6 +30,7 @@ import torch
 from PIL import Image
 
 from partinr.callbacks import CurveFile, LastCheckpoint
+from partinr.experiment import execute
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes
 from partinr.runs.directory import (
@@ -43,7 +44,6 @@ from partinr.runs.directory import (
     WEIGHTS,
     RunDirectory,
 )
-from partinr.sweep import queue as sweep
 from partinr.training.checkpoint import read_checkpoint
 from partinr.training.processes import ProcessLauncher
 
@@ -618,7 +618,7 @@ def state_of_process() -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    resume = sweep.resume
+    resume = execute.resume
     memory: list[int] = []
     states: list[dict[str, Any]] = []
 
@@ -633,7 +633,7 @@ def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -
 
     fifty = ",".join(map(str, range(50)))
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "resume", measured)
+        patch.setattr(execute, "resume", measured)
         patch.setattr("os.fsync", lambda _: None)  # hundreds of them, and no power fails here
         answer = tiny("-m", f"seed={fifty}", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${seed}")
     assert (answer.code, answer.err, len(memory)) == (0, "", 50)

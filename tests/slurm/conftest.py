@@ -23,8 +23,9 @@ from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
 from partinr.runs.directory import CLOCK_COLUMNS, RunDirectory, config_hash
 from partinr.sweep.cluster import Slurm, SlurmSettings
+from partinr.sweep.folders import register_names
 from partinr.sweep.launchers import register
-from partinr.sweep.queue import Sweep, register_names
+from partinr.sweep.queue import Sweep
 
 NODES = ("n1", "n2", "n3")
 """Two to work on, and one to lose."""

@@ -61,7 +61,7 @@ def jobs(submit: Any, submit_array: Any, queued: Any, cluster: Any, until: Any) 
     cluster.sbatch("--partition=high", "--nodelist=n1", "--gres=seat:1", "--wrap=sleep 1")
     cluster.sbatch("--partition=high", "--nodelist=n1", "--gres=bench:1", "--wrap=sleep 1")
     assert cluster.kill(SLURM_JOB_ID=killed.job, SLURM_STEP_ID="0") == 1
-    cancelled.slurm.cancel([cancelled.job])
+    cluster.ask("scancel", cancelled.job)
     # As at the end of its time: all processes of the job hear it.
     cluster.ask("scancel", "--signal=USR2", nodes.job)
     cluster.lose_node("n3")

@@ -1,0 +1,85 @@
+"""Runs side by side on one machine, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+POLL_SECONDS = 0.05
+"""How often a crew looks after its processes."""
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Crew:
+    """Carries out runs in processes, some at a time; each gets an equal part of the cores.
+
+    Args:
+        at_once: how many processes.
+        command: what carries out the run in a directory.
+        retries: how often a run is tried again when its process was killed.
+        log: where the output of a run is appended; None to share this process's output.
+        **options: further arguments of ``Popen``.
+
+    Attributes:
+        stopped: the last signal that was sent; no run begins after it.
+    """
+
+    def __init__(
+        self,
+        at_once: int,
+        command: Callable[[Path], Sequence[str]],
+        retries: int = 0,
+        log: Callable[[Path], Path] | None = None,
+        **options: Any,
+    ) -> None:
+        self.stopped: int | None = None
+        self._at_once = at_once
+        self._command = command
+        self._retries = retries
+        self._log = log
+        self._options = {"env": {**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // at_once))}, **options}
+        self._running: dict[Path, subprocess.Popen[bytes]] = {}
+
+    def send(self, number: int) -> None:
+        """Send a signal to all processes; for the handler of a signal."""
+        self.stopped = number
+        for process in self._running.values():
+            process.send_signal(number)
+
+    def carry_out(self, folders: Sequence[Path]) -> Iterator[tuple[Path, int]]:
+        """Carry out the runs in these directories; each that ends, with its exit code as a shell would give it."""
+        waiting = list(folders)
+        left = dict.fromkeys(folders, self._retries)
+        while self._running or (waiting and self.stopped is None):
+            while waiting and self.stopped is None and len(self._running) < self._at_once:
+                self._start(waiting.pop(0))
+            for folder, process in list(self._running.items()):
+                code = process.poll()
+                if code is None:
+                    continue
+                del self._running[folder]
+                if code < 0 and left[folder] and self.stopped is None:
+                    left[folder] -= 1
+                    waiting.insert(0, folder)
+                else:
+                    yield folder, 128 - code if code < 0 else code
+            time.sleep(POLL_SECONDS)
+
+    def _start(self, folder: Path) -> None:
+        output = None if self._log is None else self._log(folder).open("ab")
+        process = subprocess.Popen(
+            self._command(folder), stdin=subprocess.DEVNULL, stdout=output, stderr=output, **self._options
+        )
+        if output is not None:
+            output.close()
+        self._running[folder] = process
+        if self.stopped is not None:  # it came while the process was being made
+            process.send_signal(self.stopped)
