@@ -30,14 +30,10 @@ LINES = {"file": 400, "class": 300, "function": 60}
 IN_WORK = pytest.mark.xfail(reason="in work", strict=False)
 
 LONG = {
-    "partinr/engines/curvature/tiled.py:tiled_curvature",
-    "partinr/engines/tiled.py",
     "partinr/experiment/execute.py:_prepare",
     "partinr/experiment/partitions.py",
     "partinr/model/inr.py",
     "partinr/model/inr.py:PiecewiseINR",
-    "partinr/model/stack.py",
-    "partinr/model/stack.py:NetworkStack",
     "partinr/regimes/fit/module.py",
     "partinr/regimes/fit/module.py:FitModule",
     "partinr/regimes/fit/module.py:__init__",
@@ -50,21 +46,12 @@ LONG = {
     "partinr/runs/directory.py:RunDirectory",
 }
 ARROWS = {
-    "partinr.metrics.quality -> partinr.partition",
-    "partinr.metrics.quality -> partinr.partition.base",
-    "partinr.metrics.rate -> partinr.model.inr",
-    "partinr.metrics.rate -> partinr.model.quantise",
-    "partinr.metrics.rate -> partinr.partition.coding",
     "partinr.regimes.fit.build -> partinr.experiment.config",
     "partinr.regimes.fit.build -> partinr.runs.directory",
     "partinr.regimes.meta.build -> partinr.experiment.config",
     "partinr.regimes.threshold.build -> partinr.experiment.config",
 }
-CIRCLES = {
-    "partinr.engines._numba",
-    "partinr.engines._triton",
-    "partinr.engines.fused",
-}
+CIRCLES: set[str] = set()
 LOOSE: set[str] = set()
 
 HEAVY = ["torch", "numpy", "lightning", "torchvision", "torchmetrics", "numba", "scipy", "cv2", "skimage"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from partinr.backbones import Siren
 from partinr.callbacks.manifest import git_state, hardware
-from partinr.engines import Engine
+from partinr.engines import EngineName
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.training.clock import keep_freed_memory
@@ -99,7 +99,7 @@ def adam_step(
 
 
 def step_of(
-    engine: Engine, sizes: Sequence[int], width: int, layers: int, bf16: bool = False, points: int | None = None
+    engine: EngineName, sizes: Sequence[int], width: int, layers: int, bf16: bool = False, points: int | None = None
 ) -> Callable[[], None]:
     """One Adam step of a stack of SIRENs on random samples, ready to be called.
 
@@ -117,7 +117,7 @@ def step_of(
     # A line of samples, in pieces of these sizes.
     partition = Partition(torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[None])
     model = PiecewiseINR(partition, Siren(hidden_features=width, hidden_layers=layers), engine=engine)
-    model.check_device(DEVICE)
+    model.check_engine(DEVICE)
     model.to(DEVICE)
     batch = model.batch(torch.rand(1, sum(sizes), 3, generator=torch.Generator().manual_seed(0)))
     coords, targets = batch.coords.to(DEVICE), batch.targets.to(DEVICE)

@@ -3,7 +3,7 @@
     python experiments/benchmarks/engines.py
 
 Prints milliseconds a step and the ratio of the automatic choice to the best engine. ``LOOP_FROM_MACS`` of
-partinr.engines.plan and ``FUSED_UP_TO`` of partinr.engines.fused follow from this table.
+partinr.engines.loop and ``FUSED_UP_TO`` of partinr.engines.fused follow from this table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 from _common import interleaved, sizes_of, step_of, where
 
 from partinr.base.errors import PartinrError
-from partinr.engines import Engine
+from partinr.engines import EngineName
 
 # Regions, width, hidden layers, pixels a side, even or ragged.
 SHAPES = [
@@ -51,7 +51,7 @@ SHAPES = [
     (4096, 16, 2, 512, "ragged"),
 ]
 
-ENGINES: tuple[Engine, ...] = ("loop", "batched", "fused", "tiled")
+ENGINES: tuple[EngineName, ...] = ("loop", "batched", "fused", "tiled")
 HOPELESS = 2.0
 """Seconds a step from which an engine is not timed to the end; the table has a dash for it."""
 

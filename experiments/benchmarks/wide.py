@@ -17,7 +17,7 @@ from steps import LR, loop_step, stack_step
 from torch import Tensor
 
 from partinr.backbones import Siren
-from partinr.engines import run_tiled, tiled_error
+from partinr.engines.tiled import run_tiled, tiled_error
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 

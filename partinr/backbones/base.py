@@ -16,9 +16,8 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.engines.fused import Chain
-from partinr.engines.plan import Linear
-from partinr.engines.tcnn import Tables
+from partinr.engines.base import Linear
+from partinr.engines.chain import Chain
 
 
 @spec
@@ -35,13 +34,10 @@ class Backbone(ABC):
             number; not used where ``hidden_features`` is given.
         fixed: names of parameters that are drawn by :meth:`init` and kept with the others, but never trained, such as
             random frequencies. They do not count as parameters.
-        products_only: whether parameters go into ``linear`` alone; an engine may see the samples of all networks at
-            once then.
     """
 
     title: ClassVar[str]
     fixed: ClassVar[frozenset[str]] = frozenset()
-    products_only: ClassVar[bool] = True
     hidden_features: Annotated[int, Field(ge=1)] | None = None
     match_params: Annotated[int, Field(ge=1)] | None = None
 
@@ -91,17 +87,6 @@ class Backbone(ABC):
 
         Returns:
             the chain that computes what :meth:`apply` does; None if it is no such network.
-        """
-        return None
-
-    def tables(self, params: Mapping[str, Tensor]) -> Tables | None:
-        """The stack as tables at the corners of grids with a network behind them, for tiny-cuda-nn's kernels.
-
-        Args:
-            params: as from :meth:`init`.
-
-        Returns:
-            tables and network that compute what :meth:`apply` does; None if it has no such tables.
         """
         return None
 
@@ -240,20 +225,9 @@ class Mlp(Backbone):
         Under autocast what lies between the first and the output layer is narrow. Those two are not: half a digit less
         would make one of neighbouring pixels, and the first layer's frequencies multiply whatever is lost before them.
         """
-        with all_digits(x):
-            x = self.encode(params, x, linear)
-        return self.apply_encoded(params, x, linear)
-
-    def apply_encoded(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        """The layers behind the encoding.
-
-        Args:
-            params: of the layers.
-            x: what :meth:`encode` makes of the coordinates.
-            linear: as for :meth:`apply`.
-        """
         output = self.hidden_layers + 1
         with all_digits(x):
+            x = self.encode(params, x, linear)
             x = self.activation(0, x, params["weight_0"], params["bias_0"], linear)
         for layer in range(1, output):
             x = self.activation(layer, x, params[f"weight_{layer}"], params[f"bias_{layer}"], linear)

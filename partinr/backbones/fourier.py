@@ -16,7 +16,7 @@ from torch import Tensor
 
 from partinr.backbones.base import Mlp
 from partinr.base.spec import spec
-from partinr.engines.plan import Linear
+from partinr.engines.base import Linear
 
 
 @spec

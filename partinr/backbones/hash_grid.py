@@ -1,7 +1,7 @@
 """Multiresolution hash encoding and a small ReLU network (Müller et al. 2022).
 
 "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", section 3 and appendix A. Grids and tables
-are laid out as in its authors' library tiny-cuda-nn, where the same numbers are the same function (``engine=tcnn``).
+are laid out as in its authors' library tiny-cuda-nn, where the same numbers are the same function.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from torch import Tensor
 from partinr.backbones.base import Mlp
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
+from partinr.engines.base import Linear
 from partinr.engines.cache import kept
-from partinr.engines.plan import Linear
-from partinr.engines.tcnn import HashGridConfig, Tables
 
 NUMBER_BYTES = 40
 """What a number of a level takes, in Python and on the device."""
@@ -62,7 +61,7 @@ class HashGrid(Mlp):
     Attributes:
         levels: 1 or more.
         features: numbers in an entry, 1 or more.
-        table_size: entries of a level, at most; null for ``hidden_features^2``. A power of two for ``engine=tcnn``.
+        table_size: entries of a level, at most; null for ``hidden_features^2``.
         coarsest: corners an axis of the first level, 2 or more.
         finest: of the last one, not below ``coarsest``; about half the pixels of an axis.
 
@@ -71,7 +70,6 @@ class HashGrid(Mlp):
     """
 
     title: ClassVar[str] = "hash_grid"
-    products_only: ClassVar[bool] = False
     encoding: ClassVar[tuple[str, ...]] = ("tables",)
     hidden_layers: Annotated[int, Field(ge=0)] = 1
     levels: Annotated[int, Field(ge=1, le=64)] = 16
@@ -170,15 +168,6 @@ class HashGrid(Mlp):
             share = reduce(mul, (one if more else 1 - one for one, more in zip(after, high, strict=True)))
             values.append(share.unsqueeze(-1) * F.embedding(start + index % size, flat))
         return reduce(add, values)
-
-    def tables(self, params: Mapping[str, Tensor]) -> Tables:
-        """Its tables, see :meth:`Backbone.tables <partinr.backbones.Backbone.tables>`."""
-        config = HashGridConfig(self.levels, self.features, self.most_entries(), self.coarsest, self.growth)
-        rest = {name: value for name, value in params.items() if name != "tables"}
-        return Tables(config, params["tables"], self._features, rest, self.apply_encoded)
-
-    def _features(self, tables: Tensor, x: Tensor) -> Tensor:
-        return self.encode({"tables": tables}, x, F.linear)
 
     def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
         """Glorot's uniform initialisation (Glorot and Bengio 2010)."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from partinr.backbones.base import Mlp
 from partinr.base.spec import spec
-from partinr.engines.fused import Chain, Link
-from partinr.engines.plan import Linear
+from partinr.engines.base import Linear
+from partinr.engines.chain import Chain, Link
 
 
 @spec

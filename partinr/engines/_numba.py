@@ -12,7 +12,10 @@ from llvmlite import binding
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.fused import TILE, Layers, Tiles, tiles_of
+from partinr.engines.chain import Layers, Tiles, tiles_of
+
+TILE = 512
+"""Samples that go through a network at once, at most: 12 features in 3 layers take 0.2 MB of cache."""
 
 
 def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Layers) -> Tensor:
@@ -27,7 +30,7 @@ def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Laye
     Returns:
         float32 ``[M, c]``.
     """
-    kernels = _kernels()
+    kernels = ready_kernels()
     tiles = tiles_of(sizes, TILE)
     values = torch.empty(coords.shape[0], layers[-1].n_out)
     kernels.forward(
@@ -35,8 +38,8 @@ def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Laye
         packed.numpy(),
         tiles.owner,
         tiles.start,
-        *_tables(layers),
-        _scratch(2, layers, tiles),
+        *tables(layers),
+        scratch(2, layers, tiles),
         values.numpy(),
     )
     return values
@@ -61,20 +64,20 @@ def backward(
     tiles = tiles_of(sizes, TILE)
     by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
     by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]))
-    _kernels().backward(
+    ready_kernels().backward(
         coords.contiguous().numpy(),
         packed.numpy(),
         tiles.owner,
         tiles.start,
         tiles.run,
-        *_tables(layers),
-        _scratch(2 * len(layers) + 2, layers, tiles),
-        _spare(packed),
+        *tables(layers),
+        scratch(2 * len(layers) + 2, layers, tiles),
+        spare(packed),
         gradient.contiguous().numpy(),
         by_run,
         by_x.numpy(),
     )
-    return _by_network(by_run, tiles, packed.shape[0]), by_x if by_coords else None
+    return by_network(by_run, tiles, packed.shape[0]), by_x if by_coords else None
 
 
 def error(
@@ -101,7 +104,7 @@ def error(
     tiles = tiles_of(sizes, TILE)
     by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
     total = np.empty(tiles.runs)
-    _kernels().error(
+    ready_kernels().error(
         coords.contiguous().numpy(),
         targets.contiguous().numpy(),
         (targets.new_empty(0) if weights is None else weights.contiguous().view(-1)).numpy(),
@@ -109,60 +112,16 @@ def error(
         tiles.owner,
         tiles.start,
         tiles.run,
-        *_tables(layers),
-        _scratch(2 * len(layers) + 2, layers, tiles),
-        _spare(packed),
+        *tables(layers),
+        scratch(2 * len(layers) + 2, layers, tiles),
+        spare(packed),
         by_run,
         total,
     )
-    return torch.tensor(total.sum(), dtype=torch.float32), _by_network(by_run, tiles, packed.shape[0])
+    return torch.tensor(total.sum(), dtype=torch.float32), by_network(by_run, tiles, packed.shape[0])
 
 
-def curvature(
-    coords: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    packed: Tensor,
-    along: Tensor,
-    sizes: tuple[int, ...],
-    layers: Layers,
-) -> Tensor:
-    """The Hessian of the squared error times a direction.
-
-    Args:
-        coords: as for :func:`error`.
-        targets: likewise.
-        weights: likewise.
-        packed: likewise.
-        along: float32 ``[N, P]``, the direction, a row a network.
-        sizes: as for :func:`error`.
-        layers: likewise.
-
-    Returns:
-        the product ``[N, P]``.
-    """
-    _kernels()
-    second = _compiled_curvature()
-    tiles = tiles_of(sizes, TILE)
-    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
-    second.curvature(
-        coords.contiguous().numpy(),
-        targets.contiguous().numpy(),
-        (targets.new_empty(0) if weights is None else weights.contiguous().view(-1)).numpy(),
-        packed.numpy(),
-        along.contiguous().numpy(),
-        tiles.owner,
-        tiles.start,
-        tiles.run,
-        *_tables(layers),
-        _scratch(second.KEPT * len(layers) + second.SPARE, layers, tiles),
-        _spare(packed),
-        by_run,
-    )
-    return _by_network(by_run, tiles, packed.shape[0])
-
-
-def _by_network(by_run: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:
+def by_network(by_run: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:
     """The sum over each network's runs, in their order: ``[R, P]`` to ``[N, P]``."""
     used = np.flatnonzero(np.diff(tiles.first_run))
     if tiles.runs == networks == len(used):
@@ -173,27 +132,27 @@ def _by_network(by_run: NDArray[np.float32], tiles: Tiles, networks: int) -> Ten
     return torch.from_numpy(by_network)
 
 
-def _tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return (
         np.array([layer[:4] for layer in layers], dtype=np.int64),
         np.array([layer.factor for layer in layers], dtype=np.float32),
     )
 
 
-def _scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
+def scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
     # Whole cache lines a row, so that rows do not share one.
     length = -(-int(np.diff(tiles.start).max(initial=1)) // 16) * 16
     widest = max(max(layer.n_in, layer.n_out) for layer in layers)
     return np.empty((int(numba.get_num_threads()), planes, widest, length), dtype=np.float32)
 
 
-def _spare(packed: Tensor) -> NDArray[np.float32]:
+def spare(packed: Tensor) -> NDArray[np.float32]:
     """A row of parameters a thread, of whole cache lines."""
     length = -(-packed.shape[1] // 16) * 16
     return np.empty((int(numba.get_num_threads()), length), dtype=np.float32)
 
 
-def _kernels() -> Any:
+def ready_kernels() -> Any:
     """The compiled kernels, on as many threads as torch takes."""
     kernels = _compiled()
     # The most that there may be is set when numba starts: a thread a core.
@@ -232,17 +191,4 @@ def _compiled() -> Any:
     kernels.error(one, one, one[0], row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), np.zeros(1))
     # Starting its threads, numba sets the number of OpenMP's, which are torch's too.
     torch.set_num_threads(threads)
-    return kernels
-
-
-@cache
-def _compiled_curvature() -> Any:
-    """Those for second derivatives, which only learning to learn has a use for."""
-    from partinr.engines.curvature import _fused_kernels as kernels
-
-    row, tile = np.zeros((1, 2), dtype=np.float32), np.arange(2, dtype=np.int64)
-    layers, factor = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32)
-    scratch = np.zeros((int(numba.get_num_threads()), kernels.KEPT + kernels.SPARE, 1, 16), dtype=np.float32)
-    one = np.zeros((1, 1), dtype=np.float32)
-    kernels.curvature(one, one, one[0], row, row, tile[:1], tile, tile, layers, factor, scratch, row.copy(), row.copy())
     return kernels

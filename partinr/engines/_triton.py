@@ -25,9 +25,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from partinr.engines.cache import kept
-from partinr.engines.fused import Layers, Tiles, tiles_of
-from partinr.engines.plan import NETWORK_BYTES
+from partinr.engines.cache import NETWORK_BYTES, kept
+from partinr.engines.chain import Layers, Tiles, tiles_of
 
 # See _kernels.py: pi in three parts (Cody & Waite 1980), and 1 / pi.
 _PI_1, _PI_2, _PI_3 = tl.constexpr(3.140625), tl.constexpr(0.0009670257568359375), tl.constexpr(6.277114152908325e-7)

@@ -1,7 +1,7 @@
-"""What is made from the sizes of a batch and is of use again: kept up to so many bytes, and held while it is in use.
+"""A cache for what follows from the sizes of a batch: bounded in bytes, and held while it is in use.
 
-A full batch has the same sizes at every step, a drawn one (``points_per_step``) has others. Both are kept alike, the
-last used the longest; the bound sees to it that drawn batches do not fill the memory with index tensors of their own.
+A full batch has the same sizes at every step, a drawn one (``points_per_step``) has new ones each time. The cache keeps
+both and drops the least recently used; its bound stops drawn batches from filling the memory with index tensors.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from typing import Any, Generic, TypeVar
 V = TypeVar("V")
 
 KEPT_BYTES = 128 * 2**20
-"""Of each function, at most; but always the value that was asked for last, however large."""
+"""The bound for each function. The value that was asked for last is always kept, however large."""
+
+NETWORK_BYTES = 300
+"""What Python takes at most for a network in a kept value: a number and its place in two tuples."""
 
 _holders: list[list[Any]] = []
 
 
 class Kept(Generic[V]):
-    """A function whose values are kept, the least recently used of them dropped first.
+    """A function whose values are kept; the least recently used go first.
 
     Args:
-        function: of arguments that can be hashed.
-        size_of: about how many bytes a value, with its arguments, takes.
+        function: takes arguments that can be hashed.
+        size_of: about how many bytes a value takes, with its arguments.
     """
 
     def __init__(self, function: Callable[..., V], size_of: Callable[[V], int]) -> None:
@@ -68,15 +71,15 @@ class Kept(Generic[V]):
 
 
 def kept(size_of: Callable[[Any], int]) -> Callable[[Callable[..., V]], Kept[V]]:
-    """Keep a function's values, see :class:`Kept`."""
+    """A decorator that keeps a function's values, see :class:`Kept`."""
     return lambda function: Kept(function, size_of)
 
 
 @contextmanager
 def holding() -> Iterator[list[Any]]:
-    """All values that kept functions give inside, in a list.
+    """A list of all values that kept functions give inside.
 
-    A CUDA graph reads index tensors by their address: whoever records one has to hold them for as long as it lives.
+    A CUDA graph reads index tensors by their address, so whoever records one has to hold them as long as it lives.
     """
     held: list[Any] = []
     _holders.append(held)

@@ -1,19 +1,20 @@
-"""The compiled engine: a backbone's function through ``torch.compile``, block by block.
+"""The compiled engine: a backbone's function through ``torch.compile``, network by network or in a batched product.
 
-The blocks are those of the automatic choice; what is compiled is the pure function of a block, once with gradients and
-once without, for any number of samples. Compiling takes seconds to a minute, at the first evaluation and again at the
-first step, where the clock of the training counts it; so nothing chooses it by itself. On a CPU it gains little (three
-stacks on one thread: as fast as ``auto``, twice, and 1.2 times as fast); on a GPU it has not been measured. It is for
-long runs of a stack that was seen to gain.
+The networks are divided between these two as ``auto`` does it; the pure function of each part is compiled, once with
+gradients and once without, for any number of samples. Compiling takes seconds to a minute, at the first evaluation and
+again at the first step, where the clock of the training counts it, so nothing chooses this engine by itself. On a CPU
+it gains little (three stacks on one thread: as fast as ``auto``, twice, and 1.2 times as fast); on a GPU it has not
+been measured. It is for long runs of a stack that was seen to gain.
 
-Compiled code has first derivatives only. Where somebody wants derivatives of derivatives, or a transform of
-``torch.func``, plain operations take over.
+Compiled code has first derivatives only. For derivatives of derivatives, and under a transform of ``torch.func``, plain
+operations take over.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
@@ -22,16 +23,32 @@ import torch
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.engines.plan import Linear, Network
+from partinr.engines import plan
+from partinr.engines.base import Architecture, Engine, Linear, Network, Precision, Stack
 
 _numbers = itertools.count()
+
+
+class Compiled(Engine):
+    """See the module."""
+
+    name = "compiled"
+
+    def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
+        """TF32: the compiler reads torch's older switch for it, which fails once the newer one is set."""
+        return "and trainer.tf32=true do not go together; choose engine=auto" if precision.tf32 else None
+
+    def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        """See :meth:`Engine.values`."""
+        own = replace(stack.architecture, network=compile_network(stack.architecture.network))
+        return plan.values(plan.PLAIN, Stack(own, stack.params), coords, sizes)
 
 
 def compile_network(network: Network) -> Network:
     """A backbone's function, compiled when it is first called; differentiable any number of times.
 
     Args:
-        network: for :func:`partinr.engines.run_stack`.
+        network: see :mod:`partinr.engines.base`.
 
     Returns:
         a function of the same arguments and values. It raises a PartinrError where ``torch.compile`` fails.
@@ -69,8 +86,8 @@ class _Compiled(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
-        # What the compiled code keeps for its gradient goes with the first use, as it does everywhere; a graph that is
-        # kept for a second one has only the plain way.
+        # What the compiled code keeps for its gradient goes with the first use, as everywhere in torch; a graph that is
+        # kept for a second use has only the plain way.
         inner, ctx.inner = ctx.inner, None
         if inner is None or torch.is_grad_enabled():
             kind, dtype, enabled = ctx.autocast
@@ -85,9 +102,9 @@ class _Compiled(torch.autograd.Function):
 
 
 def _call(network: Network, linear: Linear, names: tuple[str, ...], tensors: Sequence[Tensor]) -> Tensor:
-    """The compiled function, told which sizes are others next time: a chunk's, a drawn batch's.
+    """Call the compiled function; sizes that change from call to call (chunks, drawn batches) are marked dynamic.
 
-    The tensors are nobody else's: the marks are attributes of theirs.
+    The marks are attributes of the tensors, so the tensors must be nobody else's.
     """
     x, *params = tensors
     torch._dynamo.maybe_mark_dynamic(x, x.dim() - 2)
@@ -96,7 +113,8 @@ def _call(network: Network, linear: Linear, names: tuple[str, ...], tensors: Seq
     try:
         return _compile(network, linear)(dict(zip(names, params, strict=True)), x)
     except torch._dynamo.exc.TorchDynamoException as error:
-        reason = " ".join(str(error).split("\n\n")[0].split())  # behind the first paragraph there is advice for others
+        # After the first paragraph comes advice to torch's developers.
+        reason = " ".join(str(error).split("\n\n")[0].split())
         raise PartinrError(
             f"engine=compiled: torch.compile fails ({reason}); choose engine=auto, or give it what it needs: a C++ "
             "compiler on a CPU, Triton on CUDA"

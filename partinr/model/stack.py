@@ -9,38 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
-from partinr.engines import (
-    ENGINES,
-    Chain,
-    Engine,
-    Network,
-    Tables,
-    check_fused,
-    check_grouped,
-    check_tables,
-    check_tcnn,
-    compile_network,
-    curvature,
-    fused_error,
-    fuses,
-    groups,
-    has_curvature,
-    make_plan,
-    run_fused,
-    run_grouped,
-    run_stack,
-    run_tcnn,
-    run_tiled,
-    takes_tables,
-    tiled_error,
-    tiles,
-)
+from partinr.engines import EngineName, registry
+from partinr.engines.base import Architecture, Precision, Shape, Stack
+from partinr.engines.chain import widths_of
 
 CHUNK = 2**18
 """Samples that are evaluated at once outside training, so that memory does not grow with the picture."""
@@ -55,18 +33,41 @@ class WidthGroup:
         networks: their numbers, as whoever makes the stack counts them, ascending.
         prefix: before the names of their parameters in the whole model.
         names: of their parameters.
+        architecture: what an engine sees of one of them.
     """
 
     backbone: Backbone
     networks: tuple[int, ...]
     prefix: str
     names: tuple[str, ...]
+    architecture: Architecture
+
+    @classmethod
+    def all(
+        cls, backbone: Backbone, networks: int, widths: tuple[int, ...] | None, in_features: int, channels: int
+    ) -> tuple[Self, ...]:
+        """The groups of so many networks, narrowest first; with ``widths`` None they have the backbone's own."""
+        if widths is None:
+            members = {"": (backbone, tuple(range(networks)))}
+        else:
+            members = {
+                f"{width}/": (backbone.with_width(width), tuple(n for n, own in enumerate(widths) if own == width))
+                for width in sorted(set(widths))
+            }
+        found = []
+        for prefix, (own, numbers) in members.items():
+            with torch.device("meta"):
+                params = own.init(1, in_features, channels, None)
+                shape = Shape(own.macs(in_features, channels), widths_of(own.chain(params)))
+            architecture = Architecture(own.title, own.apply, own.chain, shape)
+            found.append(cls(own, numbers, prefix, tuple(params), architecture))
+        return tuple(found)
 
 
 class NetworkStack(nn.Module):
     """N networks, trained and evaluated as one stack.
 
-    Where they have several widths there is a stack a width. Networks, and the samples of a batch, are sorted by stack,
+    Networks of several widths are a stack for each width. Networks, and the samples of a batch, are sorted by stack,
     then by their number (:attr:`position`); with one width that is by their number.
 
     Args:
@@ -75,7 +76,7 @@ class NetworkStack(nn.Module):
         in_features: coordinates a sample, d.
         channels: values a sample, C.
         widths: hidden features of each network; None for the backbone's own everywhere.
-        engine: how the stack is evaluated (:mod:`partinr.engines.plan`).
+        engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
         seed: of the initialisation, 0 or more; None for parameters on torch's device ``meta``: shapes without values,
             for whoever has the values already.
 
@@ -96,12 +97,11 @@ class NetworkStack(nn.Module):
         in_features: int,
         channels: int = 3,
         widths: Sequence[int] | None = None,
-        engine: Engine = "auto",
+        engine: EngineName = "auto",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        if engine not in ENGINES:
-            raise PartinrError(f"engine={engine!r} is unknown; choose from {', '.join(ENGINES)}")
+        registry.engines(engine)
         if seed is not None and not 0 <= seed < 2**63:
             raise PartinrError(f"seed={seed} is out of range; give a whole number from 0 on, below 2^63")
         if channels < 1:
@@ -116,19 +116,8 @@ class NetworkStack(nn.Module):
         self.widths = None if widths is None or len(set(widths)) == 1 else tuple(widths)
         if widths is not None and self.widths is None:
             self.backbone = self.backbone.with_width(widths[0])
-        self.groups = self._width_groups()
-        if engine in ("fused", "tiled") and not self.fusible:
-            raise PartinrError(
-                f"engine={engine} is for chains of sines, such as backbone=siren, not for {self.backbone.title}; "
-                "choose engine=auto"
-            )
-        if engine == "grouped" and not backbone.products_only:
-            raise PartinrError(
-                f"engine=grouped is for networks whose parameters go into products alone, not for {backbone.title}; "
-                "choose engine=auto"
-            )
-        for tables in self._tables() if engine == "tcnn" else []:
-            check_tables(tables, in_features)
+        self.groups = WidthGroup.all(self.backbone, networks, self.widths, in_features, channels)
+        self.check_engine()
         self.position = torch.argsort(torch.tensor([number for group in self.groups for number in group.networks]))
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         with nullcontext() if seed is not None else torch.device("meta"):
@@ -151,65 +140,19 @@ class NetworkStack(nn.Module):
         width = f"width {widest}" if len(self.groups) == 1 else f"widths {narrowest} to {widest}"
         return f"{self.backbone.title}, {width}, {self.parameter_count:,} parameters"
 
-    @property
-    def fusible(self) -> bool:
-        """Whether the backbone is of the kind that the fused and the tiled engine evaluate."""
-        return self._chain(self.backbone) is not None
+    def check_engine(self, device: torch.device | None = None, precision: str = "32-true", tf32: bool = False) -> None:
+        """Refuse what the engine cannot evaluate, before anything is moved or trained.
 
-    def check_device(self, device: torch.device) -> None:
-        """Refuse a device on which the engine cannot evaluate this model, before anything is moved there.
-
-        Raises:
-            PartinrError: there are no kernels for such networks there, or no grouped product.
-        """
-        if self.engine == "grouped":
-            check_grouped(device)
-        for tables in self._tables() if self.engine == "tcnn" else []:
-            check_tcnn(tables, self.in_features, device)
-        if self.engine == "tiled" and device.type != "cpu":
-            raise PartinrError("engine=tiled is for the CPU; choose engine=auto, or trainer.accelerator=cpu")
-        chains = [self._chain(group.backbone) for group in self.groups] if self.engine == "fused" else []
-        for chain in chains:
-            assert chain is not None  # or __init__ would have refused
-            check_fused(chain, device)
-
-    def _chain(self, backbone: Backbone) -> Chain | None:
-        """One network as a chain, without its numbers."""
-        with torch.device("meta"):
-            return backbone.chain(backbone.init(1, self.in_features, self.channels, None))
-
-    def _tables(self) -> list[Tables]:
-        """The tables of one network of each stack, without their numbers.
+        Args:
+            device: where the model will be evaluated; None while that is not known.
+            precision: Lightning's flag.
+            tf32: whether products on CUDA may round to TF32.
 
         Raises:
-            PartinrError: the backbone has none.
+            PartinrError: the engine refuses such networks, that device or those numbers.
         """
-        found = []
         for group in self.groups:
-            with torch.device("meta"):
-                tables = group.backbone.tables(group.backbone.init(1, self.in_features, self.channels, None))
-            if tables is None:
-                raise PartinrError(
-                    f"engine=tcnn is for backbone=hash_grid, not for {self.backbone.title}; choose engine=auto"
-                )
-            found.append(tables)
-        return found
-
-    def _width_groups(self) -> tuple[WidthGroup, ...]:
-        """The stacks, narrowest first."""
-        with torch.device("meta"):
-            names = tuple(self.backbone.init(1, self.in_features, self.channels, None))
-        if self.widths is None:
-            return (WidthGroup(self.backbone, tuple(range(self.networks)), "", names),)
-        return tuple(
-            WidthGroup(
-                self.backbone.with_width(width),
-                tuple(number for number, own in enumerate(self.widths) if own == width),
-                f"{width}/",
-                names,
-            )
-            for width in sorted(set(self.widths))
-        )
+            registry.check(self.engine, group.architecture, device, Precision.named(precision, tf32))
 
     # -- figures ------------------------------------------------------------------------------------------------
 
@@ -224,11 +167,7 @@ class NetworkStack(nn.Module):
     @cached_property
     def macs_of_networks(self) -> tuple[int, ...]:
         """Multiply-accumulates of each network for one of its samples, forward."""
-        return tuple(
-            macs
-            for group in self.groups
-            for macs in [group.backbone.macs(self.in_features, self.channels)] * len(group.networks)
-        )
+        return tuple(group.architecture.shape.macs for group in self.groups for _ in group.networks)
 
     def mean_macs(self, samples: Sequence[int], among: int | None = None) -> int:
         """Multiply-accumulates for one sample, forward, mean over samples.
@@ -248,7 +187,9 @@ class NetworkStack(nn.Module):
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 
-    def forward(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor] | None = None, plain: bool = False
+    ) -> Tensor:
         """Evaluate each network on its own samples.
 
         Args:
@@ -256,23 +197,16 @@ class NetworkStack(nn.Module):
             sizes: how many samples each of the networks has; 0 is allowed.
             params: other parameters than the model's own, by the same names: fast weights of an inner loop, or those
                 of some of the networks only, as :meth:`rows` picks them; ``sizes`` are then theirs.
+            plain: by torch's own operations alone, to be differentiated by the coordinates again and again.
 
         Returns:
             values ``[M, C]``, not clamped.
         """
         values = [
-            self._run(backbone, own, coords[samples], own_sizes)
-            for backbone, own, samples, own_sizes in self._by_width(sizes, params)
+            registry.values(self.engine, own, coords[samples], own_sizes, plain)
+            for _, own, samples, own_sizes in self._by_width(sizes, params)
         ]
         return values[0] if len(values) == 1 else torch.cat(values)
-
-    def differentiable(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> Tensor:
-        """:meth:`forward` by torch's own operations alone, to be differentiated by the coordinates, again and again."""
-        values = [
-            self._plain(backbone, own, coords[samples], own_sizes)
-            for backbone, own, samples, own_sizes in self._by_width(sizes, params)
-        ]
-        return torch.cat(values)
 
     def squared_error(
         self,
@@ -294,27 +228,24 @@ class NetworkStack(nn.Module):
             sizes: as for :meth:`forward`.
             weights: ``[M, 1]``, of each sample; None where all are 1.
             params: as for :meth:`forward`.
-            twice: its gradient will be differentiated in its turn. It can be in any case; but an engine that takes
-                values and gradients in one pass would do so in vain.
+            twice: whether its gradient will be differentiated in its turn. That is always possible, but an engine that
+                takes values and gradients in one pass would do so in vain.
         """
         total = targets.new_zeros(())
-        for backbone, own, samples, own_sizes in self._by_width(sizes, params):
+        for _, own, samples, own_sizes in self._by_width(sizes, params):
             weight = None if weights is None else weights[samples]
-            chain = backbone.chain(own)
-            if chain is not None and not twice and fuses(self.engine, chain, coords) and not coords.requires_grad:
-                total = total + fused_error(chain, coords[samples], targets[samples], weight, own_sizes)
-            elif chain is not None and not twice and tiles(self.engine, chain, coords[samples], own_sizes):
-                total = total + tiled_error(chain, coords[samples], targets[samples], weight, own_sizes)
-            else:
-                # Under autocast the values are narrower than the targets; the difference has the targets' precision.
-                # Of compiled code there is no second derivative: torch's own operations have them.
-                evaluate = self._plain if twice else self._run
-                values = evaluate(backbone, own, coords[samples], own_sizes)
-                error = (values - targets[samples]).square()
-                total = total + (error if weight is None else error * weight).sum()
+            case = coords[samples], targets[samples], weight, own_sizes
+            total = total + registry.squared_error(self.engine, own, *case, plain=twice)
         return total
 
-    def curvature(
+    def has_hessian_vector(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> bool:
+        """Whether the engine has kernels for :meth:`hessian_vector` at such parameters."""
+        return all(
+            registry.hessian_vector(self.engine, own, coords[samples], own_sizes) is not None
+            for _, own, samples, own_sizes in self._by_width(sizes, params)
+        )
+
+    def hessian_vector(
         self,
         coords: Tensor,
         targets: Tensor,
@@ -323,9 +254,7 @@ class NetworkStack(nn.Module):
         params: Mapping[str, Tensor],
         along: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """The Hessian of :meth:`squared_error` times a direction in the parameters.
-
-        For an engine that has kernels for it: :meth:`has_curvature` says so.
+        """The Hessian of :meth:`squared_error` times a direction, where :meth:`has_hessian_vector`.
 
         Args:
             coords: as for :meth:`squared_error`.
@@ -340,29 +269,20 @@ class NetworkStack(nn.Module):
         """
         product: dict[str, Tensor] = {}
         directions = self._by_width(sizes, along)
-        for (backbone, own, samples, own_sizes), (_, way, *_), group in zip(
-            self._by_width(sizes, params), directions, self.groups, strict=True
+        for (group, own, samples, own_sizes), (_, way, *_) in zip(
+            self._by_width(sizes, params), directions, strict=True
         ):
-            chain, chain_along = backbone.chain(own), backbone.chain(way)
-            assert chain is not None
-            assert chain_along is not None
             weight = None if weights is None else weights[samples]
-            of_chain = curvature(self.engine, chain, chain_along, coords[samples], targets[samples], weight, own_sizes)
-            product.update({f"{group.prefix}{name}": each for name, each in zip(group.names, of_chain, strict=True)})
+            kernel = registry.hessian_vector(self.engine, own, coords[samples], own_sizes)
+            assert kernel is not None, "ask has_hessian_vector() first"
+            found = kernel(own.chain, way.chain, coords[samples], targets[samples], weight, own_sizes)
+            product.update({f"{group.prefix}{name}": each for name, each in zip(group.names, found, strict=True)})
         return product
-
-    def has_curvature(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> bool:
-        """Whether the engine has kernels for :meth:`curvature` at such parameters."""
-        for backbone, own, samples, own_sizes in self._by_width(sizes, params):
-            chain = backbone.chain(own)
-            if chain is None or not has_curvature(self.engine, chain, coords[samples], own_sizes):
-                return False
-        return True
 
     def _by_width(
         self, sizes: Sequence[int], params: Mapping[str, Tensor] | None
-    ) -> Iterator[tuple[Backbone, dict[str, Tensor], slice, tuple[int, ...]]]:
-        """Each stack: its architecture, its parameters, where its samples are, how many each network has."""
+    ) -> Iterator[tuple[WidthGroup, Stack, slice, tuple[int, ...]]]:
+        """Each group with its networks, where its samples are, and how many each network has."""
         given: Mapping[str, Tensor] = dict(self.stack) if params is None else params
         network, sample = 0, 0
         for group in self.groups:
@@ -370,7 +290,7 @@ class NetworkStack(nn.Module):
             own_sizes = tuple(sizes[network : network + len(own[group.names[0]])])
             if own_sizes:
                 stop = sample + sum(own_sizes)
-                yield group.backbone, own, slice(sample, stop), own_sizes
+                yield group, Stack(group.architecture, own), slice(sample, stop), own_sizes
                 network, sample = network + len(own_sizes), stop
 
     @torch.no_grad()
@@ -415,34 +335,6 @@ class NetworkStack(nn.Module):
             found.update({f"{group.prefix}{name}": own for name in group.names})
             start = stop
         return found
-
-    def _run(self, backbone: Backbone, params: Mapping[str, Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        """One stack, by the engine that suits it."""
-        chain = backbone.chain(params)
-        if chain is not None and fuses(self.engine, chain, coords):
-            return run_fused(chain, coords, sizes)
-        if chain is not None and tiles(self.engine, chain, coords, sizes):
-            return run_tiled(chain, coords, sizes)
-        if groups(self.engine, coords):
-            return run_grouped(backbone.apply, params, coords, sizes)
-        tables = backbone.tables(params) if self.engine == "tcnn" else None
-        if tables is not None and takes_tables(tables, coords):
-            encoded = run_tcnn(tables, coords, sizes)
-            return self._plain(backbone, tables.rest, encoded, sizes, tables.network)
-        network = compile_network(backbone.apply) if self.engine == "compiled" else backbone.apply
-        return self._plain(backbone, params, coords, sizes, network)
-
-    def _plain(
-        self,
-        backbone: Backbone,
-        params: Mapping[str, Tensor],
-        coords: Tensor,
-        sizes: tuple[int, ...],
-        network: Network | None = None,
-    ) -> Tensor:
-        """One stack, block by block, by torch's own operations unless ``network`` has better ones."""
-        plan = make_plan(sizes, self.engine, backbone.macs(self.in_features, self.channels), coords.device)
-        return run_stack(backbone.apply if network is None else network, params, coords, plan)
 
     @torch.no_grad()
     def evaluate(

@@ -188,9 +188,6 @@ def test_engines_that_are_for_others_refuse_it(case):
         for engine in ("fused", "tiled"):
             with pytest.raises(PartinrError, match=f"engine={engine} is for chains of sines, .* not for"):
                 NetworkStack(backbone, 2, in_features=2, engine=engine)
-    if not backbone.products_only:
-        with pytest.raises(PartinrError, match="engine=grouped is for networks whose parameters go into products"):
-            NetworkStack(backbone, 2, in_features=2, engine="grouped")
 
 
 @as_chosen

@@ -425,8 +425,6 @@ capacity=area                                       -> capacity=area: an initial
 trainer.precision=16-mixed                          -> trainer.precision=16-mixed scales the outer loss, .*; choose
 trainer=ddp trainer.devices=5                       -> regime.meta_batch_size=4 is less than trainer.devices=5, .*; give
 engine=fused trainer.precision=64-true              -> engine=fused has no double precision; choose
-engine=grouped                                      -> engine=grouped computes in bf16; choose engine=auto
-engine=grouped trainer.precision=bf16-mixed         -> engine=grouped needs a GPU .*; choose
 # checkpoints
 ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
 ckpt_path=FIT                                       -> ckpt_path=.* is from another run: its regime is None, here .*; c

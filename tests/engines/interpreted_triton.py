@@ -14,7 +14,10 @@ from torch import Tensor
 
 from partinr.backbones import Siren
 from partinr.engines import _triton as kernels
-from partinr.engines import fused, make_plan, run_fused, run_stack
+from partinr.engines import fused
+from partinr.engines.chain import Link
+from partinr.engines.fused import run_fused
+from tests.engines.stacks import evaluate
 
 SIZES = {
     "one sample": (1,),
@@ -42,8 +45,8 @@ def _case(backbone: Siren, sizes: tuple[int, ...], d: int = 2, c: int = 3):
 
 def _expected(backbone: Siren, params: dict[str, Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """In double precision, by plain operations."""
-    plan = make_plan(sizes, "loop", 1, coords.device)
-    return run_stack(backbone.apply, {name: value.double() for name, value in params.items()}, coords.double(), plan)
+    exact = {name: value.double() for name, value in params.items()}
+    return evaluate(backbone.apply, exact, coords.double(), sizes)
 
 
 @pytest.mark.parametrize("by_coords", [True, False])
@@ -136,7 +139,7 @@ def test_what_is_no_number_stays_with_its_network():
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NumPy's, of what is infinite
 def test_any_angle_has_a_sine():
     # One layer of a factor alone: the value is the sine of the coordinate.
-    link = fused.Link(torch.ones(1, 1, 1), torch.zeros(1, 1), 1.0)
+    link = Link(torch.ones(1, 1, 1), torch.zeros(1, 1), 1.0)
     angles = torch.cat([torch.linspace(-300, 300, 5001), torch.tensor([1e5, -3e5, 1e9, -1e20, 3e38])])[:, None]
     sines = run_fused((link, link), angles, (len(angles),))
     torch.testing.assert_close(sines[:5001].double(), angles[:5001].double().sin(), rtol=0, atol=1e-6)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
 from partinr.backbones import ReluPE
-from partinr.engines import cache, make_plan
-from partinr.engines.plan import Tiling
+from partinr.engines import cache
+from partinr.engines.batched import Tiling, tiling_of
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer
@@ -20,9 +21,9 @@ from partinr.training.clock import StopRule
 
 @pytest.fixture(autouse=True)
 def _empty() -> Iterator[None]:
-    make_plan.cache_clear()
+    tiling_of.cache_clear()
     yield
-    make_plan.cache_clear()
+    tiling_of.cache_clear()
 
 
 def _kept_of(numbers: list[int]) -> cache.Kept[list[int]]:
@@ -87,17 +88,17 @@ def test_drawn_batches_leave_a_bounded_number_of_indices(monkeypatch: pytest.Mon
     alive: list[weakref.ref[Tiling]] = []
 
     class Watched(Tiling):
-        def __init__(self, *indices: torch.Tensor | None) -> None:
-            super().__init__(*indices)
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
             alive.append(weakref.ref(self))
 
-    monkeypatch.setattr("partinr.engines.plan.Tiling", Watched)
+    monkeypatch.setattr("partinr.engines.batched.Tiling", Watched)
     monkeypatch.setattr(cache, "KEPT_BYTES", 100_000)
     for step in range(60):
-        module._loss(step).backward()
+        module.loss(step).backward()
     gc.collect()
     assert len(alive) == 60
     left = [tiling for each in alive if (tiling := each()) is not None]
-    bytes_left = sum(t.nbytes for tiling in left for t in (tiling.gather, tiling.scatter) if t is not None)
+    bytes_left = sum(tiling.nbytes for tiling in left)
     assert 5 < len(left) < 50
     assert bytes_left <= 100_000

@@ -12,13 +12,11 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
-from partinr.engines import compile_network, make_plan, run_stack
-from partinr.engines.compiled import _compile
+from partinr.engines.compiled import _compile, compile_network
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 from tests.covering import covering
-
-CPU = torch.device("cpu")
+from tests.engines.stacks import evaluate
 
 
 @pytest.fixture
@@ -52,14 +50,14 @@ def _second(values: Tensor, mix: Tensor, wanted: list[Tensor]) -> list[Tensor]:
 @covering(cut=["loop", "batched"], sizes=[(4, 0, 7), (1, 30, 2), (5, 5)])
 def test_values_and_derivatives_of_two_orders(counter, sizes, cut):
     backbone, params, coords, mix = _case(sizes)
-    wanted, plan = [coords, *params.values()], make_plan(sizes, cut, 1, CPU)
+    wanted = [coords, *params.values()]
     network = compile_network(backbone.apply)
 
     def values() -> Tensor:
-        return run_stack(network, params, coords, plan)
+        return evaluate(network, params, coords, sizes, cut)
 
     def expected() -> Tensor:
-        return run_stack(backbone.apply, params, coords, plan)
+        return evaluate(backbone.apply, params, coords, sizes, cut)
 
     torch.testing.assert_close(values(), expected())
     with torch.no_grad():
@@ -73,7 +71,7 @@ def test_values_and_derivatives_of_two_orders(counter, sizes, cut):
 
 def test_a_graph_that_is_kept_serves_again(counter):
     backbone, params, coords, mix = _case((9,))
-    values = run_stack(compile_network(backbone.apply), params, coords, make_plan((9,), "loop", 1, CPU))
+    values = evaluate(compile_network(backbone.apply), params, coords, (9,))
     first, again = (torch.autograd.grad((values * mix).sum(), coords, retain_graph=True) for _ in range(2))
     torch.testing.assert_close(first, again)
 
@@ -82,7 +80,7 @@ def test_transforms_of_functions(counter):
     backbone, params, coords, _ = _case((4, 7))
 
     def loss(network, params):
-        return run_stack(network, params, coords, make_plan((4, 7), "batched", 1, CPU)).square().sum()
+        return evaluate(network, params, coords, (4, 7), "batched").square().sum()
 
     given = {name: value.detach() for name, value in params.items()}
     found = torch.func.grad(lambda params: loss(compile_network(backbone.apply), params))(given)
@@ -94,11 +92,11 @@ def test_transforms_of_functions(counter):
 def test_the_precision_of_autocast_is_that_of_the_gradient_too(counter, create_graph):
     backbone, params, coords, mix = _case((40,))
     params = {name: value.detach().float().requires_grad_() for name, value in params.items()}
-    plan, wanted = make_plan((40,), "loop", 1, CPU), list(params.values())
+    wanted = list(params.values())
     gradients = []
     for network in (compile_network(backbone.apply), backbone.apply):
         with torch.autocast("cpu", torch.bfloat16):
-            values = run_stack(network, params, coords.detach().float(), plan)
+            values = evaluate(network, params, coords.detach().float(), (40,))
         assert values.dtype == torch.float32  # of an output layer that keeps all digits
         gradients.append(torch.autograd.grad((values * mix).sum(), wanted, create_graph=create_graph))
     for found, other in zip(*gradients, strict=True):
@@ -109,12 +107,12 @@ def test_other_sizes_are_not_compiled_anew(counter):
     backbone, params, coords, _ = _case((60,))
     network = compile_network(backbone.apply)
     for sizes in ((3,), (9,), (20,), (33,)):
-        run_stack(network, params, coords[: sum(sizes)], make_plan(sizes, "loop", 1, CPU))
+        evaluate(network, params, coords[: sum(sizes)], sizes)
     assert counter.frame_count == 1
     # An even stack, and chunks and draws of it: other tiles, other lengths.
     backbone, params, coords, _ = _case((9,) * 6)
     for stack in ((9,) * 6, (9, 9, 9, 5, 0, 0), (2, 3, 4, 5, 6, 7), (3, 1, 8, 8, 7, 1)):
-        run_stack(network, params, coords[: sum(stack)], make_plan(stack, "batched", 1, CPU))
+        evaluate(network, params, coords[: sum(stack)], stack, "batched")
     assert counter.frame_count <= 3
 
 
@@ -122,7 +120,7 @@ def test_each_backbone_has_its_own_count_of_compilations(counter):
     for layers in range(10):
         backbone = Siren(hidden_features=2, hidden_layers=layers)
         params = backbone.init(1, 2, 3, None)
-        run_stack(compile_network(backbone.apply), params, torch.rand(5, 2), make_plan((5,), "loop", 1, CPU))
+        evaluate(compile_network(backbone.apply), params, torch.rand(5, 2), (5,))
     assert counter.frame_count == 10
 
 
@@ -134,7 +132,7 @@ def test_what_cannot_be_compiled_is_refused(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: plain(function, backend=broken))
     backbone, params, coords, _ = _case((4,))
     with pytest.raises(PartinrError, match=r"engine=compiled: torch.compile fails .*no compiler here.*; choose"):
-        run_stack(compile_network(backbone.apply), params, coords, make_plan((4,), "loop", 1, CPU))
+        evaluate(compile_network(backbone.apply), params, coords, (4,))
 
 
 @pytest.mark.slow

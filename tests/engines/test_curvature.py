@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from partinr.backbones import ReluPE, Siren
-from partinr.engines.curvature.tiled import tiled_curvature
-from partinr.engines.fused import fused_curvature
+from partinr.engines.curvature import fused_curvature, tiled_curvature
 from partinr.model.stack import NetworkStack
 from tests.covering import covering
 
@@ -95,11 +94,13 @@ def test_it_does_not_depend_on_the_threads(kernel):
 
 def test_a_stack_says_whether_its_engine_has_it():
     stack, params, along, coords, targets, weights = _case(2, 8, 1, (20, 30))
-    assert not stack.has_curvature(coords, (20, 30), params)  # engine=loop
+    assert not stack.has_hessian_vector(coords, (20, 30), params)  # engine=loop
     stack.engine = "auto"
-    assert stack.has_curvature(coords, (20, 30), params)
-    assert not stack.has_curvature(coords.double(), (20, 30), {name: each.double() for name, each in params.items()})
-    product = stack.curvature(coords, targets, (20, 30), weights, params, along)
+    assert stack.has_hessian_vector(coords, (20, 30), params)
+    assert not stack.has_hessian_vector(
+        coords.double(), (20, 30), {name: each.double() for name, each in params.items()}
+    )
+    product = stack.hessian_vector(coords, targets, (20, 30), weights, params, along)
     assert list(product) == list(params)
     other = NetworkStack(ReluPE(hidden_features=8, hidden_layers=1), 2, in_features=2)
-    assert not other.has_curvature(coords, (20, 30), dict(other.stack))
+    assert not other.has_hessian_vector(coords, (20, 30), dict(other.stack))

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from partinr.backbones import ReluPE, Siren
-from partinr.engines import fused_error, fuses, make_plan, run_fused, run_stack
-from partinr.engines.fused import RUNS, TILE, tiles_of
+from partinr.backbones import Siren
+from partinr.engines._numba import TILE
+from partinr.engines.chain import RUNS, tiles_of
+from partinr.engines.fused import Fused, fused_error, run_fused
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from tests.covering import covering
-
-CPU = torch.device("cpu")
+from tests.engines.stacks import chosen, evaluate
 
 SIZES = {
     "one network": (13,),
@@ -42,8 +42,8 @@ def _case(backbone: Siren, sizes: tuple[int, ...], d: int = 2, c: int = 3):
 
 def _expected(backbone: Siren, params: dict[str, Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """In double precision, by plain operations."""
-    plan = make_plan(sizes, "loop", 1, CPU)
-    return run_stack(backbone.apply, {name: value.double() for name, value in params.items()}, coords.double(), plan)
+    exact = {name: value.double() for name, value in params.items()}
+    return evaluate(backbone.apply, exact, coords.double(), sizes)
 
 
 # Widths around the unrolling by four, and layers from none on.
@@ -110,7 +110,7 @@ def test_gradients_of_gradients_are_there():
         return list(torch.autograd.grad(total, list(params.values())))
 
     fused = second(run_fused(backbone.chain(params), coords, sizes))
-    plain = second(run_stack(backbone.apply, params, coords, make_plan(sizes, "loop", 1, CPU)))
+    plain = second(evaluate(backbone.apply, params, coords, sizes))
     for found, other in zip(fused, plain, strict=True):
         torch.testing.assert_close(found, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
 
@@ -153,7 +153,7 @@ def test_results_do_not_depend_on_threads():
 def few_runs(monkeypatch):
     """Runs of several tiles, which else only large signals have."""
     tiles_of.cache_clear()
-    monkeypatch.setattr("partinr.engines.fused.RUNS", 2)
+    monkeypatch.setattr("partinr.engines.chain.RUNS", 2)
     yield
     tiles_of.cache_clear()
 
@@ -199,7 +199,7 @@ def test_runs_of_several_tiles(few_runs):
 THREADS = """
 import torch
 from partinr.backbones import Siren
-from partinr.engines import run_fused
+from partinr.engines.fused import run_fused
 torch.set_num_threads(1)
 backbone = Siren(hidden_features=2, hidden_layers=0)
 run_fused(backbone.chain(backbone.init(1, 2, 3, None)), torch.zeros(4, 2), (4,))
@@ -217,26 +217,28 @@ def test_it_leaves_torch_its_threads():
 # -- when it is taken -----------------------------------------------------------------------------------------------
 
 
-def test_only_single_precision_on_the_cpu_can_be_fused():
+def test_it_takes_thin_chains_of_single_precision_outside_transforms():
     backbone = Siren(hidden_features=4, hidden_layers=1)
     params, coords, _ = _case(backbone, (5,))
-    chain = backbone.chain(params)
-    assert fuses("auto", chain, coords)
-    assert not fuses("auto", chain, coords.double())
-    assert not fuses("auto", chain, coords.to("meta"))
+
+    def fused(x: Tensor) -> bool:
+        return isinstance(chosen("auto", backbone, params, x, (5,)), Fused)
+
+    assert fused(coords)
+    assert not fused(coords.double())
+    assert not fused(coords.to("meta"))
     with torch.autocast("cpu", torch.bfloat16):
         # A thin network stays in single precision: narrower products would not be faster.
-        assert fuses("auto", chain, coords)
-        assert run_fused(chain, coords, (5,)).dtype == torch.float32
+        assert fused(coords)
+        assert run_fused(backbone.chain(params), coords, (5,)).dtype == torch.float32
     seen = []
 
     def look(x: Tensor) -> Tensor:
-        seen.append(fuses("auto", chain, x))
+        seen.append(fused(x))
         return x.sum()
 
     torch.func.grad(look)(coords)
     assert seen == [False]
-    assert ReluPE(hidden_features=4).chain({}) is None
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,7 @@ def test_auto_takes_it_for_thin_networks(monkeypatch, engine, width, fused):
         taken.append(True)
         return run_fused(*given)
 
-    monkeypatch.setattr("partinr.model.stack.run_fused", watched)
+    monkeypatch.setattr("partinr.engines.fused.run_fused", watched)
     signal = torch.rand(6, 6, 3)
     model = PiecewiseINR(Grid(regions=4)(signal), Siren(hidden_features=width, hidden_layers=1), engine=engine)
     batch = model.batch(signal)

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone, ReluPE, Siren
-from partinr.engines import ENGINES, make_plan, run_stack
-from partinr.engines.plan import LOOP_FROM_MACS, TILE_COST, Plan
+from partinr.engines.base import Shape
+from partinr.engines.batched import TILE_COST, Tiling, tiling_of
+from partinr.engines.loop import LOOP_FROM_MACS
+from partinr.engines.plan import PLAIN, Plan, make_plan
 from tests.covering import covering
+from tests.engines.stacks import evaluate
 
 CPU = torch.device("cpu")
 
@@ -112,7 +115,7 @@ def test_stacked_equals_separate(name, sizes, cut):
     params, coords, mix = _stack(backbone, sizes)
     expected, gradients = _separate(plain, backbone, params, coords, sizes, mix)
 
-    values = run_stack(backbone.apply, params, coords, make_plan(sizes, *cut, CPU))
+    values = evaluate(backbone.apply, params, coords, sizes, *cut)
     assert values.shape == (sum(sizes), 3)
     torch.testing.assert_close(values, expected, rtol=1e-10, atol=1e-10)
 
@@ -131,7 +134,7 @@ def test_any_number_of_axes_and_channels(axes, cut):
     params, coords, _ = _stack(backbone, sizes, *axes)
     networks = [plain({name: value[n] for name, value in params.items()}, backbone) for n in range(4)]
     expected = torch.cat([network(x) for network, x in zip(networks, coords.split(sizes), strict=True)])
-    values = run_stack(backbone.apply, params, coords, make_plan(sizes, *cut, CPU))
+    values = evaluate(backbone.apply, params, coords, sizes, *cut)
     torch.testing.assert_close(values, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -148,7 +151,7 @@ def test_thousands_of_tiny_networks(engine):
         x = torch.sin(60 * x)
         return torch.einsum("moi,mi->mo", params["weight_1"][which], x) + params["bias_1"][which]
 
-    values = run_stack(backbone.apply, params, coords, make_plan(sizes, engine, backbone.macs(2, 3), CPU))
+    values = evaluate(backbone.apply, params, coords, sizes, engine, backbone.macs(2, 3))
     expected = gathered(params)
     torch.testing.assert_close(values, expected, rtol=1e-10, atol=1e-10)
     gradients = torch.autograd.grad((values.square() * mix).sum(), list(params.values()))
@@ -162,12 +165,11 @@ def test_a_network_sees_only_its_own_samples():
         backbone, _ = BACKBONES["siren"]
         sizes = (4, 1, 9, 0, 5)
         params, coords, _ = _stack(backbone, sizes)
-        plan = make_plan(sizes, engine, 1, CPU)
-        before = run_stack(backbone.apply, params, coords, plan)
+        before = evaluate(backbone.apply, params, coords, sizes, engine)
         with torch.no_grad():
             for value in params.values():
                 value[2] = math.nan
-        after = run_stack(backbone.apply, params, coords, plan)
+        after = evaluate(backbone.apply, params, coords, sizes, engine)
         assert after[5:14].isnan().all()
         others = torch.cat([after[:5], after[14:]])
         torch.testing.assert_close(others, torch.cat([before[:5], before[14:]]), rtol=0, atol=0)
@@ -186,45 +188,40 @@ def _ragged() -> list[tuple[int, ...]]:
     return [*SIZES.values(), *random]
 
 
-@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
-def test_every_network_is_in_exactly_one_block(cut):
+@pytest.mark.parametrize("macs", [NEVER, SOME, ALWAYS])
+def test_every_network_is_in_exactly_one_part(macs):
     for sizes in _ragged():
-        _check_plan(make_plan(sizes, *cut, CPU), sizes)
+        _check_plan(make_plan(PLAIN, Shape(macs), sizes, CPU), sizes)
+        if sum(sizes):
+            _check_padding(tiling_of(sizes, CPU), sizes)
 
 
 def _check_plan(plan: Plan, sizes: tuple[int, ...]) -> None:
     networks = list(range(len(sizes))) if plan.networks is None else plan.networks.tolist()
     assert sorted(networks) == list(range(len(sizes)))
-    assert [size for block in plan.blocks for size in block.sizes] == [sizes[network] for network in networks]
-    for block in plan.blocks:
-        assert block.networks == len(block.sizes)
-        assert block.length <= max(block.sizes)
-        assert block.samples == sum(block.sizes)
+    assert [size for part in plan.parts for size in part.sizes] == [sizes[network] for network in networks]
     if plan.samples is not None:
         assert plan.inverse is not None
         assert torch.equal(plan.samples[plan.inverse], torch.arange(sum(sizes)))
-    _check_padding(plan)
 
 
-def _check_padding(plan: Plan) -> None:
-    for block, tiling in zip(plan.blocks, plan.tilings, strict=True):
-        assert (tiling is None) == (block.networks == 1)
-        if tiling is None:
-            continue
-        owner = torch.arange(block.networks) if tiling.owner is None else tiling.owner
-        positions = torch.arange(block.samples)
-        if tiling.gather is not None and tiling.scatter is not None:
-            assert torch.equal(tiling.gather[tiling.scatter], positions)
-            positions = tiling.scatter
-        # Every sample is in a tile of its own network.
-        expected = torch.repeat_interleave(torch.arange(block.networks), torch.tensor(block.sizes))
-        assert torch.equal(owner[positions // block.length] if block.samples else expected, expected)
+def _check_padding(tiling: Tiling, sizes: tuple[int, ...]) -> None:
+    assert tiling.length <= max(sizes)
+    owner = torch.arange(len(sizes)) if tiling.owner is None else tiling.owner
+    positions = torch.arange(sum(sizes))
+    if tiling.gather is not None and tiling.scatter is not None:
+        assert torch.equal(tiling.gather[tiling.scatter], positions)
+        positions = tiling.scatter
+    # Every sample is in a tile of its own network.
+    assert torch.equal(
+        owner[positions // tiling.length], torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    )
 
 
 def _cost(sizes: tuple[int, ...]) -> float:
     """Padded samples, with what tiles cost, over real ones."""
-    (block,) = make_plan(sizes, "batched", 1, CPU).blocks
-    return block.tiles * (block.length + TILE_COST) / block.samples
+    tiling = tiling_of(sizes, CPU)
+    return tiling.count * (tiling.length + TILE_COST) / sum(sizes)
 
 
 def test_the_cost_follows_the_samples_not_the_largest_region():
@@ -237,46 +234,43 @@ def test_the_cost_follows_the_samples_not_the_largest_region():
         assert _cost(sizes) < 1.5
 
 
-def test_the_loop_is_a_block_a_network():
-    for sizes in _ragged():
-        plan = make_plan(sizes, "loop", 1, CPU)
-        assert [block.networks for block in plan.blocks] == [1] * len(sizes)
-        assert plan.networks is None
-
-
-def test_batched_is_one_block():
-    assert len(make_plan(tuple(range(1, 1001)), "batched", 1, CPU).blocks) == 1
-    (even,) = make_plan((50,) * 1000, "batched", 1, CPU).blocks
-    assert (even.tiles, even.length) == (1000, 50)
+def test_equal_networks_have_a_tile_each():
+    even = tiling_of((50,) * 1000, CPU)
+    assert (even.count, even.length) == (1000, 50)
+    assert (even.owner, even.gather, even.scatter) == (None, None, None)
 
 
 @pytest.mark.slow
-def test_planning_takes_time_in_proportion_to_the_networks():
-    # With points_per_step every step has other sizes and so a plan of its own.
+def test_tiling_takes_time_in_proportion_to_the_networks():
+    # With points_per_step every step has other sizes and so a tiling of its own.
     def seconds(networks):
         sizes = torch.randint(0, 100, (networks,), generator=torch.Generator().manual_seed(0)).tolist()
         best = math.inf
         for shift in range(3):
             start = time.process_time()
-            make_plan((*sizes, shift), "batched", 1, CPU)
+            tiling_of((*sizes, shift), CPU)
             best = min(best, time.process_time() - start)
         return best
 
     assert seconds(8000) < 30 * seconds(1000)
 
 
+def _parts(sizes: tuple[int, ...], macs: float) -> list[tuple[str, tuple[int, ...]]]:
+    return [(part.engine.name, part.sizes) for part in make_plan(PLAIN, Shape(int(macs)), sizes, CPU).parts]
+
+
 def test_auto_parts_the_large_from_the_small():
-    sizes = (2, 100, 3, 2, 90, 3)
-    plan = make_plan(sizes, "auto", int(LOOP_FROM_MACS["cpu"] / 50), CPU)
-    assert [block.sizes for block in plan.blocks if block.networks == 1] == [(100,), (90,)]
-    assert len(make_plan((8, 8, 8), "auto", 1, CPU).blocks) == 1
-    assert len(make_plan((8, 8, 8), "auto", int(LOOP_FROM_MACS["cpu"]), CPU).blocks) == 3
+    large = LOOP_FROM_MACS["cpu"]
+    assert _parts((2, 100, 3, 2, 90, 3), large / 50) == [("loop", (100, 90)), ("batched", (2, 3, 2, 3))]
+    assert _parts((8, 8, 8), 1) == [("batched", (8, 8, 8))]
+    assert _parts((8, 8, 0), large) == [("loop", (8, 8)), ("batched", (0,))]
+    # Exactly at the limit both cost the same, and the loop is the first.
+    assert _parts((10, 9), large / 10) == [("loop", (10,)), ("batched", (9,))]
 
 
 def test_equal_regions_are_not_moved():
-    for engine in ENGINES:
-        plan = make_plan((4, 4, 4), engine, 1, CPU)
-        assert (plan.networks, plan.samples, plan.inverse) == (None, None, None)
+    plan = make_plan(PLAIN, Shape(1), (4, 4, 4), CPU)
+    assert (plan.networks, plan.samples, plan.inverse) == (None, None, None)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -290,13 +284,13 @@ def test_a_plan_made_without_autograd_or_inside_a_transform_serves_training(engi
     params, coords, _ = _stack(backbone, sizes)
 
     def loss(params):
-        return run_stack(backbone.apply, params, coords, make_plan(sizes, engine, 1, CPU)).square().sum()
+        return evaluate(backbone.apply, params, coords, sizes, engine, 1).square().sum()
 
-    make_plan.cache_clear()
+    tiling_of.cache_clear()
     with torch.inference_mode():
         loss(params)
     expected = dict(zip(params, torch.autograd.grad(loss(params), list(params.values())), strict=True))
-    make_plan.cache_clear()
+    tiling_of.cache_clear()
     inside = torch.func.grad(loss)({name: value.detach() for name, value in params.items()})
     loss(params).backward()
     for name, value in params.items():
@@ -312,6 +306,6 @@ def test_second_derivatives(cut):
     names = list(params)
 
     def values(*tensors):
-        return run_stack(backbone.apply, dict(zip(names, tensors, strict=True)), coords, make_plan(sizes, *cut, CPU))
+        return evaluate(backbone.apply, dict(zip(names, tensors, strict=True)), coords, sizes, *cut)
 
     assert torch.autograd.gradgradcheck(values, tuple(params.values()))

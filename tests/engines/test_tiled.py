@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from partinr.backbones import ReluPE, Siren
-from partinr.engines import make_plan, run_stack, run_tiled, tiled, tiled_error, tiles
-from partinr.engines.tiled import ROWS, SHORTEST_TILE
+from partinr.backbones import Siren
+from partinr.engines import threads as tiling
+from partinr.engines._tile import compiled_kernels
+from partinr.engines.threads import ROWS, SHORTEST_TILE
+from partinr.engines.tiled import Tiled, run_tiled, tiled_error
 from tests.covering import covering
-
-CPU = torch.device("cpu")
+from tests.engines.stacks import chosen, evaluate
 
 SIZES = {
     "one network": (13,),
@@ -44,8 +45,8 @@ def _case(backbone: Siren, sizes: tuple[int, ...], d: int = 2, c: int = 3):
 
 def _expected(backbone: Siren, params: dict[str, Tensor], coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """In double precision, by plain operations."""
-    plan = make_plan(sizes, "loop", 1, CPU)
-    return run_stack(backbone.apply, {name: value.double() for name, value in params.items()}, coords.double(), plan)
+    exact = {name: value.double() for name, value in params.items()}
+    return evaluate(backbone.apply, exact, coords.double(), sizes)
 
 
 def _error(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
@@ -198,16 +199,16 @@ def test_what_is_no_number_stays_with_its_network(half):
 @pytest.fixture
 def few_runs(monkeypatch):
     """Runs of several tiles, as large pictures have them."""
-    monkeypatch.setattr(tiled, "RUNS", 3)
-    tiled.runs_of.cache_clear()
+    monkeypatch.setattr(tiling, "RUNS", 3)
+    tiling.runs_of.cache_clear()
     yield
-    tiled.runs_of.cache_clear()
+    tiling.runs_of.cache_clear()
 
 
 @pytest.mark.usefixtures("few_runs")
 def test_a_run_of_several_tiles_sums_their_gradients():
     sizes = (5 * SHORTEST_TILE - 3, 2 * SHORTEST_TILE)
-    assert max(len(run.tiles) for run in tiled.runs_of(sizes, 5)) > 1
+    assert max(len(run.tiles) for run in tiling.runs_of(sizes, 5)) > 1
     backbone = Siren(hidden_features=5, hidden_layers=2)
     params, coords, targets, weights = _case(backbone, sizes)
     wanted = list(params.values())
@@ -218,7 +219,7 @@ def test_a_run_of_several_tiles_sums_their_gradients():
 
 @covering(sizes={**SIZES, "large": (70_000, 0, 5), "many": tuple(range(300))}, width=[1, 170, 10_000])
 def test_tiles_cover_the_samples_in_order(sizes, width):
-    runs = tiled.runs_of(sizes, width)
+    runs = tiling.runs_of(sizes, width)
     owners = np.repeat(np.arange(len(sizes)), sizes)
     at, part = 0, -1
     network = -1
@@ -260,7 +261,7 @@ def test_every_thread_of_the_pool_keeps_to_itself():
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        pool = tiled._pool(2, os.getpid())
+        pool = tiling._pool(2, os.getpid())
 
         def after_a_large_operation(_: int) -> int:
             torch.ones(300, 300).add_(torch.ones(300, 300))
@@ -275,7 +276,7 @@ def test_every_thread_of_the_pool_keeps_to_itself():
 FORK = """
 import os, torch
 from partinr.backbones import Siren
-from partinr.engines import run_tiled
+from partinr.engines.tiled import run_tiled
 torch.set_num_threads(2)
 backbone = Siren(hidden_features=4, hidden_layers=0)
 chain = backbone.chain(backbone.init(1, 2, 3, None))
@@ -295,7 +296,7 @@ def test_a_forked_process_has_threads_of_its_own():
 
 
 def test_the_rough_sine_is_one_to_bfloat16():
-    tiled.compiled_kernels()
+    compiled_kernels()
     from partinr.engines._sine_kernels import rough_sincos
 
     for reach, tolerance in ((300, 2e-4), (3000, 1e-3)):
@@ -316,24 +317,27 @@ def test_it_takes_wide_networks_of_single_precision_on_the_cpu():
     backbone = Siren(hidden_features=100, hidden_layers=3)
     sizes = (2000, 2000)
     params, coords, _, _ = _case(backbone, sizes)
-    chain = backbone.chain(params)
-    assert tiles("auto", chain, coords, sizes)
-    assert not tiles("loop", chain, coords, sizes)
-    assert not tiles("auto", chain, coords[:20], (10, 10))
-    assert not tiles("auto", chain, coords.double(), sizes)
-    assert not tiles("auto", chain, coords.to("meta"), sizes)
+
+    def tiled(x: Tensor = coords, sizes: tuple[int, ...] = sizes, engine: str = "auto") -> bool:
+        return isinstance(chosen(engine, backbone, params, x, sizes), Tiled)
+
+    assert tiled()
+    assert tiled(coords[:20], (10, 10), "tiled")
+    assert not tiled(engine="loop")
+    assert not tiled(coords[:20], (10, 10))
+    assert not tiled(coords.double())
+    assert not tiled(coords.to("meta"))
     thin = Siren(hidden_features=8, hidden_layers=300)
-    assert not tiles("auto", thin.chain(_case(thin, (2000,))[0]), coords, (2000,))
+    assert not isinstance(chosen("auto", thin, _case(thin, (2000,))[0], coords[:2000], (2000,)), Tiled)
     with torch.autocast("cpu", torch.bfloat16):
-        assert tiles("auto", chain, coords, sizes)
+        assert tiled()
     with torch.autocast("cpu", torch.float16):
-        assert not tiles("auto", chain, coords, sizes)
+        assert not tiled()
     seen = []
 
     def look(x: Tensor) -> Tensor:
-        seen.append(tiles("auto", chain, x, sizes))
+        seen.append(tiled(x))
         return x.sum()
 
     torch.func.grad(look)(coords)
     assert seen == [False]
-    assert ReluPE(hidden_features=100).chain({}) is None

@@ -11,7 +11,7 @@ from partinr import backbones
 from partinr.backbones import Backbone, Siren
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
-from partinr.engines import Engine
+from partinr.engines import EngineName
 from partinr.model.derivatives import derivatives
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
@@ -111,7 +111,7 @@ def test_a_crop_has_the_derivatives_of_the_whole(frame: Frame) -> None:
 
 
 @covering(engine=["auto", "loop", "batched", "fused", "tiled"], widths=[None, [4, 6, 4, 5, 6, 4]])
-def test_every_engine_and_width(engine: Engine, widths: list[int] | None) -> None:
+def test_every_engine_and_width(engine: EngineName, widths: list[int] | None) -> None:
     model = PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"], engine=engine, widths=widths, seed=2)
     plain = PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"], engine="loop", widths=widths, seed=2)
     for field in ("gradient", "laplacian"):

@@ -14,15 +14,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from partinr.backbones import Backbone, HashGrid, Siren
+from partinr.backbones import Backbone, Siren
 from partinr.base.errors import PartinrWarning
-from partinr.engines.plan import Plan
+from partinr.engines.batched import Tiling
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp
-from partinr.regimes.fit.module import fit
+from partinr.regimes.fit.api import fit
 from partinr.training import graphs
 from partinr.training.clock import StopRule
+from partinr.training.steps import RecordedSteps
 from partinr.training.trainer import make_trainer, run_fit
 
 CUDA = torch.device("cuda", 0)
@@ -98,7 +99,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     monkeypatch.setattr("torch.cuda.current_stream", Stream)
     monkeypatch.setattr("torch.cuda.stream", lambda stream: nullcontext())
     rule = graphs.can_be_graphed
-    monkeypatch.setattr("partinr.regimes.fit.module.can_be_graphed", lambda device, *rest: rule(CUDA, *rest))
+    monkeypatch.setattr("partinr.training.steps.can_be_graphed", lambda device, *rest: rule(CUDA, *rest))
     return Graph.made
 
 
@@ -165,14 +166,6 @@ def test_replayed_steps_are_steps(cuda: list[Graph], signal: Tensor, name: str) 
     assert len({row["lr"] for row in plain.curve[1:]}) > (2 if "schedule" in CASES[name] else 0)
 
 
-@pytest.mark.parametrize(("engine", "graphs"), [("batched", 1), ("tcnn", 0)])
-def test_what_tiny_cuda_nn_looks_up_is_not_recorded(
-    cuda: list[Graph], signal: Tensor, engine: str, graphs: int
-) -> None:
-    _fit(signal, backbone=HashGrid(hidden_features=4, levels=2), engine=engine, steps=10)
-    assert len(cuda) == graphs
-
-
 def test_the_stand_in_notices_numbers_of_the_recording(cuda: list[Graph], signal: Tensor, monkeypatch: Any) -> None:
     case = CASES["adamw, cosine"]
     plain = _fit(signal, allowed=False, **case)
@@ -191,7 +184,7 @@ def test_frozen_regions_are_recorded_anew(cuda: list[Graph], signal: Tensor) -> 
     plain = _fit(signal, allowed=False, **case)
     graphed = _fit(signal, **case)
     assert graphed.stop_reason == plain.stop_reason
-    assert int(plain.frozen.sum()) > 0
+    assert int(plain.finished.sum()) > 0
     assert len(cuda) > 1
     same(graphed, plain)
 
@@ -218,17 +211,16 @@ def test_the_indices_of_a_graph_are_held(cuda: list[Graph], signal: Tensor) -> N
 
     class Look(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, module: Any, *rest: Any) -> None:
-            if module._graphed is not None and module._graphed not in optimizer_of:
-                optimizer_of.append(module._graphed)
+            if isinstance(module._stepping, RecordedSteps) and module._stepping not in optimizer_of:
+                optimizer_of.append(module._stepping)
 
     module = _fit(signal, callbacks=(Look(),))
     (steps,) = optimizer_of
-    (plan,) = steps._held
-    assert isinstance(plan, Plan)
-    assert plan.tilings[0] is not None
-    assert plan.tilings[0].gather is not None
+    (tiling,) = steps._graph._held
+    assert isinstance(tiling, Tiling)
+    assert tiling.gather is not None
     # With the training the memory of the graph goes.
-    assert module._graphed is None
+    assert module._stepping is None
 
 
 def test_where_it_cannot_be_recorded_one_is_told_once(cuda: list[Graph], signal: Tensor, monkeypatch: Any) -> None:

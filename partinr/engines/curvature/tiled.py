@@ -1,128 +1,115 @@
-"""Second derivatives of wide networks on the CPU: the tiled engine with a direction in the parameters.
-
-The Hessian of the squared error times a direction, from which the meta-gradient of learning to learn is made. A tile
-of samples of one network goes through all layers and back on one core, as in :mod:`partinr.engines.tiled`, and beside
-every number goes its derivative along the direction (Pearlmutter, "Fast exact multiplication by the Hessian", 1994).
-"""
+"""Second derivatives of wide networks on the CPU: the tiled engine with a direction in the parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.fused import Chain, fused_curvature, fuses
-from partinr.engines.plan import Engine
-from partinr.engines.tiled import Run, compiled_kernels, runs_of, sum_over_runs, tiles
-
-
-def has_curvature(engine: Engine, chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> bool:
-    """Whether :func:`curvature` is for a chain where an engine evaluates it by kernels; on the CPU, not in bfloat16."""
-    if coords.device.type != "cpu":
-        return False
-    if fuses(engine, chain, coords):
-        return True
-    return tiles(engine, chain, coords, sizes) and not torch.is_autocast_enabled("cpu") and _equally_wide(chain)
-
-
-def _equally_wide(chain: Chain) -> bool:
-    return len({link.weight.shape[1] for link in chain[:-1]}) == 1
-
-
-def curvature(
-    engine: Engine,
-    chain: Chain,
-    along: Chain,
-    coords: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    sizes: tuple[int, ...],
-) -> list[Tensor]:
-    """The Hessian of N networks' squared error times a direction in their parameters; not differentiable.
-
-    Args:
-        engine: that :func:`has_curvature` was asked about.
-        chain: the networks.
-        along: the direction, as a chain of the same shapes, its factors not used.
-        coords: float32 ``[M, d]``, sorted by network.
-        targets: float32 ``[M, c]``, likewise.
-        weights: float32 ``[M, 1]``, of each sample; None where all are 1.
-        sizes: samples of each network.
-
-    Returns:
-        the product, weight and bias of each layer in turn.
-    """
-    if fuses(engine, chain, coords):
-        return fused_curvature(chain, along, coords, targets, weights, sizes)
-    return tiled_curvature(chain, along, coords, targets, weights, sizes)
+from partinr.engines._tile import compiled_kernels
+from partinr.engines.chain import Chain, tensors_of
+from partinr.engines.threads import Run, runs_of, sum_over_runs
 
 
 def tiled_curvature(
     chain: Chain, along: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
 ) -> list[Tensor]:
-    """:func:`curvature` tile by tile; hidden layers are equally wide."""
-    passes = _passes()
-    networks, ways = _Scaled(chain, chain), _Scaled(along, chain)
-    factors = [np.float32(link.factor) for link in chain]
-    width, last = chain[0].weight.shape[1], len(chain) - 1
+    """The Hessian of N networks' squared error times a direction, see :data:`partinr.engines.base.HessianVector`.
+
+    Hidden layers are equally wide.
+    """
+    passes, networks, ways = _passes(), _Scaled(chain, chain), _Scaled(along, chain)
     x, wanted = coords.detach().contiguous().numpy(), targets.detach().contiguous().numpy()
     weight = (targets.new_empty(0) if weights is None else weights.detach().contiguous().view(-1)).numpy()
-    runs = runs_of(sizes, 2 * width)
+    runs = runs_of(sizes, 2 * chain[0].weight.shape[1])
 
     def work(left: Iterable[tuple[Run, list[Tensor]]]) -> None:
-        rows = max(length for run in runs for _, length in run.tiles)
-        both = torch.empty(last, rows, 2 * width)
-        cosine, bend = torch.empty(last, rows, width), torch.empty(last, rows, width)
-        product, derivative = torch.empty(2, rows, width)
-        back, into = torch.empty(2, rows, 2 * width)
-        array = {id(each): each.numpy() for each in (product, derivative, back, into)}
-        boths, cosines, bends = both.numpy(), cosine.numpy(), bend.numpy()
+        tile = _Tile(passes, networks, ways, max(length for run in runs for _, length in run.tiles))
         for run, place in left:
-            at = run.network
             sums = [each.numpy() for each in place]
             for start, n in run.tiles:
                 samples = slice(start, start + n)
-                for k in range(last):
-                    own = boths[k], cosines[k], bends[k]
-                    if k == 0:
-                        thin = networks.first[at], networks.biases[0][at], ways.first[at], ways.biases[0][at]
-                        passes.first(x[samples], *thin, factors[0], *own)
-                        continue
-                    before = both[k - 1][:n]
-                    torch.mm(before[:, :width], networks.hidden[k][at].t(), out=product[:n])
-                    # Activations by the direction, and their derivatives by the weights.
-                    torch.mm(before[:, :width], ways.hidden[k][at].t(), out=derivative[:n])
-                    derivative[:n].addmm_(before[:, width:], networks.hidden[k][at].t())
-                    arrays = array[id(product)], array[id(derivative)]
-                    passes.sine(n, *arrays, networks.biases[k][at], ways.biases[k][at], factors[k], *own)
-                ends = networks.output[at], networks.biases[last][at], ways.output[at], ways.biases[last][at]
-                passes.output(
-                    n,
-                    boths[last - 1],
-                    *ends,
-                    factors[last],
-                    wanted[samples],
-                    weight[samples],
-                    array[id(back)],
-                    sums[-2],
-                    sums[-1],
-                )
-                for k in range(last - 1, 0, -1):
-                    passes.sine_backward(n, array[id(back)], cosines[k], bends[k], array[id(into)], sums[2 * k + 1])
-                    before, gradient = both[k - 1][:n], into[:n]
-                    place[2 * k].addmm_(gradient[:, width:].t(), before[:, :width])
-                    place[2 * k].addmm_(gradient[:, :width].t(), before[:, width:])
-                    torch.mm(gradient[:, :width], networks.hidden[k][at], out=back[:n, :width])
-                    torch.mm(gradient[:, :width], ways.hidden[k][at], out=back[:n, width:])
-                    back[:n, width:].addmm_(gradient[:, width:], networks.hidden[k][at])
-                passes.first_backward(x[samples], array[id(back)], cosines[0], bends[0], sums[0], sums[1])
+                tile.forward(run.network, x[samples])
+                tile.turn(run.network, n, wanted[samples], weight[samples], sums)
+                tile.backward(run.network, x[samples], place, sums)
 
-    shapes = [tensor.shape[1:] for link in chain for tensor in (link.weight, link.bias)]
+    shapes = [tensor.shape[1:] for tensor in tensors_of(chain)]
     return sum_over_runs(runs, len(sizes), shapes, work)
+
+
+class _Tile:
+    """What a thread keeps of the tile it has in hand, and the way through the layers and back.
+
+    Activations and their derivatives along the direction lie side by side, and so do gradients.
+
+    Args:
+        passes: compiled.
+        networks: the stack.
+        ways: the direction.
+        rows: of the longest tile.
+    """
+
+    def __init__(self, passes: Any, networks: _Scaled, ways: _Scaled, rows: int) -> None:
+        self.passes, self.networks, self.ways = passes, networks, ways
+        self.width, self.last = networks.first.shape[2], len(networks.biases) - 1
+        self.both = torch.empty(self.last, rows, 2 * self.width)
+        self.cosines, self.bends = torch.empty(2, self.last, rows, self.width).numpy()
+        self.product, self.derivative = torch.empty(2, rows, self.width)
+        self.back, self.into = torch.empty(2, rows, 2 * self.width)
+        self.boths = self.both.numpy()
+        self.products = self.product.numpy(), self.derivative.numpy()
+        self.back_array, self.into_array = self.back.numpy(), self.into.numpy()
+
+    def forward(self, at: int, x: NDArray[np.float32]) -> None:
+        """Network ``at`` on its samples ``x [n, d]``, up to the last sines."""
+        n, width, networks, ways = len(x), self.width, self.networks, self.ways
+        thin = networks.first[at], networks.biases[0][at], ways.first[at], ways.biases[0][at]
+        self.passes.first(x, *thin, networks.factors[0], self.boths[0], self.cosines[0], self.bends[0])
+        for k in range(1, self.last):
+            before, weight = self.both[k - 1][:n], networks.hidden[k][at].t()
+            torch.mm(before[:, :width], weight, out=self.product[:n])
+            # Activations by the direction, and their derivatives by the weights.
+            torch.mm(before[:, :width], ways.hidden[k][at].t(), out=self.derivative[:n])
+            self.derivative[:n].addmm_(before[:, width:], weight)
+            biases = networks.biases[k][at], ways.biases[k][at]
+            own = self.boths[k], self.cosines[k], self.bends[k]
+            self.passes.sine(n, *self.products, *biases, networks.factors[k], *own)
+
+    def turn(
+        self,
+        at: int,
+        n: int,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        sums: Sequence[NDArray[np.float32]],
+    ) -> None:
+        """The output layer, and the gradient of the error by what is before it."""
+        networks, ways, last = self.networks, self.ways, self.last
+        ends = networks.output[at], networks.biases[last][at], ways.output[at], ways.biases[last][at]
+        both = self.boths[last - 1]
+        self.passes.output(n, both, *ends, networks.factors[last], targets, weights, self.back_array, *sums[-2:])
+
+    def backward(
+        self, at: int, x: NDArray[np.float32], place: Sequence[Tensor], sums: Sequence[NDArray[np.float32]]
+    ) -> None:
+        """Back to the first layer; ``place`` and ``sums`` are the product's tensors and their arrays, added to."""
+        n, width = len(x), self.width
+        for k in range(self.last - 1, 0, -1):
+            cosine, bend = self.cosines[k], self.bends[k]
+            self.passes.sine_backward(n, self.back_array, cosine, bend, self.into_array, sums[2 * k + 1])
+            before, gradient, back = self.both[k - 1][:n], self.into[:n], self.back[:n]
+            weight, way = self.networks.hidden[k][at], self.ways.hidden[k][at]
+            place[2 * k].addmm_(gradient[:, width:].t(), before[:, :width])
+            place[2 * k].addmm_(gradient[:, :width].t(), before[:, width:])
+            torch.mm(gradient[:, :width], weight, out=back[:, :width])
+            torch.mm(gradient[:, :width], way, out=back[:, width:])
+            back[:, width:].addmm_(gradient[:, width:], weight)
+        self.passes.first_backward(x, self.back_array, self.cosines[0], self.bends[0], sums[0], sums[1])
 
 
 class _Scaled:
@@ -141,6 +128,7 @@ class _Scaled:
         self.output = (links[-1][2] * links[-1][0]).contiguous().numpy()
         self.biases = [(factor * bias).contiguous().numpy() for _, bias, factor in links]
         self.hidden = [weight.contiguous() for weight, _, _ in links]
+        self.factors = [np.float32(factor) for _, _, factor in links]
 
 
 @cache

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from partinr.backbones import Backbone, backbone_name, load_backbone
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
-from partinr.engines import Engine
+from partinr.engines import EngineName
 from partinr.model.frames import check_frame
 from partinr.model.inr import PiecewiseINR
 from partinr.model.serialise import deserialise, serialise
@@ -47,16 +47,16 @@ class InnerObjective:
         return self.networks.squared_error(own.coords, own.targets, own.sizes, own.weights, params, twice=twice)
 
     @property
-    def has_curvature(self) -> bool:
+    def has_hessian_vector(self) -> bool:
         """Whether the engine has second derivatives of its own."""
         own = self.context
         one = {name: value[:1].expand(len(own.sizes), *value.shape[1:]) for name, value in self.networks.stack.items()}
-        return self.networks.has_curvature(own.coords, own.sizes, one)
+        return self.networks.has_hessian_vector(own.coords, own.sizes, one)
 
-    def curvature(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def hessian_vector(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The Hessian times a direction, by the engine."""
         own = self.context
-        return self.networks.curvature(own.coords, own.targets, own.sizes, own.weights, params, along)
+        return self.networks.hessian_vector(own.coords, own.targets, own.sizes, own.weights, params, along)
 
 
 class LearnedStart(nn.Module):
@@ -101,7 +101,7 @@ class LearnedStart(nn.Module):
         inner_loss: InnerLoss = "region",
         adapt_layers: int | None = None,
         frame: Frame = "global",
-        engine: Engine = "auto",
+        engine: EngineName = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -153,13 +153,9 @@ class LearnedStart(nn.Module):
         """Where the parameters are."""
         return self.networks.device
 
-    def check_device(self, device: torch.device) -> None:
-        """Refuse a device on which the engine cannot evaluate the networks.
-
-        Raises:
-            PartinrError: see :meth:`NetworkStack.check_device <partinr.model.stack.NetworkStack.check_device>`.
-        """
-        self.networks.check_device(device)
+    def check_engine(self, device: torch.device | None = None, precision: str = "32-true", tf32: bool = False) -> None:
+        """Refuse what the engine cannot evaluate, see :meth:`partinr.model.stack.NetworkStack.check_engine`."""
+        self.networks.check_engine(device, precision, tf32)
 
     def _cell(self, batch: TaskBatch) -> Tensor | None:
         return None if self.cells == 1 else batch.cell
@@ -203,7 +199,7 @@ class LearnedStart(nn.Module):
             steps,
             order=order,
             recompute=recompute,
-            curvature=objective.curvature if order == "second" and objective.has_curvature else None,
+            curvature=objective.hessian_vector if order == "second" and objective.has_hessian_vector else None,
         )
 
     def error(self, batch: TaskBatch, params: Mapping[str, Tensor], weights: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
+from partinr.engines.chain import tensors_of
 from partinr.regimes.meta import RATE_KINDS, InnerRates, LearnedStart, check_meta_gradient, inner, learned
 from tests.covering import covering
 
@@ -77,10 +78,10 @@ def test_a_forgotten_graph_is_found(monkeypatch, case):
 
 @pytest.mark.parametrize("engine", ["fused", "tiled"])
 def test_a_kernel_without_second_derivatives_is_found(monkeypatch, engine):
-    monkeypatch.setattr(
-        "partinr.model.stack.curvature",
-        lambda engine, chain, *rest: [torch.zeros_like(each) for link in chain for each in (link.weight, link.bias)],
-    )
+    def nothing(chain, *rest):
+        return [torch.zeros_like(tensor) for tensor in tensors_of(chain)]
+
+    monkeypatch.setattr(f"partinr.engines.{engine}.{engine}_curvature", nothing)
     with pytest.raises(PartinrError, match=WRONG["maml"]):
         check_meta_gradient(LearnedStart(SIREN, engine=engine), "maml", recompute=False)
 

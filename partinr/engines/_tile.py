@@ -1,0 +1,194 @@
+"""A tile of samples through all layers of a wide network and back: torch's products, numba's passes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from partinr.engines.threads import ROWS, Run, whole
+
+
+class Views(NamedTuple):
+    sines: list[Tensor]
+    spare: list[Tensor]
+    back: list[Tensor]
+    back_transposed: list[Tensor]
+
+
+class Scratch:
+    """What a thread keeps of the tile it has in hand, and how torch and the kernels see it.
+
+    Args:
+        rows: of the longest tile.
+        widths: of the layers that end in sines.
+        half: in bfloat16.
+    """
+
+    def __init__(self, rows: int, widths: Sequence[int], half: bool) -> None:
+        self._widths = widths
+        self._views: dict[int, Views] = {}
+        dtype, self.line = (torch.bfloat16, 32) if half else (torch.float32, 16)
+        stored = torch.uint16 if half else torch.float32
+        self.sines = [torch.empty(rows, whole(width, self.line), dtype=dtype) for width in widths]
+        self.cosines = [torch.empty_like(each) for each in self.sines]
+        # Layers equally wide share what lives for the time of one layer only.
+        spare = {each.shape[1]: torch.empty_like(each) for each in self.sines}
+        back = {each.shape[1]: torch.empty_like(each) for each in self.sines}
+        self.spare = [spare[each.shape[1]] for each in self.sines]
+        self.back = [back[each.shape[1]] for each in self.sines]
+        self.sines_array, self.cosines_array, self.spare_array, self.back_array = (
+            [each.view(stored).numpy() for each in many] for many in (self.sines, self.cosines, self.spare, self.back)
+        )
+
+    def views(self, rows: int) -> Views:
+        """Its first rows, as the products see them.
+
+        They are kept: whatever is done between two products is slow, since its code and data have left the cache.
+        """
+        if rows not in self._views:
+            sines, spare, back = (
+                [each[:rows, :width] for each, width in zip(many, self._widths, strict=True)]
+                for many in (self.sines, self.spare, self.back)
+            )
+            self._views[rows] = Views(sines, spare, back, [each.t() for each in back])
+        return self._views[rows]
+
+
+class Networks:
+    """A stack's parameters, ready for the tiles.
+
+    Args:
+        factors: of the layers.
+        tensors: weight and bias of each layer, ``[N, out, in]`` and ``[N, out]``.
+        half: products between hidden layers in bfloat16.
+    """
+
+    def __init__(self, factors: Sequence[float], tensors: Sequence[Tensor], half: bool) -> None:
+        self.kernels = compiled_kernels()
+        self.half = half
+        self.factors = [np.float32(factor) for factor in factors]
+        weights, biases = ([each.detach() for each in tensors[start::2]] for start in (0, 1))
+        self.widths = [weight.shape[1] for weight in weights[:-1]]
+        self.shapes = [tensor.shape[1:] for tensor in tensors]
+        self.first = weights[0].contiguous().numpy()
+        self.first_scaled = (factors[0] * weights[0]).transpose(1, 2).contiguous().numpy()
+        self.last_scaled = (factors[-1] * weights[-1]).contiguous().numpy()
+        self.biases = [(factor * bias).contiguous().numpy() for factor, bias in zip(factors, biases, strict=True)]
+        # One for each layer and network, layers without a hidden product none.
+        dtype = torch.bfloat16 if half else torch.float32
+        hidden = [weight.to(dtype) for weight in weights[1:-1]]
+        self.hidden = [[], *(weight.unbind(0) for weight in hidden)]
+        self.hidden_transposed = [[], *(weight.transpose(1, 2).unbind(0) for weight in hidden)]
+
+    def scratch(self, runs: Sequence[Run]) -> Scratch:
+        """For the longest tile of the runs."""
+        longest = max(length for run in runs for _, length in run.tiles)
+        return Scratch(whole(longest, ROWS), self.widths, self.half)
+
+    def forward(self, network: int, x: NDArray[np.float32], scratch: Scratch, y: NDArray[np.float32]) -> None:
+        """A tile's coordinates ``x [n, d]`` through all layers, to values ``y [n, c]``; the scratch keeps the rest."""
+        n = len(x)
+        rows = whole(n, ROWS)
+        views = scratch.views(rows)
+        for layer, (sines, cosines) in enumerate(zip(scratch.sines_array, scratch.cosines_array, strict=True)):
+            bias, factor = self.biases[layer][network], self.factors[layer]
+            if layer == 0:
+                self.kernels.first(x, self.first_scaled[network], bias, factor, sines, cosines)
+            else:
+                torch.mm(views.sines[layer - 1], self.hidden_transposed[layer][network], out=views.spare[layer])
+                self.kernels.sine(n, scratch.spare_array[layer], bias, factor, sines, cosines)
+            # What is behind the samples goes into products, too.
+            if n < rows:
+                sines[n:rows] = 0
+        self.kernels.output(scratch.sines_array[-1], self.last_scaled[network], self.biases[-1][network], y)
+
+    def backward(
+        self,
+        network: int,
+        x: NDArray[np.float32],
+        by_y: NDArray[np.float32],
+        scratch: Scratch,
+        into: Sequence[Tensor],
+        arrays: Sequence[NDArray[np.float32]],
+        by_x: NDArray[np.float32],
+    ) -> None:
+        """The way back through a tile that :meth:`forward` has just been through.
+
+        Args:
+            network: the tile's.
+            x: ``[n, d]``, as in :meth:`forward`.
+            by_y: ``[n, c]``, the gradient by the values.
+            scratch: as :meth:`forward` left it.
+            into: gradients of the network's parameters, added to.
+            arrays: the same as arrays.
+            by_x: ``[n, d]``, written: by the coordinates; ``[0, d]`` if nobody wants it.
+        """
+        n = len(x)
+        rows = whole(n, ROWS)
+        views = scratch.views(rows)
+        last = len(self.widths) - 1
+        self.kernels.output_backward(
+            by_y,
+            scratch.sines_array[last],
+            # With one layer of sines, that is the first one, which has a kernel of its own.
+            scratch.cosines_array[last] if last > 0 else scratch.cosines_array[last][:0],
+            self.last_scaled[network],
+            self.factors[-1],
+            scratch.back_array[last],
+            arrays[-2],
+            arrays[-1],
+            arrays[2 * last + 1],
+        )
+        before = scratch.back_array[0]
+        for layer in range(last, 0, -1):
+            if n < rows:
+                scratch.back_array[layer][n:rows] = 0
+            self._add_product(into[2 * layer], views.back_transposed[layer], views.sines[layer - 1])
+            torch.mm(views.back[layer], self.hidden[layer][network], out=views.spare[layer - 1])
+            before = scratch.spare_array[layer - 1]
+            if layer > 1:
+                self.kernels.sine_backward(
+                    n,
+                    before,
+                    scratch.cosines_array[layer - 1],
+                    scratch.back_array[layer - 1],
+                    arrays[2 * layer - 1],
+                )
+        self.kernels.first_backward(
+            x, before, scratch.cosines_array[0], self.first[network], arrays[0], arrays[1], by_x
+        )
+
+    def _add_product(self, total: Tensor, left: Tensor, right: Tensor) -> None:
+        if self.half:
+            # The product of a tile is rounded, their sum is not.
+            total.add_(torch.mm(left, right))
+        else:
+            total.addmm_(left, right)
+
+
+@cache
+def compiled_kernels() -> Any:
+    """The kernels, compiled for both precisions: ten seconds the first time on a machine, then from numba's cache."""
+    from partinr.engines._numba import wide_vectors
+
+    wide_vectors()
+    from partinr.engines import _sine_kernels as kernels
+
+    factor, row = np.float32(1), np.zeros(1, dtype=np.float32)
+    one = np.zeros((1, 1), dtype=np.float32)
+    kernels.error(one, one, row, one.copy())
+    for stored in (np.float32, np.uint16):
+        h, c, z = np.zeros((3, 1, 1), dtype=stored)
+        kernels.first(one, one, row, factor, h, c)
+        kernels.sine(1, z, row, factor, h, c)
+        kernels.output(h, one, row, one.copy())
+        kernels.output_backward(one, h, c, one, factor, z, one.copy(), row.copy(), row.copy())
+        kernels.sine_backward(1, h, c, z, row.copy())
+        kernels.first_backward(one, h, c, one, one.copy(), row.copy(), one.copy())
+    return kernels

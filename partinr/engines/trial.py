@@ -1,0 +1,74 @@
+"""A trial of an engine on a device that no test has run on: does it give what plain torch gives?"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from partinr.base.notes import print_note
+from partinr.engines.base import Architecture, Engine, Shape, Stack, exact_products
+from partinr.engines.chain import chain_network, chain_of, products
+from partinr.engines.loop import LOOP
+
+PROVED = ("cpu",)
+"""Devices that the tests run on."""
+
+WIDTHS, FACTORS, SIZES = (2, 16, 16, 3), (3.0, 2.0, 1.0), (5, 0, 70)
+
+TOLERANCE = 1e-3
+"""Relative, of values and gradients: rounding is a thousandth of it, and a wrong index is far above."""
+
+
+@cache
+def agrees(engine: Engine, device: torch.device) -> bool:
+    """Whether an engine gives the values and gradients of plain torch on a device.
+
+    Asked once for each device before the first use there; where they differ, one line says that the engine is left
+    alone.
+    """
+    if device.type in PROVED:
+        return True
+    reason = differs(engine, device)
+    if reason is not None:
+        print_note(f"engine={engine.name} is left alone on {device}, since {reason}; plain torch takes its place")
+    return reason is None
+
+
+def differs(engine: Engine, device: torch.device) -> str | None:
+    """In which way an engine differs from plain torch on a tiny case; None if it does not."""
+    try:
+        found, right = _outcome(engine, device), _outcome(LOOP, device)
+    except Exception as error:  # a compiler's, a driver's, torch's
+        return f"its trial fails there ({' '.join(str(error).split())[:200]})"
+    off = max(float((own - other).norm() / other.norm()) for own, other in zip(found, right, strict=True))
+    # Put so that NaN differs too.
+    return None if off <= TOLERANCE else f"it is off by {off:.1%} there"
+
+
+@torch.inference_mode(False)
+def _outcome(engine: Engine, device: torch.device) -> list[Tensor]:
+    """Values, squared error, and the gradients of both by every parameter."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return (2 * torch.rand(*shape, generator=generator) - 1).to(device)
+
+    tensors = [
+        each for n_in, n_out in pairwise(WIDTHS) for each in (drawn(len(SIZES), n_out, n_in), drawn(len(SIZES), n_out))
+    ]
+    params = {str(number): tensor.requires_grad_() for number, tensor in enumerate(tensors)}
+    architecture = Architecture(
+        "trial",
+        chain_network(FACTORS),
+        lambda params: chain_of(FACTORS, list(params.values())),
+        Shape(products(WIDTHS), WIDTHS),
+    )
+    stack, coords, targets = Stack(architecture, params), drawn(sum(SIZES), 2), drawn(sum(SIZES), 3)
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False), exact_products():
+        values = engine.values(stack, coords, SIZES)
+        by_values = torch.autograd.grad(values.square().sum(), tensors)
+        error = engine.squared_error(stack, coords, targets, None, SIZES)
+        return [values.detach(), error.detach(), *by_values, *torch.autograd.grad(error, tensors)]
