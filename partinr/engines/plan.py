@@ -79,9 +79,9 @@ def make_plan(engines: tuple[Engine, ...], shape: Shape, sizes: tuple[int, ...],
     used, begins = np.unique(choice[order], return_index=True)
     pieces = np.split(counts[order], begins[1:])
     parts = tuple(Part(engines[number], tuple(own.tolist())) for number, own in zip(used, pieces, strict=True))
-    networks = torch.from_numpy(order)
-    if torch.equal(networks, torch.arange(len(sizes))):
+    if np.array_equal(order, np.arange(len(sizes))):
         return Plan(parts)
+    networks = torch.from_numpy(order)
     starts, own = torch.from_numpy(np.cumsum(counts) - counts)[networks], torch.from_numpy(counts)[networks]
     samples = torch.repeat_interleave(starts, own) + numbered(own)
     return Plan(parts, networks.to(device), samples.to(device), torch.argsort(samples).to(device))
