@@ -32,7 +32,7 @@ _LAZY = {
     "PartinrError": "partinr.base.errors",
     "PiecewiseINR": "partinr.model.inr",
     "builtin_image": "partinr.signals",
-    "fit": "partinr.regimes.fit.module",
+    "fit": "partinr.regimes.fit.api",
     "load": "partinr.api",
     "load_image": "partinr.signals",
     "load_run": "partinr.api",
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from partinr.model.inr import PiecewiseINR
     from partinr.partition import Partition
     from partinr.regimes import FitResult, FitSettings
-    from partinr.regimes.fit.module import fit
+    from partinr.regimes.fit.api import fit
     from partinr.signals import builtin_image, load_image
 
 

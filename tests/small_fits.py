@@ -13,7 +13,7 @@ from partinr.backbones import Backbone, Siren
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import FitResult, FitSettings, make_trainer
-from partinr.regimes.fit.module import fit
+from partinr.regimes.fit.api import fit
 
 Fit = Callable[..., FitResult]
 

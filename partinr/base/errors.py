@@ -41,11 +41,11 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Start the message of a PartinrError with the name of the signal that it concerns."""
+    """Start the message of a PartinrError with the name of the signal that it concerns, if it has one."""
     try:
         yield
     except PartinrError as error:
-        raise PartinrError(f"{name}: {error}") from error
+        raise PartinrError(f"{name}: {error}" if name else str(error)) from error
 
 
 @contextmanager

@@ -8,12 +8,52 @@ unknown keys, options that exclude each other are checked when it is made), and 
 from __future__ import annotations
 
 import dataclasses
+import typing
 from typing import Any, dataclass_transform
 
 import pydantic
 from pydantic.dataclasses import dataclass as _pydantic_dataclass
+from pydantic.fields import FieldInfo
 
 from partinr.base.errors import PartinrError
+
+
+class _Aside:
+    """The type of :data:`ASIDE`."""
+
+    def __repr__(self) -> str:
+        return "ASIDE"
+
+
+ASIDE = _Aside()
+"""Marks a field, as in ``Annotated[int, ASIDE]``, that leaves the course of a training as it is.
+
+A checkpoint may be continued under another value of such a field, and of no other.
+"""
+
+
+def course(settings: Any) -> dict[str, Any]:
+    """The fields of a spec that change the course of a training, with their values: plain containers."""
+    aside = _aside(type(settings))
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in aside}
+
+
+def defaults(settings: Any) -> dict[str, Any]:
+    """The fields of :func:`course` that have a default, with their defaults."""
+    found, aside = {}, _aside(type(settings))
+    for each in dataclasses.fields(settings):
+        factory = each.default_factory
+        value: Any = each.default if factory is dataclasses.MISSING else factory()
+        if isinstance(value, FieldInfo):
+            value = dataclasses.MISSING if value.is_required() else value.get_default(call_default_factory=True)
+        if each.name not in aside and value is not dataclasses.MISSING:
+            found[each.name] = value
+    return found
+
+
+def _aside(cls: type) -> set[str]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {name for name, hint in hints.items() if ASIDE in getattr(hint, "__metadata__", ())}
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

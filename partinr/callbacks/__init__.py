@@ -5,7 +5,7 @@ They know a regime through Lightning's hooks and the attributes of a protocol (:
 
 from partinr.callbacks.base import RunCallback
 from partinr.callbacks.checkpoint import LastCheckpoint
-from partinr.callbacks.curve import CurveFile, StepsFile
+from partinr.callbacks.curve import CurveFile
 from partinr.callbacks.interruption import Interruption
 from partinr.callbacks.manifest import Manifest
 from partinr.callbacks.pictures import Pictures
@@ -19,5 +19,4 @@ __all__ = [
     "Pictures",
     "Progress",
     "RunCallback",
-    "StepsFile",
 ]

@@ -23,8 +23,8 @@ class Signal(Protocol):
     """A signal that is shown."""
 
     @property
-    def name(self) -> str | None:
-        """Name of the image, where there are several; None for the only signal of a run."""
+    def name(self) -> str:
+        """The image's, where there are several; empty for the one signal of a run."""
         ...
 
     @property
@@ -106,12 +106,12 @@ class Regime(Protocol):
         """How held-out signals are fitted now; for regimes that leave a sheet of pictures."""
         ...
 
-    def steps_rows(self) -> Sequence[Mapping[str, float]]:
-        """Of a study of steps: a row a trial (:data:`partinr.runs.directory.STEPS_COLUMNS`)."""
+    def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Rows of further CSV files, by the name of the file."""
         ...
 
-    def weights(self) -> Iterable[tuple[str | None, bytes]]:
-        """What the training leaves: the name of a signal, or None, and the content of its file."""
+    def weights(self) -> Iterable[tuple[str, bytes]]:
+        """What is kept of the training: the name of a signal, or nothing, and the content of its file."""
         ...
 
     def facts(self) -> dict[str, Any]:

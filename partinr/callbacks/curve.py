@@ -38,18 +38,11 @@ class EvaluationFile(RunCallback):
 
 
 class CurveFile(EvaluationFile):
-    """Writes the convergence curve: ``curve.csv``, and ``images.csv`` where there are several images."""
+    """The convergence curve, ``curve.csv``, and the further tables of the regime, such as ``images.csv``."""
 
     def write(self, module: Regime) -> None:
-        """Write both files."""
+        """Write all of them."""
         self.run.write_curve(module.curve)
-        if module.image_curve:
-            self.run.write_image_curve(module.image_curve)
-
-
-class StepsFile(EvaluationFile):
-    """Writes how many steps each trial of a study took: ``steps.csv``."""
-
-    def write(self, module: Regime) -> None:
-        """Write the file."""
-        self.run.write_steps(module.steps_rows())
+        for name, rows in module.tables().items():
+            if rows:
+                self.run.write_table(name, rows)

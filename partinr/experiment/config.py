@@ -26,8 +26,12 @@ from partinr.experiment.names import plain, with_absolute_paths
 from partinr.model.capacity import Capacity
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
+from partinr.regimes.base import RegimeSettings
+from partinr.signals import SignalSet
 from partinr.tracking import Logger
 from partinr.training.clock import StopRule
+from partinr.training.optimizer import Optimizer
+from partinr.training.schedule import Schedule
 
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")
 
@@ -115,12 +119,12 @@ class Settings:
     plain: dict[str, Any]
     root: Root
     coords: Coords
-    data: Any
+    data: SignalSet
     partition: PartitionRule
     backbone: Backbone
-    regime: Any
-    optimizer: Any
-    schedule: Any
+    regime: RegimeSettings
+    optimizer: Optimizer
+    schedule: Schedule
     trainer: TrainerSettings
     callbacks: dict[str, Any]
     logger: Logger
@@ -135,13 +139,7 @@ class Settings:
     @property
     def name(self) -> str:
         """A short name for people."""
-        from partinr.regimes import MetaSettings
-
-        partition = self.partition.title
-        if isinstance(self.regime, MetaSettings):
-            where = {"both": partition, "test": f"{partition} in test", "neither": "none"}[self.regime.partition_in]
-            partition = f"{self.regime.algorithm} {where}"
-        return f"{self.data.title} {partition} {self.backbone.title}"
+        return f"{self.data.title} {self.regime.name(self.partition.title)} {self.backbone.title}"
 
 
 def read(config: DictConfig | Mapping[str, Any]) -> Settings:
@@ -154,9 +152,6 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         PartinrError: one line: a key that is missing, unknown, of a wrong type or out of range, or two that do not go
             together.
     """
-    from partinr.regimes import FitSettings, MetaSettings, Optimizer, Schedule, ThresholdSettings
-    from partinr.signals import ImageData, SignalSet
-
     given = migrated(plain(config))
     root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords", "sweep")}
     coords = {} if given.get("coords") is None else given["coords"]
@@ -171,10 +166,10 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         plain=with_absolute_paths(given),
         root=checked(Root, root, ""),
         coords=checked(Coords, coords, "coords"),
-        data=make(given["data"], "data", ImageData, SignalSet),
+        data=make(given["data"], "data", SignalSet),
         partition=make(given["partition"], "partition", PartitionRule),
         backbone=make(given["backbone"], "backbone", Backbone),
-        regime=make(given["regime"], "regime", FitSettings, MetaSettings, ThresholdSettings),
+        regime=make(given["regime"], "regime", RegimeSettings),
         optimizer=make(given["optimizer"], "optimizer", Optimizer),
         schedule=make(given["schedule"], "schedule", Schedule),
         trainer=make(given["trainer"], "trainer", TrainerSettings),
@@ -186,9 +181,5 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         logger=make(given["logger"], "logger", Logger),
     )
     settings.schedule.check(settings.stop)
-    if (settings.root.overlap or settings.root.global_network) and not isinstance(settings.regime, FitSettings):
-        raise PartinrError(
-            "overlap and global_network are for regime=fit, where networks are trained together; "
-            "give overlap=0 and global_network=false"
-        )
+    settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings

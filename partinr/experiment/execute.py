@@ -18,20 +18,18 @@ from omegaconf import DictConfig
 from partinr.backbones import class_path
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
-from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback, StepsFile
+from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.provenance import check_code, code_of, inputs_of
-from partinr.regimes import FitModule, MetaModule, MetaSettings, ThresholdModule, ThresholdSettings, make_trainer
-from partinr.regimes.fit.build import fit_module
-from partinr.regimes.meta import LearnedStart
-from partinr.regimes.meta.build import meta_module
-from partinr.regimes.threshold.build import threshold_module
+from partinr.regimes.base import RunContext
+from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
-from partinr.training.checkpoint import OtherVersionError, check_checkpoint, read_checkpoint
+from partinr.training.checkpoint import OtherVersionError, read_checkpoint
+from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
-from partinr.training.trainer import check_devices, run_fit
+from partinr.training.trainer import check_run, make_trainer, run_fit
 
 _DEFAULT_THREADS = torch.get_num_threads()
 
@@ -49,7 +47,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
     """
     RunDirectory(folder).check_free()
     prepared = _prepare(settings_for(cfg, overrides), folder)
-    run = RunDirectory.create(folder, prepared.settings.plain, overrides)
+    run = RunDirectory.create(folder, prepared.settings.plain, overrides, regime=prepared.settings.regime.describe())
     with run.claimed():
         return _carry_out(prepared, run)
 
@@ -70,7 +68,11 @@ def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
     run.make()
     with run.claimed():  # so that nobody begins before everything is there
         return RunDirectory.create(
-            folder, settings.plain, overrides, {**identity(settings), "seed": settings.root.seed}
+            folder,
+            settings.plain,
+            overrides,
+            {**identity(settings), "seed": settings.root.seed},
+            regime=settings.regime.describe(),
         )
 
 
@@ -230,8 +232,7 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
 @dataclass(frozen=True)
 class _Prepared:
     settings: config.Settings
-    module: FitModule | MetaModule | ThresholdModule
-    data: L.LightningDataModule | None
+    module: TrainingLoop
     trainer: L.Trainer
     interruption: Interruption
     callbacks: list[L.Callback]
@@ -255,40 +256,14 @@ def _prepare(
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
-    module: FitModule | MetaModule | ThresholdModule
-    data: L.LightningDataModule | None = None
-    if isinstance(settings.regime, MetaSettings):
-        module, data = meta_module(settings)
-    elif isinstance(settings.regime, ThresholdSettings):
-        module = threshold_module(settings)
-    else:
-        module = fit_module(settings)
-    module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
-    if settings.root.ckpt_path is not None:
-        check_checkpoint(Path(settings.root.ckpt_path), module)
-    devices = settings.trainer.devices
-    if isinstance(module, FitModule) and nodes.size == 1 and devices > module.model.networks:
-        # So that one command sweeps over partitions of which one is none.
-        devices = module.model.networks
-        regions = "is only 1 region" if devices == 1 else f"are only {devices} regions"
-        print_note(f"there {regions} for trainer.devices={settings.trainer.devices}; the other devices have no work")
+    module = settings.regime.build(_context(settings))
+    devices, note = settings.trainer.devices, None
+    if nodes.size == 1:
+        devices, note = module.useful_devices(devices)
+    if note is not None:
+        print_note(note)
     interruption = interruption or Interruption()
-    known = {
-        **identity(settings),
-        "signal_name": settings.data.title,
-        "inputs": inputs_of(settings.plain) if inputs is None else dict(inputs),
-        "code": code_of(settings.plain),
-    }
-    callbacks: list[L.Callback] = [
-        interruption,
-        CurveFile(),
-        *([StepsFile()] if isinstance(module, ThresholdModule) else []),
-        *settings.callbacks.values(),
-        # Last, so that run.json says completed when everything else is there.
-        Manifest(known, interruption, started=made),
-        # But for mirrors of the run directory, which read it.
-        *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
-    ]
+    callbacks = _callbacks(settings, interruption, made, inputs)
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,
         precision=settings.trainer.precision,
@@ -299,12 +274,61 @@ def _prepare(
         tf32=settings.trainer.tf32,
         cuda_graphs=settings.trainer.cuda_graphs,
     )
-    check_devices(trainer, module)
-    module.model.check_engine(trainer.strategy.root_device, trainer.precision, settings.trainer.tf32)
-    if isinstance(module, MetaModule):
-        dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
-        module.check_gradient(trainer.strategy.root_device, dtype)
-    return _Prepared(settings, module, data, trainer, interruption, callbacks)
+    check_run(module, trainer, settings.root.ckpt_path)
+    device = trainer.strategy.root_device
+    module.model.check_engine(device, str(trainer.precision), settings.trainer.tf32)
+    module.check_gradient(device, torch.float64 if trainer.precision == "64-true" else torch.float32)
+    return _Prepared(settings, module, trainer, interruption, callbacks)
+
+
+def _context(settings: config.Settings) -> RunContext:
+    """What the regime makes its module from."""
+    root = settings.root
+    wanted = settings.trainer.accelerator
+    gpu = wanted in ("gpu", "cuda") or (wanted == "auto" and torch.cuda.is_available())
+    return RunContext(
+        data=settings.data,
+        partition=settings.partition,
+        backbone=settings.backbone,
+        optimizer=settings.optimizer,
+        schedule=settings.schedule,
+        stop=settings.stop,
+        frame=settings.coords.frame,
+        seed=root.seed,
+        capacity=root.capacity,
+        overlap=root.overlap,
+        global_network=root.global_network,
+        engine=root.engine,
+        start=None if root.init is None else Path(root.init) / START,
+        start_steps=root.init_steps,
+        cache_dir=None if root.cache_dir is None else Path(root.cache_dir),
+        device_type="cuda" if gpu else "cpu",
+        devices=settings.trainer.devices,
+        precision=settings.trainer.precision,
+        plain=settings.plain,
+        note=print_note,
+    )
+
+
+def _callbacks(
+    settings: config.Settings, interruption: Interruption, made: float, inputs: Mapping[str, str] | None
+) -> list[L.Callback]:
+    """The callbacks of a run, in the order in which they write."""
+    known = {
+        **identity(settings),
+        "signal_name": settings.data.title,
+        "inputs": inputs_of(settings.plain) if inputs is None else dict(inputs),
+        "code": code_of(settings.plain),
+    }
+    return [
+        interruption,
+        CurveFile(),
+        *settings.callbacks.values(),
+        # Last, so that run.json says completed when everything else is there.
+        Manifest(known, interruption, started=made),
+        # But for mirrors of the run directory, which read it.
+        *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
+    ]
 
 
 def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
@@ -314,7 +338,7 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     launcher = prepared.trainer.strategy.launcher
     try:
         with prepared.interruption.listening(forward=None if launcher is None else launcher.kill):
-            result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path, prepared.data)
+            result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
     except RankError as error:
         if prepared.settings.root.debug == "trace" and error.trace:
             print(error.trace, file=sys.stderr)

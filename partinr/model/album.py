@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
-from partinr.model.frames import Frames, region_batch
+from partinr.model.frames import Frames
 from partinr.model.inr import PiecewiseINR
-from partinr.model.stack import NetworkStack
+from partinr.model.signal_stack import SignalStack
 
 
-class Album(NetworkStack):
+class Album(SignalStack):
     """The models of several images as one stack, trained and evaluated at once.
 
     The networks are counted image by image, in an image by region. Those of one width are a stack, whichever image
@@ -61,10 +61,10 @@ class Album(NetworkStack):
         self.parameter_counts = [member.parameter_count for member in members.values()]
         self._plans = tuple((member.backbone, member.widths) for member in members.values())
         self._architectures = {name: member.architecture() for name, member in members.items()}
-        self._frames = [
+        self.frames = tuple(
             Frames.of(member.partition, self.frame, member.overlap, member.global_network)
             for member in members.values()
-        ]
+        )
         with torch.no_grad():
             for number, member in enumerate(members.values()):
                 for own, of_member, rows in self._parameters_of(number, member):
@@ -72,48 +72,21 @@ class Album(NetworkStack):
 
     def extra_repr(self) -> str:
         """How many images and regions, and what the networks are."""
-        images = "1 image" if len(self.names) == 1 else f"{len(self.names):,} images"
-        regions = sum(partition.regions for partition in self.partitions)
-        return f"{images}, {'1 region' if regions == 1 else f'{regions:,} regions'}, {super().extra_repr()}"
-
-    # -- figures ------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def macs_per_sample(self) -> int:
-        """Multiply-accumulates for one sample, forward: of all networks that have a part in it; mean over all."""
-        sizes = (own.sizes(partition) for own, partition in zip(self._frames, self.partitions, strict=True))
-        return self.mean_macs(list(chain(*sizes)), sum(partition.labels.numel() for partition in self.partitions))
+        return f"{self.title}, {super().extra_repr()}"
 
     @property
-    def blended(self) -> bool:
-        """Whether several networks have a part in a sample."""
-        return not all(own.plain for own in self._frames)
+    def title(self) -> str:
+        """How many images and regions there are."""
+        images = "1 image" if len(self.names) == 1 else f"{len(self.names):,} images"
+        return f"{images}, {super().title}"
 
     def architecture(self) -> dict[str, Any]:
         """What must be equal for weights of one album to fit another: plain containers."""
         return {"images": list(self.names), "image": self._architectures}
 
-    # -- evaluation ---------------------------------------------------------------------------------------------
-
     def batch(self, signals: Sequence[Tensor]) -> RegionBatch:
-        """The images as one ragged region batch.
-
-        Args:
-            signals: float32 ``[*grid, C]`` each, in the order of the names.
-
-        Raises:
-            PartinrError: there are more or fewer than the album has, or grid or channels of one are not its model's.
-        """
-        if len(signals) != len(self.names):
-            raise PartinrError(f"{len(signals)} signals for an album of {len(self.names)} images; give one an image")
-        for name, signal, partition in zip(self.names, signals, self.partitions, strict=True):
-            wanted = (*partition.shape, self.channels)
-            if tuple(signal.shape) != wanted:
-                raise PartinrError(
-                    f"{name}: the signal has the shape {list(signal.shape)}, its model is for {list(wanted)}; "
-                    "make partition and model from this signal"
-                )
-        return region_batch(signals, self.partitions, self._frames, self.position)
+        """:meth:`batch_of`, by the name that it has for a model of one signal."""
+        return self.batch_of(signals)
 
     # -- single images ------------------------------------------------------------------------------------------
 
@@ -130,8 +103,8 @@ class Album(NetworkStack):
             widths=widths,
             channels=self.channels,
             frame=self.frame,
-            overlap=self._frames[number].overlap,
-            global_network=self._frames[number].global_network,
+            overlap=self.frames[number].overlap,
+            global_network=self.frames[number].global_network,
             engine=self.engine,
         )
         # assign: in the precision that they were trained in, and where they are.
@@ -148,7 +121,7 @@ class Album(NetworkStack):
     def _first(self) -> tuple[int, ...]:
         """The number of the first network of each image, and at the end N."""
         counts = (
-            partition.regions + own.global_network for partition, own in zip(self.partitions, self._frames, strict=True)
+            partition.regions + own.global_network for partition, own in zip(self.partitions, self.frames, strict=True)
         )
         return tuple(accumulate(counts, initial=0))
 
@@ -163,6 +136,11 @@ class Album(NetworkStack):
                 of_member = theirs[group.backbone.hidden_features]
                 for name in group.names:
                     yield f"{group.prefix}{name}", f"{of_member.prefix}{name}", rows
+
+
+def stack_of(members: Mapping[str, PiecewiseINR]) -> SignalStack:
+    """The models of signals as one stack: an album, or the model itself of one signal without a name."""
+    return members[""] if set(members) == {""} else Album(members)
 
 
 def _widths(member: PiecewiseINR) -> Sequence[int]:

@@ -43,6 +43,26 @@ def mix(values: Tensor, weight: Tensor, sample: Tensor, samples: int) -> Tensor:
     return parts.new_zeros(samples, values.shape[1]).scatter_add(0, sample.unsqueeze(1).expand_as(parts), parts)
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some of a batch, for one pass of an engine.
+
+    Attributes:
+        pairs: int64 ``[p]``, positions in the batch, ascending; None for the whole batch.
+        sizes: how many of them each network has.
+        sample: int64 ``[m]``, the rows of these samples in what :meth:`RegionBatch.by_sample` gives; None where they
+            are ``pairs``.
+        place: int64 ``[p]``, which of the m samples each pair has a part in; None where that is its own number.
+        blend: ``[p, 1]``, the weight of each pair's value in its sample; None where all are 1.
+    """
+
+    pairs: Tensor | None
+    sizes: tuple[int, ...]
+    sample: Tensor | None = None
+    place: Tensor | None = None
+    blend: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class RegionBatch:
     """Coordinates and targets of M samples, sorted by network; each region has one.
@@ -70,6 +90,41 @@ class RegionBatch:
     def samples(self) -> int:
         """How many samples the signal has."""
         return len(self.order) if self.blend is None else int(self.order.max()) + 1
+
+    def by_sample(self, table: Tensor) -> Tensor:
+        """A table over the samples of the signal, ``[M, …]``, in the order in which :class:`Part` counts samples.
+
+        Where each sample is in the batch once, that is the order of the batch, so that no step has to look it up.
+        """
+        return table[self.order] if self.blend is None else table
+
+    def parts(self, drawn: Tensor | None = None) -> list[Part]:
+        """The batch, or some samples of it, in parts that an engine takes in one pass.
+
+        Most samples belong to one network, and an engine takes their errors and gradients in one pass. The values of
+        samples that several networks have a part in must be blended first, so those are a part of their own.
+
+        Args:
+            drawn: int64 ``[P]`` on the CPU, ascending: samples, counted as :meth:`by_sample` does; None for all.
+        """
+        if self.blend is None:
+            return [Part(None, self.sizes) if drawn is None else Part(drawn, self.count(drawn))]
+        meant = torch.ones(self.samples, dtype=torch.bool)
+        if drawn is not None:
+            meant = torch.zeros_like(meant)
+            meant[drawn] = True
+        alone = torch.bincount(self.order)[self.order] == 1
+        found = []
+        for pick, shared in ((alone, False), (~alone, True)):
+            pairs = torch.nonzero(pick & meant[self.order]).squeeze(1)
+            if len(pairs) == 0:
+                continue
+            sample, place, blend = self.order[pairs], None, None
+            if shared:
+                sample, place = torch.unique(sample, return_inverse=True)
+                blend = self.blend[pairs]
+            found.append(Part(pairs, self.count(pairs), sample, place, blend))
+        return found
 
     def unsort(self, values: Tensor) -> Tensor:
         """Bring ``values`` ``[M, c]`` from the order of the batch back to the order of the signal, blended."""

@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,10 +21,10 @@ from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
 from partinr.engines import EngineName
 from partinr.model.batch import RegionBatch, mix, sort_by_network
 from partinr.model.derivatives import Field, check_field, derivatives
-from partinr.model.frames import Frames, check_frame, region_batch
+from partinr.model.frames import Frames, check_frame
 from partinr.model.quantise import Bits, Per, pack, unpack
 from partinr.model.serialise import deserialise, serialise
-from partinr.model.stack import NetworkStack
+from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
 
 FORMAT = 3
@@ -48,7 +47,7 @@ Crop = Sequence[tuple[float | Fraction, float | Fraction]]
 """Where a part of a signal begins and ends along each axis."""
 
 
-class PiecewiseINR(NetworkStack):
+class PiecewiseINR(SignalStack):
     """One small network a region, trained and evaluated as one stack.
 
     Where the regions' networks have several widths there is a stack a width. Networks, and the samples of a batch, are
@@ -106,6 +105,8 @@ class PiecewiseINR(NetworkStack):
         self.partition = partition
         self.frame = frame
         self._frames = Frames.of(partition, frame, self.overlap, self.global_network)
+        self.names, self.partitions, self.frames = ("",), (partition,), (self._frames,)
+        self.parameter_counts = [self.parameter_count]
 
     def extra_repr(self) -> str:
         """Grid and channels of the signal, regions, and what the networks are."""
@@ -114,16 +115,6 @@ class PiecewiseINR(NetworkStack):
         return f"{size}, {regions}, {super().extra_repr()}"
 
     # -- figures ------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def macs_per_sample(self) -> int:
-        """Multiply-accumulates for one sample, forward: of all networks that have a part in it; mean over samples."""
-        return self.mean_macs(self._frames.sizes(self.partition), self.partition.labels.numel())
-
-    @property
-    def blended(self) -> bool:
-        """Whether several networks have a part in a sample."""
-        return not self._frames.plain
 
     def architecture(self) -> dict[str, Any]:
         """What must be equal for weights of one model to fit another: plain containers."""
@@ -160,6 +151,10 @@ class PiecewiseINR(NetworkStack):
         """
         return self._frames.coords(labels, axes)
 
+    def member(self, number: int) -> Self:
+        """This model: its one signal is number 0."""
+        return self
+
     def batch(self, signal: Tensor) -> RegionBatch:
         """The signal as a ragged region batch.
 
@@ -169,17 +164,7 @@ class PiecewiseINR(NetworkStack):
         Raises:
             PartinrError: grid or channels are not the model's.
         """
-        if tuple(signal.shape[:-1]) != self.partition.shape:
-            raise PartinrError(
-                f"the signal lies on a grid of {list(signal.shape[:-1])}, the partition on one of "
-                f"{list(self.partition.shape)}; make the partition from this signal"
-            )
-        if signal.shape[-1] != self.channels:
-            raise PartinrError(
-                f"the signal has {signal.shape[-1]} channels, the model {self.channels}; "
-                f"give PiecewiseINR(…, channels={signal.shape[-1]})"
-            )
-        return region_batch([signal], [self.partition], [self._frames], self.position)
+        return self.batch_of([signal])
 
     def raster(
         self, scale: float = 1, *, shape: Sequence[int] | None = None, crop: Crop | None = None

@@ -143,7 +143,7 @@ _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def of_image(name: str | None, file: str) -> str:
     """Where a file of one of several images is, in a run directory; of a run for one signal ``name`` is None."""
-    return file if name is None else f"{IMAGES}/{name}/{file}"
+    return f"{IMAGES}/{name}/{file}" if name else file
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -213,6 +213,8 @@ class RunDirectory:
         config: Mapping[str, Any],
         overrides: Sequence[str] = (),
         queued: Mapping[str, Any] | None = None,
+        *,
+        regime: Mapping[str, Any] | None = None,
     ) -> RunDirectory:
         """Make the directory and freeze the config in it.
 
@@ -222,6 +224,7 @@ class RunDirectory:
             overrides: what was given on the command line.
             queued: of a run that somebody will carry out later: what ``run.json`` says of it until then. None for one
                 that is running now.
+            regime: what ``run.json`` says of the run's regime; None where nothing is known of it.
 
         Raises:
             PartinrError: there is a run already (nothing of it is touched), or the place cannot be written.
@@ -233,7 +236,8 @@ class RunDirectory:
         try:
             # The claim: of two runs that start together only one can make this file.
             status = {"status": "running"} if queued is None else {**queued, "status": "queued"}
-            write_new(run.file(MANIFEST), _manifest({"config_hash": config_hash(config), **status}))
+            known = {"config_hash": config_hash(config), **({} if regime is None else {"regime": dict(regime)})}
+            write_new(run.file(MANIFEST), _manifest({**known, **status}))
             claimed = True
             run.write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
             run.write(OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True).encode())
@@ -399,13 +403,9 @@ class RunDirectory:
         lines = [[row[name] for name in CURVE_COLUMNS] + [row.get(name, math.nan) for name in further] for row in rows]
         self.write(CURVE, _csv([*CURVE_COLUMNS, *further], lines))
 
-    def write_image_curve(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write ``images.csv``, see :data:`IMAGE_COLUMNS`."""
-        self.write(IMAGE_CURVE, _csv(IMAGE_COLUMNS, [[row[name] for name in IMAGE_COLUMNS] for row in rows]))
-
-    def write_steps(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write ``steps.csv``, see :data:`STEPS_COLUMNS`."""
-        self.write(STEPS, _csv(STEPS_COLUMNS, [[row[name] for name in STEPS_COLUMNS] for row in rows]))
+    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write a CSV file of a regime, such as ``images.csv``; all rows have the columns of the first."""
+        self.write(name, _csv(list(rows[0]), [list(row.values()) for row in rows]))
 
     def steps(self) -> list[dict[str, Any]]:
         """Read ``steps.csv``: a row a dictionary, ``cells`` None for an image.

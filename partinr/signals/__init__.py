@@ -6,14 +6,11 @@ from partinr.signals.folder import FolderData, ImageItem
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.image_data import ImageData
 from partinr.signals.lsun import LsunData
-from partinr.signals.sets import Item, SignalSet
-from partinr.signals.smooth import smooth_signal
-from partinr.signals.smooth_data import SmoothData
+from partinr.signals.sets import Item, SignalSet, SingleSignal
+from partinr.signals.smooth import SmoothData, smooth_signal
 from partinr.signals.source import Source
-from partinr.signals.steps import StepSignal, step_signal
-from partinr.signals.steps_data import StepItem, StepsData
-from partinr.signals.text import text_image
-from partinr.signals.text_data import TextData
+from partinr.signals.steps import StepItem, StepsData, StepSignal, step_signal
+from partinr.signals.text import TextData, text_image
 
 __all__ = [
     "Crop",
@@ -24,6 +21,7 @@ __all__ = [
     "Item",
     "LsunData",
     "SignalSet",
+    "SingleSignal",
     "SmoothData",
     "Source",
     "StepItem",

@@ -11,13 +11,14 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.signals.image import builtin_image, builtin_path, load_image
+from partinr.signals.sets import SingleSignal
 from partinr.signals.source import Source
 
 Size = Annotated[int, Field(ge=1)]
 
 
 @spec
-class ImageData:
+class ImageData(SingleSignal):
     """Which image is fitted, and how it is cut.
 
     Attributes:

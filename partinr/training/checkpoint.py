@@ -14,7 +14,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.version import __version__
 
 if TYPE_CHECKING:
-    from partinr.training.loop import Learning
+    from partinr.training.loop import TrainingLoop
 
 
 VERSION = "partinr_version"
@@ -50,7 +50,7 @@ class LocalFiles(TorchCheckpointIO):
         return found
 
 
-def check_checkpoint(path: Path, module: Learning) -> None:
+def check_checkpoint(path: Path, module: TrainingLoop) -> None:
     """Check that a module can continue from a checkpoint.
 
     Raises:
@@ -59,12 +59,14 @@ def check_checkpoint(path: Path, module: Learning) -> None:
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
     fingerprint, step = read_checkpoint(path)
-    found, expected = _leaves(fingerprint), _leaves(module.fingerprint())
+    missing = _leaves(module.defaults())
+    found, expected = (_leaves(each) for each in (fingerprint, module.fingerprint()))
     for key in {**expected, **found}:
-        if found.get(key) != expected.get(key):
+        then, now = (values.get(key, missing.get(key)) for values in (found, expected))
+        if then != now:
             raise PartinrError(
-                f"ckpt_path={path} is from another run: its {key} is {found.get(key)}, here it is "
-                f"{expected.get(key)}; continue it as it was with: partinr resume RUN_DIR"
+                f"ckpt_path={path} is from another run: its {key} is {then}, here it is {now}; "
+                "continue it as it was with: partinr resume RUN_DIR"
             )
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(

@@ -1,81 +1,86 @@
-"""What the regimes share as LightningModules: where they are, what was seen on the way, and when it is over."""
+"""The training loop of all regimes: take steps, evaluate, see whether it is over, stop."""
 
 from __future__ import annotations
 
 import copy
 import math
-from abc import abstractmethod
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from partinr.training.clock import Clock, StopRule, next_evaluation
+from partinr.base.spec import course, defaults
+from partinr.training.clock import Clock, StopRule, keep_freed_memory, next_evaluation
+from partinr.training.contract import Contract, Evaluations
+from partinr.training.optimizer import Optimizer
 from partinr.training.ranks import Ranks
+from partinr.training.schedule import Schedule
 
 COLLAPSE_EVALUATIONS = 3
 """A curve has collapsed when so many evaluations in a row lie far below the best one: a single spike is none."""
 
+CHUNK_SECONDS = 0.2
+"""Length of a chunk of optimiser steps between two calls from Lightning's loop.
+
+Long enough that what happens between chunks does not count; short enough that a progress bar moves, and that a signal
+or a time limit is noticed soon.
+"""
+
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen", "all_reached"]
-"""Why a run is over; ``all_frozen`` in the ordinary regime, ``all_reached`` in the study of steps only."""
+"""Why a run is over. The last two: no network is left to train."""
 
-RESULTS = ("step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
-"""What a module that was trained in another process tells the one here, beside its weights."""
-
-
-class Looking(Protocol):
-    """The settings of a regime that say when it is evaluated, and what is made of it."""
-
-    @property
-    def evaluate_every(self) -> int | None:
-        """Steps between two evaluations; None for a geometric sequence."""
-        ...
-
-    @property
-    def evaluations_per_decade(self) -> int:
-        """Of that sequence."""
-        ...
-
-    @property
-    def evaluate_at(self) -> list[int]:
-        """Further steps."""
-        ...
-
-    @property
-    def collapse_db(self) -> float | None:
-        """How far below its best a curve may lie; None for any distance."""
-        ...
+STATE = ("step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
+"""What a module that was trained in another process hands to the one here, beside its weights."""
 
 
-class Learning(L.LightningModule):
-    """A LightningModule that keeps a curve and knows when it is over.
+class TrainingLoop(Contract):
+    """A LightningModule that takes steps, evaluates itself and knows when it is over.
+
+    :meth:`training_step` is the loop's body, read top to bottom. A regime says what a step is (:meth:`take_steps`) and
+    what an evaluation finds (:meth:`measure`). Lightning's epoch ends at each evaluation. Callbacks read :attr:`curve`,
+    :attr:`clock`, :attr:`stop_reason` and :attr:`failure` after a batch; nothing is logged step by step.
 
     Args:
-        stop: when that is.
-        looking: when it is evaluated; None where a subclass says so itself (:meth:`_due`).
+        optimizer: which optimiser.
+        schedule: how the learning rate moves.
+        stop: when the run is over.
+        settings: of the regime: a spec with a ``kind``.
         seed: of what is drawn.
+        evaluations: when to evaluate; None where a subclass says so itself (:meth:`due`).
 
     Attributes:
         model: what learns; a subclass makes it.
         step: optimiser steps done.
         macs: multiply-accumulates of all forward passes so far.
         clock: seconds of training and of evaluation.
-        curve: a row an evaluation, see :data:`partinr.runs.directory.CURVE_COLUMNS`.
-        image_curve: where there are several signals a row an evaluation and signal.
+        curve: a row an evaluation: step, seconds, macs, loss, psnr, ssim, lr, and what the regime adds.
+        image_curve: where signals have names, a row an evaluation and signal.
         stop_reason: why it is over; None if it is not, or has failed.
         failure: why it has failed, in one line.
         best_psnr: of the curve.
+        epoch_over: whether Lightning's epoch ends before the next batch.
+
+    Raises:
+        PartinrError: the schedule does not fit the run.
     """
 
-    model: Any
-
-    def __init__(self, *, stop: StopRule, looking: Looking | None, seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        stop: StopRule,
+        settings: Any,
+        seed: int,
+        evaluations: Evaluations | None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.stop = stop
-        self.seed = seed
-        self._looking = looking
+        schedule.check(stop)
+        self.optimizer, self.schedule, self.stop, self.settings, self.seed = optimizer, schedule, stop, settings, seed
+        self.kind = settings.kind
+        self._evaluations = evaluations
         self.step = 0
         self.macs = 0
         self.clock = Clock()
@@ -84,66 +89,117 @@ class Learning(L.LightningModule):
         self.stop_reason: StopReason | None = None
         self.failure: str | None = None
         self.best_psnr = float("-inf")
-        self._best_parameters: dict[str, Tensor] | None = None
+        self._best_weights: dict[str, Tensor] | None = None
         self._below_best = 0
         self._last_loss = float("nan")
-        self._ranks = Ranks()
+        self.epoch_over = False
+        self.ranks = Ranks()
 
-    @abstractmethod
-    def _snapshot(self) -> dict[str, Tensor]:
-        """A copy of everything that is learned, all of it in every process."""
+    # -- the loop -----------------------------------------------------------------------------------------------
 
-    @abstractmethod
-    def _cure(self, collapsed: bool) -> str:
-        """What a user may do about a failure, or a curve that has collapsed."""
+    @property
+    def running(self) -> bool:
+        """Whether there is something left to do."""
+        return self.stop_reason is None and self.failure is None
 
-    @abstractmethod
-    def check_devices(self, devices: int) -> None:
-        """See that each of so many processes has something to do.
+    def setup(self, stage: str) -> None:
+        """Find out which of the processes this is."""
+        keep_freed_memory()
+        self.ranks = Ranks(self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy.root_device)
 
-        Raises:
-            PartinrError: one would have nothing.
-        """
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimiser and its schedule; both are stepped by hand."""
+        optimizer = self.parameters_for()
+        scheduler = self.schedule.build(optimizer, self.stop, self.seconds_for_schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
-    @abstractmethod
-    def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for a checkpoint of one run to be continued by another."""
+    def seconds_for_schedule(self) -> float:
+        """Seconds of training by now, for schedules that follow the clock."""
+        return self.clock.elapsed()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """End Lightning's epoch after an evaluation."""
+        over, self.epoch_over = self.epoch_over, False
+        return -1 if over else None
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Take a chunk of optimiser steps; evaluate if one is due; stop if it is over."""
+        if not self.curve:
+            self._evaluate()
+        if self.running:
+            due = self.due()
+            due = due if self.stop.max_steps is None else min(due, self.stop.max_steps)
+            self.take_steps(min(due - self.step, self.chunk()), batch)
+            self.check_loss()
+            if self.step == due or self._time_is_up or self.failure is not None:
+                self._evaluate()
+                self._adjust_plateau()
+            if self.running:
+                self._over()
+        if not self.running:
+            self.trainer.should_stop = True
+
+    def due(self) -> int:
+        """The step of the next evaluation."""
+        evaluations = self._evaluations
+        assert evaluations is not None  # or a subclass has its own
+        every, per_decade = evaluations.evaluate_every, evaluations.evaluations_per_decade
+        return next_evaluation(self.step, every, per_decade, tuple(evaluations.evaluate_at))
+
+    def chunk(self) -> int:
+        """How many steps to take until Lightning's loop is next given a turn; numerics do not depend on it."""
+        if self.clock.training == 0 or self.step == 0:
+            return 1
+        seconds = CHUNK_SECONDS
+        if self.stop.max_seconds is not None:
+            seconds = min(seconds, max(0.0, self.stop.max_seconds - self.clock.training))
+        return max(1, int(seconds / (self.clock.training / self.step)))
 
     @property
     def lr(self) -> float:
         """Learning rate of the next step."""
+        return float(self.own_optimizer().param_groups[0]["lr"])
+
+    def own_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser without Lightning's wrapper."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
-        return float(optimizer.param_groups[0]["lr"])
+        return optimizer
 
-    def _due(self) -> int:
-        """The step of the next evaluation."""
-        looking = self._looking
-        assert looking is not None  # or a subclass has its own
-        every, per_decade = looking.evaluate_every, looking.evaluations_per_decade
-        return next_evaluation(self.step, every, per_decade, tuple(looking.evaluate_at))
+    def count_steps(self, steps: int) -> None:
+        """Count what Lightning's wrappers would have counted: ``trainer.global_step``."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        progress.ready += steps
+        progress.completed += steps
 
-    def _over(self) -> bool:
-        """Whether the steps or the seconds are over; says which."""
+    @property
+    def _time_is_up(self) -> bool:
+        return self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds
+
+    def _over(self) -> None:
+        """See whether the steps or the seconds are over, and which."""
         if self.stop.max_steps is not None and self.step >= self.stop.max_steps:
             self.stop_reason = "max_steps"
-        elif self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds:
+        elif self._time_is_up:
             self.stop_reason = "max_seconds"
-        return self.stop_reason is not None
 
-    def _keep(self, row: dict[str, float]) -> None:
-        """Add a row to the curve, keep the best weights, and see whether the curve has failed."""
-        self.curve.append(row)
-        if row["psnr"] > self.best_psnr and self.failure is None:
-            self.best_psnr, self._below_best = row["psnr"], 0
-            self._best_parameters = self._snapshot()
-        # The last step may ruin the weights after a loss that was still finite.
-        if math.isnan(row["psnr"]) and self.failure is None:
-            self._fail(f"the PSNR is nan after {self.step} steps")
-        self._check_collapse(row["psnr"])
+    def _evaluate(self) -> None:
+        """Add a row to the curve, keep the best weights, and see whether the run is over."""
+        with self.clock.run("evaluation", self.device):
+            found = self.measure()
+            untrained = found.pop("loss", float("nan"))
+            row = {"step": self.step, "seconds": self.clock.training, "macs": self.macs}
+            row |= {"loss": self._last_loss if self.step else untrained, "lr": self.lr, **found}
+            self.curve.append(row)
+            if row["psnr"] > self.best_psnr and self.failure is None:
+                self.best_psnr, self._below_best = row["psnr"], 0
+                self._best_weights = self.weights_to_keep()
+            self.check_curve(row["psnr"])
+        self.epoch_over = True
+        self._check_target()
+        self.after_evaluation()
 
     def _check_target(self) -> None:
-        """See whether the last evaluation was good enough."""
         target = self.stop.target_psnr
         if self.failure is None and target is not None and self.curve and self.curve[-1]["psnr"] >= target:
             self.stop_reason = "target_psnr"
@@ -154,30 +210,58 @@ class Learning(L.LightningModule):
             scheduler.step(self.curve[-1]["psnr"])
             self.curve[-1]["lr"] = self.lr
 
-    def _check_finite(self) -> None:
+    # -- failures -----------------------------------------------------------------------------------------------
+
+    def check_loss(self) -> None:
+        """Fail where the last loss is no number."""
         if not math.isfinite(self._last_loss):
             self._fail(f"the loss is {self._last_loss} after {self.step} steps")
 
-    def _fail(self, what: str, collapsed: bool = False) -> None:
-        self.stop_reason = None
-        self.failure = f"{what}; {self._cure(collapsed)}"
-
-    def _check_collapse(self, value: float) -> None:
-        margin = None if self._looking is None else self._looking.collapse_db
+    def check_curve(self, psnr: float) -> None:
+        """Fail where the PSNR is no number, or has collapsed."""
+        # The last step may ruin the weights after a loss that was still finite.
+        if math.isnan(psnr) and self.failure is None:
+            self._fail(f"the PSNR is nan after {self.step} steps")
+        margin = None if self._evaluations is None else self._evaluations.collapse_db
         if self.failure is not None or margin is None:
             return
-        self._below_best = self._below_best + 1 if value < self.best_psnr - margin else 0
+        self._below_best = self._below_best + 1 if psnr < self.best_psnr - margin else 0
         if self._below_best >= COLLAPSE_EVALUATIONS:
             best = self.best_psnr
-            self._fail(
-                f"the curve has collapsed: {value:.1f} dB after {self.step} steps, {best:.1f} dB at best",
-                collapsed=True,
-            )
+            self._fail(f"the curve has collapsed: {psnr:.1f} dB after {self.step} steps, {best:.1f} dB at best", True)
 
-    # -- from one process to another, and from one run to its continuation ---------------------------------------
+    def _fail(self, what: str, collapsed: bool = False) -> None:
+        self.stop_reason = None
+        self.failure = f"{what}; {self.cure(collapsed)}"
 
-    def _progress(self) -> dict[str, Any]:
-        """What a resumed run must know, in plain types."""
+    def restore_best_after_failure(self) -> bool:
+        """A run that failed leaves the best weights that it had; returns whether it did so."""
+        if self.failure is None or self._best_weights is None:
+            return False
+        self.restore(self._best_weights)
+        return True
+
+    # -- from one run to its continuation, and from one process to another ---------------------------------------
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint of one run to be continued by another."""
+        return {
+            "kind": self.kind,
+            **self.identity(),
+            # Their options too: those of a continued run come out of the checkpoint.
+            "optimizer": course(self.optimizer),
+            "schedule": {"name": type(self.schedule).__qualname__, **course(self.schedule)},
+            "regime": course(self.settings),
+            "seed": self.seed,
+        }
+
+    def defaults(self) -> dict[str, Any]:
+        """The value of what a :meth:`fingerprint` lacks, as that of a version that had no such field does."""
+        settings = {"optimizer": self.optimizer, "schedule": self.schedule, "regime": self.settings}
+        return {group: defaults(each) for group, each in settings.items()}
+
+    def progress(self) -> dict[str, Any]:
+        """What a resumed run must know, in plain types; a regime adds its own."""
         return {
             "step": self.step,
             "macs": self.macs,
@@ -186,24 +270,38 @@ class Learning(L.LightningModule):
             "curve": copy.deepcopy(self.curve),
             "image_curve": copy.deepcopy(self.image_curve),
             "best_psnr": self.best_psnr,
-            "best_parameters": self._best_parameters,
+            "best_weights": self._best_weights,
             "below_best": self._below_best,
         }
 
-    def _go_on_from(self, state: dict[str, Any]) -> None:
-        """Be where a checkpoint was saved. A run that was over is still over: not one step more."""
+    def continue_from(self, state: dict[str, Any]) -> None:
+        """Take over the :meth:`progress` of a checkpoint. A run that was over is still over: not one step more."""
         self.step, self.macs = state["step"], state["macs"]
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
         self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
-        self.best_psnr, self._best_parameters = state["best_psnr"], state["best_parameters"]
+        self.best_psnr, self._best_weights = state["best_psnr"], state["best_weights"]
         self._below_best = state["below_best"]
         self._check_target()
         if self.stop_reason is None:
             self._over()
 
-    def _told(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in RESULTS}
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of, in plain types."""
+        checkpoint["partinr"] = {**self.progress(), "fingerprint": self.fingerprint()}
 
-    def _hear(self, told: dict[str, Any]) -> None:
-        for name in RESULTS:
-            setattr(self, name, told[name])
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue from where the checkpoint was saved."""
+        # Lightning loads the weights before it does this; with 64-true they would lose half of their digits on the way.
+        self.trainer.precision_plugin.convert_module(self)
+        self.continue_from(checkpoint["partinr"])
+
+    def export_state(self) -> dict[str, Any]:
+        """What the process that started this one has to know of the training."""
+        weights = {name: value.detach().cpu() for name, value in self.weights_to_keep().items()}
+        return {"weights": weights, **{name: getattr(self, name) for name in STATE}}
+
+    def import_state(self, state: dict[str, Any]) -> None:
+        """Be as a module of another process was at its end."""
+        self.restore(state["weights"])
+        for name in STATE:
+            setattr(self, name, state[name])

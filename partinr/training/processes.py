@@ -166,7 +166,7 @@ class ProcessLauncher(_Launcher):
             if nodes.rank == 0 and nodes.meeting is not None:
                 nodes.meeting.unlink(missing_ok=True)
         module: Any = trainer.lightning_module
-        module.recover(of_module)
+        module.import_state(of_module)
         for number, of_callback in of_callbacks.items():
             callback: Any = trainer.callbacks[number]  # type: ignore[attr-defined]
             callback.recover(of_callback)
@@ -251,7 +251,7 @@ def _work(rank: int, pipe: Connection) -> None:
         if rank == 0:
             callbacks = enumerate(trainer.callbacks)
             results = {number: callback.results() for number, callback in callbacks if isinstance(callback, Reporting)}
-            voice.send((trainer.state, trainer.lightning_module.results(), results))
+            voice.send((trainer.state, trainer.lightning_module.export_state(), results))
         torch.distributed.destroy_process_group()
     except BaseException as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -1,43 +1,127 @@
-"""Drawing more samples where the error is large."""
+"""Which samples a step sees: all of them, some drawn evenly, or some drawn where the error is large."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from partinr.base.seeds import derived
+from partinr.training.samples import Samples
+from partinr.training.shards import Shard
+
 FLOOR = 0.1
-"""Part of the points that is drawn uniformly: every sample stays in play, and no weight exceeds 1 / ``FLOOR``."""
+"""Part of the points that is drawn evenly: no sample is forgotten, and no weight exceeds 1 / ``FLOOR``."""
 
 
-class ErrorSampler:
-    """Draws samples in proportion to their error at the last evaluation, and weights them accordingly.
+class FullBatch:
+    """Every step sees all samples.
 
-    A sample is drawn with probability ``p_i = (1 - FLOOR) e_i / sum(e) + FLOOR / M``, and its error counts
-    ``1 / (M p_i)`` in the loss. So loss and gradient have the same expectation as over all samples, whatever the
-    ``e_i`` are: the sampling is unbiased. It lowers the variance of the gradient as far as the ``e_i`` resemble the
-    norms of the samples' gradients (Katharopoulos and Fleuret, "Not All Samples Are Created Equal", 2018; for neural
-    fields Kheradmand et al., "Accelerating Neural Field Training via Soft Mining", 2024, whose exponent of the weights
-    is 1 here). Adam's step is no linear function of the gradient, so its expectation differs nevertheless.
+    Args:
+        sizes: how many samples each of the N networks has.
+    """
 
-    The draw is stratified: one point from each of P equal parts of the probability. A sample may be drawn more than
-    once.
+    errors: Tensor | None = None
+    """The state that a checkpoint keeps; None where there is none."""
+
+    goes_by_error = False
+    """Whether :meth:`refresh` is of use after an evaluation."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = torch.tensor(sizes, dtype=torch.float64)
+
+    def samples(self, shard: Shard, step: int) -> list[Samples]:
+        """The samples of a step, as far as they belong to a shard."""
+        return shard.every
+
+    def refresh(self, errors: Tensor | None) -> None:
+        """Use other errors from now on."""
+
+    def macs(self, points: int, per_sample: int, of_networks: Tensor, working: Tensor) -> int:
+        """Multiply-accumulates of the forward pass of one step over all processes.
+
+        Args:
+            points: samples of a step.
+            per_sample: mean over samples, of all networks that have a part in one.
+            of_networks: float64 ``[N]``, of each network for one sample.
+            working: bool ``[N]``, which networks are trained.
+        """
+        whole = points * per_sample
+        if working.all():
+            return whole
+        work = self.sizes * of_networks
+        return round(whole * float(work[working].sum() / work.sum()))
+
+
+class UniformSampler(FullBatch):
+    """Draws the same number of samples for each step, evenly from all signals as a whole.
+
+    An epoch is one shuffle of all samples, cut into pieces; the few left over differ from epoch to epoch. The samples
+    follow from seed and step alone, so a resumed run draws what an unbroken one would have drawn.
+
+    Args:
+        sizes: how many samples each of the N networks has.
+        samples: how many there are, M.
+        points: of a step, 1 … M.
+        seed: of the shuffles.
+    """
+
+    def __init__(self, sizes: Sequence[int], samples: int, points: int, seed: int) -> None:
+        super().__init__(sizes)
+        self._samples, self._points, self._seed = samples, points, seed
+        self._order: tuple[int, Tensor] | None = None
+
+    def samples(self, shard: Shard, step: int) -> list[Samples]:
+        """The samples of a step, as far as they belong to a shard."""
+        return shard.drawn(self.draw(step))
+
+    def draw(self, step: int) -> Tensor:
+        """The samples of a step, ascending: int64 ``[P]``."""
+        epoch, piece = divmod(step, self._samples // self._points)
+        if self._order is None or self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(derived(self._seed, epoch))
+            self._order = epoch, torch.randperm(self._samples, generator=generator)
+        return self._order[1][piece * self._points : (piece + 1) * self._points].sort().values
+
+
+class ErrorSampler(FullBatch):
+    """Draws samples in proportion to their error at the last evaluation, and weighs them accordingly.
+
+    A sample is drawn with probability ``p_i = (1 - FLOOR) e_i / sum(e) + FLOOR / M``, and its error has the weight
+    ``1 / (M p_i)`` in the loss. The expectation of loss and gradient is therefore that of all samples, whatever the
+    ``e_i`` are. The variance is lowest where the ``e_i`` are as the sizes of the samples' gradients (Katharopoulos and
+    Fleuret, "Not All Samples Are Created Equal", 2018; for neural fields Kheradmand et al., "Accelerating Neural
+    Field Training via Soft Mining", 2024, whose exponent of the weights is 1 here). Adam's steps are not linear in the
+    gradient, so their expectation still differs.
+
+    Each step draws one point from each of P equal parts of the probability, so the points are evenly spread; a sample
+    may be drawn more than once.
 
     Args:
         network: int64 ``[M]`` on the CPU, the network of each sample.
-        networks: the number of networks, N.
-        seed: of the draws, together with the step and the ``e_i``.
+        sizes: how many samples each of the N networks has.
+        points: of a step, P.
+        seed: the samples follow from it, from the step and from the ``e_i``.
 
     Attributes:
         errors: float32 ``[M]`` on the CPU, the ``e_i``; None before they are known, when all count alike.
-        shares: float64 ``[N]``, the expected part of the points for each network.
+        shares: float64 ``[N]``, the expected part of the points of each network.
     """
 
-    def __init__(self, network: Tensor, networks: int, seed: int) -> None:
-        self._network, self._networks, self._samples, self._seed = network, networks, len(network), seed
+    goes_by_error = True
+
+    def __init__(self, network: Tensor, sizes: Sequence[int], points: int, seed: int) -> None:
+        super().__init__(sizes)
+        self._network, self._samples, self._points, self._seed = network, len(network), points, seed
         self.refresh(None)
 
+    def samples(self, shard: Shard, step: int) -> list[Samples]:
+        """The samples of a step, as far as they belong to a shard."""
+        return shard.drawn(self.draw(step), self.weights)
+
     def refresh(self, errors: Tensor | None) -> None:
-        """Use new errors from now on.
+        """Use other errors from now on.
 
         Args:
             errors: ``[M]``, 0 or more; None for all alike.
@@ -45,21 +129,27 @@ class ErrorSampler:
         self.errors = None if errors is None else errors.detach().float().cpu()
         even = torch.full((self._samples,), 1 / self._samples, dtype=torch.float64)
         total = 0.0 if self.errors is None else float(self.errors.double().sum())
-        # A perfect fit has no errors, and a diverged one none that are finite.
+        # An exact fit has no errors, and a diverged one has none that are numbers.
         if self.errors is None or not 0 < total < float("inf"):
             probability = even
         else:
             probability = (1 - FLOOR) * self.errors.double() / total + FLOOR * even
-        self.shares = torch.zeros(self._networks, dtype=torch.float64).index_add_(0, self._network, probability)
+        self.shares = torch.zeros(len(self.sizes), dtype=torch.float64).index_add_(0, self._network, probability)
         self._ends = probability.cumsum(0)
         self._weights = (1 / (self._samples * probability)).float().unsqueeze(1)
 
-    def draw(self, points: int, step: int) -> Tensor:
-        """The samples of a step, ascending: int64 ``[points]``."""
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + step) % 2**63)
-        at = (torch.arange(points) + torch.rand(points, generator=generator, dtype=torch.float64)) / points
+    def draw(self, step: int) -> Tensor:
+        """The samples of a step, ascending: int64 ``[P]``."""
+        generator = torch.Generator().manual_seed(derived(self._seed, step))
+        at = (torch.arange(self._points) + torch.rand(self._points, generator=generator, dtype=torch.float64)) / (
+            self._points
+        )
         return torch.searchsorted(self._ends, at * self._ends[-1], right=True).clamp_(max=self._samples - 1)
 
     def weights(self, drawn: Tensor) -> Tensor:
-        """Weights of the errors of drawn samples: ``[P]`` to float32 ``[P, 1]``."""
+        """The weights of samples in the loss: ``[P]`` to float32 ``[P, 1]``."""
         return self._weights[drawn]
+
+    def macs(self, points: int, per_sample: int, of_networks: Tensor, working: Tensor) -> int:
+        """Expected multiply-accumulates of the forward pass of one step over all processes."""
+        return round(points * float((self.shares * of_networks)[working].sum()))

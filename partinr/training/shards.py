@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from partinr.model.batch import RegionBatch
 from partinr.model.stack import NetworkStack
+from partinr.training.samples import Samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,16 +25,18 @@ class Shard:
         rows: for each parameter of the stack, the rows of these networks along its first axis.
         params: the parameters, by the names of the stack, in its order; those that are trained have gradients. A shard
             that is the whole stack holds the stack's own parameters.
-        samples: int64 ``[m]``, positions in the batch of all samples; None for all of them.
+        batch: of all networks, on the CPU.
+        samples: int64 ``[m]``, positions in the batch; None for all of them.
         coords: ``[m, d]``.
-        targets: ``[m, c]``.
-        weights: ``[m, 1]`` of the loss; None where all are 1.
+        targets: ``[m, c]``, in the order of :meth:`RegionBatch.by_sample`.
+        weights: ``[m, 1]`` of the loss, likewise; None where all are 1.
         sizes: how many samples each of the n networks has.
     """
 
     networks: Tensor
     rows: Mapping[str, Tensor]
     params: Mapping[str, nn.Parameter]
+    batch: RegionBatch
     samples: Tensor | None
     coords: Tensor
     targets: Tensor
@@ -67,7 +71,7 @@ class Shard:
         rows = model.rows(networks)
         if len(networks) == len(batch.sizes):
             own = {name: value for name, value in model.stack.items() if isinstance(value, nn.Parameter)}
-            return cls(networks, rows, own, None, coords, targets, weights, batch.sizes)
+            return cls(networks, rows, own, batch, None, coords, targets, weights, batch.sizes)
         mine = torch.zeros(len(batch.sizes), dtype=torch.bool)
         mine[networks] = True
         samples = torch.nonzero(mine[batch.network.cpu()]).squeeze(1)
@@ -80,6 +84,7 @@ class Shard:
             networks,
             rows,
             params,
+            batch,
             samples,
             coords[at],
             targets[at],
@@ -87,25 +92,48 @@ class Shard:
             tuple(batch.sizes[network] for network in networks.tolist()),
         )
 
-    def among(self, samples: Tensor, sizes: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-        """The samples that belong to the shard.
+    @cached_property
+    def every(self) -> list[Samples]:
+        """All samples of the shard."""
+        return self._pieces(None, None)
+
+    def drawn(self, samples: Tensor, importance: Callable[[Tensor], Tensor] | None = None) -> list[Samples]:
+        """Some samples, as far as they belong to the shard.
 
         Args:
-            samples: int64 ``[P]``, positions in the batch of all samples, ascending.
-            sizes: how many of them each of the N networks has.
-
-        Returns:
-            their positions in the shard, and how many each of its networks has.
+            samples: int64 ``[P]`` on the CPU, ascending, of those that :meth:`RegionBatch.by_sample` counts.
+            importance: from P of them to their further weights in the loss, float32 ``[P, 1]``; None for 1.
         """
-        if self.samples is None:
-            return samples, tuple(sizes)
-        at = torch.searchsorted(self.samples, samples)
-        after = torch.searchsorted(self.samples, samples, right=True)
-        return at[after > at], tuple(sizes[network] for network in self.networks.tolist())
+        return self._pieces(samples, importance)
 
-    def positions(self, at: Tensor) -> Tensor:
-        """Positions in the shard as positions in the batch of all samples; both int64."""
-        return at if self.samples is None else self.samples[at]
+    def _pieces(self, drawn: Tensor | None, importance: Callable[[Tensor], Tensor] | None) -> list[Samples]:
+        found = []
+        for part in self.batch.parts(drawn):
+            at, sizes = (None, self.sizes) if part.pairs is None else self._among(part.pairs, part.sizes)
+            rows = at if part.sample is None else part.sample
+            weights = None if self.weights is None else _rows(self.weights, rows)
+            if importance is not None and at is not None:
+                further = importance(at if self.samples is None else self.samples[at]).to(self.targets)
+                weights = further if weights is None else weights * further
+            found.append(
+                Samples(
+                    _rows(self.coords, at),
+                    sizes,
+                    _rows(self.targets, rows),
+                    weights,
+                    None if part.place is None else part.place.to(self.coords.device),
+                    None if part.blend is None else part.blend.to(self.coords),
+                )
+            )
+        return found
+
+    def _among(self, pairs: Tensor, sizes: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+        """Positions in the whole batch as positions in the shard, and how many each of its networks has."""
+        if self.samples is None:
+            return pairs, tuple(sizes)
+        at = torch.searchsorted(self.samples, pairs)
+        after = torch.searchsorted(self.samples, pairs, right=True)
+        return at[after > at], tuple(sizes[network] for network in self.networks.tolist())
 
     @torch.no_grad()
     def give_back(self, model: NetworkStack) -> None:
@@ -114,6 +142,10 @@ class Shard:
             for name, value in self.params.items():
                 whole = model.stack[name]
                 whole.data[self.rows[name].to(whole.device)] = value.data
+
+
+def _rows(table: Tensor, at: Tensor | None) -> Tensor:
+    return table if at is None else table[at.to(table.device)]
 
 
 def deal(work: Sequence[float], hands: int) -> list[list[int]]:

@@ -18,7 +18,7 @@ from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.training.checkpoint import LocalFiles, check_checkpoint
 from partinr.training.graphs import CudaGraphs
-from partinr.training.loop import Learning, StopReason
+from partinr.training.loop import StopReason, TrainingLoop
 from partinr.training.nodes import Host, Nodes
 from partinr.training.processes import ShardStrategy, check_can_be_sent
 from partinr.training.quiet import quiet_lightning
@@ -62,7 +62,7 @@ class FitResult(Generic[Model]):
         return f"FitResult({figures}, {ending}, model={self.model!r})"
 
     @classmethod
-    def of(cls, module: Learning) -> FitResult[Any]:
+    def of(cls, module: TrainingLoop) -> FitResult[Any]:
         """The result of a trained module."""
         last = module.curve[-1]
         model: Any = module.model
@@ -201,10 +201,9 @@ def make_trainer(
 
 
 def run_fit(
-    module: Learning,
+    module: TrainingLoop,
     trainer: L.Trainer,
     ckpt_path: str | Path | None = None,
-    data: L.LightningDataModule | None = None,
 ) -> FitResult[Any]:
     """Train a module, after a check of the checkpoint.
 
@@ -212,26 +211,27 @@ def run_fit(
         module: of any regime.
         trainer: a Lightning Trainer.
         ckpt_path: continue from this checkpoint.
-        data: the tasks of learning to learn; None for signals, which the module holds itself.
 
     Raises:
         PartinrError: the checkpoint is missing, damaged or from another run; or there are more devices than networks.
         RankError: one of several processes died or raised.
     """
-    check_devices(trainer, module)
-    if ckpt_path is not None:
-        check_checkpoint(Path(ckpt_path), module)
+    check_run(module, trainer, ckpt_path)
     with quiet_lightning():
-        trainer.fit(module, datamodule=data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
+        trainer.fit(module, datamodule=module.data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
 
 
-def check_devices(trainer: L.Trainer, module: Learning) -> None:
-    """Check that the processes of a trainer can train a module.
+def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> None:
+    """Check that a trainer can train a module, and continue from a checkpoint.
 
     Raises:
-        PartinrError: there are more processes than work, or something of the module cannot be sent to them.
+        PartinrError: the optimiser refuses its options; the checkpoint is missing, damaged or from another run; there
+            are more processes than work, or something of the module cannot be sent to them.
     """
+    module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
+    if ckpt_path is not None:
+        check_checkpoint(Path(ckpt_path), module)
     module.check_devices(trainer.world_size)
     if trainer.world_size > 1:
         check_can_be_sent(trainer, module)

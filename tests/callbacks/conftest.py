@@ -30,7 +30,7 @@ class FakeRegime:
     best_psnr: float = float("-inf")
     points_per_step: int = 24
     image_curve: list[dict[str, Any]] = field(default_factory=list)
-    names: tuple[str | None, ...] = (None,)
+    names: tuple[str, ...] = ("",)
     title: str = "2 regions"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     drawn: int = 0
@@ -46,8 +46,14 @@ class FakeRegime:
         self.drawn += 1
         return [3 * self.signal - 1 for _ in self.names]
 
-    def weights(self) -> Iterator[tuple[str | None, bytes]]:
+    def weights(self) -> Iterator[tuple[str, bytes]]:
         yield from ((name, b"weights") for name in self.names)
+
+    def tables(self) -> dict[str, Any]:
+        return {"images.csv": self.image_curve}
+
+    def adaptations(self) -> tuple[()]:
+        return ()
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -64,8 +64,8 @@ def test_the_curve_of_each_image(make_regime: Any, trainer: Any, run: RunDirecto
     callback.on_train_start(trainer, regime)
     assert not run.file(IMAGE_CURVE).exists()
     regime.evaluate()
-    row = {"step": 0, "seconds": 0.5, "psnr": 1 / 3, "ssim": float("nan")}
-    regime.image_curve += [{**row, "image": "one, two"}, {**row, "image": "three"}]
+    times, row = {"step": 0, "seconds": 0.5}, {"psnr": 1 / 3, "ssim": float("nan")}
+    regime.image_curve += [{**times, "image": name, **row} for name in ("one, two", "three")]
     batch(callback, trainer, regime)
     with run.file(IMAGE_CURVE).open(newline="") as file:
         read = list(csv.DictReader(file))

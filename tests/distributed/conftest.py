@@ -15,7 +15,7 @@ from partinr.backbones import Siren
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, FitResult, FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit.module import fit
+from partinr.regimes.fit.api import fit
 from partinr.training.processes import ProcessLauncher
 
 REGIONS = 5

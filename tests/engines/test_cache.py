@@ -95,7 +95,7 @@ def test_drawn_batches_leave_a_bounded_number_of_indices(monkeypatch: pytest.Mon
     monkeypatch.setattr("partinr.engines.batched.Tiling", Watched)
     monkeypatch.setattr(cache, "KEPT_BYTES", 100_000)
     for step in range(60):
-        module._loss(step).backward()
+        module.loss(step).backward()
     gc.collect()
     assert len(alive) == 60
     left = [tiling for each in alive if (tiling := each()) is not None]

@@ -18,7 +18,8 @@ from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import FitResult, FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit.module import FitModule, fit
+from partinr.regimes.fit.api import fit
+from partinr.regimes.fit.module import FitModule
 
 TINY = Siren(match_params=500, hidden_layers=1, first_omega_0=8.0)
 
@@ -141,11 +142,13 @@ def test_signals_that_are_not_the_albums_are_refused(
     members: dict[str, PiecewiseINR], images: dict[str, Tensor]
 ) -> None:
     album, signals = Album(members), list(images.values())
-    with pytest.raises(PartinrError, match="2 signals for an album of 3 images"):
+    with pytest.raises(PartinrError, match="2 signals for a model of 3"):
         fit(album, signals[:2])
-    with pytest.raises(PartinrError, match=r"square: the signal has the shape \[11, 17, 3\]"):
+    with pytest.raises(
+        PartinrError, match=r"square: the signal lies on a grid of \[11, 17\], the partition on one of \[12, 12\]"
+    ):
         fit(album, [signals[1], signals[0], signals[2]])
-    with pytest.raises(PartinrError, match=r"signal 2: the signal must be a tensor of floating-point numbers in"):
+    with pytest.raises(PartinrError, match=r"wide: the signal must be a tensor of floating-point numbers in"):
         fit(album, [signals[0], 2 * signals[1] + 1, signals[2]])
 
 
@@ -251,7 +254,7 @@ def test_resumed_equals_unbroken(
 ) -> None:
     import lightning as L
 
-    monkeypatch.setattr("partinr.regimes.fit.module.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("partinr.training.loop.CHUNK_SECONDS", 0.0)
 
     class SaveAt(L.Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -304,7 +307,7 @@ def test_facts_and_views(members: dict[str, PiecewiseINR], images: dict[str, Ten
         "ssim": None,
     }
     single = module(members["wide"], images["wide"])
-    assert (single.title, single.views[0].name) == ("3 regions", None)
+    assert (single.title, single.views[0].name) == ("3 regions", "")
     assert "images" not in single.facts()
     assert single.facts()["signal"]["shape"] == [11, 17, 3]
 

@@ -17,7 +17,7 @@ from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Whole
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule, make_trainer
-from partinr.regimes.fit.module import fit
+from partinr.regimes.fit.api import fit
 from partinr.regimes.meta import LearnedStart
 from tests.covering import covering
 
@@ -78,7 +78,7 @@ def test_loss_and_gradients_are_those_of_the_weighted_sum(kind, frame, engine):
     model = PiecewiseINR(RAGGED, BACKBONE, frame=frame, engine=engine, **kind)
     expected = (_one_by_one(model, (9, 11)) - signal).square().mean()
     wanted = torch.autograd.grad(expected, list(model.stack.values()))
-    loss = _module(model, signal)._loss(0)
+    loss = _module(model, signal).loss(0)
     found = torch.autograd.grad(loss, list(model.stack.values()))
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
     for own, of_all in zip(found, wanted, strict=True):
@@ -151,9 +151,9 @@ def test_blending_mends_the_seams_of_a_smooth_image():
 def test_the_loss_of_drawn_points_is_unbiased(kind, settings, points):
     signal = _signal()
     model = PiecewiseINR(RAGGED, BACKBONE, **kind)
-    whole = _module(model, signal, **settings)._loss(0)
+    whole = _module(model, signal, **settings).loss(0)
     module = _module(model, signal, points_per_step=points, **settings)
-    pieces = [module._loss(step) for step in range(99 // points)]
+    pieces = [module.loss(step) for step in range(99 // points)]
     torch.testing.assert_close(torch.stack(pieces).mean(), whole)
 
 

@@ -24,7 +24,7 @@ from partinr.model.capacity import (
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Random, Whole
 from partinr.regimes import FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit.module import fit
+from partinr.regimes.fit.api import fit
 from tests.covering import covering
 
 SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)

@@ -70,18 +70,18 @@ def test_what_is_frozen_stays_and_the_others_do_not_notice(image, widths, optimi
     run_fit(free, _trainer())
     some = _module(image, 200, widths, optimizer=optimizer, points_per_step=points, freeze_at_psnr=34)
     seen = {}
-    evaluate = some._freeze
+    evaluate = some.after_evaluation
 
     def freeze() -> None:
-        before = some.frozen.clone()
+        before = some.finished.clone()
         evaluate()
-        for network in torch.nonzero(some.frozen & ~before).flatten().tolist():
+        for network in torch.nonzero(some.finished & ~before).flatten().tolist():
             region = [region for group in some.model.groups for region in group.networks][network]
             seen[region] = _by_region(some, dict(some.model.stack))[region]
 
-    some._freeze = freeze  # type: ignore[method-assign]
+    some.after_evaluation = freeze  # type: ignore[method-assign]
     run_fit(some, _trainer())
-    assert 0 < some.frozen.sum() < 4, "the case is none: nothing, or everything, was frozen"
+    assert 0 < some.finished.sum() < 4, "the case is none: nothing, or everything, was frozen"
     at_the_end, of_the_free = _by_region(some, dict(some.model.stack)), _by_region(free, dict(free.model.stack))
     for region in range(4):
         for one, then, other in zip(
@@ -118,8 +118,8 @@ def test_a_run_whose_regions_were_all_frozen_is_over_when_it_is_resumed(image, t
 def test_a_failed_run_with_frozen_regions_keeps_its_best_weights(image):
     class Ruin(L.Callback):
         def on_train_batch_end(self, trainer, module, *rest):
-            if module.frozen.any():
-                for value in module.share.params.values():
+            if module.finished.any():
+                for value in module.shard.params.values():
                     value.data.fill_(float("nan"))
 
     module = _module(image, 200, freeze_at_psnr=34)
@@ -136,14 +136,14 @@ def test_resumed_with_frozen_regions(image, widths, tmp_path):
 
     class Stop(L.Callback):
         def on_train_batch_end(self, trainer, module, *rest):
-            if module.frozen.any() and not module.frozen.all() and not (tmp_path / "last.ckpt").exists():
+            if module.finished.any() and not module.finished.all() and not (tmp_path / "last.ckpt").exists():
                 trainer.save_checkpoint(tmp_path / "last.ckpt")
 
     first = _module(image, 200, widths, freeze_at_psnr=34)
     run_fit(first, make_trainer(accelerator="cpu", callbacks=[Stop()]))
     second = _module(image, 200, widths, freeze_at_psnr=34)
     run_fit(second, _trainer(), tmp_path / "last.ckpt")
-    assert torch.equal(second.frozen, unbroken.frozen)
+    assert torch.equal(second.finished, unbroken.finished)
     for name, value in unbroken.model.stack.items():
         torch.testing.assert_close(second.model.stack[name], value, rtol=0, atol=0)
     assert [row["psnr"] for row in second.curve] == [row["psnr"] for row in unbroken.curve]

@@ -20,9 +20,10 @@ from partinr.engines.batched import Tiling
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp
-from partinr.regimes.fit.module import fit
+from partinr.regimes.fit.api import fit
 from partinr.training import graphs
 from partinr.training.clock import StopRule
+from partinr.training.steps import RecordedSteps
 from partinr.training.trainer import make_trainer, run_fit
 
 CUDA = torch.device("cuda", 0)
@@ -98,7 +99,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     monkeypatch.setattr("torch.cuda.current_stream", Stream)
     monkeypatch.setattr("torch.cuda.stream", lambda stream: nullcontext())
     rule = graphs.can_be_graphed
-    monkeypatch.setattr("partinr.regimes.fit.module.can_be_graphed", lambda device, *rest: rule(CUDA, *rest))
+    monkeypatch.setattr("partinr.training.steps.can_be_graphed", lambda device, *rest: rule(CUDA, *rest))
     return Graph.made
 
 
@@ -183,7 +184,7 @@ def test_frozen_regions_are_recorded_anew(cuda: list[Graph], signal: Tensor) -> 
     plain = _fit(signal, allowed=False, **case)
     graphed = _fit(signal, **case)
     assert graphed.stop_reason == plain.stop_reason
-    assert int(plain.frozen.sum()) > 0
+    assert int(plain.finished.sum()) > 0
     assert len(cuda) > 1
     same(graphed, plain)
 
@@ -210,16 +211,16 @@ def test_the_indices_of_a_graph_are_held(cuda: list[Graph], signal: Tensor) -> N
 
     class Look(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, module: Any, *rest: Any) -> None:
-            if module._graphed is not None and module._graphed not in optimizer_of:
-                optimizer_of.append(module._graphed)
+            if isinstance(module._stepping, RecordedSteps) and module._stepping not in optimizer_of:
+                optimizer_of.append(module._stepping)
 
     module = _fit(signal, callbacks=(Look(),))
     (steps,) = optimizer_of
-    (tiling,) = steps._held
+    (tiling,) = steps._graph._held
     assert isinstance(tiling, Tiling)
     assert tiling.gather is not None
     # With the training the memory of the graph goes.
-    assert module._graphed is None
+    assert module._stepping is None
 
 
 def test_where_it_cannot_be_recorded_one_is_told_once(cuda: list[Graph], signal: Tensor, monkeypatch: Any) -> None:

@@ -17,13 +17,18 @@ from partinr.training.sampling import FLOOR, ErrorSampler
 
 SAMPLES = 40
 NETWORK = torch.arange(SAMPLES) // 16
+SIZES = torch.bincount(NETWORK).tolist()
+
+
+def sampler_of(points: int, seed: int = 5) -> ErrorSampler:
+    sampler = ErrorSampler(NETWORK, SIZES, points, seed)
+    sampler.refresh(torch.rand(SAMPLES, generator=torch.Generator().manual_seed(1)) ** 4)
+    return sampler
 
 
 @pytest.fixture
 def sampler() -> ErrorSampler:
-    sampler = ErrorSampler(NETWORK, 3, seed=5)
-    sampler.refresh(torch.rand(SAMPLES, generator=torch.Generator().manual_seed(1)) ** 4)
-    return sampler
+    return sampler_of(9)
 
 
 def probability(sampler: ErrorSampler) -> Tensor:
@@ -34,22 +39,24 @@ def probability(sampler: ErrorSampler) -> Tensor:
 
 
 @pytest.mark.parametrize("points", [1, 7, 40, 100])
-def test_a_point_from_each_part_of_the_probability(sampler: ErrorSampler, points: int) -> None:
+def test_a_point_from_each_part_of_the_probability(points: int) -> None:
     """How many of the points are among the first i samples is never one off what is expected."""
+    sampler = sampler_of(points)
     expected = points * probability(sampler).cumsum(0)
     for step in range(50):
-        drawn = sampler.draw(points, step)
+        drawn = sampler.draw(step)
         assert drawn.shape == (points,)
         assert (drawn.diff() >= 0).all()
         counted = torch.bincount(drawn, minlength=SAMPLES).cumsum(0)
         assert float((counted - expected).abs().max()) < 1 + 1e-9
 
 
-def test_every_sample_as_often_as_its_probability_says(sampler: ErrorSampler) -> None:
+def test_every_sample_as_often_as_its_probability_says() -> None:
     draws, points = 3000, 8
+    sampler = sampler_of(points)
     counted = torch.zeros(SAMPLES, dtype=torch.float64)
     for step in range(draws):
-        counted += torch.bincount(sampler.draw(points, step), minlength=SAMPLES)
+        counted += torch.bincount(sampler.draw(step), minlength=SAMPLES)
     expected = draws * points * probability(sampler)
     # Five standard deviations of a Poisson variable, which varies more.
     assert ((counted - expected).abs() <= 5 * expected.sqrt()).all()
@@ -71,22 +78,20 @@ def test_the_shares_of_the_networks(sampler: ErrorSampler) -> None:
 
 def test_without_errors_all_alike() -> None:
     for errors in [None, torch.zeros(SAMPLES), torch.full((SAMPLES,), float("nan"))]:
-        sampler = ErrorSampler(NETWORK, 3, seed=0)
+        sampler = ErrorSampler(NETWORK, SIZES, SAMPLES, 0)
         sampler.refresh(errors)
         torch.testing.assert_close(sampler.weights(torch.arange(SAMPLES)), torch.ones(SAMPLES, 1))
-        assert sampler.draw(SAMPLES, 3).tolist() == list(range(SAMPLES))
+        assert sampler.draw(3).tolist() == list(range(SAMPLES))
 
 
 def test_what_is_drawn_follows_from_seed_step_and_errors(sampler: ErrorSampler) -> None:
-    other = ErrorSampler(NETWORK, 3, seed=5)
-    other.refresh(sampler.errors)
+    other = sampler_of(9)
     state = torch.random.get_rng_state()
-    drawn = [sampler.draw(9, step).tolist() for step in range(20)]
-    assert drawn == [other.draw(9, step).tolist() for step in range(20)]
+    drawn = [sampler.draw(step).tolist() for step in range(20)]
+    assert drawn == [other.draw(step).tolist() for step in range(20)]
     assert len(set(map(tuple, drawn))) > 10
-    third = ErrorSampler(NETWORK, 3, seed=6)
-    third.refresh(sampler.errors)
-    assert drawn != [third.draw(9, step).tolist() for step in range(20)]
+    third = sampler_of(9, seed=6)
+    assert drawn != [third.draw(step).tolist() for step in range(20)]
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -110,14 +115,13 @@ def module(signal: Tensor, partition: Partition = UNEQUAL, **settings: Any) -> F
 def test_loss_and_gradient_are_unbiased(signal: Tensor, loss: str) -> None:
     whole = module(signal, loss=loss)
     drawn = module(signal, loss=loss, points_per_step=20, sampling="error")
-    assert drawn._sampler is not None
-    drawn._sampler.refresh(drawn._error_by_sample(drawn._values()))
+    drawn.sampler.refresh(drawn._error_by_sample(drawn.values()))
     steps = 1500
     losses = []
-    whole_loss = whole._loss(0)
+    whole_loss = whole.loss(0)
     whole_loss.backward()
     for step in range(steps):
-        one = drawn._loss(step)
+        one = drawn.loss(step)
         (one / steps).backward()
         losses.append(one.detach())
     spread = float(torch.stack(losses).std() / steps**0.5)
@@ -132,26 +136,24 @@ def test_loss_and_gradient_are_unbiased(signal: Tensor, loss: str) -> None:
 def test_points_go_where_the_error_is(signal: Tensor) -> None:
     seen = torch.zeros(2)
     one = module(signal, Grid(rows=1, cols=2)(signal), points_per_step=20, sampling="error")
-    assert one._sampler is not None
     errors = torch.zeros(54)
-    errors[one._batch.network == 1] = 0.2
-    one._sampler.refresh(errors)
+    errors[one.batch.network == 1] = 0.2
+    one.sampler.refresh(errors)
     for step in range(50):
-        seen += torch.tensor(one._batch.count(one._draw(20, step)))
+        seen += torch.tensor(one.batch.count(one.sampler.draw(step)))
     assert seen[1] > 5 * seen[0] > 0
 
 
 def test_frozen_regions_cost_nothing(signal: Tensor) -> None:
     one = module(signal, points_per_step=20, sampling="error")
-    whole = one._macs_a_step()
+    whole = one.macs_a_step()
     assert whole == 20 * one.model.macs_per_sample
-    assert one._sampler is not None
     errors = torch.zeros(54)
-    errors[one._batch.network == 1] = 0.2
-    one._sampler.refresh(errors)
-    one.frozen[1] = True
+    errors[one.batch.network == 1] = 0.2
+    one.sampler.refresh(errors)
+    one.finished[1] = True
     # What is left is the floor's.
-    assert one._macs_a_step() == round(whole * FLOOR * int((UNEQUAL.labels != 1).sum()) / 54)
+    assert one.macs_a_step() == round(whole * FLOOR * int((UNEQUAL.labels != 1).sum()) / 54)
 
 
 def test_refused_where_no_points_are_drawn() -> None:

@@ -105,10 +105,13 @@ def test_what_is_taken_and_given_back(model: PiecewiseINR, take: Any, networks: 
 def test_drawn_samples_among_a_share(model: PiecewiseINR, take: Any, networks: list[int], drawn: list[int]) -> None:
     batch = model.batch(torch.rand(8, 9, 3))
     share, samples = take(networks), torch.tensor(drawn, dtype=torch.int64)
-    at, sizes = share.among(samples, batch.count(samples))
+    (part,) = share.drawn(samples, lambda positions: positions.float().unsqueeze(1))
     expected = [sample for sample in drawn if int(batch.network[sample]) in networks]
-    assert (at if share.samples is None else share.samples[at]).tolist() == expected
-    assert sizes == tuple(sum(int(batch.network[s]) == network for s in drawn) for network in networks)
+    # The importance is asked for by positions in the whole batch.
+    positions = [round(float(weight)) for weight in part.weights] if share.weights is None else expected
+    assert positions == expected
+    assert torch.equal(part.coords, batch.coords[expected])
+    assert part.sizes == tuple(sum(int(batch.network[s]) == network for s in drawn) for network in networks)
 
 
 # -- an optimiser and its shares ----------------------------------------------------------------------------------

@@ -4,11 +4,16 @@ Pure functions on stacked parameters, without Lightning and without config: B ta
 pass, and each sees the samples of its own region only.
 """
 
-from partinr.regimes.meta.inner import adapt
-from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradients
-from partinr.regimes.meta.rates import RATE_KINDS, InnerRates, RateKind
-from partinr.regimes.meta.selftest import check_meta_gradient
-from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
+from typing import TYPE_CHECKING
+
+from partinr.base import later
+
+if TYPE_CHECKING:
+    from partinr.regimes.meta.inner import adapt
+    from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradients
+    from partinr.regimes.meta.rates import RATE_KINDS, InnerRates, RateKind
+    from partinr.regimes.meta.selftest import check_meta_gradient
+    from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
 
 __all__ = [
     "RATE_KINDS",
@@ -23,3 +28,20 @@ __all__ = [
     "check_meta_gradient",
     "outer_gradients",
 ]
+
+__getattr__, __dir__ = later.exports(
+    __name__,
+    {
+        "Algorithm": "partinr.regimes.meta.learned",
+        "Context": "partinr.regimes.meta.tasks",
+        "InnerLoss": "partinr.regimes.meta.tasks",
+        "InnerRates": "partinr.regimes.meta.rates",
+        "LearnedStart": "partinr.regimes.meta.learned",
+        "RATE_KINDS": "partinr.regimes.meta.rates",
+        "RateKind": "partinr.regimes.meta.rates",
+        "TaskBatch": "partinr.regimes.meta.tasks",
+        "adapt": "partinr.regimes.meta.inner",
+        "check_meta_gradient": "partinr.regimes.meta.selftest",
+        "outer_gradients": "partinr.regimes.meta.learned",
+    },
+)

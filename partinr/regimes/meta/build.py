@@ -1,22 +1,24 @@
-"""From a checked configuration to the LightningModule of ``regime=meta``, and the tasks that it learns from."""
+"""From the configuration of a run to the module of learning to learn, and the tasks that it learns from."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partinr.base.errors import PartinrError
-from partinr.base.notes import print_note
 from partinr.coords import Frame
-from partinr.experiment import config
-from partinr.partition import Grid, LabelCache, PartitionRule, Whole
-from partinr.regimes import MetaModule, MetaSettings
-from partinr.regimes.meta import LearnedStart, TaskBatch
+from partinr.partition import Grid, PartitionRule, Whole
+from partinr.regimes.base import RunContext
+from partinr.regimes.meta.learned import LearnedStart
 from partinr.regimes.meta.loading import Task, TaskDataModule, check_ranks
-from partinr.regimes.meta.module import fingerprint_of
+from partinr.regimes.meta.module import MetaModule, fingerprint_of
 from partinr.regimes.meta.prepare import prepare_partitions
-from partinr.signals import Item, SignalSet
+from partinr.regimes.meta.tasks import TaskBatch
+from partinr.signals import Item
+
+if TYPE_CHECKING:
+    from partinr.regimes.meta.settings import MetaSettings
 
 READ_FIRST = 2000
 """Files to learn from that are read before the training, so that what is wrong with one is said then."""
@@ -49,113 +51,115 @@ class Batched:
         )
 
 
-def meta_module(settings: config.Settings) -> tuple[MetaModule, TaskDataModule]:
-    """The module of ``regime=meta`` and its data.
+def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
+    """The module of learning to learn, with its tasks.
 
     Raises:
         PartinrError: settings do not go together, or a signal cannot be read or cut.
     """
-    regime: MetaSettings = settings.regime
-    _check(settings, regime)
-    data: SignalSet = settings.data
-    train, held_out = data.train(), data.val()
+    _check(settings, context)
+    tasks = _tasks(settings, context)
+    train_rule, val_rule = tasks.train_tasks.rule, tasks.val_tasks.rule
+    _read_first(tasks)
+    validation: list[TaskBatch] = list(tasks.val_batches())
+    _check_cells(context.partition, settings, validation)
+    regions = max(count for batch in validation for count in batch.regions)
+    first = validation[0]
+    in_features, channels = first.coords.shape[1], first.targets.shape[1]
+    start = LearnedStart(
+        # The budget is that of what represents a signal in the end: all regions' networks.
+        context.backbone.sized(regions, in_features, channels),
+        cells=regions if settings.initialisation == "region" else 1,
+        in_features=in_features,
+        channels=channels,
+        inner_steps=settings.inner_steps,
+        inner_lr=settings.inner_lr,
+        inner_lr_kind=settings.inner_lr_kind,
+        inner_lr_positive=settings.inner_lr_positive,
+        inner_loss=settings.inner_loss,
+        adapt_layers=settings.adapt_layers,
+        frame=context.frame,
+        engine=context.engine,
+        seed=context.seed,
+    )
+    items = (*tasks.train_tasks.items, *tasks.val_tasks.items)
+    return MetaModule(
+        start,
+        validation,
+        settings=settings,
+        facts=_facts(start, validation, regions, train_rule, val_rule, len(tasks.train_tasks), len(tasks.val_tasks)),
+        data=tasks,
+        data_fingerprint=fingerprint_of(
+            [item.name for item in items], context.plain["data"], context.plain["partition"]
+        ),
+        cache_dir=context.cache_dir,
+        **context.training(),
+    )
+
+
+def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
+    """The tasks to learn from and those that are held out, all of them cut.
+
+    Raises:
+        PartinrError: none are held out, or a signal cannot be read or cut.
+    """
+    train, held_out = context.data.train(), context.data.val()
     if not held_out:
         raise PartinrError(
             "regime=meta is judged on signals that it has not seen; hold some out, such as with data.val_fraction=0.1"
         )
-    val = _some(held_out, regime.validation_tasks)
-    check_ranks(regime.meta_batch_size, settings.trainer.devices)
-    rule = settings.partition
-    train_rule = rule if regime.partition_in == "both" else None
-    val_rule = None if regime.partition_in == "neither" else rule
-    cache = LabelCache.at(settings.root.cache_dir)
+    val = _some(held_out, settings.validation_tasks)
+    check_ranks(settings.meta_batch_size, context.devices)
+    train_rule = context.partition if settings.partition_in == "both" else None
+    val_rule = None if settings.partition_in == "neither" else context.partition
     for items, own in ((train, train_rule), (val, val_rule)):
-        prepared = prepare_partitions(items, own, cache)
+        prepared = prepare_partitions(items, own, context.cache)
         if prepared.made or prepared.fewer:
-            print_note(str(prepared))
-    tasks = TaskDataModule(
+            context.note(str(prepared))
+    return TaskDataModule(
         train,
         val,
         train_rule=train_rule,
         val_rule=val_rule,
-        meta_batch_size=regime.meta_batch_size,
-        seed=settings.root.seed,
-        workers=regime.workers,
-        collate=Batched(settings.coords.frame),
-        cache=cache,
+        meta_batch_size=settings.meta_batch_size,
+        seed=context.seed,
+        workers=settings.workers,
+        collate=Batched(context.frame),
+        cache=context.cache,
     )
-    _read_first(tasks)
-    validation: list[TaskBatch] = list(tasks.val_batches())
-    _check_cells(rule, regime, validation)
-    regions = max(count for batch in validation for count in batch.regions)
-    first = validation[0]
-    in_features, channels = first.coords.shape[1], first.targets.shape[1]
-    # The budget is that of what represents a signal in the end: all regions' networks.
-    backbone = settings.backbone.sized(regions, in_features, channels)
-    start = LearnedStart(
-        backbone,
-        cells=regions if regime.initialisation == "region" else 1,
-        in_features=in_features,
-        channels=channels,
-        inner_steps=regime.inner_steps,
-        inner_lr=regime.inner_lr,
-        inner_lr_kind=regime.inner_lr_kind,
-        inner_lr_positive=regime.inner_lr_positive,
-        inner_loss=regime.inner_loss,
-        adapt_layers=regime.adapt_layers,
-        frame=settings.coords.frame,
-        engine=settings.root.engine,
-        seed=settings.root.seed,
-    )
-    module = MetaModule(
-        start,
-        validation,
-        optimizer=settings.optimizer,
-        schedule=settings.schedule,
-        stop=settings.stop,
-        settings=regime,
-        facts=_facts(start, validation, regions, train_rule, val_rule, len(train), len(val)),
-        data_fingerprint=fingerprint_of(
-            [item.name for item in (*train, *val)],
-            settings.plain["data"],
-            settings.plain["partition"],
-        ),
-        seed=settings.root.seed,
-    )
-    return module, tasks
 
 
-def _check(settings: config.Settings, regime: MetaSettings) -> None:
-    """See that what several groups say goes together.
+def _check(settings: MetaSettings, context: RunContext) -> None:
+    """Check that what several groups say goes together.
 
     Raises:
         PartinrError: it does not.
     """
-    if not isinstance(settings.data, SignalSet):
+    if context.data.alone:
         raise PartinrError(
             "regime=meta learns from many signals, and this data is one; choose data=folder, data=text or data=lsun"
         )
-    if settings.root.init is not None or settings.root.init_steps:
+    if context.start is not None or context.start_steps:
         raise PartinrError("init begins an ordinary fit, regime=fit; to go on with regime=meta: partinr resume RUN_DIR")
-    rule, where = settings.partition, regime.partition_in
-    if isinstance(rule, Whole) and where == "test":
+    rule = context.partition
+    if isinstance(rule, Whole) and settings.partition_in == "test":
         raise PartinrError(
             "regime.partition_in=test with partition=none: there is nothing to copy the one initialisation to; "
             "choose partition=grid or semantic, or regime.partition_in=neither"
         )
     if isinstance(rule, Grid) and rule.regions == "auto":
         raise PartinrError("partition.regions=auto is for one image; with regime=meta give a number")
-    if regime.initialisation == "region" and not isinstance(rule, Grid):
+    if settings.initialisation == "region" and not isinstance(rule, Grid):
         raise PartinrError(
             "regime.initialisation=region needs regions that mean the same in every signal; "
             "choose partition=grid, or regime.initialisation=shared"
         )
-    if settings.root.capacity != "equal":
+    if context.capacity != "equal":
         raise PartinrError(
-            f"capacity={settings.root.capacity}: an initialisation has one width, so regions cannot have several; "
+            f"capacity={context.capacity}: an initialisation has one width, so regions cannot have several; "
             "leave capacity=equal"
         )
-    if settings.trainer.precision == "16-mixed":
+    if context.precision == "16-mixed":
         raise PartinrError(
             "trainer.precision=16-mixed scales the outer loss, not the inner ones, whose gradients would vanish; "
             "choose bf16-mixed or 32-true"
@@ -190,14 +194,14 @@ def _read_first(tasks: TaskDataModule) -> None:
         _check_channels(first, learned_from[index])
 
 
-def _check_cells(rule: PartitionRule, regime: MetaSettings, validation: Sequence[TaskBatch]) -> None:
+def _check_cells(rule: PartitionRule, settings: MetaSettings, validation: Sequence[TaskBatch]) -> None:
     """See that a region of a grid is at the same place in every signal, if it is to have an initialisation of its own.
 
     Raises:
         PartinrError: signals of several shapes might be cut into other rows and columns.
     """
     shapes = sorted({shape for batch in validation for shape in batch.shapes})
-    if regime.initialisation == "region" and isinstance(rule, Grid) and rule.rows is None and len(shapes) > 1:
+    if settings.initialisation == "region" and isinstance(rule, Grid) and rule.rows is None and len(shapes) > 1:
         said = " and ".join("×".join(map(str, shape)) for shape in (shapes[0], shapes[-1]))
         raise PartinrError(
             f"regime.initialisation=region with signals of {said}: a number of regions may be other rows and columns "
@@ -216,8 +220,8 @@ def _facts(
     start: LearnedStart,
     validation: Sequence[TaskBatch],
     regions: int,
-    train_rule: PartitionRule | None,
-    val_rule: PartitionRule | None,
+    train_rule: PartitionRule,
+    val_rule: PartitionRule,
     train: int,
     val: int,
 ) -> dict[str, Any]:
@@ -226,15 +230,14 @@ def _facts(
     one = networks.backbone.parameters(networks.in_features, networks.channels)
     shapes = {shape for batch in validation for shape in batch.shapes}
     sizes = [size for batch in validation for size in batch.sizes]
-    whole = Whole()
     return {
         "regions": regions,
         # Of what represents one signal: the networks of all its regions.
         "parameters": regions * one,
         "macs_per_pixel": networks.macs_of_networks[0],
         "partition": {
-            "train": (train_rule or whole).title,
-            "test": (val_rule or whole).title,
+            "train": train_rule.title,
+            "test": val_rule.title,
             "smallest": min(sizes),
             "largest": max(sizes),
             "notice": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -197,6 +198,7 @@ class TaskDataModule(L.LightningDataModule):
         self.seed = seed
         self.workers = workers
         self.collate = collate
+        self._train_batches: TrainBatches | None = None
 
     def setup(self, stage: str) -> None:
         """Check that every rank gets a task.
@@ -209,7 +211,13 @@ class TaskDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> TrainBatches:
         """Endless batches: the regime decides when to stop."""
-        return TrainBatches(self)
+        self._train_batches = TrainBatches(self)
+        return self._train_batches
+
+    def teardown(self, stage: str) -> None:
+        """End the processes that load."""
+        if self._train_batches is not None:
+            self._train_batches.close()
 
     def val_batches(self, rank: int = 0, ranks: int = 1) -> ValBatches:
         """The held-out tasks in order, in batches of the size that a rank learns from.
@@ -237,22 +245,46 @@ def check_ranks(meta_batch_size: int, ranks: int) -> None:
 
 
 class TrainBatches:
-    """The data loader of :meth:`TaskDataModule.train_dataloader`."""
+    """The data loader of :meth:`TaskDataModule.train_dataloader`.
+
+    Lightning fetches a batch ahead, drops it at the end of its epoch, and asks for a new iterator. The last few batches
+    are therefore kept, and given again: nothing is loaded twice, and the processes that load stay.
+    """
+
+    AHEAD = 3
+    """Batches that Lightning may hold at once: the present one, one fetched ahead, one dropped with its epoch."""
 
     def __init__(self, module: TaskDataModule) -> None:
         self._module = module
+        self._source: Iterator[Any] | None = None
+        self._given: deque[tuple[int, Any]] = deque(maxlen=self.AHEAD)
 
     def __iter__(self) -> Iterator[Any]:
-        module = self._module
-        trainer = module.trainer
-        step, rank, ranks = 0, 0, 1
-        if trainer is not None:
-            # Read here, since Lightning asks for an iterator in each of its epochs.
-            step = int(getattr(trainer.lightning_module, "step", 0))
-            rank, ranks = trainer.global_rank, trainer.world_size
+        trainer = self._module.trainer
+        step = 0 if trainer is None else int(getattr(trainer.lightning_module, "step", 0))
+        again = [given for given in self._given if given[0] >= step]
+        if not again or again[0][0] != step:
+            self.close()
+            self._source, again = self._load(step), []
+        assert self._source is not None
+        yield from (batch for _, batch in again)
+        for number, batch in enumerate(self._source, step + len(again)):
+            self._given.append((number, batch))
+            yield batch
+
+    def _load(self, step: int) -> Iterator[Any]:
+        module, trainer = self._module, self._module.trainer
+        rank, ranks = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         batches = MetaBatches(len(module.train_tasks), module.meta_batch_size, module.seed)
         keys = (batches[number][rank::ranks] for number in itertools.count(step))
         return work_ahead(_Collated(module.train_tasks, module.collate), keys, module.workers)
+
+    def close(self) -> None:
+        """End the processes that load, and forget what they loaded."""
+        self._given.clear()
+        if self._source is not None:
+            self._source.close()  # type: ignore[attr-defined]  # a generator
+            self._source = None
 
     def state_dict(self) -> dict[str, Any]:
         """Empty, since the step says where to continue; Lightning warns of loaders without this method."""

@@ -28,7 +28,7 @@ from partinr.regimes import (
     WarmUp,
     make_trainer,
 )
-from partinr.regimes.fit.module import fit
+from partinr.regimes.fit.api import fit
 from partinr.training.trainer import run_fit
 from tests.covering import covering
 
@@ -156,14 +156,14 @@ UNEQUAL = Partition(torch.tensor([[0] * 9] * 4 + [[0, 0, 1, 1, 1, 1, 1, 2, 2]] *
 def test_the_loss_is_the_mean_over_the_image(signal):
     module = _module(signal, UNEQUAL)
     expected = (module.reconstructions()[0] - signal).square().mean()
-    torch.testing.assert_close(module._loss(0), expected)
+    torch.testing.assert_close(module.loss(0), expected)
 
 
 def test_the_loss_by_region_is_the_mean_of_the_regions_means(signal):
     module = _module(signal, UNEQUAL, loss="region")
     error = (module.reconstructions()[0] - signal).square()
     expected = torch.stack([error[UNEQUAL.labels == region].mean() for region in range(3)]).mean()
-    torch.testing.assert_close(module._loss(0), expected)
+    torch.testing.assert_close(module.loss(0), expected)
     assert not torch.isclose(expected, error.mean())
 
 
@@ -178,16 +178,16 @@ def test_border_weights_keep_the_mean(signal, loss, weight):
     else:
         regions = [UNEQUAL.labels == region for region in range(3)]
         expected = torch.stack([(error * factor)[at].sum() / factor[at].sum() for at in regions]).mean()
-    torch.testing.assert_close(module._loss(0), expected)
-    assert not torch.isclose(module._loss(0), _module(signal, UNEQUAL, loss=loss)._loss(0), rtol=1e-3)
+    torch.testing.assert_close(module.loss(0), expected)
+    assert not torch.isclose(module.loss(0), _module(signal, UNEQUAL, loss=loss).loss(0), rtol=1e-3)
 
 
 @pytest.mark.parametrize("partition", [UNEQUAL, Whole()(torch.rand(6, 9, 3))])
 def test_a_border_weight_of_1_or_without_a_border_is_no_weight(signal, partition):
     # Of one region, and of a band that takes the whole image in, all samples count alike.
-    plain = _module(signal, partition)._loss(0)
-    assert torch.equal(_module(signal, partition, border_weight=1.0, border_width=3)._loss(0), plain)
-    torch.testing.assert_close(_module(signal, partition, border_weight=5.0, border_width=9)._loss(0), plain)
+    plain = _module(signal, partition).loss(0)
+    assert torch.equal(_module(signal, partition, border_weight=1.0, border_width=3).loss(0), plain)
+    torch.testing.assert_close(_module(signal, partition, border_weight=5.0, border_width=9).loss(0), plain)
 
 
 def test_a_border_weight_moves_the_error_to_the_inside(small_fit):
@@ -205,12 +205,12 @@ def test_a_border_weight_moves_the_error_to_the_inside(small_fit):
 @covering(points=[1, 6, 18, 54], loss=["image", "region"], weight=[3.0, 1.0])
 def test_the_loss_of_drawn_points_is_unbiased(signal, loss, weight, points):
     # 54 samples: an epoch is so many pieces without a rest, and their mean is the whole to rounding.
-    whole = _module(signal, UNEQUAL, loss=loss, border_weight=weight)._loss(0)
+    whole = _module(signal, UNEQUAL, loss=loss, border_weight=weight).loss(0)
     module = _module(signal, UNEQUAL, loss=loss, border_weight=weight, points_per_step=points)
     for epoch in range(3):
         pieces = []
         for piece in range(54 // points):
-            pieces.append(module._loss(epoch * (54 // points) + piece))
+            pieces.append(module.loss(epoch * (54 // points) + piece))
         torch.testing.assert_close(torch.stack(pieces).mean(), whole)
 
 
@@ -223,7 +223,7 @@ def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal):
         for epoch in range(epochs):
             drawn = []
             for piece in range(pieces):
-                samples = module._draw(points, epoch * pieces + piece)
+                samples = module.sampler.draw(epoch * pieces + piece)
                 assert len(samples) == points
                 assert (samples.diff() > 0).all()
                 drawn += samples.tolist()
@@ -237,11 +237,11 @@ def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal):
 def test_the_drawing_follows_from_seed_and_step_alone(signal):
     def drawn(seed, step):
         module = _module(signal, UNEQUAL, points_per_step=7, seed=seed)
-        return module._draw(7, step).tolist()
+        return module.sampler.draw(step).tolist()
 
     walked = _module(signal, UNEQUAL, points_per_step=7)
     for step in range(20):
-        assert walked._draw(7, step).tolist() == drawn(0, step)
+        assert walked.sampler.draw(step).tolist() == drawn(0, step)
     assert drawn(0, 3) != drawn(1, 3)
     assert drawn(0, 3) != drawn(0, 3 + 7)
 
@@ -249,7 +249,7 @@ def test_the_drawing_follows_from_seed_and_step_alone(signal):
 def test_drawing_leaves_the_global_generator_alone(signal):
     module = _module(signal, UNEQUAL, points_per_step=7)
     state = torch.random.get_rng_state()
-    module._draw(7, 0)
+    module.sampler.draw(0)
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -285,7 +285,7 @@ def test_the_curve_does_not_depend_on_how_steps_are_chunked(small_fit, signal, p
     # Under autocast weights are cast once and kept: a cast that outlives an optimiser step would be an old one.
     options = {"steps": 40, "lr": 1e-2, "precision": precision, "settings": {"evaluate_every": 20}}
     long = small_fit(signal, **options)
-    monkeypatch.setattr("partinr.regimes.fit.module.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("partinr.training.loop.CHUNK_SECONDS", 0.0)
     short = small_fit(signal, **options)
     assert _rows(long.curve) == _rows(short.curve)
 
@@ -459,7 +459,7 @@ def _told(monkeypatch, values):
 
 def test_a_curve_that_collapses_fails_with_its_best_weights(small_fit, signal, monkeypatch):
     _told(monkeypatch, [10.0, 30.0, 31.0, 20.9, 20.0, 5.0])
-    monkeypatch.setattr("partinr.regimes.fit.module.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("partinr.training.loop.CHUNK_SECONDS", 0.0)
     weights = Weights()
     result = small_fit(signal, steps=50, lr=1e-2, settings={"evaluate_every": 2}, callbacks=(weights,))
     assert result.failure is not None
@@ -564,17 +564,10 @@ def test_options_that_cannot_be_are_refused_before_training(small_fit, signal):
             small_fit(signal, model=model, **options)
 
 
-def test_an_optimiser_that_refuses_is_found_before_there_is_a_trainer(signal):
+def test_an_optimiser_that_refuses_is_found_before_the_training(signal):
     model = PiecewiseINR(Grid(regions=4)(signal), TINY)
     with pytest.raises(PartinrError, match="refuses its options"):
-        FitModule(
-            model,
-            signal,
-            optimizer=Optimizer(options={"betas": [2, 3]}),
-            schedule=Constant(),
-            stop=StopRule(max_steps=1),
-            settings=FitSettings(),
-        )
+        fit(model, signal, optimizer=Optimizer(options={"betas": [2, 3]}), trainer=make_trainer(accelerator="cpu"))
 
 
 def test_a_model_of_another_partition_is_refused(small_fit, signal):

@@ -34,7 +34,7 @@ class SaveAt(L.Callback):
 @pytest.fixture
 def step_by_step(monkeypatch):
     """A turn of Lightning's loop for every step, so that a checkpoint falls exactly where a test wants it."""
-    monkeypatch.setattr("partinr.regimes.fit.module.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("partinr.training.loop.CHUNK_SECONDS", 0.0)
 
 
 def _rows(curve):
@@ -141,7 +141,7 @@ def test_a_collapse_that_began_before_the_break_is_remembered(small_fit, signal,
     path = tmp_path / "last.ckpt"
     settings = {"evaluate_every": 1}
     small_fit(signal, steps=50, callbacks=(SaveAt(3, path, stop=True),), settings=settings)
-    best = torch.load(path, weights_only=True)["partinr"]["best_parameters"]
+    best = torch.load(path, weights_only=True)["partinr"]["best_weights"]
     resumed = small_fit(signal, steps=50, ckpt_path=path, settings=settings)
     assert resumed.failure is not None
     assert resumed.steps == 4
@@ -179,14 +179,17 @@ OTHER = {
         r"its optimizer\.options\.betas is",
     ),
     "schedule": ({"schedule": WarmUp(warmup_steps=2)}, r"its schedule\.name is Constant, here it is WarmUp"),
-    "loss": ({"settings": {"points_per_step": 10, "loss": "region"}}, "its loss is image, here it is region"),
+    "loss": ({"settings": {"points_per_step": 10, "loss": "region"}}, "its regime.loss is image, here it is region"),
     "border": (
         {"settings": {"points_per_step": 10, "border_weight": 2.0}},
-        r"its border_weight is None, here it is 2\.0",
+        r"its regime.border_weight is 1.0, here it is 2.0",
     ),
-    "points": ({"settings": {"points_per_step": 9}}, "its points_per_step is 10, here it is 9"),
-    "drawing": ({"settings": {"points_per_step": 10, "sampling": "error"}}, "its sampling is None, here it is error"),
-    "beginning": ({"settings": {"points_per_step": 10, "begin_at_mean": True}}, "its begin_at_mean is"),
+    "points": ({"settings": {"points_per_step": 9}}, "its regime.points_per_step is 10, here it is 9"),
+    "drawing": (
+        {"settings": {"points_per_step": 10, "sampling": "error"}},
+        "its regime.sampling is uniform, here it is error",
+    ),
+    "beginning": ({"settings": {"points_per_step": 10, "begin_at_mean": True}}, "its regime.begin_at_mean is"),
     "seed": ({"seed": 1}, "its seed is 0, here it is 1"),
 }
 

@@ -287,7 +287,7 @@ def test_a_signal_to_all_processes_leaves_the_work_alone(items):
     for step in range(4, 12):
         assert next(batches) == [f"item-{index}" for index in order[step]]
     start = time.monotonic()
-    del batches
+    data.teardown("fit")
     assert time.monotonic() - start < 4
     assert not any(map(psutil.pid_exists, processes))
 

@@ -19,7 +19,7 @@ from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Random
 from partinr.regimes import Constant, Cosine, Optimizer, Plateau, StopRule, ThresholdModule, ThresholdSettings, Trial
-from partinr.regimes.threshold.module import Points
+from partinr.regimes.threshold.trials import Points
 from partinr.signals import EdgedImage, StepsData, StepSignal
 from partinr.training.trainer import make_trainer, run_fit
 
@@ -177,8 +177,8 @@ def test_a_trial_over_keeps_its_weights_and_costs_nothing():
         left = len(module.trials) - by_step[step - 1]["reached"]
         assert by_step[step]["macs"] - by_step[step - 1]["macs"] == whole * left // len(module.trials)
     # What is kept is below the threshold, and was not at the look before.
-    errors = module.model.evaluate(module._tensor("_coords"), module._batch.sizes).view(len(module.trials), -1)
-    mse = (errors - module._tensor("_targets").view(len(module.trials), -1)).square().mean(1)
+    errors = module.model.evaluate(module.buffer("_coords"), module.batch.sizes).view(len(module.trials), -1)
+    mse = (errors - module.buffer("_targets").view(len(module.trials), -1)).square().mean(1)
     assert torch.equal(mse < 0.5, module.reached > 0)
     torch.testing.assert_close(mse.double(), module.mse)
 
@@ -228,7 +228,7 @@ def test_a_trial_that_diverges_is_left_at_the_cap_and_disturbs_nobody():
     sound = module_of(LINE, trials_of(LINE), steps=30)
     with torch.no_grad():
         broken.model.stack["weight_0"][2] = float("nan")
-    broken.share = broken._take_shard()
+    broken.shard = broken._take_shard()
     train(broken)
     train(sound)
     found, expected = broken.steps_rows(), sound.steps_rows()
@@ -249,7 +249,7 @@ def test_looks_are_as_fine_as_was_asked_for():
 def test_looks_do_not_depend_on_how_long_a_step_takes(monkeypatch):
     found = []
     for chunk in (1, 2, 1000):
-        monkeypatch.setattr(ThresholdModule, "_chunk", lambda self, chunk=chunk: chunk)
+        monkeypatch.setattr(ThresholdModule, "chunk", lambda self, chunk=chunk: chunk)
         module = module_of(LINE, trials_of(LINE), steps=60, resolution=0.2)
         train(module)
         found.append(([row["step"] for row in module.curve], module.steps_rows()))

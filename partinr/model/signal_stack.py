@@ -1,0 +1,92 @@
+"""The stack of the networks that stand for signals. One signal is a set of one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from partinr.base.errors import PartinrError
+from partinr.model.batch import RegionBatch
+from partinr.model.frames import Frames, region_batch
+from partinr.model.stack import NetworkStack
+from partinr.partition import Partition
+
+if TYPE_CHECKING:
+    from partinr.model.inr import PiecewiseINR
+
+
+class SignalStack(NetworkStack):
+    """Networks that stand for the regions of signals; the signals have one or more.
+
+    Networks are counted signal by signal, within a signal by region.
+
+    Attributes:
+        names: one for each signal; the empty name is that of a signal that stands for itself.
+        partitions: of each signal.
+        frames: of each signal's networks.
+        parameter_counts: learned numbers of each signal's networks.
+    """
+
+    names: tuple[str, ...]
+    partitions: tuple[Partition, ...]
+    frames: tuple[Frames, ...]
+    parameter_counts: list[int]
+
+    @property
+    def regions(self) -> int:
+        """Number of regions over all signals."""
+        return sum(partition.regions for partition in self.partitions)
+
+    @property
+    def title(self) -> str:
+        """What the networks stand for, in a few words."""
+        return "1 region" if self.regions == 1 else f"{self.regions:,} regions"
+
+    @cached_property
+    def macs_per_sample(self) -> int:
+        """Multiply-accumulates of all networks with a part in a sample, forward; mean over samples."""
+        sizes = (own.sizes(partition) for own, partition in zip(self.frames, self.partitions, strict=True))
+        return self.mean_macs(list(chain(*sizes)), sum(partition.labels.numel() for partition in self.partitions))
+
+    @property
+    def blended(self) -> bool:
+        """Whether several networks have a part in a sample."""
+        return not all(own.plain for own in self.frames)
+
+    @abstractmethod
+    def architecture(self) -> dict[str, Any]:
+        """What must be equal for weights of one model to fit another: plain containers."""
+
+    @abstractmethod
+    def member(self, number: int) -> PiecewiseINR:
+        """The model of one signal, to be rendered or saved."""
+
+    def batch_of(self, signals: Sequence[Tensor]) -> RegionBatch:
+        """The signals as one ragged region batch.
+
+        Args:
+            signals: float32 ``[*grid, C]`` each, in the order of the names.
+
+        Raises:
+            PartinrError: their number, the grid of one or its channels are not the model's.
+        """
+        if len(signals) != len(self.names):
+            raise PartinrError(f"{len(signals)} signals for a model of {len(self.names)}; give one for each")
+        for name, signal, partition in zip(self.names, signals, self.partitions, strict=True):
+            which = f"{name}: " if name else ""
+            if tuple(signal.shape[:-1]) != partition.shape:
+                raise PartinrError(
+                    f"{which}the signal lies on a grid of {list(signal.shape[:-1])}, the partition on one of "
+                    f"{list(partition.shape)}; make the partition from this signal"
+                )
+            if signal.shape[-1] != self.channels:
+                raise PartinrError(
+                    f"{which}the signal has {signal.shape[-1]} channels, the model {self.channels}; "
+                    f"give PiecewiseINR(…, channels={signal.shape[-1]})"
+                )
+        return region_batch(signals, self.partitions, self.frames, self.position)

@@ -1,0 +1,104 @@
+"""What cannot be fitted, refused before the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from partinr.base.errors import PartinrError
+from partinr.model.signal_stack import SignalStack
+
+if TYPE_CHECKING:
+    from partinr.regimes.fit.settings import FitSettings
+
+
+def checked_signal(signal: object, name: str) -> Tensor:
+    """A signal in single precision.
+
+    Raises:
+        PartinrError: it is no tensor of floating-point numbers in [0, 1].
+    """
+    if not isinstance(signal, Tensor) or not signal.is_floating_point() or not _within_range(signal):
+        which = f"{name}: " if name else ""
+        raise PartinrError(
+            f"{which}the signal must be a tensor of floating-point numbers in [0, 1], such as partinr.load_image gives"
+        )
+    return signal.float()
+
+
+def _within_range(signal: Tensor) -> bool:
+    """Whether all values are in [0, 1]; NaN is not."""
+    return bool(((signal >= 0) & (signal <= 1)).all())
+
+
+def check_fit(model: SignalStack, settings: FitSettings, samples: int, learned: bool, start_steps: int) -> None:
+    """Check that settings, model and initialisation go together.
+
+    Args:
+        model: to be fitted.
+        settings: of the regime.
+        samples: of all signals.
+        learned: whether the model begins with an initialisation that was learned.
+        start_steps: first steps with the rates that were learned with it.
+
+    Raises:
+        PartinrError: they do not.
+    """
+    for problem in (*_of_blending(model, settings, learned), *_of_points(settings, samples, learned, start_steps)):
+        raise PartinrError(problem)
+    if settings.begin_at_mean:
+        for problem in _of_means(model, learned):
+            raise PartinrError(problem)
+
+
+def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> Iterator[str]:
+    together = "but with overlap or global_network they are trained together"
+    if model.blended and settings.freeze_at_psnr is not None:
+        yield (
+            f"regime.freeze_at_psnr takes regions out of the training one by one, {together}; leave one of the two out"
+        )
+    if model.blended and settings.sampling != "uniform":
+        yield (
+            f"regime.sampling={settings.sampling} goes by the error of each network, {together}; "
+            "leave regime.sampling=uniform"
+        )
+    if model.blended and learned:
+        yield (
+            "the steps of an initialisation are those of networks that have a region each to themselves; "
+            "leave start out, or give overlap=0 and global_network=False"
+        )
+
+
+def _of_points(settings: FitSettings, samples: int, learned: bool, start_steps: int) -> Iterator[str]:
+    points = settings.points_per_step
+    if points is not None and points > samples:
+        yield (
+            f"regime.points_per_step={points} is more than the {samples} samples there are; "
+            "give fewer, or null for all of them"
+        )
+    if start_steps and (not learned or points is not None):
+        why = "they are taken on all points, not on regime.points_per_step" if learned else "there is no init"
+        yield (
+            f"init_steps={start_steps} are steps with the learning rates of an initialisation, but {why}; "
+            "leave one of the two out"
+        )
+
+
+def _of_means(model: SignalStack, learned: bool) -> Iterator[str]:
+    if learned:
+        yield (
+            "regime.begin_at_mean=true would change the initialisation that was learned (init); "
+            "leave one of the two out"
+        )
+    if model.regions < model.networks:
+        yield (
+            "regime.begin_at_mean=true with global_network=true would begin at twice the mean of each region; "
+            "leave one of the two out"
+        )
+    if model.backbone.output_bias() is None:
+        yield (
+            f"the output of {model.backbone.title} has no bias that could begin at the mean of a region; "
+            "leave regime.begin_at_mean out, or let its class say which parameter it is (output_bias)"
+        )

@@ -1,0 +1,57 @@
+"""Steps with the learning rates that were learned with an initialisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from partinr.regimes.meta.learned import LearnedStart
+from partinr.training.steps import PlainSteps
+
+if TYPE_CHECKING:
+    from partinr.training.stack import StackLoop
+
+
+class LearnedSteps(PlainSteps):
+    """Steps down the gradient, as the inner steps of learning to learn take them.
+
+    Args:
+        loop: whose networks move.
+        start: what they began with.
+    """
+
+    def __init__(self, loop: StackLoop, start: LearnedStart) -> None:
+        super().__init__(loop)
+        self._start = start
+
+    def take(self, step: int) -> Tensor:
+        """Take a step and return the loss before it."""
+        loop, start, shard = self._loop, self._start, self._loop.shard
+        error = loop.model.squared_error(shard.coords, shard.targets, shard.sizes, self._weights(), shard.params)
+        names = start.adapted
+        gradients = torch.autograd.grad(error, [shard.params[name] for name in names])
+        # Images one after the other, in each the regions in their order, which are the cells.
+        cell = None if start.cells == 1 else (shard.networks % start.cells).to(loop.device)
+        with torch.no_grad():
+            loss = loop.loss(step)
+            for name, gradient in zip(names, gradients, strict=True):
+                rate = start.rates.at(step, name, cell)
+                by = gradient * (rate.to(gradient) if isinstance(rate, Tensor) else rate)
+                shard.params[name].sub_(by)
+        # Without gradients it does nothing; but a schedule wants to have seen it before it goes on.
+        self._optimizer.zero_grad()
+        self._optimizer.step()
+        return loss
+
+    def _weights(self) -> Tensor:
+        """What each sample of the shard counts in the objective of an inner step, ``[m, 1]``."""
+        model, shard, batch = self._loop.model, self._loop.shard, self._loop.batch
+        sizes = torch.tensor(batch.sizes, dtype=torch.float64)
+        if self._start.inner_loss == "image":
+            regions = torch.tensor([partition.regions for partition in model.partitions])
+            samples = [partition.labels.numel() for partition in model.partitions]
+            sizes = torch.tensor(samples, dtype=torch.float64).repeat_interleave(regions)
+        by_network = 1 / (sizes[shard.networks] * model.channels)
+        return by_network.repeat_interleave(torch.tensor(shard.sizes)).to(shard.targets).unsqueeze(1)

@@ -1,0 +1,101 @@
+"""What ``run.json`` says of signals and partitions."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from partinr.metrics import EXACT_DB, SEAM
+from partinr.model.signal_stack import SignalStack
+from partinr.partition import Partition
+
+
+def signal_sha256(values: Tensor) -> str:
+    """SHA-256 of the values of signals, in single precision, which they came in."""
+    return hashlib.sha256(values.float().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def mean_seam(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each number of :func:`partinr.metrics.seam` over the signals that have it."""
+    means = {}
+    for name in SEAM:
+        known = [each[name] for each in found if not math.isnan(each[name])]
+        if len(found) > 1 and name.startswith("psnr"):
+            known = [min(value, EXACT_DB) for value in known]
+        means[name] = sum(known) / len(known) if known else float("nan")
+    return means
+
+
+def partition_facts(names: Sequence[str], partitions: Sequence[Partition]) -> dict[str, Any]:
+    """The sizes of all regions, what their label maps take in bits, and what is to be noticed of them.
+
+    A label map that follows from options, as that of a grid does, takes 0 bits.
+    """
+    sizes = torch.cat([partition.sizes for partition in partitions])
+    return {
+        "bits": sum(partition.bits for partition in partitions),
+        "smallest": int(sizes.min()),
+        "largest": int(sizes.max()),
+        "notice": _notice(names, partitions),
+    }
+
+
+def _notice(names: Sequence[str], partitions: Sequence[Partition]) -> str | None:
+    pairs = zip(names, partitions, strict=True)
+    noticed = [f"{name}: {each.notice}" if name else each.notice for name, each in pairs if each.notice is not None]
+    if not noticed:
+        return None
+    others = len(noticed) - 1
+    return f"{noticed[0]}" + (f" (and {others} more like it)" if others else "")
+
+
+def partition_seconds(partitions: Sequence[Partition]) -> float | None:
+    """The time of the rule over all signals; None if no rule made a partition."""
+    known = [partition.seconds for partition in partitions if partition.seconds is not None]
+    return sum(known) if known else None
+
+
+def signal_facts(names: Sequence[str], shapes: Sequence[Sequence[int]], values: Tensor) -> dict[str, Any]:
+    """The shape of signals if they have one, how many have names, and what they are.
+
+    Args:
+        names: of each signal; empty for one that stands for itself.
+        shapes: ``[*grid, C]`` of each.
+        values: of all of them.
+    """
+    listed = sum(1 for name in names if name)
+    return {
+        "shape": list(shapes[0]) if len({tuple(shape) for shape in shapes}) == 1 else None,
+        **({"images": listed} if listed else {}),
+        "sha256": signal_sha256(values),
+    }
+
+
+def image_facts(
+    model: SignalStack, shapes: Sequence[Sequence[int]], curve: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Shape, regions, parameters, PSNR and SSIM of each signal that has a name.
+
+    Args:
+        model: of the signals.
+        shapes: ``[*grid, C]`` of each.
+        curve: a row an evaluation and signal.
+    """
+    latest = {row["image"]: row for row in curve[-len(model.names) :]}
+    of_signals = zip(model.names, shapes, model.partitions, model.parameter_counts, strict=True)
+    return {
+        name: {
+            "shape": list(shape),
+            "regions": partition.regions,
+            "parameters": parameters,
+            "psnr": latest[name]["psnr"] if latest else None,
+            "ssim": latest[name]["ssim"] if latest else None,
+        }
+        for name, shape, partition, parameters in of_signals
+        if name
+    }

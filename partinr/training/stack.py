@@ -1,0 +1,264 @@
+"""The loop of regimes that train the networks of a stack, each process those of its shard."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property, reduce
+from operator import add
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from partinr.model.batch import RegionBatch
+from partinr.model.signal_stack import SignalStack
+from partinr.training.loop import StopReason, TrainingLoop
+from partinr.training.shards import Shard, deal, hand_over, narrow_state, widen_state
+from partinr.training.steps import PlainSteps, steps_of
+
+
+class StackLoop(TrainingLoop):
+    """A loop whose optimiser has the networks that this process trains and that are not finished.
+
+    A regime calls :meth:`hold` once it has model and batch, says what the loss of a step is (:meth:`loss`) and which
+    networks an evaluation found finished (:meth:`newly_finished`). Finished networks keep their weights and cost
+    nothing from then on; the run is over when all are.
+
+    Attributes:
+        shard: the networks that are trained here.
+        finished: bool ``[N]``, the networks that are trained no more.
+        cuda_graphs: whether steps may be recorded and replayed on CUDA.
+    """
+
+    model: SignalStack
+    shard: Shard
+    finished: Tensor
+    cuda_graphs = False
+    all_finished: StopReason = "all_frozen"
+    """Why a run is over when no network is left."""
+
+    _loaded: dict[str, Any] | None = None
+    """A checkpoint that Lightning has read and whose states the optimiser has not got yet."""
+
+    _stepping: PlainSteps | None = None
+
+    def hold(self, model: SignalStack, batch: RegionBatch, by_sample: Tensor, weights: Tensor | None) -> None:
+        """Keep what is trained, on which samples, as buffers of the module.
+
+        Args:
+            model: trained in place.
+            batch: all samples of the signals.
+            by_sample: targets ``[M, C]``, as :meth:`RegionBatch.by_sample` orders them.
+            weights: ``[M, 1]`` of the samples in the loss, likewise; None where all are 1.
+        """
+        self.model = model
+        self.batch = batch
+        self.register_buffer("_coords", batch.coords, persistent=False)
+        self.register_buffer("_targets", by_sample, persistent=False)
+        self.register_buffer("_weights", weights, persistent=False)
+        self.owned = torch.ones(len(batch.sizes), dtype=torch.bool)
+        self.finished = torch.zeros(len(batch.sizes), dtype=torch.bool)
+        self.shard = self._take_shard()
+
+    # -- what a regime says -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def loss(self, step: int) -> Tensor:
+        """The loss of a step, with its graph: of this process's networks."""
+
+    @property
+    @abstractmethod
+    def sees_all(self) -> bool:
+        """Whether every step sees the same samples."""
+
+    @abstractmethod
+    def macs_a_step(self) -> int:
+        """Multiply-accumulates of the forward pass of one step, over all processes."""
+
+    @abstractmethod
+    def newly_finished(self) -> Tensor:
+        """Which networks the evaluation that was just made found finished, and were not before: bool ``[N]``."""
+
+    def losses(self) -> int:
+        """How many losses the last loss of a step is the sum of; the curve shows their mean."""
+        return len(self.model.names)
+
+    def step_of(self, step: int) -> PlainSteps | None:
+        """Who takes a step in place of the optimiser; None for the optimiser."""
+        return None
+
+    # -- shards -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def work(self) -> Tensor:
+        """Multiply-accumulates of each network over all of its samples: float64 ``[N]``."""
+        return torch.tensor(self.batch.sizes, dtype=torch.float64) * self.of_networks
+
+    @cached_property
+    def of_networks(self) -> Tensor:
+        """Multiply-accumulates of each network for one sample: float64 ``[N]``."""
+        return torch.tensor(self.model.macs_of_networks, dtype=torch.float64)
+
+    def setup(self, stage: str) -> None:
+        """Deal the networks out to the processes, evenly by their work; the weights of a checkpoint come after this."""
+        super().setup(stage)
+        dealt = deal(self.work.tolist(), self.ranks.size)
+        self.owned = torch.zeros_like(self.owned)
+        self.owned[dealt[self.ranks.rank]] = True
+
+    def _take_shard(self) -> Shard:
+        networks = torch.nonzero(self.owned & ~self.finished).squeeze(1)
+        weights = None if self._weights is None else self.buffer("_weights")
+        return Shard.take(self.model, self.batch, self.buffer("_coords"), self.buffer("_targets"), weights, networks)
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Bring the model up to date, in every process."""
+        self.shard.give_back(self.model)
+        if self.ranks.size > 1:
+            rows = self.model.rows(torch.nonzero(self.owned).squeeze(1))
+            for name, value in self.model.stack.items():
+                own, part = rows[name].to(value.device), torch.zeros_like(value)
+                part[own] = value.data[own]
+                value.data.copy_(self.ranks.whole(part))
+
+    def parameters_for(self) -> torch.optim.Optimizer:
+        """The optimiser of a fresh shard: the module may be on another device by now, or in another precision."""
+        self.shard, self._stepping = self._take_shard(), None
+        if self._loaded is not None:
+            # Lightning hands them to the optimiser next, whose parameters are those of this shard.
+            states = self._loaded["optimizer_states"]
+            self._loaded["optimizer_states"] = [narrow_state(state, self.shard, self.model) for state in states]
+            self._loaded = None
+        return self.optimizer.build_stack(self.model, self.shard.params)
+
+    def after_evaluation(self) -> None:
+        """Drop the networks that are finished."""
+        if self.failure is not None:
+            return
+        found = self.newly_finished()
+        if found.any():
+            before = self.shard
+            before.give_back(self.model)
+            self.finished = self.finished | found
+            self.shard = self._take_shard()
+            hand_over(self.own_optimizer(), before, self.shard)
+        if self.finished.all() and self.stop_reason is None:
+            self.stop_reason = self.all_finished
+
+    # -- steps --------------------------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Take a step that changes nothing, before the clock runs: kernels are made or loaded at their first use."""
+        if self.shard.sizes and self.stop_reason is None:
+            with self.trainer.precision_plugin.forward_context():
+                loss = self.loss(self.step)
+            loss.backward()
+            for value in self.shard.params.values():
+                value.grad = None
+
+    def take_steps(self, steps: int, batch: Any) -> None:
+        """Take optimiser steps on the networks of the shard."""
+        scheduler = self.lr_schedulers()
+        assert not isinstance(scheduler, list) and scheduler is not None
+        plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        if self._stepping is None:
+            self._stepping = steps_of(self)
+        stepping, loss, first = self._stepping, None, self.step
+        macs, among = self.macs_a_step(), self.losses()
+        with self.clock.run("training", self.device):
+            for step in range(first, first + steps):
+                if self.shard.sizes:  # a process whose networks are all finished only keeps step
+                    loss = (self.step_of(step) or stepping).take(step)
+                if not plateau:
+                    scheduler.step()
+            # The one wait for the device in a chunk; the steps themselves never ask for a value.
+            own_loss = 0.0 if loss is None else float(loss.detach())
+        # Once a chunk: setting an attribute of a module takes as long as a small product.
+        self.step += steps
+        self.macs += steps * macs
+        if not stepping.counted:
+            self.count_steps(steps)
+        # The chunks of all processes end here together, so that they agree on what comes next.
+        (total,) = self.ranks.total(own_loss)
+        self._last_loss = total / among
+        (self.clock.training,) = self.ranks.most(self.clock.training)
+
+    def squared_error(self, samples: list[Any]) -> Tensor:
+        """The weighted squared error of samples of the shard, summed over samples and channels."""
+        return reduce(add, [each.squared_error(self.model, self.shard.params) for each in samples])
+
+    # -- evaluation ---------------------------------------------------------------------------------------------
+
+    def values(self) -> Tensor:
+        """The values of all rows of the batch, ``[P, C]``; each process evaluates its own networks."""
+        # Without autocast: what is measured is what the saved weights give to whoever loads them.
+        coords = self.buffer("_coords")
+        with torch.autocast(self.device.type, enabled=False):
+            if self.ranks.size == 1:
+                return self.model.evaluate(coords, self.batch.sizes)
+            sizes = [size if mine else 0 for size, mine in zip(self.batch.sizes, self.owned.tolist(), strict=True)]
+            own = self.owned[self.batch.network.cpu()].to(self.device)
+            values = coords.new_zeros(len(coords), self.model.channels)
+            values[own] = self.model.evaluate(coords[own], sizes)
+            return self.ranks.whole(values)
+
+    def buffer(self, name: str) -> Tensor:
+        """A buffer, which for a type checker might also be a module."""
+        value = getattr(self, name)
+        assert isinstance(value, Tensor)
+        return value
+
+    # -- keeping ------------------------------------------------------------------------------------------------
+
+    def weights_to_keep(self) -> dict[str, Tensor]:
+        """A copy of the stack."""
+        return {name: value.detach().clone() for name, value in self.model.stack.items()}
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over the weights of a stack."""
+        # assign: in the precision that they were trained in.
+        self.model.stack.load_state_dict(weights, assign=True)
+
+    def on_train_end(self) -> None:
+        """A run that failed leaves the best weights that it had."""
+        self._stepping = None
+        self.gather()
+        if self.restore_best_after_failure():
+            # Or the next look at the model would bring back what has just been replaced.
+            self.shard = self._take_shard()
+
+    def progress(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {**super().progress(), "finished": self.finished}
+
+    def continue_from(self, state: dict[str, Any]) -> None:
+        """Take over the :meth:`progress` of a checkpoint."""
+        self.finished = state["finished"]
+        super().continue_from(state)
+        if self.stop_reason is None and bool(self.finished.all()):
+            self.stop_reason = self.all_finished
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let what Lightning holds of a shard stand for the whole stack."""
+        self.gather()
+        checkpoint["state_dict"] = self.state_dict()
+        checkpoint["optimizer_states"] = [
+            self.ranks.merged(widen_state(state, self.shard, self.model)) for state in checkpoint["optimizer_states"]
+        ]
+        super().on_save_checkpoint(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue from where the checkpoint was saved."""
+        self._loaded = checkpoint
+        super().on_load_checkpoint(checkpoint)
+
+    def export_state(self) -> dict[str, Any]:
+        """What the process that started this one has to know of the training."""
+        return {**super().export_state(), "finished": self.finished}
+
+    def import_state(self, state: dict[str, Any]) -> None:
+        """Be as a module of another process was at its end."""
+        super().import_state(state)
+        self.finished = state["finished"]

@@ -1,0 +1,86 @@
+"""Ways to take one optimiser step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import lightning as L
+from torch import Tensor
+
+from partinr.training.graphs import GraphedSteps, can_be_graphed
+
+if TYPE_CHECKING:
+    from partinr.training.stack import StackLoop
+
+Step = Callable[[int], Tensor]
+"""Takes the step of a number, from 0 on, and returns its loss."""
+
+
+class PlainSteps:
+    """Steps without Lightning's wrappers, which take longer than a thin stack's own work.
+
+    Args:
+        loop: whose loss and optimiser they are.
+    """
+
+    counted = False
+    """Whether Lightning counts the steps."""
+
+    def __init__(self, loop: StackLoop) -> None:
+        self._loop, self._optimizer = loop, loop.own_optimizer()
+
+    def take(self, step: int) -> Tensor:
+        """Take a step and return its loss."""
+        self._optimizer.zero_grad()
+        loss = self._loop.loss(step)
+        loss.backward()
+        self._optimizer.step()
+        return loss
+
+
+class WrappedSteps(PlainSteps):
+    """Steps through Lightning, which scales the loss for half precision and calls what hooks into a step."""
+
+    counted = True
+
+    def take(self, step: int) -> Tensor:
+        """Take a step and return its loss."""
+        optimizer = self._loop.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.zero_grad()
+        loss = self._loop.loss(step)
+        self._loop.manual_backward(loss)
+        optimizer.step()
+        return loss
+
+
+class RecordedSteps(PlainSteps):
+    """Steps as a CUDA graph (:mod:`partinr.training.graphs`)."""
+
+    def __init__(self, loop: StackLoop) -> None:
+        super().__init__(loop)
+        # Of the full batch: which step it is makes no difference.
+        self._graph = GraphedSteps(lambda: loop.loss(loop.step), self._optimizer)
+
+    def take(self, step: int) -> Tensor:
+        """Take a step and return its loss."""
+        return self._graph.take(self._loop.shard)
+
+
+def steps_of(loop: StackLoop) -> PlainSteps:
+    """The way in which a loop takes its steps."""
+    trainer, precision = loop.trainer, str(loop.trainer.precision)
+    if precision == "16-mixed" or _hooked(trainer):
+        return WrappedSteps(loop)
+    points = None if loop.sees_all else loop.points_per_step
+    if loop.cuda_graphs and can_be_graphed(loop.device, precision, loop.own_optimizer(), points):
+        return RecordedSteps(loop)
+    return PlainSteps(loop)
+
+
+def _hooked(trainer: L.Trainer) -> bool:
+    """Whether a callback wants to be called within every step."""
+    hooks = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+    callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(getattr(type(each), hook) is not getattr(L.Callback, hook) for each in callbacks for hook in hooks)
