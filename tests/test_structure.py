@@ -46,11 +46,6 @@ LONG = {
     "partinr/runs/directory.py:RunDirectory",
 }
 ARROWS = {
-    "partinr.metrics.quality -> partinr.partition",
-    "partinr.metrics.quality -> partinr.partition.base",
-    "partinr.metrics.rate -> partinr.model.inr",
-    "partinr.metrics.rate -> partinr.model.quantise",
-    "partinr.metrics.rate -> partinr.partition.coding",
     "partinr.regimes.fit.build -> partinr.experiment.config",
     "partinr.regimes.fit.build -> partinr.runs.directory",
     "partinr.regimes.meta.build -> partinr.experiment.config",

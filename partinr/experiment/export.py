@@ -15,8 +15,10 @@ from partinr.api import load
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.terminal import terminal
-from partinr.metrics.rate import MeanRate, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates, name_of
+from partinr.metrics.rate import MeanRate, Rate, at_rate, best_of, codec_rates, mean_rates
 from partinr.model.quantise import Bits, Per
+from partinr.model.rate import fit_rates, name_of
+from partinr.pictures.draw import to_uint8
 from partinr.runs.directory import RunDirectory
 from partinr.runs.fitted import fitted_image
 
@@ -88,7 +90,7 @@ def _measure(
     fits = {rate.setting: (rate, file) for rate, file in fit_rates(model, pixels, free)}
     content = f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
     if content not in codecs:
-        codecs[content] = codec_rates(pixels)
+        codecs[content] = codec_rates(to_uint8(pixels))
     return [*(rate for rate, _ in fits.values()), *codecs[content]], fits[setting][1]
 
 
