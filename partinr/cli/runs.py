@@ -16,7 +16,8 @@ from rich.cells import cell_len, chop_cells
 from partinr.base.errors import PartinrError
 from partinr.base.terminal import short, terminal
 from partinr.base.version import __version__
-from partinr.runs.directory import CONFIG, MANIFEST, RunDirectory, find_runs
+from partinr.runs.directory import RunDirectory, find_runs
+from partinr.runs.layout import CONFIG, MANIFEST
 
 STATES = {
     "running": "cyan",
