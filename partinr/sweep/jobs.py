@@ -166,7 +166,7 @@ def writer_is_gone(folder: str) -> bool:
             return False
         return writer == slurm_job() or states([writer]) == {writer: "gone"}
     except (PartinrError, OSError):
-        return False  # nothing is known; whoever needs the run says what is wrong with it
+        return False  # nothing is known; resume says what is wrong with the run
 
 
 def _is_completed(folder: str) -> bool:
