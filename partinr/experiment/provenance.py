@@ -12,7 +12,7 @@ from typing import Any
 
 from partinr.base.errors import PartinrError
 from partinr.experiment import plugins
-from partinr.runs.directory import START
+from partinr.runs.layout import START
 
 
 def inputs_of(config: Mapping[str, Any]) -> dict[str, str]:

@@ -20,7 +20,8 @@ from partinr.experiment.make import make
 from partinr.experiment.migrate import migrated
 from partinr.experiment.provenance import check_code
 from partinr.experiment.show import show_outcomes
-from partinr.runs.directory import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST
 from partinr.training.schedule import Constant, Cosine, Plateau, Schedule
 
 _COMPARED = ("versions", "hardware", "git", "signal", "inputs", "code")

@@ -8,8 +8,9 @@ from partinr.api import load
 from partinr.base.errors import PartinrError
 from partinr.coords import scaled_shape
 from partinr.report.viewer import check_size, write_view
-from partinr.runs.directory import RunDirectory, of_image
+from partinr.runs.directory import RunDirectory
 from partinr.runs.fitted import fitted_image
+from partinr.runs.layout import of_image
 
 VIEW = "view.html"
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from partinr.base.errors import PartinrError
 from partinr.base.version import __version__
-from partinr.runs.directory import CONFIG, MANIFEST, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CONFIG, MANIFEST
 
 STATES = ("running", "queued", "completed", "interrupted", "died", "failed", "damaged")
 """States in the order in which they are counted.

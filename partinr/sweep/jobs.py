@@ -23,7 +23,8 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.lock import LEASE_SECONDS
 from partinr.base.notes import print_error
-from partinr.runs.directory import MANIFEST, WRITER, BusyError, RunDirectory, slurm_job
+from partinr.runs.directory import BusyError, RunDirectory, slurm_job
+from partinr.runs.layout import MANIFEST, WRITER
 from partinr.sweep.crew import Crew
 from partinr.sweep.slurm import preempted, states
 

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from partinr.experiment import execute
-from partinr.runs.directory import CLOCK_COLUMNS, RunDirectory, find_runs
+from partinr.runs.directory import RunDirectory, find_runs
+from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.sweep.folders import study_name
 
 SWEEP = ("hydra.sweep.dir=sweep", "callbacks.pictures=null", "trainer.threads=1")
