@@ -90,7 +90,7 @@ class SingleSignal(SignalSet):
 
     def train(self) -> Sequence[Item]:
         """The signal, without a name."""
-        return [_Only(self)]
+        return [_Only(self, self.source)]
 
     def val(self) -> Sequence[Item]:
         """Nothing is held out."""
@@ -102,11 +102,8 @@ class _Only(Item):
     """The item of a single signal."""
 
     data: SingleSignal
+    source: Source | None
     name: str = ""
-
-    @property
-    def source(self) -> Source | None:
-        return self.data.source
 
     def load(self) -> Tensor:
         return self.data.load()
