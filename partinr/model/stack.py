@@ -219,8 +219,8 @@ class NetworkStack(nn.Module):
     ) -> Tensor:
         """The squared error of :meth:`forward`, summed over samples and channels: a scalar.
 
-        Some engines compute the error and its gradient in one pass. Differentiable by the parameters, but not by targets
-        and weights.
+        Some engines compute the error and its gradient in one pass. It is differentiable by the parameters, not by
+        targets and weights.
 
         Args:
             coords: as for :meth:`forward`.
@@ -228,8 +228,8 @@ class NetworkStack(nn.Module):
             sizes: as for :meth:`forward`.
             weights: ``[M, 1]``, of each sample; None where all are 1.
             params: as for :meth:`forward`.
-            twice: whether the gradient will be differentiated in its turn. That is always possible, but wasteful with an
-                engine that computes value and gradient in one pass.
+            twice: whether the gradient will be differentiated in its turn. That is always possible, but wasteful with
+                an engine that computes value and gradient in one pass.
         """
         total = targets.new_zeros(())
         for _, own, samples, own_sizes in self._by_width(sizes, params):
@@ -304,7 +304,7 @@ class NetworkStack(nn.Module):
             bias[some] = mean[some].to(bias)
 
     def hidden_matrices(self) -> frozenset[str] | None:
-        """The names of the matrices between hidden layers, see :meth:`Backbone.hidden_matrices`; None if there are none."""
+        """The names of the matrices between hidden layers, see :meth:`Backbone.hidden_matrices`, or None."""
         found = self.backbone.hidden_matrices()
         if found is None:
             return None
