@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from partinr.partition import Partition
+if TYPE_CHECKING:
+    from partinr.partition import Partition
 
 SEAM_BAND = 2
-"""Samples on either side of a border that count as its band: all that have another region within so many steps."""
+"""Width of the band along a border: a sample belongs to it if another region is within so many steps."""
 
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM (Wang et al. 2004), in pixels."""
@@ -19,9 +21,9 @@ SSIM_SAMPLES = 2**19
 """Pixels whose windows are evaluated at once."""
 
 EXACT_DB = 100.0
-"""What the PSNR of a signal counts at most in the mean over several, in dB.
+"""Upper limit [dB] of a signal's PSNR in a mean over several.
 
-One that is met exactly, as a black image soon is, has an infinite one, and would hide all others in the mean.
+A signal that is met exactly, as a black image soon is, has an infinite PSNR, which would hide all others in the mean.
 """
 
 
@@ -42,7 +44,7 @@ def psnr(reconstruction: Tensor, signal: Tensor) -> float:
 
 
 def mean_psnr(values: Sequence[float]) -> float:
-    """Of signals, in dB; NaN if one is NaN."""
+    """Mean over signals [dB], each limited to :data:`EXACT_DB`; NaN if one is NaN."""
     if len(values) == 1:
         return values[0]
     return sum(min(value, EXACT_DB) for value in values) / len(values)
@@ -56,7 +58,7 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
         signal: the same shape, in [0, 1].
 
     Returns:
-        at most 1; NaN where there is none: a signal that is no image, or an image with a side below 11 pixels.
+        At most 1; NaN for a signal that is no image, or an image with a side below 11 pixels.
     """
     if signal.ndim != 3 or min(signal.shape[:2]) < SSIM_WINDOW:
         return float("nan")
@@ -66,8 +68,8 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
     border = SSIM_WINDOW // 2
     height, width, channels = signal.shape
     total = 0.0
-    # In strips, for it takes two dozen times the image's memory at once. A strip has the rows that the windows of
-    # its own centres reach.
+    # In strips, as the whole takes two dozen times the image's memory. A strip has all rows that the windows of its
+    # own centres reach.
     rows = max(1, SSIM_SAMPLES // width)
     for top in range(border, height - border, rows):
         bottom = min(top + rows, height - border)
@@ -75,25 +77,25 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
         first = reconstruction[strip].detach().float().clamp(0, 1).movedim(-1, 0).unsqueeze(0)
         second = signal[strip].float().movedim(-1, 0).unsqueeze(0)
         _, of_each_window = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)
-        # As the paper and scikit-image have it, only windows inside the image count; torchmetrics adds those of a
-        # reflected border.
+        # Only windows inside the image count, as in the paper and scikit-image; torchmetrics adds those of a reflected
+        # border.
         total += float(of_each_window[..., border:-border, border:-border].sum(dtype=torch.float64))
     return total / ((height - 2 * border) * (width - 2 * border) * channels)
 
 
 SEAM = ("psnr_band", "psnr_inside", "band", "jump_ratio", "jump_error", "gradient_ratio", "gradient_error")
-"""What :func:`seam` measures."""
+"""Names of what :func:`seam` measures."""
 
 
 def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[str, float]:
     """How well the regions fit together along their borders, the reconstruction clamped to [0, 1].
 
     ``psnr_band`` is the PSNR in the band along borders (:data:`SEAM_BAND`), ``psnr_inside`` that of all other samples,
-    in dB; ``band`` the share of the samples in the band. A jump is the difference of two neighbours of different
-    regions, over all such pairs along all axes: ``jump_ratio`` is its root mean square in the reconstruction over that
-    in the signal (1: the borders are as sharp as those of the signal; above 1: there are seams, or noise), and
-    ``jump_error`` the root mean square of the reconstruction's jumps minus the signal's, so that what the signal itself
-    does there is no seam. ``gradient_ratio`` and ``gradient_error`` are the same of the jump of the slope: the
+    in dB; ``band`` is the share of the samples in the band. A jump is the difference of two neighbours of different
+    regions, over all such pairs along all axes. ``jump_ratio`` is its root mean square in the reconstruction over that
+    in the signal: 1 where the borders are as sharp as in the signal, above 1 where there are seams, or noise.
+    ``jump_error`` is the root mean square of the reconstruction's jumps minus the signal's, so that edges of the signal
+    along a border are no seam. ``gradient_ratio`` and ``gradient_error`` are the same for the jump of the slope: the
     difference of the two neighbours beyond the border minus that of the two before it, a sample apart each.
 
     Args:
@@ -102,8 +104,8 @@ def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[s
         partition: of the signal.
 
     Returns:
-        a number for each name of :data:`SEAM`; NaN where there is none, as where there is no border. A ratio is
-        infinite where the signal has no jump at all and the reconstruction has.
+        A number for each name of :data:`SEAM`; NaN where it is undefined, as without a border. A ratio is infinite
+        where the reconstruction has jumps and the signal has none.
     """
     values, labels = reconstruction.detach().float().clamp(0, 1), partition.labels.to(signal.device)
     band = partition.near_border(SEAM_BAND).to(signal.device)
@@ -130,6 +132,6 @@ def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[s
 
 
 def _sums(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Squares of the one, of the other and of what is between them, and how many there are: float64 ``[4]``."""
+    """Sums of squares of the one, the other and their difference, and the count: float64 ``[4]``."""
     squares = [each.square().sum(dtype=torch.float64) for each in (ours, theirs, ours - theirs)]
     return torch.stack([*squares, squares[0].new_tensor(ours.numel())]).cpu()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import cv2
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.spatial import cKDTree
 
+from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.partition.base import DEFAULT_REGIONS
 from partinr.partition.segmentation import ImageSegmentation, Regions
+
+if TYPE_CHECKING:
+    import cv2
+    import scipy
+    from scipy import spatial
+else:
+    cv2 = Later("cv2")
+    scipy = Later("scipy")
+    spatial = Later("scipy.spatial")
 
 _SAMPLE = 20_000
 """Number of pixels that determine the centres; every pixel then goes to the nearest centre."""
@@ -57,7 +64,7 @@ class KMeans(ImageSegmentation):
         how = (cv2.TERM_CRITERIA_COUNT, self.iterations, 0.0)
         _, _, centres = cv2.kmeans(sample, clusters, np.empty(0), how, 1, cv2.KMEANS_PP_CENTERS)
         # A tree skips distant centres, which pays off with many clusters.
-        _, nearest = cKDTree(centres).query(features)
+        _, nearest = spatial.cKDTree(centres).query(features)
         return nearest.reshape(height, width)
 
     def fingerprint(self) -> dict[str, Any]:

@@ -25,14 +25,19 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.measure import label
 
+from partinr.base.later import Later
 from partinr.signals import region_detail
+
+if TYPE_CHECKING:
+    from skimage import measure
+else:
+    measure = Later("skimage.measure")
 
 Merging = Literal["smallest", "boundary", "balanced", "balanced_detail"]
 MERGINGS: tuple[str, ...] = get_args(Merging)
@@ -60,7 +65,7 @@ def components(labels: NDArray[np.integer]) -> Labels:
     Args:
         labels: whole numbers ``[H, W]``.
     """
-    return renumber(label(renumber(labels), background=-1, connectivity=2))
+    return renumber(measure.label(renumber(labels), background=-1, connectivity=2))
 
 
 def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArray[np.float32]) -> Labels:

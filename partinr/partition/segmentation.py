@@ -7,9 +7,8 @@ import sys
 from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,11 +16,17 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.base.version import __version__
 from partinr.coords import nearest_samples
 from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule
 from partinr.partition.merge import Merging, components, merge, renumber
+
+if TYPE_CHECKING:
+    import cv2
+else:
+    cv2 = Later("cv2")
 
 Regions = Annotated[int, Field(ge=1)]
 

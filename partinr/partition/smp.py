@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -23,9 +23,19 @@ from pydantic import Field
 from torch.nn import functional
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.partition.segmentation import ImageSegmentation
 from partinr.signals.userfile import quoted
+
+if TYPE_CHECKING:
+    import huggingface_hub
+    import segmentation_models_pytorch as smp
+    from huggingface_hub import utils as hub_utils
+else:
+    smp = Later("segmentation_models_pytorch")
+    huggingface_hub = Later("huggingface_hub")
+    hub_utils = Later("huggingface_hub.utils")
 
 _FILES = ("config.json", "model.safetensors")
 """The files that ``save_pretrained`` of an SMP network writes."""
@@ -119,13 +129,11 @@ class Smp(ImageSegmentation):
         """
         files = self._files()
         network, preprocessing = _network(self, files, _digests(files))
-        from segmentation_models_pytorch.encoders import preprocess_input
-
         height, width = image.shape[:2]
         below, beside = (_side(network, side) - side for side in (height, width))
         seen = np.pad(image, ((0, below), (0, beside), (0, 0)), mode="edge")
         # SMP expects its caller to bring the values into the encoder's range.
-        seen = preprocess_input(seen * preprocessing["input_range"][1], **preprocessing)
+        seen = smp.encoders.preprocess_input(seen * preprocessing["input_range"][1], **preprocessing)
         pixels = torch.from_numpy(seen.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         cure = "give a smaller partition.max_pixels, or another network"
@@ -210,8 +218,6 @@ def _network(rule: Smp, files: tuple[Path, ...], digests: tuple[str, ...]) -> tu
 
 def _saved(rule: Smp, config: Path, weights: Path) -> tuple[Any, str | None]:
     """The network in a folder, and the name of its encoder's pretrained weights."""
-    import segmentation_models_pytorch as smp
-
     what = f"partition.model={rule.model} is no network of segmentation-models-pytorch, or it is damaged"
     with _explained(what, "give a folder that its save_pretrained has written"):
         about = json.loads(config.read_text(encoding="utf-8"))
@@ -227,8 +233,6 @@ def _saved(rule: Smp, config: Path, weights: Path) -> tuple[Any, str | None]:
 
 def _assembled(rule: Smp, checkpoint: Path) -> Any:
     """The network that the options describe, with the weights of a checkpoint."""
-    import segmentation_models_pytorch as smp
-
     kinds = {name: kind.__name__ for name, kind in smp.MODEL_ARCHITECTURES_MAPPING.items()}
     architecture, encoder = str(rule.architecture).lower(), str(rule.encoder)
     if architecture not in kinds:
@@ -264,10 +268,8 @@ def _preprocessing(choice: Preprocessing, encoder: str, weights: str | None) -> 
     """``mean``, ``std``, ``input_space`` and ``input_range``, as SMP's ``preprocess_input`` takes them."""
     name: str = choice
     if choice == "encoder" and encoder.startswith("tu-"):
-        from segmentation_models_pytorch.encoders import get_preprocessing_params
-
         try:
-            settings: dict[str, Any] = get_preprocessing_params(encoder)  # from timm, without the hub
+            settings: dict[str, Any] = smp.encoders.get_preprocessing_params(encoder)  # from timm, without the hub
             return settings
         except ValueError:  # there are no pretrained weights
             name = "none"
@@ -297,19 +299,16 @@ def _downloaded(name: str) -> Path:
     Raises:
         PartinrError: the network can neither be downloaded nor is it in the local cache.
     """
-    from huggingface_hub import HfApi, snapshot_download
-
     unreachable = None
     with _quiet():
         try:
             # Without this question, the client would wait for the files for half a minute, or for ever.
-            HfApi().model_info(name, timeout=_PATIENCE)
+            huggingface_hub.HfApi().model_info(name, timeout=_PATIENCE)
         except Exception as error:  # from whichever library the client uses
             unreachable = error
         try:
-            folder = Path(
-                snapshot_download(name, allow_patterns=list(_FILES), local_files_only=unreachable is not None)
-            )
+            here = unreachable is not None
+            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_FILES), local_files_only=here))
         except Exception as error:
             cause = unreachable or error
             raise PartinrError(
@@ -347,20 +346,18 @@ def _sha256(file: Path, size: int, changed: int) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the libraries' output from the terminal; the errors raised here tell what matters."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
     logger = logging.getLogger("huggingface_hub")
-    level, shown = logger.level, not are_progress_bars_disabled()
+    level, shown = logger.level, not hub_utils.are_progress_bars_disabled()
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logger.setLevel(logging.CRITICAL + 1)
-        disable_progress_bars()
+        hub_utils.disable_progress_bars()
         try:
             yield
         finally:
             logger.setLevel(level)
             if shown:
-                enable_progress_bars()
+                hub_utils.enable_progress_bars()
 
 
 @contextmanager

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from skimage.segmentation import felzenszwalb, slic
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.partition.segmentation import ImageSegmentation
+
+if TYPE_CHECKING:
+    from skimage import segmentation
+else:
+    segmentation = Later("skimage.segmentation")
 
 _SLIC, _FELZENSZWALB = {"superpixels": 100, "compactness": 10.0}, {"scale": 100.0, "min_size": 20}
 
@@ -69,11 +74,11 @@ class Superpixel(ImageSegmentation):
             name: default if getattr(self, name) is None else getattr(self, name) for name, default in own.items()
         }
         if self.method == "felzenszwalb":
-            return felzenszwalb(image, sigma=self.sigma, channel_axis=-1, **options)
+            return segmentation.felzenszwalb(image, sigma=self.sigma, channel_axis=-1, **options)
         wanted = min(max(options["superpixels"], 4 * (self.regions or 1)), image.shape[0] * image.shape[1])
         compactness, enough = options["compactness"], min(self.regions or 1, wanted)
         while True:
-            found = slic(
+            found = segmentation.slic(
                 image,
                 n_segments=wanted,
                 compactness=compactness,

@@ -1,6 +1,6 @@
-"""Pictures of images, partitions and errors, for people to look at.
+"""Pictures of images, partitions and errors.
 
-A leaf: arrays in, arrays or PNG bytes out. Images are ``[H, W, C]`` with values in [0, 1], C = 3 (RGB) or 1 (grey),
+Arrays in, arrays or PNG bytes out. Images are ``[H, W, C]`` with values in [0, 1], C = 3 (RGB) or 1 (grey),
 NumPy arrays or tensors on any device. Pictures come back as float32 RGB arrays of the same kind.
 """
 
@@ -20,13 +20,13 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 
-#: The absolute errors that the ends of the colour scale of `error_map` stand for. Fixed, so that pictures of different
-#: runs compare: a PSNR of 30 dB is a root mean square error of 0.032. Larger errors get the last colour.
+#: The absolute errors at the ends of the colour scale of `error_map`; larger errors get the last colour. They are fixed
+#: so that pictures of different runs compare. A PSNR of 30 dB is a root mean square error of 0.032.
 ERROR_RANGE = (0.0, 0.1)
-#: The colour scale of `error_map`, by its name in matplotlib; perceptually uniform, dark means a small error.
+#: Name in matplotlib of the colour scale of `error_map`. It is perceptually uniform, and dark means a small error.
 ERROR_COLORMAP = "inferno"
 
-# The seven hues of Okabe and Ito (Color Universal Design, 2008), told apart with every kind of colour vision. Six are
+# The seven hues of Okabe and Ito (Color Universal Design, 2008), distinct with every kind of colour vision. Six are
 # enough for any planar map in the order of `_colour_order`.
 _REGION_COLOURS = (
     np.array(
@@ -35,8 +35,8 @@ _REGION_COLOURS = (
     )
     / 255
 )
-# For each colour those that differ from it in lightness more than in hue (the blues; yellow and vermilion from orange):
-# over an image, which has light and dark of its own, they look alike.
+# For each colour those that differ from it more in lightness than in hue (the blues; yellow and vermilion from orange).
+# They look alike over an image, which has its own lightness.
 _NEAR = {0: (4,), 1: (5, 6), 2: (), 3: (), 4: (0,), 5: (1,), 6: (1,)}
 
 # Overlays of smaller images are enlarged until their longer side has at least this many pixels.
@@ -44,8 +44,8 @@ _OVERLAY_SIDE = 1024
 # The share of its brightness that a pixel keeps beside a white line.
 _LINE_EDGE = 0.4
 
-# Of a contact sheet, in inches at `_SHEET_DPI`: the longer side of a panel, unless the sheet would be too wide; the
-# space for its two lines of title; and the gap to the next.
+# Measures of a contact sheet in inches, at `_SHEET_DPI`: the longer side of a panel, less where the sheet would be too
+# wide; the space for two lines of title; the gap to the next panel.
 _PANEL_SIDE, _PANEL_TITLE, _PANEL_GAP = 3.2, 0.38, 0.12
 _SHEET_WIDTH = 19.0
 _SHEET_DPI = 200
@@ -55,8 +55,8 @@ def to_uint8(image: Any) -> np.ndarray:
     """Round to 8 bits.
 
     Args:
-        image: ``[H, W, C]``, C = 1 or 3. Values outside [0, 1] are clipped, and values that are not finite become 0, so
-            that a reconstruction that diverged can be drawn.
+        image: ``[H, W, C]``, C = 1 or 3. Values outside [0, 1] are clipped. Values that are not finite become 0, so
+            that a diverged reconstruction can be drawn.
 
     Returns:
         uint8 ``[H, W, C]``.
@@ -78,17 +78,17 @@ def encode_png(image: Any) -> bytes:
 
 
 def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alpha: float = 0.45) -> np.ndarray:
-    """The label map over the image: a tint for each region and a light line with a dark edge between regions.
+    """The label map over the image: a tint for each region, and a light line with a dark edge between regions.
 
-    Regions that touch, at a side or a corner, get different tints wherever seven colours are enough for that; they are
-    for any partition into connected regions. A small image is enlarged by a whole factor, each pixel becoming a square,
-    so that the lines lie between pixels and do not cover them.
+    Regions that touch, at a side or a corner, get different tints where seven colours are enough, as they are for any
+    partition into connected regions. A small image is enlarged by a whole factor, so that lines lie between its pixels
+    and do not cover them.
 
     Args:
         image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
         labels: integer ``[H, W]``, the region of each pixel.
-        border: width of the lines in pixels of the picture; 0 for none. By default it follows the size of the picture
-            and of the regions.
+        border: width of the lines in pixels of the picture; 0 for none. By default it follows from the sizes of picture
+            and regions.
         alpha: weight of the tint, 0 (the image alone) to 1 (the label map alone).
 
     Returns:
@@ -96,7 +96,7 @@ def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alp
         the image itself.
 
     Raises:
-        PartinrError: a shape, the type of the labels, or an option has no meaning.
+        PartinrError: a shape, the type of the labels, or an option makes no sense.
     """
     pixels = to_uint8(image).astype(np.float32) / 255
     regions = _as_labels(labels, pixels.shape[:2])
@@ -108,13 +108,13 @@ def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alp
     factor = -(-_OVERLAY_SIDE // max(regions.shape))
     if regions.max() > 0 and alpha > 0:
         colours = _REGION_COLOURS[_colour_regions(regions)]
-        # Tinting the grey image keeps its shading and loses its hues, which would mix with those of the regions.
+        # A tint over grey keeps the shading of the image; its hues would mix with those of the regions.
         grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
         pixels = (1 - alpha) * (0.5 * pixels + 0.5 * grey[:, :, None]) + alpha * colours[regions]
     picture = _enlarged(pixels, factor)
     cell = factor * _mean_run(regions)
     if border is None:
-        # Regions of scattered pixels, as those drawn by lot, are hardly more than borders: the tints alone say more.
+        # Regions of scattered pixels, such as random ones, are little more than borders: tints alone show more.
         border = 0 if cell < 7 else max(1, round(min(max(picture.shape) / 300, cell / 24)))
     if border > 0:
         regions = _enlarged(regions, factor)
@@ -153,22 +153,22 @@ class Panel:
 
 
 def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "pdf"] = "png") -> bytes:
-    """Pictures side by side, each with its title, in places of equal width.
+    """Pictures side by side in cells of equal width, each with its title.
 
     Args:
-        rows: from top to bottom, from left to right; None leaves a place empty.
-        kind: of file.
+        rows: from top to bottom, from left to right; None leaves a cell empty.
+        kind: of the file.
 
     Returns:
         The bytes of the file: a PNG of at most 4,000 pixels in width, or a PDF of the same layout, its text as text.
     """
-    # Takes longer to import than all the rest of this module.
+    # Slower to import than the rest of this module.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     columns = max(map(len, rows))
     shapes = [[panel.picture.shape[:2] for panel in row if panel is not None] for row in rows]
-    # Of the longer side of a panel. Never so narrow that a title would reach into the next.
+    # Width of a panel over its longer side, and never so narrow that a title would reach into the next panel.
     share = max(0.5, *(w / max(h, w) for row in shapes for h, w in row))
     width = min(share * _PANEL_SIDE, (_SHEET_WIDTH - _PANEL_GAP) / columns - _PANEL_GAP)
     heights = [max(width / share * h / max(h, w) for h, w in row) for row in shapes]
@@ -177,13 +177,13 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
         _PANEL_GAP + sum(height + _PANEL_TITLE + _PANEL_GAP for height in heights),
     )
     settings: dict[Any, Any] = {
-        "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so it is everywhere
+        "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it along
         "text.parse_math": False,  # a name may hold a dollar sign
         "pdf.fonttype": 42,
     }
     buffer = io.BytesIO()
     with rc_context(settings), warnings.catch_warnings():
-        # A script that the font lacks is drawn as boxes; that is no reason to print a warning for every letter.
+        # Letters that the font lacks become boxes; a warning for each of them would not help.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = Figure(figsize=total, dpi=_SHEET_DPI)
         top = total[1] - _PANEL_GAP
@@ -203,7 +203,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
                         text, (0, 1), (0, up), "axes fraction", textcoords="offset points", fontsize=size, color=colour
                     )
             top -= height + _PANEL_TITLE + _PANEL_GAP
-        # Without a date in it, the same pictures are the same file.
+        # Without a date, equal pictures give equal files.
         figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
     return buffer.getvalue()
 
@@ -213,7 +213,7 @@ def error_map(image: Any, reconstruction: Any) -> np.ndarray:
 
     Args:
         image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
-        reconstruction: of the same shape. It is clipped to [0, 1] as the PSNR does; values that are not finite get the
+        reconstruction: of the same shape. It is clipped to [0, 1], as for the PSNR; values that are not finite get the
             colour of the largest error.
 
     Returns:
@@ -222,7 +222,7 @@ def error_map(image: Any, reconstruction: Any) -> np.ndarray:
     Raises:
         PartinrError: a shape is wrong.
     """
-    # Takes longer to import than all the rest of this module.
+    # Slower to import than the rest of this module.
     import matplotlib
 
     wanted, got = _as_image(image), _as_image(reconstruction)
@@ -237,7 +237,7 @@ def error_map(image: Any, reconstruction: Any) -> np.ndarray:
 
 
 def _as_array(values: Any) -> np.ndarray:
-    # A tensor may carry a gradient or lie on a GPU; NumPy takes neither.
+    # NumPy takes no tensor with a gradient or on a GPU.
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
@@ -249,7 +249,7 @@ def _as_image(values: Any) -> np.ndarray:
 
 
 def _as_labels(values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """``[H, W]``, renumbered 0..R-1 without a gap."""
+    """Labels ``[H, W]``, renumbered 0..R-1 without a gap."""
     labels = _as_array(values)
     if labels.dtype.kind not in "iu":
         raise PartinrError(f"labels must be integers, not {labels.dtype}; convert them with .astype(int)")
@@ -263,20 +263,20 @@ def _enlarged(array: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _mean_run(labels: np.ndarray) -> float:
-    """How many pixels in a row or column, on average, lie between two borders."""
+    """Average number of pixels between two borders in a row or column."""
     steps = [labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]]
     borders = sum(int(step.sum()) for step in steps)
     return sum(step.size for step in steps) / borders if borders else math.inf
 
 
 def _lines(labels: np.ndarray, width: int) -> np.ndarray:
-    """Where a line of `width` pixels runs, centred between pixels of different labels: bool ``[H, W]``.
+    """Mask of lines of `width` pixels, centred between pixels of different labels: bool ``[H, W]``.
 
-    A pixel is on the line when labels differ within a window of width + 1 around it, which also fills the corners.
+    A pixel is on a line if labels differ within a window of width + 1 around it, which also fills the corners.
     """
     padded = np.pad(labels, (0, 1), mode="edge")
     first = padded[:-1, :-1]
-    # Whether the pixel and those below and to the right differ: windows of two, of which the wider ones are made.
+    # Windows of two: whether a pixel differs from those below and to the right. Wider windows are made of these.
     lines: np.ndarray = (first != padded[1:, :-1]) | (first != padded[:-1, 1:]) | (first != padded[1:, 1:])
     for _ in range(2):  # along the rows, then, on the transpose, along the columns
         wider = np.pad(lines, ((width // 2, width - width // 2 - 1), (0, 0)))
@@ -285,7 +285,7 @@ def _lines(labels: np.ndarray, width: int) -> np.ndarray:
 
 
 def _pairs(first: np.ndarray, second: np.ndarray, regions: int) -> np.ndarray:
-    """The pairs of different labels at equal places, each once: ``[P, 2]``."""
+    """Pairs of different labels at equal places, each pair once: ``[P, 2]``."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     codes = np.unique((low * regions + high)[low != high])
     return np.stack([codes // regions, codes % regions], axis=1)
@@ -300,7 +300,7 @@ def _neighbours(pairs: list[np.ndarray], regions: int) -> list[set[int]]:
 
 
 def _colour_order(neighbours: list[set[int]]) -> list[int]:
-    """Smallest-last (Matula and Beck, 1983): at most five neighbours of any vertex of a planar graph come before it."""
+    """Smallest-last order (Matula and Beck, 1983): in a planar graph at most five neighbours precede any vertex."""
     degrees = [len(around) for around in neighbours]
     heap = [(degree, region) for region, degree in enumerate(degrees)]
     heapq.heapify(heap)
@@ -322,7 +322,8 @@ def _colour_order(neighbours: list[set[int]]) -> list[int]:
 def _colour_regions(labels: np.ndarray) -> np.ndarray:
     """The colour of each region, an index into `_REGION_COLOURS`: ``[R]``.
 
-    First of all unlike those beside it; then not near to theirs, unlike those across its corners, used least so far.
+    It differs from the colours beside it; then, if possible, is not near to them, differs from those across corners,
+    and is rarely used.
     """
     regions = int(labels.max()) + 1
     beside = _neighbours(

@@ -1,9 +1,9 @@
-"""Image files of any size, written from top to bottom, so that no more than a band of rows is in memory.
+"""Image files of any size, written from top to bottom with one band of rows in memory.
 
-PNG has an encoder of its own here, some lines on top of zlib: Pillow and OpenCV want the whole picture at once. TIFF is
-tifffile's, in strips without compression, as BigTIFF from 4 GB on. NPY is NumPy's format, its values written one after
-another. (Not through memory maps: what they have written counts as the process's memory.) A file takes its name when it
-is whole (:func:`partinr.base.files.replacing`).
+PNG has its own encoder here, a few lines on top of zlib, as Pillow and OpenCV need the whole picture at once. tifffile
+writes TIFF in strips without compression, as BigTIFF from 4 GB on. NPY is NumPy's format, written value by value;
+memory maps would count as memory of the process. A file gets its name when it is complete
+(:func:`partinr.base.files.replacing`).
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ DEPTHS: dict[str, tuple[Depth, ...]] = {
     ".tiff": ("8", "16", "float"),
     ".npy": ("float", "8", "16"),
 }
-"""Endings of names, and the depths that such files can have; the first by default."""
+"""Depths of files by the endings of their names; the first is the default."""
 
 _DTYPES: dict[Depth, np.dtype[Any]] = {"8": np.dtype("u1"), "16": np.dtype("<u2"), "float": np.dtype("<f4")}
 
 _LEVEL = 3
-"""Of zlib. Higher levels take several times as long, and the file is hardly smaller after the filter."""
+"""Level of zlib. After the filter, higher levels take several times as long for hardly smaller files."""
 
 _STRIP_BYTES = 2**18
-"""Of a TIFF: what a reader has to take in at once to see a part."""
+"""Bytes of a strip of a TIFF, which readers load as a whole."""
 
 _BIG_BYTES = 2**32 - 2**25
-"""From so many bytes of pixels on a TIFF is a BigTIFF; offsets of the plain one end at 2^32."""
+"""From so many bytes of pixels on a TIFF is a BigTIFF, as offsets of a plain one end at 2^32."""
 
 
 def depth_of(path: Path, depth: Depth | None = None) -> Depth:
-    """The depth of a file of that name.
+    """The depth of a file.
 
     Args:
-        path: of the file; its ending says of which kind it is.
-        depth: that is wanted; None for the kind's own.
+        path: of the file, whose ending determines the format.
+        depth: the wanted depth; None for the default of the format.
 
     Raises:
-        PartinrError: no such kind can be written, or it has no such depth.
+        PartinrError: the format is unknown, or does not have this depth.
     """
     depths = DEPTHS.get(path.suffix.lower())
     if depths is None:
@@ -65,15 +65,15 @@ def depth_of(path: Path, depth: Depth | None = None) -> Depth:
 
 
 def file_bytes(shape: Sequence[int], depth: Depth) -> int:
-    """What the pixels of a picture take, uncompressed."""
+    """Uncompressed size of the pixels of a picture."""
     return int(np.prod(shape, dtype=object)) * _DTYPES[depth].itemsize
 
 
 def to_depth(values: NDArray[np.floating], depth: Depth) -> NDArray[np.generic]:
     """Values in [0, 1] as numbers of a depth.
 
-    ``float`` leaves them as they are, float32. For the whole numbers they are clipped and rounded, and what is not
-    finite becomes 0.
+    ``float`` keeps float32 values as they are. For integers, values are clipped and rounded, and values that are not
+    finite become 0.
     """
     if depth == "float":
         return values.astype(_DTYPES[depth], copy=False)
@@ -88,13 +88,13 @@ def write_picture(path: Path, shape: Sequence[int], depth: Depth, bands: Iterabl
 
     Args:
         path: PNG, TIFF or NPY, by its ending.
-        shape: ``[H, W, C]``; C = 1 or 3, but for NPY, where there may be any further axes.
-        depth: one that :func:`depth_of` gives.
+        shape: ``[H, W, C]`` with C = 1 or 3; for NPY any axes.
+        depth: as of :func:`depth_of`.
         bands: float ``[h, W, C]`` each, from top to bottom, in [0, 1] (for ``float``: any values).
 
     Raises:
-        PartinrError: a picture of that shape has no place in such a file.
-        OSError: it cannot be written. What was there is left as it was.
+        PartinrError: the format cannot hold this shape.
+        OSError: the file cannot be written; an earlier one stays as it was.
     """
     kind = path.suffix.lower()
     check_shape(path, shape)
@@ -109,10 +109,10 @@ def write_picture(path: Path, shape: Sequence[int], depth: Depth, bands: Iterabl
 
 
 def check_shape(path: Path, shape: Sequence[int]) -> None:
-    """See that a picture of a shape has a place in a file of that name.
+    """Refuse a shape that the format of a file cannot hold.
 
     Raises:
-        PartinrError: it has none.
+        PartinrError: the format cannot hold it.
     """
     if path.suffix.lower() != ".npy" and (len(shape) != 3 or shape[2] not in (1, 3)):
         raise PartinrError(
@@ -128,7 +128,7 @@ def _write_npy(file: BinaryIO, shape: Sequence[int], depth: Depth, bands: Iterat
 
 
 def _write_tiff(file: BinaryIO, shape: Sequence[int], depth: Depth, bands: Iterator[NDArray[np.generic]]) -> None:
-    import tifffile  # takes its time, and most pictures are PNG
+    import tifffile  # slow to import, and most pictures are PNG
 
     height, width, channels = shape
     per_strip = min(height, max(1, _STRIP_BYTES // file_bytes((width, channels), depth)))
@@ -145,7 +145,7 @@ def _write_tiff(file: BinaryIO, shape: Sequence[int], depth: Depth, bands: Itera
 
 
 def _strips(bands: Iterator[NDArray[np.generic]], rows: int) -> Iterator[NDArray[np.generic]]:
-    """The same rows, so many at once; fewer at the end."""
+    """The rows of ``bands`` in strips of ``rows`` rows; the last one may be shorter."""
     rest: NDArray[np.generic] | None = None
     for band in bands:
         if rest is not None:
@@ -159,14 +159,14 @@ def _strips(bands: Iterator[NDArray[np.generic]], rows: int) -> Iterator[NDArray
 
 
 def _write_png(file: BinaryIO, shape: Sequence[int], depth: Depth, bands: Iterator[NDArray[np.generic]]) -> None:
-    """PNG (W3C, 2003), grey or RGB, not interlaced, every row with the filter `Up`: what the row above lacks."""
+    """PNG (W3C, 2003), grey or RGB, not interlaced. The filter `Up` stores each row minus the one above."""
     height, width, channels = shape
     file.write(b"\x89PNG\r\n\x1a\n")
     _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, int(depth), 2 if channels == 3 else 0, 0, 0, 0))
     stream = zlib.compressobj(_LEVEL)
     above = np.zeros((1, file_bytes((width, channels), depth)), dtype=np.uint8)
     for band in bands:
-        # The upper byte of a number comes first.
+        # PNG is big-endian.
         rows = np.ascontiguousarray(band.astype(band.dtype.newbyteorder(">"))).view(np.uint8).reshape(len(band), -1)
         filtered = np.full((len(rows), 1 + rows.shape[1]), 2, dtype=np.uint8)
         np.subtract(rows, np.concatenate([above, rows[:-1]]), out=filtered[:, 1:])

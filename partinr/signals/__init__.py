@@ -7,13 +7,10 @@ from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_pa
 from partinr.signals.image_data import ImageData
 from partinr.signals.lsun import LsunData
 from partinr.signals.sets import Item, SignalSet, SingleSignal
-from partinr.signals.smooth import smooth_signal
-from partinr.signals.smooth_data import SmoothData
+from partinr.signals.smooth import SmoothData, smooth_signal
 from partinr.signals.source import Source
-from partinr.signals.steps import StepSignal, step_signal
-from partinr.signals.steps_data import StepItem, StepsData
-from partinr.signals.text import text_image
-from partinr.signals.text_data import TextData
+from partinr.signals.steps import StepItem, StepsData, StepSignal, step_signal
+from partinr.signals.text import TextData, text_image
 
 __all__ = [
     "Crop",

@@ -14,13 +14,19 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.signals.userfile import open_file, quiet_stderr, quoted, warnings_as
+
+if TYPE_CHECKING:
+    import cv2
+else:
+    cv2 = Later("cv2")
 
 MAX_PIXELS = 2**27
 """Largest number of pixels of a file: 1.5 GiB as float32 RGB, and less than Pillow's own limit."""
@@ -40,10 +46,9 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 
 _SAVE_AGAIN = "open it in an image program and save it as a plain RGB or grey PNG"
 
-# Modes in which Pillow gives the samples as they are, and lossless conversions of the others.
-_PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
-_CONVERSIONS = {"1": "L", "La": "LA", "YCbCr": "RGB", "P": "RGB"}
-_TRANSPARENT_MODES = {"1": "LA", "L": "LA", "P": "RGBA", "PA": "RGBA", "RGB": "RGBA"}
+# From a mode of Pillow to the one that holds the same samples as plain channels, without and with transparency.
+_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "YCbCr": "RGB"}
+_TRANSPARENT_MODES = {**_MODES, "1": "LA", "L": "LA", "P": "RGBA", "PA": "RGBA", "RGB": "RGBA"}
 
 
 class _Unreadable(Exception):
@@ -70,8 +75,7 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
         raise PartinrError("the path of the image is empty; give the path of an image file")
     file = Path(os.path.expanduser(path))
     with open_file(file, "an image") as stream:
-        head = stream.read(16)
-        stream.seek(0)
+        head = stream.read(26)
         kind = next((kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
         if not head:
             raise PartinrError(f"{quoted(file)} is an empty file; copy or download it again")
@@ -82,17 +86,21 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
         try:
             # Pillow warns of corrupt EXIF, odd palettes and the like; what matters becomes an error below.
             with warnings_as("ignore"):
-                return _decode_stream(stream, file, kind, indices)
+                return _decode_stream(stream, file, kind, head, indices)
         except _Unreadable as error:
             raise PartinrError(
                 f"{quoted(file)} is a damaged or unusual {kind} file ({error}); copy it again, or {_SAVE_AGAIN}"
             ) from error
 
 
-def _decode_stream(stream: BinaryIO, file: Path, kind: str, indices: bool) -> np.ndarray:
+def _decode_stream(stream: BinaryIO, file: Path, kind: str, head: bytes, indices: bool) -> np.ndarray:
     depth = 8
     if kind == "PNG":
-        depth = _png_depth(stream, file)
+        # From the IHDR chunk (PNG specification, section 11.2.1).
+        if len(head) < 26 or head[12:16] != b"IHDR":
+            raise _Unreadable("its header cannot be read")
+        width, height, depth, colour_type = struct.unpack(">IIBB", head[16:26])
+        _check_pixels(file, width, height)
     elif kind == "TIFF":
         tags = _tiff_tags(stream, file)
         # Pillow would read signed bytes as unsigned ones; the deep decoder refuses them.
@@ -101,7 +109,7 @@ def _decode_stream(stream: BinaryIO, file: Path, kind: str, indices: bool) -> np
     with quiet_stderr() if kind == "TIFF" else nullcontext(), _pillow(stream, file) as image:
         if depth < 16:
             return _decode_pillow(image, file, depth, indices)
-        return _decode_deep_png(stream, image)
+        return _decode_deep_png(stream, image, grey=colour_type == 4)
 
 
 def _check_pixels(file: Path, width: int, height: int) -> None:
@@ -156,16 +164,10 @@ def _decode_pillow(image: Image.Image, file: Path, depth: int, indices: bool) ->
     if image.mode == "L" and isinstance(key, int) and depth < 8:
         # Pillow stretches grey of 1 to 4 bits to 0..255, but not its transparent value.
         image.info["transparency"] = key * 255 // (2**depth - 1)
-    if indices and image.mode == "P":
-        plain = image
-    elif image.has_transparency_data and image.mode in _TRANSPARENT_MODES:
-        plain = image.convert(_TRANSPARENT_MODES[image.mode])
-    elif image.mode in _CONVERSIONS:
-        plain = image.convert(_CONVERSIONS[image.mode])
-    elif image.mode in _PLAIN_MODES:
-        plain = image
-    else:
+    mode = (_TRANSPARENT_MODES if image.has_transparency_data else _MODES).get(image.mode)
+    if mode is None:
         raise PartinrError(f"{quoted(file)} stores {image.mode} samples, not grey or RGB; {_SAVE_AGAIN}")
+    plain = image if image.mode == mode or (indices and image.mode == "P") else image.convert(mode)
     # Pillow applies the orientation of a TIFF itself and drops the tag, so nothing is turned twice.
     return _upright(_with_channels(np.asarray(plain)), _orientation(image))
 
@@ -196,10 +198,7 @@ def _with_channels(samples: np.ndarray) -> np.ndarray:
 
 
 def _opencv(stream: BinaryIO) -> np.ndarray:
-    """The samples ``[H, W]`` or ``[H, W, 3 or 4]`` in the order BGR(A), at the depth of the file."""
-    # Imported here, since it takes long and few files need it.
-    import cv2
-
+    """The samples ``[H, W, C]`` at the depth of the file, C = 1, 3 (RGB) or 4 (RGB, alpha)."""
     stream.seek(0)
     data = np.frombuffer(stream.read(), np.uint8)
     try:
@@ -209,41 +208,21 @@ def _opencv(stream: BinaryIO) -> np.ndarray:
         raise _Unreadable("its image data cannot be decoded") from error
     if samples is None:
         raise _Unreadable("truncated or corrupt image data")
-    return samples
-
-
-def _rgb_order(samples: np.ndarray) -> np.ndarray:
     samples = _with_channels(samples)
-    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[samples.shape[2]]
-    return samples[:, :, order]
+    return samples[:, :, {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[samples.shape[2]]]
 
 
-def _png_depth(stream: BinaryIO, file: Path) -> int:
-    """Bits a channel, from the IHDR chunk (PNG specification, section 11.2.1); checks the size too."""
-    header = stream.read(26)
-    if len(header) < 26 or header[12:16] != b"IHDR":
-        raise _Unreadable("its header cannot be read")
-    width, height, depth = struct.unpack(">IIB", header[16:25])
-    _check_pixels(file, width, height)
-    return int(depth)
-
-
-def _decode_deep_png(stream: BinaryIO, image: Image.Image) -> np.ndarray:
+def _decode_deep_png(stream: BinaryIO, image: Image.Image, grey: bool) -> np.ndarray:
     """The samples of a 16-bit PNG; ``image`` is the same file at 8 bits, for its metadata."""
-    samples = _rgb_order(_opencv(stream))
+    samples = _opencv(stream)
     key = image.info.get("transparency")
     if image.mode == "I;16" and isinstance(key, int):
         # OpenCV turns the transparent colour of RGB into an alpha channel, but not that of grey.
         alpha = np.where(samples == key, 0, 65535).astype(samples.dtype)
         samples = np.concatenate([samples, alpha], axis=2)
-    elif image.mode in ("LA", "RGBA") and _png_is_grey(stream):
+    elif grey and image.mode in ("LA", "RGBA"):
         samples = samples[:, :, [0, 3]]
     return _upright(samples, _orientation(image))
-
-
-def _png_is_grey(stream: BinaryIO) -> bool:
-    stream.seek(25)
-    return stream.read(1) == b"\x04"
 
 
 def _tiff_tags(stream: BinaryIO, file: Path) -> Any:
@@ -291,7 +270,7 @@ def _decode_deep_tiff(stream: BinaryIO, file: Path, tags: Any) -> np.ndarray:
             f"{quoted(file)} stores its {max(bits)}-bit channels in separate planes; save it with interleaved channels"
         )
     # OpenCV applies the orientation of a TIFF itself.
-    samples = _rgb_order(_opencv(stream))
+    samples = _opencv(stream)
     if samples.dtype != dtype or samples.shape[2] != channels:
         raise _Unreadable("its image data cannot be decoded")
     if photometric == 0:

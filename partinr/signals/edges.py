@@ -6,14 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.feature import canny
-from skimage.morphology import thin
 from torch import Tensor
+
+from partinr.base.later import Later
+
+if TYPE_CHECKING:
+    from skimage import feature, morphology
+else:
+    feature = Later("skimage.feature")
+    morphology = Later("skimage.morphology")
 
 DETECTOR: dict[str, Any] = {"sigma": 1.0, "low_threshold": 0.1, "high_threshold": 0.2}
 """Options of scikit-image's Canny (1986): its Gaussian in pixels, and its thresholds for values in [0, 1]."""
@@ -37,9 +43,9 @@ def edge_pixels(image: Tensor) -> Tensor:
     values = image.detach().cpu().double()
     grey = values @ torch.tensor(_LUMA, dtype=torch.float64) if values.shape[-1] == 3 else values.mean(-1)
     # mode="nearest" continues the image beyond its edge; the default would make the outside black.
-    found: NDArray[np.bool_] = canny(grey.numpy(), mode="nearest", **DETECTOR)
+    found: NDArray[np.bool_] = feature.canny(grey.numpy(), mode="nearest", **DETECTOR)
     # skeletonize would shrink a slanting line of two pixels' width to a point.
-    return torch.from_numpy(thin(found))
+    return torch.from_numpy(morphology.thin(found))
 
 
 @dataclass(frozen=True, eq=False)

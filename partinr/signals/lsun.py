@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -18,11 +18,17 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.signals.image import resized
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
 from partinr.signals.userfile import quoted
+
+if TYPE_CHECKING:
+    from torchvision import datasets
+else:
+    datasets = Later("torchvision.datasets")
 
 _DOWNLOAD = "github.com/fyu/lsun has the script that downloads it (python3 download.py -c {category}); unpack both zips"
 
@@ -114,14 +120,11 @@ class LsunData(SignalSet):
 @functools.lru_cache(maxsize=4)
 def _database(folder: str, process: int) -> Any:
     """The database, opened once in each process: LMDB must not be used across a fork."""
-    # Imported here, since it takes long and only this data needs it.
-    from torchvision.datasets import LSUNClass
-
     try:
         # torchvision keeps a list of keys in the working directory, and would trust one it finds there.
         with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere), warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # it leaves that file open
-            return LSUNClass(root=folder)
+            return datasets.LSUNClass(root=folder)
     except ImportError as error:
         raise PartinrError("data=lsun needs the package lmdb, which is not installed; pip install lmdb") from error
     except Exception as error:  # lmdb's errors cannot be named without importing it

@@ -7,14 +7,24 @@ import io
 import string
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
+from partinr.base.spec import spec
+from partinr.signals.image_data import Size
+from partinr.signals.sets import GeneratedSet
+
+if TYPE_CHECKING:
+    import matplotlib
+else:
+    matplotlib = Later("matplotlib")
 
 FONTS = (
     "DejaVuSans",
@@ -92,9 +102,6 @@ def _colour(values: tuple[int, ...]) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    # Imported here, since it takes long and only this needs it.
-    import matplotlib
-
     # matplotlib's font manager could find a font of the same name elsewhere on the machine.
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
     try:
@@ -103,3 +110,58 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
         return ImageFont.truetype(io.BytesIO(file.read_bytes()), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise PartinrError(f"there is no font {name}.ttf in {str(file.parent)!r}; install matplotlib again") from error
+
+
+@spec
+class TextData(GeneratedSet):
+    """Random strings in random fonts and places (:func:`~partinr.signals.text.text_image`).
+
+    Attributes:
+        size: side of the square images, in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        colours: random colours (or greys) instead of black on white.
+        length: characters in a string.
+        min_font_size: smallest font, in pixels.
+        max_font_size: largest font.
+    """
+
+    size: Annotated[int, Field(ge=1, le=8192)] = 64
+    channels: Literal[1, 3] = 1
+    colours: bool = False
+    length: Size = 4
+    min_font_size: Annotated[int, Field(ge=4, le=8192)] = 12
+    max_font_size: Annotated[int, Field(ge=4, le=8192)] = 24
+    train_items: Annotated[int, Field(ge=1)] = 4096
+    val_items: Annotated[int, Field(ge=0)] = 64
+
+    def __post_init__(self) -> None:
+        """Check that the font sizes are consistent.
+
+        Raises:
+            PartinrError: the smallest font is larger than the largest.
+        """
+        if self.min_font_size > self.max_font_size:
+            raise PartinrError(
+                f"data.min_font_size={self.min_font_size} is more than data.max_font_size={self.max_font_size}; "
+                "give a smaller one"
+            )
+
+    @property
+    def title(self) -> str:
+        """``text``."""
+        return "text"
+
+    def make(self, seed: tuple[int, int]) -> Tensor:
+        """One image: float32 ``[size, size, C]`` in [0, 1].
+
+        Raises:
+            PartinrError: the fonts are missing.
+        """
+        return text_image(
+            self.size,
+            seed=seed,
+            length=self.length,
+            font_size=(self.min_font_size, self.max_font_size),
+            channels=self.channels,
+            colours=self.colours,
+        )

@@ -10,13 +10,15 @@ from PIL import Image
 
 from partinr.backbones import Siren
 from partinr.metrics.quality import psnr
-from partinr.metrics.rate import QUALITIES, Rate, at_rate, best_of, codec_rates, fit_rates, mean_rates
+from partinr.metrics.rate import QUALITIES, Rate, at_rate, best_of, codec_rates, mean_rates
 from partinr.model.inr import PiecewiseINR
+from partinr.model.rate import fit_rates
 from partinr.partition import Grid, Partition
 from partinr.pictures.draw import to_uint8
 
 ROWS, COLUMNS = np.mgrid[:40, :56] / 56
 IMAGE = np.stack([0.5 + 0.4 * np.sin(9 * ROWS * COLUMNS), COLUMNS, (12 * ROWS % 1) * 0.5], axis=-1)
+PIXELS = to_uint8(IMAGE)
 MODEL = PiecewiseINR(Grid(rows=2, cols=2)(torch.zeros(40, 56, 3)), Siren(hidden_features=10, hidden_layers=1))
 
 
@@ -42,7 +44,7 @@ def test_a_fit_takes_its_weights_its_scales_and_its_label_map():
 
 
 def test_codecs_take_what_their_files_take():
-    rates = codec_rates(IMAGE)
+    rates = codec_rates(PIXELS)
     assert [(rate.coder, rate.setting) for rate in rates] == [
         (coder, str(quality)) for coder in ("jpeg", "webp") for quality in QUALITIES
     ]
@@ -62,7 +64,7 @@ def test_codecs_take_what_their_files_take():
 
 
 def test_grey_images_have_rates_too():
-    rates = codec_rates(IMAGE[:, :, :1])
+    rates = codec_rates(PIXELS[:, :, :1])
     assert all(math.isfinite(rate.psnr) or rate.psnr > 0 for rate in rates)
     assert max(rate.psnr for rate in rates) > 30
 
@@ -81,7 +83,7 @@ def test_between_two_qualities_the_psnr_is_linear_in_the_logarithm_of_the_bits()
 
 
 def test_every_image_counts_the_same_in_a_mean():
-    small, large = codec_rates(IMAGE[:20, :30]), codec_rates(IMAGE)
+    small, large = codec_rates(PIXELS[:20, :30]), codec_rates(PIXELS)
     means = mean_rates([small, large])
     assert [(mean.coder, mean.setting) for mean in means] == [(rate.coder, rate.setting) for rate in large]
     for mean, one, other in zip(means, small, large, strict=True):
@@ -106,7 +108,7 @@ def test_parts_of_the_mean_bits_are_all_of_them():
 
 
 def test_there_is_no_mean_where_an_image_has_none():
-    large, small = codec_rates(np.zeros((1, 16_384, 1))), codec_rates(IMAGE)
+    large, small = codec_rates(np.zeros((1, 16_384, 1), dtype=np.uint8)), codec_rates(PIXELS)
     assert {rate.coder for rate in large} == {"jpeg"}
     assert (
         {mean.coder for mean in mean_rates([small, large])}

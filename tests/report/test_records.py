@@ -7,15 +7,14 @@ import pytest
 
 from partinr.base.errors import PartinrError
 from partinr.report import RunRecord, collect, make_report, summary_rows
-from partinr.runs.directory import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST
+from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST
 
 
 def record(psnr: list[float], step: list[float] | None = None) -> RunRecord:
-    steps = np.arange(len(psnr), dtype=float) if step is None else np.array(step)
-    curve = {name: np.zeros(len(psnr)) for name in CURVE_COLUMNS}
-    return RunRecord(
-        Path("run"), "completed", curve={**curve, "step": steps, "seconds": steps / 4, "psnr": np.array(psnr)}
-    )
+    steps = [float(number) for number in range(len(psnr))] if step is None else step
+    curve = {name: [0.0] * len(psnr) for name in CURVE_COLUMNS}
+    seconds = [number / 4 for number in steps]
+    return RunRecord(Path("run"), "completed", curve={**curve, "step": steps, "seconds": seconds, "psnr": psnr})
 
 
 def test_every_run_is_listed_whatever_became_of_it(write_run, tmp_path):

@@ -1,0 +1,64 @@
+"""Rate and distortion of fits: what their weights and label maps take in several precisions."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from partinr.metrics.rate import Rate, picture_psnr
+from partinr.model.inr import PiecewiseINR
+from partinr.model.quantise import Bits, Per, quantise, weight_bits
+from partinr.partition.coding import coded_bits
+from partinr.pictures.draw import to_uint8
+
+SETTINGS: tuple[tuple[Bits, Per] | None, ...] = (None, (16, "channel"), (16, "tensor"), (8, "channel"), (8, "tensor"))
+"""Precisions in which the weights are measured; None leaves them as they are."""
+
+
+def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rate, bytes]]:
+    """Rates of a fit in each of :data:`SETTINGS`.
+
+    Args:
+        model: fitted to the image.
+        image: ``[H, W, C]`` as of :func:`~partinr.pictures.draw.to_uint8`.
+        free: whether the label map follows from the options of its rule.
+
+    Yields:
+        The rate, and the content of the file.
+
+    Raises:
+        PartinrError: a weight is not finite.
+    """
+    wanted = to_uint8(image)
+    label_bits = 0 if free else coded_bits(model.partition.labels)
+    stack = dict(model.stack)
+    for setting in SETTINGS:
+        weights = stack if setting is None else quantise(stack, *setting, model.untrained)
+        file = model.to_bytes() if setting is None else model.to_bytes(*setting)
+        rate = Rate(
+            "fit",
+            str(next(iter(stack.values())).dtype).removeprefix("torch.") if setting is None else name_of(*setting),
+            *weight_bits(weights),
+            label_bits,
+            len(file),
+            len(zlib.compress(file, 9)),
+            wanted.shape[0] * wanted.shape[1],
+            picture_psnr(to_uint8(_read(file).render()), wanted),
+        )
+        yield rate, file
+
+
+def _read(file: bytes) -> PiecewiseINR:
+    """The model in a file: what its reader gets is measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "inr.safetensors"
+        path.write_bytes(file)
+        return PiecewiseINR.load(path)
+
+
+def name_of(bits: Bits, per: Per) -> str:
+    """Name of a precision, such as ``int8 channel``."""
+    return f"int{bits} {per}"
