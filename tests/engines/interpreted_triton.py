@@ -17,6 +17,7 @@ from partinr.engines import _triton as kernels
 from partinr.engines import fused
 from partinr.engines.chain import Link
 from partinr.engines.fused import run_fused
+from tests.covering import covering
 from tests.engines.stacks import evaluate
 
 SIZES = {
@@ -49,10 +50,9 @@ def _expected(backbone: Siren, params: dict[str, Tensor], coords: Tensor, sizes:
     return evaluate(backbone.apply, exact, coords.double(), sizes)
 
 
-@pytest.mark.parametrize("by_coords", [True, False])
-@pytest.mark.parametrize(("width", "layers"), SHAPES)
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_values_and_gradients(sizes, width, layers, by_coords):
+@covering(15, sizes=SIZES, shape=SHAPES, by_coords=[True, False])
+def test_values_and_gradients(sizes, shape, by_coords):
+    width, layers = shape
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, mix = _case(backbone, sizes)
     wanted = list(params.values())
