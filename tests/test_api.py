@@ -11,7 +11,8 @@ import torch
 
 import partinr
 from partinr.base.errors import PartinrError
-from partinr.runs.directory import WEIGHTS, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import WEIGHTS
 
 
 @pytest.fixture

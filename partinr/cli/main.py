@@ -1,4 +1,4 @@
-"""One executable. What is not a subcommand goes to Hydra."""
+"""The one executable: a subcommand, or else the Hydra application."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def main(argv: list[str] | None = None) -> None:
     Exit code: 0 done; 1 a run failed; 2 bad input; 130 and 143 stopped by SIGINT and SIGTERM.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    # The modules are imported late: --help answers at once, and the torch of a fit is not loaded for a report.
+    # Imported late, so that errors of the imports themselves are reported, and --help does not wait for Hydra.
     try:
         from partinr.cli.commands import commands
 
         with warnings_as_notes():
-            # Only a first word can be a subcommand, so an override never has to fear for its name.
+            # Only the first word can be a subcommand, so no key clashes with one.
             if arguments and arguments[0] in {"-h", "--help", "--version", *commands.commands}:
                 commands.main(arguments, prog_name="partinr", standalone_mode=False)
                 return
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report_error(error: Exception, arguments: list[str]) -> int:
-    """Print an error as one line, or as a traceback if it is not the user's or is asked for; return the exit code."""
+    """Print an error, as one line if it is the user's and no traceback is asked for; return the exit code."""
     import click
 
     if "debug=trace" in arguments:

@@ -173,7 +173,7 @@ def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Laye
     if tiles.count:
         with torch.cuda.device_of(coords):
             forward_kernel[(tiles.count,)](
-                coords.contiguous(), packed, *tensors[:2], values, packed.shape[1], **_constants(layers)
+                coords.contiguous(), packed, *tensors[:2], values, packed.shape[1], **constants(layers)
             )
     return values
 
@@ -193,7 +193,7 @@ def backward(
             stop = min(begin + tiles_a_pass, tiles.count)
             own, bounds = owner[begin:stop], start[begin : stop + 1]
             backward_kernel[(stop - begin,)](
-                coords, packed, own, bounds, gradient, by_tile, by_x, size, BY_X=by_coords, **_constants(layers)
+                coords, packed, own, bounds, gradient, by_tile, by_x, size, BY_X=by_coords, **constants(layers)
             )
             if stop - begin == tiles.count:
                 sum_kernel[grid](by_tile, first, by_network, size, _ROWS, _COLUMNS)
@@ -227,7 +227,7 @@ def _block(layers: Layers) -> int:
     return int(2048 // _filled(max(max(layer.n_in, layer.n_out) for layer in layers)))
 
 
-def _constants(layers: Layers) -> dict[str, Any]:
+def constants(layers: Layers) -> dict[str, Any]:
     """What the kernels know when they are compiled."""
     return {
         "LAYERS": tuple(

@@ -29,7 +29,8 @@ from partinr.base.notes import print_note
 from partinr.base.spec import spec
 from partinr.experiment.make import checked
 from partinr.experiment.outcome import Outcome
-from partinr.runs.directory import JOB, LOG, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import JOB, LOG
 from partinr.sweep.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.sweep.crew import Crew, cores
 from partinr.sweep.queue import Sweep

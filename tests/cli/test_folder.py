@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import partinr as api
-from partinr.runs.directory import CHECKPOINT, ERROR, IMAGE, PARTITION, RECONSTRUCTION, WEIGHTS
+from partinr.runs.layout import CHECKPOINT, ERROR, IMAGE, PARTITION, RECONSTRUCTION, WEIGHTS
 
 SHAPES = {"a": (16, 16), "b": (12, 20), "c": (16, 16)}
 WORDS = ("data=folder", "partition.regions=4", "backbone.match_params=500", "max_steps=3")

@@ -21,7 +21,7 @@ from partinr.experiment import config, names
 from partinr.experiment.execute import _prepare
 from partinr.regimes import MetaModule
 from partinr.regimes.meta import LearnedStart, inner
-from partinr.runs.directory import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
+from partinr.runs.layout import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
 from tests.covering import covering
 
 TINY = (

@@ -24,7 +24,7 @@ from PIL import Image
 
 import partinr as api
 from partinr.cli import main
-from partinr.runs.directory import CHECKPOINT
+from partinr.runs.layout import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 

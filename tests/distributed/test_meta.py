@@ -20,7 +20,7 @@ import torch
 
 from partinr.cli import main
 from partinr.regimes.meta import LearnedStart
-from partinr.runs.directory import CHECKPOINT, START
+from partinr.runs.layout import CHECKPOINT, START
 from tests.covering import covering
 
 pytestmark = pytest.mark.slow

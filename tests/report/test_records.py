@@ -7,7 +7,7 @@ import pytest
 
 from partinr.base.errors import PartinrError
 from partinr.report import RunRecord, collect, make_report, summary_rows
-from partinr.runs.directory import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST
+from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST
 
 
 def record(psnr: list[float], step: list[float] | None = None) -> RunRecord:

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from partinr.base.errors import PartinrError
-from partinr.runs.directory import CHECKPOINT, CLOCK_COLUMNS, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 from partinr.sweep import slurm
 from partinr.sweep.cluster import Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.sweep.jobs import Job, writer_is_gone
