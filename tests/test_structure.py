@@ -231,6 +231,41 @@ def test_files_classes_and_functions_are_short() -> None:
     assert too_long() == {}
 
 
+# The same words with other meanings: a coder of rates, a kind of device.
+HOMONYMS = ("coder", "kind != 'meta'")
+
+
+def known_by_kind(tree: Sources) -> set[str]:
+    """Comparisons with the kind of a regime, and questions for the class of its settings, outside of its folder."""
+    owners: dict[str, str] = {}
+    for module in tree.trees:
+        if re.fullmatch(r"partinr\.regimes\.\w+\.settings", module):
+            folder = module.rpartition(".")[0]
+            for node in ast.walk(tree.trees[module]):
+                if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "kind":
+                    assert isinstance(node.value, ast.Constant)
+                    owners[str(node.value.value)] = folder
+                elif isinstance(node, ast.ClassDef) and node.name.endswith("Settings"):
+                    owners[node.name] = folder
+    found = set()
+    for module, parsed in tree.trees.items():
+        for node in ast.walk(parsed):
+            asks = isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass")
+            if not asks and not isinstance(node, (ast.Compare, ast.match_case)):
+                continue
+            words = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)}
+            if asks:
+                words = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and each.id[0].isupper()}
+            foreign = [word for word in words & owners.keys() if not f"{module}.".startswith(f"{owners[word]}.")]
+            if foreign and not any(homonym in ast.unparse(node) for homonym in HOMONYMS):
+                found.add(f"{module}:{node.lineno if hasattr(node, 'lineno') else 0}: {ast.unparse(node)}")
+    return found
+
+
+def test_no_regime_is_known_by_its_kind_outside_its_folder() -> None:
+    assert known_by_kind(sources()) == set()
+
+
 def loaded_by(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str], str]:
     """The heavy packages that are loaded after some code, and what it wrote."""
     end = f"import json, sys; print('\\n' + json.dumps([name for name in {HEAVY} if name in sys.modules]))"

@@ -53,8 +53,8 @@ def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **
             continue
         made += 1
         rows = "1 evaluation" if rebuilt.rows == 1 else f"{rebuilt.rows:,} evaluations"
-        where = short(Path(rebuilt.where)) if offline else rebuilt.where
-        click.echo(f"{'written' if offline else 'synced'}  {short(run.path)}  {rows}  {where}")
+        place = short(Path(rebuilt.where)) if offline else rebuilt.where
+        click.echo(f"{'written' if offline else 'synced'}  {short(run.path)}  {rows}  {place}")
     count = "1 run" if made == 1 else f"{made:,} runs"
     if offline and made:
         click.echo(f"{count} written; where there is a network: partinr sync {' '.join(short(path) for path in paths)}")

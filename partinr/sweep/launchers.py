@@ -88,8 +88,8 @@ class SweepLauncher(Launcher):
         finally:
             self.sweep.sort(queued)
         returned = []
-        for overrides, (cfg, folder) in zip(job_overrides, jobs, strict=True):
-            outcome = None if folder is None else outcomes.get(folder)
+        for overrides, (cfg, place) in zip(job_overrides, jobs, strict=True):
+            outcome = None if place is None else outcomes.get(place)
             job = JobReturn(overrides=overrides, cfg=cfg, status=JobStatus.COMPLETED)
             job.return_value = None if outcome is None else outcome.psnr
             returned.append(job)

@@ -104,7 +104,6 @@ def same(run: Path, alone: Path) -> None:
 
 
 CASES: dict[str, Sequence[str]] = {
-    "maml": (),
     "cosine, clipped, drawn context": ("schedule=cosine", "regime.clip_norm=0.05", "regime.context_fraction=0.5"),
     "reptile, workers": ("regime.algorithm=reptile", "regime.inner_lr_kind=static", "regime.workers=1"),
     "cells, plateau": (
@@ -214,7 +213,6 @@ class Agree(Callback):
 @pytest.mark.parametrize(
     "words",
     [
-        ("max_steps=12",),
         # Its rate follows from the clock, and each process has its own.
         ("max_steps=null", "max_seconds=0.5", "schedule=cosine"),
         ("max_steps=12", "schedule=plateau", "schedule.patience=0", "schedule.threshold=50"),
