@@ -78,7 +78,8 @@ def fill(template: str, manifest: Node, config: Node, run: object = "") -> str:
 def _step_seconds(manifest: Node, config: Node) -> float | None:
     """Training seconds of one optimiser step, mean over the run."""
     seconds, steps = lookup("seconds.training", manifest, config), lookup("steps", manifest, config)
-    return seconds / steps if seconds is not None and steps else None
+    known = isinstance(seconds, (int, float)) and isinstance(steps, (int, float))
+    return seconds / steps if known and steps else None
 
 
 @dataclass(frozen=True)
