@@ -64,7 +64,7 @@ def test_a_model_and_a_result_say_what_they_are_in_a_line(model, image):
 
 
 def test_all_says_what_a_package_holds():
-    for package in ["backbones", "engines", "partition", "regimes", "signals"]:
+    for package in ["backbones", "partition", "regimes", "signals"]:
         module = importlib.import_module(f"partinr.{package}")
         assert len(set(module.__all__)) == len(module.__all__)
         for name in module.__all__:

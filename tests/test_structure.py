@@ -253,7 +253,7 @@ def known_by_kind(tree: Sources) -> set[str]:
             asks = isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass")
             if not asks and not isinstance(node, (ast.Compare, ast.match_case)):
                 continue
-            words = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)}
+            words = {str(each.value) for each in ast.walk(node) if isinstance(each, ast.Constant)}
             if asks:
                 words = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and each.id[0].isupper()}
             foreign = [word for word in words & owners.keys() if not f"{module}.".startswith(f"{owners[word]}.")]

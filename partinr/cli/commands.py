@@ -14,6 +14,8 @@ from partinr.cli import drawing
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
 from partinr.cli.hypothesis import show_settings
+from partinr.cli.options import PATH, RUNS
+from partinr.cli.options import output as output_option
 from partinr.cli.runs import show_runs
 from partinr.cli.sync import sync_runs
 from partinr.experiment import plugins
@@ -87,19 +89,9 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The file to write; report.html in the first directory by default.",
-)
-@click.option(
-    "--figures",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Also write PNG and PDF figures and the table as CSV.",
-)
+@RUNS
+@output_option(help="The file to write; report.html in the first directory by default.")
+@click.option("--figures", type=PATH, metavar="DIR", help="Also write PNG and PDF figures and the table as CSV.")
 @click.option("--title", help="Heading of the page.")
 @click.option(
     "--watch",
@@ -126,14 +118,8 @@ def report(
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The file to write: .md, .tex (booktabs) or .csv (every column and digit).",
-)
+@RUNS
+@output_option(metavar="FILE", help="The file to write: .md, .tex (booktabs) or .csv (every column and digit).")
 @click.option("--no-seconds", is_flag=True, help="Leave out what a clock measured: for runs that shared a machine.")
 def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> None:
     """Print the report's table as Markdown, or write it as Markdown, LaTeX or CSV."""
@@ -142,7 +128,7 @@ def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> Non
 
 
 @commands.command()
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN_DIR", type=PATH)
 @click.option("--force", is_flag=True, help="Also if the run says that it is running on another host.")
 def resume(run: Path, force: bool) -> None:
     """Go on with a run that was stopped, in its own directory."""
@@ -152,10 +138,8 @@ def resume(run: Path, force: bool) -> None:
 
 
 @commands.command()
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The new run; RUN_DIR_rerun by default."
-)
+@click.argument("run", metavar="RUN_DIR", type=PATH)
+@output_option(metavar="DIR", help="The new run; RUN_DIR_rerun by default.")
 def rerun(run: Path, output: Path | None) -> None:
     """Run the same again in a new directory, and compare the curves.
 
@@ -167,7 +151,7 @@ def rerun(run: Path, output: Path | None) -> None:
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@RUNS
 @click.option("--status", metavar="STATE[,STATE...]", help="Only runs in these states, such as failed,died.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def runs(paths: tuple[Path, ...], status: str | None, as_json: bool) -> None:
@@ -180,7 +164,7 @@ def runs(paths: tuple[Path, ...], status: str | None, as_json: bool) -> None:
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@RUNS
 @click.option("--offline", is_flag=True, help="Send nothing; write W&B runs into the run directories.")
 @click.option("--project", metavar="NAME", help="W&B's project, if not the one the run was started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
@@ -195,13 +179,9 @@ def sync(paths: tuple[Path, ...], **options: Any) -> None:
 
 
 @commands.command()
-@click.argument("study", metavar="STUDY_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="spec.json",
-    help="Also write the spec; without a server it goes to dashboard.json in STUDY_DIR by default.",
+@click.argument("study", metavar="STUDY_DIR", type=PATH)
+@output_option(
+    metavar="spec.json", help="Also write the spec; without a server it goes to dashboard.json in STUDY_DIR by default."
 )
 @click.option("--project", metavar="NAME", help="W&B's project, if not the one the runs were started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
@@ -215,8 +195,8 @@ def dashboard(study: Path, output: Path | None, **options: Any) -> None:
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Also draw it: a PNG or PDF to write.")
+@RUNS
+@output_option(help="Also draw it: a PNG or PDF to write.")
 def hypothesis(paths: tuple[Path, ...], output: Path | None) -> None:
     """Fit laws of steps against boundaries to runs with regime=threshold: weights and a verdict."""
     settings = studies.settings_of(paths)

@@ -83,7 +83,8 @@ def look() -> Iterator[Finding]:
 
 
 def _hardware() -> Iterator[Finding]:
-    torch = importlib.import_module("torch")
+    import torch  # its own failure is a finding
+
     yield _device(torch)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()

@@ -10,6 +10,8 @@ import click
 
 from partinr.base.later import Later
 from partinr.base.notes import BAD_INPUT
+from partinr.cli.options import PATH
+from partinr.cli.options import output as output_option
 
 if TYPE_CHECKING:
     from partinr.experiment import export as exporting
@@ -24,8 +26,8 @@ else:
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG, TIFF or NPY to write.")
+@click.argument("run", metavar="RUN", type=PATH)
+@output_option(required=True, help="The PNG, TIFF or NPY to write.")
 @click.option("--scale", type=float, metavar="S", help="Times the resolution of the fitted image; 1 by default.")
 @click.option("--size", metavar="H,W", help="Height and width of the picture in pixels, instead.")
 @click.option(
@@ -63,13 +65,8 @@ def render(run: Path, output: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The file to write; view.html beside the run's pictures by default.",
-)
+@click.argument("run", metavar="RUN_DIR", type=PATH)
+@output_option(help="The file to write; view.html beside the run's pictures by default.")
 @click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
 @click.option(
     "--scale",
@@ -84,8 +81,8 @@ def view(run: Path, output: Path | None, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN_DIR...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The safetensors file to write, of one run.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN_DIR...", type=PATH)
+@output_option(help="The safetensors file to write, of one run.")
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a weight in the file.")
 @click.option(
     "--per",
@@ -136,14 +133,7 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
     metavar="DIR",
     help="A folder with partition/RULE.yaml of your own.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default="partitions.png",
-    show_default=True,
-    help="The PNG or PDF to write.",
-)
+@output_option(default="partitions.png", show_default=True, help="The PNG or PDF to write.")
 def partitions(words: tuple[str, ...], output: Path, **options: Any) -> None:
     """Draw the partition that each rule makes of an image.
 

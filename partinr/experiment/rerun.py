@@ -22,7 +22,7 @@ from partinr.experiment.provenance import check_code
 from partinr.experiment.show import show_outcomes
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST
-from partinr.training.schedule import Constant, Cosine, Plateau, Schedule
+from partinr.training.schedule import Schedule
 
 _COMPARED = ("versions", "hardware", "git", "signal", "inputs", "code")
 """Entries of ``run.json`` that can change a curve."""
@@ -136,14 +136,15 @@ def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder:
     changes = _same_threads(cfg, manifest)
     schedule = make(cfg.get("schedule"), "schedule", Schedule)
     steps = manifest.get("steps")
-    if isinstance(schedule, Cosine) and cfg.get("max_steps") is None:
+    if schedule.follows_end and cfg.get("max_steps") is None:
         print_note(
-            f"the learning rate of {folder} followed the clock (schedule=cosine over max_seconds), so the curve of a "
-            "second run is another; with max_steps instead of max_seconds it would be the same"
+            f"the learning rate of {folder} followed the clock (schedule={type(schedule).__name__.lower()} over "
+            "max_seconds), so the curve of a second run is another; with max_steps instead of max_seconds it would be "
+            "the same"
         )
         return changes, False
     if manifest.get("stop") == "max_seconds" and isinstance(steps, int):
-        if isinstance(schedule, (Constant, Plateau)) and steps > schedule.warmup_steps:
+        if not schedule.follows_end and steps > schedule.warmup_steps:
             # Only the end of such a run depends on the clock.
             print_note(f"{folder} was stopped by the clock after {steps:,} steps; the second run takes as many")
             return {**changes, "max_steps": steps, "max_seconds": None}, True

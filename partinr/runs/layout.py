@@ -40,28 +40,40 @@ Status = Literal["queued", "running", "completed", "failed", "interrupted"]
 """``queued``: the config is frozen, and the run waits for its turn."""
 
 CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
-"""Columns of ``curve.csv``.
+"""Columns of ``curve.csv``, one row per evaluation.
 
-``step`` optimiser steps done; ``seconds`` of training alone, evaluation not counted, device synchronised; ``macs``
-multiply-accumulates of all forward passes so far; ``loss`` of the last training step (at step 0: of the untrained
-network on the whole image; frozen regions no longer count in it); ``psnr`` in dB and ``ssim`` over data range 1, values
-clamped to [0, 1], on the whole image; ``lr`` of the next step. Where several images are fitted, ``loss``, ``psnr`` and
-``ssim`` are means over the images, in which no image counts with more than 100 dB. A regime may add columns of its own
-behind these.
+- ``step``: optimiser steps done
+- ``seconds``: seconds of training, without evaluations, device synchronised
+- ``macs``: multiply-accumulates of all forward passes so far
+- ``loss``: of the last training step, without finished regions; at step 0 of the untrained networks on the whole signal
+- ``psnr``: in dB, over data range 1, of values clamped to [0, 1], on the whole signal
+- ``ssim``: over the same range
+- ``lr``: learning rate of the next step
+
+With several images, loss, PSNR and SSIM are means over the images, and no image counts with more than 100 dB. A regime
+may add columns behind these.
 """
 
 IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
-"""Columns of ``images.csv``: those of ``curve.csv`` for one image, whose name is ``image``."""
+"""Columns of ``images.csv``, one row per evaluation and image.
+
+- ``image``: name of the image
+- ``step``, ``seconds``, ``psnr``, ``ssim``: as in ``curve.csv``
+"""
 
 STEPS_COLUMNS = ("signal", "boundaries", "cells", "draw", "seed", "parts", "steps", "censored", "mse")
-"""Columns of ``steps.csv``, a row a trial: a random step function or an image, and networks that are fitted to it.
+"""Columns of ``steps.csv``, one row per trial.
 
-``signal`` its name; ``boundaries`` and ``cells`` of the function, see :class:`partinr.signals.StepSignal`, or of the
-image the length of its edges, see :class:`partinr.signals.EdgedImage`, and no ``cells``; ``draw`` the number of the
-function among those with as many; ``seed`` the number of the trial among those of the signal (the seed of the run is in
-``run.json``);
-``parts`` that it is cut into, each with a network of its own; ``steps`` until its error was seen below the threshold,
-or, where ``censored`` is 1, how many it was seen not to do it in; ``mse`` the mean squared error then.
+- ``signal``: name of the step function or image
+- ``boundaries``: number of boundaries of the function (:class:`partinr.signals.StepSignal`), or length of the edges of
+  the image (:class:`partinr.signals.EdgedImage`)
+- ``cells``: number of cells of the function; empty for an image
+- ``draw``: number of the function among those with as many boundaries
+- ``seed``: number of the trial among those of the signal; the seed of the run is in ``run.json``
+- ``parts``: parts of the signal, each with its own network
+- ``steps``: steps until the error was seen below the threshold; if ``censored`` is 1, steps without success
+- ``censored``: 1 if the trial met the cap
+- ``mse``: mean squared error at that step
 """
 
 RATE_COLUMNS = (
@@ -77,11 +89,20 @@ RATE_COLUMNS = (
     "file_bytes",
     "deflated_bytes",
 )
-"""Columns of ``rate.csv``, a row a coder and setting: the attributes of :class:`partinr.metrics.rate.Rate`.
+"""Columns of ``rate.csv``, one row per coder and setting.
 
-``step`` is that of the weights which were measured: those of a run that was resumed since then are others. Of several
-images together, bits and bytes are sums, ``bpp`` and ``psnr`` means over the images, in which no image counts with more
-than 100 dB.
+- ``step``: of the measured weights; a run that was resumed since then has other weights
+- ``coder``: ``fit``, ``jpeg`` or ``webp``
+- ``setting``: type of the weights, such as ``int8 channel``; or the quality of JPEG and WebP
+- ``bits``: of weights, scales and label map, without a header; of the whole file of JPEG and WebP
+- ``bpp``: bits per pixel
+- ``psnr``: of the picture in 8 bits against the image in 8 bits, in dB
+- ``weight_bits``, ``scale_bits``, ``label_bits``: the parts of ``bits``
+- ``file_bytes``: size of the whole file
+- ``deflated_bytes``: its size after zlib
+
+Of several images together, bits and bytes are sums; ``bpp`` and ``psnr`` are means over the images, and no image counts
+with more than 100 dB.
 """
 
 CLOCK_COLUMNS = ("seconds",)

@@ -301,6 +301,21 @@ def test_guides_name_every_choice_and_subcommand() -> None:
         assert f"partinr {name}" in text, name
 
 
+def test_every_key_of_run_json_is_explained(finished: Path) -> None:
+    page = (ROOT / "docs" / "reference" / "run_json.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`([\w.]+)`", page))
+
+    def check(node: Any, path: str) -> None:
+        if path not in explained:
+            assert isinstance(node, dict), path
+            for key, value in node.items():
+                check(value, f"{path}.{key}".lstrip("."))
+
+    for run in (finished, *(ROOT / "tests" / "fixtures").glob("old_runs/runs/*")):
+        if (run / "run.json").is_file():
+            check(json.loads((run / "run.json").read_text(encoding="utf-8")), "")
+
+
 def test_links_lead_somewhere() -> None:
     # Those of the other pages are checked when the documentation is built.
     for page in (ROOT / "README.md", ROOT / "outputs" / "README.md"):

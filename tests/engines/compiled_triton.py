@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -38,6 +39,7 @@ def cases() -> Iterator[tuple[int, object, dict[str, object], int]]:
     yield 0, _triton.sum_kernel, {"SIZE": size, "ROWS": 32, "COLUMNS": 64}, 4
 
 
+kernel: Any
 for width, kernel, constants, warps in cases():
     signature = {name: "constexpr" if name in constants else POINTERS.get(name, "*fp32") for name in kernel.arg_names}
     for capability in CAPABILITIES:

@@ -90,8 +90,8 @@ def test_it_trains_resumes_shards_and_reports(
     # Two processes give the same curve.
     answer = partinr(*command, "max_steps=20", "trainer=ddp", "trainer.devices=2", f"hydra.run.dir={both}")
     assert answer.code == 0, answer.err
-    for one, other in zip(curve(both), curve(whole), strict=True):
-        assert float(one["psnr"]) == pytest.approx(float(other["psnr"]), abs=1e-3)
+    for row, expected in zip(curve(both), curve(whole), strict=True):
+        assert float(row["psnr"]) == pytest.approx(float(expected["psnr"]), abs=1e-3)
 
     # Report and table need the run directories alone.
     monkeypatch.undo()

@@ -19,6 +19,7 @@ from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 from partinr.sweep import slurm
 from partinr.sweep.cluster import Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.sweep.jobs import Job, writer_is_gone
+from tests.covering import cases
 
 Command = Callable[[str, str], None]
 
@@ -44,7 +45,7 @@ def test_settings_that_do_not_go_together() -> None:
         ({"timeout_min": 0}, "timeout_min=0"),
         ({"walltime": 3}, "walltime"),
     ]:
-        for cls in (SlurmSettings, LocalSettings):
+        for cls in cases(SlurmSettings, LocalSettings):
             with pytest.raises(PartinrError, match=said):
                 cls(**settings)
 
