@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parents[2]
 CURVES = ("curve.csv", "images.csv", "steps.csv")
 CLOCKS = ("seconds",)
 
-ALWAYS = "cache_dir=null trainer.accelerator=cpu callbacks.progress=null"
+ALWAYS = "cache_dir=null trainer.accelerator=cpu callbacks.progress=null callbacks.pictures=null"
 SMALL = "trainer.threads=1 data.size=32 max_steps=20 optimizer.lr=1e-3"
 NARROW = f"{SMALL} backbone.hidden_features=12"
 GRID = f"{NARROW} partition=grid partition.regions=4"
