@@ -7,11 +7,12 @@ Everything that partinr refuses (a missing file, a width of 0, a checkpoint of a
 from __future__ import annotations
 
 import errno
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+from partinr.base.notes import print_note
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers for a full disk."""
@@ -63,7 +64,7 @@ def warnings_as_notes() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, PartinrWarning):
-                print(f"partinr: note: {message}", file=sys.stderr)
+                print_note(str(message))
             else:
                 show(message, category, filename, lineno, file, line)
 

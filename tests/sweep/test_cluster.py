@@ -39,12 +39,13 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def test_settings_that_do_not_go_together() -> None:
-    for settings, said in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"at_once": 2}, "at_once=2 needs as many runs in a job, and runs_per_job=1"),
         ({"timeout_min": 2, "signal_delay_s": 120}, "leaves a job of timeout_min=2 no time to run"),
         ({"timeout_min": 0}, "timeout_min=0"),
         ({"walltime": 3}, "walltime"),
-    ]:
+    ]
+    for settings, said in wrong:
         for cls in cases(SlurmSettings, LocalSettings):
             with pytest.raises(PartinrError, match=said):
                 cls(**settings)
