@@ -75,7 +75,7 @@ def read_comments(path: Path) -> Comments:
             rest = found["rest"] or ""
             comment = _COMMENT.search(rest)
             default = rest[: comment.start()] if comment else rest
-            said = " ".join([*above, *([comment["text"]] if comment else [])])
+            said = ". ".join([*([comment["text"]] if comment else []), *([" ".join(above)] if above else [])])
             above.clear()
             if parents[0] != "defaults":
                 comments.keys.append(Key(".".join(parents), default.strip(), said))
@@ -152,7 +152,7 @@ def _configuration() -> list[str]:
         "",
         "## Root keys",
         "",
-        *_table([key for key in keys if not key.name.startswith("hydra.")]),
+        *_table([key for key in keys if key.name.split(".")[0] != "hydra"]),
         "## Keys of Hydra",
         "",
         *_table([key for key in keys if key.name.startswith("hydra.")]),

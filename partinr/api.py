@@ -9,7 +9,8 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.base.section import fill
 from partinr.model.inr import PiecewiseINR
-from partinr.runs.directory import MANIFEST, WEIGHTS, RunDirectory, of_image
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import MANIFEST, WEIGHTS, of_image
 
 _MOST_NAMES = 12
 """So many images are named to whoever has to choose one."""
@@ -23,7 +24,7 @@ class LoadedRun:
         path: where it is.
         config: the composed configuration, plain containers.
         manifest: the content of ``run.json``.
-        curve: a row an evaluation, see :data:`partinr.runs.directory.CURVE_COLUMNS`.
+        curve: a row an evaluation, see :data:`partinr.runs.layout.CURVE_COLUMNS`.
     """
 
     path: Path

@@ -37,3 +37,8 @@ def covering(cases: int = 0, **arguments: Collection[Any]) -> pytest.MarkDecorat
 
 def _name(value: object) -> str:
     return getattr(value, "__name__", None) or str(value).replace("\n", " ")
+
+
+def cases(*rows: Any) -> tuple[Any, ...]:
+    """The cases of a loop: of any types, which a type checker would else take for one."""
+    return rows

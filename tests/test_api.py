@@ -11,7 +11,8 @@ import torch
 
 import partinr
 from partinr.base.errors import PartinrError
-from partinr.runs.directory import WEIGHTS, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import WEIGHTS
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_a_model_and_a_result_say_what_they_are_in_a_line(model, image):
 
 
 def test_all_says_what_a_package_holds():
-    for package in ["backbones", "engines", "partition", "regimes", "signals"]:
+    for package in ["backbones", "partition", "regimes", "signals"]:
         module = importlib.import_module(f"partinr.{package}")
         assert len(set(module.__all__)) == len(module.__all__)
         for name in module.__all__:

@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.relative_to(ROOT / "conf").as_posix() for path in (ROOT / "conf").rglob("*.yaml"))
@@ -67,25 +66,15 @@ def test_the_checkout_is_out_of_sight(installation: Path, tmp_path: Path) -> Non
     assert Path(where).is_relative_to(installation.parent)
 
 
-def _draw(folder: Path, count: int) -> None:
-    """A folder of pictures."""
-    folder.mkdir()
-    for number in range(count):
-        Image.effect_noise((24, 20), 50).convert("RGB").save(folder / f"{number}.png")
-
-
-def _signals(experiment: str, folder: Path) -> list[str]:
-    """Overrides that give an experiment something small to work on."""
-    if experiment.startswith("meta_text"):
-        return ["data.size=48", "data.train_items=8", "data.val_items=2"]
-    if experiment == "boundaries":
-        _draw(folder / "pictures", 2)
-        return ["data.size=16", "data.path=pictures"]
-    return ["data.size=16"]
+SIGNALS = {
+    "demo": ("data.size=16",),
+    "meta_text_both_grid": ("data.size=48", "data.train_items=8", "data.val_items=2"),
+}
+"""Something small for an experiment to work on."""
 
 
 # That their settings can be read is tested with the other configurations.
-@pytest.mark.parametrize("experiment", ["demo", "boundaries", "meta_text_both_grid"])
+@pytest.mark.parametrize("experiment", SIGNALS)
 def test_an_experiment_takes_one_step(installation: Path, experiment: str, tmp_path: Path) -> None:
     overrides = [
         f"experiment={experiment}",
@@ -93,7 +82,7 @@ def test_an_experiment_takes_one_step(installation: Path, experiment: str, tmp_p
         "schedule.warmup_steps=0",
         f"hydra.run.dir={tmp_path / 'run'}",
     ]
-    run(installation / "partinr", *overrides, *_signals(experiment, tmp_path), cwd=tmp_path)
+    run(installation / "partinr", *overrides, *SIGNALS[experiment], cwd=tmp_path)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "completed"
 
 

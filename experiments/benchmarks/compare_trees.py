@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parents[2]
 CURVES = ("curve.csv", "images.csv", "steps.csv")
 CLOCKS = ("seconds",)
 
-ALWAYS = "cache_dir=null trainer.accelerator=cpu callbacks.progress=null"
+ALWAYS = "cache_dir=null trainer.accelerator=cpu callbacks.progress=null callbacks.pictures=null"
 SMALL = "trainer.threads=1 data.size=32 max_steps=20 optimizer.lr=1e-3"
 NARROW = f"{SMALL} backbone.hidden_features=12"
 GRID = f"{NARROW} partition=grid partition.regions=4"
@@ -103,7 +103,8 @@ class Worker:
     """A process of a checkout that answers requests, a line each."""
 
     def __init__(self, tree: Path, work: str) -> None:
-        command = [sys.executable, __file__, work]
+        # -P: the benchmarks are the checkout's, not those beside this file.
+        command = [sys.executable, "-P", __file__, work]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, env=environment(tree), stdin=pipe, stdout=pipe, text=True)
 

@@ -32,7 +32,8 @@ from partinr.experiment.conf import conf_dir
 from partinr.partition import Grid
 from partinr.pictures.draw import encode_png, error_map, partition_overlay
 from partinr.report import collect, write_html
-from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 
 SIDE = 256
 OPENED = "performance.getEntriesByName('usable')[0].startTime / 1000"

@@ -24,7 +24,8 @@ from partinr.base.files import write_atomically
 from partinr.pictures.palette import COLOURS
 from partinr.pictures.paper import PAGE, SETTINGS
 from partinr.report import RunRecord, collect
-from partinr.runs.directory import RunDirectory, crossing
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import crossing
 
 LEVELS = (25.0, 30.0)
 

@@ -1,10 +1,10 @@
-"""Lets ``import torchvision`` succeed where its compiled part cannot be loaded.
+"""Makes ``import torchvision`` succeed where its compiled part cannot be loaded.
 
-The torchvision that package registries serve for Linux is built for CUDA. Beside a CPU-only torch its extension does
-not load, which torchvision itself takes calmly, but then it gives two operators that nobody has defined a fake kernel,
-and the import ends with "operator torchvision::nms does not exist" (pytorch/vision #9085). Lightning, torchmetrics and
-segmentation-models-pytorch all import torchvision, so they fail with it. The two schemas are all that is missing: once
-they are defined the import succeeds, and torchvision still refuses, with a clear message, to run what has no kernel.
+The torchvision that package registries serve for Linux is built for CUDA. Beside a CPU-only torch, its extension does
+not load. torchvision tolerates that, but then registers fake kernels for two operators that nobody has defined, and the
+import ends with "operator torchvision::nms does not exist" (pytorch/vision #9085). Lightning, torchmetrics and
+segmentation-models-pytorch import torchvision and fail with it. Defining the two schemas is enough: the import
+succeeds, and torchvision still refuses, with a clear message, to run operators that have no kernel.
 
 Where the extension loads, or torchvision is absent, nothing is defined.
 """
@@ -21,31 +21,31 @@ from typing import Any
 _OPERATORS = ("nms", "qnms")
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
-# torch.library takes definitions back when the object that made them is collected.
+# torch.library removes definitions when the object that made them is collected.
 _libraries: list[Any] = []
 
 
 class _Finder(MetaPathFinder):
-    """Mends torchvision whenever it is looked for, and leaves the finding to the other finders.
+    """Mends torchvision when it is first imported; the other finders find it.
 
-    A hook, because those who import torchvision are libraries: a call would have to stand above every import of one of
-    them, in the user's notebook too; and to import torch at once, to be safe, would cost ``partinr --help`` a second.
+    It is a hook because libraries import torchvision: a function would have to be called before every import of one of
+    them, also in notebooks. Importing torch at once instead would cost ``partinr --help`` a second.
     """
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        """Mend, if it is torchvision that is looked for; never finds anything."""
+        """Mend torchvision if it is imported; never finds anything."""
         if fullname == "torchvision":
             _define_missing_operators(PathFinder.find_spec(fullname, path))
 
 
 def mend() -> None:
-    """Arrange that the first import of torchvision succeeds. Costs nothing before it; a second call does nothing."""
+    """Make the first import of torchvision succeed. Costs nothing until then; a second call does nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 def mended() -> bool:
-    """Whether torchvision was looked for and had to be mended."""
+    """Whether torchvision was imported and had to be mended."""
     return bool(_libraries)
 
 
@@ -70,7 +70,7 @@ def _define_missing_operators(spec: ModuleSpec | None) -> None:
 
 
 def _extension_loads(package: Path) -> bool:
-    """Try what torchvision's own extension.py does on import; a second load of the same file is free."""
+    """Whether the extension loads, as torchvision's own extension.py would; a second load of the file is free."""
     import torch
 
     spec = FileFinder(str(package), (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec("_C")

@@ -1,4 +1,4 @@
-"""The error a user can cure, and the warning a user should know.
+"""Errors that a user can cure, and warnings that a user should see.
 
 Everything that partinr refuses (a missing file, a width of 0, a checkpoint of another architecture) is a
 :class:`PartinrError`. The command line prints its message as one line and ends with exit code 2.
@@ -7,17 +7,18 @@ Everything that partinr refuses (a missing file, a width of 0, a checkpoint of a
 from __future__ import annotations
 
 import errno
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from partinr.base.notes import print_note
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says where there is no room."""
+"""Error numbers for a full disk."""
 
 STORAGE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG)
-"""What it says of a disk, and never of a fault in a program: a traceback would tell a user nothing."""
+"""Error numbers for a disk's faults, never a program's: a traceback would tell a user nothing."""
 
 
 class PartinrError(ValueError):
@@ -25,11 +26,11 @@ class PartinrError(ValueError):
 
 
 class PartinrWarning(UserWarning):
-    """Something went on otherwise than asked for. The message is one line; the command line prints it as a note."""
+    """A run goes on, but not as asked for. The message is one line; the command line prints it as a note."""
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """An exception in one line."""
     if isinstance(error, OSError) and error.errno in STORAGE:
         what = str(error.strerror)
         where = f": {error.filename}" if error.filename else ""
@@ -50,7 +51,7 @@ def named(name: str) -> Iterator[None]:
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """A :class:`PartinrWarning` is one line on the standard error inside, and no line of the program's text."""
+    """Prints a :class:`PartinrWarning` that is raised inside as one line, without the line of source code."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -63,7 +64,7 @@ def warnings_as_notes() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, PartinrWarning):
-                print(f"partinr: note: {message}", file=sys.stderr)
+                print_note(str(message))
             else:
                 show(message, category, filename, lineno, file, line)
 

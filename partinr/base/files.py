@@ -1,4 +1,4 @@
-"""Files that are replaced in one step, so that nobody ever meets a part of one."""
+"""Files that are replaced in one step, so that nobody ever reads a partial one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` in one step: a reader, or a crash, meets the old file or the new one, never a part.
+    """Put ``data`` at ``path`` in one step: a reader, or a crash, finds the old file or the new one, never a part.
 
     The temporary file lies in the same folder (a rename is atomic only within one file system) and reaches the disk
     before it takes the name.
@@ -46,7 +46,7 @@ def write_new(path: Path, data: bytes) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # A file system without links. Here a crash between the two steps would leave an empty file.
+        # A file system without links: a crash between these two steps leaves an empty file.
         path.open("xb").close()
         os.replace(temporary, path)
     finally:
@@ -54,16 +54,16 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def overwrite(path: Path, data: bytes) -> None:
-    """Put ``data`` into the file at ``path`` where it lies, if it has room there; else leave the file as it is.
+    """Write ``data`` over the file at ``path`` in place, if it fits into the blocks that the file has.
 
-    The last resort on a full disk: a file fills whole blocks, and in those of its own there is room for a little more.
-    It is one write, but a crash in the midst of it may leave a part.
+    The last resort on a full disk: a file's last block usually has room for a little more. A crash during the write may
+    leave a partial file.
 
     Raises:
         OSError: there is no room.
     """
     with path.open("r+b", buffering=0) as file:
-        # Not more than that: a write that finds no room for its end has already replaced the beginning.
+        # Checked first: a write that runs out of room has already replaced the beginning.
         if len(data) > os.fstat(file.fileno()).st_blocks * 512:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         file.write(data)
@@ -73,9 +73,9 @@ def overwrite(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file in the folder of ``path``, to be written inside, and its name; then it is whole and on the disk."""
+    """A temporary file beside ``path``, and its name; complete and on the disk after the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the name of the file, which may be as long as a name can be.
+    # Without the name of the file, which may already have the greatest length.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -85,7 +85,7 @@ def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     except BaseException as error:
         _forget(temporary)
         if isinstance(error, OSError):
-            error.filename = str(path)  # a write that fails names no file
+            error.filename = str(path)  # a failed write names no file
         raise
 
 

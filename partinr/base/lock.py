@@ -1,8 +1,8 @@
-"""A claim on a file by one process at a time, which a dead process does not keep.
+"""A claim on a file by one process at a time, which ends with the process.
 
-Two signs say that it is held. The lock of the operating system ends with its process, however that ends, and on a
-network file system with the machine. But some network file systems lock for one machine only; so who holds a claim
-also touches its file now and then, and a claim of another machine that was touched a moment ago is believed.
+Two signs show that a claim is held. The first is a lock of the operating system, which ends with its process, and on a
+network file system with its machine. But some network file systems lock for one machine only. So the holder also
+touches the file now and then, and a claim of another machine counts as held while the last touch is recent.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from pathlib import Path
 from typing import Any
 
 BEAT_SECONDS = 10.0
-"""A claim is touched so often."""
+"""Time between two touches."""
 
 LEASE_SECONDS = 60.0
-"""The claim of another machine that was not touched for so long is nobody's."""
+"""A claim of another machine ends so long after its last touch."""
 
 _PATIENCE_SECONDS = 0.5
-"""Who only looks holds the lock for a moment, and must not look like an owner."""
+"""How long to try for a lock: a process that only looks also holds it, for a moment."""
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class TakenError(Exception):
-    """Somebody else holds the claim.
+    """Another process holds the claim.
 
     Attributes:
-        owner: what is known of it: ``host`` and ``pid``, or nothing.
-        seconds: after which a claim of a machine that is gone ends by itself; None for one that certainly is held.
+        owner: its ``host`` and ``pid``, or nothing where they are unknown.
+        seconds: until the claim of another machine ends by itself if that machine is gone; None for a claim that
+            certainly is held.
     """
 
     def __init__(self, owner: dict[str, Any], seconds: float | None) -> None:
@@ -48,11 +49,11 @@ class TakenError(Exception):
 
 @contextmanager
 def claim(path: Path, force: bool = False) -> Iterator[None]:
-    """Hold the claim at ``path`` inside. The file stays behind, empty.
+    """Hold the claim at ``path`` inside the block. The empty file remains.
 
     Args:
         path: of the file; its folder must be there.
-        force: also where another machine touched it a moment ago. What is locked is never taken.
+        force: also take a claim that another machine touched recently; never one that is locked.
 
     Raises:
         TakenError: another process holds it.
@@ -80,7 +81,7 @@ def claim(path: Path, force: bool = False) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the claim at ``path``, as far as can be told; False where there is no such file."""
+    """Whether a process holds the claim at ``path``, as far as can be told; False without such a file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -92,7 +93,7 @@ def is_held(path: Path) -> bool:
 
 
 def _lock(descriptor: int, kind: int, patience: float = _PATIENCE_SECONDS) -> bool:
-    """Whether the file could be locked; also True where the file system has no locks."""
+    """Whether the file could be locked; True also on a file system without locks."""
     until = time.monotonic() + patience
     while True:
         try:
@@ -118,14 +119,14 @@ def _owner(path: Path) -> dict[str, Any]:
 
 
 def _left(path: Path) -> float:
-    """Seconds that another machine's claim still has, 0 for none."""
+    """Seconds until the claim of another machine ends; 0 for no such claim."""
     if _owner(path).get("host") in (None, platform.node()):
         return 0.0
     try:
-        # By the clock of the file system: those of two machines differ, and this one's may have been set back.
+        # By the clock of the file system, because those of two machines differ.
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp") as probe:
             now = os.stat(probe.name).st_mtime
-    except OSError:  # it may be read and not written
+    except OSError:  # readable, but not writable
         now = time.time()
     try:
         return max(0.0, LEASE_SECONDS - (now - path.stat().st_mtime))

@@ -1,8 +1,8 @@
 """Specs: the typed, validated, frozen settings that a config group chooses.
 
-A spec is a dataclass whose fields are the keys of the group's YAML. It is the schema of the config (types, ranges,
-unknown keys, options that exclude each other are checked when it is made), and it is what a notebook calls by hand:
-``partition.grid`` in YAML and ``Grid(rows=3, cols=3)`` in Python are the same thing.
+A spec is a dataclass whose fields are the keys of the group's YAML. It is the schema of the config: making one checks
+types, ranges, unknown keys, and options that exclude each other. A notebook uses the same class: ``partition=grid`` on
+the command line and ``Grid(rows=3, cols=3)`` in Python are the same thing.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def _aside(cls: type) -> set[str]:
 def spec(cls: type) -> Any:
     """Class decorator: a frozen, keyword-only dataclass, validated strictly when it is made.
 
-    Strictly means that nothing is converted silently: ``"3"`` and ``3.5`` are no whole numbers, ``True`` is no number.
-    A whole number is a valid float. Where a rule concerns several fields, write it in ``__post_init__`` and raise
+    Strictly means that nothing is converted silently: ``"3"`` and ``3.5`` are not whole numbers, and ``True`` is not a
+    number; but a whole number is a valid float. Check rules about several fields in ``__post_init__``, and raise
     :class:`~partinr.base.errors.PartinrError`.
 
     Raises (when a spec is made):
-        PartinrError: one line that names each field that is wrong, what it is and what it may be.
+        PartinrError: a field is wrong; the one line says what each is and what it may be.
     """
     config = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     made = _pydantic_dataclass(config=config, frozen=True, kw_only=True)(cls)
@@ -91,7 +91,7 @@ def _signature(cls: Any) -> str:
 
 
 _BRANCHES = ("function-", "lax-or", "constrained-", "literal[")
-"""What pydantic adds to the name of a field that may be one of several types."""
+"""Prefixes that pydantic adds to the name of a field that may be one of several types."""
 
 
 def describe(name: str, error: pydantic.ValidationError) -> str:
@@ -100,7 +100,7 @@ def describe(name: str, error: pydantic.ValidationError) -> str:
     found: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
-        if isinstance(cause, PartinrError):  # raised by a __post_init__: it says everything itself
+        if isinstance(cause, PartinrError):  # raised by a __post_init__, and complete
             problems.append(str(cause))
             continue
         parts = [str(part) for part in problem["loc"] if not str(part).startswith(_BRANCHES)]
@@ -112,7 +112,7 @@ def describe(name: str, error: pydantic.ValidationError) -> str:
         else:
             said = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
             given = " ".join(repr(problem["input"]).split())  # an array's takes several lines
-            # Of a field that may be one of several types there is a problem for each; together they make a sentence.
+            # A field that may be one of several types has a problem for each; together they make one sentence.
             found.setdefault(f"{key}={given if len(given) <= 60 else given[:59] + '…'}", []).append(said)
     problems += [
         f"{what}: {', or '.join(dict.fromkeys([first, *(each.removeprefix('should be ') for each in others)]))}"

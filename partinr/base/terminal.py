@@ -1,4 +1,4 @@
-"""How partinr writes on the terminal. Apart from what it writes, which may need torch."""
+"""The terminal: its width, and paths as a user would write them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 
 
 def short(path: Path) -> str:
-    """The path as seen from here, where that is shorter."""
+    """The path relative to the working directory, where that is shorter."""
     try:
         relative = os.path.relpath(path)
     except ValueError:  # another drive
@@ -18,8 +18,8 @@ def short(path: Path) -> str:
 
 
 def terminal() -> Console:
-    """Where tables are printed, of at most 100 columns where nothing says how wide it is."""
-    # A file or a pipe has no width; rich would take 80 columns for it and break the lines of the table.
+    """A console for tables; 100 columns wide where the output is not a terminal."""
+    # A file or a pipe has no width, and rich would break tables at 80 columns.
     # No markup: a file may be called photo[red].png.
     console = Console(markup=False)
     return console if console.is_terminal else Console(width=100, markup=False)

@@ -1,4 +1,4 @@
-"""Which classes a file may name. To read a file must not be a way to run code, so none is imported because of it."""
+"""Decides which classes a file may name: reading a file must not run code that the user does not trust."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 from partinr.base.errors import PartinrError
 
 ENTRY_POINTS = "partinr.plugins"
-"""The group of entry points that a plug-in declares."""
+"""The group of entry points in which a plug-in declares itself."""
 
 TRUSTED = "PARTINR_TRUST"
-"""The environment variable with the modules that a file may name, commas between them."""
+"""The environment variable that lists further modules that a file may name, separated by commas."""
 
 
 def named_class(path: str) -> Any:
-    """What a file names by its dotted path.
+    """The class that a file names by its dotted path.
 
-    It is looked up in what this process has imported already, as everything of partinr's is. Imported for it are only
-    modules of installed plug-ins, and those that the user names in ``PARTINR_TRUST``.
+    It is looked up among the modules that this process has imported. Only modules of installed plug-ins, and those that
+    the user lists in ``PARTINR_TRUST``, are imported for it.
 
     Args:
         path: module and name, such as ``partinr.backbones.siren.Siren``.
 
     Returns:
-        whatever has that name.
+        Whatever has that name.
 
     Raises:
-        PartinrError: it is not there, or would have to be imported without being trusted.
+        PartinrError: it does not exist, or is not trusted.
     """
     if not (isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)):
         raise PartinrError(f"{str(path)[:60]!r} is no name of a class; the file is damaged")
@@ -46,7 +46,7 @@ def named_class(path: str) -> Any:
             importlib.import_module(module)
         except ImportError as error:
             raise PartinrError(f"{path} is not installed here; install the package it is from") from error
-    # Not getattr: a module may have a function of its own for that.
+    # Not getattr: a module may define __getattr__.
     found = vars(sys.modules[module])
     if name not in found:
         raise PartinrError(f"{path} is not there in this version of {module}; install the one that the file is from")

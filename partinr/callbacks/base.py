@@ -71,9 +71,9 @@ class Regime(Protocol):
     """What a callback may use of a LightningModule of partinr.
 
     Attributes:
-        curve: a row an evaluation, with the columns of :data:`partinr.runs.directory.CURVE_COLUMNS` and further ones.
+        curve: a row an evaluation, with the columns of :data:`partinr.runs.layout.CURVE_COLUMNS` and further ones.
         image_curve: where there are several images, a row an evaluation and image
-            (:data:`partinr.runs.directory.IMAGE_COLUMNS`); else empty.
+            (:data:`partinr.runs.layout.IMAGE_COLUMNS`); else empty.
     """
 
     seed: int

@@ -10,7 +10,7 @@ import lightning as L
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks.base import RunCallback, is_number, regime
-from partinr.runs.directory import CHECKPOINT, PREVIOUS
+from partinr.runs.layout import CHECKPOINT, PREVIOUS
 
 
 class LastCheckpoint(RunCallback):

@@ -24,7 +24,7 @@ from partinr.base.errors import reason
 from partinr.base.version import __version__
 from partinr.callbacks.base import RunCallback, regime
 from partinr.callbacks.interruption import Interruption
-from partinr.runs.directory import WEIGHTS, of_image
+from partinr.runs.layout import WEIGHTS, of_image
 
 PACKAGES = (
     "torch",

@@ -14,7 +14,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError, PartinrWarning, reason
 from partinr.callbacks.base import Adaptation, RunCallback, is_number, regime
 from partinr.pictures.draw import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail
-from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 
 class Pictures(RunCallback):

@@ -1,4 +1,4 @@
-"""The Hydra application: compose, run, say what came of it."""
+"""The Hydra application: compose, run, print the outcome."""
 
 from __future__ import annotations
 
@@ -39,8 +39,7 @@ def hydra_app(arguments: list[str]) -> int:
     Raises:
         PartinrError: Hydra cannot compose a configuration from them.
     """
-    # Hydra would print its own report and end the process; this makes it raise instead. It reads the variable here and
-    # nowhere else, so it is set for this process alone.
+    # Makes Hydra raise errors instead of printing its own report and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     names.register_resolvers()
     search_plugins()
@@ -83,7 +82,7 @@ def hydra_app(arguments: list[str]) -> int:
     except Exception as error:
         if sweep.begun:
             sweep.show()
-        # Before the first run, whatever Hydra raises is about what it was asked to compose.
+        # Before the first run, whatever Hydra raises is about the overrides.
         if trace or (sweep.begun and not isinstance(error, (HydraException, OmegaConfBaseException))):
             raise
         raise PartinrError(one_line(error, overrides, commands.commands)) from error
@@ -97,15 +96,15 @@ def hydra_app(arguments: list[str]) -> int:
 
 
 def _check_size(overrides: Sequence[str]) -> None:
-    """See that an experiment has the size that it is asked for: Hydra would leave it as it is.
+    """Refuse a size that an experiment does not have; Hydra would ignore it.
 
     Raises:
-        PartinrError: it has not.
+        PartinrError: an experiment lacks its size.
     """
     asked = {key: value.split(",") for key, _, value in (override.partition("=") for override in overrides)}
     choices = plugins.groups()
     for size in asked.get("size", []):
-        # What is no size at all is for Hydra to say; all have the full one.
+        # Every experiment has the full size; Hydra refuses a size that does not exist at all.
         if size == "full" or size not in choices["size"]:
             continue
         sized = [
@@ -117,10 +116,10 @@ def _check_size(overrides: Sequence[str]) -> None:
 
 
 def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Flags and overrides apart: Hydra refuses ``seed=0 -m partition=none,grid``, where the flag comes between.
+    """Flags and overrides, separated: Hydra refuses a flag between overrides, as in ``seed=0 -m partition=none,grid``.
 
     Raises:
-        PartinrError: a flag that Hydra does not have.
+        PartinrError: there is no such flag.
     """
     parser = get_args_parser()
 
@@ -136,7 +135,7 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Hydra makes the folder before anything is checked; a run that was refused leaves none."""
+    """Remove the folder of a run that was refused; Hydra makes it before anything is checked."""
     if folder != Path.cwd():
         with suppress(OSError):
             folder.rmdir()

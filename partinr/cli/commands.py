@@ -1,4 +1,4 @@
-"""The subcommands, and what ``partinr --help`` says."""
+"""The subcommands, and the text of ``partinr --help``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from partinr.cli import drawing
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
 from partinr.cli.hypothesis import show_settings
+from partinr.cli.options import PATH, RUNS
+from partinr.cli.options import output as output_option
 from partinr.cli.runs import show_runs
 from partinr.cli.sync import sync_runs
 from partinr.experiment import plugins
@@ -32,7 +34,7 @@ else:
 
 
 class _Application(click.Group):
-    """A group whose help also explains what is not a subcommand."""
+    """A group whose help also explains the Hydra application."""
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(
@@ -87,19 +89,9 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The file to write; report.html in the first directory by default.",
-)
-@click.option(
-    "--figures",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Also write PNG and PDF figures and the table as CSV.",
-)
+@RUNS
+@output_option(help="The file to write; report.html in the first directory by default.")
+@click.option("--figures", type=PATH, metavar="DIR", help="Also write PNG and PDF figures and the table as CSV.")
 @click.option("--title", help="Heading of the page.")
 @click.option(
     "--watch",
@@ -107,7 +99,7 @@ def commands() -> None:
     is_flag=False,
     flag_value=10.0,
     metavar="[SECONDS]",
-    help="Make the page again, every 10 seconds or as often as said, until all runs are over; Ctrl-C ends it.",
+    help="Write the page again every 10 seconds, or as often as said, until all runs are over; Ctrl-C ends it.",
 )
 def report(
     paths: tuple[Path, ...], output: Path | None, figures: Path | None, title: str | None, watch: float | None
@@ -126,15 +118,9 @@ def report(
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The file to write: .md, .tex (booktabs) or .csv (every column and digit).",
-)
-@click.option("--no-seconds", is_flag=True, help="Without what a clock measured: for runs that shared a machine.")
+@RUNS
+@output_option(metavar="FILE", help="The file to write: .md, .tex (booktabs) or .csv (every column and digit).")
+@click.option("--no-seconds", is_flag=True, help="Leave out what a clock measured: for runs that shared a machine.")
 def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> None:
     """Print the report's table as Markdown, or write it as Markdown, LaTeX or CSV."""
     text = reports.make_table(paths, output, clocks=not no_seconds)
@@ -142,8 +128,8 @@ def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> Non
 
 
 @commands.command()
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Also if it says that it is running on another host.")
+@click.argument("run", metavar="RUN_DIR", type=PATH)
+@click.option("--force", is_flag=True, help="Also if the run says that it is running on another host.")
 def resume(run: Path, force: bool) -> None:
     """Go on with a run that was stopped, in its own directory."""
     outcome = execute.resume(run, force)
@@ -152,55 +138,50 @@ def resume(run: Path, force: bool) -> None:
 
 
 @commands.command()
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The new run; RUN_DIR_rerun by default."
-)
+@click.argument("run", metavar="RUN_DIR", type=PATH)
+@output_option(metavar="DIR", help="The new run; RUN_DIR_rerun by default.")
 def rerun(run: Path, output: Path | None) -> None:
-    """Run the same again in a new directory, and say whether the curve is the same.
+    """Run the same again in a new directory, and compare the curves.
 
-    Every column but the clocks is compared, bit by bit. The exit code is 0 if they are the same and 1 if not; the first
-    row that differs is shown then, and what differs in versions, hardware, threads, git commit, signal and code.
+    Every column but the clocks is compared, bit by bit. The exit code is 0 if the curves are the same and 1 if not.
+    Then the first row that differs is shown, and what differs in versions, hardware, threads, git commit, signal and
+    code.
     """
     sys.exit(rerunning.rerun(run, output))
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@RUNS
 @click.option("--status", metavar="STATE[,STATE...]", help="Only runs in these states, such as failed,died.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def runs(paths: tuple[Path, ...], status: str | None, as_json: bool) -> None:
     """List runs: state, progress, time to go, PSNR, and why those that failed did.
 
-    States: running, queued, completed, interrupted (stopped, and said so), died (says that it is running, but its
-    process is gone), failed, and damaged (its run.json cannot be read).
+    States: running, queued, completed, interrupted (stopped in order), died (its process is gone although it says that
+    it is running), failed, and damaged (its run.json cannot be read).
     """
     show_runs(paths, status, as_json)
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
+@RUNS
 @click.option("--offline", is_flag=True, help="Send nothing; write W&B runs into the run directories.")
 @click.option("--project", metavar="NAME", help="W&B's project, if not the one the run was started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
 @click.option("--study", metavar="NAME", help="W&B's group, likewise.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long each run may take to be sent.")
 def sync(paths: tuple[Path, ...], **options: Any) -> None:
-    """Make a whole W&B run of each run directory, also after several resumes or offline pieces.
+    """Make one complete W&B run of each run directory, also after several resumes or offline pieces.
 
-    run.json, curve.csv and the pictures say what is in it, whatever logger the run had; it replaces what W&B has.
+    It is made from run.json, curve.csv and the pictures, whatever logger the run had, and replaces what W&B has.
     """
     sys.exit(0 if sync_runs(paths, **options) else 1)
 
 
 @commands.command()
-@click.argument("study", metavar="STUDY_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="spec.json",
-    help="Also write the spec; without a server it goes to dashboard.json in STUDY_DIR by default.",
+@click.argument("study", metavar="STUDY_DIR", type=PATH)
+@output_option(
+    metavar="spec.json", help="Also write the spec; without a server it goes to dashboard.json in STUDY_DIR by default."
 )
 @click.option("--project", metavar="NAME", help="W&B's project, if not the one the runs were started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
@@ -214,10 +195,10 @@ def dashboard(study: Path, output: Path | None, **options: Any) -> None:
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Also draw it: a PNG or PDF to write.")
+@RUNS
+@output_option(help="Also draw it: a PNG or PDF to write.")
 def hypothesis(paths: tuple[Path, ...], output: Path | None) -> None:
-    """Say how steps grow with boundaries: laws, weights and a verdict, from runs with regime=threshold."""
+    """Fit laws of steps against boundaries to runs with regime=threshold: weights and a verdict."""
     settings = studies.settings_of(paths)
     show_settings(settings)
     if output is not None:
@@ -226,7 +207,7 @@ def hypothesis(paths: tuple[Path, ...], output: Path | None) -> None:
 
 @commands.command()
 def doctor() -> None:
-    """Say what is installed, where a run would compute, and what is amiss."""
+    """Check the installation: packages, the device that runs would use, plug-ins."""
     sys.exit(0 if examine() else 1)
 
 

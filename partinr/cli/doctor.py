@@ -1,4 +1,4 @@
-"""``partinr doctor``: what is installed, where a run would compute, what is amiss and what to do about it."""
+"""``partinr doctor``: checks packages, the device that runs would use, and plug-ins, and names cures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what is there, and the cure if that is not well."""
+    """One line: what was checked, what was found, and the cure of a fault."""
 
     what: str
     found: str
@@ -49,7 +49,7 @@ class Finding:
 
 
 def examine() -> bool:
-    """Print what there is; return whether all is well."""
+    """Print all findings; returns whether all is well."""
     console = Console(highlight=False)
     findings = list(look())
     width = max(len(finding.what) for finding in findings)
@@ -64,12 +64,12 @@ def examine() -> bool:
 
 
 def look() -> Iterator[Finding]:
-    """Everything that is examined, one finding after the other."""
+    """All findings."""
     yield Finding("partinr", __version__)
     yield Finding("python", platform.python_version())
     try:
         yield from _hardware()
-    except Exception as error:  # torch itself is broken, which is said of it below
+    except Exception as error:  # torch itself is broken, and is reported below
         yield Finding("device", f"unknown: {_reason(error)}", "see torch below")
     for distribution, module, purpose in _PACKAGES:
         yield _package(distribution, module, purpose)
@@ -83,7 +83,8 @@ def look() -> Iterator[Finding]:
 
 
 def _hardware() -> Iterator[Finding]:
-    torch = importlib.import_module("torch")
+    import torch  # its own failure is a finding
+
     yield _device(torch)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
@@ -125,7 +126,7 @@ def _package(distribution: str, module: str, purpose: str) -> Finding:
 
 
 def _plugins() -> Iterator[Finding]:
-    """A line for each plug-in, and one for each of its choices that somebody else has already."""
+    """A finding for each plug-in, and one for each of its choices that somebody else has already."""
     for plugin in plugins.installed():
         what = f"plug-in {plugin.distribution}"
         version = plugin.version or "version unknown"
@@ -148,7 +149,7 @@ def _attempt(what: str, attempt: Callable[[], str], cure: str) -> Finding:
     try:
         return Finding(what, attempt())
     except Exception as error:
-        # Whatever a broken installation raises is what the user came to see.
+        # Whatever a broken installation raises is a finding.
         return Finding(what, _reason(error), cure)
 
 

@@ -1,4 +1,4 @@
-"""The subcommands that draw or measure what a run has fitted, or what a rule makes of an image."""
+"""The subcommands that draw or measure a fit, or draw the partitions of an image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 
 from partinr.base.later import Later
 from partinr.base.notes import BAD_INPUT
+from partinr.cli.options import PATH
+from partinr.cli.options import output as output_option
 
 if TYPE_CHECKING:
     from partinr.experiment import export as exporting
@@ -24,8 +26,8 @@ else:
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The PNG, TIFF or NPY to write.")
+@click.argument("run", metavar="RUN", type=PATH)
+@output_option(required=True, help="The PNG, TIFF or NPY to write.")
 @click.option("--scale", type=float, metavar="S", help="Times the resolution of the fitted image; 1 by default.")
 @click.option("--size", metavar="H,W", help="Height and width of the picture in pixels, instead.")
 @click.option(
@@ -63,13 +65,8 @@ def render(run: Path, output: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The file to write; view.html beside the run's pictures by default.",
-)
+@click.argument("run", metavar="RUN_DIR", type=PATH)
+@output_option(help="The file to write; view.html beside the run's pictures by default.")
 @click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
 @click.option(
     "--scale",
@@ -84,8 +81,8 @@ def view(run: Path, output: Path | None, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN_DIR...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The safetensors file to write, of one run.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN_DIR...", type=PATH)
+@output_option(help="The safetensors file to write, of one run.")
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a weight in the file.")
 @click.option(
     "--per",
@@ -96,12 +93,12 @@ def view(run: Path, output: Path | None, **options: Any) -> None:
 )
 @click.option("--image", metavar="NAME", help="Only this image, of a run that fitted several; -o needs one.")
 def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: Any) -> None:
-    """Shrink a fit to 8 or 16 bits a weight, and say what it takes and loses.
+    """Shrink a fit to 8 or 16 bits a weight, and measure its size and its loss.
 
-    The file is read by partinr.load like the run's own. The table has all precisions in bits per pixel: weights, scales
-    and label map, and beside them the real file, also deflated; and PSNR, with that of JPEG and WebP of the same image
-    in the same bits. It is kept in rate.csv beside the run's weights, and partinr report draws it. Of a run that fitted
-    several images each is measured, and the table is the mean over them.
+    partinr.load reads the file like the run's own. The table has a row for each precision, in bits per pixel: weights,
+    scales and label map; the real file, also deflated; and PSNR, with that of JPEG and WebP in the same bits. It is
+    kept in rate.csv beside the run's weights, and partinr report draws it. If a run fitted several images, each is
+    measured, and the table is the mean over them.
     """
     exporting.export(runs, output, bits=8 if bits == "8" else 16, **options)
 
@@ -109,7 +106,11 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="IMAGE... [RULE.KEY=VALUE]...")
 @click.option(
-    "--regions", default="9", show_default=True, metavar="N[,N...]", help="How many; several make a row each."
+    "--regions",
+    default="9",
+    show_default=True,
+    metavar="N[,N...]",
+    help="How many regions; several numbers make a row each.",
 )
 @click.option(
     "--rules",
@@ -119,7 +120,12 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
 @click.option("--size", type=int, metavar="N", help="Centre crop to a square and resize it to so many pixels.")
 @click.option("--max-side", type=int, metavar="N", help="Shrink to so many pixels on the longer side.")
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of the rules that draw lots."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of the rules that draw random numbers.",
 )
 @click.option(
     "--config-dir",
@@ -127,16 +133,9 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
     metavar="DIR",
     help="A folder with partition/RULE.yaml of your own.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default="partitions.png",
-    show_default=True,
-    help="The PNG or PDF to write.",
-)
+@output_option(default="partitions.png", show_default=True, help="The PNG or PDF to write.")
 def partitions(words: tuple[str, ...], output: Path, **options: Any) -> None:
-    """Draw what every partition rule makes of an image.
+    """Draw the partition that each rule makes of an image.
 
     IMAGE is a file, or the name of a built-in image such as astronaut. RULE.KEY=VALUE sets an option of a rule, as
     partition.KEY=VALUE does in a run: semantic.merge=boundary, mask.path=masks.

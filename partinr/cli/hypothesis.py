@@ -1,4 +1,4 @@
-"""What the terminal says of a study of steps."""
+"""``partinr hypothesis``: the table of a study of steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show_settings(settings: Sequence[Setting]) -> None:
-    """Of each setting the laws, p with its interval, and the verdict."""
+    """Print for each setting the laws, p with its interval, and the verdict."""
     console = terminal()
     for setting in settings:
         trials, growth = setting.trials, setting.growth

@@ -1,11 +1,14 @@
-"""One executable. What is not a subcommand goes to Hydra."""
+"""The one executable: a subcommand, or else the Hydra application."""
 
 from __future__ import annotations
 
 import sys
 import traceback
 
+import click
+
 from partinr.base.errors import STORAGE, PartinrError, reason, warnings_as_notes
+from partinr.base.later import load
 from partinr.base.notes import BAD_INPUT, print_error
 
 
@@ -18,18 +21,15 @@ def main(argv: list[str] | None = None) -> None:
     Exit code: 0 done; 1 a run failed; 2 bad input; 130 and 143 stopped by SIGINT and SIGTERM.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    # The modules are imported late: --help answers at once, and the torch of a fit is not loaded for a report.
+    # Imported late, so that errors of the imports themselves are reported, and --help does not wait for Hydra.
     try:
-        from partinr.cli.commands import commands
-
+        commands = load("partinr.cli.commands:commands")
         with warnings_as_notes():
-            # Only a first word can be a subcommand, so an override never has to fear for its name.
+            # Only the first word can be a subcommand, so no key clashes with one.
             if arguments and arguments[0] in {"-h", "--help", "--version", *commands.commands}:
                 commands.main(arguments, prog_name="partinr", standalone_mode=False)
                 return
-            from partinr.cli.app import hydra_app
-
-            code = hydra_app(arguments)
+            code = load("partinr.cli.app:hydra_app")(arguments)
     except Exception as error:
         code = report_error(error, arguments)
     except KeyboardInterrupt:
@@ -39,9 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report_error(error: Exception, arguments: list[str]) -> int:
-    """Print an error as one line, or as a traceback if it is not the user's or is asked for; return the exit code."""
-    import click
-
+    """Print an error, as one line if it is the user's and no traceback is asked for; return the exit code."""
     if "debug=trace" in arguments:
         traceback.print_exception(error)
         return BAD_INPUT if isinstance(error, PartinrError) else 1

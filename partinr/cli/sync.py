@@ -24,16 +24,16 @@ else:
 
 
 def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **where: str | None) -> bool:
-    """Make a whole W&B run of each run directory, and say what was made.
+    """Make one complete W&B run of each run directory, and print what was made.
 
     Args:
         paths: run directories, or folders of them.
-        offline: write W&B runs into the run directories, and send nothing.
+        offline: write W&B runs into the run directories instead of sending them.
         timeout: seconds to wait for each run until all is sent.
         **where: ``project``, ``entity`` and ``study``, instead of those that the runs were started with.
 
     Returns:
-        Whether all of them were made. What is wrong with a run, such as that it still runs, leaves out that one.
+        Whether all were made. A run that cannot be sent, such as one that still runs, is left out.
 
     Raises:
         PartinrError: there is no run, no login, or no server.
@@ -53,8 +53,8 @@ def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **
             continue
         made += 1
         rows = "1 evaluation" if rebuilt.rows == 1 else f"{rebuilt.rows:,} evaluations"
-        where = short(Path(rebuilt.where)) if offline else rebuilt.where
-        click.echo(f"{'written' if offline else 'synced'}  {short(run.path)}  {rows}  {where}")
+        place = short(Path(rebuilt.where)) if offline else rebuilt.where
+        click.echo(f"{'written' if offline else 'synced'}  {short(run.path)}  {rows}  {place}")
     count = "1 run" if made == 1 else f"{made:,} runs"
     if offline and made:
         click.echo(f"{count} written; where there is a network: partinr sync {' '.join(short(path) for path in paths)}")

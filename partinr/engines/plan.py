@@ -79,15 +79,16 @@ def make_plan(engines: tuple[Engine, ...], shape: Shape, sizes: tuple[int, ...],
     used, begins = np.unique(choice[order], return_index=True)
     pieces = np.split(counts[order], begins[1:])
     parts = tuple(Part(engines[number], tuple(own.tolist())) for number, own in zip(used, pieces, strict=True))
-    networks = torch.from_numpy(order)
-    if torch.equal(networks, torch.arange(len(sizes))):
+    if np.array_equal(order, np.arange(len(sizes))):
         return Plan(parts)
+    networks = torch.from_numpy(order)
     starts, own = torch.from_numpy(np.cumsum(counts) - counts)[networks], torch.from_numpy(counts)[networks]
     samples = torch.repeat_interleave(starts, own) + numbered(own)
     return Plan(parts, networks.to(device), samples.to(device), torch.argsort(samples).to(device))
 
 
-def _plan(engines: tuple[Engine, ...], stack: Stack, sizes: tuple[int, ...], device: torch.device) -> Plan:
+def plan_of(engines: tuple[Engine, ...], stack: Stack, sizes: tuple[int, ...], device: torch.device) -> Plan:
+    """The plan of a stack; see :func:`make_plan`."""
     one = len(engines) == 1
     return Plan((Part(engines[0], sizes),)) if one else make_plan(engines, stack.architecture.shape, sizes, device)
 
@@ -96,13 +97,13 @@ def only_engine(
     engines: tuple[Engine, ...], stack: Stack, sizes: tuple[int, ...], device: torch.device
 ) -> Engine | None:
     """The engine that evaluates all networks; None where they differ."""
-    parts = _plan(engines, stack, sizes, device).parts
+    parts = plan_of(engines, stack, sizes, device).parts
     return parts[0].engine if len(parts) == 1 else None
 
 
 def values(engines: tuple[Engine, ...], stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Values ``[M, c]`` of N networks, each by the cheapest of some engines that take the stack."""
-    plan = _plan(engines, stack, sizes, coords.device)
+    plan = plan_of(engines, stack, sizes, coords.device)
     if len(plan.parts) == 1:
         return plan.parts[0].engine.values(stack, coords, sizes)
     params = stack.params

@@ -21,7 +21,7 @@ from partinr.engines.compiled import Compiled
 from partinr.engines.fused import Fused
 from partinr.engines.plan import PLAIN
 from partinr.engines.tiled import Tiled
-from partinr.engines.trial import agrees
+from partinr.engines.trial import PROVED, agrees
 
 ENGINES: tuple[Engine, ...] = (Fused(), Tiled(), *PLAIN, Compiled())
 """All engines. Of equally cheap ones ``auto`` takes the first."""
@@ -59,31 +59,40 @@ def check(name: str, architecture: Architecture, device: torch.device | None, pr
         raise PartinrError(f"engine={name} {reasons[0]}")
 
 
-def usable(name: str, stack: Stack, coords: Tensor, plain: bool = False) -> tuple[Engine, ...]:
+def usable(name: str, stack: Stack, coords: Tensor, sizes: tuple[int, ...], plain: bool = False) -> tuple[Engine, ...]:
     """The engines behind a name that take a stack as it is at hand; those of plain torch if there is none.
 
     Args:
         name: of the engine.
         stack: the networks.
         coords: their samples.
+        sizes: samples of each network.
         plain: by torch's own operations alone.
     """
     chosen = tuple(engine for engine in engines(name) if engine in PLAIN or not plain)
     if all(engine in PLAIN for engine in chosen):
         return chosen or PLAIN
-    precision = Precision.of(stack, coords)
-    taken = tuple(
-        engine
-        for engine in chosen
-        if engine in PLAIN
-        or (engine.refuses(stack.architecture, coords.device, precision) is None and agrees(engine, coords.device))
-    )
-    return taken or PLAIN
+    precision, device = Precision.of(stack, coords), coords.device
+    taken = tuple(engine for engine in chosen if engine.refuses(stack.architecture, device, precision) is None)
+    return _proved(taken or PLAIN, stack, sizes, device)
+
+
+def _proved(
+    taken: tuple[Engine, ...], stack: Stack, sizes: tuple[int, ...], device: torch.device
+) -> tuple[Engine, ...]:
+    """Without those that a plan would use, but that fail their trial on the device."""
+    if device.type in PROVED:
+        return taken
+    parts = plan.plan_of(taken, stack, sizes, device).parts
+    failed = [part.engine for part in parts if part.engine not in PLAIN and not agrees(part.engine, device)]
+    if not failed:
+        return taken
+    return _proved(tuple(engine for engine in taken if engine not in failed) or PLAIN, stack, sizes, device)
 
 
 def values(name: str, stack: Stack, coords: Tensor, sizes: tuple[int, ...], plain: bool = False) -> Tensor:
     """Values ``[M, c]`` of N networks, see :meth:`Engine.values`; ``plain`` for torch's own operations alone."""
-    return plan.values(usable(name, stack, coords, plain), stack, coords, sizes)
+    return plan.values(usable(name, stack, coords, sizes, plain), stack, coords, sizes)
 
 
 def squared_error(
@@ -96,12 +105,12 @@ def squared_error(
     plain: bool = False,
 ) -> Tensor:
     """The squared error of N networks, see :meth:`Engine.squared_error`; ``plain`` as for :func:`values`."""
-    return plan.squared_error(usable(name, stack, coords, plain), stack, coords, targets, weights, sizes)
+    return plan.squared_error(usable(name, stack, coords, sizes, plain), stack, coords, targets, weights, sizes)
 
 
 def hessian_vector(name: str, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> HessianVector | None:
     """The kernel for second derivatives of the engine that evaluates all networks; None if it has none."""
-    engine = plan.only_engine(usable(name, stack, coords), stack, sizes, coords.device)
+    engine = plan.only_engine(usable(name, stack, coords, sizes), stack, sizes, coords.device)
     if engine is None:
         return None
     return engine.hessian_vector(stack.architecture, coords.device, Precision.of(stack, coords))

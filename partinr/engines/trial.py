@@ -29,8 +29,6 @@ def agrees(engine: Engine, device: torch.device) -> bool:
     Asked once for each device before the first use there; where they differ, one line says that the engine is left
     alone.
     """
-    if device.type in PROVED:
-        return True
     reason = differs(engine, device)
     if reason is not None:
         print_note(f"engine={engine.name} is left alone on {device}, since {reason}; plain torch takes its place")

@@ -11,12 +11,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from lightning import Callback
 from omegaconf import DictConfig
 from pydantic import Field
 
 from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
+from partinr.base.later import load
 from partinr.base.spec import spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
@@ -174,7 +174,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         schedule=make(given["schedule"], "schedule", Schedule),
         trainer=make(given["trainer"], "trainer", TrainerSettings),
         callbacks={
-            name: make(node, f"callbacks.{name}", Callback)
+            name: make(node, f"callbacks.{name}", load("lightning:Callback"))
             for name, node in given["callbacks"].items()
             if node is not None
         },

@@ -25,7 +25,8 @@ from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.provenance import check_code, code_of, inputs_of
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
-from partinr.runs.directory import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, RunDirectory, config_hash
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, config_hash
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError

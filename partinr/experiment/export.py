@@ -24,17 +24,17 @@ from partinr.runs.fitted import fitted_image
 
 
 def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, image: str | None = None) -> None:
-    """Measure the fits of runs in every precision, say and keep what was found, and write one of them to a file.
+    """Measure the fits of runs in every precision, print and keep the figures, and write one fit to a file.
 
     Args:
         runs: run directories.
         output: the file, of one image of one run; None to measure only.
         bits: of a weight in the file.
-        per: what has a scale of its own in it.
+        per: what has a scale of its own.
         image: of a run that fitted several images, the name of one; None for each of them, and their mean.
 
     Raises:
-        PartinrError: a run has no fit of an image or nothing to compare it with, or a place cannot be written.
+        PartinrError: a run has no fit of an image or no image to compare it with, or a file cannot be written.
     """
     if output is not None and len(runs) > 1:
         raise PartinrError(f"{output} is one file for {len(runs)} runs; give one run, or leave out -o to measure them")
@@ -42,7 +42,7 @@ def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, i
     codecs: dict[str, list[Rate]] = {}
     for path in runs:
         run = RunDirectory.open(path)
-        # A file is of one image: where none of several is named, reading the weights says so.
+        # A file holds one image: if none of several is named, reading the weights says so.
         several = run.images() if image is None and output is None else []
         names = track(several, "measuring", console=console, transient=True, disable=not console.is_terminal)
         measured = []
@@ -69,23 +69,23 @@ def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, i
 def _measure(
     run: RunDirectory, image: str | None, setting: str, codecs: dict[str, list[Rate]]
 ) -> tuple[list[Rate], bytes]:
-    """What a fit takes in every precision, and its image in JPEG and WebP; and the file of the fit in one of them.
+    """The rates of a fit in every precision and of its image in JPEG and WebP, and the file of one precision.
 
     Args:
         run: the run directory.
         image: of a run that fitted several images, the name of one.
         setting: the precision of the file.
-        codecs: of images by their content, what is known and what is found: runs often have their images in common.
+        codecs: rates of images that are known, by content; grows. Runs often have their images in common.
 
     Raises:
-        PartinrError: it is no fit of an image, or there is nothing to compare it with.
+        PartinrError: it is no fit of an image, or there is no image to compare it with.
     """
     model = load(run.path, image)
     shape = model.partition.shape
     if len(shape) != 2:
         raise PartinrError(f"{run.path} fitted a {len(shape)}-D signal; only fits of images are measured and exported")
     pixels = fitted_image(run, image, (*shape, model.channels))
-    # Of a grid, and of all that a rule does without looking, the run says that the map costs nothing.
+    # A grid, or any rule that does not look at the image, costs nothing: the run says so.
     free = run.manifest().get("partition", {}).get("bits") == 0
     fits = {rate.setting: (rate, file) for rate, file in fit_rates(model, pixels, free)}
     content = f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
@@ -95,11 +95,11 @@ def _measure(
 
 
 _COUNTS = ("bits", "weight_bits", "scale_bits", "label_bits", "file_bytes", "deflated_bytes")
-"""Attributes of a rate that are sums over the images where these are several."""
+"""Attributes of a rate that are sums over several images."""
 
 
 def _keep(run: RunDirectory, rates: Sequence[MeanRate], image: str | None) -> None:
-    """Write what was found into the run directory, of one of several images where ``image`` is its name.
+    """Write rates into the run directory; ``image`` names one of several images.
 
     Raises:
         PartinrError: it cannot be written.
@@ -147,12 +147,12 @@ def _table(rates: Sequence[MeanRate]) -> Table:
 
 
 def _change(psnr: float) -> str:
-    """In dB, with its sign; what rounds to nothing has none."""
+    """In dB, with its sign unless it rounds to zero."""
     return f"{psnr:+.2f}" if round(psnr, 2) else "0.00"
 
 
 def _beside(rate: MeanRate, codec: Sequence[MeanRate]) -> str:
-    """What a codec leaves in the bits of a fit; in fewer, at its best quality, with a mark."""
+    """PSNR of a codec in the bits of a fit; marked with > where the codec's best quality takes fewer."""
     psnr = at_rate(codec, rate.bpp)
     if psnr is None and codec and (best := best_of(codec)).bpp < rate.bpp:
         return f">{best.psnr:.2f}"

@@ -1,4 +1,4 @@
-"""What Hydra refuses, in one line and in partinr's words; and overrides that its grammar cannot read, made readable."""
+"""Hydra's errors as one line in partinr's words, and overrides in quotes where Hydra's grammar needs them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from partinr.experiment.conf import conf_dir
 
 
 class _PluginFolders(SearchPathPlugin):
-    """Lets Hydra search the folders of partinr's plug-ins, behind partinr's own."""
+    """Lets Hydra search the folders of partinr's plug-ins, after partinr's own."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """See :class:`SearchPathPlugin`."""
@@ -35,18 +35,18 @@ class _PluginFolders(SearchPathPlugin):
 
 
 def search_plugins() -> None:
-    """Make what plug-ins add known to Hydra, and say what is amiss with them. A second call adds nothing."""
+    """Make the choices of plug-ins known to Hydra, and print what is wrong with them. A second call adds nothing."""
     Plugins.instance().register(_PluginFolders)
     plugins.print_complaints()
 
 
 def one_line(error: Exception, overrides: Sequence[str] = (), commands: Collection[str] = ()) -> str:
-    """What Hydra or OmegaConf complains of, in one line and in partinr's words.
+    """An error of Hydra or OmegaConf as one line that says what to do.
 
     Args:
         error: what was raised.
         overrides: what Hydra was asked to compose.
-        commands: names of subcommands, one of which may have been meant by a word that is no override.
+        commands: names of subcommands; a word that is no override may be one of them, mistyped.
     """
     text = str(error)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
@@ -86,16 +86,16 @@ def one_line(error: Exception, overrides: Sequence[str] = (), commands: Collecti
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
-    """What the user may have meant by an unknown key."""
+    """The error for an unknown key: the option that may have been meant, or where it belongs."""
     if key.startswith("hydra.launcher."):
         return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()
-    # Of a sweep over a group the first choice stands for all.
+    # In a sweep over a group, the first choice stands for all.
     chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in groups]
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             composed = hydra.compose("train", chosen)
-    except HydraException:  # a choice that is not partinr's own, from --config-dir
+    except HydraException:  # a choice from --config-dir
         return f"unknown option {key}; partinr --cfg job lists all"
     known = [name for name in _flatten(OmegaConf.to_container(composed)) if not name.endswith("_target_")]
     siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
@@ -118,13 +118,13 @@ def _names_a_choice(override: str) -> bool:
 
 
 def _choices_with(key: str) -> list[str]:
-    """The choices of a group that have an option: ``partition.regions`` is one of ``partition=grid``."""
+    """The choices of a group that have an option: ``partition=grid`` has ``partition.regions``."""
     group, _, name = key.partition(".")
     found = []
     for folder in plugins.conf_dirs() if name else []:
         for file in sorted((folder / group).glob("*.yaml")):
             content: Any = None
-            with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):  # a plug-in's, that is broken
+            with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):  # a broken file of a plug-in
                 content = OmegaConf.to_container(OmegaConf.load(file))
             if isinstance(content, dict) and name in _flatten(content):
                 found.append(f"{group}={file.stem}")
@@ -132,10 +132,10 @@ def _choices_with(key: str) -> list[str]:
 
 
 def readable(override: str) -> str:
-    """An override that Hydra can parse: its grammar has no word for ``~/my pictures/photo (1).png``.
+    """An override that Hydra can parse: its grammar refuses ``~/my pictures/photo (1).png``.
 
-    A value that it cannot parse is taken as text, comma by comma, and a leading ``~/`` as the home folder, as a shell
-    takes it at the start of a word.
+    A value that Hydra cannot parse is put in quotes, each part between commas by itself. A leading ``~/`` is the home
+    folder, as in a shell.
     """
     key, equals, value = override.partition("=")
     if not equals or _parses(override):
@@ -154,7 +154,7 @@ def _parses(override: str) -> bool:
 
 
 def in_quotes(text: str) -> str:
-    """Text as a value in which Hydra's grammar sees nothing but text."""
+    """Text in quotes, so that Hydra's grammar takes it as text."""
     quote = '"' if "'" in text else "'"
     return f"{quote}{text.replace(quote, chr(92) + quote)}{quote}"
 

@@ -1,4 +1,4 @@
-"""Objects from the nodes of a configuration: the class that ``_target_`` names, made of the other keys, and checked."""
+"""Makes objects from nodes of a configuration: ``_target_`` names the class, the other keys are its arguments."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def make(node: Any, key: str, *kinds: type) -> Any:
     """The object that a node of the configuration describes.
 
     Args:
-        node: a dictionary with the dotted path of a class as ``_target_`` and its arguments.
+        node: a dictionary: the dotted path of a class as ``_target_``, and its arguments.
         key: where the node is, for messages.
-        kinds: what the class must be, one of these; of any kind where there is none.
+        kinds: classes, one of which the class must derive from; none for any class.
 
     Raises:
-        PartinrError: no such class, not of that kind, or arguments that it refuses.
+        PartinrError: there is no such class, it is of another kind, or it refuses the arguments.
     """
     if not isinstance(node, dict) or "_target_" not in node:
         raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
@@ -39,7 +39,7 @@ def _class(target: Any, key: str) -> type:
     module, _, attribute = str(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # the module may be anybody's, and raise whatever it likes
+    except Exception as error:  # a foreign module may raise anything
         name = "" if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: "
         raise PartinrError(
             f"{key}._target_={target!r} cannot be imported: {name}{' '.join(str(error).split())}; "
@@ -51,7 +51,7 @@ def _class(target: Any, key: str) -> type:
 
 
 def checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
-    """Make an object, and let its complaints name the keys as the user knows them.
+    """Make an object; errors name the keys as the user knows them.
 
     Raises:
         PartinrError: an unknown option, or a value that is refused.

@@ -1,4 +1,4 @@
-"""What a run is called: the configuration as plain values, the part of it that is the run's identity, and folder names.
+"""Names of runs: a configuration as plain values, the part of it that is a run's identity, and names of folders.
 
 Needs no torch, so that Hydra can compose, and a sweep can find its runs, before anything is loaded.
 """
@@ -26,20 +26,20 @@ _PATHS = (
     ("partition", "path"),
     ("partition", "checkpoint"),
 )
-"""Keys that name files or folders, with the group that they are in."""
+"""Keys that name files or folders, each with its group."""
 
 _FOLDERS_OR_NAMES = (("partition", "model"),)
-"""Keys that name a folder if there is one, and else something that is found elsewhere."""
+"""Keys that name a folder if it exists, and otherwise something that is found elsewhere."""
 
 
 NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "logger", "study", "sweep")
-"""What says where a run is kept or how it is shown, and nothing of what it is."""
+"""Keys that say where a run is kept or how it is shown, not what it is."""
 
 
 def register_resolvers() -> None:
     """Make ``${partinr.token:}``, ``${partinr.label:…}`` and ``${partinr.experiment:STUDY}`` known, with a new token.
 
-    The token is one for all parts of one start, so that they agree on it; unlike the clock alone it is never shared.
+    All processes of one start share the token; unlike the clock alone, two starts never do.
     """
     token = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
@@ -48,7 +48,7 @@ def register_resolvers() -> None:
 
 
 def experiment(study: str | None = None) -> str | None:
-    """The name of a study: what it is called, or the experiment; None without one, and outside of Hydra's jobs."""
+    """The name of a study: the given one, or its experiment; None without one, and outside of Hydra's jobs."""
     if study is not None or not HydraConfig.initialized():
         return study
     choices = HydraConfig.get().runtime.choices
@@ -56,12 +56,12 @@ def experiment(study: str | None = None) -> str | None:
 
 
 def sized(experiment: str, size: str | None) -> str:
-    """The name of an experiment at a size: a small study and the full one are two."""
+    """The name of an experiment at a size: a small study is not the full one."""
     return experiment if size in (None, "full") else f"{experiment}_{size}"
 
 
 def folder_label(overrides: str, limit: int = 80) -> str:
-    """What was asked for, as part of the name of a folder: safe in any file system, never too long."""
+    """Overrides as part of a folder name: safe in any file system, never too long."""
     label = safe_name(overrides)
     if len(label) > limit:
         label = f"{label[: limit - 9]}-{short_hash(overrides)}"
@@ -70,7 +70,7 @@ def folder_label(overrides: str, limit: int = 80) -> str:
 
 def safe_name(overrides: str) -> str:
     """Overrides as a name that is safe in any file system."""
-    # Neither "=" nor ",": the path of a run must stand in an override (ckpt_path=…) without quotes.
+    # Neither "=" nor ",": the path of a run must fit into an override (ckpt_path=…) without quotes.
     return re.sub(r"[^\w.+-]+", "-", overrides.replace(",", "_")).strip("-._") or "default"
 
 
@@ -80,12 +80,12 @@ def short_hash(text: str) -> str:
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration without what says where its run is kept or how it is shown, with absolute paths."""
+    """A resolved configuration without :data:`NOT_IDENTITY`, with absolute paths."""
     return {key: value for key, value in with_absolute_paths(dict(plain)).items() if key not in NOT_IDENTITY}
 
 
 def with_absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:
-    """Files as they are found from anywhere, so that a run can be resumed from another folder than it began in."""
+    """A configuration with absolute paths, so that its run can be resumed from any folder."""
     plain = copy.deepcopy(plain)
     for group, key in _PATHS + _FOLDERS_OR_NAMES:
         node = plain[group] if group else plain

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from partinr.base.errors import PartinrError
-from partinr.runs.directory import MEETING, in_job, slurm_job
+from partinr.runs.directory import in_job, slurm_job
+from partinr.runs.layout import MEETING
 from partinr.training.nodes import Nodes
 
 

@@ -1,4 +1,4 @@
-"""``partinr partitions``: what the rules make of an image, in one figure, before anything is fitted."""
+"""``partinr partitions``: the partitions that rules make of an image, in one figure, before anything is fitted."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from partinr.pictures.draw import Panel, contact_sheet, partition_overlay, thumb
 from partinr.signals import ImageData, builtin_names
 
 _MAX_PANELS = 100
-"""What a figure can hold and an eye can compare."""
+"""More than this neither fits a figure nor can be compared."""
 
 _KINDS: Mapping[str, Literal["png", "pdf"]] = {".png": "png", ".pdf": "pdf"}
 
 _OPTION = re.compile(r"(\+{0,2})([\w-]+)\.([\w.]+=.*)", re.DOTALL)
-"""``semantic.merge=boundary``: pluses, the rule, and the rest."""
+"""``semantic.merge=boundary``: Hydra's pluses, the rule, and the rest."""
 
 _DATA_FLAGS = {r"data\.size\b": "--size", r"data\.max_side\b": "--max-side"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """A rule to be carried out.
+    """A rule to carry out.
 
     Attributes:
         name: of its YAML.
-        regions: how many are asked for; None if that is the rule's own affair.
+        regions: how many are asked for; None if the rule's options say it.
         rule: with all its options.
-        words: what the rule's messages call its options, and what this command calls them.
+        words: how the rule's messages name its options, and how this command names them.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a task.
+    """The outcome of a task.
 
     Attributes:
         image: its name.
-        task: what was to be done.
+        task: what was asked for.
         partition: None if the rule cannot be carried out on this image.
     """
 
@@ -89,20 +89,20 @@ def show_partitions(
     seed: int = 0,
     config_dir: Path | None = None,
 ) -> bool:
-    """Draw the partitions of images, print a table of them, and say where the figure is.
+    """Draw the partitions of images into one figure, and print a table of them.
 
-    A rule that cannot be carried out on an image is said in one line, and the others go on.
+    A rule that cannot be carried out on an image gets one line on the standard error; the others go on.
 
     Args:
         words: images (files, or names of built-in ones), and options of rules (``RULE.KEY=VALUE``) or of ``data``.
         output: the figure, PNG or PDF.
-        regions: how many, comma by comma; each makes a row of the figure.
-        rules: names, comma by comma; None for all but ``none`` and those that lack an option that they need; one of
-            ``config_dir`` that does is refused.
+        regions: how many, separated by commas; each makes a row of the figure.
+        rules: names, separated by commas. None for all but ``none`` and those that lack an option they need; a rule of
+            ``config_dir`` that lacks one is refused.
         size: see :class:`~partinr.signals.ImageData`.
         max_side: see there.
-        seed: of the rules that draw lots.
-        config_dir: a folder of further groups, as of ``--config-dir``.
+        seed: of the rules that draw random numbers.
+        config_dir: a folder of further groups, as for ``--config-dir``.
 
     Returns:
         Whether all of them could be carried out.
@@ -121,7 +121,7 @@ def show_partitions(
         shared.append(f"hydra.searchpath=[{in_quotes(f'file://{config_dir.resolve()}')}]")
     tasks = []
     for name in _chosen(rules, options, available):
-        # What nobody asked for need not be ready for use: mask has no file, and smp no network.
+        # Rules that nobody asked for may lack an option: mask has no file, smp no network.
         optional = rules is None and name not in options and available[name] != "config_dir"
         if made := _tasks(name, counts, options.get(name, []), shared, optional, available[name] == "partinr"):
             tasks.append(made)
@@ -141,7 +141,7 @@ def show_partitions(
         image = Panel(thumbnail(signal), source.title, f"{height}×{width}")
         drawn = [[_panel(result, signal) for result in column] for column in done]
         for row in range(max(map(len, drawn))):
-            # A rule that has no number of regions to be told is drawn once.
+            # A rule that takes no number of regions is drawn once.
             rows.append([None if row else image, *(column[row] if row < len(column) else None for column in drawn)])
     sound = all(result.partition is not None for result in results)
     if not any(result.partition is not None for result in results):
@@ -157,7 +157,7 @@ def show_partitions(
     return sound
 
 
-# -- what is asked for ----------------------------------------------------------------------------------------------
+# -- the request ----------------------------------------------------------------------------------------------------
 
 
 def _counts(regions: str) -> list[int]:
@@ -168,7 +168,7 @@ def _counts(regions: str) -> list[int]:
 
 
 def _available(config_dir: Path | None) -> dict[str, Literal["partinr", "plugin", "config_dir"]]:
-    """The rules that there are, by name, and whose each is."""
+    """All rules by name, with where each comes from."""
     available: dict[str, Literal["partinr", "plugin", "config_dir"]] = dict.fromkeys(_stems(conf_dir()), "partinr")
     for folder in plugins.conf_dirs():
         for name in _stems(folder):
@@ -184,7 +184,7 @@ def _stems(folder: Path) -> list[str]:
 
 
 def _sorted_out(words: Sequence[str], available: Collection[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Images, and the options of each rule (and of ``data``) as Hydra takes them: ``partition.merge=boundary``.
+    """The images, and the options of each rule (and of ``data``) as Hydra takes them: ``partition.merge=boundary``.
 
     Raises:
         PartinrError: a word is neither, there is no image, no such rule, or an option has several values.
@@ -213,15 +213,15 @@ def _sorted_out(words: Sequence[str], available: Collection[str]) -> tuple[list[
 def _is_list(option: str) -> bool:
     try:
         return OverridesParser.create().parse_override(option).is_sweep_override()
-    except HydraException:  # whoever composes it says what is wrong with it
+    except HydraException:  # composing it says what is wrong with it
         return False
 
 
 def _chosen(rules: str | None, options: Collection[str], available: Collection[str]) -> list[str]:
-    """The rules that are wanted, by name.
+    """The names of the rules to carry out.
 
     Raises:
-        PartinrError: there is none of that name, or one has options and is not wanted.
+        PartinrError: there is no rule of that name, or options are given for a rule that is left out.
     """
     if rules is None:
         # One region is the image itself.
@@ -239,9 +239,9 @@ def _chosen(rules: str | None, options: Collection[str], available: Collection[s
 def _tasks(
     name: str, counts: Sequence[int], options: Sequence[str], shared: Sequence[str], optional: bool, own: bool
 ) -> list[Task]:
-    """A rule with each number of regions, checked as in a run; none if it is ``optional`` and not ready for use.
+    """A rule with each number of regions, checked as in a run; none if it is ``optional`` and lacks an option.
 
-    What partinr's ``own`` rules need is known; of a plug-in's that is left out a line says why.
+    A note says why a plug-in's rule is left out; what partinr's ``own`` rules need is documented.
 
     Raises:
         PartinrError: it cannot be made of its options.
@@ -258,7 +258,7 @@ def _tasks(
             print_note(f"{name} is left out: {error}")
         return []
     told = {option.lstrip("+").partition("=")[0].removeprefix("partition.") for option in options}
-    # Rows and columns say how many regions there are, too.
+    # Rows and columns also say how many regions there are.
     if "regions" not in node or told & {"regions", "rows", "cols"}:
         return [Task(name, None, rule, words)]
     words = {r"partition\.regions\b": "--regions", **words}
@@ -270,16 +270,16 @@ def _tasks(
 
 
 def _source(image: str, size: int | None, max_side: int | None, options: Sequence[str]) -> ImageData:
-    """Where an image is and how it is cut.
+    """Where an image is and how it is cut. Whether it exists shows when it is loaded.
 
     Raises:
-        PartinrError: an option of ``data`` that it refuses. Whether there is such an image shows when it is loaded.
+        PartinrError: an option of ``data`` is refused.
     """
     path = Path(image)
     if image in builtin_names():
         builtin = not path.is_file()
     else:
-        # A lone word is likelier a name mistyped than a file that is missing.
+        # A single word is more likely a mistyped name than a missing file.
         builtin = not path.exists() and path.name == image and not path.suffix
     found = ["data=builtin", f"data.name={in_quotes(image)}"]
     if not builtin:
@@ -290,7 +290,7 @@ def _source(image: str, size: int | None, max_side: int | None, options: Sequenc
 
 
 def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """What a run with these overrides would be told of a group, in plain containers.
+    """The node of a group as a run with these overrides would get it, in plain containers.
 
     Raises:
         PartinrError: it cannot be composed.
@@ -299,7 +299,7 @@ def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             composed = hydra.compose("train", list(overrides))
         node = OmegaConf.to_container(composed[group], resolve=True, throw_on_missing=True)
-    except Exception as error:  # whatever Hydra raises is about what it was asked to compose
+    except Exception as error:  # whatever Hydra raises is about the overrides
         raise PartinrError(one_line(error, overrides)) from error
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
@@ -307,10 +307,10 @@ def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def _named_as(words: Mapping[str, str]) -> Iterator[None]:
-    """Let complaints name options as this command takes them: ``semantic.merge`` for ``partition.merge``.
+    """Makes errors name options as this command takes them: ``semantic.merge`` for ``partition.merge``.
 
     Args:
-        words: regular expressions, none within a longer dotted name, and what to put there.
+        words: regular expressions, which match whole dotted names, and what replaces them.
     """
     try:
         yield
@@ -321,11 +321,11 @@ def _named_as(words: Mapping[str, str]) -> Iterator[None]:
         raise PartinrError(said) from error
 
 
-# -- what comes of it -----------------------------------------------------------------------------------------------
+# -- the results ----------------------------------------------------------------------------------------------------
 
 
 def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
-    """Carry out a rule; what it refuses or notices goes to whoever watches, in one line."""
+    """Carry out a rule; print in one line what it refuses or notices."""
     partition = None
     try:
         with _named_as(task.words):
@@ -335,7 +335,7 @@ def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
     except Exception as error:
         if type(task.rule).__module__.partition(".")[0] == "partinr":
             raise
-        # Somebody else's rule has a fault; that is said of it, and the others go on.
+        # A fault in a plug-in's rule must not stop the other rules.
         print_error(f"{source.title}, {task.title}: {type(error).__name__}: {error}")
     if partition is not None and partition.notice is not None:
         print_note(f"{source.title}: {partition.notice}")
@@ -345,7 +345,7 @@ def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
 def _panel(result: Result, signal: Tensor) -> Panel:
     partition = result.partition
     if partition is None:
-        # The image, hardly to be seen, keeps the place.
+        # The faded image keeps the place.
         return Panel(thumbnail(0.85 + 0.15 * signal), result.task.title, "cannot be carried out")
     title = f"{result.task.name} #{_regions(result)}"
     return Panel(
@@ -354,14 +354,14 @@ def _panel(result: Result, signal: Tensor) -> Panel:
 
 
 def _in_lines(panels: Sequence[Panel]) -> list[list[Panel | None]]:
-    """One row for a few, two or more of equal length for many."""
+    """Panels in one row if they are few, in rows of equal length if they are many."""
     lines = 1 if len(panels) <= 4 else max(2, math.ceil(len(panels) / 6))
     columns = math.ceil(len(panels) / lines)
     return [list(panels[start : start + columns]) for start in range(0, len(panels), columns)]
 
 
 def _print_table(results: Sequence[Result], several: bool) -> None:
-    """A row a partition; with the name of the image if there are ``several``."""
+    """Print a row a partition; with the name of the image if there are ``several``."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     if several:
         table.add_column("image")
@@ -369,28 +369,20 @@ def _print_table(results: Sequence[Result], several: bool) -> None:
     for heading in ("regions", "smallest", "largest", "seconds", "bits"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
-        cells = [result.image] * several + [result.task.name]
-        if (partition := result.partition) is None:
-            asked = "" if result.task.regions is None else f" of {result.task.regions:,}"
-            table.add_row(*cells, f"–{asked}", "–", "–", "–", "–")
-            continue
-        sizes = partition.sizes
-        table.add_row(
-            *cells,
-            _regions(result),
-            f"{int(sizes.min()):,}",
-            f"{int(sizes.max()):,}",
-            f"{partition.seconds:.3f}",
-            f"{partition.bits:,}",
-        )
+        figures = ["–"] * 4
+        if (partition := result.partition) is not None:
+            sizes = partition.sizes
+            figures = [f"{int(sizes.min()):,}", f"{int(sizes.max()):,}"]
+            figures += [f"{partition.seconds:.3f}", f"{partition.bits:,}"]
+        table.add_row(*[result.image] * several, result.task.name, _regions(result), *figures)
     terminal().print(table)
 
 
 def _regions(result: Result) -> str:
-    """How many there are, and how many were asked for where that is another number."""
-    assert result.partition is not None
-    found, asked = result.partition.regions, result.task.regions
-    return f"{found:,}" if asked in (None, found) else f"{found:,} of {asked:,}"
+    """The number of regions, and the number asked for where it differs."""
+    found, asked = None if result.partition is None else result.partition.regions, result.task.regions
+    said = "–" if found is None else f"{found:,}"
+    return said if asked in (None, found) else f"{said} of {asked:,}"
 
 
 def _seconds(partition: Partition) -> str:

@@ -1,8 +1,8 @@
-"""Plug-ins: other people's packages that add partition rules, backbones, data sets and experiments.
+"""Plug-ins: other people's packages that add partition rules, backbones, regimes, data and experiments.
 
 A plug-in is an installed package with an entry point of the group ``partinr.plugins`` that names a package. The folder
 ``conf/`` in that package joins Hydra's search path behind partinr's own, so that its ``conf/partition/stripes.yaml`` is
-``partition=stripes`` from then on. To list plug-ins runs none of their code.
+``partition=stripes`` from then on. Listing plug-ins runs none of their code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from partinr.base.trust import ENTRY_POINTS
 from partinr.experiment.conf import conf_dir
 
 _LOCAL = "local"
-"""The group that is a machine's own: composed without being asked for, if it is there."""
+"""The group for settings of this machine: it is composed unasked, where it exists."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Plugin:
         package: what the entry point names, such as ``acme_inr``.
         conf: the folder of its configuration; None if it cannot be used.
         fault: why it cannot be used, and the cure; None if it can.
-        clashes: its choices that somebody else has already, such as ``partition=grid``, and who that is. Those of
-            the other are used.
+        clashes: its choices that somebody else has already, such as ``partition=grid``, with their owner, whose
+            choice is used.
     """
 
     distribution: str
@@ -54,13 +54,13 @@ class Plugin:
 
     @property
     def adds(self) -> list[str]:
-        """What can be chosen because of it: ``partition=stripes`` and so on."""
+        """The choices that it adds: ``partition=stripes`` and so on."""
         taken = {choice for choice, _ in self.clashes}
         return [choice for choice in _choices(self.conf) if choice not in taken] if self.conf is not None else []
 
     @property
     def complaints(self) -> list[str]:
-        """What is amiss with it as it is installed, a line each."""
+        """What is wrong with the installation, a line each."""
         if self.fault is not None:
             return [f"plug-in {self.title} is left out: {self.fault}"]
         return [
@@ -70,7 +70,7 @@ class Plugin:
 
 
 def installed() -> list[Plugin]:
-    """All plug-ins, sound or not, in the order of their names; that is also the order in which they are searched."""
+    """All plug-ins, sound or not, by name; they are searched in this order."""
     owners = dict.fromkeys(_choices(conf_dir()), "partinr itself")
     plugins = []
     for distribution, version, value in sorted(set(_entries())):
@@ -86,12 +86,12 @@ def installed() -> list[Plugin]:
 
 
 def conf_dirs() -> list[Path]:
-    """The folders of the configuration, in the order in which they are searched: partinr's and those of plug-ins."""
+    """The folders of the configuration in search order: partinr's, then those of plug-ins."""
     return [conf_dir(), *(plugin.conf for plugin in installed() if plugin.conf is not None)]
 
 
 def groups() -> dict[str, list[str]]:
-    """The groups of the configuration and their choices, those of plug-ins included; not a machine's own."""
+    """The groups of the configuration and their choices, with those of plug-ins, without the machine's own."""
     found: dict[str, set[str]] = {}
     for folder in conf_dirs():
         for choice in _choices(folder):
@@ -101,16 +101,16 @@ def groups() -> dict[str, list[str]]:
 
 
 def print_complaints() -> None:
-    """Say on the standard error what is amiss with the plug-ins, a line each."""
+    """Print on the standard error what is wrong with the plug-ins, a line each."""
     for plugin in installed():
         for complaint in plugin.complaints:
             print_note(complaint)
 
 
 def check(plugin: Plugin) -> str | None:
-    """Import all that a plug-in brings along; what is wrong with it, in one line, or None.
+    """Import everything that a plug-in brings; returns what is wrong with it, in one line, or None.
 
-    Whatever it raises is what is wrong with it, so nothing but the end of the process gets out.
+    Any exception that it raises is a finding, and is not raised again.
     """
     if plugin.conf is None:
         return plugin.fault
@@ -138,7 +138,7 @@ def check(plugin: Plugin) -> str | None:
 
 
 def targets(node: Any) -> Iterator[str]:
-    """The dotted paths of all classes that a configuration names."""
+    """The dotted paths of all classes that a configuration names, at any depth."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == "_target_":
@@ -148,14 +148,14 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def _entries() -> Iterator[tuple[str, str, str]]:
-    """Distribution, version and value of every entry point; a distribution without metadata has no name."""
+    """Distribution, version and value of every entry point; without metadata the entry point's name stands in."""
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         known = {} if entry.dist is None else {key: entry.dist.metadata[key] for key in entry.dist.metadata}
         yield known.get("Name", entry.name), known.get("Version", ""), entry.value
 
 
 def _examined(distribution: str, version: str, value: str) -> Plugin:
-    """A plug-in with its folder, or with what is wrong."""
+    """A plug-in with its folder, or with its fault."""
 
     def broken(fault: str) -> Plugin:
         return Plugin(distribution, version, value, fault=fault)
@@ -173,7 +173,7 @@ def _examined(distribution: str, version: str, value: str) -> Plugin:
             where = f" ({places[0]})" if places else ""
             return broken(f"the package {value}{where} has no folder conf/; its author forgot to ship it")
         choices = _choices(conf)
-    except Exception as error:  # whatever a damaged installation makes the import system raise
+    except Exception as error:  # a damaged installation may raise anything
         return broken(f"{value}: {_said(error)}")
     if any(choice.startswith(f"{_LOCAL}=") for choice in choices):
         return broken(f"{conf / _LOCAL} would change every run without being asked for; its author should remove it")
@@ -183,7 +183,7 @@ def _examined(distribution: str, version: str, value: str) -> Plugin:
 
 
 def _choices(conf: Path) -> list[str]:
-    """``GROUP=NAME`` of every YAML in a folder of configuration."""
+    """``GROUP=NAME`` for every YAML in a folder of configuration."""
     files = (file for folder in sorted(conf.iterdir()) if folder.is_dir() for file in sorted(folder.rglob("*.yaml")))
     return [f"{file.parent.relative_to(conf).as_posix()}={file.stem}" for file in files]
 

@@ -1,4 +1,4 @@
-"""What a run is made from beside its configuration: files that it begins with, and code that is not partinr's."""
+"""What a run is made from beside its configuration: the files that it begins with, and foreign code."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from partinr.base.errors import PartinrError
 from partinr.experiment import plugins
-from partinr.runs.directory import START
+from partinr.runs.layout import START
 
 
 def inputs_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the files that a config names, by its keys; that of the signal is in ``run.json`` anyway.
+    """SHA-256 of the files that a config names, by key, without the signal's, which is in ``run.json`` anyway.
 
-    Folders are not read through.
+    Folders are left out.
     """
     partition = config.get("partition") or {}
     named = {
@@ -30,17 +30,17 @@ def inputs_of(config: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for key, path in named.items():
         if isinstance(path, str):
-            with suppress(OSError):  # missing, or a folder: whoever reads it says so
+            with suppress(OSError):  # missing, or a folder: the reader of the file says so
                 found[key] = _sha256(Path(path))
     return found
 
 
 def code_of(config: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
-    """Of every class of the config that is not partinr's own: who brings it, in which version, and its source.
+    """For every foreign class of the config: the plug-in that brings it, the version, and its source.
 
     Returns:
-        By module: ``distribution`` and ``version`` of the plug-in, None if it is none, and the SHA-256 of the
-        module's file as ``source``, None if it has none. The module must have been imported.
+        By module: ``distribution`` and ``version`` of the plug-in, None outside of plug-ins; and as ``source`` the
+        SHA-256 of the module's file, None if it has none. The module must have been imported.
     """
     modules = {target.rpartition(".")[0] for target in plugins.targets(config)}
     foreign = sorted(module for module in modules if module.partition(".")[0] not in ("partinr", ""))
@@ -62,7 +62,7 @@ def code_of(config: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
 
 
 def check_code(manifest: Mapping[str, Any], folder: Path) -> None:
-    """See that the plug-ins that a run was made with are installed, in whatever version.
+    """Refuse a run whose plug-ins are not installed, in whatever version.
 
     Args:
         manifest: its ``run.json``.

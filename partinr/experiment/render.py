@@ -23,16 +23,16 @@ from partinr.pictures.write import Depth, check_shape, depth_of, file_bytes, wri
 from partinr.runs.directory import RunDirectory
 
 MOST = 1_000_000
-"""Pixels along a side: a band of one row has to fit into memory."""
+"""Most pixels along a side: a band of one row has to fit into memory."""
 
 _PROBE = 256
-"""Places along an axis at which a derivative is looked at to find the range of its picture."""
+"""Samples along an axis that decide the range of a derivative's picture."""
 
 _PROBE_SHARE = 0.995
-"""Of these places so many are within the range; the few that are not are cut off."""
+"""This part of the samples is within the range; the rest is cut off."""
 
 _PROGRESS_FROM = 2**20
-"""Pixels; fewer are there at once."""
+"""Pixels from which on a progress bar is shown."""
 
 
 def render_run(
@@ -57,13 +57,13 @@ def render_run(
         scale: times the resolution of the fitted image; None for 1.
         size: ``H,W`` in pixels, instead.
         crop: ``y0:y1,x0:x1`` in pixels of the fitted image.
-        depth: bits, or ``float``; None for what the kind of file has by default.
+        depth: bits, or ``float``; None for the default of the kind of file.
         field: what is drawn.
-        top: of a derivative drawn in whole numbers, the value that is white; None for one that suits it.
+        top: the white value of a derivative that is drawn in whole numbers; None for one that suits it.
         smooth: smooth the borders between regions.
 
     Returns:
-        what was written, in one line.
+        What was written, in one line.
 
     Raises:
         PartinrError: an argument is out of range, or the file cannot be written.
@@ -92,7 +92,7 @@ def render_run(
     if max(height, width) > MOST:
         asked = f"--scale {scale:g}" if size is None and scale is not None else f"--size {size}"
         raise PartinrError(f"{asked} makes {height:,}×{width:,} pixels; give sides of up to {MOST:,}")
-    # Of a gradient only an array can hold both components; a picture shows how long it is.
+    # Only an array can hold both components of a gradient; a picture shows its length.
     vector = field == "gradient" and output.suffix.lower() == ".npy" and depth == "float"
     whole = (height, width, model.channels, *((2,) if vector else ()))
     check_shape(output, whole)
@@ -133,10 +133,14 @@ def _crop(text: str) -> Crop:
 
 
 def _check_place(output: Path, shape: Sequence[int], depth: Depth) -> None:
-    """See that the file can be written before any work is done for it."""
+    """Refuse a file that cannot be written, before any work is done for it.
+
+    Raises:
+        PartinrError: it cannot.
+    """
     if output.is_dir():
         raise PartinrError(f"cannot write {output}: Is a directory; choose another with -o")
-    # A PNG is compressed, and how well is not known beforehand.
+    # A PNG is compressed; its size is not known beforehand.
     needed = 0 if output.suffix.lower() == ".png" else file_bytes(shape, depth)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +160,7 @@ def _unwritable(output: Path, error: OSError) -> PartinrError:
 
 
 def _range(model: PiecewiseINR, axes: Sequence[AxisSamples], field: Field, smooth: bool) -> float:
-    """The value that nearly all of a derivative is below, from a few places all over the picture."""
+    """A value that nearly all of a derivative stays below, from samples all over the picture."""
     probed = [axis.part(0, len(axis), -(-len(axis) // _PROBE)) for axis in axes]
     found = torch.cat(list(model.bands(probed, smooth=smooth, field=field)))
     length = found.norm(dim=-1) if field == "gradient" else found.abs()
@@ -176,7 +180,7 @@ def _drawn(band: torch.Tensor, field: Field, vector: bool, top: float | None) ->
 
 
 def _with_progress(bands: Iterator[torch.Tensor], rows: int, pixels: int) -> Iterator[torch.Tensor]:
-    """The same bands, under a bar that follows them, where the output is a terminal."""
+    """The same bands, with a progress bar on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal or pixels < _PROGRESS_FROM:
         yield from bands

@@ -1,4 +1,4 @@
-"""``partinr rerun``: run again what a run directory holds, and say whether the curve is the same."""
+"""``partinr rerun``: run again what a run directory holds, and compare the curves."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from partinr.experiment.make import make
 from partinr.experiment.migrate import migrated
 from partinr.experiment.provenance import check_code
 from partinr.experiment.show import show_outcomes
-from partinr.runs.directory import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST, RunDirectory
-from partinr.training.schedule import Constant, Cosine, Plateau, Schedule
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST
+from partinr.training.schedule import Schedule
 
 _COMPARED = ("versions", "hardware", "git", "signal", "inputs", "code")
-"""What ``run.json`` says that may make a curve another one."""
+"""Entries of ``run.json`` that can change a curve."""
 
 _HARMLESS = ("hardware.cores",)
-"""What is said there and changes no number: threads do, and their number is kept."""
+"""Entries that change no number: threads would, and their number is kept."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first place where two curves differ, and how many rows do.
+    """The first place where two curves differ.
 
     Attributes:
         file: ``curve.csv`` or ``images.csv``.
-        said: what is where, in one line.
+        said: the place and both values, in one line.
         rows: how many rows differ.
         compared: of how many.
     """
@@ -48,17 +49,17 @@ class Difference:
 
 
 def rerun(folder: Path, output: Path | None = None) -> int:
-    """Run again, in a new directory, and print whether the curve is the same, and what may be the cause if not.
+    """Run again in a new directory; print whether the curves are the same and, if not, the possible causes.
 
     Args:
-        folder: the run directory. Nothing in it is touched.
-        output: the new one; beside it, with ``_rerun`` at the end of its name, by default.
+        folder: the run directory. Nothing in it is changed.
+        output: the new directory; by default beside the first, with ``_rerun`` at the end of its name.
 
     Returns:
-        0 the same curve, 1 another, 130 and 143 stopped.
+        0 for the same curve, 1 for another, 130 or 143 if the run was stopped.
 
     Raises:
-        PartinrError: there is no run, it has no curve yet, or it can no longer be run; nothing has been written then.
+        PartinrError: there is no run, it has no curve yet, or it no longer runs; nothing has been written then.
     """
     before = RunDirectory.open(folder)
     manifest = before.manifest()
@@ -81,12 +82,12 @@ def rerun(folder: Path, output: Path | None = None) -> int:
 
 
 def difference(before: RunDirectory, again: RunDirectory, whole: bool = True) -> Difference | None:
-    """The first difference between the curves of two runs, in any column but the clocks; None if there is none.
+    """The first difference between the curves of two runs, in any column but the clocks; None for equal curves.
 
     Args:
         before: one run.
         again: the other.
-        whole: both must have the same rows; otherwise only those that both have are compared.
+        whole: whether both must have the same rows; otherwise only common rows are compared.
 
     Raises:
         PartinrError: a curve is damaged.
@@ -107,9 +108,9 @@ def difference(before: RunDirectory, again: RunDirectory, whole: bool = True) ->
 
 
 def causes(before: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
-    """What of two ``run.json`` may be why their curves differ, a line each: ``versions.torch: 2.12.0, now 2.13.0``."""
+    """What may have made the curves of two ``run.json`` differ, a line each: ``versions.torch: 2.12.0, now 2.13.0``."""
     one, other = (dict(_leaves({key: each.get(key) for key in _COMPARED})) for each in (before, again))
-    # What the older of two versions of partinr did not write down is not known to differ.
+    # An older partinr may not have written an entry; then nothing is known to differ.
     return [
         f"{key}: {_brief(one[key])}, now {_brief(other[key])}"
         for key in one
@@ -118,7 +119,7 @@ def causes(before: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
 
 
 def _free(run: RunDirectory) -> Path:
-    """The first folder beside a run that is not there yet."""
+    """A free name for a folder beside a run."""
     base = run.path.resolve()
     path, number = base.with_name(f"{base.name}_rerun"), 2
     while os.path.lexists(path):
@@ -127,7 +128,7 @@ def _free(run: RunDirectory) -> Path:
 
 
 def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], bool]:
-    """What has to be set for a second run to be the same; and what cannot be the same is said.
+    """The settings that make a second run the same. A note says what cannot be the same.
 
     Returns:
         Values by dotted keys, and whether all rows of the two curves can be compared.
@@ -135,15 +136,16 @@ def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder:
     changes = _same_threads(cfg, manifest)
     schedule = make(cfg.get("schedule"), "schedule", Schedule)
     steps = manifest.get("steps")
-    if isinstance(schedule, Cosine) and cfg.get("max_steps") is None:
+    if schedule.follows_end and cfg.get("max_steps") is None:
         print_note(
-            f"the learning rate of {folder} followed the clock (schedule=cosine over max_seconds), so the curve of a "
-            "second run is another; with max_steps instead of max_seconds it would be the same"
+            f"the learning rate of {folder} followed the clock (schedule={type(schedule).__name__.lower()} over "
+            "max_seconds), so the curve of a second run is another; with max_steps instead of max_seconds it would be "
+            "the same"
         )
         return changes, False
     if manifest.get("stop") == "max_seconds" and isinstance(steps, int):
-        if isinstance(schedule, (Constant, Plateau)) and steps > schedule.warmup_steps:
-            # Nothing but its end depends on the clock.
+        if not schedule.follows_end and steps > schedule.warmup_steps:
+            # Only the end of such a run depends on the clock.
             print_note(f"{folder} was stopped by the clock after {steps:,} steps; the second run takes as many")
             return {**changes, "max_steps": steps, "max_seconds": None}, True
         print_note(
@@ -158,7 +160,7 @@ def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder:
 
 
 def _same_threads(cfg: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, int]:
-    """What it takes to compute with as many threads as before: sums are split among them and round accordingly."""
+    """The setting that gives as many threads as before: they split sums, and so decide how these round."""
     hardware, trainer = manifest.get("hardware"), cfg.get("trainer")
     if not isinstance(hardware, Mapping) or not isinstance(trainer, Mapping) or trainer.get("threads") is not None:
         return {}
@@ -168,7 +170,7 @@ def _same_threads(cfg: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[s
 
 
 def _with(cfg: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with other values for some keys, at its root or in a group."""
+    """A config with other values for some keys, which are at its root or in a group."""
     changed = dict(cfg)
     for key, value in changes.items():
         group, _, name = key.rpartition(".")
@@ -181,7 +183,7 @@ def _as_overrides(changes: Mapping[str, Any]) -> list[str]:
 
 
 def _compared(before: RunDirectory, again: RunDirectory, whole: bool) -> bool:
-    """Print whether two curves are the same, and what else there is to say."""
+    """Print whether two curves are the same, and why not; returns the same."""
     old, new = before.manifest(), again.manifest()
     if old["status"] == "failed" and new["status"] == "completed":
         whole = False
@@ -209,7 +211,7 @@ def _compared(before: RunDirectory, again: RunDirectory, whole: bool) -> bool:
 
 
 def _by_place(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str | None], Mapping[str, Any]]:
-    """Rows by step and, of several images, by image."""
+    """Rows by step and, for several images, by image."""
     return {(row["step"], row.get("image")): row for row in rows}
 
 
@@ -219,7 +221,7 @@ def _place(place: tuple[int, str | None]) -> str:
 
 
 def _unlike(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Iterator[str]:
-    """The columns in which two rows differ, and by how much."""
+    """Each column in which two rows differ, and by how much."""
     if one is None or other is None:
         yield "only the first run has it" if other is None else "only the second run has it"
         return
@@ -227,7 +229,7 @@ def _unlike(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> I
         if name in CLOCK_COLUMNS:
             continue
         left, right = one.get(name), other.get(name)
-        # As they are written: NaN is like NaN, and 0.0 is not -0.0.
+        # As they are written: NaN equals NaN, and 0.0 is not -0.0.
         if repr(left) != repr(right):
             by = ""
             if isinstance(left, (int, float)) and isinstance(right, (int, float)) and math.isfinite(left - right):
@@ -244,7 +246,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _brief(value: Any) -> str:
-    """A value in few characters; of a digest the beginning."""
+    """A value in few characters; a digest is cut."""
     text = "none" if value is None else str(value)
     return text if len(text) < 40 or " " in text or "-" in text else f"{text[:12]}…"
 

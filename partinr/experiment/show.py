@@ -14,7 +14,7 @@ from partinr.base.numbers import ABSENT, write
 from partinr.base.section import fill, lookup
 from partinr.base.terminal import short, terminal
 from partinr.experiment.outcome import Outcome
-from partinr.runs.directory import ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION
+from partinr.runs.layout import ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION
 
 MOST_ROWS = 48
 """Of more runs than this, only those that did not go well are listed; ``partinr runs`` lists all."""

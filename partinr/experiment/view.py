@@ -1,4 +1,4 @@
-"""``partinr view``: a page on which one pans and zooms in an image and its fit."""
+"""``partinr view``: a page to pan and zoom in an image and its fit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from partinr.api import load
 from partinr.base.errors import PartinrError
 from partinr.coords import scaled_shape
 from partinr.report.viewer import check_size, write_view
-from partinr.runs.directory import RunDirectory, of_image
+from partinr.runs.directory import RunDirectory
 from partinr.runs.fitted import fitted_image
+from partinr.runs.layout import of_image
 
 VIEW = "view.html"
 
@@ -20,14 +21,14 @@ def make_view(run: Path, output: Path | None, *, image: str | None = None, scale
     Args:
         run: the run directory.
         output: the file; by default ``view.html`` beside the pictures.
-        image: of a run that fitted several images, the name of one.
+        image: the name of one image, for a run that fitted several.
         scale: times the resolution of the image that the fit is drawn at, 1 or more.
 
     Returns:
         Path of the page.
 
     Raises:
-        PartinrError: the run has no fit of an image, or nothing to compare it with, or is too large for a page.
+        PartinrError: the run has no fit of an image or no image to compare it with, or is too large for a page.
     """
     directory = RunDirectory.open(run)
     model = load(run, image)

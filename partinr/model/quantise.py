@@ -1,8 +1,8 @@
 """Weights in 8 or 16 bits, and their cost.
 
-The scale of a group of weights follows from its largest weight. torch's observer finds the scale, and torch's operator
-rounds: uniform, symmetric, without a zero point. 16 bits are whole numbers too, not half precision: for the same bits
-they give 2^15 steps up to the largest weight of a group, while float16 has 2^10 steps between a weight and its double.
+The scale of a group of weights follows from its largest weight. Rounding is uniform and symmetric, without a zero
+point, as in torch's own quantisation. 16 bits are whole numbers too, not half precision: for the same bits they give
+2^15 steps up to the largest weight of a group, while float16 has 2^10 steps between a weight and its double.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.ao.quantization.observer import PerChannelMinMaxObserver
 
 from partinr.base.errors import PartinrError
 from partinr.partition.coding import decode_labels, encode_labels
@@ -99,21 +98,10 @@ def _quantise(value: Tensor, bits: Bits, groups: torch.Size) -> tuple[Tensor, Te
     """Whole numbers and scales of one tensor, with one scale for each position along its first axes, ``groups``."""
     rows = value.reshape(math.prod(groups), -1)
     largest = 2 ** (bits - 1) - 1
-    observer = PerChannelMinMaxObserver(
-        ch_axis=0,
-        dtype=_WHOLE[bits],
-        qscheme=torch.per_channel_symmetric,
-        quant_min=-largest,
-        quant_max=largest,
-        eps=torch.finfo(torch.float32).tiny,  # the default of 1e-7 would be too coarse for small weights in 16 bits
-    )
-    observer(rows)
-    scales, zeros = observer.calculate_qparams()
+    scales = (rows.abs().amax(1) / largest).clamp(min=torch.finfo(torch.float32).tiny)
     # Rounded up by at most one step of bfloat16, so that the largest weight stays in range.
     scales = (scales * (1 + torch.finfo(SCALE).eps)).to(SCALE)
-    # torch is about to drop its quantised tensor types; this operator does without them and stays.
-    near = torch.fake_quantize_per_channel_affine(rows, scales.float(), zeros.int(), 0, -largest, largest)
-    whole = (near / scales.float()[:, None]).round().to(_WHOLE[bits])
+    whole = (rows * (1 / scales.float())[:, None]).round().clamp(-largest, largest).to(_WHOLE[bits])
     shape = (*groups, *[1] * (value.ndim - len(groups)))
     return whole.reshape(value.shape), scales.reshape(shape)
 

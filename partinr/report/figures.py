@@ -31,7 +31,7 @@ from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
 from partinr.report.curves import ListCurve, MeanCurve
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.table import Row, lone_of, rows, to_csv
-from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION
+from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import Axis, RunRecord
 
 PICTURE_SIDE = 1024

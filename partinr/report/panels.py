@@ -14,7 +14,7 @@ from partinr.pictures.draw import ERROR_RANGE
 from partinr.report.groups import Group
 from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
-from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 from partinr.runs.records import RunRecord
 
 GALLERY = 24

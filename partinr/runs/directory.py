@@ -1,180 +1,31 @@
-"""The run directory: the one place that knows its files, writes them atomically and reads them back.
-
-A run directory is complete in itself. Whoever holds it can report, render or resume from it without the command
-line that made it::
-
-    .hydra/config.yaml      the composed config          .hydra/overrides.yaml   what was asked for
-    run.json                status, metrics, parameters, clocks, hardware, versions (:data:`FORMAT`)
-    curve.csv               one row an evaluation (:data:`CURVE_COLUMNS`)
-    image.png  partition.png  reconstruction.png  error.png
-    inr.safetensors         the fitted network
-    rate.csv                what it takes in bits (:data:`RATE_COLUMNS`), once somebody has asked: partinr export
-    checkpoints/last.ckpt   what a resume needs; while the run goes on also previous.ckpt, the one before it
-    output.log              what it said, if a process of its own carried it out
-    .lock  .job             held by the process that writes the run; the job of a cluster that was submitted for it
-    wandb.id  wandb/        of its mirror on W&B, where there is one
-
-A study of steps to a fixed error has ``steps.csv``, with one row a trial (:data:`STEPS_COLUMNS`), and no network.
-
-A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
-
-Where several images were fitted, pictures and network are in ``images/NAME/``, for each image, and there is
-``images.csv`` beside ``curve.csv``, with one row an evaluation and image (:data:`IMAGE_COLUMNS`). ``rate.csv`` is there
-for all of them together, and in ``images/NAME/`` for each.
-
-Every file is replaced in one step, so a run killed at any moment leaves the old file or the new one.
-"""
+"""The run directory: made, found, claimed, written and read back. Its files are in :mod:`partinr.runs.layout`."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import json
 import math
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 import yaml
 
 from partinr.base import lock as lease
 from partinr.base.errors import FULL, PartinrError
-from partinr.base.files import overwrite, write_atomically, write_new
+from partinr.base.files import overwrite, write_new
+from partinr.runs.layout import CHECKPOINT, CONFIG, FORMAT, LOCK, MANIFEST, OVERRIDES, config_hash
 from partinr.runs.regime import RegimeFacts
-
-FORMAT = 1
-"""Version of the layout of ``run.json``; a reader refuses a newer one."""
-
-Status = Literal["queued", "running", "completed", "failed", "interrupted"]
-"""``queued``: the config is frozen, and the run waits for its turn."""
-
-Learned = Literal["signals", "initialisation", "steps"]
-"""What a run learns: the signals themselves, or an initialisation from which others are fitted.
-
-Or how many ``steps`` signals take, to a fixed error; their networks are not kept.
-"""
-
-CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
-"""Columns of ``curve.csv``.
-
-``step`` optimiser steps done; ``seconds`` of training alone, evaluation not counted, device synchronised; ``macs``
-multiply-accumulates of all forward passes so far; ``loss`` of the last training step (at step 0: of the untrained
-network on the whole image; frozen regions no longer count in it); ``psnr`` in dB and ``ssim`` over data range 1, values
-clamped to [0, 1], on the whole image; ``lr`` of the next step. Where several images are fitted, ``loss``, ``psnr`` and
-``ssim`` are means over the images, in which no image counts with more than 100 dB. A regime may add columns of its own
-behind these.
-"""
-
-IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
-"""Columns of ``images.csv``: those of ``curve.csv`` for one image, whose name is ``image``."""
-
-STEPS_COLUMNS = ("signal", "boundaries", "cells", "draw", "seed", "parts", "steps", "censored", "mse")
-"""Columns of ``steps.csv``, a row a trial: a random step function or an image, and networks that are fitted to it.
-
-``signal`` its name; ``boundaries`` and ``cells`` of the function, see :class:`partinr.signals.StepSignal`, or of the
-image the length of its edges, see :class:`partinr.signals.EdgedImage`, and no ``cells``; ``draw`` the number of the
-function among those with as many; ``seed`` the number of the trial among those of the signal (the seed of the run is in
-``run.json``);
-``parts`` that it is cut into, each with a network of its own; ``steps`` until its error was seen below the threshold,
-or, where ``censored`` is 1, how many it was seen not to do it in; ``mse`` the mean squared error then.
-"""
-
-RATE_COLUMNS = (
-    "step",
-    "coder",
-    "setting",
-    "bits",
-    "bpp",
-    "psnr",
-    "weight_bits",
-    "scale_bits",
-    "label_bits",
-    "file_bytes",
-    "deflated_bytes",
-)
-"""Columns of ``rate.csv``, a row a coder and setting: the attributes of :class:`partinr.metrics.rate.Rate`.
-
-``step`` is that of the weights which were measured: those of a run that was resumed since then are others. Of several
-images together, bits and bytes are sums, ``bpp`` and ``psnr`` means over the images, in which no image counts with more
-than 100 dB.
-"""
-
-CLOCK_COLUMNS = ("seconds",)
-"""The columns of ``curve.csv`` that differ between two runs of the same command."""
-
-WRITER = ("host", "pid", "started", "job")
-"""Keys of ``run.json`` that say who writes it."""
-
-CONFIG = ".hydra/config.yaml"
-OVERRIDES = ".hydra/overrides.yaml"
-MEETING = ".hydra/meeting.json"  # while several nodes are at it
-MANIFEST = "run.json"
-CURVE = "curve.csv"
-IMAGE_CURVE = "images.csv"
-STEPS = "steps.csv"
-IMAGES = "images"
-IMAGE = "image.png"
-PARTITION = "partition.png"
-RECONSTRUCTION = "reconstruction.png"
-ERROR = "error.png"
-WEIGHTS = "inr.safetensors"
-START = "initialisation.safetensors"
-ADAPTATION = "adaptation.png"
-RATE = "rate.csv"
-CHECKPOINT = "checkpoints/last.ckpt"
-WANDB_ID = "wandb.id"
-PREVIOUS = "checkpoints/previous.ckpt"
-LOCK = ".lock"
-LOG = "output.log"
-JOB = ".job"
-
+from partinr.runs.tables import Tables
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's own is ten times slower, which counts where hundreds of runs are read; some builds have no other."""
-
-
-def of_image(name: str | None, file: str) -> str:
-    """Where a file of one of several images is, in a run directory; of a run for one signal ``name`` is None."""
-    return f"{IMAGES}/{name}/{file}" if name else file
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Sixteen hexadecimal digits of SHA-256 over the resolved config, whatever the order of its keys."""
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def learned_by(config: Mapping[str, Any]) -> Learned:
-    """What the run of a config learns: the regimes are known by their keys."""
-    regime = config.get("regime")
-    keys = regime if isinstance(regime, Mapping) else {}
-    return "initialisation" if "inner_steps" in keys else "steps" if "threshold" in keys else "signals"
-
-
-def crossing(x: Sequence[float], psnr: Sequence[float], level: float) -> float | None:
-    """Where a curve first reaches ``level`` dB, in units of ``x``; None if it does not.
-
-    Linear between the two evaluations around the crossing. Evaluations that are no number are left out; where the PSNR
-    jumps to infinity the crossing is at that evaluation.
-    """
-    before: tuple[float, float] | None = None
-    for here, value in zip(x, psnr, strict=True):
-        if math.isnan(value):
-            continue
-        if value >= level:
-            if before is None or not math.isfinite(value) or not math.isfinite(before[1]):
-                return float(here)
-            return float(before[0] + (level - before[1]) / (value - before[1]) * (here - before[0]))
-        before = here, value
-    return None
 
 
 class BusyError(PartinrError):
@@ -199,10 +50,8 @@ class BusyError(PartinrError):
 
 
 @dataclass(frozen=True)
-class RunDirectory:
+class RunDirectory(Tables):
     """A run directory at ``path``. Make one with :meth:`create`, read one with :meth:`open`."""
-
-    path: Path
 
     # -- making and finding -------------------------------------------------------------------------------------
 
@@ -297,16 +146,6 @@ class RunDirectory:
 
     # -- files --------------------------------------------------------------------------------------------------
 
-    def file(self, name: str) -> Path:
-        """Path of one of the files named in this module."""
-        return self.path / name
-
-    def write(self, name: str, data: bytes) -> Path:
-        """Write one file atomically and return its path."""
-        path = self.file(name)
-        write_atomically(path, data)
-        return path
-
     def sweep(self) -> None:
         """Remove the unfinished files of a writer that was killed. Nobody may be writing."""
         for path in self.path.rglob(".*.tmp"):
@@ -393,84 +232,6 @@ class RunDirectory:
                 ) from error
             yield
 
-    def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Write ``curve.csv``; numbers keep every digit, so equal curves are equal files.
-
-        Columns that rows have beside :data:`CURVE_COLUMNS` follow behind them, NaN where a row lacks one.
-        """
-        rows = list(rows)
-        further = dict.fromkeys(name for row in rows for name in row if name not in CURVE_COLUMNS)
-        lines = [[row[name] for name in CURVE_COLUMNS] + [row.get(name, math.nan) for name in further] for row in rows]
-        self.write(CURVE, _csv([*CURVE_COLUMNS, *further], lines))
-
-    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write a CSV file of a regime, such as ``images.csv``; all rows have the columns of the first."""
-        self.write(name, _csv(list(rows[0]), [list(row.values()) for row in rows]))
-
-    def steps(self) -> list[dict[str, Any]]:
-        """Read ``steps.csv``: a row a dictionary, ``cells`` None for an image.
-
-        Raises:
-            PartinrError: it is missing or damaged.
-        """
-        return self._rows(STEPS, _steps_row)
-
-    def write_rate(self, rows: Iterable[Mapping[str, Any]], image: str | None = None) -> None:
-        """Write ``rate.csv``, see :data:`RATE_COLUMNS`; of one of several images where ``image`` is its name."""
-        self.write(of_image(image, RATE), _csv(RATE_COLUMNS, [[row[name] for name in RATE_COLUMNS] for row in rows]))
-
-    def rate(self, image: str | None = None) -> list[dict[str, Any]]:
-        """Read ``rate.csv``: a row a dictionary, see :data:`RATE_COLUMNS`. Empty where there is none.
-
-        Args:
-            image: of a run that fitted several, the name of one; None for all together.
-
-        Raises:
-            PartinrError: the file is damaged.
-        """
-        kinds: dict[str, Callable[[str], Any]] = {"coder": str, "setting": str, "bpp": float, "psnr": float}
-        file = of_image(image, RATE)
-        if not self.file(file).is_file():
-            return []
-        return self._rows(file, lambda row: {name: kinds.get(name, int)(row[name]) for name in RATE_COLUMNS})
-
-    def curve(self) -> list[dict[str, float]]:
-        """Read ``curve.csv``: a row a dictionary, ``step`` and ``macs`` whole numbers. Empty before the first row.
-
-        Raises:
-            PartinrError: the file is damaged.
-        """
-        if not self.file(CURVE).is_file():
-            return []
-        whole = ("step", "macs")
-        return self._rows(
-            CURVE, lambda row: {name: int(value) if name in whole else float(value) for name, value in row.items()}
-        )
-
-    def image_curve(self) -> list[dict[str, Any]]:
-        """Read ``images.csv``: a row a dictionary, see :data:`IMAGE_COLUMNS`. Empty where there is none.
-
-        Raises:
-            PartinrError: the file is damaged.
-        """
-        kinds: dict[str, Callable[[str], Any]] = {"image": str, "step": int}
-        if not self.file(IMAGE_CURVE).is_file():
-            return []
-        return self._rows(IMAGE_CURVE, lambda row: {name: kinds.get(name, float)(value) for name, value in row.items()})
-
-    def _rows(self, name: str, read: Callable[[dict[str, str]], dict[str, Any]]) -> list[dict[str, Any]]:
-        """What a CSV file holds, row by row.
-
-        Raises:
-            PartinrError: it is missing or damaged.
-        """
-        path = self.file(name)
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                return [read(row) for row in csv.DictReader(file)]
-        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-            raise PartinrError(f"cannot read {path}: {error}") from error
-
     def images(self) -> list[str]:
         """Names of the images of a run that fitted several; empty for one signal.
 
@@ -487,14 +248,6 @@ class RunDirectory:
             PartinrError: it is missing or damaged.
         """
         return dict(self._yaml(CONFIG, dict))
-
-    @property
-    def learns(self) -> Learned:
-        """What the run learns, see :func:`learned_by`; the signals where its config cannot be read."""
-        try:
-            return learned_by(self.config())
-        except PartinrError:
-            return "signals"
 
     @property
     def regime(self) -> RegimeFacts:
@@ -574,28 +327,6 @@ def slurm_job() -> str | None:
     """The job of Slurm that this process is part of, as ``12`` or, in an array, ``12_3``; None outside of one."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
-
-
-def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_digits(value) for value in line] for line in lines)
-    return text.getvalue().encode()
-
-
-def _digits(value: float | str | None) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, (int, str)) else repr(float(value))
-
-
-def _steps_row(row: Mapping[str, str]) -> dict[str, Any]:
-    """A row of ``steps.csv``."""
-    found: dict[str, Any] = {name: int(row[name]) for name in ("draw", "seed", "parts", "steps", "censored")}
-    found |= {name: float(row[name]) for name in ("boundaries", "mse")}
-    # Before there were images, step functions had no names there.
-    return {**found, "signal": row.get("signal", ""), "cells": int(row["cells"]) if row["cells"] else None}
 
 
 def _finite(value: Any) -> Any:

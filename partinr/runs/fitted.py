@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.runs.directory import IMAGE, RunDirectory, of_image
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import IMAGE, of_image
 
 
 def fitted_image(run: RunDirectory, image: str | None, shape: Sequence[int]) -> np.ndarray:

@@ -13,18 +13,8 @@ from typing import Any, Literal, get_args
 
 from partinr.base.errors import PartinrError
 from partinr.base.section import lookup
-from partinr.runs.directory import (
-    CONFIG,
-    CURVE,
-    CURVE_COLUMNS,
-    MANIFEST,
-    OVERRIDES,
-    RATE,
-    RunDirectory,
-    Status,
-    crossing,
-    find_runs,
-)
+from partinr.runs.directory import RunDirectory, find_runs
+from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST, OVERRIDES, RATE, Status, crossing
 from partinr.runs.regime import RegimeFacts
 
 State = Status | Literal["queued", "damaged"]
@@ -59,7 +49,7 @@ class RunRecord:
     overrides: Sequence[str] = ()
     curve: Curve = field(default_factory=lambda: {name: [] for name in CURVE_COLUMNS})
     rates: Sequence[Mapping[str, Any]] = ()
-    """Rows of ``rate.csv`` (:data:`partinr.runs.directory.RATE_COLUMNS`); none if the weights have changed since."""
+    """Rows of ``rate.csv`` (:data:`partinr.runs.layout.RATE_COLUMNS`); none if the weights have changed since."""
     image_rates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """The same rows for each of several images, by name; empty where one has not been measured, or there are many."""
 
@@ -128,10 +118,6 @@ class RunRecord:
     def steps_to(self, level: float) -> float | None:
         """Optimiser steps to ``level`` dB; see :meth:`reaches`."""
         return self.reaches(level, "step")
-
-    def seconds_to(self, level: float) -> float | None:
-        """Seconds of training (evaluation not counted) to ``level`` dB; see :meth:`reaches`."""
-        return self.reaches(level, "seconds")
 
 
 def collect(paths: Iterable[str | Path]) -> list[RunRecord]:

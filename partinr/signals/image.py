@@ -152,21 +152,15 @@ def check_image(values: torch.Tensor | np.ndarray) -> torch.Tensor:
     Raises:
         PartinrError: the image is not of this form.
     """
-    if isinstance(values, np.ndarray):
-        shape, dtype = values.shape, str(values.dtype)
-        floating, peak = values.dtype.kind == "f", np.iinfo(values.dtype).max if values.dtype.kind == "u" else None
-    elif isinstance(values, torch.Tensor):
-        shape, dtype = tuple(values.shape), str(values.dtype).removeprefix("torch.")
-        floating = values.dtype.is_floating_point
-        peak = torch.iinfo(values.dtype).max if dtype.startswith("uint") else None
-    else:
+    if not isinstance(values, (np.ndarray, torch.Tensor)):
         raise PartinrError(
             f"an image must be a NumPy array or a tensor, not {type(values).__name__}; "
             "wrap it in numpy.asarray(…), or read a file with partinr.load_image(path)"
         )
-    _check_shape(shape)
-    if not floating:
-        cure = f"divide by {peak} first" if peak else "give floats in [0, 1]"
+    _check_shape(tuple(values.shape))
+    dtype = values.dtype.name if isinstance(values, np.ndarray) else str(values.dtype).removeprefix("torch.")
+    if "float" not in dtype:
+        cure = f"divide by {np.iinfo(dtype).max} first" if dtype.startswith("uint") else "give floats in [0, 1]"
         raise PartinrError(f"the image has {dtype} values, but must have floats in [0, 1]; {cure}")
     if isinstance(values, np.ndarray):
         image = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))

@@ -1,4 +1,4 @@
-"""One image: a file, or one of those that scikit-image carries."""
+"""One image: a file, or a built-in image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.signals.image import builtin_image, builtin_path, load_image
+from partinr.signals.image import builtin_path, load_image
 from partinr.signals.sets import SingleSignal
 from partinr.signals.source import Source
 
@@ -19,14 +19,14 @@ Size = Annotated[int, Field(ge=1)]
 
 @spec
 class ImageData(SingleSignal):
-    """Which image is fitted, and how it is cut.
+    """An image, and how it is cut.
 
     Attributes:
-        path: an image file; None takes the built-in image ``name``.
-        name: of a built-in image; not used when there is a ``path``.
+        path: an image file; None for the built-in image ``name``.
+        name: of a built-in image; ignored if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
-        max_side: shrink, keeping the aspect, until the longer side has at most so many pixels.
-        alpha: what to do with transparency: ``refuse``, put it on ``white`` or ``black``, or ``drop`` it.
+        max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
+        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
     """
 
     path: str | None = None
@@ -36,10 +36,10 @@ class ImageData(SingleSignal):
     alpha: Literal["refuse", "white", "black", "drop"] = "refuse"
 
     def __post_init__(self) -> None:
-        """Check which options are given together.
+        """Check that the options go together.
 
         Raises:
-            PartinrError: ``size`` beside ``max_side``, or neither ``path`` nor ``name``.
+            PartinrError: both ``size`` and ``max_side`` are given, or neither ``path`` nor ``name``.
         """
         if self.size is not None and self.max_side is not None:
             raise PartinrError("data.size excludes data.max_side; give one or the other")
@@ -53,21 +53,19 @@ class ImageData(SingleSignal):
 
     @property
     def source(self) -> Source:
-        """Where the image is from and how it is cut, for a partition rule that looks beside it.
+        """The file of the image, and how it is cut.
 
         Raises:
             PartinrError: there is no built-in image of that name.
         """
-        path = self.path if self.path is not None else str(builtin_path(self.title))
+        path = str(builtin_path(self.title)) if self.path is None else self.path
         return Source(self.title, path, self.size, self.max_side)
 
     def load(self) -> Tensor:
-        """Read the image: float32 ``[H, W, C]`` in [0, 1].
+        """The image: float32 ``[H, W, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be read, or is no image that can be fitted.
+            PartinrError: the file cannot be read, or is no image that can be fitted.
         """
-        if self.path is not None:
-            return load_image(self.path, size=self.size, max_side=self.max_side, alpha=self.alpha)
-        assert self.name is not None
-        return builtin_image(self.name, size=self.size, max_side=self.max_side)
+        path = builtin_path(self.title) if self.path is None else self.path
+        return load_image(path, size=self.size, max_side=self.max_side, alpha=self.alpha)

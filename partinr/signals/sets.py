@@ -1,12 +1,13 @@
-"""Sets of signals: many that are fitted at once, or learned from."""
+"""Sets of signals, to fit at once or to learn from. One signal is a set of one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from partinr.base.spec import spec
@@ -14,14 +15,13 @@ from partinr.signals.source import Source
 
 
 class Item(ABC):
-    """One signal of a set, which is not read before it is needed.
+    """One signal of a set, loaded on demand.
 
     Items are sent to other processes, so they hold what it takes to make the signal, and nothing large.
 
     Attributes:
-        name: of the signal; no two in a set have the same, and it is fit to be the name of a folder. The name of a
-            signal that is no part of a set is empty.
-        source: where it is from, for a partition rule that looks beside it; None for one that has no file.
+        name: unique in its set, and a valid folder name. The name of a single signal is empty.
+        source: where it is from, for partition rules that look at more than its values; None without a file.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Item(ABC):
 
     @abstractmethod
     def load(self) -> Tensor:
-        """Read or make it: float32 ``[*grid, C]`` in [0, 1]; the same every time.
+        """The signal, the same every time: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
             PartinrError: it cannot be read, or is no signal that can be fitted.
@@ -38,14 +38,14 @@ class Item(ABC):
 
 @spec
 class SignalSet(ABC):
-    """What a config of the group ``data`` is that stands for many signals.
+    """Base class for the group ``data``.
 
-    A subclass is a spec of its own settings, says what its :attr:`title` is, and lists its items. One signal is a set
-    of one: see :class:`SingleSignal`.
+    A subclass is a spec of its own settings, has a :attr:`title`, and lists its items. For a single signal, derive from
+    :class:`SingleSignal`.
     """
 
     alone: ClassVar[bool] = False
-    """Whether there is one signal, which needs no name."""
+    """Whether this is a single signal, without a name."""
 
     @property
     @abstractmethod
@@ -54,7 +54,7 @@ class SignalSet(ABC):
 
     @abstractmethod
     def train(self) -> Sequence[Item]:
-        """The items that are learned from, or fitted; at least one, in an order that does not change.
+        """The items to fit or to learn from: at least one, in a fixed order.
 
         Raises:
             PartinrError: there is none.
@@ -62,7 +62,7 @@ class SignalSet(ABC):
 
     @abstractmethod
     def val(self) -> Sequence[Item]:
-        """The items that are held out; empty where the settings hold none out.
+        """The items that are held out; may be empty.
 
         Raises:
             PartinrError: they cannot be listed.
@@ -71,18 +71,18 @@ class SignalSet(ABC):
 
 @spec
 class SingleSignal(SignalSet):
-    """What a config of the group ``data`` is that stands for one signal. A subclass says how it is loaded."""
+    """Base class for a single signal in the group ``data``. A subclass writes :meth:`load`."""
 
     alone: ClassVar[bool] = True
 
     @property
     def source(self) -> Source | None:
-        """Where the signal is from, for a partition rule that looks beside it; None for one that has no file."""
+        """Where the signal is from, for partition rules that look at more than its values; None without a file."""
         return None
 
     @abstractmethod
     def load(self) -> Tensor:
-        """Read or make the signal: float32 ``[*grid, C]`` in [0, 1]; the same every time.
+        """The signal, the same every time: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
             PartinrError: it cannot be read, or is no signal that can be fitted.
@@ -90,7 +90,7 @@ class SingleSignal(SignalSet):
 
     def train(self) -> Sequence[Item]:
         """The signal, without a name."""
-        return [_Only(self)]
+        return [_Only(self, self.source)]
 
     def val(self) -> Sequence[Item]:
         """Nothing is held out."""
@@ -102,11 +102,62 @@ class _Only(Item):
     """The item of a single signal."""
 
     data: SingleSignal
+    source: Source | None
     name: str = ""
-
-    @property
-    def source(self) -> Source | None:
-        return self.data.source
 
     def load(self) -> Tensor:
         return self.data.load()
+
+
+@dataclass(frozen=True)
+class GeneratedItem(Item):
+    """One generated signal.
+
+    Attributes:
+        name: see :class:`~partinr.signals.Item`.
+        seed: the series, and the number in it.
+        data: the set that makes it.
+        source: None, since it has no file.
+    """
+
+    name: str
+    seed: tuple[int, int]
+    data: GeneratedSet
+    source: None = None
+
+    def load(self) -> Tensor:
+        """The signal: float32 ``[*grid, C]`` in [0, 1].
+
+        Raises:
+            PartinrError: it cannot be made on this machine.
+        """
+        return self.data.make(self.seed)
+
+
+@spec
+class GeneratedSet(SignalSet):
+    """Generated signals, the same in every run and independent of their number. A subclass writes :meth:`make`.
+
+    Attributes:
+        train_items: number of signals to learn from.
+        val_items: number of other signals, which are held out.
+    """
+
+    train_items: Annotated[int, Field(ge=1)] = 256
+    val_items: Annotated[int, Field(ge=0)] = 16
+
+    @abstractmethod
+    def make(self, seed: tuple[int, int]) -> Tensor:
+        """The signal of a series and a number: float32 ``[*grid, C]`` in [0, 1].
+
+        Raises:
+            PartinrError: it cannot be made on this machine.
+        """
+
+    def train(self) -> Sequence[GeneratedItem]:
+        """The first ``train_items`` signals."""
+        return [GeneratedItem(f"{self.title}-{number}", (0, number), self) for number in range(self.train_items)]
+
+    def val(self) -> Sequence[GeneratedItem]:
+        """The first ``val_items`` signals of another series."""
+        return [GeneratedItem(f"{self.title}-val-{number}", (1, number), self) for number in range(self.val_items)]

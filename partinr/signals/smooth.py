@@ -13,8 +13,8 @@ from torch import Tensor
 
 from partinr.base.spec import spec
 from partinr.coords import grid_coords
-from partinr.signals.generated import GeneratedSet
 from partinr.signals.image_data import Size
+from partinr.signals.sets import GeneratedSet
 
 
 def smooth_signal(

@@ -18,8 +18,8 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import spec
-from partinr.signals.generated import GeneratedSet
 from partinr.signals.image_data import Size
+from partinr.signals.sets import GeneratedSet
 
 if TYPE_CHECKING:
     import matplotlib

@@ -2,7 +2,7 @@
 
 submitit writes the scripts, submits arrays and queues interrupted jobs again. Added here is what it lacks: jobs that
 outlive the command and are found again by their id, states without Slurm's accounting, and processes on this machine
-that survive the terminal. Ids are plain text: whoever has kept them can ask for the jobs from another process.
+that survive the terminal. Ids are plain text, so that another process can ask for the jobs later.
 """
 
 from __future__ import annotations
@@ -334,9 +334,10 @@ class Local:
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
         """The states of jobs; none waits."""
+        found: dict[str, State] = {each: "running" if self._runs(each) else "gone" for each in ids}
         for job in self._jobs:
-            job.done()  # reaps the process; else it would stay as a zombie
-        return {each: "running" if self._runs(each) else "gone" for each in ids}
+            job.done()  # reaps a process that has ended; else it would stay as a zombie
+        return found
 
     def _runs(self, number: str) -> bool:
         """Whether the controller of a job runs; another process may have got its number since."""

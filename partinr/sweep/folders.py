@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from partinr.experiment import names
-from partinr.runs.directory import MANIFEST, config_hash
+from partinr.runs.layout import MANIFEST, config_hash
 
 
 def register_names(overrides: Sequence[str]) -> None:

@@ -23,7 +23,8 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.lock import LEASE_SECONDS
 from partinr.base.notes import print_error
-from partinr.runs.directory import MANIFEST, WRITER, BusyError, RunDirectory, slurm_job
+from partinr.runs.directory import BusyError, RunDirectory, slurm_job
+from partinr.runs.layout import MANIFEST, WRITER
 from partinr.sweep.crew import Crew
 from partinr.sweep.slurm import preempted, states
 
@@ -165,7 +166,7 @@ def writer_is_gone(folder: str) -> bool:
             return False
         return writer == slurm_job() or states([writer]) == {writer: "gone"}
     except (PartinrError, OSError):
-        return False  # nothing is known; whoever needs the run says what is wrong with it
+        return False  # nothing is known; resume says what is wrong with the run
 
 
 def _is_completed(folder: str) -> bool:

@@ -29,7 +29,8 @@ from partinr.base.notes import print_note
 from partinr.base.spec import spec
 from partinr.experiment.make import checked
 from partinr.experiment.outcome import Outcome
-from partinr.runs.directory import JOB, LOG, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import JOB, LOG
 from partinr.sweep.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.sweep.crew import Crew, cores
 from partinr.sweep.queue import Sweep
@@ -87,8 +88,8 @@ class SweepLauncher(Launcher):
         finally:
             self.sweep.sort(queued)
         returned = []
-        for overrides, (cfg, folder) in zip(job_overrides, jobs, strict=True):
-            outcome = None if folder is None else outcomes.get(folder)
+        for overrides, (cfg, place) in zip(job_overrides, jobs, strict=True):
+            outcome = None if place is None else outcomes.get(place)
             job = JobReturn(overrides=overrides, cfg=cfg, status=JobStatus.COMPLETED)
             job.return_value = None if outcome is None else outcome.psnr
             returned.append(job)

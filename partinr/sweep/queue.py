@@ -24,7 +24,8 @@ from partinr.base.terminal import terminal
 from partinr.base.version import __version__
 from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.show import show_finished, show_outcomes
-from partinr.runs.directory import MANIFEST, BusyError, RunDirectory
+from partinr.runs.directory import BusyError, RunDirectory
+from partinr.runs.layout import MANIFEST
 from partinr.sweep.folders import found, settings_asked
 from partinr.sweep.rules import SweepRules, sweep_rules
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import load
 from partinr.base.spec import spec
-from partinr.callbacks import RunCallback
 from partinr.tracking.mirror import Mode, Note
+
+if TYPE_CHECKING:
+    from partinr.callbacks import RunCallback
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -85,10 +88,12 @@ class Wandb(Logger):
 
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
         """The mirror; none where W&B is disabled."""
-        from partinr.tracking.callback import WandbMirror
-
         mode = self.resolved_mode()
-        return [] if mode == "disabled" else [WandbMirror(self, mode, name, config, note)]
+        return (
+            []
+            if mode == "disabled"
+            else [load("partinr.tracking.callback:WandbMirror")(self, mode, name, config, note)]
+        )
 
     def resolved_mode(self) -> Mode:
         """``mode``, or what the environment says.

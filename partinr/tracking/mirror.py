@@ -16,17 +16,8 @@ from typing import Any, Literal
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
-from partinr.runs.directory import (
-    ADAPTATION,
-    ERROR,
-    PARTITION,
-    RECONSTRUCTION,
-    START,
-    WANDB_ID,
-    WEIGHTS,
-    RunDirectory,
-    of_image,
-)
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import ADAPTATION, ERROR, PARTITION, RECONSTRUCTION, START, WANDB_ID, WEIGHTS, of_image
 from partinr.tracking.server import address, answers, has_login, quiet
 from partinr.tracking.summary import AXES, results, summary
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from partinr.runs.directory import CURVE_COLUMNS, crossing
+from partinr.runs.layout import CURVE_COLUMNS, crossing
 
 AXES = ("step", "seconds", "macs")
 """Columns of ``curve.csv`` that any other column may be drawn against."""

@@ -46,6 +46,7 @@ class Contract(L.LightningModule):
 
     kind: str
     model: Any
+    image_curve: list[dict[str, Any]]
     data: L.LightningDataModule | None = None
 
     # -- what a regime says -------------------------------------------------------------------------------------

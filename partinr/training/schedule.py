@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -26,6 +26,9 @@ class Schedule(ABC):
     Attributes:
         warmup_steps: length of a linear rise to the full rate; 0 for none.
     """
+
+    follows_end: ClassVar[bool] = True
+    """Whether the rate depends on where the run ends: at ``max_steps``, or without it at ``max_seconds``."""
 
     warmup_steps: Count = 0
 
@@ -60,6 +63,8 @@ class Schedule(ABC):
 @spec
 class Constant(Schedule):
     """A constant rate."""
+
+    follows_end = False
 
     def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
         """See :meth:`Schedule.build`."""
@@ -117,6 +122,8 @@ class Plateau(Schedule):
         min_lr: lowest rate, 0 or more.
         threshold: smallest rise that counts, in dB.
     """
+
+    follows_end = False
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     patience: Count = 5

@@ -32,7 +32,7 @@ class FitResult(Generic[Model]):
 
     Attributes:
         model: the fitted model (the one that was given).
-        curve: one row an evaluation, see :data:`partinr.runs.directory.CURVE_COLUMNS`.
+        curve: one row an evaluation, see :data:`partinr.runs.layout.CURVE_COLUMNS`.
         image_curve: for an album one row an evaluation and image, see :data:`IMAGE_COLUMNS`; else empty.
         psnr: at the end, in dB, over data range 1 on values clamped to [0, 1]; for an album the mean over images.
         ssim: at the end, likewise; NaN where there is none.

@@ -96,6 +96,19 @@ class Rank:
         self.killed = True
         self.process.kill()
 
+    def fault(self) -> tuple[int, float, int, str, str] | None:
+        """What went wrong: order and time of the cause, this process's number, a message and a traceback."""
+        code = self.process.exitcode or 0
+        if self.hung:
+            silence = f"has not answered for {SILENCE_SECONDS:g} seconds; was it stopped, or is the memory full?"
+            return 0, 0.0, self.number, silence, ""
+        if code < 0 and not self.killed:
+            hint = "; memory may have run out" if -code == signal.SIGKILL else ""
+            return 1, 0.0, self.number, f"was killed by {signal.Signals(-code).name}{hint}", ""
+        if isinstance(self.answer, Raised):
+            return 2, self.answer.time, self.number, f"raised {self.answer.reason}", self.answer.trace
+        return (3, 0.0, self.number, f"ended with exit code {code}", "") if code else None
+
 
 def wait_for(ranks: list[Rank]) -> Any:
     """Wait for all processes to end; returns the answer of the first.
@@ -128,31 +141,9 @@ def wait_for(ranks: list[Rank]) -> Any:
             isinstance(rank.answer, Raised) or rank.process.exitcode or rank.hung for rank in ranks
         ):
             deadline = now + GRACE_SECONDS
-    fault = _fault(ranks)
-    if fault is not None:
-        raise fault
+    faults = [fault for rank in ranks if (fault := rank.fault()) is not None]
+    if faults:
+        # The first failure is the cause: the other processes only lost the connection to that one.
+        _, _, number, message, trace = min(faults)
+        raise RankError(f"rank {number} of {len(ranks)} processes {message}", trace)
     return ranks[0].answer
-
-
-def _fault(ranks: list[Rank]) -> RankError | None:
-    """The first failure, which is the cause: the other processes only lost the connection to that one."""
-    of_all = f"of {len(ranks)} processes"
-    for rank in ranks:
-        if rank.hung:
-            return RankError(
-                f"rank {rank.number} {of_all} has not answered for {SILENCE_SECONDS:g} seconds; "
-                "was it stopped, or is the memory full?"
-            )
-    codes = {rank.number: rank.process.exitcode for rank in ranks if rank.process.exitcode}
-    for rank in ranks:
-        code = codes.get(rank.number, 0)
-        if code < 0 and not rank.killed:
-            hint = "; memory may have run out" if -code == signal.SIGKILL else ""
-            return RankError(f"rank {rank.number} {of_all} was killed by {signal.Signals(-code).name}{hint}")
-    raised = [(rank.answer.time, rank.number, rank.answer) for rank in ranks if isinstance(rank.answer, Raised)]
-    if raised:
-        _, number, answer = min(raised)
-        return RankError(f"rank {number} {of_all} raised {answer.reason}", answer.trace)
-    for number, code in codes.items():
-        return RankError(f"rank {number} {of_all} ended with exit code {code}")
-    return None

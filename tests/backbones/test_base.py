@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from partinr.backbones import Backbone, Mlp, ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
+from tests.covering import cases
 
 FEW = {"frequencies": 3}
 
@@ -69,14 +70,14 @@ def test_a_width_that_is_given_stays():
 
 
 def test_options_out_of_range_are_refused():
-    for options, said in [
+    for options, said in cases(
         ({}, "has no width"),
         ({"hidden_features": 0}, r"hidden_features=0"),
         ({"hidden_features": 4.5}, r"hidden_features=4\.5"),
         ({"match_params": 0}, r"match_params=0"),
         ({"hidden_features": 4, "hidden_layers": -1}, r"hidden_layers=-1"),
         ({"hidden_features": 4, "hidden_feature": 4}, "no option"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             Siren(**options)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from partinr.backbones import Fourier
 from partinr.base.errors import PartinrError
+from tests.covering import cases
 
 
 def test_the_papers_network():
@@ -61,6 +62,6 @@ def test_frequencies_follow_from_the_seed_whatever_comes_after():
 
 
 def test_options_out_of_range_are_refused():
-    for options in [{"scale": 0.0}, {"scale": math.inf}, {"frequencies": 0}, {"frequencies": 2.5}]:
+    for options in cases({"scale": 0.0}, {"scale": math.inf}, {"frequencies": 0}, {"frequencies": 2.5}):
         with pytest.raises(PartinrError, match=r"Fourier\."):
             Fourier(hidden_features=4, **options)

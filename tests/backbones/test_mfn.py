@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from partinr.backbones import Mfn
 from partinr.base.errors import PartinrError
+from tests.covering import cases
 
 
 @pytest.fixture(params=["fourier", "gabor"])
@@ -68,6 +69,8 @@ def test_initialisation(kind):
 
 
 def test_options_out_of_range_are_refused():
-    for options in [{"filter": "wavelet"}, {"input_scale": 0.0}, {"alpha": -1.0}, {"beta": 0.0}, {"alpha": math.inf}]:
+    for options in cases(
+        {"filter": "wavelet"}, {"input_scale": 0.0}, {"alpha": -1.0}, {"beta": 0.0}, {"alpha": math.inf}
+    ):
         with pytest.raises(PartinrError, match=r"Mfn\."):
             Mfn(hidden_features=4, **options)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from partinr.backbones import ReluPE
 from partinr.base.errors import PartinrError
+from tests.covering import cases
 
 
 @pytest.mark.parametrize(("networks", "width", "expected"), [(1, 512, 912_899), (9, 148, 920_439)])
@@ -68,6 +69,8 @@ def test_the_layers_are_affine_maps_with_a_rectifier_between():
 
 
 def test_options_out_of_range_are_refused():
-    for options in [{"frequencies": 0}, {"frequencies": 2.0}, {"frequencies": 1000}, {"base": 0.0}, {"base": math.inf}]:
+    for options in cases(
+        {"frequencies": 0}, {"frequencies": 2.0}, {"frequencies": 1000}, {"base": 0.0}, {"base": math.inf}
+    ):
         with pytest.raises(PartinrError, match=r"ReluPE\."):
             ReluPE(hidden_features=4, **options)

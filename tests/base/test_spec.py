@@ -14,6 +14,7 @@ from pydantic import Field
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
+from tests.covering import cases
 
 
 @spec
@@ -58,7 +59,7 @@ def test_defaults_are_not_shared():
 
 
 def test_refused_in_one_short_line():
-    for options, said in [
+    for options, said in cases(
         ({"count": "3"}, r"Base\.count='3'"),
         ({"count": 3.0}, r"Base\.count=3\.0"),
         ({"count": 3.5}, r"Base\.count=3\.5"),
@@ -75,7 +76,7 @@ def test_refused_in_one_short_line():
         ({"rate": np.zeros((3, 3))}, r"Base\.rate=array"),
         ({"rate": torch.zeros(300, 3)}, r"Base\.rate=tensor"),
         ({"name": {str(i): i for i in range(1000)}}, r"Base\.name="),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said) as caught:
             Base(**options)
         assert "\n" not in str(caught.value)

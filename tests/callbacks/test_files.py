@@ -16,7 +16,8 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks import CurveFile, LastCheckpoint, Pictures
-from partinr.runs.directory import (
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import (
     CHECKPOINT,
     CURVE,
     ERROR,
@@ -26,7 +27,6 @@ from partinr.runs.directory import (
     PARTITION,
     PREVIOUS,
     RECONSTRUCTION,
-    RunDirectory,
 )
 
 

@@ -21,7 +21,8 @@ from partinr.base.version import __version__
 from partinr.callbacks import Interruption, Manifest
 from partinr.callbacks.interruption import WARNING
 from partinr.callbacks.manifest import git_state, hardware, peak_memory, versions
-from partinr.runs.directory import WEIGHTS, RunDirectory, in_job
+from partinr.runs.directory import RunDirectory, in_job
+from partinr.runs.layout import WEIGHTS
 
 IDENTITY = {"name": "astronaut grid siren", "config_hash": "0123456789abcdef", "signal_name": "astronaut"}
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from partinr.regimes import FitModule
-from partinr.runs.directory import CHECKPOINT
+from partinr.runs.layout import CHECKPOINT
 
 RUNS = r"""
 # the root

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,12 +49,15 @@ STAND_INS = {
     r"\bSTUDY_DIR\b": "outputs/sweeps/study",
     r"\bNAME\b": "a",
     r"40:60,100:130.5": "4:6,10:13.5",
+    r"20000,30000": "20,30",
     r"\bUS\b": "someone",
     r"\bFOLDER\b": "photos",
     r"\bBSDS500/(train|val)\b": "photos",
     r"\bKODAK/\w+\.png\b": "photo.png",
     r"\bkodak/\*\.png": "photos/*.png",
     r"\bCROPS\b": "photo.png",
+    r"\bFILE\b": "photo.png",
+    r"\bLSUN\b": "photos",
 }
 
 SMALL: dict[str, Any] = {
@@ -75,12 +79,12 @@ LONG = (
     "-m",
     "--multirun",
     "trainer=ddp",
-    "hypothesis",
+    "experiment=hypothesis",
     "experiment=meta",
     "experiment=demo",
     "--config-dir",
     "init=",
-    "resume",
+    "ckpt_path=",
     "partition.path",
     "logger=wandb",
 )
@@ -182,11 +186,12 @@ def combinations(words: list[str]) -> list[list[str]]:
     ]
 
 
-def check_composes(words: list[str]) -> Any:
-    """Compose what a run would have, and check it as a run does before it begins."""
+def check_composes(words: list[str], few: bool = False) -> Any:
+    """Compose what a run would have, and check it as a run is before it begins; of a sweep all runs, or two."""
     composed = None
+    runs = combinations(words)
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        for overrides in combinations(words):
+        for overrides in (runs[0], runs[-1]) if few else runs:
             composed = hydra.compose("train", overrides)
             config.read(composed)
     return composed
@@ -224,7 +229,7 @@ def test_commands(block: Block, desk: Path, partinr: Any) -> None:
             assert {word for word in words if "=" not in word} <= set(targets), said
         elif name == "partinr" and words and words[0] in commands.commands:
             command = commands.commands[words[0]]
-            if words[0] in ("sync", "rerun", "resume") or {"--watch", "--image"} & set(words):
+            if words[0] in ("hypothesis", "sync", "rerun", "resume") or {"--watch", "--image"} & set(words):
                 command.make_context(words[0], words[1:])
             else:
                 answer = partinr(*words)
@@ -236,6 +241,23 @@ def test_commands(block: Block, desk: Path, partinr: Any) -> None:
             if not any(word.startswith(LONG) for word in words):
                 answer = partinr(*words, *small(composed))
                 assert answer.code == 0, f"{said}\n{answer.err}"
+
+
+@pytest.mark.parametrize("folder", [".", "experiment", "sweep"])
+def test_commands_in_the_comments_of_conf(folder: str) -> None:
+    # They are on the generated pages. Of a sweep the first run and the last.
+    names.register_resolvers()
+    register_names([])
+    register(Sweep(str))
+    for path in sorted(conf_dir().joinpath(folder).glob("*.yaml")):
+        for command in re.findall(r"^#   partinr (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+            for pattern, word in STAND_INS.items():
+                command = re.sub(pattern, word, command)
+            words = shlex.split(command, comments=True)
+            if words[0] in commands.commands:
+                commands.commands[words[0]].make_context(words[0], words[1:])
+            elif not {"sweep=optuna_fast", "size=small"} & set(words):  # tests/sweep, tests/cli/test_studies.py
+                check_composes(words, few=True)
 
 
 @pytest.mark.parametrize("block", blocks("python"))
@@ -277,6 +299,21 @@ def test_guides_name_every_choice_and_subcommand() -> None:
             assert f"`{choice.stem}`" in text or f"{group}={choice.stem}" in text, f"{group}={choice.stem}"
     for name in commands.commands:
         assert f"partinr {name}" in text, name
+
+
+def test_every_key_of_run_json_is_explained(finished: Path) -> None:
+    page = (ROOT / "docs" / "reference" / "run_json.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`([\w.]+)`", page))
+
+    def check(node: Any, path: str) -> None:
+        if path not in explained:
+            assert isinstance(node, dict), path
+            for key, value in node.items():
+                check(value, f"{path}.{key}".lstrip("."))
+
+    for run in (finished, *(ROOT / "tests" / "fixtures").glob("old_runs/runs/*")):
+        if (run / "run.json").is_file():
+            check(json.loads((run / "run.json").read_text(encoding="utf-8")), "")
 
 
 def test_links_lead_somewhere() -> None:

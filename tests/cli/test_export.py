@@ -15,7 +15,8 @@ from PIL import Image
 import partinr as api
 from partinr.experiment import export as module
 from partinr.metrics.rate import MeanRate, Rate, codec_rates
-from partinr.runs.directory import RATE, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import RATE
 
 Copy = Callable[[Path], Path]
 

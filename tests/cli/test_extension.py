@@ -60,7 +60,7 @@ def _on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
     yield
-    for name in {"my_rules", "my_backbones", "my_callbacks"} & (set(sys.modules) - before):
+    for name in {"my_rules", "my_backbones", "my_callbacks", "my_regimes", "my_signals"} & (set(sys.modules) - before):
         del sys.modules[name]
 
 
@@ -126,6 +126,26 @@ def test_a_class_by_its_path_alone(partinr: Any) -> None:
     answer = partinr(*WORDS, "partition=none", "partition._target_=my_rules.Stripes", "+partition.count=2")
     assert answer.code == 0, answer.err
     assert api.load("run").partition.regions == 2
+
+
+def test_the_regime_and_the_signal_of_the_documentation(partinr: Any) -> None:
+    for name in ("my_regimes.py", "my_signals.py"):
+        Path(name).write_text(example(name))
+    for name, text in (
+        ("regime/inpaint.yaml", example("my_conf/regime/inpaint.yaml")),
+        ("data/rings.yaml", "_target_: my_signals.Rings\nsize: 64\ncount: 4\n"),
+    ):
+        Path("my_conf", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("my_conf", name).write_text(text)
+    answer = partinr(*WORDS, "--config-dir", "my_conf", "data=rings", "regime=inpaint", "regime.evaluate_every=1")
+    assert answer.code == 0, answer.err
+    said = json.loads(Path("run/run.json").read_text())
+    assert (said["regime"]["kind"], said["signal"]["name"], said["signal"]["shape"]) == (
+        "inpaint",
+        "rings",
+        [16, 16, 1],
+    )
+    assert said["metrics"]["psnr"] > 0
 
 
 def test_a_callback(tiny: Any) -> None:

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 import partinr as api
-from partinr.runs.directory import CLOCK_COLUMNS, CURVE_COLUMNS
+from partinr.runs.layout import CLOCK_COLUMNS, CURVE_COLUMNS
 
 FILES = [
     ".hydra/config.yaml",

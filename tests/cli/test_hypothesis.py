@@ -10,7 +10,8 @@ import yaml
 from PIL import Image
 
 from partinr.backbones import Siren
-from partinr.runs.directory import STEPS_COLUMNS, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import STEPS_COLUMNS
 
 TINY = (
     "experiment=hypothesis_1d",

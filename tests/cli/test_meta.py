@@ -21,7 +21,7 @@ from partinr.experiment import config, names
 from partinr.experiment.execute import _prepare
 from partinr.regimes import MetaModule
 from partinr.regimes.meta import LearnedStart, inner
-from partinr.runs.directory import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
+from partinr.runs.layout import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
 from tests.covering import covering
 
 TINY = (
@@ -220,7 +220,7 @@ def prepared(*words: str) -> tuple[MetaModule, Any]:
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         made = _prepare(config.read(hydra.compose("train", [*PREPARED, *words])), Path("run"))
     assert isinstance(made.module, MetaModule)
-    return made.module, made.data
+    return made.module, made.module.data
 
 
 @covering(place=[("both", 4, 4), ("test", 1, 4), ("neither", 1, 1)], budget=["match_params=2000", "hidden_features=8"])
@@ -427,8 +427,8 @@ trainer=ddp trainer.devices=5                       -> regime.meta_batch_size=4 
 engine=fused trainer.precision=64-true              -> engine=fused has no double precision; choose
 # checkpoints
 ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
-ckpt_path=FIT                                       -> ckpt_path=.* is from another run: its regime is None, here .*; c
-ckpt_path=META regime.algorithm=fomaml              -> its algorithm is maml, here it is fomaml; continue
+ckpt_path=FIT                                       -> ckpt_path=.* is from another run: its kind is fit, here .*; c
+ckpt_path=META regime.algorithm=fomaml              -> its regime.algorithm is maml, here it is fomaml; continue
 ckpt_path=META seed=1                               -> its seed is 0, here it is 1; continue
 ckpt_path=META data.train_items=5                   -> is from another run: its data is .*; continue
 ckpt_path=META partition.regions=2                  -> is from another run: its data is .*; continue

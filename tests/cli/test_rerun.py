@@ -17,6 +17,7 @@ from PIL import Image
 
 from partinr.experiment import rerun
 from partinr.runs.directory import RunDirectory
+from tests.covering import cases
 
 META = (
     "regime=meta",
@@ -236,7 +237,7 @@ ROW = {"step": 1, "seconds": 0.5, "macs": 3, "loss": math.nan, "psnr": 20.0, "ss
 
 def test_every_column_but_the_clocks(tmp_path: Path) -> None:
     one, two = (RunDirectory.create(tmp_path / name, {}) for name in "ab")
-    for other, differs in [
+    for other, differs in cases(
         ({}, False),
         ({"seconds": 9.0}, False),
         ({"loss": 0.5}, True),
@@ -244,7 +245,7 @@ def test_every_column_but_the_clocks(tmp_path: Path) -> None:
         ({"psnr": math.nextafter(20.0, 21.0)}, True),
         ({"macs": 4}, True),
         ({"further": 1.0}, True),
-    ]:
+    ):
         one.write_curve([ROW])
         two.write_curve([{**ROW, **other}])
         found = rerun.difference(one, two)

@@ -14,8 +14,9 @@ import pytest
 from rich.cells import cell_len
 
 from partinr.base.version import __version__
-from partinr.cli.runs import STATES, Standing, duration, eta_of_all, shortened, standing
+from partinr.cli.runs import shortened
 from partinr.runs.directory import RunDirectory
+from partinr.runs.standing import STATES, Standing, duration, eta_of_all, standing
 from tests.covering import covering
 
 NOW = 2_000_000_000.0

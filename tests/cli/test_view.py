@@ -16,7 +16,7 @@ from PIL import Image
 
 import partinr as api
 from partinr.pictures.draw import to_uint8
-from partinr.runs.directory import IMAGE
+from partinr.runs.layout import IMAGE
 
 Copy = Callable[[Path], Path]
 

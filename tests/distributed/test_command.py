@@ -24,7 +24,7 @@ from PIL import Image
 
 import partinr as api
 from partinr.cli import main
-from partinr.runs.directory import CHECKPOINT
+from partinr.runs.layout import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 
@@ -372,14 +372,13 @@ def test_killed_stopped_and_gone_on_with(start: Any, quick: None, tmp_path: Path
     same(Path("rest"), Path("unbroken"))
 
 
-@pytest.mark.parametrize("whom", ["the first", "another"])
-def test_a_polite_signal_to_one(quick: None, whom: str) -> None:
+def test_a_polite_signal_to_one_that_is_not_the_first(quick: None) -> None:
     run = Path("run").resolve()
 
     def stop() -> None:
         wait_until(lambda: len(rows(run)) > 2)
         here.extend(ranks(os.getpid()))
-        os.kill(os.getpid() if whom == "the first" else here[-1].pid, signal.SIGTERM)
+        os.kill(here[-1].pid, signal.SIGTERM)
 
     here: list[psutil.Process] = []
     thread = threading.Thread(target=stop)

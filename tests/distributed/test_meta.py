@@ -20,7 +20,7 @@ import torch
 
 from partinr.cli import main
 from partinr.regimes.meta import LearnedStart
-from partinr.runs.directory import CHECKPOINT, START
+from partinr.runs.layout import CHECKPOINT, START
 from tests.covering import covering
 
 pytestmark = pytest.mark.slow
@@ -104,7 +104,6 @@ def same(run: Path, alone: Path) -> None:
 
 
 CASES: dict[str, Sequence[str]] = {
-    "maml": (),
     "cosine, clipped, drawn context": ("schedule=cosine", "regime.clip_norm=0.05", "regime.context_fraction=0.5"),
     "reptile, workers": ("regime.algorithm=reptile", "regime.inner_lr_kind=static", "regime.workers=1"),
     "cells, plateau": (
@@ -214,7 +213,6 @@ class Agree(Callback):
 @pytest.mark.parametrize(
     "words",
     [
-        ("max_steps=12",),
         # Its rate follows from the clock, and each process has its own.
         ("max_steps=null", "max_seconds=0.5", "schedule=cosine"),
         ("max_steps=12", "schedule=plateau", "schedule.patience=0", "schedule.threshold=50"),

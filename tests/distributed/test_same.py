@@ -10,7 +10,8 @@ import torch
 
 from partinr.callbacks import LastCheckpoint
 from partinr.regimes import Cosine, FitResult, PerNetwork, Plateau
-from partinr.runs.directory import CHECKPOINT, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CHECKPOINT
 
 WIDTHS = (4, 9, 4, 6, 9)
 

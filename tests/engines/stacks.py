@@ -38,4 +38,4 @@ def chosen(
     widths = widths_of(backbone.chain(params))
     architecture = Architecture(backbone.title, backbone.apply, backbone.chain, Shape(products(widths), widths))
     stack = Stack(architecture, params)
-    return plan.only_engine(registry.usable(name, stack, coords), stack, sizes, coords.device)
+    return plan.only_engine(registry.usable(name, stack, coords, sizes), stack, sizes, coords.device)

@@ -14,10 +14,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
-from partinr.engines import check_fused, fused, fuses
-from partinr.engines.fused import CUDA_UP_TO, FUSED_UP_TO, Chain, Link
+from partinr.engines import fused, registry
+from partinr.engines.base import Architecture, Precision
+from partinr.engines.fused import CUDA_UP_TO, FUSED_UP_TO
 from partinr.model.inr import PiecewiseINR
+from partinr.model.stack import WidthGroup
 from partinr.partition import Grid
+from tests.engines.stacks import chosen
 
 CUDA = torch.device("cuda", 0)
 
@@ -38,46 +41,28 @@ def test_the_interpreter_gives_what_plain_operations_give():
     assert done.returncode == 0, done.stdout
 
 
-# For the GPU that is named, not for one that is there: what the interpreter takes, the compiler may not.
-COMPILE = """
-from triton import compile
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from partinr.engines import _triton
-from partinr.engines.fused import Layer
-
-layers = (Layer(2, 5, 0, 10, 60.0), Layer(5, 5, 15, 40, 30.0), Layer(5, 3, 45, 60, 1.0))
-known = {**_triton._constants(layers), "SIZE": 63}
-options = {"num_warps": known.pop("num_warps")}
-pointers = {"owner": "*i64", "start": "*i64", "first": "*i64"}
-for kernel, constants in (
-    (_triton.forward_kernel, known),
-    (_triton.backward_kernel, {**known, "BY_X": True}),
-    (_triton.sum_kernel, {"SIZE": 63, "ROWS": 32, "COLUMNS": 64}),
-):
-    signature = {
-        name: "constexpr" if name in constants else pointers.get(name, "*fp32") for name in kernel.arg_names
-    }
-    compiled = compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 80, 32), options=options)
-    print(kernel.__name__, len(compiled.asm["cubin"]) > 0)
-"""
-
-
 @needs_triton
 @pytest.mark.slow
-def test_the_kernels_compile_for_a_gpu(tmp_path):
+def test_the_kernels_compile_for_gpus_and_keep_to_their_registers(tmp_path):
+    # What the interpreter takes, the compiler may not; it needs no GPU.
+    file = Path(__file__).with_name("compiled_triton.py")
     done = subprocess.run(
-        [sys.executable, "-c", COMPILE],
+        [sys.executable, str(file)],
         env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)},
+        cwd=file.parents[2],
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["forward_kernel", "True", "backward_kernel", "True", "sum_kernel", "True"], (
-        done.stderr
-    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert {(kernel, capability) for kernel, capability, *_ in rows} == {
+        (f"{name}_kernel", capability) for name in ("forward", "backward", "sum") for capability in ("80", "90", "100")
+    }
+    for *_, registers, spilled in rows:
+        assert int(registers) <= 255
+        assert int(spilled) == 0
 
 
-@pytest.mark.slow
 def test_importing_partinr_imports_no_triton():
     code = "import sys, partinr.model.inr, partinr.api; print([x for x in ('triton', 'numba') if x in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -87,31 +72,29 @@ def test_importing_partinr_imports_no_triton():
 # -- when they are taken --------------------------------------------------------------------------------------------
 
 
-def _chain(width: int) -> Chain:
-    backbone = Siren(hidden_features=width, hidden_layers=1)
-    with torch.device("meta"):
-        return backbone.chain(backbone.init(1, 2, 3, None))
-
-
-def _on_cuda(width: int) -> tuple[Chain, torch.Tensor]:
-    """A chain and coordinates that say they lie on a GPU."""
-    with FakeTensorMode():
-        chain = tuple(
-            Link(torch.empty(link.weight.shape, device=CUDA), torch.empty(link.bias.shape, device=CUDA), link.factor)
-            for link in _chain(width)
-        )
-        return chain, torch.empty(5, 2, device=CUDA)
+def _architecture(width: int) -> Architecture:
+    return WidthGroup.all(Siren(hidden_features=width, hidden_layers=1), 1, None, 2, 3)[0].architecture
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Sets whether there is Triton, and whether the GPU is one for it."""
+    """Sets whether there is Triton, and whether the GPU is one for it; the trial there is passed."""
 
     def become(triton: bool = True, new: bool = True) -> None:
         monkeypatch.setattr(fused, "_has_triton", lambda: triton)
         monkeypatch.setattr(fused, "_runs_triton", lambda device: new)
+        monkeypatch.setattr(registry, "agrees", lambda engine, device: True)
 
     return become
+
+
+def _takes(engine: str, width: int, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether the fused engine evaluates a stack that says it lies on a GPU."""
+    backbone = Siren(hidden_features=width, hidden_layers=1)
+    with FakeTensorMode():
+        params = {name: value.to(CUDA) for name, value in backbone.init(1, 2, 3, None).items()}
+        coords = torch.empty(5, 2, device=CUDA, dtype=dtype)
+        return isinstance(chosen(engine, backbone, params, coords, (5,)), fused.Fused)
 
 
 @pytest.mark.parametrize(
@@ -126,22 +109,17 @@ def machine(monkeypatch):
 )
 def test_auto_takes_them_for_thin_networks(machine, engine, width, taken):
     machine()
-    chain, coords = _on_cuda(width)
-    assert coords.device == CUDA
-    assert fuses(engine, chain, coords) == taken
+    assert _takes(engine, width) == taken
 
 
-@pytest.mark.parametrize("lacks", [{"triton": False}, {"new": False}])
-def test_auto_does_without(machine, lacks):
-    machine(**lacks)
-    assert not fuses("auto", *_on_cuda(8))
-
-
-def test_not_in_double_precision(machine):
+def test_auto_does_without_what_the_machine_or_the_precision_lacks(machine):
+    machine(triton=False)
+    assert not _takes("auto", 8)
+    machine(new=False)
+    assert not _takes("auto", 8)
     machine()
-    chain, coords = _on_cuda(8)
-    assert fuses("auto", chain, coords)
-    assert not fuses("auto", chain, coords.double())
+    assert _takes("auto", 8)
+    assert not _takes("auto", 8, torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -156,14 +134,14 @@ def test_not_in_double_precision(machine):
 def test_what_there_are_no_kernels_for_is_refused(machine, lacks, width, device, said):
     machine(**lacks)
     with pytest.raises(PartinrError, match=f"engine=fused .*{said}"):
-        check_fused(_chain(width), device)
+        registry.check("fused", _architecture(width), device, Precision())
 
 
 def test_a_model_tells_before_it_is_moved(machine):
     machine(triton=False)
     partition = Grid(regions=4)(torch.zeros(4, 4, 3))
     model = PiecewiseINR(partition, Siren(hidden_features=4), engine="fused")
-    model.check_device(torch.device("cpu"))
+    model.check_engine(torch.device("cpu"))
     with pytest.raises(PartinrError, match="needs Triton"):
-        model.check_device(CUDA)
-    PiecewiseINR(partition, ReluPE(hidden_features=4)).check_device(CUDA)
+        model.check_engine(CUDA)
+    PiecewiseINR(partition, ReluPE(hidden_features=4)).check_engine(CUDA)

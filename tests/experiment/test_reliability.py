@@ -33,17 +33,8 @@ from partinr.callbacks import CurveFile, LastCheckpoint
 from partinr.experiment import execute
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes
-from partinr.runs.directory import (
-    CHECKPOINT,
-    CLOCK_COLUMNS,
-    CURVE,
-    ERROR,
-    MANIFEST,
-    PREVIOUS,
-    RECONSTRUCTION,
-    WEIGHTS,
-    RunDirectory,
-)
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS, CURVE, ERROR, MANIFEST, PREVIOUS, RECONSTRUCTION, WEIGHTS
 from partinr.training.checkpoint import read_checkpoint
 from partinr.training.processes import ProcessLauncher
 

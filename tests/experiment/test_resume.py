@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from partinr.runs.directory import CHECKPOINT, CLOCK_COLUMNS, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 
 TINY = ("data.size=16", "partition.regions=4", "backbone.match_params=500")
 STEPS = 240

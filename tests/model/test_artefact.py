@@ -19,6 +19,7 @@ from partinr.base.errors import PartinrError
 from partinr.model.inr import FORMAT, PiecewiseINR
 from partinr.model.serialise import serialise
 from partinr.partition import Grid
+from tests.covering import cases
 
 MODULE = """
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_it_opens_without_partinr_and_says_its_version(tmp_path: Path) -> None:
 
 
 def test_a_file_says_why_it_is_refused(tmp_path: Path) -> None:
-    for changes, says in [
+    for changes, says in cases(
         ({"format": FORMAT + 1}, rf"was written by a newer partinr; update .* \(its format is {FORMAT + 1},"),
         ({"format": 0}, "its format is '0'"),
         ({"backbone": "nowhere.Siren"}, r"nowhere.Siren is neither partinr's nor .* set PARTINR_TRUST=nowhere, or"),
@@ -96,7 +97,7 @@ def test_a_file_says_why_it_is_refused(tmp_path: Path) -> None:
         ({"options": {"hidden_features": 4, "hidden_layers": 10**12}}, "fewer weights than its header says"),
         ({"colour": "red"}, "its header says colour=red"),
         ({"regions": 5}, "its header says regions=5"),
-    ]:
+    ):
         path = tmp_path / "x.safetensors"
         path.write_bytes(serialise("partinr", *parts(model(), **changes)))
         with pytest.raises(PartinrError, match=says) as caught:

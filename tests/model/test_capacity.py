@@ -25,7 +25,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Random, Whole
 from partinr.regimes import FitSettings, Optimizer, make_trainer
 from partinr.regimes.fit.api import fit
-from tests.covering import covering
+from tests.covering import cases, covering
 
 SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)
 UNEVEN = Partition(torch.tensor([[0, 1, 1, 1], [2, 1, 1, 3], [2, 1, 1, 3]]))
@@ -44,7 +44,7 @@ def _parameters(backbone, chosen):
 
 
 def test_shares_are_parts_of_one():
-    for capacity in CAPACITIES:
+    for capacity in cases(*CAPACITIES):
         found = shares(capacity, UNEVEN, _signal(3, 4))
         assert found.shape == (4,)
         assert (found > 0).all()
@@ -210,7 +210,7 @@ def test_saved_and_loaded(model, tmp_path):
 
 
 def test_it_learns_every_region(model):
-    for settings in [{}, {"loss": "region"}, {"points_per_step": 7}, {"points_per_step": 5, "loss": "region"}]:
+    for settings in cases({}, {"loss": "region"}, {"points_per_step": 7}, {"points_per_step": 5, "loss": "region"}):
         signal = _signal(3, 4)
         result = fit(
             model,

@@ -10,7 +10,7 @@ from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
-from tests.covering import covering
+from tests.covering import cases, covering
 from tests.model.small_models import FRAMES, PARTITIONS, SMALL, signal_on
 
 each = covering(partition=PARTITIONS, frame=FRAMES)
@@ -86,11 +86,11 @@ def test_a_signal_that_does_not_fit_is_refused():
 
 
 def test_options_out_of_range_are_refused():
-    for options, said in [
+    for options, said in cases(
         ({"frame": "lokal"}, "choose from global, local"),
         ({"engine": "fast"}, "choose from auto, loop, batched"),
         ({"channels": 0}, "channels=0"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             PiecewiseINR(PARTITIONS["grid"], SMALL, **options)
 

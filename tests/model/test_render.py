@@ -14,7 +14,7 @@ from partinr.base.errors import PartinrError
 from partinr.model import inr
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
-from tests.covering import covering
+from tests.covering import cases, covering
 from tests.model.small_models import FRAMES, PARTITIONS, SMALL, signal_on
 
 each = covering(partition=PARTITIONS, frame=FRAMES)
@@ -66,7 +66,7 @@ def test_a_finer_render_is_smooth_within_a_region_and_breaks_between(frame):
 
 
 def test_render_refuses():
-    for bad in [{"scale": 0}, {"scale": -2}, {"scale": float("nan")}, {"shape": (3,)}, {"shape": (0, 4)}]:
+    for bad in cases({"scale": 0}, {"scale": -2}, {"scale": float("nan")}, {"shape": (3,)}, {"shape": (0, 4)}):
         with pytest.raises(PartinrError, match=r"give"):
             PiecewiseINR(PARTITIONS["grid"], SMALL).render(**bad)
 
@@ -133,7 +133,7 @@ def test_a_crop_within_a_pixel():
 
 
 def test_a_crop_that_is_no_part_is_refused():
-    for crop in [
+    for crop in cases(
         [(0, 7)],
         [(0, 8), (0, 10)],
         [(-1, 7), (0, 10)],
@@ -141,7 +141,7 @@ def test_a_crop_that_is_no_part_is_refused():
         [(5, 2), (0, 10)],
         [(0, math.nan)] * 2,
         [(0, 1e-9)] * 2,
-    ]:
+    ):
         with pytest.raises(PartinrError, match=r"is no part of the fitted signal; give one within 0:7,0:10"):
             PiecewiseINR(PARTITIONS["grid"], SMALL).render(crop=crop)
 

@@ -10,7 +10,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.partition import Grid, Partition
-from tests.covering import covering
+from tests.covering import cases, covering
 
 
 def _signal(*shape: int) -> torch.Tensor:
@@ -116,7 +116,7 @@ def test_an_absurd_number_is_refused_at_once():
 
 
 def test_options_are_checked_when_it_is_made():
-    for options, said in [
+    for options, said in cases(
         ({"rows": 3}, "go together"),
         ({"cols": 3}, "go together"),
         ({"rows": 3, "cols": 3, "regions": 9}, "excludes"),
@@ -127,6 +127,6 @@ def test_options_are_checked_when_it_is_made():
         ({"regions": "9"}, r"Grid\.regions='9'"),
         ({"regions": True}, r"Grid\.regions=True"),
         ({"row": 3}, r"no option Grid\.row"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             Grid(**options)

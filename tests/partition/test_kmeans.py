@@ -10,7 +10,7 @@ import torch
 
 from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import KMeans
-from tests.covering import covering
+from tests.covering import cases, covering
 
 
 def features(signal: torch.Tensor, position: float) -> torch.Tensor:
@@ -115,7 +115,7 @@ def test_more_iterations_fit_better(picture):
 
 
 def test_options_are_checked_when_it_is_made():
-    for options, said in [
+    for options, said in cases(
         ({"regions": None}, r"KMeans\.regions=None"),
         ({"position": -1.0}, r"KMeans\.position=-1\.0"),
         ({"position": float("nan")}, r"KMeans\.position=nan"),
@@ -123,6 +123,6 @@ def test_options_are_checked_when_it_is_made():
         ({"position": 1e160}, r"KMeans\.position=1e\+160"),
         ({"iterations": 0}, r"KMeans\.iterations=0"),
         ({"seed": -1}, r"KMeans\.seed=-1"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             KMeans(**options)

@@ -19,6 +19,7 @@ from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import LabelCache, Mask, Partition, make
 from partinr.partition.coding import coded_bits
 from partinr.signals import ImageData, Source
+from tests.covering import cases
 
 HEIGHT, WIDTH = 12, 18
 RNG = np.random.default_rng(0)
@@ -281,7 +282,7 @@ def test_no_picture_of_many_labels_is_taken_for_a_photograph(mask: Any) -> None:
 
 
 def test_options_that_are_refused() -> None:
-    for options, said in [
+    for options, said in cases(
         ({"path": ""}, "partition.path is empty; give"),
         ({}, r"option .*path is missing"),
         ({"path": 3}, r"Mask\.path=3"),
@@ -292,7 +293,7 @@ def test_options_that_are_refused() -> None:
         ({"path": "such.png"}, r"no such file: 'such.png'; check the path"),
         ({"path": "such\0.png"}, r"no such file: 'such\\x00.png'; "),
         ({"path": "x" * 999}, "cannot be read: .*; check"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said) as caught:
             Mask(**options)(SIGNAL)
         assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ from scipy.ndimage import label
 from partinr.partition import merge as merge_module
 from partinr.partition.merge import MERGINGS, components, merge, renumber
 from partinr.signals import gradient_energy
-from tests.covering import covering
+from tests.covering import cases, covering
 
 BOX = np.ones((3, 3))
 SHAPES = [(1, 12), (12, 1), (2, 9), (7, 8), (9, 6), (12, 13)]
@@ -54,7 +54,7 @@ def test_regions_are_numbered_in_the_order_in_which_they_begin(seed, dtype):
 
 
 def test_what_numbers_the_segments_had_does_not_matter():
-    for rule in MERGINGS:
+    for rule in cases(*MERGINGS):
         labels, image = random_map(5)
         others = np.random.default_rng(0).choice(10**9, labels.max() + 1, replace=False)[labels] - 5 * 10**8
         assert np.array_equal(renumber(others), renumber(labels))
@@ -194,22 +194,22 @@ def test_nothing_is_split_nothing_falls_apart_and_the_number_is_exact(rule, seed
 
 
 def test_no_more_segments_than_wanted_are_left_as_they_are():
-    for rule in MERGINGS:
+    for rule in cases(*MERGINGS):
         labels, image = random_map(3)
         count = len(np.unique(labels))
-        for regions in (count, count + 1, 10**12):
+        for regions in cases(count, count + 1, 10**12):
             assert np.array_equal(merge(labels, regions, rule, image), renumber(labels))
 
 
 def test_one_region_is_everything():
-    for rule in MERGINGS:
-        for shape in ((1, 1), (1, 9), (9, 1), (5, 7)):
+    for rule in cases(*MERGINGS):
+        for shape in cases((1, 1), (1, 9), (9, 1), (5, 7)):
             labels = np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape)
             assert merge(labels, 1, rule, noise(shape)).tolist() == np.zeros(shape).tolist()
 
 
 def test_what_is_given_stays_as_it_was():
-    for rule in MERGINGS:
+    for rule in cases(*MERGINGS):
         labels, image = random_map(7)
         before = labels.copy(), image.copy()
         merge(labels, 2, rule, image)

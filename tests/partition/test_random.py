@@ -7,7 +7,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.partition import Random
-from tests.covering import covering
+from tests.covering import cases, covering
 
 
 @covering(shape=[(31, 17), (1, 1), (2, 3), (1, 500), (500, 1), (60,), (3, 4, 5)], regions=[2, 1, 9, 60])
@@ -43,6 +43,6 @@ def test_neighbours_are_no_more_alike_than_chance():
 
 
 def test_options_are_checked_when_it_is_made():
-    for options in [{"regions": 0}, {"regions": None}, {"seed": -1}, {"seed": 2**63}, {"rows": 2}]:
+    for options in cases({"regions": 0}, {"regions": None}, {"seed": -1}, {"seed": 2**63}, {"rows": 2}):
         with pytest.raises(PartinrError, match=rf"Random\.{next(iter(options))}"):
             Random(**options)

@@ -17,7 +17,7 @@ from partinr.base.spec import spec
 from partinr.partition import ImageSegmentation, KMeans, Partition, Random, Segmentation, Semantic, Superpixel
 from partinr.partition.merge import MERGINGS, components, merge, renumber
 from partinr.partition.segmentation import as_rgb, resized
-from tests.covering import covering
+from tests.covering import cases, covering
 
 QUICK = {
     "slic": Superpixel(),
@@ -170,10 +170,10 @@ LOOKED_AT: list[np.ndarray] = []
 
 
 def test_segments_are_taken_apart_and_merged(picture):
-    for rule in MERGINGS:
+    for rule in cases(*MERGINGS):
         signal = picture("noise", (16, 12))
         segments = Blocks().segments(signal.numpy())
-        for regions in (1, 2, 5):
+        for regions in cases(1, 2, 5):
             expected = merge(components(segments), regions, rule, signal.numpy())
             assert np.array_equal(Blocks(regions=regions, merge=rule)(signal).labels, expected)
 
@@ -268,7 +268,7 @@ def test_options_are_checked_when_it_is_made(rule, wrong):
 
 
 def test_the_fingerprint_tells_rules_options_and_versions_apart():
-    for rule in [Semantic, Superpixel, KMeans]:
+    for rule in cases(Semantic, Superpixel, KMeans):
         prints = [
             json.dumps(made.fingerprint(), sort_keys=True)
             for made in (rule(), rule(regions=3), rule(merge="balanced"), rule(max_pixels=5 * 10**5), Blocks())

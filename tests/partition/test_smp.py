@@ -17,6 +17,7 @@ from torch.nn import functional
 from partinr.base.errors import PartinrError
 from partinr.partition import LabelCache, Smp, make
 from partinr.partition.merge import components
+from tests.covering import cases
 
 ENCODER = "mobilenet_v2"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -327,7 +328,7 @@ def test_options_are_refused_before_anything_is_loaded(monkeypatch):
     Path("half/config.json").write_text("{}")
     monkeypatch.setattr(torch, "load", None)
     monkeypatch.setattr(library(), "from_pretrained", None)
-    for options, said in [
+    for options, said in cases(
         ({}, r"has no network; give partition.model=FOLDER or OWNER/NAME, or partition.architecture"),
         ({"model": "a/b", "classes": 3}, r"partition.model excludes partition.classes; give one"),
         ({"model": "a/b", "checkpoint": "x"}, r"partition.model excludes partition.checkpoint; give one"),
@@ -342,7 +343,7 @@ def test_options_are_refused_before_anything_is_loaded(monkeypatch):
         ({"model": "a/b", "max_pixels": 1}, r"max_pixels=1: should be"),
         ({"model": "a/b", "preprocessing": "caffe"}, r"preprocessing='caffe': should be 'encoder'"),
         ({"classes": 0}, r"classes=0: should be"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said) as refused:
             Smp(**options)
         assert "\n" not in str(refused.value)

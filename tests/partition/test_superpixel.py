@@ -10,7 +10,7 @@ import torch
 
 from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import Superpixel
-from tests.covering import covering
+from tests.covering import cases, covering
 
 METHODS = ["slic", "felzenszwalb"]
 
@@ -20,7 +20,7 @@ def found(picture, **options) -> int:
 
 
 def test_an_edge_is_followed_exactly():
-    for method in METHODS:
+    for method in cases(*METHODS):
         # A slanted edge, which no grid has.
         rows, cols = np.indices((48, 64))
         inside = torch.from_numpy((3 * rows + 2 * cols) % 1000 > 120)
@@ -73,7 +73,7 @@ def test_options_do_what_they_say(picture):
 
 
 def test_the_ends_of_the_options_are_no_edge_to_fall_over(picture):
-    for options in [
+    for options in cases(
         {"compactness": 1e-6},
         {"compactness": 1e9},
         {"sigma": 100.0},
@@ -81,14 +81,14 @@ def test_the_ends_of_the_options_are_no_edge_to_fall_over(picture):
         {"method": "felzenszwalb", "scale": 1e9},
         {"method": "felzenszwalb", "sigma": 100.0},
         {"method": "felzenszwalb", "min_size": 2**31 - 1},
-    ]:
+    ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PartinrWarning)
             assert Superpixel(**options)(picture("scene", (20, 30))).regions >= 1
 
 
 def test_options_are_checked_when_it_is_made():
-    for options, said in [
+    for options, said in cases(
         ({"scale": 10.0}, "partition.scale is no option of partition.method=slic; leave it out, or choose the other"),
         ({"min_size": 5}, "partition.min_size is no option of partition.method=slic"),
         ({"method": "felzenszwalb", "superpixels": 9}, "superpixels is no option of partition.method=felzenszwalb"),
@@ -100,7 +100,7 @@ def test_options_are_checked_when_it_is_made():
         ({"method": "felzenszwalb", "min_size": 2**31}, r"Superpixel\.min_size="),
         ({"method": "felzenszwalb", "scale": float("nan")}, r"Superpixel\.scale=nan"),
         ({"sigma": -1.0}, r"Superpixel\.sigma=-1\.0"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said) as caught:
             Superpixel(**options)
         assert "\n" not in str(caught.value)

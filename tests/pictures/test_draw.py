@@ -12,7 +12,7 @@ from PIL import Image
 from partinr.base.errors import PartinrError
 from partinr.pictures import draw as pictures
 from partinr.pictures.draw import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail, to_uint8
-from tests.covering import covering
+from tests.covering import cases, covering
 
 RNG = np.random.default_rng(0)
 
@@ -168,13 +168,13 @@ def test_corners_have_different_colours(rows, columns):
 
 
 def test_overlays_that_are_refused():
-    for labels, options, words in [
+    for labels, options, words in cases(
         (np.zeros((4, 5), int), {}, "one label a pixel"),
         (np.zeros((4, 4)), {}, "must be integers"),
         (np.zeros((4, 4), int), {"alpha": 1.5}, "from 0 to 1"),
         (np.zeros((4, 4), int), {"alpha": float("nan")}, "from 0 to 1"),
         (np.zeros((4, 4), int), {"border": -1}, "0 or more"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=words):
             partition_overlay(np.zeros((4, 4, 3)), labels, **options)
 

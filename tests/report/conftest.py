@@ -15,7 +15,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from partinr.pictures.draw import encode_png, error_map
-from partinr.runs.directory import ERROR, IMAGE, PARTITION, RECONSTRUCTION, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 
 WriteRun = Callable[..., Path]
 

@@ -11,7 +11,7 @@ from partinr.report import collect, make_table, write_figures
 from partinr.report.export import FORMATS, table_text
 from partinr.report.groups import Study
 from partinr.report.table import rows
-from partinr.runs.directory import CURVE_COLUMNS
+from partinr.runs.layout import CURVE_COLUMNS
 
 
 def curve(psnr):

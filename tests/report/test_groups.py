@@ -7,7 +7,7 @@ from partinr.report import collect
 from partinr.report.curves import MeanCurve
 from partinr.report.groups import Study
 from partinr.report.stats import Stat
-from partinr.runs.directory import CURVE_COLUMNS
+from partinr.runs.layout import CURVE_COLUMNS
 
 
 def rows(psnr, steps=None, pace=1.0):

@@ -11,7 +11,7 @@ from partinr.base.errors import PartinrError
 from partinr.report import collect, make_report, make_table, summary_rows, write_figures
 from partinr.report.groups import Study
 from partinr.report.table import rows
-from partinr.runs.directory import ADAPTATION, CURVE_COLUMNS, RECONSTRUCTION
+from partinr.runs.layout import ADAPTATION, CURVE_COLUMNS, RECONSTRUCTION
 
 SECTION = "partinr.regimes.meta.report.MetaSection"
 META = {

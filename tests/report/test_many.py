@@ -11,7 +11,7 @@ from partinr.report import collect, make_report, write_html
 from partinr.report.curves import MeanCurve
 from partinr.report.groups import Study
 from partinr.report.thumbnails import PictureStore
-from partinr.runs.directory import MANIFEST, RECONSTRUCTION
+from partinr.runs.layout import MANIFEST, RECONSTRUCTION
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ from PIL import Image
 from partinr.base.errors import PartinrError
 from partinr.report import collect, make_report, write_html
 from partinr.report.thumbnails import PICTURE_LIMIT, PictureStore
-from partinr.runs.directory import CURVE_COLUMNS, ERROR, RECONSTRUCTION
+from partinr.runs.layout import CURVE_COLUMNS, ERROR, RECONSTRUCTION
 
 
 def page_of(folder: Path, output: Path, title: str | None = None) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from partinr.base.errors import PartinrError
 from partinr.report import RunRecord, collect, make_report, summary_rows
-from partinr.runs.directory import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST
+from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST
 
 
 def record(psnr: list[float], step: list[float] | None = None) -> RunRecord:
@@ -71,7 +71,7 @@ def test_no_run_and_no_folder_are_refused(tmp_path):
 def test_first_crossing_is_linear_between_evaluations():
     run = record([10, 20, 15, 30], [0, 10, 20, 40])
     assert run.steps_to(15) == 5
-    assert run.seconds_to(15) == 1.25
+    assert run.reaches(15, "seconds") == 1.25
     assert run.steps_to(25) == pytest.approx(20 + 20 * 10 / 15)
     assert run.steps_to(10) == 0
     assert run.steps_to(9) == 0

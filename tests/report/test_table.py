@@ -7,7 +7,7 @@ from partinr.report import collect, summary_rows
 from partinr.report.columns import columns_of
 from partinr.report.groups import Study
 from partinr.report.table import rows, to_csv
-from partinr.runs.directory import CURVE_COLUMNS
+from partinr.runs.layout import CURVE_COLUMNS
 
 
 def curve(psnr, seconds):

@@ -10,7 +10,7 @@ import pytest
 from partinr.report import watch_runs
 from partinr.report import watching as module
 from partinr.runs import records
-from partinr.runs.directory import CURVE, MANIFEST
+from partinr.runs.layout import CURVE, MANIFEST
 
 LIVE = "data-refresh="
 

@@ -16,6 +16,7 @@ from PIL import Image
 from partinr.base.errors import PartinrError
 from partinr.partition import Mask
 from partinr.signals import Crop, FolderData, builtin_image, load_image
+from tests.covering import cases
 
 Fill = Callable[..., Path]
 
@@ -173,7 +174,7 @@ def test_another_image_changes_nothing_for_those_there(fill):
 
 
 def test_options_are_checked_before_anything_is_read():
-    for options, said in [
+    for options, said in cases(
         ({"size": 8, "max_side": 8}, "data.size excludes data.max_side"),
         ({"crops": 2, "max_side": 8}, "data.crops excludes data.max_side"),
         ({"crops": 2}, "data.crops needs data.size"),
@@ -187,7 +188,7 @@ def test_options_are_checked_before_anything_is_read():
         ({"path": None, "names": []}, "names"),
         ({"alpha": "blend"}, "alpha='blend'"),
         ({"folder": "x"}, "no option FolderData.folder"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             FolderData(**{"path": "photos", **options})
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.signals import builtin_image, builtin_names, check_image, load_image
-from tests.covering import covering
+from tests.covering import cases, covering
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_read_only_array():
 
 
 def test_images_of_callers_that_are_refused():
-    for values, words in [
+    for values, words in cases(
         (np.zeros((4, 4, 3), np.uint8), "uint8.*divide by 255"),
         (torch.zeros(4, 4, 3, dtype=torch.uint8), "uint8.*divide by 255"),
         (np.zeros((4, 4), np.uint16), "divide by 65535"),
@@ -208,7 +208,7 @@ def test_images_of_callers_that_are_refused():
         ([[0.0, 1.0]], "not list.*numpy.asarray"),
         (Image.new("L", (2, 2)), "not Image.*load_image"),
         (None, "not NoneType"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=words) as caught:
             check_image(values)
         assert ";" in str(caught.value)

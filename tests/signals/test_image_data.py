@@ -9,6 +9,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.signals import ImageData, builtin_image, load_image
+from tests.covering import cases
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_alpha_reaches_the_file(tmp_path):
 
 
 def test_options_are_checked_before_anything_is_read():
-    for options, said in [
+    for options, said in cases(
         ({"size": 8, "max_side": 8}, "data.size excludes data.max_side"),
         ({"name": None}, "there is no image"),
         ({"size": 0}, r"ImageData\.size=0"),
@@ -60,7 +61,7 @@ def test_options_are_checked_before_anything_is_read():
         ({"alpha": "blend"}, r"ImageData\.alpha='blend'"),
         ({"path": 3}, r"ImageData\.path=3"),
         ({"file": "x.png"}, r"no option ImageData\.file"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             ImageData(**options)
 

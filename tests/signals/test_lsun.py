@@ -21,6 +21,7 @@ from partinr.base.errors import PartinrError
 from partinr.regimes.meta.loading import TaskDataModule
 from partinr.signals import LsunData
 from partinr.signals import lsun as module
+from tests.covering import cases
 
 Fill = Callable[[str, int], Path]
 
@@ -148,6 +149,6 @@ def test_the_package_that_is_missing_is_named(tmp_path, monkeypatch):
 
 
 def test_what_means_nothing_is_refused():
-    for options in [{"category": "../x"}, {"size": 0}, {"limit": 0}]:
+    for options in cases({"category": "../x"}, {"size": 0}, {"limit": 0}):
         with pytest.raises(PartinrError, match=next(iter(options))):
             LsunData(**{"path": "lsun", **options})

@@ -9,7 +9,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.signals import SmoothData, smooth_signal
-from tests.covering import covering
+from tests.covering import cases, covering
 
 
 @covering(shape=[[16], [12, 17], [3, 4, 5], [1, 1]], channels=[1, 3])
@@ -41,13 +41,13 @@ def test_an_item_follows_from_its_number():
 
 
 def test_what_makes_no_signal_is_refused():
-    for options in [
+    for options in cases(
         {"shape": []},
         {"shape": [0, 4]},
         {"channels": 0},
         {"train_items": 0},
         {"waves": 0},
         {"frequency": 0.0},
-    ]:
+    ):
         with pytest.raises(PartinrError, match=next(iter(options))):
             SmoothData(**options)

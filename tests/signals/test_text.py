@@ -11,6 +11,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.signals import TextData, text_image
+from tests.covering import cases
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -61,13 +62,13 @@ def test_an_item_follows_from_its_number():
 
 
 def test_what_makes_no_text_is_refused():
-    for options, said in [
+    for options, said in cases(
         ({"channels": 2}, "channels=2"),
         ({"length": 0}, "length=0"),
         ({"min_font_size": 40}, "data.min_font_size=40 is more than data.max_font_size=24"),
         ({"train_items": 0}, "train_items=0"),
         ({"size": 0}, "size=0"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             TextData(**options)
 

@@ -21,7 +21,8 @@ import pytest
 
 from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
-from partinr.runs.directory import CLOCK_COLUMNS, RunDirectory, config_hash
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CLOCK_COLUMNS, config_hash
 from partinr.sweep.cluster import Slurm, SlurmSettings
 from partinr.sweep.folders import register_names
 from partinr.sweep.launchers import register

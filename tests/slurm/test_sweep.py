@@ -18,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from partinr.runs.directory import CLOCK_COLUMNS
+from partinr.runs.layout import CLOCK_COLUMNS
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(1200)]
 

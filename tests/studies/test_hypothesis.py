@@ -9,7 +9,8 @@ import yaml
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.runs.directory import MANIFEST, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import MANIFEST
 from partinr.studies import Trials, settings_of, write_growth
 from partinr.studies.hypothesis import one_an_image
 from partinr.studies.picture import quartiles
@@ -32,19 +33,22 @@ def write_study(folder: Path, law, parts=1, seed=0, counts=range(1, 60, 4), stat
     b = np.repeat(np.array(list(counts), dtype=float), 4)
     steps = np.ceil(law(b) * np.exp(0.1 * rng.standard_normal(b.size)))
     cap = np.quantile(steps, 0.9)
-    run.write_steps(
-        {
-            "signal": f"steps-{count:.0f}-{number % 4}",
-            "boundaries": int(count),
-            "cells": int(count) + 1,
-            "draw": number % 4,
-            "seed": 0,
-            "parts": parts,
-            "steps": int(min(own, cap)),
-            "censored": int(own > cap),
-            "mse": 0.04,
-        }
-        for number, (count, own) in enumerate(zip(b, steps, strict=True))
+    run.write_table(
+        "steps.csv",
+        [
+            {
+                "signal": f"steps-{count:.0f}-{number % 4}",
+                "boundaries": int(count),
+                "cells": int(count) + 1,
+                "draw": number % 4,
+                "seed": 0,
+                "parts": parts,
+                "steps": int(min(own, cap)),
+                "censored": int(own > cap),
+                "mse": 0.04,
+            }
+            for number, (count, own) in enumerate(zip(b, steps, strict=True))
+        ],
     )
     run.write_manifest({"status": status, "seed": seed, "regions": parts, "parameters": 3265, "message": None})
     return folder
@@ -134,19 +138,22 @@ def write_images(folder: Path, scale: float, seed: int = 0, parts: int = 1) -> P
     edges = np.random.default_rng(0).uniform(1, 25, 40)
     noise = np.random.default_rng([seed, parts]).standard_normal(40)
     steps = np.ceil(scale * 1.1**edges * np.exp(0.2 * noise)).astype(int)
-    run.write_steps(
-        {
-            "signal": f"image {number}",
-            "boundaries": float(own),
-            "cells": None,
-            "draw": 0,
-            "seed": 0,
-            "parts": parts,
-            "steps": min(int(count), 300),
-            "censored": int(count > 300),
-            "mse": 0.009,
-        }
-        for number, (own, count) in enumerate(zip(edges, steps, strict=True))
+    run.write_table(
+        "steps.csv",
+        [
+            {
+                "signal": f"image {number}",
+                "boundaries": float(own),
+                "cells": None,
+                "draw": 0,
+                "seed": 0,
+                "parts": parts,
+                "steps": min(int(count), 300),
+                "censored": int(count > 300),
+                "mse": 0.009,
+            }
+            for number, (own, count) in enumerate(zip(edges, steps, strict=True))
+        ],
     )
     run.write_manifest({"status": "completed", "seed": seed, "regions": parts, "parameters": 20000, "message": None})
     return folder

@@ -14,10 +14,12 @@ import psutil
 import pytest
 
 from partinr.base.errors import PartinrError
-from partinr.runs.directory import CHECKPOINT, CLOCK_COLUMNS, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 from partinr.sweep import slurm
 from partinr.sweep.cluster import Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.sweep.jobs import Job, writer_is_gone
+from tests.covering import cases
 
 Command = Callable[[str, str], None]
 
@@ -37,13 +39,14 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def test_settings_that_do_not_go_together() -> None:
-    for settings, said in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"at_once": 2}, "at_once=2 needs as many runs in a job, and runs_per_job=1"),
         ({"timeout_min": 2, "signal_delay_s": 120}, "leaves a job of timeout_min=2 no time to run"),
         ({"timeout_min": 0}, "timeout_min=0"),
         ({"walltime": 3}, "walltime"),
-    ]:
-        for cls in (SlurmSettings, LocalSettings):
+    ]
+    for settings, said in wrong:
+        for cls in cases(SlurmSettings, LocalSettings):
             with pytest.raises(PartinrError, match=said):
                 cls(**settings)
 

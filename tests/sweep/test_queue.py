@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 import yaml
 
 from partinr.experiment import execute
-from partinr.runs.directory import CLOCK_COLUMNS, RunDirectory, find_runs
+from partinr.runs.directory import RunDirectory, find_runs
+from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.sweep.folders import study_name
 
 SWEEP = ("hydra.sweep.dir=sweep", "callbacks.pictures=null", "trainer.threads=1")
@@ -41,11 +43,21 @@ def curve(run: RunDirectory) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name not in CLOCK_COLUMNS} for row in run.curve()]
 
 
-@pytest.fixture
-def swept(tiny: Any) -> list[RunDirectory]:
-    """Three completed runs in ``sweep``."""
-    answer = tiny("-m", "seed=0,1,2", *SWEEP)
+@pytest.fixture(scope="module")
+def completed(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of three completed runs, to be copied."""
+    folder = tmp_path_factory.mktemp("completed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        answer = tiny("-m", "seed=0,1,2", *SWEEP)
     assert (answer.code, answer.err) == (0, "")
+    return folder / "sweep"
+
+
+@pytest.fixture
+def swept(completed: Path) -> list[RunDirectory]:
+    """Three completed runs in ``sweep``."""
+    shutil.copytree(completed, "sweep")
     return runs()
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from partinr.pictures.draw import encode_png
-from partinr.runs.directory import CURVE_COLUMNS, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CURVE_COLUMNS
 
 PNG = encode_png(np.zeros((2, 2, 3), np.float32))
 GROUPS = ["partition_name", "backbone_name", "regime_name"]

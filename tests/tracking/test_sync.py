@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from partinr.runs.directory import CURVE_COLUMNS, RunDirectory
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CURVE_COLUMNS
 
 
 @pytest.fixture

@@ -12,16 +12,19 @@ import torch
 from partinr.base.errors import PartinrError
 from partinr.regimes import StopRule
 from partinr.training.clock import Clock, next_evaluation
+from tests.covering import cases
 
 
 def test_a_run_that_ends():
-    for options in [{"max_steps": 1}, {"max_seconds": 0.5}, {"max_seconds": 30}, {"max_steps": 5, "target_psnr": 40.0}]:
+    for options in cases(
+        {"max_steps": 1}, {"max_seconds": 0.5}, {"max_seconds": 30}, {"max_steps": 5, "target_psnr": 40.0}
+    ):
         rule = StopRule(**options)
         assert {name: getattr(rule, name) for name in options} == options
 
 
 def test_a_run_that_does_not_end_is_refused():
-    for options, said in [
+    for options, said in cases(
         ({}, "no certain end"),
         ({"target_psnr": 30.0}, "no certain end"),
         ({"max_steps": 0}, r"max_steps=0"),
@@ -34,7 +37,7 @@ def test_a_run_that_does_not_end_is_refused():
         ({"max_seconds": math.inf}, r"max_seconds=inf"),
         ({"max_steps": 1, "target_psnr": math.inf}, r"target_psnr=inf"),
         ({"max_steps": 1, "target_psnr": math.nan}, r"target_psnr=nan"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             StopRule(**options)
 

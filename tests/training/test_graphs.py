@@ -207,7 +207,7 @@ def test_a_checkpoint_is_the_same_and_is_gone_on_with(cuda: list[Graph], signal:
 
 
 def test_the_indices_of_a_graph_are_held(cuda: list[Graph], signal: Tensor) -> None:
-    optimizer_of: list[graphs.GraphedSteps] = []
+    optimizer_of: list[Any] = []
 
     class Look(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, module: Any, *rest: Any) -> None:

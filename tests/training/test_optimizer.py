@@ -9,6 +9,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.regimes import Optimizer
+from tests.covering import cases
 
 
 class Own(torch.optim.SGD):
@@ -63,7 +64,7 @@ def test_a_class_of_ones_own(monkeypatch):
 
 
 def test_refused_when_it_is_made():
-    for options, said in [
+    for options, said in cases(
         ({"name": "adan"}, "did you mean adam"),
         ({"name": "Adam"}, "did you mean adam"),
         ({"name": "qqqqqq"}, "choose from .*adam, "),
@@ -84,20 +85,20 @@ def test_refused_when_it_is_made():
         ({"options": {"lr": 0.9}}, "optimizer adam takes no lr"),
         ({"options": {"params": 0.9}}, "optimizer adam takes no params"),
         ({"options": [1]}, r"Optimizer\.options=\[1\]"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said) as caught:
             Optimizer(**options)
         assert "\n" not in str(caught.value)
 
 
 def test_refused_when_it_is_built():
-    for name, options in [
+    for name, options in cases(
         ("adam", {"betas": [2, 3]}),
         ("adam", {"betas": 3}),
         ("adam", {"eps": "x"}),
         ("sgd", {"nesterov": True}),
         ("muon", {}),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=f"optimizer {name} refuses its options") as caught:
             Optimizer(name=name, options=options).build(_parameters())
         assert "\n" not in str(caught.value)

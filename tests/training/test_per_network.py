@@ -17,6 +17,7 @@ from partinr.base.errors import PartinrError
 from partinr.model.stack import NetworkStack
 from partinr.partition import Grid
 from partinr.regimes import Optimizer, PerNetwork
+from tests.covering import cases
 
 CONF = Path(__file__).parents[2] / "conf"
 BACKBONES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONF.glob("backbone/*.yaml")}
@@ -190,23 +191,23 @@ def test_without_the_package_a_line_says_how_to_get_it(monkeypatch: pytest.Monke
 
 
 def test_refused_when_it_is_made() -> None:
-    for options, said in [
+    for options, said in cases(
         ({"options": {"beta": [0.9, 0.9]}}, "takes no beta; see optimizer.options"),
         ({"name": "muon", "options": {"betas": [0.9, 0.9]}}, "optimizer muon takes no betas"),
         ({"name": "nothing"}, "there is no optimizer 'nothing'"),
         ({"adamw_lr": 0.0}, r"adamw_lr=0\.0"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said):
             PerNetwork(**options)
 
 
 def test_refused_before_training() -> None:
-    for options, said in [
+    for options, said in cases(
         ({"options": {"betas": [2.0, 0.9]}}, "refuses its options: .*beta1"),
         ({"name": "muon", "adamw_lr": 1e-3, "options": {"momentum": -1.0}}, "refuses its options: momentum"),
         ({"name": "muon"}, "refuses its options: Muon only supports 2D"),
         ({"name": "adafactor"}, "cannot take the steps of many networks at once"),
-    ]:
+    ):
         model = stack()
         with pytest.raises(PartinrError, match=said) as caught:
             PerNetwork(**options).build_stack(model, dict(model.stack))

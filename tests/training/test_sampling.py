@@ -20,6 +20,11 @@ NETWORK = torch.arange(SAMPLES) // 16
 SIZES = torch.bincount(NETWORK).tolist()
 
 
+def draw(module: Any, step: int) -> Tensor:
+    drawn: Tensor = module.sampler.draw(step)
+    return drawn
+
+
 def sampler_of(points: int, seed: int = 5) -> ErrorSampler:
     sampler = ErrorSampler(NETWORK, SIZES, points, seed)
     sampler.refresh(torch.rand(SAMPLES, generator=torch.Generator().manual_seed(1)) ** 4)
@@ -140,7 +145,7 @@ def test_points_go_where_the_error_is(signal: Tensor) -> None:
     errors[one.batch.network == 1] = 0.2
     one.sampler.refresh(errors)
     for step in range(50):
-        seen += torch.tensor(one.batch.count(one.sampler.draw(step)))
+        seen += torch.tensor(one.batch.count(draw(one, step)))
     assert seen[1] > 5 * seen[0] > 0
 
 

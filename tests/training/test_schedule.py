@@ -10,7 +10,7 @@ import torch
 from partinr.base.errors import PartinrError
 from partinr.regimes import Constant, Cosine, Plateau, Schedule, WarmUp
 from partinr.training.clock import StopRule
-from tests.covering import covering
+from tests.covering import cases, covering
 
 LR = 0.5
 
@@ -120,7 +120,7 @@ def test_a_run_that_a_schedule_fits():
 
 
 def test_options_out_of_range_are_refused():
-    for kind, options in [
+    for kind, options in cases(
         (Constant, {"warmup_steps": -1}),
         (Constant, {"warmup_steps": 1.5}),
         (Cosine, {"final": -0.1}),
@@ -132,6 +132,6 @@ def test_options_out_of_range_are_refused():
         (Plateau, {"min_lr": -1e-6}),
         (Plateau, {"threshold": -1.0}),
         (Constant, {"final": 0.0}),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=f"{kind.__name__}.{next(iter(options))}"):
             kind(**options)

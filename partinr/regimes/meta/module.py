@@ -162,7 +162,9 @@ class MetaModule(TrainingLoop):
         Raises:
             PartinrError: it is not what the algorithm asks for.
         """
-        check_meta_gradient(self.model, self.settings.algorithm, self.settings.recompute, device, dtype)
+        check_meta_gradient(
+            self.model, self.settings.algorithm, self.settings.recompute, device, dtype, self._cache_dir
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Start to wait for the next tasks; what callbacks took is not counted."""

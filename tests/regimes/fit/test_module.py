@@ -30,9 +30,13 @@ from partinr.regimes import (
 )
 from partinr.regimes.fit.api import fit
 from partinr.training.trainer import run_fit
-from tests.covering import covering
+from tests.covering import cases, covering
 
 TINY = Siren(hidden_features=4, hidden_layers=0, first_omega_0=5.0)
+
+
+def draw(module, step):
+    return module.sampler.draw(step)
 
 
 def _rows(curve: list[dict[str, float]]) -> list[dict[str, str]]:
@@ -215,7 +219,7 @@ def test_the_loss_of_drawn_points_is_unbiased(signal, loss, weight, points):
 
 
 def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal):
-    for points in [1, 5, 20, 28, 54]:
+    for points in cases(1, 5, 20, 28, 54):
         module = _module(signal, UNEQUAL, points_per_step=points)
         pieces = 54 // points
         epochs = 150
@@ -223,7 +227,7 @@ def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal):
         for epoch in range(epochs):
             drawn = []
             for piece in range(pieces):
-                samples = module.sampler.draw(epoch * pieces + piece)
+                samples = draw(module, epoch * pieces + piece)
                 assert len(samples) == points
                 assert (samples.diff() > 0).all()
                 drawn += samples.tolist()
@@ -237,11 +241,11 @@ def test_an_epoch_sees_no_sample_twice_and_all_samples_alike(signal):
 def test_the_drawing_follows_from_seed_and_step_alone(signal):
     def drawn(seed, step):
         module = _module(signal, UNEQUAL, points_per_step=7, seed=seed)
-        return module.sampler.draw(step).tolist()
+        return draw(module, step).tolist()
 
     walked = _module(signal, UNEQUAL, points_per_step=7)
     for step in range(20):
-        assert walked.sampler.draw(step).tolist() == drawn(0, step)
+        assert draw(walked, step).tolist() == drawn(0, step)
     assert drawn(0, 3) != drawn(1, 3)
     assert drawn(0, 3) != drawn(0, 3 + 7)
 
@@ -249,7 +253,7 @@ def test_the_drawing_follows_from_seed_and_step_alone(signal):
 def test_drawing_leaves_the_global_generator_alone(signal):
     module = _module(signal, UNEQUAL, points_per_step=7)
     state = torch.random.get_rng_state()
-    module.sampler.draw(0)
+    draw(module, 0)
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -544,7 +548,7 @@ def test_the_signal_stays_as_it_was(small_fit, signal):
 
 
 def test_options_that_cannot_be_are_refused_before_training(small_fit, signal):
-    for options, said in [
+    for options, said in cases(
         ({"steps": None}, "no certain end"),
         ({"steps": 0}, "max_steps=0"),
         ({"lr": 0.0}, "lr=0"),
@@ -558,7 +562,7 @@ def test_options_that_cannot_be_are_refused_before_training(small_fit, signal):
         ({"settings": {"evaluate_every": 0}}, "evaluate_every=0"),
         ({"settings": {"evaluations_per_decade": 0}}, "evaluations_per_decade=0"),
         ({"settings": {"collapse_db": 0.0}}, "collapse_db=0"),
-    ]:
+    ):
         model = PiecewiseINR(Grid(regions=4)(signal), TINY)
         with pytest.raises(PartinrError, match=said):
             small_fit(signal, model=model, **options)

@@ -15,6 +15,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.partition import Partition
 from partinr.regimes.meta import LearnedStart, TaskBatch
+from tests.covering import cases
 
 SMALL = Siren(hidden_features=4, hidden_layers=1, first_omega_0=4.0)
 
@@ -131,7 +132,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
 
 
 def test_a_file_says_why_it_is_refused(tmp_path):
-    for changes, says in [
+    for changes, says in cases(
         ({"format": 3}, "was written by a newer partinr; update partinr to read it"),
         (
             {"backbone": "nowhere.Siren"},
@@ -140,7 +141,7 @@ def test_a_file_says_why_it_is_refused(tmp_path):
         ({"backbone": "torch.nn.Linear"}, "torch.nn.Linear is no backbone; the model file is damaged"),
         ({"options": {"hidden_features": 4, "depth": 1}}, "there is no option Siren.depth"),
         ({"adapt_layers": 9}, "regime.adapt_layers=9 is out of range"),
-    ]:
+    ):
         with pytest.raises(PartinrError) as caught:
             LearnedStart.load(_changed(tmp_path / "initialisation.safetensors", **changes))
         assert says in str(caught.value)

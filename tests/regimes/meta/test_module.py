@@ -24,7 +24,7 @@ from partinr.regimes.meta.loading import MetaBatches, Task, TaskDataModule, Trai
 from partinr.signals import SmoothData
 from partinr.training.clock import StopRule
 from partinr.training.trainer import run_fit
-from tests.covering import covering
+from tests.covering import cases, covering
 
 DATA = SmoothData(shape=[6, 7], channels=2, train_items=5, val_items=3)
 EVEN = SmoothData(shape=[6, 6], channels=2, train_items=5, val_items=3)
@@ -550,7 +550,7 @@ def test_a_wrong_gradient_stops_the_run_before_any_step(monkeypatch):
 
 
 def test_settings_that_make_no_sense():
-    for settings, said in [
+    for settings, said in cases(
         ({"validation_steps": 2}, "validation_steps=2 does not reach regime.inner_steps=3.*; give as many"),
         ({"algorithm": "reptile"}, "reptile takes no gradient .*; give regime.inner_lr_kind=static"),
         ({"algorithm": "unadapted"}, "unadapted takes no inner steps, .*; give regime.inner_lr_kind=static"),
@@ -576,21 +576,21 @@ def test_settings_that_make_no_sense():
         ),
         ({"clip_norm": 0.0}, "clip_norm=0"),
         ({"workers": -1}, "workers=-1: should be"),
-    ]:
+    ):
         with pytest.raises(PartinrError, match=said) as caught:
             MetaSettings(**settings)
         assert "\n" not in str(caught.value)
 
 
 def test_settings_of_another_start():
-    for settings in [
+    for settings in cases(
         {"inner_steps": 2},
         {"inner_lr": 1e-3},
         {"inner_lr_kind": "global"},
         {"inner_lr_positive": True},
         {"inner_loss": "image"},
         {"adapt_layers": 1},
-    ]:
+    ):
         batch = batched([TaskDataModule(DATA.train(), meta_batch_size=1).train_tasks[0]])
         with pytest.raises(
             PartinrError, match=rf"^the start was made with .*regime.{next(iter(settings))} is .*; give"

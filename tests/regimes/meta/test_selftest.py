@@ -10,7 +10,7 @@ import torch
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.engines.chain import tensors_of
-from partinr.regimes.meta import RATE_KINDS, InnerRates, LearnedStart, check_meta_gradient, inner, learned
+from partinr.regimes.meta import RATE_KINDS, InnerRates, LearnedStart, check_meta_gradient, inner, learned, selftest
 from tests.covering import covering
 
 ONE_LINE = (
@@ -176,3 +176,33 @@ def test_the_run_is_not_touched():
     check_meta_gradient(start, "maml", recompute=False)
     assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
     assert all(value.grad is None for value in start.parameters())
+
+
+def test_what_has_passed_is_kept_in_the_cache(monkeypatch, tmp_path):
+    def check(engine="auto", **options):
+        start = LearnedStart(SIREN, engine=engine, **options)
+        check_meta_gradient(start, "maml", recompute=False, cache=tmp_path)
+
+    check()
+    (kept,) = (tmp_path / "meta_gradient").iterdir()
+    compared = []
+    true = selftest._true
+
+    def counted(*given):
+        compared.append(True)
+        return true(*given)
+
+    monkeypatch.setattr(selftest, "_true", counted)
+    check()
+    check(inner_lr=1e-3)
+    assert (compared, [*kept.parent.iterdir()]) == ([], [kept])
+    check("loop")
+    assert compared
+    assert len([*kept.parent.iterdir()]) == 2
+
+
+def test_what_is_wrong_is_not_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(selftest, "TOLERANCE", -1.0)
+    with pytest.raises(PartinrError, match=WRONG["maml"]):
+        check_meta_gradient(LearnedStart(SIREN), "maml", recompute=False, cache=tmp_path)
+    assert not list(tmp_path.iterdir())

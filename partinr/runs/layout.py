@@ -1,0 +1,164 @@
+"""The run directory: the one place that knows its files, writes them atomically and reads them back.
+
+A run directory is complete in itself. Whoever holds it can report, render or resume from it without the command
+line that made it::
+
+    .hydra/config.yaml      the composed config          .hydra/overrides.yaml   what was asked for
+    run.json                status, metrics, parameters, clocks, hardware, versions (:data:`FORMAT`)
+    curve.csv               one row an evaluation (:data:`CURVE_COLUMNS`)
+    image.png  partition.png  reconstruction.png  error.png
+    inr.safetensors         the fitted network
+    rate.csv                what it takes in bits (:data:`RATE_COLUMNS`), once somebody has asked: partinr export
+    checkpoints/last.ckpt   what a resume needs; while the run goes on also previous.ckpt, the one before it
+    output.log              what it said, if a process of its own carried it out
+    .lock  .job             held by the process that writes the run; the job of a cluster that was submitted for it
+    wandb.id  wandb/        of its mirror on W&B, where there is one
+
+A study of steps to a fixed error has ``steps.csv``, with one row a trial (:data:`STEPS_COLUMNS`), and no network.
+
+A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
+
+Where several images were fitted, pictures and network are in ``images/NAME/``, for each image, and there is
+``images.csv`` beside ``curve.csv``, with one row an evaluation and image (:data:`IMAGE_COLUMNS`). ``rate.csv`` is there
+for all of them together, and in ``images/NAME/`` for each.
+
+Every file is replaced in one step, so a run killed at any moment leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+FORMAT = 1
+"""Version of the layout of ``run.json``; a reader refuses a newer one."""
+
+Status = Literal["queued", "running", "completed", "failed", "interrupted"]
+"""``queued``: the config is frozen, and the run waits for its turn."""
+
+CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
+"""Columns of ``curve.csv``, one row per evaluation.
+
+- ``step``: optimiser steps done
+- ``seconds``: seconds of training, without evaluations, device synchronised
+- ``macs``: multiply-accumulates of all forward passes so far
+- ``loss``: of the last training step, without finished regions; at step 0 of the untrained networks on the whole signal
+- ``psnr``: in dB, over data range 1, of values clamped to [0, 1], on the whole signal
+- ``ssim``: over the same range
+- ``lr``: learning rate of the next step
+
+With several images, loss, PSNR and SSIM are means over the images, and no image counts with more than 100 dB. A regime
+may add columns behind these.
+"""
+
+IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
+"""Columns of ``images.csv``, one row per evaluation and image.
+
+- ``image``: name of the image
+- ``step``, ``seconds``, ``psnr``, ``ssim``: as in ``curve.csv``
+"""
+
+STEPS_COLUMNS = ("signal", "boundaries", "cells", "draw", "seed", "parts", "steps", "censored", "mse")
+"""Columns of ``steps.csv``, one row per trial.
+
+- ``signal``: name of the step function or image
+- ``boundaries``: number of boundaries of the function (:class:`partinr.signals.StepSignal`), or length of the edges of
+  the image (:class:`partinr.signals.EdgedImage`)
+- ``cells``: number of cells of the function; empty for an image
+- ``draw``: number of the function among those with as many boundaries
+- ``seed``: number of the trial among those of the signal; the seed of the run is in ``run.json``
+- ``parts``: parts of the signal, each with its own network
+- ``steps``: steps until the error was seen below the threshold; if ``censored`` is 1, steps without success
+- ``censored``: 1 if the trial met the cap
+- ``mse``: mean squared error at that step
+"""
+
+RATE_COLUMNS = (
+    "step",
+    "coder",
+    "setting",
+    "bits",
+    "bpp",
+    "psnr",
+    "weight_bits",
+    "scale_bits",
+    "label_bits",
+    "file_bytes",
+    "deflated_bytes",
+)
+"""Columns of ``rate.csv``, one row per coder and setting.
+
+- ``step``: of the measured weights; a run that was resumed since then has other weights
+- ``coder``: ``fit``, ``jpeg`` or ``webp``
+- ``setting``: type of the weights, such as ``int8 channel``; or the quality of JPEG and WebP
+- ``bits``: of weights, scales and label map, without a header; of the whole file of JPEG and WebP
+- ``bpp``: bits per pixel
+- ``psnr``: of the picture in 8 bits against the image in 8 bits, in dB
+- ``weight_bits``, ``scale_bits``, ``label_bits``: the parts of ``bits``
+- ``file_bytes``: size of the whole file
+- ``deflated_bytes``: its size after zlib
+
+Of several images together, bits and bytes are sums; ``bpp`` and ``psnr`` are means over the images, and no image counts
+with more than 100 dB.
+"""
+
+CLOCK_COLUMNS = ("seconds",)
+"""The columns of ``curve.csv`` that differ between two runs of the same command."""
+
+WRITER = ("host", "pid", "started", "job")
+"""Keys of ``run.json`` that say who writes it."""
+
+CONFIG = ".hydra/config.yaml"
+OVERRIDES = ".hydra/overrides.yaml"
+MEETING = ".hydra/meeting.json"  # while several nodes are at it
+MANIFEST = "run.json"
+CURVE = "curve.csv"
+IMAGE_CURVE = "images.csv"
+STEPS = "steps.csv"
+IMAGES = "images"
+IMAGE = "image.png"
+PARTITION = "partition.png"
+RECONSTRUCTION = "reconstruction.png"
+ERROR = "error.png"
+WEIGHTS = "inr.safetensors"
+START = "initialisation.safetensors"
+ADAPTATION = "adaptation.png"
+RATE = "rate.csv"
+CHECKPOINT = "checkpoints/last.ckpt"
+WANDB_ID = "wandb.id"
+PREVIOUS = "checkpoints/previous.ckpt"
+LOCK = ".lock"
+LOG = "output.log"
+JOB = ".job"
+
+
+def of_image(name: str | None, file: str) -> str:
+    """Where a file of one of several images is, in a run directory; of a run for one signal ``name`` is None."""
+    return f"{IMAGES}/{name}/{file}" if name else file
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits of SHA-256 over the resolved config, whatever the order of its keys."""
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def crossing(x: Sequence[float], psnr: Sequence[float], level: float) -> float | None:
+    """Where a curve first reaches ``level`` dB, in units of ``x``; None if it does not.
+
+    Linear between the two evaluations around the crossing. Evaluations that are no number are left out; where the PSNR
+    jumps to infinity the crossing is at that evaluation.
+    """
+    before: tuple[float, float] | None = None
+    for here, value in zip(x, psnr, strict=True):
+        if math.isnan(value):
+            continue
+        if value >= level:
+            if before is None or not math.isfinite(value) or not math.isfinite(before[1]):
+                return float(here)
+            return float(before[0] + (level - before[1]) / (value - before[1]) * (here - before[0]))
+        before = here, value
+    return None

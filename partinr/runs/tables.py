@@ -1,0 +1,132 @@
+"""The CSV files of a run directory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from partinr.base.errors import PartinrError
+from partinr.base.files import write_atomically
+from partinr.runs.layout import CURVE, CURVE_COLUMNS, IMAGE_CURVE, RATE, RATE_COLUMNS, STEPS, of_image
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The files of a directory, and its CSV files row by row."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """Path of one of the files named in this module."""
+        return self.path / name
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write one file atomically and return its path."""
+        path = self.file(name)
+        write_atomically(path, data)
+        return path
+
+    def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Write ``curve.csv``; numbers keep every digit, so equal curves are equal files.
+
+        Columns that rows have beside :data:`CURVE_COLUMNS` follow behind them, NaN where a row lacks one.
+        """
+        rows = list(rows)
+        further = dict.fromkeys(name for row in rows for name in row if name not in CURVE_COLUMNS)
+        lines = [[row[name] for name in CURVE_COLUMNS] + [row.get(name, math.nan) for name in further] for row in rows]
+        self.write(CURVE, _csv([*CURVE_COLUMNS, *further], lines))
+
+    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write a CSV file of a regime, such as ``images.csv``; all rows have the columns of the first."""
+        self.write(name, _csv(list(rows[0]), [list(row.values()) for row in rows]))
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Read ``steps.csv``: a row a dictionary, ``cells`` None for an image.
+
+        Raises:
+            PartinrError: it is missing or damaged.
+        """
+        return self._rows(STEPS, _steps_row)
+
+    def write_rate(self, rows: Iterable[Mapping[str, Any]], image: str | None = None) -> None:
+        """Write ``rate.csv``, see :data:`RATE_COLUMNS`; of one of several images where ``image`` is its name."""
+        self.write(of_image(image, RATE), _csv(RATE_COLUMNS, [[row[name] for name in RATE_COLUMNS] for row in rows]))
+
+    def rate(self, image: str | None = None) -> list[dict[str, Any]]:
+        """Read ``rate.csv``: a row a dictionary, see :data:`RATE_COLUMNS`. Empty where there is none.
+
+        Args:
+            image: of a run that fitted several, the name of one; None for all together.
+
+        Raises:
+            PartinrError: the file is damaged.
+        """
+        kinds: dict[str, Callable[[str], Any]] = {"coder": str, "setting": str, "bpp": float, "psnr": float}
+        file = of_image(image, RATE)
+        if not self.file(file).is_file():
+            return []
+        return self._rows(file, lambda row: {name: kinds.get(name, int)(row[name]) for name in RATE_COLUMNS})
+
+    def curve(self) -> list[dict[str, float]]:
+        """Read ``curve.csv``: a row a dictionary, ``step`` and ``macs`` whole numbers. Empty before the first row.
+
+        Raises:
+            PartinrError: the file is damaged.
+        """
+        if not self.file(CURVE).is_file():
+            return []
+        whole = ("step", "macs")
+        return self._rows(
+            CURVE, lambda row: {name: int(value) if name in whole else float(value) for name, value in row.items()}
+        )
+
+    def image_curve(self) -> list[dict[str, Any]]:
+        """Read ``images.csv``: a row a dictionary, see :data:`IMAGE_COLUMNS`. Empty where there is none.
+
+        Raises:
+            PartinrError: the file is damaged.
+        """
+        kinds: dict[str, Callable[[str], Any]] = {"image": str, "step": int}
+        if not self.file(IMAGE_CURVE).is_file():
+            return []
+        return self._rows(IMAGE_CURVE, lambda row: {name: kinds.get(name, float)(value) for name, value in row.items()})
+
+    def _rows(self, name: str, read: Callable[[dict[str, str]], dict[str, Any]]) -> list[dict[str, Any]]:
+        """What a CSV file holds, row by row.
+
+        Raises:
+            PartinrError: it is missing or damaged.
+        """
+        path = self.file(name)
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [read(row) for row in csv.DictReader(file)]
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+            raise PartinrError(f"cannot read {path}: {error}") from error
+
+
+def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_digits(value) for value in line] for line in lines)
+    return text.getvalue().encode()
+
+
+def _digits(value: float | str | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, (int, str)) else repr(float(value))
+
+
+def _steps_row(row: Mapping[str, str]) -> dict[str, Any]:
+    """A row of ``steps.csv``."""
+    found: dict[str, Any] = {name: int(row[name]) for name in ("draw", "seed", "parts", "steps", "censored")}
+    found |= {name: float(row[name]) for name in ("boundaries", "mse")}
+    # Before there were images, step functions had no names there.
+    return {**found, "signal": row.get("signal", ""), "cells": int(row["cells"]) if row["cells"] else None}
