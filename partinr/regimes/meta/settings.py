@@ -32,8 +32,8 @@ class MetaSettings(RegimeSettings):
             mean over the image.
         adapt_layers: how many layers, counted from the output, the inner steps change (ANIL); None for all.
         meta_batch_size: tasks an outer step.
-        context_fraction: fraction of a task's samples that the inner steps see, drawn anew each time; the outer objective
-            is over all samples.
+        context_fraction: fraction of a task's samples that the inner steps see, drawn anew each time; the outer
+            objective is over all samples.
         partition_in: ``both``: tasks are cut in training and in testing; ``test``: learned with one network for the
             whole signal, whose weights each region then starts from; ``neither``: one network throughout.
         initialisation: ``shared`` by all regions (the paper's), or one for each ``region`` of a grid.

@@ -22,8 +22,8 @@ class ThresholdSettings(RegimeSettings):
             is 20 dB and 0.001 is 30 dB.
         points_per_step: points drawn for each step and trial, evenly and anew every time, anywhere in the step
             function; None for the samples of its grid, all of them in every step, which images need.
-        resolution: relative distance between two evaluations of a trial. With 0.01 they come after each of the first 199
-            steps, and then so often that a trial's number of steps is at most 1 % too high. 0: after every step.
+        resolution: relative distance between two evaluations of a trial. With 0.01 they come after each of the first
+            199 steps, and then so often that a trial's number of steps is at most 1 % too high. 0: after every step.
         networks: trials for each signal, each with its own initialisation and points.
     """
 
