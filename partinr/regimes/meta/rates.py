@@ -20,8 +20,8 @@ class InnerRates(nn.Module):
 
     ``static`` is a number that is not learned; ``global`` is one learned number; ``per_step`` (Antoniou et al., "How to
     train your MAML", 2019) one a step; ``per_parameter`` (Li et al., "Meta-SGD", 2017) one for each number of the
-    initialisation; ``per_parameter_per_step`` one for each of them and each step, as in the partition paper. Steps beyond
-    the last one with rates use the rates of the last.
+    initialisation; ``per_parameter_per_step`` one for each of them and each step, as in the partition paper. Steps
+    beyond the last one with rates use the rates of the last.
 
     Args:
         params: the parameters that are adapted, each ``[C, *shape]``.
