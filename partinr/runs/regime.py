@@ -39,7 +39,7 @@ class RegimeFacts:
     result: str = "{metrics.psnr|fixed:2} dB after {steps|fixed:0} steps"
     """Template of the line that a finished run of a sweep gets."""
     instead: Mapping[str, str] = field(default_factory=dict)
-    """Templates: what to say to somebody who asks for what such runs do not have, ``report`` or ``render``."""
+    """Templates of messages for what such runs do not have, ``report`` or ``render``."""
     hints: Sequence[Sequence[str]] = (("report", "partinr report {run}"),)
     """What can be done next: a word and the template of a command."""
 
@@ -69,7 +69,7 @@ class RegimeFacts:
 
 
 def _older(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a run of before 0.2 would say today; where nobody knows, the kind follows from the class of its settings."""
+    """The entry of a run from before 0.2; if unknown, its kind follows from the class of its settings."""
     regime = config.get("regime")
     settings = regime if isinstance(regime, Mapping) else {}
     for key, path in OLDER.items():
