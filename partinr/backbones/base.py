@@ -1,4 +1,4 @@
-"""What a backbone is: an initialisation and a pure function of its parameters."""
+"""The contract of a backbone: an initialisation and a pure function of its parameters."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from partinr.engines.chain import Chain
 class Backbone(ABC):
     """A coordinate network from d coordinates to c values, for one network or a stack of them.
 
-    A subclass is a spec (:mod:`partinr.spec`) of its own settings and writes three things: :meth:`init`, :meth:`apply`
-    and :meth:`macs`. Nothing in it knows how many networks there are.
+    A subclass is a spec (:mod:`partinr.spec`) of its own settings and defines three methods: :meth:`init`,
+    :meth:`apply` and :meth:`macs`. None of them knows how many networks there are.
 
     Attributes:
-        title: what a table calls the backbone; the class's name in lower case if a subclass says nothing.
-        hidden_features: width of the hidden layers, at least 1; None to let it follow from ``match_params``.
-        match_params: choose the width whose parameter count, over all networks of the stack, is nearest to this
-            number; not used where ``hidden_features`` is given.
-        fixed: names of parameters that are drawn by :meth:`init` and kept with the others, but never trained, such as
+        title: the backbone's name in tables; by default the class's name in lower case.
+        hidden_features: width of the hidden layers, at least 1; None to derive it from ``match_params``.
+        match_params: chooses the width whose parameter count, over all networks of the stack, is nearest to this
+            number; unused where ``hidden_features`` is given.
+        fixed: names of parameters that :meth:`init` draws and that are kept with the others, but never trained, such as
             random frequencies. They do not count as parameters.
     """
 
@@ -47,7 +47,7 @@ class Backbone(ABC):
             cls.title = cls.__name__.lower()
 
     def __post_init__(self) -> None:
-        """Check that a width can be known.
+        """Check that the width is determined.
 
         Raises:
             PartinrError: neither ``hidden_features`` nor ``match_params`` is given.
@@ -59,17 +59,17 @@ class Backbone(ABC):
     def init(
         self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Fresh parameters of a stack, by name, each ``[networks, *shape]``, drawn from ``generator``."""
+        """Fresh parameters of a stack, drawn from ``generator``: by name, each ``[networks, *shape]``."""
 
     @abstractmethod
     def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
         """Evaluate one network, or k at once.
 
         Args:
-            params: as from :meth:`init`, with the leading axis cut to the k networks at hand, or taken away.
+            params: as from :meth:`init`, with the leading axis cut to the k networks at hand, or removed.
             x: coordinates ``[..., n, d]``.
-            linear: ``linear(x, weight, bias)`` for ``[..., n, in]``, ``[..., out, in]`` and ``[..., out]``; the only
-                product to use, since the engine decides how it is done.
+            linear: ``linear(x, weight, bias)`` for ``[..., n, in]``, ``[..., out, in]`` and ``[..., out]``. Use it for
+                every product: the engine decides how products are computed.
 
         Returns:
             values ``[..., n, c]``.
@@ -80,29 +80,29 @@ class Backbone(ABC):
         """Multiply-accumulates of one network for one sample, forward."""
 
     def chain(self, params: Mapping[str, Tensor]) -> Chain | None:
-        """The stack as a chain of affine maps with sines between them, for the engine that can fuse those.
+        """The networks as a chain of affine maps with sines between them, which some engines have kernels for.
 
         Args:
             params: as from :meth:`init`.
 
         Returns:
-            the chain that computes what :meth:`apply` does; None if it is no such network.
+            the chain that computes what :meth:`apply` does; None for any other network.
         """
         return None
 
     def layers(self) -> tuple[tuple[str, ...], ...] | None:
-        """The names of the parameters layer by layer, the output layer last; None if it has no such order."""
+        """The names of the parameters layer by layer, the output layer last; None if they have no such order."""
         return None
 
     def output_bias(self) -> str | None:
-        """The name of the parameter ``[N, c]`` that is added to the values at last; None if there is none."""
+        """The name of the parameter ``[N, c]`` that is added to the values in the end; None if there is none."""
         return None
 
     def hidden_matrices(self) -> tuple[str, ...] | None:
-        """The names of the matrices ``[N, out, in]`` that take features of one layer to those of the next.
+        """The names of the matrices ``[N, out, in]`` from the features of one hidden layer to those of the next.
 
-        Neither those of the first and the output layer, nor what an encoding or a filter has. None if it has no such
-        matrices, or only such as are kept in another form.
+        The matrices of the first layer, the output layer, an encoding or a filter do not belong to them. None if there
+        are no such matrices, or if they are stored in another form.
         """
         return None
 
@@ -113,10 +113,10 @@ class Backbone(ABC):
         return sum(value.numel() for name, value in params.items() if name not in self.fixed)
 
     def sized(self, networks: int, in_features: int, out_features: int) -> Self:
-        """This backbone with its width settled: ``match_params`` carried out for ``networks`` networks.
+        """This backbone with a definite width, derived from ``match_params`` for ``networks`` networks if need be.
 
         Raises:
-            PartinrError: the budget is below that of networks one feature wide.
+            PartinrError: the budget is too small for networks one feature wide.
         """
         if self.hidden_features is not None:
             return self
@@ -130,7 +130,7 @@ class Backbone(ABC):
         return self.with_width(self.width_for(self.match_params, networks, in_features, out_features))
 
     def width_for(self, budget: float, networks: int, in_features: int, out_features: int) -> int:
-        """The width with which so many networks come nearest to ``budget`` parameters, from below or above."""
+        """The width with which ``networks`` networks come nearest to ``budget`` parameters, from below or above."""
 
         def total(width: int) -> int:
             return networks * self.with_width(width).parameters(in_features, out_features)
@@ -149,7 +149,7 @@ class Backbone(ABC):
 
 
 def all_digits(x: Tensor) -> AbstractContextManager[Any]:
-    """Autocast switched off, where it is on."""
+    """A context without autocast."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
@@ -166,12 +166,12 @@ class Mlp(Backbone):
     """A multilayer perceptron: encoding, first layer, ``hidden_layers`` hidden layers, linear output layer.
 
     Parameters are ``weight_i [N, out, in]`` and ``bias_i [N, out]``, i = 0 … hidden_layers + 1, after those of the
-    encoding if it has any.
+    encoding, if there are any.
 
     Attributes:
         hidden_layers: layers from ``hidden_features`` to ``hidden_features``, 0 or more; the first and the output
-            layer come on top, as the field counts them.
-        encoding: names of the parameters that :meth:`init_encoding` gives.
+            layer come on top, as usual in the field.
+        encoding: names of the parameters that :meth:`init_encoding` makes.
     """
 
     hidden_layers: Annotated[int, Field(ge=0)] = 3
@@ -190,11 +190,11 @@ class Mlp(Backbone):
         return {}
 
     def encode(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        """What the first layer sees of the coordinates ``[..., n, d]``; the coordinates themselves by default."""
+        """The first layer's input, made of coordinates ``[..., n, d]``; by default these themselves."""
         return x
 
     def encoded_features(self, in_features: int) -> int:
-        """How many features :meth:`encode` makes of ``in_features`` coordinates."""
+        """The number of features that :meth:`encode` makes of ``in_features`` coordinates."""
         return in_features
 
     def widths(self, in_features: int, out_features: int) -> list[int]:
@@ -222,8 +222,8 @@ class Mlp(Backbone):
     def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
         """Evaluate, see :meth:`Backbone.apply`.
 
-        Under autocast what lies between the first and the output layer is narrow. Those two are not: half a digit less
-        would make one of neighbouring pixels, and the first layer's frequencies multiply whatever is lost before them.
+        Under autocast the hidden layers are narrow. The first and the output layer keep all digits: half a digit less
+        would merge neighbouring pixels, and the first layer's frequencies multiply any error made before them.
         """
         output = self.hidden_layers + 1
         with all_digits(x):
@@ -244,7 +244,7 @@ class Mlp(Backbone):
         return tuple(f"weight_{layer}" for layer in range(1, self.hidden_layers + 1)) or None
 
     def layers(self) -> tuple[tuple[str, ...], ...]:
-        """Weight and bias of each; what an encoding learns belongs to the first."""
+        """Weight and bias of each layer; the learned part of an encoding belongs to the first."""
         first, *others = [(f"weight_{layer}", f"bias_{layer}") for layer in range(self.hidden_layers + 2)]
         return ((*(name for name in self.encoding if name not in self.fixed), *first), *others)
 

@@ -18,8 +18,8 @@ from partinr.engines.base import Linear
 class Gauss(Mlp):
     """A layer is ``exp(-(W x + b)^2 / (2 sigma^2))`` (table 1 of the paper).
 
-    The paper finds that such a network needs no initialisation of its own: weights and biases start as torch's
-    ``Linear`` does, uniform in ±1 / sqrt(fan_in). The output layer is linear.
+    The paper finds that such a network needs no special initialisation: weights and biases start as in torch's
+    ``Linear``, uniform in ±1 / sqrt(fan_in). The output layer is linear.
 
     Attributes:
         sigma: width of the activation, above 0; smaller ones make higher frequencies.
@@ -33,6 +33,6 @@ class Gauss(Mlp):
 
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """``exp(-(W x + b)^2 / (2 sigma^2))``."""
-        # Into the weights, as SIREN's omega.
+        # The factor goes into the weights, like SIREN's omega.
         narrow = 1 / (math.sqrt(2) * self.sigma)
         return torch.exp(-linear(x, narrow * weight, narrow * bias).square())

@@ -26,44 +26,44 @@ from partinr.engines.base import Linear
 from partinr.engines.cache import kept
 
 NUMBER_BYTES = 40
-"""What a number of a level takes, in Python and on the device."""
+"""Memory for a number of a level, in Python and on the device."""
 
 PRIMES = (1, 2_654_435_761, 805_459_861)
-"""Of the spatial hash (equation 4), an axis each."""
+"""Factors of the spatial hash (equation 4), one for each axis."""
 
 ALIGNED = 8
-"""Entries of a level without a hash are filled up to a multiple of it."""
+"""The number of entries of a level without a hash is a multiple of this."""
 
 BELOW = 2e-6
-"""By so much, relatively, the grids grow less from level to level than their ends say. Corners are counted by rounding
-up, and what should be a whole number must not come out above it on one device and below it on another."""
+"""The grids grow by this much less, relatively, from level to level than their ends require. The number of corners is
+rounded up, and a whole number must not come out slightly above itself on one device and below it on another."""
 
 
 @spec
 class HashGrid(Mlp):
     """The first layer sees ``features`` numbers from each of ``levels`` grids over the frame, from coarse to fine.
 
-    A level is a grid of N corners an axis, N growing geometrically (equations 2 and 3). Corners have entries of a
-    table, one each where there are as many (the coarse levels), and else the same for many, by a hash of the corner; a
-    coordinate sees the entries at its cell's corners, interpolated. A grid begins half a cell before the frame, so that
-    corners of several levels do not lie on each other (appendix A). Its N corners end half a cell before the frame
-    does; there, on a level without a hash, the first entry of the next row is the corner behind them. Beyond the frame
-    all stays as at its edge.
+    A level is a grid of N corners per axis, and N grows geometrically (equations 2 and 3). On coarse levels each corner
+    has an entry of a table to itself; on fine ones a hash of the corner assigns the same entry to many. A coordinate
+    sees the entries at its cell's corners, interpolated. A grid begins half a cell before the frame, so that corners of
+    several levels do not coincide (appendix A). Its N corners end half a cell before the end of the frame; there, on a
+    level without a hash, the first entry of the next row serves as the next corner. Coordinates beyond the frame are
+    clamped to it.
 
-    Each network has tables of its own. A small network cannot have the paper's (2^14 entries a level and more), so by
-    default they grow with the network: ``hidden_features^2`` entries a level, which is most of the parameters, as in
-    the paper. Tables start uniform in ±1e-4, weights as Glorot's uniform initialisation, biases (which the paper leaves
-    out) at 0; the output layer is linear. Depth, levels and features are the paper's.
+    Each network has tables of its own. A small network cannot afford the paper's (2^14 entries per level and more), so
+    by default they grow with the network: ``hidden_features^2`` entries per level, most of the parameters, as in the
+    paper. Tables start uniform in ±1e-4, weights with Glorot's uniform initialisation, biases (which the paper leaves
+    out) at 0. The output layer is linear. Depth, levels and features are the paper's.
 
-    A grid covers the whole frame. In ``coords.frame=global`` a region's network uses the part that its region lies in,
-    and the entries of the other parts are wasted; ``coords.frame=local`` suits it better.
+    A grid covers the whole frame. With ``coords.frame=global`` a region's network uses only the part of the grid where
+    its region lies and wastes the other entries; ``coords.frame=local`` suits it better.
 
     Attributes:
-        levels: 1 or more.
+        levels: number of grids, 1 or more.
         features: numbers in an entry, 1 or more.
-        table_size: entries of a level, at most; null for ``hidden_features^2``.
-        coarsest: corners an axis of the first level, 2 or more.
-        finest: of the last one, not below ``coarsest``; about half the pixels of an axis.
+        table_size: maximal number of entries of a level; null for ``hidden_features^2``.
+        coarsest: corners per axis of the first level, 2 or more.
+        finest: corners per axis of the last level, at least ``coarsest``; about half the pixels of an axis.
 
     Raises:
         PartinrError: ``finest`` is below ``coarsest``.
@@ -79,7 +79,7 @@ class HashGrid(Mlp):
     finest: Annotated[int, Field(ge=2, le=2**20)] = 512
 
     def __post_init__(self) -> None:
-        """Check what concerns two options."""
+        """Check that the two ends of the levels go together."""
         super().__post_init__()
         if self.finest < self.coarsest:
             raise PartinrError(
@@ -88,29 +88,29 @@ class HashGrid(Mlp):
 
     @property
     def growth(self) -> float:
-        """From a level to the next."""
+        """The factor from one level's corners to the next's."""
         return float((self.finest / self.coarsest) ** (1 / max(1, self.levels - 1)) * (1 - BELOW))
 
     def scales(self) -> tuple[float, ...]:
-        """How many cells wide the frame is at each level."""
+        """The width of the frame at each level, in cells."""
         return _scales(self.levels, self.coarsest, self.growth)
 
     def corners(self) -> list[int]:
-        """Corners an axis of each level."""
+        """Corners per axis of each level."""
         return [math.ceil(scale) + 1 for scale in self.scales()]
 
     def most_entries(self) -> int:
-        """Of a level."""
+        """The maximal number of entries of a level."""
         assert self.hidden_features is not None, "call sized() first"
         return self.hidden_features**2 if self.table_size is None else self.table_size
 
     def entries(self, in_features: int) -> list[int]:
-        """Entries of each level: one a corner, up to the size of a table."""
+        """Entries of each level: one per corner, up to the size of a table."""
         filled = [-(-(corners**in_features) // ALIGNED) * ALIGNED for corners in self.corners()]
         return [min(self.most_entries(), entries) for entries in filled]
 
     def encoded_features(self, in_features: int) -> int:
-        """Those of all levels."""
+        """The features of all levels."""
         return self.levels * self.features
 
     def init_encoding(self, networks: int, in_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
@@ -182,7 +182,7 @@ class HashGrid(Mlp):
 
 @lru_cache(maxsize=64)
 def _scales(levels: int, coarsest: int, growth: float) -> tuple[float, ...]:
-    """In single precision throughout: double precision may count other corners."""
+    """In single precision throughout: double precision may give other numbers of corners."""
     single = np.float32
     rate = single(math.log2(single(growth)))
     factors = [single(math.exp2(single(level) * rate)) for level in range(levels)]
@@ -192,5 +192,5 @@ def _scales(levels: int, coarsest: int, growth: float) -> tuple[float, ...]:
 @kept(lambda numbers: len(numbers) * NUMBER_BYTES)
 @torch.inference_mode(False)
 def _on_device(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Copied there once, since a recorded step cannot copy."""
+    """The numbers on the device; copied once, since a recorded step cannot copy."""
     return torch.tensor(numbers, dtype=dtype, device=device)

@@ -23,12 +23,12 @@ class Mfn(Backbone):
     ``sin(ω x + φ) exp(-γ / 2 · ‖x - μ‖²)``, of the coordinates, so the network is a sum of exponentially many of these.
     With n filters ω starts uniform in ±``input_scale`` / sqrt(n d), times sqrt(γ) for Gabor filters; φ in ±π; μ in ±1;
     γ from a Gamma distribution of shape ``alpha`` / n and rate ``beta``. Weights and biases of the layers start uniform
-    in ±1 / sqrt(fan_in). All this, and the defaults, are those of the paper's code for images.
+    in ±1 / sqrt(fan_in). This and the defaults are those of the paper's code for images.
 
     Attributes:
         filter: ``fourier`` or ``gabor``.
-        hidden_layers: layers from ``hidden_features`` to ``hidden_features``, 0 or more; there is one filter more.
-        input_scale: of the frequencies, above 0.
+        hidden_layers: layers from ``hidden_features`` to ``hidden_features``, 0 or more; there is one more filter.
+        input_scale: scale of the frequencies, above 0.
         alpha: shape of the distribution of γ, over all filters, above 0; Gabor filters only.
         beta: rate of that distribution, above 0; likewise.
     """
@@ -72,7 +72,7 @@ class Mfn(Backbone):
         return found
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        """Evaluate, see :meth:`Backbone.apply`; under autocast hidden layers are narrow, filters and output are not."""
+        """Evaluate, see :meth:`Backbone.apply`; under autocast the hidden layers alone are narrow."""
         output = self.hidden_layers + 1
         with all_digits(x):
             filters = [self._filter(number, params, x, linear) for number in range(output)]
@@ -87,7 +87,7 @@ class Mfn(Backbone):
         wave = torch.sin(linear(x, params[f"omega_{number}"], params[f"phi_{number}"]))
         if self.filter == "fourier":
             return wave
-        # -γ/2 ‖x - μ‖² as an affine map of x and ‖x‖²: a product, whatever the engine.
+        # -γ/2 ‖x - μ‖² as an affine map of x and ‖x‖²: a product, which every engine has.
         mu, gamma = params[f"mu_{number}"], params[f"gamma_{number}"].unsqueeze(-1)
         weight = torch.cat([gamma * mu, -gamma / 2], dim=-1)
         bias = -gamma.squeeze(-1) / 2 * mu.square().sum(-1)
@@ -99,11 +99,11 @@ class Mfn(Backbone):
         return f"bias_{self.hidden_layers + 1}"
 
     def hidden_matrices(self) -> tuple[str, ...] | None:
-        """The weights of the hidden layers; the filters see coordinates."""
+        """The weights of the hidden layers, without the filters, whose input is coordinates."""
         return tuple(f"weight_{layer}" for layer in range(1, self.hidden_layers + 1)) or None
 
     def layers(self) -> tuple[tuple[str, ...], ...]:
-        """Weights and biases with the filter that they are multiplied with; the first has a filter alone."""
+        """Weights and biases with the filter that multiplies them; the first layer is a filter alone."""
         parts = ("omega", "phi") if self.filter == "fourier" else ("omega", "phi", "mu", "gamma")
         output = self.hidden_layers + 1
         filters = [tuple(f"{part}_{number}" for part in parts) for number in range(output)]

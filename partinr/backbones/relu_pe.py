@@ -20,9 +20,9 @@ class ReluPE(Mlp):
     """The first layer sees ``sin(base · 2^k x), cos(base · 2^k x)``, k = 0 … frequencies - 1, of every coordinate.
 
     Weights start as He's normal initialisation, ``N(0, 2 / fan_in)``, biases at 0. The defaults, 60 frequencies from
-    0.5, are the partition paper's. Its highest octaves lie far beyond what single precision resolves: there the
-    encoding is a fixed but patternless code of the coordinate, which helps to fit the given samples and says nothing
-    between them. Fewer frequencies (10) suit rendering at another resolution.
+    0.5, are the partition paper's. The highest octaves lie far beyond what single precision resolves: there the
+    encoding is a fixed but patternless code of the coordinate, which helps to fit the given samples and means nothing
+    between them. For rendering at another resolution take fewer frequencies (10).
 
     Attributes:
         frequencies: octaves of the encoding, 1 or more.

@@ -24,14 +24,15 @@ class Siren(Mlp):
     of all others in ±sqrt(6 / fan_in) / omega_0, biases uniform in ±1 / sqrt(fan_in). The output layer is linear.
 
     ``weight_scale`` is the scaling of Yeom et al., "Fast Training of Sinusoidal Neural Fields via Scaling
-    Initialization" (2024, section 3): every weight but the output layer's starts that many times as large. It raises
-    the frequencies layer by layer, which fits fine detail sooner; much of it fits the samples and nothing between them.
+    Initialization" (2024, section 3): all weights but those of the output layer start that many times as large. It
+    raises the frequencies layer by layer, which fits fine detail sooner; a large scale fits the samples and nothing
+    between them.
 
     Attributes:
         omega_0: frequency factor of the hidden layers, above 0.
-        first_omega_0: that of the first layer: how high the frequencies are that the network starts with. The
-            partition paper uses 60 on images, SIREN's own paper 30.
-        weight_scale: factor of the first weights, above 0; 1 is SIREN's own paper.
+        first_omega_0: frequency factor of the first layer, which sets how high the network's first frequencies are.
+            The partition paper uses 60 on images, SIREN's own paper 30.
+        weight_scale: factor of the initial weights, above 0; SIREN's own paper has 1.
     """
 
     omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
@@ -54,7 +55,7 @@ class Siren(Mlp):
         return torch.sin(linear(x, omega * weight, omega * bias))
 
     def chain(self, params: Mapping[str, Tensor]) -> Chain:
-        """``sin(omega · (W x + b))`` again and again, then ``W x + b``."""
+        """``sin(omega · (W x + b))`` in each layer but the last, which is ``W x + b``."""
         factors = (self.first_omega_0, *[self.omega_0] * self.hidden_layers, 1.0)
         return tuple(
             Link(params[f"weight_{layer}"], params[f"bias_{layer}"], factor) for layer, factor in enumerate(factors)

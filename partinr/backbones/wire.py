@@ -18,13 +18,13 @@ class Wire(Mlp):
     """A layer is the complex Gabor wavelet ``exp(i omega_0 z - |scale_0 z|^2)`` of ``z = W x + b`` (section 3).
 
     Weights and biases are complex from the second layer on, and the values are the real part of a linear output layer.
-    As in the paper's code they start as torch's ``Linear`` does, both parts uniform in ±1 / sqrt(fan_in).
+    As in the paper's code they start as in torch's ``Linear``, both parts uniform in ±1 / sqrt(fan_in).
 
-    Complex numbers are kept as two real ones: activations as their real parts, then their imaginary ones, likewise the
-    rows of ``weight_i`` and ``bias_i`` of hidden layers, and the columns of the output layer's weights. Each counts as
-    two parameters, so that a width is about 1 / sqrt(2) of that of a real network of the same budget, as in the paper.
-    The imaginary part of the output layer's bias, on which nothing depends, is left out. Defaults are the paper's for
-    images.
+    A complex number is stored as two real ones. Activations are their real parts followed by their imaginary parts, and
+    so are the rows of ``weight_i`` and ``bias_i`` of hidden layers and the columns of the output layer's weights. Each
+    complex number counts as two parameters, so at the same budget a width is about 1 / sqrt(2) of that of a real
+    network, as in the paper. The imaginary part of the output layer's bias has no effect and is left out. The defaults
+    are the paper's for images.
 
     Attributes:
         omega_0: frequency of the wavelet, above 0.
@@ -36,7 +36,7 @@ class Wire(Mlp):
     scale_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
 
     def shapes(self, in_features: int, out_features: int) -> list[tuple[int, int]]:
-        """Of the real numbers that are kept."""
+        """Rows and columns of the real numbers that are stored."""
         first, *hidden, (channels, width) = super().shapes(in_features, out_features)
         return [first, *((2 * rows, columns) for rows, columns in hidden), (channels, 2 * width)]
 
@@ -53,7 +53,7 @@ class Wire(Mlp):
         if layer > 0:
             real, imaginary = weight.chunk(2, dim=-2)
             weight = torch.cat([torch.cat([real, -imaginary], dim=-1), torch.cat([imaginary, real], dim=-1)], dim=-2)
-        # omega goes into the weights, as in SIREN: what comes out is omega z.
+        # omega goes into the weights, as in SIREN: the result is omega z.
         z = linear(x, self.omega_0 * weight, self.omega_0 * bias)
         narrow = (self.scale_0 / self.omega_0) ** 2
         if layer == 0:
@@ -64,11 +64,11 @@ class Wire(Mlp):
         return torch.cat([size * z.cos(), size * z.sin()], dim=-1)
 
     def hidden_matrices(self) -> None:
-        """None: they are complex, and kept as two real ones."""
+        """None: they are complex, stored as two real ones."""
         return None
 
     def macs(self, in_features: int, out_features: int) -> int:
-        """Real ones: four for a complex product."""
+        """Real multiply-accumulates: four for a complex product."""
         first, *hidden, output = self.shapes(in_features, out_features)
         products = [rows * columns for rows, columns in (first, output)]
         return sum(products) + sum(2 * rows * columns for rows, columns in hidden)

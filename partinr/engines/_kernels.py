@@ -1,13 +1,13 @@
-"""Compiled kernels of the fused engine (numba). Imported when they are first used: numba takes a second.
+"""Compiled kernels of the fused engine (numba). The first use imports them, since numba takes a second.
 
-Parameters of network n are one row ``params[n]``: weights ``[out, in]`` and biases of one layer after the other, where
-``layers[k] = (in, out, offset of the weights, offset of the biases)`` says. After layer l the sine is taken of
-``factor[k]`` times the affine map, but for the last layer, which only has its factor.
+The parameters of network n are one row ``params[n]``: weights ``[out, in]`` and biases, layer after layer, where
+``layers[k] = (in, out, offset of the weights, offset of the biases)`` says. Layer k is the sine of ``factor[k]`` times
+the affine map; the last layer has no sine.
 
 Work is cut into tiles: samples ``start[t]`` to ``start[t + 1]`` belong to network ``owner[t]``. A tile's features lie
 in the cache of one core, features first, so that the innermost loop runs along the samples and becomes vector code.
-Gradients by the parameters are summed run by run: some tiles of one network, one after the other on one thread. Runs
-write apart from each other, and each is summed in one order, so results do not depend on the number of threads.
+Gradients by the parameters are summed run by run: a run is some tiles of one network, one after the other on one
+thread. Runs write to separate places in a fixed order, so results do not depend on the number of threads.
 """
 
 # numba's decorators have no types.
@@ -18,13 +18,13 @@ import math
 import numpy as np
 from numba import get_thread_id, njit, prange
 
-# What fast math allows except to assume that there is no NaN: a loss that is none has to be seen.
+# Fast math without the assumption that there is no NaN: a NaN loss must stay visible.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 _F = np.float32
 
-# pi in three parts, of which the first two have so few digits that their products with whole numbers are exact
-# (Cody & Waite 1980), and 1 / pi.
+# pi in three parts (Cody & Waite 1980), and 1 / pi. The first two parts have so few digits that their products with
+# whole numbers are exact.
 PI_1, PI_2, PI_3 = _F(3.140625), _F(0.0009670257568359375), _F(6.277114152908325e-7)
 INVERSE_PI = _F(1 / math.pi)
 # Added to a float32 of up to 2^22, it leaves the nearest whole number in the last bits.
@@ -33,7 +33,7 @@ WHOLE = _F(1.5 * 2**23)
 
 @njit(cache=True)
 def signed(x, sign):
-    """A float32, its sign turned where the highest bit of the uint32 ``sign`` is set."""
+    """A float32 with its sign flipped where the highest bit of the uint32 ``sign`` is set."""
     return np.uint32(_F(x).view(np.uint32) ^ sign).view(np.float32)
 
 
@@ -42,14 +42,14 @@ def signed(x, sign):
 def sincos(x):
     """Sine and cosine of a float32, to 2e-7 for |x| up to 1e3, 5e-7 up to 1e4: minimax polynomials on [-pi/2, pi/2].
 
-    From 2e5 on, where single precision has hardly a digit of the angle, they are those of some angle.
+    From 2e5 on single precision holds hardly a digit of the angle, and the result is that of some angle.
     """
     shifted = x * INVERSE_PI + WHOLE
     k = shifted - WHOLE
     r = ((x - k * PI_1) - k * PI_2) - k * PI_3
-    # Too large an angle is not reduced well, and a polynomial knows no bounds. (Zero times NaN or infinity is NaN.)
+    # A huge angle is reduced badly, and a polynomial is unbounded. (Zero times NaN or infinity is NaN.)
     r = r * _F(abs(r) < _F(1.6))
-    # Odd multiples of pi turn the sign, which is the highest bit.
+    # Odd multiples of pi flip the sign, which is the highest bit.
     sign = np.uint32(_F(shifted).view(np.uint32) << np.uint32(31))
     q = r * r
     sine = r + r * q * (_F(-0.16666657) + q * (_F(8.333017e-3) + q * (_F(-1.9806609e-4) + q * _F(2.6000395e-6))))
@@ -177,9 +177,9 @@ def forward(x, params, owner, start, layers, factor, scratch, y):
 
 @njit(fastmath=_FAST, cache=True)
 def _keep_forward(x, p, layers, factor, work, a, n):
-    """Samples ``a`` to ``a + n`` through all layers but the last, with all kept that the way back needs.
+    """Samples ``a`` to ``a + n`` through all layers but the last; ``work`` keeps what the way back needs.
 
-    In ``work``: of layer k its input at 2 k, the cosines at its output at 2 k + 1; behind them two planes to spare.
+    The input of layer k is at 2 k, the cosines at its output at 2 k + 1; two spare planes follow.
     """
     last = layers.shape[0] - 1
     for i in range(layers[0, 0]):
@@ -199,7 +199,7 @@ def _keep_forward(x, p, layers, factor, work, a, n):
 def _back(p, layers, factor, work, n, q, gx, a):
     """From the gradient by the values, in the plane ``2 L`` of ``work``, to those by parameters and coordinates.
 
-    Into ``q`` and, if it has rows, into ``gx`` from ``a`` on.
+    They are written into ``q`` and, if it has rows, into ``gx`` from ``a`` on.
     """
     last = layers.shape[0] - 1
     g, r = work[2 * last + 2], work[2 * last + 3]
@@ -228,7 +228,7 @@ def _add(total, part):
 
 @njit(parallel=True, fastmath=_FAST, cache=True)
 def backward(x, params, owner, start, run, layers, factor, scratch, spare, gy, q, gx):
-    """Gradients of a scalar by parameters and coordinates; values in between are computed anew, not kept.
+    """Gradients of a scalar by parameters and coordinates; activations are computed anew, not kept.
 
     Args:
         x: as for :func:`forward`.
@@ -242,7 +242,7 @@ def backward(x, params, owner, start, run, layers, factor, scratch, spare, gy, q
         spare: float32 ``[threads, P or more]``.
         gy: float32 ``[M, c]``, the gradient by the values.
         q: float32 ``[runs, P]``, written: by the parameters of each run's network.
-        gx: float32 ``[M, d]``, written; ``[0, d]`` if nobody wants it.
+        gx: float32 ``[M, d]``, written; ``[0, d]`` if it is not wanted.
     """
     last = layers.shape[0] - 1
     for r in prange(q.shape[0]):

@@ -56,7 +56,7 @@ def backward(
         sizes: likewise.
         layers: likewise.
         gradient: float32 ``[M, c]``, by the values.
-        by_coords: whether the one by the coordinates is wanted.
+        by_coords: whether the gradient by the coordinates is wanted.
 
     Returns:
         by the parameters ``[N, P]``, and by the coordinates ``[M, d]`` or None.
@@ -122,7 +122,7 @@ def error(
 
 
 def by_network(by_run: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:
-    """The sum over each network's runs, in their order: ``[R, P]`` to ``[N, P]``."""
+    """The sum over each network's runs, in order: ``[R, P]`` to ``[N, P]``."""
     used = np.flatnonzero(np.diff(tiles.first_run))
     if tiles.runs == networks == len(used):
         return torch.from_numpy(by_run)
@@ -140,14 +140,14 @@ def tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 
 
 def scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
-    # Whole cache lines a row, so that rows do not share one.
+    # A row takes whole cache lines, so that rows do not share one.
     length = -(-int(np.diff(tiles.start).max(initial=1)) // 16) * 16
     widest = max(max(layer.n_in, layer.n_out) for layer in layers)
     return np.empty((int(numba.get_num_threads()), planes, widest, length), dtype=np.float32)
 
 
 def spare(packed: Tensor) -> NDArray[np.float32]:
-    """A row of parameters a thread, of whole cache lines."""
+    """A row of parameters for each thread, of whole cache lines."""
     length = -(-packed.shape[1] // 16) * 16
     return np.empty((int(numba.get_num_threads()), length), dtype=np.float32)
 
@@ -155,16 +155,16 @@ def spare(packed: Tensor) -> NDArray[np.float32]:
 def ready_kernels() -> Any:
     """The compiled kernels, on as many threads as torch takes."""
     kernels = _compiled()
-    # The most that there may be is set when numba starts: a thread a core.
+    # numba fixes the largest possible number when it starts: one thread per core.
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     return kernels
 
 
 def wide_vectors() -> None:
-    """Have numba use the processor's widest vectors; for before anything is compiled.
+    """Let numba use the processor's widest vectors; call it before anything is compiled.
 
-    LLVM keeps to vectors of 256 bits also where there are wider ones, since these once slowed a processor down; the
-    kernels here are a quarter to a third faster with them.
+    LLVM keeps to vectors of 256 bits even where there are wider ones, since these once slowed processors down. The
+    kernels here are a quarter to a third faster with the widest.
     """
     config: Any = numba.config
     features = binding.get_host_cpu_features()
@@ -174,9 +174,9 @@ def wide_vectors() -> None:
 
 @cache
 def _compiled() -> Any:
-    """The kernels, compiled: ten seconds the first time on a machine, then they are read from numba's cache.
+    """The kernels, compiled: ten seconds the first time on a machine, then from numba's cache.
 
-    All at once, before the first values, so that it happens neither in the clock of the training nor twice.
+    All are compiled before the first values, so that the clock of the training does not count it.
     """
     wide_vectors()
     from partinr.engines import _kernels as kernels
@@ -189,6 +189,6 @@ def _compiled() -> Any:
     kernels.forward(one, row, tile[:1], tile, layers, factor, scratch, one.copy())
     kernels.backward(one, row, tile[:1], tile, tile, layers, factor, scratch, one, one, row.copy(), one.copy())
     kernels.error(one, one, one[0], row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), np.zeros(1))
-    # Starting its threads, numba sets the number of OpenMP's, which are torch's too.
+    # When numba starts its threads it sets the number of OpenMP's threads, which torch uses too.
     torch.set_num_threads(threads)
     return kernels

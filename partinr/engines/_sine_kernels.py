@@ -1,11 +1,11 @@
-"""Compiled kernels of the tiled engine (numba): what is element by element in a layer of sines, and its two thin ends.
+"""Compiled kernels of the tiled engine (numba): the element-wise part of a layer of sines, and the two thin layers.
 
-Each takes one tile of one network, on the thread that calls it and without Python's lock. Activations are
-``[rows, out]`` arrays, float32, or bfloat16 as the uint16 of its bits, since numba knows none; arithmetic is in single
-precision either way. Rows may be longer than the layer is wide, so that each begins with a cache line: how wide it is,
-the bias says.
+Each kernel takes one tile of one network, on the calling thread and without Python's lock. Activations are
+``[rows, out]`` arrays in float32, or in bfloat16 as the uint16 of its bits, which numba lacks; arithmetic is in single
+precision either way. Rows may be longer than the layer is wide, so that each begins with a cache line; the bias has the
+layer's width.
 
-In every loop the rows are taken out first, and nothing is written where it is read: otherwise there is no vector code.
+Every loop takes its rows out first, and writes nowhere that it reads: otherwise there is no vector code.
 """
 
 # numba's decorators have no types.
@@ -17,7 +17,7 @@ from numba.extending import overload
 
 from partinr.engines._kernels import INVERSE_PI, PI_1, PI_2, WHOLE, signed, sincos
 
-# What fast math allows except to assume that there is no NaN. In those with sines no reordering: see `sincos`.
+# Fast math without the assumption that there is no NaN; kernels with sines without reordering, see `sincos`.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _SINE = {"contract", "nsz"}
 
@@ -37,7 +37,7 @@ def _load_of(row, j):
 
 
 def _store(row, j, number):
-    """``row[j] = number``; into bfloat16 rounded to the nearest, of two that from zero."""
+    """``row[j] = number``; rounded to the nearest bfloat16, ties away from zero."""
 
 
 @overload(_store, jit_options={"nogil": True})
@@ -45,7 +45,7 @@ def _store_of(row, j, number):
     if row.dtype == types.uint16:
 
         def narrowed(row, j, number):
-            # What is no number stays so, unless it has digits that no arithmetic gives it.
+            # A NaN stays one, unless it has digits that arithmetic never gives it.
             row[j] = np.uint16(_U(_F(number).view(np.uint32) + _U(0x8000)) >> _U(16))
 
         return narrowed
@@ -71,7 +71,7 @@ def rough_sincos(x):
 
 
 def _sincos(row, x):
-    """Sine and cosine, as exact as what ``row`` stores."""
+    """Sine and cosine, as exact as the numbers in ``row``."""
 
 
 @overload(_sincos, jit_options={"nogil": True, "fastmath": _SINE})
@@ -179,7 +179,7 @@ def output_backward(by_y, h, c, weight, factor, by_z, by_weight, by_bias, by_bia
 
     Args:
         by_y: float32 ``[n, c]``, the gradient by the values.
-        h: ``[rows, in or more]``, what the output layer saw.
+        h: ``[rows, in or more]``, the input of the output layer.
         c: likewise, the cosines there; ``[0, in]`` to stop at the sines.
         weight: float32 ``[c, in]``, of the output layer, its factor in it.
         factor: of the output layer.
@@ -245,7 +245,7 @@ def sine_backward(n, g, c, by_z, by_bias):
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
 def first_backward(x, g, c, weight, by_weight, by_bias, by_x):
-    """The same for the first layer, down to its parameters, and to the coordinates if somebody wants that.
+    """The same for the first layer, down to its parameters and, if wanted, to the coordinates.
 
     Args:
         x: float32 ``[n, d]``.
@@ -254,7 +254,7 @@ def first_backward(x, g, c, weight, by_weight, by_bias, by_x):
         weight: float32 ``[out, d]``.
         by_weight: float32 ``[out, d]``, added to.
         by_bias: float32 ``[out]``, added to.
-        by_x: float32 ``[n, d]``, written; ``[0, d]`` if nobody wants it.
+        by_x: float32 ``[n, d]``, written; ``[0, d]`` if it is not wanted.
     """
     width = by_bias.shape[0]
     product, total = np.empty(width, dtype=np.float32), np.zeros(width, dtype=np.float32)

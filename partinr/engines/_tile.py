@@ -15,6 +15,8 @@ from partinr.engines.threads import ROWS, Run, whole
 
 
 class Views(NamedTuple):
+    """The scratch of a tile as products see it, layer by layer."""
+
     sines: list[Tensor]
     spare: list[Tensor]
     back: list[Tensor]
@@ -22,12 +24,12 @@ class Views(NamedTuple):
 
 
 class Scratch:
-    """What a thread keeps of the tile it has in hand, and how torch and the kernels see it.
+    """A thread's memory for the tile in hand, as torch and the kernels see it.
 
     Args:
         rows: of the longest tile.
         widths: of the layers that end in sines.
-        half: in bfloat16.
+        half: whether numbers are bfloat16.
     """
 
     def __init__(self, rows: int, widths: Sequence[int], half: bool) -> None:
@@ -37,7 +39,7 @@ class Scratch:
         stored = torch.uint16 if half else torch.float32
         self.sines = [torch.empty(rows, whole(width, self.line), dtype=dtype) for width in widths]
         self.cosines = [torch.empty_like(each) for each in self.sines]
-        # Layers equally wide share what lives for the time of one layer only.
+        # Equally wide layers share what lives only as long as one layer.
         spare = {each.shape[1]: torch.empty_like(each) for each in self.sines}
         back = {each.shape[1]: torch.empty_like(each) for each in self.sines}
         self.spare = [spare[each.shape[1]] for each in self.sines]
@@ -47,9 +49,9 @@ class Scratch:
         )
 
     def views(self, rows: int) -> Views:
-        """Its first rows, as the products see them.
+        """The first rows, as products see them.
 
-        They are kept: whatever is done between two products is slow, since its code and data have left the cache.
+        They are kept: anything done between two products is slow, since its code and data have left the cache.
         """
         if rows not in self._views:
             sines, spare, back = (
@@ -66,7 +68,7 @@ class Networks:
     Args:
         factors: of the layers.
         tensors: weight and bias of each layer, ``[N, out, in]`` and ``[N, out]``.
-        half: products between hidden layers in bfloat16.
+        half: whether products between hidden layers take bfloat16.
     """
 
     def __init__(self, factors: Sequence[float], tensors: Sequence[Tensor], half: bool) -> None:
@@ -80,14 +82,14 @@ class Networks:
         self.first_scaled = (factors[0] * weights[0]).transpose(1, 2).contiguous().numpy()
         self.last_scaled = (factors[-1] * weights[-1]).contiguous().numpy()
         self.biases = [(factor * bias).contiguous().numpy() for factor, bias in zip(factors, biases, strict=True)]
-        # One for each layer and network, layers without a hidden product none.
+        # A matrix for each layer and network; the first layer has none.
         dtype = torch.bfloat16 if half else torch.float32
         hidden = [weight.to(dtype) for weight in weights[1:-1]]
         self.hidden = [[], *(weight.unbind(0) for weight in hidden)]
         self.hidden_transposed = [[], *(weight.transpose(1, 2).unbind(0) for weight in hidden)]
 
     def scratch(self, runs: Sequence[Run]) -> Scratch:
-        """For the longest tile of the runs."""
+        """Memory for the longest tile of the runs."""
         longest = max(length for run in runs for _, length in run.tiles)
         return Scratch(whole(longest, ROWS), self.widths, self.half)
 
@@ -103,7 +105,7 @@ class Networks:
             else:
                 torch.mm(views.sines[layer - 1], self.hidden_transposed[layer][network], out=views.spare[layer])
                 self.kernels.sine(n, scratch.spare_array[layer], bias, factor, sines, cosines)
-            # What is behind the samples goes into products, too.
+            # Rows behind the samples go into products too.
             if n < rows:
                 sines[n:rows] = 0
         self.kernels.output(scratch.sines_array[-1], self.last_scaled[network], self.biases[-1][network], y)
@@ -118,7 +120,7 @@ class Networks:
         arrays: Sequence[NDArray[np.float32]],
         by_x: NDArray[np.float32],
     ) -> None:
-        """The way back through a tile that :meth:`forward` has just been through.
+        """The way back through a tile, right after :meth:`forward`.
 
         Args:
             network: the tile's.
@@ -127,7 +129,7 @@ class Networks:
             scratch: as :meth:`forward` left it.
             into: gradients of the network's parameters, added to.
             arrays: the same as arrays.
-            by_x: ``[n, d]``, written: by the coordinates; ``[0, d]`` if nobody wants it.
+            by_x: ``[n, d]``, written: the gradient by the coordinates; ``[0, d]`` if it is not wanted.
         """
         n = len(x)
         rows = whole(n, ROWS)
@@ -136,7 +138,7 @@ class Networks:
         self.kernels.output_backward(
             by_y,
             scratch.sines_array[last],
-            # With one layer of sines, that is the first one, which has a kernel of its own.
+            # A single layer of sines is the first one, which has a kernel of its own.
             scratch.cosines_array[last] if last > 0 else scratch.cosines_array[last][:0],
             self.last_scaled[network],
             self.factors[-1],

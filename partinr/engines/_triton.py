@@ -1,17 +1,17 @@
-"""The fused engine's kernels for CUDA (Triton). Imported when they are first used: partinr runs without Triton.
+"""The fused engine's kernels for CUDA (Triton). The first use imports them: partinr runs without Triton.
 
-A program takes one tile: samples ``start[t]`` to ``start[t + 1]``, which belong to network ``owner[t]``, through all
-layers, in registers and shared memory. Features are filled up with zeros to a power of two from 16 on, which is what a
-product of tiles wants; a zero feature has a zero gradient. The backward pass computes the affine maps anew and keeps
-them, and takes sines and cosines from them when they are needed. Parameters of network n are one row ``params[n]``, as
-for the kernels of the CPU; gradients by them are written a row a tile and then summed in one order, so that results are
-the same every time.
+A program takes one tile through all layers, in registers and shared memory: samples ``start[t]`` to ``start[t + 1]``,
+which belong to network ``owner[t]``. Features are padded with zeros to a power of two from 16 on, as a product of tiles
+requires; a zero feature has a zero gradient. The backward pass computes the affine maps anew and keeps them, and takes
+sines and cosines from them when it needs them. The parameters of network n are one row ``params[n]``, as for the
+kernels of the CPU. Each tile writes its gradients by them into a row of its own, and the rows are then summed in a
+fixed order, so results are the same every time.
 
-``LAYERS`` is known when a kernel is compiled: ``(in, out, both filled up, offset of the weights, offset of the biases,
+``LAYERS`` is known when a kernel is compiled: ``(in, out, both padded, offset of the weights, offset of the biases,
 factor)`` of each layer.
 """
 
-# Triton's language has no types, and its functions are no Python.
+# Triton's language has no types, and its functions are not Python's.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
 # mypy: disable-error-code="assignment"
 
@@ -33,16 +33,16 @@ _PI_1, _PI_2, _PI_3 = tl.constexpr(3.140625), tl.constexpr(0.0009670257568359375
 _INVERSE_PI = tl.constexpr(1 / math.pi)
 
 GRADIENT_NUMBERS = 2**26
-"""Numbers in the gradients of tiles that are kept at once, at most, until they are summed: 256 MB. More tiles take more
-than one pass, so that memory does not grow with the picture."""
+"""The most numbers in gradients of tiles that wait to be summed: 256 MB. More tiles take several passes, so that memory
+does not grow with the picture."""
 
 _ROWS, _COLUMNS = 32, 64
-"""Tiles and parameters that are summed at once."""
+"""Tiles and parameters that one program sums."""
 
 
 @triton.jit
 def _sincos(x):
-    """Sine and cosine as in _kernels.py: cheaper than two of CUDA's, which also cost registers for huge angles."""
+    """Sine and cosine as in _kernels.py: cheaper than CUDA's two, which also take registers for huge angles."""
     k = tl.floor(x * _INVERSE_PI + 0.5)
     r = ((x - k * _PI_1) - k * _PI_2) - k * _PI_3
     r = r * (tl.abs(r) < 1.6).to(tl.float32)
@@ -55,7 +55,7 @@ def _sincos(x):
 
 @triton.jit
 def _rows(x, rows, stop, N: tl.constexpr, FILLED: tl.constexpr):
-    """Samples ``[BLOCK, N]``, filled up with zeros."""
+    """Samples ``[BLOCK, N]``, padded with zeros."""
     columns = tl.arange(0, FILLED)
     inside = (rows[:, None] < stop) & (columns[None, :] < N)
     return tl.load(x + rows[:, None] * N + columns[None, :], mask=inside, other=0.0)
@@ -89,7 +89,7 @@ def _input_gradient(p, g, LAYERS: tl.constexpr, K: tl.constexpr, PRECISION: tl.c
 
 @triton.jit
 def _parameter_gradient(q, g, h, LAYERS: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr):
-    """Into ``q``, where the layer's parameters are: the gradient by ``W`` and ``b``."""
+    """The gradient by ``W`` and ``b``, into ``q`` where the layer's parameters are."""
     i, o = tl.arange(0, LAYERS[K][2]), tl.arange(0, LAYERS[K][3])
     inside = (i[None, :] < LAYERS[K][0]) & (o[:, None] < LAYERS[K][1])
     weight = tl.dot(tl.trans(g), h, input_precision=PRECISION) * LAYERS[K][6]
@@ -204,11 +204,11 @@ def backward(
     return by_network, by_x if by_coords else None
 
 
-# As arrays and as tensors.
+# Each table as an array and as a tensor.
 @kept(lambda found: 2 * sum(table.nbytes for table in found[1]) + NETWORK_BYTES * len(found[1][2]))
 @torch.inference_mode(False)
 def _tiles(sizes: tuple[int, ...], longest: int, device: torch.device) -> tuple[Tiles, tuple[Tensor, Tensor, Tensor]]:
-    """Tiles, and as tensors on the device: owner, start and first."""
+    """Tiles, and their tables owner, start and first as tensors on the device."""
     tiles = tiles_of(sizes, longest)
     owner, start, first = (torch.from_numpy(table).to(device) for table in (tiles.owner, tiles.start, tiles.first))
     return tiles, (owner, start, first)
@@ -221,14 +221,14 @@ def _filled(features: int) -> int:
 def _block(layers: Layers) -> int:
     """Samples a tile, at most.
 
-    With so many, and 8 warps, the compiler finds registers for everything up to 32 features, and nearly so for 64 (in
-    single precision, for compute capability 9.0). What is fastest on a GPU is not measured yet.
+    With this many and 8 warps the compiler finds registers for everything up to 32 features (in single precision, from
+    compute capability 8.0 to 10.0), and nearly so for 64. What is fastest on a GPU is not measured yet.
     """
     return int(2048 // _filled(max(max(layer.n_in, layer.n_out) for layer in layers)))
 
 
 def constants(layers: Layers) -> dict[str, Any]:
-    """What the kernels know when they are compiled."""
+    """The constants that the kernels are compiled with."""
     return {
         "LAYERS": tuple(
             (n_in, n_out, _filled(n_in), _filled(n_out), weight, bias, float(factor))
@@ -241,7 +241,7 @@ def constants(layers: Layers) -> dict[str, Any]:
 
 
 def _tf32() -> bool:
-    """Whether products on CUDA may round to TF32, as torch's own do."""
+    """Whether products on CUDA may round to TF32, as torch's own then do."""
     matmul = torch.backends.cuda.matmul
-    # The newer name knows what was set by the older one; the older one refuses to be read after the newer was set.
+    # The newer name knows what the older one set; the older one refuses to be read once the newer is set.
     return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32

@@ -1,4 +1,4 @@
-"""What can be seen of a fitted function: its values, its gradient and its Laplacian, by automatic differentiation."""
+"""The gradient and the Laplacian of a fitted function, by automatic differentiation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from partinr.model.stack import NetworkStack
 Field = Literal["value", "gradient", "laplacian"]
 
 CHUNK = 2**15
-"""Samples that are differentiated at once: every layer's activations are kept for it, several times."""
+"""Samples that are differentiated at once: that keeps every layer's activations several times."""
 
 
 def check_field(field: str) -> None:
-    """See that there is such a field.
+    """Check that there is such a field.
 
     Raises:
-        PartinrError: there is none.
+        PartinrError: there is no such field.
     """
     if field not in get_args(Field):
         raise PartinrError(f"there is no field {field!r}; choose from {', '.join(get_args(Field))}")
@@ -35,8 +35,8 @@ def derivatives(
     Args:
         networks: the stack.
         coords: ``[M, d]``, sorted by network.
-        sizes: how many samples each network has.
-        steps: ``[M, d]``, how far the unit that is asked for (a sample of the signal) is in these coordinates.
+        sizes: samples of each network.
+        steps: ``[M, d]``, the length of the wanted unit (a sample of the signal) in these coordinates.
         field: ``gradient`` or ``laplacian``.
         chunk: samples at once.
 
@@ -44,7 +44,7 @@ def derivatives(
         ``[M, C, d]``, or ``[M, C]`` of the Laplacian; not differentiable.
     """
     ends = torch.tensor(sizes).cumsum(0)
-    # Not the parameters themselves: nothing is to be differentiated by them.
+    # Detached: nothing is differentiated by the parameters.
     params = {name: value.detach() for name, value in networks.stack.items()}
     found = []
     for start in range(0, len(coords), chunk):
@@ -63,8 +63,8 @@ def derivatives(
 
 
 def _by_coords(values: Tensor, coords: Tensor, again: bool = False) -> Tensor:
-    """Gradients ``[M, d]`` of values ``[M]``, each by its own coordinates; ``again`` to be differentiated once more."""
-    if not values.requires_grad:  # of a function that is made of planes
+    """Gradients ``[M, d]`` of values ``[M]`` by their own coordinates; ``again`` if they will be differentiated too."""
+    if not values.requires_grad:  # the gradient of a piecewise linear function
         return torch.zeros_like(coords)
     (gradient,) = torch.autograd.grad(
         values.sum(), coords, create_graph=again, retain_graph=True, materialize_grads=True

@@ -1,6 +1,6 @@
 """A stack of networks: N small networks of one architecture as one module, with one forward pass.
 
-What a network stands for (a region, an image and its region, a cell that others are copied from) is not known here.
+A stack does not know what a network stands for: a region, an image and its region, a cell that others are copied from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from partinr.engines.base import Architecture, Precision, Shape, Stack
 from partinr.engines.chain import widths_of
 
 CHUNK = 2**18
-"""Samples that are evaluated at once outside training, so that memory does not grow with the picture."""
+"""The most samples in one evaluation outside training, so that memory does not grow with the picture."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class WidthGroup:
 
     Attributes:
         backbone: their architecture.
-        networks: their numbers, as whoever makes the stack counts them, ascending.
-        prefix: before the names of their parameters in the whole model.
-        names: of their parameters.
-        architecture: what an engine sees of one of them.
+        networks: their numbers, as the maker of the stack counts networks, ascending.
+        prefix: what precedes the names of their parameters in the whole model.
+        names: names of their parameters.
+        architecture: one of them as an engine sees it.
     """
 
     backbone: Backbone
@@ -67,23 +67,23 @@ class WidthGroup:
 class NetworkStack(nn.Module):
     """N networks, trained and evaluated as one stack.
 
-    Networks of several widths are a stack for each width. Networks, and the samples of a batch, are sorted by stack,
-    then by their number (:attr:`position`); with one width that is by their number.
+    Networks of several widths are several stacks, one for each width. Networks, and the samples of a batch, are sorted
+    by stack, then by their number (:attr:`position`); with one width that is by their number.
 
     Args:
-        backbone: the architecture that every network has; ``match_params`` counts over all networks.
-        networks: how many, N.
-        in_features: coordinates a sample, d.
-        channels: values a sample, C.
+        backbone: the architecture of every network; ``match_params`` counts over all networks.
+        networks: number of networks, N.
+        in_features: coordinates per sample, d.
+        channels: values per sample, C.
         widths: hidden features of each network; None for the backbone's own everywhere.
         engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
-        seed: of the initialisation, 0 or more; None for parameters on torch's device ``meta``: shapes without values,
-            for whoever has the values already.
+        seed: seed of the initialisation, 0 or more; None for parameters on torch's device ``meta``, without values,
+            where the values come from elsewhere.
 
     Attributes:
-        stack: the parameters, by name, each with an axis of networks in front; what the backbone does not train
-            (:attr:`Backbone.fixed <partinr.backbones.Backbone.fixed>`) is among them, without gradients.
-        position: int64 ``[N]``, where each network lies among all.
+        stack: the parameters by name, each with an axis of networks in front. The parameters that the backbone does not
+            train (:attr:`Backbone.fixed <partinr.backbones.Backbone.fixed>`) are among them, without gradients.
+        position: int64 ``[N]``, the place of each network among all.
 
     Raises:
         PartinrError: an argument is out of range, or ``match_params`` is too small.
@@ -135,7 +135,7 @@ class NetworkStack(nn.Module):
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def extra_repr(self) -> str:
-        """What the networks are, for whoever prints the model."""
+        """A description of the networks, for printing the model."""
         narrowest, widest = (self.groups[end].backbone.hidden_features for end in (0, -1))
         width = f"width {widest}" if len(self.groups) == 1 else f"widths {narrowest} to {widest}"
         return f"{self.backbone.title}, {width}, {self.parameter_count:,} parameters"
@@ -173,8 +173,8 @@ class NetworkStack(nn.Module):
         """Multiply-accumulates for one sample, forward, mean over samples.
 
         Args:
-            samples: how many each network has, as whoever makes the stack counts the networks.
-            among: how many there are, where several networks have a part in one; None for the sum.
+            samples: samples of each network, in the order in which the maker of the stack counts networks.
+            among: number of samples, where several networks have a part in one; None for the sum.
         """
         numbers = (number for group in self.groups for number in group.networks)
         total = sum(samples[number] * macs for number, macs in zip(numbers, self.macs_of_networks, strict=True))
@@ -194,10 +194,10 @@ class NetworkStack(nn.Module):
 
         Args:
             coords: ``[M, d]`` in the frame of the model, sorted by network.
-            sizes: how many samples each of the networks has; 0 is allowed.
-            params: other parameters than the model's own, by the same names: fast weights of an inner loop, or those
-                of some of the networks only, as :meth:`rows` picks them; ``sizes`` are then theirs.
-            plain: by torch's own operations alone, to be differentiated by the coordinates again and again.
+            sizes: samples of each network; 0 is allowed.
+            params: parameters in place of the model's own, by the same names: fast weights of an inner loop, or the
+                parameters of some networks only, as :meth:`rows` picks them; ``sizes`` are then theirs.
+            plain: use torch's own operations alone, which can be differentiated by the coordinates any number of times.
 
         Returns:
             values ``[M, C]``, not clamped.
@@ -217,10 +217,10 @@ class NetworkStack(nn.Module):
         params: Mapping[str, Tensor] | None = None,
         twice: bool = False,
     ) -> Tensor:
-        """What :meth:`forward` is off by: squared, summed over samples and channels; a scalar.
+        """The squared error of :meth:`forward`, summed over samples and channels: a scalar.
 
-        The same as written out, but an engine that can takes values and gradients in one pass. Differentiable by the
-        parameters; by targets and weights it is not.
+        Some engines compute the error and its gradient in one pass. It is differentiable by the parameters, not by
+        targets and weights.
 
         Args:
             coords: as for :meth:`forward`.
@@ -228,8 +228,8 @@ class NetworkStack(nn.Module):
             sizes: as for :meth:`forward`.
             weights: ``[M, 1]``, of each sample; None where all are 1.
             params: as for :meth:`forward`.
-            twice: whether its gradient will be differentiated in its turn. That is always possible, but an engine that
-                takes values and gradients in one pass would do so in vain.
+            twice: whether the gradient will be differentiated in its turn. That is always possible, but wasteful with
+                an engine that computes value and gradient in one pass.
         """
         total = targets.new_zeros(())
         for _, own, samples, own_sizes in self._by_width(sizes, params):
@@ -239,7 +239,7 @@ class NetworkStack(nn.Module):
         return total
 
     def has_hessian_vector(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> bool:
-        """Whether the engine has kernels for :meth:`hessian_vector` at such parameters."""
+        """Whether the engine has kernels for :meth:`hessian_vector` with such parameters."""
         return all(
             registry.hessian_vector(self.engine, own, coords[samples], own_sizes) is not None
             for _, own, samples, own_sizes in self._by_width(sizes, params)
@@ -254,18 +254,9 @@ class NetworkStack(nn.Module):
         params: Mapping[str, Tensor],
         along: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """The Hessian of :meth:`squared_error` times a direction, where :meth:`has_hessian_vector`.
+        """The Hessian of :meth:`squared_error` at ``params`` times the direction ``along``, by name.
 
-        Args:
-            coords: as for :meth:`squared_error`.
-            targets: likewise.
-            sizes: likewise.
-            weights: likewise.
-            params: where.
-            along: the direction, by the same names.
-
-        Returns:
-            the product by name, not differentiable.
+        For engines that :meth:`has_hessian_vector` says yes for; not differentiable.
         """
         product: dict[str, Tensor] = {}
         directions = self._by_width(sizes, along)
@@ -295,11 +286,11 @@ class NetworkStack(nn.Module):
 
     @torch.no_grad()
     def begin_at_mean(self, targets: Tensor, sizes: Sequence[int]) -> None:
-        """Let the values of each network begin around the mean of its targets: that is its bias of the output layer.
+        """Set each network's bias of the output layer to the mean of its targets.
 
         Args:
             targets: ``[M, C]``, sorted by network.
-            sizes: how many samples each of the networks has; one without any keeps its bias.
+            sizes: samples of each network; a network without any keeps its bias.
         """
         name = self.backbone.output_bias()
         assert name is not None, "ask output_bias() first"
@@ -313,20 +304,17 @@ class NetworkStack(nn.Module):
             bias[some] = mean[some].to(bias)
 
     def hidden_matrices(self) -> frozenset[str] | None:
-        """The names of the matrices between the layers of the networks; None if there are none, see the backbone's."""
+        """The names of the matrices between hidden layers, see :meth:`Backbone.hidden_matrices`, or None."""
         found = self.backbone.hidden_matrices()
         if found is None:
             return None
         return frozenset(f"{group.prefix}{name}" for group in self.groups for name in found)
 
     def rows(self, networks: Tensor) -> dict[str, Tensor]:
-        """Where some of the networks lie in the parameters.
+        """The rows of some networks in each parameter: int64 indices along its first axis.
 
         Args:
-            networks: int64 ``[n]``, ascending, in the order of :meth:`batch`.
-
-        Returns:
-            for each parameter of the stack, int64 indices along its first axis.
+            networks: int64 ``[n]``, ascending, in the order of a batch.
         """
         found, start = {}, 0
         for group in self.groups:

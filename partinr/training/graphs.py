@@ -1,19 +1,20 @@
 """Optimiser steps on a GPU as a CUDA graph: recorded once, then replayed.
 
-A thin stack's step is a few dozen kernels that take microseconds each, and launching them one by one from Python takes
-longer than they do.
+A step of a thin stack is a few dozen kernels of microseconds each, and Python takes longer to launch them than they
+run. So ``trainer.cuda_graphs=true`` records a step and replays it; the default is false, until a GPU has shown that it
+gains.
 
-The first steps of a share are taken one by one, on a stream aside, as torch wants it before a recording: kernels are
-compiled, workspaces made, the optimiser gets its state. They are steps of the run like all others. Then a step is
-recorded, which computes nothing, and from there on replayed: forward, backward and optimiser read and write where they
-did when it was recorded. The learning rate is a number on the device that is written before a replay.
+The first steps of a shard are taken one by one on a side stream, as torch requires before a recording: kernels are
+compiled, workspaces made, and the optimiser gets its state. These are ordinary steps of the run. Then a step is
+recorded, which computes nothing, and replayed from there on: forward, backward and optimiser read and write where they
+did in the recording. The learning rate is a number on the device that is written before a replay.
 
-A graph cannot follow sizes that change, so it is recorded anew when the share does (regions freeze), and drawn points
-have none. Neither have half-precision scaling, callbacks within a step, and optimisers but torch's fused Adam, AdamW
-and SGD.
+A graph cannot follow changing sizes, so it is recorded anew when the shard changes (regions freeze). There is none for
+drawn points, half-precision scaling, callbacks within a step, and optimisers other than torch's fused Adam, AdamW and
+SGD.
 
-Neither run nor timed on a GPU yet: on a CPU the same recordings are tested with a stand-in for the graph that repeats
-the recorded operations on the same memory.
+Not run on a GPU yet: tests record on a CPU, with a stand-in for the graph that repeats the recorded operations on the
+same memory.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from partinr.base.errors import PartinrWarning
 from partinr.engines.cache import holding
 
 WARM_UP = 3
-"""Steps of a share that are taken before one is recorded; torch's own examples take as many."""
+"""Steps of a shard before one is recorded; torch's own examples take as many."""
 
 _OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
@@ -43,12 +44,12 @@ def can_be_graphed(
     Args:
         device: where they are taken.
         precision: Lightning's flag.
-        optimizer: with its options; one that is not fused keeps numbers on the host.
-        points_per_step: drawn for each step, None for the full batch.
+        optimizer: with its options; it must be fused, since others keep numbers on the host.
+        points_per_step: points drawn for each step; None for the full batch.
     """
     return (
         device.type == "cuda"
-        # 16-mixed leaves steps out, which only the host can decide.
+        # 16-mixed skips steps, which only the host can decide.
         and precision in ("32-true", "bf16-mixed")
         and points_per_step is None
         and type(optimizer) in _OPTIMIZERS
@@ -57,17 +58,17 @@ def can_be_graphed(
 
 
 class CudaGraphs(L.Callback):
-    """Says whether a regime may record its steps.
+    """Tells a regime whether it may record its steps.
 
     Args:
-        allowed: where they can be recorded at all.
+        allowed: whether it may, where steps can be recorded at all.
     """
 
     def __init__(self, allowed: bool) -> None:
         self.allowed = allowed
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Say it."""
+        """Tell it."""
         module: Any = pl_module
         module.cuda_graphs = self.allowed
 
@@ -75,11 +76,11 @@ class CudaGraphs(L.Callback):
 class GraphedSteps:
     """Takes the steps of an optimiser, as a graph as soon as there is one.
 
-    Where a step cannot be recorded, all are taken one by one, and a :class:`PartinrWarning` says so.
+    Where a step cannot be recorded, all steps are taken one by one, after a :class:`PartinrWarning`.
 
     Args:
-        loss: the loss of a step, from the same memory every time, in no other order of operations.
-        optimizer: whose steps they are, see :func:`can_be_graphed`.
+        loss: the loss of a step: the same operations on the same memory every time.
+        optimizer: takes the steps, see :func:`can_be_graphed`.
     """
 
     def __init__(self, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> None:
@@ -93,17 +94,17 @@ class GraphedSteps:
         self._taken = 0
         self._loss: Tensor | None = None
         self._rates: list[tuple[Tensor, float]] = []
-        # Index tensors that the graph reads: their cache may drop them.
+        # The graph reads index tensors that their cache may drop.
         self._held: list[Any] = []
 
     def take(self, share: object) -> Tensor:
         """Take one step.
 
         Args:
-            share: what the loss and the optimiser have at hand; another one than at the last step needs another graph.
+            share: the data that the loss and the optimiser work on; a new one needs a new graph.
 
         Returns:
-            the loss, a scalar on the device, which the next step may overwrite.
+            the loss, a scalar on the device that the next step may overwrite.
         """
         if share is not self._share:
             self._forget()
@@ -137,7 +138,7 @@ class GraphedSteps:
         loss = self._loss_of()
         loss.backward()
         self._optimizer.step()
-        # Detached: kept for the next step, the autograd graph would tie its gradients to the stream of this one.
+        # Detached: if it were kept, the autograd graph would tie the next step's gradients to the stream of this one.
         return loss.detach()
 
     def _step_aside(self) -> Tensor:
@@ -150,7 +151,7 @@ class GraphedSteps:
         return loss
 
     def _record(self) -> None:
-        # So that gradients are made in the graph's own memory, and written anew at every replay.
+        # Without gradients the recording makes them in the graph's own memory, and every replay writes them anew.
         self._optimizer.zero_grad()
         groups = self._optimizer.param_groups
         before: list[dict[str, Any]] = [
@@ -163,12 +164,12 @@ class GraphedSteps:
         ]
         try:
             for group, (rate, _) in zip(groups, self._rates, strict=True):
-                # For the recording only: schedule, checkpoints and whoever else looks find a number.
+                # For the recording only: schedule and checkpoints find a number.
                 group["lr"] = rate
                 if "capturable" in group:
                     group["capturable"] = True
-            # thread_local: what other threads do meanwhile, NCCL's watchdog for one, does not spoil it.
-            # Lightning's autocast keeps no narrowed weights; kept, they would be those of the recording for ever.
+            # thread_local: other threads, such as NCCL's watchdog, do not spoil the recording.
+            # Lightning's autocast caches no narrowed weights; cached ones would stay those of the recording.
             with holding() as self._held, torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._loss = self._step()
         finally:

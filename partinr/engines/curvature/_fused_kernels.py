@@ -1,8 +1,7 @@
 """Compiled kernels for the second derivatives of a squared error (numba); see :mod:`partinr.engines._kernels`.
 
 The Hessian of the error times a direction in the parameters is the derivative of the gradient along it. So a tile goes
-through its network as it does for the gradient, and beside every number goes its derivative along the direction
-(Pearlmutter, "Fast exact multiplication by the Hessian", 1994): forwards, then backwards.
+through its network and back as for the gradient, and every number has its derivative along the direction beside it.
 """
 
 # numba's decorators have no types.
@@ -16,10 +15,10 @@ from partinr.engines._kernels import _FAST, _add, _affine, _input_gradient, sinc
 _F = np.float32
 
 KEPT = 4
-"""Planes of scratch a layer."""
+"""Planes of scratch for each layer."""
 
 SPARE = 5
-"""Planes of scratch beside them."""
+"""Further planes of scratch."""
 
 
 @njit(fastmath=_FAST, cache=True)
@@ -47,7 +46,7 @@ def _affine_along(p, v, layer, factor, h, dh, dz, n):
 
 @njit(fastmath=_FAST, cache=True)
 def _parameter_gradient_along(g, dg, h, dh, layer, factor, q, n):
-    """Into ``q``: how the gradient by ``W`` and ``b`` changes."""
+    """Into ``q``: the derivative of the gradient by ``W`` and ``b``."""
     n_in, n_out, weight, bias = layer
     for o in range(n_out):
         row = weight + o * n_in
@@ -105,11 +104,11 @@ def curvature(x, y, weight, params, along, owner, start, run, layers, factor, sc
         along: float32 ``[N, P]``, the direction.
         owner: int64 ``[tiles]``.
         start: int64 ``[tiles + 1]``.
-        run: int64 ``[runs + 1]``: tiles ``run[r]`` to ``run[r + 1]`` are of one network, and are summed on one thread.
+        run: int64 ``[runs + 1]``: tiles ``run[r]`` to ``run[r + 1]`` have one network, and one thread sums them.
         layers: int64 ``[L, 4]``.
         factor: float32 ``[L]``.
-        scratch: float32 ``[threads, KEPT L + SPARE, widest, longest tile]``. Of layer k its input h at KEPT k, the
-            cosines at its output one further, the derivatives of its affine map dz and of its input dh behind them.
+        scratch: float32 ``[threads, KEPT L + SPARE, widest, longest tile]``. Layer k has its input h at KEPT k, then
+            the cosines at its output, the derivative dz of its affine map and the derivative dh of its input.
         spare: float32 ``[threads, P]``.
         q: float32 ``[runs, P]``, written: the product, for each run's network.
     """

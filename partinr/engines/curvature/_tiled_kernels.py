@@ -1,7 +1,7 @@
 """Compiled passes of the tiled engine's second derivatives (numba); see :mod:`partinr.engines._sine_kernels`.
 
-A layer's activations h and their derivatives dh along a direction lie side by side, ``[rows, 2 width]``, and so do the
-gradients g by them and the derivatives dg of these: one product then takes both. All in single precision.
+A layer's activations h and their derivatives dh along a direction lie side by side, ``[rows, 2 width]``, so that one
+product takes both; so do the gradients g by them and their derivatives dg. All numbers are in single precision.
 """
 
 # numba's decorators have no types.
@@ -20,7 +20,7 @@ _F = np.float32
 
 @njit(nogil=True, fastmath=_SINE, cache=True)
 def _wave(z, dz, factor, h, dh, cosine, bend):
-    """One sample through a layer's sines, its affine map and the derivative of that given."""
+    """One sample through a layer's sines, from its affine map and the derivative of that."""
     for j in range(z.shape[0]):
         s, c = sincos(z[j])
         h[j] = s
