@@ -189,6 +189,12 @@ def test_the_vote_against_brute_force(shape, scale, at_once, monkeypatch):
             assert label == own or votes[own] < votes[label]
 
 
+def test_samples_that_begin_within_a_sample_are_those_of_the_whole():
+    whole, part = axis_samples(6, 24), axis_samples(6, 12, Fraction(3, 2), Fraction(9, 2))
+    for of in ("cells", "places", "coords"):
+        assert torch.equal(getattr(part, of), getattr(whole, of)[6:18]), of
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Local frames
 

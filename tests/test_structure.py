@@ -365,12 +365,9 @@ OTHER_MEANINGS = {
     "backbones/base.py": {"meta"},  # torch's device
     "engines/base.py": {"meta"},
     "experiment/export.py": {"fit"},  # the fitted signal as a coder, beside JPEG and WebP
-    "metrics/rate.py": {"fit"},
     "model/rate.py": {"fit"},
     "model/stack.py": {"meta"},
-    "report/payload.py": {"fit"},
     "report/viewer.py": {"fit"},  # the picture of the fit
-    "runs/regime.py": {"threshold"},  # the key by which runs of before 0.2 are recognised
     "training/ranks.py": {"meta"},
     "__init__.py": {"fit"},  # the function
 }

@@ -103,7 +103,8 @@ class Worker:
     """A process of a checkout that answers requests, a line each."""
 
     def __init__(self, tree: Path, work: str) -> None:
-        command = [sys.executable, __file__, work]
+        # -P: the benchmarks are the checkout's, not those beside this file.
+        command = [sys.executable, "-P", __file__, work]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, env=environment(tree), stdin=pipe, stdout=pipe, text=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from partinr.base.numbers import ABSENT, write
 
@@ -19,20 +19,7 @@ WORDS = "words"
 """The form of a field that is text."""
 
 
-def field(
-    key: str,
-    heading: str,
-    value: str,
-    form: str = "fixed:2",
-    *,
-    span: str = "",
-    note: str = "",
-    better: Literal["high", "low"] | None = None,
-    short: str = "",
-    table: str = "",
-    clock: bool = False,
-    constant: bool = False,
-) -> dict[str, Any]:
+def field(key: str, heading: str, value: str, form: str = "fixed:2", **further: Any) -> dict[str, Any]:
     """One column, as it stands in ``run.json``.
 
     Args:
@@ -40,27 +27,13 @@ def field(
         heading: above the column.
         value: a path for :func:`lookup`.
         form: of the number, see :mod:`partinr.base.numbers`; :data:`WORDS` for text.
-        span: stands above this column and its neighbours of the same span.
-        note: explains the column.
-        better: which values are the better ones; None where neither are.
-        short: heading in narrow tables, which leave a column without one out.
-        table: key of the :class:`Table` that has the column; the first one by default.
-        clock: the value was measured by a clock.
-        constant: leave out a deviation over seeds that is written as zero.
+        **further: ``span``, above this column and its neighbours of the same span; ``note``, which explains it;
+            ``better``, ``high`` or ``low`` where such values are the better ones; ``short``, its heading in narrow
+            tables, which leave a column without one out; ``table``, the key of the :class:`Table` that has the column,
+            by default the first; ``clock``, true if a clock measured the value; ``constant``, true if a deviation over
+            seeds is left out where it is written as zero.
     """
-    return {
-        "key": key,
-        "heading": heading,
-        "value": value,
-        "form": form,
-        "span": span,
-        "note": note,
-        "better": better,
-        "short": short,
-        "table": table,
-        "clock": clock,
-        "constant": constant,
-    }
+    return {"key": key, "heading": heading, "value": value, "form": form, **further}
 
 
 def lookup(path: str, manifest: Node, config: Node) -> Any:
@@ -105,7 +78,8 @@ def fill(template: str, manifest: Node, config: Node, run: object = "") -> str:
 def _step_seconds(manifest: Node, config: Node) -> float | None:
     """Training seconds of one optimiser step, mean over the run."""
     seconds, steps = lookup("seconds.training", manifest, config), lookup("steps", manifest, config)
-    return seconds / steps if seconds is not None and steps else None
+    known = isinstance(seconds, (int, float)) and isinstance(steps, (int, float))
+    return seconds / steps if known and steps else None
 
 
 @dataclass(frozen=True)
@@ -196,38 +170,14 @@ class Section:
         return cls.kind, partition
 
 
+_SIZE = {"span": "Size", "constant": True}
+_QUALITY = {"span": "Quality", "note": "At the end", "better": "high"}
+
 COMMON = (
-    field(
-        "regions",
-        "regions",
-        "regions",
-        "fixed:0",
-        span="Size",
-        note="Networks, one a region",
-        short="regions",
-        constant=True,
-    ),
-    field(
-        "parameters",
-        "parameters",
-        "parameters",
-        "si",
-        span="Size",
-        note="Over all regions",
-        short="parameters",
-        constant=True,
-    ),
-    field(
-        "seconds",
-        "training s",
-        "seconds.training",
-        "significant",
-        span="Cost",
-        note="Training alone; evaluation is not counted",
-        short="training s",
-        clock=True,
-    ),
-    field("psnr", "PSNR dB", "metrics.psnr", span="Quality", note="At the end", better="high", short="PSNR dB"),
-    field("ssim", "SSIM", "metrics.ssim", "fixed:3", span="Quality", note="At the end", better="high", short="SSIM"),
+    field("regions", "regions", "regions", "fixed:0", short="regions", **_SIZE),
+    field("parameters", "parameters", "parameters", "si", short="parameters", **_SIZE),
+    field("seconds", "training s", "seconds.training", "significant", span="Cost", short="training s", clock=True),
+    field("psnr", "PSNR dB", "metrics.psnr", short="PSNR dB", **_QUALITY),
+    field("ssim", "SSIM", "metrics.ssim", "fixed:3", short="SSIM", **_QUALITY),
 )
 """Columns of every section that brings none of its own."""

@@ -56,7 +56,7 @@ class Rate:
     @property
     def bits(self) -> int:
         """Weights, scales and label map of a fit, without a header; the whole file of JPEG and WebP."""
-        if self.coder != "fit":
+        if self.coder in _SIDES:
             return 8 * self.file_bytes
         return self.weight_bits + self.scale_bits + self.label_bits
 

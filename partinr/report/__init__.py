@@ -5,22 +5,9 @@ It reads run directories only, and needs neither the command that made them nor 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from partinr.base.later import load
-
-# Loaded when first used: a table needs neither matplotlib nor plotly.
-_LAZY = {
-    "REPORT": "partinr.report.make:REPORT",
-    "RunRecord": "partinr.runs.records:RunRecord",
-    "collect": "partinr.runs.records:collect",
-    "make_report": "partinr.report.make:make_report",
-    "make_table": "partinr.report.export:make_table",
-    "summary_rows": "partinr.report.table:summary_rows",
-    "watch_runs": "partinr.report.watching:watch_runs",
-    "write_figures": "partinr.report.figures:write_figures",
-    "write_html": "partinr.report.page:write_html",
-}
+from partinr.base import later
 
 if TYPE_CHECKING:
     from partinr.report.export import make_table
@@ -43,8 +30,18 @@ __all__ = [
     "write_html",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return load(_LAZY[name])
-    raise AttributeError(f"module 'partinr.report' has no attribute {name!r}")
+# A table needs neither matplotlib nor plotly.
+__getattr__, __dir__ = later.exports(
+    __name__,
+    {
+        "REPORT": "partinr.report.make",
+        "RunRecord": "partinr.runs.records",
+        "collect": "partinr.runs.records",
+        "make_report": "partinr.report.make",
+        "make_table": "partinr.report.export",
+        "summary_rows": "partinr.report.table",
+        "watch_runs": "partinr.report.watching",
+        "write_figures": "partinr.report.figures",
+        "write_html": "partinr.report.page",
+    },
+)

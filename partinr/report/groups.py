@@ -309,7 +309,7 @@ def studies_of(records: Sequence[RunRecord]) -> list[Study]:
 
 
 def _section(path: str, records: Sequence[RunRecord]) -> tuple[Section, list[str]]:
-    """The section at a path and what is to be said of it; a plain section where the path leads nowhere."""
+    """The section at a path, and notices about it; a plain section if it cannot be imported."""
     try:
         return section_at(path)(), []
     except ImportError as error:

@@ -15,7 +15,7 @@ from partinr.base.files import write_atomically
 from partinr.base.section import Table
 from partinr.pictures.draw import ERROR_RANGE
 from partinr.pictures.palette import SLOTS, Style
-from partinr.report.columns import Column, columns_of
+from partinr.report.columns import TABLES, Column, columns_of
 from partinr.report.groups import Study, studies_of
 from partinr.report.notices import states
 from partinr.report.panels import GALLERY, pictures_of, run_of
@@ -40,33 +40,6 @@ ROWS_IN_HTML = 60
 
 LONGEST_TITLE = 80
 """Characters of the names of groups in the page's title, at most: the legend has them all."""
-
-TABLES = (
-    Table(
-        "results",
-        "Results",
-        "Mean ± sample standard deviation over seeds; the best value of each image is bold. Only completed runs "
-        "count; a group without one is grey and shows its runs as they are. Speed-up is the lone network's effort "
-        'to the PSNR at which it ended, over the group\'s effort to the same PSNR, seed by seed; "in all" adds the '
-        "seconds that the partition rule took when the map was made. The lone network has one region and otherwise"
-        " the same configuration, but for the width.",
-    ),
-    Table(
-        "convergence",
-        "Steps and seconds to a PSNR",
-        "First crossing, linear between the two evaluations around it. A dash: no seed reached it; 2/3: two of "
-        "three seeds did, so there is no mean.",
-    ),
-    Table(
-        "seams",
-        "Seams along borders",
-        "At the end of training. A jump is the difference of neighbouring pixels of two regions, a jump of slopes "
-        "the change of the slope between them. The ratio compares it with the image's own jumps across the same "
-        "borders. The error is the difference between the two, in values from 0 to 1, so that edges of the image "
-        "along a border are no seam.",
-    ),
-)
-"""Tables of fits; one without columns is left out."""
 
 _RANDOM_START = (
     " Speed-up to the random start's PSNR: the effort of the same fit from random weights to the PSNR at which it "

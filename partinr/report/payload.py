@@ -21,6 +21,9 @@ from partinr.runs.records import RunRecord
 DIGITS = 6
 """Significant digits of curves on the page: finer than any screen, in half the bytes."""
 
+CODECS = ("jpeg", "webp")
+"""Coders of ``rate.csv`` that fits are compared with."""
+
 _CURVE = ("step", "seconds", "macs", "psnr")
 
 
@@ -113,7 +116,7 @@ def _codecs(study: Study, image: str) -> dict[str, Any]:
 def _by_coder(rates: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float | int | None]]]:
     found: dict[str, list[list[float | int | None]]] = {}
     for row in rates:
-        if row["coder"] != "fit":
+        if row["coder"] in CODECS:
             found.setdefault(str(row["coder"]), []).append(numbers([row["bpp"], row["psnr"]]))
     return found
 
@@ -160,7 +163,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
 
 def _fits(rates: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
     """Bits per pixel and PSNR of a fit, by precision."""
-    return {row["setting"]: (row["bpp"], row["psnr"]) for row in rates if row["coder"] == "fit"}
+    return {row["setting"]: (row["bpp"], row["psnr"]) for row in rates if row["coder"] not in CODECS}
 
 
 def _repeated(group: Group, record: RunRecord) -> bool:

@@ -60,7 +60,7 @@ def write_view(
         fine: the fit at a higher resolution, ``[kH, kW, C]``, which is then drawn in place of ``fit``; the error is
             that of ``fit`` in any case.
         title: of the page.
-        facts: what is said under the title.
+        facts: lines under the title.
 
     Returns:
         ``path``.

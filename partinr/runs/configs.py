@@ -132,8 +132,8 @@ def without_start(flat: Flat) -> dict[Setting, Any]:
 def without_partition(flat: Flat) -> dict[Setting, Any]:
     """What must agree for a group to be measured against a lone network.
 
-    With one region both frames are the same, and there is nobody to share parameters with. What is learned for nine
-    networks is learned by another run than what is learned for one: that both have learned is enough.
+    With one region both frames are the same, and no other region shares parameters. Another run learns the start of
+    nine networks than that of one, so it is enough that both starts are learned.
     """
     return {
         setting: setting.path == INIT_KEY or value

@@ -119,10 +119,6 @@ class RunRecord:
         """Optimiser steps to ``level`` dB; see :meth:`reaches`."""
         return self.reaches(level, "step")
 
-    def seconds_to(self, level: float) -> float | None:
-        """Seconds of training (evaluation not counted) to ``level`` dB; see :meth:`reaches`."""
-        return self.reaches(level, "seconds")
-
 
 def collect(paths: Iterable[str | Path]) -> list[RunRecord]:
     """Read every run at or below ``paths``.

@@ -8,14 +8,14 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from partinr.base.section import Section
+from partinr.base.section import Section, lookup
 from partinr.base.section import field as column
 
 OLDER: Mapping[str, str] = {
-    "inner_steps": "partinr.regimes.meta.report.MetaSection",
-    "threshold": "partinr.regimes.threshold.report.ThresholdSection",
+    "config.regime.inner_steps": "partinr.regimes.meta.report.MetaSection",
+    "config.regime.threshold": "partinr.regimes.threshold.report.ThresholdSection",
 }
-"""Before 0.2 ``run.json`` did not name the regime: sections by a key that only their regime has in the config."""
+"""Before 0.2 ``run.json`` did not name the regime: sections by a setting that only their regime has."""
 
 SUMMARY = (column("psnr", "PSNR dB", "metrics.psnr"), column("ssim", "SSIM", "metrics.ssim", "fixed:4"))
 
@@ -39,7 +39,7 @@ class RegimeFacts:
     result: str = "{metrics.psnr|fixed:2} dB after {steps|fixed:0} steps"
     """Template of the line that a finished run of a sweep gets."""
     instead: Mapping[str, str] = field(default_factory=dict)
-    """Templates: what to say to somebody who asks for what such runs do not have, ``report`` or ``render``."""
+    """Templates of messages for what such runs do not have, ``report`` or ``render``."""
     hints: Sequence[Sequence[str]] = (("report", "partinr report {run}"),)
     """What can be done next: a word and the template of a command."""
 
@@ -69,11 +69,11 @@ class RegimeFacts:
 
 
 def _older(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a run of before 0.2 would say today; where nobody knows, the kind follows from the class of its settings."""
+    """The entry of a run from before 0.2; if unknown, its kind follows from the class of its settings."""
     regime = config.get("regime")
     settings = regime if isinstance(regime, Mapping) else {}
     for key, path in OLDER.items():
-        if key in settings:
+        if lookup(key, {}, config) is not None:
             return section_at(path).describe(settings)
     name = str(settings.get("_target_", "")).rpartition(".")[2]
     return {"kind": name.removesuffix("Settings").lower()}

@@ -308,7 +308,7 @@ class Local:
         _needs_submitit()
         self._settings = settings
         self._folder = folder
-        self._jobs: list[Any] = []
+        self._jobs: dict[str, Any] = {}
 
     def submit(self, jobs: Sequence[Sequence[Path]], nodes: int = 1) -> list[str]:
         """Submit jobs; there are no more than :attr:`LocalSettings.jobs`, and those that share one share its id.
@@ -329,18 +329,17 @@ class Local:
                 executor.submit(_job([run for runs in jobs[first::number] for run in runs], self._settings.at_once))
                 for first in range(number)
             ]
-        self._jobs += made
+        self._jobs |= {job.job_id: job for job in made}
         return [made[index % number].job_id for index in range(len(jobs))]
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
         """The states of jobs; none waits."""
-        found: dict[str, State] = {each: "running" if self._runs(each) else "gone" for each in ids}
-        for job in self._jobs:
-            job.done()  # reaps a process that has ended; else it would stay as a zombie
-        return found
+        return {each: "running" if self._runs(each) else "gone" for each in ids}
 
     def _runs(self, number: str) -> bool:
         """Whether the controller of a job runs; another process may have got its number since."""
+        if number in self._jobs:
+            return not self._jobs[number].done()  # which also reaps a process that has ended
         try:
             process = psutil.Process(int(number))
             ended = process.status() == psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""What the regimes share: when to stop, when to look, and an honest clock."""
+"""When a run stops, when it is evaluated, and a clock that counts training alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from partinr.base.spec import spec
 
 @spec
 class StopRule:
-    """When a run is over: at whichever of these comes first.
+    """The end of a run: whichever of these comes first.
 
     Attributes:
         max_steps: optimiser steps, 1 or more.
@@ -35,14 +35,14 @@ class StopRule:
         """Check that the run ends.
 
         Raises:
-            PartinrError: a PSNR alone, which may never be reached, or nothing.
+            PartinrError: neither steps nor seconds are limited; a PSNR may never be reached.
         """
         if self.max_steps is None and self.max_seconds is None:
             raise PartinrError("the run has no certain end; give max_steps or max_seconds")
 
 
 class Clock:
-    """Seconds of training and of evaluation, apart, with the device synchronised at both ends."""
+    """Seconds of training and of evaluation, counted apart, with the device synchronised at both ends."""
 
     def __init__(self) -> None:
         self.training = 0.0
@@ -51,7 +51,7 @@ class Clock:
 
     @contextmanager
     def run(self, kind: Literal["training", "evaluation"], device: torch.device) -> Iterator[None]:
-        """Count what happens inside towards ``training`` or ``evaluation``."""
+        """Count the time of the block as ``training`` or ``evaluation``."""
         _synchronise(device)
         start = time.perf_counter()
         self._training_since = start if kind == "training" else None

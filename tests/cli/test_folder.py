@@ -201,7 +201,7 @@ def test_a_report_shows_every_image(partinr: Any, album: Path, tmp_path: Path, m
         assert f"<span>{name}</span> <span>{of['psnr']:.2f} dB</span>" in page
         assert f'<th scope="row">{name}</th>' in page
     assert page.count("<figure>\n          <button") == 3
-    monkeypatch.setattr("partinr.report.page.GALLERY", 2)
+    monkeypatch.setattr("partinr.report.panels.GALLERY", 2)
     assert partinr("report", album, "-o", "report.html").code == 0
     page = Path("report.html").read_text()
     assert "The first 2 of 3 reconstructions." in page

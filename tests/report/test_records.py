@@ -71,7 +71,7 @@ def test_no_run_and_no_folder_are_refused(tmp_path):
 def test_first_crossing_is_linear_between_evaluations():
     run = record([10, 20, 15, 30], [0, 10, 20, 40])
     assert run.steps_to(15) == 5
-    assert run.seconds_to(15) == 1.25
+    assert run.reaches(15, "seconds") == 1.25
     assert run.steps_to(25) == pytest.approx(20 + 20 * 10 / 15)
     assert run.steps_to(10) == 0
     assert run.steps_to(9) == 0

@@ -89,7 +89,6 @@ def test_reports_need_no_torch(module):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.xfail(reason="in work", strict=False)
 @pytest.mark.parametrize("regime", ["meta", "threshold"])
 def test_sections_need_no_torch(regime):
     code = f"import sys, partinr.regimes.{regime}.report; sys.exit('torch' in sys.modules)"

@@ -5,8 +5,8 @@ Finn et al., "Model-Agnostic Meta-Learning" (2017), equation 1: from parameters 
     p' = p - r ⊙ g(p),    g = the gradient of the inner objective,
 
 and the meta-gradient goes back through all of them, by the chain rule ``by_p = by_p' - H (r ⊙ by_p')`` with the Hessian
-H of the inner objective: second order. Without the term with H it is the first-order one. Nothing here knows of tasks,
-regions or networks: the parameters may be those of a stack, whose networks have no part in each other's objective.
+H of the inner objective: second order. Without the term with H it is the first-order meta-gradient. Nothing here knows
+of tasks, regions or networks: the parameters may be those of a stack of independent networks.
 """
 
 from __future__ import annotations
@@ -44,20 +44,19 @@ def adapt(
     """Take some steps of gradient descent.
 
     Args:
-        objective: what is made smaller.
-        params: where to begin.
+        objective: the scalar to minimise.
+        params: the start.
         rates: of each step, counted from 0.
-        steps: how many.
-        order: of the derivatives that the result has by ``params`` and by the rates: ``second`` for the true ones;
-            ``first`` takes each inner gradient for a constant; with ``none`` the result has none, and the memory of a
-            step is free after it.
-        recompute: with ``second``: keep nothing of a step but where it began, and compute it again on the way back.
-            The memory of one step in place of that of all, for the time of one more gradient a step.
-        curvature: of the objective, where there is a better way than to differentiate its gradient. It is used for
-            ``second`` whatever ``recompute`` says, since it needs no more memory either.
+        steps: number of steps.
+        order: of the result's derivatives by ``params`` and by the rates. ``second``: the exact derivatives; ``first``:
+            each inner gradient counts as a constant; ``none``: no derivatives, and a step's memory is freed after it.
+        recompute: with ``second``, keep only the start of each step and compute the step again in the backward pass.
+            This takes the memory of one step instead of all, and the time of one more gradient a step.
+        curvature: a faster way to the Hessian of the objective than differentiating its gradient. ``second`` always
+            uses it, whatever ``recompute`` says, since it needs no more memory.
 
     Yields:
-        the parameters after each step, those that are not adapted among them.
+        all parameters after each step, adapted or not.
     """
     fast = {name: each.detach() for name, each in params.items()} if order == "none" else dict(params)
     for step in range(steps):
@@ -68,23 +67,23 @@ def adapt(
         else:
             gradient = _gradient(objective, fast, names, twice=order == "second")
             moved = {name: fast[name] - rate[name] * gradient[name] for name in names}
-            # Rates have a history too.
+            # Rates have gradients, too.
             fast = {**fast, **(moved if order != "none" else {name: each.detach() for name, each in moved.items()})}
         yield dict(fast)
 
 
 def _gradient(objective: Objective, params: Params, names: tuple[str, ...], twice: bool) -> dict[str, Tensor]:
-    """The gradient by some of the parameters; itself differentiable, by all of them, where that is asked for."""
+    """The gradient by some of the parameters; with ``twice``, differentiable by all of them."""
     with torch.enable_grad():
         if twice:
-            # What has no history yet begins one here: the gradient's graph has to end somewhere.
+            # Leaves that do not require a gradient must do so here, or the gradient's graph would have no end.
             given = {
                 name: each if each.requires_grad else each.detach().requires_grad_() for name, each in params.items()
             }
         else:
             given = {name: each.detach().requires_grad_(name in names) for name, each in params.items()}
         value = objective(given, twice)
-        # Forgotten, create_graph would give the first-order meta-gradient without a word (see selftest.py).
+        # Without create_graph the meta-gradient would be the first-order one, without any error (see selftest.py).
         found = torch.autograd.grad(value, [given[name] for name in names], create_graph=twice)
     return dict(zip(names, found, strict=True))
 
@@ -105,7 +104,7 @@ def _recomputed(
 
 
 class _Step(torch.autograd.Function):
-    """One step that remembers nothing but where it began, and where to it went."""
+    """One step that keeps only its start and its end."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""Learning rates of the inner loop: given, or learned along with the initialisation."""
+"""Learning rates of the inner loop: fixed, or learned along with the initialisation."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class InnerRates(nn.Module):
 
     ``static`` is a number that is not learned; ``global`` is one learned number; ``per_step`` (Antoniou et al., "How to
     train your MAML", 2019) one a step; ``per_parameter`` (Li et al., "Meta-SGD", 2017) one for each number of the
-    initialisation; ``per_parameter_per_step`` one for each of them and each step, as the partition paper has it. After
-    the last step that there are rates for, those of the last go on.
+    initialisation; ``per_parameter_per_step`` one for each of them and each step, as in the partition paper. Steps
+    beyond the last one with rates use the rates of the last.
 
     Args:
         params: the parameters that are adapted, each ``[C, *shape]``.
         kind: which of the above.
-        value: what every rate begins with.
+        value: initial value of every rate.
         steps: inner steps of the training, K; 1 or more.
         positive: learn logarithms, so that no rate ever falls below 0.
 
     Attributes:
-        learned: whether there is something to learn.
+        learned: whether any rate is learned.
 
     Raises:
-        PartinrError: no such kind, or a value from which none can begin.
+        PartinrError: the kind is unknown, or the value is not positive and finite.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class InnerRates(nn.Module):
 
     @property
     def learned(self) -> bool:
-        """Whether there is something to learn."""
+        """Whether any rate is learned."""
         return self.kind != "static"
 
     def at(self, step: int, name: str, cell: Tensor | None = None) -> Tensor | float:
@@ -93,7 +93,7 @@ class InnerRates(nn.Module):
         return value.exp() if self.positive else value
 
     def mean(self) -> float:
-        """Over everything that there is a rate for; for people."""
+        """Mean over all rates, for display."""
         if self.kind == "static":
             return self.value
         values = torch.cat([each.detach().reshape(-1) for each in self.raw.values()])

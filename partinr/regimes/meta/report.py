@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
+
 from partinr.base.numbers import ABSENT
-from partinr.base.section import WORDS, Chart, Node, Section, Table, field, lookup
+from partinr.base.section import Chart, Node, Section, Table, field, lookup
 
 MOST_INNER_STEPS = 4
 """So many inner steps, from 0 on, have a column each; beyond them only those of the training and the last have."""
@@ -110,65 +112,7 @@ class MetaSection(Section):
         return str(settings.get("algorithm", cls.kind)), partition
 
 
-_method = partial(field, form=WORDS, span="Method")
-_size = partial(field, span="Size", table="learning-cost", constant=True)
-_cost = partial(field, span="Cost", table="learning-cost")
-
-_METHOD = (
-    _method(
-        "algorithm",
-        "algorithm",
-        "config.regime.algorithm",
-        note="Of learning the initialisation",
-        short="algorithm",
-    ),
-    _method(
-        "cut",
-        "partition",
-        "partition.test",
-        note="How signals are cut; in training → in testing, where that differs",
-        short="partition",
-    ),
-    _method("inner_steps", "K", _TRAINED, note="Inner steps in training", short="K"),
-)
-
-_SIZE_AND_COST = (
-    _size("regions", "regions", "regions", "fixed:0", note="Networks a signal", short="regions"),
-    _size(
-        "parameters",
-        "parameters",
-        "parameters",
-        "si",
-        note="Of what represents one signal: over all regions",
-        short="parameters",
-    ),
-    _size(
-        "parameters_learned",
-        "learned",
-        "parameters_learned",
-        "si",
-        note="What the outer steps move: initialisation and learning rates",
-    ),
-    _cost(
-        "seconds",
-        "training s",
-        "seconds.training",
-        "significant",
-        note="Outer steps alone, without evaluation",
-        short="training s",
-        clock=True,
-    ),
-    _cost(
-        "seconds_per_step",
-        "ms/outer step",
-        "seconds.training",
-        "milli",
-        note="Training time over steps",
-        better="low",
-        clock=True,
-    ),
-    _cost("peak_memory_bytes", "memory B", "peak_memory_bytes", "si", note="At its peak"),
-)
+_FIELDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 def _table(trained: int, last: int) -> list[dict[str, Any]]:
@@ -185,5 +129,4 @@ def _table(trained: int, last: int) -> list[dict[str, Any]]:
         )
         for step in sorted({*range(min(trained + 1, MOST_INNER_STEPS)), trained, last})
     ]
-    ssim = field("ssim", "SSIM", "metrics.ssim", "fixed:3", span="Quality", note="After K inner steps", better="high")
-    return [*_METHOD, *psnr, ssim, *_SIZE_AND_COST]
+    return [*_FIELDS["before"], *psnr, *_FIELDS["after"]]

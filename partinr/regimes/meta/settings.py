@@ -18,34 +18,34 @@ from partinr.regimes.meta.tasks import InnerLoss
 
 @spec
 class MetaSettings(RegimeSettings):
-    """How the learning-to-learn regime learns and looks.
+    """How the learning-to-learn regime learns, and when it is evaluated.
 
     Attributes:
         algorithm: ``maml``, second order (Finn et al., 2017, and the paper); ``fomaml``, first order; ``reptile``
             (Nichol et al., 2018); ``unadapted``: one network for all signals, without inner steps: the baseline.
-        inner_steps: K, of gradient descent, for each task.
-        inner_lr: what the inner learning rates begin with; the paper's is 1e-5.
+        inner_steps: steps of gradient descent for each task, K.
+        inner_lr: initial value of the inner learning rates; the paper's is 1e-5.
         inner_lr_kind: which of them are learned: ``static``, ``global``, ``per_step``, ``per_parameter`` or
             ``per_parameter_per_step``, the paper's; see :class:`~partinr.regimes.meta.InnerRates`.
         inner_lr_positive: learn their logarithms, so that none falls below 0.
         inner_loss: ``region``: each network descends on the mean error of its own region; ``image``: on its part of the
             mean over the image.
-        adapt_layers: of the networks, that inner steps change, counted from the output (ANIL); None for all.
+        adapt_layers: how many layers, counted from the output, the inner steps change (ANIL); None for all.
         meta_batch_size: tasks an outer step.
-        context_fraction: of the samples of a task, that it is adapted to, drawn anew each time; the outer objective is
-            over all of them.
+        context_fraction: fraction of a task's samples that the inner steps see, drawn anew each time; the outer
+            objective is over all samples.
         partition_in: ``both``: tasks are cut in training and in testing; ``test``: learned with one network for the
-            whole signal, which each region then begins with; ``neither``: one network throughout.
+            whole signal, whose weights each region then starts from; ``neither``: one network throughout.
         initialisation: ``shared`` by all regions (the paper's), or one for each ``region`` of a grid.
-        recompute: keep nothing of an inner step for the way back, and compute it again: less memory, more time.
-        clip_norm: largest norm of the outer gradient; None for any.
-        validation_steps: inner steps that are looked at: K or more.
-        validation_tasks: held-out signals that are looked at; None for all.
+        recompute: compute inner steps again in the backward pass instead of keeping them: less memory, more time.
+        clip_norm: largest norm of the outer gradient; None for no limit.
+        validation_steps: inner steps taken at an evaluation, K or more.
+        validation_tasks: held-out signals that are evaluated; None for all.
         evaluate_every: evaluate every so many outer steps; None for a geometric sequence.
         evaluations_per_decade: of that sequence.
         evaluate_at: further steps at which to evaluate.
         collapse_db: the run has failed when its PSNR stays so far below its best for three evaluations in a row.
-        workers: processes that load signals; 0 for none but the run's own.
+        workers: processes that load signals; 0 to load in the run's own process.
     """
 
     kind: ClassVar[str] = "meta"
@@ -76,8 +76,8 @@ class MetaSettings(RegimeSettings):
         """Check which options go together.
 
         Raises:
-            PartinrError: rates are to be learned by an algorithm that has no gradient for them, or others that
-                exclude each other.
+            PartinrError: two options exclude each other, such as learned rates and an algorithm without a gradient
+                for them.
         """
         if self.validation_steps < self.inner_steps:
             raise PartinrError(

@@ -18,13 +18,13 @@ InnerLoss = Literal["region", "image"]
 
 @dataclass(frozen=True)
 class Context:
-    """The samples that a task is adapted to.
+    """The samples that the inner steps see.
 
     Attributes:
         coords: float32 ``[K, d]``, sorted by network.
         targets: float32 ``[K, C]``.
         sizes: how many each of the N networks has.
-        weights: float32 ``[K, 1]``: what the squared error of each counts in the inner objective.
+        weights: float32 ``[K, 1]``, of each squared error in the inner objective.
     """
 
     coords: Tensor
@@ -37,14 +37,13 @@ class Context:
 class TaskBatch:
     """B tasks as one batch, sorted by task, then by region; not to be changed.
 
-    It is not frozen since Lightning, for ``trainer.precision=64-true``, copies it and sets the fields of the copy.
+    Not frozen: with ``trainer.precision=64-true`` Lightning copies it and sets the fields of the copy.
 
     Attributes:
         coords: float32 ``[M, d]``.
         targets: float32 ``[M, C]`` in [0, 1].
         sizes: samples of each of the N networks, N = Σ R over the tasks.
-        cell: int64 ``[N]``: the region that each network is in its task, from which follows which row of the
-            initialisation it begins with.
+        cell: int64 ``[N]``, the region of each network within its task; it selects the row of the initialisation.
         samples: of each task; B whole numbers that sum to M.
         regions: of each task; B whole numbers that sum to N.
         shapes: the grid of each task.
@@ -98,11 +97,11 @@ class TaskBatch:
 
     @property
     def tasks(self) -> int:
-        """How many there are, B."""
+        """Number of tasks, B."""
         return len(self.samples)
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> TaskBatch:
-        """The batch elsewhere, or in another precision."""
+        """The batch on another device, or in another precision."""
         return replace(
             self,
             coords=self.coords.to(device, dtype),
@@ -112,7 +111,7 @@ class TaskBatch:
         )
 
     def weights(self, tasks: int | None = None) -> Tensor:
-        """What each sample counts in the outer objective, float ``[M, 1]``.
+        """The weight of each sample in the outer objective, float ``[M, 1]``.
 
         The objective is the mean over tasks of each task's own mean squared error over samples and channels, so a task
         weighs the same whatever is in the batch beside it, and however many regions or pixels the others have.

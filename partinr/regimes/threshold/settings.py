@@ -14,17 +14,17 @@ from partinr.regimes.threshold.report import ThresholdSection
 
 @spec
 class ThresholdSettings(RegimeSettings):
-    """When a trial is over, and what it learns from.
+    """The end of a trial, and the points that it learns from.
 
     Attributes:
         threshold: mean squared error on the grid of the signal; below it a trial is over. Step functions have values
-            from -1 to 1. Those of images are from 0 to 1, and what is fitted to them is clamped to that, so that
-            0.01 is 20 dB, 0.001 is 30 dB.
+            from -1 to 1. Images have values from 0 to 1, and what is fitted to them is clamped to that range, so 0.01
+            is 20 dB and 0.001 is 30 dB.
         points_per_step: points drawn for each step and trial, evenly and anew every time, anywhere in the step
             function; None for the samples of its grid, all of them in every step, which images need.
-        resolution: a trial is looked at after every so large a part of its steps: with 0.01 after each of the first
-            199 steps, and then so often that its number of steps is at most 1 % too high. 0 for after every step.
-        networks: trials for each signal, each with an initialisation and points of its own.
+        resolution: relative distance between two evaluations of a trial. With 0.01 they come after each of the first
+            199 steps, and then so often that a trial's number of steps is at most 1 % too high. 0: after every step.
+        networks: trials for each signal, each with its own initialisation and points.
     """
 
     kind: ClassVar[str] = "threshold"
