@@ -1,4 +1,4 @@
-"""Signals, each with its partition, as one ragged region batch; what :mod:`partinr.model.stack` evaluates."""
+"""The frames of coordinates: what the networks of a partition see of a place, and which of them have a part in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_coords, outer_coords, region_frames, to_frame
-from partinr.model.batch import RegionBatch, sort_by_network
 from partinr.partition import Cover, Partition
 
 
@@ -123,65 +122,3 @@ class Frames:
         if self.half_extent is None:
             return step.expand(len(region), -1)
         return (step / self.half_extent)[region]
-
-
-def region_batch(
-    signals: Sequence[Tensor],
-    partitions: Sequence[Partition],
-    frames: Sequence[Frames],
-    position: Tensor | None = None,
-) -> RegionBatch:
-    """S signals as one batch for a network stack.
-
-    Args:
-        signals: float32 ``[*grid, C]`` each; the grids may differ, C may not.
-        partitions: of each signal, on the same grid.
-        frames: of each partition.
-        position: int64 ``[N]``, where the network of each region lies in the stack, the regions counted signal by
-            signal; None where it is in that order.
-
-    Returns:
-        the samples of all, sorted by network; ``order`` counts them signal by signal, each row-major. Where several
-        networks have a part in a sample it is there for each of them.
-    """
-    networks = [partition.regions + own.global_network for partition, own in zip(partitions, frames, strict=True)]
-    first = torch.tensor([0, *networks]).cumsum(0)
-    if not all(own.plain for own in frames):
-        return _blended_batch(signals, partitions, frames, position, first)
-    region = torch.cat([start + each.labels.reshape(-1) for start, each in zip(first, partitions, strict=False)])
-    network = region if position is None else position[region]
-    order, sizes = sort_by_network(network, int(first[-1]))
-    coords = torch.cat([own.coords(each.labels) for own, each in zip(frames, partitions, strict=True)])
-    targets = torch.cat([signal.reshape(-1, signal.shape[-1]) for signal in signals])
-    return RegionBatch(coords[order], targets[order], network[order], order, sizes)
-
-
-def _blended_batch(
-    signals: Sequence[Tensor],
-    partitions: Sequence[Partition],
-    frames: Sequence[Frames],
-    position: Tensor | None,
-    first: Tensor,
-) -> RegionBatch:
-    """:func:`region_batch` where several networks have a part in a sample.
-
-    Args:
-        signals: as there.
-        partitions: as there.
-        frames: as there.
-        position: as there.
-        first: int64 ``[S + 1]``, the number of the first network of each signal, and at the end N.
-    """
-    covers, coords = zip(
-        *(own.cover(each, each.axes) for own, each in zip(frames, partitions, strict=True)), strict=True
-    )
-    before = torch.tensor([0, *(partition.labels.numel() for partition in partitions)]).cumsum(0)
-    sample = torch.cat([start + cover.sample for start, cover in zip(before, covers, strict=False)])
-    network = torch.cat([start + cover.network for start, cover in zip(first, covers, strict=False)])
-    if position is not None:
-        network = position[network]
-    order, sizes = sort_by_network(network, int(first[-1]))
-    targets = torch.cat([signal.reshape(-1, signal.shape[-1]) for signal in signals])
-    sample = sample[order]
-    blend = torch.cat([cover.weight for cover in covers])[order].float().unsqueeze(1)
-    return RegionBatch(torch.cat(coords)[order], targets[sample], network[order], sample, sizes, blend)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.model.batch import RegionBatch
-from partinr.model.frames import Frames, region_batch
+from partinr.model.batch import RegionBatch, region_batch
+from partinr.model.frames import Frames
 from partinr.model.stack import NetworkStack
 from partinr.partition import Partition
 

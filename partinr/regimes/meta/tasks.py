@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from partinr.coords import Frame
-from partinr.model.frames import Frames, region_batch
+from partinr.model.batch import region_batch
+from partinr.model.frames import Frames
 from partinr.partition import Partition
 
 InnerLoss = Literal["region", "image"]
