@@ -51,13 +51,13 @@ CASES: dict[str, dict[str, Any]] = {
         "optimizer": PerNetwork(name="muon", lr=3e-3, adamw_lr=3e-3),
         "settings": {"points_per_step": 20, "sampling": "error", "evaluate_every": 5},
     },
-    # Batched products are rounded otherwise among other networks, and SOAP's first eigenbasis of a singular matrix is a
-    # matter of rounding.
-    "soap, widths": {
+    # Batched products are rounded otherwise among other networks. (Not SOAP: its first eigenbasis of a singular matrix
+    # is a matter of rounding, which differs from processor to processor.)
+    "muon, widths": {
         "engine": "loop",
         "steps": 25,
         "widths": WIDTHS,
-        "optimizer": PerNetwork(lr=3e-3, options={"precondition_frequency": 4}),
+        "optimizer": PerNetwork(name="muon", lr=3e-3, adamw_lr=1e-2),
         "settings": {"evaluate_every": 5},
     },
     "target": {"steps": 200, "target_psnr": 20.0, "settings": {"evaluate_every": 5}, "engine": "loop"},
@@ -91,7 +91,7 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
                 ("widths, momentum, loss by region", 2),
                 ("plateau, double precision", 3),
                 ("muon, points by error", 2),
-                ("soap, widths", 3),
+                ("muon, widths", 2),
                 ("target", 2),
                 ("failure", 3),
             )
@@ -124,7 +124,7 @@ def test_a_limit_of_time_is_one_for_all(fit_on: Any) -> None:
     [
         ("plateau, double precision", 1, 3),
         pytest.param("frozen regions", 2, 2, marks=pytest.mark.slow),
-        pytest.param("soap, widths", 3, 1, marks=pytest.mark.slow),
+        pytest.param("muon, widths", 2, 1, marks=pytest.mark.slow),
     ],
 )
 def test_gone_on_with_by_another_number(fit_on: Any, name: str, saved_on: int, devices: int, tmp_path: Path) -> None:
