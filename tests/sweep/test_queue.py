@@ -356,7 +356,7 @@ def test_a_signal_reaches_all_processes(start: Any, until: Any, number: signal.S
     begun: Callable[[], list[Path]] = lambda: list(Path("sweep").glob("*/curve.csv"))  # noqa: E731
     until(lambda: len(begun()) == 2, process)
     os.kill(process.pid, number)
-    process.join(60)
+    process.join(180)
     assert process.exitcode == code
     assert statuses() == ["interrupted", "interrupted", "queued"]
     assert all((path.parent / "checkpoints/last.ckpt").is_file() for path in begun())
