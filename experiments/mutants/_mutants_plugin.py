@@ -111,7 +111,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return result
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(exitstatus: int) -> None:
     """Say what became of the mutant."""
     if "MUTANTS_ACTIVE" in os.environ:
-        _record("killed" if _state["by"] else "survived in time" if _state["late"] else "survived", _state["by"])
+        left = "survived in time" if _state["late"] else "survived"
+        left = "pytest failed" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else left
+        _record("killed" if _state["by"] else left, _state["by"])

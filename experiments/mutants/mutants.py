@@ -94,7 +94,7 @@ class Suite:
             record = records.get(i, {"outcome": "no coverage", "passed": []})
             killers = {first[i]["by"]} & set(seconds) if i in first else set()
             left = (reached[i] | killers) - set(record["passed"])
-            if left and record["outcome"] in ("survived", "no coverage"):
+            if left and record["outcome"] in ("survived", "no coverage", "pytest failed"):
                 todo[i] = _in_order(mutant.file, left, killers, seconds)
         inside = [i for i in todo if not (self.mutants[i].at_import or self.mutants[i].stored)]
         switches = [
