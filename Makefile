@@ -37,9 +37,9 @@ test: setup  ## Run the tests but for the slow ones; ARGS="-k grid -x" runs some
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: setup  ## Run the slow ones: many processes, wheels, a real Slurm
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "slow and not slurm" $(ARGS)
-	@# One after the other: each starts a Slurm of its own.
-	$(BIN)/python -m pytest -m slurm $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "slow and not slurm and not alone" $(ARGS)
+	@# One after the other: each starts a Slurm of its own, or needs both cores.
+	$(BIN)/python -m pytest -m "slurm or alone" $(ARGS)
 
 lint: setup  ## Check style and formatting
 	$(BIN)/ruff check .
