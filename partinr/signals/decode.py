@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,6 +22,7 @@ from PIL import Image, TiffImagePlugin
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
+from partinr.signals.bare import bare_jpeg, bare_png, bare_tiff, bare_webp
 from partinr.signals.userfile import open_file, quiet_stderr, quoted, warnings_as
 
 if TYPE_CHECKING:
@@ -101,7 +103,15 @@ def _decode_stream(stream: BinaryIO, file: Path, kind: str, head: bytes, indices
             raise _Unreadable("its header cannot be read")
         width, height, depth, colour_type = struct.unpack(">IIBB", head[16:26])
         _check_pixels(file, width, height)
+        content, pictures = bare_png(stream)
+        _check_pictures(file, pictures)
+        stream = BytesIO(content)
+    elif kind in ("JPEG", "WebP"):
+        stream = BytesIO(bare_jpeg(stream) if kind == "JPEG" else bare_webp(stream))
     elif kind == "TIFF":
+        content, pictures = bare_tiff(stream)
+        _check_pictures(file, pictures)
+        stream = BytesIO(content)
         tags = _tiff_tags(stream, file)
         # Pillow would read signed bytes as unsigned ones; the deep decoder refuses them.
         if max(_tag(tags, 258, (1,))) > 8 or max(_tag(tags, 339, (1,))) == 2:
@@ -120,6 +130,13 @@ def _check_pixels(file: Path, width: int, height: int) -> None:
         raise PartinrError(
             f"{quoted(file)} has {width}x{height} pixels, more than the {MAX_PIXELS:,} that can be read; "
             "shrink or cut the file with an image program first"
+        )
+
+
+def _check_pictures(file: Path, pictures: int) -> None:
+    if pictures > 1:
+        raise PartinrError(
+            f"{quoted(file)} holds {pictures} pictures (an animation or pages); save the one to fit as its own file"
         )
 
 
@@ -143,11 +160,7 @@ def _pillow(stream: BinaryIO, file: Path) -> Iterator[Image.Image]:
         raise _Unreadable("its header cannot be read") from error
     with image:
         _check_pixels(file, *image.size)
-        # Many phones write MPO as .jpg: a photograph, followed by previews or a depth map.
-        if frames > 1 and image.format != "MPO":
-            raise PartinrError(
-                f"{quoted(file)} holds {frames} pictures (an animation or pages); save the one to fit as its own file"
-            )
+        _check_pictures(file, frames)
         if image.mode == "CMYK":
             raise PartinrError(
                 f"{quoted(file)} is CMYK, whose colours depend on a printing profile; convert it to RGB first"
@@ -252,8 +265,6 @@ def _decode_deep_tiff(stream: BinaryIO, file: Path, tags: Any) -> np.ndarray:
     channels = _tag(tags, 277, (1,))[0]
     photometric = _tag(tags, 262, (-1,))[0]
     extra = _tag(tags, 338, ())
-    if tags.next:
-        raise PartinrError(f"{quoted(file)} holds several pictures (pages); save the one to fit as its own file")
     dtype = {(16, 1): "uint16", (32, 3): "float32", (64, 3): "float64"}.get((max(bits), max(sample_format)))
     if dtype is None or len(bits) > 1 or len(sample_format) > 1:
         sort = {1: "unsigned integer", 2: "signed integer", 3: "float"}.get(max(sample_format), "unknown")
