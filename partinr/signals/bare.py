@@ -93,8 +93,11 @@ def _summed(content: bytes) -> bytes:
     return content + struct.pack(">I", zlib.crc32(content))
 
 
-def bare_jpeg(stream: BinaryIO) -> bytes:
-    """A JPEG without metadata but EXIF and XMP, and without what else stands between its segments."""
+def bare_jpeg(stream: BinaryIO) -> tuple[bytes, int]:
+    """A JPEG without metadata but EXIF and XMP, and without what else stands between its segments; and 1.
+
+    Many phones write a photograph, followed by previews or a depth map: the photograph is the picture.
+    """
     stream.seek(0)
     content = stream.read()
     kept, at = [content[:2]], 2
@@ -110,11 +113,11 @@ def bare_jpeg(stream: BinaryIO) -> bytes:
         if _is_picture(segment):
             kept.append(segment)
         at += 2 + length
-    return b"".join([*kept, content[at:] if at >= 0 else b""])
+    return b"".join([*kept, content[at:] if at >= 0 else b""]), 1
 
 
 def _is_picture(segment: bytes) -> bool:
-    """Whether a segment of a JPEG says how the picture looks: sound JFIF, EXIF, XMP, Adobe, and all but APPn and COM."""
+    """Whether a segment of a JPEG says how the picture looks: sound JFIF, EXIF, XMP, Adobe, all but APPn and COM."""
     data = segment[4:]
     if segment[1] == 0xE0:
         return data.startswith(b"JFIF\0") and len(data) >= 14
@@ -123,12 +126,13 @@ def _is_picture(segment: bytes) -> bool:
     return segment[1] == 0xE1 or not (0xE2 <= segment[1] <= 0xEF or segment[1] == 0xFE)
 
 
-def bare_webp(stream: BinaryIO) -> bytes:
-    """A WebP without colour profile and unknown chunks, up to the last chunk that is complete."""
+def bare_webp(stream: BinaryIO) -> tuple[bytes, int]:
+    """A WebP without colour profile and unknown chunks, up to the last that is complete; and the number of pictures."""
     stream.seek(12)
     chunks: dict[bytes, bytes] = {}
-    parts = []
+    parts, frames = [], 0
     while len(head := stream.read(8)) == 8:
+        frames += head[:4] == b"ANMF"
         length = int.from_bytes(head[4:], "little")
         data = stream.read(length + length % 2)
         picture = head[:4] in (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
@@ -143,7 +147,7 @@ def bare_webp(stream: BinaryIO) -> bytes:
         if head[:4] == b"VP8X" and data:
             data = bytes([data[0] & ~0x2C | flags]) + data[1:]
         body += head + data
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(body)) + body, max(1, frames)
 
 
 _TIFF_TAGS = {*range(254, 260), 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, *range(320, 326), 332, 338, 339}
@@ -180,3 +184,7 @@ def bare_tiff(stream: BinaryIO) -> tuple[bytes, int]:
         directory = len(kept).to_bytes(number, order) + b"".join(kept) + bytes(offset)
         content[pages[0] : pages[0] + len(directory)] = directory
     return bytes(content), len(pages)
+
+
+BARE = {"PNG": bare_png, "JPEG": bare_jpeg, "WebP": bare_webp, "TIFF": bare_tiff}
+"""For each format with metadata: from a file to its bare copy, and the number of pictures in the file."""

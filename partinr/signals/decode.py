@@ -22,7 +22,7 @@ from PIL import Image, TiffImagePlugin
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
-from partinr.signals.bare import bare_jpeg, bare_png, bare_tiff, bare_webp
+from partinr.signals.bare import BARE
 from partinr.signals.userfile import open_file, quiet_stderr, quoted, warnings_as
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
     file = Path(os.path.expanduser(path))
     with open_file(file, "an image") as stream:
         head = stream.read(26)
-        kind = next((kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
+        kind = _kind(head)
         if not head:
             raise PartinrError(f"{quoted(file)} is an empty file; copy or download it again")
         if kind is None:
@@ -95,6 +95,31 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
             ) from error
 
 
+def orientation(path: str | os.PathLike[str]) -> int:
+    """The orientation of an image file, 1 … 8 as in EXIF, that `decode` applies; 1 if it has none or is no image.
+
+    Raises:
+        PartinrError: the file does not exist or cannot be read.
+    """
+    file = Path(os.path.expanduser(path))
+    with open_file(file, "an image") as stream, warnings_as("ignore"):
+        kind = _kind(stream.read(26))
+        if kind not in BARE:
+            return 1
+        try:
+            content = BytesIO(BARE[kind](stream)[0])
+            if kind == "TIFF":
+                return int(_tag(_tiff_tags(content, file), 274, (1,))[0])
+            with Image.open(content, formats=_PILLOW_FORMATS) as image:
+                return _orientation(image)
+        except Exception:  # damaged, as `decode` says
+            return 1
+
+
+def _kind(head: bytes) -> str | None:
+    return next((kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
+
+
 def _decode_stream(stream: BinaryIO, file: Path, kind: str, head: bytes, indices: bool) -> np.ndarray:
     depth = 8
     if kind == "PNG":
@@ -103,15 +128,11 @@ def _decode_stream(stream: BinaryIO, file: Path, kind: str, head: bytes, indices
             raise _Unreadable("its header cannot be read")
         width, height, depth, colour_type = struct.unpack(">IIBB", head[16:26])
         _check_pixels(file, width, height)
-        content, pictures = bare_png(stream)
+    if kind in BARE:
+        content, pictures = BARE[kind](stream)
         _check_pictures(file, pictures)
         stream = BytesIO(content)
-    elif kind in ("JPEG", "WebP"):
-        stream = BytesIO(bare_jpeg(stream) if kind == "JPEG" else bare_webp(stream))
-    elif kind == "TIFF":
-        content, pictures = bare_tiff(stream)
-        _check_pictures(file, pictures)
-        stream = BytesIO(content)
+    if kind == "TIFF":
         tags = _tiff_tags(stream, file)
         # Pillow would read signed bytes as unsigned ones; the deep decoder refuses them.
         if max(_tag(tags, 258, (1,))) > 8 or max(_tag(tags, 339, (1,))) == 2:
@@ -182,7 +203,7 @@ def _decode_pillow(image: Image.Image, file: Path, depth: int, indices: bool) ->
         raise PartinrError(f"{quoted(file)} stores {image.mode} samples, not grey or RGB; {_SAVE_AGAIN}")
     plain = image if image.mode == mode or (indices and image.mode == "P") else image.convert(mode)
     # Pillow applies the orientation of a TIFF itself and drops the tag, so nothing is turned twice.
-    return _upright(_with_channels(np.asarray(plain)), _orientation(image))
+    return upright(_with_channels(np.asarray(plain)), _orientation(image))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -192,8 +213,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation 1..8 (CIPA DC-008, tag 0x0112) to ``[H, W, C]``; ignore other values."""
+def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation 1..8 (CIPA DC-008, tag 0x0112) to ``[H, W]`` or ``[H, W, C]``; ignore other values."""
     turned = samples.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else samples
     if orientation in (3, 4, 7, 8):
         turned = turned[::-1]
@@ -235,7 +256,7 @@ def _decode_deep_png(stream: BinaryIO, image: Image.Image, grey: bool) -> np.nda
         samples = np.concatenate([samples, alpha], axis=2)
     elif grey and image.mode in ("LA", "RGBA"):
         samples = samples[:, :, [0, 3]]
-    return _upright(samples, _orientation(image))
+    return upright(samples, _orientation(image))
 
 
 def _tiff_tags(stream: BinaryIO, file: Path) -> Any:
