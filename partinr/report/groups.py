@@ -33,7 +33,7 @@ from partinr.runs.configs import (
 )
 from partinr.runs.naming import expected_regions, labels, natural, numbered
 from partinr.runs.records import RunRecord
-from partinr.runs.regime import section_at
+from partinr.runs.regime_facts import section_at
 
 # -- images ---------------------------------------------------------------------------------------------------------
 
