@@ -16,14 +16,14 @@ from partinr.runs.layout import CHECKPOINT, PREVIOUS
 class LastCheckpoint(RunCallback):
     """Writes ``checkpoints/last.ckpt``, at intervals and at the end.
 
-    While the run goes on, the one before it stays as ``checkpoints/previous.ckpt``, for a disk that loses the last.
-    No clock of the run counts the time that this takes.
+    During the run, the previous checkpoint stays as ``checkpoints/previous.ckpt``, in case the disk loses the last one.
+    The time for saving is not counted by the run's clocks.
 
     Args:
         every_seconds: wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps.
 
     Raises:
-        PartinrError: the number is negative, or is no number.
+        PartinrError: ``every_seconds`` is negative or not a number.
     """
 
     def __init__(self, every_seconds: float = 30.0) -> None:
@@ -33,7 +33,7 @@ class LastCheckpoint(RunCallback):
         self._saved = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the interval with the training."""
+        """Start the interval."""
         self._saved = time.monotonic()
 
     def on_train_batch_end(
@@ -51,7 +51,7 @@ class LastCheckpoint(RunCallback):
             self.run.file(PREVIOUS).unlink(missing_ok=True)
 
     def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replace the checkpoint. At any moment one of the two is there and whole."""
+        """Replace the checkpoint. At any moment, at least one of the two is complete."""
         if regime(pl_module).failure is None:
             path = self.run.file(CHECKPOINT)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

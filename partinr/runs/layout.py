@@ -1,7 +1,6 @@
 """The run directory: the one place that knows its files, writes them atomically and reads them back.
 
-A run directory is complete in itself. Whoever holds it can report, render or resume from it without the command
-line that made it::
+A run directory is complete in itself. It can be reported, rendered or resumed without the command line that made it::
 
     .hydra/config.yaml      the composed config          .hydra/overrides.yaml   what was asked for
     run.json                status, metrics, parameters, clocks, hardware, versions (:data:`FORMAT`)
