@@ -350,7 +350,7 @@ def test_processes_do_what_one_does(tiny: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.alone
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_reaches_all_processes(start: Any, until: Any, number: signal.Signals, code: int) -> None:
     words = ("-m", "seed=0,1,2", *SMALL, *SWEEP, *JOBLIB, "max_steps=1000000", "regime.evaluate_every=1")
     process = start(*words)
