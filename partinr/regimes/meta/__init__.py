@@ -10,8 +10,8 @@ from partinr.base import later
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.inner import adapt
-    from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradients
     from partinr.regimes.meta.inner_rates import RATE_KINDS, InnerRates, RateKind
+    from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradients
     from partinr.regimes.meta.selftest import check_meta_gradient
     from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
 
