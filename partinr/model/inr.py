@@ -55,8 +55,7 @@ class PiecewiseINR(SignalStack):
     Args:
         partition: assigns samples to regions.
         backbone: the architecture of every region's network; ``match_params`` counts over all regions.
-        widths: hidden features of each region's network, such as :func:`capacity.widths` gives; None for those of the
-            backbone.
+        widths: hidden features of each region's network (:func:`capacity.widths`); None for those of the backbone.
         channels: values per sample, C; 3 for RGB, 1 for grey.
         frame: ``global``, one [-1, 1] for the whole signal, or ``local``, one for each region's bounding box.
         overlap: number of samples that each region's network reaches beyond the region's border. Networks are blended
