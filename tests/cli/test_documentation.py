@@ -167,7 +167,7 @@ def typed(block: Block, desk: Path) -> list[list[str]]:
 
 
 def jobs(words: list[str]) -> list[list[str]]:
-    """Runs of a sweep in which every value stands at least once, the first and the last run among them; or the one run."""
+    """Runs of a sweep in which each value stands at least once, the first and the last among them; or the one run."""
     given = [word for word in words if not word.startswith("-")]
     if not {"-m", "--multirun"} & set(words):
         return [given]
