@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import lightning as L
 import torch
 from torch import Tensor
+
+from partinr.signals.identity import SignalIdentity
 
 
 class Evaluations(Protocol):
@@ -42,12 +45,17 @@ class Contract(L.LightningModule):
         kind: of the regime, as ``run.json`` and checkpoints name it.
         model: what learns.
         data: what Lightning iterates over; None for signals that the module holds itself.
+        about: what was asked for of the signals, beside the regime's settings, that must be equal for a checkpoint.
+        identities: what the signals are, by name. A checkpoint is continued where they are the same, see
+            :meth:`SignalIdentity.differs <partinr.signals.identity.SignalIdentity.differs>`.
     """
 
     kind: str
     model: Any
     image_curve: list[dict[str, Any]]
     data: L.LightningDataModule | None = None
+    about: Mapping[str, Any] = MappingProxyType({})
+    identities: Mapping[str, SignalIdentity] = MappingProxyType({})
 
     # -- what a regime says -------------------------------------------------------------------------------------
 
@@ -96,7 +104,7 @@ class Contract(L.LightningModule):
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What, beside settings and seed, must be equal for a checkpoint to be continued here."""
+        """What, beside signals, settings and seed, must be equal for a checkpoint to be continued here."""
 
     def after_evaluation(self) -> None:
         """What a regime does once the curve has a new row."""

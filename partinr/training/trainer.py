@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from partinr.base.errors import PartinrError
+from partinr.base.notes import print_note
 from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.training.checkpoint import LocalFiles, check_checkpoint
@@ -216,22 +217,26 @@ def run_fit(
         PartinrError: the checkpoint is missing, damaged or from another run; or there are more devices than networks.
         RankError: one of several processes died or raised.
     """
-    check_run(module, trainer, ckpt_path)
+    if note := check_run(module, trainer, ckpt_path):
+        print_note(note)
     with quiet_lightning():
         trainer.fit(module, datamodule=module.data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
 
 
-def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> None:
+def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> str | None:
     """Check that a trainer can train a module, and continue from a checkpoint.
+
+    Returns:
+        What to know of the checkpoint, see :func:`check_checkpoint`.
 
     Raises:
         PartinrError: the optimiser refuses its options; the checkpoint is missing, damaged or from another run; there
             are more processes than work, or something of the module cannot be sent to them.
     """
     module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
-    if ckpt_path is not None:
-        check_checkpoint(Path(ckpt_path), module)
+    note = None if ckpt_path is None else check_checkpoint(Path(ckpt_path), module)
     module.check_devices(trainer.world_size)
     if trainer.world_size > 1:
         check_can_be_sent(trainer, module)
+    return note

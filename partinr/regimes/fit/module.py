@@ -17,6 +17,7 @@ from partinr.partition import Partition
 from partinr.regimes.fit.checks import check_fit, checked_signal
 from partinr.regimes.fit.learned_steps import LearnedSteps
 from partinr.regimes.meta.learned import LearnedStart
+from partinr.signals.identity import SignalIdentity
 from partinr.training.clock import StopRule
 from partinr.training.facts import (
     image_facts,
@@ -24,7 +25,6 @@ from partinr.training.facts import (
     partition_facts,
     partition_seconds,
     signal_facts,
-    signal_sha256,
 )
 from partinr.training.optimizer import Optimizer
 from partinr.training.sampling import ErrorSampler, FullBatch, UniformSampler
@@ -69,6 +69,7 @@ class FitModule(StackLoop):
             <partinr.regimes.meta.LearnedStart.begin>`); None for fresh networks.
         start_steps: the first so many steps are inner steps with the rates that were learned with it; the optimiser
             has the others.
+        identities: what each signal is; by default that of its values.
 
     Raises:
         PartinrError: signals and model do not fit together, or the settings contradict each other.
@@ -86,6 +87,7 @@ class FitModule(StackLoop):
         seed: int = 0,
         start: LearnedStart | None = None,
         start_steps: int = 0,
+        identities: Sequence[SignalIdentity] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
@@ -96,6 +98,9 @@ class FitModule(StackLoop):
         signals = [signals] if isinstance(signals, Tensor) else list(signals)
         names = model.names if len(signals) == len(model.names) else [""] * len(signals)
         signals = [checked_signal(each, name) for name, each in zip(names, signals, strict=True)]
+        pairs = zip(names, signals, strict=True)
+        known = identities or [SignalIdentity.of(name, each) for name, each in pairs]
+        self.identities = dict(zip(names, known, strict=True))
         batch = model.batch_of(signals)
         self.samples = batch.samples
         check_fit(model, settings, self.samples, start is not None, start_steps)
@@ -211,7 +216,7 @@ class FitModule(StackLoop):
         """Those that take a while and do not change: signals and label maps are read through."""
         return {
             "partition": partition_facts(self.model.names, self.model.partitions),
-            "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals")),
+            "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals"), self.identities.values()),
         }
 
     @property
@@ -315,12 +320,8 @@ class FitModule(StackLoop):
     # -- keeping ------------------------------------------------------------------------------------------------
 
     def identity(self) -> dict[str, Any]:
-        """What, beside settings and seed, must be equal for a checkpoint to be continued here."""
-        return {
-            **self.model.architecture(),
-            "signal_sha256": signal_sha256(self.buffer("_signals")),
-            "init_steps": self.start_steps,
-        }
+        """What, beside signals, settings and seed, must be equal for a checkpoint to be continued here."""
+        return {**self.model.architecture(), "init_steps": self.start_steps}
 
     def progress(self) -> dict[str, Any]:
         """What a resumed run must know."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from partinr.regimes.meta.learned import LearnedStart, outer_gradients
 from partinr.regimes.meta.loading import check_ranks
 from partinr.regimes.meta.selftest import check_meta_gradient
 from partinr.regimes.meta.tasks import TaskBatch
+from partinr.signals.identity import SignalIdentity
 from partinr.training.clock import StopRule
 from partinr.training.loop import TrainingLoop
 from partinr.training.optimizer import Optimizer
@@ -67,7 +67,8 @@ class MetaModule(TrainingLoop):
         settings: algorithm, evaluations.
         facts: what run.json says of data and partition.
         data: the tasks to learn from; None where the caller hands them to Lightning.
-        data_fingerprint: what must be equal of the data for a run to be continued.
+        about: settings of data and partition that must be equal for a run to be continued.
+        identities: what the signals are, by name; by default those that are held out, by their values.
         cache_dir: where the results of the check of the gradient are kept; None for nowhere.
         seed: of the choice of context samples.
 
@@ -88,7 +89,8 @@ class MetaModule(TrainingLoop):
         settings: MetaSettings,
         facts: dict[str, Any],
         data: L.LightningDataModule | None = None,
-        data_fingerprint: str = "",
+        about: Mapping[str, Any] | None = None,
+        identities: Mapping[str, SignalIdentity] | None = None,
         cache_dir: Path | None = None,
         seed: int = 0,
     ) -> None:
@@ -99,7 +101,8 @@ class MetaModule(TrainingLoop):
         self.data = data
         self._validation = list(validation)
         self._facts = facts
-        self._data_fingerprint = data_fingerprint
+        self.about = about or {}
+        self.identities = identities or _identities(self._validation)
         self._cache_dir = cache_dir
         self._check_settings()
         if not self._validation:
@@ -205,8 +208,8 @@ class MetaModule(TrainingLoop):
         }
 
     def identity(self) -> dict[str, Any]:
-        """What, beside settings and seed, must be equal for a checkpoint to be continued here."""
-        return {**self.model.architecture(), "data": self._data_fingerprint}
+        """What, beside signals, settings and seed, must be equal for a checkpoint to be continued here."""
+        return self.model.architecture()
 
     def adaptations(self) -> list[Adaptation]:
         """How the first held-out signals are fitted now; every process does them all."""
@@ -351,6 +354,12 @@ class MetaModule(TrainingLoop):
         self.model.load_state_dict(weights, assign=True)
 
 
+def _identities(batches: Sequence[TaskBatch]) -> dict[str, SignalIdentity]:
+    """What the signals of batches are, by their values; of those that have names."""
+    pairs = (pair for batch in batches for pair in zip(batch.names, batch.images(batch.targets), strict=False))
+    return {name: SignalIdentity.of(name, values) for name, values in pairs}
+
+
 def _psnr_columns(steps: int) -> list[str]:
     return [f"psnr_{step}" for step in range(steps + 1)]
 
@@ -358,8 +367,3 @@ def _psnr_columns(steps: int) -> list[str]:
 def _decibel(error: float) -> float:
     """PSNR over data range 1 of a mean squared error."""
     return math.inf if error == 0 else -10 * math.log10(error)
-
-
-def fingerprint_of(names: Sequence[str], *more: object) -> str:
-    """A few digits that stand for a list of signals and whatever else."""
-    return hashlib.sha256("\n".join([*names, *map(str, more)]).encode()).hexdigest()[:16]

@@ -19,6 +19,7 @@ from partinr.model.album import Album
 from partinr.regimes.threshold.trials import Points, Trial
 from partinr.signals import EdgedImage
 from partinr.signals.edges import DETECTOR
+from partinr.signals.identity import SignalIdentity, identity_facts
 from partinr.training.clock import StopRule
 from partinr.training.facts import signal_sha256
 from partinr.training.loop import StopReason
@@ -46,6 +47,7 @@ class ThresholdModule(StackLoop):
         stop: the cap; ``max_seconds`` if anything interrupts the trials.
         settings: threshold, points a step.
         seed: of the run; the trials have seeds of their own.
+        identities: what each signal is, by name; by default that of its values.
 
     Raises:
         PartinrError: the settings contradict each other.
@@ -64,6 +66,7 @@ class ThresholdModule(StackLoop):
         stop: StopRule,
         settings: ThresholdSettings,
         seed: int = 0,
+        identities: Mapping[str, SignalIdentity] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=None
@@ -82,7 +85,10 @@ class ThresholdModule(StackLoop):
         self._points = None
         if settings.points_per_step is not None:
             self._points = Points(trials, partition, settings.points_per_step)
-        batch = model.batch_of([trial.signal.on_grid(partition.shape) for trial in trials])
+        grids = [trial.signal.on_grid(partition.shape) for trial in trials]
+        named = {trial.signal_name: grid for trial, grid in zip(trials, grids, strict=True)}
+        self.identities = identities or {name: SignalIdentity.of(name, grid) for name, grid in named.items()}
+        batch = model.batch_of(grids)
         self.hold(model, batch, batch.targets, None)
         # Of each trial: the step at which it was seen to be below the threshold, 0 where it has not been.
         self.reached = torch.zeros(len(trials), dtype=torch.int64)
@@ -162,6 +168,7 @@ class ThresholdModule(StackLoop):
             "signal": {
                 "shape": [*self._shape, self.model.channels],
                 "sha256": signal_sha256(self.buffer("_targets")),
+                **identity_facts(self.identities.values()),
             },
             **({"edges": DETECTOR} if self._images else {}),
         }
@@ -265,11 +272,10 @@ class ThresholdModule(StackLoop):
         return {}
 
     def identity(self) -> dict[str, Any]:
-        """What, beside settings and seed, must be equal for a checkpoint to be continued here."""
+        """What, beside signals, settings and seed, must be equal for a checkpoint to be continued here."""
         return {
             **self.model.architecture()["image"][self.trials[0].name],
             "trials": [trial.name for trial in self.trials],
-            "signal_sha256": signal_sha256(self.buffer("_targets")),
         }
 
     def progress(self) -> dict[str, Any]:
