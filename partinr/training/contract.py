@@ -17,22 +17,18 @@ class Evaluations(Protocol):
     @property
     def evaluate_every(self) -> int | None:
         """Steps between two evaluations; None for a geometric sequence."""
-        ...
 
     @property
     def evaluations_per_decade(self) -> int:
         """Of that sequence."""
-        ...
 
     @property
     def evaluate_at(self) -> list[int]:
         """Further steps."""
-        ...
 
     @property
     def collapse_db(self) -> float | None:
         """How far below its best a curve may lie; None for any distance."""
-        ...
 
 
 class Contract(L.LightningModule):

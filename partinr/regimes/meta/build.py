@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from partinr.base.errors import PartinrError
@@ -24,31 +24,25 @@ READ_FIRST = 2000
 """Files to learn from that are read before the training, so that what is wrong with one is said then."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Batched:
-    """Tasks as one batch, where they are loaded.
+def batched(frame: Frame, tasks: Sequence[Task]) -> TaskBatch:
+    """Tasks as one batch, put together where they are loaded.
 
-    Attributes:
+    Args:
         frame: of the coordinates.
+        tasks: one or more.
+
+    Raises:
+        PartinrError: they have different numbers of channels.
     """
-
-    frame: Frame
-
-    def __call__(self, tasks: Sequence[Task]) -> TaskBatch:
-        """Put them together.
-
-        Raises:
-            PartinrError: they have different numbers of channels.
-        """
-        for task in tasks:
-            _check_channels(tasks[0], task)
-        return TaskBatch.of(
-            [task.signal for task in tasks],
-            [task.partition for task in tasks],
-            self.frame,
-            [task.name for task in tasks],
-            [task.index for task in tasks],
-        )
+    for task in tasks:
+        _check_channels(tasks[0], task)
+    return TaskBatch.of(
+        [task.signal for task in tasks],
+        [task.partition for task in tasks],
+        frame,
+        [task.name for task in tasks],
+        [task.index for task in tasks],
+    )
 
 
 def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
@@ -124,7 +118,7 @@ def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
         meta_batch_size=settings.meta_batch_size,
         seed=context.seed,
         workers=settings.workers,
-        collate=Batched(context.frame),
+        collate=partial(batched, context.frame),
         cache=context.cache,
     )
 
