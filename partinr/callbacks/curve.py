@@ -1,4 +1,4 @@
-"""The tables of a run, rewritten after every evaluation."""
+"""The callback that rewrites the tables of a run after every evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CurveFile(RunCallback):
     _rows = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the files at the start; a resumed run brings its rows along."""
+        """Write the files at the start; a resumed run already has rows."""
         self._write(trainer, pl_module)
 
     def on_train_batch_end(
