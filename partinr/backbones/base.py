@@ -109,6 +109,7 @@ class Backbone(ABC):
         """
         return None
 
+    @door
     def parameters(self, in_features: int, out_features: int) -> int:
         """Learned numbers in one network."""
         with torch.device("meta"):

@@ -1,8 +1,8 @@
 """The numeric environment that partinr's code runs in, whatever the program around it has set.
 
 A notebook may work in double precision, in inference mode, or with warnings as errors. Code that makes a tensor would
-then make another one, and so would code of Lightning, torchmetrics or a plug-in that partinr calls. So each public entry
-point is a :func:`door`: inside, torch and NumPy are as in a fresh process; outside, all is as the caller left it.
+then make another one, and so would code of Lightning, torchmetrics or a plug-in that partinr calls. So each public
+entry point is a :func:`door`: inside, torch and NumPy are as in a fresh process; outside, all is as the caller left it.
 
 Modules that are called inside a training step of the caller's own (``model(coords, sizes)``) are no doors: like every
 torch module they follow the caller's grad mode and autocast. Their code names type and device of each tensor it makes.

@@ -25,7 +25,6 @@ from partinr.partition import Grid, Semantic, Superpixel
 from partinr.regimes import FitSettings, Optimizer, make_trainer
 from partinr.regimes.meta import LearnedStart, TaskBatch, outer_gradients
 
-
 CALM = environment.calm_warnings
 """What takes the place of errors; tests/conftest.py lets them be errors in all other tests."""
 
