@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
@@ -45,6 +46,8 @@ class Backbone(ABC):
         super().__init_subclass__(**kwargs)
         if "title" not in vars(cls):
             cls.title = cls.__name__.lower()
+        if "init" in vars(cls):
+            cls.init = door(cls.init)  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         """Check that the width is determined.
@@ -106,6 +109,7 @@ class Backbone(ABC):
         """
         return None
 
+    @door
     def parameters(self, in_features: int, out_features: int) -> int:
         """Number of trained parameters of one network."""
         with torch.device("meta"):

@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
@@ -189,7 +190,7 @@ def _scales(levels: int, coarsest: int, growth: float) -> tuple[float, ...]:
 
 
 @kept(lambda numbers: len(numbers) * NUMBER_BYTES)
-@torch.inference_mode(False)
+@door
 def _on_device(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The numbers on the device, copied once, since a recorded step cannot copy."""
     return torch.tensor(numbers, dtype=dtype, device=device)

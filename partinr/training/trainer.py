@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
@@ -137,6 +138,7 @@ class _CudaProducts(L.Callback):
             self._before = None
 
 
+@door
 def make_trainer(
     *,
     accelerator: str = "auto",
@@ -201,6 +203,7 @@ def make_trainer(
     return trainer
 
 
+@door
 def run_fit(
     module: TrainingLoop,
     trainer: L.Trainer,
@@ -223,6 +226,7 @@ def run_fit(
     return FitResult.of(module)
 
 
+@door
 def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> None:
     """Check that a trainer can train a module, and continue from a checkpoint.
 
