@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.engines.chain import Layers, Tiles, tiles_of
+from partinr.engines.threads import SINGLE
 
 TILE = 512
 """Samples that go through a network at once, at most: 12 features in 3 layers take 0.2 MB of cache."""
@@ -32,7 +33,7 @@ def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Laye
     """
     kernels = ready_kernels()
     tiles = tiles_of(sizes, TILE)
-    values = torch.empty(coords.shape[0], layers[-1].n_out)
+    values = torch.empty(coords.shape[0], layers[-1].n_out, **SINGLE)
     kernels.forward(
         coords.contiguous().numpy(),
         packed.numpy(),
@@ -61,7 +62,7 @@ def backward(
     Returns:
         by the parameters ``[N, P]``, and by the coordinates ``[M, d]`` or None.
     """
-    by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]))
+    by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]), **SINGLE)
     samples = coords.contiguous(), gradient.contiguous()
     return run(ready_kernels().backward, samples, (packed,), sizes, layers, by_x.numpy()), by_x if by_coords else None
 
@@ -89,7 +90,7 @@ def error(
     """
     total = np.empty(tiles_of(sizes, TILE).runs)
     found = run(ready_kernels().error, weighted(coords, targets, weights), (packed,), sizes, layers, total)
-    return torch.tensor(total.sum(), dtype=torch.float32), found
+    return torch.tensor(total.sum(), **SINGLE), found
 
 
 def weighted(coords: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

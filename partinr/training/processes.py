@@ -32,6 +32,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.launcher import _Launcher
 
+from partinr.base.environment import own_environment
 from partinr.base.errors import PartinrError, warnings_as_notes
 from partinr.base.stopping import STOPPING
 from partinr.training.nodes import HOST, Nodes
@@ -224,7 +225,7 @@ def _work(rank: int, pipe: Connection) -> None:
         trainer.strategy.cluster_environment.rank = rank
         if trainer.strategy.nodes.size == 1:
             _use_loopback()
-        with quiet_lightning(), warnings_as_notes():
+        with quiet_lightning(), warnings_as_notes(), own_environment():
             function(*args, **kwargs)
         if rank == 0:
             callbacks = enumerate(trainer.callbacks)

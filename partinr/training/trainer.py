@@ -13,6 +13,7 @@ import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.engines.base import cuda_products
 from partinr.model.album import Album
@@ -128,6 +129,7 @@ class _CudaProducts(L.Callback):
         self._set.close()
 
 
+@door
 def make_trainer(
     *,
     accelerator: str = "auto",
@@ -192,6 +194,7 @@ def make_trainer(
     return trainer
 
 
+@door
 def run_fit(
     module: TrainingLoop,
     trainer: L.Trainer,
@@ -214,6 +217,7 @@ def run_fit(
     return FitResult.of(module)
 
 
+@door
 def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> None:
     """Check that a trainer can train a module, and continue from a checkpoint.
 

@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.seeds import derived
 from partinr.metrics import mean_psnr, ssim
@@ -77,6 +78,7 @@ class MetaModule(TrainingLoop):
 
     model: LearnedStart
 
+    @door
     def __init__(
         self,
         start: LearnedStart,

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.version import __version__
@@ -50,6 +51,7 @@ DIRECTIONS = 4
 """Directions in which gradients are compared. Along a single one, first and second order may agree by chance."""
 
 
+@door
 def check_meta_gradient(
     start: LearnedStart,
     algorithm: Algorithm,
