@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.metrics import SEAM, mean_psnr, psnr, seam, ssim
 from partinr.model.signal_stack import SignalStack
@@ -75,6 +76,7 @@ class FitModule(StackLoop):
         PartinrError: signals and model do not match, or the settings contradict each other.
     """
 
+    @door
     def __init__(
         self,
         model: SignalStack,
@@ -168,12 +170,14 @@ class FitModule(StackLoop):
         signals = self._by_signal(self.buffer("_signals"))
         return [View(*each) for each in zip(self.model.names, signals, self.model.partitions, strict=True)]
 
+    @door
     @torch.no_grad()
     def reconstructions(self) -> list[Tensor]:
         """The current reconstruction of each signal: ``[*grid, C]``, not clamped, on the device."""
         self.gather()
         return self._by_signal(self.batch.unsort(self.values()))
 
+    @door
     def weights(self) -> Iterator[tuple[str, bytes]]:
         """For each signal its name and its model as the content of a file."""
         for number, name in enumerate(self.model.names):

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.seeds import derived
 from partinr.metrics import mean_psnr, ssim
@@ -78,6 +79,7 @@ class MetaModule(TrainingLoop):
 
     model: LearnedStart
 
+    @door
     def __init__(
         self,
         start: LearnedStart,
@@ -199,12 +201,11 @@ class MetaModule(TrainingLoop):
     def facts(self) -> dict[str, Any]:
         """The entries of this regime in ``run.json``."""
         last = self.curve[-1] if self.curve else {}
-        by_step = [last[key] for key in _psnr_columns(self.settings.validation_steps) if key in last]
         return {
             **self._facts,
             "parameters_learned": sum(value.numel() for value in self._learned()),
             "inner_lr": self.model.rates.mean(),
-            "psnr_by_inner_step": by_step,
+            "psnr_by_inner_step": [last[key] for key in _psnr_columns(self.settings.validation_steps) if key in last],
         }
 
     def identity(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.album import Album
 from partinr.regimes.threshold.trials import Points, Trial
@@ -57,6 +58,7 @@ class ThresholdModule(StackLoop):
     all_finished: StopReason = "all_reached"
     model: Album
 
+    @door
     def __init__(
         self,
         model: Album,
