@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
+
 if TYPE_CHECKING:
     from partinr.partition import Partition
 
@@ -27,6 +29,7 @@ A signal that is fitted exactly, such as a black image, has an infinite PSNR, wh
 """
 
 
+@door
 def mse(reconstruction: Tensor, signal: Tensor) -> float:
     """Mean squared error over all samples and channels, the reconstruction clamped to [0, 1].
 
@@ -38,6 +41,7 @@ def mse(reconstruction: Tensor, signal: Tensor) -> float:
     return float(difference.square().mean(dtype=torch.float64))
 
 
+@door
 def psnr(reconstruction: Tensor, signal: Tensor) -> float:
     """Peak signal-to-noise ratio in dB, ``-10 log10(mse)``: infinite for equal images, NaN if a value is NaN."""
     return float(-10 * torch.log10(torch.tensor(mse(reconstruction, signal), dtype=torch.float64)))
@@ -50,6 +54,7 @@ def mean_psnr(values: Sequence[float]) -> float:
     return sum(min(value, EXACT_DB) for value in values) / len(values)
 
 
+@door
 def ssim(reconstruction: Tensor, signal: Tensor) -> float:
     """Structural similarity (Wang et al. 2004): Gaussian window 11, sigma 1.5, mean over windows and channels.
 
@@ -86,6 +91,7 @@ SEAM = ("psnr_band", "psnr_inside", "band", "jump_ratio", "jump_error", "gradien
 """Names of what :func:`seam` measures."""
 
 
+@door
 def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[str, float]:
     """How well regions match along their borders, with the reconstruction clamped to [0, 1].
 

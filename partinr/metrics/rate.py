@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from partinr.base.environment import door
 from partinr.metrics.quality import mean_psnr, psnr
 
 QUALITIES = (1, 3, 5, 8, 12, 18, 25, 35, 45, 55, 65, 75, 85, 92, 96, 98)
@@ -111,6 +112,7 @@ def mean_rates(of_images: Sequence[Sequence[Rate]]) -> list[MeanRate]:
     return [MeanRate([each[key] for each in known]) for key in known[0] if all(key in each for each in known)]
 
 
+@door
 def picture_psnr(picture: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
     """PSNR of a picture in 8 bits against another [dB]."""
     first, second = (torch.from_numpy(each.astype(np.float32) / 255) for each in (picture, wanted))
@@ -143,6 +145,7 @@ def at_rate(rates: Sequence[_Point], bpp: float) -> float | None:
     return None
 
 
+@door
 def codec_rates(pixels: NDArray[np.uint8]) -> list[Rate]:
     """Rates of JPEG and WebP at each of :data:`QUALITIES`.
 

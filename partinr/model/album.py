@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
 from partinr.model.frames import Frames
@@ -18,6 +19,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
 
 
+@door
 class Album(SignalStack):
     """The models of several images as one stack, trained and evaluated at once.
 
@@ -137,6 +139,7 @@ class Album(SignalStack):
                     yield f"{group.prefix}{name}", f"{of_member.prefix}{name}", rows
 
 
+@door
 def stack_of(members: Mapping[str, PiecewiseINR]) -> SignalStack:
     """The models of signals as one stack: an album, or the model itself for one unnamed signal."""
     return members[""] if set(members) == {""} else Album(members)

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.model.frames import Frames
 from partinr.partition import Partition
 
@@ -67,6 +68,7 @@ class Part:
     blend: Tensor | None = None
 
 
+@door
 @dataclass(frozen=True)
 class RegionBatch:
     """Coordinates and targets of M samples, sorted by network; each region has one.

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.partition import Grid, Partition, PartitionRule
 from partinr.signals import region_detail
@@ -60,6 +61,7 @@ def best_regions(parameters: int, samples: int, device: str = "cpu") -> int:
     return max(1, min(round(parameters / PARAMETERS_A_REGION[device]), samples // FEWEST_SAMPLES))
 
 
+@door
 def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, device: str = "cpu") -> PartitionRule:
     """A rule whose ``regions="auto"`` is replaced by a number; any other rule unchanged.
 
@@ -107,6 +109,7 @@ def _nearly_squares(regions: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return rows, min(shape[1], max(1, round(regions / rows)))
 
 
+@door
 def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
     """The fraction of all parameters that each region should have.
 
@@ -132,6 +135,7 @@ def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
     return weights / weights.sum()
 
 
+@door
 def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal: Tensor) -> tuple[int, ...] | None:
     """The hidden width of each region's network.
 

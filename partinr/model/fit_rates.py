@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from partinr.base.environment import door
 from partinr.metrics.rate import Rate, picture_psnr
 from partinr.model.inr import PiecewiseINR
 from partinr.model.quantise import Bits, Per, quantise, weight_bits
@@ -18,6 +19,7 @@ SETTINGS: tuple[tuple[Bits, Per] | None, ...] = (None, (16, "channel"), (16, "te
 """Precisions of the weights; None leaves them unchanged."""
 
 
+@door
 def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rate, bytes]]:
     """Rates of a fit in each of :data:`SETTINGS`.
 

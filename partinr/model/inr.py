@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone, backbone_name, load_backbone
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
 from partinr.engines import EngineName
@@ -46,6 +47,7 @@ Crop = Sequence[tuple[float | Fraction, float | Fraction]]
 """Begin and end of a part of a signal along each axis."""
 
 
+@door
 class PiecewiseINR(SignalStack):
     """One small network per region, trained and evaluated as one stack.
 

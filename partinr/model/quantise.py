@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.partition.coding import decode_labels, encode_labels
 
@@ -61,6 +62,7 @@ def check(bits: int, per: str) -> None:
         raise PartinrError(f"per={per!r}; choose from {', '.join(get_args(Per))}")
 
 
+@door
 def quantise(tensors: Mapping[str, Tensor], bits: Bits, per: Per, fixed: Collection[str] = ()) -> dict[str, Tensor]:
     """Weights as whole numbers and scales.
 
@@ -106,6 +108,7 @@ def _quantise(value: Tensor, bits: Bits, groups: torch.Size) -> tuple[Tensor, Te
     return whole.reshape(value.shape), scales.reshape(shape)
 
 
+@door
 def dequantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The float32 weights of :func:`quantise`'s result.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch, region_batch
 from partinr.model.frames import Frames
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from partinr.model.inr import PiecewiseINR
 
 
+@door
 class SignalStack(NetworkStack):
     """Networks that represent the regions of one or more signals.
 

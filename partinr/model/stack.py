@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone
+from partinr.base.environment import door, follows_caller
 from partinr.base.errors import PartinrError
-from partinr.engines import EngineName, registry
+from partinr.engines import EngineName, plan, registry
 from partinr.engines.base import Architecture, Precision, Shape, Stack
 from partinr.engines.chain import widths_of
 
@@ -64,6 +65,7 @@ class WidthGroup:
         return tuple(found)
 
 
+@door
 class NetworkStack(nn.Module):
     """N networks, trained and evaluated as one stack.
 
@@ -187,6 +189,7 @@ class NetworkStack(nn.Module):
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 
+    @follows_caller
     def forward(
         self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor] | None = None, plain: bool = False
     ) -> Tensor:
@@ -202,12 +205,13 @@ class NetworkStack(nn.Module):
         Returns:
             values ``[M, C]``, not clamped.
         """
-        values = [
-            registry.values(self.engine, own, coords[samples], own_sizes, plain)
-            for _, own, samples, own_sizes in self._by_width(sizes, params)
-        ]
+        values = []
+        for _, own, samples, own_sizes in self._by_width(sizes, params):
+            x = coords[samples]
+            values.append(plan.values(registry.usable(self.engine, own, x, own_sizes, plain), own, x, own_sizes))
         return values[0] if len(values) == 1 else torch.cat(values)
 
+    @follows_caller
     def squared_error(
         self,
         coords: Tensor,
@@ -234,10 +238,12 @@ class NetworkStack(nn.Module):
         total = targets.new_zeros(())
         for _, own, samples, own_sizes in self._by_width(sizes, params):
             weight = None if weights is None else weights[samples]
-            case = coords[samples], targets[samples], weight, own_sizes
-            total = total + registry.squared_error(self.engine, own, *case, plain=twice)
+            x = coords[samples]
+            engines = registry.usable(self.engine, own, x, own_sizes, plain=twice)
+            total = total + plan.squared_error(engines, own, x, targets[samples], weight, own_sizes)
         return total
 
+    @follows_caller
     def has_hessian_vector(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> bool:
         """Whether the engine has kernels for :meth:`hessian_vector` with such parameters."""
         return all(
@@ -245,6 +251,7 @@ class NetworkStack(nn.Module):
             for _, own, samples, own_sizes in self._by_width(sizes, params)
         )
 
+    @follows_caller
     def hessian_vector(
         self,
         coords: Tensor,

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.coords import nearest_samples
 from partinr.signals.decode import orientation, upright
@@ -37,6 +38,7 @@ class Source:
         """Whether a file that exists is that of the image."""
         return self.path is not None and os.path.exists(self.path) and os.path.samefile(self.path, file)
 
+    @door
     def cut_labels(self, labels: Tensor) -> Tensor:
         """A label map, cut like the image: every new sample has the label of the old one whose cell contains it.
 

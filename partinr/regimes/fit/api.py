@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.fit.settings import FitSettings
 from partinr.regimes.meta.learned import LearnedStart
@@ -17,6 +18,7 @@ from partinr.training.schedule import Constant, Schedule
 from partinr.training.trainer import FitResult, Model, make_trainer, run_fit
 
 
+@door
 def fit(
     model: Model,
     signal: Tensor | Sequence[Tensor],

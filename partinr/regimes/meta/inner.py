@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from partinr.base.environment import door
+
 Params = Mapping[str, Tensor]
 Objective = Callable[[Params, bool], Tensor]
 """``objective(params, twice)``: a scalar; ``twice`` says that its gradient will be differentiated again."""
@@ -31,6 +33,7 @@ Rates = Callable[[int], Mapping[str, Tensor | float]]
 Order = Literal["second", "first", "none"]
 
 
+@door
 def adapt(
     objective: Objective,
     params: Params,

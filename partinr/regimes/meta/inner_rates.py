@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 
 RateKind = Literal["static", "global", "per_step", "per_parameter", "per_parameter_per_step"]
@@ -37,6 +38,7 @@ class InnerRates(nn.Module):
         PartinrError: the kind is unknown, or the value is not positive and finite.
     """
 
+    @door
     def __init__(
         self, params: Mapping[str, Tensor], kind: RateKind, value: float, steps: int, positive: bool = False
     ) -> None:

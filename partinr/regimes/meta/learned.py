@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone, backbone_name, load_backbone
+from partinr.base.environment import door, follows_caller
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.engines import EngineName
@@ -59,6 +60,7 @@ class InnerObjective:
         return self.networks.hessian_vector(own.coords, own.targets, own.sizes, own.weights, params, along)
 
 
+@door
 class LearnedStart(nn.Module):
     """An initialisation from which a few inner steps fit a signal, and the learning rates of those steps.
 
@@ -202,6 +204,7 @@ class LearnedStart(nn.Module):
             curvature=objective.hessian_vector if order == "second" and objective.has_hessian_vector else None,
         )
 
+    @follows_caller
     def error(self, batch: TaskBatch, params: Mapping[str, Tensor], weights: Tensor) -> Tensor:
         """The outer objective: squared errors of all samples, each times its weight."""
         return self.networks.squared_error(batch.coords, batch.targets, batch.sizes, weights, params)
@@ -292,6 +295,7 @@ def _describe(networks: NetworkStack) -> str:
 Algorithm = Literal["maml", "fomaml", "reptile", "unadapted"]
 
 
+@door
 def outer_gradients(
     start: LearnedStart,
     batch: TaskBatch,

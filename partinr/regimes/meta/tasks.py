@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.coords import Frame
 from partinr.model.batch import region_batch
 from partinr.model.frames import Frames
@@ -34,6 +35,7 @@ class Context:
     weights: Tensor
 
 
+@door
 @dataclass(eq=False)
 class TaskBatch:
     """B tasks as one batch, sorted by task, then by region. Do not change it.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.coords import region_frames
 from partinr.partition import Partition
@@ -19,6 +20,7 @@ _INIT, _POINTS = 1, 2
 """What a trial draws: the last of the numbers that seed a draw."""
 
 
+@door
 @dataclass(frozen=True, eq=False)
 class Trial:
     """One fit of a signal.
@@ -57,6 +59,7 @@ class Trial:
         return np.asarray(words, dtype=np.uint64)
 
 
+@door
 class Points:
     """Draws the points of each step, which follow from the trial and the step alone.
 
