@@ -21,7 +21,7 @@ def tiled_curvature(
 ) -> list[Tensor]:
     """The Hessian of N networks' squared error times a direction, see :data:`partinr.engines.base.HessianVector`.
 
-    Hidden layers are equally wide.
+    Hidden layers must have equal widths.
     """
     passes, networks, ways = _passes(), _Scaled(chain, chain), _Scaled(along, chain)
     x, wanted = coords.detach().contiguous().numpy(), targets.detach().contiguous().numpy()
@@ -43,15 +43,15 @@ def tiled_curvature(
 
 
 class _Tile:
-    """What a thread keeps of the tile it has in hand, and the way through the layers and back.
+    """A thread's data for its current tile, and the passes through the layers and back.
 
-    Activations and their derivatives along the direction lie side by side, and so do gradients.
+    Activations and their derivatives along the direction are adjacent, and so are gradients.
 
     Args:
-        passes: compiled.
+        passes: the compiled passes.
         networks: the stack.
         ways: the direction.
-        rows: of the longest tile.
+        rows: number of rows of the longest tile.
     """
 
     def __init__(self, passes: Any, networks: _Scaled, ways: _Scaled, rows: int) -> None:
@@ -88,7 +88,7 @@ class _Tile:
         weights: NDArray[np.float32],
         sums: Sequence[NDArray[np.float32]],
     ) -> None:
-        """The output layer, and the gradient of the error by what is before it."""
+        """Evaluate the output layer, and the gradient of the error by its input."""
         networks, ways, last = self.networks, self.ways, self.last
         ends = networks.output[at], networks.biases[last][at], ways.output[at], ways.biases[last][at]
         both = self.boths[last - 1]
@@ -97,7 +97,7 @@ class _Tile:
     def backward(
         self, at: int, x: NDArray[np.float32], place: Sequence[Tensor], sums: Sequence[NDArray[np.float32]]
     ) -> None:
-        """Back to the first layer; ``place`` and ``sums`` are the product's tensors and their arrays, added to."""
+        """Go back to the first layer, adding to ``place`` and ``sums``, the product's tensors and their arrays."""
         n, width = len(x), self.width
         for k in range(self.last - 1, 0, -1):
             cosine, bend = self.cosines[k], self.bends[k]
@@ -113,11 +113,11 @@ class _Tile:
 
 
 class _Scaled:
-    """A stack's parameters, or a direction in them, ready for the tiles: the factor in the thin ends and the biases.
+    """A stack's parameters or a direction in them for the tiles, with the factor in the thin ends and the biases.
 
     Args:
-        chain: which.
-        factors_of: the chain whose factors they get.
+        chain: the parameters or direction.
+        factors_of: the chain that provides the factors.
     """
 
     def __init__(self, chain: Chain, factors_of: Chain) -> None:
