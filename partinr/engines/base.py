@@ -184,14 +184,20 @@ def gradients_again(value: Tensor, gradient: Tensor, wanted: Sequence[Tensor]) -
     return [next(found) if tensor.requires_grad else None for tensor in wanted]
 
 
-@contextmanager
-def exact_products() -> Iterator[None]:
-    """Full-precision single-precision products on CUDA within the context."""
-    products: Any = torch.backends.cuda.matmul
+def products_switch(tf32: bool) -> tuple[str, Any]:
+    """Name and value of torch's switch for TF32 in single-precision products on CUDA."""
     # From torch 2.9 on; using the older name as well is an error.
-    name, exact = ("fp32_precision", "ieee") if hasattr(products, "fp32_precision") else ("allow_tf32", False)
+    newer = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+    return ("fp32_precision", "tf32" if tf32 else "ieee") if newer else ("allow_tf32", tf32)
+
+
+@contextmanager
+def cuda_products(tf32: bool) -> Iterator[None]:
+    """Single-precision products on CUDA with full precision, or with the 10 bits of TF32, within the context."""
+    products: Any = torch.backends.cuda.matmul
+    name, value = products_switch(tf32)
     before = getattr(products, name)
-    setattr(products, name, exact)
+    setattr(products, name, value)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Which runs are of one image, and what the image is called."""
+"""Assigns runs to images, and names the images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from partinr.runs.records import RunRecord
 
 @dataclass(frozen=True)
 class Image:
-    """What tells one image from another. Two names of the same values are one image.
+    """Identifies an image. Two names with the same values are one image.
 
-    All images of a run for several are one, and so are all held-out signals of a run.
+    All images of a run count as one, and so do all held-out signals of a run.
     """
 
     sha256: str
@@ -26,7 +26,7 @@ class Image:
 
     @classmethod
     def of(cls, record: RunRecord) -> Image | None:
-        """The image of a run; None if it ended before it had read one."""
+        """The image of a run; None if the run ended before reading one."""
         signal = record.manifest.get("signal")
         if not isinstance(signal, Mapping):
             return None
@@ -36,26 +36,26 @@ class Image:
             name += f", {count} image{'s' * (count != 1)}"
         digest = signal.get("sha256") or f"named {name}"
         if isinstance(held_out, int):
-            # Signals that are many have no values to be known by; what was asked for says which they are.
+            # Many signals are not identified by values but by the configuration.
             name += f", {held_out} held out"
             digest = f"{_image_choice(record)} {held_out}"
         return cls(str(digest), frozen(shape) if isinstance(shape, list) else (), name)
 
     @classmethod
     def unread(cls, record: RunRecord) -> Image:
-        """The image of a run that never read it, by what the config says."""
+        """The image of a run that never read it, from the config."""
         chosen = record.at("config.data.name") or record.at("config.data.path")
         name = PurePath(str(chosen)).stem if chosen else "unknown image"
         return cls(f"unread {_image_choice(record)}", (), name)
 
 
 def _image_choice(record: RunRecord) -> tuple[Any, ...]:
-    """What the config says of the image."""
+    """The settings of the config that choose the image."""
     return tuple(str(record.at(f"config.data.{key}")) for _, key in sorted(IMAGE_KEYS))
 
 
 def _image_labels(images: Sequence[Image]) -> list[str]:
-    """Names of images, no two alike: of two with the same name the size is added, else digits of the hash."""
+    """Distinct names of images; equal names get the size appended, else digits of the hash."""
     count = Counter(image.name for image in images)
     sized = [
         f"{image.name} {'×'.join(map(str, image.shape[:2]))}".strip() if count[image.name] > 1 else image.name
@@ -70,7 +70,7 @@ def _image_labels(images: Sequence[Image]) -> list[str]:
 def assign_images(records: Sequence[RunRecord]) -> dict[RunRecord, str]:
     """The image of each run.
 
-    A run that ended before it had read its image belongs to the image that other runs got from the same choice.
+    A run that ended before reading its image belongs to the image that other runs got from the same settings.
     """
     known = {record: image for record in records if (image := Image.of(record))}
     by_choice = {_image_choice(record): image for record, image in known.items()}

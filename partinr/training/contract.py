@@ -17,22 +17,18 @@ class Evaluations(Protocol):
     @property
     def evaluate_every(self) -> int | None:
         """Steps between two evaluations; None for a geometric sequence."""
-        ...
 
     @property
     def evaluations_per_decade(self) -> int:
         """Evaluations in the geometric sequence while the steps grow tenfold."""
-        ...
 
     @property
     def evaluate_at(self) -> list[int]:
         """Further steps to evaluate."""
-        ...
 
     @property
     def collapse_db(self) -> float | None:
         """How far a curve may fall below its best, in dB; None for any distance."""
-        ...
 
 
 class Contract(L.LightningModule):

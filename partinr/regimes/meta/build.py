@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from partinr.base.errors import PartinrError
@@ -24,31 +24,25 @@ READ_FIRST = 2000
 """Number of training files that are read before training, to find errors early."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Batched:
-    """Collates tasks into one batch, in the process that loads them.
+def batched(frame: Frame, tasks: Sequence[Task]) -> TaskBatch:
+    """Collate tasks into one batch, in the process that loads them.
 
-    Attributes:
+    Args:
         frame: frame of the coordinates.
+        tasks: one or more.
+
+    Raises:
+        PartinrError: they have different numbers of channels.
     """
-
-    frame: Frame
-
-    def __call__(self, tasks: Sequence[Task]) -> TaskBatch:
-        """The batch of some tasks.
-
-        Raises:
-            PartinrError: they have different numbers of channels.
-        """
-        for task in tasks:
-            _check_channels(tasks[0], task)
-        return TaskBatch.of(
-            [task.signal for task in tasks],
-            [task.partition for task in tasks],
-            self.frame,
-            [task.name for task in tasks],
-            [task.index for task in tasks],
-        )
+    for task in tasks:
+        _check_channels(tasks[0], task)
+    return TaskBatch.of(
+        [task.signal for task in tasks],
+        [task.partition for task in tasks],
+        frame,
+        [task.name for task in tasks],
+        [task.index for task in tasks],
+    )
 
 
 def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
@@ -124,7 +118,7 @@ def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
         meta_batch_size=settings.meta_batch_size,
         seed=context.seed,
         workers=settings.workers,
-        collate=Batched(context.frame),
+        collate=partial(batched, context.frame),
         cache=context.cache,
     )
 
