@@ -23,7 +23,7 @@ class Versus:
     A fit from a learned start may be compared with the same fit from a random start instead.
 
     Seeds are compared one by one if both groups have them, else with the mean over the lone network's seeds. The
-    single network's effort is taken where *it* first reached that PSNR, which is before its end if its curve fell back.
+    lone network's effort is taken where *it* first reached that PSNR, which is before its end if its curve fell back.
     """
 
     lone: Group
