@@ -1,9 +1,9 @@
-"""From the configuration of a run to the module of learning to learn, and the tasks that it learns from."""
+"""Builds the module and the tasks of learning to learn from the configuration of a run."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from partinr.base.errors import PartinrError
@@ -21,41 +21,35 @@ if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
 
 READ_FIRST = 2000
-"""Files to learn from that are read before the training, so that what is wrong with one is said then."""
+"""Number of training files that are read before training, to find errors early."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Batched:
-    """Tasks as one batch, where they are loaded.
+def batched(frame: Frame, tasks: Sequence[Task]) -> TaskBatch:
+    """Collate tasks into one batch, in the process that loads them.
 
-    Attributes:
-        frame: of the coordinates.
+    Args:
+        frame: frame of the coordinates.
+        tasks: one or more.
+
+    Raises:
+        PartinrError: they have different numbers of channels.
     """
-
-    frame: Frame
-
-    def __call__(self, tasks: Sequence[Task]) -> TaskBatch:
-        """Put them together.
-
-        Raises:
-            PartinrError: they have different numbers of channels.
-        """
-        for task in tasks:
-            _check_channels(tasks[0], task)
-        return TaskBatch.of(
-            [task.signal for task in tasks],
-            [task.partition for task in tasks],
-            self.frame,
-            [task.name for task in tasks],
-            [task.index for task in tasks],
-        )
+    for task in tasks:
+        _check_channels(tasks[0], task)
+    return TaskBatch.of(
+        [task.signal for task in tasks],
+        [task.partition for task in tasks],
+        frame,
+        [task.name for task in tasks],
+        [task.index for task in tasks],
+    )
 
 
 def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
     """The module of learning to learn, with its tasks.
 
     Raises:
-        PartinrError: settings do not go together, or a signal cannot be read or cut.
+        PartinrError: settings contradict each other, or a signal cannot be read or partitioned.
     """
     _check(settings, context)
     tasks = _tasks(settings, context)
@@ -67,7 +61,7 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
     first = validation[0]
     in_features, channels = first.coords.shape[1], first.targets.shape[1]
     start = LearnedStart(
-        # The budget is that of what represents a signal in the end: all regions' networks.
+        # The budget covers everything that represents a signal: the networks of all regions.
         context.backbone.sized(regions, in_features, channels),
         cells=regions if settings.initialisation == "region" else 1,
         in_features=in_features,
@@ -98,10 +92,10 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
 
 
 def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
-    """The tasks to learn from and those that are held out, all of them cut.
+    """The training tasks and the held-out tasks, with their partitions.
 
     Raises:
-        PartinrError: none are held out, or a signal cannot be read or cut.
+        PartinrError: no signals are held out, or a signal cannot be read or partitioned.
     """
     train, held_out = context.data.train(), context.data.val()
     if not held_out:
@@ -124,16 +118,16 @@ def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
         meta_batch_size=settings.meta_batch_size,
         seed=context.seed,
         workers=settings.workers,
-        collate=Batched(context.frame),
+        collate=partial(batched, context.frame),
         cache=context.cache,
     )
 
 
 def _check(settings: MetaSettings, context: RunContext) -> None:
-    """Check that what several groups say goes together.
+    """Check that the groups of the configuration are compatible.
 
     Raises:
-        PartinrError: it does not.
+        PartinrError: they are not.
     """
     if context.data.alone:
         raise PartinrError(
@@ -167,7 +161,7 @@ def _check(settings: MetaSettings, context: RunContext) -> None:
 
 
 def _check_channels(first: Task, other: Task) -> None:
-    """See that two tasks can be in one batch.
+    """Check that two tasks can be in one batch.
 
     Raises:
         PartinrError: they have different numbers of channels.
@@ -181,10 +175,10 @@ def _check_channels(first: Task, other: Task) -> None:
 
 
 def _read_first(tasks: TaskDataModule) -> None:
-    """Read and cut what there is to learn from, as far as it is files; of generated signals one stands for all.
+    """Read and partition the first training files, or one generated signal, which stands for all.
 
     Raises:
-        PartinrError: a file cannot be read, or a signal not be cut.
+        PartinrError: a file cannot be read, or a signal cannot be partitioned.
     """
     learned_from = tasks.train_tasks
     first = learned_from[0]
@@ -195,10 +189,10 @@ def _read_first(tasks: TaskDataModule) -> None:
 
 
 def _check_cells(rule: PartitionRule, settings: MetaSettings, validation: Sequence[TaskBatch]) -> None:
-    """See that a region of a grid is at the same place in every signal, if it is to have an initialisation of its own.
+    """Check that each grid region is at the same place in every signal, if regions have their own initialisations.
 
     Raises:
-        PartinrError: signals of several shapes might be cut into other rows and columns.
+        PartinrError: signals of different shapes might be cut into different rows and columns.
     """
     shapes = sorted({shape for batch in validation for shape in batch.shapes})
     if settings.initialisation == "region" and isinstance(rule, Grid) and rule.rows is None and len(shapes) > 1:
@@ -210,7 +204,7 @@ def _check_cells(rule: PartitionRule, settings: MetaSettings, validation: Sequen
 
 
 def _some(items: Sequence[Item], count: int | None) -> Sequence[Item]:
-    """So many of them, evenly spread."""
+    """``count`` of the items, evenly spread."""
     if count is None or count >= len(items):
         return items
     return [items[number * len(items) // count] for number in range(count)]
@@ -225,14 +219,14 @@ def _facts(
     train: int,
     val: int,
 ) -> dict[str, Any]:
-    """What run.json says of partition and data."""
+    """The entries of partition and data in ``run.json``."""
     networks = start.networks
     one = networks.backbone.parameters(networks.in_features, networks.channels)
     shapes = {shape for batch in validation for shape in batch.shapes}
     sizes = [size for batch in validation for size in batch.sizes]
     return {
         "regions": regions,
-        # Of what represents one signal: the networks of all its regions.
+        # For one signal: the networks of all its regions.
         "parameters": regions * one,
         "macs_per_pixel": networks.macs_of_networks[0],
         "partition": {
