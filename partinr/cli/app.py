@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 else:
     execute = Later("partinr.experiment.execute")
 
+_COMPOSING = (HydraException, OmegaConfBaseException)
+
 
 def hydra_app(arguments: list[str]) -> int:
     """Hand the arguments to Hydra, run what it composes, and return the exit code.
@@ -46,15 +48,13 @@ def hydra_app(arguments: list[str]) -> int:
     search_plugins()
     flags, overrides = _sorted_out(arguments)
     _check_choices(overrides)
-    _check_size(overrides)
     register_names(overrides)
     trace = "debug=trace" in arguments
 
     def say(error: Exception, job: Sequence[str] = ()) -> str:
         if trace:
             raise error
-        composed = isinstance(error, (HydraException, OmegaConfBaseException))
-        return one_line(error, job or overrides) if composed else str(error)
+        return one_line(error, job or overrides) if isinstance(error, _COMPOSING) else str(error)
 
     sweep = Sweep(say)
     register(sweep)
@@ -63,16 +63,16 @@ def hydra_app(arguments: list[str]) -> int:
         sweep.begun = True
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
-        try:
-            # With hydra.job.chdir=true Hydra is elsewhere; paths are relative to where they were typed, as in a sweep.
-            with chdir(hydra_config.runtime.cwd):
+        # With hydra.job.chdir=true Hydra is elsewhere; paths are relative to where they were typed, as in a sweep.
+        with chdir(hydra_config.runtime.cwd):
+            try:
                 outcome = execute.execute(cfg, folder, list(hydra_config.overrides.task))
-        except (PartinrError, OmegaConfBaseException) as error:
-            print_error(say(error))
-            sweep.refused += 1
-            return None
-        finally:
-            _remove_if_empty(folder)
+            except (PartinrError, OmegaConfBaseException) as error:
+                print_error(say(error))
+                sweep.refused += 1
+                return None
+            finally:
+                _remove_if_empty(folder)
         sweep.outcomes.append(outcome)
         return outcome.psnr
 
@@ -86,11 +86,7 @@ def hydra_app(arguments: list[str]) -> int:
         if sweep.begun:
             sweep.show()
         # Before the first run, whatever Hydra raises is about the overrides.
-        if (
-            isinstance(error, PartinrError)
-            or trace
-            or (sweep.begun and not isinstance(error, (HydraException, OmegaConfBaseException)))
-        ):
+        if isinstance(error, PartinrError) or trace or (sweep.begun and not isinstance(error, _COMPOSING)):
             raise
         own = get_args_parser().parse_args(flags).config_dir
         raise PartinrError(one_line(error, overrides, commands.commands, own)) from error
@@ -109,22 +105,24 @@ def _call(application: Callable[[], object], flags: Sequence[str], overrides: Se
     try:
         application()
     except ConfigCompositionException as error:
-        left = left_to_jobs(error, overrides) if {"-m", "--multirun"} & set(flags) else None
+        given = get_args_parser().parse_args(flags)
+        left = left_to_jobs(error, overrides, given.config_dir) if given.multirun else None
         if left is None:
             raise
         _call(application, flags, left)
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
-    """Refuse two choices of one group; Hydra would take the last.
+    """Refuse two choices of one group, of which Hydra would take the last, and a size that an experiment lacks.
 
     Raises:
-        PartinrError: a group is chosen twice.
+        PartinrError: a group is chosen twice, or an experiment lacks its size.
     """
     for group in plugins.groups():
         given = dict.fromkeys(each.partition("=")[2] for each in overrides if each.partition("=")[0] == group)
         if len(given) > 1:
             raise PartinrError(f"{group} is chosen twice: {', '.join(given)}; give one")
+    _check_size(overrides)
 
 
 def _check_size(overrides: Sequence[str]) -> None:

@@ -119,7 +119,8 @@ class SweepLauncher(Launcher):
 
     def _queued(self, cfg: DictConfig | str, overrides: list[str], number: int) -> tuple[DictConfig, Path | None]:
         if isinstance(cfg, str):
-            return self.config, self.sweep.refuse(cfg, overrides, number)
+            self.sweep.refuse(cfg, overrides, number)
+            return self.config, None
         # ${hydra:…} in a configuration reads this.
         HydraConfig.instance().set_config(cfg)
         return cfg, self.sweep.queue(cfg)
@@ -331,7 +332,7 @@ def register(sweep: Sweep) -> None:
     store.store(group="hydra/launcher", name="basic", node={"_target_": f"{module.__name__}.Basic"})
     jobwise = jobwise_sweeper()
     jobwise.__module__ = module.__name__
-    module.Jobwise = jobwise
+    setattr(module, jobwise.__name__, jobwise)
     plugins.register(jobwise)
     node = {"_target_": f"{module.__name__}.Jobwise", "max_batch_size": None, "params": None}
     store.store(group="hydra/sweeper", name="basic", node=node)

@@ -95,7 +95,8 @@ class Sweep:
                     if not _is_there(RunDirectory(folder), settings, rules):
                         raise
         except (PartinrError, OmegaConfBaseException, OSError) as error:
-            return self.refuse(self.say(error, overrides), overrides, hydra.job.num)
+            self.refuse(self.say(error, overrides), overrides, hydra.job.num)
+            return None
         # In the words of this command; the run may have been queued in others.
         self.settings[folder] = settings_asked(overrides)
         self.asked += 1
