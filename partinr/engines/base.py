@@ -139,6 +139,10 @@ class Engine(ABC):
             the end of a sentence that begins with ``engine=NAME``.
         """
 
+    def fault(self, device: torch.device) -> str | None:
+        """Why the engine cannot work in this process on such a device, as :meth:`refuses` says it; None if it can."""
+        return None
+
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """The cost of evaluating each network, ``[N]``, in multiply-accumulates of a batched product.
 

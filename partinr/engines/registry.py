@@ -20,7 +20,7 @@ from partinr.engines.compiled import Compiled
 from partinr.engines.fused import Fused
 from partinr.engines.plan import PLAIN
 from partinr.engines.tiled import Tiled
-from partinr.engines.trial import PROVED, agrees
+from partinr.engines.trial import PROVED, agrees, works
 
 ENGINES: tuple[Engine, ...] = (Fused(), Tiled(), *PLAIN, Compiled())
 """All engines. Among equally cheap ones, ``auto`` uses the first."""
@@ -53,7 +53,10 @@ def check(name: str, architecture: Architecture, device: torch.device | None, pr
     Raises:
         PartinrError: the engine refuses, or is unknown.
     """
-    reasons = [engine.refuses(architecture, device, precision) for engine in engines(name)]
+    reasons = [
+        engine.refuses(architecture, device, precision) or (engine.fault(device) if device is not None else None)
+        for engine in engines(name)
+    ]
     if None not in reasons:
         raise PartinrError(f"engine={name} {reasons[0]}")
 
@@ -79,7 +82,8 @@ def usable(name: str, stack: Stack, coords: Tensor, sizes: tuple[int, ...], plai
 def _proved(
     taken: tuple[Engine, ...], stack: Stack, sizes: tuple[int, ...], device: torch.device
 ) -> tuple[Engine, ...]:
-    """The engines, without those that the plan would use but that fail their trial on the device."""
+    """Without those that have a fault, and those that a plan would use, but that fail their trial on the device."""
+    taken = tuple(engine for engine in taken if works(engine, device)) or PLAIN
     if device.type in PROVED:
         return taken
     parts = plan.plan_of(taken, stack, sizes, device).parts

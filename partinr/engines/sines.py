@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from partinr.engines import numba_start
 from partinr.engines.base import Architecture, Engine, Precision, Stack, gradients_again, weighted_error
 from partinr.engines.chain import Chain, factors_of, tensors_of
 from partinr.engines.plan import plain_chain
@@ -63,6 +64,10 @@ class SineEngine(Engine):
         if precision.dtype != torch.float32:
             return NO_DOUBLE
         return "has no transforms of torch.func; choose engine=auto" if precision.transformed else None
+
+    def fault(self, device: torch.device) -> str | None:
+        """That of numba, on the CPU."""
+        return numba_start.fault() if device.type == "cpu" else None
 
     def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """See :meth:`run`."""

@@ -24,6 +24,20 @@ TOLERANCE = 1e-3
 
 
 @cache
+def works(engine: Engine, device: torch.device) -> bool:
+    """Whether an engine works in this process; where it does not, one line says why, once for all of them."""
+    reason = engine.fault(device)
+    if reason is not None:
+        _note(f"an engine {reason}; plain torch takes its place")
+    return reason is None
+
+
+@cache
+def _note(line: str) -> None:
+    print_note(line)
+
+
+@cache
 def agrees(engine: Engine, device: torch.device) -> bool:
     """Whether an engine gives the values and gradients of plain torch on a device.
 
