@@ -126,9 +126,8 @@ class Engine(ABC):
 
     name: ClassVar[str]
 
-    @abstractmethod
     def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """Why the engine cannot evaluate such networks, and what to do about it; None if it can.
+        """Why the engine cannot evaluate such networks, and what to do about it; None if it can, as by default.
 
         Args:
             architecture: of the networks.
@@ -138,6 +137,7 @@ class Engine(ABC):
         Returns:
             the end of a sentence that begins with ``engine=NAME``.
         """
+        return None
 
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """What evaluating each network takes, ``[N]``, in multiply-accumulates of a batched product.

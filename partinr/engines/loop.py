@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import Architecture, Engine, Precision, Shape, Stack
+from partinr.engines.base import Engine, Shape, Stack
 
 LOOP_FROM_MACS = {"cpu": 50e6, "cuda": 4e9}
 """From this many multiply-accumulates a forward pass on, a network is cheaper alone than in a batched product.
@@ -25,10 +25,6 @@ class Loop(Engine):
     """See the module."""
 
     name = "loop"
-
-    def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """Nothing."""
-        return None
 
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """Half of a batched product's, and a call: both are equal at :data:`LOOP_FROM_MACS`."""

@@ -342,11 +342,17 @@ class NetworkStack(nn.Module):
         """:meth:`forward` without gradients, at most ``chunk`` samples at once; ``params`` as there."""
         if coords.shape[0] <= chunk:
             return self(coords, sizes, params)
-        ends = torch.tensor(sizes).cumsum(0)
-        pieces = []
-        for start in range(0, coords.shape[0], chunk):
-            stop = min(start + chunk, coords.shape[0])
-            inside = ends.clamp(start, stop)
-            part = torch.diff(inside, prepend=torch.tensor([start])).tolist()
-            pieces.append(self(coords[start:stop], part, params))
-        return torch.cat(pieces)
+        return torch.cat([self(coords[piece], own, params) for piece, own in pieces(sizes, chunk)])
+
+
+def pieces(sizes: Sequence[int], longest: int) -> Iterator[tuple[slice, list[int]]]:
+    """Pieces of at most ``longest`` of the samples of a stack: where each lies, and how many each network has in it.
+
+    Args:
+        sizes: samples of each network.
+        longest: 1 or more.
+    """
+    ends = torch.tensor(sizes).cumsum(0)
+    for start in range(0, sum(sizes), longest):
+        stop = min(start + longest, sum(sizes))
+        yield slice(start, stop), torch.diff(ends.clamp(start, stop), prepend=torch.tensor([start])).tolist()

@@ -26,6 +26,9 @@ from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
 FORMAT = 2
 """Version of the layout of ``initialisation.safetensors``. Version 2 has a checksum."""
 
+INNER = ("inner_steps", "inner_lr", "inner_lr_kind", "inner_lr_positive", "inner_loss", "adapt_layers")
+"""Arguments of a :class:`LearnedStart` that describe the inner loop: settings of the regime, by the same names."""
+
 UNSEALED = 1
 """The last version without a checksum."""
 
@@ -159,9 +162,6 @@ class LearnedStart(nn.Module):
         """Check that the engine can evaluate it, see :meth:`partinr.model.stack.NetworkStack.check_engine`."""
         self.networks.check_engine(device, precision, tf32)
 
-    def _cell(self, batch: TaskBatch) -> Tensor | None:
-        return None if self.cells == 1 else batch.cell
-
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def start(self, batch: TaskBatch) -> dict[str, Tensor]:
@@ -186,7 +186,7 @@ class LearnedStart(nn.Module):
 
     def rates_for(self, batch: TaskBatch) -> Callable[[int], dict[str, Tensor | float]]:
         """The learning rates of a batch's networks, by step."""
-        cell = self._cell(batch)
+        cell = None if self.cells == 1 else batch.cell
         return lambda step: {name: self.rates.at(step, name, cell) for name in self.adapted}
 
     def adapt(
