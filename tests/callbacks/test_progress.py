@@ -25,7 +25,7 @@ from partinr.callbacks.progress import describe
         (10, 61.0, None, 60.0, 24, 30.0, 1.0, "step 10  30.00 dB  3.93 points/s  0:00 left"),
         (10, 15.0, 100, 60.0, 24, 30.0, 0.25, "step 10/100  30.00 dB  16 points/s  0:45 left"),
         (90, 15.0, 100, 60.0, 24, 30.0, 0.9, "step 90/100  30.00 dB  144 points/s  0:02 left"),
-        (1, 1.0, 2, None, 3 * 10**9, 30.0, 0.5, "step 1/2  30.00 dB  3.0G points/s  0:01 left"),
+        (1, 1.0, 2, None, 3 * 10**9, 30.0, 0.5, "step 1/2  30.00 dB  3.00G points/s  0:01 left"),
         (1, 1.0, 2, None, 24, float("nan"), 0.5, "step 1/2  nan dB  24 points/s  0:01 left"),
     ],
 )

@@ -47,8 +47,7 @@ class InnerObjective:
 
     def __call__(self, params: Mapping[str, Tensor], twice: bool) -> Tensor:
         """The sum over all samples, a scalar."""
-        own = self.context
-        return self.networks.squared_error(own.coords, own.targets, own.sizes, own.weights, params, twice=twice)
+        return self.networks.squared_error(*self.context, params, twice=twice)
 
     @property
     def has_hessian_vector(self) -> bool:
@@ -59,8 +58,7 @@ class InnerObjective:
 
     def hessian_vector(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The Hessian times a direction, computed by the engine."""
-        own = self.context
-        return self.networks.hessian_vector(own.coords, own.targets, own.sizes, own.weights, params, along)
+        return self.networks.hessian_vector(self.context, params, along)
 
 
 @door
