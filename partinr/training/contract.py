@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import lightning as L
 import torch
 from torch import Tensor
+
+from partinr.signals.identity import SignalIdentity
 
 
 class Evaluations(Protocol):
@@ -38,12 +41,17 @@ class Contract(L.LightningModule):
         kind: kind of the regime, as in ``run.json`` and checkpoints.
         model: the model to train.
         data: the data that Lightning iterates over; None if the module holds the signals.
+        about: settings of the signals that must be equal, in addition to the regime's, to continue from a checkpoint.
+        identities: identities of the signals, by name. A checkpoint fits if they are equal, see
+            :meth:`SignalIdentity.differs <partinr.signals.identity.SignalIdentity.differs>`.
     """
 
     kind: str
     model: Any
     image_curve: list[dict[str, Any]]
     data: L.LightningDataModule | None = None
+    about: Mapping[str, Any] = MappingProxyType({})
+    identities: Mapping[str, SignalIdentity] = MappingProxyType({})
 
     # -- for the loop -------------------------------------------------------------------------------------------
 
@@ -92,7 +100,7 @@ class Contract(L.LightningModule):
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
+        """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
 
     def after_evaluation(self) -> None:
         """Act on a new row of the curve."""

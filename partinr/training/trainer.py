@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
+from partinr.base.notes import print_note
 from partinr.engines.base import cuda_products
 from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
@@ -211,23 +212,27 @@ def run_fit(
         PartinrError: the checkpoint is missing, damaged or from another run, or there are more devices than networks.
         RankError: one of several processes died or raised.
     """
-    check_run(module, trainer, ckpt_path)
+    if note := check_run(module, trainer, ckpt_path):
+        print_note(note)
     with quiet_lightning():
         trainer.fit(module, datamodule=module.data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
 
 
 @door
-def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> None:
+def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> str | None:
     """Check that a trainer can train a module, and continue from a checkpoint.
+
+    Returns:
+        A note about the checkpoint, see :func:`check_checkpoint`.
 
     Raises:
         PartinrError: the optimiser refuses its options; the checkpoint is missing, damaged or from another run; there
             are more processes than networks; or the module cannot be sent to them.
     """
     module.configure_optimizers()  # lets torch check the options; Lightning makes the optimiser that is used
-    if ckpt_path is not None:
-        check_checkpoint(Path(ckpt_path), module)
+    note = None if ckpt_path is None else check_checkpoint(Path(ckpt_path), module)
     module.check_devices(trainer.world_size)
     if trainer.world_size > 1:
         check_can_be_sent(trainer, module)
+    return note

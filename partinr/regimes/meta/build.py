@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partinr.base.errors import PartinrError
@@ -12,10 +15,11 @@ from partinr.partition import Grid, PartitionRule, Whole
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import INNER, LearnedStart
 from partinr.regimes.meta.loading import Task, TaskDataModule, check_ranks
-from partinr.regimes.meta.module import MetaModule, fingerprint_of
+from partinr.regimes.meta.module import MetaModule
 from partinr.regimes.meta.prepare import prepare_partitions
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals import Item
+from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means, of_text
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
@@ -53,7 +57,6 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
     """
     _check(settings, context)
     tasks = _tasks(settings, context)
-    train_rule, val_rule = tasks.train_tasks.rule, tasks.val_tasks.rule
     _read_first(tasks)
     validation: list[TaskBatch] = list(tasks.val_batches())
     _check_cells(context.partition, settings, validation)
@@ -71,16 +74,15 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         seed=context.seed,
         **{name: getattr(settings, name) for name in INNER},
     )
-    items = (*tasks.train_tasks.items, *tasks.val_tasks.items)
+    identities = _identities(tasks, context)
     return MetaModule(
         start,
         validation,
         settings=settings,
-        facts=_facts(start, validation, regions, train_rule, val_rule, len(tasks.train_tasks), len(tasks.val_tasks)),
+        facts=_facts(start, validation, regions, tasks, identities),
         data=tasks,
-        data_fingerprint=fingerprint_of(
-            [item.name for item in items], context.plain["data"], context.plain["partition"]
-        ),
+        about={group: _without_places(context.plain[group]) for group in ("data", "partition")},
+        identities=identities,
         cache_dir=context.cache_dir,
         **context.training(),
     )
@@ -205,14 +207,28 @@ def _some(items: Sequence[Item], count: int | None) -> Sequence[Item]:
     return [items[number * len(items) // count] for number in range(count)]
 
 
+def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalIdentity]:
+    """What the held-out signals are, and, under an empty name, all that is learned from: these by their files alone."""
+    learned_from = tasks.train_tasks.items
+    sources = [item.source for item in learned_from]
+    files = dict.fromkeys(source.path for source in sources if source is not None and source.path is not None)
+    about = [_without_places(context.plain["data"]), [item.name for item in learned_from]]
+    digest = of_text(json.dumps([*about, [file_sha256(Path(path)) for path in files]], default=str))
+    whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
+    return {"": whole, **{item.name: item.read().identity for item in tasks.val_tasks.items}}
+
+
+def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that say where files lie, which is not what they are."""
+    return {key: value for key, value in settings.items() if not (isinstance(value, str) and os.path.isabs(value))}
+
+
 def _facts(
     start: LearnedStart,
     validation: Sequence[TaskBatch],
     regions: int,
-    train_rule: PartitionRule,
-    val_rule: PartitionRule,
-    train: int,
-    val: int,
+    tasks: TaskDataModule,
+    identities: Mapping[str, SignalIdentity],
 ) -> dict[str, Any]:
     """The entries of partition and data in ``run.json``."""
     networks = start.networks
@@ -225,15 +241,16 @@ def _facts(
         "parameters": regions * one,
         "macs_per_pixel": networks.macs_of_networks[0],
         "partition": {
-            "train": train_rule.title,
-            "test": val_rule.title,
+            "train": tasks.train_tasks.rule.title,
+            "test": tasks.val_tasks.rule.title,
             "smallest": min(sizes),
             "largest": max(sizes),
             "notice": None,
         },
         "signal": {
             "shape": [*next(iter(shapes)), networks.channels] if len(shapes) == 1 else None,
-            "train": train,
-            "held_out": val,
+            "train": len(tasks.train_tasks),
+            "held_out": len(tasks.val_tasks),
+            **identity_facts(identities.values()),
         },
     }
