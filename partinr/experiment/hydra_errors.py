@@ -13,6 +13,7 @@ import hydra
 import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -155,8 +156,7 @@ def _parses(override: str) -> bool:
 
 def in_quotes(text: str) -> str:
     """Text in quotes, so that Hydra's grammar takes it as text."""
-    quote = '"' if "'" in text else "'"
-    return f"{quote}{text.replace(quote, chr(92) + quote)}{quote}"
+    return str(QuotedString(text, Quote.double if "'" in text else Quote.single).with_quotes())
 
 
 def _flatten(node: Any, prefix: str = "") -> Iterator[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
+from partinr.base.text import normal
 from partinr.partition.labelmap import ENDINGS, read_label_map
 from partinr.partition.segmentation import Regions, Segmentation
 from partinr.signals import Source
@@ -77,7 +78,9 @@ class Mask(Segmentation):
             )
         try:
             found = sorted(
-                file for file in path.iterdir() if file.stem == source.name and file.suffix.lower() in ENDINGS
+                file
+                for file in path.iterdir()
+                if normal(file.stem) == normal(source.name) and file.suffix.lower() in ENDINGS
             )
         except OSError as error:
             raise PartinrError(f"{quoted(path)} cannot be listed: {error.strerror}; change its permissions") from error
@@ -88,7 +91,9 @@ class Mask(Segmentation):
                 f"put {', '.join(others)} or {last} into it, or name a file"
             )
         if len(found) > 1:
-            names = " and ".join(file.name for file in found)
+            # Two Unicode forms of a name look the same unless they are written out.
+            alike = len({normal(file.name) for file in found}) < len(found)
+            names = " and ".join(ascii(file.name) if alike else file.name for file in found)
             raise PartinrError(
                 f"{quoted(path)} has several label maps for the image {source.name}: {names}; "
                 f"name the one to take: partition.path={found[0]}"
