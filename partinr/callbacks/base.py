@@ -20,60 +20,44 @@ class Seconds(Protocol):
 
 
 class Signal(Protocol):
-    """A signal that is shown."""
+    """A signal that gets pictures.
 
-    @property
-    def name(self) -> str:
-        """The image's, where there are several; empty for the one signal of a run."""
-        ...
+    Attributes:
+        name: name of the image if there are several; empty for the only signal of a run.
+        signal: ``[*grid, C]`` in [0, 1].
+        partition: the partition of the signal.
+    """
 
-    @property
-    def signal(self) -> Tensor:
-        """``[*grid, C]`` in [0, 1]."""
-        ...
-
-    @property
-    def partition(self) -> Any:
-        """The partition of the signal."""
-        ...
+    name: str
+    signal: Tensor
+    partition: Any
 
 
 class Adaptation(Protocol):
-    """How inner steps fit a held-out signal, step by step."""
+    """How inner steps fit a held-out signal, step by step.
 
-    @property
-    def name(self) -> str:
-        """Name of the signal."""
-        ...
+    Attributes:
+        name: name of the signal.
+        signal: ``[*grid, C]`` in [0, 1].
+        steps: number of inner steps for each entry of ``values``.
+        values: the fitted signal after each of ``steps``, ``[*grid, C]``.
+        psnr: PSNR of each entry of ``values`` [dB].
+    """
 
-    @property
-    def signal(self) -> Tensor:
-        """``[*grid, C]`` in [0, 1]."""
-        ...
-
-    @property
-    def steps(self) -> Sequence[int]:
-        """Number of inner steps behind each entry of ``values``."""
-        ...
-
-    @property
-    def values(self) -> Sequence[Tensor]:
-        """The fitted signal after each of ``steps``, ``[*grid, C]``."""
-        ...
-
-    @property
-    def psnr(self) -> Sequence[float]:
-        """PSNR of each entry of ``values`` [dB]."""
-        ...
+    name: str
+    signal: Tensor
+    steps: Sequence[int]
+    values: Sequence[Tensor]
+    psnr: Sequence[float]
 
 
 class Regime(Protocol):
-    """What a callback may use of a LightningModule of partinr.
+    """The attributes of partinr's LightningModules that callbacks may use.
 
     Attributes:
-        curve: a row an evaluation, with the columns of :data:`partinr.runs.layout.CURVE_COLUMNS` and further ones.
-        image_curve: where there are several images, a row an evaluation and image
-            (:data:`partinr.runs.layout.IMAGE_COLUMNS`); else empty.
+        curve: one row per evaluation, with the columns of :data:`partinr.runs.layout.CURVE_COLUMNS` and further ones.
+        image_curve: for several images one row per evaluation and image (:data:`partinr.runs.layout.IMAGE_COLUMNS`);
+            else empty.
     """
 
     seed: int
@@ -90,40 +74,33 @@ class Regime(Protocol):
 
     @property
     def title(self) -> str:
-        """What is trained, in a few words for the progress bar."""
-        ...
+        """A few words for the progress bar about what is trained."""
 
     @property
     def views(self) -> Sequence[Signal]:
         """The signals that get pictures."""
-        ...
 
     def reconstructions(self) -> Sequence[Tensor]:
-        """Those signals as they are fitted now, ``[*grid, C]`` each. All processes take part."""
-        ...
+        """The current reconstructions of :attr:`views`, ``[*grid, C]`` each. All processes must call this."""
 
     def adaptations(self) -> Sequence[Adaptation]:
-        """How held-out signals are fitted now; for regimes that leave a sheet of pictures."""
-        ...
+        """The current fits of held-out signals, for regimes that draw a sheet of pictures."""
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Rows of further CSV files, by the name of the file."""
-        ...
 
     def weights(self) -> Iterable[tuple[str, bytes]]:
-        """What is kept of the training: the name of a signal, or nothing, and the content of its file."""
-        ...
+        """The files to keep: for each, the name of a signal or an empty name, and the content."""
 
     def facts(self) -> dict[str, Any]:
-        """What the regime adds to ``run.json``.
+        """The regime's entries in ``run.json``.
 
         ``seconds`` joins the clocks there, ``metrics`` joins the metrics, and ``signal`` gets the signal's name.
         """
-        ...
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of the config is a number; True and False are not."""
+    """Whether a value of the config is a number, other than True and False."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -135,8 +112,8 @@ def regime(module: L.LightningModule) -> Regime:
 class RunCallback(L.Callback):
     """A callback that writes into a run directory, which :meth:`bind` sets before the fit starts.
 
-    Of several processes only the first writes (``trainer.is_global_zero``). What all have to do together happens when
-    the first one says so (:meth:`agreed`), as each has a clock of its own.
+    Only the first of several processes writes (``trainer.is_global_zero``). The first process also decides when all act
+    together (:meth:`agreed`), since each has its own clock.
     """
 
     _run: RunDirectory | None = None

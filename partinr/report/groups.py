@@ -14,7 +14,7 @@ from typing import Any
 
 from partinr.base.section import Section
 from partinr.pictures.palette import Style, contrast_with, styles
-from partinr.report.images import assign_images
+from partinr.report.images import Images
 from partinr.report.notices import notices_of, states
 from partinr.report.stats import Stat
 from partinr.report.versus import Versus, measured
@@ -130,7 +130,8 @@ class Study:
         records = [record for record in records if record.regime.section == section]
         usable = [record for record in records if record.status != "damaged"]
         shown, missing = (None, []) if section is None else _section(section, records)
-        images = assign_images(usable)
+        found_images = Images.among(usable)
+        images = found_images.of
         # Images with something to compare come first: the page opens on them.
         completed = [images[record] for record in usable if record.status == "completed"]
         image_order = list(dict.fromkeys([*completed, *images.values()]))
@@ -156,7 +157,9 @@ class Study:
         }
         groups.sort(key=lambda group: (image_order.index(group.image), few[group.label], natural(group.label)))
         notices = notices_of(record for group in groups for record in group.counted)
-        return cls(shown, tuple(records), tuple(image_order), tuple(groups), (*missing, *notices))
+        return cls(
+            shown, tuple(records), tuple(image_order), tuple(groups), (*missing, *found_images.notices, *notices)
+        )
 
     @property
     def labels(self) -> list[str]:

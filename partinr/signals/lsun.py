@@ -17,9 +17,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import spec
+from partinr.signals.decode import decoder
+from partinr.signals.identity import Reading, SignalIdentity, block_means, samples_sha256
 from partinr.signals.image import resized
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
@@ -51,8 +54,17 @@ class LsunItem(Item):
     size: int
     source: None = None
 
+    @door
     def load(self) -> Tensor:
         """The photograph: float32 ``[size, size, 3]`` in [0, 1].
+
+        Raises:
+            PartinrError: it cannot be read.
+        """
+        return self.read().values
+
+    def read(self) -> Reading:
+        """The photograph, and what it is: the samples in the database.
 
         Raises:
             PartinrError: it cannot be read.
@@ -64,7 +76,9 @@ class LsunItem(Item):
             raise PartinrError(
                 f"photograph {self.index} of {quoted(Path(self.folder))} cannot be read; download the database again"
             ) from error
-        return resized(torch.from_numpy(image.astype(np.float32) / 255), self.size, None)
+        values = resized(torch.from_numpy(image.astype(np.float32) / 255), self.size, None)
+        pixels = samples_sha256(image, f"to {self.size}")
+        return Reading(values, SignalIdentity(self.name, pixels, block_means(values), decoder=decoder()))
 
 
 @spec

@@ -1,7 +1,7 @@
-"""One W&B run: opened, filled and closed.
+"""Opens, fills and closes a W&B run.
 
-partinr never sets W&B's own ``step``. Each row carries ``step``, ``seconds`` and ``macs`` as values, and any of them
-can be the axis of any curve.
+partinr never sets W&B's own ``step``. Each row contains ``step``, ``seconds`` and ``macs`` as values, so that any of
+them can be the axis of a curve.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
@@ -20,6 +19,10 @@ from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ADAPTATION, ERROR, PARTITION, RECONSTRUCTION, START, WANDB_ID, WEIGHTS, of_image
 from partinr.tracking.server import address, answers, has_login, quiet
 from partinr.tracking.summary import AXES, results, summary
+from partinr.tracking.words import shown_config
+
+if TYPE_CHECKING:
+    from partinr.tracking.logger import Wandb
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -30,10 +33,10 @@ PICTURES = {"partition": PARTITION, "reconstruction": RECONSTRUCTION, "error": E
 """W&B's key for each picture of a run directory."""
 
 RESULTS = "results"
-"""W&B's key for the final table, with a row an image."""
+"""W&B's key for the final table, with one row per image."""
 
 FOLDER = "wandb"
-"""W&B's own folder in a run directory."""
+"""Folder for W&B's files in a run directory."""
 
 NO_LOGIN = "there is no W&B login (wandb login makes one)"
 
@@ -42,32 +45,8 @@ class Unreachable(PartinrError):
     """There is no login, or the server does not answer."""
 
 
-@dataclass(frozen=True)
-class About:
-    """Name and place of a W&B run; see :class:`partinr.tracking.logger.Wandb`."""
-
-    project: str
-    entity: str | None
-    study: str | None
-    job_type: str
-    name: str
-    notes: str | None
-    tags: Sequence[str]
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long W&B may take, in seconds, and how much is sent."""
-
-    start_timeout: float
-    finish_timeout: float
-    max_images: int
-    weights: bool
-
-
 def run_id(run: RunDirectory) -> str:
-    """The id of a run directory's W&B run: made once, and the same wherever the run goes on."""
+    """The id of a run directory's W&B run, which is made once and kept when the run is resumed."""
     path = run.file(WANDB_ID)
     with suppress(FileExistsError):
         write_new(path, secrets.token_hex(8).encode())
@@ -78,16 +57,16 @@ class Mirror:
     """An open W&B run. Make one with :meth:`open`, and end it with :meth:`close`.
 
     Attributes:
-        offline: whether what it is given only lies in the run directory.
-        url: where it can be looked at; None offline.
-        folder: W&B's own folder of it.
-        known_step: the last step that the server had when the run was taken up again; -1 for a new one.
+        offline: whether data stays in the run directory.
+        url: address of the W&B run; None offline.
+        folder: W&B's folder of the run.
+        known_step: the last step that the server had when the run was resumed; -1 for a new run.
     """
 
-    def __init__(self, run: RunDirectory, wandb_run: Any, limits: Limits, places: _Places) -> None:
+    def __init__(self, run: RunDirectory, wandb_run: Any, settings: Wandb, places: _Places) -> None:
         self._run = run
         self._wandb = wandb_run
-        self._limits = limits
+        self._settings = settings
         self._places = places
         self._defined = set(AXES)
         self._begun = False
@@ -100,20 +79,23 @@ class Mirror:
             wandb_run.define_metric(axis, hidden=True)
 
     @classmethod
-    def open(cls, run: RunDirectory, about: About, limits: Limits, mode: Mode, go_on: bool) -> Mirror:
-        """Begin a W&B run, or go on with it.
+    def open(
+        cls, run: RunDirectory, settings: Wandb, name: str, config: Mapping[str, Any], mode: Mode, go_on: bool
+    ) -> Mirror:
+        """Open a new W&B run, or continue one.
 
         Args:
-            run: whose W&B run; W&B's files go into :data:`FOLDER` of it.
-            about: its name and the like.
-            limits: of time and size.
+            run: the run directory; W&B's files go into its :data:`FOLDER`.
+            settings: settings of the logger.
+            name: name of the W&B run if the settings have none.
+            config: the composed configuration of the run, plain containers.
             mode: ``online`` or ``offline``.
-            go_on: keep what the server has of the run; else it is replaced. Offline, each call makes a W&B run of
-                its own, with the same id.
+            go_on: keep the server's data of the run; otherwise replace it. Offline, each call makes a separate W&B run
+                with the same id.
 
         Raises:
-            Unreachable: the mode is online, and there is no login or no answer.
-            PartinrError: the mode is online, and the server refused the run or took too long.
+            Unreachable: there is no login or no answer in mode ``online``.
+            PartinrError: the server refused the run or took too long in mode ``online``.
         """
         quiet()
         import wandb
@@ -126,25 +108,25 @@ class Mirror:
         places = _Places(run.file(FOLDER))
         try:
             made = wandb.init(
-                project=about.project,
-                entity=about.entity,
-                group=about.study,
-                job_type=about.job_type,
-                name=about.name,
-                notes=about.notes,
-                tags=list(about.tags),
-                config=dict(about.config),
+                project=settings.project,
+                entity=settings.entity,
+                group=settings.study,
+                job_type=settings.job_type or run.regime.kind,
+                name=settings.name or name,
+                notes=settings.notes,
+                tags=settings.tags,
+                config=shown_config(config, run.regime),
                 id=identity,
-                # W&B's service keeps the working directory in which it was started.
+                # W&B's service keeps the working directory of its start.
                 dir=str(run.path.absolute()),
                 mode=mode,
-                # Leaves another run of this process alone, such as one of the user's own.
+                # Do not touch another W&B run of this process, such as the user's.
                 reinit="create_new",
                 resume="allow" if go_on and mode == "online" else None,
                 settings=quiet(
-                    init_timeout=limits.start_timeout,
-                    login_timeout=limits.start_timeout,
-                    finish_timeout=limits.finish_timeout,
+                    init_timeout=settings.start_timeout,
+                    login_timeout=settings.start_timeout,
+                    finish_timeout=settings.finish_timeout,
                     finish_timeout_raises=True,
                 ),
             )
@@ -154,14 +136,14 @@ class Mirror:
                 raise PartinrError(f"W&B refused: {' '.join(str(error).split())[:200]}") from error
             raise
         if mode == "online" and (made.disabled or made.offline):
-            # W&B could not use what has_login() found.
+            # W&B could not use the credentials that has_login() found.
             made.finish()
             places.restore()
             raise Unreachable(NO_LOGIN)
-        return cls(run, made, limits, places)
+        return cls(run, made, settings, places)
 
     def rows(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Send rows of the curve under the names of its columns, with the partition picture beside the first."""
+        """Send rows of the curve under the names of its columns, and the partition picture with the first row."""
         for row in rows:
             for name in row:
                 if name not in self._defined:
@@ -173,16 +155,16 @@ class Mirror:
                 self._begun = True
 
     def pictures(self, names: Sequence[str], at: Mapping[str, float]) -> None:
-        """Send the pictures of the run directory, as far as they exist.
+        """Send those pictures of the run directory that exist.
 
         Args:
             names: keys of :data:`PICTURES`.
-            at: the row of the curve to which they belong.
+            at: the row of the curve that they belong to.
         """
         import wandb
 
         found: dict[str, Any] = {}
-        images: list[str | None] = [*self._run.images()[: self._limits.max_images]]
+        images: list[str | None] = [*self._run.images()[: self._settings.max_images]]
         for name in names:
             files = [(image, self._run.file(of_image(image, PICTURES[name]))) for image in images or [None]]
             shown = [wandb.Image(str(path), caption=image) for image, path in files if path.is_file()]
@@ -205,13 +187,13 @@ class Mirror:
             self.pictures([name for name in PICTURES if name != "partition"], curve[-1] if curve else {})
             self._wandb.summary.update(summary(manifest, curve))
             self._results(manifest)
-            if self._limits.weights:
+            if self._settings.weights:
                 self._weights(manifest)
         finally:
             self.abandon(exit_code)
 
     def abandon(self, exit_code: int) -> None:
-        """End the W&B run as it is."""
+        """End the W&B run without sending more."""
         try:
             self._wandb.finish(exit_code=exit_code)
         finally:
@@ -226,7 +208,7 @@ class Mirror:
     def _weights(self, manifest: Mapping[str, Any]) -> None:
         import wandb
 
-        names: list[str | None] = [*self._run.images()[: self._limits.max_images]] or [None]
+        names: list[str | None] = [*self._run.images()[: self._settings.max_images]] or [None]
         files = [of_image(name, file) for name in names for file in (WEIGHTS, START)]
         files = [file for file in files if self._run.file(file).is_file()]
         if not files:
@@ -237,13 +219,13 @@ class Mirror:
             metadata={key: manifest.get(key) for key in ("name", "config_hash", "seed", "parameters", "regions")},
         )
         for file in files:
-            # W&B need not copy the files first: they are replaced, never written into.
+            # W&B need not copy the files, since they are replaced and never modified.
             artefact.add_file(str(self._run.file(file).absolute()), name=file, policy="immutable")
         self._wandb.log_artifact(artefact)
 
 
 class _Places:
-    """Keeps W&B's copies and logs in the run directory while a run is open, unless the user has set a place."""
+    """Keeps W&B's copies and logs in the run directory while a run is open, unless the user chose a folder."""
 
     def __init__(self, folder: Path) -> None:
         wanted = {"WANDB_DATA_DIR": folder / "data", "WANDB_CACHE_DIR": folder / "cache"}

@@ -1,9 +1,10 @@
-"""Checkpoints: written to local files, read back, and checked against the run that is to continue from them."""
+"""Writes and reads checkpoints as local files, and checks them against the run that will continue."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,36 +13,40 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
 from partinr.base.version import __version__
+from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
     from partinr.training.loop import TrainingLoop
 
 
+SIGNALS = "signals"
+"""Under this key of a fingerprint is what the signals are."""
+
 VERSION = "partinr_version"
-"""Under this key of a checkpoint is the version that saved it; 0.1 had no such key."""
+"""Key of a checkpoint for the version that saved it; 0.1 had no such key."""
 
 
 class OtherVersionError(PartinrError):
-    """A checkpoint is of another minor version, whose state this one does not take over."""
+    """A checkpoint of another minor version, whose state this version cannot restore."""
 
 
 class LocalFiles(TorchCheckpointIO):
     """Checkpoints as local files.
 
-    Lightning would first write each checkpoint to the system's folder for temporary files, which may be full or slow
-    while the run's own disk has room. It would also take a path that contains ``::`` for a remote one.
+    Lightning would first write each checkpoint to the system's temporary folder, which may be full or slow while the
+    run's disk has room. It would also treat a path that contains ``::`` as remote.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        # Into memory first: torch hides the errors of a full disk.
+        # Serialised in memory first, because torch hides the errors of a full disk.
         content = io.BytesIO()
         torch.save({**checkpoint, VERSION: __version__}, content)
         try:
             with Path(path).open("wb") as file:
                 file.write(content.getbuffer())
         except OSError as error:
-            error.filename = str(path)  # a failed write names no file
+            error.filename = str(path)  # an error of a write has no file name
             raise
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -50,54 +55,127 @@ class LocalFiles(TorchCheckpointIO):
         return found
 
 
-def check_checkpoint(path: Path, module: TrainingLoop) -> None:
+class OtherRunError(PartinrError):
+    """A checkpoint is from another run.
+
+    Attributes:
+        problem: what differs.
+    """
+
+    def __init__(self, path: Path, problem: str, cure: str) -> None:
+        super().__init__(f"ckpt_path={path} is from another run: {problem}; {cure}")
+        self.problem = problem
+
+
+def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
     """Check that a module can continue from a checkpoint.
 
+    Returns:
+        How this machine has read the signals otherwise than the one before, within :data:`TOLERANCE
+        <partinr.signals.identity.TOLERANCE>`; None if it has not.
+
     Raises:
-        PartinrError: the checkpoint is missing, damaged, from another run, or past the end of this one.
+        OtherVersionError: another version saved it.
+        OtherRunError: it is from another run.
+        PartinrError: it is missing, damaged, or past the end of this run.
     """
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
     fingerprint, step = read_checkpoint(path)
+    here = module.fingerprint()
+    known = {name: SignalIdentity(**each) for name, each in fingerprint.pop(SIGNALS).items()}
+    note = None
     missing = _leaves(module.defaults())
-    found, expected = (_leaves(each) for each in (fingerprint, module.fingerprint()))
+    found, expected = (_leaves(each) for each in (fingerprint, {**here, SIGNALS: None}))
     for key in {**expected, **found}:
+        if key == SIGNALS:
+            note = _check_signals(path, known, module.identities)
+            continue
         then, now = (values.get(key, missing.get(key)) for values in (found, expected))
         if then != now:
-            raise PartinrError(
-                f"ckpt_path={path} is from another run: its {key} is {then}, here it is {now}; "
-                "continue it as it was with: partinr resume RUN_DIR"
+            raise OtherRunError(
+                path,
+                f"its {key} is {then}, here it is {now}",
+                _as_it_was(path),
             )
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(
             f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
         )
+    return note
+
+
+def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[str, SignalIdentity]) -> str | None:
+    """Check that a module has the signals of a checkpoint; what only one of them has shows in their settings.
+
+    Returns:
+        As :func:`check_checkpoint`.
+
+    Raises:
+        OtherRunError: one is another.
+    """
+    notes = []
+    for name, signal in now.items():
+        before = then.get(name)
+        if before is None:
+            continue
+        if signal.file_sha256 is not None and signal.file_sha256 == before.file_sha256 and signal.cut != before.cut:
+            raise OtherRunError(
+                path, f"its {signal.name} is cut {before.cut}, here it is {signal.cut}", _as_it_was(path)
+            )
+        difference = signal.differs(before)
+        if difference is None:
+            raise OtherRunError(
+                path,
+                _another(before.name, signal.name),
+                "give the signal that it was fitted to, or leave ckpt_path out to begin anew",
+            )
+        if difference:
+            notes.append(f"{signal.name or 'the signal'}: {difference}")
+    more = f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else ""
+    return f"{notes[0]}{more}; the run goes on all the same" if notes else None
+
+
+def _another(then: str, now: str) -> str:
+    if then != now:
+        return f"it was fitted to {then}, and {now} is another signal"
+    return f"the content of {now} is not what it was fitted to" if now else "it was fitted to another signal"
+
+
+def _as_it_was(path: Path) -> str:
+    return f"continue it as it was with: partinr resume {_run_of(path)}"
+
+
+def _run_of(path: Path) -> Path | str:
+    """The run directory that a checkpoint lies in."""
+    folder = path.parent.parent
+    return folder if (folder / "run.json").is_file() else "RUN_DIR"
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
-    """Fingerprint and steps of a checkpoint, after a check of every byte.
+    """Fingerprint and step of a checkpoint, after a check of every byte.
 
     Raises:
         OtherVersionError: another minor version saved it.
-        PartinrError: the file is damaged, or no checkpoint.
+        PartinrError: the file is damaged or not a checkpoint.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch itself ignores the checksums.
+            # torch ignores the checksums.
             if archive.testzip() is not None:
                 raise ValueError("a checksum differs")
         content = torch.load(path, map_location="cpu", weights_only=True)
         state, version = content["partinr"], str(content.get(VERSION, "0.1"))
         found = dict(state["fingerprint"]), int(state["step"])
-    except Exception as error:  # torch, zipfile and pickle raise a dozen kinds for what is no checkpoint
+    except Exception as error:  # torch, zipfile and pickle raise a dozen types for other files
         raise PartinrError(
             f"ckpt_path={path} is no partinr checkpoint, or it is damaged; "
             "give the checkpoints/last.ckpt of a run directory"
         ) from error
-    if version.split(".")[:2] != __version__.split(".")[:2]:
+    if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
         raise OtherVersionError(
-            f"ckpt_path={path} was saved by partinr {version}, and {__version__} cannot continue it; "
-            "make the run anew with partinr rerun RUN_DIR, or continue it with that version"
+            f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
+            f"make the run anew with partinr rerun {_run_of(path)}, or continue it with that version"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""From the configuration of a run to the module of the ordinary regime."""
+"""Builds the module of the ordinary regime from the configuration of a run."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from partinr.model.inr import PiecewiseINR
 from partinr.regimes.base import RunContext
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.meta.learned import LearnedStart
+from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.settings import FitSettings
 
 
 def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
-    """The module of a fit: of all signals as one stack.
+    """The module of a fit, with all signals as one stack.
 
     Raises:
-        PartinrError: a signal cannot be read or fitted, or the set holds some of its signals out; of a set the line
-            names the signal.
+        PartinrError: a signal cannot be read or fitted (for a set, the message names the signal), or the set holds
+            signals out.
     """
     context.check_all_fitted("regime=fit")
     start = None if context.start is None else LearnedStart.load(context.start)
     signals: list[Tensor] = []
+    identities: list[SignalIdentity] = []
     members: dict[str, PiecewiseINR] = {}
     for item in context.data.train():
         with named(item.name):
-            signal = item.load()
+            signal, identity = item.read()
             model = context.model(context.cut(item.name or context.data.title, signal, item.source), signal)
             if start is not None:
                 start.begin(model)
         signals.append(signal)
+        identities.append(identity)
         members[item.name] = model
     return FitModule(
         stack_of(members),
@@ -42,5 +45,6 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         settings=settings,
         start=start,
         start_steps=context.start_steps,
+        identities=identities,
         **context.training(),
     )

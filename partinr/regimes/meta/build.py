@@ -1,9 +1,12 @@
-"""From the configuration of a run to the module of learning to learn, and the tasks that it learns from."""
+"""Builds the module and the tasks of learning to learn from the configuration of a run."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partinr.base.errors import PartinrError
@@ -12,54 +15,48 @@ from partinr.partition import Grid, PartitionRule, Whole
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.regimes.meta.loading import Task, TaskDataModule, check_ranks
-from partinr.regimes.meta.module import MetaModule, fingerprint_of
+from partinr.regimes.meta.module import MetaModule
 from partinr.regimes.meta.prepare import prepare_partitions
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals import Item
+from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means, of_text
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
 
 READ_FIRST = 2000
-"""Files to learn from that are read before the training, so that what is wrong with one is said then."""
+"""Number of training files that are read before training, to find errors early."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Batched:
-    """Tasks as one batch, where they are loaded.
+def batched(frame: Frame, tasks: Sequence[Task]) -> TaskBatch:
+    """Collate tasks into one batch, in the process that loads them.
 
-    Attributes:
-        frame: of the coordinates.
+    Args:
+        frame: frame of the coordinates.
+        tasks: one or more.
+
+    Raises:
+        PartinrError: they have different numbers of channels.
     """
-
-    frame: Frame
-
-    def __call__(self, tasks: Sequence[Task]) -> TaskBatch:
-        """Put them together.
-
-        Raises:
-            PartinrError: they have different numbers of channels.
-        """
-        for task in tasks:
-            _check_channels(tasks[0], task)
-        return TaskBatch.of(
-            [task.signal for task in tasks],
-            [task.partition for task in tasks],
-            self.frame,
-            [task.name for task in tasks],
-            [task.index for task in tasks],
-        )
+    for task in tasks:
+        _check_channels(tasks[0], task)
+    return TaskBatch.of(
+        [task.signal for task in tasks],
+        [task.partition for task in tasks],
+        frame,
+        [task.name for task in tasks],
+        [task.index for task in tasks],
+    )
 
 
 def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
     """The module of learning to learn, with its tasks.
 
     Raises:
-        PartinrError: settings do not go together, or a signal cannot be read or cut.
+        PartinrError: settings contradict each other, or a signal cannot be read or partitioned.
     """
     _check(settings, context)
     tasks = _tasks(settings, context)
-    train_rule, val_rule = tasks.train_tasks.rule, tasks.val_tasks.rule
     _read_first(tasks)
     validation: list[TaskBatch] = list(tasks.val_batches())
     _check_cells(context.partition, settings, validation)
@@ -67,7 +64,7 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
     first = validation[0]
     in_features, channels = first.coords.shape[1], first.targets.shape[1]
     start = LearnedStart(
-        # The budget is that of what represents a signal in the end: all regions' networks.
+        # The budget covers everything that represents a signal: the networks of all regions.
         context.backbone.sized(regions, in_features, channels),
         cells=regions if settings.initialisation == "region" else 1,
         in_features=in_features,
@@ -82,26 +79,25 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         engine=context.engine,
         seed=context.seed,
     )
-    items = (*tasks.train_tasks.items, *tasks.val_tasks.items)
+    identities = _identities(tasks, context)
     return MetaModule(
         start,
         validation,
         settings=settings,
-        facts=_facts(start, validation, regions, train_rule, val_rule, len(tasks.train_tasks), len(tasks.val_tasks)),
+        facts=_facts(start, validation, regions, tasks, identities),
         data=tasks,
-        data_fingerprint=fingerprint_of(
-            [item.name for item in items], context.plain["data"], context.plain["partition"]
-        ),
+        about={group: _without_places(context.plain[group]) for group in ("data", "partition")},
+        identities=identities,
         cache_dir=context.cache_dir,
         **context.training(),
     )
 
 
 def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
-    """The tasks to learn from and those that are held out, all of them cut.
+    """The training tasks and the held-out tasks, with their partitions.
 
     Raises:
-        PartinrError: none are held out, or a signal cannot be read or cut.
+        PartinrError: no signals are held out, or a signal cannot be read or partitioned.
     """
     train, held_out = context.data.train(), context.data.val()
     if not held_out:
@@ -124,16 +120,16 @@ def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
         meta_batch_size=settings.meta_batch_size,
         seed=context.seed,
         workers=settings.workers,
-        collate=Batched(context.frame),
+        collate=partial(batched, context.frame),
         cache=context.cache,
     )
 
 
 def _check(settings: MetaSettings, context: RunContext) -> None:
-    """Check that what several groups say goes together.
+    """Check that the groups of the configuration are compatible.
 
     Raises:
-        PartinrError: it does not.
+        PartinrError: they are not.
     """
     if context.data.alone:
         raise PartinrError(
@@ -167,7 +163,7 @@ def _check(settings: MetaSettings, context: RunContext) -> None:
 
 
 def _check_channels(first: Task, other: Task) -> None:
-    """See that two tasks can be in one batch.
+    """Check that two tasks can be in one batch.
 
     Raises:
         PartinrError: they have different numbers of channels.
@@ -181,10 +177,10 @@ def _check_channels(first: Task, other: Task) -> None:
 
 
 def _read_first(tasks: TaskDataModule) -> None:
-    """Read and cut what there is to learn from, as far as it is files; of generated signals one stands for all.
+    """Read and partition the first training files, or one generated signal, which stands for all.
 
     Raises:
-        PartinrError: a file cannot be read, or a signal not be cut.
+        PartinrError: a file cannot be read, or a signal cannot be partitioned.
     """
     learned_from = tasks.train_tasks
     first = learned_from[0]
@@ -195,10 +191,10 @@ def _read_first(tasks: TaskDataModule) -> None:
 
 
 def _check_cells(rule: PartitionRule, settings: MetaSettings, validation: Sequence[TaskBatch]) -> None:
-    """See that a region of a grid is at the same place in every signal, if it is to have an initialisation of its own.
+    """Check that each grid region is at the same place in every signal, if regions have their own initialisations.
 
     Raises:
-        PartinrError: signals of several shapes might be cut into other rows and columns.
+        PartinrError: signals of different shapes might be cut into different rows and columns.
     """
     shapes = sorted({shape for batch in validation for shape in batch.shapes})
     if settings.initialisation == "region" and isinstance(rule, Grid) and rule.rows is None and len(shapes) > 1:
@@ -210,41 +206,56 @@ def _check_cells(rule: PartitionRule, settings: MetaSettings, validation: Sequen
 
 
 def _some(items: Sequence[Item], count: int | None) -> Sequence[Item]:
-    """So many of them, evenly spread."""
+    """``count`` of the items, evenly spread."""
     if count is None or count >= len(items):
         return items
     return [items[number * len(items) // count] for number in range(count)]
+
+
+def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalIdentity]:
+    """What the held-out signals are, and, under an empty name, all that is learned from: these by their files alone."""
+    learned_from = tasks.train_tasks.items
+    sources = [item.source for item in learned_from]
+    files = dict.fromkeys(source.path for source in sources if source is not None and source.path is not None)
+    about = [_without_places(context.plain["data"]), [item.name for item in learned_from]]
+    digest = of_text(json.dumps([*about, [file_sha256(Path(path)) for path in files]], default=str))
+    whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
+    return {"": whole, **{item.name: item.read().identity for item in tasks.val_tasks.items}}
+
+
+def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that say where files lie, which is not what they are."""
+    return {key: value for key, value in settings.items() if not (isinstance(value, str) and os.path.isabs(value))}
 
 
 def _facts(
     start: LearnedStart,
     validation: Sequence[TaskBatch],
     regions: int,
-    train_rule: PartitionRule,
-    val_rule: PartitionRule,
-    train: int,
-    val: int,
+    tasks: TaskDataModule,
+    identities: Mapping[str, SignalIdentity],
 ) -> dict[str, Any]:
-    """What run.json says of partition and data."""
+    """The entries of partition and data in ``run.json``."""
     networks = start.networks
     one = networks.backbone.parameters(networks.in_features, networks.channels)
     shapes = {shape for batch in validation for shape in batch.shapes}
     sizes = [size for batch in validation for size in batch.sizes]
     return {
         "regions": regions,
-        # Of what represents one signal: the networks of all its regions.
+        # For one signal: the networks of all its regions.
         "parameters": regions * one,
         "macs_per_pixel": networks.macs_of_networks[0],
         "partition": {
-            "train": train_rule.title,
-            "test": val_rule.title,
+            "train": tasks.train_tasks.rule.title,
+            "test": tasks.val_tasks.rule.title,
             "smallest": min(sizes),
             "largest": max(sizes),
             "notice": None,
         },
         "signal": {
             "shape": [*next(iter(shapes)), networks.channels] if len(shapes) == 1 else None,
-            "train": train,
-            "held_out": val,
+            "train": len(tasks.train_tasks),
+            "held_out": len(tasks.val_tasks),
+            **identity_facts(identities.values()),
         },
     }

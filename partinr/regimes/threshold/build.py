@@ -1,4 +1,4 @@
-"""From the configuration of a run to the module of the study of steps."""
+"""Builds the module of a study of steps from the configuration of a run."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from partinr.regimes.base import RunContext
 from partinr.regimes.threshold.module import ThresholdModule
 from partinr.regimes.threshold.trials import Trial
 from partinr.signals import EdgedImage, StepsData
+from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
     from partinr.regimes.threshold.settings import ThresholdSettings
 
 
 def threshold_module(settings: ThresholdSettings, context: RunContext) -> ThresholdModule:
-    """The module of a study: every draw of every number of borders, or every image of a set, all as one stack.
+    """The module of a study: all step functions, or all images of a set, as one stack.
 
     Raises:
-        PartinrError: settings do not go together, or an image cannot be read or has no place in the study.
+        PartinrError: settings contradict each other, or an image cannot be read or used in the study.
     """
     _check(context)
     data = context.data
     if isinstance(data, StepsData):
-        trials, shape = _of_steps(data, settings, context.seed), data.shape
+        trials, shape, identities = _of_steps(data, settings, context.seed), data.shape, None
     else:
-        trials, shape = _of_images(settings, context)
+        trials, shape, identities = _of_images(settings, context)
     grid = trials[0].signal.on_grid(shape)
-    # One for all: it follows from the grid alone.
+    # All trials share one partition, which follows from the grid alone.
     partition = make(context.partition, grid)
     members = {trial.name: context.model(partition, grid, trial.init_seed) for trial in trials}
-    return ThresholdModule(Album(members), trials, settings=settings, **context.training())
+    return ThresholdModule(Album(members), trials, settings=settings, identities=identities, **context.training())
 
 
 def _of_steps(data: StepsData, settings: ThresholdSettings, seed: int) -> list[Trial]:
@@ -45,18 +46,21 @@ def _of_steps(data: StepsData, settings: ThresholdSettings, seed: int) -> list[T
     ]
 
 
-def _of_images(settings: ThresholdSettings, context: RunContext) -> tuple[list[Trial], list[int]]:
-    """Trials of images, and the grid of all of them.
+def _of_images(
+    settings: ThresholdSettings, context: RunContext
+) -> tuple[list[Trial], list[int], dict[str, SignalIdentity]]:
+    """Trials of images, their common grid, and the identities of the images.
 
     Raises:
-        PartinrError: one of them cannot be read, has no edge, or another shape than the first; or some are held out.
+        PartinrError: an image cannot be read, has no edge, or differs in shape from the first; or some are held out.
     """
     context.check_all_fitted("regime=threshold")
     trials: list[Trial] = []
+    identities: dict[str, SignalIdentity] = {}
     shape: list[int] = []
     for item in context.data.train():
         with named(item.name):
-            values = item.load()
+            values, identities[item.name] = item.read()
             shape = shape or [*values.shape]
             if values.ndim != 3:
                 raise PartinrError("regime=threshold looks for edges in images, and this is none; choose other data")
@@ -68,17 +72,17 @@ def _of_images(settings: ThresholdSettings, context: RunContext) -> tuple[list[T
             image = EdgedImage(values)
             if not image.boundaries:
                 raise PartinrError("no edge is found, and steps are set against the length of edges; leave it out")
-        # Of its name: it takes the same steps whatever other images there are.
+        # The seed follows from the name, so the steps do not depend on the other images.
         number = int.from_bytes(hashlib.sha256(item.name.encode()).digest()[:8], "big")
         trials += [Trial(item.name, image, 0, network, (context.seed, number)) for network in range(settings.networks)]
-    return trials, shape[:-1]
+    return trials, shape[:-1], identities
 
 
 def _check(context: RunContext) -> None:
-    """Check that what several groups say goes together.
+    """Check that the groups of the configuration are compatible.
 
     Raises:
-        PartinrError: it does not.
+        PartinrError: they are not.
     """
     if context.data.alone:
         raise PartinrError(
