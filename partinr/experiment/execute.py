@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, config_hash
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint
+from partinr.training.guests import GuestError, check_guests, guests_named
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
 from partinr.training.trainer import check_run, make_trainer, run_fit
@@ -49,9 +52,21 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
     """
     RunDirectory(folder).check_free()
     prepared = _prepare(settings_for(cfg, overrides), folder)
+    there = set(folder.iterdir()) if folder.is_dir() else set()
     run = RunDirectory.create(folder, prepared.settings.plain, overrides, regime=prepared.settings.regime.describe())
-    with run.claimed():
+    with run.claimed(), _undone_if_refused(folder, there):
         return _carry_out(prepared, run)
+
+
+@contextmanager
+def _undone_if_refused(folder: Path, there: Set[Path]) -> Iterator[None]:
+    """Remove what a run has added to its folder if a callback refuses to begin; it can be asked for again then."""
+    try:
+        yield
+    except GuestError:
+        for path in set(folder.iterdir()) - there:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
 
 
 def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -> RunDirectory:
@@ -171,7 +186,12 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
                 f"cannot write in {folder}: {error.strerror}; its owner can, or go on in a directory of your own: "
                 f"partinr … ckpt_path={run.file(CHECKPOINT)}"
             ) from error
-        return _carry_out(prepared, run)
+        try:
+            return _carry_out(prepared, run)
+        except GuestError as error:
+            if manifest["status"] == "queued":
+                run.write_manifest({**run.manifest(), "message": str(error), "refused": True})
+            raise
 
 
 def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
@@ -256,6 +276,7 @@ def _prepare(
         interruption: who listens to signals already; None for the run alone.
     """
     made = time.perf_counter()
+    check_guests(settings.callbacks)
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
@@ -341,7 +362,8 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
             callback.bind(run)
     launcher = prepared.trainer.strategy.launcher
     try:
-        with prepared.interruption.listening(forward=None if launcher is None else launcher.kill):
+        listening = prepared.interruption.listening(forward=None if launcher is None else launcher.kill)
+        with listening, guests_named(prepared.settings.callbacks, prepared.module):
             result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
     except RankError as error:
         if prepared.settings.root.debug == "trace" and error.trace:

@@ -70,8 +70,9 @@ def checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
         if isinstance(error.__cause__, pydantic.ValidationError):
             raise PartinrError(describe(key, error.__cause__)) from error.__cause__
         raise
-    except (TypeError, ValueError) as error:
-        raise PartinrError(f"{key}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a foreign class may raise anything
+        kind = "" if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: "
+        raise PartinrError(f"{key}: {kind}{' '.join(str(error).split())}; debug=trace shows where") from error
 
 
 def _dotted(key: str, name: str) -> str:

@@ -30,7 +30,7 @@ zoom=2                                              -> unknown option zoom; part
 debug=loud                                          -> there is no debug=loud; choose from trace
 # data
 data=video                                          -> there is no data=video; choose from builtin, .*image
-data=5                                              -> data=5 names no choice; choose from builtin, .*image
+data=5                                              -> there is no data=5; choose from builtin, .*image
 data=image                                          -> option data.path is missing; give data.path=VALUE
 data.path=missing.png                               -> no such file: 'missing.png'; check the path
 data.path=PICTURES                                  -> is a folder, not an image; name one file
@@ -85,7 +85,7 @@ data.path=a.png,b.png                               -> data.path has several val
 data.size='${nothing}'                              -> refers to 'nothing', which is not there; set it
 --fast                                              -> unrecognized arguments: --fast; see partinr --help
 --cfg everything                                    -> --cfg/-c: invalid choice: 'everything' .*; see partinr --help
---config-dir nowhere                                -> nowhere' not found; see partinr --help
+--config-dir nowhere                                -> no folder .*nowhere; give --config-dir one that is there
 -m seed=0,1 zoom=2                                  -> unknown option zoom; partinr --cfg job
 -m partition=none,grid optimizer.lrr=1              -> unknown option optimizer.lrr; did you mean optimizer.lr\?
 """
