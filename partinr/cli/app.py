@@ -123,7 +123,7 @@ def _check_choices(overrides: Sequence[str]) -> None:
         given = dict.fromkeys(each.partition("=")[2] for each in overrides if each.partition("=")[0] == group)
         if len(given) > 1:
             raise PartinrError(f"{group} is chosen twice: {', '.join(given)}; give one")
-    _check_choices(overrides)
+    _check_size(overrides)
 
 
 def _check_size(overrides: Sequence[str]) -> None:
