@@ -183,7 +183,7 @@ class _Types:
             try:
                 with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
                     found.append(hydra.compose("train", chosen, return_hydra_config=True))
-            except (HydraException, OmegaConfBaseException):
+            except (HydraException, OmegaConfBaseException, ValueError):
                 continue  # a choice that does not exist: Hydra says so
         return found
 
