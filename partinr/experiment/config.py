@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
@@ -17,7 +18,7 @@ from pydantic import Field
 from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
 from partinr.base.later import load
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
 from partinr.experiment.make import checked, make
@@ -27,6 +28,7 @@ from partinr.model.capacity import Capacity
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import RegimeSettings
+from partinr.runs.layout import START
 from partinr.signals import SignalSet
 from partinr.tracking import Logger
 from partinr.training.clock import StopRule
@@ -84,8 +86,8 @@ class Root(StopRule):
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    ckpt_path: str | None = None
-    init: str | None = None
+    ckpt_path: Annotated[str | None, READS] = None
+    init: Annotated[str | None, READS] = None
     init_steps: Annotated[int, Field(ge=0)] = 0
     capacity: Capacity = "equal"
     overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
@@ -96,6 +98,10 @@ class Root(StopRule):
     cache_dir: str | None = None
     study: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None = None
     debug: Literal["trace"] | None = None
+
+    def members(self, field: str, folder: Path, data: SignalSet) -> list[Path]:
+        """The file of ``init`` that a run reads."""
+        return [folder / START]
 
 
 @spec

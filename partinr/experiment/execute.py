@@ -22,11 +22,11 @@ from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
-from partinr.experiment.provenance import check_code, code_of, inputs_of
+from partinr.experiment.provenance import Inputs, begun, check_code, identity, origin
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, config_hash
+from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
@@ -47,7 +47,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: bad input; nothing has been written then.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(settings_for(cfg, overrides), folder)
+    prepared = _prepare(settings_for(cfg, overrides), folder, {})
     run = RunDirectory.create(folder, prepared.settings.plain, overrides, regime=prepared.settings.regime.describe())
     with run.claimed():
         return _carry_out(prepared, run)
@@ -131,7 +131,7 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
     run = RunDirectory.open(folder)
     if this_node() > 0:
         # The run is the first node's, which waits for this one before it changes anything.
-        return _carry_out(_prepare(config.read(_gone_on_with(run)), folder, None, interruption), run)
+        return _carry_out(_prepare(config.read(_gone_on_with(run)), folder, {}, interruption), run)
     _check_not_completed(run)
     if not run.file(LOCK).exists() and run.alive:
         # From before there were locks.
@@ -147,12 +147,10 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
         manifest = _check_not_completed(run)  # by somebody else, meanwhile
         cfg = _gone_on_with(run)
         known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
-        # What it began with, and not the checkpoint of its own that it goes on from.
-        inputs = manifest.get("inputs")
         try:
             check_code(manifest, folder)
-            began = inputs if isinstance(inputs, dict) else inputs_of(run.config())
-            prepared = _prepare(config.read(cfg), folder, began, interruption)
+            settings = config.read(cfg)
+            prepared = _prepare(settings, folder, begun(run, manifest, settings), interruption)
         except PartinrError as error:
             if manifest["status"] == "queued":
                 # Nobody may be there to read it; and the same command tries it again.
@@ -185,11 +183,6 @@ def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
             f"{run.path} is completed; to make it longer: partinr … max_steps=N ckpt_path={run.file(CHECKPOINT)}"
         )
     return manifest
-
-
-def identity(settings: config.Settings) -> dict[str, str]:
-    """What a run is, for people and as a hash."""
-    return {"name": settings.name, "config_hash": config_hash(names.identity(settings.plain))}
 
 
 def _gone_on_with(run: RunDirectory) -> dict[str, Any]:
@@ -242,7 +235,7 @@ class _Prepared:
 def _prepare(
     settings: config.Settings,
     folder: Path,
-    inputs: Mapping[str, str] | None = None,
+    known: Mapping[str, Any],
     interruption: Interruption | None = None,
 ) -> _Prepared:
     """Everything that bad input can stop.
@@ -250,21 +243,26 @@ def _prepare(
     Args:
         settings: of the run.
         folder: of the run.
-        inputs: what the run began with, if it did so before.
+        known: what ``run.json`` says of what the run is and began with, as far as it did so before.
         interruption: who listens to signals already; None for the run alone.
     """
     made = time.perf_counter()
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Also where nothing is asked for: the run before in the same sweep may have asked for something.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
+    inputs = Inputs()
+    reads = "inputs" not in known
+    known = {**origin(settings, inputs), **known} if reads else known
     module = settings.regime.build(_context(settings))
+    if reads and (changed := inputs.changes(known, settings)):
+        raise PartinrError(f"{changed[0].what} was changed while it was read; give the command again")
     devices, note = settings.trainer.devices, None
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
     if note is not None:
         print_note(note)
     interruption = interruption or Interruption()
-    callbacks = _callbacks(settings, interruption, made, inputs)
+    callbacks = _callbacks(settings, interruption, made, {**known, "signal_name": settings.data.title})
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,
         precision=settings.trainer.precision,
@@ -312,15 +310,9 @@ def _context(settings: config.Settings) -> RunContext:
 
 
 def _callbacks(
-    settings: config.Settings, interruption: Interruption, made: float, inputs: Mapping[str, str] | None
+    settings: config.Settings, interruption: Interruption, made: float, known: Mapping[str, Any]
 ) -> list[L.Callback]:
     """The callbacks of a run, in the order in which they write."""
-    known = {
-        **identity(settings),
-        "signal_name": settings.data.title,
-        "inputs": inputs_of(settings.plain) if inputs is None else dict(inputs),
-        "code": code_of(settings.plain),
-    }
     return [
         interruption,
         CurveFile(),

@@ -137,16 +137,6 @@ def check(plugin: Plugin) -> str | None:
     return None
 
 
-def targets(node: Any) -> Iterator[str]:
-    """The dotted paths of all classes that a configuration names, at any depth."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key == "_target_":
-                yield str(value)
-            else:
-                yield from targets(value)
-
-
 def _entries() -> Iterator[tuple[str, str, str]]:
     """Distribution, version and value of every entry point; without metadata the entry point's name stands in."""
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):

@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
 from partinr.partition.labelmap import ENDINGS, read_label_map
 from partinr.partition.segmentation import Regions, Segmentation
-from partinr.signals import Source
+from partinr.signals import SignalSet, Source
 from partinr.signals.userfile import quoted
 
 
@@ -33,7 +33,7 @@ class Mask(Segmentation):
 
     regions: Regions | None = None
     connected: bool = False
-    path: str
+    path: Annotated[str, READS]
     key: str | None = None
     annotator: Annotated[int, Field(ge=0)] = 0
 
@@ -65,6 +65,16 @@ class Mask(Segmentation):
         rows = (-1, grid[-1])
         image = signal.detach().cpu().float().reshape(*rows, signal.shape[-1])
         return torch.from_numpy(self.merged(found.reshape(rows).numpy(), image.numpy())).reshape(grid)
+
+    def members(self, field: str, folder: Path, data: SignalSet) -> list[Path]:
+        """The label maps of the signals.
+
+        Raises:
+            PartinrError: the signals cannot be listed.
+            OSError: the folder cannot be listed.
+        """
+        names = {source.name for source in data.sources}
+        return [file for file in folder.iterdir() if file.stem in names and file.suffix.lower() in ENDINGS]
 
     def _file(self, source: Source | None) -> Path:
         """The file of the label map; in a folder, the one with the name of the image."""
