@@ -365,7 +365,7 @@ OTHER_MEANINGS = {
     "backbones/base.py": {"meta"},  # torch's device
     "engines/base.py": {"meta"},
     "experiment/export.py": {"fit"},  # the fitted signal as a coder, beside JPEG and WebP
-    "model/rate.py": {"fit"},
+    "model/fit_rates.py": {"fit"},
     "model/stack.py": {"meta"},
     "report/viewer.py": {"fit"},  # the picture of the fit
     "training/ranks.py": {"meta"},

@@ -13,6 +13,7 @@ MOVED = {
     "partinr.data": "partinr.signals",
     "partinr.errors": "partinr.base.errors",
     "partinr.inr": "partinr.model.inr",
+    "partinr.training.stack": "partinr.training.stack_loop",
 }
 """Module by module: where it was, and where it is. Each goes one minor version after it was moved."""
 

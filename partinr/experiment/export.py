@@ -16,8 +16,8 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.terminal import terminal
 from partinr.metrics.rate import MeanRate, Rate, at_rate, best_of, codec_rates, mean_rates
+from partinr.model.fit_rates import fit_rates, name_of
 from partinr.model.quantise import Bits, Per
-from partinr.model.rate import fit_rates, name_of
 from partinr.pictures.draw import to_uint8
 from partinr.runs.directory import RunDirectory
 from partinr.runs.fitted import fitted_image

@@ -8,104 +8,29 @@ partition and the width.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePath
+from dataclasses import dataclass
 from typing import Any
 
 from partinr.base.section import Section
 from partinr.pictures.palette import Style, contrast_with, styles
+from partinr.report.images import assign_images
 from partinr.report.notices import notices_of, states
 from partinr.report.stats import Stat
 from partinr.report.versus import Versus, measured
 from partinr.runs.configs import (
-    IMAGE_KEYS,
     INIT_KEY,
     Flat,
     flat_value,
     flatten,
-    frozen,
     identity,
     without_image,
     without_partition,
     without_start,
 )
-from partinr.runs.naming import expected_regions, labels, natural, numbered
+from partinr.runs.naming import expected_regions, labels, natural
 from partinr.runs.records import RunRecord
-from partinr.runs.regime import section_at
-
-# -- images ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Image:
-    """What tells one image from another. Two names of the same values are one image.
-
-    All images of a run for several are one, and so are all held-out signals of a run.
-    """
-
-    sha256: str
-    shape: tuple[Any, ...]
-    name: str = field(compare=False)
-
-    @classmethod
-    def of(cls, record: RunRecord) -> _Image | None:
-        """The image of a run; None if it ended before it had read one."""
-        signal = record.manifest.get("signal")
-        if not isinstance(signal, Mapping):
-            return None
-        shape, count, held_out = signal.get("shape"), signal.get("images"), signal.get("held_out")
-        name = str(signal.get("name") or "image")
-        if isinstance(count, int):
-            name += f", {count} image{'s' * (count != 1)}"
-        digest = signal.get("sha256") or f"named {name}"
-        if isinstance(held_out, int):
-            # Signals that are many have no values to be known by; what was asked for says which they are.
-            name += f", {held_out} held out"
-            digest = f"{_image_choice(record)} {held_out}"
-        return cls(str(digest), frozen(shape) if isinstance(shape, list) else (), name)
-
-    @classmethod
-    def unread(cls, record: RunRecord) -> _Image:
-        """The image of a run that never read it, by what the config says."""
-        chosen = record.at("config.data.name") or record.at("config.data.path")
-        name = PurePath(str(chosen)).stem if chosen else "unknown image"
-        return cls(f"unread {_image_choice(record)}", (), name)
-
-
-def _image_choice(record: RunRecord) -> tuple[Any, ...]:
-    """What the config says of the image."""
-    return tuple(str(record.at(f"config.data.{key}")) for _, key in sorted(IMAGE_KEYS))
-
-
-def _image_labels(images: Sequence[_Image]) -> list[str]:
-    """Names of images, no two alike: of two with the same name the size is added, else digits of the hash."""
-    count = Counter(image.name for image in images)
-    sized = [
-        f"{image.name} {'×'.join(map(str, image.shape[:2]))}".strip() if count[image.name] > 1 else image.name
-        for image in images
-    ]
-    count = Counter(sized)
-    return numbered(
-        [f"{name} {image.sha256[:6]}" if count[name] > 1 else name for name, image in zip(sized, images, strict=True)]
-    )
-
-
-def _assign_images(records: Sequence[RunRecord]) -> dict[RunRecord, str]:
-    """The image of each run.
-
-    A run that ended before it had read its image belongs to the image that other runs got from the same choice.
-    """
-    known = {record: image for record in records if (image := _Image.of(record))}
-    by_choice = {_image_choice(record): image for record, image in known.items()}
-    images = {
-        record: known.get(record) or by_choice.get(_image_choice(record)) or _Image.unread(record) for record in records
-    }
-    distinct = list(dict.fromkeys(images.values()))
-    named = dict(zip(distinct, _image_labels(distinct), strict=True))
-    return {record: named[image] for record, image in images.items()}
-
+from partinr.runs.regime_facts import section_at
 
 # -- groups ---------------------------------------------------------------------------------------------------------
 
@@ -205,7 +130,7 @@ class Study:
         records = [record for record in records if record.regime.section == section]
         usable = [record for record in records if record.status != "damaged"]
         shown, missing = (None, []) if section is None else _section(section, records)
-        images = _assign_images(usable)
+        images = assign_images(usable)
         # Images with something to compare come first: the page opens on them.
         completed = [images[record] for record in usable if record.status == "completed"]
         image_order = list(dict.fromkeys([*completed, *images.values()]))

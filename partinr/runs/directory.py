@@ -21,7 +21,7 @@ from partinr.base import lock as lease
 from partinr.base.errors import FULL, PartinrError
 from partinr.base.files import overwrite, write_new
 from partinr.runs.layout import CHECKPOINT, CONFIG, FORMAT, LOCK, MANIFEST, OVERRIDES, config_hash
-from partinr.runs.regime import RegimeFacts
+from partinr.runs.regime_facts import RegimeFacts
 from partinr.runs.tables import Tables
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

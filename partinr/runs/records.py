@@ -15,7 +15,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.section import lookup
 from partinr.runs.directory import RunDirectory, find_runs
 from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST, OVERRIDES, RATE, Status, crossing
-from partinr.runs.regime import RegimeFacts
+from partinr.runs.regime_facts import RegimeFacts
 
 State = Status | Literal["queued", "damaged"]
 """A ``queued`` run waits for its turn in a sweep: it has no curve and no metrics."""

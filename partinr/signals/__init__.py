@@ -9,7 +9,7 @@ from partinr.signals.lsun import LsunData
 from partinr.signals.sets import Item, SignalSet, SingleSignal
 from partinr.signals.smooth import SmoothData, smooth_signal
 from partinr.signals.source import Source
-from partinr.signals.steps import StepItem, StepsData, StepSignal, step_signal
+from partinr.signals.step_functions import StepItem, StepsData, StepSignal, step_signal
 from partinr.signals.text import TextData, text_image
 
 __all__ = [

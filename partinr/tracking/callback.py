@@ -9,7 +9,7 @@ import lightning as L
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks.base import RunCallback, regime
-from partinr.runs.regime import RegimeFacts
+from partinr.runs.regime_facts import RegimeFacts
 from partinr.tracking.mirror import About, Limits, Mirror, Mode, Note, Unreachable
 from partinr.tracking.summary import exit_code
 from partinr.tracking.words import shown_config

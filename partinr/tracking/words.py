@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from partinr.runs.regime import RegimeFacts
+from partinr.runs.regime_facts import RegimeFacts
 
 GROUPED_BY = ("partition_name", "backbone_name", "regime_name")
 """Keys of W&B's config with a word each for a run's partition, backbone and regime."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from partinr.training.graphs import GraphedSteps, can_be_graphed
 
 if TYPE_CHECKING:
-    from partinr.training.stack import StackLoop
+    from partinr.training.stack_loop import StackLoop
 
 Step = Callable[[int], Tensor]
 """Takes the step of a number, from 0 on, and returns its loss."""

@@ -11,8 +11,8 @@ from PIL import Image
 from partinr.backbones import Siren
 from partinr.metrics.quality import psnr
 from partinr.metrics.rate import QUALITIES, Rate, at_rate, best_of, codec_rates, mean_rates
+from partinr.model.fit_rates import fit_rates
 from partinr.model.inr import PiecewiseINR
-from partinr.model.rate import fit_rates
 from partinr.partition import Grid, Partition
 from partinr.pictures.draw import to_uint8
 

@@ -10,7 +10,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.section import field, fill, lookup
 from partinr.report import collect, make_report, make_table, write_figures
 from partinr.report.groups import studies_of
-from partinr.runs.regime import RegimeFacts
+from partinr.runs.regime_facts import RegimeFacts
 
 HIDDEN = field("psnr_hidden", "hidden pixels", "metrics.psnr_hidden", better="high", short="PSNR of hidden pixels")
 
@@ -83,7 +83,7 @@ def test_older_runs_are_known_by_the_keys_of_their_regime():
     assert "report" in study.instead
 
 
-@pytest.mark.parametrize("module", ["partinr.report", "partinr.runs.regime", "partinr.report.page"])
+@pytest.mark.parametrize("module", ["partinr.report", "partinr.runs.regime_facts", "partinr.report.page"])
 def test_reports_need_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from partinr.runs.regime import RegimeFacts
+from partinr.runs.regime_facts import RegimeFacts
 from partinr.tracking.words import shown_config, words
 
 FIT = {"_target_": "partinr.regimes.FitSettings"}

@@ -11,7 +11,7 @@ from partinr.regimes.meta.learned import LearnedStart
 from partinr.training.steps import PlainSteps
 
 if TYPE_CHECKING:
-    from partinr.training.stack import StackLoop
+    from partinr.training.stack_loop import StackLoop
 
 
 class LearnedSteps(PlainSteps):

@@ -29,7 +29,7 @@ from partinr.training.facts import (
 from partinr.training.optimizer import Optimizer
 from partinr.training.sampling import ErrorSampler, FullBatch, UniformSampler
 from partinr.training.schedule import Schedule
-from partinr.training.stack import StackLoop
+from partinr.training.stack_loop import StackLoop
 from partinr.training.steps import PlainSteps
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from partinr.base import later
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.inner import adapt
+    from partinr.regimes.meta.inner_rates import RATE_KINDS, InnerRates, RateKind
     from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradients
-    from partinr.regimes.meta.rates import RATE_KINDS, InnerRates, RateKind
     from partinr.regimes.meta.selftest import check_meta_gradient
     from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
 
@@ -35,10 +35,10 @@ __getattr__, __dir__ = later.exports(
         "Algorithm": "partinr.regimes.meta.learned",
         "Context": "partinr.regimes.meta.tasks",
         "InnerLoss": "partinr.regimes.meta.tasks",
-        "InnerRates": "partinr.regimes.meta.rates",
+        "InnerRates": "partinr.regimes.meta.inner_rates",
         "LearnedStart": "partinr.regimes.meta.learned",
-        "RATE_KINDS": "partinr.regimes.meta.rates",
-        "RateKind": "partinr.regimes.meta.rates",
+        "RATE_KINDS": "partinr.regimes.meta.inner_rates",
+        "RateKind": "partinr.regimes.meta.inner_rates",
         "TaskBatch": "partinr.regimes.meta.tasks",
         "adapt": "partinr.regimes.meta.inner",
         "check_meta_gradient": "partinr.regimes.meta.selftest",

@@ -19,7 +19,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.model.serialise import deserialise, serialise
 from partinr.model.stack import NetworkStack
 from partinr.regimes.meta.inner import Order, adapt
-from partinr.regimes.meta.rates import InnerRates, RateKind
+from partinr.regimes.meta.inner_rates import InnerRates, RateKind
 from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
 
 FORMAT = 2
@@ -70,7 +70,7 @@ class LearnedStart(nn.Module):
         channels: values a sample.
         inner_steps: that it is learned for, K; 1 or more.
         inner_lr: what the rates begin with.
-        inner_lr_kind: which there are, see :class:`~partinr.regimes.meta.rates.InnerRates`.
+        inner_lr_kind: which there are, see :class:`~partinr.regimes.meta.inner_rates.InnerRates`.
         inner_lr_positive: keep them above 0.
         inner_loss: what a network descends on, see :meth:`TaskBatch.context`.
         adapt_layers: of the networks, that the inner loop changes, counted from the output; None for all of them. Raghu

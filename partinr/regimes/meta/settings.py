@@ -10,8 +10,8 @@ from pydantic import Field
 from partinr.base.errors import PartinrError
 from partinr.base.spec import ASIDE, spec
 from partinr.regimes.base import RegimeSettings
+from partinr.regimes.meta.inner_rates import RateKind
 from partinr.regimes.meta.learned import Algorithm
-from partinr.regimes.meta.rates import RateKind
 from partinr.regimes.meta.report import MetaSection
 from partinr.regimes.meta.tasks import InnerLoss
 

@@ -25,7 +25,7 @@ from partinr.training.loop import StopReason
 from partinr.training.optimizer import Optimizer
 from partinr.training.samples import Samples
 from partinr.training.schedule import Plateau, Schedule
-from partinr.training.stack import StackLoop
+from partinr.training.stack_loop import StackLoop
 
 if TYPE_CHECKING:
     from partinr.regimes.threshold.settings import ThresholdSettings

@@ -6,7 +6,7 @@ import torch
 from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords
 from partinr.signals import step_signal
-from partinr.signals.steps import factored
+from partinr.signals.step_functions import factored
 
 
 def changes(values: torch.Tensor, axis: int) -> int:

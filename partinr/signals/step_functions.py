@@ -155,7 +155,7 @@ class StepItem(Item):
 
 @spec
 class StepsData(SignalSet):
-    """Random step functions (:mod:`partinr.signals.steps`), several for each number of borders.
+    """Random step functions (:mod:`partinr.signals.step_functions`), several for each number of borders.
 
     Attributes:
         shape: of the grid; one number for functions along a line, two for functions in the plane.
