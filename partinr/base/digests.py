@@ -51,7 +51,7 @@ class Digests:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self._known[name] = [*now, digest]
-        if _state(path) == now and now[1] < time.time_ns() - _SETTLED_NS:
+        if _state(path) == now and path.stat().st_mtime_ns < time.time_ns() - _SETTLED_NS:
             if known != self._known[name]:
                 self._new[name] = self._known[name]
         else:

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partinr.base.digests import Digests, of_text
 from partinr.base.errors import PartinrError
-from partinr.base.spec import READS, marked
 from partinr.base.notes import print_note
+from partinr.base.spec import READS, marked
 from partinr.experiment import names, plugins
 from partinr.runs.layout import config_hash
 from partinr.runs.origin import CODE_KEYS, computing, is_foreign, targets
@@ -63,7 +64,7 @@ class Inputs:
         found = {}
         for each in _named(settings):
             known = () if not is_dataclass(each.owner) else (each.key, repr(each.owner), repr(settings.data))
-            found[each.key] = self._remembered(known, lambda each=each: each.digest(settings, digests, verify))
+            found[each.key] = self._remembered(known, partial(each.digest, settings, digests, verify))
         digests.save()
         return found
 
@@ -90,9 +91,7 @@ class Inputs:
                 "version": None if owner is None else owner.version,
             }
             for key, folder in zip(CODE_KEYS, (None, _package(module)), strict=True):
-                code[module][key] = self._remembered(
-                    (module, key), lambda module=module, folder=folder: _code(module, folder, digests, verify)
-                )
+                code[module][key] = self._remembered((module, key), partial(_code, module, folder, digests, verify))
         digests.save()
         return code
 
