@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Two processes: what the tests wait for is mostly interpreters that start and import torch.
-TEST_WORKERS ?= 2
+# One more than two cores: a test that waits for a browser or a child process leaves its core to another.
+TEST_WORKERS ?= 3
 ARGS ?=
 # A folder of its own each time: a run directory is never written over.
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)

@@ -117,8 +117,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     context.set_forkserver_preload(["partinr.cli.app", "partinr.experiment.execute"])
     started: list[ForkServerProcess] = []
 
-    def begin(*arguments: str | Path) -> ForkServerProcess:
-        process = context.Process(target=main, args=([str(argument) for argument in arguments],))
+    def begin(*arguments: str | Path, terminal: str | None = None) -> ForkServerProcess:
+        process = context.Process(target=_main, args=([str(argument) for argument in arguments], terminal))
         process.start()
         started.append(process)
         return process
@@ -127,6 +127,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.join()
+
+
+def _main(arguments: list[str], terminal: str | None) -> None:
+    """``partinr``; in a terminal of its own, if there is one."""
+    if terminal is not None:
+        os.setsid()
+        for descriptor in (0, 1, 2):  # the first that is opened becomes the session's
+            os.dup2(os.open(terminal, os.O_RDWR), descriptor)
+    main(arguments)
 
 
 def wait_until(condition: Callable[[], bool], process: ForkServerProcess, seconds: float = 120) -> None:

@@ -2,8 +2,8 @@
 
     python experiments/benchmarks/wide.py
 
-One full step (forward, loss, backward, Adam) on 256×256 pixels. ``error`` is ``tiled_error``, which has value and
-gradients in one pass, ``values`` is ``run_tiled`` and torch's own loss. ``TILED_FROM_MACS`` and ``TILED_FROM_WIDTH`` of
+One full step (forward, loss, backward, Adam) on 256×256 pixels. ``error`` is ``Tiled.error``, which has value and
+gradients in one pass, ``values`` is ``Tiled.run`` and torch's own loss. ``TILED_FROM_MACS`` and ``TILED_FROM_WIDTH`` of
 partinr.engines.tiled follow from this table.
 """
 
@@ -17,7 +17,7 @@ from steps import LR, loop_step, stack_step
 from torch import Tensor
 
 from partinr.backbones import Siren
-from partinr.engines.tiled import run_tiled, tiled_error
+from partinr.engines.tiled import Tiled
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 
@@ -49,8 +49,8 @@ def tiled_step(model: PiecewiseINR, image: Tensor, bf16: bool, in_one_pass: bool
         chain = model.backbone.chain(dict(model.stack))
         assert chain is not None
         if in_one_pass:
-            return tiled_error(chain, batch.coords, batch.targets, None, sizes) / batch.targets.numel()
-        return (run_tiled(chain, batch.coords, sizes) - batch.targets).square().mean()
+            return Tiled().error(chain, batch.coords, batch.targets, None, sizes) / batch.targets.numel()
+        return (Tiled().run(chain, batch.coords, sizes) - batch.targets).square().mean()
 
     return adam_step(loss, torch.optim.Adam(model.parameters(), lr=LR, fused=True), bf16)
 

@@ -12,15 +12,19 @@ from partinr.base.errors import PartinrError
 from partinr.callbacks.base import RunCallback, is_number, regime
 from partinr.runs.layout import CHECKPOINT, PREVIOUS
 
+FIRST_SECONDS = 3.0
+"""The first checkpoint of a run directory is at most so many seconds of wall time behind the start of the training."""
+
 
 class LastCheckpoint(RunCallback):
-    """Writes ``checkpoints/last.ckpt``, at intervals and at the end.
+    """Writes ``checkpoints/last.ckpt``, once soon after the start, then at intervals and at the end.
 
     While the run goes on, the one before it stays as ``checkpoints/previous.ckpt``, for a disk that loses the last.
     No clock of the run counts the time that this takes.
 
     Args:
-        every_seconds: wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps.
+        every_seconds: wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps. The first comes
+            after :data:`FIRST_SECONDS` at most.
 
     Raises:
         PartinrError: the number is negative, or is no number.
@@ -30,17 +34,18 @@ class LastCheckpoint(RunCallback):
         if not is_number(every_seconds) or not every_seconds >= 0:
             raise PartinrError(f"callbacks.checkpoint.every_seconds={every_seconds!r}; give 0 or more")
         self.every_seconds = every_seconds
-        self._saved = time.monotonic()
+        self._due = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the interval with the training."""
-        self._saved = time.monotonic()
+        """Start the interval with the training; a run that has no checkpoint yet gets its first one soon."""
+        first = self.every_seconds if self.run.file(CHECKPOINT).exists() else min(FIRST_SECONDS, self.every_seconds)
+        self._due = time.monotonic() + first
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when the interval is over."""
-        if self.agreed(trainer, time.monotonic() - self._saved >= self.every_seconds):
+        if self.agreed(trainer, time.monotonic() >= self._due):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -71,4 +76,4 @@ class LastCheckpoint(RunCallback):
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-        self._saved = time.monotonic()
+        self._due = time.monotonic() + self.every_seconds

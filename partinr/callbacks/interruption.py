@@ -1,4 +1,4 @@
-"""Signals that stop a run at the next step: SIGINT, SIGTERM, and in a cluster's job SIGUSR2."""
+"""Signals that stop a run at the next step: SIGINT, SIGTERM, SIGHUP, and in a cluster's job SIGUSR2."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from partinr.base.stopping import heeded, leave_closed_terminal
 from partinr.runs.directory import in_job
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 WARNING = signal.SIGUSR2
 """The signal that a submitit job gets some time before its end, so that it can save and be queued again."""
@@ -23,7 +22,8 @@ WARNING = signal.SIGUSR2
 class Interruption(L.Callback):
     """Stops a run at the next step boundary after a signal.
 
-    The handler sets a flag and nothing else. A second signal meets the default handlers and ends the run at once.
+    The handler sets a flag, and sends the output to nowhere if the terminal is closed. A second signal meets the
+    default handlers and ends the run at once. Where SIGHUP is ignored (``nohup``) it stays so.
 
     In a run of several processes, the process that started them listens and forwards signals. The others listen as
     well, since a terminal signals all of them and a user may signal any; they then agree on the signal. A second signal
@@ -44,7 +44,7 @@ class Interruption(L.Callback):
 
     def __init__(self, job: bool | None = None) -> None:
         self._job = in_job() if job is None else job
-        self._signals = (*SIGNALS, WARNING) if self._job else SIGNALS
+        self._signals = (*heeded(), WARNING) if self._job else heeded()
         self._listens = False
         self._forward: Callable[[int], None] | None = None
 
@@ -118,5 +118,6 @@ class Interruption(L.Callback):
             self._forward(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        leave_closed_terminal()
         if self.received != WARNING:
             self.received = number

@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: the arguments; those of the process by default.
 
-    Exit code: 0 done; 1 a run failed; 2 bad input; 130 and 143 stopped by SIGINT and SIGTERM.
+    Exit code: 0 done; 1 a run failed; 2 bad input; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM.
     """
     arguments = sys.argv[1:] if argv is None else argv
     # Imported late, so that errors of the imports themselves are reported, and --help does not wait for Hydra.

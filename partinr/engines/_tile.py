@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.threads import ROWS, Run, whole
+from partinr.engines.threads import ROWS, Run, runs_of, spread, sum_over_runs, whole
 
 
 class Views(NamedTuple):
@@ -63,7 +63,7 @@ class Scratch:
 
 
 class Networks:
-    """A stack's parameters, ready for the tiles.
+    """A stack's parameters, ready for the tiles; see :class:`partinr.engines.sines.Passes`.
 
     Args:
         factors: of the layers.
@@ -88,12 +88,85 @@ class Networks:
         self.hidden = [[], *(weight.unbind(0) for weight in hidden)]
         self.hidden_transposed = [[], *(weight.transpose(1, 2).unbind(0) for weight in hidden)]
 
-    def scratch(self, runs: Sequence[Run]) -> Scratch:
+    def values(self, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        """See :class:`partinr.engines.sines.Passes`."""
+        x = coords.contiguous().numpy()
+        values = torch.empty(coords.shape[0], self.shapes[-1][0])
+        y = values.numpy()
+        runs = runs_of(sizes, max(self.widths))
+
+        def work(left: Iterable[Run]) -> None:
+            scratch = self._scratch(runs)
+            for run in left:
+                for start, length in run.tiles:
+                    samples = slice(start, start + length)
+                    self._forward(run.network, x[samples], scratch, y[samples])
+
+        spread(work, runs)
+        return values
+
+    def gradients(
+        self, coords: Tensor, sizes: tuple[int, ...], by_values: Tensor, by_coords: bool
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        """See :class:`partinr.engines.sines.Passes`."""
+        by_y, found = by_values.contiguous().numpy(), torch.empty_like(coords if by_coords else coords[:0])
+        by_params = self._gradients(coords, sizes, lambda samples, y: by_y[samples], found)
+        return found if by_coords else None, by_params
+
+    def error(
+        self, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """See :class:`partinr.engines.sines.Passes`."""
+        wanted = targets.contiguous().numpy()
+        weight = (targets.new_empty(0) if weights is None else weights.reshape(-1)).numpy()
+        # By the first sample of a tile, so that the order of the sum does not depend on the threads.
+        errors: dict[int, float] = {}
+
+        def by_values(samples: slice, y: NDArray[np.float32]) -> NDArray[np.float32]:
+            by_y = np.empty_like(y)
+            errors[samples.start] = self.kernels.error(y, wanted[samples], weight[samples], by_y)
+            return by_y
+
+        gradients = self._gradients(coords, sizes, by_values, coords[:0])
+        return torch.tensor(sum(errors[start] for start in sorted(errors)), dtype=torch.float32), gradients
+
+    def _gradients(
+        self,
+        coords: Tensor,
+        sizes: tuple[int, ...],
+        by_y_of: Callable[[slice, NDArray[np.float32]], NDArray[np.float32]],
+        by_coords: Tensor,
+    ) -> list[Tensor]:
+        """Gradients by the parameters, and by the coordinates into ``by_coords``, unless that has no rows.
+
+        Args:
+            coords: ``[M, d]``.
+            sizes: samples of each network.
+            by_y_of: of some samples, which it is given with their values, the gradient by these.
+            by_coords: ``[M, d]`` or ``[0, d]``.
+        """
+        runs = runs_of(sizes, max(self.widths))
+        x, by_x = coords.contiguous().numpy(), by_coords.numpy()
+
+        def work(left: Iterable[tuple[Run, list[Tensor]]]) -> None:
+            scratch = self._scratch(runs)
+            y = np.empty((max(length for run in runs for _, length in run.tiles), self.shapes[-1][0]), np.float32)
+            for run, place in left:
+                arrays = [each.numpy() for each in place]
+                for start, length in run.tiles:
+                    samples = slice(start, start + length)
+                    self._forward(run.network, x[samples], scratch, y[:length])
+                    by_y = by_y_of(samples, y[:length])
+                    self._backward(run.network, x[samples], by_y, scratch, place, arrays, by_x[samples])
+
+        return sum_over_runs(runs, len(sizes), self.shapes, work)
+
+    def _scratch(self, runs: Sequence[Run]) -> Scratch:
         """Memory for the longest tile of the runs."""
         longest = max(length for run in runs for _, length in run.tiles)
         return Scratch(whole(longest, ROWS), self.widths, self.half)
 
-    def forward(self, network: int, x: NDArray[np.float32], scratch: Scratch, y: NDArray[np.float32]) -> None:
+    def _forward(self, network: int, x: NDArray[np.float32], scratch: Scratch, y: NDArray[np.float32]) -> None:
         """A tile's coordinates ``x [n, d]`` through all layers, to values ``y [n, c]``; the scratch keeps the rest."""
         n = len(x)
         rows = whole(n, ROWS)
@@ -110,7 +183,7 @@ class Networks:
                 sines[n:rows] = 0
         self.kernels.output(scratch.sines_array[-1], self.last_scaled[network], self.biases[-1][network], y)
 
-    def backward(
+    def _backward(
         self,
         network: int,
         x: NDArray[np.float32],
@@ -120,13 +193,13 @@ class Networks:
         arrays: Sequence[NDArray[np.float32]],
         by_x: NDArray[np.float32],
     ) -> None:
-        """The way back through a tile, right after :meth:`forward`.
+        """The way back through a tile, right after :meth:`_forward`.
 
         Args:
             network: the tile's.
-            x: ``[n, d]``, as in :meth:`forward`.
+            x: ``[n, d]``, as in :meth:`_forward`.
             by_y: ``[n, c]``, the gradient by the values.
-            scratch: as :meth:`forward` left it.
+            scratch: as :meth:`_forward` left it.
             into: gradients of the network's parameters, added to.
             arrays: the same as arrays.
             by_x: ``[n, d]``, written: the gradient by the coordinates; ``[0, d]`` if it is not wanted.

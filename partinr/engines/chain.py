@@ -118,10 +118,10 @@ def rows_of(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().flatten(1) for tensor in tensors], dim=1)
 
 
-def unpack(rows: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """What :func:`rows_of` joined, in the shapes of ``tensors``."""
-    pieces = rows.split([tensor[0].numel() for tensor in tensors], dim=1)
-    return [piece.reshape(tensor.shape).contiguous() for piece, tensor in zip(pieces, tensors, strict=True)]
+def unpack(rows: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    """What :func:`rows_of` joined, in these shapes ``[N, …]``."""
+    pieces = rows.split([shape[1:].numel() for shape in shapes], dim=1)
+    return [piece.reshape(shape).contiguous() for piece, shape in zip(pieces, shapes, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,28 +12,20 @@ There are two back ends: numba's kernels for the CPU (:mod:`partinr.engines._num
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import (
-    Architecture,
-    Engine,
-    HessianVector,
-    Precision,
-    Shape,
-    Stack,
-    gradients_again,
-    weighted_error,
-)
-from partinr.engines.chain import Chain, factors_of, pack, tensors_of, unpack
+from partinr.engines.base import Architecture, HessianVector, Precision, Shape
+from partinr.engines.chain import pack, unpack
 from partinr.engines.curvature import fused_curvature
-from partinr.engines.plan import plain_chain
+from partinr.engines.sines import Passes, SineEngine
 
 FUSED_UP_TO = {"cpu": 44, "cuda": 32}
 """``auto`` takes this engine for networks up to this wide: wider ones want a matrix product of their own.
@@ -45,7 +37,7 @@ CUDA_UP_TO = 64
 """The widest network that the kernels for CUDA take: a tile of a wider one has no room in registers."""
 
 
-class Fused(Engine):
+class Fused(SineEngine):
     """See the module."""
 
     name = "fused"
@@ -55,23 +47,18 @@ class Fused(Engine):
 
         Autocast is no reason: a thin network has no products that fewer digits would make faster, so it keeps all.
         """
-        widths = architecture.shape.widths
-        if not widths:
-            return f"is for chains of sines, such as backbone=siren, not for {architecture.title}; choose engine=auto"
-        if precision.dtype != torch.float32:
-            return "has no double precision; choose engine=auto, or trainer.precision=32-true"
-        if precision.transformed:
-            return "has no transforms of torch.func; choose engine=auto"
-        if device is None or device.type == "cpu":
-            return None
+        refusal = super().refuses(architecture, device, precision)
+        if refusal is not None or device is None or device.type == "cpu":
+            return refusal
         if device.type != "cuda":
             return f"has no kernels for {device.type}; choose engine=auto, or trainer.accelerator=cpu"
         if not _has_triton():
             return "needs Triton on CUDA; pip install triton (Linux), or choose engine=auto"
         if not _runs_triton(device):
             return "needs a GPU of compute capability 8.0 or above; choose engine=auto"
-        if max(widths) > CUDA_UP_TO:
-            return f"takes networks up to {CUDA_UP_TO} wide on CUDA, not {max(widths)}; choose engine=auto"
+        widest = max(architecture.shape.widths)
+        if widest > CUDA_UP_TO:
+            return f"takes networks up to {CUDA_UP_TO} wide on CUDA, not {widest}; choose engine=auto"
         return None
 
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
@@ -79,15 +66,9 @@ class Fused(Engine):
         thin = max(shape.widths) <= FUSED_UP_TO.get(device.type, 0)
         return sizes * (shape.macs / 4) if thin else super().cost(shape, sizes, device)
 
-    def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        """See :func:`run_fused`."""
-        return run_fused(stack.chain, coords, sizes)
-
-    def squared_error(
-        self, stack: Stack, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> Tensor:
-        """See :func:`fused_error`."""
-        return fused_error(stack.chain, coords, targets, weights, sizes)
+    def passes(self, factors: Sequence[float], tensors: Sequence[Tensor]) -> Passes:
+        """See :meth:`SineEngine.passes`."""
+        return _Packed(factors, tensors)
 
     def hessian_vector(
         self, architecture: Architecture, device: torch.device, precision: Precision
@@ -106,43 +87,8 @@ def _runs_triton(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def run_fused(chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Evaluate N networks, each on its own samples; differentiable any number of times.
-
-    Args:
-        chain: the networks.
-        coords: float32 ``[M, d]``, sorted by network.
-        sizes: samples of each network.
-
-    Returns:
-        float32 ``[M, c]``, in the order of ``coords``.
-    """
-    return cast(Tensor, _Fused.apply(coords, sizes, factors_of(chain), *tensors_of(chain)))
-
-
-def fused_error(
-    chain: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-) -> Tensor:
-    """The squared error of N networks, summed over samples and channels.
-
-    On the CPU its gradient by the parameters comes in the same pass.
-
-    Args:
-        chain: the networks.
-        coords: float32 ``[M, d]``, sorted by network.
-        targets: float32 ``[M, c]``, likewise.
-        weights: float32 ``[M, 1]``, of each sample; None where all are 1.
-        sizes: samples of each network.
-    """
-    tensors = tensors_of(chain)
-    by_parameters = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    if coords.device.type == "cpu" and by_parameters and not coords.requires_grad:
-        return cast(Tensor, _FusedError.apply(coords, targets, weights, sizes, factors_of(chain), *tensors))
-    return weighted_error(run_fused(chain, coords, sizes), targets, weights)
-
-
 def _back_end(device: torch.device) -> ModuleType:
-    """The module with ``forward`` and ``backward``; imported here, since each takes a second."""
+    """The kernels' module, imported here, since each takes a second."""
     if device.type == "cpu":
         from partinr.engines import _numba
 
@@ -152,54 +98,26 @@ def _back_end(device: torch.device) -> ModuleType:
     return _triton
 
 
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, coords: Tensor, sizes: tuple[int, ...], factors: tuple[float, ...], *tensors: Tensor
-    ) -> Tensor:
-        layers, packed = pack(tensors, factors)
-        ctx.save_for_backward(coords, packed, *tensors)
-        ctx.sizes, ctx.factors, ctx.layers = sizes, factors, layers
-        values: Tensor = _back_end(coords.device).forward(coords.detach(), packed, sizes, layers)
+class _Packed:
+    """The parameters as one row a network; see :class:`partinr.engines.sines.Passes`."""
+
+    def __init__(self, factors: Sequence[float], tensors: Sequence[Tensor]) -> None:
+        self.layers, self.packed = pack(tensors, factors)
+        self.shapes = [tensor.shape for tensor in tensors]
+        self.back_end = _back_end(self.packed.device)
+
+    def values(self, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        values: Tensor = self.back_end.forward(coords, self.packed, sizes, self.layers)
         return values
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        coords, packed, *tensors = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            # Somebody wants derivatives of these derivatives, which the kernels lack.
-            values = plain_chain(ctx.factors, tensors, coords, ctx.sizes)
-            by_coords, *by_each = gradients_again(values, gradients[0], [coords, *tensors])
-            return by_coords, None, None, *by_each
-        by_network, by_coords = _back_end(coords.device).backward(
-            coords.detach(), packed, ctx.sizes, ctx.layers, gradients[0], by_coords=ctx.needs_input_grad[0]
-        )
-        return by_coords, None, None, *unpack(by_network, tensors)
+    def gradients(
+        self, coords: Tensor, sizes: tuple[int, ...], by_values: Tensor, by_coords: bool
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        by_network, by_x = self.back_end.backward(coords, self.packed, sizes, self.layers, by_values, by_coords)
+        return by_x, unpack(by_network, self.shapes)
 
-
-class _FusedError(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        coords: Tensor,
-        targets: Tensor,
-        weights: Tensor | None,
-        sizes: tuple[int, ...],
-        factors: tuple[float, ...],
-        *tensors: Tensor,
-    ) -> Tensor:
-        layers, packed = pack(tensors, factors)
-        error, by_network = _back_end(coords.device).error(coords.detach(), targets, weights, packed, sizes, layers)
-        ctx.gradients = unpack(by_network, tensors)
-        ctx.save_for_backward(coords, targets, weights, *tensors)
-        ctx.sizes, ctx.factors = sizes, factors
-        return cast(Tensor, error)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        if not torch.is_grad_enabled():
-            return None, None, None, None, None, *(gradients[0] * each for each in ctx.gradients)
-        # Somebody wants derivatives of these derivatives.
-        coords, targets, weights, *tensors = ctx.saved_tensors
-        error = weighted_error(plain_chain(ctx.factors, tensors, coords, ctx.sizes), targets, weights)
-        return None, None, None, None, None, *gradients_again(error, gradients[0], tensors)
+    def error(
+        self, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
+    ) -> tuple[Tensor, list[Tensor]]:
+        error, by_network = self.back_end.error(coords, targets, weights, self.packed, sizes, self.layers)
+        return error, unpack(by_network, self.shapes)

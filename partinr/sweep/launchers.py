@@ -13,6 +13,7 @@ import time
 import types
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
@@ -27,6 +28,7 @@ from pydantic import Field
 from partinr.base.errors import PartinrError
 from partinr.base.notes import print_note
 from partinr.base.spec import spec
+from partinr.base.stopping import heeded, leave_closed_terminal
 from partinr.experiment.make import checked
 from partinr.experiment.outcome import Outcome
 from partinr.runs.directory import RunDirectory
@@ -159,8 +161,12 @@ class Joblib(SweepLauncher):
             # A terminal's Ctrl-C must reach a run once: it takes a second one for haste.
             start_new_session=True,
         )
-        heard = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, lambda number, frame: crew.send(number)) for number in heard}
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            leave_closed_terminal()
+            crew.send(number)
+
+        before = {number: signal.signal(number, stop) for number in heeded()}
         try:
             outcomes = {folder: self.sweep.settle(folder, carried_out=True) for folder, _ in crew.carry_out(folders)}
         finally:

@@ -34,11 +34,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.launcher import _Launcher
 
 from partinr.base.errors import PartinrError, warnings_as_notes
+from partinr.base.stopping import STOPPING
 from partinr.training.nodes import HOST, Nodes
 from partinr.training.quiet import quiet_lightning
 from partinr.training.watch import Raised, Rank, Voice, wait_for
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+SIGNALS = (*STOPPING, signal.SIGUSR2)
 """Blocked in a process that was started here, until a callback unblocks them."""
 
 

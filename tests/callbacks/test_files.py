@@ -16,6 +16,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks import CurveFile, LastCheckpoint, Pictures
+from partinr.callbacks.checkpoint import FIRST_SECONDS
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import (
     CHECKPOINT,
@@ -179,7 +180,7 @@ def test_a_checkpoint_now_and_then_and_at_the_end(
     callback.bind(run)
     clock.now = 1100  # the set-up takes its time
     callback.on_train_start(trainer, regime)
-    for now, saved in [(1100, 0), (1109, 0), (1110, 1), (1119, 1), (1120, 2)]:
+    for now, saved in [(1100, 0), (1102, 0), (1103, 1), (1112, 1), (1113, 2)]:
         clock.now = now
         batch(callback, trainer, regime)
         assert len(trainer.saved) == saved, now
@@ -187,6 +188,34 @@ def test_a_checkpoint_now_and_then_and_at_the_end(
     assert run.file(CHECKPOINT).read_bytes() == b"checkpoint 3"
     assert run.file(PREVIOUS).read_bytes() == b"checkpoint 2"
     assert sorted(os.listdir(run.file(CHECKPOINT).parent)) == ["last.ckpt", "previous.ckpt"]
+
+
+@pytest.mark.parametrize(("every", "first"), [(30, FIRST_SECONDS), (1000, FIRST_SECONDS), (2, 2)])
+def test_the_first_checkpoint_comes_soon_and_the_others_at_intervals(
+    every: float, first: float, make_regime: Any, trainer: Any, run: RunDirectory, clock: Any
+) -> None:
+    callback = LastCheckpoint(every_seconds=every)
+    callback.bind(run)
+    start = clock.now
+    callback.on_train_start(trainer, make_regime())
+    times = []
+    for clock.now in [start + 0.5 * half for half in range(round(5 * every))]:
+        batch(callback, trainer, make_regime())
+        if len(trainer.saved) > len(times):
+            times.append(clock.now - start)
+    assert first < 5
+    assert times == [first, first + every, first + 2 * every][: len(times)]
+    assert len(times) > 1
+
+    # A run that goes on has one already.
+    goes_on = LastCheckpoint(every_seconds=every)
+    goes_on.bind(run)
+    goes_on.on_train_start(trainer, make_regime())
+    saved = len(trainer.saved)
+    for elapsed, more in [(0.9, 0), (0.1, 1)]:
+        clock.now += elapsed * every
+        batch(goes_on, trainer, make_regime())
+        assert len(trainer.saved) == saved + more
 
 
 def test_a_run_that_is_over_keeps_one_checkpoint(make_regime: Any, trainer: Any, run: RunDirectory) -> None:

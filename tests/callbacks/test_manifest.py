@@ -168,7 +168,7 @@ def test_the_commit_is_that_of_the_checkout() -> None:
 
 # -- interruption -------------------------------------------------------------------------------------------------
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def handlers() -> list[Any]:
@@ -188,7 +188,7 @@ def test_a_signal_stops_at_the_next_step(
         assert not trainer.should_stop
         os.kill(os.getpid(), number)
         assert interruption.received == number
-        assert handlers() == [signal.SIG_DFL] * 2  # for those in a hurry
+        assert handlers() == [signal.SIG_DFL] * 3  # for those in a hurry
         interruption.on_train_batch_end(trainer, regime, None, None, 1)
         assert trainer.should_stop
     assert handlers() == before
@@ -199,9 +199,24 @@ def test_a_signal_before_the_first_step_is_not_lost(interruption: Interruption, 
     with interruption.listening():
         os.kill(os.getpid(), signal.SIGINT)
         interruption.on_train_start(trainer, make_regime())
-        assert handlers() == [signal.SIG_DFL] * 2
+        assert handlers() == [signal.SIG_DFL] * 3
         interruption.on_train_batch_end(trainer, make_regime(), None, None, 0)
     assert trainer.should_stop
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(make_regime: Any, trainer: Any) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interruption = Interruption(job=False)
+        with interruption.listening():
+            interruption.on_train_start(trainer, make_regime())
+            os.kill(os.getpid(), signal.SIGHUP)
+            interruption.on_train_batch_end(trainer, make_regime(), None, None, 0)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert interruption.received is None
+    assert not trainer.should_stop
 
 
 def test_the_handlers_come_back_after_an_exception(interruption: Interruption) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -167,31 +166,26 @@ def typed(block: Block, desk: Path) -> list[list[str]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def combinations(words: list[str]) -> list[list[str]]:
-    """The runs of a sweep, or the one run."""
+def jobs(words: list[str]) -> list[list[str]]:
+    """Runs of a sweep in which each value stands at least once, the first and the last among them; or the one run."""
     given = [word for word in words if not word.startswith("-")]
     if not {"-m", "--multirun"} & set(words):
         return [given]
-    parsed = OverridesParser.create().parse_overrides(given)
-    return [
-        list(each)
-        for each in itertools.product(
-            *(
-                [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-                if override.is_sweep_override()
-                else [str(override.input_line)]
-                for override in parsed
-            )
-        )
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [str(override.input_line)]
+        for override in OverridesParser.create().parse_overrides(given)
     ]
+    count = max(map(len, choices), default=1)
+    return [[values[min(number, len(values) - 1)] for values in choices] for number in range(count)]
 
 
-def check_composes(words: list[str], few: bool = False) -> Any:
-    """Compose what a run would have, and check it as a run is before it begins; of a sweep all runs, or two."""
+def check_composes(words: list[str]) -> Any:
+    """Compose what runs would have, and check them as runs are before they begin."""
     composed = None
-    runs = combinations(words)
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        for overrides in (runs[0], runs[-1]) if few else runs:
+        for overrides in jobs(words):
             composed = hydra.compose("train", overrides)
             config.read(composed)
     return composed
@@ -245,7 +239,7 @@ def test_commands(block: Block, desk: Path, partinr: Any) -> None:
 
 @pytest.mark.parametrize("folder", [".", "experiment", "sweep"])
 def test_commands_in_the_comments_of_conf(folder: str) -> None:
-    # They are on the generated pages. Of a sweep the first run and the last.
+    # They are on the generated pages.
     names.register_resolvers()
     register_names([])
     register(Sweep(str))
@@ -257,7 +251,7 @@ def test_commands_in_the_comments_of_conf(folder: str) -> None:
             if words[0] in commands.commands:
                 commands.commands[words[0]].make_context(words[0], words[1:])
             elif not {"sweep=optuna_fast", "size=small"} & set(words):  # tests/sweep, tests/cli/test_studies.py
-                check_composes(words, few=True)
+                check_composes(words)
 
 
 @pytest.mark.parametrize("block", blocks("python"))

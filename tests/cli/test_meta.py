@@ -296,6 +296,7 @@ def unbroken(partinr: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2])
 def test_after_a_polite_signal(
     start: Any, until: Callable[..., None], partinr: Any, unbroken: Path, workers: int

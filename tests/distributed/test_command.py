@@ -372,24 +372,25 @@ def test_killed_stopped_and_gone_on_with(start: Any, quick: None, tmp_path: Path
     same(Path("rest"), Path("unbroken"))
 
 
-def test_a_polite_signal_to_one_that_is_not_the_first(quick: None) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_polite_signal_to_one_that_is_not_the_first(quick: None, number: signal.Signals) -> None:
     run = Path("run").resolve()
 
     def stop() -> None:
         wait_until(lambda: len(rows(run)) > 2)
         here.extend(ranks(os.getpid()))
-        os.kill(here[-1].pid, signal.SIGTERM)
+        os.kill(here[-1].pid, number)
 
     here: list[psutil.Process] = []
     thread = threading.Thread(target=stop)
     thread.start()
     code, out, err = call(*LONG, "callbacks.checkpoint.every_seconds=1000", "trainer=ddp", f"hydra.run.dir={run}")
     thread.join()
-    assert (code, err) == (143, "")
+    assert (code, err) == (128 + number, "")
     assert len(here) == 2
     assert gone(here)
     assert "go on with: partinr resume" in out
     said = manifest(run)
-    assert (said["status"], said["message"], said["stop"]) == ("interrupted", "stopped by signal 15", None)
+    assert (said["status"], said["message"], said["stop"]) == ("interrupted", f"stopped by signal {number:d}", None)
     assert said["metrics"]["psnr"] == rows(run)[-1]["psnr"]
     assert (run / CHECKPOINT).exists()

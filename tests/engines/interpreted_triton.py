@@ -16,7 +16,7 @@ from partinr.backbones import Siren
 from partinr.engines import _triton as kernels
 from partinr.engines import fused
 from partinr.engines.chain import Link
-from partinr.engines.fused import run_fused
+from partinr.engines.fused import Fused
 from tests.covering import covering
 from tests.engines.stacks import evaluate
 
@@ -58,7 +58,7 @@ def test_values_and_gradients(sizes, shape, by_coords):
     wanted = list(params.values())
     if by_coords:
         wanted.append(coords.requires_grad_())
-    values = run_fused(backbone.chain(params), coords, sizes)
+    values = Fused().run(backbone.chain(params), coords, sizes)
     expected = _expected(backbone, params, coords, sizes)
     assert values.shape == expected.shape
     torch.testing.assert_close(values.double(), expected, rtol=1e-5, atol=1e-5)
@@ -79,7 +79,7 @@ def test_more_tiles_than_gradients_are_kept_of_take_several_passes(monkeypatch):
     for numbers in (kernels.GRADIENT_NUMBERS, 1):
         monkeypatch.setattr(kernels, "GRADIENT_NUMBERS", numbers)
         params, coords, mix = _case(backbone, sizes)
-        values = run_fused(backbone.chain(params), coords.requires_grad_(), sizes)
+        values = Fused().run(backbone.chain(params), coords.requires_grad_(), sizes)
         found.append(torch.autograd.grad((values * mix).sum(), [coords, *params.values()]))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -89,7 +89,7 @@ def test_more_tiles_than_gradients_are_kept_of_take_several_passes(monkeypatch):
 def test_any_number_of_axes_and_channels(d, c):
     backbone = Siren(hidden_features=6, hidden_layers=1)
     params, coords, _ = _case(backbone, (3, 0, 11, 4), d, c)
-    values = run_fused(backbone.chain(params), coords, (3, 0, 11, 4))
+    values = Fused().run(backbone.chain(params), coords, (3, 0, 11, 4))
     torch.testing.assert_close(values.double(), _expected(backbone, params, coords, (3, 0, 11, 4)), rtol=0, atol=2e-5)
 
 
@@ -97,7 +97,7 @@ def test_coordinates_and_gradients_may_lie_anyhow_in_memory():
     backbone = Siren(hidden_features=3, hidden_layers=1, first_omega_0=20.0)
     params, coords, mix = _case(backbone, (5, 6))
     turned = coords.T.contiguous().T.requires_grad_()
-    values = run_fused(backbone.chain(params), turned, (5, 6))
+    values = Fused().run(backbone.chain(params), turned, (5, 6))
     expected = _expected(backbone, params, turned, (5, 6))
     (found,) = torch.autograd.grad(values, turned, mix.T.contiguous().T)
     (other,) = torch.autograd.grad(expected, turned, mix.double())
@@ -115,7 +115,7 @@ def test_gradients_of_gradients_are_there():
         return list(torch.autograd.grad(total, list(params.values())))
 
     plain = second(_expected(backbone, params, coords, sizes))
-    for found, other in zip(second(run_fused(backbone.chain(params), coords, sizes)), plain, strict=True):
+    for found, other in zip(second(Fused().run(backbone.chain(params), coords, sizes)), plain, strict=True):
         torch.testing.assert_close(found, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
 
 
@@ -123,10 +123,10 @@ def test_what_is_no_number_stays_with_its_network():
     sizes = (4, 300, 5)
     backbone = Siren(hidden_features=4, hidden_layers=1)
     params, coords, _ = _case(backbone, sizes)
-    before = run_fused(backbone.chain(params), coords, sizes)
+    before = Fused().run(backbone.chain(params), coords, sizes)
     with torch.no_grad():
         params["weight_1"][1, 0, 0] = math.nan
-    after = run_fused(backbone.chain(params), coords, sizes)
+    after = Fused().run(backbone.chain(params), coords, sizes)
     assert after[4:304].isnan().all()
     assert torch.equal(after[:4], before[:4])
     assert torch.equal(after[304:], before[304:])
@@ -141,7 +141,7 @@ def test_any_angle_has_a_sine():
     # One layer of a factor alone: the value is the sine of the coordinate.
     link = Link(torch.ones(1, 1, 1), torch.zeros(1, 1), 1.0)
     angles = torch.cat([torch.linspace(-300, 300, 5001), torch.tensor([1e5, -3e5, 1e9, -1e20, 3e38])])[:, None]
-    sines = run_fused((link, link), angles, (len(angles),))
+    sines = Fused().run((link, link), angles, (len(angles),))
     torch.testing.assert_close(sines[:5001].double(), angles[:5001].double().sin(), rtol=0, atol=1e-6)
     assert bool((sines.abs() <= 1.000001).all())
-    assert run_fused((link, link), torch.tensor([[math.nan], [math.inf]]), (2,)).isnan().all()
+    assert Fused().run((link, link), torch.tensor([[math.nan], [math.inf]]), (2,)).isnan().all()

@@ -15,7 +15,7 @@ from torch import Tensor
 from partinr.backbones import Siren
 from partinr.engines._numba import TILE
 from partinr.engines.chain import RUNS, tiles_of
-from partinr.engines.fused import Fused, fused_error, run_fused
+from partinr.engines.fused import Fused
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from tests.covering import covering
@@ -56,7 +56,7 @@ def test_values_and_gradients(sizes, shape):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, mix = _case(backbone, sizes)
     coords.requires_grad_()
-    values = run_fused(backbone.chain(params), coords, sizes)
+    values = Fused().run(backbone.chain(params), coords, sizes)
     expected = _expected(backbone, params, coords, sizes)
     assert values.shape == expected.shape
     torch.testing.assert_close(values.double(), expected, rtol=1e-5, atol=1e-5)
@@ -74,7 +74,7 @@ def test_values_and_gradients(sizes, shape):
 def test_any_number_of_axes_and_channels(d, c):
     backbone = Siren(hidden_features=6, hidden_layers=1)
     params, coords, _ = _case(backbone, (3, 0, 11, 4), d, c)
-    values = run_fused(backbone.chain(params), coords, (3, 0, 11, 4))
+    values = Fused().run(backbone.chain(params), coords, (3, 0, 11, 4))
     torch.testing.assert_close(values.double(), _expected(backbone, params, coords, (3, 0, 11, 4)), rtol=0, atol=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_gradients_of_gradients_are_there():
         total = torch.stack([each.square().sum() for each in first]).sum()
         return list(torch.autograd.grad(total, list(params.values())))
 
-    fused = second(run_fused(backbone.chain(params), coords, sizes))
+    fused = second(Fused().run(backbone.chain(params), coords, sizes))
     plain = second(evaluate(backbone.apply, params, coords, sizes))
     for found, other in zip(fused, plain, strict=True):
         torch.testing.assert_close(found, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
@@ -119,10 +119,10 @@ def test_what_is_no_number_stays_with_its_network():
     sizes = (4, 300, 5)
     backbone = Siren(hidden_features=4, hidden_layers=1)
     params, coords, _ = _case(backbone, sizes)
-    before = run_fused(backbone.chain(params), coords, sizes)
+    before = Fused().run(backbone.chain(params), coords, sizes)
     with torch.no_grad():
         params["weight_1"][1, 0, 0] = math.nan
-    after = run_fused(backbone.chain(params), coords, sizes)
+    after = Fused().run(backbone.chain(params), coords, sizes)
     assert after[4:304].isnan().all()
     assert torch.equal(after[:4], before[:4])
     assert torch.equal(after[304:], before[304:])
@@ -141,7 +141,7 @@ def test_results_do_not_depend_on_threads():
         for count in (1, 2, 1):
             torch.set_num_threads(count)
             params, coords, mix = _case(backbone, sizes)
-            values = run_fused(backbone.chain(params), coords, sizes)
+            values = Fused().run(backbone.chain(params), coords, sizes)
             results.append([values, *torch.autograd.grad((values * mix).sum(), list(params.values()))])
     finally:
         torch.set_num_threads(threads)
@@ -183,7 +183,7 @@ def test_runs_of_several_tiles(few_runs):
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            values, error = run_fused(chain, coords, sizes), fused_error(chain, coords, mix, None, sizes)
+            values, error = Fused().run(chain, coords, sizes), Fused().error(chain, coords, mix, None, sizes)
             losses = ((values * mix).sum(), error)
             by_threads.append([each for loss in losses for each in (loss, *torch.autograd.grad(loss, wanted))])
     finally:
@@ -199,10 +199,10 @@ def test_runs_of_several_tiles(few_runs):
 THREADS = """
 import torch
 from partinr.backbones import Siren
-from partinr.engines.fused import run_fused
+from partinr.engines.fused import Fused
 torch.set_num_threads(1)
 backbone = Siren(hidden_features=2, hidden_layers=0)
-run_fused(backbone.chain(backbone.init(1, 2, 3, None)), torch.zeros(4, 2), (4,))
+Fused().run(backbone.chain(backbone.init(1, 2, 3, None)), torch.zeros(4, 2), (4,))
 print(torch.get_num_threads())
 """
 
@@ -230,7 +230,7 @@ def test_it_takes_thin_chains_of_single_precision_outside_transforms():
     with torch.autocast("cpu", torch.bfloat16):
         # A thin network stays in single precision: narrower products would not be faster.
         assert fused(coords)
-        assert run_fused(backbone.chain(params), coords, (5,)).dtype == torch.float32
+        assert Fused().run(backbone.chain(params), coords, (5,)).dtype == torch.float32
     seen = []
 
     def look(x: Tensor) -> Tensor:
@@ -248,11 +248,13 @@ def test_it_takes_thin_chains_of_single_precision_outside_transforms():
 def test_auto_takes_it_for_thin_networks(monkeypatch, engine, width, fused):
     taken = []
 
+    run = Fused.run
+
     def watched(*given):
         taken.append(True)
-        return run_fused(*given)
+        return run(*given)
 
-    monkeypatch.setattr("partinr.engines.fused.run_fused", watched)
+    monkeypatch.setattr(Fused, "run", watched)
     signal = torch.rand(6, 6, 3)
     model = PiecewiseINR(Grid(regions=4)(signal), Siren(hidden_features=width, hidden_layers=1), engine=engine)
     batch = model.batch(signal)
@@ -275,7 +277,7 @@ def test_the_error_and_its_gradients_in_one_pass(sizes, shape, weighted):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets = _case(backbone, sizes)
     weights = torch.rand(sum(sizes), 1) if weighted else None
-    found = fused_error(backbone.chain(params), coords, targets, weights, sizes)
+    found = Fused().error(backbone.chain(params), coords, targets, weights, sizes)
     difference = (_expected(backbone, params, coords, sizes) - targets).square()
     expected = (difference if weights is None else difference * weights).sum()
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
@@ -291,7 +293,7 @@ def test_the_error_without_gradients():
     backbone = Siren(hidden_features=5, hidden_layers=1)
     params, coords, targets = _case(backbone, (3, 0, 11, 4))
     with torch.no_grad():
-        found = fused_error(backbone.chain(params), coords, targets, None, (3, 0, 11, 4))
+        found = Fused().error(backbone.chain(params), coords, targets, None, (3, 0, 11, 4))
     expected = (_expected(backbone, params, coords, (3, 0, 11, 4)) - targets).square().sum()
     torch.testing.assert_close(found.double(), expected.detach(), rtol=1e-5, atol=0)
 
@@ -306,7 +308,7 @@ def test_second_derivatives_of_the_error():
         first = torch.autograd.grad(error, wanted, create_graph=True)
         return torch.autograd.grad(torch.stack([each.square().sum() for each in first]).sum(), wanted)
 
-    found = twice(fused_error(backbone.chain(params), coords, targets, weights, (3, 0, 11, 4)))
+    found = twice(Fused().error(backbone.chain(params), coords, targets, weights, (3, 0, 11, 4)))
     values = _expected(backbone, params, coords, (3, 0, 11, 4))
     expected = twice(((values - targets).square() * weights).sum())
     for one, other in zip(found, expected, strict=True):

@@ -17,7 +17,7 @@ from partinr.backbones import Siren
 from partinr.engines import threads as tiling
 from partinr.engines._tile import compiled_kernels
 from partinr.engines.threads import ROWS, SHORTEST_TILE
-from partinr.engines.tiled import Tiled, run_tiled, tiled_error
+from partinr.engines.tiled import Tiled
 from tests.covering import covering
 from tests.engines.stacks import chosen, evaluate
 
@@ -68,7 +68,7 @@ def test_values_and_gradients(sizes, shape):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets, weights = _case(backbone, sizes)
     coords.requires_grad_()
-    values = run_tiled(backbone.chain(params), coords, sizes)
+    values = Tiled().run(backbone.chain(params), coords, sizes)
     expected = _expected(backbone, params, coords, sizes)
     _assert_near([values], [expected], 1e-5)
     wanted = [coords, *params.values()]
@@ -85,7 +85,7 @@ def test_error_and_its_gradient_in_one_pass(sizes, shape, weighted):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets, weights = _case(backbone, sizes)
     given = weights if weighted else None
-    found = tiled_error(backbone.chain(params), coords, targets, given, sizes)
+    found = Tiled().error(backbone.chain(params), coords, targets, given, sizes)
     expected = _error(_expected(backbone, params, coords, sizes), targets, given)
     assert found.shape == ()
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
@@ -98,7 +98,7 @@ def test_any_number_of_axes_and_channels(d, c):
     sizes = (3, 0, 110, 4)
     backbone = Siren(hidden_features=6, hidden_layers=1)
     params, coords, targets, _ = _case(backbone, sizes, d, c)
-    found = tiled_error(backbone.chain(params), coords, targets, None, sizes)
+    found = Tiled().error(backbone.chain(params), coords, targets, None, sizes)
     expected = _error(_expected(backbone, params, coords, sizes), targets, None)
     wanted = list(params.values())
     _assert_near(torch.autograd.grad(found, wanted), torch.autograd.grad(expected, wanted), 5e-5)
@@ -114,8 +114,8 @@ def test_bfloat16_is_near_single_precision(sizes):
     expected = _expected(backbone, params, coords, sizes)
     gradients = torch.autograd.grad(_error(expected, targets, weights), wanted)
     with torch.autocast("cpu", torch.bfloat16):
-        values = run_tiled(backbone.chain(params), coords, sizes)
-        error = tiled_error(backbone.chain(params), coords, targets, weights, sizes)
+        values = Tiled().run(backbone.chain(params), coords, sizes)
+        error = Tiled().error(backbone.chain(params), coords, targets, weights, sizes)
     assert values.dtype == error.dtype == torch.float32
     _assert_near([values], [expected], 0.03)
     _assert_near([error], [_error(values, targets, weights)], 1e-5)
@@ -131,7 +131,7 @@ def test_in_bfloat16_the_first_layer_sees_exact_coordinates():
     backbone = Siren(hidden_features=8, hidden_layers=0, first_omega_0=300.0)
     params, coords, _, _ = _case(backbone, (50,))
     with torch.autocast("cpu", torch.bfloat16):
-        values = run_tiled(backbone.chain(params), coords, (50,))
+        values = Tiled().run(backbone.chain(params), coords, (50,))
     _assert_near([values], [_expected(backbone, params, coords, (50,))], 0.01)
 
 
@@ -148,9 +148,9 @@ def test_gradients_of_gradients_are_there(entry):
 
     chain = backbone.chain(params)
     found = (
-        tiled_error(chain, coords, targets, weights, sizes)
+        Tiled().error(chain, coords, targets, weights, sizes)
         if entry == "error"
-        else _error(run_tiled(chain, coords, sizes), targets, weights)
+        else _error(Tiled().run(chain, coords, sizes), targets, weights)
     )
     _assert_near(second(found), second(_error(_expected(backbone, params, coords, sizes), targets, weights)), 1e-4)
 
@@ -160,7 +160,7 @@ def test_the_error_has_a_gradient_by_coordinates_too():
     backbone = Siren(hidden_features=5, hidden_layers=1, first_omega_0=3.0)
     params, coords, targets, weights = _case(backbone, sizes)
     coords.requires_grad_()
-    found = tiled_error(backbone.chain(params), coords, targets, weights, sizes)
+    found = Tiled().error(backbone.chain(params), coords, targets, weights, sizes)
     expected = _error(_expected(backbone, params, coords, sizes), targets, weights)
     _assert_near(torch.autograd.grad(found, coords), torch.autograd.grad(expected, coords), 1e-4)
 
@@ -169,7 +169,7 @@ def test_without_gradients_there_is_the_error_alone():
     backbone = Siren(hidden_features=5, hidden_layers=1)
     params, coords, targets, weights = _case(backbone, (40, 3))
     with torch.no_grad():
-        found = tiled_error(backbone.chain(params), coords, targets, weights, (40, 3))
+        found = Tiled().error(backbone.chain(params), coords, targets, weights, (40, 3))
     assert not found.requires_grad
     expected = _error(_expected(backbone, params, coords, (40, 3)), targets, weights)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
@@ -181,11 +181,11 @@ def test_what_is_no_number_stays_with_its_network(half):
     backbone = Siren(hidden_features=4, hidden_layers=1)
     params, coords, targets, _ = _case(backbone, sizes)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        before = run_tiled(backbone.chain(params), coords, sizes)
+        before = Tiled().run(backbone.chain(params), coords, sizes)
         with torch.no_grad():
             params["weight_1"][1, 0, 0] = math.nan
-        after = run_tiled(backbone.chain(params), coords, sizes)
-        error = tiled_error(backbone.chain(params), coords, targets, None, sizes)
+        after = Tiled().run(backbone.chain(params), coords, sizes)
+        error = Tiled().error(backbone.chain(params), coords, targets, None, sizes)
     assert after[4:304].isnan().all()
     assert torch.equal(after[:4], before[:4])
     assert torch.equal(after[304:], before[304:])
@@ -213,7 +213,7 @@ def test_a_run_of_several_tiles_sums_their_gradients():
     params, coords, targets, weights = _case(backbone, sizes)
     wanted = list(params.values())
     gradients = torch.autograd.grad(_error(_expected(backbone, params, coords, sizes), targets, weights), wanted)
-    found = torch.autograd.grad(tiled_error(backbone.chain(params), coords, targets, weights, sizes), wanted)
+    found = torch.autograd.grad(Tiled().error(backbone.chain(params), coords, targets, weights, sizes), wanted)
     _assert_near(found, gradients, 5e-5)
 
 
@@ -246,8 +246,8 @@ def test_results_do_not_depend_on_threads(half):
             params, coords, targets, weights = _case(backbone, sizes)
             wanted = list(params.values())
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                values = run_tiled(backbone.chain(params), coords, sizes)
-                error = tiled_error(backbone.chain(params), coords, targets, weights, sizes)
+                values = Tiled().run(backbone.chain(params), coords, sizes)
+                error = Tiled().error(backbone.chain(params), coords, targets, weights, sizes)
             by_values = torch.autograd.grad(_error(values, targets, weights), wanted)
             results.append([values, error, *by_values, *torch.autograd.grad(error, wanted)])
             assert torch.get_num_threads() == count
@@ -276,11 +276,11 @@ def test_every_thread_of_the_pool_keeps_to_itself():
 FORK = """
 import os, torch
 from partinr.backbones import Siren
-from partinr.engines.tiled import run_tiled
+from partinr.engines.tiled import Tiled
 torch.set_num_threads(2)
 backbone = Siren(hidden_features=4, hidden_layers=0)
 chain = backbone.chain(backbone.init(1, 2, 3, None))
-evaluate = lambda: run_tiled(chain, torch.zeros(4, 2), (4,))
+evaluate = lambda: Tiled().run(chain, torch.zeros(4, 2), (4,))
 expected = evaluate()
 child = os.fork()
 if child == 0:

@@ -63,6 +63,7 @@ def manifest(run: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_it_trains_resumes_shards_and_reports(
     inpaint: str, partinr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

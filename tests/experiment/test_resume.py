@@ -114,6 +114,21 @@ def test_after_a_polite_signal(start: Any, until: Any, partinr: Any, unbroken: P
     same(run, unbroken)
 
 
+def test_after_the_terminal_is_closed(start: Any, until: Any, partinr: Any, unbroken: Path) -> None:
+    run = Path("run").resolve()
+    here, there = os.openpty()
+    words = (*TINY, *LONG, "callbacks.checkpoint.every_seconds=1000", f"hydra.run.dir={run}")
+    process = start(*words, terminal=os.ttyname(there))
+    os.close(there)
+    until(lambda: len(rows(run)) > 8, process)
+    os.close(here)
+    process.join()
+    assert process.exitcode == 128 + signal.SIGHUP
+    assert manifest(run)["status"] == "interrupted"
+    assert partinr("resume", run).code == 0
+    same(run, unbroken)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_of_a_sweep_the_rest_is_left(start: Any, until: Any, number: signal.Signals) -> None:
     sweep = Path("sweep").resolve()

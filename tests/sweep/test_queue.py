@@ -199,6 +199,7 @@ def test_the_stored_objective_is_given_to_the_sweeper(
     assert given == [*(each["metrics"]["psnr"] for each in sorted(said(), key=lambda each: each["seed"])), None]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_gone_on_with(start: Any, until: Any, partinr: Any) -> None:
     words = ("-m", "seed=0,1", *SMALL, *SWEEP)
     process = start(*words, "max_steps=1000000")  # the same run as far as it gets
@@ -229,6 +230,7 @@ def test_what_is_being_run_is_left_to_whoever_does_it(swept: list[RunDirectory],
     assert swept[1].manifest()["status"] == "running"
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_share_the_work(start: Any, partinr: Any) -> None:
     words = ("-m", "seed=0,1,2,3,4,5", *SMALL, *SWEEP, "max_steps=150", "regime.evaluate_every=1")
     processes = [start(*words) for _ in range(2)]
@@ -350,7 +352,7 @@ def test_processes_do_what_one_does(tiny: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.alone
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_reaches_all_processes(start: Any, until: Any, number: signal.Signals, code: int) -> None:
     words = ("-m", "seed=0,1,2", *SMALL, *SWEEP, *JOBLIB, "max_steps=1000000", "regime.evaluate_every=1")
     process = start(*words)

@@ -149,6 +149,7 @@ def test_without_a_login(study: Path, partinr: Any, monkeypatch: pytest.MonkeyPa
     assert (study / "dashboard.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh")
 def test_without_a_server(study: Path, partinr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")

@@ -36,7 +36,7 @@ def fused_curvature(
         _numba.spare(packed),
         by_run,
     )
-    return unpack(_numba.by_network(by_run, tiles, packed.shape[0]), tensors)
+    return unpack(_numba.by_network(by_run, tiles, packed.shape[0]), [tensor.shape for tensor in tensors])
 
 
 @cache

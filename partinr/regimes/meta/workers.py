@@ -107,7 +107,8 @@ def _leave_signals(worker: int) -> None:
     def note(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, note)
     # A process of several inherits SIGTERM blocked, see partinr.training.processes.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
