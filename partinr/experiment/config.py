@@ -8,6 +8,7 @@ groups is checked here. Nothing is loaded before all of it has passed.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ from pydantic import Field
 from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
 from partinr.base.later import load
-from partinr.base.spec import READS, spec
+from partinr.base.spec import READS, marked, spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
 from partinr.experiment.make import checked, make
@@ -186,6 +187,18 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         },
         logger=make(given["logger"], "logger", Logger),
     )
+    for group in GROUPS:
+        for name in marked(type(getattr(settings, group)), READS):
+            settings.plain[group][name] = _absolute(settings.plain[group].get(name))
     settings.schedule.check(settings.stop)
     settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings
+
+
+def _absolute(value: Any) -> Any:
+    """What a field that names files says, with absolute paths, so that its run can be resumed from any folder."""
+    if isinstance(value, list):
+        return [_absolute(each) for each in value]
+    if isinstance(value, str) and os.path.exists(path := os.path.abspath(os.path.expanduser(value))):
+        return path
+    return value
