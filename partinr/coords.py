@@ -27,6 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 
 Frame = Literal["global", "local"]
@@ -35,11 +36,13 @@ _AT_ONCE = 1_000_000
 """Points that vote at a time, to limit memory."""
 
 
+@door
 def axis_coords(n: int) -> Tensor:
     """Cell centres of one axis of ``n`` samples: float64 ``[n]`` in (-1, 1), ascending."""
     return (2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1
 
 
+@door
 def grid_coords(shape: Sequence[int]) -> Tensor:
     """Coordinates of every sample of a grid.
 
@@ -53,6 +56,7 @@ def grid_coords(shape: Sequence[int]) -> Tensor:
     return outer_coords([axis_coords(n) for n in shape])
 
 
+@door
 def outer_coords(axes: Sequence[Tensor]) -> Tensor:
     """Coordinates of every combination of one sample from each axis.
 
@@ -80,6 +84,7 @@ def scaled_shape(shape: Sequence[int | Fraction], scale: float) -> tuple[int, ..
     return tuple(max(1, round(n * scale)) for n in shape)
 
 
+@door
 def nearest_samples(shape: Sequence[int], target_shape: Sequence[int]) -> Tensor:
     """For each sample of a grid of ``target_shape``, the sample of a grid of ``shape`` whose cell contains it.
 
@@ -96,6 +101,7 @@ def nearest_samples(shape: Sequence[int], target_shape: Sequence[int]) -> Tensor
     return index
 
 
+@door
 @dataclass(frozen=True)
 class AxisSamples:
     """Points along one axis of a grid, evenly spaced over all or part of it, at any resolution.
@@ -169,6 +175,7 @@ def axis_samples(n: int, m: int, start: Fraction | int = 0, stop: Fraction | int
     return AxisSamples(n, m, int(low * parts), int((high - low) * parts), parts, range(m))
 
 
+@door
 def vote_of_nearest(labels: Tensor, axes: Sequence[AxisSamples], nearest: Tensor) -> Tensor:
     """For each point, the label with the largest weight in linear interpolation between samples.
 
@@ -218,6 +225,7 @@ def vote_of_nearest(labels: Tensor, axes: Sequence[AxisSamples], nearest: Tensor
     return chosen
 
 
+@door
 def region_frames(labels: Tensor, regions: int, margin: int = 0) -> tuple[Tensor, Tensor]:
     """The local frame of each region: centre and half extent of its bounding box, in global coordinates.
 
@@ -245,6 +253,7 @@ def region_frames(labels: Tensor, regions: int, margin: int = 0) -> tuple[Tensor
     return centre, half_extent
 
 
+@door
 def to_frame(coords: Tensor, centre: Tensor, half_extent: Tensor, region: Tensor) -> Tensor:
     """Global coordinates in the local frame of each sample's region.
 

@@ -1,5 +1,6 @@
 """What every test runs under: a directory of its own, no network, no display, and a browser for those that ask."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -26,6 +27,12 @@ OpenPage = Callable[..., Any]
 def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that writes beside itself writes where nobody looks."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _warnings_stay_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In partinr's own code too, which would else print them."""
+    monkeypatch.setattr("partinr.base.environment.calm_warnings", contextlib.nullcontext)
 
 
 @pytest.fixture(autouse=True, scope="session")

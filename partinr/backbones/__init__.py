@@ -1,4 +1,4 @@
-"""Backbones: coordinate networks, each written once for one network and for a stack of them."""
+"""Backbones: coordinate networks. The same code evaluates one network or a stack."""
 
 from partinr.backbones.base import Backbone, Mlp
 from partinr.backbones.finer import Finer

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
@@ -24,16 +25,16 @@ from partinr.engines.chain import Chain
 class Backbone(ABC):
     """A coordinate network from d coordinates to c values, for one network or a stack of them.
 
-    A subclass is a spec (:mod:`partinr.spec`) of its own settings and defines three methods: :meth:`init`,
-    :meth:`apply` and :meth:`macs`. None of them knows how many networks there are.
+    A subclass is a spec (:mod:`partinr.spec`) and defines three methods: :meth:`init`, :meth:`apply` and :meth:`macs`.
+    They work for any number of networks.
 
     Attributes:
         title: the backbone's name in tables; by default the class's name in lower case.
         hidden_features: width of the hidden layers, at least 1; None to derive it from ``match_params``.
-        match_params: chooses the width whose parameter count, over all networks of the stack, is nearest to this
-            number; unused where ``hidden_features`` is given.
-        fixed: names of parameters that :meth:`init` draws and that are kept with the others, but never trained, such as
-            random frequencies. They do not count as parameters.
+        match_params: selects the width whose parameter count over all networks of the stack is nearest to this number;
+            unused if ``hidden_features`` is given.
+        fixed: names of parameters that :meth:`init` draws but that are never trained, such as random frequencies. They
+            are saved with the others but do not count as parameters.
     """
 
     title: ClassVar[str]
@@ -45,6 +46,8 @@ class Backbone(ABC):
         super().__init_subclass__(**kwargs)
         if "title" not in vars(cls):
             cls.title = cls.__name__.lower()
+        if "init" in vars(cls):
+            cls.init = door(cls.init)  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         """Check that the width is determined.
@@ -59,14 +62,14 @@ class Backbone(ABC):
     def init(
         self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Fresh parameters of a stack, drawn from ``generator``: by name, each ``[networks, *shape]``."""
+        """Initial parameters of a stack, drawn from ``generator``: by name, each ``[networks, *shape]``."""
 
     @abstractmethod
     def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        """Evaluate one network, or k at once.
+        """Values of one network, or of k networks at once.
 
         Args:
-            params: as from :meth:`init`, with the leading axis cut to the k networks at hand, or removed.
+            params: as from :meth:`init`, with the leading axis reduced to the k networks, or removed.
             x: coordinates ``[..., n, d]``.
             linear: ``linear(x, weight, bias)`` for ``[..., n, in]``, ``[..., out, in]`` and ``[..., out]``. Use it for
                 every product: the engine decides how products are computed.
@@ -77,50 +80,51 @@ class Backbone(ABC):
 
     @abstractmethod
     def macs(self, in_features: int, out_features: int) -> int:
-        """Multiply-accumulates of one network for one sample, forward."""
+        """Forward multiply-accumulates of one network for one sample."""
 
     def chain(self, params: Mapping[str, Tensor]) -> Chain | None:
-        """The networks as a chain of affine maps with sines between them, which some engines have kernels for.
+        """The networks as a chain of affine maps with sines between them, for engines with such kernels.
 
         Args:
             params: as from :meth:`init`.
 
         Returns:
-            the chain that computes what :meth:`apply` does; None for any other network.
+            the chain that computes the same as :meth:`apply`; None for other networks.
         """
         return None
 
     def layers(self) -> tuple[tuple[str, ...], ...] | None:
-        """The names of the parameters layer by layer, the output layer last; None if they have no such order."""
+        """Names of the parameters by layer, output layer last; None without such an order."""
         return None
 
     def output_bias(self) -> str | None:
-        """The name of the parameter ``[N, c]`` that is added to the values in the end; None if there is none."""
+        """Name of the parameter ``[N, c]`` that is added to the output last, or None."""
         return None
 
     def hidden_matrices(self) -> tuple[str, ...] | None:
-        """The names of the matrices ``[N, out, in]`` from the features of one hidden layer to those of the next.
+        """Names of the matrices ``[N, out, in]`` between the features of two hidden layers.
 
-        The matrices of the first layer, the output layer, an encoding or a filter do not belong to them. None if there
-        are no such matrices, or if they are stored in another form.
+        Matrices of the first layer, the output layer, an encoding or a filter do not count. None if there are no such
+        matrices, or if they are stored in another form.
         """
         return None
 
+    @door
     def parameters(self, in_features: int, out_features: int) -> int:
-        """Learned numbers in one network."""
+        """Number of trained parameters of one network."""
         with torch.device("meta"):
             params = self.init(1, in_features, out_features, None)
         return sum(value.numel() for name, value in params.items() if name not in self.fixed)
 
     def sized(self, networks: int, in_features: int, out_features: int) -> Self:
-        """This backbone with a definite width, derived from ``match_params`` for ``networks`` networks if need be.
+        """This backbone with a definite width, derived from ``match_params`` for ``networks`` networks if needed.
 
         Raises:
-            PartinrError: the budget is too small for networks one feature wide.
+            PartinrError: the budget is too small for networks of width 1.
         """
         if self.hidden_features is not None:
             return self
-        assert self.match_params is not None  # or __post_init__ would have refused
+        assert self.match_params is not None  # checked by __post_init__
         narrowest = networks * self.with_width(1).parameters(in_features, out_features)
         if narrowest > self.match_params:
             raise PartinrError(
@@ -130,7 +134,7 @@ class Backbone(ABC):
         return self.with_width(self.width_for(self.match_params, networks, in_features, out_features))
 
     def width_for(self, budget: float, networks: int, in_features: int, out_features: int) -> int:
-        """The width with which ``networks`` networks come nearest to ``budget`` parameters, from below or above."""
+        """The width for which ``networks`` networks are nearest to ``budget`` parameters, from below or above."""
 
         def total(width: int) -> int:
             return networks * self.with_width(width).parameters(in_features, out_features)
@@ -169,8 +173,8 @@ class Mlp(Backbone):
     encoding, if there are any.
 
     Attributes:
-        hidden_layers: layers from ``hidden_features`` to ``hidden_features``, 0 or more; the first and the output
-            layer come on top, as usual in the field.
+        hidden_layers: layers from ``hidden_features`` to ``hidden_features``, 0 or more, not counting first and output
+            layer, as usual in the field.
         encoding: names of the parameters that :meth:`init_encoding` makes.
     """
 
@@ -186,15 +190,15 @@ class Mlp(Backbone):
         """Layer ``layer`` with its non-linearity, ``[..., n, in]`` to ``[..., n, out]``; not for the output layer."""
 
     def init_encoding(self, networks: int, in_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Fresh parameters of the encoding, each ``[networks, *shape]``; none by default."""
+        """Initial parameters of the encoding, each ``[networks, *shape]``; empty by default."""
         return {}
 
     def encode(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        """The first layer's input, made of coordinates ``[..., n, d]``; by default these themselves."""
+        """The first layer's input for coordinates ``[..., n, d]``; by default the coordinates."""
         return x
 
     def encoded_features(self, in_features: int) -> int:
-        """The number of features that :meth:`encode` makes of ``in_features`` coordinates."""
+        """The number of features that :meth:`encode` makes from ``in_features`` coordinates."""
         return in_features
 
     def widths(self, in_features: int, out_features: int) -> list[int]:
@@ -211,7 +215,7 @@ class Mlp(Backbone):
     def init(
         self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Fresh parameters, layer by layer, see :meth:`Backbone.init`."""
+        """Initial parameters, layer by layer, see :meth:`Backbone.init`."""
         params = self.init_encoding(networks, in_features, generator)
         for layer, (rows, columns) in enumerate(self.shapes(in_features, out_features)):
             weight, bias = torch.empty(networks, rows, columns), torch.empty(networks, rows)
@@ -220,10 +224,10 @@ class Mlp(Backbone):
         return params
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        """Evaluate, see :meth:`Backbone.apply`.
+        """Values, see :meth:`Backbone.apply`.
 
-        Under autocast the hidden layers are narrow. The first and the output layer keep all digits: half a digit less
-        would merge neighbouring pixels, and the first layer's frequencies multiply any error made before them.
+        Autocast applies to the hidden layers only. First and output layer keep full precision: lower precision would
+        merge neighbouring pixels, and the first layer's frequencies multiply earlier errors.
         """
         output = self.hidden_layers + 1
         with all_digits(x):
@@ -249,5 +253,5 @@ class Mlp(Backbone):
         return ((*(name for name in self.encoding if name not in self.fixed), *first), *others)
 
     def macs(self, in_features: int, out_features: int) -> int:
-        """Products of the layers; encoding and activations are not counted."""
+        """Products of the layers, without encoding and activations."""
         return sum(rows * columns for rows, columns in self.shapes(in_features, out_features))

@@ -21,13 +21,13 @@ from partinr.engines.base import Linear
 
 @spec
 class Fourier(Mlp):
-    """The first layer sees ``cos(pi B x), sin(pi B x)``, the frequencies B drawn from ``N(0, scale^2)`` and kept.
+    """The first layer's input is ``cos(pi B x), sin(pi B x)`` with fixed frequencies B from ``N(0, scale^2)``.
 
     The paper's coordinates lie in [0, 1] and it maps ``2 pi B x``; on [-1, 1] the same frequencies are ``pi B x``. B is
-    drawn for each network, from the seed, before the weights. It is stored with them but not trained, so it counts
-    neither in ``parameters`` nor against ``match_params``. Weights start as in the paper's code: Glorot's normal
-    initialisation, biases ``N(0, 0.01^2)``. The default depth, and as many frequencies as features, are those of the
-    paper's image regression (256 of each). The output layer is linear here, as in all backbones.
+    drawn for each network, from the seed, before the weights. It is stored with them but not trained, so it does not
+    count in ``parameters`` or ``match_params``. Weights start as in the paper's code: Glorot's normal initialisation,
+    biases ``N(0, 0.01^2)``. The default depth and number of frequencies (as many as features) follow the paper's image
+    regression (256 each). The output layer is linear here, as in all backbones.
 
     Attributes:
         frequencies: rows of B; null for as many as there are hidden features.

@@ -22,7 +22,7 @@ class Gauss(Mlp):
     ``Linear``, uniform in ±1 / sqrt(fan_in). The output layer is linear.
 
     Attributes:
-        sigma: width of the activation, above 0; smaller ones make higher frequencies.
+        sigma: width of the activation, above 0; smaller values give higher frequencies.
     """
 
     sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.05
@@ -33,6 +33,6 @@ class Gauss(Mlp):
 
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """``exp(-(W x + b)^2 / (2 sigma^2))``."""
-        # The factor goes into the weights, like SIREN's omega.
+        # The factor is multiplied into the weights, like SIREN's omega.
         narrow = 1 / (math.sqrt(2) * self.sigma)
         return torch.exp(-linear(x, narrow * weight, narrow * bias).square())

@@ -1,7 +1,7 @@
 """Multiresolution hash encoding and a small ReLU network (Müller et al. 2022).
 
 "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", section 3 and appendix A. Grids and tables
-are laid out as in its authors' library tiny-cuda-nn, where the same numbers are the same function.
+have the layout of the authors' library tiny-cuda-nn, in which the same numbers give the same function.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.backbones.base import Mlp
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
 from partinr.engines.cache import kept
 
 NUMBER_BYTES = 40
-"""Memory for a number of a level, in Python and on the device."""
+"""Cache for a number of each level, in Python and on the device."""
 
 PRIMES = (1, 2_654_435_761, 805_459_861)
 """Factors of the spatial hash (equation 4), one for each axis."""
@@ -35,23 +36,22 @@ ALIGNED = 8
 """The number of entries of a level without a hash is a multiple of this."""
 
 BELOW = 2e-6
-"""The grids grow by this much less, relatively, from level to level than their ends require. The number of corners is
-rounded up, and a whole number must not come out slightly above itself on one device and below it on another."""
+"""Relative reduction of the growth of grids from level to level. The number of corners is rounded up, and rounding
+errors must not push a whole number above itself on one device and below it on another."""
 
 
 @spec
 class HashGrid(Mlp):
-    """The first layer sees ``features`` numbers from each of ``levels`` grids over the frame, from coarse to fine.
+    """The first layer's input is ``features`` numbers from each of ``levels`` grids over the frame, coarse to fine.
 
     A level is a grid of N corners per axis, and N grows geometrically (equations 2 and 3). On coarse levels each corner
-    has an entry of a table to itself; on fine ones a hash of the corner assigns the same entry to many. A coordinate
-    sees the entries at its cell's corners, interpolated. A grid begins half a cell before the frame, so that corners of
-    several levels do not coincide (appendix A). Its N corners end half a cell before the end of the frame; there, on a
-    level without a hash, the first entry of the next row serves as the next corner. Coordinates beyond the frame are
-    clamped to it.
+    has its own table entry; on fine levels a hash assigns one entry to many corners. A coordinate gets the interpolated
+    entries of its cell's corners. A grid begins half a cell before the frame, so that corners of several levels do not
+    coincide (appendix A). Its N corners end half a cell before the end of the frame; there, on a level without a hash,
+    the first entry of the next row serves as the next corner. Coordinates beyond the frame are clamped to it.
 
-    Each network has tables of its own. A small network cannot afford the paper's (2^14 entries per level and more), so
-    by default they grow with the network: ``hidden_features^2`` entries per level, most of the parameters, as in the
+    Each network has its own tables. A small network cannot afford the paper's tables (2^14 entries per level and more),
+    so by default they grow with the network: ``hidden_features^2`` entries per level, most of the parameters, as in the
     paper. Tables start uniform in ±1e-4, weights with Glorot's uniform initialisation, biases (which the paper leaves
     out) at 0. The output layer is linear. Depth, levels and features are the paper's.
 
@@ -79,7 +79,7 @@ class HashGrid(Mlp):
     finest: Annotated[int, Field(ge=2, le=2**20)] = 512
 
     def __post_init__(self) -> None:
-        """Check that the two ends of the levels go together."""
+        """Check that ``finest`` is at least ``coarsest``."""
         super().__post_init__()
         if self.finest < self.coarsest:
             raise PartinrError(
@@ -127,13 +127,13 @@ class HashGrid(Mlp):
     def encode(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
         """``[..., n, d]`` to ``[..., n, levels · features]``."""
         tables, axes = params["tables"], x.shape[-1]
-        # The tables of all networks as one, [k · entries, features].
+        # The tables of all networks as one table, [k · entries, features].
         flat = tables.reshape(-1, self.features)
         own = torch.arange(0, flat.shape[0], tables.shape[-2], device=x.device).reshape(*tables.shape[:-2], 1, 1)
         within = ((x + 1) / 2).clamp(0, 1)
         levels = zip(self.corners(), self.entries(axes), strict=True)
         hashed = [corners**axes > entries for corners, entries in levels]
-        # The coarse levels have an entry for each corner, the fine ones do not: [..., n, levels, features] of each.
+        # Only coarse levels have an entry for each corner: [..., n, levels, features] for both kinds of levels.
         parts = [
             self._look_up(flat, own, within, kind, [level for level, one in enumerate(hashed) if one == kind])
             for kind in (False, True)
@@ -182,7 +182,7 @@ class HashGrid(Mlp):
 
 @lru_cache(maxsize=64)
 def _scales(levels: int, coarsest: int, growth: float) -> tuple[float, ...]:
-    """In single precision throughout: double precision may give other numbers of corners."""
+    """Scales in single precision throughout, since double precision may give other numbers of corners."""
     single = np.float32
     rate = single(math.log2(single(growth)))
     factors = [single(math.exp2(single(level) * rate)) for level in range(levels)]
@@ -190,7 +190,7 @@ def _scales(levels: int, coarsest: int, growth: float) -> tuple[float, ...]:
 
 
 @kept(lambda numbers: len(numbers) * NUMBER_BYTES)
-@torch.inference_mode(False)
+@door
 def _on_device(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The numbers on the device; copied once, since a recorded step cannot copy."""
+    """The numbers on the device, copied once, since a recorded step cannot copy."""
     return torch.tensor(numbers, dtype=dtype, device=device)

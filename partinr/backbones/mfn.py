@@ -42,7 +42,7 @@ class Mfn(Backbone):
     def init(
         self, networks: int, in_features: int, out_features: int, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Fresh parameters: those of the filters ``omega_i``, ``phi_i``, ``mu_i``, ``gamma_i``, and of the layers."""
+        """Initial parameters of the filters (``omega_i``, ``phi_i``, ``mu_i``, ``gamma_i``) and layers."""
         assert self.hidden_features is not None, "call sized() first"
         width, output = self.hidden_features, self.hidden_layers + 1
         params = {}
@@ -72,7 +72,7 @@ class Mfn(Backbone):
         return found
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        """Evaluate, see :meth:`Backbone.apply`; under autocast the hidden layers alone are narrow."""
+        """Values, see :meth:`Backbone.apply`; autocast applies to the hidden layers only."""
         output = self.hidden_layers + 1
         with all_digits(x):
             filters = [self._filter(number, params, x, linear) for number in range(output)]
@@ -87,7 +87,7 @@ class Mfn(Backbone):
         wave = torch.sin(linear(x, params[f"omega_{number}"], params[f"phi_{number}"]))
         if self.filter == "fourier":
             return wave
-        # -γ/2 ‖x - μ‖² as an affine map of x and ‖x‖²: a product, which every engine has.
+        # -γ/2 ‖x - μ‖² as an affine map of x and ‖x‖², a product that every engine supports.
         mu, gamma = params[f"mu_{number}"], params[f"gamma_{number}"].unsqueeze(-1)
         weight = torch.cat([gamma * mu, -gamma / 2], dim=-1)
         bias = -gamma.squeeze(-1) / 2 * mu.square().sum(-1)
@@ -99,11 +99,11 @@ class Mfn(Backbone):
         return f"bias_{self.hidden_layers + 1}"
 
     def hidden_matrices(self) -> tuple[str, ...] | None:
-        """The weights of the hidden layers, without the filters, whose input is coordinates."""
+        """The weights of the hidden layers, without filters, whose input is coordinates."""
         return tuple(f"weight_{layer}" for layer in range(1, self.hidden_layers + 1)) or None
 
     def layers(self) -> tuple[tuple[str, ...], ...]:
-        """Weights and biases with the filter that multiplies them; the first layer is a filter alone."""
+        """Weights and biases with the filter that multiplies them; the first layer is only a filter."""
         parts = ("omega", "phi") if self.filter == "fourier" else ("omega", "phi", "mu", "gamma")
         output = self.hidden_layers + 1
         filters = [tuple(f"{part}_{number}" for part in parts) for number in range(output)]

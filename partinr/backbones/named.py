@@ -1,7 +1,7 @@
-"""Backbones by the names that files give them.
+"""Backbones by their names in files.
 
-A file names one of partinr's own by a fixed short name, which outlives the module that the class is in, and one of
-somebody else's by the dotted path of its class.
+A file names partinr's backbones by fixed short names, which do not depend on modules, and other backbones by the dotted
+paths of their classes.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ BUILT_IN: dict[str, type[Backbone]] = {
     "siren": Siren,
     "wire": Wire,
 }
-"""partinr's own backbones. Files hold the names, so a name never changes its meaning."""
+"""partinr's backbones by name. Files contain the names, so a name never changes its meaning."""
 
 _NAMES = {kind: name for name, kind in BUILT_IN.items()}
 
 
 def backbone_name(backbone: Backbone) -> str:
-    """The name under which a file keeps a backbone."""
+    """The name of a backbone in files."""
     return _NAMES.get(type(backbone)) or class_path(backbone)
 
 
@@ -49,7 +49,7 @@ def load_backbone(name: str, options: dict[str, Any]) -> Backbone:
     """A backbone by its name, or by the dotted path of its class, and its options.
 
     Raises:
-        PartinrError: there is no such class, it is not trusted (:mod:`partinr.base.trust`), or it refuses the options.
+        PartinrError: the class is missing, not trusted (:mod:`partinr.base.trust`), or refuses the options.
     """
     kind = BUILT_IN.get(name) or named_class(name)
     if not (isinstance(kind, type) and issubclass(kind, Backbone)):

@@ -17,12 +17,12 @@ from partinr.engines.base import Linear
 
 @spec
 class ReluPE(Mlp):
-    """The first layer sees ``sin(base · 2^k x), cos(base · 2^k x)``, k = 0 … frequencies - 1, of every coordinate.
+    """The first layer's input is ``sin(base · 2^k x), cos(base · 2^k x)``, k = 0 … frequencies - 1, per coordinate.
 
     Weights start as He's normal initialisation, ``N(0, 2 / fan_in)``, biases at 0. The defaults, 60 frequencies from
-    0.5, are the partition paper's. The highest octaves lie far beyond what single precision resolves: there the
-    encoding is a fixed but patternless code of the coordinate, which helps to fit the given samples and means nothing
-    between them. For rendering at another resolution take fewer frequencies (10).
+    0.5, are the partition paper's. The highest octaves are far beyond the resolution of single precision. There the
+    encoding is a fixed but patternless code of the coordinate, which helps to fit the given samples but is meaningless
+    between them. Use fewer frequencies (10) to render at another resolution.
 
     Attributes:
         frequencies: octaves of the encoding, 1 or more.
@@ -44,7 +44,7 @@ class ReluPE(Mlp):
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
     def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
-        """He's initialisation (He et al. 2015), the fan counted at the input."""
+        """He's initialisation (He et al. 2015) by the fan-in."""
         weight.normal_(0.0, math.sqrt(2 / weight.shape[-1]), generator=generator)
         bias.zero_()
 

@@ -24,15 +24,15 @@ class Siren(Mlp):
     of all others in ±sqrt(6 / fan_in) / omega_0, biases uniform in ±1 / sqrt(fan_in). The output layer is linear.
 
     ``weight_scale`` is the scaling of Yeom et al., "Fast Training of Sinusoidal Neural Fields via Scaling
-    Initialization" (2024, section 3): all weights but those of the output layer start that many times as large. It
-    raises the frequencies layer by layer, which fits fine detail sooner; a large scale fits the samples and nothing
-    between them.
+    Initialization" (2024, section 3): all weights except those of the output layer start this many times as large. It
+    raises the frequencies layer by layer, which fits fine detail sooner; a large scale fits the samples but not the
+    function between them.
 
     Attributes:
         omega_0: frequency factor of the hidden layers, above 0.
-        first_omega_0: frequency factor of the first layer, which sets how high the network's first frequencies are.
-            The partition paper uses 60 on images, SIREN's own paper 30.
-        weight_scale: factor of the initial weights, above 0; SIREN's own paper has 1.
+        first_omega_0: frequency factor of the first layer, which sets the network's initial frequencies. The partition
+            paper uses 60 on images, SIREN's paper 30.
+        weight_scale: factor of the initial weights, above 0; SIREN's paper uses 1.
     """
 
     omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
@@ -51,7 +51,7 @@ class Siren(Mlp):
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """``sin(omega · (W x + b))``."""
         omega = self.first_omega_0 if layer == 0 else self.omega_0
-        # omega goes into the weights, [out, in] numbers, instead of into the [n, out] numbers of the product.
+        # omega is multiplied into the weights, [out, in] numbers, instead of the product, [n, out] numbers.
         return torch.sin(linear(x, omega * weight, omega * bias))
 
     def chain(self, params: Mapping[str, Tensor]) -> Chain:

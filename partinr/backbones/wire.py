@@ -22,7 +22,7 @@ class Wire(Mlp):
 
     A complex number is stored as two real ones. Activations are their real parts followed by their imaginary parts, and
     so are the rows of ``weight_i`` and ``bias_i`` of hidden layers and the columns of the output layer's weights. Each
-    complex number counts as two parameters, so at the same budget a width is about 1 / sqrt(2) of that of a real
+    complex number counts as two parameters, so at the same budget the width is about 1 / sqrt(2) of that of a real
     network, as in the paper. The imaginary part of the output layer's bias has no effect and is left out. The defaults
     are the paper's for images.
 
@@ -36,7 +36,7 @@ class Wire(Mlp):
     scale_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
 
     def shapes(self, in_features: int, out_features: int) -> list[tuple[int, int]]:
-        """Rows and columns of the real numbers that are stored."""
+        """Rows and columns of the stored real numbers."""
         first, *hidden, (channels, width) = super().shapes(in_features, out_features)
         return [first, *((2 * rows, columns) for rows, columns in hidden), (channels, 2 * width)]
 
@@ -53,7 +53,7 @@ class Wire(Mlp):
         if layer > 0:
             real, imaginary = weight.chunk(2, dim=-2)
             weight = torch.cat([torch.cat([real, -imaginary], dim=-1), torch.cat([imaginary, real], dim=-1)], dim=-2)
-        # omega goes into the weights, as in SIREN: the result is omega z.
+        # omega is multiplied into the weights, as in SIREN: the result is omega z.
         z = linear(x, self.omega_0 * weight, self.omega_0 * bias)
         narrow = (self.scale_0 / self.omega_0) ** 2
         if layer == 0:

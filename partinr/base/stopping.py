@@ -1,4 +1,4 @@
-"""Signals that ask a run to save and stop, and what to do when the terminal is gone."""
+"""Signals that ask a run to save and stop, and the handling of a closed terminal."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import stat
 from contextlib import suppress
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a scheduler or a user, and a terminal that is closed."""
+"""Signals from Ctrl-C, from a scheduler or user, and from a closed terminal."""
 
 
 def heeded() -> tuple[signal.Signals, ...]:
-    """Those of :data:`STOPPING` that this process reacts to: under ``nohup`` SIGHUP is ignored, and stays so."""
+    """The signals of :data:`STOPPING` that this process handles; under ``nohup``, SIGHUP stays ignored."""
     return tuple(each for each in STOPPING if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN)
 
 
 def leave_closed_terminal() -> None:
-    """Send the output to nowhere if its terminal is closed: every write would fail, and the run could not save."""
+    """Discard output if its terminal is closed, since every write would fail and the run could not save."""
     for descriptor in (1, 2):
-        with suppress(OSError):  # there is no such output
-            # A closed terminal is still a device, but answers to nothing.
+        with suppress(OSError):  # the output does not exist
+            # A closed terminal is still a device, but no longer a terminal.
             if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, descriptor)

@@ -20,11 +20,11 @@ class Seconds(Protocol):
 
 
 class Signal(Protocol):
-    """A signal that is shown."""
+    """A signal that gets pictures."""
 
     @property
     def name(self) -> str:
-        """The image's, where there are several; empty for the one signal of a run."""
+        """Name of the image if there are several; empty for the only signal of a run."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class Adaptation(Protocol):
 
     @property
     def steps(self) -> Sequence[int]:
-        """Number of inner steps behind each entry of ``values``."""
+        """Number of inner steps for each entry of ``values``."""
         ...
 
     @property
@@ -68,12 +68,12 @@ class Adaptation(Protocol):
 
 
 class Regime(Protocol):
-    """What a callback may use of a LightningModule of partinr.
+    """The attributes of partinr's LightningModules that callbacks may use.
 
     Attributes:
-        curve: a row an evaluation, with the columns of :data:`partinr.runs.layout.CURVE_COLUMNS` and further ones.
-        image_curve: where there are several images, a row an evaluation and image
-            (:data:`partinr.runs.layout.IMAGE_COLUMNS`); else empty.
+        curve: one row per evaluation, with the columns of :data:`partinr.runs.layout.CURVE_COLUMNS` and further ones.
+        image_curve: for several images one row per evaluation and image (:data:`partinr.runs.layout.IMAGE_COLUMNS`);
+            else empty.
     """
 
     seed: int
@@ -90,7 +90,7 @@ class Regime(Protocol):
 
     @property
     def title(self) -> str:
-        """What is trained, in a few words for the progress bar."""
+        """A few words for the progress bar about what is trained."""
         ...
 
     @property
@@ -99,11 +99,11 @@ class Regime(Protocol):
         ...
 
     def reconstructions(self) -> Sequence[Tensor]:
-        """Those signals as they are fitted now, ``[*grid, C]`` each. All processes take part."""
+        """The current reconstructions of :attr:`views`, ``[*grid, C]`` each. All processes must call this."""
         ...
 
     def adaptations(self) -> Sequence[Adaptation]:
-        """How held-out signals are fitted now; for regimes that leave a sheet of pictures."""
+        """The current fits of held-out signals, for regimes that draw a sheet of pictures."""
         ...
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -111,11 +111,11 @@ class Regime(Protocol):
         ...
 
     def weights(self) -> Iterable[tuple[str, bytes]]:
-        """What is kept of the training: the name of a signal, or nothing, and the content of its file."""
+        """The files to keep: for each, the name of a signal or an empty name, and the content."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What the regime adds to ``run.json``.
+        """The regime's entries in ``run.json``.
 
         ``seconds`` joins the clocks there, ``metrics`` joins the metrics, and ``signal`` gets the signal's name.
         """
@@ -123,7 +123,7 @@ class Regime(Protocol):
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of the config is a number; True and False are not."""
+    """Whether a value of the config is a number, other than True and False."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -135,8 +135,8 @@ def regime(module: L.LightningModule) -> Regime:
 class RunCallback(L.Callback):
     """A callback that writes into a run directory, which :meth:`bind` sets before the fit starts.
 
-    Of several processes only the first writes (``trainer.is_global_zero``). What all have to do together happens when
-    the first one says so (:meth:`agreed`), as each has a clock of its own.
+    Only the first of several processes writes (``trainer.is_global_zero``). The first process also decides when all act
+    together (:meth:`agreed`), since each has its own clock.
     """
 
     _run: RunDirectory | None = None

@@ -13,21 +13,21 @@ from partinr.callbacks.base import RunCallback, is_number, regime
 from partinr.runs.layout import CHECKPOINT, PREVIOUS
 
 FIRST_SECONDS = 3.0
-"""The first checkpoint of a run directory is at most so many seconds of wall time behind the start of the training."""
+"""Limit of wall time from the start of training to the first checkpoint of a run directory."""
 
 
 class LastCheckpoint(RunCallback):
     """Writes ``checkpoints/last.ckpt``, once soon after the start, then at intervals and at the end.
 
-    While the run goes on, the one before it stays as ``checkpoints/previous.ckpt``, for a disk that loses the last.
-    No clock of the run counts the time that this takes.
+    During the run, the previous checkpoint stays as ``checkpoints/previous.ckpt``, in case the disk loses the last one.
+    The time for saving is not counted by the run's clocks.
 
     Args:
-        every_seconds: wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps. The first comes
-            after :data:`FIRST_SECONDS` at most.
+        every_seconds: wall time between two checkpoints, 0 or more; 0 saves after every chunk of steps. The first
+            follows after at most :data:`FIRST_SECONDS`.
 
     Raises:
-        PartinrError: the number is negative, or is no number.
+        PartinrError: ``every_seconds`` is negative or not a number.
     """
 
     def __init__(self, every_seconds: float = 30.0) -> None:
@@ -37,7 +37,7 @@ class LastCheckpoint(RunCallback):
         self._due = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the interval with the training; a run that has no checkpoint yet gets its first one soon."""
+        """Start the interval, a short one if the run has no checkpoint yet."""
         first = self.every_seconds if self.run.file(CHECKPOINT).exists() else min(FIRST_SECONDS, self.every_seconds)
         self._due = time.monotonic() + first
 
@@ -56,7 +56,7 @@ class LastCheckpoint(RunCallback):
             self.run.file(PREVIOUS).unlink(missing_ok=True)
 
     def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replace the checkpoint. At any moment one of the two is there and whole."""
+        """Replace the checkpoint. At any moment, at least one of the two is complete."""
         if regime(pl_module).failure is None:
             path = self.run.file(CHECKPOINT)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,4 +1,4 @@
-"""Files that are rewritten after every evaluation."""
+"""Callbacks that rewrite a file after every evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EvaluationFile(RunCallback):
     _rows = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the file at the start; a resumed run brings its rows along."""
+        """Write the file at the start; a resumed run already has rows."""
         self._write(trainer, pl_module)
 
     def on_train_batch_end(
@@ -34,14 +34,14 @@ class EvaluationFile(RunCallback):
 
     @abstractmethod
     def write(self, module: Regime) -> None:
-        """Write the present rows of the module."""
+        """Write the current rows of the module."""
 
 
 class CurveFile(EvaluationFile):
     """The convergence curve, ``curve.csv``, and the further tables of the regime, such as ``images.csv``."""
 
     def write(self, module: Regime) -> None:
-        """Write all of them."""
+        """Write all tables."""
         self.run.write_curve(module.curve)
         for name, rows in module.tables().items():
             if rows:

@@ -16,14 +16,14 @@ from partinr.base.stopping import heeded, leave_closed_terminal
 from partinr.runs.directory import in_job
 
 WARNING = signal.SIGUSR2
-"""The signal that a submitit job gets some time before its end, so that it can save and be queued again."""
+"""The signal that warns a submitit job before its end, so that it can save and be queued again."""
 
 
 class Interruption(L.Callback):
     """Stops a run at the next step boundary after a signal.
 
-    The handler sets a flag, and sends the output to nowhere if the terminal is closed. A second signal meets the
-    default handlers and ends the run at once. Where SIGHUP is ignored (``nohup``) it stays so.
+    The handler sets a flag, and discards further output if the terminal is closed. A second signal reaches the default
+    handlers and ends the run at once. SIGHUP stays ignored if it was (``nohup``).
 
     In a run of several processes, the process that started them listens and forwards signals. The others listen as
     well, since a terminal signals all of them and a user may signal any; they then agree on the signal. A second signal
@@ -49,17 +49,17 @@ class Interruption(L.Callback):
         self._forward: Callable[[int], None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # Handlers belong to this process.
+        # Signal handlers belong to this process only.
         return {**self.__dict__, "received": self.received, "_listens": False, "_forward": None}
 
     @contextmanager
     def listening(self, forward: Callable[[int], None] | None = None) -> Iterator[None]:
-        """Listen within this context. Only a main thread can.
+        """Listen within this context. Only the main thread can listen.
 
-        Contexts nest: a job listens all the time, and each of its runs within that.
+        Contexts nest: a job listens all the time, and each of its runs inside.
 
         Args:
-            forward: gets every signal too, where the training happens in other processes.
+            forward: also receives every signal, for training in other processes.
         """
         outer = self._forward, self._listens
         before: dict[int, Any] = {}
@@ -102,11 +102,11 @@ class Interruption(L.Callback):
             trainer.should_stop = True
 
     def results(self) -> int | None:
-        """What the process that started this one needs to know."""
+        """The signal received, for the parent process."""
         return self.received
 
     def recover(self, received: int | None) -> None:
-        """Take over the signal that another process received."""
+        """Set the signal that another process received."""
         self.received = received if self.received is None else self.received
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

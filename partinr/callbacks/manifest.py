@@ -1,4 +1,4 @@
-"""``run.json``: what a run is, its status, and the machine and versions that it ran on."""
+"""Writes ``run.json``: identity and status of a run, its machine and versions."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ PACKAGES = (
 class Manifest(RunCallback):
     """Writes ``run.json`` at the start, after every evaluation and at the end, and the weights before ``completed``.
 
-    Of several processes the first writes; memory and threads are its own, and ``pid`` is the process that started them,
-    which lives as long as any of them.
+    Only the first of several processes writes. Memory and threads are those of the first process; ``pid`` is the parent
+    process, which lives as long as any of them.
 
     Args:
-        identity: what the config says about the run: ``name``, ``config_hash``, ``signal_name``; and what a repetition
-            needs: ``inputs``, the SHA-256 of files that the run begins with, and ``code``, the classes that are not
-            partinr's own, with their distribution, version and the SHA-256 of their source.
-        interruption: knows whether a signal stopped the run.
-        started: when the set-up began, by :func:`time.perf_counter`.
+        identity: facts about the run from the config (``name``, ``config_hash``, ``signal_name``) and for a repetition:
+            ``inputs``, the SHA-256 of the run's input files, and ``code``, the classes of other packages with their
+            distribution, version and the SHA-256 of their source.
+        interruption: tells whether a signal stopped the run.
+        started: start of the set-up, by :func:`time.perf_counter`.
     """
 
     def __init__(self, identity: Mapping[str, Any], interruption: Interruption, started: float) -> None:
@@ -65,7 +65,7 @@ class Manifest(RunCallback):
         self._rows = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count memory from here on."""
+        """Start to measure peak memory."""
         reset_peak_memory(pl_module.device)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -76,7 +76,7 @@ class Manifest(RunCallback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write the progress after every evaluation, for readers while the run goes on or after it was killed."""
+        """Write the progress after every evaluation, for readers during the run or after it was killed."""
         if len(regime(pl_module).curve) != self._rows:
             self._write(trainer, pl_module, "running")
 
@@ -101,7 +101,7 @@ class Manifest(RunCallback):
         """Write the status and reason of a run that ended with an exception."""
         interrupted = isinstance(exception, (KeyboardInterrupt, SystemExit))
         status = "interrupted" if interrupted else "failed"
-        # Before the training, and in a process that leaves it to others, the present file has more to say.
+        # Before training, and in a process that delegates it to others, the existing file has more information.
         known = {} if self._setup else self.run.manifest()
         # On a full disk the file keeps saying "running"; the first exception matters more than this one.
         with suppress(OSError):
@@ -109,7 +109,7 @@ class Manifest(RunCallback):
 
     @cached_property
     def _regime(self) -> dict[str, Any]:
-        """The entry ``regime``, which ``run.json`` has from the start."""
+        """The entry ``regime`` that ``run.json`` already has."""
         said = self.run.manifest().get("regime")
         return {} if said is None else {"regime": said}
 
@@ -171,10 +171,10 @@ class Manifest(RunCallback):
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Reset the peak: a sweep runs many runs in one process, and each has a peak of its own."""
+    """Reset the peak, since a sweep executes many runs in one process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):  # not Linux, or not allowed: the peak is that of the whole process
+    with suppress(OSError):  # not Linux, or no permission: the peak then covers the whole process
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

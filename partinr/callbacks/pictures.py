@@ -1,4 +1,4 @@
-"""The pictures of a run."""
+"""Draws the pictures of a run."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_imag
 class Pictures(RunCallback):
     """Draws image and partition at the start, reconstruction and error at intervals and at the end.
 
-    Signals that are no images get no pictures. Each of several images has a folder of its own. A regime that leaves a
-    sheet of pictures gets one of held-out images, after each of a few inner steps.
+    Signals that are not images get no pictures. Each of several images has its own folder. A regime of learned
+    initialisations gets a sheet that shows held-out images after each of a few inner steps.
 
-    A picture that cannot be written, as on a full disk, is a :class:`PartinrWarning` and the run goes on: it can be
-    drawn later from the rest of the run. A run that cannot write its curve, weights or checkpoint ends at once, as they
-    cannot be made again.
+    If a picture cannot be written, for example on a full disk, the callback issues a :class:`PartinrWarning` and the
+    run continues, since the picture can be drawn later. If curve, weights or checkpoint cannot be written, the run ends
+    at once, since they cannot be made again.
 
     Args:
-        every_seconds: wall time between two drawings while the run goes on, above 0; drawing never takes more than a
-            tenth of the time. None draws at the end only.
+        every_seconds: wall time between two drawings during the run, above 0; drawing never takes more than a tenth of
+            the time. None to draw at the end only.
 
     Raises:
-        PartinrError: the number is not above 0.
+        PartinrError: ``every_seconds`` is not above 0.
     """
 
     def __init__(self, every_seconds: float | None = 30.0) -> None:
@@ -78,7 +78,7 @@ class Pictures(RunCallback):
                 self._keep(sheet, adaptation_sheet(shown))
         views = module.views
         if any(view.signal.ndim == 3 for view in views):
-            drawn = module.reconstructions()  # all processes take part
+            drawn = module.reconstructions()  # all processes must call this
             for view, values in zip(views, drawn, strict=True) if trainer.is_global_zero else ():
                 if view.signal.ndim == 3:
                     reconstruction = values.float().clamp(0, 1).cpu()
@@ -88,7 +88,7 @@ class Pictures(RunCallback):
         self._took = self._drawn - started
 
     def _keep(self, name: str, content: bytes) -> None:
-        """Write a picture. Warns about the first one that cannot be written, and about no other."""
+        """Write a picture. Warns only about the first that cannot be written."""
         try:
             self.run.write(name, content)
         except OSError as error:
@@ -99,11 +99,11 @@ class Pictures(RunCallback):
 
 
 MOST_COLUMNS = 7
-"""Columns of a sheet, beside the image itself; of more steps some are left out."""
+"""Number of columns of a sheet, not counting the image; with more steps, some are left out."""
 
 
 def adaptation_sheet(adaptations: Sequence[Adaptation]) -> bytes:
-    """A PNG with a row an image: the image, then its fit after 0, 1, … inner steps."""
+    """A PNG with one row per image: the image, then its fit after 0, 1, … inner steps."""
     rows = []
     for each in adaptations:
         last = len(each.steps) - 1

@@ -13,7 +13,7 @@ from partinr.callbacks.base import Regime, RunCallback, regime
 
 
 class Progress(RunCallback):
-    """Shows one line with step, PSNR, points a second and time left, if the output is a terminal."""
+    """Shows one line with step, PSNR, points per second and remaining time, if the output is a terminal."""
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
@@ -61,7 +61,7 @@ class Progress(RunCallback):
 
 
 def describe(module: Regime) -> tuple[float, str]:
-    """The finished part of a run, 0 … 1, and the figures beside its bar."""
+    """The completed fraction of a run, 0 … 1, and the figures next to its bar."""
     seconds, step = module.clock.training, module.step
     max_steps, max_seconds = module.stop.max_steps, module.stop.max_seconds
     parts = [0.0]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.engines.chain import Layers, Tiles, tiles_of
+from partinr.engines.threads import SINGLE
 
 TILE = 512
 """Samples that go through a network at once, at most: 12 features in 3 layers take 0.2 MB of cache."""
@@ -32,7 +33,7 @@ def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Laye
     """
     kernels = ready_kernels()
     tiles = tiles_of(sizes, TILE)
-    values = torch.empty(coords.shape[0], layers[-1].n_out)
+    values = torch.empty(coords.shape[0], layers[-1].n_out, **SINGLE)
     kernels.forward(
         coords.contiguous().numpy(),
         packed.numpy(),
@@ -63,7 +64,7 @@ def backward(
     """
     tiles = tiles_of(sizes, TILE)
     by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
-    by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]))
+    by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]), **SINGLE)
     ready_kernels().backward(
         coords.contiguous().numpy(),
         packed.numpy(),
@@ -118,7 +119,7 @@ def error(
         by_run,
         total,
     )
-    return torch.tensor(total.sum(), dtype=torch.float32), by_network(by_run, tiles, packed.shape[0])
+    return torch.tensor(total.sum(), **SINGLE), by_network(by_run, tiles, packed.shape[0])
 
 
 def by_network(by_run: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:

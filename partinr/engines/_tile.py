@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.threads import ROWS, Run, runs_of, spread, sum_over_runs, whole
+from partinr.engines.threads import ROWS, SINGLE, Run, runs_of, spread, sum_over_runs, whole
 
 
 class Views(NamedTuple):
@@ -37,7 +37,7 @@ class Scratch:
         self._views: dict[int, Views] = {}
         dtype, self.line = (torch.bfloat16, 32) if half else (torch.float32, 16)
         stored = torch.uint16 if half else torch.float32
-        self.sines = [torch.empty(rows, whole(width, self.line), dtype=dtype) for width in widths]
+        self.sines = [torch.empty(rows, whole(width, self.line), dtype=dtype, device="cpu") for width in widths]
         self.cosines = [torch.empty_like(each) for each in self.sines]
         # Equally wide layers share what lives only as long as one layer.
         spare = {each.shape[1]: torch.empty_like(each) for each in self.sines}
@@ -91,7 +91,7 @@ class Networks:
     def values(self, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """See :class:`partinr.engines.sines.Passes`."""
         x = coords.contiguous().numpy()
-        values = torch.empty(coords.shape[0], self.shapes[-1][0])
+        values = torch.empty(coords.shape[0], self.shapes[-1][0], **SINGLE)
         y = values.numpy()
         runs = runs_of(sizes, max(self.widths))
 
@@ -128,7 +128,7 @@ class Networks:
             return by_y
 
         gradients = self._gradients(coords, sizes, by_values, coords[:0])
-        return torch.tensor(sum(errors[start] for start in sorted(errors)), dtype=torch.float32), gradients
+        return torch.tensor(sum(errors[start] for start in sorted(errors)), **SINGLE), gradients
 
     def _gradients(
         self,

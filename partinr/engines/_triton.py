@@ -25,6 +25,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.chain import Layers, Tiles, tiles_of
 
@@ -206,7 +207,7 @@ def backward(
 
 # Each table as an array and as a tensor.
 @kept(lambda found: 2 * sum(table.nbytes for table in found[1]) + NETWORK_BYTES * len(found[1][2]))
-@torch.inference_mode(False)
+@door
 def _tiles(sizes: tuple[int, ...], longest: int, device: torch.device) -> tuple[Tiles, tuple[Tensor, Tensor, Tensor]]:
     """Tiles, and their tables owner, start and first as tensors on the device."""
     tiles = tiles_of(sizes, longest)

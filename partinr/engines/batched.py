@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.engines.base import Architecture, Engine, Precision, Shape, Stack
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.loop import LOOP
@@ -84,7 +85,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 @kept(lambda tiling: tiling.nbytes + NETWORK_BYTES * tiling.count)
-@torch.inference_mode(False)  # made in inference mode it would be of no use to a later training step
+@door
 def tiling_of(sizes: tuple[int, ...], device: torch.device) -> Tiling:
     """Cut the samples of networks, some of which have any, into the tiles that cost least."""
     counts = torch.tensor(sizes)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.engines.base import Architecture, Engine, Shape, Stack, weighted_error
 from partinr.engines.batched import BATCHED, numbered
 from partinr.engines.cache import NETWORK_BYTES, kept
@@ -63,7 +64,7 @@ class Plan:
 
 
 @kept(lambda plan: plan.nbytes)
-@torch.inference_mode(False)  # made in inference mode it would be of no use to a later training step
+@door
 def make_plan(engines: tuple[Engine, ...], shape: Shape, sizes: tuple[int, ...], device: torch.device) -> Plan:
     """Give each network to the cheapest of some engines; the first of them, where several are.
 

@@ -39,6 +39,10 @@ ROWS = 32
 """Tiles are rounded up to a multiple of this many rows, so that there are few shapes to prepare products for."""
 
 
+SINGLE: Any = {"dtype": torch.float32, "device": "cpu"}
+"""What kernels work on, whatever torch makes by default."""
+
+
 @dataclass(frozen=True)
 class Run:
     """Tiles of one network, one after the other on one thread.
@@ -149,14 +153,14 @@ def sum_over_runs(
         a sum for each parameter, ``[N, *shape]``.
     """
     # What a network's first run sums is the sum itself, what the others sum is added to it.
-    totals = [torch.zeros(networks, *shape) for shape in shapes]
+    totals = [torch.zeros(networks, *shape, **SINGLE) for shape in shapes]
     others: list[list[list[Tensor]]] = [[] for _ in range(networks)]
     places = []
     for run in runs:
         if run.part == 0:
             place = [total[run.network] for total in totals]
         else:
-            place = [torch.zeros(*shape) for shape in shapes]
+            place = [torch.zeros(*shape, **SINGLE) for shape in shapes]
             others[run.network].append(place)
         places.append(place)
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.notes import print_note
 from partinr.engines.base import Architecture, Engine, Shape, Stack, exact_products
 from partinr.engines.chain import chain_network, chain_of, products
@@ -46,7 +47,7 @@ def differs(engine: Engine, device: torch.device) -> str | None:
     return None if off <= TOLERANCE else f"it is off by {off:.1%} there"
 
 
-@torch.inference_mode(False)
+@door
 def _outcome(engine: Engine, device: torch.device) -> list[Tensor]:
     """Values, squared error, and the gradients of both by every parameter."""
     generator = torch.Generator().manual_seed(0)

@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig
 
 from partinr.backbones import class_path
+from partinr.base.environment import door
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
@@ -232,6 +233,7 @@ class _Prepared:
     callbacks: list[L.Callback]
 
 
+@door
 def _prepare(
     settings: config.Settings,
     folder: Path,
@@ -324,6 +326,7 @@ def _callbacks(
     ]
 
 
+@door
 def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     for callback in prepared.callbacks:
         if isinstance(callback, RunCallback):

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from rich.table import Table
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.notes import print_error, print_note
@@ -324,6 +325,7 @@ def _named_as(words: Mapping[str, str]) -> Iterator[None]:
 # -- the results ----------------------------------------------------------------------------------------------------
 
 
+@door
 def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
     """Carry out a rule; print in one line what it refuses or notices."""
     partition = None

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from partinr.api import load
+from partinr.base.environment import door
 from partinr.base.errors import FULL, PartinrError
 from partinr.coords import AxisSamples
 from partinr.model.derivatives import Field
@@ -169,6 +170,7 @@ def _range(model: PiecewiseINR, axes: Sequence[AxisSamples], field: Field, smoot
     return top if top > 0 else 1.0
 
 
+@door
 def _drawn(band: torch.Tensor, field: Field, vector: bool, top: float | None) -> NDArray[np.float32]:
     """A band as it goes into the file."""
     if field == "gradient" and not vector:

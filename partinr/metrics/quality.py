@@ -1,4 +1,4 @@
-"""How near a reconstruction is to its signal: data range 1, values clamped to [0, 1], one image at a time."""
+"""Distance of a reconstruction from its signal: data range 1, values clamped to [0, 1], one image at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from partinr.base.environment import door
 
 if TYPE_CHECKING:
     from partinr.partition import Partition
@@ -23,10 +25,11 @@ SSIM_SAMPLES = 2**19
 EXACT_DB = 100.0
 """Upper limit [dB] of a signal's PSNR in a mean over several.
 
-A signal that is met exactly, as a black image soon is, has an infinite PSNR, which would hide all others in the mean.
+A signal that is fitted exactly, such as a black image, has an infinite PSNR, which would hide all others in the mean.
 """
 
 
+@door
 def mse(reconstruction: Tensor, signal: Tensor) -> float:
     """Mean squared error over all samples and channels, the reconstruction clamped to [0, 1].
 
@@ -38,6 +41,7 @@ def mse(reconstruction: Tensor, signal: Tensor) -> float:
     return float(difference.square().mean(dtype=torch.float64))
 
 
+@door
 def psnr(reconstruction: Tensor, signal: Tensor) -> float:
     """Peak signal-to-noise ratio in dB, ``-10 log10(mse)``: infinite for equal images, NaN if a value is NaN."""
     return float(-10 * torch.log10(torch.tensor(mse(reconstruction, signal), dtype=torch.float64)))
@@ -50,6 +54,7 @@ def mean_psnr(values: Sequence[float]) -> float:
     return sum(min(value, EXACT_DB) for value in values) / len(values)
 
 
+@door
 def ssim(reconstruction: Tensor, signal: Tensor) -> float:
     """Structural similarity (Wang et al. 2004): Gaussian window 11, sigma 1.5, mean over windows and channels.
 
@@ -58,7 +63,7 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
         signal: the same shape, in [0, 1].
 
     Returns:
-        At most 1; NaN for a signal that is no image, or an image with a side below 11 pixels.
+        at most 1; NaN for a signal that is not an image, or an image with a side below 11 pixels.
     """
     if signal.ndim != 3 or min(signal.shape[:2]) < SSIM_WINDOW:
         return float("nan")
@@ -68,8 +73,7 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
     border = SSIM_WINDOW // 2
     height, width, channels = signal.shape
     total = 0.0
-    # In strips, as the whole takes two dozen times the image's memory. A strip has all rows that the windows of its
-    # own centres reach.
+    # In strips, since the whole needs two dozen times the image's memory. A strip has all rows that its windows reach.
     rows = max(1, SSIM_SAMPLES // width)
     for top in range(border, height - border, rows):
         bottom = min(top + rows, height - border)
@@ -87,25 +91,26 @@ SEAM = ("psnr_band", "psnr_inside", "band", "jump_ratio", "jump_error", "gradien
 """Names of what :func:`seam` measures."""
 
 
+@door
 def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[str, float]:
-    """How well the regions fit together along their borders, the reconstruction clamped to [0, 1].
+    """How well regions match along their borders, with the reconstruction clamped to [0, 1].
 
     ``psnr_band`` is the PSNR in the band along borders (:data:`SEAM_BAND`), ``psnr_inside`` that of all other samples,
-    in dB; ``band`` is the share of the samples in the band. A jump is the difference of two neighbours of different
+    in dB; ``band`` is the fraction of samples in the band. A jump is the difference of two neighbours of different
     regions, over all such pairs along all axes. ``jump_ratio`` is its root mean square in the reconstruction over that
-    in the signal: 1 where the borders are as sharp as in the signal, above 1 where there are seams, or noise.
+    in the signal: 1 if borders are as sharp as in the signal, above 1 with seams or noise.
     ``jump_error`` is the root mean square of the reconstruction's jumps minus the signal's, so that edges of the signal
-    along a border are no seam. ``gradient_ratio`` and ``gradient_error`` are the same for the jump of the slope: the
-    difference of the two neighbours beyond the border minus that of the two before it, a sample apart each.
+    along a border do not count as seams. ``gradient_ratio`` and ``gradient_error`` are the same for the jump of the
+    slope: the difference of the two neighbours beyond the border minus that of the two before it, a sample apart each.
 
     Args:
         reconstruction: ``[*grid, C]``, any values.
         signal: the same shape, in [0, 1].
-        partition: of the signal.
+        partition: partition of the signal.
 
     Returns:
-        A number for each name of :data:`SEAM`; NaN where it is undefined, as without a border. A ratio is infinite
-        where the reconstruction has jumps and the signal has none.
+        a number for each name of :data:`SEAM`; NaN if undefined, such as without a border. A ratio is infinite if the
+        reconstruction has jumps and the signal has none.
     """
     values, labels = reconstruction.detach().float().clamp(0, 1), partition.labels.to(signal.device)
     band = partition.near_border(SEAM_BAND).to(signal.device)
@@ -117,7 +122,7 @@ def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[s
     found["psnr_band"], found["psnr_inside"] = (float(-10 * torch.log10(error[at].mean())) for at in (band, ~band))
     jumps, bends = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     for axis in range(labels.ndim):
-        # The axis in front: sample i, and beside it sample i + 1.
+        # With the axis in front, compare sample i with sample i + 1.
         region, ours, theirs = (each.movedim(axis, 0) for each in (labels, values, signal))
         meets = region[1:] != region[:-1]
         jumps += _sums(ours.diff(dim=0)[meets], theirs.diff(dim=0)[meets])
@@ -132,6 +137,6 @@ def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[s
 
 
 def _sums(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Sums of squares of the one, the other and their difference, and the count: float64 ``[4]``."""
+    """Sums of squares of both and of their difference, and the count: float64 ``[4]``."""
     squares = [each.square().sum(dtype=torch.float64) for each in (ours, theirs, ours - theirs)]
     return torch.stack([*squares, squares[0].new_tensor(ours.numel())]).cpu()

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from partinr.base.environment import door
 from partinr.metrics.quality import mean_psnr, psnr
 
 QUALITIES = (1, 3, 5, 8, 12, 18, 25, 35, 45, 55, 65, 75, 85, 92, 96, 98)
@@ -34,11 +35,11 @@ class Rate:
     Attributes:
         coder: ``fit``, ``jpeg`` or ``webp``.
         setting: the type of a fit's weights, such as ``float32`` or ``int8 channel``; the quality of JPEG and WebP.
-        weight_bits: bits of the numbers of the networks, with those that are not trained; 0 for JPEG and WebP.
+        weight_bits: bits of the networks' numbers, including untrained ones; 0 for JPEG and WebP.
         scale_bits: bits of the scales of quantised weights.
         label_bits: bits of the lossless label map; 0 if it follows from the options of its rule.
         file_bytes: size of the whole file, with header and alignment.
-        deflated_bytes: size of that file after zlib at its tightest; JPEG and WebP stay as they are.
+        deflated_bytes: size of that file after zlib at its highest level; unchanged for JPEG and WebP.
         pixels: number of pixels of the image.
         psnr: PSNR of the picture in 8 bits against the image in 8 bits [dB].
     """
@@ -93,11 +94,11 @@ class MeanRate:
 
     @property
     def psnr(self) -> float:
-        """In dB, as :func:`~partinr.metrics.quality.mean_psnr`."""
+        """PSNR in dB, averaged by :func:`~partinr.metrics.quality.mean_psnr`."""
         return mean_psnr([rate.psnr for rate in self.of])
 
     def per_pixel(self, bits: Callable[[Rate], int]) -> float:
-        """Part of the bits, per pixel."""
+        """Some of the bits, per pixel."""
         return sum(bits(rate) / rate.pixels for rate in self.of) / len(self.of)
 
 
@@ -111,6 +112,7 @@ def mean_rates(of_images: Sequence[Sequence[Rate]]) -> list[MeanRate]:
     return [MeanRate([each[key] for each in known]) for key in known[0] if all(key in each for each in known)]
 
 
+@door
 def picture_psnr(picture: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
     """PSNR of a picture in 8 bits against another [dB]."""
     first, second = (torch.from_numpy(each.astype(np.float32) / 255) for each in (picture, wanted))
@@ -129,7 +131,7 @@ def at_rate(rates: Sequence[_Point], bpp: float) -> float | None:
     """PSNR of a coder at a given rate.
 
     Args:
-        rates: of one coder, at its qualities.
+        rates: rates of one coder at its qualities.
         bpp: bits per pixel.
 
     Returns:
@@ -143,12 +145,13 @@ def at_rate(rates: Sequence[_Point], bpp: float) -> float | None:
     return None
 
 
+@door
 def codec_rates(pixels: NDArray[np.uint8]) -> list[Rate]:
     """Rates of JPEG and WebP at each of :data:`QUALITIES`.
 
-    Pillow's encoders, each at its tightest: JPEG with optimised Huffman tables, WebP with method 6. JPEG has colours in
-    full resolution from quality 90 on, as is usual; WebP never has. A coder that cannot take so large an image is left
-    out.
+    The encoders are Pillow's at their strongest compression: JPEG with optimised Huffman tables, WebP with method 6. As
+    usual, JPEG has full colour resolution from quality 90 on; WebP never has. A coder is left out if the image is too
+    large for it.
 
     Args:
         pixels: uint8 ``[H, W, C]``, C = 1 or 3.

@@ -1,1 +1,1 @@
-"""The model: a stack of networks, the batch that it sees, and what is made of both."""
+"""The model: a stack of networks, the batch that it evaluates, and rendering, files and rates."""

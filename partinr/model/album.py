@@ -1,4 +1,4 @@
-"""An album: several images, each with a partition and networks of its own, as one stack."""
+"""An album: several images, each with its own partition and networks, as one stack."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
 from partinr.model.frames import Frames
@@ -18,27 +19,27 @@ from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
 
 
+@door
 class Album(SignalStack):
     """The models of several images as one stack, trained and evaluated at once.
 
-    The networks are counted image by image, in an image by region. Those of one width are a stack, whichever image
-    they are of, so images of one size and number of regions are one stack.
+    Networks are numbered by image, then by region. Networks of one width form a stack across images, so images of one
+    size and number of regions form a single stack.
 
-    What a model is, its budget included, is decided image by image, before it gets here: ``match_params`` counts over
-    the regions of one image, as it does where the image is fitted alone, and an image has the networks, and the
-    weights to begin with, that it would have alone.
+    Each member is made before it joins the album, so it has the same budget, networks and initial weights as it would
+    have alone: ``match_params`` counts over the regions of one image.
 
     Args:
-        members: the model of each image, by its name; the weights are copied. Partitions, their shapes and the widths
-            of the networks may differ, everything else may not.
+        members: the model of each image, by name; the weights are copied. Only partitions, their shapes and the widths
+            of the networks may differ.
 
     Attributes:
-        names: of the images, S of them.
-        partitions: of each image.
-        parameter_counts: learned numbers of each image's networks.
+        names: names of the S images.
+        partitions: partition of each image.
+        parameter_counts: number of trained parameters of each image.
 
     Raises:
-        PartinrError: there is no image, or two of them cannot be in one stack.
+        PartinrError: there is no image, or two images cannot form one stack.
     """
 
     def __init__(self, members: Mapping[str, PiecewiseINR]) -> None:
@@ -71,27 +72,27 @@ class Album(SignalStack):
                     self.stack[own][rows] = member.stack[of_member]
 
     def extra_repr(self) -> str:
-        """How many images and regions, and what the networks are."""
+        """Number of images and regions, and a description of the networks."""
         return f"{self.title}, {super().extra_repr()}"
 
     @property
     def title(self) -> str:
-        """How many images and regions there are."""
+        """Number of images and regions, in words."""
         images = "1 image" if len(self.names) == 1 else f"{len(self.names):,} images"
         return f"{images}, {super().title}"
 
     def architecture(self) -> dict[str, Any]:
-        """What must be equal for weights of one album to fit another: plain containers."""
+        """What must be equal for one album to load the weights of another: plain containers."""
         return {"images": list(self.names), "image": self._architectures}
 
     def batch(self, signals: Sequence[Tensor]) -> RegionBatch:
-        """:meth:`batch_of`, by the name that it has for a model of one signal."""
+        """Same as :meth:`batch_of`, under the name that a model of one signal uses."""
         return self.batch_of(signals)
 
     # -- single images ------------------------------------------------------------------------------------------
 
     def member(self, number: int) -> PiecewiseINR:
-        """The model of one image, with a copy of its weights: to be rendered or saved.
+        """The model of one image, with a copy of its weights, to render or save.
 
         Args:
             number: 0 … S-1, in the order of the names.
@@ -107,7 +108,7 @@ class Album(SignalStack):
             global_network=self.frames[number].global_network,
             engine=self.engine,
         )
-        # assign: in the precision that they were trained in, and where they are.
+        # assign keeps the precision and device of training.
         member.stack.load_state_dict(
             {
                 of_member: self.stack[own][rows].detach().clone()
@@ -119,18 +120,18 @@ class Album(SignalStack):
 
     @cached_property
     def _first(self) -> tuple[int, ...]:
-        """The number of the first network of each image, and at the end N."""
+        """The number of the first network of each image, followed by N."""
         counts = (
             partition.regions + own.global_network for partition, own in zip(self.partitions, self.frames, strict=True)
         )
         return tuple(accumulate(counts, initial=0))
 
     def _parameters_of(self, number: int, member: PiecewiseINR) -> Iterator[tuple[str, str, slice]]:
-        """Each parameter of one image: its name here, its name in the model of the image, and where it lies here."""
+        """Each parameter of one image: its name here, its name in the image's model, and its slice here."""
         start, stop = self._first[number], self._first[number + 1]
         theirs = {group.backbone.hidden_features: group for group in member.groups}
         for group in self.groups:
-            # Networks are ascending in both, so those of one image lie together, and in the same order.
+            # Networks ascend in both, so those of one image are contiguous and in the same order.
             rows = slice(bisect_left(group.networks, start), bisect_left(group.networks, stop))
             if rows.start < rows.stop:
                 of_member = theirs[group.backbone.hidden_features]
@@ -138,8 +139,9 @@ class Album(SignalStack):
                     yield f"{group.prefix}{name}", f"{of_member.prefix}{name}", rows
 
 
+@door
 def stack_of(members: Mapping[str, PiecewiseINR]) -> SignalStack:
-    """The models of signals as one stack: an album, or the model itself of one signal without a name."""
+    """The models of signals as one stack: an album, or the model itself for one unnamed signal."""
     return members[""] if set(members) == {""} else Album(members)
 
 
@@ -147,15 +149,15 @@ def _widths(member: PiecewiseINR) -> Sequence[int]:
     """Hidden features of each region's network."""
     if member.widths is not None:
         return member.widths
-    assert member.backbone.hidden_features is not None  # a model has settled it
+    assert member.backbone.hidden_features is not None  # set by the model
     return [member.backbone.hidden_features] * member.networks
 
 
 def _check_alike(first_name: str, first: PiecewiseINR, name: str, member: PiecewiseINR) -> None:
-    """See that an image can be in one stack with the first one.
+    """Check that an image can be in one stack with the first image.
 
     Raises:
-        PartinrError: it cannot.
+        PartinrError: they differ in more than partition and width.
     """
     if member.channels != first.channels:
         raise PartinrError(
@@ -168,7 +170,7 @@ def _check_alike(first_name: str, first: PiecewiseINR, name: str, member: Piecew
             "fit them apart"
         )
     same_width = first.backbone.hidden_features
-    assert same_width is not None  # a model has settled it
+    assert same_width is not None  # set by the model
     if (member.backbone.with_width(same_width), member.frame, member.engine) != (
         first.backbone.with_width(same_width),
         first.frame,

@@ -9,55 +9,56 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.model.frames import Frames
 from partinr.partition import Partition
 
 
 def sort_by_network(network: Tensor, networks: int) -> tuple[Tensor, tuple[int, ...]]:
-    """Bring samples into the order that a stack sees them in.
+    """The order of samples in the batch of a stack.
 
     Args:
         network: int64 ``[M]``, the network of each sample, 0 … networks - 1.
-        networks: how many networks there are; one may have no sample at all.
+        networks: number of networks; a network may have no samples.
 
     Returns:
-        ``(order, sizes)``: ``order`` int64 ``[M]`` numbers the samples network by network, within a network as they
-        came; ``sizes`` says how many each network has, N whole numbers.
+        ``(order, sizes)``: ``order`` int64 ``[M]`` sorts the samples by network and is stable; ``sizes`` has the number
+        of samples of each of the N networks.
     """
     order = torch.argsort(network, stable=True)
-    # Counted on the host: the engines cut tensors by these numbers, and a cut on a GPU tensor would wait for it.
+    # Counted on the host: engines split tensors by these numbers, and reading them from the GPU would wait for it.
     sizes = tuple(torch.bincount(network.cpu(), minlength=networks).tolist())
     return order, sizes
 
 
 def mix(values: Tensor, weight: Tensor, sample: Tensor, samples: int) -> Tensor:
-    """The values of samples from those of the networks that have a part in them; differentiable.
+    """The values of samples as weighted sums of the values of their networks; differentiable.
 
     Args:
-        values: ``[P, c]``, of the networks.
-        weight: ``[P, 1]``, what they count.
-        sample: int64 ``[P]``, of which sample they are.
-        samples: how many there are, M.
+        values: ``[P, c]``, values of the networks.
+        weight: ``[P, 1]``, weight of each value.
+        sample: int64 ``[P]``, the sample of each value.
+        samples: number of samples, M.
 
     Returns:
         ``[M, c]``, in the precision of the weights.
     """
     parts = weight * values
-    # Three times as fast, backwards too, as index_add.
+    # Three times as fast as index_add, forward and backward.
     return parts.new_zeros(samples, values.shape[1]).scatter_add(0, sample.unsqueeze(1).expand_as(parts), parts)
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some of a batch, for one pass of an engine.
+    """A part of a batch, for one pass of an engine.
 
     Attributes:
         pairs: int64 ``[p]``, positions in the batch, ascending; None for the whole batch.
-        sizes: how many of them each network has.
-        sample: int64 ``[m]``, the rows of these samples in what :meth:`RegionBatch.by_sample` gives; None where they
-            are ``pairs``.
-        place: int64 ``[p]``, which of the m samples each pair has a part in; None where that is its own number.
-        blend: ``[p, 1]``, the weight of each pair's value in its sample; None where all are 1.
+        sizes: number of pairs of each network.
+        sample: int64 ``[m]``, the rows of these samples in the result of :meth:`RegionBatch.by_sample`; None if they
+            equal ``pairs``.
+        place: int64 ``[p]``, which of the m samples each pair contributes to; None if pair i contributes to sample i.
+        blend: ``[p, 1]``, the weight of each pair's value in its sample; None if all weights are 1.
     """
 
     pairs: Tensor | None
@@ -67,20 +68,21 @@ class Part:
     blend: Tensor | None = None
 
 
+@door
 @dataclass(frozen=True)
 class RegionBatch:
     """Coordinates and targets of M samples, sorted by network; each region has one.
 
-    Where networks are blended, a sample of the signal is in the batch once for each network that has a part in it.
+    If networks are blended, the batch contains a sample of the signal once for each network that contributes to it.
 
     Attributes:
         coords: float32 ``[M, d]`` in [-1, 1].
         targets: float32 ``[M, c]`` in [0, 1].
         network: int64 ``[M]``, ascending: the network of each sample.
         order: int64 ``[M]``: sample ``i`` of the batch is sample ``order[i]`` of the signal, counted row-major.
-        sizes: how many samples each network has; N whole numbers that sum to M.
-        blend: float32 ``[M, 1]``, what each network's value counts in the sample of the signal, whose value is their
-            sum; None where each sample is in the batch once.
+        sizes: number of samples of each network; N whole numbers that sum to M.
+        blend: float32 ``[M, 1]``, the weight of each network's value in the sum that is the signal's value; None if
+            each sample is in the batch once.
     """
 
     coords: Tensor
@@ -92,24 +94,24 @@ class RegionBatch:
 
     @cached_property
     def samples(self) -> int:
-        """How many samples the signal has."""
+        """Number of samples of the signal."""
         return len(self.order) if self.blend is None else int(self.order.max()) + 1
 
     def by_sample(self, table: Tensor) -> Tensor:
         """A table over the samples of the signal, ``[M, …]``, in the order in which :class:`Part` counts samples.
 
-        Where each sample is in the batch once, that is the order of the batch, so that no step has to look it up.
+        If each sample is in the batch once, this is the order of the batch, so that steps need no lookup.
         """
         return table[self.order] if self.blend is None else table
 
     def parts(self, drawn: Tensor | None = None) -> list[Part]:
-        """The batch, or some samples of it, in parts that an engine takes in one pass.
+        """The batch, or some of its samples, in parts that an engine evaluates in one pass each.
 
-        Most samples belong to one network, and an engine takes their errors and gradients in one pass. The values of
-        samples that several networks have a part in must be blended first, so those are a part of their own.
+        Most samples belong to one network, and an engine computes their errors and gradients in one pass. Samples of
+        several networks form a separate part, since their values must be blended first.
 
         Args:
-            drawn: int64 ``[P]`` on the CPU, ascending: samples, counted as :meth:`by_sample` does; None for all.
+            drawn: int64 ``[P]`` on the CPU, ascending: samples in the order of :meth:`by_sample`; None for all.
         """
         if self.blend is None:
             return [Part(None, self.sizes) if drawn is None else Part(drawn, self.count(drawn))]
@@ -131,7 +133,7 @@ class RegionBatch:
         return found
 
     def unsort(self, values: Tensor) -> Tensor:
-        """Bring ``values`` ``[M, c]`` from the order of the batch back to the order of the signal, blended."""
+        """``values`` ``[M, c]`` of the batch, blended and in the order of the signal."""
         if self.blend is not None:
             return mix(values, self.blend.to(values), self.order.to(values.device), self.samples)
         unsorted = torch.empty_like(values)
@@ -139,7 +141,7 @@ class RegionBatch:
         return unsorted
 
     def count(self, samples: Tensor) -> tuple[int, ...]:
-        """How many of some samples each network has.
+        """The number of the given samples that each network has.
 
         Args:
             samples: int64 ``[P]`` on the CPU, positions in this batch, ascending, so that they are sorted by network
@@ -158,14 +160,14 @@ def region_batch(
 
     Args:
         signals: float32 ``[*grid, C]`` each; the grids may differ, C may not.
-        partitions: of each signal, on the same grid.
-        frames: of each partition.
-        position: int64 ``[N]``, where the network of each region lies in the stack, the regions counted signal by
-            signal; None where it is in that order.
+        partitions: partition of each signal, on the same grid.
+        frames: frames of each partition.
+        position: int64 ``[N]``, the position of each region's network in the stack, regions numbered by signal; None if
+            the stack has that order.
 
     Returns:
-        the samples of all, sorted by network; ``order`` counts them signal by signal, each row-major. Where several
-        networks have a part in a sample it is there for each of them.
+        all samples, sorted by network; ``order`` numbers them by signal, each row-major. A sample that several networks
+        contribute to occurs once for each.
     """
     networks = [partition.regions + own.global_network for partition, own in zip(partitions, frames, strict=True)]
     first = torch.tensor([0, *networks]).cumsum(0)
@@ -186,14 +188,14 @@ def _blended_batch(
     position: Tensor | None,
     first: Tensor,
 ) -> RegionBatch:
-    """:func:`region_batch` where several networks have a part in a sample.
+    """:func:`region_batch` for samples that several networks contribute to.
 
     Args:
-        signals: as there.
-        partitions: as there.
-        frames: as there.
-        position: as there.
-        first: int64 ``[S + 1]``, the number of the first network of each signal, and at the end N.
+        signals: as for :func:`region_batch`.
+        partitions: likewise.
+        frames: likewise.
+        position: likewise.
+        first: int64 ``[S + 1]``, the number of the first network of each signal, followed by N.
     """
     covers, coords = zip(
         *(own.cover(each, each.axes) for own, each in zip(frames, partitions, strict=True)), strict=True

@@ -1,4 +1,4 @@
-"""How a total number of parameters is divided between regions.
+"""Divides a total number of parameters between regions.
 
 ``equal``
     every region's network has the same width (Liu et al., ICCV 2023).
@@ -7,8 +7,8 @@
 ``detail``
     parameters in proportion to the gradient energy of a region, so that regions with more detail get more.
 
-Widths are steps of a ladder, each the square root of two times the one below, so that similar regions share a stack: a
-few stacks of equal networks are fast, a hundred different networks are not.
+Widths are rounded to a geometric ladder, so that similar regions share a stack: a few stacks of equal networks are
+fast, a hundred different networks are not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.partition import Grid, Partition, PartitionRule
 from partinr.signals import region_detail
@@ -29,16 +30,16 @@ Capacity = Literal["equal", "area", "detail"]
 CAPACITIES: tuple[str, ...] = get_args(Capacity)
 
 STEPS_TO_DOUBLE = 2
-"""Steps of the ladder in which the width doubles: a width differs by at most 19 % from the proportional one."""
+"""Number of ladder steps in which the width doubles. A width differs by at most 19 % from the proportional one."""
 
 NARROWEST = 4
-"""Least width, unless equal networks are narrower: one or two sines a layer do not even fit a flat sky."""
+"""Least width, unless equal networks are narrower. One or two sines per layer do not even fit a flat sky."""
 
 
 PARAMETERS_A_REGION = {"cpu": 370, "cuda": 370}
 """Approximate parameters of a region with ``partition.regions=auto``.
 
-The number for the CPU was fitted (experiments/fast); that for GPUs has not been measured.
+The number for CPUs was fitted (experiments/fast); the one for GPUs has not been measured.
 """
 
 FEWEST_SAMPLES = 64
@@ -48,30 +49,31 @@ FEWEST_SAMPLES = 64
 def best_regions(parameters: int, samples: int, device: str = "cpu") -> int:
     """The number of regions with which a parameter budget reaches high quality fastest.
 
-    More regions with thinner networks cost less a step and contain fewer boundaries each, but fewer pixels share what a
-    network has learned. In a sweep over 128² to 512² pixels and 12,500 to 400,000 parameters, the best networks had 280
-    to 510 parameters, and the differences within that range were noise; so one number serves all.
+    More regions with thinner networks cost less per step and contain fewer boundaries each, but fewer pixels share a
+    network. In a sweep over 128² to 512² pixels and 12,500 to 400,000 parameters, the best networks had 280 to 510
+    parameters. Differences within that range were noise, so one number serves all cases.
 
     Args:
-        parameters: in total.
-        samples: of the signal.
+        parameters: total number.
+        samples: number of samples of the signal.
         device: ``cpu`` or ``cuda``.
     """
     return max(1, min(round(parameters / PARAMETERS_A_REGION[device]), samples // FEWEST_SAMPLES))
 
 
+@door
 def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, device: str = "cpu") -> PartitionRule:
     """A rule whose ``regions="auto"`` is replaced by a number; any other rule unchanged.
 
     Args:
         rule: the rule.
-        backbone: its ``match_params`` is the budget. Widths are whole numbers, so among the numbers of regions near the
-            best one, the one that comes closest to the budget is chosen.
+        backbone: its ``match_params`` is the budget. Since widths are whole numbers, the result is the number of
+            regions near the best one that comes closest to the budget.
         signal: float32 ``[*grid, C]``; an image is cut into nearly square rectangles.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        PartinrError: the width of the networks is given, so there is no budget.
+        PartinrError: a width is given instead of a budget.
     """
     if not isinstance(rule, Grid) or rule.regions != "auto":
         return rule
@@ -107,12 +109,13 @@ def _nearly_squares(regions: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return rows, min(shape[1], max(1, round(regions / rows)))
 
 
+@door
 def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
-    """The part of all parameters that each region should have.
+    """The fraction of all parameters that each region should have.
 
     Args:
         capacity: the rule.
-        partition: of the signal.
+        partition: partition of the signal.
         signal: float32 ``[*grid, C]``.
 
     Returns:
@@ -132,13 +135,14 @@ def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
     return weights / weights.sum()
 
 
+@door
 def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal: Tensor) -> tuple[int, ...] | None:
     """The hidden width of each region's network.
 
     Args:
         capacity: how parameters are divided.
         backbone: the total is its ``match_params``, or that of R networks with its ``hidden_features``.
-        partition: of the signal.
+        partition: partition of the signal.
         signal: float32 ``[*grid, C]``.
 
     Returns:

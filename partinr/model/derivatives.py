@@ -14,14 +14,14 @@ from partinr.model.stack import NetworkStack
 Field = Literal["value", "gradient", "laplacian"]
 
 CHUNK = 2**15
-"""Samples that are differentiated at once: that keeps every layer's activations several times."""
+"""Samples that are differentiated at once. Differentiation keeps several copies of every layer's activations."""
 
 
 def check_field(field: str) -> None:
-    """Check that there is such a field.
+    """Check that a field exists.
 
     Raises:
-        PartinrError: there is no such field.
+        PartinrError: the field is unknown.
     """
     if field not in get_args(Field):
         raise PartinrError(f"there is no field {field!r}; choose from {', '.join(get_args(Field))}")
@@ -36,15 +36,15 @@ def derivatives(
         networks: the stack.
         coords: ``[M, d]``, sorted by network.
         sizes: samples of each network.
-        steps: ``[M, d]``, the length of the wanted unit (a sample of the signal) in these coordinates.
+        steps: ``[M, d]``, the length of a sample of the signal, the unit of the result, in these coordinates.
         field: ``gradient`` or ``laplacian``.
-        chunk: samples at once.
+        chunk: number of samples at once.
 
     Returns:
-        ``[M, C, d]``, or ``[M, C]`` of the Laplacian; not differentiable.
+        ``[M, C, d]``, or ``[M, C]`` for the Laplacian; not differentiable.
     """
     ends = torch.tensor(sizes).cumsum(0)
-    # Detached: nothing is differentiated by the parameters.
+    # Detached: derivatives by the parameters are not needed.
     params = {name: value.detach() for name, value in networks.stack.items()}
     found = []
     for start in range(0, len(coords), chunk):
@@ -63,7 +63,7 @@ def derivatives(
 
 
 def _by_coords(values: Tensor, coords: Tensor, again: bool = False) -> Tensor:
-    """Gradients ``[M, d]`` of values ``[M]`` by their own coordinates; ``again`` if they will be differentiated too."""
+    """Gradients ``[M, d]`` of values ``[M]`` by their own coordinates; ``again`` makes them differentiable."""
     if not values.requires_grad:  # the gradient of a piecewise linear function
         return torch.zeros_like(coords)
     (gradient,) = torch.autograd.grad(

@@ -1,4 +1,4 @@
-"""Rate and distortion of fits: what their weights and label maps take in several precisions."""
+"""Rate and distortion of fits: the size of weights and label maps in several precisions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from partinr.base.environment import door
 from partinr.metrics.rate import Rate, picture_psnr
 from partinr.model.inr import PiecewiseINR
 from partinr.model.quantise import Bits, Per, quantise, weight_bits
@@ -15,19 +16,20 @@ from partinr.partition.coding import coded_bits
 from partinr.pictures.draw import to_uint8
 
 SETTINGS: tuple[tuple[Bits, Per] | None, ...] = (None, (16, "channel"), (16, "tensor"), (8, "channel"), (8, "tensor"))
-"""Precisions in which the weights are measured; None leaves them as they are."""
+"""Precisions of the weights; None leaves them unchanged."""
 
 
+@door
 def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rate, bytes]]:
     """Rates of a fit in each of :data:`SETTINGS`.
 
     Args:
-        model: fitted to the image.
-        image: ``[H, W, C]`` as of :func:`~partinr.pictures.draw.to_uint8`.
+        model: a model fitted to the image.
+        image: ``[H, W, C]``, from :func:`~partinr.pictures.draw.to_uint8`.
         free: whether the label map follows from the options of its rule.
 
     Yields:
-        The rate, and the content of the file.
+        the rate and the content of the file.
 
     Raises:
         PartinrError: a weight is not finite.
@@ -52,7 +54,7 @@ def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rat
 
 
 def _read(file: bytes) -> PiecewiseINR:
-    """The model in a file: what its reader gets is measured."""
+    """The model in a file, so that the measurement includes what a reader gets."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "inr.safetensors"
         path.write_bytes(file)

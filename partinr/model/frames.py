@@ -1,4 +1,4 @@
-"""The frames of coordinates: what the networks of a partition see of a place, and which of them have a part in it."""
+"""Frames: the coordinates that networks receive for a point, and the networks that contribute to it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from partinr.partition import Cover, Partition
 
 
 def check_frame(frame: str) -> None:
-    """See that there is such a frame.
+    """Check that a frame exists.
 
     Raises:
-        PartinrError: there is none.
+        PartinrError: the frame is unknown.
     """
     if frame not in get_args(Frame):
         raise PartinrError(f"coords.frame={frame!r} is unknown; choose from {', '.join(get_args(Frame))}")
@@ -27,15 +27,15 @@ def check_frame(frame: str) -> None:
 
 @dataclass(frozen=True)
 class Frames:
-    """What the networks of a partition see of a place, and which of them have a part in it.
+    """The coordinates that the networks of a partition receive for a point, and which networks contribute to it.
 
     Attributes:
-        centre: float64 ``[N, d]`` of each network's frame, in global coordinates; None where all have the global one.
-        half_extent: float64 ``[N, d]``; None likewise.
-        overlap: by so many samples the network of a region reaches beyond its borders, see
+        centre: float64 ``[N, d]``, centre of each network's frame in global coordinates; None if all frames are global.
+        half_extent: float64 ``[N, d]``, half the extent of each frame; None likewise.
+        overlap: number of samples that a region's network reaches beyond the region's border, see
             :meth:`Partition.cover_on <partinr.partition.Partition.cover_on>`.
-        global_network: whether there is one more network, the last, which has the whole signal in the global frame; its
-            values are added to those of the regions.
+        global_network: whether one more network, the last, covers the whole signal in the global frame; its values are
+            added to those of the regions.
     """
 
     centre: Tensor | None = None
@@ -45,7 +45,7 @@ class Frames:
 
     @classmethod
     def of(cls, partition: Partition, frame: Frame, overlap: int = 0, global_network: bool = False) -> Frames:
-        """Those of a partition."""
+        """The frames of a partition."""
         if frame == "global":
             return cls(overlap=overlap, global_network=global_network)
         centre, half_extent = region_frames(partition.labels, partition.regions, overlap)
@@ -55,7 +55,7 @@ class Frames:
         return cls(centre, half_extent, overlap, global_network)
 
     def sizes(self, partition: Partition) -> list[int]:
-        """How many samples each network has a part in, those of the partition that the frames are of."""
+        """Number of samples of the frames' partition that each network contributes to."""
         if self.plain:
             return partition.sizes.tolist()
         regions = torch.bincount(partition.cover_on(partition.axes, self.overlap).network, minlength=partition.regions)
@@ -63,15 +63,15 @@ class Frames:
 
     @property
     def plain(self) -> bool:
-        """Whether each sample is its own region's network's alone."""
+        """Whether each sample is evaluated by its own region's network alone."""
         return self.overlap == 0 and not self.global_network
 
     def coords(self, labels: Tensor, axes: Sequence[AxisSamples] | None = None) -> Tensor:
-        """What the networks see of each of some places.
+        """The network coordinates of some points.
 
         Args:
-            labels: int64 ``[*grid]``, the region of each.
-            axes: where they are, along each axis; None for the samples of a grid of that shape, at any resolution.
+            labels: int64 ``[*grid]``, the region of each point.
+            axes: the points along each axis; None for the samples of a grid of that shape, at any resolution.
 
         Returns:
             float32 ``[M, d]``, row-major.
@@ -82,15 +82,15 @@ class Frames:
         return self._seen(coords, labels.reshape(-1))
 
     def cover(self, partition: Partition, axes: Sequence[AxisSamples], smooth: bool = False) -> tuple[Cover, Tensor]:
-        """Which networks have a part in each of some places, and what they see of it.
+        """The networks that contribute to each of some points, and their coordinates.
 
         Args:
-            partition: the one that the frames are of.
-            axes: where they are, along each axis.
-            smooth: smooth the borders between regions where they do not overlap.
+            partition: the partition of the frames.
+            axes: the points along each axis.
+            smooth: smooth the borders between regions that do not overlap.
 
         Returns:
-            the cover, and float32 ``[P, d]`` for its P pairs.
+            the cover, and the coordinates of its P pairs, float32 ``[P, d]``.
         """
         cover = partition.cover_on(axes, self.overlap, smooth)
         if self.global_network:
@@ -109,11 +109,11 @@ class Frames:
         return coords.float()
 
     def steps(self, shape: Sequence[int], region: Tensor) -> Tensor:
-        """How far from one sample of the signal to the next is, in the coordinates that the networks see.
+        """The distance between adjacent samples of the signal, in network coordinates.
 
         Args:
-            shape: of the grid of the signal.
-            region: int64 ``[M]``, the region of each place.
+            shape: shape of the signal's grid.
+            region: int64 ``[M]``, the region of each point.
 
         Returns:
             float64 ``[M, d]``, along each axis.

@@ -1,4 +1,4 @@
-"""A piecewise implicit neural representation: a partition and a stack of networks, one a region."""
+"""A piecewise implicit neural representation: a partition and a stack of networks, one per region."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone, backbone_name, load_backbone
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
 from partinr.engines import EngineName
@@ -28,8 +29,7 @@ from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
 
 FORMAT = 3
-"""Version of the layout of ``inr.safetensors``. 2: networks of several widths. 3: with a checksum; weights may be
-quantised, networks blended."""
+"""Version of the layout of ``inr.safetensors``. 2: several widths. 3: checksum, quantised weights, blending."""
 
 UNSEALED = 2
 """The last version without a checksum."""
@@ -38,36 +38,36 @@ LABELS = "partition.labels"
 """The name of the label map in ``inr.safetensors``."""
 
 MOST_OVERLAP = 32
-"""In samples. How the regions around a point share it is a matter of (2 overlap + 1)^d samples around it."""
+"""Largest ``overlap``, in samples. Blending weights at a point depend on the (2 overlap + 1)^d samples around it."""
 
 BAND = 2**20
-"""Samples that are rendered at once: pictures of up to so many are evaluated just as a training evaluates them."""
+"""Samples that are rendered at once. Smaller pictures are evaluated exactly as in training."""
 
 Crop = Sequence[tuple[float | Fraction, float | Fraction]]
-"""Where a part of a signal begins and ends along each axis."""
+"""Begin and end of a part of a signal along each axis."""
 
 
+@door
 class PiecewiseINR(SignalStack):
-    """One small network a region, trained and evaluated as one stack.
+    """One small network per region, trained and evaluated as one stack.
 
-    Where the regions' networks have several widths there is a stack a width. Networks, and the samples of a batch, are
-    sorted by stack, then by region; with one width that is by region.
+    Networks of several widths form one stack per width. Networks, and the samples of a batch, are sorted by stack, then
+    by region; with one width, by region.
 
     Args:
-        partition: which sample belongs to which region.
-        backbone: the architecture that every region's network has; ``match_params`` counts over all regions.
-        widths: hidden features of each region's network, such as :func:`capacity.widths` gives; None for the
-            backbone's own everywhere.
-        channels: values a sample, C; 3 for RGB, 1 for grey.
+        partition: assigns samples to regions.
+        backbone: the architecture of every region's network; ``match_params`` counts over all regions.
+        widths: hidden features of each region's network (:func:`capacity.widths`); None for those of the backbone.
+        channels: values per sample, C; 3 for RGB, 1 for grey.
         frame: ``global``, one [-1, 1] for the whole signal, or ``local``, one for each region's bounding box.
-        overlap: by so many samples each region's network reaches beyond its borders, on either side of which the
-            networks are blended, smoothly and with weights that sum to 1 (:meth:`Partition.cover_on
-            <partinr.partition.Partition.cover_on>`). A local frame grows by as much.
-        global_network: one more network, of the same architecture, sees the whole signal in the global frame, and its
-            values are added to those of the regions. It counts among the networks that ``match_params`` is shared by.
-            Where there is one region there is none.
+        overlap: number of samples that each region's network reaches beyond the region's border. Networks are blended
+            there smoothly, with weights that sum to 1 (:meth:`Partition.cover_on
+            <partinr.partition.Partition.cover_on>`). A local frame grows by the same number.
+        global_network: add one more network of the same architecture, which covers the whole signal in the global
+            frame. Its values are added to those of the regions. It takes part in the budget ``match_params``. With a
+            single region there is no such network.
         engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
-        seed: of the initialisation, 0 or more; None for weights without values, which :meth:`load` puts in.
+        seed: seed of the initialisation, 0 or more; None for weights without values, which :meth:`load` fills in.
 
     Raises:
         PartinrError: an argument is out of range, or ``match_params`` is too small.
@@ -109,21 +109,21 @@ class PiecewiseINR(SignalStack):
         self.parameter_counts = [self.parameter_count]
 
     def extra_repr(self) -> str:
-        """Grid and channels of the signal, regions, and what the networks are."""
+        """Grid and channels of the signal, number of regions, and a description of the networks."""
         size = "×".join(map(str, (*self.partition.shape, self.channels)))
         regions = "1 region" if self.partition.regions == 1 else f"{self.partition.regions:,} regions"
         return f"{size}, {regions}, {super().extra_repr()}"
 
-    # -- figures ------------------------------------------------------------------------------------------------
+    # -- facts -------------------------------------------------------------------------------------------------
 
     def architecture(self) -> dict[str, Any]:
-        """What must be equal for weights of one model to fit another: plain containers."""
+        """What must be equal for one model to load the weights of another: plain containers."""
         return {
             "backbone": backbone_name(self.backbone),
             "options": dataclasses.asdict(self.backbone),
             "widths": None if self.widths is None else list(self.widths),
             "frame": self.frame,
-            # Not of models from before there was such a thing, which can be gone on with.
+            # Omitted for unblended models, so that checkpoints from before blending can be continued.
             **({"overlap": self.overlap} if self.overlap else {}),
             **({"global_network": True} if self.global_network else {}),
             "channels": self.channels,
@@ -134,17 +134,17 @@ class PiecewiseINR(SignalStack):
 
     @property
     def untrained(self) -> frozenset[str]:
-        """Names, among the parameters, of those that the backbone does not train."""
+        """Names of the parameters that the backbone does not train."""
         return frozenset(name for name in self.stack if name.rpartition("/")[2] in self.backbone.fixed)
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def coords_at(self, labels: Tensor, axes: Sequence[AxisSamples] | None = None) -> Tensor:
-        """What the networks see of each of some places, in the frame of the model.
+        """The coordinates of some points in the frame of the model.
 
         Args:
-            labels: int64 ``[*grid]``, the region of each.
-            axes: where they are, along each axis; None for the samples of a grid of that shape, at any resolution.
+            labels: int64 ``[*grid]``, the region of each point.
+            axes: the points along each axis; None for the samples of a grid of that shape, at any resolution.
 
         Returns:
             float32 ``[M, d]``, row-major.
@@ -152,7 +152,7 @@ class PiecewiseINR(SignalStack):
         return self._frames.coords(labels, axes)
 
     def member(self, number: int) -> Self:
-        """This model: its one signal is number 0."""
+        """This model, which is the model of its only signal, number 0."""
         return self
 
     def batch(self, signal: Tensor) -> RegionBatch:
@@ -162,20 +162,20 @@ class PiecewiseINR(SignalStack):
             signal: float32 ``[*grid, C]``.
 
         Raises:
-            PartinrError: grid or channels are not the model's.
+            PartinrError: grid or channels differ from the model's.
         """
         return self.batch_of([signal])
 
     def raster(
         self, scale: float = 1, *, shape: Sequence[int] | None = None, crop: Crop | None = None
     ) -> tuple[AxisSamples, ...]:
-        """Where a picture of the fitted signal has its samples.
+        """The sample positions of a picture of the fitted signal.
 
         Args:
-            scale: times the resolution of the signal that was fitted.
-            shape: how many samples along each axis, instead of ``scale``.
-            crop: the part to draw: where it begins and ends along each axis, in samples of the fitted signal, which
-                need not be whole; sample i fills i … i + 1. None for all of it.
+            scale: factor on the resolution of the fitted signal.
+            shape: number of samples along each axis, instead of ``scale``.
+            crop: the part to draw: its begin and end along each axis, in samples of the fitted signal, not necessarily
+                whole; sample i extends from i to i + 1. None for all of it.
 
         Returns:
             the samples along each axis.
@@ -202,20 +202,21 @@ class PiecewiseINR(SignalStack):
     ) -> Tensor:
         """The fitted signal, or its derivatives, at any resolution.
 
-        A new sample belongs to the region of the old sample whose cell holds it (exact for a grid partition), or to
-        the one that its neighbours vote for, see :meth:`Partition.labels_at <partinr.partition.Partition.labels_at>`.
+        A new sample belongs to the region of the old sample whose cell contains it (exact for a grid partition), or to
+        the region that its neighbours vote for, see :meth:`Partition.labels_at
+        <partinr.partition.Partition.labels_at>`.
 
         Args:
             scale: see :meth:`raster`.
             shape: likewise.
             crop: likewise.
-            smooth: smooth the borders between regions; where they overlap, they are smooth anyway.
-            field: ``value``; or ``gradient`` or ``laplacian`` of each region's function before it is clamped, the unit
-                of length being a sample of the fitted signal, whatever the resolution. Jumps between regions are not in
-                it. Of networks that are blended there are values only.
+            smooth: smooth the borders between regions; overlapping regions are smooth anyway.
+            field: ``value``; or ``gradient`` or ``laplacian`` of each region's function before clamping. The unit of
+                length is a sample of the fitted signal at any resolution. Jumps between regions are not included.
+                Blended networks support ``value`` only.
 
         Returns:
-            float32 on the CPU: ``[*shape, C]``, the values in [0, 1]; ``[*shape, C, d]`` of the gradient.
+            float32 on the CPU: ``[*shape, C]``, with values in [0, 1]; ``[*shape, C, d]`` for the gradient.
 
         Raises:
             PartinrError: an argument is out of range.
@@ -246,7 +247,8 @@ class PiecewiseINR(SignalStack):
             axes: from :meth:`raster`.
             smooth: see :meth:`render`.
             field: likewise.
-            samples: of a piece, about; a piece is one row of the picture at least. None for :data:`BAND`.
+            samples: approximate number of samples in a piece, which has at least one row of the picture; None for
+                :data:`BAND`.
         """
         check_field(field)
         if self.blended and field != "value":
@@ -264,7 +266,7 @@ class PiecewiseINR(SignalStack):
         labels = self.partition.labels_on(axes, smooth)
         region = labels.reshape(-1)
         order, sizes = sort_by_network(self.position[region], self.partition.regions)
-        # In the precision of the parameters: a model that was trained in double precision stays in it.
+        # In the precision of the parameters, so that a model trained in double precision is rendered in it.
         coords = self.coords_at(labels, axes)[order].to(next(iter(self.stack.values())))
         if field == "value":
             found = self.evaluate(coords, sizes).clamp(0, 1)
@@ -277,7 +279,7 @@ class PiecewiseINR(SignalStack):
         return picture.reshape(*labels.shape, *found.shape[1:])
 
     def _blended_band(self, axes: Sequence[AxisSamples], smooth: bool) -> Tensor:
-        """Where several networks have a part in a sample: the weighted sum of their values."""
+        """A band of blended networks: the weighted sum of their values at each sample."""
         cover, coords = self._frames.cover(self.partition, axes, smooth)
         order, sizes = sort_by_network(self.position[cover.network], self.networks)
         values = self.evaluate(coords[order].to(next(iter(self.stack.values()))), sizes).float().cpu()
@@ -285,18 +287,19 @@ class PiecewiseINR(SignalStack):
         picture = mix(values, cover.weight[order].float().unsqueeze(1), cover.sample[order], math.prod(shape))
         return picture.reshape(*shape, self.channels).clamp(0, 1)
 
-    # -- keeping ------------------------------------------------------------------------------------------------
+    # -- files --------------------------------------------------------------------------------------------------
 
     def to_bytes(self, bits: Bits | None = None, per: Per = "channel") -> bytes:
         """The model as the content of a safetensors file: weights, label map, and the architecture in its header.
 
         Args:
-            bits: of a weight, 8 or 16 (:mod:`quantise`), the label map then being lossless WebP; None for the
-                weights as they are.
-            per: what of quantised weights has a scale of its own: each ``tensor`` of each network, or each ``channel``.
+            bits: bits per weight, 8 or 16 (:mod:`quantise`), with the label map as lossless WebP; None for unchanged
+                weights.
+            per: which quantised weights share a scale: those of each ``tensor`` of each network, or of each
+                ``channel``.
 
         Raises:
-            PartinrError: there is no such precision, or a weight that is to be quantised is not finite.
+            PartinrError: the precision is unknown, or a weight to be quantised is not finite.
         """
         header: dict[str, Any] = {"format": FORMAT, "engine": self.engine, **self.architecture()}
         if bits is None:
@@ -308,12 +311,12 @@ class PiecewiseINR(SignalStack):
     def load(cls, path: str | Path) -> Self:
         """Read an ``inr.safetensors``.
 
-        Nothing is unpickled, no code is imported that is not trusted (:mod:`partinr.base.trust`), and nothing is
-        allocated that the file does not fill.
+        The reader unpickles nothing, imports only trusted code (:mod:`partinr.base.trust`), and allocates no more
+        memory than the file fills.
 
         Raises:
-            PartinrError: no such file, not one of partinr's, damaged, altered, or of a newer format; or its backbone
-                is neither partinr's nor trusted.
+            PartinrError: the file is missing, damaged, altered, of a newer format or not written by partinr, or its
+                backbone is not trusted.
         """
 
         def make(header: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
@@ -322,7 +325,7 @@ class PiecewiseINR(SignalStack):
             if labels.dtype != torch.int32 or list(labels.shape) != header["shape"]:
                 raise ValueError(f"its label map is {labels.dtype} {list(labels.shape)}, not int32 {header['shape']}")
             options, widths = header["options"], header.get("widths")
-            # A depth, or a number of stacks, that the file has no tensors for would be counted through first.
+            # Checked first: a huge depth or number of stacks in the header would take long to iterate over.
             if max(options.get("hidden_layers", 0), 0 if widths is None else len(set(widths))) > len(tensors):
                 raise ValueError("it has fewer weights than its header says")
             model = cls(
@@ -338,7 +341,7 @@ class PiecewiseINR(SignalStack):
             )
             _check_tensors(dict(model.stack), tensors)
             _check_said({name: said for name, said in header.items() if name != "engine"}, model.architecture())
-            # assign: in the precision that they were trained in.
+            # assign keeps the precision of training.
             model.stack.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
             return model
 
@@ -348,10 +351,10 @@ class PiecewiseINR(SignalStack):
 
 
 def _within(crop: Crop, grid: Sequence[int]) -> list[tuple[Fraction, Fraction]]:
-    """A part of a grid, to a millionth of a sample: 0.1 is meant as a tenth.
+    """A part of a grid, rounded to a millionth of a sample, so that 0.1 means a tenth.
 
     Raises:
-        PartinrError: it has other axes, is empty, or reaches beyond the grid.
+        PartinrError: the part has other axes, is empty, or extends beyond the grid.
     """
     if len(crop) == len(grid) and all(0 <= low < high <= n for (low, high), n in zip(crop, grid, strict=True)):
         exact = [
@@ -365,10 +368,10 @@ def _within(crop: Crop, grid: Sequence[int]) -> list[tuple[Fraction, Fraction]]:
 
 
 def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """See that weights are those that an architecture has.
+    """Check that a file has the weights of an architecture.
 
     Raises:
-        ValueError: one is missing, too many, of another shape or type, or not finite.
+        ValueError: a tensor is missing, superfluous, of another shape or type, or not finite.
     """
     if wanted.keys() != given.keys():
         raise ValueError(f"its weights are {', '.join(sorted(given))}; expected are {', '.join(sorted(wanted))}")
@@ -382,10 +385,10 @@ def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
 
 
 def _check_said(said: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """See that a header says what is the case. An option that it does not know of has its default.
+    """Check that a header matches the model. Options that the header lacks have their defaults.
 
     Raises:
-        ValueError: it does not.
+        ValueError: the header does not match.
     """
     for name, value in said.items():
         if name == "options":

@@ -1,8 +1,8 @@
-"""Weights in 8 or 16 bits, and their cost.
+"""Quantises weights to 8 or 16 bits, and counts their size.
 
 The scale of a group of weights follows from its largest weight. Rounding is uniform and symmetric, without a zero
-point, as in torch's own quantisation. 16 bits are whole numbers too, not half precision: for the same bits they give
-2^15 steps up to the largest weight of a group, while float16 has 2^10 steps between a weight and its double.
+point, as in torch's own quantisation. 16 bits also mean whole numbers, not half precision: they give 2^15 steps up to
+the largest weight of a group, while float16 has 2^10 steps between a weight and its double.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.partition.coding import decode_labels, encode_labels
 
 Bits = Literal[8, 16]
-"""Bits of a weight."""
+"""Bits per weight."""
 
 Per = Literal["tensor", "channel"]
-"""What has its own scale: each tensor of each network, or each row of it (the weights of one output).
+"""The weights that share a scale: each tensor of each network, or each row of a tensor (the weights of one output).
 
 Tensors with short rows (:data:`SHORTEST`) have one scale for each network in either case.
 """
@@ -38,10 +39,10 @@ SCALES = ".scales"
 """Suffix of a tensor's name for the tensor of its scales."""
 
 SCALE = torch.bfloat16
-"""Type of the scales: two bytes, with the range of float32. With the short rows of thin networks, every byte counts."""
+"""Type of the scales: two bytes with the range of float32. Thin networks have short rows, so every byte counts."""
 
 PACKED = "quantised"
-"""Key of a small file's header for the bits and what has a scale."""
+"""Key of a small file's header for ``bits`` and ``per``."""
 
 CODED = "partition.webp."
 """Prefix for the files of the label map, see :func:`partinr.partition.coding.encode_labels`."""
@@ -61,14 +62,15 @@ def check(bits: int, per: str) -> None:
         raise PartinrError(f"per={per!r}; choose from {', '.join(get_args(Per))}")
 
 
+@door
 def quantise(tensors: Mapping[str, Tensor], bits: Bits, per: Per, fixed: Collection[str] = ()) -> dict[str, Tensor]:
     """Weights as whole numbers and scales.
 
     Args:
         tensors: floating ``[N, …]`` by name, with a leading axis of N networks.
-        bits: of a weight, except for those of :data:`SHORTEST`.
-        per: what has its own scale.
-        fixed: names of tensors to leave unchanged: those that a backbone does not train.
+        bits: bits per weight, except for the tensors that :data:`SHORTEST` describes.
+        per: which weights share a scale.
+        fixed: names of tensors to leave unchanged because the backbone does not train them.
 
     Returns:
         int8 or int16 tensors of the same names and shapes, and for each of them its scales, bfloat16 ``[N, …, 1]``,
@@ -106,11 +108,12 @@ def _quantise(value: Tensor, bits: Bits, groups: torch.Size) -> tuple[Tensor, Te
     return whole.reshape(value.shape), scales.reshape(shape)
 
 
+@door
 def dequantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The float32 weights of :func:`quantise`'s result.
 
     Raises:
-        ValueError: scales are missing or do not fit.
+        ValueError: scales are missing or have the wrong shape.
     """
     found = {}
     for name, value in tensors.items():
@@ -161,8 +164,8 @@ def unpack(header: dict[str, Any], tensors: dict[str, Tensor], map_name: str) ->
     """Invert :func:`pack`, in place; leave a file that is not small unchanged.
 
     Args:
-        header: of the file, with the ``shape`` of the label map.
-        tensors: of the file, by name.
+        header: header of the file, with the ``shape`` of the label map.
+        tensors: tensors of the file, by name.
         map_name: name for the label map, int32 ``[*grid]``.
 
     Raises:
@@ -179,7 +182,7 @@ def unpack(header: dict[str, Any], tensors: dict[str, Tensor], map_name: str) ->
 
 
 def weight_bits(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Size of weights, quantised or not, in bits: of the numbers, and of the scales."""
+    """Size of weights, quantised or not, in bits: numbers and scales."""
     sizes = {name: 8 * value.numel() * value.element_size() for name, value in tensors.items()}
     scales = sum(size for name, size in sizes.items() if name.endswith(SCALES))
     return sum(sizes.values()) - scales, scales

@@ -1,8 +1,8 @@
 """Weights in safetensors files, with a header that describes them.
 
-A checksum in the header covers the header and the weights, so that a damaged or altered file is refused. It is no
-signature, since a forger can compute it too. So a reader checks each field of a header, and no code runs because a file
-names it (:mod:`partinr.base.trust`).
+A checksum in the header covers the header and the weights, so that a damaged or altered file is refused. It is not a
+signature, since a forger can compute it too. The reader therefore checks each field of a header, and a name in a file
+alone runs no code (:mod:`partinr.base.trust`).
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def deserialise(
     """Read a file and make an object of it.
 
     Args:
-        path: of the file.
-        key: that the file was written with.
+        path: path of the file.
+        key: key that the file was written with.
         newest: latest version of the layout that can be read.
         make: makes the object from the header, without its ``format``, and the tensors.
         what: kind of file, for messages.
@@ -116,7 +116,7 @@ def deserialise(
             header[name] = words.get(header[name], header[name])
         return make(header, tensors)
     except PartinrError as error:
-        # A message may quote anything from a bad file.
+        # A message may quote arbitrary content of a bad file.
         said = " ".join(str(error).split())[:MOST_SAID]
         raise PartinrError(said if said.startswith(str(path)) else f"{path}: {said}") from error
     except SafetensorError as error:

@@ -1,4 +1,4 @@
-"""The stack of the networks that stand for signals. One signal is a set of one."""
+"""The stack of the networks that represent signals. One signal is a set of one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch, region_batch
 from partinr.model.frames import Frames
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
     from partinr.model.inr import PiecewiseINR
 
 
+@door
 class SignalStack(NetworkStack):
-    """Networks that stand for the regions of signals; the signals have one or more.
+    """Networks that represent the regions of one or more signals.
 
-    Networks are counted signal by signal, within a signal by region.
+    Networks are numbered by signal, then by region.
 
     Attributes:
-        names: one for each signal; the empty name is that of a signal that stands for itself.
-        partitions: of each signal.
-        frames: of each signal's networks.
-        parameter_counts: learned numbers of each signal's networks.
+        names: name of each signal; a single signal has the empty name.
+        partitions: partition of each signal.
+        frames: frames of each signal's networks.
+        parameter_counts: number of trained parameters of each signal.
     """
 
     names: tuple[str, ...]
@@ -44,27 +46,27 @@ class SignalStack(NetworkStack):
 
     @property
     def title(self) -> str:
-        """What the networks stand for, in a few words."""
+        """What the networks represent, in a few words."""
         return "1 region" if self.regions == 1 else f"{self.regions:,} regions"
 
     @cached_property
     def macs_per_sample(self) -> int:
-        """Multiply-accumulates of all networks with a part in a sample, forward; mean over samples."""
+        """Multiply-accumulates per sample of all contributing networks, forward; mean over samples."""
         sizes = (own.sizes(partition) for own, partition in zip(self.frames, self.partitions, strict=True))
         return self.mean_macs(list(chain(*sizes)), sum(partition.labels.numel() for partition in self.partitions))
 
     @property
     def blended(self) -> bool:
-        """Whether several networks have a part in a sample."""
+        """Whether several networks contribute to a sample."""
         return not all(own.plain for own in self.frames)
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
-        """What must be equal for weights of one model to fit another: plain containers."""
+        """What must be equal for one model to load the weights of another: plain containers."""
 
     @abstractmethod
     def member(self, number: int) -> PiecewiseINR:
-        """The model of one signal, to be rendered or saved."""
+        """The model of one signal, to render or save."""
 
     def batch_of(self, signals: Sequence[Tensor]) -> RegionBatch:
         """The signals as one ragged region batch.
@@ -73,7 +75,7 @@ class SignalStack(NetworkStack):
             signals: float32 ``[*grid, C]`` each, in the order of the names.
 
         Raises:
-            PartinrError: their number, the grid of one or its channels are not the model's.
+            PartinrError: the number of signals, a grid or the channels differ from the model's.
         """
         if len(signals) != len(self.names):
             raise PartinrError(f"{len(signals)} signals for a model of {len(self.names)}; give one for each")

@@ -1,6 +1,6 @@
 """A stack of networks: N small networks of one architecture as one module, with one forward pass.
 
-A stack does not know what a network stands for: a region, an image and its region, a cell that others are copied from.
+A stack does not know what a network represents: a region, a region of one of several images, or an initialisation.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone
+from partinr.base.environment import door, follows_caller
 from partinr.base.errors import PartinrError
 from partinr.engines import EngineName, registry
 from partinr.engines.base import Architecture, Precision, Shape, Stack
 from partinr.engines.chain import widths_of
 
 CHUNK = 2**18
-"""The most samples in one evaluation outside training, so that memory does not grow with the picture."""
+"""Limit of samples per evaluation outside training, so that memory does not grow with the picture."""
 
 
 @dataclass(frozen=True)
 class WidthGroup:
-    """Networks of one width: a stack of their own.
+    """Networks of one width, which form a stack.
 
     Attributes:
         backbone: their architecture.
-        networks: their numbers, as the maker of the stack counts networks, ascending.
-        prefix: what precedes the names of their parameters in the whole model.
+        networks: their numbers in the order of the stack's maker, ascending.
+        prefix: prefix of their parameters' names in the whole model.
         names: names of their parameters.
-        architecture: one of them as an engine sees it.
+        architecture: the architecture of one network, for engines.
     """
 
     backbone: Backbone
@@ -46,7 +47,7 @@ class WidthGroup:
     def all(
         cls, backbone: Backbone, networks: int, widths: tuple[int, ...] | None, in_features: int, channels: int
     ) -> tuple[Self, ...]:
-        """The groups of so many networks, narrowest first; with ``widths`` None they have the backbone's own."""
+        """The groups of ``networks`` networks, narrowest first; ``widths`` None means the width of the backbone."""
         if widths is None:
             members = {"": (backbone, tuple(range(networks)))}
         else:
@@ -64,21 +65,22 @@ class WidthGroup:
         return tuple(found)
 
 
+@door
 class NetworkStack(nn.Module):
     """N networks, trained and evaluated as one stack.
 
-    Networks of several widths are several stacks, one for each width. Networks, and the samples of a batch, are sorted
-    by stack, then by their number (:attr:`position`); with one width that is by their number.
+    Networks of several widths form one stack per width. Networks, and the samples of a batch, are sorted by stack, then
+    by number (:attr:`position`); with one width, by number.
 
     Args:
         backbone: the architecture of every network; ``match_params`` counts over all networks.
         networks: number of networks, N.
         in_features: coordinates per sample, d.
         channels: values per sample, C.
-        widths: hidden features of each network; None for the backbone's own everywhere.
+        widths: hidden features of each network; None for those of the backbone.
         engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
-        seed: seed of the initialisation, 0 or more; None for parameters on torch's device ``meta``, without values,
-            where the values come from elsewhere.
+        seed: seed of the initialisation, 0 or more; None for parameters without values on torch's device ``meta``, to
+            be filled in later.
 
     Attributes:
         stack: the parameters by name, each with an axis of networks in front. The parameters that the backbone does not
@@ -141,24 +143,24 @@ class NetworkStack(nn.Module):
         return f"{self.backbone.title}, {width}, {self.parameter_count:,} parameters"
 
     def check_engine(self, device: torch.device | None = None, precision: str = "32-true", tf32: bool = False) -> None:
-        """Refuse what the engine cannot evaluate, before anything is moved or trained.
+        """Check that the engine can evaluate the stack, before anything is moved or trained.
 
         Args:
-            device: where the model will be evaluated; None while that is not known.
-            precision: Lightning's flag.
+            device: the device of evaluation; None if it is not known yet.
+            precision: Lightning's precision flag.
             tf32: whether products on CUDA may round to TF32.
 
         Raises:
-            PartinrError: the engine refuses such networks, that device or those numbers.
+            PartinrError: the engine refuses the networks, the device or the precision.
         """
         for group in self.groups:
             registry.check(self.engine, group.architecture, device, Precision.named(precision, tf32))
 
-    # -- figures ------------------------------------------------------------------------------------------------
+    # -- facts -------------------------------------------------------------------------------------------------
 
     @property
     def parameter_count(self) -> int:
-        """Learned numbers over all regions."""
+        """Number of trained parameters over all networks."""
         own = (
             group.backbone.parameters(self.in_features, self.channels) * len(group.networks) for group in self.groups
         )
@@ -166,15 +168,15 @@ class NetworkStack(nn.Module):
 
     @cached_property
     def macs_of_networks(self) -> tuple[int, ...]:
-        """Multiply-accumulates of each network for one of its samples, forward."""
+        """Forward multiply-accumulates of each network for one of its samples."""
         return tuple(group.architecture.shape.macs for group in self.groups for _ in group.networks)
 
     def mean_macs(self, samples: Sequence[int], among: int | None = None) -> int:
         """Multiply-accumulates for one sample, forward, mean over samples.
 
         Args:
-            samples: samples of each network, in the order in which the maker of the stack counts networks.
-            among: number of samples, where several networks have a part in one; None for the sum.
+            samples: number of samples of each network, in the order of the stack's maker.
+            among: number of samples if several networks contribute to one; None for the sum of ``samples``.
         """
         numbers = (number for group in self.groups for number in group.networks)
         total = sum(samples[number] * macs for number, macs in zip(numbers, self.macs_of_networks, strict=True))
@@ -182,11 +184,12 @@ class NetworkStack(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(iter(self.stack.values())).device
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 
+    @follows_caller
     def forward(
         self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor] | None = None, plain: bool = False
     ) -> Tensor:
@@ -195,8 +198,8 @@ class NetworkStack(nn.Module):
         Args:
             coords: ``[M, d]`` in the frame of the model, sorted by network.
             sizes: samples of each network; 0 is allowed.
-            params: parameters in place of the model's own, by the same names: fast weights of an inner loop, or the
-                parameters of some networks only, as :meth:`rows` picks them; ``sizes`` are then theirs.
+            params: parameters instead of the model's own, by the same names: fast weights of an inner loop, or the
+                parameters of some networks, as :meth:`rows` selects them; ``sizes`` then refers to these networks.
             plain: use torch's own operations alone, which can be differentiated by the coordinates any number of times.
 
         Returns:
@@ -208,6 +211,7 @@ class NetworkStack(nn.Module):
         ]
         return values[0] if len(values) == 1 else torch.cat(values)
 
+    @follows_caller
     def squared_error(
         self,
         coords: Tensor,
@@ -226,10 +230,10 @@ class NetworkStack(nn.Module):
             coords: as for :meth:`forward`.
             targets: ``[M, C]``, in the same order.
             sizes: as for :meth:`forward`.
-            weights: ``[M, 1]``, of each sample; None where all are 1.
+            weights: ``[M, 1]``, weight of each sample; None if all are 1.
             params: as for :meth:`forward`.
-            twice: whether the gradient will be differentiated in its turn. That is always possible, but wasteful with
-                an engine that computes value and gradient in one pass.
+            twice: whether the gradient will be differentiated again. This always works, but is wasteful with an engine
+                that computes value and gradient in one pass.
         """
         total = targets.new_zeros(())
         for _, own, samples, own_sizes in self._by_width(sizes, params):
@@ -238,6 +242,7 @@ class NetworkStack(nn.Module):
             total = total + registry.squared_error(self.engine, own, *case, plain=twice)
         return total
 
+    @follows_caller
     def has_hessian_vector(self, coords: Tensor, sizes: Sequence[int], params: Mapping[str, Tensor]) -> bool:
         """Whether the engine has kernels for :meth:`hessian_vector` with such parameters."""
         return all(
@@ -245,6 +250,7 @@ class NetworkStack(nn.Module):
             for _, own, samples, own_sizes in self._by_width(sizes, params)
         )
 
+    @follows_caller
     def hessian_vector(
         self,
         coords: Tensor,
@@ -256,7 +262,7 @@ class NetworkStack(nn.Module):
     ) -> dict[str, Tensor]:
         """The Hessian of :meth:`squared_error` at ``params`` times the direction ``along``, by name.
 
-        For engines that :meth:`has_hessian_vector` says yes for; not differentiable.
+        Requires :meth:`has_hessian_vector`; not differentiable.
         """
         product: dict[str, Tensor] = {}
         directions = self._by_width(sizes, along)
@@ -273,7 +279,7 @@ class NetworkStack(nn.Module):
     def _by_width(
         self, sizes: Sequence[int], params: Mapping[str, Tensor] | None
     ) -> Iterator[tuple[WidthGroup, Stack, slice, tuple[int, ...]]]:
-        """Each group with its networks, where its samples are, and how many each network has."""
+        """Each group with its networks, the slice of its samples, and the number of samples of each network."""
         given: Mapping[str, Tensor] = dict(self.stack) if params is None else params
         network, sample = 0, 0
         for group in self.groups:
@@ -290,7 +296,7 @@ class NetworkStack(nn.Module):
 
         Args:
             targets: ``[M, C]``, sorted by network.
-            sizes: samples of each network; a network without any keeps its bias.
+            sizes: number of samples of each network; a network without samples keeps its bias.
         """
         name = self.backbone.output_bias()
         assert name is not None, "ask output_bias() first"
@@ -311,7 +317,7 @@ class NetworkStack(nn.Module):
         return frozenset(f"{group.prefix}{name}" for group in self.groups for name in found)
 
     def rows(self, networks: Tensor) -> dict[str, Tensor]:
-        """The rows of some networks in each parameter: int64 indices along its first axis.
+        """The indices of some networks along the first axis of each parameter, int64.
 
         Args:
             networks: int64 ``[n]``, ascending, in the order of a batch.

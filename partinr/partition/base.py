@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.base.spec import spec
 from partinr.coords import AxisSamples, axis_samples, vote_of_nearest
@@ -26,6 +27,7 @@ DEFAULT_REGIONS = 9
 """The default number of regions: the paper's #9."""
 
 
+@door
 @dataclass(frozen=True, eq=False)
 class Partition:
     """A region for every sample of a signal's grid.
@@ -222,6 +224,7 @@ class PartitionRule(ABC):
             warnings.warn(partition.notice, PartinrWarning, stacklevel=2)
         return partition
 
+    @door
     def carry_out(self, signal: Tensor, source: Source | None = None) -> Partition:
         """The rule's partition of a signal. :func:`partinr.partition.make` does the same with a cache.
 

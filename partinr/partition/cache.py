@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.partition.base import Partition, PartitionRule
 from partinr.signals import Source
 
 
+@door
 def make(
     rule: PartitionRule, signal: Tensor, source: Source | None = None, cache: LabelCache | None = None
 ) -> Partition:

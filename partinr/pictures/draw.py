@@ -1,7 +1,7 @@
 """Pictures of images, partitions and errors.
 
 Arrays in, arrays or PNG bytes out. Images are ``[H, W, C]`` with values in [0, 1], C = 3 (RGB) or 1 (grey),
-NumPy arrays or tensors on any device. Pictures come back as float32 RGB arrays of the same kind.
+NumPy arrays or tensors on any device. Pictures are float32 RGB NumPy arrays with values in [0, 1].
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ _REGION_COLOURS = (
     )
     / 255
 )
-# For each colour those that differ from it more in lightness than in hue (the blues; yellow and vermilion from orange).
-# They look alike over an image, which has its own lightness.
+# For each colour, those that differ from it more in lightness than in hue (the blues; yellow and vermilion from
+# orange). They look alike over an image, which has its own lightness.
 _NEAR = {0: (4,), 1: (5, 6), 2: (), 3: (), 4: (0,), 5: (1,), 6: (1,)}
 
 # Overlays of smaller images are enlarged until their longer side has at least this many pixels.
 _OVERLAY_SIDE = 1024
-# The share of its brightness that a pixel keeps beside a white line.
+# The fraction of its brightness that a pixel next to a white line keeps.
 _LINE_EDGE = 0.4
 
-# Measures of a contact sheet in inches, at `_SHEET_DPI`: the longer side of a panel, less where the sheet would be too
-# wide; the space for two lines of title; the gap to the next panel.
+# Measures of a contact sheet in inches, at `_SHEET_DPI`: the longer side of a panel (less if the sheet would be too
+# wide), the space for two lines of title, and the gap to the next panel.
 _PANEL_SIDE, _PANEL_TITLE, _PANEL_GAP = 3.2, 0.38, 0.12
 _SHEET_WIDTH = 19.0
 _SHEET_DPI = 200
 
 
 def to_uint8(image: Any) -> np.ndarray:
-    """Round to 8 bits.
+    """An image rounded to 8 bits.
 
     Args:
         image: ``[H, W, C]``, C = 1 or 3. Values outside [0, 1] are clipped. Values that are not finite become 0, so
@@ -78,17 +78,17 @@ def encode_png(image: Any) -> bytes:
 
 
 def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alpha: float = 0.45) -> np.ndarray:
-    """The label map over the image: a tint for each region, and a light line with a dark edge between regions.
+    """The image with its label map: a tint for each region, and a light line with a dark edge between regions.
 
-    Regions that touch, at a side or a corner, get different tints where seven colours are enough, as they are for any
+    Regions that touch at a side or corner get different tints if seven colours are enough, which is the case for any
     partition into connected regions. A small image is enlarged by a whole factor, so that lines lie between its pixels
     and do not cover them.
 
     Args:
         image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
         labels: integer ``[H, W]``, the region of each pixel.
-        border: width of the lines in pixels of the picture; 0 for none. By default it follows from the sizes of picture
-            and regions.
+        border: width of the lines in pixels of the picture; 0 for no lines. By default it follows from the sizes of
+            picture and regions.
         alpha: weight of the tint, 0 (the image alone) to 1 (the label map alone).
 
     Returns:
@@ -96,7 +96,7 @@ def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alp
         the image itself.
 
     Raises:
-        PartinrError: a shape, the type of the labels, or an option makes no sense.
+        PartinrError: a shape, the type of the labels, or an option is invalid.
     """
     pixels = to_uint8(image).astype(np.float32) / 255
     regions = _as_labels(labels, pixels.shape[:2])
@@ -108,13 +108,13 @@ def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alp
     factor = -(-_OVERLAY_SIDE // max(regions.shape))
     if regions.max() > 0 and alpha > 0:
         colours = _REGION_COLOURS[_colour_regions(regions)]
-        # A tint over grey keeps the shading of the image; its hues would mix with those of the regions.
+        # A tint over grey keeps the shading of the image, whose hues would mix with those of the regions.
         grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
         pixels = (1 - alpha) * (0.5 * pixels + 0.5 * grey[:, :, None]) + alpha * colours[regions]
     picture = _enlarged(pixels, factor)
     cell = factor * _mean_run(regions)
     if border is None:
-        # Regions of scattered pixels, such as random ones, are little more than borders: tints alone show more.
+        # Regions of scattered pixels, such as random ones, are mostly borders, so tints alone show more.
         border = 0 if cell < 7 else max(1, round(min(max(picture.shape) / 300, cell / 24)))
     if border > 0:
         regions = _enlarged(regions, factor)
@@ -129,7 +129,7 @@ def thumbnail(image: Any, side: int = 1024) -> np.ndarray:
 
     Args:
         image: ``[H, W, C]``, C = 1 or 3; values as in `to_uint8`.
-        side: in pixels.
+        side: limit of the longer side in pixels.
     """
     pixels = to_uint8(image)
     small = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
@@ -142,9 +142,9 @@ class Panel:
     """A picture on a contact sheet.
 
     Attributes:
-        picture: uint8 RGB ``[H, W, 3]``, as of `thumbnail`.
-        title: one line above it.
-        note: a smaller line under that.
+        picture: uint8 RGB ``[H, W, 3]``, such as from `thumbnail`.
+        title: one line above the picture.
+        note: a smaller line below the title.
     """
 
     picture: np.ndarray
@@ -157,10 +157,10 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
 
     Args:
         rows: from top to bottom, from left to right; None leaves a cell empty.
-        kind: of the file.
+        kind: format of the file.
 
     Returns:
-        The bytes of the file: a PNG of at most 4,000 pixels in width, or a PDF of the same layout, its text as text.
+        the bytes of the file: a PNG of at most 4,000 pixels in width, or a PDF of the same layout with text as text.
     """
     # Slower to import than the rest of this module.
     from matplotlib import rc_context
@@ -168,7 +168,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
 
     columns = max(map(len, rows))
     shapes = [[panel.picture.shape[:2] for panel in row if panel is not None] for row in rows]
-    # Width of a panel over its longer side, and never so narrow that a title would reach into the next panel.
+    # Width of a panel over its longer side, with a minimum that keeps titles out of the next panel.
     share = max(0.5, *(w / max(h, w) for row in shapes for h, w in row))
     width = min(share * _PANEL_SIDE, (_SHEET_WIDTH - _PANEL_GAP) / columns - _PANEL_GAP)
     heights = [max(width / share * h / max(h, w) for h, w in row) for row in shapes]
@@ -177,13 +177,13 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
         _PANEL_GAP + sum(height + _PANEL_TITLE + _PANEL_GAP for height in heights),
     )
     settings: dict[Any, Any] = {
-        "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it along
-        "text.parse_math": False,  # a name may hold a dollar sign
+        "font.sans-serif": ["DejaVu Sans"],  # part of matplotlib
+        "text.parse_math": False,  # a name may contain a dollar sign
         "pdf.fonttype": 42,
     }
     buffer = io.BytesIO()
     with rc_context(settings), warnings.catch_warnings():
-        # Letters that the font lacks become boxes; a warning for each of them would not help.
+        # Letters that the font lacks become boxes; a warning for each would not help.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = Figure(figsize=total, dpi=_SHEET_DPI)
         top = total[1] - _PANEL_GAP
@@ -197,7 +197,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
                 axes.set_axis_off()
                 axes.set_anchor("NW")
                 axes.imshow(panel.picture)
-                # From the top of the picture, in points.
+                # In points from the top of the picture.
                 for text, up, size, colour in ((panel.title, 14, 9, "#1b2733"), (panel.note, 4, 7.5, "#5c6570")):
                     axes.annotate(
                         text, (0, 1), (0, up), "axes fraction", textcoords="offset points", fontsize=size, color=colour
@@ -213,8 +213,8 @@ def error_map(image: Any, reconstruction: Any) -> np.ndarray:
 
     Args:
         image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
-        reconstruction: of the same shape. It is clipped to [0, 1], as for the PSNR; values that are not finite get the
-            colour of the largest error.
+        reconstruction: of the same shape; clipped to [0, 1], as for the PSNR. Values that are not finite get the colour
+            of the largest error.
 
     Returns:
         float32 RGB ``[H, W, 3]`` in [0, 1].
@@ -237,7 +237,7 @@ def error_map(image: Any, reconstruction: Any) -> np.ndarray:
 
 
 def _as_array(values: Any) -> np.ndarray:
-    # NumPy takes no tensor with a gradient or on a GPU.
+    # NumPy does not accept tensors with gradients or on a GPU.
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
@@ -276,7 +276,7 @@ def _lines(labels: np.ndarray, width: int) -> np.ndarray:
     """
     padded = np.pad(labels, (0, 1), mode="edge")
     first = padded[:-1, :-1]
-    # Windows of two: whether a pixel differs from those below and to the right. Wider windows are made of these.
+    # Windows of two tell whether a pixel differs from those below and to the right. Wider windows consist of these.
     lines: np.ndarray = (first != padded[1:, :-1]) | (first != padded[:-1, 1:]) | (first != padded[1:, 1:])
     for _ in range(2):  # along the rows, then, on the transpose, along the columns
         wider = np.pad(lines, ((width // 2, width - width // 2 - 1), (0, 0)))
@@ -322,8 +322,8 @@ def _colour_order(neighbours: list[set[int]]) -> list[int]:
 def _colour_regions(labels: np.ndarray) -> np.ndarray:
     """The colour of each region, an index into `_REGION_COLOURS`: ``[R]``.
 
-    It differs from the colours beside it; then, if possible, is not near to them, differs from those across corners,
-    and is rarely used.
+    It differs from adjacent colours. If possible it is also dissimilar to them, differs from those across corners, and
+    is rarely used.
     """
     regions = int(labels.max()) + 1
     beside = _neighbours(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONE = ("#5b626d", "#aab2bf")
-"""Colour of the lone network, on light and on dark ground."""
+"""Colour of the single network, on light and dark ground."""
 
 COLOURS = (
     ("#0072b2", "#58a9e8"),
@@ -16,14 +16,14 @@ COLOURS = (
     ("#c48a00", "#efbe52"),
     ("#3a9bd0", "#a5d8f5"),
 )
-"""Colours on light and on dark ground, after Okabe and Ito; the two palest are darker, to be visible on white."""
+"""Colours on light and dark ground, after Okabe and Ito; the two palest are darkened to be visible on white."""
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a group is drawn. ``slot`` is the number of the colour; 0 is the lone network's."""
+    """Colour and dashes of a group. ``slot`` is the number of the colour; 0 is that of the single network."""
 
     slot: int
     dash: str
@@ -38,7 +38,7 @@ SLOTS = (LONE, *COLOURS)
 
 
 def styles(labels: Sequence[str], lone: str | None) -> dict[str, Style]:
-    """A style for each label. ``lone``, if any, is grey; after the last colour the first one comes again, dashed."""
+    """A style for each label. ``lone``, if any, is grey; colours repeat with dashes after the last one."""
     others = [label for label in labels if label != lone]
     found = {
         label: Style(1 + index % len(COLOURS), DASHES[index // len(COLOURS) % len(DASHES)])
@@ -48,6 +48,6 @@ def styles(labels: Sequence[str], lone: str | None) -> dict[str, Style]:
 
 
 def contrast_with(labels: Sequence[str], regions: dict[str, int | None]) -> str | None:
-    """The label that the others are compared with: the only one with a single region; None if there is none."""
+    """The label to compare the others with: the only one with a single region, or None."""
     single = [label for label in labels if regions[label] == 1]
     return single[0] if len(single) == 1 and len(labels) > 1 else None

@@ -12,7 +12,7 @@ PAGE = 6.9
 
 SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so it is everywhere, with ω and ± and ·
+    "font.sans-serif": ["DejaVu Sans"],  # part of matplotlib, and has ω, ± and ·
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -26,12 +26,12 @@ SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.edgecolor": "#5c6570",
     "axes.grid": True,
-    "image.interpolation": "auto",  # pixels stay pixels when enlarged, and lines stay whole when made small
+    "image.interpolation": "auto",  # enlarged pixels stay sharp, and shrunk lines stay continuous
     "axes.axisbelow": True,
     "grid.color": "#e2e6ea",
     "grid.linewidth": 0.6,
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
+    "text.parse_math": False,  # a name may contain a dollar sign
+    "pdf.fonttype": 42,  # publishers refuse Type 3 fonts
     "savefig.dpi": 300,
 }
-"""Settings of matplotlib: letters and lines for a column of a paper."""
+"""Settings of matplotlib with letters and lines for a column of a paper."""

@@ -1,8 +1,8 @@
-"""Image files of any size, written from top to bottom with one band of rows in memory.
+"""Writes image files of any size from top to bottom, with one band of rows in memory.
 
-PNG has its own encoder here, a few lines on top of zlib, as Pillow and OpenCV need the whole picture at once. tifffile
-writes TIFF in strips without compression, as BigTIFF from 4 GB on. NPY is NumPy's format, written value by value;
-memory maps would count as memory of the process. A file gets its name when it is complete
+This module has a small PNG encoder on top of zlib, since Pillow and OpenCV need the whole picture at once. tifffile
+writes TIFF in strips without compression, as BigTIFF from 4 GB on. NPY, NumPy's format, is written value by value,
+since memory maps would count as memory of the process. A file gets its name when it is complete
 (:func:`partinr.base.files.replacing`).
 """
 
@@ -33,21 +33,21 @@ DEPTHS: dict[str, tuple[Depth, ...]] = {
 _DTYPES: dict[Depth, np.dtype[Any]] = {"8": np.dtype("u1"), "16": np.dtype("<u2"), "float": np.dtype("<f4")}
 
 _LEVEL = 3
-"""Level of zlib. After the filter, higher levels take several times as long for hardly smaller files."""
+"""Level of zlib. After the filter, higher levels take several times as long for barely smaller files."""
 
 _STRIP_BYTES = 2**18
-"""Bytes of a strip of a TIFF, which readers load as a whole."""
+"""Size of a TIFF strip in bytes; readers load whole strips."""
 
 _BIG_BYTES = 2**32 - 2**25
-"""From so many bytes of pixels on a TIFF is a BigTIFF, as offsets of a plain one end at 2^32."""
+"""Bytes of pixels from which a TIFF is a BigTIFF, since offsets of a plain TIFF end at 2^32."""
 
 
 def depth_of(path: Path, depth: Depth | None = None) -> Depth:
     """The depth of a file.
 
     Args:
-        path: of the file, whose ending determines the format.
-        depth: the wanted depth; None for the default of the format.
+        path: path of the file, whose ending determines the format.
+        depth: the requested depth; None for the default of the format.
 
     Raises:
         PartinrError: the format is unknown, or does not have this depth.
@@ -72,7 +72,7 @@ def file_bytes(shape: Sequence[int], depth: Depth) -> int:
 def to_depth(values: NDArray[np.floating], depth: Depth) -> NDArray[np.generic]:
     """Values in [0, 1] as numbers of a depth.
 
-    ``float`` keeps float32 values as they are. For integers, values are clipped and rounded, and values that are not
+    ``float`` keeps float32 values unchanged. For integers, values are clipped and rounded, and values that are not
     finite become 0.
     """
     if depth == "float":
@@ -89,12 +89,12 @@ def write_picture(path: Path, shape: Sequence[int], depth: Depth, bands: Iterabl
     Args:
         path: PNG, TIFF or NPY, by its ending.
         shape: ``[H, W, C]`` with C = 1 or 3; for NPY any axes.
-        depth: as of :func:`depth_of`.
+        depth: from :func:`depth_of`.
         bands: float ``[h, W, C]`` each, from top to bottom, in [0, 1] (for ``float``: any values).
 
     Raises:
         PartinrError: the format cannot hold this shape.
-        OSError: the file cannot be written; an earlier one stays as it was.
+        OSError: the file cannot be written; an existing one stays unchanged.
     """
     kind = path.suffix.lower()
     check_shape(path, shape)
@@ -112,7 +112,7 @@ def check_shape(path: Path, shape: Sequence[int]) -> None:
     """Refuse a shape that the format of a file cannot hold.
 
     Raises:
-        PartinrError: the format cannot hold it.
+        PartinrError: the format cannot hold the shape.
     """
     if path.suffix.lower() != ".npy" and (len(shape) != 3 or shape[2] not in (1, 3)):
         raise PartinrError(

@@ -1,6 +1,7 @@
 """Regimes: how networks learn.
 
-``fit``: ordinary learning of a signal or several; ``meta``: learning to learn; ``threshold``: steps to a fixed error.
+``fit``: ordinary training on one signal or several; ``meta``: learning to learn; ``threshold``: count the steps to a
+fixed error.
 """
 
 from typing import TYPE_CHECKING

@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Everything that a regime makes a module from: the checked configuration of a run.
+    """The checked configuration of a run, from which a regime builds its module.
 
     Attributes:
         data: the signals; one signal is a set of one.
         partition: the rule.
-        backbone: of each network.
-        optimizer: its settings.
-        schedule: of the learning rate.
-        stop: when the run is over.
-        frame: of the coordinates.
-        seed: of initialisation and sampling.
-        capacity: how parameters are shared out between regions.
-        overlap: samples by which each region's network reaches beyond its borders.
+        backbone: the architecture of each network.
+        optimizer: settings of the optimiser.
+        schedule: schedule of the learning rate.
+        stop: when the run ends.
+        frame: frame of the coordinates.
+        seed: seed of initialisation and sampling.
+        capacity: how parameters are divided between regions.
+        overlap: number of samples that each region's network reaches beyond the region's border.
         global_network: whether one more network sees the whole signal.
         engine: how the stack is evaluated.
-        start: the file of a learned initialisation; None for fresh networks.
-        start_steps: first steps that are inner steps with the learning rates of ``start``.
-        cache_dir: where label maps and checks of gradients are kept; None for nowhere.
+        start: file with a learned initialisation; None for random networks.
+        start_steps: number of first steps that are inner steps with the learning rates of ``start``.
+        cache_dir: folder for label maps and results of gradient checks; None to keep none.
         device_type: ``cpu`` or ``cuda``.
-        devices: processes on each machine.
-        precision: Lightning's flag.
+        devices: number of processes on each machine.
+        precision: Lightning's precision flag.
         plain: the configuration as plain containers.
-        note: says in one line what a user should know.
+        note: prints one line for the user.
     """
 
     data: SignalSet
@@ -76,11 +76,11 @@ class RunContext:
 
     @property
     def cache(self) -> LabelCache | None:
-        """Where label maps are kept."""
+        """The cache of label maps."""
         return LabelCache.at(self.cache_dir)
 
     def cut(self, label: str, signal: Tensor, source: Source | None) -> Partition:
-        """The partition of a signal, made or found in the cache; notes what is to be noticed of it.
+        """The partition of a signal, from the cache if possible. Prints the partition's notices.
 
         Raises:
             PartinrError: the rule cannot cut the signal.
@@ -92,12 +92,12 @@ class RunContext:
         return partition
 
     def model(self, partition: Partition, signal: Tensor, seed: int | None = None) -> PiecewiseINR:
-        """Fresh networks for the regions of a signal.
+        """A model with newly initialised networks for the regions of a signal.
 
         Args:
-            partition: of the signal.
+            partition: partition of the signal.
             signal: float32 ``[*grid, C]``.
-            seed: of the initialisation; None for that of the run.
+            seed: seed of the initialisation; None for the seed of the run.
         """
         return PiecewiseINR(
             partition,
@@ -112,14 +112,14 @@ class RunContext:
         )
 
     def training(self) -> dict[str, Any]:
-        """The arguments that every module takes: optimiser, schedule, stop rule, seed."""
+        """Arguments that every module takes: optimiser, schedule, stop rule, seed."""
         return {"optimizer": self.optimizer, "schedule": self.schedule, "stop": self.stop, "seed": self.seed}
 
     def check_all_fitted(self, regime: str) -> None:
-        """Check that a set holds nothing out.
+        """Check that the data holds no signal out.
 
         Raises:
-            PartinrError: it does.
+            PartinrError: the data holds signals out.
         """
         if held_out := len(self.data.val()):
             raise PartinrError(
@@ -132,37 +132,37 @@ class RunContext:
 class RegimeSettings(ABC):
     """The settings of a regime: a spec whose fields are the keys of the group ``regime``.
 
-    A subclass names its :attr:`kind` and either says where its builder is or overrides :meth:`build`. That is all: the
-    loop, checkpoints, shards, run directories and reports know a regime by its kind and by what its module gives.
-    A field that leaves the course of a training as it is has the mark :data:`~partinr.base.spec.ASIDE`.
+    A subclass sets :attr:`kind` and either sets :attr:`builder` or overrides :meth:`build`. Nothing else is needed: the
+    loop, checkpoints, shards, run directories and reports use only the kind and the module. Mark a field with
+    :data:`~partinr.base.spec.ASIDE` if it does not change the course of training.
     """
 
     kind: ClassVar[str]
-    """A short name, in ``run.json`` and in checkpoints; no two regimes have the same."""
+    """A short, unique name, written to ``run.json`` and checkpoints."""
 
     builder: ClassVar[str]
-    """``MODULE:FUNCTION``: makes the module from the settings and a :class:`RunContext`; imported when a run begins."""
+    """``MODULE:FUNCTION`` that makes the module from settings and :class:`RunContext`; imported when a run begins."""
 
     blends: ClassVar[bool] = False
-    """Whether networks that share samples (``overlap``, ``global_network``) can be trained."""
+    """Whether the regime can train networks that share samples (``overlap``, ``global_network``)."""
 
     def build(self, context: RunContext) -> TrainingLoop:
-        """Make the module of a run: signals are read, partitions and models made.
+        """The module of a run. Reads the signals and makes partitions and models.
 
         Raises:
-            PartinrError: settings do not go together, or a signal cannot be read, cut or fitted.
+            PartinrError: settings contradict each other, or a signal cannot be read, partitioned or fitted.
         """
         module: TrainingLoop = load(self.builder)(self, context)
         return module
 
     def check(self, *, blended: bool) -> None:
-        """Check what other groups of the configuration ask for, before anything is loaded.
+        """Check the settings of other groups before anything is loaded.
 
         Args:
-            blended: whether networks are to share samples.
+            blended: whether networks share samples.
 
         Raises:
-            PartinrError: the regime cannot do it.
+            PartinrError: the regime does not support a setting.
         """
         if blended and not self.blends:
             raise PartinrError(
@@ -171,9 +171,9 @@ class RegimeSettings(ABC):
             )
 
     def name(self, partition: str) -> str:
-        """What stands for regime and partition in the name of a run."""
+        """The part of a run's name that stands for regime and partition."""
         return partition
 
     def describe(self) -> dict[str, Any]:
-        """What ``run.json`` says of the regime, so that a report works without its code."""
+        """The regime's entry in ``run.json``, from which a report works without the regime's code."""
         return {"kind": self.kind}

@@ -1,4 +1,4 @@
-"""Configurations as flat settings that can be compared, without what did not change the computation."""
+"""Configurations as flat, comparable settings, without those that do not change the computation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a value stands in a config.
+    """The place of a value in a config.
 
-    ``scopes`` are the sections around it that have a kind, with that kind: ``omega_0`` of a SIREN is never compared
-    with a key of another backbone, even under one name.
+    ``scopes`` are the enclosing sections that have a kind, with that kind. They keep ``omega_0`` of a SIREN from being
+    compared with a key of the same name of another backbone.
     """
 
     path: Path
@@ -23,7 +23,7 @@ class Setting:
     """The value is the kind of the section at ``path`` (a class, a ``name``), not a leaf of the file."""
 
     def belongs(self, flat: Flat) -> bool:
-        """Whether the sections around it are of the same kinds in ``flat``."""
+        """Whether the enclosing sections have the same kinds in ``flat``."""
         around = enumerate(self.scopes)
         return all(flat.get(Setting(path, self.scopes[:depth], True)) == kind for depth, (path, kind) in around)
 
@@ -50,12 +50,12 @@ _SILENT_KEYS = {
     *(("trainer", key) for key in ("default_root_dir", "enable_model_summary", "enable_progress_bar")),
     *(("trainer", key) for key in ("log_every_n_steps", "logger")),
 }
-"""Keys that say where a run went and when it was evaluated, not what it computed."""
+"""Keys for the output and evaluation of a run, which do not change the computation."""
 
 IMAGE_KEYS = {
     ("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha", "limit", "crops", "crop_size")
 }
-"""Keys that only choose the image, or the images, which a run knows by their content."""
+"""Keys that only choose the images; a run identifies these by their content."""
 
 PARTITION = ("partition",)
 REGION_KEYS = {("partition", key) for key in ("regions", "rows", "cols")}
@@ -63,14 +63,14 @@ WIDTH_KEY, MATCH_KEY = ("backbone", "hidden_features"), ("backbone", "match_para
 FRAME_KEY = ("coords", "frame")
 CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
-"""The run whose learned initialisation a fit begins with; null for a random one."""
+"""The run whose learned initialisation a fit starts from; null for a random one."""
 
 START_KEYS = {INIT_KEY, ("init_steps",)}
-"""How a fit begins."""
+"""Keys for the start of a fit."""
 
 
 def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting, Any]:
-    """The leaves of a config that say something about the computation.
+    """The leaves of a config that affect the computation.
 
     A section's kind (its ``name``, else the class of its ``_target_``) is a leaf under the section's own path. Keys
     called ``seed`` are left out if they follow ``seed``.
@@ -88,7 +88,7 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             at = (*path, str(key))
             if at in _SILENT_KEYS or (key == kind_key and isinstance(kind, str)) or (key == "seed" and value == seed):
                 continue
-            # A width that is given decides, whatever number stands beside it; older runs have no key for the start.
+            # A given width overrides the parameter budget; older runs have no key for the start.
             if (at == MATCH_KEY and node.get("hidden_features") is not None) or (at == INIT_KEY and value is None):
                 continue
             if isinstance(value, Mapping) and value:
@@ -108,17 +108,17 @@ def frozen(value: Any) -> Any:
 
 
 def identity(value: Any) -> tuple[bool, Any]:
-    """``value`` so that 1 and 1.0 are one, as they are to a config, and True is another."""
+    """A key for ``value`` by which 1 equals 1.0, as in a config, but not True."""
     return isinstance(value, bool), value
 
 
 def flat_value(flat: Flat, path: Path) -> Any:
-    """The value at ``path``; None where there is none."""
+    """The value at ``path``, or None."""
     return next((value for setting, value in flat.items() if setting.path == path and not setting.is_kind), None)
 
 
 def without_image(flat: Flat) -> dict[Setting, Any]:
-    """``flat`` without the choice of the image. The section's kind goes too: it is how an image is read."""
+    """``flat`` without the choice of the image, including the kind of the section ``data``."""
     return {
         replace(setting, scopes=tuple(scope for scope in setting.scopes if scope[0] != ("data",))): value
         for setting, value in flat.items()
@@ -127,15 +127,15 @@ def without_image(flat: Flat) -> dict[Setting, Any]:
 
 
 def without_start(flat: Flat) -> dict[Setting, Any]:
-    """What must agree for a learned start to be measured against a random one."""
+    """The settings that must agree to compare a learned start with a random one."""
     return {setting: value for setting, value in flat.items() if setting.path not in START_KEYS}
 
 
 def without_partition(flat: Flat) -> dict[Setting, Any]:
-    """What must agree for a group to be measured against a lone network.
+    """The settings that must agree to compare a group with a single network.
 
-    With one region both frames are the same, and no other region shares parameters. Another run learns the start of
-    nine networks than that of one, so it is enough that both starts are learned.
+    With one region, both frames are the same and no other region shares parameters. Learned starts of nine networks and
+    of one come from different runs, so it is enough that both starts are learned.
     """
     return {
         setting: setting.path == INIT_KEY or value
@@ -145,10 +145,9 @@ def without_partition(flat: Flat) -> dict[Setting, Any]:
 
 
 def differing(flats: Sequence[Flat]) -> list[Setting]:
-    """Settings on which the configs disagree, in the configs' order; each only among those of the same kind around it.
+    """Settings that differ between configs with the same enclosing kinds, in the configs' order.
 
-    Of several settings that agree everywhere under one name (one interpolated from the other) only the shallowest is
-    kept.
+    If several settings of one name agree everywhere (one is interpolated from the other), only the shallowest is kept.
     """
     found: dict[tuple[str, tuple[Any, ...]], Setting] = {}
     settings = list(dict.fromkeys(setting for flat in flats for setting in flat))

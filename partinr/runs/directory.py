@@ -1,4 +1,4 @@
-"""The run directory: made, found, claimed, written and read back. Its files are in :mod:`partinr.runs.layout`."""
+"""Makes, finds, claims, writes and reads run directories. Their files are in :mod:`partinr.runs.layout`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from partinr.runs.regime_facts import RegimeFacts
 from partinr.runs.tables import Tables
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's own is ten times slower, which counts where hundreds of runs are read; some builds have no other."""
+"""The fast loader if PyYAML has it. The other is ten times slower, which matters for hundreds of runs."""
 
 
 class BusyError(PartinrError):
-    """Another process writes the run.
+    """The run is being written by another process.
 
     Attributes:
-        seconds: after which the claim of a machine that is gone ends by itself; None where the process is alive.
+        seconds: seconds until the claim of an unreachable machine expires; None if the process is alive.
     """
 
     def __init__(self, path: Path, taken: lease.TakenError) -> None:
@@ -53,7 +53,7 @@ class BusyError(PartinrError):
 class RunDirectory(Tables):
     """A run directory at ``path``. Make one with :meth:`create`, read one with :meth:`open`."""
 
-    # -- making and finding -------------------------------------------------------------------------------------
+    # -- create and find ----------------------------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -65,25 +65,24 @@ class RunDirectory(Tables):
         *,
         regime: Mapping[str, Any] | None = None,
     ) -> RunDirectory:
-        """Make the directory and freeze the config in it.
+        """A new run directory with the config frozen in it.
 
         Args:
-            path: where; made with its parents, may exist if it holds no run.
+            path: the directory; made with its parents. It may exist if it holds no run.
             config: the resolved config, plain containers.
-            overrides: what was given on the command line.
-            queued: of a run that somebody will carry out later: what ``run.json`` says of it until then. None for one
-                that is running now.
-            regime: what ``run.json`` says of the run's regime; None where nothing is known of it.
+            overrides: overrides from the command line.
+            queued: entries of ``run.json`` until a later process executes the run; None if the run starts now.
+            regime: the regime's entry in ``run.json``; None if unknown.
 
         Raises:
-            PartinrError: there is a run already (nothing of it is touched), or the place cannot be written.
+            PartinrError: the directory holds a run (which stays untouched), or cannot be written.
         """
         run = cls(Path(path))
         run.check_free()
         claimed = False
         run.make()
         try:
-            # The claim: of two runs that start together only one can make this file.
+            # The claim: if two runs start together, only one can make this file.
             status = {"status": "running"} if queued is None else {**queued, "status": "queued"}
             known = {"config_hash": config_hash(config), **({} if regime is None else {"regime": dict(regime)})}
             write_new(run.file(MANIFEST), _manifest({**known, **status}))
@@ -92,7 +91,7 @@ class RunDirectory(Tables):
             run.write(OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True).encode())
         except OSError as error:
             if claimed:
-                # Without its config it would be a run that nobody can resume.
+                # Without its config, the run could not be resumed.
                 run.file(MANIFEST).unlink(missing_ok=True)
             else:
                 run.check_free()
@@ -100,10 +99,10 @@ class RunDirectory(Tables):
         return run
 
     def make(self) -> None:
-        """Make the folder, if it is not there.
+        """Make the folder if it does not exist.
 
         Raises:
-            PartinrError: it cannot be made.
+            PartinrError: the folder cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -119,7 +118,7 @@ class RunDirectory(Tables):
         """Refuse a directory that holds a run.
 
         Raises:
-            PartinrError: it does.
+            PartinrError: the directory holds a run.
         """
         if os.path.lexists(self.file(MANIFEST)):
             raise PartinrError(
@@ -132,7 +131,7 @@ class RunDirectory(Tables):
         """The run directory at ``path``, which must hold a ``run.json``.
 
         Raises:
-            PartinrError: there is none, or it cannot be read.
+            PartinrError: the directory has no ``run.json``, or cannot be read.
         """
         run = cls(Path(path))
         try:
@@ -140,22 +139,22 @@ class RunDirectory(Tables):
                 raise PartinrError(f"{path} does not exist; give a run directory (a folder with a {MANIFEST})")
             if not run.file(MANIFEST).is_file():
                 raise PartinrError(f"{path} is not a run directory: it has no {MANIFEST}")
-        except OSError as error:  # a folder that is somebody else's, a name that is too long
+        except OSError as error:  # no permission, or the name is too long
             raise PartinrError(f"cannot read {path}: {error.strerror}; ask its owner, or give another") from error
         return run
 
     # -- files --------------------------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Remove the unfinished files of a writer that was killed. Nobody may be writing."""
+        """Remove the unfinished files of a killed writer. No process may be writing."""
         for path in self.path.rglob(".*.tmp"):
             path.unlink(missing_ok=True)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write ``run.json``, with this process as its writer.
 
-        Numbers that JSON has no word for (infinity, NaN) become null. On a full disk the file is overwritten where it
-        lies, so that a run can still say that it failed, and why.
+        Numbers without a JSON form (infinity, NaN) become null. On a full disk the file is overwritten in place, so
+        that a run can still record its failure.
         """
         content = _manifest(manifest)
         try:
@@ -166,10 +165,10 @@ class RunDirectory(Tables):
             overwrite(self.file(MANIFEST), content)
 
     def manifest(self) -> dict[str, Any]:
-        """Read ``run.json``.
+        """The content of ``run.json``.
 
         Raises:
-            PartinrError: it is missing, damaged, or of a newer format.
+            PartinrError: the file is missing, damaged, or of a newer format.
         """
         path = self.file(MANIFEST)
         try:
@@ -187,9 +186,9 @@ class RunDirectory(Tables):
 
     @property
     def alive(self) -> bool:
-        """Whether the process that writes this run is still there, as far as can be told from here.
+        """Whether the process that writes this run is alive, as far as is known here.
 
-        Of another host's process, where it left no lock, nothing is known: it counts as alive while ``run.json`` says
+        Nothing is known about a process of another host without a lock. It counts as alive while ``run.json`` says
         ``running``.
         """
         manifest = self.manifest()
@@ -202,8 +201,8 @@ class RunDirectory(Tables):
         try:
             process = psutil.Process(int(manifest["pid"]))
             started = datetime.fromisoformat(manifest["started"]).timestamp()
-            # A process that began after the run only has the number of the one that wrote it, which is dead. Numbers
-            # come again soon in a container, where every program may be the first. Two seconds: clocks are rounded.
+            # A process that began after the run only reuses the number of the writer, which is dead. In a container,
+            # numbers repeat soon. The two seconds allow for rounded clocks.
             return bool(process.create_time() < started + 2 and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.AccessDenied:
             return True
@@ -212,13 +211,13 @@ class RunDirectory(Tables):
 
     @contextmanager
     def claimed(self, force: bool = False) -> Iterator[None]:
-        """Be the one process that writes this run, inside.
+        """Claim the run for this process within the context.
 
         Args:
-            force: also where a process of another host, of which nothing is known here, was writing a minute ago.
+            force: claim the run even if an unreachable process of another host wrote it a minute ago.
 
         Raises:
-            PartinrError: another process is, or the directory cannot be written.
+            PartinrError: another process has claimed the run, or the directory cannot be written.
         """
         with ExitStack() as stack:
             try:
@@ -233,7 +232,7 @@ class RunDirectory(Tables):
             yield
 
     def images(self) -> list[str]:
-        """Names of the images of a run that fitted several; empty for one signal.
+        """Names of the images of a run with several; empty for one signal.
 
         Raises:
             PartinrError: ``run.json`` cannot be read.
@@ -242,16 +241,16 @@ class RunDirectory(Tables):
         return list(images) if isinstance(images, dict) else []
 
     def config(self) -> dict[str, Any]:
-        """Read the composed config as plain containers.
+        """The composed config as plain containers.
 
         Raises:
-            PartinrError: it is missing or damaged.
+            PartinrError: the file is missing or damaged.
         """
         return dict(self._yaml(CONFIG, dict))
 
     @property
     def regime(self) -> RegimeFacts:
-        """What the regime of the run says of itself; defaults where a file cannot be read."""
+        """The facts of the run's regime; defaults if a file cannot be read."""
         found: list[dict[str, Any]] = []
         for read in (self.manifest, self.config):
             try:
@@ -261,7 +260,7 @@ class RunDirectory(Tables):
         return RegimeFacts.of(*found)
 
     def overrides(self) -> list[str]:
-        """What was given on the command line of the run; empty if unknown."""
+        """Overrides from the command line of the run; empty if unknown."""
         return list(self._yaml(OVERRIDES, list)) if self.file(OVERRIDES).is_file() else []
 
     def _yaml(self, name: str, kind: type) -> Any:
@@ -279,7 +278,7 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
     """All run directories at or below ``paths``, in the order of their paths, each once.
 
     Args:
-        paths: run directories, sweep directories, or folders of them. What is below a hidden folder is not looked at.
+        paths: run directories, sweep directories, or folders of them. Hidden folders are skipped.
 
     Raises:
         PartinrError: a path does not exist, or no run is found at all.
@@ -291,7 +290,7 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
             raise PartinrError(f"{given} does not exist; give a run directory or a folder of runs")
         for manifest in sorted(root.rglob(MANIFEST), key=_natural):
             if any(part.startswith(".") for part in manifest.relative_to(root).parts):
-                continue  # such as those that were replaced
+                continue  # such as replaced runs
             found.setdefault(manifest.parent.resolve(), RunDirectory(manifest.parent))
     if not found:
         listed = ", ".join(str(path) for path in paths)
@@ -300,7 +299,7 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """A key by which a folder 2_x comes before 10_x."""
+    """A sort key that puts the folder 2_x before 10_x."""
     parts = re.split(r"([0-9]+)", str(path))
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
@@ -312,19 +311,19 @@ def _manifest(manifest: Mapping[str, Any]) -> bytes:
 
 
 def _process() -> dict[str, Any]:
-    """Who writes a run."""
+    """The process that writes a run, as entries of ``run.json``."""
     who = {"host": platform.node(), "pid": os.getpid(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
     job = slurm_job()
     return who if job is None else {**who, "job": job}
 
 
 def in_job() -> bool:
-    """Whether this process is part of a job that submitit has started."""
+    """Whether this process is part of a job that submitit started."""
     return "SUBMITIT_EXECUTOR" in os.environ
 
 
 def slurm_job() -> str | None:
-    """The job of Slurm that this process is part of, as ``12`` or, in an array, ``12_3``; None outside of one."""
+    """The Slurm job of this process, as ``12`` or, in an array, ``12_3``; None outside a job."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
 

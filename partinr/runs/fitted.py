@@ -1,4 +1,4 @@
-"""The image that a run fitted."""
+"""Reads the image that a run fitted."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from partinr.runs.layout import IMAGE, of_image
 
 
 def fitted_image(run: RunDirectory, image: str | None, shape: Sequence[int]) -> np.ndarray:
-    """The image that a run fitted, from its picture: 8 bits of it.
+    """The image that a run fitted, from its 8-bit picture.
 
     Args:
         run: the run directory.
-        image: of a run that fitted several images, the name of one.
-        shape: of its model, ``[H, W, C]``.
+        image: name of one image of a run with several.
+        shape: shape of its model, ``[H, W, C]``.
 
     Returns:
         float32 ``[H, W, C]`` in [0, 1].
 
     Raises:
-        PartinrError: there is none, it is damaged, or another than was fitted.
+        PartinrError: the picture is missing, damaged, or was replaced.
     """
     path = run.file(of_image(image, IMAGE))
     try:

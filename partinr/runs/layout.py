@@ -1,7 +1,6 @@
 """The run directory: the one place that knows its files, writes them atomically and reads them back.
 
-A run directory is complete in itself. Whoever holds it can report, render or resume from it without the command
-line that made it::
+A run directory is complete in itself. It can be reported, rendered or resumed without the command line that made it::
 
     .hydra/config.yaml      the composed config          .hydra/overrides.yaml   what was asked for
     run.json                status, metrics, parameters, clocks, hardware, versions (:data:`FORMAT`)
@@ -18,9 +17,9 @@ A study of steps to a fixed error has ``steps.csv``, with one row a trial (:data
 
 A run of learning to learn has ``adaptation.png`` and ``initialisation.safetensors`` in place of pictures and network.
 
-Where several images were fitted, pictures and network are in ``images/NAME/``, for each image, and there is
-``images.csv`` beside ``curve.csv``, with one row an evaluation and image (:data:`IMAGE_COLUMNS`). ``rate.csv`` is there
-for all of them together, and in ``images/NAME/`` for each.
+A run of several images has the pictures and network of each image in ``images/NAME/``. ``images.csv`` has one row per
+evaluation and image (:data:`IMAGE_COLUMNS`). ``rate.csv`` has means over all images; ``images/NAME/rate.csv`` is for
+one.
 
 Every file is replaced in one step, so a run killed at any moment leaves the old file or the new one.
 """
@@ -37,21 +36,21 @@ FORMAT = 1
 """Version of the layout of ``run.json``; a reader refuses a newer one."""
 
 Status = Literal["queued", "running", "completed", "failed", "interrupted"]
-"""``queued``: the config is frozen, and the run waits for its turn."""
+"""``queued``: the config is frozen, and the run waits to be executed."""
 
 CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
 """Columns of ``curve.csv``, one row per evaluation.
 
 - ``step``: optimiser steps done
-- ``seconds``: seconds of training, without evaluations, device synchronised
+- ``seconds``: training time in seconds, without evaluations, device synchronised
 - ``macs``: multiply-accumulates of all forward passes so far
 - ``loss``: of the last training step, without finished regions; at step 0 of the untrained networks on the whole signal
-- ``psnr``: in dB, over data range 1, of values clamped to [0, 1], on the whole signal
-- ``ssim``: over the same range
+- ``psnr``: PSNR in dB over data range 1, of values clamped to [0, 1], on the whole signal
+- ``ssim``: SSIM over the same range
 - ``lr``: learning rate of the next step
 
-With several images, loss, PSNR and SSIM are means over the images, and no image counts with more than 100 dB. A regime
-may add columns behind these.
+With several images, loss, PSNR and SSIM are means over the images, with each PSNR limited to 100 dB. A regime may
+append columns.
 """
 
 IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
@@ -68,7 +67,7 @@ STEPS_COLUMNS = ("signal", "boundaries", "cells", "draw", "seed", "parts", "step
 - ``boundaries``: number of boundaries of the function (:class:`partinr.signals.StepSignal`), or length of the edges of
   the image (:class:`partinr.signals.EdgedImage`)
 - ``cells``: number of cells of the function; empty for an image
-- ``draw``: number of the function among those with as many boundaries
+- ``draw``: number of the function among those with the same number of boundaries
 - ``seed``: number of the trial among those of the signal; the seed of the run is in ``run.json``
 - ``parts``: parts of the signal, each with its own network
 - ``steps``: steps until the error was seen below the threshold; if ``censored`` is 1, steps without success
@@ -91,29 +90,28 @@ RATE_COLUMNS = (
 )
 """Columns of ``rate.csv``, one row per coder and setting.
 
-- ``step``: of the measured weights; a run that was resumed since then has other weights
+- ``step``: step of the measured weights; a run that was resumed later has other weights
 - ``coder``: ``fit``, ``jpeg`` or ``webp``
 - ``setting``: type of the weights, such as ``int8 channel``; or the quality of JPEG and WebP
-- ``bits``: of weights, scales and label map, without a header; of the whole file of JPEG and WebP
+- ``bits``: bits of weights, scales and label map, without a header; for JPEG and WebP, of the whole file
 - ``bpp``: bits per pixel
-- ``psnr``: of the picture in 8 bits against the image in 8 bits, in dB
+- ``psnr``: PSNR in dB of the 8-bit picture against the 8-bit image
 - ``weight_bits``, ``scale_bits``, ``label_bits``: the parts of ``bits``
 - ``file_bytes``: size of the whole file
 - ``deflated_bytes``: its size after zlib
 
-Of several images together, bits and bytes are sums; ``bpp`` and ``psnr`` are means over the images, and no image counts
-with more than 100 dB.
+For several images together, bits and bytes are sums; ``bpp`` and ``psnr`` are means, with each PSNR limited to 100 dB.
 """
 
 CLOCK_COLUMNS = ("seconds",)
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
 
 WRITER = ("host", "pid", "started", "job")
-"""Keys of ``run.json`` that say who writes it."""
+"""Keys of ``run.json`` that identify its writer."""
 
 CONFIG = ".hydra/config.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
-MEETING = ".hydra/meeting.json"  # while several nodes are at it
+MEETING = ".hydra/meeting.json"  # while several nodes execute the run
 MANIFEST = "run.json"
 CURVE = "curve.csv"
 IMAGE_CURVE = "images.csv"
@@ -136,7 +134,7 @@ JOB = ".job"
 
 
 def of_image(name: str | None, file: str) -> str:
-    """Where a file of one of several images is, in a run directory; of a run for one signal ``name`` is None."""
+    """Path of an image's file in a run directory; ``name`` is None in a run for one signal."""
     return f"{IMAGES}/{name}/{file}" if name else file
 
 
@@ -147,10 +145,10 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def crossing(x: Sequence[float], psnr: Sequence[float], level: float) -> float | None:
-    """Where a curve first reaches ``level`` dB, in units of ``x``; None if it does not.
+    """The ``x`` at which a curve first reaches ``level`` dB; None if it does not.
 
-    Linear between the two evaluations around the crossing. Evaluations that are no number are left out; where the PSNR
-    jumps to infinity the crossing is at that evaluation.
+    The result is linear between the two evaluations around the crossing. NaN evaluations are skipped. If the PSNR jumps
+    to infinity, the crossing is at that evaluation.
     """
     before: tuple[float, float] | None = None
     for here, value in zip(x, psnr, strict=True):

@@ -1,4 +1,4 @@
-"""Short names for configurations, by what differs between them."""
+"""Short names for configurations, made from their differences."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _SHORT = {
     "omega_0": "ω0",
     "target_psnr": "target",
 }
-"""Words for keys that are long or often differ."""
+"""Words for long or frequent keys."""
 
 
 # -- words ----------------------------------------------------------------------------------------------------------
 
 
 def compact(number: float) -> str:
-    """A number as short as it can be read: 1e-4, 0.05, 30, 1500, 100k, 2.5M."""
+    """A number in its shortest readable form: 1e-4, 0.05, 30, 1500, 100k, 2.5M."""
     if isinstance(number, int) or number.is_integer():
         for size, unit in ((1_000_000, "M"), (1_000, "k")):
             if abs(number) >= max(10_000, size) and number % (size // 10) == 0:
@@ -72,7 +72,7 @@ def _value(value: Any) -> str:
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """``names``, a later one of the same name with its number."""
+    """``names``, with a number appended to repeated ones."""
     seen: Counter[str] = Counter()
     result = []
     for name in names:
@@ -82,7 +82,7 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 
 def natural(label: str) -> list[tuple[int, str]]:
-    """A key by which #9 comes before #16."""
+    """A sort key that puts #9 before #16."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", label)]
 
 
@@ -91,7 +91,7 @@ def _is_whole(flat: Flat) -> bool:
 
 
 def _partition_word(flat: Flat, regions: set[int], section: Section) -> str:
-    """The partition in the field's notation: none, grid #9; grid #8–9 where it depends on the image."""
+    """The partition in the field's notation: none, grid #9, or grid #8–9 if it depends on the image."""
     if _is_whole(flat) or any(flat_value(flat, path) == value for path, value in section.uncut.items()):
         return "none"
     kind, wanted = flat.get(Setting(PARTITION, is_kind=True)), flat_value(flat, ("partition", "regions"))
@@ -103,15 +103,15 @@ def _partition_word(flat: Flat, regions: set[int], section: Section) -> str:
 
 
 def expected_regions(flat: Flat) -> float:
-    """How many regions a config asks for; infinity where the image decides."""
+    """The number of regions that a config asks for; infinity if the image decides."""
     wanted = 1 if _is_whole(flat) else flat_value(flat, ("partition", "regions"))
     return wanted if isinstance(wanted, int) else math.inf
 
 
 def _starts(flats: Sequence[Flat], by_run: bool = False) -> list[str | None]:
-    """What each config begins with, where that is not the same in all: at random, or with what a run has learned.
+    """The start of each config, random or learned by a run, if starts differ.
 
-    ``by_run`` calls what was learned by the folder of the run.
+    ``by_run`` names a learned start after the run's folder.
     """
     runs = [flat_value(flat, INIT_KEY) for flat in flats]
     if len(set(runs)) < 2:
@@ -123,7 +123,7 @@ def _starts(flats: Sequence[Flat], by_run: bool = False) -> list[str | None]:
 
 
 def _implied(flats: Sequence[Flat]) -> set[Path]:
-    """Settings that other words of a name cover: partition, start, and a width that follows from the parameters."""
+    """Settings that other words of a name cover: partition, start, and a width that follows from the budget."""
     matched = all(flat_value(flat, MATCH_KEY) for flat in flats)
     return {PARTITION, INIT_KEY} | ({WIDTH_KEY} if matched else set())
 
@@ -131,22 +131,22 @@ def _implied(flats: Sequence[Flat]) -> set[Path]:
 # -- names ----------------------------------------------------------------------------------------------------------
 
 MIXED = 3
-"""From so many differing keys on, beside the partition, names leave out usual values."""
+"""With at least this many differing keys, not counting the partition, names leave out usual values."""
 
 
 def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section | None = None) -> list[str]:
-    """A short name for each config, by what differs between them.
+    """A short name for each config, made from the differences.
 
-    In an ordinary sweep every name has the value of each key that differs. Where these are :data:`MIXED` keys or more,
-    a name has the partition, and of the other values those that set it apart from most of the others.
+    In an ordinary sweep every name has the value of each differing key. With :data:`MIXED` differing keys or more, a
+    name has the partition and those values that distinguish it from most others.
 
     Args:
-        flats: configs without the choice of the image, no two alike.
-        regions: how many regions the runs of each config came to.
-        section: of the runs, whose words are used.
+        flats: distinct configs without the choice of the image.
+        regions: numbers of regions of the runs of each config.
+        section: the section of the runs, which provides words.
 
     Returns:
-        Names, no two alike. ``none`` is one region; ``grid #9`` is PoG#9, a grid of nine regions.
+        distinct names. ``none`` is one region; ``grid #9`` is PoG#9, a grid of nine regions.
     """
     namer = _Namer(section or Section())
     differences = differing(flats)
@@ -171,7 +171,7 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section 
 
 
 def _usual(values: Sequence[Any]) -> Any:
-    """The most frequent of ``values``; :data:`ABSENT_VALUE` where two are as frequent, or there is none."""
+    """The most frequent of ``values``; :data:`ABSENT_VALUE` on a tie or without values."""
     count = Counter(values).most_common(2)
     tie = len(count) == 2 and count[0][1] == count[1][1]
     return count[0][0] if count and not tie else ABSENT_VALUE
@@ -190,19 +190,19 @@ class _Namer:
         parts: Sequence[str | None],
         starts: Sequence[str | None],
     ) -> list[str]:
-        """A name a config: its partition and start where they are given, then its settings."""
+        """A name for each config: its partition and start if given, then its settings."""
         return [self._name(*each) for each in zip(flats, settings, parts, starts, strict=True)]
 
     def _name(self, flat: Flat, shown: Sequence[Setting], part: str | None, start: str | None) -> str:
         keys = Counter(path[-1] for path in {setting.path for setting in shown})
-        # An option that is not set needs no word; the other configs name theirs.
+        # An unset option needs no word, since the other configs name theirs.
         stated = [each for each in shown if flat.get(each) is not None and self.speaks(flat, each)]
         stated.sort(key=lambda setting: setting.path[:1] != PARTITION)
         words = [self._phrase(each, flat[each], keys[each.path[-1]] > 1) for each in stated]
         return " · ".join([each for each in (part, start) if each] + words)
 
     def _phrase(self, setting: Setting, value: Any, ambiguous: bool) -> str:
-        if setting.is_kind:  # it stands for itself: siren, adam
+        if setting.is_kind:  # a kind is a word by itself: siren, adam
             return word(value)
         phrases = self.section.phrases.get(setting.path, {})
         if isinstance(value, str) and value in phrases:
@@ -211,14 +211,14 @@ class _Namer:
         return f"{key} {_value(value)}"
 
     def speaks(self, flat: Flat, setting: Setting) -> bool:
-        """Whether a setting means something in a config: one about regions does not where there is one."""
+        """Whether a setting has a meaning in a config; one about regions has none for a single region."""
         return setting.path not in self.section.of_regions or not _is_whole(flat)
 
     def set_apart(self, flats: Sequence[Flat], shown: Sequence[Setting]) -> list[list[Setting]]:
-        """Of each config the settings whose value is not the usual one of the configs at hand.
+        """For each config, the settings whose value is not the usual one.
 
-        A name does not mention a setting that the config lacks or leaves unset. So a value counts as usual only where
-        no config leaves the setting unset, or most do: otherwise the two reasons for silence would look alike.
+        A name does not mention a setting that the config lacks or leaves unset. To keep names unambiguous, a value
+        therefore counts as usual only if no config leaves the setting unset, or most configs do.
         """
         usual, unset = {}, identity(None)
         for setting in shown:
@@ -234,15 +234,15 @@ class _Namer:
 
 @dataclass(frozen=True)
 class Facet:
-    """A setting in which configurations differ, in words: what runs can be chosen and grouped by."""
+    """A setting in which configurations differ, in words, to filter and group runs by."""
 
     name: str
     key: str
-    """Where it stands in the config, with dots."""
+    """Dotted path in the config."""
     values: tuple[str, ...]
-    """Each once, numbers by size and words as people sort them."""
+    """Distinct values: numbers by size, words in natural order."""
     of: tuple[str | None, ...]
-    """The value of each config; None where it has no such setting."""
+    """The value of each config; None if it lacks the setting."""
 
 
 def facets(
@@ -250,12 +250,12 @@ def facets(
 ) -> list[Facet]:
     """The settings in which configs differ, the partition first.
 
-    What follows from another setting (regions from the partition, the width from matched parameters) is none.
+    Settings that follow from another (regions from the partition, the width from matched parameters) are left out.
 
     Args:
-        flats: as of :func:`labels`.
+        flats: as for :func:`labels`.
         regions: likewise.
-        sections: of each config; the plain one by default.
+        sections: section of each config; the plain one by default.
     """
     own = sections or [Section()] * len(flats)
     parts = [_partition_word(*each) for each in zip(flats, regions, own, strict=True)]

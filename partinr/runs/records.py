@@ -1,4 +1,4 @@
-"""Run directories as the report sees them. A damaged one is among them and does not hide the others."""
+"""Run directories as the report sees them. A damaged directory does not hide the others."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ State = Status | Literal["queued", "damaged"]
 """A ``queued`` run waits for its turn in a sweep: it has no curve and no metrics."""
 
 Axis = Literal["step", "seconds", "macs"]
-"""What a curve may be drawn against: a column of ``curve.csv``."""
+"""The horizontal axis of a curve: a column of ``curve.csv``."""
 
 Curve = dict[str, list[float]]
-"""A curve by its columns, equally long."""
+"""The columns of a curve, all of one length."""
 
 _CURVE_ENDS = {"metrics.psnr": "psnr", "metrics.ssim": "ssim", "seconds.training": "seconds", "steps": "step"}
-"""Numbers of ``run.json`` whose place the end of a column of the curve can take."""
+"""Numbers of ``run.json`` that the last value of a curve's column can replace."""
 
 RATED_IMAGES = 48
-"""With more images than these in a run, their single rates are not read: the report does not draw so many lines."""
+"""With more images than this in a run, the rates of single images are not read, since the report does not draw them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class RunRecord:
     path: Path
     status: State
     message: str | None = None
-    """One line: why a run did not complete; None for a completed one."""
+    """One line that says why a run did not complete; None for a completed run."""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     overrides: Sequence[str] = ()
@@ -51,11 +51,11 @@ class RunRecord:
     rates: Sequence[Mapping[str, Any]] = ()
     """Rows of ``rate.csv`` (:data:`partinr.runs.layout.RATE_COLUMNS`); none if the weights have changed since."""
     image_rates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """The same rows for each of several images, by name; empty where one has not been measured, or there are many."""
+    """The same rows for each of several images, by name; empty if one was not measured, or there are too many."""
 
     @property
     def name(self) -> str:
-        """The run's own name, else that of its folder."""
+        """The name of the run, else of its folder."""
         return str(self.manifest.get("name") or self.path.resolve().name)
 
     @property
@@ -66,39 +66,39 @@ class RunRecord:
 
     @cached_property
     def regime(self) -> RegimeFacts:
-        """What the regime of the run says of itself."""
+        """The facts of the run's regime."""
         return RegimeFacts.of(self.manifest, self.config)
 
     def at(self, path: str) -> Any:
-        """The value at a path as of :func:`partinr.base.section.lookup`, None where there is none.
+        """The value at a path (see :func:`partinr.base.section.lookup`), or None.
 
-        Ends of the curve stand in for numbers that ``run.json`` lacks: a running run has not written them all, and JSON
-        has no word for the infinite PSNR of an image that is met exactly.
+        The end of the curve replaces numbers that ``run.json`` lacks. A running run has not written them all, and JSON
+        has no form for the infinite PSNR of an exact fit.
         """
         found = lookup(path, self.manifest, self.config)
         column = _CURVE_ENDS.get(path)
         return self.last(column) if found is None and column else found
 
     def number(self, path: str) -> float | None:
-        """A number, as ``number("metrics.psnr")``; None where there is none."""
+        """A number, as in ``number("metrics.psnr")``, or None."""
         value = self.at(path)
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
     def numbers(self, path: str) -> list[float]:
-        """A list of numbers, NaN for each that is none; empty where there is no list."""
+        """A list of numbers, with NaN for other values; empty if there is no list."""
         found = self.at(path)
         values = found if isinstance(found, list) else []
         return [float(value) if isinstance(value, (int, float)) else math.nan for value in values]
 
     @property
     def images(self) -> Mapping[str, Mapping[str, Any]]:
-        """What ``run.json`` says of each image of a run that fitted several, by name; else empty."""
+        """The entries of ``run.json`` for each image of a run with several, by name; else empty."""
         found = self.manifest.get("images")
         return found if isinstance(found, Mapping) and all(isinstance(of, Mapping) for of in found.values()) else {}
 
     @property
     def regions(self) -> int | None:
-        """Regions of the image; where there are several, of the one that has most. None if unknown."""
+        """Number of regions of the image; for several images, the largest. None if unknown."""
         counts = [count for of in self.images.values() if isinstance(count := of.get("regions"), int)]
         number = self.number("regions")
         return max(counts) if counts else None if number is None else int(number)
@@ -127,27 +127,27 @@ def collect(paths: Iterable[str | Path]) -> list[RunRecord]:
         paths: run directories, sweep directories, or folders of them.
 
     Returns:
-        A record a run, in the order of the paths. Runs that have not completed, or whose files are damaged, are among
-        them with their ``status`` and a ``message``.
+        one record per run, in the order of the paths. Incomplete and damaged runs are included, with their ``status``
+        and a ``message``.
 
     Raises:
-        PartinrError: a path does not exist, or there is no run at all.
+        PartinrError: a path does not exist, or no run is found.
     """
     return Reader().read(paths)
 
 
 class Reader:
-    """Reads runs repeatedly, and a run again only when one of its files has changed."""
+    """Reads runs repeatedly. Reads a run again only if one of its files changed."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[_Print, RunRecord]] = {}
 
     def read(self, paths: Iterable[str | Path]) -> list[RunRecord]:
-        """As :func:`collect`. A run that has not changed since the last call is the same object."""
+        """Like :func:`collect`, but an unchanged run is the same object as in the last call."""
         records = []
         known = {}
         for run in find_runs(*paths):
-            # Taken before reading, so that the next call sees what is written meanwhile.
+            # Taken before reading, so that the next call notices writes in the meantime.
             now = _print_of(run)
             before, record = self._known.get(run.path, (None, None))
             if record is None or before != now or (record.status == "running" and not run.alive):
@@ -162,7 +162,7 @@ _Print = tuple[tuple[int, int, int] | None, ...]
 
 
 def _print_of(run: RunDirectory) -> _Print:
-    """Changes when a file that :func:`_read` reads is replaced; None stands for a missing file."""
+    """A value that changes when a file that :func:`_read` reads is replaced; None stands for a missing file."""
     found: list[tuple[int, int, int] | None] = []
     for name in (MANIFEST, CURVE, CONFIG, OVERRIDES, RATE):
         try:
@@ -174,7 +174,7 @@ def _print_of(run: RunDirectory) -> _Print:
 
 
 def _read(run: RunDirectory) -> RunRecord:
-    """One record. A file that cannot be read makes it ``damaged``; what could be read stays in it."""
+    """The record of a run. An unreadable file makes it ``damaged``; it keeps what could be read."""
     parts: dict[str, Any] = {}
     try:
         parts["manifest"] = manifest = run.manifest()
@@ -187,7 +187,7 @@ def _read(run: RunDirectory) -> RunRecord:
             raise PartinrError(f"{run.path} has the unknown status {status!r}; was it edited by hand?")
         if status == "running" and not run.alive:
             return RunRecord(run.path, "interrupted", _KILLED, **parts)
-        # rate.csv can be made again at any time, so a bad one does not damage the run.
+        # rate.csv can be made again, so a bad one does not make the run damaged.
         with suppress(PartinrError):
             parts["rates"] = _rates(run, manifest, None)
             parts["image_rates"] = _image_rates(run, manifest) if parts["rates"] else {}
@@ -205,7 +205,7 @@ _SILENT = {
     "failed": "ended with an error that left no message",
     "interrupted": "was stopped before its end",
 }
-"""Messages for runs that did not complete and left none."""
+"""Messages for incomplete runs that left none."""
 
 
 def _columns(run: RunDirectory) -> Curve:
@@ -217,7 +217,7 @@ def _columns(run: RunDirectory) -> Curve:
 
 
 def _rates(run: RunDirectory, manifest: Mapping[str, Any], image: str | None) -> list[dict[str, Any]]:
-    """Rows of ``rate.csv`` that belong to the present weights."""
+    """Rows of ``rate.csv`` that belong to the current weights."""
     return [row for row in run.rate(image) if row["step"] == manifest.get("steps")]
 
 

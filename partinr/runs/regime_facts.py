@@ -1,4 +1,4 @@
-"""What ``run.json`` says of a run's regime, with defaults, and for runs of before 0.2 as well."""
+"""Facts about a run's regime from ``run.json``, with defaults, also for runs from before 0.2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OLDER: Mapping[str, str] = {
     "config.regime.inner_steps": "partinr.regimes.meta.report.MetaSection",
     "config.regime.threshold": "partinr.regimes.threshold.report.ThresholdSection",
 }
-"""Before 0.2 ``run.json`` did not name the regime: sections by a setting that only their regime has."""
+"""Sections by a setting that only their regime has, because ``run.json`` did not name the regime before 0.2."""
 
 SUMMARY = (column("psnr", "PSNR dB", "metrics.psnr"), column("ssim", "SSIM", "metrics.ssim", "fixed:4"))
 
@@ -25,42 +25,42 @@ class RegimeFacts:
     """The entry ``regime`` of ``run.json``."""
 
     kind: str
-    """The regime's own word."""
+    """The kind of the regime."""
     section: str | None = None
     """Dotted path of a :class:`~partinr.base.section.Section`; None for runs that fit signals."""
     columns: Sequence[str] = ()
     """Further columns of ``curve.csv``."""
     files: Mapping[str, str] = field(default_factory=lambda: {"weights": "inr.safetensors"})
-    """What a run leaves, by role: ``weights``, ``start``, ``sheet``, ``trials``."""
+    """Files of a run, by role: ``weights``, ``start``, ``sheet``, ``trials``."""
     table: Sequence[Mapping[str, Any]] = ()
     """Further columns of the report's table, see :func:`partinr.base.section.field`."""
     summary: Sequence[Mapping[str, Any]] = SUMMARY
-    """Columns of the table that the terminal shows after a run."""
+    """Columns of the table that the terminal prints after a run."""
     result: str = "{metrics.psnr|fixed:2} dB after {steps|fixed:0} steps"
-    """Template of the line that a finished run of a sweep gets."""
+    """Template of the line that a sweep prints for a finished run."""
     instead: Mapping[str, str] = field(default_factory=dict)
-    """Templates of messages for what such runs do not have, ``report`` or ``render``."""
+    """Templates of messages for commands that do not apply to such runs, ``report`` or ``render``."""
     hints: Sequence[Sequence[str]] = (("report", "partinr report {run}"),)
-    """What can be done next: a word and the template of a command."""
+    """Suggested next commands: a word and the template of a command each."""
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> RegimeFacts:
-        """What is known of a run, by its ``run.json`` and its config."""
+        """The facts of a run, from its ``run.json`` and its config."""
         said = manifest.get("regime")
         if not isinstance(said, Mapping):
             said = _older(config)
         return cls(**{"kind": "", **{key: value for key, value in said.items() if key in cls.__dataclass_fields__}})
 
     def load(self) -> type[Section]:
-        """The section.
+        """The class of the report section.
 
         Raises:
-            ImportError: it is not there.
+            ImportError: the section cannot be imported.
         """
         return Section if self.section is None else section_at(self.section)
 
     def words(self, config: Mapping[str, Any], partition: str) -> tuple[str, str]:
-        """The regime and the partition in a word each, see :meth:`partinr.base.section.Section.words`."""
+        """One word each for regime and partition, see :meth:`partinr.base.section.Section.words`."""
         try:
             name, partition = self.load().words(config, partition)
         except ImportError:
@@ -69,7 +69,7 @@ class RegimeFacts:
 
 
 def _older(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry of a run from before 0.2; if unknown, its kind follows from the class of its settings."""
+    """The entry for a run from before 0.2; an unknown kind follows from the class of its settings."""
     regime = config.get("regime")
     settings = regime if isinstance(regime, Mapping) else {}
     for key, path in OLDER.items():
@@ -84,7 +84,7 @@ def section_at(path: str) -> type[Section]:
     """The section at a dotted path.
 
     Raises:
-        ImportError: there is none.
+        ImportError: the path has no section.
     """
     module, _, name = path.rpartition(".")
     found = getattr(import_module(module), name, None)

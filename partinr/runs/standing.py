@@ -1,4 +1,4 @@
-"""How runs stand: their state, progress and time to go, by ``run.json`` and the config alone."""
+"""State, progress and remaining time of runs, from ``run.json`` and the config alone."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from partinr.runs.layout import CONFIG, MANIFEST
 STATES = ("running", "queued", "completed", "interrupted", "died", "failed", "damaged")
 """States in the order in which they are counted.
 
-They are those of ``run.json``, and ``died``: it says that it is running, but the process that wrote it is gone; and
-``damaged``: its ``run.json`` cannot be read.
+Two are added to those of ``run.json``. ``died``: ``run.json`` says ``running``, but its process is gone. ``damaged``:
+``run.json`` cannot be read.
 """
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How one run stands.
+    """State and progress of a run.
 
     Attributes:
-        run: its directory.
+        run: the run directory.
         state: one of :data:`STATES`.
-        steps: optimiser steps done.
-        max_steps: the run ends after these; None if it has no such end, or is over.
-        seconds: of training so far.
-        max_seconds: likewise.
+        steps: number of optimiser steps so far.
+        max_steps: the run's limit of steps; None without a limit or after the end.
+        seconds: training time so far.
+        max_seconds: the run's limit of training time; None likewise.
         eta: seconds until a running run ends; None if unknown. ``target_psnr`` may end it sooner.
-        took: seconds from its start to now or its end, without what a killed process had not written down.
-        psnr: in dB, at its last evaluation.
-        reason: why it is not completed, in one line.
-        version: of the partinr that made it; None if unknown.
+        took: seconds from the start to now or to the end, without time that a killed process had not recorded.
+        psnr: PSNR in dB at the last evaluation.
+        reason: one line that says why the run is not completed.
+        version: version of partinr that made the run; None if unknown.
     """
 
     run: RunDirectory
@@ -51,12 +51,12 @@ class Standing:
 
     @property
     def of_another_version(self) -> bool:
-        """Whether another version of partinr made it."""
+        """Whether another version of partinr made the run."""
         return self.version is not None and self.version != __version__
 
     @property
     def progress(self) -> str:
-        """``600/1,500 steps``; in seconds where that end is nearer; empty before the first step."""
+        """``600/1,500 steps``, or in seconds if that limit is closer; empty before the first step."""
         if self.steps is None:
             return ""
         by_steps = self.steps / self.max_steps if self.max_steps else 0.0
@@ -67,7 +67,7 @@ class Standing:
 
 
 def standing(run: RunDirectory, now: float) -> Standing:
-    """How a run stands at a time, in seconds since 1970. Damaged files are reported in it; nothing is raised."""
+    """The standing of a run at a time in seconds since 1970. Damaged files are reported in it, not raised."""
     try:
         manifest = run.manifest()
         age = now - run.file(MANIFEST).stat().st_mtime
@@ -95,7 +95,7 @@ def standing(run: RunDirectory, now: float) -> Standing:
         ends = [(max_steps - steps) * seconds / steps] if max_steps is not None else []
         ends += [max_seconds - seconds] if max_seconds is not None else []
         if ends:
-            # Evaluations take their share of the time to go as well, and run.json is as old as the last one.
+            # Remaining evaluations take time too, and run.json is as old as the last one.
             since = max(0.0, age)
             eta = max(0.0, min(ends) * (seconds + evaluation) / seconds - since)
             took += since
@@ -117,9 +117,10 @@ def standing(run: RunDirectory, now: float) -> Standing:
 
 
 def eta_of_all(standings: Collection[Standing]) -> float | None:
-    """Seconds until the last of the running and queued runs ends; None if there is none, or nothing to go by.
+    """Estimated seconds until all running and queued runs end; None without running runs or known times.
 
-    It assumes that as many runs go on at a time as now, and that a queued run takes as long as the others on average.
+    The estimate assumes that as many runs are executed in parallel as now, and that a queued run takes the average
+    time.
     """
     running = [each for each in standings if each.state == "running"]
     queued = sum(each.state == "queued" for each in standings)
@@ -149,7 +150,7 @@ def duration(seconds: float) -> str:
 
 
 def _number(node: Any, *keys: str) -> float | None:
-    """A number in nested mappings; None where there is none."""
+    """A number in nested mappings, or None."""
     for key in keys:
         node = node.get(key) if isinstance(node, Mapping) else None
     return node if isinstance(node, (int, float)) and not isinstance(node, bool) else None

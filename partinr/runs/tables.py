@@ -1,4 +1,4 @@
-"""The CSV files of a run directory."""
+"""Reads and writes the CSV files of a run directory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from partinr.runs.layout import CURVE, CURVE_COLUMNS, IMAGE_CURVE, RATE, RATE_CO
 
 @dataclass(frozen=True)
 class Tables:
-    """The files of a directory, and its CSV files row by row."""
+    """The files of a run directory, and the rows of its CSV files."""
 
     path: Path
 
     def file(self, name: str) -> Path:
-        """Path of one of the files named in this module."""
+        """Path of a file, by its name in :mod:`partinr.runs.layout`."""
         return self.path / name
 
     def write(self, name: str, data: bytes) -> Path:
@@ -32,9 +32,9 @@ class Tables:
         return path
 
     def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Write ``curve.csv``; numbers keep every digit, so equal curves are equal files.
+        """Write ``curve.csv``. Numbers keep every digit, so equal curves give equal files.
 
-        Columns that rows have beside :data:`CURVE_COLUMNS` follow behind them, NaN where a row lacks one.
+        Further columns follow those of :data:`CURVE_COLUMNS`, with NaN if a row lacks a value.
         """
         rows = list(rows)
         further = dict.fromkeys(name for row in rows for name in row if name not in CURVE_COLUMNS)
@@ -46,22 +46,22 @@ class Tables:
         self.write(name, _csv(list(rows[0]), [list(row.values()) for row in rows]))
 
     def steps(self) -> list[dict[str, Any]]:
-        """Read ``steps.csv``: a row a dictionary, ``cells`` None for an image.
+        """The rows of ``steps.csv``; ``cells`` is None for an image.
 
         Raises:
-            PartinrError: it is missing or damaged.
+            PartinrError: the file is missing or damaged.
         """
         return self._rows(STEPS, _steps_row)
 
     def write_rate(self, rows: Iterable[Mapping[str, Any]], image: str | None = None) -> None:
-        """Write ``rate.csv``, see :data:`RATE_COLUMNS`; of one of several images where ``image`` is its name."""
+        """Write ``rate.csv``, see :data:`RATE_COLUMNS`; ``image`` names one of several images."""
         self.write(of_image(image, RATE), _csv(RATE_COLUMNS, [[row[name] for name in RATE_COLUMNS] for row in rows]))
 
     def rate(self, image: str | None = None) -> list[dict[str, Any]]:
-        """Read ``rate.csv``: a row a dictionary, see :data:`RATE_COLUMNS`. Empty where there is none.
+        """The rows of ``rate.csv``, see :data:`RATE_COLUMNS`; empty without the file.
 
         Args:
-            image: of a run that fitted several, the name of one; None for all together.
+            image: name of one of several images; None for all together.
 
         Raises:
             PartinrError: the file is damaged.
@@ -73,7 +73,7 @@ class Tables:
         return self._rows(file, lambda row: {name: kinds.get(name, int)(row[name]) for name in RATE_COLUMNS})
 
     def curve(self) -> list[dict[str, float]]:
-        """Read ``curve.csv``: a row a dictionary, ``step`` and ``macs`` whole numbers. Empty before the first row.
+        """The rows of ``curve.csv``, with whole numbers for ``step`` and ``macs``; empty before the first row.
 
         Raises:
             PartinrError: the file is damaged.
@@ -86,7 +86,7 @@ class Tables:
         )
 
     def image_curve(self) -> list[dict[str, Any]]:
-        """Read ``images.csv``: a row a dictionary, see :data:`IMAGE_COLUMNS`. Empty where there is none.
+        """The rows of ``images.csv``, see :data:`IMAGE_COLUMNS`; empty without the file.
 
         Raises:
             PartinrError: the file is damaged.
@@ -97,10 +97,10 @@ class Tables:
         return self._rows(IMAGE_CURVE, lambda row: {name: kinds.get(name, float)(value) for name, value in row.items()})
 
     def _rows(self, name: str, read: Callable[[dict[str, str]], dict[str, Any]]) -> list[dict[str, Any]]:
-        """What a CSV file holds, row by row.
+        """The rows of a CSV file.
 
         Raises:
-            PartinrError: it is missing or damaged.
+            PartinrError: the file is missing or damaged.
         """
         path = self.file(name)
         try:
@@ -128,5 +128,5 @@ def _steps_row(row: Mapping[str, str]) -> dict[str, Any]:
     """A row of ``steps.csv``."""
     found: dict[str, Any] = {name: int(row[name]) for name in ("draw", "seed", "parts", "steps", "censored")}
     found |= {name: float(row[name]) for name in ("boundaries", "mse")}
-    # Before there were images, step functions had no names there.
+    # Older files have no names, because only step functions existed.
     return {**found, "signal": row.get("signal", ""), "cells": int(row["cells"]) if row["cells"] else None}

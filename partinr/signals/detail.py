@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
+
 FLAT_DETAIL = 1e-4
 """Least gradient energy of a sample, so that of two flat regions the larger one has more."""
 
 
+@door
 def gradient_energy(signal: Tensor) -> Tensor:
     """Squared gradient of each sample, summed over axes and channels, from differences of neighbours.
 
@@ -29,6 +32,7 @@ def gradient_energy(signal: Tensor) -> Tensor:
     return energy
 
 
+@door
 def region_detail(signal: Tensor, labels: Tensor, regions: int) -> Tensor:
     """The detail of each region: its gradient energy, plus :data:`FLAT_DETAIL` for each sample.
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.later import Later
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _LUMA = (0.2125, 0.7154, 0.0721)
 """Weights of red, green and blue in grey (ITU-R BT.709)."""
 
 
+@door
 def edge_pixels(image: Tensor) -> Tensor:
     """The edges that Canny's detector finds with :data:`DETECTOR`, thinned to lines of one pixel.
 

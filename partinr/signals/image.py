@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.signals.decode import MAX_PIXELS, decode
 from partinr.signals.userfile import quoted
@@ -63,6 +64,7 @@ class Crop:
     side: int | None = None
 
 
+@door
 def load_image(
     path: str | os.PathLike[str],
     *,
@@ -105,6 +107,7 @@ def builtin_names() -> list[str]:
     return sorted(_BUILTIN_FILES)
 
 
+@door
 def builtin_image(name: str, *, size: int | None = None, max_side: int | None = None) -> torch.Tensor:
     """A photograph that is installed with scikit-image; nothing is downloaded.
 
@@ -138,6 +141,7 @@ def builtin_path(name: str) -> Path:
     return Path(spec.origin).parent / "data" / _BUILTIN_FILES[name]
 
 
+@door
 def check_image(values: torch.Tensor | np.ndarray) -> torch.Tensor:
     """A validated copy of an image from the caller.
 
@@ -279,6 +283,7 @@ def decoded_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     return height, width
 
 
+@door
 def resized(image: torch.Tensor, size: int | None, max_side: int | None, crop: Crop | None = None) -> torch.Tensor:
     """An image, cut and resized as in `load_image`: bicubic, with antialiasing.
 

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import READS, spec
@@ -51,6 +52,7 @@ class LsunItem(Item):
     size: int
     source: None = None
 
+    @door
     def load(self) -> Tensor:
         """The photograph: float32 ``[size, size, 3]`` in [0, 1].
 

@@ -11,12 +11,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.spec import spec
 from partinr.coords import grid_coords
 from partinr.signals.image_data import Size
 from partinr.signals.sets import GeneratedSet
 
 
+@door
 def smooth_signal(
     shape: Sequence[int], channels: int, *, seed: Sequence[int], waves: int = 6, frequency: float = 2.0
 ) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.coords import nearest_samples
 from partinr.signals.image import Crop, cut_shape, decoded_shape
@@ -30,6 +31,7 @@ class Source:
     max_side: int | None = None
     crop: Crop | None = None
 
+    @door
     def cut_labels(self, labels: Tensor) -> Tensor:
         """A label map, cut like the image: every new sample has the label of the old one whose cell contains it.
 

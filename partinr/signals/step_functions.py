@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.coords import grid_coords
@@ -25,6 +26,7 @@ MARGIN = 0.01
 """Least distance of a border from a sample, in gaps between samples, so that rounding cannot move it past one."""
 
 
+@door
 @dataclass(frozen=True, eq=False)
 class StepSignal:
     """A function on [-1, 1]^d with the values 1 and -1 that changes its sign at every border of every axis.
@@ -78,6 +80,7 @@ class StepSignal:
         return self(grid_coords(shape).float()).reshape(*shape, 1)
 
 
+@door
 def step_signal(counts: Sequence[int], shape: Sequence[int], *, seed: Sequence[int]) -> StepSignal:
     """A random step function with a given number of borders.
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import spec
@@ -45,6 +46,7 @@ _CONTRAST = 64
 """Least difference, of 255, between the channel means of ink and background."""
 
 
+@door
 def text_image(
     size: int,
     *,

@@ -1,6 +1,6 @@
-"""Studies: what many runs say together about a claim, with statistics.
+"""Studies: statistical tests of claims over many runs.
 
-They read run directories and nothing else.
+They only read run directories.
 """
 
 from partinr.studies.growth import Fit, Growth, Trials, fit_laws

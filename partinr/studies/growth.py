@@ -1,17 +1,17 @@
-"""How steps grow with boundaries: laws fitted to single trials, some of which met the cap.
+"""Fits laws of the growth of steps with boundaries to single trials, some of which reached the cap.
 
-All laws have the same error model, so that their likelihoods can be compared: the steps of a trial are those of the law
+All laws have the same error model, so that their likelihoods are comparable: the steps of a trial are those of the law
 times a log-normal factor,
 
     log(steps) = log(law(boundaries)) + sigma · e,    e normal,
 
-with one sigma for all boundaries, since trials scatter by a factor and not by a number of steps. A trial that met the
-cap is right-censored: it counts with the probability of more steps than the cap, not as if it had converged there.
+with one sigma for all boundaries, since trials scatter by a factor and not by a number of steps. A trial that reached
+the cap is right-censored: it contributes the probability of more steps than the cap, instead of counting as converged.
 Maximum likelihood fits laws and sigma to the raw trials; nothing is averaged or smoothed first.
 
-The Bayesian information criterion compares the laws, and their weights follow from it as Akaike weights do from AIC.
-The quadratic contains the linear law. Where the linear law is true, AICc would prefer the quadratic in one of six
-samples, however large; with BIC this becomes rarer the more trials there are.
+The Bayesian information criterion compares the laws, and their weights follow from it like Akaike weights from AIC. The
+quadratic contains the linear law. If the linear law is true, AICc would prefer the quadratic in one of six samples of
+any size; with BIC this becomes rarer with more trials.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from partinr.base.errors import PartinrError
 from partinr.studies.laws import LAWS, Exponential, Law, Numbers
 
 CLEAR = 0.95
-"""From this weight on a law counts as favoured clearly.
+"""Weight from which a law counts as clearly favoured.
 
-The weight leaves out laws that contain it: where it is true they are true as well, and BIC cannot give it more than
-sqrt(n) times their weight. Such laws must only be behind by :data:`BEHIND`.
+Laws that contain it are left out of the weight: they are true whenever it is, and BIC cannot give it more than sqrt(n)
+times their weight. Such laws only have to be behind by :data:`BEHIND`.
 """
 
 BEHIND = 2.0
 """Difference in BIC that counts against a law (Raftery 1995: positive evidence)."""
 
 _SMALLEST = 1e-3
-"""Lower bound of sigma: steps are whole numbers, and trials that are exactly alike would have none."""
+"""Lower bound of sigma, needed since steps are whole numbers and identical trials would make it 0."""
 
 _SIGMAS = (math.log(_SMALLEST), 4.0)
 """Bounds of the logarithm of sigma."""
@@ -47,7 +47,7 @@ Loss = Callable[[Numbers], tuple[float, Numbers]]
 """A function of parameters and its derivatives."""
 
 LACK = 0.01
-"""A law does not describe the trials if as much lack of fit has less than this probability by chance."""
+"""Level of the test for lack of fit: below this probability, a law does not describe the trials."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +55,12 @@ class Trials:
     """The trials that laws are fitted to.
 
     Attributes:
-        boundaries: ``[n]``, above 0: how many there are, or the length of the edges of an image.
-        steps: ``[n]``, 1 or more; of a trial that met the cap, the cap.
-        censored: ``[n]``, whether it did.
+        boundaries: ``[n]``, above 0: number of boundaries, or length of the edges of an image.
+        steps: ``[n]``, 1 or more; the cap for a trial that reached it.
+        censored: ``[n]``, whether a trial reached the cap.
 
     Raises:
-        PartinrError: too few trials, or too few numbers of boundaries, or all met the cap.
+        PartinrError: there are too few trials or numbers of boundaries, or all trials reached the cap.
     """
 
     boundaries: Numbers
@@ -68,7 +68,7 @@ class Trials:
     censored: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        """Refuse trials that cannot tell laws apart."""
+        """Refuse trials that cannot distinguish laws."""
         counts = np.unique(self.boundaries)
         if len(counts) < 4 or len(self.steps) < 8:
             raise PartinrError(
@@ -96,10 +96,10 @@ class Fit:
         law: the law.
         theta: its parameters.
         sigma: standard deviation of the logarithm of the steps.
-        log_likelihood: at its maximum.
+        log_likelihood: maximum of the log-likelihood.
         bic: Bayesian information criterion; lower is better.
-        weight: of the law among all that were fitted, 0 … 1.
-        r_squared: the part of the variance of log(steps) that the law explains, 1 at most. Without capped trials this
+        weight: weight of the law among all fitted laws, 0 … 1.
+        r_squared: fraction of the variance of log(steps) that the law explains, at most 1. Without capped trials this
             is the R² of regression; with them, both variances are maximum-likelihood estimates.
         formula: the law with its numbers.
         low: smallest number of boundaries.
@@ -118,20 +118,20 @@ class Fit:
     high: float
 
     def __call__(self, boundaries: Numbers) -> Numbers:
-        """The steps by the law: the median of trials with so many boundaries."""
+        """The steps that the law predicts: the median over trials with this number of boundaries."""
         return np.exp(self.law.log(self.theta, boundaries, self.low, self.high)[0])
 
 
 @dataclass(frozen=True, eq=False)
 class Growth:
-    """What trials say about the law of growth.
+    """The comparison of all laws on some trials.
 
     Attributes:
-        trials: what was fitted.
-        fits: one a law, the best first.
+        trials: the trials.
+        fits: one per law, the best first.
         base: p of the exponential law ``a · p^b``.
         base_interval: its 95 % interval by profile likelihood.
-        lack_of_fit: the probability that trials which follow the best law lie as far from it as these do.
+        lack_of_fit: the probability that trials which follow the best law are as far from it as these.
     """
 
     trials: Trials
@@ -142,7 +142,7 @@ class Growth:
 
     @property
     def best(self) -> Fit:
-        """The fit of the highest weight."""
+        """The fit with the highest weight."""
         return self.fits[0]
 
     def fit(self, name: str) -> Fit:
@@ -151,7 +151,7 @@ class Growth:
 
     @property
     def clear(self) -> bool:
-        """Whether the best law is favoured clearly."""
+        """Whether the best law is clearly favoured."""
         best = self.best
         rivals = [fit for fit in self.fits if best.law.name not in fit.law.contains]
         above = [fit for fit in self.fits if best.law.name in fit.law.contains]
@@ -160,7 +160,7 @@ class Growth:
 
     @property
     def _falls(self) -> tuple[float, float] | None:
-        """Where the best law falls, if it falls over more than a tenth of the range; else None."""
+        """The interval in which the best law falls if it is longer than a tenth of the range; else None."""
         grid = np.linspace(self.best.low, self.best.high, 201)
         falling = np.flatnonzero(np.diff(self.best(grid)) < 0)
         if len(falling) <= len(grid) // 10:
@@ -201,8 +201,8 @@ def fit_laws(trials: Trials, laws: Sequence[Law] = LAWS) -> Growth:
     """Fit laws to trials and compare them.
 
     Args:
-        trials: of one setting.
-        laws: the exponential must be among them.
+        trials: trials of one setting.
+        laws: laws to compare, including the exponential.
     """
     n = len(trials.steps)
     low, high = float(trials.boundaries.min()), float(trials.boundaries.max())
@@ -249,7 +249,7 @@ def _fit(law: Law, trials: Trials, low: float, high: float) -> tuple[Numbers, fl
         return value, np.append(by_theta.T @ by_mean, by_log_sigma)
 
     ends = _ends(trials, low, high)
-    # Far out the likelihood is flat, and its logarithm is not finite any more.
+    # Far from the maximum the likelihood is flat, and its logarithm is not finite.
     about = float(trials.log_steps.max()) + 20
     bounds = [(-about, about)] * law.parameters + [_SIGMAS]
     fits = (_minimised(loss, np.append(start, math.log(0.5)), bounds) for start in law.start(ends))
@@ -270,7 +270,7 @@ def _spread(trials: Trials) -> float:
 
 
 def _ends(trials: Trials, low: float, high: float) -> tuple[float, float, float]:
-    """Rough logarithms of the steps at the smallest, middle and largest number of boundaries."""
+    """Approximate logarithms of the steps at the smallest, middle and largest number of boundaries."""
     slope, level = np.polyfit(trials.boundaries - low, trials.log_steps, 1)
     width = high - low
     return float(level), float(level + slope * width / 2), float(level + slope * width)
@@ -283,14 +283,14 @@ def _base(fit: Fit, trials: Trials) -> tuple[float, tuple[float, float]]:
     allowed = fit.log_likelihood - stats.chi2.ppf(0.95, 1) / 2
 
     def profile(slope: float) -> float:
-        """The log-likelihood at a given slope, less what the interval allows."""
+        """The log-likelihood at a given slope, minus the threshold of the interval."""
 
         def loss(x: Numbers) -> tuple[float, Numbers]:
             mean, _ = fit.law.log(np.array([x[0], x[0] + slope * width]), trials.boundaries, fit.low, fit.high)
             value, by_mean, by_log_sigma = _normal_loss(mean, x[1], trials.log_steps, trials.censored)
             return value, np.array([by_mean.sum(), by_log_sigma])
 
-        # The line turns about its middle, where the trials are.
+        # The line rotates about its middle, where the trials are.
         start = np.array([fit.theta.mean() - slope * width / 2, math.log(fit.sigma)])
         return -float(_minimised(loss, start).fun) - allowed
 
@@ -304,10 +304,10 @@ def _base(fit: Fit, trials: Trials) -> tuple[float, tuple[float, float]]:
 
 
 def _lack_of_fit(fit: Fit, trials: Trials) -> float:
-    """The probability of as much lack of fit by chance.
+    """The probability of this much lack of fit by chance.
 
-    The likelihood is compared with that of a free mean for each number of boundaries, and the ratio taken for a
-    variable of the F distribution. Numbers of which all trials met the cap agree with any mean that is high enough.
+    The likelihood is compared with that of a free mean for each number of boundaries, and the ratio is treated as
+    F-distributed. Numbers whose trials all reached the cap agree with any sufficiently high mean.
     """
     counts = np.unique(trials.boundaries[~trials.censored])
     inside = np.isin(trials.boundaries, counts)
@@ -324,7 +324,7 @@ def _lack_of_fit(fit: Fit, trials: Trials) -> float:
 
     start = np.append(np.log(fit(counts)), math.log(fit.sigma))
     free = -float(_minimised(loss, start, [(-math.inf, math.inf)] * len(counts) + [_SIGMAS]).fun)
-    # Without censoring this is exact: the ratio of likelihoods is then that of two sums of squares. A chi-squared
-    # variable would be too large with so many means.
+    # Without censoring this is exact, since the ratio of likelihoods is that of two sums of squares. With so many
+    # means, a chi-squared approximation would be too large.
     ratio = (math.expm1(2 * max(0.0, free - fit.log_likelihood) / seen)) * left / degrees
     return float(stats.f.sf(ratio, degrees, left))

@@ -1,8 +1,8 @@
-"""A test of the exponential-increase hypothesis, and of the claim about partitions (Liu et al., ICCV 2023).
+"""Tests the exponential-increase hypothesis and the claim about partitions (Liu et al., ICCV 2023).
 
-The hypothesis: the steps to a fixed error grow exponentially with the number of boundaries. The claim: where the
-signal is cut into parts, each with a network of its own, they grow linearly. For images, the length of edges takes the
-place of the number of boundaries.
+The hypothesis: the steps to a fixed error grow exponentially with the number of boundaries. The claim: if the signal is
+cut into parts with separate networks, the steps grow linearly. For images, the length of edges replaces the number of
+boundaries.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from partinr.runs.records import RunRecord, collect
 from partinr.studies.growth import LACK, Growth, Trials, fit_laws
 
 _POOLED = {("data", "counts"), ("data", "draws")}
-"""Keys in which runs of one setting may differ, as a study may be spread over several runs."""
+"""Keys in which runs of one setting may differ, since a study may consist of several runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +32,13 @@ class Setting:
     """Runs that differ only in the seed and in their signals.
 
     Attributes:
-        label: what sets it apart from the other settings.
+        label: distinguishes it from other settings.
         parts: number of parts that each signal is cut into.
-        parameters: of all networks of a signal together.
-        runs: their number.
-        unfinished: number of runs that have not completed; their open trials count as censored at the last step.
-        images: whether images were fitted, not step functions.
-        trials: of all runs; one an image, see :func:`one_an_image`.
+        parameters: number of parameters of all networks of a signal.
+        runs: number of runs.
+        unfinished: number of incomplete runs; their unfinished trials count as censored at the last step.
+        images: whether images were fitted instead of step functions.
+        trials: trials of all runs; for images one per image, see :func:`one_an_image`.
     """
 
     label: str
@@ -87,10 +87,10 @@ class Setting:
 
 
 def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
-    """The settings of all studies of steps at or below ``paths``, fewest parts first.
+    """The settings of all studies of steps at or below ``paths``, sorted by number of parts.
 
     Raises:
-        PartinrError: a path does not exist, there is no such run, or a setting has too few trials.
+        PartinrError: a path does not exist, no study is found, or a setting has too few trials.
     """
     records = [record for record in collect(paths) if "trials" in record.regime.files and record.status != "damaged"]
     if not records:
@@ -126,7 +126,7 @@ def _pools(records: Sequence[RunRecord]) -> Iterable[tuple[tuple[str, ...], list
 
 
 def _setting(label: str, records: list[RunRecord]) -> Setting:
-    # A run that was stopped before its first step has nothing to say.
+    # A run that was stopped before its first step has no trials.
     rows: list[Mapping[str, Any]] = [
         row for record in records for row in RunDirectory(record.path).steps() if row["steps"] > 0
     ]
@@ -154,12 +154,12 @@ def _setting(label: str, records: list[RunRecord]) -> Setting:
 
 
 def one_an_image(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The median trial of each image; of two in the middle the one with fewer steps.
+    """The median trial of each image; with two in the middle, the one with fewer steps.
 
-    Networks of one image differ less than those of two images. Counting each would make few images look like many.
+    Networks of one image differ less than those of two images, so counting each would make few images look like many.
 
     Args:
-        rows: of ``steps.csv``, from one run or several.
+        rows: rows of ``steps.csv``, from one run or several.
     """
     of: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:

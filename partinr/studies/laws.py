@@ -1,4 +1,4 @@
-"""Laws of growth: how steps may depend on the number of boundaries."""
+"""Laws of growth of the steps with the number of boundaries."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Numbers = NDArray[np.float64]
 
 
 class Law(ABC):
-    """A law of growth, whose parameters may have any value.
+    """A law of growth with unbounded parameters.
 
-    Every law is positive from the smallest to the largest number of boundaries. Inside, boundaries are ``t``, 0 at the
-    smallest and 1 at the largest number, and most parameters are logarithms of the steps at the ends: so all fits are
-    equally well scaled.
+    Every law is positive from the smallest to the largest number of boundaries. Internally, boundaries are mapped to
+    ``t``, 0 at the smallest and 1 at the largest number, and most parameters are logarithms of the steps at the ends.
+    This scales all fits alike.
     """
 
     name: ClassVar[str]
     parameters: ClassVar[int]
-    """Their number, without sigma."""
+    """Number of parameters, without sigma."""
     contains: ClassVar[frozenset[str]] = frozenset()
     """Names of laws that are special cases of this one."""
 
@@ -34,7 +34,7 @@ class Law(ABC):
             theta: ``[parameters]``.
             boundaries: ``[n]``.
             low: smallest fitted number of boundaries.
-            high: largest one.
+            high: largest fitted number of boundaries.
 
         Returns:
             ``[n]`` and ``[n, parameters]``.
@@ -42,10 +42,10 @@ class Law(ABC):
 
     @abstractmethod
     def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
-        """Where the fit begins; several places where it may get stuck.
+        """Starting points of the fit; several if it may get stuck.
 
         Args:
-            ends: rough logarithms of the steps at the smallest, middle and largest number of boundaries.
+            ends: approximate logarithms of the steps at the smallest, middle and largest number of boundaries.
         """
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Power(_LogLinear):
     name = "power law"
 
     def scale(self, boundaries: Numbers) -> Numbers:
-        """Their logarithm."""
+        """The logarithm of the boundaries."""
         return np.log(boundaries)
 
     def formula(self, theta: Numbers, low: float, high: float) -> str:
@@ -135,8 +135,8 @@ class Linear(Law):
 class Quadratic(Law):
     """``a + c · b + d · b²``.
 
-    With A and B at the ends it is ``(sqrt(A) (1 - t) - sqrt(B) t)² + 2 w t (1 - t)``, and positive between them for
-    every w above 0 and for no other.
+    With the values A and B at the ends it is ``(sqrt(A) (1 - t) - sqrt(B) t)² + 2 w t (1 - t)``, which is positive
+    between them exactly if w is above 0.
     """
 
     name = "quadratic"
@@ -156,7 +156,7 @@ class Quadratic(Law):
         """A straight line, and the parabola through the three points."""
         low, middle, high = ends
         line = 2 * math.log((math.exp(low / 2) + math.exp(high / 2)) / math.sqrt(2))
-        # At t = 1/2 it is (sqrt(A) - sqrt(B))² / 4 + w / 2.
+        # The value at t = 1/2 is (sqrt(A) - sqrt(B))² / 4 + w / 2.
         through = 2 * math.exp(middle) - (math.exp(low / 2) - math.exp(high / 2)) ** 2 / 2
         second = math.log(through) if through > 0 else line - 2
         return [np.array([low, high, line]), np.array([low, high, second])]

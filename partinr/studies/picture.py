@@ -30,11 +30,11 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
     """Draw steps against boundaries, a panel for each setting, with shared axes.
 
     Args:
-        settings: as of :func:`~partinr.studies.hypothesis.settings_of`.
+        settings: from :func:`~partinr.studies.hypothesis.settings_of`.
         path: the file, ``.png`` (300 dpi) or ``.pdf``; replaced if it exists.
 
     Raises:
-        PartinrError: the file has another ending, or cannot be written.
+        PartinrError: the ending is unknown, or the file cannot be written.
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -59,11 +59,11 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
             axes.tick_params(labelbottom=True)
         handles, names = grid.flat[0].get_legend_handles_labels()
         for axes in grid.flat[1 : len(settings)]:
-            # The first panel may lack trials that met the cap.
+            # The first panel may have no trials that reached the cap.
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
                 if name not in names:
                     handles, names = [*handles, handle], [*names, name]
-        # All eight entries in one row, where the figure is wide enough.
+        # All eight entries in one row if the figure is wide enough.
         figure.legend(
             *(handles, names),
             loc="outside upper left",
@@ -119,9 +119,9 @@ def _draw(axes: Axes, setting: Setting) -> None:
 def quartiles(trials: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Numbers of boundaries, and the lower quartile, median and upper quartile of the steps at each.
 
-    Where most numbers have a single trial, as lengths of edges have, neighbours are taken together at the median of
-    their numbers. A quartile among trials that met the cap is unknown: the lower one and the median are then NaN. The
-    upper one is the cap, as it only draws the edge of a band.
+    If most numbers have a single trial, as for lengths of edges, neighbours are grouped at the median of their numbers.
+    A quartile among trials that reached the cap is unknown. Lower quartile and median are then NaN; the upper quartile
+    is the cap, since it only draws the edge of a band.
     """
     counts, group = np.unique(trials.boundaries, return_inverse=True)
     if len(trials.steps) < 2 * len(counts):

@@ -1,4 +1,4 @@
-"""Mirrors a run to W&B while it goes on."""
+"""Mirrors a run to W&B while it is running."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def about(settings: Wandb, config: Mapping[str, Any], regime: RegimeFacts, name: str, seed: object) -> About:
-    """Name, group and config of a run on W&B."""
+    """Name, group and config for a run on W&B."""
     return About(
         project=settings.project,
         entity=settings.entity,
@@ -33,20 +33,20 @@ def about(settings: Wandb, config: Mapping[str, Any], regime: RegimeFacts, name:
 
 
 def limits(settings: Wandb) -> Limits:
-    """How long W&B may take, and how much is sent."""
+    """The limits of time and size in the settings."""
     return Limits(settings.start_timeout, settings.finish_timeout, settings.max_images, settings.weights)
 
 
 class WandbMirror(RunCallback):
-    """Sends the curve of a run to W&B as it grows, and at the end its pictures, figures and networks.
+    """Sends the curve of a run to W&B as it grows, and at the end pictures, figures and networks.
 
-    This callback comes after the one that writes ``run.json``, which it reads. The run goes on whatever goes wrong with
-    W&B: the run directory has everything, and ``partinr sync`` sends it. Of several processes the first sends.
+    This callback runs after the one that writes ``run.json``, which it reads. The run continues if W&B fails: the run
+    directory has everything, and ``partinr sync`` sends it. Only the first of several processes sends.
 
     Args:
-        settings: of the logger.
+        settings: settings of the logger.
         mode: ``online`` or ``offline``.
-        name: of the run, for people.
+        name: readable name of the run.
         config: the composed configuration, plain containers.
         note: called once if something was not sent, with the reason.
     """
@@ -62,11 +62,11 @@ class WandbMirror(RunCallback):
         self._rows = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        # A connection to W&B belongs to this process.
+        # A connection to W&B cannot be copied to another process.
         return {**self.__dict__, "_mirror": None}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the W&B run; a resumed run goes on with its own."""
+        """Open the W&B run; a resumed run continues its own."""
         if trainer.is_global_zero:
             self._try(lambda: self._open(pl_module))
 
@@ -78,7 +78,7 @@ class WandbMirror(RunCallback):
             self._try(lambda: self._send(pl_module))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the W&B run, however the run ended."""
+        """Close the W&B run, whether the run succeeded or not."""
         self._close(pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -101,7 +101,7 @@ class WandbMirror(RunCallback):
     def _send(self, pl_module: L.LightningModule) -> None:
         assert self._mirror is not None
         curve = regime(pl_module).curve
-        # The server may be ahead of the checkpoint of a resumed run, and must get no row twice.
+        # The server may be ahead of a resumed run's checkpoint, and must get no row twice.
         self._mirror.rows([row for row in curve[self._rows :] if row["step"] > self._mirror.known_step])
         self._rows = len(curve)
 

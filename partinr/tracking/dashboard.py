@@ -1,6 +1,6 @@
 """The comparison of a study on W&B as code: a workspace to explore, and a report to show.
 
-Runs of one partition, backbone and regime are a group, whatever their seeds. The group's curve is their mean, in a band
+Runs with one partition, backbone and regime form a group over their seeds. The group's curve is their mean with a band
 of one standard deviation.
 """
 
@@ -24,7 +24,7 @@ AXIS_TITLES = {"step": "optimiser steps", "seconds": "seconds of training", "mac
 COST = {"steps": "optimiser steps", "seconds": "seconds of training", "macs": "multiply-accumulates"}
 CURVES = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss"}
 MOST_LEVELS = 3
-"""Number of qualities that get bars: the highest ones that most runs reach."""
+"""Number of PSNR levels with bars: the highest ones that most runs reach."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Study:
     Attributes:
         title: heading of the report.
         settings: project, entity and study under which the runs are filed.
-        levels: PSNR [dB] of the bars.
+        levels: PSNR levels of the bars [dB].
         pictures: keys of :data:`partinr.tracking.mirror.PICTURES` that the runs have.
-        runs: their number.
+        runs: number of runs.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Study:
 
     @classmethod
     def of(cls, runs: Sequence[RunDirectory], title: str, **instead: Any) -> Study:
-        """Read from run directories.
+        """The study of some run directories.
 
         Args:
             runs: at least one.
@@ -97,7 +97,7 @@ class Dashboard:
     def __init__(self, study: Study) -> None:
         try:
             with warnings.catch_warnings():
-                # The package uses what pydantic will drop, and no user can change that.
+                # The package uses deprecated parts of pydantic, which users cannot change.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 import wandb_workspaces.reports.v2 as reports
                 import wandb_workspaces.workspaces as workspaces
@@ -113,7 +113,7 @@ class Dashboard:
         self.report = self._report()
 
     def spec(self) -> dict[str, Any]:
-        """Both as plain containers, as the server gets them."""
+        """Workspace and report as the plain containers that the server receives."""
         return {
             "project": self.study.settings.project,
             "entity": self.study.settings.entity,
@@ -123,13 +123,13 @@ class Dashboard:
         }
 
     def save(self) -> dict[str, str]:
-        """Put both on the server.
+        """Save workspace and report on the server.
 
         Returns:
-            Their addresses, as ``workspace`` and ``report``.
+            their addresses, as ``workspace`` and ``report``.
 
         Raises:
-            Unreachable: the server does not answer or refuses.
+            Unreachable: the server does not answer, or refuses.
         """
         try:
             return {"workspace": self.workspace.save().url, "report": self.report.save().url}
@@ -150,7 +150,7 @@ class Dashboard:
             settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
             runset_settings=ws.RunsetSettings(
                 filters=self._filters(),
-                # The panels follow the table of runs: each group there is a curve.
+                # The panels follow the table of runs, in which each group is a curve.
                 groupby=[ws.Config(key) for key in GROUPED_BY],
                 pinned_columns=[f"config:{key}.value" for key in GROUPED_BY]
                 + [f"summary:{key}" for key in ("psnr", "ssim", "parameters", "status")],
@@ -172,7 +172,7 @@ class Dashboard:
         count = "1 run" if study.runs == 1 else f"{study.runs:,} runs"
         return wr.Report(
             project=study.settings.project,
-            # Without it the package would ask the server.
+            # If it were missing, the package would ask the server.
             entity=study.settings.entity or "",
             title=study.title[:128],
             description=f"{count}, compared by partition, backbone and regime",
@@ -184,7 +184,7 @@ class Dashboard:
         """The panels of each section.
 
         Args:
-            grouped: whether the panels group the runs, for a page without a table of runs that does.
+            grouped: whether the panels group the runs themselves, on a page without a table of runs.
         """
         wr = self._reports
         by = {"groupby": wr.Config(METHOD), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
@@ -213,7 +213,7 @@ class Dashboard:
                 metrics=[f"{cost}_to/{level}dB"],
                 title_x=title,
                 layout=layouts.next(),
-                # A bar plot follows no curve, so it always needs its own grouping.
+                # A bar plot always needs its own grouping.
                 **by,
             )
             for level in self.study.levels
@@ -229,10 +229,10 @@ class Dashboard:
 
 CONVERGENCE, QUALITY, LOOKS = "Convergence", "Time to quality", "Pictures"
 _ABOUT = {
-    CONVERGENCE: "The mean over the seeds of each partition, backbone and regime; the band is the standard deviation. "
-    "Seconds are of training alone.",
-    QUALITY: "What a run had cost when its PSNR first reached a quality. Runs that never did are left out.",
-    LOOKS: "Of each run: its regions, what it makes of the image at the end, and where it is wrong.",
+    CONVERGENCE: "Mean over the seeds of each partition, backbone and regime; the band is one standard deviation. "
+    "Seconds are training time only.",
+    QUALITY: "The cost of a run when its PSNR first reached a level. Runs that never reached it are left out.",
+    LOOKS: "For each run: its regions, its final reconstruction, and the error.",
 }
 
 

@@ -22,35 +22,35 @@ _MODES: Mapping[str, Mode] = {
     "online": "online",
     "offline": "offline",
     "disabled": "disabled",
-    # W&B's older words.
+    # Older names of W&B.
     "run": "online",
     "dryrun": "offline",
 }
 
 
 class Logger:
-    """A further place for the numbers of a run, beside ``curve.csv`` and ``run.json``."""
+    """An additional destination for the numbers of a run."""
 
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
-        """The callbacks that send them; they run after those that write the run directory.
+        """The callbacks that send the numbers. They run after those that write the run directory.
 
         Args:
-            name: of the run, for people.
+            name: readable name of the run.
             config: the composed configuration, plain containers.
-            note: called at most once a run, with one line: what was not sent, and why.
+            note: called at most once per run, with one line that says what was not sent and why.
 
         Raises:
-            PartinrError: the settings do not suit this machine.
+            PartinrError: the settings are invalid on this machine.
         """
         raise NotImplementedError
 
 
 @spec
 class CurveOnly(Logger):
-    """No further place."""
+    """No additional destination."""
 
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
-        """No callback."""
+        """An empty list."""
         return []
 
 
@@ -59,18 +59,18 @@ class Wandb(Logger):
     """Weights & Biases.
 
     Attributes:
-        mode: ``online``, ``offline`` or ``disabled``; None for what ``WANDB_MODE`` says, else online.
-        project: where the run is listed.
+        mode: ``online``, ``offline`` or ``disabled``; None for the value of ``WANDB_MODE``, else ``online``.
+        project: project that lists the run.
         entity: user or team; None for the default of the login.
-        study: W&B's group; None for none.
-        job_type: None for the kind of the regime.
-        name: of the run; None for one made of signal, method and seed.
+        study: W&B's group; None for no group.
+        job_type: W&B's job type; None for the kind of the regime.
+        name: name of the run; None for one made from signal, method and seed.
         notes: free text.
-        tags: words to find it by.
-        max_images: pictures of at most so many images of a run are sent.
-        weights: whether the networks are sent as an artefact.
+        tags: words to find the run by.
+        max_images: limit of images of a run whose pictures are sent.
+        weights: whether to send the networks as an artefact.
         start_timeout: seconds to wait for the server at the start, above 0.
-        finish_timeout: seconds to wait at the end until all is sent, above 0.
+        finish_timeout: seconds to wait at the end until everything is sent, above 0.
     """
 
     mode: Mode | None = None
@@ -87,7 +87,7 @@ class Wandb(Logger):
     finish_timeout: Annotated[float, Field(gt=0)] = 60.0
 
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
-        """The mirror; none where W&B is disabled."""
+        """The mirror, or an empty list if W&B is disabled."""
         mode = self.resolved_mode()
         return (
             []
@@ -96,10 +96,10 @@ class Wandb(Logger):
         )
 
     def resolved_mode(self) -> Mode:
-        """``mode``, or what the environment says.
+        """``mode``, or the mode in the environment.
 
         Raises:
-            PartinrError: ``WANDB_MODE`` is none that W&B has.
+            PartinrError: ``WANDB_MODE`` is unknown.
         """
         if self.mode is not None:
             return self.mode

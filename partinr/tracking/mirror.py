@@ -1,7 +1,7 @@
-"""One W&B run: opened, filled and closed.
+"""Opens, fills and closes a W&B run.
 
-partinr never sets W&B's own ``step``. Each row carries ``step``, ``seconds`` and ``macs`` as values, and any of them
-can be the axis of any curve.
+partinr never sets W&B's own ``step``. Each row contains ``step``, ``seconds`` and ``macs`` as values, so that any of
+them can be the axis of a curve.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ PICTURES = {"partition": PARTITION, "reconstruction": RECONSTRUCTION, "error": E
 """W&B's key for each picture of a run directory."""
 
 RESULTS = "results"
-"""W&B's key for the final table, with a row an image."""
+"""W&B's key for the final table, with one row per image."""
 
 FOLDER = "wandb"
-"""W&B's own folder in a run directory."""
+"""Folder for W&B's files in a run directory."""
 
 NO_LOGIN = "there is no W&B login (wandb login makes one)"
 
@@ -58,7 +58,7 @@ class About:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long W&B may take, in seconds, and how much is sent."""
+    """Limits on W&B's time in seconds, and on the size of what is sent."""
 
     start_timeout: float
     finish_timeout: float
@@ -67,7 +67,7 @@ class Limits:
 
 
 def run_id(run: RunDirectory) -> str:
-    """The id of a run directory's W&B run: made once, and the same wherever the run goes on."""
+    """The id of a run directory's W&B run, which is made once and kept when the run is resumed."""
     path = run.file(WANDB_ID)
     with suppress(FileExistsError):
         write_new(path, secrets.token_hex(8).encode())
@@ -78,10 +78,10 @@ class Mirror:
     """An open W&B run. Make one with :meth:`open`, and end it with :meth:`close`.
 
     Attributes:
-        offline: whether what it is given only lies in the run directory.
-        url: where it can be looked at; None offline.
-        folder: W&B's own folder of it.
-        known_step: the last step that the server had when the run was taken up again; -1 for a new one.
+        offline: whether data stays in the run directory.
+        url: address of the W&B run; None offline.
+        folder: W&B's folder of the run.
+        known_step: the last step that the server had when the run was resumed; -1 for a new run.
     """
 
     def __init__(self, run: RunDirectory, wandb_run: Any, limits: Limits, places: _Places) -> None:
@@ -101,19 +101,19 @@ class Mirror:
 
     @classmethod
     def open(cls, run: RunDirectory, about: About, limits: Limits, mode: Mode, go_on: bool) -> Mirror:
-        """Begin a W&B run, or go on with it.
+        """Open a new W&B run, or continue one.
 
         Args:
-            run: whose W&B run; W&B's files go into :data:`FOLDER` of it.
-            about: its name and the like.
-            limits: of time and size.
+            run: the run directory; W&B's files go into its :data:`FOLDER`.
+            about: name and place of the W&B run.
+            limits: limits of time and size.
             mode: ``online`` or ``offline``.
-            go_on: keep what the server has of the run; else it is replaced. Offline, each call makes a W&B run of
-                its own, with the same id.
+            go_on: keep the server's data of the run; otherwise replace it. Offline, each call makes a separate W&B run
+                with the same id.
 
         Raises:
-            Unreachable: the mode is online, and there is no login or no answer.
-            PartinrError: the mode is online, and the server refused the run or took too long.
+            Unreachable: there is no login or no answer in mode ``online``.
+            PartinrError: the server refused the run or took too long in mode ``online``.
         """
         quiet()
         import wandb
@@ -135,10 +135,10 @@ class Mirror:
                 tags=list(about.tags),
                 config=dict(about.config),
                 id=identity,
-                # W&B's service keeps the working directory in which it was started.
+                # W&B's service keeps the working directory of its start.
                 dir=str(run.path.absolute()),
                 mode=mode,
-                # Leaves another run of this process alone, such as one of the user's own.
+                # Do not touch another W&B run of this process, such as the user's.
                 reinit="create_new",
                 resume="allow" if go_on and mode == "online" else None,
                 settings=quiet(
@@ -154,14 +154,14 @@ class Mirror:
                 raise PartinrError(f"W&B refused: {' '.join(str(error).split())[:200]}") from error
             raise
         if mode == "online" and (made.disabled or made.offline):
-            # W&B could not use what has_login() found.
+            # W&B could not use the credentials that has_login() found.
             made.finish()
             places.restore()
             raise Unreachable(NO_LOGIN)
         return cls(run, made, limits, places)
 
     def rows(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Send rows of the curve under the names of its columns, with the partition picture beside the first."""
+        """Send rows of the curve under the names of its columns, and the partition picture with the first row."""
         for row in rows:
             for name in row:
                 if name not in self._defined:
@@ -173,11 +173,11 @@ class Mirror:
                 self._begun = True
 
     def pictures(self, names: Sequence[str], at: Mapping[str, float]) -> None:
-        """Send the pictures of the run directory, as far as they exist.
+        """Send those pictures of the run directory that exist.
 
         Args:
             names: keys of :data:`PICTURES`.
-            at: the row of the curve to which they belong.
+            at: the row of the curve that they belong to.
         """
         import wandb
 
@@ -211,7 +211,7 @@ class Mirror:
             self.abandon(exit_code)
 
     def abandon(self, exit_code: int) -> None:
-        """End the W&B run as it is."""
+        """End the W&B run without sending more."""
         try:
             self._wandb.finish(exit_code=exit_code)
         finally:
@@ -237,13 +237,13 @@ class Mirror:
             metadata={key: manifest.get(key) for key in ("name", "config_hash", "seed", "parameters", "regions")},
         )
         for file in files:
-            # W&B need not copy the files first: they are replaced, never written into.
+            # W&B need not copy the files, since they are replaced and never modified.
             artefact.add_file(str(self._run.file(file).absolute()), name=file, policy="immutable")
         self._wandb.log_artifact(artefact)
 
 
 class _Places:
-    """Keeps W&B's copies and logs in the run directory while a run is open, unless the user has set a place."""
+    """Keeps W&B's copies and logs in the run directory while a run is open, unless the user chose a folder."""
 
     def __init__(self, folder: Path) -> None:
         wanted = {"WANDB_DATA_DIR": folder / "data", "WANDB_CACHE_DIR": folder / "cache"}

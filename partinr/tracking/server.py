@@ -1,4 +1,4 @@
-"""The package ``wandb`` before a run is open: its settings, its login, and whether its server answers."""
+"""Settings, login and reachability of W&B, before a run is open."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 
 def has_login() -> bool:
-    """Whether W&B finds credentials for its server. Never asks for any."""
+    """Whether W&B finds credentials for its server. Never prompts for them."""
     server = address()
     from wandb.sdk.lib import wbauth
 
     try:
         found = wbauth.authenticate_session(host=server, source="partinr", prompt=False, update_session=False)
-    except Exception:  # the key has another form than W&B's keys
+    except Exception:  # the key does not have the form of W&B's keys
         return False
     return found is not None
 
@@ -26,18 +26,18 @@ def address() -> str:
     quiet()
     from wandb.sdk import wandb_setup
 
-    # wandb.setup() would also start W&B's service and ask the server about the login.
+    # wandb.setup() would also start W&B's service and check the login at the server.
     return str(wandb_setup.singleton().settings.base_url)
 
 
 PROBE_SECONDS = 3.0
-"""How long a server may take to accept a connection."""
+"""Seconds that a server may take to accept a connection."""
 
 
 def answers(server: str) -> bool:
-    """Whether the server accepts a connection; assumed behind a proxy.
+    """Whether the server accepts a connection. Assumed to be true behind a proxy.
 
-    W&B's service would keep trying to start the run, and would keep its id for as long.
+    Without this check, W&B's service would keep trying to start the run and block its id.
     """
     address = urlsplit(server)
     if urllib.request.getproxies().get(address.scheme):
@@ -52,7 +52,7 @@ def answers(server: str) -> bool:
 
 def quiet(**further: Any) -> Any:
     """Settings of W&B: no output, no telemetry, nothing about the machine, the code or the environment."""
-    # W&B reads these when it is imported, when its service starts, and at its first output.
+    # W&B reads these at import, when its service starts, and at its first output.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb

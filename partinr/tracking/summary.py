@@ -1,4 +1,4 @@
-"""What W&B shows of a run beside its curve: the figures of its table of runs, and the final table."""
+"""Figures of a run for W&B's table of runs, and the final table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from partinr.runs.layout import CURVE_COLUMNS, crossing
 
 AXES = ("step", "seconds", "macs")
-"""Columns of ``curve.csv`` that any other column may be drawn against."""
+"""Columns of ``curve.csv`` that can be the horizontal axis."""
 
 LEVELS = (20, 25, 30, 35, 40, 45, 50)
-"""PSNR [dB]: the summary of a run says when it first reached each of them."""
+"""PSNR levels [dB]; the summary of a run says when it first reached each."""
 
 
 def exit_code(manifest: Mapping[str, Any]) -> int:
@@ -25,7 +25,7 @@ def exit_code(manifest: Mapping[str, Any]) -> int:
 
 
 def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """A run in W&B's table of runs: the figures of ``run.json``, and when it reached each quality."""
+    """A row of W&B's table of runs: figures of ``run.json``, and when the run reached each PSNR level."""
     found: dict[str, Any] = {
         key: manifest[key]
         for key in (
@@ -45,7 +45,7 @@ def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -
     metrics.update({f"seam/{key}": value for key, value in seam.items()})
     found.update({key: value for key, value in metrics.items() if value is not None and key not in CURVE_COLUMNS})
     if curve:
-        # The curve can say infinity, run.json cannot.
+        # Infinity is in the curve, but JSON has no form for it.
         last = curve[-1]
         found.update({key: last[key] for key in ("psnr", "ssim") if not math.isnan(last.get(key, math.nan))})
     for name, value in (manifest.get("seconds") or {}).items():
@@ -61,7 +61,7 @@ def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -
 
 
 def results(manifest: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of the final table, one row an image."""
+    """Columns and rows of the final table, one row per image."""
     columns = ["image", "seed", "regions", "parameters", "psnr", "ssim"]
     images = manifest.get("images")
     signal = manifest.get("signal")

@@ -1,4 +1,4 @@
-"""A whole W&B run, made from a run directory."""
+"""Makes a whole W&B run from a run directory."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Rebuilt:
 
 
 def settings_of(config: Mapping[str, Any], **instead: Any) -> Wandb:
-    """The logger's settings of a run, or the defaults of ``logger=wandb`` where it had another logger.
+    """The W&B settings of a run, or the defaults of ``logger=wandb`` if it had another logger.
 
     Args:
         config: the composed configuration of the run.
-        **instead: settings to use; None keeps that of the run.
+        **instead: settings to use; None keeps the run's setting.
 
     Raises:
         PartinrError: a setting is out of range.
@@ -47,16 +47,16 @@ def settings_of(config: Mapping[str, Any], **instead: Any) -> Wandb:
 def rebuild(run: RunDirectory, settings: Wandb, mode: Literal["online", "offline"]) -> Rebuilt:
     """Make the W&B run of a run directory from ``run.json``, ``curve.csv`` and the pictures.
 
-    The run keeps its id on W&B, and what the server has of it is replaced. The result is one run without gaps and
-    repetitions, however often it was resumed and whatever part was offline.
+    The W&B run keeps its id, and the server's data is replaced. The result is one run without gaps or repetitions, even
+    if the run was resumed or partly offline.
 
     Args:
-        run: a run that is not running.
-        settings: as of :func:`settings_of`.
-        mode: ``offline`` makes a W&B run in the run directory only.
+        run: a run that is not in progress.
+        settings: from :func:`settings_of`.
+        mode: ``offline`` makes the W&B run in the run directory only.
 
     Raises:
-        PartinrError: the run still runs or is damaged, there is no login, or the server does not answer.
+        PartinrError: the run is in progress or damaged, there is no login, or the server does not answer.
     """
     manifest, curve, config = run.manifest(), run.curve(), run.config()
     if run.alive:

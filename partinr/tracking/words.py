@@ -10,10 +10,10 @@ from typing import Any
 from partinr.runs.regime_facts import RegimeFacts
 
 GROUPED_BY = ("partition_name", "backbone_name", "regime_name")
-"""Keys of W&B's config with a word each for a run's partition, backbone and regime."""
+"""Keys of W&B's config for the words of a run's partition, backbone and regime."""
 
 METHOD = "method"
-"""The key with all three words, for panels that can group by one key only."""
+"""Key for all three words, for panels that can group by only one key."""
 
 _SECRET = re.compile(r"(^|_)(api_?key|password|passwd|secret|token|credentials?)(_|$)", re.IGNORECASE)
 
@@ -21,7 +21,7 @@ _SECRET = re.compile(r"(^|_)(api_?key|password|passwd|secret|token|credentials?)
 def words(config: Mapping[str, Any], regime: RegimeFacts) -> dict[str, str]:
     """The keys of :data:`GROUPED_BY` and :data:`METHOD` for a composed config and its regime.
 
-    A run that goes on and one that is read back get the same words, so that both are in the same group.
+    A running run and a run that is read back get the same words, so that both are in one group.
     """
     partition = _kind(config, "partition")
     wanted = _regions(config.get("partition"))
@@ -39,7 +39,7 @@ def _kind(config: Mapping[str, Any], group: str) -> str:
 
 
 def _regions(partition: Any) -> Any:
-    """The number of regions that the config asks for; None where it has none."""
+    """The number of regions that the config asks for, or None."""
     if not isinstance(partition, Mapping):
         return None
     rows, columns = partition.get("rows"), partition.get("cols")

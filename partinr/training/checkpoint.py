@@ -1,4 +1,4 @@
-"""Checkpoints: written to local files, read back, and checked against the run that is to continue from them."""
+"""Writes and reads checkpoints as local files, and checks them against the run that will continue."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 
 VERSION = "partinr_version"
-"""Under this key of a checkpoint is the version that saved it; 0.1 had no such key."""
+"""Key of a checkpoint for the version that saved it; 0.1 had no such key."""
 
 
 class OtherVersionError(PartinrError):
-    """A checkpoint is of another minor version, whose state this one does not take over."""
+    """A checkpoint of another minor version, whose state this version cannot restore."""
 
 
 class LocalFiles(TorchCheckpointIO):
     """Checkpoints as local files.
 
-    Lightning would first write each checkpoint to the system's folder for temporary files, which may be full or slow
-    while the run's own disk has room. It would also take a path that contains ``::`` for a remote one.
+    Lightning would first write each checkpoint to the system's temporary folder, which may be full or slow while the
+    run's disk has room. It would also treat a path that contains ``::`` as remote.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        # Into memory first: torch hides the errors of a full disk.
+        # Serialised in memory first, because torch hides the errors of a full disk.
         content = io.BytesIO()
         torch.save({**checkpoint, VERSION: __version__}, content)
         try:
             with Path(path).open("wb") as file:
                 file.write(content.getbuffer())
         except OSError as error:
-            error.filename = str(path)  # a failed write names no file
+            error.filename = str(path)  # an error of a write has no file name
             raise
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -75,21 +75,21 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> None:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
-    """Fingerprint and steps of a checkpoint, after a check of every byte.
+    """Fingerprint and step of a checkpoint, after a check of every byte.
 
     Raises:
         OtherVersionError: another minor version saved it.
-        PartinrError: the file is damaged, or no checkpoint.
+        PartinrError: the file is damaged or not a checkpoint.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch itself ignores the checksums.
+            # torch ignores the checksums.
             if archive.testzip() is not None:
                 raise ValueError("a checksum differs")
         content = torch.load(path, map_location="cpu", weights_only=True)
         state, version = content["partinr"], str(content.get(VERSION, "0.1"))
         found = dict(state["fingerprint"]), int(state["step"])
-    except Exception as error:  # torch, zipfile and pickle raise a dozen kinds for what is no checkpoint
+    except Exception as error:  # torch, zipfile and pickle raise a dozen types for other files
         raise PartinrError(
             f"ckpt_path={path} is no partinr checkpoint, or it is damaged; "
             "give the checkpoints/last.ckpt of a run directory"

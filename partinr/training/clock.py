@@ -1,4 +1,4 @@
-"""When a run stops, when it is evaluated, and a clock that counts training alone."""
+"""When a run stops and is evaluated, and a clock that separates training from evaluation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from partinr.base.spec import spec
 
 @spec
 class StopRule:
-    """The end of a run: whichever of these comes first.
+    """The end of a run: the first of these limits that is reached.
 
     Attributes:
-        max_steps: optimiser steps, 1 or more.
-        max_seconds: of training, evaluation not counted, above 0.
-        target_psnr: reached at an evaluation, in dB.
+        max_steps: limit of optimiser steps, 1 or more.
+        max_seconds: limit of training time without evaluation, above 0.
+        target_psnr: PSNR in dB that an evaluation must reach.
     """
 
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -35,14 +35,14 @@ class StopRule:
         """Check that the run ends.
 
         Raises:
-            PartinrError: neither steps nor seconds are limited; a PSNR may never be reached.
+            PartinrError: neither steps nor seconds are limited.
         """
         if self.max_steps is None and self.max_seconds is None:
             raise PartinrError("the run has no certain end; give max_steps or max_seconds")
 
 
 class Clock:
-    """Seconds of training and of evaluation, counted apart, with the device synchronised at both ends."""
+    """Separate seconds of training and evaluation, with the device synchronised at both ends."""
 
     def __init__(self) -> None:
         self.training = 0.0
@@ -61,7 +61,7 @@ class Clock:
         setattr(self, kind, getattr(self, kind) + time.perf_counter() - start)
 
     def elapsed(self) -> float:
-        """Seconds of training by now, also in the middle of it; the device is not waited for."""
+        """Seconds of training so far, also during training; does not wait for the device."""
         return self.training + (0.0 if self._training_since is None else time.perf_counter() - self._training_since)
 
 
@@ -74,11 +74,11 @@ def next_evaluation(step: int, every: int | None, per_decade: int, also_at: tupl
     """The first step after ``step`` at which a run is evaluated.
 
     Args:
-        step: optimiser steps done.
-        every: every so many steps; None for a geometric sequence.
-        per_decade: of the geometric sequence: so many a factor of ten, rounded to two digits, so that with 20 the
-            steps 1, 2, 5, 10, 20, 50, 100, 250, 500, 1000 … are among them.
-        also_at: further steps.
+        step: number of optimiser steps so far.
+        every: steps between evaluations; None for a geometric sequence.
+        per_decade: evaluations per factor of ten in the geometric sequence. Steps are rounded to two digits, so that
+            with 20 the sequence includes 1, 2, 5, 10, 20, 50, 100, 250, 500, 1000 …
+        also_at: further steps to evaluate.
     """
     candidates = [extra for extra in also_at if extra > step]
     if every is not None:
@@ -97,15 +97,15 @@ def _two_digits(value: float) -> int:
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library keep memory that is freed, for the whole process.
+    """Let the C library keep freed memory, for the whole process.
 
-    Every step of a training allocates and frees the same tensors. By default glibc gives large ones back to the system
-    at once and has them zeroed page by page the next time, which takes up to half of a step
-    (experiments/benchmarks/limits.py measures fresh memory). Elsewhere than on glibc nothing happens.
+    Every training step allocates and frees the same tensors. By default glibc returns large ones to the system at once,
+    and new ones are zeroed page by page, which takes up to half of a step (experiments/benchmarks/limits.py measures
+    fresh memory). This does nothing without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-        # Setting either stops glibc from adapting both, so the one that matters comes first. Older ones allow 32 MB.
+        # Setting either stops glibc from adapting both, so the important one comes first. Older versions allow 32 MB.
         if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):
             mallopt(trim_threshold, 2**31 - 1)

@@ -1,4 +1,4 @@
-"""What the module of a regime gives to the training loop and to callbacks."""
+"""The interface of a regime's module to the training loop and callbacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Evaluations(Protocol):
-    """When a regime evaluates, and what it makes of the curve: fields of its settings."""
+    """Settings of a regime for evaluation and for the check of the curve."""
 
     @property
     def evaluate_every(self) -> int | None:
@@ -21,27 +21,27 @@ class Evaluations(Protocol):
 
     @property
     def evaluations_per_decade(self) -> int:
-        """Of that sequence."""
+        """Evaluations in the geometric sequence while the steps grow tenfold."""
         ...
 
     @property
     def evaluate_at(self) -> list[int]:
-        """Further steps."""
+        """Further steps to evaluate."""
         ...
 
     @property
     def collapse_db(self) -> float | None:
-        """How far below its best a curve may lie; None for any distance."""
+        """How far a curve may fall below its best, in dB; None for any distance."""
         ...
 
 
 class Contract(L.LightningModule):
-    """The part of a regime's module that the regime writes.
+    """The part of a regime's module that the regime implements.
 
     Attributes:
-        kind: of the regime, as ``run.json`` and checkpoints name it.
-        model: what learns.
-        data: what Lightning iterates over; None for signals that the module holds itself.
+        kind: kind of the regime, as in ``run.json`` and checkpoints.
+        model: the model to train.
+        data: the data that Lightning iterates over; None if the module holds the signals.
     """
 
     kind: str
@@ -49,72 +49,72 @@ class Contract(L.LightningModule):
     image_curve: list[dict[str, Any]]
     data: L.LightningDataModule | None = None
 
-    # -- what a regime says -------------------------------------------------------------------------------------
+    # -- for the loop -------------------------------------------------------------------------------------------
 
     @abstractmethod
     def parameters_for(self) -> torch.optim.Optimizer:
-        """The optimiser, made for what is trained in this process."""
+        """The optimiser of the parameters that this process trains."""
 
     @abstractmethod
     def take_steps(self, steps: int, batch: Any) -> None:
-        """Take optimiser steps; counts them, and sets the last loss."""
+        """Take and count optimiser steps, and set the last loss."""
 
     @abstractmethod
     def measure(self) -> dict[str, float]:
-        """What an evaluation finds: ``psnr``, ``ssim`` and further columns; before the first step also ``loss``."""
+        """The result of an evaluation: ``psnr``, ``ssim`` and further columns; before the first step also ``loss``."""
 
     @abstractmethod
     def weights_to_keep(self) -> dict[str, Tensor]:
-        """A copy of everything that is learned, all of it in every process."""
+        """A copy of all trained tensors, complete in every process."""
 
     @abstractmethod
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`weights_to_keep` gave."""
+        """Restore the result of :meth:`weights_to_keep`."""
 
     @abstractmethod
     def cure(self, collapsed: bool) -> str:
-        """What a user may do about a failure, or a curve that has collapsed."""
+        """Advice to the user after a failure or a collapse of the curve."""
 
     @abstractmethod
     def check_devices(self, devices: int) -> None:
-        """Check that each of so many processes has something to do.
+        """Check that each of ``devices`` processes has work.
 
         Raises:
-            PartinrError: one would have nothing.
+            PartinrError: a process would have no work.
         """
 
     def useful_devices(self, devices: int) -> tuple[int, str | None]:
-        """How many of some devices have work, and a note where that is not all of them."""
+        """The number of devices that have work, and a note if this is not all of them."""
         return devices, None
 
     def check_gradient(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Check, before a run directory is made, that gradients on a device are what the regime asks for.
+        """Check that gradients on a device are correct, before a run directory is made.
 
         Raises:
-            PartinrError: they are not.
+            PartinrError: they are wrong.
         """
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What, beside settings and seed, must be equal for a checkpoint to be continued here."""
+        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
 
     def after_evaluation(self) -> None:
-        """What a regime does once the curve has a new row."""
+        """Act on a new row of the curve."""
 
     @property
     @abstractmethod
     def points_per_step(self) -> int:
-        """Samples that a step sees."""
+        """Number of samples in a step."""
 
-    # -- what callbacks ask -------------------------------------------------------------------------------------
+    # -- for callbacks -------------------------------------------------------------------------------------------
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What ``run.json`` says of this regime's runs: plain containers."""
+        """The entries of this regime in ``run.json``: plain containers."""
 
     @abstractmethod
     def weights(self) -> Iterable[tuple[str, bytes]]:
-        """The content of each file of weights, with the name of its signal; empty where it stands for itself."""
+        """For each file of weights, the name of its signal (empty for a single signal) and the content."""
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Rows of further CSV files, by the name of the file."""
@@ -122,13 +122,13 @@ class Contract(L.LightningModule):
 
     @property
     def views(self) -> Sequence[Any]:
-        """The signals that there are pictures of."""
+        """The signals that get pictures."""
         return ()
 
     def reconstructions(self) -> Sequence[Tensor]:
-        """Those signals as they are fitted now, ``[*grid, C]`` each; all processes have a part in it."""
+        """The current reconstructions of :attr:`views`, ``[*grid, C]`` each. All processes must call this."""
         return ()
 
     def adaptations(self) -> Sequence[Any]:
-        """What is made of held-out signals, step by step."""
+        """Fits of held-out signals, step by step."""
         return ()

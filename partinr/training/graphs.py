@@ -1,19 +1,19 @@
 """Optimiser steps on a GPU as a CUDA graph: recorded once, then replayed.
 
-A step of a thin stack is a few dozen kernels of microseconds each, and Python takes longer to launch them than they
-run. So ``trainer.cuda_graphs=true`` records a step and replays it; the default is false, until a GPU has shown that it
-gains.
+A step of a thin stack is a few dozen kernels of microseconds each, and launching them from Python takes longer than
+running them. ``trainer.cuda_graphs=true`` therefore records a step and replays it. The default is false until
+measurements on a GPU show a gain.
 
-The first steps of a shard are taken one by one on a side stream, as torch requires before a recording: kernels are
-compiled, workspaces made, and the optimiser gets its state. These are ordinary steps of the run. Then a step is
-recorded, which computes nothing, and replayed from there on: forward, backward and optimiser read and write where they
-did in the recording. The learning rate is a number on the device that is written before a replay.
+The first steps of a shard are taken one by one on a side stream, as torch requires before a recording: they compile
+kernels, make workspaces and create the optimiser's state. These are ordinary steps of the run. Then a step is recorded,
+which computes nothing, and replayed from then on: forward, backward and optimiser use the same memory as in the
+recording. The learning rate is a number on the device that is written before a replay.
 
-A graph cannot follow changing sizes, so it is recorded anew when the shard changes (regions freeze). There is none for
-drawn points, half-precision scaling, callbacks within a step, and optimisers other than torch's fused Adam, AdamW and
-SGD.
+A graph cannot follow changing sizes, so it is recorded again when the shard changes (regions freeze). Graphs do not
+support drawn points, half-precision scaling, callbacks within a step, and optimisers other than torch's fused Adam,
+AdamW and SGD.
 
-Not run on a GPU yet: tests record on a CPU, with a stand-in for the graph that repeats the recorded operations on the
+Graphs have not run on a GPU yet. Tests record on a CPU, with a stand-in that repeats the recorded operations on the
 same memory.
 """
 
@@ -31,7 +31,7 @@ from partinr.base.errors import PartinrWarning
 from partinr.engines.cache import holding
 
 WARM_UP = 3
-"""Steps of a shard before one is recorded; torch's own examples take as many."""
+"""Steps of a shard before the recording, as many as in torch's examples."""
 
 _OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
@@ -42,14 +42,14 @@ def can_be_graphed(
     """Whether steps can be recorded and replayed.
 
     Args:
-        device: where they are taken.
-        precision: Lightning's flag.
-        optimizer: with its options; it must be fused, since others keep numbers on the host.
+        device: device of the steps.
+        precision: Lightning's precision flag.
+        optimizer: the optimiser; it must be fused, since others keep numbers on the host.
         points_per_step: points drawn for each step; None for the full batch.
     """
     return (
         device.type == "cuda"
-        # 16-mixed skips steps, which only the host can decide.
+        # With 16-mixed, the host decides whether to skip a step.
         and precision in ("32-true", "bf16-mixed")
         and points_per_step is None
         and type(optimizer) in _OPTIMIZERS
@@ -61,22 +61,22 @@ class CudaGraphs(L.Callback):
     """Tells a regime whether it may record its steps.
 
     Args:
-        allowed: whether it may, where steps can be recorded at all.
+        allowed: whether steps may be recorded, if they can be.
     """
 
     def __init__(self, allowed: bool) -> None:
         self.allowed = allowed
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Tell it."""
+        """Set the module's ``cuda_graphs``."""
         module: Any = pl_module
         module.cuda_graphs = self.allowed
 
 
 class GraphedSteps:
-    """Takes the steps of an optimiser, as a graph as soon as there is one.
+    """Takes the steps of an optimiser, and replays them as a graph once it is recorded.
 
-    Where a step cannot be recorded, all steps are taken one by one, after a :class:`PartinrWarning`.
+    If a step cannot be recorded, all steps are taken one by one, after a :class:`PartinrWarning`.
 
     Args:
         loss: the loss of a step: the same operations on the same memory every time.
@@ -94,7 +94,7 @@ class GraphedSteps:
         self._taken = 0
         self._loss: Tensor | None = None
         self._rates: list[tuple[Tensor, float]] = []
-        # The graph reads index tensors that their cache may drop.
+        # Keep the index tensors that the graph reads, since their cache may drop them.
         self._held: list[Any] = []
 
     def take(self, share: object) -> Tensor:
@@ -138,7 +138,7 @@ class GraphedSteps:
         loss = self._loss_of()
         loss.backward()
         self._optimizer.step()
-        # Detached: if it were kept, the autograd graph would tie the next step's gradients to the stream of this one.
+        # Detached, since the autograd graph would tie the next step's gradients to the stream of this one.
         return loss.detach()
 
     def _step_aside(self) -> Tensor:
@@ -151,7 +151,8 @@ class GraphedSteps:
         return loss
 
     def _record(self) -> None:
-        # Without gradients the recording makes them in the graph's own memory, and every replay writes them anew.
+        # Gradients are None here, so the recording allocates them in the graph's memory and every replay overwrites
+        # them.
         self._optimizer.zero_grad()
         groups = self._optimizer.param_groups
         before: list[dict[str, Any]] = [
@@ -164,12 +165,12 @@ class GraphedSteps:
         ]
         try:
             for group, (rate, _) in zip(groups, self._rates, strict=True):
-                # For the recording only: schedule and checkpoints find a number.
+                # For the recording only: schedule and checkpoints expect a number.
                 group["lr"] = rate
                 if "capturable" in group:
                     group["capturable"] = True
-            # thread_local: other threads, such as NCCL's watchdog, do not spoil the recording.
-            # Lightning's autocast caches no narrowed weights; cached ones would stay those of the recording.
+            # thread_local: calls of other threads, such as NCCL's watchdog, do not invalidate the recording.
+            # Lightning's autocast does not cache narrowed weights; cached weights would remain those of the recording.
             with holding() as self._held, torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._loss = self._step()
         finally:

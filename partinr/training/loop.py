@@ -1,4 +1,4 @@
-"""The training loop of all regimes: take steps, evaluate, see whether it is over, stop."""
+"""The training loop of all regimes: take steps, evaluate, check for the end, stop."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ from partinr.training.ranks import Ranks
 from partinr.training.schedule import Schedule
 
 COLLAPSE_EVALUATIONS = 3
-"""A curve has collapsed when so many evaluations in a row lie far below the best one: a single spike is none."""
+"""Number of consecutive evaluations far below the best that count as a collapse; a single spike does not."""
 
 CHUNK_SECONDS = 0.2
 """Length of a chunk of optimiser steps between two calls from Lightning's loop.
 
-Long enough that what happens between chunks does not count; short enough that a progress bar moves, and that a signal
-or a time limit is noticed soon.
+It is long enough to make the work between chunks negligible, and short enough to move a progress bar and to react soon
+to a signal or time limit.
 """
 
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen", "all_reached"]
-"""Why a run is over. The last two: no network is left to train."""
+"""Why a run ended. The last two mean that no network is left to train."""
 
 STATE = ("step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
-"""What a module that was trained in another process hands to the one here, beside its weights."""
+"""Attributes, in addition to the weights, that a module trained in another process passes to the parent."""
 
 
 class TrainingLoop(Contract):
-    """A LightningModule that takes steps, evaluates itself and knows when it is over.
+    """A LightningModule that takes steps, evaluates itself and decides when to stop.
 
-    :meth:`training_step` is the loop's body, read top to bottom. A regime says what a step is (:meth:`take_steps`) and
-    what an evaluation finds (:meth:`measure`). Lightning's epoch ends at each evaluation. Callbacks read :attr:`curve`,
-    :attr:`clock`, :attr:`stop_reason` and :attr:`failure` after a batch; nothing is logged step by step.
+    :meth:`training_step` is the body of the loop. A regime implements steps (:meth:`take_steps`) and evaluation
+    (:meth:`measure`). Lightning's epoch ends at each evaluation. Callbacks read :attr:`curve`, :attr:`clock`,
+    :attr:`stop_reason` and :attr:`failure` after a batch; nothing is logged step by step.
 
     Args:
-        optimizer: which optimiser.
-        schedule: how the learning rate moves.
-        stop: when the run is over.
-        settings: of the regime: a spec with a ``kind``.
-        seed: of what is drawn.
-        evaluations: when to evaluate; None where a subclass says so itself (:meth:`due`).
+        optimizer: the optimiser and its options.
+        schedule: schedule of the learning rate.
+        stop: when the run ends.
+        settings: settings of the regime, a spec with a ``kind``.
+        seed: seed of random draws.
+        evaluations: when to evaluate; None if a subclass overrides :meth:`due`.
 
     Attributes:
-        model: what learns; a subclass makes it.
-        step: optimiser steps done.
+        model: the model to train; set by a subclass.
+        step: number of optimiser steps so far.
         macs: multiply-accumulates of all forward passes so far.
         clock: seconds of training and of evaluation.
-        curve: a row an evaluation: step, seconds, macs, loss, psnr, ssim, lr, and what the regime adds.
-        image_curve: where signals have names, a row an evaluation and signal.
-        stop_reason: why it is over; None if it is not, or has failed.
-        failure: why it has failed, in one line.
-        best_psnr: of the curve.
+        curve: one row per evaluation: step, seconds, macs, loss, psnr, ssim, lr, and columns of the regime.
+        image_curve: for named signals one row per evaluation and signal.
+        stop_reason: why the run ended; None before the end and after a failure.
+        failure: one line that says why the run failed, or None.
+        best_psnr: highest PSNR of the curve.
         epoch_over: whether Lightning's epoch ends before the next batch.
 
     Raises:
-        PartinrError: the schedule does not fit the run.
+        PartinrError: schedule and run are incompatible.
     """
 
     def __init__(
@@ -99,22 +99,22 @@ class TrainingLoop(Contract):
 
     @property
     def running(self) -> bool:
-        """Whether there is something left to do."""
+        """Whether the run has neither ended nor failed."""
         return self.stop_reason is None and self.failure is None
 
     def setup(self, stage: str) -> None:
-        """Find out which of the processes this is."""
+        """Find the rank of this process."""
         keep_freed_memory()
         self.ranks = Ranks(self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser and its schedule; both are stepped by hand."""
+        """The optimiser and its schedule; the loop steps both."""
         optimizer = self.parameters_for()
         scheduler = self.schedule.build(optimizer, self.stop, self.seconds_for_schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def seconds_for_schedule(self) -> float:
-        """Seconds of training by now, for schedules that follow the clock."""
+        """Seconds of training so far, for schedules that follow the clock."""
         return self.clock.elapsed()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
@@ -123,7 +123,7 @@ class TrainingLoop(Contract):
         return -1 if over else None
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Take a chunk of optimiser steps; evaluate if one is due; stop if it is over."""
+        """Take a chunk of optimiser steps, evaluate if due, and stop at the end."""
         if not self.curve:
             self._evaluate()
         if self.running:
@@ -142,12 +142,12 @@ class TrainingLoop(Contract):
     def due(self) -> int:
         """The step of the next evaluation."""
         evaluations = self._evaluations
-        assert evaluations is not None  # or a subclass has its own
+        assert evaluations is not None  # else a subclass overrides this
         every, per_decade = evaluations.evaluate_every, evaluations.evaluations_per_decade
         return next_evaluation(self.step, every, per_decade, tuple(evaluations.evaluate_at))
 
     def chunk(self) -> int:
-        """How many steps to take until Lightning's loop is next given a turn; numerics do not depend on it."""
+        """Number of steps until Lightning's loop gets control again; results do not depend on it."""
         if self.clock.training == 0 or self.step == 0:
             return 1
         seconds = CHUNK_SECONDS
@@ -167,7 +167,7 @@ class TrainingLoop(Contract):
         return optimizer
 
     def count_steps(self, steps: int) -> None:
-        """Count what Lightning's wrappers would have counted: ``trainer.global_step``."""
+        """Add steps to ``trainer.global_step``, as Lightning's wrappers would."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         progress.ready += steps
         progress.completed += steps
@@ -177,14 +177,14 @@ class TrainingLoop(Contract):
         return self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds
 
     def _over(self) -> None:
-        """See whether the steps or the seconds are over, and which."""
+        """Set the stop reason if the limit of steps or seconds is reached."""
         if self.stop.max_steps is not None and self.step >= self.stop.max_steps:
             self.stop_reason = "max_steps"
         elif self._time_is_up:
             self.stop_reason = "max_seconds"
 
     def _evaluate(self) -> None:
-        """Add a row to the curve, keep the best weights, and see whether the run is over."""
+        """Add a row to the curve, keep the best weights, and check for the end of the run."""
         with self.clock.run("evaluation", self.device):
             found = self.measure()
             untrained = found.pop("loss", float("nan"))
@@ -213,13 +213,13 @@ class TrainingLoop(Contract):
     # -- failures -----------------------------------------------------------------------------------------------
 
     def check_loss(self) -> None:
-        """Fail where the last loss is no number."""
+        """Fail if the last loss is not finite."""
         if not math.isfinite(self._last_loss):
             self._fail(f"the loss is {self._last_loss} after {self.step} steps")
 
     def check_curve(self, psnr: float) -> None:
-        """Fail where the PSNR is no number, or has collapsed."""
-        # The last step may ruin the weights after a loss that was still finite.
+        """Fail if the PSNR is NaN or has collapsed."""
+        # The last step may make weights NaN after a finite loss.
         if math.isnan(psnr) and self.failure is None:
             self._fail(f"the PSNR is nan after {self.step} steps")
         margin = None if self._evaluations is None else self._evaluations.collapse_db
@@ -235,20 +235,20 @@ class TrainingLoop(Contract):
         self.failure = f"{what}; {self.cure(collapsed)}"
 
     def restore_best_after_failure(self) -> bool:
-        """A run that failed leaves the best weights that it had; returns whether it did so."""
+        """Restore the best weights if the run failed; returns whether it did."""
         if self.failure is None or self._best_weights is None:
             return False
         self.restore(self._best_weights)
         return True
 
-    # -- from one run to its continuation, and from one process to another ---------------------------------------
+    # -- state for checkpoints and other processes ---------------------------------------------------------------
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for a checkpoint of one run to be continued by another."""
+        """What must be equal in two runs for one to continue from the other's checkpoint."""
         return {
             "kind": self.kind,
             **self.identity(),
-            # Their options too: those of a continued run come out of the checkpoint.
+            # Options are included, since a continued run restores them from the checkpoint.
             "optimizer": course(self.optimizer),
             "schedule": {"name": type(self.schedule).__qualname__, **course(self.schedule)},
             "regime": course(self.settings),
@@ -256,12 +256,12 @@ class TrainingLoop(Contract):
         }
 
     def defaults(self) -> dict[str, Any]:
-        """The value of what a :meth:`fingerprint` lacks, as that of a version that had no such field does."""
+        """Values for fields that a :meth:`fingerprint` of an older version lacks."""
         settings = {"optimizer": self.optimizer, "schedule": self.schedule, "regime": self.settings}
         return {group: defaults(each) for group, each in settings.items()}
 
     def progress(self) -> dict[str, Any]:
-        """What a resumed run must know, in plain types; a regime adds its own."""
+        """The state that a resumed run needs, in plain types; a regime adds entries."""
         return {
             "step": self.step,
             "macs": self.macs,
@@ -275,7 +275,7 @@ class TrainingLoop(Contract):
         }
 
     def continue_from(self, state: dict[str, Any]) -> None:
-        """Take over the :meth:`progress` of a checkpoint. A run that was over is still over: not one step more."""
+        """Restore the :meth:`progress` of a checkpoint. A run that had ended takes no further step."""
         self.step, self.macs = state["step"], state["macs"]
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
         self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
@@ -286,22 +286,22 @@ class TrainingLoop(Contract):
             self._over()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning does not know of, in plain types."""
+        """Add state that Lightning does not know, in plain types."""
         checkpoint["partinr"] = {**self.progress(), "fingerprint": self.fingerprint()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue from where the checkpoint was saved."""
-        # Lightning loads the weights before it does this; with 64-true they would lose half of their digits on the way.
+        # Lightning has already loaded the weights, but with 64-true it rounded them to single precision.
         self.trainer.precision_plugin.convert_module(self)
         self.continue_from(checkpoint["partinr"])
 
     def export_state(self) -> dict[str, Any]:
-        """What the process that started this one has to know of the training."""
+        """The training state that the parent process needs."""
         weights = {name: value.detach().cpu() for name, value in self.weights_to_keep().items()}
         return {"weights": weights, **{name: getattr(self, name) for name in STATE}}
 
     def import_state(self, state: dict[str, Any]) -> None:
-        """Be as a module of another process was at its end."""
+        """Restore the state in which the module of another process ended."""
         self.restore(state["weights"])
         for name in STATE:
             setattr(self, name, state[name])

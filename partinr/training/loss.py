@@ -13,16 +13,16 @@ from partinr.partition import Partition
 def sample_weights(
     partitions: Sequence[Partition], *, by_region: bool, border_weight: float = 1.0, border_width: int = 2
 ) -> Tensor | None:
-    """What each sample counts in the sum of squared errors, so that the sum over M samples / M is the loss.
+    """The weight of each sample in the sum of squared errors; the sum over M samples / M is the loss.
 
     Args:
-        partitions: of each signal. Each signal has a loss of its own, and the weights make the sum that of the losses.
+        partitions: partition of each signal. With the weights, the result is the sum of the signals' losses.
         by_region: the loss of a signal is the mean over its regions of each region's mean, not the mean over samples.
-        border_weight: of a sample near a border between regions, relative to those inside.
-        border_width: near is what has another region within so many samples along the axes.
+        border_weight: weight of a sample near a border between regions, relative to other samples.
+        border_width: a sample is near a border if another region is within this many samples along an axis.
 
     Returns:
-        float32 ``[M, 1]``, signal by signal, each row-major; None where all are 1.
+        float32 ``[M, 1]``, sorted by signal, each row-major; None if all weights are 1.
     """
     bordered = border_weight != 1
     if not by_region and len(partitions) == 1 and not bordered:
@@ -37,7 +37,7 @@ def sample_weights(
         if bordered:
             factor = torch.ones_like(weight)
             factor[partition.near_border(border_width).reshape(-1)] = border_weight
-            # Divided by their mean, so that the loss keeps its scale, and a learning rate its meaning.
+            # Dividing by the mean keeps the scale of the loss, and so the meaning of a learning rate.
             weight *= factor * (sizes / torch.bincount(group, weights=factor))[group]
         weights.append(weight)
     return torch.cat(weights).float().unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""The machines of a run, and where their processes meet."""
+"""The machines of a run, and the address at which their processes meet."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HOST = "127.0.0.1"
 """Address at which the processes of one machine meet; no other machine can reach it."""
 
 MEETING_SECONDS = 240.0
-"""How long the other machines wait for the address of the first one, which may have to make a partition before. torch
-lets the first one wait for 300 seconds."""
+"""How long other machines wait for the first one's address, while it may make a partition. torch waits 300 s for
+them."""
 
 
 class RankError(PartinrError):
@@ -36,13 +36,13 @@ class RankError(PartinrError):
 
 @dataclass(frozen=True)
 class Nodes:
-    """The machines that a run is spread over, as one of them sees them.
+    """The machines of a run, from the view of one of them.
 
     Attributes:
         size: the number of machines.
-        rank: the number of this one, from 0.
+        rank: the number of this machine, from 0.
         meeting: a file on a shared disk, in which the first machine publishes its address; None for one machine.
-        attempt: a name for this attempt at the run, different from that of any other attempt.
+        attempt: a unique name for this attempt at the run.
     """
 
     size: int = 1
@@ -62,12 +62,12 @@ class Nodes:
         """Host and port of the first machine.
 
         Raises:
-            RankError: it did not publish them in time.
+            RankError: the first machine did not publish its address in time.
         """
         assert self.meeting is not None
         deadline = time.monotonic() + MEETING_SECONDS
         while time.monotonic() < deadline:
-            # The file may be missing yet, or left over from an attempt that was cut off.
+            # The file may not exist yet, or be left from a killed attempt.
             with suppress(OSError, ValueError):
                 address = json.loads(self.meeting.read_bytes())
                 if address["attempt"] == self.attempt:

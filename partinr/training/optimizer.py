@@ -29,14 +29,14 @@ class Optimizer:
     """An elementwise optimiser and its settings.
 
     Attributes:
-        name: of an optimiser of torch in lower case (``adam``, ``adamw``, ``sgd``, ``nadam``, ``rmsprop`` …), or the
-            dotted path of a class. An optimiser that treats a parameter as a whole would mix the networks of a stack;
-            use :class:`PerNetwork <partinr.regimes.PerNetwork>` for those.
+        name: name of an optimiser of torch in lower case (``adam``, ``adamw``, ``sgd``, ``nadam``, ``rmsprop`` …), or
+            the dotted path of a class. An optimiser that treats a parameter as a whole would mix the networks of a
+            stack; use :class:`PerNetwork <partinr.regimes.PerNetwork>` for those.
         lr: learning rate, above 0.
         options: further arguments of the class, such as ``betas`` or ``momentum``.
 
     Raises:
-        PartinrError: there is no such optimiser, or it has no such option.
+        PartinrError: the optimiser or an option does not exist.
     """
 
     name: str = "adam"
@@ -63,7 +63,7 @@ class Optimizer:
         """
         kind, options = self._class(), self._options()
         if "fused" in inspect.signature(kind).parameters and not {"fused", "foreach"} & set(options):
-            # The same arithmetic in one pass over the parameters instead of a dozen.
+            # Fused: the same arithmetic in one pass over the parameters instead of a dozen.
             options["fused"] = True
         try:
             return kind(list(params), lr=self.lr, **options)
@@ -75,10 +75,11 @@ class Optimizer:
 
         Args:
             model: the stack.
-            params: of the networks, by the names of the stack and in its order, each with a leading axis of networks.
+            params: parameters of the networks, by the names of the stack and in its order, each with a leading axis of
+                networks.
 
         Raises:
-            PartinrError: as in :meth:`build`; or the optimiser would mix the networks.
+            PartinrError: as for :meth:`build`, or the optimiser would mix the networks.
         """
         if self.name in _OF_MATRICES:
             raise PartinrError(

@@ -1,8 +1,8 @@
 """Optimisers that treat a parameter as a whole, such as a matrix, applied to each network of a stack.
 
-Muon or SOAP cannot be given a stack's ``weight [N, out, in]``: they would take the networks for another side of the
-matrix. Here the library's step runs for one network, and :func:`torch.vmap` runs it for all of them at once. So stacked
-equals separate by construction, without a loop over networks.
+Muon or SOAP cannot use a stack's ``weight [N, out, in]`` directly: they would treat the axis of networks as another
+side of the matrix. Here the library's step is written for one network, and :func:`torch.vmap` runs it for all networks
+at once. Stacked therefore equals separate by construction, without a loop over networks.
 
 As with every other optimiser, the state of a network is a row of tensors with a leading axis of networks, so
 checkpoints, frozen regions and several devices need no special case.
@@ -35,19 +35,19 @@ class PerNetwork(Optimizer):
     steps in its parameter group, or not at all.
 
     Attributes:
-        adamw_lr: learning rate of AdamW for all parameters but the matrices between hidden layers, as is usual with
-            Muon: first and output layer, biases, tables. It changes along with ``lr``. The other settings of AdamW are
-            torch's, without weight decay. None: the optimiser has all parameters.
+        adamw_lr: learning rate of AdamW for all parameters except the matrices between hidden layers, as is usual with
+            Muon: first and output layer, biases, tables. It changes in proportion to ``lr``. AdamW's other settings are
+            torch's defaults without weight decay. None: the optimiser has all parameters.
 
     Raises:
-        PartinrError: there is no such optimiser, or it has no such option.
+        PartinrError: the optimiser or an option does not exist.
     """
 
     name: str = "pytorch_optimizer.SOAP"
     adamw_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the class exists and names the options; what only its ``**kwargs`` accept has no effect."""
+        """Check that the class exists and names the options; options that only ``**kwargs`` accept have no effect."""
         super().__post_init__()
         accepted = {
             name
@@ -59,7 +59,7 @@ class PerNetwork(Optimizer):
             raise PartinrError(f"optimizer {self.name} takes no {', '.join(unknown)}; see optimizer.options")
 
     def build(self, params: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """Refuse parameters that belong to no network.
+        """Refuse parameters that do not belong to a network.
 
         Raises:
             PartinrError: always.
@@ -89,7 +89,7 @@ class PerNetwork(Optimizer):
         return self._make([(value, name in chosen) for name, value in params.items()])
 
     def _make(self, params: Sequence[tuple[Tensor, bool]]) -> NetworkSteps:
-        # The optimiser checks its options when it is made; only the shapes of the parameters matter to it.
+        # The optimiser checks its options when it is made, for which only shapes matter.
         kind, options = self._class(), self._options()
         examples = [nn.Parameter(torch.zeros(value.shape[1:])) for value, chosen in params if chosen]
         try:
@@ -108,7 +108,7 @@ class PerNetwork(Optimizer):
                 value.grad = torch.ones_like(value)
             try:
                 steps.step()
-            except Exception as error:  # the library may raise any kind
+            except Exception as error:  # the library may raise any type
                 reason = " ".join(str(error).split())[:200]
                 raise PartinrError(
                     f"optimizer {self.name} cannot take the steps of many networks at once: {reason}; "
@@ -117,11 +117,11 @@ class PerNetwork(Optimizer):
 
 
 class NetworkSteps(torch.optim.Optimizer):
-    """An optimiser's steps for each network of a stack, and AdamW's for the remaining parameters.
+    """An optimiser's steps for each network of a stack, and AdamW's steps for the other parameters.
 
     Args:
-        params: of the stack in its order, ``[N, *shape]`` each (N differs between widths), and whether the optimiser
-            has them.
+        params: parameters of the stack in its order, ``[N, *shape]`` each (N differs between widths), and whether the
+            optimiser has them.
         inner: the optimiser, made for one network.
         lr: its learning rate.
         adamw_lr: learning rate of AdamW at that rate; None if the optimiser has all parameters.
@@ -135,7 +135,7 @@ class NetworkSteps(torch.optim.Optimizer):
         adamw_lr: float | None,
     ) -> None:
         super().__init__([value for value, _ in params], {"lr": lr})
-        # By position: the parameters themselves are exchanged when regions freeze.
+        # By position, since the parameters are replaced when regions freeze.
         self._chosen = [chosen for _, chosen in params]
         self._inner = inner
         self._settings = {name: value for name, value in inner.param_groups[0].items() if name != "params"}
@@ -144,7 +144,7 @@ class NetworkSteps(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step with the present gradients."""
+        """Take one step with the current gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -166,13 +166,13 @@ class NetworkSteps(torch.optim.Optimizer):
             assert self._adamw_share is not None
             (rest,) = self._adamw.param_groups
             rest["params"], rest["lr"] = others, group["lr"] * self._adamw_share
-            # Set each time: loading a checkpoint replaces the state as a whole.
+            # Set each time, since loading a checkpoint replaces the whole state.
             self._adamw.state = self.state
             self._adamw.step()
         return loss
 
     def _step_networks(self, params: Sequence[Tensor], lr: float) -> None:
-        """One step of parameters with the same number of networks and steps."""
+        """One step of the parameters with one number of networks and steps."""
         inner, states = self._inner, [self.state[value] for value in params]
         settings = {**self._settings, "lr": lr}
         if "step" in states[0]:
@@ -199,7 +199,7 @@ class NetworkSteps(torch.optim.Optimizer):
 
         gradients = [value.grad for value in params if value.grad is not None]
         try:
-            # Lightning leaves autocast on around optimiser steps.
+            # Lightning leaves autocast enabled during optimiser steps.
             with all_digits(params[0]):
                 found = torch.vmap(network)([value.detach() for value in params], gradients, kept)
             count = inner.param_groups[0].get("step")
@@ -207,19 +207,19 @@ class NetworkSteps(torch.optim.Optimizer):
             # Drop references to tensors inside vmap.
             inner.param_groups, inner.state = [{**self._settings, "params": []}], defaultdict(dict)
         for value, tensors, also in zip(params, found, found_plain, strict=True):
-            # One memory layout for all: it affects the rounding of products.
+            # One memory layout for all, since it affects the rounding of products.
             self.state[value] = {**{name: each.contiguous() for name, each in tensors.items()}, **also}
             if count is not None:
-                # In the form of torch's own optimisers, which the merging of several processes relies on.
+                # In the form of torch's optimisers, which merging across processes relies on.
                 self.state[value]["step"] = torch.tensor(float(count))
 
 
 class _Batched(TorchFunctionMode):
     """Adapts a library's operations to many networks at once.
 
-    A new matrix of zeros gets an axis of networks: a shared one could not be written to under vmap. ``lerp`` replaces
+    A new matrix of zeros gets an axis of networks, since vmap cannot write to a shared one. ``lerp`` replaces
     ``lerp_``, which vmap of torch 2.13 runs as a loop over networks. Muon's cast to bf16, which pays off for large
-    matrices on a GPU, is skipped: with so few digits, a network's result would depend on its stack.
+    matrices on a GPU, is skipped: with so few digits, the result of a network would depend on its stack.
     """
 
     makers = (torch.zeros, torch.ones, torch.eye)
@@ -245,7 +245,7 @@ def _split(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A parameter's state with lists taken apart: ``{"Q": [a, b]}`` becomes ``{"Q.0": a, "Q.1": b}``."""
+    """A parameter's state with flattened lists: ``{"Q": [a, b]}`` becomes ``{"Q.0": a, "Q.1": b}``."""
     flat: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, list):

@@ -1,9 +1,9 @@
-"""Several processes that train one stack: how they start, meet, report their results and end.
+"""Starts processes that train one stack together, connects them, and collects their results.
 
-Lightning's own launchers do not fit. ``popen`` starts the command line again, which within a sweep would be the whole
-sweep. ``spawn`` picks a port that another program may take before it is used, passes tensors through shared memory, of
-which a container has little, and lets a signal kill the processes. So partinr starts the processes itself and tells
-Lightning's strategy where they meet.
+Lightning's launchers are unsuitable. ``popen`` repeats the command line, which would repeat a whole sweep. ``spawn``
+picks a port that another program may take before it is used, passes tensors through shared memory, of which containers
+have little, and lets a signal kill the processes. partinr therefore starts the processes itself and gives Lightning's
+strategy their address.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.launcher import _Launcher
 
+from partinr.base.environment import own_environment
 from partinr.base.errors import PartinrError, warnings_as_notes
 from partinr.base.stopping import STOPPING
 from partinr.training.nodes import HOST, Nodes
@@ -40,7 +41,7 @@ from partinr.training.quiet import quiet_lightning
 from partinr.training.watch import Raised, Rank, Voice, wait_for
 
 SIGNALS = (*STOPPING, signal.SIGUSR2)
-"""Blocked in a process that was started here, until a callback unblocks them."""
+"""Signals that a started process blocks until a callback unblocks them."""
 
 
 @runtime_checkable
@@ -52,7 +53,7 @@ class Reporting(Protocol):
         ...
 
     def recover(self, results: Any) -> None:
-        """Take over the results of the same callback in another process."""
+        """Restore the results of the same callback in another process."""
         ...
 
 
@@ -63,7 +64,7 @@ class ShardStrategy(DDPStrategy):
     so they are not broadcast, and their gradients are not reduced.
 
     Args:
-        threads: CPU threads for each process; None for an equal part of those this process uses.
+        threads: CPU threads for each process; None to divide those of this process equally.
         nodes: the machines of the run. On each of them, this strategy starts the processes for its devices.
     """
 
@@ -79,7 +80,7 @@ class ShardStrategy(DDPStrategy):
         self._launcher = ProcessLauncher(self)
 
     def configure_ddp(self) -> None:
-        """Leave the module as it is."""
+        """Leave the module unchanged."""
 
     def setup_distributed(self) -> None:
         """Join the process group at the port that :class:`ProcessLauncher` holds."""
@@ -95,13 +96,13 @@ class ShardStrategy(DDPStrategy):
 
 
 class ProcessLauncher(_Launcher):
-    """Runs a Trainer's function in several processes and takes over the results.
+    """Runs a Trainer's function in several processes and returns the results to this one.
 
-    The launching process does not train. It takes over the results of the first process: those of the module and of
-    each :class:`Reporting` callback. On several machines there is one launching process on each.
+    The launching process does not train. It receives the results of the first process: those of the module and of each
+    :class:`Reporting` callback. Each of several machines has one launching process.
     """
 
-    # A forked process could not use a GPU that this one has used.
+    # A forked process cannot use a GPU that its parent has used.
     context: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
 
     def __init__(self, strategy: ShardStrategy) -> None:
@@ -120,12 +121,12 @@ class ProcessLauncher(_Launcher):
         """Run ``function`` in all processes at once.
 
         Raises:
-            RankError: one of them died, raised or hung; the others have been ended.
+            RankError: a process died, raised or hung; the others have been ended.
         """
         assert trainer is not None
         nodes, store = self._strategy.nodes, None
         if nodes.rank == 0:
-            # The system picks the port, and the store holds it from here on, so no other program can take it.
+            # The system picks the port, and the store holds it from now on, so no other program can take it.
             store = torch.distributed.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
             self._strategy.port = store.port
             if nodes.size > 1:
@@ -150,9 +151,9 @@ class ProcessLauncher(_Launcher):
                     process = self.context.Process(target=_work, args=(number, there), name=f"partinr rank {number}")
                     process.start()
                     self._running.append(process)
-                    there.close()  # so that the pipe ends with the process
+                    there.close()  # so that the pipe closes with the process
                     ranks.append(Rank(number, process, here))
-            # Through the pipe and not as an argument: each start would wait until the process before it has read it.
+            # Sent through the pipe: as an argument, each start would wait until the previous process has read it.
             for rank in ranks:
                 rank.send(start)
             del start  # a signal may be large
@@ -184,7 +185,7 @@ def check_can_be_sent(*objects: Any) -> None:
     """Check that objects can be sent to another process.
 
     Raises:
-        PartinrError: something in them cannot.
+        PartinrError: part of an object cannot be sent.
     """
     try:
         _WithoutTensors(io.BytesIO()).dump(objects)
@@ -204,8 +205,8 @@ class _WithoutTensors(pickle.Pickler):
 
 @contextmanager
 def _blocked_signals() -> Iterator[None]:
-    """Hold signals back until the end of the block; processes started inside keep them blocked."""
-    # The resource tracker unblocks the signals when it starts, so it has to run before.
+    """Block signals within the context; processes started inside keep them blocked."""
+    # The resource tracker unblocks signals when it starts, so it must start first.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -216,13 +217,13 @@ def _blocked_signals() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Start:
-    """What a process starts with.
+    """The input of a started process.
 
     Attributes:
         work: pickled ``(function, args, kwargs, trainer)``.
-        folder: the working directory; a new process would begin where partinr was first imported.
-        threads: of the CPU.
-        filters: of warnings.
+        folder: the working directory; a new process would otherwise start where partinr was first imported.
+        threads: number of CPU threads.
+        filters: filters of warnings.
     """
 
     work: bytes
@@ -247,7 +248,7 @@ def _work(rank: int, pipe: Connection) -> None:
         trainer.strategy.cluster_environment.rank = rank
         if trainer.strategy.nodes.size == 1:
             _use_loopback()
-        with quiet_lightning(), warnings_as_notes():
+        with quiet_lightning(), warnings_as_notes(), own_environment():
             function(*args, **kwargs)
         if rank == 0:
             callbacks = enumerate(trainer.callbacks)
@@ -256,14 +257,14 @@ def _work(rank: int, pipe: Connection) -> None:
         torch.distributed.destroy_process_group()
     except BaseException as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        # At once: the other processes fail next, for want of this one, and the first failure is the cause.
+        # Sent at once: the other processes will fail too without this one, and the first failure is the cause.
         voice.send(Raised(reason, traceback.format_exc(), time.time()))
         if trainer is not None and trainer.lightning_module is not None:
             for callback in trainer.callbacks:
                 callback.on_exception(trainer, trainer.lightning_module, error)
         sys.stdout.flush()
         sys.stderr.flush()
-        # Skips the shutdown of the process group, which may wait for the other processes.
+        # Skip the shutdown of the process group, which may wait for other processes.
         os._exit(1)
 
 
@@ -280,7 +281,7 @@ def _end_with_parent() -> None:
 
 
 def _use_loopback() -> None:
-    """Let gloo use the loopback device: it would look up the machine's name, which a container may not resolve."""
+    """Let gloo use the loopback device, since a container may not resolve the machine's name."""
     names = {name for _, name in socket.if_nameindex()}
     for name in ("lo", "lo0"):
         if name in names:

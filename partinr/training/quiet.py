@@ -1,4 +1,4 @@
-"""Lightning without its greetings and advice."""
+"""Silences Lightning's greetings and advice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's information and two warnings a user can do nothing about; errors are still raised."""
+    """Silence Lightning's information and two warnings that users cannot act on; errors are still raised."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
@@ -18,11 +18,11 @@ def quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # Lightning 2.6 asks torch 2.13 for a name that torch is about to drop.
+            # Lightning 2.6 uses a name that torch 2.13 deprecates.
             warnings.filterwarnings(
                 "ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning
             )
-            # Lightning says this on every machine that has Slurm, where a run starts without it.
+            # Lightning warns on every machine with Slurm if a run starts without srun.
             warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
             yield
     finally:

@@ -1,4 +1,4 @@
-"""The processes that train one stack together. A single process is a group of one, which sends nothing."""
+"""Communication between processes that train one stack. A single process is a group of one and sends nothing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """A group of processes, each of which has some of the networks.
+    """A group of processes, each with some of the networks.
 
     Attributes:
         size: the number of processes.
-        rank: the number of this one, 0 … size - 1.
-        device: on which numbers are exchanged.
+        rank: the number of this process, 0 … size - 1.
+        device: device for exchanged numbers.
     """
 
     size: int = 1
@@ -43,7 +43,7 @@ class Ranks:
         return self._exchanged(values, lambda each: torch.distributed.broadcast(each, src=0))
 
     def merged(self, state: dict[str, Any]) -> dict[str, Any]:
-        """An optimiser's state for the whole stack, from those of all processes.
+        """An optimiser's state for the whole stack, merged from all processes.
 
         Args:
             state: a ``state_dict`` of this process from :func:`partinr.training.shards.widen_state`, with zeros for
@@ -51,8 +51,8 @@ class Ranks:
         """
         if self.size == 1:
             return state
-        # A process without a network of some width has no state for the parameters of that width. All processes must
-        # send the same tensors in the same order, so they first agree on what there is.
+        # A process without networks of some width has no state for that width. All processes must send the same tensors
+        # in the same order, so they first agree on a list.
         found: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(found, _outline(state["state"]))
         outline = {(number, key): value for each in reversed(found) for (number, key), value in each.items()}
@@ -64,7 +64,7 @@ class Ranks:
             if isinstance(value, torch.Tensor) and value.ndim > 0:
                 value = self.whole(value.to(self.device)).to(value.device)
             elif isinstance(value, torch.Tensor):
-                # A count of steps: a process whose networks are all frozen has stopped counting.
+                # A count of steps. A process whose networks are all frozen has stopped counting.
                 value = torch.full_like(value, self.most(float(value))[0])
             whole.setdefault(number, {})[key] = value
         return {**state, "state": whole}

@@ -1,4 +1,4 @@
-"""The samples of one step, as one pass of an engine takes them."""
+"""The samples of one step, for one pass of an engine."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from partinr.model.stack import NetworkStack
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples on the device, with the networks that have a part in them.
+    """Samples on the device, with the networks that contribute to them.
 
     Attributes:
-        coords: ``[p, d]``, what the networks see.
-        sizes: how many rows of ``coords`` each network has.
-        targets: ``[m, c]``, of the samples.
-        weights: ``[m, 1]`` of the samples in the loss; None where all are 1.
-        place: int64 ``[p]``, which of the m samples each row has a part in; None where each row is a sample, m = p.
-        blend: ``[p, 1]``, the weight of each row's value in its sample; None where all are 1.
+        coords: ``[p, d]``, inputs of the networks.
+        sizes: number of rows of ``coords`` for each network.
+        targets: ``[m, c]``, targets of the samples.
+        weights: ``[m, 1]``, weights of the samples in the loss; None if all are 1.
+        place: int64 ``[p]``, which of the m samples each row contributes to; None if each row is a sample, m = p.
+        blend: ``[p, 1]``, the weight of each row's value in its sample; None if all are 1.
     """
 
     coords: Tensor

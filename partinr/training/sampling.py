@@ -1,4 +1,4 @@
-"""Which samples a step sees: all of them, some drawn evenly, or some drawn where the error is large."""
+"""Samples of a step: all of them, drawn uniformly, or drawn in proportion to their error."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from partinr.training.samples import Samples
 from partinr.training.shards import Shard
 
 FLOOR = 0.1
-"""Part of the points that is drawn evenly: no sample is forgotten, and no weight exceeds 1 / ``FLOOR``."""
+"""Fraction of points drawn uniformly, so that every sample is drawn and no weight exceeds 1 / ``FLOOR``."""
 
 
 class FullBatch:
-    """Every step sees all samples.
+    """Uses all samples in every step.
 
     Args:
-        sizes: how many samples each of the N networks has.
+        sizes: number of samples of each of the N networks.
     """
 
     errors: Tensor | None = None
-    """The state that a checkpoint keeps; None where there is none."""
+    """The state for a checkpoint, or None."""
 
     goes_by_error = False
-    """Whether :meth:`refresh` is of use after an evaluation."""
+    """Whether to call :meth:`refresh` after an evaluation."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = torch.tensor(sizes, dtype=torch.float64)
 
     def samples(self, shard: Shard, step: int) -> list[Samples]:
-        """The samples of a step, as far as they belong to a shard."""
+        """The samples of a step that belong to a shard."""
         return shard.every
 
     def refresh(self, errors: Tensor | None) -> None:
-        """Use other errors from now on."""
+        """Use new errors from now on."""
 
     def macs(self, points: int, per_sample: int, of_networks: Tensor, working: Tensor) -> int:
         """Multiply-accumulates of the forward pass of one step over all processes.
 
         Args:
-            points: samples of a step.
-            per_sample: mean over samples, of all networks that have a part in one.
-            of_networks: float64 ``[N]``, of each network for one sample.
+            points: number of samples in a step.
+            per_sample: cost of all networks that contribute to a sample, mean over samples.
+            of_networks: float64 ``[N]``, cost of each network for one sample.
             working: bool ``[N]``, which networks are trained.
         """
         whole = points * per_sample
@@ -55,16 +55,16 @@ class FullBatch:
 
 
 class UniformSampler(FullBatch):
-    """Draws the same number of samples for each step, evenly from all signals as a whole.
+    """Draws the same number of samples for each step, uniformly from all signals together.
 
-    An epoch is one shuffle of all samples, cut into pieces; the few left over differ from epoch to epoch. The samples
-    follow from seed and step alone, so a resumed run draws what an unbroken one would have drawn.
+    An epoch is one shuffle of all samples, divided into steps; the few remaining samples differ between epochs. The
+    samples follow from seed and step alone, so a resumed run draws the same samples as an uninterrupted one.
 
     Args:
-        sizes: how many samples each of the N networks has.
-        samples: how many there are, M.
-        points: of a step, 1 … M.
-        seed: of the shuffles.
+        sizes: number of samples of each of the N networks.
+        samples: number of samples, M.
+        points: number of samples in a step, 1 … M.
+        seed: seed of the shuffles.
     """
 
     def __init__(self, sizes: Sequence[int], samples: int, points: int, seed: int) -> None:
@@ -73,7 +73,7 @@ class UniformSampler(FullBatch):
         self._order: tuple[int, Tensor] | None = None
 
     def samples(self, shard: Shard, step: int) -> list[Samples]:
-        """The samples of a step, as far as they belong to a shard."""
+        """The samples of a step that belong to a shard."""
         return shard.drawn(self.draw(step))
 
     def draw(self, step: int) -> Tensor:
@@ -89,24 +89,24 @@ class ErrorSampler(FullBatch):
     """Draws samples in proportion to their error at the last evaluation, and weighs them accordingly.
 
     A sample is drawn with probability ``p_i = (1 - FLOOR) e_i / sum(e) + FLOOR / M``, and its error has the weight
-    ``1 / (M p_i)`` in the loss. The expectation of loss and gradient is therefore that of all samples, whatever the
-    ``e_i`` are. The variance is lowest where the ``e_i`` are as the sizes of the samples' gradients (Katharopoulos and
-    Fleuret, "Not All Samples Are Created Equal", 2018; for neural fields Kheradmand et al., "Accelerating Neural
-    Field Training via Soft Mining", 2024, whose exponent of the weights is 1 here). Adam's steps are not linear in the
-    gradient, so their expectation still differs.
+    ``1 / (M p_i)`` in the loss. The expectation of loss and gradient therefore equals that over all samples, whatever
+    the ``e_i`` are. The variance is lowest if the ``e_i`` are proportional to the norms of the samples' gradients
+    (Katharopoulos and Fleuret, "Not All Samples Are Created Equal", 2018; for neural fields Kheradmand et al.,
+    "Accelerating Neural Field Training via Soft Mining", 2024, whose exponent of the weights is 1 here). Adam's steps
+    are not linear in the gradient, so their expectation still changes.
 
-    Each step draws one point from each of P equal parts of the probability, so the points are evenly spread; a sample
+    Each step draws one point from each of P equal parts of the probability, which spreads the points evenly. A sample
     may be drawn more than once.
 
     Args:
         network: int64 ``[M]`` on the CPU, the network of each sample.
-        sizes: how many samples each of the N networks has.
-        points: of a step, P.
-        seed: the samples follow from it, from the step and from the ``e_i``.
+        sizes: number of samples of each of the N networks.
+        points: number of samples in a step, P.
+        seed: the samples follow from the seed, the step and the ``e_i``.
 
     Attributes:
-        errors: float32 ``[M]`` on the CPU, the ``e_i``; None before they are known, when all count alike.
-        shares: float64 ``[N]``, the expected part of the points of each network.
+        errors: float32 ``[M]`` on the CPU, the ``e_i``; None before they are known; all samples are then alike.
+        shares: float64 ``[N]``, the expected fraction of points of each network.
     """
 
     goes_by_error = True
@@ -117,19 +117,19 @@ class ErrorSampler(FullBatch):
         self.refresh(None)
 
     def samples(self, shard: Shard, step: int) -> list[Samples]:
-        """The samples of a step, as far as they belong to a shard."""
+        """The samples of a step that belong to a shard."""
         return shard.drawn(self.draw(step), self.weights)
 
     def refresh(self, errors: Tensor | None) -> None:
-        """Use other errors from now on.
+        """Use new errors from now on.
 
         Args:
-            errors: ``[M]``, 0 or more; None for all alike.
+            errors: ``[M]``, 0 or more; None to draw all samples alike.
         """
         self.errors = None if errors is None else errors.detach().float().cpu()
         even = torch.full((self._samples,), 1 / self._samples, dtype=torch.float64)
         total = 0.0 if self.errors is None else float(self.errors.double().sum())
-        # An exact fit has no errors, and a diverged one has none that are numbers.
+        # The errors of an exact fit are all 0, and those of a diverged fit are not finite.
         if self.errors is None or not 0 < total < float("inf"):
             probability = even
         else:

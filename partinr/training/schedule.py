@@ -21,31 +21,31 @@ Count = Annotated[int, Field(ge=0)]
 
 @spec
 class Schedule(ABC):
-    """How the learning rate changes. A subclass is a spec and writes :meth:`build`.
+    """A learning-rate schedule. A subclass is a spec and implements :meth:`build`.
 
     Attributes:
         warmup_steps: length of a linear rise to the full rate; 0 for none.
     """
 
     follows_end: ClassVar[bool] = True
-    """Whether the rate depends on where the run ends: at ``max_steps``, or without it at ``max_seconds``."""
+    """Whether the rate depends on the end of the run: ``max_steps``, or without it ``max_seconds``."""
 
     warmup_steps: Count = 0
 
     @abstractmethod
     def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
-        """Torch's scheduler, to be stepped after every optimiser step.
+        """A torch scheduler to step after every optimiser step.
 
         A ``ReduceLROnPlateau`` is stepped after every evaluation instead, with its PSNR.
 
         Args:
-            optimizer: whose rates it changes.
+            optimizer: the optimiser whose rates it changes.
             stop: when the run ends.
-            elapsed: gives the seconds of training so far.
+            elapsed: returns the seconds of training so far.
         """
 
     def check(self, stop: StopRule) -> None:
-        """Check, before anything is loaded, that the schedule fits a run.
+        """Check, before anything is loaded, that schedule and run are compatible.
 
         Raises:
             PartinrError: the warm-up is longer than the run.
@@ -86,11 +86,11 @@ class WarmUp(Constant):
 class Cosine(Schedule):
     """Half a cosine from the full rate to ``final`` times it at the end (Loshchilov & Hutter 2017, eq. 5).
 
-    The end is at ``max_steps``, or without it at ``max_seconds`` of training: a run then uses its time at any pace, but
-    its rates, and with them its curve, depend on the clock.
+    The end is at ``max_steps``, or without it at ``max_seconds`` of training. In the latter case the rates, and with
+    them the curve, depend on the clock.
 
     Attributes:
-        final: part of the rate that is left at the end, 0 … 1.
+        final: fraction of the rate that remains at the end, 0 … 1.
     """
 
     final: Fraction = 0.0
@@ -117,8 +117,8 @@ class Plateau(Schedule):
     """The rate falls by ``factor`` when the PSNR has not risen for ``patience`` evaluations.
 
     Attributes:
-        factor: what the rate is multiplied by, above 0 and below 1.
-        patience: evaluations to wait for a new best PSNR.
+        factor: factor on the rate, above 0 and below 1.
+        patience: number of evaluations to wait for a new best PSNR.
         min_lr: lowest rate, 0 or more.
         threshold: smallest rise that counts, in dB.
     """

@@ -21,16 +21,16 @@ class Shard:
     """Some networks of a stack, with their own parameters and samples.
 
     Attributes:
-        networks: int64 ``[n]``, ascending: which of the N networks.
+        networks: int64 ``[n]``, numbers of the networks, ascending.
         rows: for each parameter of the stack, the rows of these networks along its first axis.
-        params: the parameters, by the names of the stack, in its order; those that are trained have gradients. A shard
-            that is the whole stack holds the stack's own parameters.
-        batch: of all networks, on the CPU.
+        params: the parameters, by the names of the stack, in its order; trained ones have gradients. A shard that is
+            the whole stack holds the stack's own parameters.
+        batch: batch of all networks, on the CPU.
         samples: int64 ``[m]``, positions in the batch; None for all of them.
         coords: ``[m, d]``.
         targets: ``[m, c]``, in the order of :meth:`RegionBatch.by_sample`.
-        weights: ``[m, 1]`` of the loss, likewise; None where all are 1.
-        sizes: how many samples each of the n networks has.
+        weights: ``[m, 1]`` in the loss, likewise; None if all are 1.
+        sizes: number of samples of each of the n networks.
     """
 
     networks: Tensor
@@ -58,14 +58,14 @@ class Shard:
         weights: Tensor | None,
         networks: Tensor,
     ) -> Shard:
-        """Cut a shard out of a model.
+        """A shard of a model.
 
         Args:
             model: its values are the start of the shard's parameters.
-            batch: all samples, and which network each belongs to.
-            coords: of the batch, on the device.
-            targets: likewise.
-            weights: likewise, or None.
+            batch: all samples with their networks.
+            coords: coordinates of the batch, on the device.
+            targets: targets, likewise.
+            weights: weights, likewise, or None.
             networks: int64 ``[n]``, ascending.
         """
         rows = model.rows(networks)
@@ -98,11 +98,11 @@ class Shard:
         return self._pieces(None, None)
 
     def drawn(self, samples: Tensor, importance: Callable[[Tensor], Tensor] | None = None) -> list[Samples]:
-        """Some samples, as far as they belong to the shard.
+        """Those of the given samples that belong to the shard.
 
         Args:
-            samples: int64 ``[P]`` on the CPU, ascending, of those that :meth:`RegionBatch.by_sample` counts.
-            importance: from P of them to their further weights in the loss, float32 ``[P, 1]``; None for 1.
+            samples: int64 ``[P]`` on the CPU, ascending, in the order of :meth:`RegionBatch.by_sample`.
+            importance: maps samples to additional weights in the loss, float32 ``[P, 1]``; None for 1.
         """
         return self._pieces(samples, importance)
 
@@ -128,7 +128,7 @@ class Shard:
         return found
 
     def _among(self, pairs: Tensor, sizes: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-        """Positions in the whole batch as positions in the shard, and how many each of its networks has."""
+        """Positions in the whole batch as positions in the shard, and their number for each of its networks."""
         if self.samples is None:
             return pairs, tuple(sizes)
         at = torch.searchsorted(self.samples, pairs)
@@ -149,10 +149,10 @@ def _rows(table: Tensor, at: Tensor | None) -> Tensor:
 
 
 def deal(work: Sequence[float], hands: int) -> list[list[int]]:
-    """Networks for each process, with about equal work: the largest goes first, to whoever has least.
+    """Networks for each process, with about equal work. The largest networks are assigned first.
 
     Args:
-        work: of each network.
+        work: work of each network.
         hands: the number of processes.
 
     Returns:
@@ -168,8 +168,8 @@ def deal(work: Sequence[float], hands: int) -> list[list[int]]:
 
 
 def hand_over(optimizer: torch.optim.Optimizer, before: Shard, after: Shard) -> None:
-    """Let an optimiser continue with a smaller shard: exchange the parameters and cut the state down."""
-    # Both are ascending, and the smaller is part of the larger.
+    """Let an optimiser continue with a smaller shard: replace its parameters and reduce its state."""
+    # Both are ascending, and the smaller is a subset of the larger.
     for name, old in before.params.items():
         new, keep = after.params[name], torch.searchsorted(before.rows[name], after.rows[name])
         state = optimizer.state.pop(old, {})
@@ -205,7 +205,7 @@ def narrow_state(state: dict[str, Any], shard: Shard, model: NetworkStack) -> di
 def _with_rows(
     state: dict[str, Any], networks: Mapping[str, int], change: Callable[[str, Tensor], Tensor]
 ) -> dict[str, Any]:
-    """An optimiser's ``state_dict`` after a change of every tensor that has one row a network."""
+    """An optimiser's ``state_dict`` after a change of every tensor with one row per network."""
     entries = {}
     for number, (name, rows) in enumerate(networks.items()):
         found = state["state"].get(number)
@@ -217,5 +217,5 @@ def _with_rows(
 
 
 def _has_rows(value: Any, networks: int) -> bool:
-    """Whether part of an optimiser's state has one row a network; a count of steps has not."""
+    """Whether a value of an optimiser's state has one row per network; a count of steps has not."""
     return isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == networks

@@ -1,4 +1,4 @@
-"""The loop of regimes that train the networks of a stack, each process those of its shard."""
+"""The loop of regimes that train the networks of a stack. Each process trains a shard."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from partinr.training.steps import PlainSteps, steps_of
 
 
 class StackLoop(TrainingLoop):
-    """A loop whose optimiser has the networks that this process trains and that are not finished.
+    """A loop that trains the unfinished networks of this process's shard.
 
-    A regime calls :meth:`hold` once it has model and batch, says what the loss of a step is (:meth:`loss`) and which
-    networks an evaluation found finished (:meth:`newly_finished`). Finished networks keep their weights and cost
-    nothing from then on; the run is over when all are.
+    A regime calls :meth:`hold` once it has model and batch. It implements the loss of a step (:meth:`loss`) and selects
+    the networks that are finished after an evaluation (:meth:`newly_finished`). Finished networks keep their weights
+    and cost nothing from then on. The run ends when all networks are finished.
 
     Attributes:
-        shard: the networks that are trained here.
-        finished: bool ``[N]``, the networks that are trained no more.
+        shard: the networks that this process trains.
+        finished: bool ``[N]``, networks whose training has ended.
         cuda_graphs: whether steps may be recorded and replayed on CUDA.
     """
 
@@ -36,21 +36,21 @@ class StackLoop(TrainingLoop):
     finished: Tensor
     cuda_graphs = False
     all_finished: StopReason = "all_frozen"
-    """Why a run is over when no network is left."""
+    """The stop reason when no network is left."""
 
     _loaded: dict[str, Any] | None = None
-    """A checkpoint that Lightning has read and whose states the optimiser has not got yet."""
+    """A checkpoint that Lightning has read, until the optimiser has its state."""
 
     _stepping: PlainSteps | None = None
 
     def hold(self, model: SignalStack, batch: RegionBatch, by_sample: Tensor, weights: Tensor | None) -> None:
-        """Keep what is trained, on which samples, as buffers of the module.
+        """Set the model, and keep its samples as buffers of the module.
 
         Args:
             model: trained in place.
             batch: all samples of the signals.
             by_sample: targets ``[M, C]``, as :meth:`RegionBatch.by_sample` orders them.
-            weights: ``[M, 1]`` of the samples in the loss, likewise; None where all are 1.
+            weights: ``[M, 1]``, weights of the samples in the loss, likewise; None if all are 1.
         """
         self.model = model
         self.batch = batch
@@ -61,11 +61,11 @@ class StackLoop(TrainingLoop):
         self.finished = torch.zeros(len(batch.sizes), dtype=torch.bool)
         self.shard = self._take_shard()
 
-    # -- what a regime says -------------------------------------------------------------------------------------
+    # -- for the regime -----------------------------------------------------------------------------------------
 
     @abstractmethod
     def loss(self, step: int) -> Tensor:
-        """The loss of a step, with its graph: of this process's networks."""
+        """The loss of a step for this process's networks, with its graph."""
 
     @property
     @abstractmethod
@@ -78,14 +78,14 @@ class StackLoop(TrainingLoop):
 
     @abstractmethod
     def newly_finished(self) -> Tensor:
-        """Which networks the evaluation that was just made found finished, and were not before: bool ``[N]``."""
+        """Networks that are finished since the last evaluation: bool ``[N]``."""
 
     def losses(self) -> int:
-        """How many losses the last loss of a step is the sum of; the curve shows their mean."""
+        """Number of losses that the loss of a step sums up; the curve shows their mean."""
         return len(self.model.names)
 
     def step_of(self, step: int) -> PlainSteps | None:
-        """Who takes a step in place of the optimiser; None for the optimiser."""
+        """An alternative to the optimiser for a step; None for the optimiser."""
         return None
 
     # -- shards -------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class StackLoop(TrainingLoop):
         return torch.tensor(self.model.macs_of_networks, dtype=torch.float64)
 
     def setup(self, stage: str) -> None:
-        """Deal the networks out to the processes, evenly by their work; the weights of a checkpoint come after this."""
+        """Divide the networks among the processes by their work, before the weights of a checkpoint are loaded."""
         super().setup(stage)
         dealt = deal(self.work.tolist(), self.ranks.size)
         self.owned = torch.zeros_like(self.owned)
@@ -114,7 +114,7 @@ class StackLoop(TrainingLoop):
 
     @torch.no_grad()
     def gather(self) -> None:
-        """Bring the model up to date, in every process."""
+        """Write the trained parameters of all processes into the model."""
         self.shard.give_back(self.model)
         if self.ranks.size > 1:
             rows = self.model.rows(torch.nonzero(self.owned).squeeze(1))
@@ -124,17 +124,17 @@ class StackLoop(TrainingLoop):
                 value.data.copy_(self.ranks.whole(part))
 
     def parameters_for(self) -> torch.optim.Optimizer:
-        """The optimiser of a fresh shard: the module may be on another device by now, or in another precision."""
+        """The optimiser of a new shard, since the module may have changed device or precision."""
         self.shard, self._stepping = self._take_shard(), None
         if self._loaded is not None:
-            # Lightning hands them to the optimiser next, whose parameters are those of this shard.
+            # Lightning passes the states to the optimiser next, whose parameters are those of this shard.
             states = self._loaded["optimizer_states"]
             self._loaded["optimizer_states"] = [narrow_state(state, self.shard, self.model) for state in states]
             self._loaded = None
         return self.optimizer.build_stack(self.model, self.shard.params)
 
     def after_evaluation(self) -> None:
-        """Drop the networks that are finished."""
+        """Drop finished networks from the shard."""
         if self.failure is not None:
             return
         found = self.newly_finished()
@@ -150,7 +150,7 @@ class StackLoop(TrainingLoop):
     # -- steps --------------------------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
-        """Take a step that changes nothing, before the clock runs: kernels are made or loaded at their first use."""
+        """Take a step without effect before the clock runs, to compile or load kernels."""
         if self.shard.sizes and self.stop_reason is None:
             with self.trainer.precision_plugin.forward_context():
                 loss = self.loss(self.step)
@@ -169,18 +169,18 @@ class StackLoop(TrainingLoop):
         macs, among = self.macs_a_step(), self.losses()
         with self.clock.run("training", self.device):
             for step in range(first, first + steps):
-                if self.shard.sizes:  # a process whose networks are all finished only keeps step
+                if self.shard.sizes:  # a process without unfinished networks only keeps step
                     loss = (self.step_of(step) or stepping).take(step)
                 if not plateau:
                     scheduler.step()
-            # The one wait for the device in a chunk; the steps themselves never ask for a value.
+            # The only wait for the device in a chunk; steps never read a value.
             own_loss = 0.0 if loss is None else float(loss.detach())
-        # Once a chunk: setting an attribute of a module takes as long as a small product.
+        # Once per chunk, since setting an attribute of a module takes as long as a small product.
         self.step += steps
         self.macs += steps * macs
         if not stepping.counted:
             self.count_steps(steps)
-        # The chunks of all processes end here together, so that they agree on what comes next.
+        # All processes end their chunks here together, so that they agree on the next action.
         (total,) = self.ranks.total(own_loss)
         self._last_loss = total / among
         (self.clock.training,) = self.ranks.most(self.clock.training)
@@ -193,7 +193,7 @@ class StackLoop(TrainingLoop):
 
     def values(self) -> Tensor:
         """The values of all rows of the batch, ``[P, C]``; each process evaluates its own networks."""
-        # Without autocast: what is measured is what the saved weights give to whoever loads them.
+        # Without autocast, to measure what a user gets who loads the saved weights.
         coords = self.buffer("_coords")
         with torch.autocast(self.device.type, enabled=False):
             if self.ranks.size == 1:
@@ -205,43 +205,43 @@ class StackLoop(TrainingLoop):
             return self.ranks.whole(values)
 
     def buffer(self, name: str) -> Tensor:
-        """A buffer, which for a type checker might also be a module."""
+        """A buffer, typed as a tensor."""
         value = getattr(self, name)
         assert isinstance(value, Tensor)
         return value
 
-    # -- keeping ------------------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------
 
     def weights_to_keep(self) -> dict[str, Tensor]:
         """A copy of the stack."""
         return {name: value.detach().clone() for name, value in self.model.stack.items()}
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over the weights of a stack."""
-        # assign: in the precision that they were trained in.
+        """Restore the weights of a stack."""
+        # assign keeps the precision of training.
         self.model.stack.load_state_dict(weights, assign=True)
 
     def on_train_end(self) -> None:
-        """A run that failed leaves the best weights that it had."""
+        """Restore the best weights if the run failed."""
         self._stepping = None
         self.gather()
         if self.restore_best_after_failure():
-            # Or the next look at the model would bring back what has just been replaced.
+            # Otherwise the next gather would overwrite the restored weights.
             self.shard = self._take_shard()
 
     def progress(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """The state that a resumed run needs."""
         return {**super().progress(), "finished": self.finished}
 
     def continue_from(self, state: dict[str, Any]) -> None:
-        """Take over the :meth:`progress` of a checkpoint."""
+        """Restore the :meth:`progress` of a checkpoint."""
         self.finished = state["finished"]
         super().continue_from(state)
         if self.stop_reason is None and bool(self.finished.all()):
             self.stop_reason = self.all_finished
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let what Lightning holds of a shard stand for the whole stack."""
+        """Widen Lightning's state of a shard to the whole stack."""
         self.gather()
         checkpoint["state_dict"] = self.state_dict()
         checkpoint["optimizer_states"] = [
@@ -255,10 +255,10 @@ class StackLoop(TrainingLoop):
         super().on_load_checkpoint(checkpoint)
 
     def export_state(self) -> dict[str, Any]:
-        """What the process that started this one has to know of the training."""
+        """The training state that the parent process needs."""
         return {**super().export_state(), "finished": self.finished}
 
     def import_state(self, state: dict[str, Any]) -> None:
-        """Be as a module of another process was at its end."""
+        """Restore the state in which the module of another process ended."""
         super().import_state(state)
         self.finished = state["finished"]

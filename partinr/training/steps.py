@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from partinr.training.stack_loop import StackLoop
 
 Step = Callable[[int], Tensor]
-"""Takes the step of a number, from 0 on, and returns its loss."""
+"""Takes the step with a number, from 0 on, and returns its loss."""
 
 
 class PlainSteps:
-    """Steps without Lightning's wrappers, which take longer than a thin stack's own work.
+    """Steps without Lightning's wrappers, which take longer than the step of a thin stack.
 
     Args:
-        loop: whose loss and optimiser they are.
+        loop: gives loss and optimiser.
     """
 
     counted = False
@@ -40,7 +40,7 @@ class PlainSteps:
 
 
 class WrappedSteps(PlainSteps):
-    """Steps through Lightning, which scales the loss for half precision and calls what hooks into a step."""
+    """Steps through Lightning, which scales the loss for half precision and calls hooks within a step."""
 
     counted = True
 
@@ -60,7 +60,7 @@ class RecordedSteps(PlainSteps):
 
     def __init__(self, loop: StackLoop) -> None:
         super().__init__(loop)
-        # Of the full batch: which step it is makes no difference.
+        # With the full batch, all steps have the same loss function.
         self._graph = GraphedSteps(lambda: loop.loss(loop.step), self._optimizer)
 
     def take(self, step: int) -> Tensor:
@@ -69,7 +69,7 @@ class RecordedSteps(PlainSteps):
 
 
 def steps_of(loop: StackLoop) -> PlainSteps:
-    """The way in which a loop takes its steps."""
+    """The kind of steps that suits a loop."""
     trainer, precision = loop.trainer, str(loop.trainer.precision)
     if precision == "16-mixed" or _hooked(trainer):
         return WrappedSteps(loop)
@@ -80,7 +80,7 @@ def steps_of(loop: StackLoop) -> PlainSteps:
 
 
 def _hooked(trainer: L.Trainer) -> bool:
-    """Whether a callback wants to be called within every step."""
+    """Whether a callback has a hook within steps."""
     hooks = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
     callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return any(getattr(type(each), hook) is not getattr(L.Callback, hook) for each in callbacks for hook in hooks)

@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
@@ -31,17 +32,17 @@ class FitResult(Generic[Model]):
     """The result of a fit.
 
     Attributes:
-        model: the fitted model (the one that was given).
-        curve: one row an evaluation, see :data:`partinr.runs.layout.CURVE_COLUMNS`.
-        image_curve: for an album one row an evaluation and image, see :data:`IMAGE_COLUMNS`; else empty.
-        psnr: at the end, in dB, over data range 1 on values clamped to [0, 1]; for an album the mean over images.
-        ssim: at the end, likewise; NaN where there is none.
+        model: the fitted model, which is the given one.
+        curve: one row per evaluation, see :data:`partinr.runs.layout.CURVE_COLUMNS`.
+        image_curve: for an album one row per evaluation and image, see :data:`IMAGE_COLUMNS`; else empty.
+        psnr: final PSNR in dB, over data range 1 on values clamped to [0, 1]; for an album the mean over images.
+        ssim: final SSIM, likewise; NaN if undefined.
         psnr_best: highest PSNR of the curve.
-        steps: optimiser steps taken.
-        seconds: of training alone.
-        stop: why it ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``, ``all_reached``; None if it
-            was interrupted or failed.
-        failure: why it failed, in one line, or None. The model of a failed fit has its best weights.
+        steps: number of optimiser steps.
+        seconds: training time without evaluation.
+        stop: why training ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``, ``all_reached``; None
+            if it was interrupted or failed.
+        failure: one line that says why the fit failed, or None. The model of a failed fit has its best weights.
     """
 
     model: Model
@@ -56,7 +57,7 @@ class FitResult(Generic[Model]):
     failure: str | None
 
     def __repr__(self) -> str:
-        # The curves are left out: they may have thousands of rows.
+        # Without the curves, which may have thousands of rows.
         ending = f"stop={self.stop!r}" if self.failure is None else f"failure={self.failure!r}"
         figures = f"steps={self.steps}, psnr={self.psnr:.2f}, seconds={self.seconds:.1f}"
         return f"FitResult({figures}, {ending}, model={self.model!r})"
@@ -101,10 +102,10 @@ class Ticks:
 
 
 class SignalDataModule(L.LightningDataModule):
-    """The data of an ordinary fit: only ticks, since the signal lies on the device as buffers of the module."""
+    """The data of an ordinary fit: only ticks, since the module holds the signal on the device as buffers."""
 
     def train_dataloader(self) -> Ticks:
-        """One epoch without an end: the regime decides when it is over."""
+        """One endless epoch; the regime decides when it ends."""
         return Ticks()
 
 
@@ -113,7 +114,7 @@ class _CudaProducts(L.Callback):
 
     def __init__(self, tf32: bool) -> None:
         self.tf32 = tf32
-        # torch 2.9 introduced the first name; the older one must not be used beside it.
+        # torch 2.9 introduced the first name; using both names is an error.
         self._name = "fp32_precision" if hasattr(torch.backends.cuda.matmul, "fp32_precision") else "allow_tf32"
         self._before: Any = None
 
@@ -137,6 +138,7 @@ class _CudaProducts(L.Callback):
             self._before = None
 
 
+@door
 def make_trainer(
     *,
     accelerator: str = "auto",
@@ -148,17 +150,18 @@ def make_trainer(
     tf32: bool = False,
     cuda_graphs: bool = False,
 ) -> L.Trainer:
-    """A Lightning Trainer without the parts that the regime does itself.
+    """A Lightning Trainer without the parts that partinr's loop replaces.
 
     Args:
         accelerator: Lightning's flag: ``auto``, ``cpu``, ``gpu`` …
         precision: Lightning's flag: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``64-true`` …
         callbacks: Lightning callbacks.
-        devices: number on each machine. With several, each has a process that trains some of the networks.
-        nodes: the machines; None for this one alone.
-        threads: CPU threads for each of several processes; None for an equal part of torch's.
-        tf32: let single-precision products on CUDA round their factors to 10 bits.
-        cuda_graphs: on CUDA, replay steps as a graph where possible (:mod:`partinr.training.graphs`).
+        devices: number of devices on each machine. Each of several devices has a process that trains some of the
+            networks.
+        nodes: the machines; None for this machine alone.
+        threads: CPU threads for each of several processes; None to divide torch's equally.
+        tf32: whether single-precision products on CUDA may round their factors to 10 bits.
+        cuda_graphs: whether to replay steps as a graph on CUDA if possible (:mod:`partinr.training.graphs`).
 
     Raises:
         PartinrError: Lightning refuses the flags on this machine.
@@ -182,7 +185,7 @@ def make_trainer(
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                # On a cluster, Lightning would take the number of tasks for a process group to join.
+                # On a cluster, Lightning would treat the number of tasks as a process group to join.
                 plugins=[LightningEnvironment() if alone else Host(nodes.rank), LocalFiles()],
             )
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
@@ -193,27 +196,28 @@ def make_trainer(
                 f"{with_devices}trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}{cure}"
             ) from error
     if trainer.precision != precision and str(trainer.precision) != f"{precision}-true":
-        # Lightning falls back to another precision; the curve would then carry the wrong label.
+        # Lightning falls back to another precision, and the curve would have the wrong label.
         raise PartinrError(
             f"trainer.precision={precision} is not to be had on this device; give trainer.precision={trainer.precision}"
         )
     return trainer
 
 
+@door
 def run_fit(
     module: TrainingLoop,
     trainer: L.Trainer,
     ckpt_path: str | Path | None = None,
 ) -> FitResult[Any]:
-    """Train a module, after a check of the checkpoint.
+    """Train a module after a check of the checkpoint.
 
     Args:
-        module: of any regime.
+        module: module of any regime.
         trainer: a Lightning Trainer.
         ckpt_path: continue from this checkpoint.
 
     Raises:
-        PartinrError: the checkpoint is missing, damaged or from another run; or there are more devices than networks.
+        PartinrError: the checkpoint is missing, damaged or from another run, or there are more devices than networks.
         RankError: one of several processes died or raised.
     """
     check_run(module, trainer, ckpt_path)
@@ -222,14 +226,15 @@ def run_fit(
     return FitResult.of(module)
 
 
+@door
 def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> None:
     """Check that a trainer can train a module, and continue from a checkpoint.
 
     Raises:
         PartinrError: the optimiser refuses its options; the checkpoint is missing, damaged or from another run; there
-            are more processes than work, or something of the module cannot be sent to them.
+            are more processes than networks; or the module cannot be sent to them.
     """
-    module.configure_optimizers()  # some options only torch can judge; those that are used are made by Lightning
+    module.configure_optimizers()  # lets torch check the options; Lightning makes the optimiser that is used
     if ckpt_path is not None:
         check_checkpoint(Path(ckpt_path), module)
     module.check_devices(trainer.world_size)

@@ -1,4 +1,4 @@
-"""The processes of a run as their launcher sees them: which has finished, died, raised or hung."""
+"""The launcher's view of a run's processes: which have finished, died, raised or hung."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Any
 from partinr.training.nodes import RankError
 
 GRACE_SECONDS = 10.0
-"""Once a process is gone, the others have this long to notice and to end by themselves."""
+"""Time that the other processes have to end by themselves after one has ended."""
 
 BEAT_SECONDS = 1.0
-"""Interval at which each process tells its launcher that it is alive, whatever it is working on."""
+"""Interval at which each process tells its launcher that it is alive, whatever it does."""
 
 SILENCE_SECONDS = 300.0
-"""A process that is silent for this long hangs: it was stopped, or the system does not let it run. The length of its
-work does not matter, since a thread of its own sends the beats, but a step of compiled code may hold Python's lock."""
+"""A process that is silent for this long hangs: it was stopped, or the system does not schedule it. A separate thread
+sends the beats, so long work does not matter, but a step of compiled code may hold Python's lock."""
 
 
 @dataclass(frozen=True)
 class Raised:
-    """The last message of a process that an exception ends."""
+    """The last message of a process that ends with an exception."""
 
     reason: str
     trace: str
@@ -39,7 +39,7 @@ class Voice:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._lock = threading.Lock()  # a pipe takes one message at a time
+        self._lock = threading.Lock()  # one message at a time
 
     def send(self, answer: Any) -> None:
         """Send a result as plain bytes: torch would put tensors into shared memory, which ends with the process."""
@@ -62,7 +62,7 @@ class Voice:
 
 @dataclass
 class Rank:
-    """One process, as its launcher sees it."""
+    """The launcher's view of one process."""
 
     number: int
     process: BaseProcess
@@ -75,12 +75,12 @@ class Rank:
 
     def send(self, content: bytes) -> None:
         """Send the process its work."""
-        with suppress(ConnectionError):  # it is gone already; `wait_for` finds out
+        with suppress(ConnectionError):  # the process has ended; `wait_for` notices
             self.pipe.send_bytes(content)
 
     def listen(self) -> None:
         """Read all messages that wait in the pipe."""
-        # Behind the last beat of a finished process there may be its answer.
+        # The answer of a finished process may follow its last beat.
         while not self.pipe_ended and self.pipe.poll():
             try:
                 content = self.pipe.recv_bytes()
@@ -120,12 +120,12 @@ def wait_for(ranks: list[Rank]) -> Any:
     deadline: float | None = None
     looked = time.monotonic()
     while running:
-        # An answer may be larger than a pipe's buffer, so it is read while its sender still waits.
+        # An answer may be larger than a pipe's buffer, so read while its sender waits.
         pipes = [rank.pipe for rank in running if not rank.pipe_ended]
         ready = wait([*(rank.process.sentinel for rank in running), *pipes], BEAT_SECONDS)
         now = time.monotonic()
         for rank in running:
-            # While this process itself was stopped (Ctrl-Z), the others were not silent.
+            # If this process itself was stopped (Ctrl-Z), the others were not silent.
             rank.silence += min(now - looked, 2 * BEAT_SECONDS)
             if rank.pipe in ready:
                 rank.listen()
@@ -143,7 +143,7 @@ def wait_for(ranks: list[Rank]) -> Any:
             deadline = now + GRACE_SECONDS
     faults = [fault for rank in ranks if (fault := rank.fault()) is not None]
     if faults:
-        # The first failure is the cause: the other processes only lost the connection to that one.
+        # The first failure is the cause; the other processes only lost their connection to it.
         _, _, number, message, trace = min(faults)
         raise RankError(f"rank {number} of {len(ranks)} processes {message}", trace)
     return ranks[0].answer

@@ -167,7 +167,7 @@ def typed(block: Block, desk: Path) -> list[list[str]]:
 
 
 def jobs(words: list[str]) -> list[list[str]]:
-    """Runs of a sweep in which each value stands at least once, the first and the last among them; or the one run."""
+    """The single run, or runs of a sweep that include the first, the last, and every value at least once."""
     given = [word for word in words if not word.startswith("-")]
     if not {"-m", "--multirun"} & set(words):
         return [given]

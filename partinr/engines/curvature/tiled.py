@@ -13,7 +13,7 @@ from torch import Tensor
 
 from partinr.engines._tile import compiled_kernels
 from partinr.engines.chain import Chain, tensors_of
-from partinr.engines.threads import Run, runs_of, sum_over_runs
+from partinr.engines.threads import SINGLE, Run, runs_of, sum_over_runs
 
 
 def tiled_curvature(
@@ -57,10 +57,10 @@ class _Tile:
     def __init__(self, passes: Any, networks: _Scaled, ways: _Scaled, rows: int) -> None:
         self.passes, self.networks, self.ways = passes, networks, ways
         self.width, self.last = networks.first.shape[2], len(networks.biases) - 1
-        self.both = torch.empty(self.last, rows, 2 * self.width)
-        self.cosines, self.bends = torch.empty(2, self.last, rows, self.width).numpy()
-        self.product, self.derivative = torch.empty(2, rows, self.width)
-        self.back, self.into = torch.empty(2, rows, 2 * self.width)
+        self.both = torch.empty(self.last, rows, 2 * self.width, **SINGLE)
+        self.cosines, self.bends = torch.empty(2, self.last, rows, self.width, **SINGLE).numpy()
+        self.product, self.derivative = torch.empty(2, rows, self.width, **SINGLE)
+        self.back, self.into = torch.empty(2, rows, 2 * self.width, **SINGLE)
         self.boths = self.both.numpy()
         self.products = self.product.numpy(), self.derivative.numpy()
         self.back_array, self.into_array = self.back.numpy(), self.into.numpy()

@@ -1,1 +1,1 @@
-"""Ordinary learning of a signal, or of several."""
+"""Ordinary training on one signal or several."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.fit.settings import FitSettings
 from partinr.regimes.meta.learned import LearnedStart
@@ -17,6 +18,7 @@ from partinr.training.schedule import Constant, Schedule
 from partinr.training.trainer import FitResult, Model, make_trainer, run_fit
 
 
+@door
 def fit(
     model: Model,
     signal: Tensor | Sequence[Tensor],
@@ -34,31 +36,31 @@ def fit(
     trainer: L.Trainer | None = None,
     ckpt_path: str | Path | None = None,
 ) -> FitResult[Model]:
-    """Fit a model to a signal, or an album to several.
+    """Fit a model to a signal, or an album to several signals.
 
     Args:
         model: trained in place.
-        signal: float32 ``[*grid, C]`` in [0, 1], such as :func:`partinr.load_image` gives; for an album one an image,
-            in the order of its names.
-        steps: optimiser steps at most.
-        lr: learning rate, where ``optimizer`` is a name.
-        seconds: of training at most.
-        target_psnr: stop when an evaluation reaches it, in dB; for an album the mean over images.
-        optimizer: name of an optimiser, or one with options.
-        schedule: of the learning rate; constant by default.
-        settings: loss, points a step, evaluations.
-        seed: of the drawing of points; the model has a seed of its own.
+        signal: float32 ``[*grid, C]`` in [0, 1], such as :func:`partinr.load_image` gives; for an album a list with one
+            per image, in the order of its names.
+        steps: limit of optimiser steps.
+        lr: learning rate if ``optimizer`` is a name.
+        seconds: limit of training time.
+        target_psnr: stop when the PSNR of an evaluation reaches this value in dB; for an album the mean over images.
+        optimizer: name of an optimiser, or an optimiser with options.
+        schedule: schedule of the learning rate; constant by default.
+        settings: loss, points per step, evaluations.
+        seed: seed for drawing points; the model has its own seed.
         start: the learned initialisation that the model began with, see :meth:`LearnedStart.begin
             <partinr.regimes.meta.LearnedStart.begin>`.
-        start_steps: the first so many steps are inner steps with the learning rates of ``start``.
-        trainer: a Lightning Trainer; by default one on the best device there is.
+        start_steps: number of first steps that are inner steps with the learning rates of ``start``.
+        trainer: a Lightning Trainer; by default one on the best available device.
         ckpt_path: continue from this checkpoint.
 
     Returns:
-        the result, also when the fit failed (see :attr:`FitResult.failure`).
+        the result, even if the fit failed (see :attr:`FitResult.failure`).
 
     Raises:
-        PartinrError: bad input, before any training.
+        PartinrError: the input is invalid; raised before training.
     """
     module = FitModule(
         model,

@@ -1,4 +1,4 @@
-"""From the configuration of a run to the module of the ordinary regime."""
+"""Builds the module of the ordinary regime from the configuration of a run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
-    """The module of a fit: of all signals as one stack.
+    """The module of a fit, with all signals as one stack.
 
     Raises:
-        PartinrError: a signal cannot be read or fitted, or the set holds some of its signals out; of a set the line
-            names the signal.
+        PartinrError: a signal cannot be read or fitted (for a set, the message names the signal), or the set holds
+            signals out.
     """
     context.check_all_fitted("regime=fit")
     start = None if context.start is None else LearnedStart.load(context.start)

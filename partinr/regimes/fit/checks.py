@@ -1,4 +1,4 @@
-"""What cannot be fitted, refused before the training."""
+"""Checks that refuse invalid fits before training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def checked_signal(signal: object, name: str) -> Tensor:
     """A signal in single precision.
 
     Raises:
-        PartinrError: it is no tensor of floating-point numbers in [0, 1].
+        PartinrError: the signal is not a tensor of floating-point numbers in [0, 1].
     """
     if not isinstance(signal, Tensor) or not signal.is_floating_point() or not _within_range(signal):
         which = f"{name}: " if name else ""
@@ -34,17 +34,17 @@ def _within_range(signal: Tensor) -> bool:
 
 
 def check_fit(model: SignalStack, settings: FitSettings, samples: int, learned: bool, start_steps: int) -> None:
-    """Check that settings, model and initialisation go together.
+    """Check that settings, model and initialisation are compatible.
 
     Args:
-        model: to be fitted.
-        settings: of the regime.
-        samples: of all signals.
-        learned: whether the model begins with an initialisation that was learned.
-        start_steps: first steps with the rates that were learned with it.
+        model: the model to fit.
+        settings: settings of the regime.
+        samples: number of samples of all signals.
+        learned: whether the model begins with a learned initialisation.
+        start_steps: number of first steps with the learned rates.
 
     Raises:
-        PartinrError: they do not.
+        PartinrError: they are not compatible.
     """
     for problem in (*_of_blending(model, settings, learned), *_of_points(settings, samples, learned, start_steps)):
         raise PartinrError(problem)

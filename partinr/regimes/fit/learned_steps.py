@@ -1,4 +1,4 @@
-"""Steps with the learning rates that were learned with an initialisation."""
+"""Steps with the learning rates of a learned initialisation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class LearnedSteps(PlainSteps):
-    """Steps down the gradient, as the inner steps of learning to learn take them.
+    """Gradient descent steps like the inner steps of learning to learn.
 
     Args:
-        loop: whose networks move.
-        start: what they began with.
+        loop: the loop whose networks the steps change.
+        start: the initialisation that the networks began with.
     """
 
     def __init__(self, loop: StackLoop, start: LearnedStart) -> None:
@@ -32,7 +32,7 @@ class LearnedSteps(PlainSteps):
         error = loop.model.squared_error(shard.coords, shard.targets, shard.sizes, self._weights(), shard.params)
         names = start.adapted
         gradients = torch.autograd.grad(error, [shard.params[name] for name in names])
-        # Images one after the other, in each the regions in their order, which are the cells.
+        # The networks are sorted by image, then by region, and the region is the cell.
         cell = None if start.cells == 1 else (shard.networks % start.cells).to(loop.device)
         with torch.no_grad():
             loss = loop.loss(step)
@@ -40,13 +40,13 @@ class LearnedSteps(PlainSteps):
                 rate = start.rates.at(step, name, cell)
                 by = gradient * (rate.to(gradient) if isinstance(rate, Tensor) else rate)
                 shard.params[name].sub_(by)
-        # Without gradients it does nothing; but a schedule wants to have seen it before it goes on.
+        # Without gradients this step does nothing, but a schedule expects one before its own step.
         self._optimizer.zero_grad()
         self._optimizer.step()
         return loss
 
     def _weights(self) -> Tensor:
-        """What each sample of the shard counts in the objective of an inner step, ``[m, 1]``."""
+        """The weight of each sample of the shard in the objective of an inner step, ``[m, 1]``."""
         model, shard, batch = self._loop.model, self._loop.shard, self._loop.batch
         sizes = torch.tensor(batch.sizes, dtype=torch.float64)
         if self._start.inner_loss == "image":

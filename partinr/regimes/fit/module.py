@@ -1,4 +1,4 @@
-"""Ordinary learning: signals from fresh networks, by gradient descent on the squared error."""
+"""Ordinary training: fits signals by gradient descent on the squared error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.metrics import SEAM, mean_psnr, psnr, seam, ssim
 from partinr.model.signal_stack import SignalStack
@@ -41,9 +42,9 @@ class View:
     """One signal of a run, as callbacks see it.
 
     Attributes:
-        name: of an image of a set; empty where the run is for one signal.
+        name: name of an image of a set; empty if the run fits one signal.
         signal: float32 ``[*grid, C]``, on the device.
-        partition: of it.
+        partition: partition of the signal.
     """
 
     name: str
@@ -54,26 +55,27 @@ class View:
 class FitModule(StackLoop):
     """The ordinary regime as a LightningModule.
 
-    Each signal is evaluated by itself. Loss, PSNR and SSIM of the curve are means over the signals, and with them
-    ``target_psnr``, the best weights and a collapse.
+    Each signal is evaluated separately. Loss, PSNR and SSIM of the curve are means over the signals. These means decide
+    on ``target_psnr``, the best weights and a collapse.
 
     Args:
-        model: what is fitted; trained in place.
-        signals: float32 ``[*grid, C]`` in [0, 1] each, in the order of the model's names; or the only one.
-        optimizer: which optimiser.
-        schedule: how the learning rate moves.
-        stop: when it is over.
-        settings: loss, points a step, evaluations.
-        seed: of the order in which ``points_per_step`` are drawn.
+        model: the model to fit; trained in place.
+        signals: one signal, or one for each of the model's names, in that order; float32 ``[*grid, C]`` in [0, 1] each.
+        optimizer: the optimiser and its options.
+        schedule: schedule of the learning rate.
+        stop: when training ends.
+        settings: loss, points per step, evaluations.
+        seed: seed for drawing ``points_per_step`` samples.
         start: the learned initialisation that the model began with (:meth:`LearnedStart.begin
             <partinr.regimes.meta.LearnedStart.begin>`); None for fresh networks.
-        start_steps: the first so many steps are inner steps with the rates that were learned with it; the optimiser
-            has the others.
+        start_steps: number of first steps that are inner steps with the rates of ``start``; the optimiser takes the
+            others.
 
     Raises:
-        PartinrError: signals and model do not fit together, or the settings contradict each other.
+        PartinrError: signals and model do not match, or the settings contradict each other.
     """
 
+    @door
     def __init__(
         self,
         model: SignalStack,
@@ -90,7 +92,7 @@ class FitModule(StackLoop):
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
         )
-        # In a tuple, so that it is no module of this one: it is not trained, and is in no checkpoint.
+        # A tuple hides it from torch: it is not a submodule, so it is neither trained nor saved in checkpoints.
         self._start = (start,)
         self.start_steps = start_steps
         signals = [signals] if isinstance(signals, Tensor) else list(signals)
@@ -100,7 +102,7 @@ class FitModule(StackLoop):
         self.samples = batch.samples
         check_fit(model, settings, self.samples, start is not None, start_steps)
         self._shapes = [tuple(each.shape) for each in signals]
-        # Signal by signal, each row-major.
+        # Sorted by signal; each signal is row-major.
         flat = torch.cat([each.reshape(-1, model.channels) for each in signals])
         self.register_buffer("_signals", flat, persistent=False)
         weights = settings.sample_weights(model.partitions, seed)
@@ -120,10 +122,10 @@ class FitModule(StackLoop):
         return UniformSampler(sizes, self.samples, points, self.seed)
 
     def check_devices(self, devices: int) -> None:
-        """Check that each of so many processes has a network to train.
+        """Check that each of ``devices`` processes has a network to train.
 
         Raises:
-            PartinrError: there are more of them than networks, or networks are blended.
+            PartinrError: there are more processes than networks, or several processes for blended networks.
         """
         if devices > 1 and self.model.blended:
             raise PartinrError(
@@ -138,19 +140,19 @@ class FitModule(StackLoop):
             )
 
     def useful_devices(self, devices: int) -> tuple[int, str | None]:
-        """At most one device a network, so that one command sweeps over partitions of which one is none."""
+        """At most one device per network, so that one sweep can include ``partition=none``."""
         useful = min(devices, self.model.networks)
         note = f"there {_only(useful)} for trainer.devices={devices}; the other devices have no work"
         return useful, None if useful == devices else note
 
     def setup(self, stage: str) -> None:
-        """Begin at the mean, if asked to; deal the networks out to the processes."""
+        """Apply ``begin_at_mean`` and divide the networks among the processes."""
         if self.settings.begin_at_mean:
             signals = self.buffer("_signals")
             self.model.begin_at_mean(signals[self.batch.order.to(signals.device)], self.batch.sizes)
         super().setup(stage)
 
-    # -- what callbacks ask -------------------------------------------------------------------------------------
+    # -- for callbacks -------------------------------------------------------------------------------------------
 
     @property
     def title(self) -> str:
@@ -163,23 +165,25 @@ class FitModule(StackLoop):
         signals = self._by_signal(self.buffer("_signals"))
         return [View(*each) for each in zip(self.model.names, signals, self.model.partitions, strict=True)]
 
+    @door
     @torch.no_grad()
     def reconstructions(self) -> list[Tensor]:
-        """The signals as the networks have them now: ``[*grid, C]`` each, not clamped, on the device."""
+        """The current reconstruction of each signal: ``[*grid, C]``, not clamped, on the device."""
         self.gather()
         return self._by_signal(self.batch.unsort(self.values()))
 
+    @door
     def weights(self) -> Iterator[tuple[str, bytes]]:
-        """The model of each signal as the content of a file, with the name of the signal."""
+        """For each signal its name and its model as the content of a file."""
         for number, name in enumerate(self.model.names):
             yield name, self.model.member(number).to_bytes()
 
     @property
     def seam(self) -> dict[str, float]:
-        """How well regions fit together along their borders (:func:`partinr.metrics.seam`), at the last evaluation.
+        """How well regions match along their borders (:func:`partinr.metrics.seam`) at the last evaluation.
 
-        Means over the signals that have borders; NaN before the first evaluation, or where there is no border. Taken
-        when it is asked for: only that of the last evaluation is of interest.
+        The values are means over the signals that have borders. They are NaN before the first evaluation, or if there
+        is no border. They are computed on request, since only those of the last evaluation are used.
         """
         if self._evaluated:
             pairs = zip(self._evaluated, self.model.partitions, strict=True)
@@ -189,11 +193,11 @@ class FitModule(StackLoop):
 
     @property
     def points_per_step(self) -> int:
-        """Samples that a step sees."""
+        """Number of samples in a step."""
         return self.settings.points_per_step or self.samples
 
     def facts(self) -> dict[str, Any]:
-        """What ``run.json`` says of this regime's runs: plain containers."""
+        """The entries of this regime in ``run.json``: plain containers."""
         images = image_facts(self.model, self._shapes, self.image_curve)
         return {
             "regions": self.model.regions,
@@ -208,7 +212,7 @@ class FitModule(StackLoop):
 
     @cached_property
     def _settled_facts(self) -> dict[str, Any]:
-        """Those that take a while and do not change: signals and label maps are read through."""
+        """Facts that do not change and take time to compute from signals and label maps."""
         return {
             "partition": partition_facts(self.model.names, self.model.partitions),
             "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals")),
@@ -216,9 +220,9 @@ class FitModule(StackLoop):
 
     @property
     def seconds_saved(self) -> float | None:
-        """Of training, by the regions that are frozen: against the pace before the first of them was; None if none is.
+        """Training seconds saved by frozen regions; None if no region is frozen.
 
-        The pace is measured; that the rest of the run would have kept it is not.
+        The estimate assumes that the run would have kept the pace that it had before the first region was frozen.
         """
         if self._seconds_at_full_work is None:
             return None
@@ -226,11 +230,11 @@ class FitModule(StackLoop):
         return max(0.0, seconds / steps * self.step - self.clock.training) if steps else None
 
     def _by_signal(self, values: Tensor) -> list[Tensor]:
-        """Values ``[M, C]``, signal by signal, as one grid a signal."""
+        """Values ``[M, C]``, sorted by signal, as one grid per signal."""
         parts = values.split([partition.labels.numel() for partition in self.model.partitions])
         return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
-    # -- learning -----------------------------------------------------------------------------------------------
+    # -- training -----------------------------------------------------------------------------------------------
 
     @property
     def sees_all(self) -> bool:
@@ -238,8 +242,8 @@ class FitModule(StackLoop):
         return self.settings.points_per_step is None
 
     def loss(self, step: int) -> Tensor:
-        """The mean squared error of the samples of a step, summed over the signals, of this process's networks."""
-        # Over all samples of a step, also those of other shards: what a network learns does not depend on the others.
+        """The mean squared error of a step, summed over the signals, for this process's networks."""
+        # The divisor counts the samples of all shards, so that a network's training does not depend on the shards.
         # For several signals the weights make this the sum of their losses.
         error = self.squared_error(self.sampler.samples(self.shard, step))
         return error / (self.points_per_step * self.model.channels)
@@ -250,14 +254,14 @@ class FitModule(StackLoop):
         return self.sampler.macs(self.points_per_step, per_sample, self.of_networks, ~self.finished)
 
     def step_of(self, step: int) -> PlainSteps | None:
-        """The first ``start_steps`` are taken with the learned rates."""
+        """Steps with the learned rates for the first ``start_steps``."""
         (start,) = self._start
         return LearnedSteps(self, start) if start is not None and step < self.start_steps else None
 
     def newly_finished(self) -> Tensor:
         """The regions that have reached ``freeze_at_psnr``."""
         limit = self.settings.freeze_at_psnr
-        # Not before the first step: the seconds saved are told from the pace before the first region is frozen.
+        # Not before the first step: the seconds saved are estimated from the pace before the first freeze.
         if limit is None or self.step == 0:
             return torch.zeros_like(self.finished)
         reached = (self._errors <= 10 ** (-limit / 10)) & ~self.finished
@@ -282,7 +286,7 @@ class FitModule(StackLoop):
             self._errors = self._error_by_network(values)
         if self.sampler.goes_by_error:
             self.sampler.refresh(self._error_by_sample(values))
-        # One opinion for all processes: what follows from it they must do together.
+        # All processes must agree on the result, because they act on it together.
         numbers = self.ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
         psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
         self._evaluated = pairs
@@ -306,16 +310,16 @@ class FitModule(StackLoop):
         return error if self._weights is None else error * self.buffer("_weights").squeeze(1)
 
     def cure(self, collapsed: bool) -> str:
-        """What a user may do about a failure, or a curve that has collapsed."""
+        """Advice to the user after a failure or a collapse of the curve."""
         lower = f"lower optimizer.lr (now {self.lr:g})"
         if collapsed:
             return f"{lower}, choose schedule=cosine, or let it go on with regime.collapse_db=null"
         return f"{lower} or choose schedule=warmup"
 
-    # -- keeping ------------------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------
 
     def identity(self) -> dict[str, Any]:
-        """What, beside settings and seed, must be equal for a checkpoint to be continued here."""
+        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
         return {
             **self.model.architecture(),
             "signal_sha256": signal_sha256(self.buffer("_signals")),
@@ -323,7 +327,7 @@ class FitModule(StackLoop):
         }
 
     def progress(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """The state that a resumed run needs."""
         return {
             **super().progress(),
             "seam": self.seam,
@@ -332,25 +336,25 @@ class FitModule(StackLoop):
         }
 
     def continue_from(self, state: dict[str, Any]) -> None:
-        """Take over the :meth:`progress` of a checkpoint."""
+        """Restore the :meth:`progress` of a checkpoint."""
         self._seam, self._evaluated = state["seam"], []
         self._seconds_at_full_work = state["seconds_at_full_work"]
         self.sampler.refresh(state["sampled_errors"])
         super().continue_from(state)
 
     def export_state(self) -> dict[str, Any]:
-        """What the process that started this one has to know of the training."""
+        """The training state that the parent process needs."""
         return {**super().export_state(), "seam": self.seam, "seconds_at_full_work": self._seconds_at_full_work}
 
     def import_state(self, state: dict[str, Any]) -> None:
-        """Be as a module of another process was at its end."""
+        """Restore the state in which the module of another process ended."""
         super().import_state(state)
         self._seam, self._evaluated = state["seam"], []
         self._seconds_at_full_work = state["seconds_at_full_work"]
 
 
 def _mean_error(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """The mean squared error of the untrained networks, mean over the signals."""
+    """The mean squared error of the untrained networks, averaged over the signals."""
     return sum(float((values.float() - signal).square().mean()) for values, signal in pairs) / len(pairs)
 
 

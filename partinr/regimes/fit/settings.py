@@ -17,32 +17,32 @@ from partinr.training.loss import sample_weights
 
 @spec
 class FitSettings(RegimeSettings):
-    """How the ordinary regime learns, and when it is evaluated.
+    """How the ordinary regime trains, and when it is evaluated.
 
     Attributes:
         loss: ``image``: the mean squared error over all samples, so that every pixel counts alike (the paper's).
             ``region``: the mean over regions of each region's own mean, so that every region counts alike and a pixel
-            of a small one counts more. With Adam the two differ little, since a network's own scale cancels. Each of
-            several images has its own loss, and what a network learns does not depend on the other images.
-        border_weight: weight in the loss of a sample near a border between regions; those inside have weight 1. Above
-            0. The weights are then divided by their mean, over the image (over the region with ``loss=region``), so
-            that the loss keeps its scale, and a learning rate its meaning. The steps of ``init_steps`` ignore it.
-        border_width: near is what has another region within so many samples along the axes.
-        points_per_step: samples drawn for each step, evenly from all signals as a whole; None for all of them. Every
-            sample is seen once before any is seen again.
-        sampling: which of them. ``uniform``: all alike. ``error``: in proportion to their error at the last
-            evaluation, with weights that leave the expectation of the loss as it is (:class:`ErrorSampler
-            <partinr.training.sampling.ErrorSampler>`). How many points a network gets then depends on the others.
-        evaluate_every: evaluate every so many steps; None for a geometric sequence.
-        evaluations_per_decade: of that sequence: evaluations while the steps grow tenfold.
+            of a small one counts more. With Adam the two differ little, since Adam cancels the scale of a network's
+            loss. With several images each has its own loss, so a network does not depend on the other images.
+        border_weight: weight in the loss of a sample near a border between regions, above 0; other samples have weight
+            1. The weights are then divided by their mean over the image (with ``loss=region``, over the region), so
+            that the loss keeps its scale and the learning rate its meaning. The steps of ``init_steps`` ignore it.
+        border_width: a sample is near a border if another region is within this many samples along an axis.
+        points_per_step: samples drawn for each step, uniformly from all signals together; None for all samples. Every
+            sample is drawn once before any is drawn again.
+        sampling: how samples are drawn. ``uniform``: all alike. ``error``: in proportion to their error at the last
+            evaluation, with weights that keep the expectation of the loss (:class:`ErrorSampler
+            <partinr.training.sampling.ErrorSampler>`). The number of points of a network then depends on the others.
+        evaluate_every: steps between evaluations; None for a geometric sequence.
+        evaluations_per_decade: evaluations in the geometric sequence while the steps grow tenfold.
         evaluate_at: further steps at which to evaluate.
-        collapse_db: the run has failed when its PSNR stays so far below its best for three evaluations in a row;
-            None to let it go on.
-        freeze_at_psnr: a region whose PSNR has reached so many dB at an evaluation is finished: its network keeps its
-            weights and costs nothing from then on (as the blocks of Saragadam et al., "MINER", 2022). The run is over
-            when all are. None to train every region to the end.
-        begin_at_mean: the values of a network begin around the mean of its region, by the bias of its output layer,
-            and not around 0, which saves the steps to get there. The papers of the backbones draw that bias at random.
+        collapse_db: the run fails if its PSNR stays this many dB below its best for three evaluations in a row; None to
+            continue regardless.
+        freeze_at_psnr: a region is finished once its PSNR reaches this value in dB at an evaluation. Its network keeps
+            its weights and costs nothing from then on (like the blocks of Saragadam et al., "MINER", 2022). The run
+            ends when all regions are finished. None to train every region to the end.
+        begin_at_mean: set the bias of each output layer so that the network's values begin around the mean of its
+            region instead of 0. This saves steps. The papers of the backbones draw that bias at random.
     """
 
     kind: ClassVar[str] = "fit"
@@ -62,10 +62,10 @@ class FitSettings(RegimeSettings):
     begin_at_mean: bool = False
 
     def __post_init__(self) -> None:
-        """Check which options go together.
+        """Check that the options are compatible.
 
         Raises:
-            PartinrError: ``sampling`` chooses among points, but none are drawn.
+            PartinrError: ``sampling`` is given, but no points are drawn.
         """
         if self.sampling != "uniform" and self.points_per_step is None:
             raise PartinrError(
@@ -76,15 +76,16 @@ class FitSettings(RegimeSettings):
     def sample_weights(self, partitions: Sequence[Partition], seed: int) -> Tensor | None:
         """The weight of each sample in the loss.
 
-        A regime that sees its signals through an observation, such as a mask, overrides this: a sample of weight 0 is
-        not seen, while the metrics still measure it.
+        A regime that observes its signals through a mask or the like overrides this. A sample of weight 0 does not
+        enter the loss, but metrics still include it.
 
         Args:
-            partitions: of each signal.
-            seed: of the run.
+            partitions: partition of each signal.
+            seed: seed of the run.
 
         Returns:
-            float32 ``[M, 1]`` over all samples, signal by signal, each row-major, with mean 1; None where all are 1.
+            float32 ``[M, 1]`` over all samples, sorted by signal, each row-major, with mean 1; None if all weights are
+            1.
         """
         return sample_weights(
             partitions,

@@ -1,4 +1,4 @@
-"""From the configuration of a run to the module of learning to learn, and the tasks that it learns from."""
+"""Builds the module and the tasks of learning to learn from the configuration of a run."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
 
 READ_FIRST = 2000
-"""Files to learn from that are read before the training, so that what is wrong with one is said then."""
+"""Number of training files that are read before training, to find errors early."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Batched:
-    """Tasks as one batch, where they are loaded.
+    """Collates tasks into one batch, in the process that loads them.
 
     Attributes:
-        frame: of the coordinates.
+        frame: frame of the coordinates.
     """
 
     frame: Frame
 
     def __call__(self, tasks: Sequence[Task]) -> TaskBatch:
-        """Put them together.
+        """The batch of some tasks.
 
         Raises:
             PartinrError: they have different numbers of channels.
@@ -55,7 +55,7 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
     """The module of learning to learn, with its tasks.
 
     Raises:
-        PartinrError: settings do not go together, or a signal cannot be read or cut.
+        PartinrError: settings contradict each other, or a signal cannot be read or partitioned.
     """
     _check(settings, context)
     tasks = _tasks(settings, context)
@@ -67,7 +67,7 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
     first = validation[0]
     in_features, channels = first.coords.shape[1], first.targets.shape[1]
     start = LearnedStart(
-        # The budget is that of what represents a signal in the end: all regions' networks.
+        # The budget covers everything that represents a signal: the networks of all regions.
         context.backbone.sized(regions, in_features, channels),
         cells=regions if settings.initialisation == "region" else 1,
         in_features=in_features,
@@ -98,10 +98,10 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
 
 
 def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
-    """The tasks to learn from and those that are held out, all of them cut.
+    """The training tasks and the held-out tasks, with their partitions.
 
     Raises:
-        PartinrError: none are held out, or a signal cannot be read or cut.
+        PartinrError: no signals are held out, or a signal cannot be read or partitioned.
     """
     train, held_out = context.data.train(), context.data.val()
     if not held_out:
@@ -130,10 +130,10 @@ def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
 
 
 def _check(settings: MetaSettings, context: RunContext) -> None:
-    """Check that what several groups say goes together.
+    """Check that the groups of the configuration are compatible.
 
     Raises:
-        PartinrError: it does not.
+        PartinrError: they are not.
     """
     if context.data.alone:
         raise PartinrError(
@@ -167,7 +167,7 @@ def _check(settings: MetaSettings, context: RunContext) -> None:
 
 
 def _check_channels(first: Task, other: Task) -> None:
-    """See that two tasks can be in one batch.
+    """Check that two tasks can be in one batch.
 
     Raises:
         PartinrError: they have different numbers of channels.
@@ -181,10 +181,10 @@ def _check_channels(first: Task, other: Task) -> None:
 
 
 def _read_first(tasks: TaskDataModule) -> None:
-    """Read and cut what there is to learn from, as far as it is files; of generated signals one stands for all.
+    """Read and partition the first training files, or one generated signal, which stands for all.
 
     Raises:
-        PartinrError: a file cannot be read, or a signal not be cut.
+        PartinrError: a file cannot be read, or a signal cannot be partitioned.
     """
     learned_from = tasks.train_tasks
     first = learned_from[0]
@@ -195,10 +195,10 @@ def _read_first(tasks: TaskDataModule) -> None:
 
 
 def _check_cells(rule: PartitionRule, settings: MetaSettings, validation: Sequence[TaskBatch]) -> None:
-    """See that a region of a grid is at the same place in every signal, if it is to have an initialisation of its own.
+    """Check that each grid region is at the same place in every signal, if regions have their own initialisations.
 
     Raises:
-        PartinrError: signals of several shapes might be cut into other rows and columns.
+        PartinrError: signals of different shapes might be cut into different rows and columns.
     """
     shapes = sorted({shape for batch in validation for shape in batch.shapes})
     if settings.initialisation == "region" and isinstance(rule, Grid) and rule.rows is None and len(shapes) > 1:
@@ -210,7 +210,7 @@ def _check_cells(rule: PartitionRule, settings: MetaSettings, validation: Sequen
 
 
 def _some(items: Sequence[Item], count: int | None) -> Sequence[Item]:
-    """So many of them, evenly spread."""
+    """``count`` of the items, evenly spread."""
     if count is None or count >= len(items):
         return items
     return [items[number * len(items) // count] for number in range(count)]
@@ -225,14 +225,14 @@ def _facts(
     train: int,
     val: int,
 ) -> dict[str, Any]:
-    """What run.json says of partition and data."""
+    """The entries of partition and data in ``run.json``."""
     networks = start.networks
     one = networks.backbone.parameters(networks.in_features, networks.channels)
     shapes = {shape for batch in validation for shape in batch.shapes}
     sizes = [size for batch in validation for size in batch.sizes]
     return {
         "regions": regions,
-        # Of what represents one signal: the networks of all its regions.
+        # For one signal: the networks of all its regions.
         "parameters": regions * one,
         "macs_per_pixel": networks.macs_of_networks[0],
         "partition": {

@@ -1,10 +1,10 @@
-"""The inner loop of learning to learn: some steps of gradient descent, as a function that can be differentiated.
+"""The inner loop of learning to learn: a few steps of gradient descent, as a differentiable function.
 
 Finn et al., "Model-Agnostic Meta-Learning" (2017), equation 1: from parameters ``p`` a step goes to
 
     p' = p - r ⊙ g(p),    g = the gradient of the inner objective,
 
-and the meta-gradient goes back through all of them, by the chain rule ``by_p = by_p' - H (r ⊙ by_p')`` with the Hessian
+and the meta-gradient passes back through all steps by the chain rule ``by_p = by_p' - H (r ⊙ by_p')`` with the Hessian
 H of the inner objective: second order. Without the term with H it is the first-order meta-gradient. Nothing here knows
 of tasks, regions or networks: the parameters may be those of a stack of independent networks.
 """
@@ -18,19 +18,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from partinr.base.environment import door
+
 Params = Mapping[str, Tensor]
 Objective = Callable[[Params, bool], Tensor]
-"""``objective(params, twice)``: a scalar; ``twice`` says that its gradient will be differentiated in its turn."""
+"""``objective(params, twice)``: a scalar; ``twice`` says that its gradient will be differentiated again."""
 
 Curvature = Callable[[Params, Params], dict[str, Tensor]]
-"""``curvature(params, along)``: the Hessian of an objective times a direction, of all parameters."""
+"""``curvature(params, along)``: the Hessian of an objective times a direction, for all parameters."""
 
 Rates = Callable[[int], Mapping[str, Tensor | float]]
-"""``rates(step)``: the learning rate of each parameter that is adapted, what broadcasts with it. The others stay."""
+"""``rates(step)``: the learning rate of each adapted parameter, broadcastable to it. Other parameters stay."""
 
 Order = Literal["second", "first", "none"]
 
 
+@door
 def adapt(
     objective: Objective,
     params: Params,
@@ -41,22 +44,23 @@ def adapt(
     recompute: bool = False,
     curvature: Curvature | None = None,
 ) -> Iterator[dict[str, Tensor]]:
-    """Take some steps of gradient descent.
+    """The parameters after each of some steps of gradient descent.
 
     Args:
         objective: the scalar to minimise.
-        params: the start.
-        rates: of each step, counted from 0.
+        params: the initial parameters.
+        rates: learning rates by step, counted from 0.
         steps: number of steps.
-        order: of the result's derivatives by ``params`` and by the rates. ``second``: the exact derivatives; ``first``:
-            each inner gradient counts as a constant; ``none``: no derivatives, and a step's memory is freed after it.
-        recompute: with ``second``, keep only the start of each step and compute the step again in the backward pass.
-            This takes the memory of one step instead of all, and the time of one more gradient a step.
-        curvature: a faster way to the Hessian of the objective than differentiating its gradient. ``second`` always
-            uses it, whatever ``recompute`` says, since it needs no more memory.
+        order: order of the result's derivatives by ``params`` and the rates. ``second``: the exact derivatives;
+            ``first``: inner gradients are treated as constants; ``none``: no derivatives; the memory of a step is freed
+            after it.
+        recompute: with ``second``, keep only the start of each step and recompute the step in the backward pass. This
+            needs the memory of one step instead of all, and the time of one more gradient per step.
+        curvature: a faster way to compute the Hessian of the objective than differentiating its gradient. ``second``
+            uses it whatever ``recompute`` says, since it needs no more memory.
 
     Yields:
-        all parameters after each step, adapted or not.
+        all parameters after each step, whether adapted or not.
     """
     fast = {name: each.detach() for name, each in params.items()} if order == "none" else dict(params)
     for step in range(steps):
@@ -76,7 +80,7 @@ def _gradient(objective: Objective, params: Params, names: tuple[str, ...], twic
     """The gradient by some of the parameters; with ``twice``, differentiable by all of them."""
     with torch.enable_grad():
         if twice:
-            # Leaves that do not require a gradient must do so here, or the gradient's graph would have no end.
+            # Leaves must require a gradient here, or the gradient's graph would have no leaf.
             given = {
                 name: each if each.requires_grad else each.detach().requires_grad_() for name, each in params.items()
             }
@@ -128,7 +132,7 @@ class _Step(torch.autograd.Function):
         params = dict(zip(every, saved, strict=False))
         rates, gradients = saved[len(every) : -len(names)], saved[-len(names) :]
         by = dict(zip(names, by_moved, strict=True))
-        # Along r ⊙ by_p'; what is not adapted does not move.
+        # The direction is r ⊙ by_p'; it is 0 for parameters that are not adapted.
         along = {name: torch.zeros_like(value) for name, value in params.items() if name not in names}
         along.update({name: (rate * by[name]).detach() for name, rate in zip(names, rates, strict=True)})
         if ctx.curvature is None:

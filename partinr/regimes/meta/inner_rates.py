@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 
 RateKind = Literal["static", "global", "per_step", "per_parameter", "per_parameter_per_step"]
@@ -18,17 +19,17 @@ RATE_KINDS: tuple[str, ...] = get_args(RateKind)
 class InnerRates(nn.Module):
     """The learning rate of every inner step and parameter.
 
-    ``static`` is a number that is not learned; ``global`` is one learned number; ``per_step`` (Antoniou et al., "How to
-    train your MAML", 2019) one a step; ``per_parameter`` (Li et al., "Meta-SGD", 2017) one for each number of the
-    initialisation; ``per_parameter_per_step`` one for each of them and each step, as in the partition paper. Steps
-    beyond the last one with rates use the rates of the last.
+    ``static`` is one fixed number. ``global`` is one learned number. ``per_step`` (Antoniou et al., "How to train your
+    MAML", 2019) is one per step. ``per_parameter`` (Li et al., "Meta-SGD", 2017) is one for each number of the
+    initialisation. ``per_parameter_per_step`` is one for each number and step, as in the partition paper. Steps beyond
+    the training's last step use the rates of that step.
 
     Args:
-        params: the parameters that are adapted, each ``[C, *shape]``.
-        kind: which of the above.
+        params: the adapted parameters, each ``[C, *shape]``.
+        kind: one of the kinds above.
         value: initial value of every rate.
         steps: inner steps of the training, K; 1 or more.
-        positive: learn logarithms, so that no rate ever falls below 0.
+        positive: learn logarithms, so that rates stay positive.
 
     Attributes:
         learned: whether any rate is learned.
@@ -37,6 +38,7 @@ class InnerRates(nn.Module):
         PartinrError: the kind is unknown, or the value is not positive and finite.
     """
 
+    @door
     def __init__(
         self, params: Mapping[str, Tensor], kind: RateKind, value: float, steps: int, positive: bool = False
     ) -> None:
@@ -75,13 +77,12 @@ class InnerRates(nn.Module):
         """The rate of a parameter at an inner step, counted from 0.
 
         Args:
-            step: may be beyond those of the training.
-            name: of the parameter.
-            cell: int64 ``[N]``, the row of the initialisation that each network began with; None where there is one
-                row for all.
+            step: may exceed the number of training steps.
+            name: name of the parameter.
+            cell: int64 ``[N]``, the row of the initialisation that each network began with; None if all share one row.
 
         Returns:
-            what broadcasts with ``[N, *shape]``.
+            a number or tensor that broadcasts with ``[N, *shape]``.
         """
         if self.kind == "static":
             return self.value

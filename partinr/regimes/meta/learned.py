@@ -1,4 +1,4 @@
-"""What is learned: an initialisation, and the learning rates that go with it."""
+"""A learned initialisation and its learning rates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from partinr.backbones import Backbone, backbone_name, load_backbone
+from partinr.base.environment import door, follows_caller
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.engines import EngineName
@@ -23,7 +24,7 @@ from partinr.regimes.meta.inner_rates import InnerRates, RateKind
 from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
 
 FORMAT = 2
-"""Version of the layout of ``initialisation.safetensors``. 2: with a checksum."""
+"""Version of the layout of ``initialisation.safetensors``. Version 2 has a checksum."""
 
 UNSEALED = 1
 """The last version without a checksum."""
@@ -31,11 +32,11 @@ UNSEALED = 1
 
 @dataclasses.dataclass(frozen=True)
 class InnerObjective:
-    """The squared error of a stack on its context, as :func:`partinr.regimes.meta.inner.adapt` wants it.
+    """The squared error of a stack on its context, as an objective of :func:`partinr.regimes.meta.inner.adapt`.
 
     Attributes:
-        networks: whose architecture and engine it is.
-        context: the samples, and what they count.
+        networks: gives architecture and engine.
+        context: the samples and their weights.
     """
 
     networks: NetworkStack
@@ -48,43 +49,44 @@ class InnerObjective:
 
     @property
     def has_hessian_vector(self) -> bool:
-        """Whether the engine has second derivatives of its own."""
+        """Whether the engine provides second derivatives."""
         own = self.context
         one = {name: value[:1].expand(len(own.sizes), *value.shape[1:]) for name, value in self.networks.stack.items()}
         return self.networks.has_hessian_vector(own.coords, own.sizes, one)
 
     def hessian_vector(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The Hessian times a direction, by the engine."""
+        """The Hessian times a direction, computed by the engine."""
         own = self.context
         return self.networks.hessian_vector(own.coords, own.targets, own.sizes, own.weights, params, along)
 
 
+@door
 class LearnedStart(nn.Module):
-    """An initialisation from which a few inner steps fit a signal, and the rates of those steps.
+    """An initialisation from which a few inner steps fit a signal, and the learning rates of those steps.
 
     Args:
-        backbone: of every network.
-        cells: rows of the initialisation, C: 1 for one that every region begins with, or one for each region of a grid,
-            by the region's number.
-        in_features: coordinates a sample, d.
-        channels: values a sample.
-        inner_steps: that it is learned for, K; 1 or more.
-        inner_lr: what the rates begin with.
-        inner_lr_kind: which there are, see :class:`~partinr.regimes.meta.inner_rates.InnerRates`.
-        inner_lr_positive: keep them above 0.
-        inner_loss: what a network descends on, see :meth:`TaskBatch.context`.
-        adapt_layers: of the networks, that the inner loop changes, counted from the output; None for all of them. Raghu
-            et al., "Rapid Learning or Feature Reuse?" (2020), change the last (ANIL).
-        frame: of the coordinates.
+        backbone: architecture of every network.
+        cells: number of rows of the initialisation, C: 1 if all regions share one, or one for each region of a grid,
+            indexed by the region's number.
+        in_features: coordinates per sample, d.
+        channels: values per sample.
+        inner_steps: number of inner steps in training, K; 1 or more.
+        inner_lr: initial value of the rates.
+        inner_lr_kind: kind of rates, see :class:`~partinr.regimes.meta.inner_rates.InnerRates`.
+        inner_lr_positive: keep the rates above 0.
+        inner_loss: the objective of a network, see :meth:`TaskBatch.context`.
+        adapt_layers: number of layers that the inner loop changes, counted from the output; None for all. Raghu et al.,
+            "Rapid Learning or Feature Reuse?" (2020), change only the last (ANIL).
+        frame: frame of the coordinates.
         engine: how the stack is evaluated.
-        seed: of the first initialisation.
+        seed: seed of the random initialisation before learning.
 
     Attributes:
         networks: the initialisation, a stack of C networks.
-        rates: of the inner steps.
+        rates: learning rates of the inner steps.
 
     Raises:
-        PartinrError: an argument is out of range, or the backbone does not say which its layers are.
+        PartinrError: an argument is out of range, or the backbone does not define its layers.
     """
 
     def __init__(
@@ -141,20 +143,20 @@ class LearnedStart(nn.Module):
             )
         return tuple(name for layer in layers[-self.adapt_layers :] for name in layer)
 
-    # -- figures ------------------------------------------------------------------------------------------------
+    # -- facts -------------------------------------------------------------------------------------------------
 
     @property
     def parameter_count(self) -> int:
-        """Numbers in the initialisation, rates not counted."""
+        """Size of the initialisation in numbers, without the rates."""
         return self.networks.parameter_count
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.networks.device
 
     def check_engine(self, device: torch.device | None = None, precision: str = "32-true", tf32: bool = False) -> None:
-        """Refuse what the engine cannot evaluate, see :meth:`partinr.model.stack.NetworkStack.check_engine`."""
+        """Check that the engine can evaluate it, see :meth:`partinr.model.stack.NetworkStack.check_engine`."""
         self.networks.check_engine(device, precision, tf32)
 
     def _cell(self, batch: TaskBatch) -> Tensor | None:
@@ -163,10 +165,10 @@ class LearnedStart(nn.Module):
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def start(self, batch: TaskBatch) -> dict[str, Tensor]:
-        """What the networks of a batch begin with: each parameter ``[N, *shape]``.
+        """Initial parameters of the networks of a batch: ``[N, *shape]`` each.
 
         Raises:
-            PartinrError: a task has another number of regions than there are cells.
+            PartinrError: a task's number of regions differs from the number of cells.
         """
         if self.cells == 1:
             count = len(batch.sizes)
@@ -179,7 +181,7 @@ class LearnedStart(nn.Module):
         return {name: value.index_select(0, batch.cell) for name, value in self.networks.stack.items()}
 
     def objective(self, context: Context) -> InnerObjective:
-        """The inner objective: each network's own, summed over all."""
+        """The inner objective, summed over all networks."""
         return InnerObjective(self.networks, context)
 
     def rates_for(self, batch: TaskBatch) -> Callable[[int], dict[str, Tensor | float]]:
@@ -202,6 +204,7 @@ class LearnedStart(nn.Module):
             curvature=objective.hessian_vector if order == "second" and objective.has_hessian_vector else None,
         )
 
+    @follows_caller
     def error(self, batch: TaskBatch, params: Mapping[str, Tensor], weights: Tensor) -> Tensor:
         """The outer objective: squared errors of all samples, each times its weight."""
         return self.networks.squared_error(batch.coords, batch.targets, batch.sizes, weights, params)
@@ -211,15 +214,15 @@ class LearnedStart(nn.Module):
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.networks(batch.coords, batch.sizes, params)
 
-    # -- beginning an ordinary fit ------------------------------------------------------------------------------
+    # -- start of an ordinary fit -------------------------------------------------------------------------------
 
     @torch.no_grad()
     def begin(self, model: PiecewiseINR) -> None:
-        """Let every network of a model begin here.
+        """Initialise every network of a model.
 
         Raises:
-            PartinrError: the model has other networks, blends them, or has another number of regions than there are
-                cells.
+            PartinrError: the model has other networks, blends them, or has a number of regions that differs from the
+                number of cells.
         """
         if model.blended:
             raise PartinrError(
@@ -242,10 +245,10 @@ class LearnedStart(nn.Module):
         for name, value in own.stack.items():
             other.stack[name].copy_(value.expand_as(other.stack[name]))
 
-    # -- keeping ------------------------------------------------------------------------------------------------
+    # -- files --------------------------------------------------------------------------------------------------
 
     def architecture(self) -> dict[str, Any]:
-        """What must be equal for what one has learned to fit another: plain containers."""
+        """What must be equal for one start to load the state of another: plain containers."""
         backbone = self.networks.backbone
         return {
             "backbone": backbone_name(backbone),
@@ -263,7 +266,7 @@ class LearnedStart(nn.Module):
         }
 
     def to_bytes(self) -> bytes:
-        """The content of a safetensors file: initialisation and rates, and what they are for in its header."""
+        """The content of a safetensors file: initialisation and rates, described in the header."""
         header = {"format": FORMAT, "engine": self.networks.engine, **self.architecture()}
         return serialise("partinr_start", header, self.state_dict())
 
@@ -272,7 +275,7 @@ class LearnedStart(nn.Module):
         """Read an ``initialisation.safetensors``.
 
         Raises:
-            PartinrError: no such file, not one of partinr's, damaged, or of a newer format.
+            PartinrError: the file is missing, damaged, of a newer format, or not written by partinr.
         """
 
         def make(header: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
@@ -292,6 +295,7 @@ def _describe(networks: NetworkStack) -> str:
 Algorithm = Literal["maml", "fomaml", "reptile", "unadapted"]
 
 
+@door
 def outer_gradients(
     start: LearnedStart,
     batch: TaskBatch,
@@ -303,23 +307,24 @@ def outer_gradients(
     recompute: bool = False,
     tasks: int | None = None,
 ) -> Tensor:
-    """Add the outer gradient of a meta-batch to ``.grad`` of everything that is learned; the outer objective.
+    """Add the outer gradient of a meta-batch to ``.grad`` of all learned tensors, and return the outer objective.
 
     Args:
-        start: what is learned.
+        start: the initialisation and rates that are learned.
         batch: the tasks.
-        context: what they are adapted to.
-        weights: of the outer objective (:meth:`TaskBatch.weights <partinr.regimes.meta.tasks.TaskBatch.weights>`).
+        context: the samples that the tasks are adapted to.
+        weights: weights of the outer objective (:meth:`TaskBatch.weights
+            <partinr.regimes.meta.tasks.TaskBatch.weights>`).
         algorithm: ``maml``: the true gradient through the inner steps; ``fomaml``: the first-order one (Finn et al.,
-            2017, section 5.2); ``reptile``: towards where the inner steps lead (Nichol et al., "On First-Order
-            Meta-Learning Algorithms", 2018), the mean over the regions of a task, then over tasks; ``unadapted``: one
+            2017, section 5.2); ``reptile``: towards the result of the inner steps (Nichol et al., "On First-Order
+            Meta-Learning Algorithms", 2018), averaged over the regions of a task, then over tasks; ``unadapted``: one
             network for all signals, without any inner step.
-        steps: inner steps; None for those that it is learned for.
+        steps: number of inner steps; None for that of the training.
         recompute: see :func:`partinr.regimes.meta.inner.adapt`.
-        tasks: of the whole meta-batch; None where this is all of it.
+        tasks: number of tasks of the whole meta-batch; None if this batch is the whole.
 
     Returns:
-        the objective after the inner steps: a scalar without history.
+        the objective after the inner steps: a detached scalar.
     """
     steps = start.inner_steps if steps is None else steps
     fast: Mapping[str, Tensor]
@@ -328,7 +333,7 @@ def outer_gradients(
         regions = torch.tensor(batch.regions, dtype=torch.float64)
         share = torch.repeat_interleave(1 / (regions * (tasks or batch.tasks)), torch.tensor(batch.regions))
         begin = start.start(batch)
-        # Its gradient by the initialisation is the way that is still to go.
+        # The gradient by the initialisation is its difference from the adapted parameters.
         away = sum(
             (
                 share.to(value.device, value.dtype).reshape(-1, *[1] * (value.ndim - 1))

@@ -1,4 +1,4 @@
-"""The data of learning to learn: each signal with its partition is a task, and a batch is several tasks."""
+"""Loads the data of learning to learn: a task is a signal with its partition, and a batch is several tasks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Task:
     """A signal to fit, and its regions.
 
     Attributes:
-        index: number of the item.
-        name: of the item.
-        signal: float32 ``[*grid, C]`` in [0, 1]; do not change it, since it may be reused.
-        partition: on the same grid.
+        index: number of the item in its set.
+        name: name of the item.
+        signal: float32 ``[*grid, C]`` in [0, 1]. Do not change it: it may be reused.
+        partition: partition on the same grid.
     """
 
     index: int
@@ -45,14 +45,14 @@ class Task:
 
 
 Collate = Callable[[Sequence[Task]], Any]
-"""Makes a batch of tasks, in the process that loads them; the batch must be picklable."""
+"""Makes a batch of tasks in the process that loads them. The batch must be picklable."""
 
 
 class Memory:
     """Memory for loaded tasks, divided equally between the loading processes.
 
     Args:
-        limit: bytes in total.
+        limit: total number of bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -63,7 +63,7 @@ class Memory:
         return {**self.__dict__, "_used": 0}
 
     def takes(self, size: int) -> bool:
-        """Reserve ``size`` bytes; False if there is no room for them."""
+        """Reserve ``size`` bytes and return True, or return False if there is no room."""
         info = get_worker_info()
         room = self._limit // (1 if info is None else info.num_workers)
         if self._used + size > room:
@@ -75,13 +75,13 @@ class Memory:
 class TaskSet(Dataset[Task]):
     """A task for every item.
 
-    The first tasks stay in memory, as long as there is room: items are drawn equally often, so any choice is as good.
+    The first tasks stay in memory while there is room. Items are drawn equally often, so any choice is as good.
 
     Args:
         items: with unique names.
         rule: makes the partitions; None for one region.
-        cache: where label maps are kept; None for nowhere.
-        memory: for loaded tasks; None to keep none.
+        cache: cache of label maps; None for no cache.
+        memory: memory for loaded tasks; None to keep no tasks.
     """
 
     def __init__(
@@ -98,17 +98,17 @@ class TaskSet(Dataset[Task]):
         self._kept: dict[int, Task] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Each process keeps the tasks that it has loaded itself.
+        # Each process keeps only the tasks that it loaded.
         return {**self.__dict__, "_kept": {}}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Task:
-        """Load a signal and make its partition.
+        """The task of an item: loads the signal and makes its partition.
 
         Raises:
-            PartinrError: either fails.
+            PartinrError: the signal cannot be loaded or partitioned.
         """
         if index in self._kept:
             return self._kept[index]
@@ -125,12 +125,12 @@ class TaskSet(Dataset[Task]):
 class MetaBatches:
     """The tasks of each outer step, determined by seed and step.
 
-    All items are shuffled and divided into batches, again and again. The rest of a shuffle starts the next batch, so
-    all items are seen equally often, and that batch may contain an item twice.
+    All items are shuffled and divided into batches repeatedly. The rest of a shuffle starts the next batch, so all
+    items are used equally often. Such a batch may contain an item twice.
 
     Args:
         items: number of items.
-        size: of a batch.
+        size: items in a batch.
         seed: 0 or more.
     """
 
@@ -149,26 +149,26 @@ class MetaBatches:
 
 
 class TaskDataModule(L.LightningDataModule):
-    """Endless batches of tasks to learn from, and the held-out tasks.
+    """Endless batches of training tasks, and batches of the held-out tasks.
 
-    Step t sees the batch that follows from ``seed`` and t (:class:`MetaBatches`), for any number of loading processes.
-    The batches start at the attribute ``step`` of the LightningModule (0 if it has none), so a resumed run continues
-    with the next one. Rank r of n has the places r, r + n, … of each batch.
+    The batch of step t follows from ``seed`` and t (:class:`MetaBatches`), for any number of loading processes. The
+    batches start at the attribute ``step`` of the LightningModule (0 if it has none), so a resumed run continues with
+    the next batch. Rank r of n gets the positions r, r + n, … of each batch.
 
     Args:
-        train: items to learn from.
-        val: items that are held out.
-        train_rule: makes the partitions of ``train``; None for one region.
-        val_rule: likewise of ``val``.
-        meta_batch_size: tasks of an outer step, over all ranks.
-        seed: of the order.
-        workers: processes that load ahead, on each rank; 0 to load in the training process.
+        train: training items.
+        val: held-out items.
+        train_rule: rule for the partitions of ``train``; None for one region.
+        val_rule: rule for the partitions of ``val``; None for one region.
+        meta_batch_size: tasks per outer step, over all ranks.
+        seed: seed of the order.
+        workers: number of loading processes on each rank; 0 to load in the training process.
         collate: makes a batch of tasks; must be picklable.
-        cache: where label maps are kept; None for nowhere.
+        cache: cache of label maps; None for no cache.
         keep_bytes: limit for signals and label maps in memory, on each rank.
 
     Raises:
-        PartinrError: there are fewer items than a batch needs.
+        PartinrError: there are too few items for a batch.
     """
 
     def __init__(
@@ -215,18 +215,18 @@ class TaskDataModule(L.LightningDataModule):
         return self._train_batches
 
     def teardown(self, stage: str) -> None:
-        """End the processes that load."""
+        """End the loading processes."""
         if self._train_batches is not None:
             self._train_batches.close()
 
     def val_batches(self, rank: int = 0, ranks: int = 1) -> ValBatches:
-        """The held-out tasks in order, in batches of the size that a rank learns from.
+        """The held-out tasks in order, in batches of the size of a rank's training batches.
 
         The name is not ``val_dataloader``, because Lightning would then expect a ``validation_step``.
 
         Args:
-            rank: gets the tasks rank, rank + ranks, …
-            ranks: their number; with more ranks than tasks, some get no batch.
+            rank: number of the rank, which gets the tasks rank, rank + ranks, …
+            ranks: number of ranks; with more ranks than tasks, some get no batch.
         """
         return ValBatches(self, rank, ranks)
 
@@ -235,7 +235,7 @@ def check_ranks(meta_batch_size: int, ranks: int) -> None:
     """Check that a batch has a task for every rank.
 
     Raises:
-        PartinrError: it has not.
+        PartinrError: there are more ranks than tasks in a batch.
     """
     if meta_batch_size < ranks:
         raise PartinrError(
@@ -247,12 +247,12 @@ def check_ranks(meta_batch_size: int, ranks: int) -> None:
 class TrainBatches:
     """The data loader of :meth:`TaskDataModule.train_dataloader`.
 
-    Lightning fetches a batch ahead, drops it at the end of its epoch, and asks for a new iterator. The last few batches
-    are therefore kept, and given again: nothing is loaded twice, and the processes that load stay.
+    Lightning fetches a batch ahead, drops it at the end of its epoch, and asks for a new iterator. The loader therefore
+    keeps the last few batches and yields them again. Nothing is loaded twice, and the loading processes continue.
     """
 
     AHEAD = 3
-    """Batches that Lightning may hold at once: the present one, one fetched ahead, one dropped with its epoch."""
+    """Batches that Lightning may hold at once: the current one, one fetched ahead, one dropped with its epoch."""
 
     def __init__(self, module: TaskDataModule) -> None:
         self._module = module
@@ -280,7 +280,7 @@ class TrainBatches:
         return work_ahead(_Collated(module.train_tasks, module.collate), keys, module.workers)
 
     def close(self) -> None:
-        """End the processes that load, and forget what they loaded."""
+        """End the loading processes and forget their batches."""
         self._given.clear()
         if self._source is not None:
             self._source.close()  # type: ignore[attr-defined]  # a generator
@@ -314,7 +314,7 @@ class ValBatches:
 
 @dataclass(frozen=True)
 class _Collated:
-    """From the numbers of tasks to their batch, in any process."""
+    """Makes the batch of the tasks with given numbers, in any process."""
 
     tasks: TaskSet
     collate: Collate

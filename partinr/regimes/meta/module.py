@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.seeds import derived
 from partinr.metrics import mean_psnr, ssim
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
 
 SHOWN_TASKS = 4
-"""Held-out signals that a picture of the adaptation shows."""
+"""Number of held-out signals in the picture of the adaptation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +39,11 @@ class Adaptation:
     """How one held-out signal is fitted, step by step.
 
     Attributes:
-        name: of the signal.
+        name: name of the signal.
         signal: ``[*grid, C]``.
-        steps: inner steps behind each of ``values``.
+        steps: number of inner steps for each entry of ``values``.
         values: ``[*grid, C]`` each, clamped to [0, 1].
-        psnr: of each of them, in dB.
+        psnr: PSNR of each entry of ``values``, in dB.
     """
 
     name: str
@@ -55,28 +56,29 @@ class Adaptation:
 class MetaModule(TrainingLoop):
     """The learning-to-learn regime as a LightningModule.
 
-    Every call of :meth:`training_step` takes one outer step on a meta-batch. Of several processes each has a part of
-    the meta-batch, and the sum of their gradients is that of the whole one.
+    Every call of :meth:`training_step` takes one outer step on a meta-batch. Each of several processes has a part of
+    the meta-batch; the sum of their gradients is the gradient of the whole.
 
     Args:
-        start: what is learned, in place.
+        start: the initialisation and rates, learned in place.
         validation: batches of held-out tasks.
-        optimizer: of the outer steps.
-        schedule: how its learning rate moves.
-        stop: when it is over.
+        optimizer: optimiser of the outer steps.
+        schedule: schedule of its learning rate.
+        stop: when training ends.
         settings: algorithm, evaluations.
-        facts: what run.json says of data and partition.
-        data: the tasks to learn from; None where the caller hands them to Lightning.
-        data_fingerprint: what must be equal of the data for a run to be continued.
-        cache_dir: where the results of the check of the gradient are kept; None for nowhere.
-        seed: of the choice of context samples.
+        facts: entries of data and partition in ``run.json``.
+        data: the training tasks; None if the caller passes them to Lightning.
+        data_fingerprint: identifies the data; a run continues only with equal data.
+        cache_dir: folder for results of the gradient check; None to keep none.
+        seed: seed for drawing context samples.
 
     Raises:
-        PartinrError: there is nothing to validate on, or settings contradict each other.
+        PartinrError: there are no held-out tasks, or settings contradict each other.
     """
 
     model: LearnedStart
 
+    @door
     def __init__(
         self,
         start: LearnedStart,
@@ -109,7 +111,7 @@ class MetaModule(TrainingLoop):
         self._left_at: float | None = None
 
     def _check_settings(self) -> None:
-        """Check that the settings are those that the start was made with."""
+        """Check that the start was made with the same settings."""
         start, settings = self.model, self.settings
         made = {
             "inner_steps": start.inner_steps,
@@ -127,14 +129,14 @@ class MetaModule(TrainingLoop):
                 )
 
     def _learned(self) -> list[Tensor]:
-        """Everything that the outer optimiser moves."""
+        """All tensors that the outer optimiser changes."""
         return [value for value in self.model.parameters() if value.requires_grad]
 
     def check_devices(self, devices: int) -> None:
-        """Check that each of so many processes has a task of every meta-batch.
+        """Check that each of ``devices`` processes has a task of every meta-batch.
 
         Raises:
-            PartinrError: there are more of them than tasks.
+            PartinrError: there are more processes than tasks.
         """
         check_ranks(self.settings.meta_batch_size, devices)
 
@@ -145,38 +147,38 @@ class MetaModule(TrainingLoop):
         return self.optimizer.build(self._learned())
 
     def seconds_for_schedule(self) -> float:
-        """Seconds of training up to the last step, which all processes agree on, and so on the rate."""
+        """Seconds of training up to the last step. All processes agree on them, and so on the learning rate."""
         return self.clock.training
 
     def on_train_start(self) -> None:
-        """Check the meta-gradient; this also makes the kernels, before the clock runs."""
+        """Check the meta-gradient. This also compiles the kernels before the clock runs."""
         self.check_gradient()
 
     def check_gradient(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
         """Compare the meta-gradient with finite differences, see :func:`partinr.regimes.meta.check_meta_gradient`.
 
         Args:
-            device: where it will be trained; None for where it is.
-            dtype: of its parameters then; None for what they are.
+            device: the device of training; None for the current one.
+            dtype: type of the parameters in training; None for the current one.
 
         Raises:
-            PartinrError: it is not what the algorithm asks for.
+            PartinrError: the gradient is wrong for the algorithm.
         """
         check_meta_gradient(
             self.model, self.settings.algorithm, self.settings.recompute, device, dtype, self._cache_dir
         )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Start to wait for the next tasks; what callbacks took is not counted."""
-        # Nor is it where another process waited for them: all meet here.
+        """Start the clock that counts the wait for the next tasks; time in callbacks does not count."""
+        # Nor does time count that another process waits for them: all processes meet here.
         self.ranks.most(0.0)
         self._left_at = time.perf_counter()
 
     def on_train_end(self) -> None:
-        """A run that failed leaves the best weights that it had."""
+        """Restore the best weights if the run failed."""
         self.restore_best_after_failure()
 
-    # -- what callbacks ask -------------------------------------------------------------------------------------
+    # -- for callbacks -------------------------------------------------------------------------------------------
 
     @property
     def title(self) -> str:
@@ -184,17 +186,17 @@ class MetaModule(TrainingLoop):
         return f"{self.settings.algorithm}, {self.settings.inner_steps} inner steps"
 
     def weights(self) -> Iterator[tuple[str, bytes]]:
-        """What is learned, as the content of a file."""
+        """The learned initialisation as the content of a file."""
         yield "", self.model.to_bytes()
 
     @property
     def points_per_step(self) -> int:
-        """Samples that an outer step sees, about: of signals as large as the held-out ones."""
+        """Approximate number of samples in an outer step, for signals as large as the held-out ones."""
         counts = [count for batch in self._validation for count in batch.samples]
         return round(self.settings.meta_batch_size * sum(counts) / len(counts))
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says of this run."""
+        """The entries of this regime in ``run.json``."""
         last = self.curve[-1] if self.curve else {}
         by_step = [last[key] for key in _psnr_columns(self.settings.validation_steps) if key in last]
         return {
@@ -205,11 +207,11 @@ class MetaModule(TrainingLoop):
         }
 
     def identity(self) -> dict[str, Any]:
-        """What, beside settings and seed, must be equal for a checkpoint to be continued here."""
+        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
         return {**self.model.architecture(), "data": self._data_fingerprint}
 
     def adaptations(self) -> list[Adaptation]:
-        """How the first held-out signals are fitted now; every process does them all."""
+        """The current adaptation to the first held-out signals; every process computes all of them."""
         shown: list[Adaptation] = []
         for batch in self._validation:
             if len(shown) >= SHOWN_TASKS:
@@ -224,16 +226,16 @@ class MetaModule(TrainingLoop):
                 shown.append(Adaptation(name, truth, steps, tuple(images), tuple(map(_decibel, errors))))
         return shown[:SHOWN_TASKS]
 
-    # -- learning -----------------------------------------------------------------------------------------------
+    # -- training -----------------------------------------------------------------------------------------------
 
     def chunk(self) -> int:
-        """Each outer step has a meta-batch of its own."""
+        """One step, since each outer step has its own meta-batch."""
         return 1
 
     def take_steps(self, steps: int, batch: TaskBatch) -> None:
         """Take an outer step."""
         if self._left_at is not None:
-            # Waiting for the next tasks is part of learning from them, and all wait for the slowest.
+            # The wait for the next tasks counts as training, and all processes wait for the slowest.
             (waited,) = self.ranks.most(time.perf_counter() - self._left_at)
             self.clock.training += waited
         with self.clock.run("training", self.device):
@@ -274,26 +276,26 @@ class MetaModule(TrainingLoop):
         self.count_steps(1)
 
     def seeds(self, batch: TaskBatch) -> list[int]:
-        """Of the choice of context samples: another for each step and task, whatever else is in the batch."""
+        """Seeds for drawing context samples: they depend on step and task, not on the rest of the batch."""
         return [derived(self.seed, self.step, index) for index in batch.indices]
 
     # -- evaluation ------------------------------------------------------------------------------------------------
 
     def _to_device(self, batch: TaskBatch) -> TaskBatch:
-        """A batch where the parameters are, in their precision."""
+        """A batch on the device and in the precision of the parameters."""
         return batch.to(self.device, next(iter(self.model.networks.stack.values())).dtype)
 
     def _steps(self, batch: TaskBatch) -> Iterator[Tensor]:
         """Values of all samples ``[M, C]`` after 0, 1, … inner steps on all of them."""
         context = batch.context(self.settings.inner_loss)
         yield self.model.values(batch, self.model.start(batch))
-        # Without autocast: what is measured is what the learned start gives to whoever loads it.
+        # Without autocast, to measure what a user gets who loads the learned start.
         with torch.autocast(self.device.type, enabled=False):
             for fast in self.model.adapt(batch, context, self.settings.validation_steps):
                 yield self.model.values(batch, fast)
 
     def measure(self) -> dict[str, float]:
-        """Mean PSNR of the held-out signals after each number of inner steps, and SSIM after those of the training."""
+        """Mean PSNR of the held-out signals after each number of inner steps, and SSIM after ``inner_steps``."""
         found, similar = self._measured()
         names = [name for batch in self._validation for name in batch.names]
         after = self.settings.inner_steps
@@ -308,11 +310,11 @@ class MetaModule(TrainingLoop):
             "inner_lr": self.model.rates.mean(),
             **dict(zip(_psnr_columns(self.settings.validation_steps), means, strict=True)),
         }
-        # Before the first step there is no loss of training: that of the held-out signals stands for it.
+        # There is no training loss before the first step, so that of the held-out signals takes its place.
         return row if self.step else {**row, "loss": 10 ** (-means[after] / 10)}
 
     def _measured(self) -> tuple[list[list[float]], list[float]]:
-        """The PSNR of each held-out task after each number of steps, and the SSIM after those of the training."""
+        """The PSNR of each held-out task after each number of steps, and its SSIM after ``inner_steps``."""
         total = sum(batch.tasks for batch in self._validation)
         errors = torch.zeros(total, self.settings.validation_steps + 1, dtype=torch.float64)
         similar = torch.zeros(total, dtype=torch.float64)
@@ -333,21 +335,21 @@ class MetaModule(TrainingLoop):
         return [[_decibel(error) for error in row] for row in errors.tolist()], similar.tolist()
 
     def cure(self, collapsed: bool) -> str:
-        """What a user may do about a failure, or a curve that has collapsed."""
-        if self.step == 0:  # the inner steps alone have done it
+        """Advice to the user after a failure or a collapse of the curve."""
+        if self.step == 0:  # the inner steps alone caused it
             return f"lower regime.inner_lr (now {self.settings.inner_lr:g})"
         cure = f"lower optimizer.lr (now {self.lr:g}) or regime.inner_lr, or give regime.clip_norm=1"
         return f"{cure}; or let it go on with regime.collapse_db=null" if collapsed else cure
 
-    # -- keeping ------------------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------
 
     def weights_to_keep(self) -> dict[str, Tensor]:
-        """A copy of everything that is learned."""
+        """A copy of all learned tensors."""
         return {name: each.detach().clone() for name, each in self.model.state_dict().items()}
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over such a copy."""
-        # assign: in the precision that it was trained in.
+        """Restore such a copy."""
+        # assign keeps the precision of training.
         self.model.load_state_dict(weights, assign=True)
 
 
@@ -361,5 +363,5 @@ def _decibel(error: float) -> float:
 
 
 def fingerprint_of(names: Sequence[str], *more: object) -> str:
-    """A few digits that stand for a list of signals and whatever else."""
+    """A short digest of a list of signals and further values."""
     return hashlib.sha256("\n".join([*names, *map(str, more)]).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Label maps of a whole set of signals, made before learning starts."""
+"""Makes the label maps of a whole set of signals before training."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Prepared:
     """The result of a preparation.
 
     Attributes:
-        found: label maps that were in the cache.
-        made: label maps that were not.
-        fewer: those, of all, with fewer regions than requested.
+        found: number of label maps that were in the cache.
+        made: number of new label maps.
+        fewer: number of label maps with fewer regions than requested.
         seconds: wall time.
     """
 
@@ -51,16 +51,15 @@ def prepare_partitions(
     workers: int | None = None,
     progress: bool = True,
 ) -> Prepared:
-    """Put the label map of every item into the cache, with several processes and a progress bar on a terminal.
+    """Put the label map of every item into the cache, using several processes and a progress bar.
 
     A note in the cache records that a set is complete, under a digest of its items, the rule and the age of the files,
-    so that the next call reads nothing. A label map that has been deleted since is made when it is needed.
+    so that the next call reads nothing. A label map that was deleted later is made when it is needed.
 
     Args:
         items: the signals.
-        rule: makes the partitions. There is nothing to do for None, or for a rule that is not
-            :attr:`~PartitionRule.cached`.
-        cache: there is nothing to do for None.
+        rule: makes the partitions. None, or a rule that is not :attr:`~PartitionRule.cached`, needs no preparation.
+        cache: None needs no preparation.
         workers: number of processes; 0 for this one alone, None for one for each CPU.
         progress: show a bar, if the standard error stream is a terminal.
 
@@ -114,7 +113,7 @@ class _Make:
 
 
 def _digest(items: Sequence[Item], rule: PartitionRule) -> str:
-    """Digest of everything the label maps depend on that can be told without reading the files."""
+    """Digest of everything that the label maps depend on, except the content of the files."""
     about = hashlib.sha256(json.dumps(rule.fingerprint(), sort_keys=True, default=os.fspath).encode())
     for item in items:
         path = None if item.source is None else item.source.path

@@ -1,4 +1,4 @@
-"""What reports say of runs that learned an initialisation. Imports no torch."""
+"""The report section of runs that learned an initialisation. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from partinr.base.numbers import ABSENT
 from partinr.base.section import Chart, Node, Section, Table, field, lookup
 
 MOST_INNER_STEPS = 4
-"""So many inner steps, from 0 on, have a column each; beyond them only those of the training and the last have."""
+"""Inner steps 0 to this number have a column each; beyond it, only ``inner_steps`` and the last step have one."""
 
 _PSNR = "psnr_by_inner_step"
 _TRAINED = "config.regime.inner_steps"
 
 
 def _cut(manifest: Node, config: Node) -> str:
-    """How signals are cut in training and in testing."""
+    """The partitions of training and testing, in words."""
     train, test = (lookup(f"partition.{phase}", manifest, config) or ABSENT for phase in ("train", "test"))
     return str(train) if train == test else f"{train} → {test}"
 
 
 class MetaSection(Section):
-    """Learning to learn: PSNR of held-out signals, while the initialisation is learned and by inner steps."""
+    """Learning to learn: PSNR of held-out signals against outer steps and against inner steps."""
 
     kind = "meta"
     title = "Learning to learn"
@@ -97,12 +97,12 @@ class MetaSection(Section):
 
     @classmethod
     def fields(cls, table: Sequence[Node]) -> Sequence[Node]:
-        """The columns of the runs; see :meth:`partinr.base.section.Section.fields`."""
+        """The columns of the runs, see :meth:`partinr.base.section.Section.fields`."""
         return table
 
     @classmethod
     def words(cls, config: Node, partition: str) -> tuple[str, str]:
-        """The algorithm, and where the partition is used; see :meth:`partinr.base.section.Section.words`."""
+        """The algorithm, and where the partition is used, see :meth:`partinr.base.section.Section.words`."""
         settings = config.get("regime") or {}
         used_in = settings.get("partition_in", "both")
         if used_in == "neither":
@@ -116,7 +116,7 @@ _FIELDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding=
 
 
 def _table(trained: int, last: int) -> list[dict[str, Any]]:
-    """The columns of a run of ``trained`` inner steps which was evaluated after up to ``last``."""
+    """The columns of a run with ``trained`` inner steps that was evaluated after up to ``last`` inner steps."""
     psnr = [
         field(
             f"psnr_{step}",

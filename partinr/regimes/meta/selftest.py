@@ -1,9 +1,9 @@
-"""A self-test of the meta-gradient on a case of a few numbers, before a run begins.
+"""A self-test of the meta-gradient on a tiny case, before a run begins.
 
-An inner gradient without its graph silently turns second-order MAML into a first-order one, and so does a compiled
-inner objective: only the curves come out lower. So the gradient that a run is about to use is compared with finite
-differences of its objective. A cache keeps what has passed: the test runs once for each backbone, engine, device and
-version of torch.
+An inner gradient without its graph silently turns second-order MAML into first-order MAML, and so does a compiled inner
+objective. Only lower curves would show it. The test therefore compares the gradient that a run is about to use with
+finite differences of its objective. A cache records what has passed, so the test runs once for each backbone, engine,
+device and version of torch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.version import __version__
@@ -28,28 +29,29 @@ from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradient
 from partinr.regimes.meta.tasks import TaskBatch
 
 TOLERANCE = 5e-3
-"""Relative. Over fifty tiny cases of each of a dozen kinds single precision was off by 6e-4 at most, and the other
-order by 6e-3 at least: that of a ReLU network whose last layer is adapted. Mostly it is off by a tenth or more."""
+"""Relative tolerance. In fifty tiny cases of each of a dozen kinds, single precision was off by at most 6e-4, and a
+gradient of the wrong order by at least 6e-3 (for a ReLU network whose last layer is adapted), mostly by 0.1 or more."""
 
 RATES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-"""Inner rates of the case, tried in turn until the inner steps are not too long. With the rates of a run the second
-order may be a rounding error."""
+"""Inner rates of the case, tried in turn until the inner steps are short enough. With the rates of a run, the
+second-order term may be as small as a rounding error."""
 
 CHAOS = 0.9
-"""Relative: where the first-order gradient is further from the true one, inner steps are too long, and rounding grows
-along them too. Networks of high frequencies come there early: at a rate of 1e-2 single precision was off by up to 0.3
-with Gaussian, Gabor and variable-periodic activations."""
+"""Relative limit on the distance of the first-order gradient from the true one. Beyond it, inner steps are too long,
+and rounding errors grow along them. Networks with high frequencies reach it early: at a rate of 1e-2, single precision
+was off by up to 0.3 with Gaussian, Gabor and variable-periodic activations."""
 
 SEEDS = 8
-"""First initialisations of the case, tried in turn: a ReLU network of a few features may begin with all of them off."""
+"""Seeds of the case, tried in turn: all features of a tiny ReLU network may be off at the start."""
 
 MEASURABLE = 1e-7
-"""Finite differences see a derivative to some 1e-10."""
+"""Finite differences resolve a derivative to about 1e-10."""
 
 DIRECTIONS = 4
-"""Directions in which gradients are compared: along a single one the orders may happen to agree."""
+"""Directions in which gradients are compared. Along a single one, first and second order may agree by chance."""
 
 
+@door
 def check_meta_gradient(
     start: LearnedStart,
     algorithm: Algorithm,
@@ -58,18 +60,18 @@ def check_meta_gradient(
     dtype: torch.dtype | None = None,
     cache: Path | None = None,
 ) -> None:
-    """Check that a run's meta-gradient, by the initialisation and by the rates, is the one its algorithm asks for.
+    """Check that a run's meta-gradient, by initialisation and rates, is correct for its algorithm.
 
-    The same architecture and kind of rates are adapted to two tiny tasks, by the engine and in the way of the run, but
-    without its autocast and without TF32. This also makes the kernels, before the clock of the training runs.
+    The check adapts the same architecture and kind of rates to two tiny tasks, with the engine and settings of the run
+    but without autocast and TF32. This also compiles the kernels before the clock runs.
 
     Args:
-        start: the run's; it is not touched.
-        algorithm: the run's; there is nothing to check for those without a gradient through the inner steps.
-        recompute: whether the run computes inner steps anew.
-        device: where the run computes; None for where its parameters are.
-        dtype: of the parameters while it computes; None for what they are.
-        cache: folder in which it is kept what has passed; None for nowhere.
+        start: the start of the run; not changed.
+        algorithm: the algorithm of the run. Those without a gradient through the inner steps need no check.
+        recompute: whether the run recomputes inner steps.
+        device: device of the run; None for that of its parameters.
+        dtype: type of the parameters in the run; None for the current one.
+        cache: folder for records of passed checks; None to keep none.
 
     Raises:
         PartinrError: the gradient is wrong.
@@ -85,20 +87,20 @@ def check_meta_gradient(
     what = f"the meta-gradient of regime.algorithm={algorithm} with engine={start.networks.engine} on {device}"
     cure = "choose another engine, such as engine=loop, or another torch"
     try:
-        # In bfloat16, and in TF32, rounding is as large as what is looked for.
+        # In bfloat16 and TF32, rounding errors are as large as the errors to find.
         with torch.autocast(device.type, enabled=False), exact_products():
             used = _along(tiny.to(device, dtype), batch.to(device, dtype), algorithm, recompute)
     except RuntimeError as error:
-        # How torch says that something has no second derivative: compiled code, a function with a gradient of its own.
+        # torch raises this if compiled code or a custom function has no second derivative.
         raise PartinrError(f"{what} cannot be computed: {str(error).splitlines()[0]}; {cure}") from error
     for part, right in true.items():
         off = float((used[part] - right).norm() / right.norm())
-        # Put so that NaN is wrong too.
+        # Written so that NaN counts as wrong.
         if not off <= TOLERANCE:
             by = "" if part == "networks" else ", by its learning rates,"
             raise PartinrError(f"{what}{by} is wrong, by {off:.1%} of what is right; {cure}")
     if passed is not None and not known:
-        with suppress(OSError):  # then it is tested again next time
+        with suppress(OSError):  # the next run then repeats the check
             write_atomically(passed, b"")
 
 
@@ -147,7 +149,7 @@ def _tiny(start: LearnedStart, seed: int, rate: float) -> LearnedStart:
 
 
 def _case(start: LearnedStart, batch: TaskBatch, algorithm: Algorithm) -> tuple[LearnedStart, dict[str, Tensor]]:
-    """A start whose second order can be measured, and the true gradient."""
+    """A start whose second-order term can be measured, and its true gradient."""
     for seed, rate in itertools.product(range(SEEDS), RATES):
         tiny = _tiny(start, seed, rate)
         true, first = _true(tiny, batch, "maml"), _true(tiny, batch, "fomaml")
@@ -164,7 +166,7 @@ def _parts(start: LearnedStart) -> dict[str, dict[str, Tensor]]:
 
 
 def _along(start: LearnedStart, batch: TaskBatch, algorithm: Algorithm, recompute: bool) -> dict[str, Tensor]:
-    """The gradient as the run computes it, along each direction in each part: float64 ``[DIRECTIONS]``."""
+    """The gradient that the run computes, along each direction in each part: float64 ``[DIRECTIONS]``."""
     outer_gradients(
         start, batch, batch.context(start.inner_loss), batch.weights(), algorithm=algorithm, recompute=recompute
     )
@@ -184,7 +186,7 @@ def _along(start: LearnedStart, batch: TaskBatch, algorithm: Algorithm, recomput
 
 
 def _ways(values: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Directions in a part: its numbers, which are of any size, with random signs."""
+    """Directions in a part: its values with random signs, which scales them to the part."""
     generator = torch.Generator().manual_seed(1)
     begin = {name: value.detach().cpu().double() for name, value in values.items()}
     return [
@@ -197,7 +199,7 @@ def _ways(values: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def _true(start: LearnedStart, batch: TaskBatch, algorithm: Algorithm) -> dict[str, Tensor]:
-    """The same by finite differences, in double precision on the CPU, by plain torch."""
+    """The true gradient by finite differences, in double precision with plain torch on the CPU."""
     exact = copy.deepcopy(start).cpu().double()
     exact.networks.engine = "loop"
     batch = batch.to(torch.device("cpu"), torch.float64)
@@ -208,7 +210,7 @@ def _true(start: LearnedStart, batch: TaskBatch, algorithm: Algorithm) -> dict[s
         return exact.adapt(batch, context, exact.inner_steps, order="none")
 
     with torch.no_grad():
-        # The first-order algorithm takes inner gradients for constants: computed once, and added along the way.
+        # The first-order algorithm treats inner gradients as constants: they are computed once and then added.
         places = [exact.start(batch), *adapted()]
         slopes = [
             {name: (here[name] - there[name]) / rate for name, rate in rates(step).items()}
@@ -227,7 +229,7 @@ def _true(start: LearnedStart, batch: TaskBatch, algorithm: Algorithm) -> dict[s
 
     def derivative(values: Mapping[str, Tensor], way: Mapping[str, Tensor]) -> float:
         begin = {name: value.detach().clone() for name, value in values.items()}
-        # So small that it hardly ever steps over a kink of a ReLU, where the inner gradient jumps.
+        # So small that it rarely crosses a kink of a ReLU, where the inner gradient jumps.
         h = 1e-7
         at = []
         for step in (h, -h, 0.0):

@@ -18,34 +18,36 @@ from partinr.regimes.meta.tasks import InnerLoss
 
 @spec
 class MetaSettings(RegimeSettings):
-    """How the learning-to-learn regime learns, and when it is evaluated.
+    """How the learning-to-learn regime trains, and when it is evaluated.
 
     Attributes:
         algorithm: ``maml``, second order (Finn et al., 2017, and the paper); ``fomaml``, first order; ``reptile``
-            (Nichol et al., 2018); ``unadapted``: one network for all signals, without inner steps: the baseline.
-        inner_steps: steps of gradient descent for each task, K.
+            (Nichol et al., 2018); ``unadapted``, the baseline: one network for all signals, without inner steps.
+        inner_steps: gradient descent steps per task, K.
         inner_lr: initial value of the inner learning rates; the paper's is 1e-5.
-        inner_lr_kind: which of them are learned: ``static``, ``global``, ``per_step``, ``per_parameter`` or
+        inner_lr_kind: which rates are learned: ``static``, ``global``, ``per_step``, ``per_parameter`` or
             ``per_parameter_per_step``, the paper's; see :class:`~partinr.regimes.meta.InnerRates`.
-        inner_lr_positive: learn their logarithms, so that none falls below 0.
-        inner_loss: ``region``: each network descends on the mean error of its own region; ``image``: on its part of the
-            mean over the image.
+        inner_lr_positive: learn logarithms, so that rates stay positive.
+        inner_loss: ``region``: each network minimises the mean error of its own region; ``image``: its part of the mean
+            over the image.
         adapt_layers: how many layers, counted from the output, the inner steps change (ANIL); None for all.
-        meta_batch_size: tasks an outer step.
-        context_fraction: fraction of a task's samples that the inner steps see, drawn anew each time; the outer
-            objective is over all samples.
-        partition_in: ``both``: tasks are cut in training and in testing; ``test``: learned with one network for the
-            whole signal, whose weights each region then starts from; ``neither``: one network throughout.
-        initialisation: ``shared`` by all regions (the paper's), or one for each ``region`` of a grid.
-        recompute: compute inner steps again in the backward pass instead of keeping them: less memory, more time.
+        meta_batch_size: tasks per outer step.
+        context_fraction: fraction of a task's samples that the inner steps use, drawn again each time; the outer
+            objective uses all samples.
+        partition_in: ``both``: tasks are partitioned in training and in testing; ``test``: training uses one network
+            for the whole signal, and in testing each region starts from its weights; ``neither``: one network
+            throughout.
+        initialisation: ``shared``: one for all regions (the paper's); ``region``: one for each region of a grid.
+        recompute: recompute inner steps in the backward pass instead of keeping them, which needs less memory and more
+            time.
         clip_norm: largest norm of the outer gradient; None for no limit.
         validation_steps: inner steps taken at an evaluation, K or more.
         validation_tasks: held-out signals that are evaluated; None for all.
-        evaluate_every: evaluate every so many outer steps; None for a geometric sequence.
-        evaluations_per_decade: of that sequence.
+        evaluate_every: outer steps between evaluations; None for a geometric sequence.
+        evaluations_per_decade: evaluations in the geometric sequence while the steps grow tenfold.
         evaluate_at: further steps at which to evaluate.
-        collapse_db: the run has failed when its PSNR stays so far below its best for three evaluations in a row.
-        workers: processes that load signals; 0 to load in the run's own process.
+        collapse_db: the run fails if its PSNR stays this many dB below its best for three evaluations in a row.
+        workers: number of processes that load signals; 0 to load in the run's own process.
     """
 
     kind: ClassVar[str] = "meta"
@@ -73,7 +75,7 @@ class MetaSettings(RegimeSettings):
     workers: Annotated[int, Field(ge=0), ASIDE] = 0
 
     def __post_init__(self) -> None:
-        """Check which options go together.
+        """Check that the options are compatible.
 
         Raises:
             PartinrError: two options exclude each other, such as learned rates and an algorithm without a gradient
@@ -110,10 +112,10 @@ class MetaSettings(RegimeSettings):
             )
 
     def name(self, partition: str) -> str:
-        """The algorithm, and where it cuts."""
+        """The algorithm, and where it uses the partition."""
         where = {"both": partition, "test": f"{partition} in test", "neither": "none"}[self.partition_in]
         return f"{self.algorithm} {where}"
 
     def describe(self) -> dict[str, Any]:
-        """What ``run.json`` says of the regime."""
+        """The regime's entry in ``run.json``."""
         return MetaSection.describe(dataclasses.asdict(self))

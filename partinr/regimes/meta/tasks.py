@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.coords import Frame
 from partinr.model.batch import region_batch
 from partinr.model.frames import Frames
@@ -19,13 +20,13 @@ InnerLoss = Literal["region", "image"]
 
 @dataclass(frozen=True)
 class Context:
-    """The samples that the inner steps see.
+    """The samples that the inner steps use.
 
     Attributes:
         coords: float32 ``[K, d]``, sorted by network.
         targets: float32 ``[K, C]``.
-        sizes: how many each of the N networks has.
-        weights: float32 ``[K, 1]``, of each squared error in the inner objective.
+        sizes: number of samples of each of the N networks.
+        weights: float32 ``[K, 1]``, weight of each squared error in the inner objective.
     """
 
     coords: Tensor
@@ -34,23 +35,24 @@ class Context:
     weights: Tensor
 
 
+@door
 @dataclass(eq=False)
 class TaskBatch:
-    """B tasks as one batch, sorted by task, then by region; not to be changed.
+    """B tasks as one batch, sorted by task, then by region. Do not change it.
 
-    Not frozen: with ``trainer.precision=64-true`` Lightning copies it and sets the fields of the copy.
+    The class is not frozen, because with ``trainer.precision=64-true`` Lightning copies it and sets fields of the copy.
 
     Attributes:
         coords: float32 ``[M, d]``.
         targets: float32 ``[M, C]`` in [0, 1].
         sizes: samples of each of the N networks, N = Σ R over the tasks.
         cell: int64 ``[N]``, the region of each network within its task; it selects the row of the initialisation.
-        samples: of each task; B whole numbers that sum to M.
-        regions: of each task; B whole numbers that sum to N.
+        samples: number of samples of each task; B whole numbers that sum to M.
+        regions: number of regions of each task; B whole numbers that sum to N.
         shapes: the grid of each task.
-        order: int64 ``[M]``: sample ``i`` is sample ``order[i]`` of the tasks one after the other, each row-major.
-        names: of the tasks.
-        indices: of the tasks in their set.
+        order: int64 ``[M]``: sample ``i`` is sample ``order[i]`` of the concatenated tasks, each row-major.
+        names: names of the tasks.
+        indices: numbers of the tasks in their set.
     """
 
     coords: Tensor
@@ -73,14 +75,14 @@ class TaskBatch:
         names: Sequence[str] = (),
         indices: Sequence[int] = (),
     ) -> TaskBatch:
-        """Put tasks together.
+        """The batch of some signals and their partitions.
 
         Args:
-            signals: float32 ``[*grid, C]`` each, one a task.
-            partitions: of each signal.
-            frame: of the coordinates.
-            names: of the tasks, for pictures.
-            indices: of the tasks in their set.
+            signals: float32 ``[*grid, C]``, one per task.
+            partitions: partition of each signal.
+            frame: frame of the coordinates.
+            names: names of the tasks, for pictures.
+            indices: numbers of the tasks in their set.
         """
         batch = region_batch(signals, partitions, [Frames.of(each, frame) for each in partitions])
         return cls(
@@ -114,25 +116,25 @@ class TaskBatch:
     def weights(self, tasks: int | None = None) -> Tensor:
         """The weight of each sample in the outer objective, float ``[M, 1]``.
 
-        The objective is the mean over tasks of each task's own mean squared error over samples and channels, so a task
-        weighs the same whatever is in the batch beside it, and however many regions or pixels the others have.
+        The objective is the mean over tasks of each task's mean squared error over samples and channels. A task's
+        weight therefore does not depend on the regions or pixels of other tasks in the batch.
 
         Args:
-            tasks: of the whole meta-batch; None where this is all of it. A process that has a part of the batch gives
-                the number of all, so that its part and the others' sum to the objective.
+            tasks: number of tasks of the whole meta-batch; None if this batch is the whole. A process with a part of
+                the batch gives the number of all tasks, so that the parts sum to the objective.
         """
         channels, among = self.targets.shape[1], tasks or self.tasks
         return self._spread([1 / (among * each * channels) for each in self.samples], self.samples)
 
     def context(self, loss: InnerLoss, fraction: float = 1.0, seeds: Sequence[int] = ()) -> Context:
-        """The samples that each task is adapted to, and what they count.
+        """The samples that each task is adapted to, and their weights.
 
         Args:
-            loss: ``region``: each network descends on the mean over its own samples, as a lone network does on its
-                image, whatever the other regions are. ``image``: on its part of the mean over the whole image, so that
-                the gradient of a region is the smaller, the smaller the region.
-            fraction: of each task's samples, in (0, 1].
-            seeds: of the choice, one a task; not needed where all are taken.
+            loss: ``region``: each network minimises the mean over its own samples, like a single network on its image,
+                whatever the other regions are. ``image``: its part of the mean over the whole image, so that a smaller
+                region has a smaller gradient.
+            fraction: fraction of each task's samples, in (0, 1].
+            seeds: seeds for drawing samples, one per task; not needed if all samples are used.
         """
         if fraction == 1.0:
             coords, targets, sizes, samples = self.coords, self.targets, self.sizes, self.samples
@@ -151,7 +153,7 @@ class TaskBatch:
             coords, targets = self.coords[at], self.targets[at]
         channels = targets.shape[1]
         if loss == "region":
-            # A region without a sample has nothing to divide, and stays as it is.
+            # A region without samples stays unchanged; clamping avoids a division by 0.
             weights = self._spread([1 / (max(1, each) * channels) for each in sizes], sizes)
         else:
             weights = self._spread([1 / (each * channels) for each in samples], samples)
@@ -159,12 +161,12 @@ class TaskBatch:
 
     def squared_errors(self, values: Tensor) -> Tensor:
         """Mean squared error of each task, values clamped to [0, 1]: float64 ``[B]``, on the CPU."""
-        # There: not every device has double precision.
+        # On the CPU, since not every device has double precision.
         error = (values.float().clamp(0, 1) - self.targets.float()).square().mean(1).cpu().double()
         return torch.stack([part.mean() for part in error.split(self.samples)])
 
     def images(self, values: Tensor) -> list[Tensor]:
-        """Values ``[M, C]`` as signals ``[*grid, C]``, one a task."""
+        """Values ``[M, C]`` as signals ``[*grid, C]``, one per task."""
         unsorted = torch.empty_like(values)
         unsorted[self.order] = values
         parts = unsorted.split(self.samples)

@@ -1,4 +1,4 @@
-"""Work done ahead in other processes, by torch's DataLoader, with errors in one line."""
+"""Runs work ahead in other processes with torch's DataLoader, with one-line errors."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Work = Callable[[K], T]
 
 
 def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]:
-    """``map(work, keys)`` with processes that work ahead, at most two results each, in the order of ``keys``.
+    """Results of ``map(work, keys)`` in order, from processes that compute at most two results ahead each.
 
     Args:
-        work: copied into every process when the first result is requested.
-        keys: may be endless; they are drawn in this process.
-        workers: number of processes; 0 for this one alone.
+        work: the function; copied into every process when the first result is requested.
+        keys: arguments, possibly endless; drawn in this process.
+        workers: number of processes; 0 to work in this process.
 
     Yields:
-        the results of ``work``; copies, if from another process.
+        the results of ``work``, as copies if from another process.
 
     Raises:
         PartinrError: ``work`` raised it, or a process died.
@@ -45,11 +45,11 @@ def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals,
-        # By default it would draw from torch's global generator, and training would depend on the number of workers.
+        # The default draws from torch's global generator, so that training would depend on the number of workers.
         generator=torch.Generator(),
     )
     with warnings.catch_warnings():
-        # The number of processes is the user's choice, who may know that they only wait.
+        # The number of processes is the user's choice; they may mostly wait for files.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         # Python 3.12 warns of forks with threads; torch's threads hold no locks here.
         warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
@@ -65,8 +65,8 @@ def work_ahead(work: Work[K, T], keys: Iterable[K], workers: int) -> Iterator[T]
             raise
         died = True
     finally:
-        # Deleting it ends the processes at once. Held by the traceback of an exception, it would wait for the garbage
-        # collector, which may take the queues first; then no message could end the processes.
+        # Deleting the iterator ends the processes at once. The traceback of an exception would keep it until garbage
+        # collection, which may delete the queues first; then no message could end the processes.
         del answers
     if died:
         raise PartinrError(
@@ -82,7 +82,7 @@ class _Failed:
 
 
 class _Answers(Dataset[Any], Generic[K, T]):
-    """A result for every key, as plain bytes: torch would put tensors into shared memory. Containers have little."""
+    """Results as plain bytes: torch would put tensors into shared memory, of which containers have little."""
 
     def __init__(self, work: Work[K, T]) -> None:
         self._work = work
@@ -101,7 +101,8 @@ def _as_it_is(answer: Any) -> Any:
 def _leave_signals(worker: int) -> None:
     """Ignore signals: a terminal or scheduler sends them to all processes, and the training process decides.
 
-    It may want to finish its step first. Only the first SIGTERM is ignored, since torch ends a stuck process with one.
+    The training process may finish its step first. Only the first SIGTERM is ignored, since torch sends one to end a
+    stuck process.
     """
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -110,5 +111,5 @@ def _leave_signals(worker: int) -> None:
     for each in (signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, note)
-    # A process of several inherits SIGTERM blocked, see partinr.training.processes.
+    # With several training processes, SIGTERM is inherited blocked, see partinr.training.processes.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

@@ -1,4 +1,4 @@
-"""From the configuration of a run to the module of the study of steps."""
+"""Builds the module of a study of steps from the configuration of a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def threshold_module(settings: ThresholdSettings, context: RunContext) -> ThresholdModule:
-    """The module of a study: every draw of every number of borders, or every image of a set, all as one stack.
+    """The module of a study: all step functions, or all images of a set, as one stack.
 
     Raises:
-        PartinrError: settings do not go together, or an image cannot be read or has no place in the study.
+        PartinrError: settings contradict each other, or an image cannot be read or used in the study.
     """
     _check(context)
     data = context.data
@@ -30,7 +30,7 @@ def threshold_module(settings: ThresholdSettings, context: RunContext) -> Thresh
     else:
         trials, shape = _of_images(settings, context)
     grid = trials[0].signal.on_grid(shape)
-    # One for all: it follows from the grid alone.
+    # All trials share one partition, which follows from the grid alone.
     partition = make(context.partition, grid)
     members = {trial.name: context.model(partition, grid, trial.init_seed) for trial in trials}
     return ThresholdModule(Album(members), trials, settings=settings, **context.training())
@@ -46,10 +46,10 @@ def _of_steps(data: StepsData, settings: ThresholdSettings, seed: int) -> list[T
 
 
 def _of_images(settings: ThresholdSettings, context: RunContext) -> tuple[list[Trial], list[int]]:
-    """Trials of images, and the grid of all of them.
+    """Trials of images, and their common grid.
 
     Raises:
-        PartinrError: one of them cannot be read, has no edge, or another shape than the first; or some are held out.
+        PartinrError: an image cannot be read, has no edge, or differs in shape from the first; or some are held out.
     """
     context.check_all_fitted("regime=threshold")
     trials: list[Trial] = []
@@ -68,17 +68,17 @@ def _of_images(settings: ThresholdSettings, context: RunContext) -> tuple[list[T
             image = EdgedImage(values)
             if not image.boundaries:
                 raise PartinrError("no edge is found, and steps are set against the length of edges; leave it out")
-        # Of its name: it takes the same steps whatever other images there are.
+        # The seed follows from the name, so the steps do not depend on the other images.
         number = int.from_bytes(hashlib.sha256(item.name.encode()).digest()[:8], "big")
         trials += [Trial(item.name, image, 0, network, (context.seed, number)) for network in range(settings.networks)]
     return trials, shape[:-1]
 
 
 def _check(context: RunContext) -> None:
-    """Check that what several groups say goes together.
+    """Check that the groups of the configuration are compatible.
 
     Raises:
-        PartinrError: it does not.
+        PartinrError: they are not.
     """
     if context.data.alone:
         raise PartinrError(

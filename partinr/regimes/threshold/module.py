@@ -1,9 +1,9 @@
-"""How many steps does it take to a fixed error? Many step functions at once, or many images, as one stack.
+"""Counts the steps to a fixed error, for many step functions or images at once, as one stack.
 
-Every trial is a signal and a model of it, which has one network, or one for each of its parts. All are one album, so
-a study of hundreds of trials is one run. A trial whose error has reached the threshold is over: its networks leave
-the work, and the others continue without noticing. What a trial sees and where it begins follows from its own numbers
-alone, so it takes the steps that it would take if it were the only one.
+A trial is a signal and its model, which has one network, or one for each part of the signal. All trials form one album,
+so a study of hundreds of trials is one run. A trial ends when its error reaches the threshold. Its networks are then
+dropped, which does not affect the others. The initialisation and points of a trial follow from its own numbers alone,
+so it takes the same steps as it would alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.album import Album
 from partinr.regimes.threshold.trials import Points, Trial
@@ -34,18 +35,19 @@ if TYPE_CHECKING:
 class ThresholdModule(StackLoop):
     """The study of steps as a LightningModule.
 
-    It is over when all trials are, or at ``max_steps``, the cap, which the trials that are left have met. The curve has
-    means over trials, each as it was at its last evaluation, and the further column ``reached``: how many trials are
-    over. PSNR is that of the values clamped to their range, and of step functions moved from [-1, 1] to [0, 1].
+    The study ends when all trials have ended, or at ``max_steps``, which is the cap for the remaining trials. The curve
+    has means over all trials, each as of its last evaluation, and one more column, ``reached``: the number of trials
+    that have ended. PSNR is computed on values clamped to their range; step functions are first mapped from [-1, 1] to
+    [0, 1].
 
     Args:
-        model: of every trial, in their order; each cut alike. Trained in place.
-        trials: what is fitted.
-        optimizer: which optimiser.
-        schedule: how the learning rate moves.
-        stop: the cap; ``max_seconds`` if anything interrupts the trials.
-        settings: threshold, points a step.
-        seed: of the run; the trials have seeds of their own.
+        model: one model per trial, in their order, all with the same partition. Trained in place.
+        trials: the trials to fit.
+        optimizer: the optimiser and its options.
+        schedule: schedule of the learning rate.
+        stop: the cap in steps, and optionally ``max_seconds``.
+        settings: threshold, points per step.
+        seed: seed of the run; the trials have their own seeds.
 
     Raises:
         PartinrError: the settings contradict each other.
@@ -54,6 +56,7 @@ class ThresholdModule(StackLoop):
     all_finished: StopReason = "all_reached"
     model: Album
 
+    @door
     def __init__(
         self,
         model: Album,
@@ -84,7 +87,7 @@ class ThresholdModule(StackLoop):
             self._points = Points(trials, partition, settings.points_per_step)
         batch = model.batch_of([trial.signal.on_grid(partition.shape) for trial in trials])
         self.hold(model, batch, batch.targets, None)
-        # Of each trial: the step at which it was seen to be below the threshold, 0 where it has not been.
+        # For each trial the step at which it was found below the threshold, or 0.
         self.reached = torch.zeros(len(trials), dtype=torch.int64)
         self.mse = torch.full((len(trials),), float("nan"), dtype=torch.float64)
         self._clamped = self.mse.clone()
@@ -93,7 +96,7 @@ class ThresholdModule(StackLoop):
         """Check that there is one process.
 
         Raises:
-            PartinrError: there are several.
+            PartinrError: there are several processes.
         """
         if devices > 1:
             raise PartinrError(
@@ -101,7 +104,7 @@ class ThresholdModule(StackLoop):
                 "a study over several runs with data.counts or seed"
             )
 
-    # -- what callbacks ask -------------------------------------------------------------------------------------
+    # -- for callbacks -------------------------------------------------------------------------------------------
 
     @property
     def title(self) -> str:
@@ -110,11 +113,11 @@ class ThresholdModule(StackLoop):
 
     @property
     def points_per_step(self) -> int:
-        """Samples that a step of all trials sees."""
+        """Number of samples in a step, over all trials."""
         return len(self.trials) * self._points_a_trial
 
     def weights(self) -> Iterator[tuple[str, bytes]]:
-        """None: what a study keeps is how many steps there were."""
+        """Empty: a study keeps numbers of steps, not models."""
         return iter(())
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -122,8 +125,8 @@ class ThresholdModule(StackLoop):
         return {"steps.csv": self.steps_rows()}
 
     def steps_rows(self) -> list[dict[str, Any]]:
-        """A row a trial: its signal, how many steps it took, whether it met the cap, and its error then."""
-        # A trial that is not over has been seen above the threshold at the last evaluation.
+        """One row per trial: its signal, its number of steps, whether it reached the cap, and its final error."""
+        # An unfinished trial was above the threshold at the last evaluation.
         seen = int(self.curve[-1]["step"]) if self.curve else 0
         return [
             {
@@ -141,7 +144,7 @@ class ThresholdModule(StackLoop):
         ]
 
     def facts(self) -> dict[str, Any]:
-        """What ``run.json`` says of this regime's runs: plain containers."""
+        """The entries of this regime in ``run.json``: plain containers."""
         partition, reached = self.model.partitions[0], int((self.reached > 0).sum())
         return {
             "regions": self.parts,
@@ -151,7 +154,7 @@ class ThresholdModule(StackLoop):
                 "count": len(self.trials),
                 "reached": reached,
                 "capped": len(self.trials) - reached,
-                # Whose error is no number any more: they will not reach it.
+                # Trials whose error is NaN will not reach the threshold.
                 "diverged": int((~self.mse.isfinite()).sum()) if self.curve else 0,
             },
             "partition": {
@@ -166,7 +169,7 @@ class ThresholdModule(StackLoop):
             **({"edges": DETECTOR} if self._images else {}),
         }
 
-    # -- learning -----------------------------------------------------------------------------------------------
+    # -- training -----------------------------------------------------------------------------------------------
 
     @property
     def sees_all(self) -> bool:
@@ -179,11 +182,11 @@ class ThresholdModule(StackLoop):
 
     @property
     def _working(self) -> list[int]:
-        """Trials that are not over."""
+        """Numbers of the trials that have not ended."""
         return torch.nonzero(self.reached == 0).squeeze(1).tolist()
 
     def losses(self) -> int:
-        """The trials that are left: each has a loss of its own."""
+        """Number of unfinished trials; each has its own loss."""
         return len(self.shard.sizes) // self.parts
 
     def macs_a_step(self) -> int:
@@ -191,7 +194,7 @@ class ThresholdModule(StackLoop):
         return self.losses() * self._points_a_trial * self.model.macs_per_sample
 
     def loss(self, step: int) -> Tensor:
-        """The sum over the trials of each one's mean squared error: none of them notices the others."""
+        """The sum of the trials' mean squared errors, so that trials do not affect each other."""
         shard = self.shard
         samples = shard.every
         if self._points is not None:
@@ -212,12 +215,12 @@ class ThresholdModule(StackLoop):
 
     def due(self) -> int:
         """The step of the next evaluation."""
-        # From the last one on: from the present step on it would move away with every chunk that ends before it.
+        # Counted from the last evaluation. Counted from the present step, it would move on with every chunk.
         seen = int(self.curve[-1]["step"])
         return seen + max(1, int(self.settings.resolution * seen))
 
     def measure(self) -> dict[str, float]:
-        """Mean PSNR over the trials, and how many are over."""
+        """Mean PSNR over the trials, and the number of trials that have ended."""
         working = torch.tensor(self._working)
         values = self._values_of_shard()
         targets = self.shard.targets.view(len(working), -1)
@@ -227,7 +230,7 @@ class ThresholdModule(StackLoop):
         # For step functions the published protocol has no clamp; the PSNR of images always has one.
         self.mse[working] = self._clamped[working] if self._images else error.cpu()
         below = working[self.mse[working] < self.settings.threshold]
-        # At step 0 no step was needed, which a number of steps of 0 could not say.
+        # 0 means "not reached", so a trial that needed no step counts as 1.
         self.reached[below] = max(self.step, 1)
         found = {
             "psnr": float((-10 * torch.log10(self._clamped / (1 - self._lowest) ** 2)).mean()),
@@ -238,7 +241,7 @@ class ThresholdModule(StackLoop):
 
     @torch.no_grad()
     def _values_of_shard(self) -> Tensor:
-        """The values of the trials that are left on their grids, ``[n, samples · C]``, sorted by region."""
+        """Values of the unfinished trials on their grids, ``[n, samples · C]``, sorted by region."""
         shard = self.shard
         with torch.autocast(self.device.type, enabled=False):
             values = self.model.evaluate(shard.coords, shard.sizes, params=shard.params)
@@ -249,23 +252,23 @@ class ThresholdModule(StackLoop):
         return (self.reached > 0).repeat_interleave(self.parts) & ~self.finished
 
     def check_loss(self) -> None:
-        """Nothing: a trial that diverges is a result."""
+        """Accept any loss: a trial that diverges is a result."""
 
     def check_curve(self, psnr: float) -> None:
-        """Likewise."""
+        """Accept any curve, for the same reason."""
 
     def cure(self, collapsed: bool) -> str:
-        """Nothing: a study does not fail."""
+        """Empty: a study does not fail."""
         return ""
 
-    # -- keeping ------------------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------
 
     def weights_to_keep(self) -> dict[str, Tensor]:
-        """Nothing: networks of a study have no best weights."""
+        """Empty: a study has no best weights."""
         return {}
 
     def identity(self) -> dict[str, Any]:
-        """What, beside settings and seed, must be equal for a checkpoint to be continued here."""
+        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
         return {
             **self.model.architecture()["image"][self.trials[0].name],
             "trials": [trial.name for trial in self.trials],
@@ -273,10 +276,10 @@ class ThresholdModule(StackLoop):
         }
 
     def progress(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """The state that a resumed run needs."""
         return {**super().progress(), "reached": self.reached, "mse": self.mse, "clamped": self._clamped}
 
     def continue_from(self, state: dict[str, Any]) -> None:
-        """Take over the :meth:`progress` of a checkpoint."""
+        """Restore the :meth:`progress` of a checkpoint."""
         self.reached, self.mse, self._clamped = state["reached"], state["mse"], state["clamped"]
         super().continue_from(state)

@@ -1,4 +1,4 @@
-"""What reports say of studies of steps. Imports no torch."""
+"""The report section of studies of steps. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from partinr.base.section import Node, Section, field
 
 
 class ThresholdSection(Section):
-    """Steps to a fixed error. Such a run has no curve to compare; ``partinr hypothesis`` fits laws to its trials."""
+    """Runs that count steps. They have no curve; ``partinr hypothesis`` fits laws to their trials."""
 
     kind = "threshold"
     title = "Steps to a fixed error"

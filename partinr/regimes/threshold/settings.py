@@ -14,16 +14,17 @@ from partinr.regimes.threshold.report import ThresholdSection
 
 @spec
 class ThresholdSettings(RegimeSettings):
-    """The end of a trial, and the points that it learns from.
+    """When a trial ends, and which points it learns from.
 
     Attributes:
-        threshold: mean squared error on the grid of the signal; below it a trial is over. Step functions have values
-            from -1 to 1. Images have values from 0 to 1, and what is fitted to them is clamped to that range, so 0.01
-            is 20 dB and 0.001 is 30 dB.
-        points_per_step: points drawn for each step and trial, evenly and anew every time, anywhere in the step
-            function; None for the samples of its grid, all of them in every step, which images need.
-        resolution: relative distance between two evaluations of a trial. With 0.01 they come after each of the first
-            199 steps, and then so often that a trial's number of steps is at most 1 % too high. 0: after every step.
+        threshold: a trial ends when its mean squared error on the grid of the signal is below this. Step functions have
+            values from -1 to 1. Images have values from 0 to 1, and fitted values are clamped to that range, so 0.01 is
+            20 dB and 0.001 is 30 dB.
+        points_per_step: points drawn for each step and trial, uniformly over the domain of the step function. None for
+            all samples of the grid in every step; images need None.
+        resolution: relative distance between two evaluations of a trial. With 0.01, evaluations follow each of the
+            first 199 steps, and then are frequent enough that a trial's number of steps is at most 1 % too high. 0:
+            after every step.
         networks: trials for each signal, each with its own initialisation and points.
     """
 
@@ -36,5 +37,5 @@ class ThresholdSettings(RegimeSettings):
     networks: Annotated[int, Field(ge=1)] = 1
 
     def describe(self) -> dict[str, Any]:
-        """What ``run.json`` says of the regime."""
+        """The regime's entry in ``run.json``."""
         return ThresholdSection.describe(dataclasses.asdict(self))

@@ -10,25 +10,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.coords import region_frames
 from partinr.partition import Partition
 from partinr.signals import EdgedImage, StepSignal
 
 _INIT, _POINTS = 1, 2
-"""What a trial draws beside its signal, as the last of the numbers that a draw follows from."""
+"""What a trial draws: the last of the numbers that seed a draw."""
 
 
+@door
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A signal to be fitted once.
+    """One fit of a signal.
 
     Attributes:
-        signal_name: no two signals of a run have the same.
-        signal: what is fitted; in a run all are step functions, or all are images.
-        draw: number of a step function among those with as many borders.
+        signal_name: name of the signal, unique in a run.
+        signal: the signal to fit; a run has either step functions or images.
+        draw: number of a step function among those with the same number of borders.
         network: number of the trial among those of its signal.
-        seed: what is drawn for the trial follows from this and ``network``: for another signal or run it is another.
+        seed: differs between signals and runs; all random numbers of the trial follow from it and ``network``.
     """
 
     signal_name: str
@@ -39,17 +41,17 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """No two of a run have the same."""
+        """The name of the trial, unique in a run."""
         return f"{self.signal_name}-{self.network}"
 
     @property
     def init_seed(self) -> int:
-        """Of its networks' initialisation."""
+        """Seed of the networks' initialisation."""
         return int(self._words(_INIT)[0] >> 1)  # below 2^63
 
     @property
     def key(self) -> NDArray[np.uint64]:
-        """Of its points: ``[2]``."""
+        """Key of the generator of its points: ``[2]``."""
         return self._words(_POINTS)
 
     def _words(self, purpose: int) -> NDArray[np.uint64]:
@@ -57,16 +59,17 @@ class Trial:
         return np.asarray(words, dtype=np.uint64)
 
 
+@door
 class Points:
-    """Draws the points of each step: they follow from the trial and the step alone.
+    """Draws the points of each step, which follow from the trial and the step alone.
 
     Args:
-        trials: all of them.
-        partition: how each of them is cut, into rectangles: along every axis into equal parts, or not at all.
-        count: points a trial.
+        trials: all trials.
+        partition: the partition of every trial, into rectangles: equal parts along each axis, or one region.
+        count: points per trial.
 
     Raises:
-        PartinrError: a region is no rectangle, or gets no point, or the trials are of images.
+        PartinrError: a region is not a rectangle or gets no point, or the trials are images.
     """
 
     def __init__(self, trials: Sequence[Trial], partition: Partition, count: int) -> None:
@@ -78,7 +81,7 @@ class Points:
             )
         axes = partition.labels.ndim
         centre, half = region_frames(partition.labels, partition.regions)
-        share = half.prod(1)  # of the whole, where all are rectangles
+        share = half.prod(1)  # fraction of the domain, if all regions are rectangles
         if abs(float(share.sum()) - 1) > 1e-9:
             raise PartinrError("points are drawn in rectangles; choose partition=none or partition=grid")
         ends = (share.cumsum(0) * count).round().long()
@@ -92,7 +95,7 @@ class Points:
         self._keys = [trial.key for trial in trials]
         self._centre = centre.float().repeat_interleave(self.sizes, 0)  # [count, d]
         self._half = half.float().repeat_interleave(self.sizes, 0)
-        # Of each axis the borders of all trials, with infinity behind them: float32 [trials, most of them].
+        # For each axis the borders of all trials, padded with infinity: float32 [trials, largest number of borders].
         self._borders = [
             torch.nn.utils.rnn.pad_sequence(
                 [signal.borders[axis] for signal in signals], batch_first=True, padding_value=float("inf")
@@ -104,19 +107,19 @@ class Points:
         self._generator = np.random.Generator(self._bits)
 
     def draw(self, trials: Sequence[int], step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The points of some trials at one step.
+        """The points of the given trials at one step.
 
         Args:
-            trials: n of them.
+            trials: numbers of n trials.
             step: from 0 on.
 
         Returns:
-            in the frame of their region and in that of the whole, float32 ``[n, count, d]`` each and sorted by region;
-            and the values there, ``[n, count, 1]``.
+            local coordinates and global coordinates, float32 ``[n, count, d]`` each, sorted by region; and the values
+            there, ``[n, count, 1]``.
         """
         drawn = np.empty((len(trials), *self._centre.shape), dtype=np.float32)
         for row, trial in zip(drawn, trials, strict=True):
-            # A generator that counts: any place of any trial's sequence can be gone to at once.
+            # A counter-based generator can jump to any position of any trial's sequence.
             self._bits.state = {
                 "bit_generator": "Philox",
                 "state": {"counter": np.array([0, 0, step, 0], dtype=np.uint64), "key": self._keys[trial]},
