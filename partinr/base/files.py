@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from partinr.base.errors import PartinrError
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` in one step: a reader, or a crash, finds the old file or the new one, never a part.
@@ -19,6 +21,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     with replacing(path) as file:
         file.write(data)
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """:func:`write_atomically` for a file that the user has named.
+
+    Raises:
+        PartinrError: it cannot be written.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise PartinrError(f"cannot write {path}: {error.strerror}; choose another with -o") from error
 
 
 @contextmanager

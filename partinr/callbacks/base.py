@@ -20,51 +20,35 @@ class Seconds(Protocol):
 
 
 class Signal(Protocol):
-    """A signal that gets pictures."""
+    """A signal that gets pictures.
 
-    @property
-    def name(self) -> str:
-        """Name of the image if there are several; empty for the only signal of a run."""
-        ...
+    Attributes:
+        name: name of the image if there are several; empty for the only signal of a run.
+        signal: ``[*grid, C]`` in [0, 1].
+        partition: the partition of the signal.
+    """
 
-    @property
-    def signal(self) -> Tensor:
-        """``[*grid, C]`` in [0, 1]."""
-        ...
-
-    @property
-    def partition(self) -> Any:
-        """The partition of the signal."""
-        ...
+    name: str
+    signal: Tensor
+    partition: Any
 
 
 class Adaptation(Protocol):
-    """How inner steps fit a held-out signal, step by step."""
+    """How inner steps fit a held-out signal, step by step.
 
-    @property
-    def name(self) -> str:
-        """Name of the signal."""
-        ...
+    Attributes:
+        name: name of the signal.
+        signal: ``[*grid, C]`` in [0, 1].
+        steps: number of inner steps for each entry of ``values``.
+        values: the fitted signal after each of ``steps``, ``[*grid, C]``.
+        psnr: PSNR of each entry of ``values`` [dB].
+    """
 
-    @property
-    def signal(self) -> Tensor:
-        """``[*grid, C]`` in [0, 1]."""
-        ...
-
-    @property
-    def steps(self) -> Sequence[int]:
-        """Number of inner steps for each entry of ``values``."""
-        ...
-
-    @property
-    def values(self) -> Sequence[Tensor]:
-        """The fitted signal after each of ``steps``, ``[*grid, C]``."""
-        ...
-
-    @property
-    def psnr(self) -> Sequence[float]:
-        """PSNR of each entry of ``values`` [dB]."""
-        ...
+    name: str
+    signal: Tensor
+    steps: Sequence[int]
+    values: Sequence[Tensor]
+    psnr: Sequence[float]
 
 
 class Regime(Protocol):
@@ -91,35 +75,28 @@ class Regime(Protocol):
     @property
     def title(self) -> str:
         """A few words for the progress bar about what is trained."""
-        ...
 
     @property
     def views(self) -> Sequence[Signal]:
         """The signals that get pictures."""
-        ...
 
     def reconstructions(self) -> Sequence[Tensor]:
         """The current reconstructions of :attr:`views`, ``[*grid, C]`` each. All processes must call this."""
-        ...
 
     def adaptations(self) -> Sequence[Adaptation]:
         """The current fits of held-out signals, for regimes that draw a sheet of pictures."""
-        ...
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Rows of further CSV files, by the name of the file."""
-        ...
 
     def weights(self) -> Iterable[tuple[str, bytes]]:
         """The files to keep: for each, the name of a signal or an empty name, and the content."""
-        ...
 
     def facts(self) -> dict[str, Any]:
         """The regime's entries in ``run.json``.
 
         ``seconds`` joins the clocks there, ``metrics`` joins the metrics, and ``signal`` gets the signal's name.
         """
-        ...
 
 
 def is_number(value: object) -> bool:

@@ -1,22 +1,24 @@
-"""Callbacks that rewrite a file after every evaluation."""
+"""The callback that rewrites the tables of a run after every evaluation."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any
 
 import lightning as L
 
-from partinr.callbacks.base import Regime, RunCallback, regime
+from partinr.callbacks.base import RunCallback, regime
 
 
-class EvaluationFile(RunCallback):
-    """Writes a file after every evaluation, so that a stopped run keeps its results."""
+class CurveFile(RunCallback):
+    """The convergence curve, ``curve.csv``, and the further tables of the regime, such as ``images.csv``.
+
+    They are written after every evaluation, so that a stopped run keeps its results.
+    """
 
     _rows = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the file at the start; a resumed run already has rows."""
+        """Write the files at the start; a resumed run already has rows."""
         self._write(trainer, pl_module)
 
     def on_train_batch_end(
@@ -29,20 +31,8 @@ class EvaluationFile(RunCallback):
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         module = regime(pl_module)
         if trainer.is_global_zero:
-            self.write(module)
+            self.run.write_curve(module.curve)
+            for name, rows in module.tables().items():
+                if rows:
+                    self.run.write_table(name, rows)
         self._rows = len(module.curve)
-
-    @abstractmethod
-    def write(self, module: Regime) -> None:
-        """Write the current rows of the module."""
-
-
-class CurveFile(EvaluationFile):
-    """The convergence curve, ``curve.csv``, and the further tables of the regime, such as ``images.csv``."""
-
-    def write(self, module: Regime) -> None:
-        """Write all tables."""
-        self.run.write_curve(module.curve)
-        for name, rows in module.tables().items():
-            if rows:
-                self.run.write_table(name, rows)

@@ -227,12 +227,13 @@ def _add(total, part):
 
 
 @njit(parallel=True, fastmath=_FAST, cache=True)
-def backward(x, params, owner, start, run, layers, factor, scratch, spare, gy, q, gx):
+def backward(x, gy, params, owner, start, run, layers, factor, scratch, spare, q, gx):
     """Gradients of a scalar by parameters and coordinates; activations are computed anew, not kept.
 
     Args:
         x: as for :func:`forward`.
-        params: likewise.
+        gy: float32 ``[M, c]``, the gradient by the values.
+        params: as for :func:`forward`.
         owner: likewise.
         start: likewise.
         run: int64 ``[runs + 1]``, the first tile of each run, and the end of the last.
@@ -240,7 +241,6 @@ def backward(x, params, owner, start, run, layers, factor, scratch, spare, gy, q
         factor: likewise.
         scratch: float32 ``[threads, 2 L + 2, widest, longest tile]``.
         spare: float32 ``[threads, P or more]``.
-        gy: float32 ``[M, c]``, the gradient by the values.
         q: float32 ``[runs, P]``, written: by the parameters of each run's network.
         gx: float32 ``[M, d]``, written; ``[0, d]`` if it is not wanted.
     """

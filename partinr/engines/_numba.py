@@ -39,8 +39,8 @@ def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Laye
         packed.numpy(),
         tiles.owner,
         tiles.start,
-        *tables(layers),
-        scratch(2, layers, tiles),
+        *_tables(layers),
+        _scratch(2, layers, tiles),
         values.numpy(),
     )
     return values
@@ -62,23 +62,9 @@ def backward(
     Returns:
         by the parameters ``[N, P]``, and by the coordinates ``[M, d]`` or None.
     """
-    tiles = tiles_of(sizes, TILE)
-    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
     by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]), **SINGLE)
-    ready_kernels().backward(
-        coords.contiguous().numpy(),
-        packed.numpy(),
-        tiles.owner,
-        tiles.start,
-        tiles.run,
-        *tables(layers),
-        scratch(2 * len(layers) + 2, layers, tiles),
-        spare(packed),
-        gradient.contiguous().numpy(),
-        by_run,
-        by_x.numpy(),
-    )
-    return by_network(by_run, tiles, packed.shape[0]), by_x if by_coords else None
+    samples = coords.contiguous(), gradient.contiguous()
+    return run(ready_kernels().backward, samples, (packed,), sizes, layers, by_x.numpy()), by_x if by_coords else None
 
 
 def error(
@@ -102,55 +88,74 @@ def error(
     Returns:
         the sum over samples and channels, and its gradient by the parameters ``[N, P]``.
     """
-    tiles = tiles_of(sizes, TILE)
-    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
-    total = np.empty(tiles.runs)
-    ready_kernels().error(
-        coords.contiguous().numpy(),
-        targets.contiguous().numpy(),
-        (targets.new_empty(0) if weights is None else weights.contiguous().view(-1)).numpy(),
-        packed.numpy(),
+    total = np.empty(tiles_of(sizes, TILE).runs)
+    found = run(ready_kernels().error, weighted(coords, targets, weights), (packed,), sizes, layers, total)
+    return torch.tensor(total.sum(), **SINGLE), found
+
+
+def weighted(coords: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates, targets and weights ``[M]`` of samples as kernels take them; ``[0]`` where all weights are 1."""
+    flat = targets.new_empty(0) if weights is None else weights.contiguous().view(-1)
+    return coords.contiguous(), targets.contiguous(), flat
+
+
+def run(
+    kernel: Any,
+    samples: tuple[Tensor, ...],
+    rows: tuple[Tensor, ...],
+    sizes: tuple[int, ...],
+    layers: Layers,
+    *written: NDArray[Any],
+    kept: int = 2,
+    further: int = 2,
+) -> Tensor:
+    """What a kernel sums over the runs of each network, ``[N, P]``.
+
+    Args:
+        kernel: takes samples, rows, the tables of tiles and layers, and memory; writes a row a run, and ``written``.
+        samples: its tables over the samples.
+        rows: its tables ``[N, P]`` over the networks.
+        sizes: samples of each network.
+        layers: where in a row they are.
+        written: what else it writes.
+        kept: planes of scratch that it needs for each layer.
+        further: planes besides.
+    """
+    tiles, (networks, width) = tiles_of(sizes, TILE), rows[0].shape
+    by_run = np.empty((tiles.runs, width), dtype=np.float32)
+    kernel(
+        *(table.numpy() for table in (*samples, *rows)),
         tiles.owner,
         tiles.start,
         tiles.run,
-        *tables(layers),
-        scratch(2 * len(layers) + 2, layers, tiles),
-        spare(packed),
+        *_tables(layers),
+        _scratch(kept * len(layers) + further, layers, tiles),
+        # A row of parameters for each thread, of whole cache lines.
+        np.empty((int(numba.get_num_threads()), -(-width // 16) * 16), dtype=np.float32),
         by_run,
-        total,
+        *written,
     )
-    return torch.tensor(total.sum(), **SINGLE), by_network(by_run, tiles, packed.shape[0])
-
-
-def by_network(by_run: NDArray[np.float32], tiles: Tiles, networks: int) -> Tensor:
-    """The sum over each network's runs, in order: ``[R, P]`` to ``[N, P]``."""
     used = np.flatnonzero(np.diff(tiles.first_run))
     if tiles.runs == networks == len(used):
         return torch.from_numpy(by_run)
-    by_network = np.zeros((networks, by_run.shape[1]), dtype=np.float32)
+    by_network = np.zeros((networks, width), dtype=np.float32)
     if tiles.runs:
         by_network[used] = np.add.reduceat(by_run, tiles.first_run[used], axis=0)
     return torch.from_numpy(by_network)
 
 
-def tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return (
         np.array([layer[:4] for layer in layers], dtype=np.int64),
         np.array([layer.factor for layer in layers], dtype=np.float32),
     )
 
 
-def scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
+def _scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
     # A row takes whole cache lines, so that rows do not share one.
     length = -(-int(np.diff(tiles.start).max(initial=1)) // 16) * 16
     widest = max(max(layer.n_in, layer.n_out) for layer in layers)
     return np.empty((int(numba.get_num_threads()), planes, widest, length), dtype=np.float32)
-
-
-def spare(packed: Tensor) -> NDArray[np.float32]:
-    """A row of parameters for each thread, of whole cache lines."""
-    length = -(-packed.shape[1] // 16) * 16
-    return np.empty((int(numba.get_num_threads()), length), dtype=np.float32)
 
 
 def ready_kernels() -> Any:
@@ -188,7 +193,7 @@ def _compiled() -> Any:
     scratch = np.zeros((int(numba.get_num_threads()), 4, 1, 16), dtype=np.float32)
     one = np.zeros((1, 1), dtype=np.float32)
     kernels.forward(one, row, tile[:1], tile, layers, factor, scratch, one.copy())
-    kernels.backward(one, row, tile[:1], tile, tile, layers, factor, scratch, one, one, row.copy(), one.copy())
+    kernels.backward(one, one, row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), one.copy())
     kernels.error(one, one, one[0], row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), np.zeros(1))
     # When numba starts its threads it sets the number of OpenMP's threads, which torch uses too.
     torch.set_num_threads(threads)

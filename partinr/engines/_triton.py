@@ -26,6 +26,7 @@ import triton.language as tl
 from torch import Tensor
 
 from partinr.base.environment import door
+from partinr.engines.base import products_switch
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.chain import Layers, Tiles, tiles_of
 
@@ -229,7 +230,8 @@ def _block(layers: Layers) -> int:
 
 
 def constants(layers: Layers) -> dict[str, Any]:
-    """The constants that the kernels are compiled with."""
+    """The constants that the kernels are compiled with. Products may round to TF32 where torch's own do."""
+    name, tf32 = products_switch(True)
     return {
         "LAYERS": tuple(
             (n_in, n_out, _filled(n_in), _filled(n_out), weight, bias, float(factor))
@@ -237,12 +239,5 @@ def constants(layers: Layers) -> dict[str, Any]:
         ),
         "BLOCK": _block(layers),
         "num_warps": 8,
-        "PRECISION": "tf32" if _tf32() else "ieee",
+        "PRECISION": "tf32" if getattr(torch.backends.cuda.matmul, name) == tf32 else "ieee",
     }
-
-
-def _tf32() -> bool:
-    """Whether products on CUDA may round to TF32, as torch's own then do."""
-    matmul = torch.backends.cuda.matmul
-    # The newer name knows what the older one set; the older one refuses to be read once the newer is set.
-    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32

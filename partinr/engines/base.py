@@ -185,14 +185,20 @@ def gradients_again(value: Tensor, gradient: Tensor, wanted: Sequence[Tensor]) -
     return [next(found) if tensor.requires_grad else None for tensor in wanted]
 
 
-@contextmanager
-def exact_products() -> Iterator[None]:
-    """Single-precision products on CUDA with all their digits."""
-    products: Any = torch.backends.cuda.matmul
+def products_switch(tf32: bool) -> tuple[str, Any]:
+    """The name of torch's switch for single-precision products on CUDA, and its value with or without TF32."""
     # From torch 2.9 on; the older name must not be used beside it.
-    name, exact = ("fp32_precision", "ieee") if hasattr(products, "fp32_precision") else ("allow_tf32", False)
+    newer = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+    return ("fp32_precision", "tf32" if tf32 else "ieee") if newer else ("allow_tf32", tf32)
+
+
+@contextmanager
+def cuda_products(tf32: bool) -> Iterator[None]:
+    """Single-precision products on CUDA with all their digits, or with the 10 bits of TF32."""
+    products: Any = torch.backends.cuda.matmul
+    name, value = products_switch(tf32)
     before = getattr(products, name)
-    setattr(products, name, exact)
+    setattr(products, name, value)
     try:
         yield
     finally:

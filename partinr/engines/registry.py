@@ -90,24 +90,6 @@ def _proved(
     return _proved(tuple(engine for engine in taken if engine not in failed) or PLAIN, stack, sizes, device)
 
 
-def values(name: str, stack: Stack, coords: Tensor, sizes: tuple[int, ...], plain: bool = False) -> Tensor:
-    """Values ``[M, c]`` of N networks, see :meth:`Engine.values`; ``plain`` for torch's own operations alone."""
-    return plan.values(usable(name, stack, coords, sizes, plain), stack, coords, sizes)
-
-
-def squared_error(
-    name: str,
-    stack: Stack,
-    coords: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    sizes: tuple[int, ...],
-    plain: bool = False,
-) -> Tensor:
-    """The squared error of N networks, see :meth:`Engine.squared_error`; ``plain`` as for :func:`values`."""
-    return plan.squared_error(usable(name, stack, coords, sizes, plain), stack, coords, targets, weights, sizes)
-
-
 def hessian_vector(name: str, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> HessianVector | None:
     """The kernel for second derivatives of the engine that evaluates all networks; None if it has none."""
     engine = plan.only_engine(usable(name, stack, coords, sizes), stack, sizes, coords.device)

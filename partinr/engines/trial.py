@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partinr.base.environment import door
 from partinr.base.notes import print_note
-from partinr.engines.base import Architecture, Engine, Shape, Stack, exact_products
+from partinr.engines.base import Architecture, Engine, Shape, Stack, cuda_products
 from partinr.engines.chain import chain_network, chain_of, products
 from partinr.engines.loop import LOOP
 
@@ -66,7 +66,7 @@ def _outcome(engine: Engine, device: torch.device) -> list[Tensor]:
         Shape(products(WIDTHS), WIDTHS),
     )
     stack, coords, targets = Stack(architecture, params), drawn(sum(SIZES), 2), drawn(sum(SIZES), 3)
-    with torch.enable_grad(), torch.autocast(device.type, enabled=False), exact_products():
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False), cuda_products(tf32=False):
         values = engine.values(stack, coords, SIZES)
         by_values = torch.autograd.grad(values.square().sum(), tensors)
         error = engine.squared_error(stack, coords, targets, None, SIZES)

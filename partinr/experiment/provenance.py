@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from partinr.base.digests import Digests, of_text
 from partinr.base.errors import PartinrError
+from partinr.base.later import Later
 from partinr.base.notes import print_note
 from partinr.base.spec import READS, marked
 from partinr.experiment import names, plugins
@@ -23,6 +24,10 @@ from partinr.runs.origin import CODE_KEYS, computing, is_foreign, targets
 if TYPE_CHECKING:
     from partinr.experiment.config import Settings
     from partinr.runs.directory import RunDirectory
+    from partinr.signals import SignalSet
+    from partinr.signals import identity as signal_identity
+else:
+    signal_identity = Later("partinr.signals.identity")
 
 _GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer")
 """The groups whose objects decide what a run computes, and may read files."""
@@ -106,7 +111,7 @@ class Inputs:
         values = {each.key: each.value for each in _named(settings)}
         found = []
         for key, digest in recorded.items() if isinstance(recorded, dict) else ():
-            if present.get(key) != digest:
+            if present.get(key) != digest and not (key.startswith("data.") and self._same_signal(manifest, settings)):
                 what = f"{key} {values[key]}" if isinstance(values.get(key), str) else key
                 found.append(Change(what, gone=key in present and present[key] is None))
         code, now = manifest.get("code"), self.code_of(settings)
@@ -116,6 +121,14 @@ class Inputs:
             if any(known.get(key) not in (None, now[module][key]) for key in CODE_KEYS):
                 found.append(Change(f"the code of {module}"))
         return found
+
+    def _same_signal(self, manifest: Mapping[str, Any], settings: Settings) -> bool:
+        """Whether other files hold the samples that a run has fitted, as those of a PNG that was saved again."""
+        signal = manifest.get("signal")
+        before = signal.get("pixels_sha256") if isinstance(signal, Mapping) else None
+        return before is not None and before == self._remembered(
+            ("pixels", repr(settings.data)), partial(_pixels, settings.data)
+        )
 
     def _cache(self, settings: Settings) -> Digests:
         folder = settings.root.cache_dir
@@ -175,6 +188,13 @@ def _named(settings: Settings) -> Iterator[_Named]:
         for name in marked(type(owner), READS):
             if getattr(owner, name) is not None:
                 yield _Named(f"{group}.{name}" if group else name, owner, name)
+
+
+def _pixels(data: SignalSet) -> str | None:
+    """The digest of the samples of all signals that are fitted; None if they cannot be read."""
+    with suppress(PartinrError):
+        return signal_identity.joined([item.read().identity.pixels_sha256 for item in data.train()])
+    return None
 
 
 def _package(module: str) -> Path | None:

@@ -18,22 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from partinr.backbones.named import BUILT_IN
 from partinr.base.errors import PartinrError
 
 CHECKSUM = "sha256"
 """Key of the header for the :func:`checksum` of its other entries and the tensors."""
 
 RENAMED = {
-    "backbone": {
-        "partinr.backbones.finer.Finer": "finer",
-        "partinr.backbones.fourier.Fourier": "fourier",
-        "partinr.backbones.gauss.Gauss": "gauss",
-        "partinr.backbones.hash_grid.HashGrid": "hash_grid",
-        "partinr.backbones.mfn.Mfn": "mfn",
-        "partinr.backbones.relu_pe.ReluPE": "relu_pe",
-        "partinr.backbones.siren.Siren": "siren",
-        "partinr.backbones.wire.Wire": "wire",
-    },
+    "backbone": {f"partinr.backbones.{name}.{kind.__name__}": name for name, kind in BUILT_IN.items()},
     "engine": {"grouped": "auto", "tcnn": "auto"},
 }
 """Values in the headers of older versions, by key, and their present names."""

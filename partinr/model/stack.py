@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from partinr.backbones import Backbone
 from partinr.base.environment import door, follows_caller
 from partinr.base.errors import PartinrError
-from partinr.engines import EngineName, registry
+from partinr.engines import EngineName, plan, registry
 from partinr.engines.base import Architecture, Precision, Shape, Stack
 from partinr.engines.chain import widths_of
 
@@ -205,10 +205,10 @@ class NetworkStack(nn.Module):
         Returns:
             values ``[M, C]``, not clamped.
         """
-        values = [
-            registry.values(self.engine, own, coords[samples], own_sizes, plain)
-            for _, own, samples, own_sizes in self._by_width(sizes, params)
-        ]
+        values = []
+        for _, own, samples, own_sizes in self._by_width(sizes, params):
+            x = coords[samples]
+            values.append(plan.values(registry.usable(self.engine, own, x, own_sizes, plain), own, x, own_sizes))
         return values[0] if len(values) == 1 else torch.cat(values)
 
     @follows_caller
@@ -238,8 +238,9 @@ class NetworkStack(nn.Module):
         total = targets.new_zeros(())
         for _, own, samples, own_sizes in self._by_width(sizes, params):
             weight = None if weights is None else weights[samples]
-            case = coords[samples], targets[samples], weight, own_sizes
-            total = total + registry.squared_error(self.engine, own, *case, plain=twice)
+            x = coords[samples]
+            engines = registry.usable(self.engine, own, x, own_sizes, plain=twice)
+            total = total + plan.squared_error(engines, own, x, targets[samples], weight, own_sizes)
         return total
 
     @follows_caller

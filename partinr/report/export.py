@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from partinr.base.errors import PartinrError
-from partinr.base.files import write_atomically
+from partinr.base.files import write_output
 from partinr.base.numbers import ABSENT
 from partinr.base.section import fill
 from partinr.report.columns import Column, columns_of
-from partinr.report.groups import Study, studies_of
+from partinr.report.groups import Group, Study, studies_of
 from partinr.report.table import Cell, Row, rows, to_csv
 from partinr.runs.records import RunRecord, collect
 
@@ -24,49 +24,33 @@ FORMATS: tuple[Format, ...] = ("md", "tex", "csv")
 
 
 @dataclass(frozen=True)
-class _Line:
-    """A row, with a cell a column."""
-
-    image: str
-    group: str
-    cells: Sequence[Cell]
-    seeds: int
-    state: str
-
-
-@dataclass(frozen=True)
 class _Table:
     """The part of the report's table that goes into a document, and notes for its reader."""
 
     columns: Sequence[Column]
-    headings: Sequence[str]
-    """One heading a column."""
-    lines: Sequence[_Line]
-    with_image: bool
-    with_seeds: bool
-    """Rows are over different numbers of seeds."""
-    with_state: bool
-    """Not all runs have completed."""
+    rows: Sequence[Row]
+    before: Mapping[str, Callable[[Group], str]]
+    """Columns of words before the numbers, by their headings."""
+    after: Mapping[str, Callable[[Group], str]]
+    """The same after them."""
     notes: Sequence[str]
     """Sentences."""
 
-    @property
-    def before(self) -> list[str]:
-        """Headings before the numbers."""
-        return ["image", "group"] if self.with_image else ["group"]
+    def lines(self, text: Callable[[str], str], cell: Callable[[Cell, Column], str]) -> list[list[str]]:
+        """The rows as text.
 
-    @property
-    def after(self) -> list[str]:
-        """Headings after the numbers."""
-        return ["seeds"] * self.with_seeds + ["state"] * self.with_state
-
-    def words_before(self, line: _Line) -> list[str]:
-        """The words under :attr:`before`."""
-        return [line.image, line.group] if self.with_image else [line.group]
-
-    def words_after(self, line: _Line) -> list[str]:
-        """The words under :attr:`after`."""
-        return [str(line.seeds)] * self.with_seeds + [line.state] * self.with_state
+        Args:
+            text: writes a word.
+            cell: writes a number.
+        """
+        return [
+            [
+                *(text(of(row.group)) for of in self.before.values()),
+                *(cell(row.cells[column.key], column) for column in self.columns),
+                *(text(of(row.group)) for of in self.after.values()),
+            ]
+            for row in self.rows
+        ]
 
 
 def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) -> str:
@@ -123,10 +107,7 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
         form = known[ending]
     text = table_text(comparable(collect(paths), paths), form, clocks)
     if output is not None:
-        try:
-            write_atomically(Path(output), text.encode())
-        except OSError as error:
-            raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
+        write_output(Path(output), text.encode())
     return text
 
 
@@ -151,19 +132,13 @@ def _table(study: Study, clocks: bool) -> _Table:
     chosen = [column for column in chosen if any(row.cells[column.key].text != ABSENT for row in table)]
     chosen.sort(key=lambda column: column.rank)
     seeds = sorted({row.group.n for row in table})
-    return _Table(
-        columns=chosen,
-        headings=[column.short for column in chosen],
-        lines=[_line(row, chosen) for row in table],
-        with_image=len(study.images) > 1,
-        with_seeds=len(seeds) > 1,
-        with_state=any(row.group.state != "completed" for row in table),
-        notes=[*_notes(table, chosen, seeds), *study.notices],
-    )
-
-
-def _line(row: Row, columns: Sequence[Column]) -> _Line:
-    return _Line(row.group.image, row.group.label, [row.cells[c.key] for c in columns], row.group.n, row.group.state)
+    before: dict[str, Callable[[Group], str]] = {"image": lambda group: group.image} if len(study.images) > 1 else {}
+    # Where rows are over different numbers of seeds, and where not all runs have completed.
+    after: dict[str, Callable[[Group], str]] = {"seeds": lambda group: str(group.n)} if len(seeds) > 1 else {}
+    if any(row.group.state != "completed" for row in table):
+        after["state"] = lambda group: group.state
+    notes = [*_notes(table, chosen, seeds), *study.notices]
+    return _Table(chosen, table, {**before, "group": lambda group: group.label}, after, notes)
 
 
 def _notes(table: Sequence[Row], columns: Sequence[Column], seeds: Sequence[int]) -> list[str]:
@@ -190,13 +165,10 @@ def _notes(table: Sequence[Row], columns: Sequence[Column], seeds: Sequence[int]
 def _markdown(table: _Table) -> str:
     rule = ["---"] * len(table.before)
     rule += ["---" if column.words else "---:" for column in table.columns]
-    rule += ["---:"] * table.with_seeds + ["---"] * table.with_state
-    lines = [[*table.before, *table.headings, *table.after], rule]
-    for line in table.lines:
-        cells = [f"**{cell}**" if cell.best else _plain(str(cell)) for cell in line.cells]
-        words = [[_plain(word) for word in words] for words in (table.words_before(line), table.words_after(line))]
-        lines.append([*words[0], *cells, *words[1]])
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rule += ["---:" if heading == "seeds" else "---" for heading in table.after]
+    headings = [*table.before, *(column.short for column in table.columns), *table.after]
+    lines = table.lines(_plain, lambda cell, _: f"**{cell}**" if cell.best else _plain(str(cell)))
+    text = "\n".join(f"| {' | '.join(line)} |" for line in [headings, rule, *lines])
     notes = " ".join(_plain(note) for note in table.notes)
     return f"{text}\n\n{notes}\n" if notes else f"{text}\n"
 
@@ -244,31 +216,24 @@ def _latex(table: _Table) -> str:
 
     It needs no package but booktabs.
     """
-    split = [
-        _is_split(column, [line.cells[place] for line in table.lines]) for place, column in enumerate(table.columns)
-    ]
+    split = {column.key: _is_split(column, [row.cells[column.key] for row in table.rows]) for column in table.columns}
     aligned = ["l"] * len(table.before)
-    aligned += [
-        "l" if column.words else "r@{}l" if two else "r" for column, two in zip(table.columns, split, strict=True)
-    ]
-    aligned += ["r"] * table.with_seeds + ["l"] * table.with_state
+    aligned += ["l" if column.words else "r@{}l" if split[column.key] else "r" for column in table.columns]
+    aligned += ["r" if heading == "seeds" else "l" for heading in table.after]
     headings = [_tex(word) for word in table.before]
     headings += [
-        heading if column.words else rf"\multicolumn{{{1 + two}}}{{c}}{{{heading}}}"
-        for heading, column, two in zip(map(_tex, table.headings), table.columns, split, strict=True)
+        _tex(column.short) if column.words else rf"\multicolumn{{{1 + split[column.key]}}}{{c}}{{{_tex(column.short)}}}"
+        for column in table.columns
     ]
     headings += [_tex(word) for word in table.after]
+    lines = table.lines(_tex, lambda cell, column: _tex_cell(cell, column, split[column.key]))
     body: list[str] = []
-    image = table.lines[0].image
-    for line in table.lines:
-        if line.image != image:
+    image = table.rows[0].group.image
+    for row, line in zip(table.rows, lines, strict=True):
+        if row.group.image != image:
             body.append(r"\midrule")
-            image = line.image
-        cells = [
-            _tex_cell(cell, column, two) for cell, column, two in zip(line.cells, table.columns, split, strict=True)
-        ]
-        words = [[_tex(word) for word in words] for words in (table.words_before(line), table.words_after(line))]
-        body.append(_tex_line([*words[0], *cells, *words[1]]))
+            image = row.group.image
+        body.append(_tex_line(line))
     notes = [f"% {' '.join(note.split())}" for note in table.notes]
     return "\n".join(
         [

@@ -15,7 +15,7 @@ from typing import Any
 
 from partinr.base.section import Section
 from partinr.pictures.palette import Style, contrast_with, styles
-from partinr.report.images import assign_images
+from partinr.report.images import Images
 from partinr.report.notices import notices_of, states
 from partinr.report.stats import Stat
 from partinr.report.versus import Versus, measured
@@ -147,7 +147,8 @@ class Study:
         records = [record for record in records if record.regime.section == section]
         usable = [record for record in records if record.status != "damaged"]
         shown, missing = (None, []) if section is None else _section(section, records)
-        images = assign_images(usable)
+        found_images = Images.among(usable)
+        images = found_images.of
         # Images with something to compare come first: the page opens on them.
         completed = [images[record] for record in usable if record.status == "completed"]
         image_order = list(dict.fromkeys([*completed, *images.values()]))
@@ -177,7 +178,8 @@ class Study:
         groups.sort(key=lambda group: (image_order.index(group.image), few[id(group.flat)], natural(group.label)))
         notices = notices_of(record for group in groups for record in group.counted)
         apart = [f"{count} groups differ only in {what}." for what, count in differ.items()]
-        return cls(shown, tuple(records), tuple(image_order), tuple(groups), (*missing, *apart, *notices))
+        notices = [*missing, *apart, *found_images.notices, *notices]
+        return cls(shown, tuple(records), tuple(image_order), tuple(groups), tuple(notices))
 
     @property
     def labels(self) -> list[str]:

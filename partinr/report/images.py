@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -12,17 +12,24 @@ from partinr.runs.configs import IMAGE_KEYS, frozen
 from partinr.runs.naming import numbered
 from partinr.runs.records import RunRecord
 
+_CUT_KEYS = sorted(key for _, key in IMAGE_KEYS if key not in ("_target_", "name", "path"))
+
 
 @dataclass(frozen=True)
 class Image:
-    """What tells one image from another. Two names of the same values are one image.
+    """The image of a run, as the run knows it.
 
     All images of a run for several are one, and so are all held-out signals of a run.
+
+    Attributes:
+        name: for people; several images may have it.
+        shape: ``[*grid, C]``; empty if unknown.
+        keys: what it is known by. Two runs are of one image if they share one of them.
     """
 
-    sha256: str
+    name: str
     shape: tuple[Any, ...]
-    name: str = field(compare=False)
+    keys: tuple[tuple[Any, ...], ...]
 
     @classmethod
     def of(cls, record: RunRecord) -> Image | None:
@@ -34,19 +41,33 @@ class Image:
         name = str(signal.get("name") or "image")
         if isinstance(count, int):
             name += f", {count} image{'s' * (count != 1)}"
-        digest = signal.get("sha256") or f"named {name}"
         if isinstance(held_out, int):
-            # Signals that are many have no values to be known by; what was asked for says which they are.
             name += f", {held_out} held out"
-            digest = f"{_image_choice(record)} {held_out}"
-        return cls(str(digest), frozen(shape) if isinstance(shape, list) else (), name)
+        shape = frozen(shape) if isinstance(shape, list) else ()
+        keys: tuple[tuple[Any, ...], ...] = tuple(_keys(record, signal, shape))
+        if not keys and isinstance(held_out, int):
+            # Older versions had no digest of signals that are many; what was asked for says which they are.
+            keys = (("choice", _image_choice(record), held_out),)
+        return cls(name, shape, keys or (("name", name, shape),))
 
     @classmethod
     def unread(cls, record: RunRecord) -> Image:
         """The image of a run that never read it, by what the config says."""
         chosen = record.at("config.data.name") or record.at("config.data.path")
         name = PurePath(str(chosen)).stem if chosen else "unknown image"
-        return cls(f"unread {_image_choice(record)}", (), name)
+        return cls(name, (), (("unread", _image_choice(record)),))
+
+
+def _keys(record: RunRecord, signal: Mapping[str, Any], shape: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """What an image is known by: any of these is enough."""
+    if digest := signal.get("sha256"):
+        yield "values", digest, shape
+    # Machines resize differently in the last bits.
+    if digest := signal.get("pixels_sha256"):
+        yield "pixels", digest, shape
+    # Libraries decode a JPEG differently.
+    if digest := signal.get("file_sha256"):
+        yield "file", digest, shape, *(str(record.at(f"config.data.{key}")) for key in _CUT_KEYS)
 
 
 def _image_choice(record: RunRecord) -> tuple[Any, ...]:
@@ -63,20 +84,72 @@ def _image_labels(images: Sequence[Image]) -> list[str]:
     ]
     count = Counter(sized)
     return numbered(
-        [f"{name} {image.sha256[:6]}" if count[name] > 1 else name for name, image in zip(sized, images, strict=True)]
+        [f"{name} {_digits(image)}" if count[name] > 1 else name for name, image in zip(sized, images, strict=True)]
     )
 
 
-def assign_images(records: Sequence[RunRecord]) -> dict[RunRecord, str]:
-    """The image of each run.
+def _digits(image: Image) -> str:
+    """The first digits of the digest that an image is known by."""
+    return str(image.keys[0][1])[:6]
 
-    A run that ended before it had read its image belongs to the image that other runs got from the same choice.
+
+@dataclass(frozen=True)
+class Images:
+    """The images of runs.
+
+    Attributes:
+        of: the name of each run's image.
+        notices: what a reader must know of images that are one although their values differ.
     """
-    known = {record: image for record in records if (image := Image.of(record))}
-    by_choice = {_image_choice(record): image for record, image in known.items()}
-    images = {
-        record: known.get(record) or by_choice.get(_image_choice(record)) or Image.unread(record) for record in records
-    }
-    distinct = list(dict.fromkeys(images.values()))
-    named = dict(zip(distinct, _image_labels(distinct), strict=True))
-    return {record: named[image] for record, image in images.items()}
+
+    of: Mapping[RunRecord, str]
+    notices: tuple[str, ...]
+
+    @classmethod
+    def among(cls, records: Sequence[RunRecord]) -> Images:
+        """The images of runs.
+
+        A run that ended before it had read its image belongs to the image that other runs got from the same choice.
+        """
+        known = {record: image for record in records if (image := Image.of(record))}
+        by_choice = {_image_choice(record): image for record, image in known.items()}
+        images = {
+            record: known.get(record) or by_choice.get(_image_choice(record)) or Image.unread(record)
+            for record in records
+        }
+        first = _first_alike(list(dict.fromkeys(images.values())))
+        distinct = list(dict.fromkeys(first[image] for image in images.values()))
+        named = dict(zip(distinct, _image_labels(distinct), strict=True))
+        return cls({record: named[first[image]] for record, image in images.items()}, tuple(_decoded_twice(known)))
+
+
+def _first_alike(images: Sequence[Image]) -> dict[Image, Image]:
+    """For each image the first of those that share a key with it, directly or through others."""
+    groups: list[tuple[set[tuple[Any, ...]], list[Image]]] = []
+    for image in images:
+        keys, alike = set(image.keys), [image]
+        for group in [group for group in groups if group[0] & keys]:
+            groups.remove(group)
+            keys, alike = keys | group[0], group[1] + alike
+        groups.append((keys, alike))
+    order = {image: number for number, image in enumerate(images)}
+    return {image: min(alike, key=order.__getitem__) for _, alike in groups for image in alike}
+
+
+def _decoded_twice(known: Mapping[RunRecord, Image]) -> Iterator[str]:
+    """A notice for each file that runs have read as different samples."""
+    files: dict[Hashable, dict[str, RunRecord]] = {}
+    for record, image in known.items():
+        for kind, *about in image.keys:
+            if kind == "file":
+                files.setdefault(tuple(about), {}).setdefault(str(record.at("signal.pixels_sha256")), record)
+    for readings in files.values():
+        if len(readings) > 1:
+            name = _file_name(next(iter(readings.values())))
+            by = " and by ".join(dict.fromkeys(str(record.at("signal.decoder")) for record in readings.values()))
+            yield f"{name}: the same file was decoded differently, by {by}; its runs are of one image all the same."
+
+
+def _file_name(record: RunRecord) -> str:
+    path = record.at("config.data.path")
+    return PurePath(path).name if isinstance(path, str) else str(record.at("signal.name"))

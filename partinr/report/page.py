@@ -10,8 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from partinr.base.errors import PartinrError
-from partinr.base.files import write_atomically
+from partinr.base.files import write_output
 from partinr.base.section import Table
 from partinr.pictures.draw import ERROR_RANGE
 from partinr.pictures.palette import SLOTS, Style
@@ -75,10 +74,7 @@ def write_html(
     page = template("template.html").render(
         _context(records, studies, title or _title(studies), refresh, {} if cache is None else cache)
     )
-    try:
-        write_atomically(path, page.encode())
-    except OSError as error:
-        raise PartinrError(f"cannot write the report {path}: {error.strerror}; choose another place with -o") from error
+    write_output(path, page.encode())
     return path
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.base.files import write_atomically
+from partinr.base.files import write_output
 from partinr.pictures.draw import ERROR_RANGE, encode_png, to_uint8
 from partinr.report.templates import error_colours, error_scale, template
 
@@ -90,10 +90,7 @@ def write_view(
     page = template("view.html").render(
         title=title, facts=list(facts), data=data, error_scale=error_scale(), error_range=ERROR_RANGE
     )
-    try:
-        write_atomically(path, page.encode())
-    except OSError as error:
-        raise PartinrError(f"cannot write {path}: {error.strerror}; choose another place with -o") from error
+    write_output(path, page.encode())
     return path
 
 

@@ -57,7 +57,7 @@ class Origin:
 
     def __init__(self, manifest: Mapping[str, Any], config: Mapping[str, Any], signal: bool = False) -> None:
         inputs, code, values = (found if isinstance(found := manifest.get(key), Mapping) else {} for key in _ENTRIES)
-        signal = signal or not values.get("sha256")
+        signal = signal or not (values.get("sha256") or values.get("file_sha256"))
         self._config = {key: value for key, value in config.items() if signal or key != "data"}
         self.content: dict[str, str | None] = {
             key: digest for key, digest in inputs.items() if signal or not key.startswith("data.")

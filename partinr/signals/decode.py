@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, features
+from PIL import __version__ as pillow
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
@@ -49,6 +50,12 @@ _SAVE_AGAIN = "open it in an image program and save it as a plain RGB or grey PN
 # From a mode of Pillow to the one that holds the same samples as plain channels, without and with transparency.
 _MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "YCbCr": "RGB"}
 _TRANSPARENT_MODES = {**_MODES, "1": "LA", "L": "LA", "P": "RGBA", "PA": "RGBA", "RGB": "RGBA"}
+
+
+def decoder() -> str:
+    """What reads lossy files here: Pillow, and its JPEG library, which may differ by a level from others."""
+    turbo, jpeg = features.version_feature("libjpeg_turbo"), features.version_codec("jpg")
+    return f"Pillow {pillow} with " + (f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {jpeg}")
 
 
 class _Unreadable(Exception):

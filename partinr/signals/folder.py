@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor
@@ -17,7 +17,8 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
 from partinr.signals.decode import IMAGE_ENDINGS
-from partinr.signals.image import Alpha, Crop, builtin_path, load_image
+from partinr.signals.identity import Reading
+from partinr.signals.image import Alpha, Crop, builtin_path, load_image, read_image
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
 from partinr.signals.source import Source
@@ -44,9 +45,25 @@ class ImageItem(Item):
         Raises:
             PartinrError: the file cannot be read, or is no image that can be fitted.
         """
+        return load_image(self._path, **self._options)
+
+    def read(self) -> Reading:
+        """The image, and what it is: its file and the samples in it.
+
+        Raises:
+            PartinrError: as :meth:`load` does.
+        """
+        return read_image(self._path, **self._options)
+
+    @property
+    def _path(self) -> str:
+        assert self.source.path is not None
+        return self.source.path
+
+    @property
+    def _options(self) -> dict[str, Any]:
         source = self.source
-        assert source.path is not None
-        return load_image(source.path, size=source.size, max_side=source.max_side, alpha=self.alpha, crop=source.crop)
+        return {"size": source.size, "max_side": source.max_side, "alpha": self.alpha, "crop": source.crop}
 
 
 @spec

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
-from partinr.signals.decode import MAX_PIXELS, decode
+from partinr.signals.decode import MAX_PIXELS, decode, decoder
+from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
 from partinr.signals.userfile import quoted
 
 Alpha = Literal["refuse", "white", "black", "drop"]
@@ -93,11 +94,49 @@ def load_image(
     Raises:
         PartinrError: the file is no such image, or an option makes no sense.
     """
+    return _read(path, size, max_side, alpha, crop)[0]
+
+
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    max_side: int | None = None,
+    alpha: Alpha = "refuse",
+    crop: Crop | None = None,
+) -> Reading:
+    """An image as of `load_image`, and what it is.
+
+    Raises:
+        PartinrError: as there.
+    """
+    values, samples, background = _read(path, size, max_side, alpha, crop)
+    (top, left, height, width), target = cut_shape((samples.shape[0], samples.shape[1]), size, max_side, crop)
+    shape = f"to {target}" if background is None else f"to {target} over {background}"
+    file = Path(os.path.expanduser(path))
+    identity = SignalIdentity(
+        file.name,
+        samples_sha256(samples[top : top + height, left : left + width], shape),
+        block_means(values),
+        file_sha256(file),
+        f"{(top, left, height, width)} {shape}",
+        decoder(),
+    )
+    return Reading(values, identity)
+
+
+def _read(
+    path: str | os.PathLike[str], size: int | None, max_side: int | None, alpha: Alpha, crop: Crop | None
+) -> tuple[torch.Tensor, np.ndarray, str | None]:
+    """The values of an image; the samples that count of the file; and what they are composited over, if anything."""
     _check_options(size, max_side, alpha)
-    samples = decode(path)
-    image = _without_alpha(_unit_range(samples, path), alpha, path)
+    samples, background = _without_alpha(decode(path), alpha, path)
+    image = _unit_range(samples, path)
+    if background is not None:
+        colour, opacity = image[:, :, :-1], image[:, :, -1:]
+        image = torch.lerp(torch.full_like(colour, _BACKGROUNDS[background]), colour, opacity)
     try:
-        return resized(image, size, max_side, crop)
+        return resized(image, size, max_side, crop), samples, background
     except PartinrError as error:
         raise PartinrError(f"{quoted(Path(path))}: {error}") from error
 
@@ -228,18 +267,20 @@ def _unit_range(samples: np.ndarray, path: str | os.PathLike[str]) -> torch.Tens
     return image
 
 
-def _without_alpha(image: torch.Tensor, alpha: Alpha, path: str | os.PathLike[str]) -> torch.Tensor:
-    channels = image.shape[2]
-    if channels in (1, 3):
-        return image
-    colour, opacity = image[:, :, :-1], image[:, :, -1:]
-    if alpha == "drop" or bool((opacity == 1).all()):
-        return colour.contiguous()
+def _without_alpha(
+    samples: np.ndarray, alpha: Alpha, path: str | os.PathLike[str]
+) -> tuple[np.ndarray, Literal["white", "black"] | None]:
+    """The samples without a channel of transparency that does not count, and what they are to be composited over."""
+    if samples.shape[2] in (1, 3):
+        return samples, None
+    opaque = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else 1
+    if alpha == "drop" or bool((samples[:, :, -1] == opaque).all()):
+        return samples[:, :, :-1], None
     if alpha == "refuse":
         raise PartinrError(
             f"{os.fspath(path)!r} is transparent in places; say what to put there: data.alpha=white, black or drop"
         )
-    return torch.lerp(torch.full_like(colour, _BACKGROUNDS[alpha]), colour, opacity)
+    return samples, alpha
 
 
 def cut_shape(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
-from partinr.signals.image import builtin_path, load_image
+from partinr.signals.identity import Reading
+from partinr.signals.image import builtin_path, read_image
 from partinr.signals.sets import SingleSignal
 from partinr.signals.source import Source
 
@@ -67,5 +68,13 @@ class ImageData(SingleSignal):
         Raises:
             PartinrError: the file cannot be read, or is no image that can be fitted.
         """
+        return self.read().values
+
+    def read(self) -> Reading:
+        """The image, and what it is: its file and the samples in it.
+
+        Raises:
+            PartinrError: as :meth:`load` does.
+        """
         path = builtin_path(self.title) if self.path is None else self.path
-        return load_image(path, size=self.size, max_side=self.max_side, alpha=self.alpha)
+        return read_image(path, size=self.size, max_side=self.max_side, alpha=self.alpha)

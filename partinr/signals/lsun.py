@@ -21,6 +21,8 @@ from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import READS, spec
+from partinr.signals.decode import decoder
+from partinr.signals.identity import Reading, SignalIdentity, block_means, samples_sha256
 from partinr.signals.image import resized
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
@@ -59,6 +61,14 @@ class LsunItem(Item):
         Raises:
             PartinrError: it cannot be read.
         """
+        return self.read().values
+
+    def read(self) -> Reading:
+        """The photograph, and what it is: the samples in the database.
+
+        Raises:
+            PartinrError: it cannot be read.
+        """
         database = _database(self.folder, os.getpid())
         try:
             image = np.asarray(database[self.index][0])
@@ -66,7 +76,9 @@ class LsunItem(Item):
             raise PartinrError(
                 f"photograph {self.index} of {quoted(Path(self.folder))} cannot be read; download the database again"
             ) from error
-        return resized(torch.from_numpy(image.astype(np.float32) / 255), self.size, None)
+        values = resized(torch.from_numpy(image.astype(np.float32) / 255), self.size, None)
+        pixels = samples_sha256(image, f"to {self.size}")
+        return Reading(values, SignalIdentity(self.name, pixels, block_means(values), decoder=decoder()))
 
 
 @spec

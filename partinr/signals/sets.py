@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.spec import spec
+from partinr.signals.identity import Reading, SignalIdentity
 from partinr.signals.source import Source
 
 
@@ -35,6 +36,15 @@ class Item(ABC):
         Raises:
             PartinrError: it cannot be read, or is no signal that can be fitted.
         """
+
+    def read(self) -> Reading:
+        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
+
+        Raises:
+            PartinrError: as :meth:`load` does.
+        """
+        values = self.load()
+        return Reading(values, SignalIdentity.of(self.name, values))
 
 
 @spec
@@ -115,6 +125,15 @@ class SingleSignal(SignalSet):
             PartinrError: it cannot be read, or is no signal that can be fitted.
         """
 
+    def read(self) -> Reading:
+        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
+
+        Raises:
+            PartinrError: as :meth:`load` does.
+        """
+        values = self.load()
+        return Reading(values, SignalIdentity.of(self.title, values))
+
     def train(self) -> Sequence[Item]:
         """The signal, without a name."""
         return [_Only(self, self.source)]
@@ -134,6 +153,9 @@ class _Only(Item):
 
     def load(self) -> Tensor:
         return self.data.load()
+
+    def read(self) -> Reading:
+        return self.data.read()
 
 
 @dataclass(frozen=True)

@@ -40,13 +40,13 @@ class Law(ABC):
             ``[n]`` and ``[n, parameters]``.
         """
 
-    @abstractmethod
     def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
-        """Starting points of the fit; several if it may get stuck.
+        """Starting points of the fit; several if it may get stuck. By default the logarithms at both ends.
 
         Args:
             ends: approximate logarithms of the steps at the smallest, middle and largest number of boundaries.
         """
+        return [np.array([ends[0], ends[2]])]
 
     @abstractmethod
     def formula(self, theta: Numbers, low: float, high: float) -> str:
@@ -68,10 +68,6 @@ class _LogLinear(Law):
         t = (self.scale(boundaries) - first) / (last - first)
         slopes = np.stack([1 - t, t], axis=1)
         return slopes @ theta, slopes
-
-    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
-        """See :meth:`Law.start`."""
-        return [np.array([ends[0], ends[2]])]
 
     def slope(self, theta: Numbers, low: float, high: float) -> float:
         """Slope of the line."""
@@ -121,10 +117,6 @@ class Linear(Law):
         pieces = np.stack([(1 - t) * np.exp(theta[0]), t * np.exp(theta[1])], axis=1)
         steps = pieces.sum(axis=1)
         return np.log(steps), pieces / steps[:, None]
-
-    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
-        """See :meth:`Law.start`."""
-        return [np.array([ends[0], ends[2]])]
 
     def formula(self, theta: Numbers, low: float, high: float) -> str:
         """See :meth:`Law.formula`."""

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from partinr.base.errors import PartinrError
-from partinr.base.files import write_atomically
+from partinr.base.files import write_output
 from partinr.pictures.palette import COLOURS, LONE
 from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
 from partinr.studies.growth import Trials
@@ -76,11 +76,7 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
         buffer = BytesIO()
         # Without a date, equal numbers give equal files.
         figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise PartinrError(f"cannot write {path}: {error.strerror}; choose another with -o") from error
+    write_output(path, buffer.getvalue())
     return path
 
 

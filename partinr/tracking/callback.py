@@ -9,32 +9,11 @@ import lightning as L
 
 from partinr.base.errors import PartinrError
 from partinr.callbacks.base import RunCallback, regime
-from partinr.runs.regime_facts import RegimeFacts
-from partinr.tracking.mirror import About, Limits, Mirror, Mode, Note, Unreachable
+from partinr.tracking.mirror import Mirror, Mode, Note, Unreachable
 from partinr.tracking.summary import exit_code
-from partinr.tracking.words import shown_config
 
 if TYPE_CHECKING:
     from partinr.tracking.logger import Wandb
-
-
-def about(settings: Wandb, config: Mapping[str, Any], regime: RegimeFacts, name: str, seed: object) -> About:
-    """Name, group and config for a run on W&B."""
-    return About(
-        project=settings.project,
-        entity=settings.entity,
-        study=settings.study,
-        job_type=settings.job_type or regime.kind,
-        name=settings.name or f"{name}, seed {seed}",
-        notes=settings.notes,
-        tags=settings.tags,
-        config=shown_config(config, regime),
-    )
-
-
-def limits(settings: Wandb) -> Limits:
-    """The limits of time and size in the settings."""
-    return Limits(settings.start_timeout, settings.finish_timeout, settings.max_images, settings.weights)
 
 
 class WandbMirror(RunCallback):
@@ -86,15 +65,13 @@ class WandbMirror(RunCallback):
         self._close(pl_module)
 
     def _open(self, pl_module: L.LightningModule) -> None:
-        module = regime(pl_module)
-        told = about(self.settings, self.config, self.run.regime, self.name, module.seed)
-        allowed = limits(self.settings)
+        name = f"{self.name}, seed {regime(pl_module).seed}"
         try:
-            self._mirror = Mirror.open(self.run, told, allowed, self.mode, go_on=True)
+            self._mirror = Mirror.open(self.run, self.settings, name, self.config, self.mode, go_on=True)
             if self.mode == "offline":
                 self._say("W&B is offline")
         except Unreachable as error:
-            self._mirror = Mirror.open(self.run, told, allowed, "offline", go_on=True)
+            self._mirror = Mirror.open(self.run, self.settings, name, self.config, "offline", go_on=True)
             self._say(str(error))
         self._send(pl_module)
 

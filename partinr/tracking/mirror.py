@@ -10,9 +10,8 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
@@ -20,6 +19,10 @@ from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ADAPTATION, ERROR, PARTITION, RECONSTRUCTION, START, WANDB_ID, WEIGHTS, of_image
 from partinr.tracking.server import address, answers, has_login, quiet
 from partinr.tracking.summary import AXES, results, summary
+from partinr.tracking.words import shown_config
+
+if TYPE_CHECKING:
+    from partinr.tracking.logger import Wandb
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -42,30 +45,6 @@ class Unreachable(PartinrError):
     """There is no login, or the server does not answer."""
 
 
-@dataclass(frozen=True)
-class About:
-    """Name and place of a W&B run; see :class:`partinr.tracking.logger.Wandb`."""
-
-    project: str
-    entity: str | None
-    study: str | None
-    job_type: str
-    name: str
-    notes: str | None
-    tags: Sequence[str]
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits on W&B's time in seconds, and on the size of what is sent."""
-
-    start_timeout: float
-    finish_timeout: float
-    max_images: int
-    weights: bool
-
-
 def run_id(run: RunDirectory) -> str:
     """The id of a run directory's W&B run, which is made once and kept when the run is resumed."""
     path = run.file(WANDB_ID)
@@ -84,10 +63,10 @@ class Mirror:
         known_step: the last step that the server had when the run was resumed; -1 for a new run.
     """
 
-    def __init__(self, run: RunDirectory, wandb_run: Any, limits: Limits, places: _Places) -> None:
+    def __init__(self, run: RunDirectory, wandb_run: Any, settings: Wandb, places: _Places) -> None:
         self._run = run
         self._wandb = wandb_run
-        self._limits = limits
+        self._settings = settings
         self._places = places
         self._defined = set(AXES)
         self._begun = False
@@ -100,13 +79,16 @@ class Mirror:
             wandb_run.define_metric(axis, hidden=True)
 
     @classmethod
-    def open(cls, run: RunDirectory, about: About, limits: Limits, mode: Mode, go_on: bool) -> Mirror:
+    def open(
+        cls, run: RunDirectory, settings: Wandb, name: str, config: Mapping[str, Any], mode: Mode, go_on: bool
+    ) -> Mirror:
         """Open a new W&B run, or continue one.
 
         Args:
             run: the run directory; W&B's files go into its :data:`FOLDER`.
-            about: name and place of the W&B run.
-            limits: limits of time and size.
+            settings: settings of the logger.
+            name: name of the W&B run if the settings have none.
+            config: the composed configuration of the run, plain containers.
             mode: ``online`` or ``offline``.
             go_on: keep the server's data of the run; otherwise replace it. Offline, each call makes a separate W&B run
                 with the same id.
@@ -126,14 +108,14 @@ class Mirror:
         places = _Places(run.file(FOLDER))
         try:
             made = wandb.init(
-                project=about.project,
-                entity=about.entity,
-                group=about.study,
-                job_type=about.job_type,
-                name=about.name,
-                notes=about.notes,
-                tags=list(about.tags),
-                config=dict(about.config),
+                project=settings.project,
+                entity=settings.entity,
+                group=settings.study,
+                job_type=settings.job_type or run.regime.kind,
+                name=settings.name or name,
+                notes=settings.notes,
+                tags=settings.tags,
+                config=shown_config(config, run.regime),
                 id=identity,
                 # W&B's service keeps the working directory of its start.
                 dir=str(run.path.absolute()),
@@ -142,9 +124,9 @@ class Mirror:
                 reinit="create_new",
                 resume="allow" if go_on and mode == "online" else None,
                 settings=quiet(
-                    init_timeout=limits.start_timeout,
-                    login_timeout=limits.start_timeout,
-                    finish_timeout=limits.finish_timeout,
+                    init_timeout=settings.start_timeout,
+                    login_timeout=settings.start_timeout,
+                    finish_timeout=settings.finish_timeout,
                     finish_timeout_raises=True,
                 ),
             )
@@ -158,7 +140,7 @@ class Mirror:
             made.finish()
             places.restore()
             raise Unreachable(NO_LOGIN)
-        return cls(run, made, limits, places)
+        return cls(run, made, settings, places)
 
     def rows(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Send rows of the curve under the names of its columns, and the partition picture with the first row."""
@@ -182,7 +164,7 @@ class Mirror:
         import wandb
 
         found: dict[str, Any] = {}
-        images: list[str | None] = [*self._run.images()[: self._limits.max_images]]
+        images: list[str | None] = [*self._run.images()[: self._settings.max_images]]
         for name in names:
             files = [(image, self._run.file(of_image(image, PICTURES[name]))) for image in images or [None]]
             shown = [wandb.Image(str(path), caption=image) for image, path in files if path.is_file()]
@@ -205,7 +187,7 @@ class Mirror:
             self.pictures([name for name in PICTURES if name != "partition"], curve[-1] if curve else {})
             self._wandb.summary.update(summary(manifest, curve))
             self._results(manifest)
-            if self._limits.weights:
+            if self._settings.weights:
                 self._weights(manifest)
         finally:
             self.abandon(exit_code)
@@ -226,7 +208,7 @@ class Mirror:
     def _weights(self, manifest: Mapping[str, Any]) -> None:
         import wandb
 
-        names: list[str | None] = [*self._run.images()[: self._limits.max_images]] or [None]
+        names: list[str | None] = [*self._run.images()[: self._settings.max_images]] or [None]
         files = [of_image(name, file) for name in names for file in (WEIGHTS, START)]
         files = [file for file in files if self._run.file(file).is_file()]
         if not files:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
-from partinr.tracking.callback import about, limits
 from partinr.tracking.logger import Wandb
 from partinr.tracking.mirror import Mirror
 from partinr.tracking.summary import exit_code
@@ -63,7 +62,7 @@ def rebuild(run: RunDirectory, settings: Wandb, mode: Literal["online", "offline
         raise PartinrError(f"{run.path} is still running; sync it when it is over")
     name = str(manifest.get("name") or run.path.name)
     seed = manifest.get("seed", config.get("seed"))
-    mirror = Mirror.open(run, about(settings, config, run.regime, name, seed), limits(settings), mode, go_on=False)
+    mirror = Mirror.open(run, settings, f"{name}, seed {seed}", config, mode, go_on=False)
     try:
         mirror.rows(curve)
     except BaseException:

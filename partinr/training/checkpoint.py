@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,14 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
 from partinr.base.version import __version__
+from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
     from partinr.training.loop import TrainingLoop
 
+
+SIGNALS = "signals"
+"""Under this key of a fingerprint is what the signals are."""
 
 VERSION = "partinr_version"
 """Key of a checkpoint for the version that saved it; 0.1 had no such key."""
@@ -50,28 +55,101 @@ class LocalFiles(TorchCheckpointIO):
         return found
 
 
-def check_checkpoint(path: Path, module: TrainingLoop) -> None:
+class OtherRunError(PartinrError):
+    """A checkpoint is from another run.
+
+    Attributes:
+        problem: what differs.
+    """
+
+    def __init__(self, path: Path, problem: str, cure: str) -> None:
+        super().__init__(f"ckpt_path={path} is from another run: {problem}; {cure}")
+        self.problem = problem
+
+
+def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
     """Check that a module can continue from a checkpoint.
 
+    Returns:
+        How this machine has read the signals otherwise than the one before, within :data:`TOLERANCE
+        <partinr.signals.identity.TOLERANCE>`; None if it has not.
+
     Raises:
-        PartinrError: the checkpoint is missing, damaged, from another run, or past the end of this one.
+        OtherVersionError: another version saved it.
+        OtherRunError: it is from another run.
+        PartinrError: it is missing, damaged, or past the end of this run.
     """
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
     fingerprint, step = read_checkpoint(path)
+    here = module.fingerprint()
+    known = {name: SignalIdentity(**each) for name, each in fingerprint.pop(SIGNALS).items()}
+    note = None
     missing = _leaves(module.defaults())
-    found, expected = (_leaves(each) for each in (fingerprint, module.fingerprint()))
+    found, expected = (_leaves(each) for each in (fingerprint, {**here, SIGNALS: None}))
     for key in {**expected, **found}:
+        if key == SIGNALS:
+            note = _check_signals(path, known, module.identities)
+            continue
         then, now = (values.get(key, missing.get(key)) for values in (found, expected))
         if then != now:
-            raise PartinrError(
-                f"ckpt_path={path} is from another run: its {key} is {then}, here it is {now}; "
-                "continue it as it was with: partinr resume RUN_DIR"
+            raise OtherRunError(
+                path,
+                f"its {key} is {then}, here it is {now}",
+                _as_it_was(path),
             )
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(
             f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
         )
+    return note
+
+
+def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[str, SignalIdentity]) -> str | None:
+    """Check that a module has the signals of a checkpoint; what only one of them has shows in their settings.
+
+    Returns:
+        As :func:`check_checkpoint`.
+
+    Raises:
+        OtherRunError: one is another.
+    """
+    notes = []
+    for name, signal in now.items():
+        before = then.get(name)
+        if before is None:
+            continue
+        if signal.file_sha256 is not None and signal.file_sha256 == before.file_sha256 and signal.cut != before.cut:
+            raise OtherRunError(
+                path, f"its {signal.name} is cut {before.cut}, here it is {signal.cut}", _as_it_was(path)
+            )
+        difference = signal.differs(before)
+        if difference is None:
+            raise OtherRunError(
+                path,
+                _another(before.name, signal.name),
+                "give the signal that it was fitted to, or leave ckpt_path out to begin anew",
+            )
+        if difference:
+            notes.append(f"{signal.name or 'the signal'}: {difference}")
+    more = f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else ""
+    return f"{notes[0]}{more}; the run goes on all the same" if notes else None
+
+
+def _another(then: str, now: str) -> str:
+    if then != now:
+        return f"it was fitted to {then}, and {now} is another signal"
+    return f"the content of {now} is not what it was fitted to" if now else "it was fitted to another signal"
+
+
+def _as_it_was(path: Path) -> str:
+    return f"continue it as it was with: partinr resume {_run_of(path)}"
+
+
+def _run_of(path: Path) -> Path | str:
+    """The run directory that a checkpoint lies in."""
+    folder = path.parent.parent
+    return folder if (folder / "run.json").is_file() else "RUN_DIR"
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
@@ -94,10 +172,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
             f"ckpt_path={path} is no partinr checkpoint, or it is damaged; "
             "give the checkpoints/last.ckpt of a run directory"
         ) from error
-    if version.split(".")[:2] != __version__.split(".")[:2]:
+    if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
         raise OtherVersionError(
-            f"ckpt_path={path} was saved by partinr {version}, and {__version__} cannot continue it; "
-            "make the run anew with partinr rerun RUN_DIR, or continue it with that version"
+            f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
+            f"make the run anew with partinr rerun {_run_of(path)}, or continue it with that version"
         )
     return found
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import lightning as L
 import torch
 from torch import Tensor
+
+from partinr.signals.identity import SignalIdentity
 
 
 class Evaluations(Protocol):
@@ -17,22 +20,18 @@ class Evaluations(Protocol):
     @property
     def evaluate_every(self) -> int | None:
         """Steps between two evaluations; None for a geometric sequence."""
-        ...
 
     @property
     def evaluations_per_decade(self) -> int:
         """Evaluations in the geometric sequence while the steps grow tenfold."""
-        ...
 
     @property
     def evaluate_at(self) -> list[int]:
         """Further steps to evaluate."""
-        ...
 
     @property
     def collapse_db(self) -> float | None:
         """How far a curve may fall below its best, in dB; None for any distance."""
-        ...
 
 
 class Contract(L.LightningModule):
@@ -42,12 +41,17 @@ class Contract(L.LightningModule):
         kind: kind of the regime, as in ``run.json`` and checkpoints.
         model: the model to train.
         data: the data that Lightning iterates over; None if the module holds the signals.
+        about: settings of the signals that must be equal, in addition to the regime's, to continue from a checkpoint.
+        identities: identities of the signals, by name. A checkpoint fits if they are equal, see
+            :meth:`SignalIdentity.differs <partinr.signals.identity.SignalIdentity.differs>`.
     """
 
     kind: str
     model: Any
     image_curve: list[dict[str, Any]]
     data: L.LightningDataModule | None = None
+    about: Mapping[str, Any] = MappingProxyType({})
+    identities: Mapping[str, SignalIdentity] = MappingProxyType({})
 
     # -- for the loop -------------------------------------------------------------------------------------------
 
@@ -96,7 +100,7 @@ class Contract(L.LightningModule):
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
+        """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
 
     def after_evaluation(self) -> None:
         """Act on a new row of the curve."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from partinr.metrics import EXACT_DB, SEAM
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
+from partinr.signals.identity import SignalIdentity, identity_facts
 
 
 def signal_sha256(values: Tensor) -> str:
@@ -60,19 +61,23 @@ def partition_seconds(partitions: Sequence[Partition]) -> float | None:
     return sum(known) if known else None
 
 
-def signal_facts(names: Sequence[str], shapes: Sequence[Sequence[int]], values: Tensor) -> dict[str, Any]:
+def signal_facts(
+    names: Sequence[str], shapes: Sequence[Sequence[int]], values: Tensor, identities: Collection[SignalIdentity]
+) -> dict[str, Any]:
     """The shape of signals if they have one, how many have names, and what they are.
 
     Args:
         names: of each signal; empty for one that stands for itself.
         shapes: ``[*grid, C]`` of each.
         values: of all of them.
+        identities: of all of them.
     """
     listed = sum(1 for name in names if name)
     return {
         "shape": list(shapes[0]) if len({tuple(shape) for shape in shapes}) == 1 else None,
         **({"images": listed} if listed else {}),
         "sha256": signal_sha256(values),
+        **identity_facts(identities),
     }
 
 

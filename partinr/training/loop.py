@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from partinr.base.spec import course, defaults
+from partinr.training.checkpoint import SIGNALS
 from partinr.training.clock import Clock, StopRule, keep_freed_memory, next_evaluation
 from partinr.training.contract import Contract, Evaluations
 from partinr.training.optimizer import Optimizer
@@ -245,14 +246,17 @@ class TrainingLoop(Contract):
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal in two runs for one to continue from the other's checkpoint."""
+        # A checkpoint is compared in this order: settings, then signals, then what follows from both.
         return {
             "kind": self.kind,
-            **self.identity(),
             # Options are included, since a continued run restores them from the checkpoint.
             "optimizer": course(self.optimizer),
             "schedule": {"name": type(self.schedule).__qualname__, **course(self.schedule)},
             "regime": course(self.settings),
             "seed": self.seed,
+            **self.about,
+            SIGNALS: {name: each.plain() for name, each in self.identities.items()},
+            **self.identity(),
         }
 
     def defaults(self) -> dict[str, Any]:

@@ -21,7 +21,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -50,11 +49,9 @@ class Reporting(Protocol):
 
     def results(self) -> Any:
         """The results."""
-        ...
 
     def recover(self, results: Any) -> None:
         """Restore the results of the same callback in another process."""
-        ...
 
 
 class ShardStrategy(DDPStrategy):
@@ -134,15 +131,12 @@ class ProcessLauncher(_Launcher):
         else:
             self._strategy.host, self._strategy.port = nodes.find()
         size = self._strategy.num_processes
-        start = pickle.dumps(
-            _Start(
-                # Tensors become plain bytes too: torch would put them into shared memory.
-                pickle.dumps((function, args, kwargs, trainer)),
-                os.getcwd(),
-                self._strategy.threads or max(1, torch.get_num_threads() // size),
-                list(warnings.filters),
-            )
-        )
+        # Tensors become plain bytes too: torch would put them into shared memory.
+        work = pickle.dumps((function, args, kwargs, trainer))
+        threads = self._strategy.threads or max(1, torch.get_num_threads() // size)
+        # With the working directory: a new process would begin where partinr was first imported.
+        start = pickle.dumps((work, os.getcwd(), threads, list(warnings.filters)))
+        del work  # a signal may be large
         ranks: list[Rank] = []
         try:
             with _blocked_signals():
@@ -215,23 +209,6 @@ def _blocked_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@dataclass(frozen=True)
-class _Start:
-    """The input of a started process.
-
-    Attributes:
-        work: pickled ``(function, args, kwargs, trainer)``.
-        folder: the working directory; a new process would otherwise start where partinr was first imported.
-        threads: number of CPU threads.
-        filters: filters of warnings.
-    """
-
-    work: bytes
-    folder: str
-    threads: int
-    filters: list[Any]
-
-
 def _work(rank: int, pipe: Connection) -> None:
     """The main function of each process."""
     _end_with_parent()
@@ -239,12 +216,12 @@ def _work(rank: int, pipe: Connection) -> None:
     voice = Voice(pipe)
     voice.start_beat()
     try:
-        start = pickle.loads(pipe.recv_bytes())
-        os.chdir(start.folder)
-        warnings.filters[:] = start.filters  # type: ignore[index]
-        torch.set_num_threads(start.threads)
-        function, args, kwargs, trainer = pickle.loads(start.work)
-        del start  # a signal may be large
+        work, folder, threads, filters = pickle.loads(pipe.recv_bytes())
+        os.chdir(folder)
+        warnings.filters[:] = filters  # type: ignore[index]
+        torch.set_num_threads(threads)
+        function, args, kwargs, trainer = pickle.loads(work)
+        del work  # a signal may be large
         trainer.strategy.cluster_environment.rank = rank
         if trainer.strategy.nodes.size == 1:
             _use_loopback()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
+from partinr.base.notes import print_note
+from partinr.engines.base import cuda_products
 from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.training.checkpoint import LocalFiles, check_checkpoint
@@ -113,29 +115,19 @@ class _CudaProducts(L.Callback):
     """Sets the precision of CUDA's single-precision products, in every process, for the duration of a run."""
 
     def __init__(self, tf32: bool) -> None:
-        self.tf32 = tf32
-        # torch 2.9 introduced the first name; using both names is an error.
-        self._name = "fp32_precision" if hasattr(torch.backends.cuda.matmul, "fp32_precision") else "allow_tf32"
-        self._before: Any = None
+        self._tf32, self._set = tf32, ExitStack()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Set the precision."""
-        self._before = getattr(torch.backends.cuda.matmul, self._name)
-        precision: Any = self.tf32 if self._name == "allow_tf32" else ("tf32" if self.tf32 else "ieee")
-        setattr(torch.backends.cuda.matmul, self._name, precision)
+        self._set.enter_context(cuda_products(self._tf32))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Restore the precision."""
-        self._restore()
+        self._set.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Restore the precision: Lightning calls no teardown after an exception."""
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._before is not None:
-            setattr(torch.backends.cuda.matmul, self._name, self._before)
-            self._before = None
+        self._set.close()
 
 
 @door
@@ -220,23 +212,27 @@ def run_fit(
         PartinrError: the checkpoint is missing, damaged or from another run, or there are more devices than networks.
         RankError: one of several processes died or raised.
     """
-    check_run(module, trainer, ckpt_path)
+    if note := check_run(module, trainer, ckpt_path):
+        print_note(note)
     with quiet_lightning():
         trainer.fit(module, datamodule=module.data or SignalDataModule(), ckpt_path=ckpt_path, weights_only=True)
     return FitResult.of(module)
 
 
 @door
-def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> None:
+def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | None) -> str | None:
     """Check that a trainer can train a module, and continue from a checkpoint.
+
+    Returns:
+        A note about the checkpoint, see :func:`check_checkpoint`.
 
     Raises:
         PartinrError: the optimiser refuses its options; the checkpoint is missing, damaged or from another run; there
             are more processes than networks; or the module cannot be sent to them.
     """
     module.configure_optimizers()  # lets torch check the options; Lightning makes the optimiser that is used
-    if ckpt_path is not None:
-        check_checkpoint(Path(ckpt_path), module)
+    note = None if ckpt_path is None else check_checkpoint(Path(ckpt_path), module)
     module.check_devices(trainer.world_size)
     if trainer.world_size > 1:
         check_can_be_sent(trainer, module)
+    return note

@@ -72,7 +72,7 @@ callbacks=null                                      -> callbacks=null names no c
 ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
 ckpt_path=damaged.ckpt                              -> ckpt_path=damaged.ckpt is no partinr checkpoint
 ckpt_path=CHECKPOINT backbone.match_params=900  -> ckpt_path=.* its options.hidden_features is .*; continue
-ckpt_path=CHECKPOINT data.name=camera               -> ckpt_path=.* is from another run: its .*; continue it
+ckpt_path=CHECKPOINT data.name=camera           -> it was fitted to astronaut.png, and camera.png is another .*; give
 ckpt_path=CHECKPOINT seed=1                         -> ckpt_path=.* its seed is 0, here .* 1; continue
 # places
 hydra.run.dir=file                                  -> file: File exists; choose another with hydra.run.dir

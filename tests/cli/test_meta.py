@@ -139,7 +139,8 @@ def test_the_facts(learned: Path) -> None:
         "smallest": 36,
         "largest": 36,
     }
-    assert said["signal"] == {"name": "smooth", "shape": [12, 12, 3], "train": 6, "held_out": 3}
+    signals = {"name": "smooth", "shape": [12, 12, 3], "train": 6, "held_out": 3}
+    assert said["signal"] == {**signals, "pixels_sha256": said["signal"]["pixels_sha256"]}
     assert said["points_per_step"] == 4 * 144
     assert said["psnr_by_inner_step"] == [float(last[f"psnr_{step}"]) for step in range(5)]
     assert said["metrics"]["psnr"] == float(last["psnr"]) == said["psnr_by_inner_step"][3]
@@ -195,7 +196,7 @@ def test_a_folder_of_images_of_several_shapes(learn: Any, photos: str, where: st
     assert len(lines) == len(made.get(where, []))
     assert all(said in line for said, line in zip(made.get(where, []), lines, strict=True))
     run = manifest(Path("run"))
-    assert run["signal"] == {"name": "photos", "shape": None, "train": 6, "held_out": 2}
+    assert run["signal"] | {"name": "photos", "shape": None, "train": 6, "held_out": 2} == run["signal"]
     assert run["points_per_step"] == 4 * (16 * 12 + 12 * 18) // 2
     assert [row["image"] for row in rows(Path("run"), "images.csv")[:2]] == ["2", "5"]
     names = {"train": "kmeans" if where == "both" else "none", "test": "none" if where == "neither" else "kmeans"}
@@ -431,8 +432,8 @@ ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt do
 ckpt_path=FIT                                       -> ckpt_path=.* is from another run: its kind is fit, here .*; c
 ckpt_path=META regime.algorithm=fomaml              -> its regime.algorithm is maml, here it is fomaml; continue
 ckpt_path=META seed=1                               -> its seed is 0, here it is 1; continue
-ckpt_path=META data.train_items=5                   -> is from another run: its data is .*; continue
-ckpt_path=META partition.regions=2                  -> is from another run: its data is .*; continue
+ckpt_path=META data.train_items=5                   -> is from another run: its data.train_items is .*; continue
+ckpt_path=META partition.regions=2                  -> is from another run: its partition.regions is .*; continue
 ckpt_path=META backbone.hidden_features=9           -> its options.hidden_features is 8, here it is 9; continue
 ckpt_path=META max_steps=2                          -> has 3 steps behind it, max_steps is 2; give a larger one
 """

@@ -207,3 +207,28 @@ def test_pictures_are_of_the_median_seed(write_run, tmp_path):
     median = study_of(tmp_path).groups[0].median()
     assert median is not None
     assert median.seed == 2
+
+
+def known_by(**digests):
+    return {"signal": {"name": "photo", "shape": [8, 8, 3], **digests}}
+
+
+def test_runs_are_of_one_image_if_any_digest_is_the_same(write_run, tmp_path):
+    here = {"sha256": "a", "pixels_sha256": "p"}
+    write_run(tmp_path / "here", facts=known_by(**here))
+    write_run(tmp_path / "another processor", regions=4, facts=known_by(sha256="b", pixels_sha256="p"))
+    write_run(tmp_path / "older version", regions=9, facts=known_by(sha256="b"))
+    write_run(tmp_path / "another image", regions=16, facts=known_by(sha256="c", pixels_sha256="q"))
+    found = study_of(tmp_path)
+    assert [len(found.on(image)) for image in found.images] == [1, 3]
+    assert found.notices == ()
+
+
+def test_a_file_that_was_decoded_in_two_ways_is_one_image_and_told(write_run, tmp_path):
+    for number, (pixels, size) in enumerate([("p", 8), ("q", 8), ("r", 9)]):
+        facts = known_by(pixels_sha256=pixels, file_sha256="f", sha256=pixels, decoder=f"Pillow {number}")
+        write_run(tmp_path / pixels, facts=facts, settings={"data.size": size, "data.path": "/photos/photo.jpg"})
+    found = study_of(tmp_path)
+    assert [len(found.on(image)) for image in found.images] == [1, 1]
+    (notice,) = found.notices
+    assert notice.startswith("photo.jpg: the same file was decoded differently, by Pillow 0 and by Pillow 1;")

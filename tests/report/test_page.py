@@ -142,7 +142,7 @@ def test_unequal_parameters_and_a_missing_lone_network_are_told(write_run, tmp_p
 
 def test_a_place_that_cannot_be_written_is_one_line(study, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PartinrError, match="cannot write the report") as error:
+    with pytest.raises(PartinrError, match=r"cannot write .*report") as error:
         write_html(collect([study]), tmp_path / "file" / "report.html")
     assert "\n" not in str(error.value)
 

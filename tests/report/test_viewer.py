@@ -53,7 +53,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     for image, fit, labels in ((IMAGE[1:], FIT, LABELS), (IMAGE, FIT, LABELS[:, 1:]), (IMAGE[:, :, :1], FIT, LABELS)):
         with pytest.raises(PartinrError, match="give those of one image"):
             write_view(tmp_path / "view.html", image, fit, labels, title="a")
-    with pytest.raises(PartinrError, match="choose another place with -o"):
+    with pytest.raises(PartinrError, match="choose another with -o"):
         write_view(tmp_path, IMAGE, FIT, LABELS, title="a")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from partinr.engines.chain import Chain, factors_of, pack, rows_of, tensors_of, tiles_of, unpack
+from partinr.engines.chain import Chain, factors_of, pack, rows_of, tensors_of, unpack
 
 
 def fused_curvature(
@@ -20,23 +20,10 @@ def fused_curvature(
     _numba.ready_kernels()
     kernels, tensors = _compiled(), tensors_of(chain)
     layers, packed = pack(tensors, factors_of(chain))
-    tiles = tiles_of(sizes, _numba.TILE)
-    by_run = np.empty((tiles.runs, packed.shape[1]), dtype=np.float32)
-    kernels.curvature(
-        coords.detach().contiguous().numpy(),
-        targets.contiguous().numpy(),
-        (targets.new_empty(0) if weights is None else weights.contiguous().view(-1)).numpy(),
-        packed.numpy(),
-        rows_of(tensors_of(along)).contiguous().numpy(),
-        tiles.owner,
-        tiles.start,
-        tiles.run,
-        *_numba.tables(layers),
-        _numba.scratch(kernels.KEPT * len(layers) + kernels.SPARE, layers, tiles),
-        _numba.spare(packed),
-        by_run,
-    )
-    return unpack(_numba.by_network(by_run, tiles, packed.shape[0]), [tensor.shape for tensor in tensors])
+    rows = packed, rows_of(tensors_of(along)).contiguous()
+    samples = _numba.weighted(coords.detach(), targets, weights)
+    found = _numba.run(kernels.curvature, samples, rows, sizes, layers, kept=kernels.KEPT, further=kernels.SPARE)
+    return unpack(found, [tensor.shape for tensor in tensors])
 
 
 @cache

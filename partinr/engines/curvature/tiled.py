@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines._tile import compiled_kernels
-from partinr.engines.chain import Chain, tensors_of
+from partinr.engines._tile import Networks, compiled_kernels
+from partinr.engines.chain import Chain, factors_of, tensors_of
 from partinr.engines.threads import SINGLE, Run, runs_of, sum_over_runs
 
 
@@ -23,7 +23,10 @@ def tiled_curvature(
 
     Hidden layers are equally wide.
     """
-    passes, networks, ways = _passes(), _Scaled(chain, chain), _Scaled(along, chain)
+    passes, networks, ways = (
+        _passes(),
+        *(Networks(factors_of(chain), tensors_of(each), half=False) for each in (chain, along)),
+    )
     x, wanted = coords.detach().contiguous().numpy(), targets.detach().contiguous().numpy()
     weight = (targets.new_empty(0) if weights is None else weights.detach().contiguous().view(-1)).numpy()
     runs = runs_of(sizes, 2 * chain[0].weight.shape[1])
@@ -54,9 +57,9 @@ class _Tile:
         rows: of the longest tile.
     """
 
-    def __init__(self, passes: Any, networks: _Scaled, ways: _Scaled, rows: int) -> None:
+    def __init__(self, passes: Any, networks: Networks, ways: Networks, rows: int) -> None:
         self.passes, self.networks, self.ways = passes, networks, ways
-        self.width, self.last = networks.first.shape[2], len(networks.biases) - 1
+        self.width, self.last = networks.widths[0], len(networks.biases) - 1
         self.both = torch.empty(self.last, rows, 2 * self.width, **SINGLE)
         self.cosines, self.bends = torch.empty(2, self.last, rows, self.width, **SINGLE).numpy()
         self.product, self.derivative = torch.empty(2, rows, self.width, **SINGLE)
@@ -68,13 +71,13 @@ class _Tile:
     def forward(self, at: int, x: NDArray[np.float32]) -> None:
         """Network ``at`` on its samples ``x [n, d]``, up to the last sines."""
         n, width, networks, ways = len(x), self.width, self.networks, self.ways
-        thin = networks.first[at], networks.biases[0][at], ways.first[at], ways.biases[0][at]
+        thin = networks.first_scaled[at], networks.biases[0][at], ways.first_scaled[at], ways.biases[0][at]
         self.passes.first(x, *thin, networks.factors[0], self.boths[0], self.cosines[0], self.bends[0])
         for k in range(1, self.last):
-            before, weight = self.both[k - 1][:n], networks.hidden[k][at].t()
+            before, weight = self.both[k - 1][:n], networks.hidden_transposed[k][at]
             torch.mm(before[:, :width], weight, out=self.product[:n])
             # Activations by the direction, and their derivatives by the weights.
-            torch.mm(before[:, :width], ways.hidden[k][at].t(), out=self.derivative[:n])
+            torch.mm(before[:, :width], ways.hidden_transposed[k][at], out=self.derivative[:n])
             self.derivative[:n].addmm_(before[:, width:], weight)
             biases = networks.biases[k][at], ways.biases[k][at]
             own = self.boths[k], self.cosines[k], self.bends[k]
@@ -90,7 +93,7 @@ class _Tile:
     ) -> None:
         """The output layer, and the gradient of the error by what is before it."""
         networks, ways, last = self.networks, self.ways, self.last
-        ends = networks.output[at], networks.biases[last][at], ways.output[at], ways.biases[last][at]
+        ends = networks.last_scaled[at], networks.biases[last][at], ways.last_scaled[at], ways.biases[last][at]
         both = self.boths[last - 1]
         self.passes.output(n, both, *ends, networks.factors[last], targets, weights, self.back_array, *sums[-2:])
 
@@ -110,25 +113,6 @@ class _Tile:
             torch.mm(gradient[:, :width], way, out=back[:, width:])
             back[:, width:].addmm_(gradient[:, width:], weight)
         self.passes.first_backward(x, self.back_array, self.cosines[0], self.bends[0], sums[0], sums[1])
-
-
-class _Scaled:
-    """A stack's parameters, or a direction in them, ready for the tiles: the factor in the thin ends and the biases.
-
-    Args:
-        chain: which.
-        factors_of: the chain whose factors they get.
-    """
-
-    def __init__(self, chain: Chain, factors_of: Chain) -> None:
-        links = [
-            (link.weight.detach(), link.bias.detach(), own.factor) for link, own in zip(chain, factors_of, strict=True)
-        ]
-        self.first = (links[0][2] * links[0][0]).transpose(1, 2).contiguous().numpy()
-        self.output = (links[-1][2] * links[-1][0]).contiguous().numpy()
-        self.biases = [(factor * bias).contiguous().numpy() for _, bias, factor in links]
-        self.hidden = [weight.contiguous() for weight, _, _ in links]
-        self.factors = [np.float32(factor) for _, _, factor in links]
 
 
 @cache

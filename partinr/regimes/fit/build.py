@@ -12,6 +12,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.regimes.base import RunContext
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.meta.learned import LearnedStart
+from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.settings import FitSettings
@@ -27,14 +28,16 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     context.check_all_fitted("regime=fit")
     start = None if context.start is None else LearnedStart.load(context.start)
     signals: list[Tensor] = []
+    identities: list[SignalIdentity] = []
     members: dict[str, PiecewiseINR] = {}
     for item in context.data.train():
         with named(item.name):
-            signal = item.load()
+            signal, identity = item.read()
             model = context.model(context.cut(item.name or context.data.title, signal, item.source), signal)
             if start is not None:
                 start.begin(model)
         signals.append(signal)
+        identities.append(identity)
         members[item.name] = model
     return FitModule(
         stack_of(members),
@@ -42,5 +45,6 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         settings=settings,
         start=start,
         start_steps=context.start_steps,
+        identities=identities,
         **context.training(),
     )

@@ -18,6 +18,7 @@ from partinr.partition import Partition
 from partinr.regimes.fit.checks import check_fit, checked_signal
 from partinr.regimes.fit.learned_steps import LearnedSteps
 from partinr.regimes.meta.learned import LearnedStart
+from partinr.signals.identity import SignalIdentity
 from partinr.training.clock import StopRule
 from partinr.training.facts import (
     image_facts,
@@ -25,7 +26,6 @@ from partinr.training.facts import (
     partition_facts,
     partition_seconds,
     signal_facts,
-    signal_sha256,
 )
 from partinr.training.optimizer import Optimizer
 from partinr.training.sampling import ErrorSampler, FullBatch, UniformSampler
@@ -70,6 +70,7 @@ class FitModule(StackLoop):
             <partinr.regimes.meta.LearnedStart.begin>`); None for fresh networks.
         start_steps: number of first steps that are inner steps with the rates of ``start``; the optimiser takes the
             others.
+        identities: identity of each signal; by default that of its values.
 
     Raises:
         PartinrError: signals and model do not match, or the settings contradict each other.
@@ -88,6 +89,7 @@ class FitModule(StackLoop):
         seed: int = 0,
         start: LearnedStart | None = None,
         start_steps: int = 0,
+        identities: Sequence[SignalIdentity] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
@@ -98,6 +100,9 @@ class FitModule(StackLoop):
         signals = [signals] if isinstance(signals, Tensor) else list(signals)
         names = model.names if len(signals) == len(model.names) else [""] * len(signals)
         signals = [checked_signal(each, name) for name, each in zip(names, signals, strict=True)]
+        pairs = zip(names, signals, strict=True)
+        known = identities or [SignalIdentity.of(name, each) for name, each in pairs]
+        self.identities = dict(zip(names, known, strict=True))
         batch = model.batch_of(signals)
         self.samples = batch.samples
         check_fit(model, settings, self.samples, start is not None, start_steps)
@@ -215,7 +220,7 @@ class FitModule(StackLoop):
         """Facts that do not change and take time to compute from signals and label maps."""
         return {
             "partition": partition_facts(self.model.names, self.model.partitions),
-            "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals")),
+            "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals"), self.identities.values()),
         }
 
     @property
@@ -319,12 +324,8 @@ class FitModule(StackLoop):
     # -- state --------------------------------------------------------------------------------------------------
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
-        return {
-            **self.model.architecture(),
-            "signal_sha256": signal_sha256(self.buffer("_signals")),
-            "init_steps": self.start_steps,
-        }
+        """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
+        return {**self.model.architecture(), "init_steps": self.start_steps}
 
     def progress(self) -> dict[str, Any]:
         """The state that a resumed run needs."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from partinr.base.digests import of_text
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.partition import Grid, PartitionRule, Whole
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.regimes.meta.loading import Task, TaskDataModule, check_ranks
-from partinr.regimes.meta.module import MetaModule, fingerprint_of
+from partinr.regimes.meta.module import MetaModule
 from partinr.regimes.meta.prepare import prepare_partitions
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals import Item
+from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
@@ -24,31 +29,25 @@ READ_FIRST = 2000
 """Number of training files that are read before training, to find errors early."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Batched:
-    """Collates tasks into one batch, in the process that loads them.
+def batched(frame: Frame, tasks: Sequence[Task]) -> TaskBatch:
+    """Collate tasks into one batch, in the process that loads them.
 
-    Attributes:
+    Args:
         frame: frame of the coordinates.
+        tasks: one or more.
+
+    Raises:
+        PartinrError: they have different numbers of channels.
     """
-
-    frame: Frame
-
-    def __call__(self, tasks: Sequence[Task]) -> TaskBatch:
-        """The batch of some tasks.
-
-        Raises:
-            PartinrError: they have different numbers of channels.
-        """
-        for task in tasks:
-            _check_channels(tasks[0], task)
-        return TaskBatch.of(
-            [task.signal for task in tasks],
-            [task.partition for task in tasks],
-            self.frame,
-            [task.name for task in tasks],
-            [task.index for task in tasks],
-        )
+    for task in tasks:
+        _check_channels(tasks[0], task)
+    return TaskBatch.of(
+        [task.signal for task in tasks],
+        [task.partition for task in tasks],
+        frame,
+        [task.name for task in tasks],
+        [task.index for task in tasks],
+    )
 
 
 def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
@@ -59,7 +58,6 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
     """
     _check(settings, context)
     tasks = _tasks(settings, context)
-    train_rule, val_rule = tasks.train_tasks.rule, tasks.val_tasks.rule
     _read_first(tasks)
     validation: list[TaskBatch] = list(tasks.val_batches())
     _check_cells(context.partition, settings, validation)
@@ -82,16 +80,15 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         engine=context.engine,
         seed=context.seed,
     )
-    items = (*tasks.train_tasks.items, *tasks.val_tasks.items)
+    identities = _identities(tasks, context)
     return MetaModule(
         start,
         validation,
         settings=settings,
-        facts=_facts(start, validation, regions, train_rule, val_rule, len(tasks.train_tasks), len(tasks.val_tasks)),
+        facts=_facts(start, validation, regions, tasks, identities),
         data=tasks,
-        data_fingerprint=fingerprint_of(
-            [item.name for item in items], context.plain["data"], context.plain["partition"]
-        ),
+        about={group: _without_places(context.plain[group]) for group in ("data", "partition")},
+        identities=identities,
         cache_dir=context.cache_dir,
         **context.training(),
     )
@@ -124,7 +121,7 @@ def _tasks(settings: MetaSettings, context: RunContext) -> TaskDataModule:
         meta_batch_size=settings.meta_batch_size,
         seed=context.seed,
         workers=settings.workers,
-        collate=Batched(context.frame),
+        collate=partial(batched, context.frame),
         cache=context.cache,
     )
 
@@ -216,14 +213,28 @@ def _some(items: Sequence[Item], count: int | None) -> Sequence[Item]:
     return [items[number * len(items) // count] for number in range(count)]
 
 
+def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalIdentity]:
+    """What the held-out signals are, and, under an empty name, all that is learned from: these by their files alone."""
+    learned_from = tasks.train_tasks.items
+    sources = [item.source for item in learned_from]
+    files = dict.fromkeys(source.path for source in sources if source is not None and source.path is not None)
+    about = [_without_places(context.plain["data"]), [item.name for item in learned_from]]
+    digest = of_text(json.dumps([*about, [file_sha256(Path(path)) for path in files]], default=str))
+    whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
+    return {"": whole, **{item.name: item.read().identity for item in tasks.val_tasks.items}}
+
+
+def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that say where files lie, which is not what they are."""
+    return {key: value for key, value in settings.items() if not (isinstance(value, str) and os.path.isabs(value))}
+
+
 def _facts(
     start: LearnedStart,
     validation: Sequence[TaskBatch],
     regions: int,
-    train_rule: PartitionRule,
-    val_rule: PartitionRule,
-    train: int,
-    val: int,
+    tasks: TaskDataModule,
+    identities: Mapping[str, SignalIdentity],
 ) -> dict[str, Any]:
     """The entries of partition and data in ``run.json``."""
     networks = start.networks
@@ -236,15 +247,16 @@ def _facts(
         "parameters": regions * one,
         "macs_per_pixel": networks.macs_of_networks[0],
         "partition": {
-            "train": train_rule.title,
-            "test": val_rule.title,
+            "train": tasks.train_tasks.rule.title,
+            "test": tasks.val_tasks.rule.title,
             "smallest": min(sizes),
             "largest": max(sizes),
             "notice": None,
         },
         "signal": {
             "shape": [*next(iter(shapes)), networks.channels] if len(shapes) == 1 else None,
-            "train": train,
-            "held_out": val,
+            "train": len(tasks.train_tasks),
+            "held_out": len(tasks.val_tasks),
+            **identity_facts(identities.values()),
         },
     }

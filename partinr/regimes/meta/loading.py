@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -219,16 +220,14 @@ class TaskDataModule(L.LightningDataModule):
         if self._train_batches is not None:
             self._train_batches.close()
 
-    def val_batches(self, rank: int = 0, ranks: int = 1) -> ValBatches:
-        """The held-out tasks in order, in batches of the size of a rank's training batches.
+    def val_batches(self) -> Iterator[Any]:
+        """The held-out tasks in order, in batches of the size of the training batches.
 
         The name is not ``val_dataloader``, because Lightning would then expect a ``validation_step``.
-
-        Args:
-            rank: number of the rank, which gets the tasks rank, rank + ranks, …
-            ranks: number of ranks; with more ranks than tasks, some get no batch.
         """
-        return ValBatches(self, rank, ranks)
+        count, size = len(self.val_tasks), self.meta_batch_size
+        keys = [range(at, min(at + size, count)) for at in range(0, count, size)]
+        return work_ahead(partial(_collated, self.val_tasks, self.collate), keys, min(self.workers, len(keys)))
 
 
 def check_ranks(meta_batch_size: int, ranks: int) -> None:
@@ -277,7 +276,7 @@ class TrainBatches:
         rank, ranks = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         batches = MetaBatches(len(module.train_tasks), module.meta_batch_size, module.seed)
         keys = (batches[number][rank::ranks] for number in itertools.count(step))
-        return work_ahead(_Collated(module.train_tasks, module.collate), keys, module.workers)
+        return work_ahead(partial(_collated, module.train_tasks, module.collate), keys, module.workers)
 
     def close(self) -> None:
         """End the loading processes and forget their batches."""
@@ -294,30 +293,6 @@ class TrainBatches:
         """Nothing to do."""
 
 
-class ValBatches:
-    """The batches of :meth:`TaskDataModule.val_batches`."""
-
-    def __init__(self, module: TaskDataModule, rank: int, ranks: int) -> None:
-        self._module = module
-        mine = range(rank, len(module.val_tasks), ranks)
-        size = max(1, module.meta_batch_size // ranks)
-        self._keys = [list(mine[at : at + size]) for at in range(0, len(mine), size)]
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __iter__(self) -> Iterator[Any]:
-        module = self._module
-        workers = min(module.workers, len(self._keys))
-        return work_ahead(_Collated(module.val_tasks, module.collate), self._keys, workers)
-
-
-@dataclass(frozen=True)
-class _Collated:
-    """Makes the batch of the tasks with given numbers, in any process."""
-
-    tasks: TaskSet
-    collate: Collate
-
-    def __call__(self, indices: Sequence[int]) -> Any:
-        return self.collate([self.tasks[index] for index in indices])
+def _collated(tasks: TaskSet, collate: Collate, indices: Sequence[int]) -> Any:
+    """The batch of the tasks with given numbers, in any process."""
+    return collate([tasks[index] for index in indices])

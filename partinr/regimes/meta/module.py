@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from partinr.regimes.meta.learned import LearnedStart, outer_gradients
 from partinr.regimes.meta.loading import check_ranks
 from partinr.regimes.meta.selftest import check_meta_gradient
 from partinr.regimes.meta.tasks import TaskBatch
+from partinr.signals.identity import SignalIdentity
 from partinr.training.clock import StopRule
 from partinr.training.loop import TrainingLoop
 from partinr.training.optimizer import Optimizer
@@ -68,7 +68,8 @@ class MetaModule(TrainingLoop):
         settings: algorithm, evaluations.
         facts: entries of data and partition in ``run.json``.
         data: the training tasks; None if the caller passes them to Lightning.
-        data_fingerprint: identifies the data; a run continues only with equal data.
+        about: settings of data and partition; a run continues only with equal ones.
+        identities: identities of the signals, by name; by default those of the values of the held-out signals.
         cache_dir: folder for results of the gradient check; None to keep none.
         seed: seed for drawing context samples.
 
@@ -90,7 +91,8 @@ class MetaModule(TrainingLoop):
         settings: MetaSettings,
         facts: dict[str, Any],
         data: L.LightningDataModule | None = None,
-        data_fingerprint: str = "",
+        about: Mapping[str, Any] | None = None,
+        identities: Mapping[str, SignalIdentity] | None = None,
         cache_dir: Path | None = None,
         seed: int = 0,
     ) -> None:
@@ -101,7 +103,8 @@ class MetaModule(TrainingLoop):
         self.data = data
         self._validation = list(validation)
         self._facts = facts
-        self._data_fingerprint = data_fingerprint
+        self.about = about or {}
+        self.identities = identities or _identities(self._validation)
         self._cache_dir = cache_dir
         self._check_settings()
         if not self._validation:
@@ -198,17 +201,16 @@ class MetaModule(TrainingLoop):
     def facts(self) -> dict[str, Any]:
         """The entries of this regime in ``run.json``."""
         last = self.curve[-1] if self.curve else {}
-        by_step = [last[key] for key in _psnr_columns(self.settings.validation_steps) if key in last]
         return {
             **self._facts,
             "parameters_learned": sum(value.numel() for value in self._learned()),
             "inner_lr": self.model.rates.mean(),
-            "psnr_by_inner_step": by_step,
+            "psnr_by_inner_step": [last[key] for key in _psnr_columns(self.settings.validation_steps) if key in last],
         }
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
-        return {**self.model.architecture(), "data": self._data_fingerprint}
+        """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
+        return self.model.architecture()
 
     def adaptations(self) -> list[Adaptation]:
         """The current adaptation to the first held-out signals; every process computes all of them."""
@@ -353,6 +355,12 @@ class MetaModule(TrainingLoop):
         self.model.load_state_dict(weights, assign=True)
 
 
+def _identities(batches: Sequence[TaskBatch]) -> dict[str, SignalIdentity]:
+    """Identities of the named signals of batches, by their values."""
+    pairs = (pair for batch in batches for pair in zip(batch.names, batch.images(batch.targets), strict=False))
+    return {name: SignalIdentity.of(name, values) for name, values in pairs}
+
+
 def _psnr_columns(steps: int) -> list[str]:
     return [f"psnr_{step}" for step in range(steps + 1)]
 
@@ -360,8 +368,3 @@ def _psnr_columns(steps: int) -> list[str]:
 def _decibel(error: float) -> float:
     """PSNR over data range 1 of a mean squared error."""
     return math.inf if error == 0 else -10 * math.log10(error)
-
-
-def fingerprint_of(names: Sequence[str], *more: object) -> str:
-    """A short digest of a list of signals and further values."""
-    return hashlib.sha256("\n".join([*names, *map(str, more)]).encode()).hexdigest()[:16]

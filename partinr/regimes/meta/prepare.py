@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -49,7 +50,6 @@ def prepare_partitions(
     rule: PartitionRule | None,
     cache: LabelCache | None,
     workers: int | None = None,
-    progress: bool = True,
 ) -> Prepared:
     """Put the label map of every item into the cache, using several processes and a progress bar.
 
@@ -61,7 +61,6 @@ def prepare_partitions(
         rule: makes the partitions. None, or a rule that is not :attr:`~PartitionRule.cached`, needs no preparation.
         cache: None needs no preparation.
         workers: number of processes; 0 for this one alone, None for one for each CPU.
-        progress: show a bar, if the standard error stream is a terminal.
 
     Raises:
         PartinrError: an item cannot be loaded, the rule fails on it, or the cache cannot be written.
@@ -84,10 +83,12 @@ def prepare_partitions(
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not (progress and console.is_terminal),
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task("", total=len(items))
-        for is_new, has_fewer in work_ahead(_Make(items, rule, cache), range(len(items)), min(workers, len(items))):
+        for is_new, has_fewer in work_ahead(
+            partial(_make, items, rule, cache), range(len(items)), min(workers, len(items))
+        ):
             made += is_new
             fewer += has_fewer
             bar.advance(task)
@@ -96,20 +97,13 @@ def prepare_partitions(
     return Prepared(len(items) - made, made, fewer, time.perf_counter() - start)
 
 
-@dataclass(frozen=True)
-class _Make:
-    """Makes the label map of an item; returns whether it is new, and whether it has fewer regions than requested."""
-
-    items: Sequence[Item]
-    rule: PartitionRule
-    cache: LabelCache
-
-    def __call__(self, index: int) -> tuple[bool, bool]:
-        item = self.items[index]
-        signal = item.load()
-        with named(item.name):
-            is_new = not self.cache.has(self.cache.key(self.rule, signal))
-            return is_new, make(self.rule, signal, item.source, self.cache).notice is not None
+def _make(items: Sequence[Item], rule: PartitionRule, cache: LabelCache, index: int) -> tuple[bool, bool]:
+    """Make the label map of an item; returns whether it is new, and whether it has fewer regions than requested."""
+    item = items[index]
+    signal = item.load()
+    with named(item.name):
+        is_new = not cache.has(cache.key(rule, signal))
+        return is_new, make(rule, signal, item.source, cache).notice is not None
 
 
 def _digest(items: Sequence[Item], rule: PartitionRule) -> str:

@@ -23,7 +23,7 @@ from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.version import __version__
-from partinr.engines.base import exact_products
+from partinr.engines.base import cuda_products
 from partinr.partition import Partition
 from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradients
 from partinr.regimes.meta.tasks import TaskBatch
@@ -88,7 +88,7 @@ def check_meta_gradient(
     cure = "choose another engine, such as engine=loop, or another torch"
     try:
         # In bfloat16 and TF32, rounding errors are as large as the errors to find.
-        with torch.autocast(device.type, enabled=False), exact_products():
+        with torch.autocast(device.type, enabled=False), cuda_products(tf32=False):
             used = _along(tiny.to(device, dtype), batch.to(device, dtype), algorithm, recompute)
     except RuntimeError as error:
         # torch raises this if compiled code or a custom function has no second derivative.

@@ -12,6 +12,7 @@ from partinr.regimes.base import RunContext
 from partinr.regimes.threshold.module import ThresholdModule
 from partinr.regimes.threshold.trials import Trial
 from partinr.signals import EdgedImage, StepsData
+from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
     from partinr.regimes.threshold.settings import ThresholdSettings
@@ -26,14 +27,14 @@ def threshold_module(settings: ThresholdSettings, context: RunContext) -> Thresh
     _check(context)
     data = context.data
     if isinstance(data, StepsData):
-        trials, shape = _of_steps(data, settings, context.seed), data.shape
+        trials, shape, identities = _of_steps(data, settings, context.seed), data.shape, None
     else:
-        trials, shape = _of_images(settings, context)
+        trials, shape, identities = _of_images(settings, context)
     grid = trials[0].signal.on_grid(shape)
     # All trials share one partition, which follows from the grid alone.
     partition = make(context.partition, grid)
     members = {trial.name: context.model(partition, grid, trial.init_seed) for trial in trials}
-    return ThresholdModule(Album(members), trials, settings=settings, **context.training())
+    return ThresholdModule(Album(members), trials, settings=settings, identities=identities, **context.training())
 
 
 def _of_steps(data: StepsData, settings: ThresholdSettings, seed: int) -> list[Trial]:
@@ -45,18 +46,21 @@ def _of_steps(data: StepsData, settings: ThresholdSettings, seed: int) -> list[T
     ]
 
 
-def _of_images(settings: ThresholdSettings, context: RunContext) -> tuple[list[Trial], list[int]]:
-    """Trials of images, and their common grid.
+def _of_images(
+    settings: ThresholdSettings, context: RunContext
+) -> tuple[list[Trial], list[int], dict[str, SignalIdentity]]:
+    """Trials of images, their common grid, and the identities of the images.
 
     Raises:
         PartinrError: an image cannot be read, has no edge, or differs in shape from the first; or some are held out.
     """
     context.check_all_fitted("regime=threshold")
     trials: list[Trial] = []
+    identities: dict[str, SignalIdentity] = {}
     shape: list[int] = []
     for item in context.data.train():
         with named(item.name):
-            values = item.load()
+            values, identities[item.name] = item.read()
             shape = shape or [*values.shape]
             if values.ndim != 3:
                 raise PartinrError("regime=threshold looks for edges in images, and this is none; choose other data")
@@ -71,7 +75,7 @@ def _of_images(settings: ThresholdSettings, context: RunContext) -> tuple[list[T
         # The seed follows from the name, so the steps do not depend on the other images.
         number = int.from_bytes(hashlib.sha256(item.name.encode()).digest()[:8], "big")
         trials += [Trial(item.name, image, 0, network, (context.seed, number)) for network in range(settings.networks)]
-    return trials, shape[:-1]
+    return trials, shape[:-1], identities
 
 
 def _check(context: RunContext) -> None:

@@ -20,6 +20,7 @@ from partinr.model.album import Album
 from partinr.regimes.threshold.trials import Points, Trial
 from partinr.signals import EdgedImage
 from partinr.signals.edges import DETECTOR
+from partinr.signals.identity import SignalIdentity, identity_facts
 from partinr.training.clock import StopRule
 from partinr.training.facts import signal_sha256
 from partinr.training.loop import StopReason
@@ -48,6 +49,7 @@ class ThresholdModule(StackLoop):
         stop: the cap in steps, and optionally ``max_seconds``.
         settings: threshold, points per step.
         seed: seed of the run; the trials have their own seeds.
+        identities: identities of the signals, by name; by default those of their values.
 
     Raises:
         PartinrError: the settings contradict each other.
@@ -67,6 +69,7 @@ class ThresholdModule(StackLoop):
         stop: StopRule,
         settings: ThresholdSettings,
         seed: int = 0,
+        identities: Mapping[str, SignalIdentity] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=None
@@ -85,7 +88,10 @@ class ThresholdModule(StackLoop):
         self._points = None
         if settings.points_per_step is not None:
             self._points = Points(trials, partition, settings.points_per_step)
-        batch = model.batch_of([trial.signal.on_grid(partition.shape) for trial in trials])
+        grids = [trial.signal.on_grid(partition.shape) for trial in trials]
+        named = {trial.signal_name: grid for trial, grid in zip(trials, grids, strict=True)}
+        self.identities = identities or {name: SignalIdentity.of(name, grid) for name, grid in named.items()}
+        batch = model.batch_of(grids)
         self.hold(model, batch, batch.targets, None)
         # For each trial the step at which it was found below the threshold, or 0.
         self.reached = torch.zeros(len(trials), dtype=torch.int64)
@@ -165,6 +171,7 @@ class ThresholdModule(StackLoop):
             "signal": {
                 "shape": [*self._shape, self.model.channels],
                 "sha256": signal_sha256(self.buffer("_targets")),
+                **identity_facts(self.identities.values()),
             },
             **({"edges": DETECTOR} if self._images else {}),
         }
@@ -268,11 +275,10 @@ class ThresholdModule(StackLoop):
         return {}
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal, in addition to settings and seed, to continue from a checkpoint."""
+        """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
         return {
             **self.model.architecture()["image"][self.trials[0].name],
             "trials": [trial.name for trial in self.trials],
-            "signal_sha256": signal_sha256(self.buffer("_targets")),
         }
 
     def progress(self) -> dict[str, Any]:

@@ -299,10 +299,8 @@ def test_a_signal_to_all_processes_leaves_the_work_alone(items):
 def test_held_out_tasks_come_in_their_order(workers):
     rule = Grid(rows=2, cols=1)
     data = TaskDataModule(SMOOTH.train(), SMOOTH.val(), val_rule=rule, meta_batch_size=2, workers=workers)
-    batches = data.val_batches()
-    assert len(batches) == 3
     for _ in range(2):
-        found = list(batches)
+        found = list(data.val_batches())
         assert [names(batch) for batch in found] == [
             ["smooth-val-0", "smooth-val-1"],
             ["smooth-val-2", "smooth-val-3"],
@@ -332,13 +330,6 @@ def test_ranks_share_a_batch():
             parts.append([batch for batch, _ in zip(data.train_dataloader(), range(3), strict=False)])
         for step, whole in enumerate(expected(range(4, 7))):
             assert [parts[place % ranks][step][place // ranks] for place in range(3)] == whole
-
-
-def test_ranks_share_what_is_held_out():
-    for ranks in [1, 2, 4, 7]:
-        data = TaskDataModule(SMOOTH.train(), SMOOTH.val(), meta_batch_size=4, collate=names)
-        found = [name for rank in range(ranks) for batch in data.val_batches(rank, ranks) for name in batch]
-        assert sorted(found) == sorted(item.name for item in SMOOTH.val())
 
 
 def test_more_ranks_than_tasks_are_refused():

@@ -407,7 +407,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "optimizer.lr": {"lr": 1e-3},
     "inner_loss": {"inner_loss": "image"},
     "adapt_layers": {"adapt_layers": 1},
-    "cells": {"initialisation": "region"},
+    "initialisation": {"initialisation": "region"},
     "partition_in": {"partition_in": "test"},
 }
 
