@@ -220,14 +220,14 @@ def _code(module: str, folder: Path | None, digests: Digests, verify: bool) -> s
 
 
 def check_code(manifest: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a run whose plug-ins are not installed, in whatever version.
+    """Refuse a run whose plug-ins are not installed in any version.
 
     Args:
-        manifest: its ``run.json``.
-        folder: its directory, for the message.
+        manifest: content of its ``run.json``.
+        folder: run directory, for the message.
 
     Raises:
-        PartinrError: one is not.
+        PartinrError: a plug-in is not installed.
     """
     code = manifest.get("code")
     for module, owner in code.items() if isinstance(code, dict) else ():

@@ -20,8 +20,8 @@ def matrices(value: Any) -> list[Any]:
         value = value["Segmentation"] if "Segmentation" in value.dtype.names else np.empty(0, object)
     if value.dtype == object:
         return [matrix for cell in value.flat for matrix in matrices(cell)]
-    # In MATLAB a single number is a matrix too.
-    return [value] if value.dtype.kind in "biuf" and value.ndim == 2 and value.size > 1 else []
+    # In MATLAB a single number is a matrix too. A third axis is that of a stack.
+    return [value] if value.dtype.kind in "biuf" and value.ndim in (2, 3) and value.size > 1 else []
 
 
 def main() -> None:

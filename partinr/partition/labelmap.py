@@ -1,16 +1,17 @@
-"""Label maps from files: PNG, NumPy's NPY and MATLAB's MAT.
+"""Label maps from files: PNG, TIFF, BMP, NumPy's NPY and MATLAB's MAT.
 
-The content of a file determines its format, not its name. In a PNG, grey values, palette indices or colours are the
-labels. A MAT file holds a matrix, or the structure of the Berkeley segmentation data set (BSDS500, Arbeláez et al.,
-TPAMI 2011): a cell array ``groundTruth`` with one struct for each person who segmented the image, whose field
-``Segmentation`` is a matrix.
+The content of a file determines its format, not its name. In a picture, grey values, palette indices or colours are the
+labels. NPY and MAT may also hold a stack: a score or a mask for each class. A MAT file holds a matrix, or the structure
+of the Berkeley segmentation data set (BSDS500, Arbeláez et al., TPAMI 2011): a cell array ``groundTruth`` with one
+struct for each person who segmented the image, whose field ``Segmentation`` is a matrix.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,28 @@ from partinr.partition.merge import Labels, renumber
 from partinr.signals.decode import decode
 from partinr.signals.userfile import open_file, quoted, warnings_as
 
-ENDINGS = (".png", ".npy", ".mat")
+ENDINGS = (".png", ".npy", ".mat", ".tif", ".tiff", ".bmp")
 """Usual endings of such files."""
 
-_PNG, _NPY, _HDF5 = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
+Stack = Literal["first", "last"]
+"""The axis of the classes in a stack: ``[K, H, W]`` or ``[H, W, K]``."""
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+_KINDS = {
+    "MAT": rb".{124}(\x00\x01IM|\x01\x00MI)",  # version 5, in either byte order
+    "NPY": rb"\x93NUMPY",
+    "picture": rb"\x89PNG\r\n\x1a\n|II[*+]\0|MM\0[*+]|BM",
+    "lossy picture": rb"\xff\xd8\xff|RIFF....WEBP",
+}
+"""The first bytes of each kind of file."""
+
+_OPTIONS = {
+    "key": ("names a variable of a MAT file", ["MAT"]),
+    "stack": ("is the axis of an array in an NPY or MAT file", ["NPY", "MAT"]),
+    "tolerance": ("joins the colours of a picture", ["picture", "lossy picture"]),
+}
+"""What an option of a kind of file is for, and the kinds."""
 
 _MAT_PROGRAM = Path(__file__).with_name("_mat.py")
 
@@ -35,14 +54,24 @@ _MANY = 128
 """A PNG with more labels, most of whose pixels differ from their neighbours, is taken for a photograph."""
 
 
-def read_label_map(file: Path, key: str | None = None, annotator: int = 0) -> Labels:
+def read_label_map(
+    file: Path,
+    key: str | None = None,
+    annotator: int = 0,
+    stack: Stack | None = None,
+    tolerance: int | None = None,
+) -> Labels:
     """The labels in a file.
 
     Args:
-        file: PNG of any depth, grey, with a palette or in colour; NPY of whole numbers, booleans, or floats with whole
-            values; MAT of version 5 (MATLAB's ``save -v6`` and ``-v7``).
+        file: PNG, TIFF or BMP of any depth, grey, with a palette or in colour; NPY of whole numbers, booleans, or
+            floats with whole values; MAT of version 5 (MATLAB's ``save -v6`` and ``-v7``). Axes of length 1 before and
+            after those of the map are ignored.
         key: the variable of a MAT file; None for the only one that holds label maps.
         annotator: which of the maps in that variable, from 0.
+        stack: the axis of the classes in an array of scores or masks; None for an array of labels.
+        tolerance: of a picture, a value or colour that differs by at most this from a more frequent one, in each
+            channel, is the same label.
 
     Returns:
         int64 ``[H, W]``, or ``[n]`` from NPY, numbered 0 … R-1 by the first sample of each label, row by row.
@@ -60,19 +89,23 @@ def read_label_map(file: Path, key: str | None = None, annotator: int = 0) -> La
                 f"{quoted(file)} is an HDF5 file, such as MATLAB's of version 7.3, which cannot be read here; "
                 "save it in MATLAB with save(…, '-v7'), or as NPY"
             )
-        if head[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):  # version 5, in either byte order
-            maps = _mat(stream, file, key)
-        elif key is not None:
-            raise PartinrError(
-                f"partition.key={key} names a variable of a MAT file, which {quoted(file)} is not; leave it out"
-            )
-        elif head.startswith(_PNG):
-            maps = [_png(file)]
-        elif head.startswith(_NPY):
+        kind = _kind(head)
+        _check_options(file, kind, {"key": key, "stack": stack, "tolerance": tolerance})
+        if kind == "MAT":
+            maps = _mat(stream, file, key, 2 if stack is None else 3)
+        elif kind == "NPY":
             maps = [_npy(stream, file)]
+        elif kind == "picture" or (kind == "lossy picture" and tolerance is not None):
+            maps = [_picture(file, tolerance)]
+        elif kind is None:
+            raise PartinrError(
+                f"{quoted(file)} is not a label map that can be read here; "
+                "give a PNG, TIFF, BMP, NPY or MAT (version 5) file"
+            )
         else:
             raise PartinrError(
-                f"{quoted(file)} is not a label map that can be read here; give a PNG, NPY or MAT (version 5) file"
+                f"{quoted(file)} is a JPEG or WebP file, whose compression changes labels; give the PNG or TIFF that "
+                "it was made from, or partition.tolerance=16 and partition.min_pixels=16, which mend them"
             )
     if annotator >= len(maps):
         count, cure = "one label map", "leave it out"
@@ -80,18 +113,38 @@ def read_label_map(file: Path, key: str | None = None, annotator: int = 0) -> La
             count, cure = f"{len(maps)} label maps", f"give 0 … {len(maps) - 1}"
         raise PartinrError(f"partition.annotator={annotator}, but {quoted(file)} holds {count}; {cure}")
     values = maps[annotator]
-    _check(values, file)
+    _check_numbers(values, file)
+    values = _labels_of(values, file) if stack is None else _strongest(values, stack, file)
     return renumber(values)
 
 
-def _png(file: Path) -> NDArray[Any]:
-    samples = decode(file, indices=True)
+def _kind(head: bytes) -> str | None:
+    """The kind of a file by its first bytes; None for one that is no label map."""
+    return next((kind for kind, pattern in _KINDS.items() if re.match(pattern, head, re.DOTALL)), None)
+
+
+def _check_options(file: Path, kind: str | None, options: dict[str, Any]) -> None:
+    """Check that a file is of a kind for which the given options have a meaning."""
+    for name, value in options.items():
+        what, kinds = _OPTIONS[name]
+        if value is not None and kind not in kinds:
+            raise PartinrError(f"partition.{name}={value} {what}, which {quoted(file)} is not; leave it out")
+
+
+def _picture(file: Path, tolerance: int | None) -> NDArray[Any]:
+    samples = decode(file, indices=tolerance is None)
+    if samples.dtype.kind == "f" and samples.shape[2] == 1:  # a TIFF of whole numbers
+        return samples[:, :, 0]
+    if samples.dtype.kind == "f":
+        raise PartinrError(f"{quoted(file)} has {samples.shape[2]} channels of floats; save it with 8 or 16 bits")
     if samples.shape[2] in (2, 4):
         if (samples[:, :, -1] != np.iinfo(samples.dtype).max).any():
             raise PartinrError(
                 f"{quoted(file)} is transparent in places, and what is there is no label; save it without transparency"
             )
         samples = samples[:, :, :-1]
+    if tolerance is not None:
+        samples = _joined(samples.astype(np.int64), tolerance)
     labels = np.zeros(samples.shape[:2], dtype=np.int64)
     for channel in range(samples.shape[2]):
         labels = labels << 16 | samples[:, :, channel]
@@ -102,6 +155,19 @@ def _png(file: Path) -> NDArray[Any]:
             "neighbours; give a label map, or save this one as NPY if it is meant"
         )
     return labels
+
+
+def _joined(samples: NDArray[np.int64], tolerance: int) -> NDArray[np.int64]:
+    """Samples ``[H, W, C]`` whose colours are joined, each with the most frequent one within the tolerance."""
+    pixels = samples.reshape(-1, samples.shape[2])
+    colours, each, count = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    joined, free = colours.copy(), np.ones(len(colours), bool)
+    for leader in np.argsort(-count, kind="stable"):
+        if free[leader]:
+            near = free & (np.abs(colours - colours[leader]).max(axis=1) <= tolerance)
+            joined[near], free[near] = colours[leader], False
+    found: NDArray[np.int64] = joined[each.reshape(-1)].reshape(samples.shape)
+    return found
 
 
 def _npy(stream: BinaryIO, file: Path) -> NDArray[Any]:
@@ -116,8 +182,8 @@ def _npy(stream: BinaryIO, file: Path) -> NDArray[Any]:
     return values
 
 
-def _mat(stream: BinaryIO, file: Path, key: str | None) -> list[NDArray[Any]]:
-    """All label maps of a variable."""
+def _mat(stream: BinaryIO, file: Path, key: str | None, axes: int) -> list[NDArray[Any]]:
+    """All label maps of a variable: of ``key``, else of the only one with this number of axes."""
     try:
         content = run_isolated(_MAT_PROGRAM, content=stream.read(), patience=_MAT_PATIENCE)
     except IsolatedError as error:
@@ -130,6 +196,8 @@ def _mat(stream: BinaryIO, file: Path, key: str | None) -> list[NDArray[Any]]:
             name, _, number = label.partition(":")
             maps.setdefault(name, []).extend([matrices[label]] if number else [])
     found = [name for name in maps if maps[name]]
+    if key is None:
+        found = [name for name in found if maps[name][0].ndim == axes] or found
     if key is not None:
         if key not in found:
             raise PartinrError(
@@ -149,23 +217,58 @@ def _mat(stream: BinaryIO, file: Path, key: str | None) -> list[NDArray[Any]]:
     return maps[found[0]]
 
 
-def _check(values: NDArray[Any], file: Path) -> None:
+def _check_numbers(values: NDArray[Any], file: Path) -> None:
     if values.dtype.kind not in "biuf":
         raise PartinrError(f"{quoted(file)} holds {values.dtype} values; save whole numbers, one label a pixel")
-    shape = list(values.shape)
     if values.size == 0:
-        raise PartinrError(f"{quoted(file)} has no labels (shape {shape}); give one for each pixel")
-    if values.ndim not in (1, 2):
+        raise PartinrError(f"{quoted(file)} has no labels (shape {list(values.shape)}); give one for each pixel")
+    if values.dtype.kind == "f" and (bad := int((~np.isfinite(values)).sum())):
         raise PartinrError(
-            f"{quoted(file)} holds an array of shape {shape}; give one label a pixel, [H, W] "
-            "(a stack of masks becomes that by argmax)"
+            f"{quoted(file)} has {bad} of {values.size} labels that are NaN or infinite; give whole numbers"
         )
-    if values.dtype.kind == "f":
-        if bad := int((~np.isfinite(values)).sum()):
+
+
+def _labels_of(values: NDArray[Any], file: Path) -> NDArray[Any]:
+    """The map in an array of labels, without further axes of length 1."""
+    shape = list(values.shape)
+    while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
+        values = values[..., 0] if values.shape[-1] == 1 else values[0]
+    if values.ndim not in (1, 2):
+        cure = "give one label a pixel, [H, W]"
+        if values.ndim == 3:
+            axis = "first" if values.shape[0] <= values.shape[-1] else "last"
+            cure += f"; if it holds a score or a mask for each class, give partition.stack={axis}"
+        raise PartinrError(f"{quoted(file)} holds an array of shape {shape}; {cure}")
+    if values.dtype.kind == "f" and (broken := values != np.trunc(values)).any():
+        raise PartinrError(
+            f"{quoted(file)} has labels that are not whole, such as {values[broken][0]:.6g}; give whole numbers"
+        )
+    return values
+
+
+def _strongest(values: NDArray[Any], stack: Stack, file: Path) -> NDArray[Any]:
+    """The class with the highest score at each pixel of a stack, or that whose mask covers it.
+
+    Pixels that no mask covers have a label of their own.
+    """
+    shape = list(values.shape)
+    if values.ndim == 4 and values.shape[0] == 1:  # a batch of one
+        values = values[0]
+    if values.ndim != 3:
+        raise PartinrError(
+            f"partition.stack={stack} needs an array of three axes, and {quoted(file)} has the shape {shape}; "
+            "leave it out if these are labels"
+        )
+    scores = np.moveaxis(values, 0 if stack == "first" else -1, 0)
+    if len(scores) == 1:
+        raise PartinrError(f"partition.stack={stack} finds one class in {quoted(file)} (shape {shape}); leave it out")
+    found: NDArray[Any] = scores.argmax(0)
+    if np.isin(scores, (0, scores.max())).all():
+        covers = (scores != 0).sum(0)
+        if twice := int((covers > 1).sum()):
             raise PartinrError(
-                f"{quoted(file)} has {bad} of {values.size} labels that are NaN or infinite; give whole numbers"
+                f"{quoted(file)} has {twice} pixels that are in several masks; "
+                "give each pixel to one of them, or save scores"
             )
-        if (broken := values != np.trunc(values)).any():
-            raise PartinrError(
-                f"{quoted(file)} has labels that are not whole, such as {values[broken][0]:.6g}; give whole numbers"
-            )
+        found = np.where(covers == 0, len(scores), found)
+    return found

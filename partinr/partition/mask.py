@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
-from partinr.partition.labelmap import ENDINGS, read_label_map
+from partinr.partition.base import Partition
+from partinr.partition.labelmap import ENDINGS, Stack, read_label_map
+from partinr.partition.merge import specks, without_specks
 from partinr.partition.segmentation import Regions, Segmentation
 from partinr.signals import SignalSet, Source
+from partinr.signals.decode import orientation
+from partinr.signals.image import decoded_shape
 from partinr.signals.userfile import quoted
+
+_SPECK = 16
+"""A region is noticed if no part of it has this many pixels; more in large maps, less in small ones."""
 
 
 @spec
@@ -26,9 +36,17 @@ class Mask(Segmentation):
     the image; each pixel gets the label at its place.
 
     Attributes:
-        path: a label map (PNG, NPY or MAT), or a folder of them, in which the file with the name of the image is used.
+        path: a label map (PNG, TIFF, BMP, NPY or MAT), or a folder of them, in which the file with the name of the
+            image is used.
         key: the variable of a MAT file; None for the only one that holds label maps.
         annotator: which map of a MAT file with several, from 0.
+        stack: the axis of the classes in an NPY or MAT file of scores or masks, ``first`` or ``last``: the highest
+            score is the label of a pixel, and pixels without a mask are one region; None for a file of labels.
+        tolerance: a grey value or colour of a picture that differs by at most this from a more frequent one, in each
+            channel, is the same label. That mends masks that were saved as JPEG.
+        min_pixels: connected parts of a region with fewer pixels, and thin ones (in which no square of a quarter of
+            them fits), go to the nearest other region. That removes the soft edges of antialiased, compressed and
+            resized masks.
     """
 
     regions: Regions | None = None
@@ -36,6 +54,9 @@ class Mask(Segmentation):
     path: Annotated[str, READS]
     key: str | None = None
     annotator: Annotated[int, Field(ge=0)] = 0
+    stack: Stack | None = None
+    tolerance: Annotated[int, Field(ge=0)] | None = None
+    min_pixels: Annotated[int, Field(ge=1)] | None = None
 
     def __post_init__(self) -> None:
         """Check the path.
@@ -44,7 +65,7 @@ class Mask(Segmentation):
             PartinrError: the path is empty.
         """
         if not self.path:
-            raise PartinrError("partition.path is empty; give a label map (PNG, NPY or MAT), or a folder of them")
+            raise PartinrError("partition.path is empty; give a label map (PNG, TIFF, NPY or MAT), or a folder of them")
 
     def labels(self, signal: Tensor) -> Tensor:
         """:meth:`labels_of` a signal without a source."""
@@ -58,13 +79,58 @@ class Mask(Segmentation):
         """
         grid = tuple(signal.shape[:-1])
         file = self._file(source)
-        found = torch.from_numpy(read_label_map(file, self.key, self.annotator))
+        found = torch.from_numpy(read_label_map(file, self.key, self.annotator, self.stack, self.tolerance))
         if tuple(found.shape) != grid:
             found = _cut(found, grid, source, file)
         # For the search of neighbours, a 1-D signal is an image of one row.
         rows = (-1, grid[-1])
-        image = signal.detach().cpu().float().reshape(*rows, signal.shape[-1])
-        return torch.from_numpy(self.merged(found.reshape(rows).numpy(), image.numpy())).reshape(grid)
+        image, labels = signal.detach().cpu().float().reshape(*rows, signal.shape[-1]), found.reshape(rows).numpy()
+        if self.min_pixels is not None:
+            if specks(labels, self.min_pixels).all():
+                raise PartinrError(
+                    f"no part of a region in {quoted(file)} has partition.min_pixels={self.min_pixels} pixels; "
+                    "give a smaller number"
+                )
+            labels = without_specks(labels, self.min_pixels)
+        return torch.from_numpy(self.merged(labels, image.numpy())).reshape(grid)
+
+    def carry_out(self, signal: Tensor, source: Source | None = None) -> Partition:
+        """The partition of a signal; its notice also says whether a label map may lie the wrong way round.
+
+        Raises:
+            PartinrError: there is no label map, it cannot be read, or its shape differs.
+        """
+        partition = super().carry_out(signal, source)
+        turn = None if source is None else source.ambiguous
+        if turn is None or orientation(self._file(source)) != 1:
+            return partition
+        return _noticed(
+            partition,
+            f"the image has the EXIF orientation {turn}, and the label map is taken to be upright like the image in a "
+            "viewer; if it belongs to the stored pixels, save the image without the orientation",
+        )
+
+    def check(self, partition: Partition) -> Partition:
+        """The partition, with a notice if it has fewer regions than requested, or tiny ones.
+
+        Raises:
+            PartinrError: it has fewer, and ``fewer`` is ``stop``.
+        """
+        partition = super().check(partition)
+        labels = partition.labels.reshape(-1, partition.shape[-1]).numpy()
+        least = min(max(_SPECK, math.isqrt(labels.size) // 5), labels.size // 64)
+        if least < 2:
+            return partition
+        tiny = partition.regions - len(np.unique(labels[~specks(labels, least)]))
+        if not tiny:
+            return partition
+        return _noticed(
+            partition,
+            f"{tiny} of the {partition.regions} regions of the label map are tiny specks or thin lines, as "
+            "antialiasing, JPEG and resizing leave between labels; "
+            f"partition.min_pixels={least} joins them to the regions around; if the map was once a JPEG, "
+            "partition.tolerance=16 joins its near colours",
+        )
 
     def members(self, field: str, folder: Path, data: SignalSet) -> list[Path]:
         """The label maps of the signals.
@@ -87,7 +153,9 @@ class Mask(Segmentation):
             )
         try:
             found = sorted(
-                file for file in path.iterdir() if file.stem == source.name and file.suffix.lower() in ENDINGS
+                file
+                for file in path.iterdir()
+                if file.stem == source.name and file.suffix.lower() in ENDINGS and not source.is_file(file)
             )
         except OSError as error:
             raise PartinrError(f"{quoted(path)} cannot be listed: {error.strerror}; change its permissions") from error
@@ -109,6 +177,13 @@ class Mask(Segmentation):
 def _cut(labels: Tensor, grid: tuple[int, ...], source: Source | None, file: Path) -> Tensor:
     """A map of another shape, cut like the signal."""
     if source is not None and labels.ndim == len(grid) == 2:
+        own = orientation(file)
+        if own != 1 and source.path is not None and tuple(labels.shape) != (whole := decoded_shape(source.path)):
+            raise PartinrError(
+                f"{quoted(file)} has an EXIF orientation of its own ({own}), which turns it to "
+                f"{'×'.join(map(str, labels.shape))} pixels, and the image {source.name} has "
+                f"{'×'.join(map(str, whole))}; save the label map without the orientation"
+            )
         try:
             cut = source.cut_labels(labels)
         except PartinrError as error:
@@ -120,3 +195,9 @@ def _cut(labels: Tensor, grid: tuple[int, ...], source: Source | None, file: Pat
         f"{quoted(file)} has another shape than the signal: {have} labels for {need} samples; "
         "give a map with one label a sample"
     )
+
+
+def _noticed(partition: Partition, notice: str) -> Partition:
+    """A partition with one notice more."""
+    said = notice if partition.notice is None else f"{partition.notice}; {notice}"
+    return replace(partition, notice=said)

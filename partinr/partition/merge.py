@@ -23,6 +23,7 @@ another; of an unordered pair, the one with more neighbours does.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
@@ -35,8 +36,10 @@ from partinr.base.later import Later
 from partinr.signals import region_detail
 
 if TYPE_CHECKING:
+    from scipy import ndimage
     from skimage import measure
 else:
+    ndimage = Later("scipy.ndimage")
     measure = Later("skimage.measure")
 
 Merging = Literal["smallest", "boundary", "balanced", "balanced_detail"]
@@ -66,6 +69,40 @@ def components(labels: NDArray[np.integer]) -> Labels:
         labels: whole numbers ``[H, W]``.
     """
     return renumber(measure.label(renumber(labels), background=-1, connectivity=2))
+
+
+def specks(labels: NDArray[np.integer], below: int) -> NDArray[np.bool_]:
+    """Where the connected part of a region that a pixel is in is small or thin.
+
+    Args:
+        labels: whole numbers ``[H, W]``.
+        below: a part of fewer pixels is small, and one in which no square of a quarter of them fits is thin.
+
+    Returns:
+        bool ``[H, W]``.
+    """
+    parts = components(labels)
+    small = np.bincount(parts.reshape(-1)) < below
+    side = min(math.isqrt(below) // 2, *parts.shape)
+    if side > 1:
+        extremes = (ndimage.minimum_filter, ndimage.maximum_filter)
+        lowest, highest = (extreme(parts, size=side, mode="constant", cval=-1) for extreme in extremes)
+        small |= np.bincount(parts[lowest == highest], minlength=len(small)) == 0
+    found: NDArray[np.bool_] = small[parts]
+    return found
+
+
+def without_specks(labels: NDArray[np.integer], below: int) -> Labels:
+    """The regions, with each pixel of the :func:`specks` in the region of the nearest pixel that is in none.
+
+    Args:
+        labels: whole numbers ``[H, W]``.
+        below: a smaller part is a speck; afterwards there is none, unless all of the map is.
+    """
+    while (small := specks(labels, below)).any() and not small.all():
+        nearest = ndimage.distance_transform_edt(small, return_distances=False, return_indices=True)
+        labels = labels[tuple(nearest)]
+    return renumber(labels)
 
 
 def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArray[np.float32]) -> Labels:

@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,6 +23,7 @@ from PIL import __version__ as pillow
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
+from partinr.signals.bare import BARE
 from partinr.signals.userfile import open_file, quiet_stderr, quoted, warnings_as
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
     file = Path(os.path.expanduser(path))
     with open_file(file, "an image") as stream:
         head = stream.read(26)
-        kind = next((kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
+        kind = _kind(head)
         if not head:
             raise PartinrError(f"{quoted(file)} is an empty file; copy or download it again")
         if kind is None:
@@ -100,6 +102,31 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
             ) from error
 
 
+def orientation(path: str | os.PathLike[str]) -> int:
+    """The orientation of an image file, 1 … 8 as in EXIF, that `decode` applies; 1 if it has none or is no image.
+
+    Raises:
+        PartinrError: the file does not exist or cannot be read.
+    """
+    file = Path(os.path.expanduser(path))
+    with open_file(file, "an image") as stream, warnings_as("ignore"):
+        kind = _kind(stream.read(26))
+        if kind not in BARE:
+            return 1
+        try:
+            content = BytesIO(BARE[kind](stream)[0])
+            if kind == "TIFF":
+                return int(_tag(_tiff_tags(content, file), 274, (1,))[0])
+            with Image.open(content, formats=_PILLOW_FORMATS) as image:
+                return _orientation(image)
+        except Exception:  # damaged, as `decode` says
+            return 1
+
+
+def _kind(head: bytes) -> str | None:
+    return next((kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
+
+
 def _decode_stream(stream: BinaryIO, file: Path, kind: str, head: bytes, indices: bool) -> np.ndarray:
     depth = 8
     if kind == "PNG":
@@ -108,7 +135,11 @@ def _decode_stream(stream: BinaryIO, file: Path, kind: str, head: bytes, indices
             raise _Unreadable("its header cannot be read")
         width, height, depth, colour_type = struct.unpack(">IIBB", head[16:26])
         _check_pixels(file, width, height)
-    elif kind == "TIFF":
+    if kind in BARE:
+        content, pictures = BARE[kind](stream)
+        _check_pictures(file, pictures)
+        stream = BytesIO(content)
+    if kind == "TIFF":
         tags = _tiff_tags(stream, file)
         # Pillow would read signed bytes as unsigned ones; the deep decoder refuses them.
         if max(_tag(tags, 258, (1,))) > 8 or max(_tag(tags, 339, (1,))) == 2:
@@ -127,6 +158,13 @@ def _check_pixels(file: Path, width: int, height: int) -> None:
         raise PartinrError(
             f"{quoted(file)} has {width}x{height} pixels, more than the {MAX_PIXELS:,} that can be read; "
             "shrink or cut the file with an image program first"
+        )
+
+
+def _check_pictures(file: Path, pictures: int) -> None:
+    if pictures > 1:
+        raise PartinrError(
+            f"{quoted(file)} holds {pictures} pictures (an animation or pages); save the one to fit as its own file"
         )
 
 
@@ -150,11 +188,7 @@ def _pillow(stream: BinaryIO, file: Path) -> Iterator[Image.Image]:
         raise _Unreadable("its header cannot be read") from error
     with image:
         _check_pixels(file, *image.size)
-        # Many phones write MPO as .jpg: a photograph, followed by previews or a depth map.
-        if frames > 1 and image.format != "MPO":
-            raise PartinrError(
-                f"{quoted(file)} holds {frames} pictures (an animation or pages); save the one to fit as its own file"
-            )
+        _check_pictures(file, frames)
         if image.mode == "CMYK":
             raise PartinrError(
                 f"{quoted(file)} is CMYK, whose colours depend on a printing profile; convert it to RGB first"
@@ -176,7 +210,7 @@ def _decode_pillow(image: Image.Image, file: Path, depth: int, indices: bool) ->
         raise PartinrError(f"{quoted(file)} stores {image.mode} samples, not grey or RGB; {_SAVE_AGAIN}")
     plain = image if image.mode == mode or (indices and image.mode == "P") else image.convert(mode)
     # Pillow applies the orientation of a TIFF itself and drops the tag, so nothing is turned twice.
-    return _upright(_with_channels(np.asarray(plain)), _orientation(image))
+    return upright(_with_channels(np.asarray(plain)), _orientation(image))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -186,8 +220,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation 1..8 (CIPA DC-008, tag 0x0112) to ``[H, W, C]``; ignore other values."""
+def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation 1..8 (CIPA DC-008, tag 0x0112) to ``[H, W]`` or ``[H, W, C]``; ignore other values."""
     turned = samples.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else samples
     if orientation in (3, 4, 7, 8):
         turned = turned[::-1]
@@ -229,7 +263,7 @@ def _decode_deep_png(stream: BinaryIO, image: Image.Image, grey: bool) -> np.nda
         samples = np.concatenate([samples, alpha], axis=2)
     elif grey and image.mode in ("LA", "RGBA"):
         samples = samples[:, :, [0, 3]]
-    return _upright(samples, _orientation(image))
+    return upright(samples, _orientation(image))
 
 
 def _tiff_tags(stream: BinaryIO, file: Path) -> Any:
@@ -259,8 +293,6 @@ def _decode_deep_tiff(stream: BinaryIO, file: Path, tags: Any) -> np.ndarray:
     channels = _tag(tags, 277, (1,))[0]
     photometric = _tag(tags, 262, (-1,))[0]
     extra = _tag(tags, 338, ())
-    if tags.next:
-        raise PartinrError(f"{quoted(file)} holds several pictures (pages); save the one to fit as its own file")
     dtype = {(16, 1): "uint16", (32, 3): "float32", (64, 3): "float64"}.get((max(bits), max(sample_format)))
     if dtype is None or len(bits) > 1 or len(sample_format) > 1:
         sort = {1: "unsigned integer", 2: "signed integer", 3: "float"}.get(max(sample_format), "unknown")

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 from scipy.io import savemat
 
 from partinr.base.errors import PartinrError, PartinrWarning
@@ -52,10 +52,14 @@ def mask(tmp_path: Path) -> Callable[..., Mask]:
     return write
 
 
-def png(array: np.ndarray, **options: Any) -> bytes:
+def picture(array: np.ndarray, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(array if array.dtype.itemsize < 8 else array.astype(np.uint8)).save(buffer, "PNG", **options)
+    Image.fromarray(array if array.dtype.itemsize < 8 else array.astype(np.uint8)).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def png(array: np.ndarray, **options: Any) -> bytes:
+    return picture(array, "PNG", **options)
 
 
 def palette_png(indices: np.ndarray, colours: np.ndarray, **options: Any) -> bytes:
@@ -112,6 +116,11 @@ FILES = {
     "palette with a transparent entry": (FIVE, palette_png(FIVE, TWICE, transparency=2)),
     "colour": (FIVE, png(COLOURS[FIVE])),
     "colour of 16 bits": (FIVE, deep_png((COLOURS[FIVE] * 200).astype(np.uint16))),
+    "TIFF": (FIVE, picture(50 * FIVE, "TIFF")),
+    "TIFF of 16 bits": (FIVE, picture((FIVE + 40_000).astype(np.uint16), "TIFF")),
+    "TIFF of floats": (FIVE, picture((FIVE * 300).astype(np.float32), "TIFF")),
+    "BMP": (FIVE, picture(COLOURS[FIVE], "BMP")),
+    "a large profile": (FIVE, png(FIVE, icc_profile=bytes(2_000_000))),
     "opaque": (FIVE, png(np.dstack([COLOURS[FIVE], np.full_like(FIVE, 255)]))),
     "int64 with gaps": (FIVE, npy(FIVE * 10**15 - 7)),
     "uint64 beyond int64": (FIVE, npy(FIVE.astype(np.uint64) + np.uint64(2**63 - 2))),
@@ -202,9 +211,9 @@ def flat_png() -> bytes:
 NAN = np.where(FIVE == 3, np.nan, FIVE)
 BAD = {
     "nothing": (b"", "is an empty file; copy"),
-    "text": (b"0 0 1 1\n" * 99, r"is not a label map .*; give a PNG, NPY or MAT"),
-    "a short text": (b"0", r"is not a label map .*; give a PNG, NPY or MAT"),
-    "JPEG": (jpeg(), r"is not a label map .*; give a PNG"),
+    "text": (b"0 0 1 1\n" * 99, r"is not a label map .*; give a PNG, TIFF, BMP, NPY or MAT"),
+    "a short text": (b"0", r"is not a label map .*; give a PNG, TIFF, BMP, NPY or MAT"),
+    "JPEG": (jpeg(), r"is a JPEG .* changes labels; give the PNG .* partition.tolerance=16"),
     "damaged PNG": (png(noise(40, 40))[:-300], "is a damaged .* PNG .*; copy"),
     "PNG without pixels": (flat_png(), r"has no pixels \(0x0\); give"),
     "animation": (animation(), "holds 2 pictures .*; save"),
@@ -220,7 +229,10 @@ BAD = {
     "complex": (npy(FIVE.astype(complex)), "holds complex128 values; save"),
     "no rows": (npy(np.zeros((0, 5), int)), r"has no labels \(shape \[0, 5\]\); give"),
     "a number": (npy(np.array(3)), r"array of shape \[\]; give one label a pixel"),
-    "a stack": (npy(np.zeros((3, HEIGHT, WIDTH), bool)), rf"shape \[3, {HEIGHT}, {WIDTH}\]; give .* argmax"),
+    "a stack": (
+        npy(np.zeros((3, HEIGHT, WIDTH), bool)),
+        rf"shape \[3, {HEIGHT}, {WIDTH}\]; give .* partition.stack=first",
+    ),
     "NaN": (npy(NAN), f"has {np.isnan(NAN).sum()} of 216 labels that are NaN .*; give"),
     "infinity": (npy(np.where(FIVE == 1, np.inf, FIVE)), "NaN or infinite; give"),
     "broken numbers": (npy(FIVE / 2), r"not whole, such as 0\.5; give"),
@@ -254,7 +266,7 @@ def test_a_file_with_any_damage_is_refused_in_a_line_or_is_a_map(mask: Any) -> N
                 damaged[at] = rng.integers(256)
             end = rng.integers(len(content) // 2, 2 * len(content))
             try:
-                assert mask(bytes(damaged[:end]))(SIGNAL).shape == (HEIGHT, WIDTH)
+                assert mask(bytes(damaged[:end])).carry_out(SIGNAL).shape == (HEIGHT, WIDTH)
             except PartinrError as error:
                 refusals.append(str(error))
     assert len(refusals) > 50
@@ -276,9 +288,9 @@ def test_no_picture_of_many_labels_is_taken_for_a_photograph(mask: Any) -> None:
     # Superpixels of 3 × 3, each with a colour of its own, and, as numbers are meant, a label a pixel.
     labels = np.arange(400).reshape(20, 20).repeat(3, axis=0).repeat(3, axis=1)
     colours = np.stack([labels % 256, labels // 256, 0 * labels], axis=-1).astype(np.uint8)
-    assert mask(png(colours))(torch.zeros(60, 60, 1)).regions == 400
-    assert mask(npy(np.arange(3600).reshape(60, 60)))(torch.zeros(60, 60, 1)).regions == 3600
-    assert mask(png(np.indices((60, 60)).sum(axis=0) % 2))(torch.zeros(60, 60, 1)).regions == 2
+    assert mask(png(colours)).carry_out(torch.zeros(60, 60, 1)).regions == 400
+    assert mask(npy(np.arange(3600).reshape(60, 60))).carry_out(torch.zeros(60, 60, 1)).regions == 3600
+    assert mask(png(np.indices((60, 60)).sum(axis=0) % 2)).carry_out(torch.zeros(60, 60, 1)).regions == 2
 
 
 def test_options_that_are_refused() -> None:
@@ -323,7 +335,7 @@ def photo(tmp_path: Path) -> Path:
 def test_a_map_of_the_image_is_cut_like_it(mask: Any, photo: Path, options: dict[str, Any]) -> None:
     data = ImageData(path=str(photo), **options)
     labels = blocks(5, 40, 60)
-    partition = mask(npy(labels))(data.load(), data.source)
+    partition = mask(npy(labels)).carry_out(data.load(), data.source)
     assert same(partition, data.source.cut_labels(torch.from_numpy(labels)).numpy())
 
 
@@ -369,6 +381,150 @@ def test_a_signal_on_a_line(mask: Any) -> None:
         mask(npy(FIVE))(torch.zeros(2, HEIGHT, WIDTH, 3))
 
 
+def turned(array: np.ndarray, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return png(array, exif=exif)
+
+
+def test_an_image_and_its_map_are_turned_alike(mask: Any, tmp_path: Path) -> None:
+    labels = np.zeros((40, 60), int)
+    labels[:20], labels[:, :10] = 1, 2
+    photo = ImageData(path=str(tmp_path / "photo.png"))
+    (tmp_path / "photo.png").write_bytes(turned(np.zeros((40, 60, 3), np.uint8), 6))
+    upright = np.rot90(labels, -1)
+    # The map of the stored pixels, that of the picture as it is seen, and one with the same orientation.
+    for content in (npy(labels), npy(upright), turned(labels, 6)):
+        assert same(mask(content)(photo.load(), photo.source), upright)
+    with pytest.raises(PartinrError, match=r"EXIF orientation of its own \(6\), .* 40×60 .*60×40; save the label map"):
+        mask(turned(upright, 6))(photo.load(), photo.source)
+    # Where the shape says nothing, the map is taken as it is seen, and that is said.
+    for shape, orientation in (((40, 60), 3), ((40, 40), 6)):
+        (tmp_path / "photo.png").write_bytes(turned(np.zeros((*shape, 3), np.uint8), orientation))
+        labels = np.indices(shape)[0] // 20
+        said = mask(npy(labels)).carry_out(photo.load(), photo.source)
+        assert same(said, labels)
+        assert f"EXIF orientation {orientation}" in str(said.notice)
+        assert mask(turned(labels, 1)).carry_out(photo.load(), Source("photo")).notice is None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Soft masks
+
+
+SHAPES = Image.new("RGB", (384, 256))
+ImageDraw.Draw(SHAPES).ellipse((40, 20, 200, 180), fill=(128, 64, 128))
+ImageDraw.Draw(SHAPES).rectangle((240, 100, 350, 220), fill=(220, 20, 60))
+
+
+def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer)
+
+
+QUARTER = SHAPES.resize((96, 64), Image.Resampling.NEAREST)
+SOFT: dict[str, tuple[Image.Image, int, dict[str, int]]] = {
+    "antialiased": (SHAPES.resize((96, 64), Image.Resampling.LANCZOS), 3, {}),
+    "averaged": (SHAPES.resize((96, 64), Image.Resampling.BOX), 3, {}),
+    "enlarged": (QUARTER.resize((384, 256), Image.Resampling.BILINEAR), 3, {}),
+    "grey, enlarged": (QUARTER.convert("L").resize((384, 256), Image.Resampling.BILINEAR), 3, {}),
+    "blurred": (SHAPES.filter(ImageFilter.GaussianBlur(1)), 3, {}),
+    "JPEG of two values": (as_jpeg(SHAPES.convert("L").point(lambda value: 255 * (value > 0)), 50), 2, {}),
+    "JPEG of colours": (as_jpeg(SHAPES, 90), 3, {"tolerance": 16}),
+}
+
+
+@pytest.mark.parametrize("kind", SOFT)
+def test_the_advice_for_a_soft_mask_gives_its_regions(mask: Any, kind: str) -> None:
+    image, regions, options = SOFT[kind]
+    content, signal = png(np.asarray(image)), torch.zeros(image.height, image.width, 3)
+    said = mask(content).carry_out(signal)
+    found = re.match(
+        rf"(\d+) of the {said.regions} regions .* are tiny specks or thin lines, .*partition.min_pixels=(\d+) joins .*"
+        r"partition.tolerance=16 joins its near colours$",
+        str(said.notice),
+    )
+    assert found is not None
+    assert regions <= said.regions - int(found[1]) < 20
+    cured = mask(content, min_pixels=int(found[2]), **options)(signal)  # a notice would be an error
+    assert cured.regions == regions
+    assert min(cured.sizes) > 200
+
+
+def test_a_jpeg_is_taken_with_the_tolerance_that_its_refusal_names(mask: Any) -> None:
+    buffer = io.BytesIO()
+    SHAPES.save(buffer, "JPEG", quality=90)
+    with pytest.raises(
+        PartinrError, match=r"or partition.tolerance=16 and partition.min_pixels=16, which mend"
+    ) as said:
+        mask(buffer.getvalue())(torch.zeros(256, 384, 3))
+    options = {name: int(value) for name, value in re.findall(r"partition.(\w+)=(\d+)", str(said.value))}
+    assert mask(buffer.getvalue(), **options).carry_out(torch.zeros(256, 384, 3)).regions <= 6
+
+
+def test_min_pixels(mask: Any) -> None:
+    labels = np.zeros((20, 30), int)
+    labels[2:6, 2:6], labels[10:13, 10:13], labels[5, 10:], labels[19, 29] = 1, 2, 3, 1
+    signal = torch.zeros(20, 30, 1)
+    for least, regions in ((1, 4), (9, 4), (10, 3), (16, 2), (17, 1)):
+        assert mask(npy(labels), min_pixels=least).carry_out(signal).regions == regions
+    with pytest.raises(
+        PartinrError, match=r"no part of a region in .* partition.min_pixels=601 pixels; give a smaller"
+    ):
+        mask(npy(labels), min_pixels=601)(signal)
+    line = np.repeat([0, 1, 0, 2], [40, 1, 40, 20])
+    assert mask(npy(line), min_pixels=2)(torch.zeros(101, 1)).regions == 2
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays with more axes
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    return np.stack([labels == label for label in range(labels.max() + 1)])
+
+
+def test_axes_of_length_one_are_ignored(mask: Any) -> None:
+    for array in (FIVE[None], FIVE[..., None], FIVE[None, None], FIVE[None, ..., None]):
+        assert same(mask(npy(array))(SIGNAL), FIVE)
+    assert same(mask(mat({"labels": FIVE[None]}))(SIGNAL), FIVE)
+
+
+def test_a_stack_is_taken_with_the_option_that_its_refusal_names(mask: Any) -> None:
+    scores = one_hot(FIVE) * 5.0 + RNG.random((5, HEIGHT, WIDTH)) - 2
+    stacks = [one_hot(FIVE), one_hot(FIVE) * 255, scores, scores.astype(np.float16), scores[None]]
+    for stack in [*stacks, *(np.moveaxis(stack, -3, -1) for stack in stacks)]:
+        with pytest.raises(PartinrError, match=r"array of shape .*; give one label a pixel.* partition.stack=") as said:
+            mask(npy(stack))(SIGNAL)
+        advised = re.findall(r"partition.stack=(\w+)", str(said.value))[0]
+        assert same(mask(npy(stack), stack=advised)(SIGNAL), FIVE)
+    variables = {"stack": one_hot(FIVE), "map": TWO}
+    assert same(mask(mat(variables), stack="first")(SIGNAL), FIVE)
+    assert same(mask(mat(variables))(SIGNAL), TWO)
+
+
+def test_masks_that_overlap_or_leave_pixels_out(mask: Any) -> None:
+    masks = one_hot(FIVE)
+    assert same(mask(npy(masks[1:]), stack="first")(SIGNAL), FIVE)
+    masks[0] = True
+    with pytest.raises(PartinrError, match=rf"has {(FIVE > 0).sum()} pixels that are in several masks; give each"):
+        mask(npy(masks), stack="first")(SIGNAL)
+
+
+def test_a_stack_that_is_none_is_refused(mask: Any) -> None:
+    for content, said in cases(
+        (npy(FIVE), r"partition.stack=first needs an array of three axes.*; leave it out"),
+        (npy(FIVE[None]), r"partition.stack=first finds one class in .*; leave it out"),
+        (png(FIVE), r"partition.stack=first is the axis of an array .*; leave it out"),
+    ):
+        with pytest.raises(PartinrError, match=said):
+            mask(content, stack="first")(SIGNAL)
+        assert same(mask(content)(SIGNAL), FIVE)  # as advised
+    with pytest.raises(PartinrError, match=r"partition.tolerance=9 joins the colours of a picture.*; leave it out"):
+        mask(npy(FIVE), tolerance=9)(SIGNAL)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Folders
 
@@ -399,7 +555,7 @@ def test_one_map_an_image(folder: Path) -> None:
     rule = Mask(path=str(folder))
     with pytest.raises(PartinrError, match=r"several .* image one: one.npy and one.png; .*: partition.path=.*one.npy"):
         rule(SIGNAL, Source("one"))
-    with pytest.raises(PartinrError, match=r"no label map for the image four; put four.png, four.npy or four.mat into"):
+    with pytest.raises(PartinrError, match=r"no label map for the image four; put four.png, .* or four.bmp into"):
         rule(SIGNAL, Source("four"))
     with pytest.raises(PartinrError, match=r"is a folder, and this signal has no name .*; name one file"):
         rule(SIGNAL)
@@ -412,7 +568,7 @@ def test_a_folder_of_maps_for_a_folder_of_images(folder: Path, photo: Path) -> N
     labels = blocks(4, 40, 60)
     (folder / "block.v2.mat").write_bytes(mat(ground_truth(labels)))
     data = ImageData(path=str(photo), max_side=30)
-    assert same(Mask(path=str(folder))(data.load(), data.source), labels[1::2, 1::2])
+    assert same(Mask(path=str(folder)).carry_out(data.load(), data.source), labels[1::2, 1::2])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -463,7 +463,7 @@ def test_several_pictures(refuse):
         assert "3 pictures" in refuse(pillow(frames[0], kind, save_all=True, append_images=frames[1:]))
     deep = BytesIO()
     tifffile.imwrite(deep, RNG.random((2, 5, 4)).astype(np.float32), photometric="minisblack", metadata=None)
-    assert "several pictures" in refuse(deep.getvalue())
+    assert "2 pictures" in refuse(deep.getvalue())
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])

@@ -70,8 +70,23 @@ def test_an_image_is_measured_upright(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "phone.jpg", exif=exif)
     data = ImageData(path=str(tmp_path / "phone.jpg"), size=4)
     assert data.source.cut_labels(torch.zeros(30, 20)).shape == (4, 4)
-    with pytest.raises(PartinrError, match="20×30 pixels, the image phone 30×20"):
-        data.source.cut_labels(torch.zeros(20, 30))
+    with pytest.raises(PartinrError, match=r"20×31 pixels, the image phone 30×20 .its EXIF orientation is 6.; give"):
+        data.source.cut_labels(torch.zeros(20, 31))
+
+
+def test_a_map_of_the_stored_pixels_is_turned_like_the_image(tmp_path):
+    rows, columns = np.indices((20, 30))
+    stored = np.stack([8 * rows, 8 * columns, 0 * rows], axis=-1).astype(np.uint8)
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.fromarray(stored).save(tmp_path / "phone.png", exif=exif)
+        data = ImageData(path=str(tmp_path / "phone.png"))
+        if turn > 4:
+            turned = data.source.cut_labels(torch.from_numpy(30 * rows + columns))
+            seen = (data.load() * 255 / 8).round().to(torch.int64)
+            assert torch.equal(turned, 30 * seen[:, :, 0] + seen[:, :, 1])
+        assert data.source.ambiguous == (turn if turn in (2, 3, 4) else None)
 
 
 def test_the_source_of_a_file(photo):

@@ -1,0 +1,92 @@
+"""Numba, started once a process, whatever the environment says about it.
+
+Numba reads variables (``NUMBA_…``) and a file (``.numba_config.yaml``) that are often there for another program. What
+it cannot follow is left aside with a note. What leaves it useless is a :func:`fault`; plain torch then takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from functools import cache
+from typing import Any
+
+import torch
+
+from partinr.base.notes import print_note
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+"""Where compiled kernels lie until the process ends, if there is no other place."""
+
+
+@cache
+def fault() -> str | None:
+    """Why numba's kernels cannot be used in this process, and the cure; None if they can. Starts numba, once.
+
+    Returns:
+        the end of a sentence that begins with ``engine=NAME``.
+    """
+    threads = torch.get_num_threads()
+    try:
+        numba = _imported()
+        if numba.config.DISABLE_JIT:
+            return f"needs numba, which compiles nothing; {_cure('NUMBA_DISABLE_JIT')}"
+        _start_threads(numba)
+        _find_cache(numba)
+    except Exception as error:  # numba's have no common base
+        return f"needs numba, which does not start ({_line(error)}); {_cure()}"
+    finally:
+        # When numba starts its threads it sets the number of OpenMP's threads, which torch uses too.
+        torch.set_num_threads(threads)
+    return None
+
+
+def _imported() -> Any:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        import numba
+    for each in said:
+        print_note(f"numba ignores what it does not understand: {_line(each.message)}; {_cure()}")
+    return numba
+
+
+def _start_threads(numba: Any) -> None:
+    """Start the threads of the layer that is asked for, or else of numba's choice: kernels give the same on each."""
+    layer = numba.config.THREADING_LAYER
+    try:
+        numba.get_num_threads()
+    except ValueError as error:
+        if layer == "default":
+            raise
+        numba.config.THREADING_LAYER = "default"
+        numba.get_num_threads()
+        print_note(f"numba has no threading layer {layer} ({_line(error)}), so it takes its own choice; {_cure()}")
+
+
+def _find_cache(numba: Any) -> None:
+    """Keep compiled kernels for this process where they can be kept nowhere else."""
+    try:
+        numba.njit(cache=True)(_nothing)
+    except RuntimeError:
+        _kept.append(tempfile.TemporaryDirectory(prefix="partinr-numba-"))
+        numba.config.CACHE_DIR = _kept[0].name
+        print_note(
+            "numba can keep compiled kernels nowhere, so they are compiled anew in each process; "
+            "set NUMBA_CACHE_DIR to a folder that you may write to"
+        )
+
+
+def _nothing() -> None:
+    """Compiled nowhere."""
+
+
+def _line(error: object) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def _cure(*names: str) -> str:
+    """What to unset or remove: these variables, or all of numba's that are set."""
+    found = [name for name in names or sorted(os.environ) if name.startswith("NUMBA_") and name in os.environ]
+    found += [name for name in (".numba_config.yaml",) if os.path.exists(name)]
+    return f"unset or remove {', '.join(found)}" if found else "pip install --force-reinstall numba"
