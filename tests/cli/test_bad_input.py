@@ -289,7 +289,7 @@ def test_a_damaged_checkpoint_is_not_resumed_from(partinr: Any, finished: Path, 
     before = contents(run)
     answer = partinr("resume", run)
     assert answer.code == 2
-    assert re.fullmatch(r"partinr: error: no checkpoint in .* is sound; to begin this run anew, .*\n", answer.err)
+    assert re.fullmatch(r"partinr: error: no checkpoint in .* is sound; to start this run again, .*\n", answer.err)
     assert contents(run) == before
 
 
