@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
 from partinr.signals.depth import Bits
 from partinr.signals.identity import Reading
 from partinr.signals.image import builtin_path, read_image
@@ -32,7 +32,7 @@ class ImageData(SingleSignal):
         bits: how many bits a file of 16 uses, such as 12.
     """
 
-    path: str | None = None
+    path: Annotated[str | None, READS] = None
     name: str | None = "astronaut"
     size: Size | None = None
     max_side: Size | None = None
