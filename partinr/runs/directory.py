@@ -226,7 +226,7 @@ class RunDirectory(Tables):
                 raise BusyError(self.path, taken) from taken
             except OSError as error:
                 raise PartinrError(
-                    f"cannot write in {self.path}: {error.strerror}; its owner can, or go on in a directory of your "
+                    f"cannot write in {self.path}: {error.strerror}; its owner can, or continue in a directory of your "
                     f"own: partinr … ckpt_path={self.file(CHECKPOINT)}"
                 ) from error
             yield
