@@ -61,9 +61,13 @@ def _numpy_raises() -> Iterator[None]:
 @contextlib.contextmanager
 def _other_numbers_drawn() -> Iterator[None]:
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.manual_seed(7), np.random.seed(7), random.seed(7)
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
     yield
-    torch.set_rng_state(states[0]), np.random.set_state(states[1]), random.setstate(states[2])
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
 
 
 ENVIRONMENTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
