@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from partinr.base.digests import of_text
+
 BLOCKS = 1024
 """Limit of blocks in :attr:`SignalIdentity.means`: 32 x 32 of an image, 32 along a line."""
 
@@ -37,6 +39,7 @@ class SignalIdentity:
         file_sha256: of its file; None without one.
         cut: what is done with the file's samples: the part that is used, its shape in the end, transparency.
         decoder: program that read the file.
+        notice: what a user should know of the values, in a line.
     """
 
     name: str
@@ -45,6 +48,7 @@ class SignalIdentity:
     file_sha256: str | None = None
     cut: str = ""
     decoder: str | None = None
+    notice: str | None = None
 
     @classmethod
     def of(cls, name: str, values: Tensor) -> SignalIdentity:
@@ -133,17 +137,15 @@ def joined(digests: Sequence[str | None]) -> str | None:
     return known[0] if len(known) == 1 else of_text("\n".join(known))
 
 
-def of_text(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-
-
 def identity_facts(identities: Collection[SignalIdentity]) -> dict[str, Any]:
     """The entries of signal identities in ``run.json``."""
+    noticed = [each for each in identities if each.notice is not None]
+    more = f" (and {len(noticed) - 1} more like it)" if len(noticed) > 1 else ""
     facts = {
         "pixels_sha256": joined([each.pixels_sha256 for each in identities]),
         "file_sha256": joined([each.file_sha256 for each in identities]),
         "decoder": next((each.decoder for each in identities if each.decoder is not None), None),
+        "notice": f"{noticed[0].name}: {noticed[0].notice}{more}" if noticed else None,
     }
     return {key: value for key, value in facts.items() if value is not None}
 

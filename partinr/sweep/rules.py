@@ -16,11 +16,14 @@ class SweepRules:
 
     Attributes:
         retry: ``failed`` to also retry failed runs.
+        changed: what to do with a run that has begun and whose files or code have changed since: repeat it (``redo``;
+            the old run moves to ``.superseded``), ``keep`` it, or ``refuse``.
         redo: repeat completed runs, either those of another version of partinr or all. The old runs move to
             ``.superseded``.
     """
 
     retry: Literal["failed"] | None = None
+    changed: Literal["redo", "keep", "refuse"] = "redo"
     redo: Literal["other_version", "all"] | None = None
 
 
