@@ -8,6 +8,7 @@ from typing import Any
 
 from partinr.base.errors import PartinrError
 from partinr.base.section import fill
+from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import MANIFEST, WEIGHTS, of_image
@@ -101,11 +102,12 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
         return run.file(WEIGHTS)
     if not names:
         raise PartinrError(f"{run.path} fitted one image; leave out the image {image!r}")
-    if image not in names:
+    forms = {normal(name): name for name in names}
+    if image is None or normal(image) not in forms:
         shown = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
         missing = "" if image is None else f", and {image!r} is none of them"
         raise PartinrError(
             f"{run.path} fitted {len(names)} images{missing}; choose one with --image NAME, in Python with "
             f"image=NAME: {shown}"
         )
-    return run.file(of_image(image, WEIGHTS))
+    return run.file(of_image(forms[normal(image)], WEIGHTS))

@@ -198,7 +198,7 @@ def test_the_first_checkpoint_comes_soon_and_the_others_at_intervals(
     callback.bind(run)
     start = clock.now
     callback.on_train_start(trainer, make_regime())
-    times = []
+    times: list[float] = []
     for clock.now in [start + 0.5 * half for half in range(round(5 * every))]:
         batch(callback, trainer, make_regime())
         if len(trainer.saved) > len(times):

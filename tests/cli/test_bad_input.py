@@ -30,7 +30,7 @@ zoom=2                                              -> unknown option zoom; part
 debug=loud                                          -> there is no debug=loud; choose from trace
 # data
 data=video                                          -> there is no data=video; choose from builtin, .*image
-data=5                                              -> data=5 names no choice; choose from builtin, .*image
+data=5                                              -> there is no data=5; choose from builtin, .*image
 data=image                                          -> option data.path is missing; give data.path=VALUE
 data.path=missing.png                               -> no such file: 'missing.png'; check the path
 data.path=PICTURES                                  -> is a folder, not an image; name one file

@@ -153,5 +153,5 @@ def test_it_leaves_nothing_behind() -> None:
 
 
 def test_an_unknown_field_is_refused() -> None:
-    with pytest.raises(PartinrError, match="there is no field 'curl'; choose from value, gradient, laplacian"):
+    with pytest.raises(PartinrError, match="field='curl' is unknown; choose from value, gradient, laplacian"):
         PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"]).render(field="curl")  # type: ignore[arg-type]
