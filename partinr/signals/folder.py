@@ -52,10 +52,10 @@ class ImageItem(Item):
         return image_values(self._path, **self._options)
 
     def read(self) -> Reading:
-        """The image, and what it is: its file and the samples in it.
+        """The image and its identity: its file and the samples in it.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         return read_image(self._path, **self._options)
 
@@ -80,7 +80,7 @@ class FolderData(SignalSet):
 
     Attributes:
         path: the folder; None for the built-in images ``names``.
-        names: of built-in images, in their order; ignored if ``path`` is given.
+        names: names of built-in images, in order; ignored if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.

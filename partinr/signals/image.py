@@ -59,7 +59,7 @@ class Crop:
     """A square in an image, at a relative place that suits images of any shape.
 
     Attributes:
-        at: down and to the right, each a part in [0, 1) of the range of the square.
+        at: position down and to the right, each a fraction in [0, 1) of the range of the square.
         side: in pixels of the file; None for the largest square.
     """
 
@@ -96,7 +96,7 @@ def load_image(
         float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
 
     Raises:
-        PartinrError: the file is no such image, or an option makes no sense.
+        PartinrError: the file is not such an image, or an option is invalid.
     """
     values, samples, _ = _read(path, size, max_side, alpha, crop, bits)
     if (notice := few_bits(samples, bits)) is not None:
@@ -118,10 +118,10 @@ def read_image(
     crop: Crop | None = None,
     bits: int | None = None,
 ) -> Reading:
-    """An image as of `load_image`, and what it is.
+    """An image as from `load_image`, and its identity.
 
     Raises:
-        PartinrError: as there.
+        PartinrError: as for `load_image`.
     """
     values, samples, background = _read(path, size, max_side, alpha, crop, bits)
     (top, left, height, width), target = cut_shape((samples.shape[0], samples.shape[1]), size, max_side, crop)
@@ -148,7 +148,7 @@ def _read(
     crop: Crop | None = None,
     bits: int | None = None,
 ) -> tuple[torch.Tensor, np.ndarray, str | None]:
-    """The values of an image; the samples that count of the file; and what they are composited over, if anything."""
+    """The values of an image, the relevant samples of the file, and their background if composited."""
     _check_options(size, max_side, alpha)
     samples, background = _without_alpha(decode(path), alpha, path)
     image = _unit_range(samples, path, bits)
@@ -179,7 +179,7 @@ def builtin_image(name: str, *, size: int | None = None, max_side: int | None = 
         float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
 
     Raises:
-        PartinrError: the name is unknown, or an option makes no sense.
+        PartinrError: the name is unknown, or an option is invalid.
     """
     return load_image(builtin_path(name), size=size, max_side=max_side)
 
@@ -291,7 +291,7 @@ def _unit_range(samples: np.ndarray, path: str | os.PathLike[str], bits: int | N
 def _without_alpha(
     samples: np.ndarray, alpha: Alpha, path: str | os.PathLike[str]
 ) -> tuple[np.ndarray, Literal["white", "black"] | None]:
-    """The samples without a channel of transparency that does not count, and what they are to be composited over."""
+    """The samples without an irrelevant alpha channel, and the background to composite them over."""
     if samples.shape[2] in (1, 3):
         return samples, None
     opaque = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else 1

@@ -74,10 +74,10 @@ class ImageData(SingleSignal):
         return self.read().values
 
     def read(self) -> Reading:
-        """The image, and what it is: its file and the samples in it.
+        """The image and its identity: its file and the samples in it.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         path = builtin_path(self.title) if self.path is None else self.path
         return read_image(path, size=self.size, max_side=self.max_side, alpha=self.alpha, bits=self.bits)

@@ -19,11 +19,11 @@ from partinr.signals.source import Source
 class Item(ABC):
     """One signal of a set, loaded on demand.
 
-    Items are sent to other processes, so they hold what it takes to make the signal, and nothing large.
+    Items are sent to other processes, so they contain what is needed to make the signal, and nothing large.
 
     Attributes:
         name: unique in its set, and a valid folder name. The name of a single signal is empty.
-        source: where it is from, for partition rules that look at more than its values; None without a file.
+        source: source of the signal, for partition rules that need more than its values; None without a file.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Item(ABC):
         """
 
     def read(self) -> Reading:
-        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
+        """The signal and its identity. Override this if a file identifies it better than its values.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         values = self.load()
         return Reading(values, SignalIdentity.of(self.name, values))
@@ -78,10 +78,10 @@ class SignalSet(ABC):
 
     @abstractmethod
     def val(self) -> Sequence[Item]:
-        """The items that are held out; may be empty.
+        """The held-out items; may be empty.
 
         Raises:
-            PartinrError: they cannot be listed.
+            PartinrError: the items cannot be listed.
         """
 
     @property
@@ -124,7 +124,7 @@ class SingleSignal(SignalSet):
 
     @property
     def source(self) -> Source | None:
-        """Where the signal is from, for partition rules that look at more than its values; None without a file."""
+        """Source of the signal, for partition rules that need more than its values; None without a file."""
         return None
 
     @abstractmethod
@@ -136,10 +136,10 @@ class SingleSignal(SignalSet):
         """
 
     def read(self) -> Reading:
-        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
+        """The signal and its identity. Override this if a file identifies it better than its values.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         values = self.load()
         return Reading(values, SignalIdentity.of(self.title, values))
@@ -149,7 +149,7 @@ class SingleSignal(SignalSet):
         return [_Only(self, self.source)]
 
     def val(self) -> Sequence[Item]:
-        """Nothing is held out."""
+        """Empty: nothing is held out."""
         return ()
 
 
@@ -174,7 +174,7 @@ class GeneratedItem(Item):
 
     Attributes:
         name: see :class:`~partinr.signals.Item`.
-        seed: the series, and the number in it.
+        seed: number of the series, and number in the series.
         data: the set that makes it.
         source: None, since it has no file.
     """
@@ -188,7 +188,7 @@ class GeneratedItem(Item):
         """The signal: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made on this machine.
+            PartinrError: the signal cannot be made on this machine.
         """
         return self.data.make(self.seed)
 
@@ -199,7 +199,7 @@ class GeneratedSet(SignalSet):
 
     Attributes:
         train_items: number of signals to learn from.
-        val_items: number of other signals, which are held out.
+        val_items: number of further, held-out signals.
     """
 
     train_items: Annotated[int, Field(ge=1)] = 256
@@ -210,7 +210,7 @@ class GeneratedSet(SignalSet):
         """The signal of a series and a number: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made on this machine.
+            PartinrError: the signal cannot be made on this machine.
         """
 
     def train(self) -> Sequence[GeneratedItem]:

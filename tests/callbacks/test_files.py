@@ -207,7 +207,7 @@ def test_the_first_checkpoint_comes_soon_and_the_others_at_intervals(
     assert times == [first, first + every, first + 2 * every][: len(times)]
     assert len(times) > 1
 
-    # A run that goes on has one already.
+    # A resumed run has one already.
     goes_on = LastCheckpoint(every_seconds=every)
     goes_on.bind(run)
     goes_on.on_train_start(trainer, make_regime())

@@ -39,7 +39,7 @@ def frame(request: pytest.FixtureRequest) -> Frame:
 
 
 def _values_around(model: PiecewiseINR, shift: torch.Tensor) -> torch.Tensor:
-    """The values of each sample's own network, a little beside the sample: ``shift`` in samples along each axis."""
+    """The values of each sample's own network at a small offset: ``shift`` in samples along each axis."""
     labels = model.partition.labels
     batch = model.batch(torch.zeros(*labels.shape, model.channels))
     steps = model._frames.steps(labels.shape, labels.reshape(-1))
