@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -28,6 +28,11 @@ class Item(ABC):
 
     name: str
     source: Source | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = Item.read  # type: ignore[method-assign]  # that of a base class would read something else
 
     @abstractmethod
     def load(self) -> Tensor:
@@ -111,6 +116,11 @@ class SingleSignal(SignalSet):
     """Base class for a single signal in the group ``data``. A subclass writes :meth:`load`."""
 
     alone: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = SingleSignal.read  # type: ignore[method-assign]  # as for Item
 
     @property
     def source(self) -> Source | None:
