@@ -10,6 +10,8 @@ import codecs
 import re
 import shlex
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that are no text, end a line, command a terminal, or turn the direction of what follows."""
@@ -51,11 +53,20 @@ def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode() if code < 0xD800 or code > 0xDFFF else f"\\u{code:04x}"
 
 
+def seen(node: Any) -> Any:
+    """Plain containers whose values that are text are :func:`visible`."""
+    if isinstance(node, Mapping):
+        return {key: seen(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [seen(value) for value in node]
+    return visible(node) if isinstance(node, str) else node
+
+
 def for_shell(name: object) -> str:
     """A path or a value as one word that bash, zsh and ksh read as it is."""
     text = str(name)
     if not _UNSEEN.search(text):
-        return shlex.quote(text)
+        return shlex.quote(text) if re.search(r"[^\w@%+=:,./-]", text) or not text else text
     raw = "".join(
         # Bytes, so that it is the same word in every locale.
         "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", errors="surrogateescape"))
@@ -73,12 +84,19 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def as_far_as_possible(error: UnicodeError) -> tuple[str | bytes, int]:
-    """For a stream: names keep their bytes, and what its encoding lacks is escaped."""
+def one_line(message: str) -> str:
+    """A message without its line breaks. Spaces stay: a name may hold several."""
+    return visible(re.sub(r"\s*[\r\n]+\s*", " ", message.strip()))
+
+
+def _as_far_as_possible(error: UnicodeError) -> tuple[str | bytes, int]:
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
         return codecs.lookup_error("backslashreplace")(error)
 
 
-codecs.register_error("partinr", as_far_as_possible)
+AS_FAR_AS_POSSIBLE = "partinr"
+"""How a stream handles what its encoding lacks: a name keeps its bytes, other characters are escaped."""
+
+codecs.register_error(AS_FAR_AS_POSSIBLE, _as_far_as_possible)

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
-from partinr.experiment import plugins
+from partinr.experiment import plugins, yaml_files
 from partinr.experiment.conf import conf_dir
 
 
@@ -40,6 +40,7 @@ class _PluginFolders(SearchPathPlugin):
 def search_plugins() -> None:
     """Register the choices of plug-ins with Hydra, and print faults of plug-ins. A second call changes nothing."""
     Plugins.instance().register(_PluginFolders)
+    yaml_files.register()
     plugins.print_complaints()
 
 

@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
+from partinr.base.text import for_shell
 from partinr.base.version import __version__
 from partinr.signals.identity import SignalIdentity
 
@@ -143,7 +144,7 @@ def _another(then: str, now: str) -> str:
 
 
 def _as_it_was(path: Path) -> str:
-    return f"continue it as it was with: partinr resume {_run_of(path)}"
+    return f"continue it as it was with: partinr resume {for_shell(_run_of(path))}"
 
 
 def _run_of(path: Path) -> Path | str:
@@ -175,7 +176,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
         raise OtherVersionError(
             f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
-            f"repeat the run with partinr rerun {_run_of(path)}, or continue it with that version"
+            f"repeat the run with partinr rerun {for_shell(_run_of(path))}, or continue it with that version"
         )
     return found
 
