@@ -312,7 +312,7 @@ def _folders_of_runs(root: Path) -> Iterator[Path]:
                 continue
             seen.add((about.st_dev, about.st_ino))
             with os.scandir(folder) as entries:
-                for entry in entries:
+                for entry in sorted(entries, key=lambda each: each.name):
                     if entry.name == MANIFEST:
                         yield folder
                     elif entry.name.startswith("."):
