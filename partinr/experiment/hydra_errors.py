@@ -81,7 +81,9 @@ def one_line(
     if isinstance(error, MissingMandatoryValue):
         return f"the option {error.full_key} is missing; give {error.full_key}=VALUE"
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
-        return f"the configuration refers to {found.group(1)!r}, which is not there; set it, or correct the name"
+        key = found.group(1)
+        escaped = f"\\${{{key}}}"
+        return f"the configuration refers to {key!r}, which is not there; set it, or, if a name has it, write {escaped}"
     if found := re.search(r"Additional config directory '([^']+)' not found", text):
         return f"there is no folder {found.group(1)}; give --config-dir one that is there"
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
