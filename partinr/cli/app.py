@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,6 +24,7 @@ from partinr.experiment import names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
 from partinr.sweep.folders import register_names
+from partinr.sweep.jobwise import left_to_jobs
 from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from partinr.experiment import execute
 else:
     execute = Later("partinr.experiment.execute")
+
+_COMPOSING = (HydraException, OmegaConfBaseException)
 
 
 def hydra_app(arguments: list[str]) -> int:
@@ -44,14 +47,14 @@ def hydra_app(arguments: list[str]) -> int:
     names.register_resolvers()
     search_plugins()
     flags, overrides = _sorted_out(arguments)
-    _check_size(overrides)
+    _check_choices(overrides)
     register_names(overrides)
     trace = "debug=trace" in arguments
 
-    def say(error: Exception) -> str:
+    def say(error: Exception, job: Sequence[str] = ()) -> str:
         if trace:
             raise error
-        return one_line(error) if isinstance(error, OmegaConfBaseException) else str(error)
+        return one_line(error, job or overrides) if isinstance(error, _COMPOSING) else str(error)
 
     sweep = Sweep(say)
     register(sweep)
@@ -60,32 +63,33 @@ def hydra_app(arguments: list[str]) -> int:
         sweep.begun = True
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
-        try:
-            outcome = execute.execute(cfg, folder, list(hydra_config.overrides.task))
-        except (PartinrError, OmegaConfBaseException) as error:
-            print_error(say(error))
-            sweep.refused += 1
-            return None
-        finally:
-            _remove_if_empty(folder)
+        # With hydra.job.chdir=true Hydra is elsewhere; paths are relative to where they were typed, as in a sweep.
+        with chdir(hydra_config.runtime.cwd):
+            try:
+                outcome = execute.execute(cfg, folder, list(hydra_config.overrides.task))
+            except (PartinrError, OmegaConfBaseException) as error:
+                print_error(say(error))
+                sweep.refused += 1
+                return None
+            finally:
+                _remove_if_empty(folder)
         sweep.outcomes.append(outcome)
         return outcome.psnr
 
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)
-    before = sys.argv
-    sys.argv = ["partinr", *flags, *overrides]
-    code = 0
+    before, code = sys.argv, 0
     try:
-        application()
+        _call(application, flags, overrides)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
         if sweep.begun:
             sweep.show()
         # Before the first run, whatever Hydra raises is about the overrides.
-        if trace or (sweep.begun and not isinstance(error, (HydraException, OmegaConfBaseException))):
+        if isinstance(error, PartinrError) or trace or (sweep.begun and not isinstance(error, _COMPOSING)):
             raise
-        raise PartinrError(one_line(error, overrides, commands.commands)) from error
+        own = get_args_parser().parse_args(flags).config_dir
+        raise PartinrError(one_line(error, overrides, commands.commands, own)) from error
     finally:
         sys.argv = before
     if sweep.begun:
@@ -93,6 +97,32 @@ def hydra_app(arguments: list[str]) -> int:
     if sweep.refused and code <= 128:
         return BAD_INPUT
     return code or max((outcome.exit_code for outcome in sweep.outcomes), default=0)
+
+
+def _call(application: Callable[[], object], flags: Sequence[str], overrides: Sequence[str]) -> None:
+    """Have Hydra read the command line. What the choices of a sweep have to judge is left to its jobs."""
+    sys.argv = ["partinr", *flags, *overrides]
+    try:
+        application()
+    except ConfigCompositionException as error:
+        given = get_args_parser().parse_args(flags)
+        left = left_to_jobs(error, overrides, given.config_dir) if given.multirun else None
+        if left is None:
+            raise
+        _call(application, flags, left)
+
+
+def _check_choices(overrides: Sequence[str]) -> None:
+    """Refuse two choices of one group, of which Hydra would take the last, and a size that an experiment lacks.
+
+    Raises:
+        PartinrError: a group is chosen twice, or an experiment lacks its size.
+    """
+    for group in plugins.groups():
+        given = dict.fromkeys(each.partition("=")[2] for each in overrides if each.partition("=")[0] == group)
+        if len(given) > 1:
+            raise PartinrError(f"{group} is chosen twice: {', '.join(given)}; give one")
+    _check_size(overrides)
 
 
 def _check_size(overrides: Sequence[str]) -> None:

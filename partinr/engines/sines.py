@@ -1,4 +1,4 @@
-"""What the engines for chains of sines share: kernels with first derivatives, inside torch's automatic ones."""
+"""The common part of engines for chains of sines: connects kernels with first derivatives to autograd."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ NO_DOUBLE = "has no double precision; choose engine=auto, or trainer.precision=3
 
 
 class Passes(Protocol):
-    """The parameters of N networks, ready for an engine's kernels; nothing that they give has a history."""
+    """The parameters of N networks, prepared for an engine's kernels. All results are detached."""
 
     def values(self, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        """Values ``[M, c]`` at coordinates ``[M, d]``, of which network n has ``sizes[n]``."""
+        """Values ``[M, c]`` at coordinates ``[M, d]``; network n has ``sizes[n]`` samples."""
 
     def gradients(
         self, coords: Tensor, sizes: tuple[int, ...], by_values: Tensor, by_coords: bool
     ) -> tuple[Tensor | None, list[Tensor]]:
-        """Gradients of a scalar; activations are not kept for them, but computed anew.
+        """Gradients of a scalar; recomputes activations.
 
         Args:
             coords: ``[M, d]``.
             sizes: samples of each network.
             by_values: ``[M, c]``, the gradient by the values.
-            by_coords: whether that by the coordinates is wanted.
+            by_coords: whether to compute the gradient by the coordinates.
 
         Returns:
-            the gradient by the coordinates ``[M, d]`` or None, and those by weight and bias of each layer in turn.
+            the gradient by the coordinates ``[M, d]`` or None, and the gradients by weight and bias of each layer in
+            turn.
         """
 
     def error(
@@ -52,7 +53,7 @@ class SineEngine(Engine):
         """The kernels' view of networks.
 
         Args:
-            factors: of the layers.
+            factors: factors of the layers.
             tensors: weight ``[N, out, in]`` and bias ``[N, out]`` of each layer in turn.
         """
 
@@ -96,13 +97,13 @@ class SineEngine(Engine):
     ) -> Tensor:
         """The squared error of N networks, summed over samples and channels.
 
-        On the CPU its gradient by the parameters comes in the same pass, unless coordinates ask for one too.
+        On the CPU, the same pass computes the gradient by the parameters, unless coordinates require one too.
 
         Args:
             chain: the networks.
             coords: float32 ``[M, d]``, sorted by network.
             targets: float32 ``[M, c]``, likewise.
-            weights: float32 ``[M, 1]``, of each sample; None where all are 1.
+            weights: float32 ``[M, 1]``, weight of each sample; None if all are 1.
             sizes: samples of each network.
         """
         tensors = tensors_of(chain)
@@ -131,7 +132,7 @@ class _Values(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         coords, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # Somebody wants derivatives of these derivatives, which the kernels lack; torch's own operations have them.
+            # Second derivatives are requested, which the kernels lack; torch's operations have them.
             values = plain_chain(ctx.factors, tensors, coords, ctx.sizes)
             by_coords, *by_each = gradients_again(values, gradients[0], [coords, *tensors])
         else:

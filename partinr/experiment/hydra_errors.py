@@ -1,20 +1,22 @@
-"""Hydra's errors as one line in partinr's words, and overrides in quotes where Hydra's grammar needs them."""
+"""Rewrites Hydra's errors as one line, and quotes overrides if Hydra's grammar needs it."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import hydra
 import yaml
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -25,7 +27,7 @@ from partinr.experiment.conf import conf_dir
 
 
 class _PluginFolders(SearchPathPlugin):
-    """Lets Hydra search the folders of partinr's plug-ins, after partinr's own."""
+    """Adds the folders of partinr's plug-ins to Hydra's search path, after partinr's."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """See :class:`SearchPathPlugin`."""
@@ -35,33 +37,31 @@ class _PluginFolders(SearchPathPlugin):
 
 
 def search_plugins() -> None:
-    """Make the choices of plug-ins known to Hydra, and print what is wrong with them. A second call adds nothing."""
+    """Register the choices of plug-ins with Hydra, and print faults of plug-ins. A second call changes nothing."""
     Plugins.instance().register(_PluginFolders)
     plugins.print_complaints()
 
 
-def one_line(error: Exception, overrides: Sequence[str] = (), commands: Collection[str] = ()) -> str:
+def one_line(
+    error: Exception, overrides: Sequence[str] = (), commands: Collection[str] = (), own: str | None = None
+) -> str:
     """An error of Hydra or OmegaConf as one line that says what to do.
 
     Args:
-        error: what was raised.
-        overrides: what Hydra was asked to compose.
-        commands: names of subcommands; a word that is no override may be one of them, mistyped.
+        error: the exception.
+        overrides: overrides given to Hydra.
+        commands: names of subcommands, since a word that is not an override may be a mistyped subcommand.
+        own: folder of ``--config-dir``.
     """
+    folders = [*([] if own is None else [Path(own)]), *plugins.conf_dirs()]
     text = str(error)
-    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        group, name = found.groups()
-        options = re.findall(r"\t(\S+)", text.partition("Config search path")[0])
-        return f"there is no {group}={name}; choose from {', '.join(options)}"
-    if "Config group override must be" in text:
-        for group, names in plugins.groups().items():
-            for override in overrides:
-                if override.partition("=")[0] == group and not _names_a_choice(override):
-                    return f"{override} names no choice; choose from {', '.join(names)}"
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(found.group(1), overrides)
-    if found := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
-        return f"{found.group(1)} is there already; set it without the plus: {found.group(1)}=VALUE"
+    if isinstance(error.__cause__, PartinrError):  # raised when Hydra made one of partinr's objects
+        return str(error.__cause__)
+    if isinstance(error, MissingConfigException):
+        return _missing(error, overrides, folders)
+    # Last, since it only rewrites Hydra's text.
+    if (line := _of_a_choice(text, overrides, folders) or _of_a_key(text, overrides)) is not None:
+        return line
     if found := re.search(
         r"Error parsing override '([^']*)'|(?:at input|missing EQUAL at) '([^']*)'|NoViableAltException: (.*)", text
     ):
@@ -69,35 +69,141 @@ def one_line(error: Exception, overrides: Sequence[str] = (), commands: Collecti
         near = difflib.get_close_matches(what, commands, n=1)
         hint = f"did you mean partinr {near[0]}?" if near else "put quotes around a value with spaces"
         return f"cannot read {what!r}: give KEY=VALUE or GROUP=NAME; {hint}"
-    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
-        key, value = found.groups()
-        return f"{key} has several values; add -m to run each of them, or say that it is one: {key}=\"'{value}'\""
-    if isinstance(error, OSError):
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name} is no YAML: {error.problem} in line {mark.line + 1}; correct it, or leave the file out"
+    if isinstance(error, OSError) and error.filename is not None:
+        if str(error.filename).endswith(".yaml"):
+            return f"cannot read {error.filename}: {error.strerror}; make it readable, or move it away"
         return f"cannot make the folder {error.filename}: {error.strerror}; choose another with hydra.run.dir=PATH"
     if isinstance(error, MissingMandatoryValue):
         return f"the option {error.full_key} is missing; give {error.full_key}=VALUE"
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
         return f"the configuration refers to {found.group(1)!r}, which is not there; set it, or correct the name"
+    if found := re.search(r"Additional config directory '([^']+)' not found", text):
+        return f"there is no folder {found.group(1)}; give --config-dir one that is there"
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-    if isinstance(error.__cause__, PartinrError):  # raised where Hydra makes an object of ours
-        return str(error.__cause__)
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    return f"{first}{cause}; see partinr --help"
+    return f"{first.rstrip('.')}{cause}; see partinr --help"
+
+
+def _missing(error: MissingConfigException, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """The error for a missing YAML: what named it, and what may be meant."""
+    text, missing = str(error), error.missing_cfg_file
+    if missing is None:  # --config-path
+        return f"{' '.join(text.split())}; leave --config-path out: --config-dir PATH adds a folder of your own"
+    group, _, name = missing.rpartition("/")
+    files = (file for folder in folders for file in (folder / group).glob("*.yaml"))
+    there = sorted({file.stem for file in files} | set(error.options or ()))
+    near = difflib.get_close_matches(name.lower(), there, n=3)
+    if "Cannot find primary config" in text:
+        near = near or (["train"] if "train" in there else [])
+        return f"there is no configuration {missing}.yaml; leave out --config-name, or give --config-name {near[0]}"
+    what = f"{group}={name}"
+    if not name:
+        return f"{what} names no choice; choose from {', '.join(there)}"
+    if any(_key(each) == group and name in re.split(r"[=,\[\]\s'\"]", each) for each in overrides):
+        meant = f"did you mean {group}={near[0]}? Choose" if near else "choose"
+        return f"there is no {what}; {meant} from {', '.join(there)}"
+    found = re.match(r"In '([^']+)'", text)
+    file = _naming(folders, group, name) or _file(folders, found.group(1) if found else "train")
+    meant = (
+        f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(there) or 'none'}; correct the name"
+    )
+    return f"{file} names {what} in its defaults, which is not there; {meant}"
+
+
+def _file(folders: Sequence[Path], config: str) -> Path:
+    """The file of a configuration, in the first folder that has it."""
+    return next((path for folder in folders if (path := folder / f"{config}.yaml").is_file()), Path(f"{config}.yaml"))
+
+
+def _naming(folders: Iterable[Path], group: str, name: str) -> Path | None:
+    """The file whose defaults select ``name`` of a group, wherever that file is included."""
+    for file in (file for folder in folders for file in sorted(folder.rglob("*.yaml"))):
+        for entry in _defaults_of(file, name):
+            for key, value in entry.items():
+                if value == name and str(key).split()[-1].lstrip("/").partition("@")[0] == group:
+                    return file
+    return None
+
+
+def _defaults_of(file: Path, word: str) -> list[dict[str, Any]]:
+    """The choices in a file's defaults if the file contains ``word``."""
+    with suppress(OSError, ValueError, yaml.YAMLError):
+        text = file.read_text(encoding="utf-8")
+        if "defaults" in text and word in text:
+            content = yaml.safe_load(text)
+            listed = content.get("defaults") if isinstance(content, dict) else None
+            return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return []
+
+
+def _of_a_choice(text: str, overrides: Sequence[str], folders: Sequence[Path]) -> str | None:
+    """The error for an invalid choice of a group."""
+    groups = plugins.groups()
+    if "Config group override must be" in text or text.startswith("You must specify"):
+        for override in overrides:
+            if (group := _key(override)) in groups and not _names_a_choice(override):
+                return f"{override} names no choice; choose from {', '.join(groups[group])}"
+    if found := re.search(r"Multiple values for ([^.]+)\. .*'override [^:]+: ([^']+)'", text):
+        group, name = found.groups()
+        for override in overrides:
+            if override.startswith("+") and _key(override) == group:
+                return f"{group} has a choice already; replace it, without the plus: {override.lstrip('+')}"
+        file = _naming(folders, group, name) or "a YAML"
+        return f"{file} adds a second choice of {group}; write in its defaults: - override /{group}: {name}"
+    if found := re.search(r"force-add of config groups is not supported: '\+*([^']+)'", text):
+        return f"{_key(found.group(1))} has a choice already; replace it, without the plus: {found.group(1)}"
+    if found := re.search(r"In '([^']+)': Could not override '([^']+)'\. No match", text):
+        file, group = found.groups()
+        cure = f"write in its defaults: - /{group}: NAME"
+        return f"{_file(folders, file)} overrides {group}, which has no choice so far; {cure}"
+    if found := re.search(r"Could not override '([^'@]+)'\. No match(?s:.*)use (\+\S+)", text):
+        return f"{found.group(1)} has no choice so far; add one: {found.group(2)}"
+    if found := re.search(r"config group '([^']+)' does not exist", text):
+        near = difflib.get_close_matches(found.group(1), groups, n=1)
+        cure = f"did you mean {near[0]}?" if near else "partinr --help lists all"
+        return f"there is no group {found.group(1)}; {cure}"
+    return None
+
+
+def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
+    """The error for a key that exists already, or does not exist."""
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(found.group(1), overrides)
+    if found := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"{found.group(1)} is there already; set it without the plus: {found.group(1)}=VALUE"
+    if found := re.search(r"Could not delete from config. '([^']+)'|Could not delete '([^'=]+)(?:=[^']*)?'", text):
+        return f"~{found.group(1) or found.group(2)} removes nothing, as there is no such key or choice; leave it out"
+    if found := re.search(r"Could not delete from config. The value of '([^']+)' is (.*) and not", text):
+        return f"the value of {found.group(1)} is {found.group(2)}; to remove it whatever it is: ~{found.group(1)}"
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+        key, value = found.groups()
+        return f"{key} has several values; add -m to run each of them, or say that it is one: {key}=\"'{value}'\""
+    return None
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
-    """The error for an unknown key: the option that may have been meant, or where it belongs."""
+    """The error for an unknown key: the option that may be meant, where it belongs, or how to add it."""
     if key.startswith("hydra.launcher."):
         return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()
-    # In a sweep over a group, the first choice stands for all.
+    # In a sweep over a group, the first choice represents all.
     chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in groups]
+    of_hydra = key.startswith("hydra.")
+    listed = f"partinr --cfg {'hydra' if of_hydra else 'job'} lists all"
+    now = GlobalHydra.instance()
+    running, now.hydra = now.hydra, None  # of a sweep, one of whose jobs is refused
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            composed = hydra.compose("train", chosen)
+            composed = hydra.compose("train", chosen, return_hydra_config=of_hydra)
     except HydraException:  # a choice from --config-dir
-        return f"unknown option {key}; partinr --cfg job lists all"
-    known = [name for name in _flatten(OmegaConf.to_container(composed)) if not name.endswith("_target_")]
+        return f"unknown option {key}; {listed}"
+    finally:
+        now.hydra = running
+    whole: Any = OmegaConf.to_container(composed)
+    known = [name for name in _flatten(whole) if not name.endswith("_target_")]
     siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
     near = difflib.get_close_matches(key.rpartition(".")[2], [name.rpartition(".")[2] for name in siblings], n=1)
     anywhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
@@ -106,19 +212,40 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     if near:
         meant = ".".join([*key.split(".")[:-1], near[0]])
         return f"unknown option {key}; did you mean {meant}?"
-    if anywhere:
+    if _may_be_added(whole, key):
+        return f"there is no {key} so far; add it with a plus: +{key}=VALUE"
+    if anywhere and not of_hydra:
         return f"unknown option {key}; did you mean {anywhere[0]}?"
     if "." in key and siblings:
         return f"unknown option {key}; there are {', '.join(siblings)}"
-    return f"unknown option {key}; partinr --cfg job lists all"
+    return f"unknown option {key}; {listed}"
+
+
+def _may_be_added(node: Any, key: str) -> bool:
+    """Whether a key is in a mapping that accepts any key, such as callbacks or options that are passed on."""
+    group, *path = key.split(".")
+    node, below_class = node.get(group), False
+    for name in path:
+        if not isinstance(node, dict) or ("_target_" in node and name not in node):
+            return False
+        if name not in node:
+            return below_class or group == "callbacks"
+        below_class = below_class or "_target_" in node
+        node = node[name]
+    return False
 
 
 def _names_a_choice(override: str) -> bool:
-    return isinstance(OverridesParser.create().parse_override(override).value(), (str, list))
+    value = OverridesParser.create().parse_override(override).value()
+    return isinstance(value, (str, list)) and value not in ("", "???")
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _choices_with(key: str) -> list[str]:
-    """The choices of a group that have an option: ``partition=grid`` has ``partition.regions``."""
+    """The choices of a group that have an option, such as ``partition=grid`` for ``partition.regions``."""
     group, _, name = key.partition(".")
     found = []
     for folder in plugins.conf_dirs() if name else []:
@@ -132,10 +259,10 @@ def _choices_with(key: str) -> list[str]:
 
 
 def readable(override: str) -> str:
-    """An override that Hydra can parse: its grammar refuses ``~/my pictures/photo (1).png``.
+    """An override in a form that Hydra can parse; its grammar refuses ``~/my pictures/photo (1).png``.
 
-    A value that Hydra cannot parse is put in quotes, each part between commas by itself. A leading ``~/`` is the home
-    folder, as in a shell.
+    A value that Hydra cannot parse is quoted, each part between commas separately. A leading ``~/`` is the home folder,
+    as in a shell.
     """
     key, equals, value = override.partition("=")
     if not equals or _parses(override):
@@ -154,7 +281,7 @@ def _parses(override: str) -> bool:
 
 
 def in_quotes(text: str) -> str:
-    """Text in quotes, so that Hydra's grammar takes it as text."""
+    """Quoted text for Hydra's grammar."""
     quote = '"' if "'" in text else "'"
     return f"{quote}{text.replace(quote, chr(92) + quote)}{quote}"
 

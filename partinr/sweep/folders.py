@@ -21,7 +21,7 @@ def register_names(overrides: Sequence[str]) -> None:
         overrides: of the command line, with all the values of a sweep.
     """
     study = study_name(overrides)
-    swept = {_key(each) for each in overrides if _is_swept(each)}
+    swept = {key_of(each) for each in overrides if is_swept(each)}
     OmegaConf.register_new_resolver("partinr.study", lambda named: named or study, replace=True)
     OmegaConf.register_new_resolver("partinr.run", lambda *, _root_: _run_name(_root_, swept), replace=True)
 
@@ -37,13 +37,13 @@ def study_name(overrides: Sequence[str]) -> str:
     if experiments and "," not in experiments[0]:
         size = next((each.partition("=")[2] for each in asked if _first(each) == "size"), None)
         return names.folder_label(names.sized(experiments[0], size))
-    swept = [_key(each) for each in asked if _is_swept(each)]
-    fixed = [each for each in asked if not _is_swept(each)]
+    swept = [key_of(each) for each in asked if is_swept(each)]
+    fixed = [each for each in asked if not is_swept(each)]
     label = ",".join([*map(_short, fixed), "by", *(key.rpartition(".")[2] for key in swept)])
     return f"{names.folder_label(label)}_{names.short_hash(' '.join([*fixed, *swept]))}"
 
 
-def _is_swept(override: str) -> bool:
+def is_swept(override: str) -> bool:
     """Whether an override has several values: a list of them, or a range, a choice or an interval of a sweeper."""
     try:
         return OverridesParser.create().parse_override(override).is_sweep_override()
@@ -54,7 +54,7 @@ def _is_swept(override: str) -> bool:
 def _run_name(cfg: DictConfig, swept: Collection[str]) -> str:
     """What was asked for, first the settings that differ in the sweep, and a hash of all that the run is."""
     asked = [each for each in cfg.hydra.overrides.task if _first(each) not in _NOT_SHOWN]
-    label = ",".join(map(_short, sorted(asked, key=lambda each: (_key(each) not in swept, each))))
+    label = ",".join(map(_short, sorted(asked, key=lambda each: (key_of(each) not in swept, each))))
     plain = names.plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     return f"{names.safe_name(label)[:MOST_LETTERS]}_{config_hash(names.identity(plain))[:HASH_LETTERS]}"
 
@@ -88,7 +88,8 @@ def _digits(value: str) -> str:
         return value
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """The key, or the group, of an override."""
     return override.lstrip("+~").partition("=")[0]
 
 

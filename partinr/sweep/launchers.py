@@ -20,9 +20,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from partinr.base.errors import PartinrError
@@ -35,6 +37,7 @@ from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import JOB, LOG
 from partinr.sweep.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
 from partinr.sweep.crew import Crew, cores
+from partinr.sweep.jobwise import jobwise_sweeper
 from partinr.sweep.queue import Sweep
 from partinr.sweep.rules import sweep_rules
 
@@ -76,7 +79,13 @@ class SweepLauncher(Launcher):
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         rules = sweep_rules(self.config)
-        jobs = [self._queued(list(each), number) for number, each in enumerate(job_overrides, initial_job_idx)]
+        composed = [self._composed(list(each), number) for number, each in enumerate(job_overrides, initial_job_idx)]
+        if len(said := set(map(str, composed))) == 1 and not OmegaConf.is_config(composed[0]):
+            raise PartinrError(said.pop())
+        jobs = [
+            self._queued(cfg, list(each), number)
+            for number, (each, cfg) in enumerate(zip(job_overrides, composed, strict=True), initial_job_idx)
+        ]
         queued = list(dict.fromkeys(folder for _, folder in jobs if folder is not None))
         outcomes: Outcomes = {}
         missing = []
@@ -97,11 +106,21 @@ class SweepLauncher(Launcher):
             returned.append(job)
         return returned
 
-    def _queued(self, overrides: list[str], number: int) -> tuple[DictConfig, Path | None]:
-        cfg = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+    def _composed(self, overrides: list[str], number: int) -> DictConfig | str:
+        """The configuration of a job, or why there is none."""
+        try:
+            cfg = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            return self.sweep.say(error, overrides)
         with open_dict(cfg):
             cfg.hydra.job.id = str(number)
             cfg.hydra.job.num = number
+        return cfg
+
+    def _queued(self, cfg: DictConfig | str, overrides: list[str], number: int) -> tuple[DictConfig, Path | None]:
+        if isinstance(cfg, str):
+            self.sweep.refuse(cfg, overrides, number)
+            return self.config, None
         # ${hydra:…} in a configuration reads this.
         HydraConfig.instance().set_config(cfg)
         return cfg, self.sweep.queue(cfg)
@@ -289,7 +308,7 @@ LAUNCHERS: dict[str, type[SweepLauncher]] = {
 
 
 def register(sweep: Sweep) -> None:
-    """Make the launchers known to Hydra, for one sweep."""
+    """Make the launchers known to Hydra, for one sweep, and the sweeper."""
     plugins = Plugins.instance()
     # Hydra imports plug-ins by name from the package hydra_plugins alone. A folder of that name would have to lie
     # beside partinr, at the top level, so the module is made here.
@@ -309,5 +328,11 @@ def register(sweep: Sweep) -> None:
         plugins.register(mine)
         # An installed plug-in may have a schema of that name, which does not fit ours.
         schemas.pop(f"{name}.yaml", None)
-    # Hydra's own basic launcher has no file that ours could replace.
+    # Hydra's own basic launcher and sweeper have no files that ours could replace.
     store.store(group="hydra/launcher", name="basic", node={"_target_": f"{module.__name__}.Basic"})
+    jobwise = jobwise_sweeper()
+    jobwise.__module__ = module.__name__
+    setattr(module, jobwise.__name__, jobwise)
+    plugins.register(jobwise)
+    node = {"_target_": f"{module.__name__}.Jobwise", "max_batch_size": None, "params": None}
+    store.store(group="hydra/sweeper", name="basic", node=node)

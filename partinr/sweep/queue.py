@@ -44,7 +44,7 @@ class Sweep:
     """The runs that one command asks for, and what became of them.
 
     Attributes:
-        say: turns an exception into one line; raises it where a traceback is wanted.
+        say: turns an exception, and the overrides of its job, into one line; raises it where a traceback is wanted.
         outcomes: of the runs that ended, in their order.
         kept: how many of them were completed before.
         elsewhere: directories of runs that another process carries out.
@@ -55,7 +55,7 @@ class Sweep:
         settings: what each run was asked for by, under its directory.
     """
 
-    say: Callable[[Exception], str]
+    say: Callable[..., str]
     outcomes: list[Outcome] = field(default_factory=list)
     kept: int = 0
     elsewhere: list[Path] = field(default_factory=list)
@@ -74,10 +74,9 @@ class Sweep:
         Returns:
             Its directory; None if it was refused: the reason has been printed then.
         """
-        self.begun = True
-        self.asked += 1
         hydra = cfg.hydra
         overrides = list(hydra.overrides.task)
+        self.begun = True
         try:
             self.folder = Path(str(hydra.sweep.dir))
             folder = self.folder / str(hydra.sweep.subdir)
@@ -96,12 +95,19 @@ class Sweep:
                     if not _is_there(RunDirectory(folder), settings, rules):
                         raise
         except (PartinrError, OmegaConfBaseException, OSError) as error:
-            print_error(f"{self.say(error)} (run {hydra.job.num}: {' '.join(overrides)})")
-            self.refused += 1
+            self.refuse(self.say(error, overrides), overrides, hydra.job.num)
             return None
         # In the words of this command; the run may have been queued in others.
         self.settings[folder] = settings_asked(overrides)
+        self.asked += 1
         return folder
+
+    def refuse(self, line: str, overrides: Sequence[str], number: int) -> None:
+        """Count and print a run that cannot be queued."""
+        self.begun = True
+        self.asked += 1
+        self.refused += 1
+        print_error(f"{line} (run {number}: {' '.join(overrides)})")
 
     def is_missing(self, folder: Path, rules: SweepRules) -> bool:
         """Whether a run has to be carried out, from its checkpoint if it has one.

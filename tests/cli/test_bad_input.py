@@ -85,7 +85,7 @@ data.path=a.png,b.png                               -> data.path has several val
 data.size='${nothing}'                              -> refers to 'nothing', which is not there; set it
 --fast                                              -> unrecognized arguments: --fast; see partinr --help
 --cfg everything                                    -> --cfg/-c: invalid choice: 'everything' .*; see partinr --help
---config-dir nowhere                                -> nowhere' not found; see partinr --help
+--config-dir nowhere                                -> no folder .*nowhere; give --config-dir one that is there
 -m seed=0,1 zoom=2                                  -> unknown option zoom; partinr --cfg job
 -m partition=none,grid optimizer.lrr=1              -> unknown option optimizer.lrr; did you mean optimizer.lr\?
 """

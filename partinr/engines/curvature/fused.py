@@ -28,7 +28,7 @@ def fused_curvature(
 
 @cache
 def _compiled() -> Any:
-    """The kernels, compiled; apart from the others, since only learning to learn has a use for them."""
+    """The compiled kernels, separate from the others because only learning to learn needs them."""
     from numba import get_num_threads
 
     from partinr.engines.curvature import _fused_kernels as kernels

@@ -21,7 +21,7 @@ def tiled_curvature(
 ) -> list[Tensor]:
     """The Hessian of N networks' squared error times a direction, see :data:`partinr.engines.base.HessianVector`.
 
-    Hidden layers are equally wide.
+    Hidden layers must have equal widths.
     """
     passes, networks, ways = (
         _passes(),
@@ -46,15 +46,15 @@ def tiled_curvature(
 
 
 class _Tile:
-    """What a thread keeps of the tile it has in hand, and the way through the layers and back.
+    """A thread's data for its current tile, and the passes through the layers and back.
 
-    Activations and their derivatives along the direction lie side by side, and so do gradients.
+    Activations and their derivatives along the direction are adjacent, and so are gradients.
 
     Args:
-        passes: compiled.
+        passes: the compiled passes.
         networks: the stack.
         ways: the direction.
-        rows: of the longest tile.
+        rows: number of rows of the longest tile.
     """
 
     def __init__(self, passes: Any, networks: Networks, ways: Networks, rows: int) -> None:
@@ -91,7 +91,7 @@ class _Tile:
         weights: NDArray[np.float32],
         sums: Sequence[NDArray[np.float32]],
     ) -> None:
-        """The output layer, and the gradient of the error by what is before it."""
+        """Evaluate the output layer, and the gradient of the error by its input."""
         networks, ways, last = self.networks, self.ways, self.last
         ends = networks.last_scaled[at], networks.biases[last][at], ways.last_scaled[at], ways.biases[last][at]
         both = self.boths[last - 1]
@@ -100,7 +100,7 @@ class _Tile:
     def backward(
         self, at: int, x: NDArray[np.float32], place: Sequence[Tensor], sums: Sequence[NDArray[np.float32]]
     ) -> None:
-        """Back to the first layer; ``place`` and ``sums`` are the product's tensors and their arrays, added to."""
+        """Go back to the first layer, adding to ``place`` and ``sums``, the product's tensors and their arrays."""
         n, width = len(x), self.width
         for k in range(self.last - 1, 0, -1):
             cosine, bend = self.cosines[k], self.bends[k]

@@ -1,0 +1,101 @@
+"""Lightning's and other people's callbacks in a run: which cannot do their work here, and which of them raised."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+
+from partinr.base.errors import PartinrError
+from partinr.training.quiet import quiet_lightning
+
+_INSTEAD = {
+    Checkpoint: "partinr writes checkpoints/last.ckpt itself, set by callbacks.checkpoint.every_seconds",
+    ProgressBar: "partinr shows the progress itself, by callbacks.progress",
+}
+"""What a run has in place of a kind of callback that its Trainer refuses."""
+
+_BEFORE_STEPS = {"setup", "configure_sharded_model", "on_fit_start", "load_state_dict", "on_train_start"}
+"""Hooks of callbacks that Lightning calls before it takes a step, also where a run goes on."""
+
+
+_LOGGERLESS = "leave it out; a run gives Lightning no logger: curve.csv has lr and metrics, and logger=wandb sends them"
+
+
+class GuestError(PartinrError):
+    """A callback refused to take part, before any step."""
+
+
+def check_guests(callbacks: Mapping[str, L.Callback]) -> None:
+    """Refuse callbacks that could do nothing in a run, or would end it after its last step.
+
+    Args:
+        callbacks: those of the configuration, by their names there.
+
+    Raises:
+        PartinrError: the Trainer refuses one beside those before it, or one waits for a metric of Lightning's.
+    """
+    guests = _guests(callbacks)
+    so_far: list[L.Callback] = []
+    for name, callback in guests.items():
+        so_far.append(callback)
+        try:
+            with quiet_lightning():
+                L.Trainer(
+                    accelerator="cpu",
+                    logger=False,
+                    enable_checkpointing=False,
+                    enable_progress_bar=False,
+                    enable_model_summary=False,
+                    callbacks=list(so_far),
+                )
+        except Exception as error:
+            own = next((said for kind, said in _INSTEAD.items() if isinstance(callback, kind)), None)
+            raise PartinrError(_line(name, callback, own or " ".join(str(error).split()))) from error
+        metric = getattr(callback, "monitor", None)
+        if isinstance(metric, str) and _takes_a_metric(callback):
+            reason = f"it waits for the metric {metric!r}, and a run logs no metrics to Lightning"
+            cure = "leave it out; target_psnr=DB, max_steps and max_seconds end a run, and curve.csv has every metric"
+            raise PartinrError(_line(name, callback, reason, cure))
+
+
+@contextmanager
+def guests_named(callbacks: Mapping[str, L.Callback], module: L.LightningModule) -> Iterator[None]:
+    """Names the callback where one raises inside before the module has taken a step.
+
+    Raises:
+        GuestError: one did.
+    """
+    try:
+        yield
+    except Exception as error:
+        guests = _guests(callbacks)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            early = frame.f_code.co_name in _BEFORE_STEPS or getattr(module, "step", None) == 0
+            for name, callback in guests.items() if early else ():
+                if frame.f_locals.get("self") is callback:
+                    said = " ".join(str(error).split())[:300].rstrip(".")
+                    cure = _LOGGERLESS if "logger" in said.lower() else ""
+                    raise GuestError(_line(name, callback, f"{type(error).__name__}: {said}", cure)) from error
+        raise
+
+
+def _guests(callbacks: Mapping[str, L.Callback]) -> dict[str, L.Callback]:
+    return {name: each for name, each in callbacks.items() if not type(each).__module__.startswith("partinr.")}
+
+
+def _takes_a_metric(callback: L.Callback) -> bool:
+    """Whether it is Lightning's own code that reads ``monitor``; a class of the user's may mean something else."""
+    return any(
+        "monitor" in inspect.signature(cls).parameters
+        for cls in type(callback).__mro__
+        if cls.__module__.startswith(("lightning.", "pytorch_lightning."))
+    )
+
+
+def _line(name: str, callback: L.Callback, reason: str, cure: str = "") -> str:
+    return f"callbacks.{name} ({type(callback).__name__}) cannot be used here: {reason}; {cure or 'leave it out'}"
