@@ -12,6 +12,7 @@ from llvmlite import binding
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.engines.base import Observations
 from partinr.engines.chain import Layers, Tiles, tiles_of
 from partinr.engines.threads import SINGLE
 
@@ -63,45 +64,20 @@ def backward(
         by the parameters ``[N, P]``, and by the coordinates ``[M, d]`` or None.
     """
     by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]), **SINGLE)
-    samples = coords.contiguous(), gradient.contiguous()
+    samples = coords.contiguous().numpy(), gradient.contiguous().numpy()
     return run(ready_kernels().backward, samples, (packed,), sizes, layers, by_x.numpy()), by_x if by_coords else None
 
 
-def error(
-    coords: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    packed: Tensor,
-    sizes: tuple[int, ...],
-    layers: Layers,
-) -> tuple[Tensor, Tensor]:
-    """The squared error and its gradient.
-
-    Args:
-        coords: as for :func:`forward`.
-        targets: float32 ``[M, c]``.
-        weights: float32 ``[M, 1]``, weight of each sample; None if all are 1.
-        packed: as for :func:`forward`.
-        sizes: likewise.
-        layers: likewise.
-
-    Returns:
-        the sum over samples and channels, and its gradient by the parameters ``[N, P]``.
-    """
-    total = np.empty(tiles_of(sizes, TILE).runs)
-    found = run(ready_kernels().error, weighted(coords, targets, weights), (packed,), sizes, layers, total)
+def error(observed: Observations, packed: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
+    """The squared error, summed over samples and channels, and its gradient by the parameters ``[N, P]``."""
+    total = np.empty(tiles_of(observed.sizes, TILE).runs)
+    found = run(ready_kernels().error, observed.arrays(), (packed,), observed.sizes, layers, total)
     return torch.tensor(total.sum(), **SINGLE), found
-
-
-def weighted(coords: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates, targets and weights ``[M]`` of samples as kernels take them; ``[0]`` where all weights are 1."""
-    flat = targets.new_empty(0) if weights is None else weights.contiguous().view(-1)
-    return coords.contiguous(), targets.contiguous(), flat
 
 
 def run(
     kernel: Any,
-    samples: tuple[Tensor, ...],
+    samples: tuple[NDArray[np.float32], ...],
     rows: tuple[Tensor, ...],
     sizes: tuple[int, ...],
     layers: Layers,
@@ -124,7 +100,8 @@ def run(
     tiles, (networks, width) = tiles_of(sizes, TILE), rows[0].shape
     by_run = np.empty((tiles.runs, width), dtype=np.float32)
     kernel(
-        *(table.numpy() for table in (*samples, *rows)),
+        *samples,
+        *(table.numpy() for table in rows),
         tiles.owner,
         tiles.start,
         tiles.run,

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.engines.base import Observations
 from partinr.engines.threads import ROWS, SINGLE, Run, runs_of, spread, sum_over_runs, whole
 
 
@@ -113,12 +114,9 @@ class Networks:
         by_params = self._gradients(coords, sizes, lambda samples, y: by_y[samples], found)
         return found if by_coords else None, by_params
 
-    def error(
-        self, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def error(self, observed: Observations) -> tuple[Tensor, list[Tensor]]:
         """See :class:`partinr.engines.sines.Passes`."""
-        wanted = targets.contiguous().numpy()
-        weight = (targets.new_empty(0) if weights is None else weights.reshape(-1)).numpy()
+        _, wanted, weight = observed.arrays()
         # Keyed by the first sample of a tile, so that the order of the sum does not depend on the threads.
         errors: dict[int, float] = {}
 
@@ -127,7 +125,7 @@ class Networks:
             errors[samples.start] = self.kernels.error(y, wanted[samples], weight[samples], by_y)
             return by_y
 
-        gradients = self._gradients(coords, sizes, by_values, coords[:0])
+        gradients = self._gradients(observed.coords, observed.sizes, by_values, observed.coords[:0])
         return torch.tensor(sum(errors[start] for start in sorted(errors)), **SINGLE), gradients
 
     def _gradients(

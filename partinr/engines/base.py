@@ -109,9 +109,36 @@ class Precision:
         return cls(kinds.pop() if len(kinds) == 1 else None, autocast, transformed=transformed)
 
 
-HessianVector = Callable[["Chain", "Chain", Tensor, Tensor, Tensor | None, tuple[int, ...]], list[Tensor]]
-"""``(chain, along, coords, targets, weights, sizes)`` to the Hessian of the squared error times the direction
-``along``, by weight and bias of each layer in turn; not differentiable."""
+class Observations(NamedTuple):
+    """What N networks are to give at M samples.
+
+    Attributes:
+        coords: ``[M, d]``, sorted by network.
+        targets: ``[M, c]``, in the same order.
+        sizes: how many samples each network has; N whole numbers that sum to M.
+        weights: ``[M, 1]``, of each sample in the squared error; None where all are 1.
+    """
+
+    coords: Tensor
+    targets: Tensor
+    sizes: tuple[int, ...]
+    weights: Tensor | None = None
+
+    def error(self, values: Tensor) -> Tensor:
+        """The squared error of values ``[M, c]``, summed over samples and channels, by torch's own operations."""
+        error = (values - self.targets).square()
+        return (error if self.weights is None else error * self.weights).sum()
+
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Coordinates, targets and weights ``[M]`` as kernels take them; ``[0]`` where all weights are 1."""
+        weights = self.targets.new_empty(0) if self.weights is None else self.weights.reshape(-1)
+        x, y, w = (each.detach().contiguous().numpy() for each in (self.coords, self.targets, weights))
+        return x, y, w
+
+
+HessianVector = Callable[["Chain", "Chain", Observations], list[Tensor]]
+"""``(chain, along, observed)`` to the Hessian of the squared error times the direction ``along``, by weight and bias of
+each layer in turn; not differentiable."""
 
 
 class Engine(ABC):
@@ -126,9 +153,8 @@ class Engine(ABC):
 
     name: ClassVar[str]
 
-    @abstractmethod
     def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """Why the engine cannot evaluate the networks and what to do about it; None if it can.
+        """Why the engine cannot evaluate the networks and what to do about it; None if it can, as by default.
 
         Args:
             architecture: architecture of the networks.
@@ -138,6 +164,7 @@ class Engine(ABC):
         Returns:
             the end of a sentence that begins with ``engine=NAME``.
         """
+        return None
 
     def fault(self, device: torch.device) -> str | None:
         """Why the engine cannot work in this process on such a device, as :meth:`refuses` says it; None if it can."""
@@ -154,31 +181,15 @@ class Engine(ABC):
     def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """Values ``[M, c]`` of all networks; differentiable any number of times."""
 
-    def squared_error(
-        self, stack: Stack, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> Tensor:
-        """The squared error, summed over samples and channels: a scalar, differentiable by the parameters.
-
-        Args:
-            stack: the networks.
-            coords: ``[M, d]``.
-            targets: ``[M, c]``.
-            weights: ``[M, 1]``, weight of each sample; None if all are 1.
-            sizes: samples of each network.
-        """
-        return weighted_error(self.values(stack, coords, sizes), targets, weights)
+    def squared_error(self, stack: Stack, observed: Observations) -> Tensor:
+        """The squared error, summed over samples and channels: a scalar, differentiable by the parameters."""
+        return observed.error(self.values(stack, observed.coords, observed.sizes))
 
     def hessian_vector(
         self, architecture: Architecture, device: torch.device, precision: Precision
     ) -> HessianVector | None:
         """The kernel for second derivatives of the squared error, or None."""
         return None
-
-
-def weighted_error(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """The squared error, summed over samples and channels, by torch's own operations."""
-    error = (values - targets).square()
-    return (error if weights is None else error * weights).sum()
 
 
 def gradients_again(value: Tensor, gradient: Tensor, wanted: Sequence[Tensor]) -> list[Tensor | None]:

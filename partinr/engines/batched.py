@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.engines.base import Architecture, Engine, Precision, Shape, Stack
+from partinr.engines.base import Engine, Shape, Stack
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.loop import LOOP
 
@@ -53,10 +53,6 @@ class Batched(Engine):
     """See the module."""
 
     name = "batched"
-
-    def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """None: it evaluates every network."""
-        return None
 
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """Multiply-accumulates, the unit of all costs."""

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import Architecture, HessianVector, Precision, Shape
+from partinr.engines.base import Architecture, HessianVector, Observations, Precision, Shape
 from partinr.engines.chain import pack, unpack
 from partinr.engines.curvature import fused_curvature
 from partinr.engines.sines import Passes, SineEngine
@@ -116,8 +116,6 @@ class _Packed:
         by_network, by_x = self.back_end.backward(coords, self.packed, sizes, self.layers, by_values, by_coords)
         return by_x, unpack(by_network, self.shapes)
 
-    def error(
-        self, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> tuple[Tensor, list[Tensor]]:
-        error, by_network = self.back_end.error(coords, targets, weights, self.packed, sizes, self.layers)
+    def error(self, observed: Observations) -> tuple[Tensor, list[Tensor]]:
+        error, by_network = self.back_end.error(observed, self.packed, self.layers)
         return error, unpack(by_network, self.shapes)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import Architecture, Engine, Precision, Shape, Stack
+from partinr.engines.base import Engine, Shape, Stack
 
 LOOP_FROM_MACS = {"cpu": 50e6, "cuda": 4e9}
 """Multiply-accumulates per forward pass from which a network is cheaper alone than in a batched product.
@@ -24,10 +24,6 @@ class Loop(Engine):
     """See the module."""
 
     name = "loop"
-
-    def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """None: it evaluates every network."""
-        return None
 
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
         """Half the cost of a batched product plus a call; both engines are equal at :data:`LOOP_FROM_MACS`."""

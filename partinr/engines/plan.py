@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.engines.base import Architecture, Engine, Shape, Stack, weighted_error
+from partinr.engines.base import Architecture, Engine, Observations, Shape, Stack
 from partinr.engines.batched import BATCHED, numbered
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.chain import chain_network, chain_of, products, widths_of
@@ -121,19 +121,12 @@ def values(engines: tuple[Engine, ...], stack: Stack, coords: Tensor, sizes: tup
     return result if plan.inverse is None else result.index_select(0, plan.inverse)
 
 
-def squared_error(
-    engines: tuple[Engine, ...],
-    stack: Stack,
-    coords: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    sizes: tuple[int, ...],
-) -> Tensor:
+def squared_error(engines: tuple[Engine, ...], stack: Stack, observed: Observations) -> Tensor:
     """The squared error of N networks, from the engine if one evaluates them all, else from their values."""
-    engine = only_engine(engines, stack, sizes, coords.device)
+    engine = only_engine(engines, stack, observed.sizes, observed.coords.device)
     if engine is not None:
-        return engine.squared_error(stack, coords, targets, weights, sizes)
-    return weighted_error(values(engines, stack, coords, sizes), targets, weights)
+        return engine.squared_error(stack, observed)
+    return observed.error(values(engines, stack, observed.coords, observed.sizes))
 
 
 def plain_chain(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from partinr.engines import numba_start
-from partinr.engines.base import Architecture, Engine, Precision, Stack, gradients_again, weighted_error
+from partinr.engines.base import Architecture, Engine, Observations, Precision, Stack, gradients_again
 from partinr.engines.chain import Chain, factors_of, tensors_of
 from partinr.engines.plan import plain_chain
 
@@ -39,9 +39,7 @@ class Passes(Protocol):
             turn.
         """
 
-    def error(
-        self, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def error(self, observed: Observations) -> tuple[Tensor, list[Tensor]]:
         """The squared error, and its gradients by weight and bias of each layer in turn, in one pass; on the CPU."""
 
 
@@ -73,11 +71,9 @@ class SineEngine(Engine):
         """See :meth:`run`."""
         return self.run(stack.chain, coords, sizes)
 
-    def squared_error(
-        self, stack: Stack, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> Tensor:
+    def squared_error(self, stack: Stack, observed: Observations) -> Tensor:
         """See :meth:`error`."""
-        return self.error(stack.chain, coords, targets, weights, sizes)
+        return self.error(stack.chain, observed)
 
     def run(self, chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """Evaluate N networks, each on its own samples; differentiable any number of times.
@@ -92,25 +88,20 @@ class SineEngine(Engine):
         """
         return cast(Tensor, _Values.apply(self, coords, sizes, factors_of(chain), *tensors_of(chain)))
 
-    def error(
-        self, chain: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> Tensor:
+    def error(self, chain: Chain, observed: Observations) -> Tensor:
         """The squared error of N networks, summed over samples and channels.
 
         On the CPU, the same pass computes the gradient by the parameters, unless coordinates require one too.
 
         Args:
             chain: the networks.
-            coords: float32 ``[M, d]``, sorted by network.
-            targets: float32 ``[M, c]``, likewise.
-            weights: float32 ``[M, 1]``, weight of each sample; None if all are 1.
-            sizes: samples of each network.
+            observed: the samples, in float32.
         """
-        tensors = tensors_of(chain)
+        tensors, coords = tensors_of(chain), observed.coords
         by_parameters = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
         if coords.device.type == "cpu" and by_parameters and not coords.requires_grad:
-            return cast(Tensor, _Error.apply(self, coords, targets, weights, sizes, factors_of(chain), *tensors))
-        return weighted_error(self.run(chain, coords, sizes), targets, weights)
+            return cast(Tensor, _Error.apply(self, observed, factors_of(chain), *tensors))
+        return observed.error(self.run(chain, coords, observed.sizes))
 
 
 class _Values(torch.autograd.Function):
@@ -143,20 +134,11 @@ class _Values(torch.autograd.Function):
 class _Error(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        engine: SineEngine,
-        coords: Tensor,
-        targets: Tensor,
-        weights: Tensor | None,
-        sizes: tuple[int, ...],
-        factors: tuple[float, ...],
-        *tensors: Tensor,
+        ctx: Any, engine: SineEngine, observed: Observations, factors: tuple[float, ...], *tensors: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(coords, targets, weights, *tensors)
-        ctx.sizes, ctx.factors = sizes, factors
-        error, ctx.gradients = engine.passes(factors, tensors).error(
-            coords.detach(), targets.detach(), None if weights is None else weights.detach(), sizes
-        )
+        ctx.save_for_backward(observed.coords, observed.targets, observed.weights, *tensors)
+        ctx.sizes, ctx.factors = observed.sizes, factors
+        error, ctx.gradients = engine.passes(factors, tensors).error(observed)
         return error
 
     @staticmethod
@@ -164,8 +146,9 @@ class _Error(torch.autograd.Function):
         coords, targets, weights, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
             # As above.
-            error = weighted_error(plain_chain(ctx.factors, tensors, coords, ctx.sizes), targets, weights)
+            values = plain_chain(ctx.factors, tensors, coords, ctx.sizes)
+            error = Observations(coords, targets, ctx.sizes, weights).error(values)
             by_each = gradients_again(error, gradients[0], tensors)
         else:
             by_each = [gradients[0] * each for each in ctx.gradients]
-        return None, None, None, None, None, None, *by_each
+        return None, None, None, *by_each

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partinr.base.environment import door
 from partinr.base.notes import print_note
-from partinr.engines.base import Architecture, Engine, Shape, Stack, cuda_products
+from partinr.engines.base import Architecture, Engine, Observations, Shape, Stack, cuda_products
 from partinr.engines.chain import chain_network, chain_of, products
 from partinr.engines.loop import LOOP
 
@@ -82,5 +82,5 @@ def _outcome(engine: Engine, device: torch.device) -> list[Tensor]:
     with torch.enable_grad(), torch.autocast(device.type, enabled=False), cuda_products(tf32=False):
         values = engine.values(stack, coords, SIZES)
         by_values = torch.autograd.grad(values.square().sum(), tensors)
-        error = engine.squared_error(stack, coords, targets, None, SIZES)
+        error = engine.squared_error(stack, Observations(coords, targets, SIZES))
         return [values.detach(), error.detach(), *by_values, *torch.autograd.grad(error, tensors)]

@@ -29,18 +29,9 @@ SHEET_SIDE = 2000
 """Longer side of a scaled sheet of pictures with text, in pixels."""
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A picture on the page: its key, its data URI, and its size [pixels]."""
-
-    key: str
-    uri: str
-    width: int
-    height: int
-
-
-PictureCache = dict[tuple[Any, ...], _Shown | None]
-"""Pictures by the state of their file and their allowance; None for a damaged picture."""
+PictureCache = dict[tuple[Any, ...], tuple[str, dict[str, Any]] | None]
+"""Pictures by the state of their file and their allowance: the bytes as a data URI, and what :meth:`PictureStore.add`
+gives; None for a damaged picture."""
 
 
 @dataclass
@@ -78,8 +69,9 @@ class PictureStore:
             return None
         if shown is None:
             return None
-        self.uris[shown.key] = shown.uri
-        return {"key": shown.key, "width": shown.width, "height": shown.height}
+        uri, about_it = shown
+        self.uris[about_it["key"]] = uri
+        return about_it
 
     def forget(self) -> None:
         """Remove pictures that this page did not use from the cache, since their files have changed."""
@@ -95,7 +87,7 @@ class PictureStore:
         return int(2 ** math.floor(math.log2(max(share, PICTURE_LEAST))))
 
 
-def _shown(key: str, raw: bytes, allowance: int, side: int) -> _Shown | None:
+def _shown(key: str, raw: bytes, allowance: int, side: int) -> tuple[str, dict[str, Any]] | None:
     """A picture in at most ``allowance`` bytes; None if it is damaged."""
     try:
         with warnings.catch_warnings():
@@ -111,7 +103,8 @@ def _shown(key: str, raw: bytes, allowance: int, side: int) -> _Shown | None:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         # Pillow's exceptions for a damaged file.
         return None
-    return _Shown(key, f"data:{kind};base64,{base64.b64encode(raw).decode()}", *size)
+    uri = f"data:{kind};base64,{base64.b64encode(raw).decode()}"
+    return uri, {"key": key, "width": size[0], "height": size[1]}
 
 
 def _small(picture: Image.Image, allowance: int, side: int) -> tuple[bytes, tuple[int, int]]:

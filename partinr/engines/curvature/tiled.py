@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.engines._tile import Networks, compiled_kernels
+from partinr.engines.base import Observations
 from partinr.engines.chain import Chain, factors_of, tensors_of
 from partinr.engines.threads import SINGLE, Run, runs_of, sum_over_runs
 
 
-def tiled_curvature(
-    chain: Chain, along: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-) -> list[Tensor]:
+def tiled_curvature(chain: Chain, along: Chain, observed: Observations) -> list[Tensor]:
     """The Hessian of N networks' squared error times a direction, see :data:`partinr.engines.base.HessianVector`.
 
     Hidden layers must have equal widths.
@@ -27,9 +26,8 @@ def tiled_curvature(
         _passes(),
         *(Networks(factors_of(chain), tensors_of(each), half=False) for each in (chain, along)),
     )
-    x, wanted = coords.detach().contiguous().numpy(), targets.detach().contiguous().numpy()
-    weight = (targets.new_empty(0) if weights is None else weights.detach().contiguous().view(-1)).numpy()
-    runs = runs_of(sizes, 2 * chain[0].weight.shape[1])
+    x, wanted, weight = observed.arrays()
+    runs = runs_of(observed.sizes, 2 * chain[0].weight.shape[1])
 
     def work(left: Iterable[tuple[Run, list[Tensor]]]) -> None:
         tile = _Tile(passes, networks, ways, max(length for run in runs for _, length in run.tiles))
@@ -42,7 +40,7 @@ def tiled_curvature(
                 tile.backward(run.network, x[samples], place, sums)
 
     shapes = [tensor.shape[1:] for tensor in tensors_of(chain)]
-    return sum_over_runs(runs, len(sizes), shapes, work)
+    return sum_over_runs(runs, len(observed.sizes), shapes, work)
 
 
 class _Tile:
