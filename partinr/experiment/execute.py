@@ -30,7 +30,7 @@ from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, config_hash
-from partinr.training.checkpoint import OtherVersionError, read_checkpoint
+from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
 from partinr.training.guests import GuestError, check_guests, guests_named
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
@@ -331,6 +331,7 @@ def _context(settings: config.Settings) -> RunContext:
         precision=settings.trainer.precision,
         plain=settings.plain,
         note=print_note,
+        made={} if root.ckpt_path is None else read_partitions(Path(root.ckpt_path)),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from partinr.base.errors import PartinrError
@@ -110,7 +109,9 @@ def advised(run: RunDirectory, settings: Settings, places: Mapping[str, str], er
     """
     if places:
         said = " ".join(f"{key}={place}" for key, place in places.items())
-        return PartinrError(f"{run.path} cannot go on with {said}: {error.problem}; give the place of what it began with")
+        return PartinrError(
+            f"{run.path} cannot go on with {said}: {error.problem}; give the place of what it began with"
+        )
     now = Inputs().of(settings)
     inputs = _entry(run.manifest(), "inputs")
     changed = [key for key, digest in inputs.items() if key in now and key != "ckpt_path" and now[key] != digest]

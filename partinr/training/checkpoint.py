@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
 from partinr.base.version import __version__
+from partinr.partition import Partition
 from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
@@ -53,6 +54,25 @@ class LocalFiles(TorchCheckpointIO):
         """Read a checkpoint."""
         found: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=weights_only)
         return found
+
+
+def kept_partitions(names: Sequence[str], partitions: Sequence[Partition]) -> dict[str, dict[str, Any]]:
+    """Label maps as a checkpoint keeps them: without those that follow from options."""
+    kept = {}
+    for name, partition in zip(names, partitions, strict=True):
+        if not partition.free:
+            narrow = torch.uint8 if partition.regions <= 256 else torch.int32
+            kept[name] = {"labels": partition.labels.to(narrow), "seconds": partition.seconds}
+    return kept
+
+
+def read_partitions(path: Path) -> dict[str, Partition]:
+    """The partitions that a checkpoint keeps, by name of the signal; none if it cannot be read."""
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)["partinr"].get("partitions", {})
+        return {name: Partition(**each) for name, each in kept.items()}
+    except Exception:  # as in `read_checkpoint`, which says what is wrong
+        return {}
 
 
 class OtherRunError(PartinrError):

@@ -1,4 +1,4 @@
-"""A run goes on where it is the same run, also on another machine and with its files elsewhere; else it says why not."""
+"""A run goes on where it is the same run, also on another machine or with its files elsewhere; else it says why."""
 
 from __future__ import annotations
 
@@ -230,3 +230,15 @@ def test_a_checkpoint_that_knows_no_signals_is_refused(partinr: Any, stopped: An
     torch.save(state, f"run/{CHECKPOINT}")
     answer = partinr("resume", "run")
     assert partinr(*advice(answer, "rerun")).code in (0, 1)
+
+
+def test_a_rule_that_cuts_otherwise_on_this_machine(partinr: Any, stopped: Any, monkeypatch: Any) -> None:
+    run = stopped(*FIT, "partition=kmeans")
+    labels = torch.arange(12).repeat(12, 1) // 4
+    monkeypatch.setattr("partinr.partition.KMeans.labels_of", lambda *_: labels)
+    other = partinr(*FIT, "partition=kmeans", "partition.regions=3", f"ckpt_path=run/{CHECKPOINT}", "hydra.run.dir=new")
+    assert "its partition.regions is 4, here it is 3" in other.err
+    before = run.manifest()["partition"]
+    answer = partinr("resume", "run")
+    assert answer.code == 0, answer.err
+    assert run.manifest()["partition"] == before

@@ -46,5 +46,6 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         start=start,
         start_steps=context.start_steps,
         identities=identities,
+        about=context.rule,
         **context.training(),
     )
