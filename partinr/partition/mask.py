@@ -14,12 +14,12 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
 from partinr.partition.base import Partition
 from partinr.partition.labelmap import ENDINGS, Stack, read_label_map
 from partinr.partition.merge import specks, without_specks
 from partinr.partition.segmentation import Regions, Segmentation
-from partinr.signals import Source
+from partinr.signals import SignalSet, Source
 from partinr.signals.decode import orientation
 from partinr.signals.image import decoded_shape
 from partinr.signals.userfile import quoted
@@ -51,7 +51,7 @@ class Mask(Segmentation):
 
     regions: Regions | None = None
     connected: bool = False
-    path: str
+    path: Annotated[str, READS]
     key: str | None = None
     annotator: Annotated[int, Field(ge=0)] = 0
     stack: Stack | None = None
@@ -131,6 +131,16 @@ class Mask(Segmentation):
             f"partition.min_pixels={least} joins them to the regions around; if the map was once a JPEG, "
             "partition.tolerance=16 joins its near colours",
         )
+
+    def members(self, field: str, folder: Path, data: SignalSet) -> list[Path]:
+        """The label maps of the signals.
+
+        Raises:
+            PartinrError: the signals cannot be listed.
+            OSError: the folder cannot be listed.
+        """
+        names = {source.name for source in data.sources}
+        return [file for file in folder.iterdir() if file.stem in names and file.suffix.lower() in ENDINGS]
 
     def _file(self, source: Source | None) -> Path:
         """The file of the label map; in a folder, the one with the name of the image."""

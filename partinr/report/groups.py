@@ -8,6 +8,7 @@ partition and the width.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from partinr.runs.configs import (
     without_start,
 )
 from partinr.runs.naming import expected_regions, labels, natural
+from partinr.runs.origin import Origin, said, told_apart
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import section_at
 
@@ -54,10 +56,25 @@ class Group:
     regions: int | None
     """Of the image; where a run is for several, of the one that has most."""
     flat: Flat
+    apart: tuple[str, ...] = ()
+    """Contents of files and code that tell it from groups of the same configuration, in words."""
 
     @classmethod
-    def of(cls, label: str, name: str, image: str, records: Sequence[RunRecord], flat: Flat) -> Group:
-        """The group of ``records``; of several runs with one seed the latest counts."""
+    def of(
+        cls, label: str, image: str, records: Sequence[RunRecord], flat: Flat, apart: tuple[str, ...], named: bool
+    ) -> Group:
+        """The group of ``records``; of several runs with one seed the latest counts.
+
+        Args:
+            label: of the configuration.
+            image: of the runs.
+            records: the runs.
+            flat: their configuration.
+            apart: see :attr:`apart`.
+            named: whether the image is part of the name.
+        """
+        label = " · ".join((label, *apart))
+        name = f"{image} · {label}" if named else label
         completed = [record for record in records if record.status == "completed"]
         # Mixing the runs that ended badly with the others would say nothing about either.
         eligible = completed or [record for record in records if record.curve["step"]]
@@ -67,7 +84,7 @@ class Group:
         kept = set(latest.values())
         counted = tuple(record for record in records if record in kept)
         regions = next((record.regions for record in records if record.regions is not None), None)
-        return cls(label, name, image, tuple(records), counted, not completed, regions, flat)
+        return cls(label, name, image, tuple(records), counted, not completed, regions, flat, apart)
 
     @property
     def n(self) -> int:
@@ -144,22 +161,25 @@ class Study:
             {regions for index in of_kind if (regions := usable[index].regions) is not None} for of_kind in members
         ]
         found = labels([flats[of_kind[0]] for of_kind in members], counts, shown) if members else []
-        groups = []
-        for label, of_kind in zip(found, members, strict=True):
-            for image in image_order:
-                chosen = [usable[index] for index in of_kind if images[usable[index]] == image]
-                if chosen:
-                    name = f"{image} · {label}" if len(image_order) > 1 else label
-                    groups.append(Group.of(label, name, image, chosen, flats[of_kind[0]]))
-        few = {
-            label: min(counted) if counted else expected_regions(flats[of_kind[0]])
-            for label, counted, of_kind in zip(found, counts, members, strict=True)
-        }
-        groups.sort(key=lambda group: (image_order.index(group.image), few[group.label], natural(group.label)))
+        few: dict[int, float] = {}
+        groups: list[Group] = []
+        differ: Counter[str] = Counter()
+        for label, counted, of_kind in zip(found, counts, members, strict=True):
+            flat, several = flats[of_kind[0]], len(image_order) > 1
+            few[id(flat)] = min(counted) if counted else expected_regions(flat)
+            alike = [usable[index] for index in of_kind]
+            told = told_apart([Origin(each.manifest, each.config) for each in alike], [images[each] for each in alike])
+            placed: dict[tuple[str, tuple[str, ...]], list[RunRecord]] = {}
+            for record, words in zip(alike, told.words, strict=True):
+                placed.setdefault((images[record], words), []).append(record)
+            groups += [Group.of(label, image, own, flat, words, several) for (image, words), own in placed.items()]
+            if told.keys:
+                differ[said(told.keys)] += sum(1 for _, words in placed if words)
+        groups.sort(key=lambda group: (image_order.index(group.image), few[id(group.flat)], natural(group.label)))
         notices = notices_of(record for group in groups for record in group.counted)
-        return cls(
-            shown, tuple(records), tuple(image_order), tuple(groups), (*missing, *found_images.notices, *notices)
-        )
+        apart = [f"{count} groups differ only in {what}." for what, count in differ.items()]
+        notices = [*missing, *apart, *found_images.notices, *notices]
+        return cls(shown, tuple(records), tuple(image_order), tuple(groups), tuple(notices))
 
     @property
     def labels(self) -> list[str]:
@@ -212,9 +232,10 @@ class Study:
         if not lones or not group.counted or all(other.regions == 1 for other in alike):
             return None
 
-        def distance(other: Group) -> float:
+        def distance(other: Group) -> tuple[bool, float]:
             sizes = _parameters(other), _parameters(group)
-            return abs(math.log(sizes[0] / sizes[1])) if sizes[0] and sizes[1] else math.inf
+            far = abs(math.log(sizes[0] / sizes[1])) if sizes[0] and sizes[1] else math.inf
+            return other.apart != group.apart, far
 
         # The group itself is its own measure.
         return measured(group, group if group in lones else min(lones, key=distance))
@@ -226,7 +247,7 @@ class Study:
         mine = without_start(group.flat)
         alike = (other for other in self.on(group.image) if without_start(other.flat) == mine)
         usable = (other for other in alike if not other.learned_start and other.counted and not other.provisional)
-        other = next(usable, None)
+        other = min(usable, key=lambda other: other.apart != group.apart, default=None)
         return None if other is None else measured(group, other)
 
 

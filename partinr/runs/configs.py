@@ -45,6 +45,8 @@ _SILENT_KEYS = {
     ("regime", "evaluate_every"),
     ("regime", "evaluations_per_decade"),
     ("seed",),
+    ("study",),
+    ("sweep",),
     *(("trainer", key) for key in ("default_root_dir", "enable_model_summary", "enable_progress_bar")),
     *(("trainer", key) for key in ("log_every_n_steps", "logger")),
 }

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
 from partinr.signals.decode import IMAGE_ENDINGS
 from partinr.signals.identity import Reading
 from partinr.signals.image import Alpha, Crop, builtin_path, load_image, read_image
@@ -90,7 +90,7 @@ class FolderData(SignalSet):
             image does not change it for the others.
     """
 
-    path: str | None = None
+    path: Annotated[str | None, READS] = None
     names: Annotated[list[str], Field(min_length=1)] | None = None
     size: Size | None = None
     max_side: Size | None = None
@@ -98,8 +98,8 @@ class FolderData(SignalSet):
     limit: Annotated[int, Field(ge=1)] | None = None
     crops: Annotated[int, Field(ge=1)] | None = None
     crop_size: Size | None = None
-    val_path: str | None = None
-    val_list: str | None = None
+    val_path: Annotated[str | None, READS] = None
+    val_list: Annotated[str | None, READS] = None
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     def __post_init__(self) -> None:

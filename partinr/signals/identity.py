@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from partinr.base.digests import of_text
+
 BLOCKS = 1024
 """Most blocks of a signal that :attr:`SignalIdentity.means` has: 32 x 32 of an image, 32 along a line."""
 
@@ -131,11 +133,6 @@ def joined(digests: Sequence[str | None]) -> str | None:
     if not known or len(known) < len(digests):
         return None
     return known[0] if len(known) == 1 else of_text("\n".join(known))
-
-
-def of_text(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def identity_facts(identities: Collection[SignalIdentity]) -> dict[str, Any]:

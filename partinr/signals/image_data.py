@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
 from partinr.signals.identity import Reading
 from partinr.signals.image import builtin_path, read_image
 from partinr.signals.sets import SingleSignal
@@ -30,7 +30,7 @@ class ImageData(SingleSignal):
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
     """
 
-    path: str | None = None
+    path: Annotated[str | None, READS] = None
     name: str | None = "astronaut"
     size: Size | None = None
     max_side: Size | None = None

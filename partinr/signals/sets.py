@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -77,6 +78,32 @@ class SignalSet(ABC):
         Raises:
             PartinrError: they cannot be listed.
         """
+
+    @property
+    def sources(self) -> list[Source]:
+        """Where the items are from, those that are held out too; without items that have no file.
+
+        Raises:
+            PartinrError: they cannot be listed.
+        """
+        return [item.source for item in (*self.train(), *self.val()) if item.source is not None]
+
+    def members(self, field: str, folder: Path, data: SignalSet) -> list[Path] | None:
+        """The files of a folder, named by a field that is marked :data:`~partinr.base.spec.READS`, that a run reads.
+
+        Args:
+            field: its name.
+            folder: its value.
+            data: the set itself.
+
+        Returns:
+            The files of the items that lie in it; None, for all files, where no item has a file.
+
+        Raises:
+            PartinrError: the items cannot be listed.
+        """
+        files = dict.fromkeys(Path(source.path) for source in data.sources if source.path is not None)
+        return [file for file in files if folder in file.parents] if files else None
 
 
 @spec

@@ -23,6 +23,7 @@ from partinr.base.notes import print_error, print_note
 from partinr.base.terminal import terminal
 from partinr.base.version import __version__
 from partinr.experiment.outcome import CompletedError, Outcome
+from partinr.experiment.provenance import Inputs, identity
 from partinr.experiment.show import show_finished, show_outcomes
 from partinr.runs.directory import BusyError, RunDirectory
 from partinr.runs.layout import MANIFEST
@@ -53,6 +54,7 @@ class Sweep:
         folder: of the sweep; None for a run alone.
         asked: how many runs were asked for.
         settings: what each run was asked for by, under its directory.
+        again: how many are made again, as something that they read has changed.
     """
 
     say: Callable[..., str]
@@ -64,6 +66,8 @@ class Sweep:
     folder: Path | None = None
     asked: int = 0
     settings: dict[Path, dict[str, str]] = field(default_factory=dict)
+    again: int = 0
+    _inputs: Inputs = field(default_factory=lambda: Inputs(once=True))
 
     def queue(self, cfg: DictConfig) -> Path | None:
         """Freeze a run that Hydra has composed, unless it is there already.
@@ -87,12 +91,12 @@ class Sweep:
                 del cfg["hydra"]
             settings = execute.settings_for(cfg, overrides)
             rules = sweep_rules(cfg)
-            if not _is_there(RunDirectory(folder), settings, rules):
+            if not self._is_there(RunDirectory(folder), settings, rules):
                 try:
                     execute.enqueue(settings, folder, overrides)
                 except PartinrError:
                     # Another sweep may have been faster.
-                    if not _is_there(RunDirectory(folder), settings, rules):
+                    if not self._is_there(RunDirectory(folder), settings, rules):
                         raise
         except (PartinrError, OmegaConfBaseException, OSError) as error:
             self.refuse(self.say(error, overrides), overrides, hydra.job.num)
@@ -101,6 +105,65 @@ class Sweep:
         self.settings[folder] = settings_asked(overrides)
         self.asked += 1
         return folder
+
+    def _is_there(self, run: RunDirectory, settings: Settings, rules: SweepRules) -> bool:
+        """Whether a directory holds the run already; a run that is to be made again is moved away.
+
+        Raises:
+            PartinrError: it holds another one, its ``run.json`` cannot be read, or what it reads has changed and
+                ``sweep.changed`` is ``refuse``.
+            OSError: it cannot be moved.
+        """
+        if not os.path.lexists(run.file(MANIFEST)):
+            return False
+        manifest = run.manifest()
+        if manifest.get("config_hash") != identity(settings)["config_hash"]:
+            run.check_free()
+        if not self._is_fresh(run, manifest, settings, rules):
+            self.again += 1
+            return False
+        if manifest["status"] != "completed":
+            return True
+        other = made_by_another_version(manifest)
+        if rules.redo == "all" or (rules.redo == "other_version" and other):
+            _supersede(run)
+            return False
+        if other:
+            print_note(
+                f"{run.path.name} was completed by partinr {manifest['versions']['partinr']}, this is {__version__}; "
+                "to make such runs again: sweep.redo=other_version"
+            )
+        return True
+
+    def _is_fresh(self, run: RunDirectory, manifest: Mapping[str, Any], settings: Settings, rules: SweepRules) -> bool:
+        """Whether a run has read what it would read now; one that has not is moved away, or a note says why it stays.
+
+        Raises:
+            PartinrError: it has not, and ``sweep.changed`` is ``refuse``.
+            OSError: it cannot be moved.
+        """
+        changes = [] if manifest["status"] == "queued" else self._inputs.changes(manifest, settings)
+        if not changes:
+            return True
+        gone = [change for change in changes if change.gone]
+        if gone:
+            # Made again, it would be refused.
+            print_note(f"{gone[0].what} cannot be read now; {run.path.name}, which was made with it, is kept")
+            return True
+        what = ", ".join(change.what for change in changes)
+        since = f"{what} {'has' if len(changes) == 1 else 'have'} changed since {run.path.name} was made"
+        if run.alive:
+            print_note(f"{since}; it is still running, and goes on with what it has read")
+            return True
+        if rules.changed == "keep":
+            print_note(f"{since}; it is kept, as sweep.changed=keep says")
+            return True
+        if rules.changed == "refuse":
+            raise PartinrError(
+                f"{since}; sweep.changed=redo makes it again, sweep.changed=keep keeps it; or put back what it read"
+            )
+        print_note(f"{since}; making it again, the old one is kept in {SUPERSEDED}/{_supersede(run).name}")
+        return False
 
     def refuse(self, line: str, overrides: Sequence[str], number: int) -> None:
         """Count and print a run that cannot be queued."""
@@ -193,35 +256,10 @@ class Sweep:
         parts = [f"{completed} completed{before}", *(f"{count} {what}" for what, count in counts.items() if count > 0)]
         runs = "1 run" if self.asked == 1 else f"{self.asked} runs"
         console = terminal()
-        console.print(f"sweep    {runs}: {', '.join(parts)}", highlight=False, soft_wrap=True)
+        again = f" ({self.again} of them made again)" if self.again else ""
+        console.print(f"sweep    {runs}{again}: {', '.join(parts)}", highlight=False, soft_wrap=True)
         if counts["waiting"] > 0 or counts["interrupted"] or self.elsewhere:
             console.print("         the same command goes on with the rest", highlight=False)
-
-
-def _is_there(run: RunDirectory, settings: Settings, rules: SweepRules) -> bool:
-    """Whether a directory holds the run already; a run that is to be made again is moved away.
-
-    Raises:
-        PartinrError: it holds another one, or its ``run.json`` cannot be read.
-        OSError: it cannot be moved.
-    """
-    if not os.path.lexists(run.file(MANIFEST)):
-        return False
-    manifest = run.manifest()
-    if manifest.get("config_hash") != execute.identity(settings)["config_hash"]:
-        run.check_free()
-    if manifest["status"] != "completed":
-        return True
-    other = made_by_another_version(manifest)
-    if rules.redo == "all" or (rules.redo == "other_version" and other):
-        _supersede(run)
-        return False
-    if other:
-        print_note(
-            f"{run.path.name} was completed by partinr {manifest['versions']['partinr']}, this is {__version__}; "
-            "to make such runs again: sweep.redo=other_version"
-        )
-    return True
 
 
 def made_by_another_version(manifest: Mapping[str, Any]) -> bool:
@@ -230,11 +268,12 @@ def made_by_another_version(manifest: Mapping[str, Any]) -> bool:
     return isinstance(versions, Mapping) and versions.get("partinr", __version__) != __version__
 
 
-def _supersede(run: RunDirectory) -> None:
-    """Move a run out of the way, to where no report looks for it."""
+def _supersede(run: RunDirectory) -> Path:
+    """Move a run out of the way, to where no report looks for it; returns where it is now."""
     aside = run.path.parent / SUPERSEDED
     aside.mkdir(exist_ok=True)
     number = 1
     while (target := aside / f"{run.path.name}.{number}").exists():
         number += 1
     run.path.rename(target)
+    return target

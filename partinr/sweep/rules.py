@@ -16,11 +16,14 @@ class SweepRules:
 
     Attributes:
         retry: also try those again that failed: ``failed``.
+        changed: what to do with a run that has begun where a file or code that it reads has changed since: make it
+            again (``redo``), keep it, or refuse. ``redo`` moves what was there to ``.superseded``.
         redo: make completed runs again: those of another version of partinr, or all. What was there is moved to
             ``.superseded``.
     """
 
     retry: Literal["failed"] | None = None
+    changed: Literal["redo", "keep", "refuse"] = "redo"
     redo: Literal["other_version", "all"] | None = None
 
 

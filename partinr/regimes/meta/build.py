@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from partinr.base.digests import of_text
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.partition import Grid, PartitionRule, Whole
@@ -18,7 +19,7 @@ from partinr.regimes.meta.module import MetaModule
 from partinr.regimes.meta.prepare import prepare_partitions
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals import Item
-from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means, of_text
+from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
