@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from partinr.base.errors import PartinrError
@@ -56,13 +57,31 @@ def moved(cfg: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def check_there(run: RunDirectory, settings: Settings) -> None:
-    """Check that everything that a run reads is where its configuration says.
+@contextmanager
+def same_content(
+    run: RunDirectory, settings: Settings, places: Mapping[str, str]
+) -> Iterator[Callable[[TrainingLoop], None]]:
+    """The check that a run still reads what it began with: before its module is made inside, and by a call of it after.
+
+    What its checkpoint says of the signals is compared inside, too. Every refusal names the cure.
+
+    Args:
+        run: its directory.
+        settings: that it goes on with.
+        places: new places of what it reads, by key.
 
     Raises:
-        PartinrError: something is not.
+        PartinrError: something is not there, or is something else.
     """
-    # Other values may be names that are found elsewhere.
+    _check_there(run, settings)
+    try:
+        yield lambda module: _check_content(run, settings, module, places)
+    except OtherRunError as error:
+        raise _advised(run, settings, places, error.problem) from error
+
+
+def _check_there(run: RunDirectory, settings: Settings) -> None:
+    # Values that are no absolute path may be names that are found elsewhere.
     named = {key: value for key, value in readable(settings).items() if isinstance(value, str) and os.path.isabs(value)}
     missing = {key: value for key, value in named.items() if not os.path.exists(value)}
     if missing:
@@ -73,65 +92,48 @@ def check_there(run: RunDirectory, settings: Settings) -> None:
         )
 
 
-def check_content(run: RunDirectory, settings: Settings, module: TrainingLoop, places: Mapping[str, str]) -> None:
-    """Check that what lies at new places is what a run read before, as far as ``run.json`` knows it.
+def _check_content(run: RunDirectory, settings: Settings, module: TrainingLoop, places: Mapping[str, str]) -> None:
+    """Compare what a run reads with what ``run.json`` says of it.
 
-    Args:
-        run: its directory.
-        settings: that it goes on with.
-        module: made from them; its checkpoint, if it has one, has been compared with it.
-        places: the new ones, by key.
-
-    Raises:
-        OtherRunError: it is something else.
+    A run without a checkpoint begins anew, with what is there, unless places were given for what it began with.
     """
-    manifest, now = run.manifest(), Inputs().of(settings)
-    for key, place in places.items():
-        before = _entry(manifest, "inputs").get(key)
-        if before in (None, now.get(key)):
-            # Runs of older versions know their signal alone.
-            same = before is not None or not key.startswith("data.") or _same_signal(manifest, module)
-        else:
-            # The same signal may be in other files.
-            same = key.startswith("data.") and (run.file(CHECKPOINT).is_file() or _same_signal(manifest, module, False))
-        if not same:
-            raise OtherRunError("", f"the content of {key}={place} is not what it began with", "")
+    continues = settings.root.ckpt_path != run.config().get("ckpt_path")
+    for key in _changed(run, settings):
+        # The same signal may be in other files; a checkpoint has been compared with it.
+        if key.startswith("data.") and (continues or _same_signal(run.manifest(), module)):
+            continue
+        if continues or key in places:
+            raise OtherRunError(f"the content of {key} is not what it began with")
+    if not continues and places and not _same_signal(run.manifest(), module, unknown=True):
+        raise OtherRunError("the signal is not the one that it began with")
 
 
-def advised(run: RunDirectory, settings: Settings, places: Mapping[str, str], error: OtherRunError) -> PartinrError:
-    """The refusal to go on with a run whose signals or settings are others now.
+def _changed(run: RunDirectory, settings: Settings) -> list[str]:
+    """The keys of what a run began with whose content is another now."""
+    inputs, now = run.manifest().get("inputs"), Inputs().of(settings)
+    known = inputs if isinstance(inputs, Mapping) else {}
+    return [key for key, digest in known.items() if key in now and key != "ckpt_path" and now[key] != digest]
 
-    Args:
-        run: its directory.
-        settings: that it would go on with.
-        places: new places that were given.
-        error: what differs.
-    """
+
+def _advised(run: RunDirectory, settings: Settings, places: Mapping[str, str], problem: str) -> PartinrError:
+    """The refusal to go on with a run that reads something else now."""
     if places:
         said = " ".join(f"{key}={place}" for key, place in places.items())
-        return PartinrError(
-            f"{run.path} cannot go on with {said}: {error.problem}; give the place of what it began with"
-        )
-    now = Inputs().of(settings)
-    inputs = _entry(run.manifest(), "inputs")
-    changed = [key for key, digest in inputs.items() if key in now and key != "ckpt_path" and now[key] != digest]
+        return PartinrError(f"{run.path} cannot go on with {said}: {problem}; give the place of what it began with")
+    changed = _changed(run, settings)
+    which = f" ({' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} changed)" if changed else ""
     cure = f"put the old files back, or say where they are: {_resume(run, changed)}; " if changed else ""
     return PartinrError(
-        f"{run.path} cannot go on: {error.problem}{' (' + ', '.join(changed) + ' has changed)' if changed else ''}; "
-        f"{cure}to begin anew with what is here: partinr rerun {shlex.quote(str(run.path))}"
+        f"{run.path} cannot go on: {problem}{which}; {cure}"
+        f"to begin anew with what is here: partinr rerun {shlex.quote(str(run.path))}"
     )
 
 
-def _same_signal(manifest: Mapping[str, Any], module: TrainingLoop, unknown: bool = True) -> bool:
+def _same_signal(manifest: Mapping[str, Any], module: TrainingLoop, unknown: bool = False) -> bool:
     """Whether one of the digests of the signals is as ``run.json`` has it; ``unknown`` where it has none."""
-    before, now = _entry(manifest, "signal"), identity_facts(module.identities.values())
+    before, now = manifest.get("signal") or {}, identity_facts(module.identities.values())
     both = [key for key in ("pixels_sha256", "file_sha256") if key in before and key in now]
     return any(before[key] == now[key] for key in both) if both else unknown
-
-
-def _entry(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = manifest.get(key)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _resume(run: RunDirectory, keys: Sequence[str]) -> str:

@@ -82,7 +82,7 @@ class OtherRunError(PartinrError):
         problem: what differs.
     """
 
-    def __init__(self, path: Path, problem: str, cure: str) -> None:
+    def __init__(self, problem: str, path: Path | None = None, cure: str = "") -> None:
         super().__init__(f"ckpt_path={path} is from another run: {problem}; {cure}")
         self.problem = problem
 
@@ -113,11 +113,7 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
             continue
         then, now = (values.get(key, missing.get(key)) for values in (found, expected))
         if then != now:
-            raise OtherRunError(
-                path,
-                f"its {key} is {then}, here it is {now}",
-                _as_it_was(path),
-            )
+            raise OtherRunError(f"its {key} is {then}, here it is {now}", path, _as_it_was(path))
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(
             f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
@@ -140,16 +136,12 @@ def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[
         if before is None:
             continue
         if signal.file_sha256 is not None and signal.file_sha256 == before.file_sha256 and signal.cut != before.cut:
-            raise OtherRunError(
-                path, f"its {signal.name} is cut {before.cut}, here it is {signal.cut}", _as_it_was(path)
-            )
+            problem = f"its {signal.name} is cut {before.cut}, here it is {signal.cut}"
+            raise OtherRunError(problem, path, _as_it_was(path))
         difference = signal.differs(before)
         if difference is None:
-            raise OtherRunError(
-                path,
-                _another(before.name, signal.name),
-                "give the signal that it was fitted to, or leave ckpt_path out to begin anew",
-            )
+            cure = "give the signal that it was fitted to, or leave ckpt_path out to begin anew"
+            raise OtherRunError(_another(before.name, signal.name), path, cure)
         if difference:
             notes.append(f"{signal.name or 'the signal'}: {difference}")
     more = f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else ""

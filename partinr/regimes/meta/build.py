@@ -212,7 +212,8 @@ def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalI
     learned_from = tasks.train_tasks.items
     sources = [item.source for item in learned_from]
     files = dict.fromkeys(source.path for source in sources if source is not None and source.path is not None)
-    about = [without_places(context.plain["data"]), [item.name for item in learned_from]]
+    names = [[item.name for item in items] for items in (learned_from, context.data.val())]
+    about = [without_places(context.plain["data"]), *names]
     digest = of_text(json.dumps([*about, [file_sha256(Path(path)) for path in files]], default=str))
     whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
     return {"": whole, **{item.name: item.read().identity for item in tasks.val_tasks.items}}
