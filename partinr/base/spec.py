@@ -29,9 +29,9 @@ class _Mark:
 
 
 ASIDE = _Mark("ASIDE")
-"""Marks a field, as in ``Annotated[int, ASIDE]``, that leaves the course of a training as it is.
+"""Marks a field, as in ``Annotated[int, ASIDE]``, that does not change the course of training.
 
-A checkpoint may be continued under another value of such a field, and of no other.
+A checkpoint may be continued with another value of such a field, but not of other fields.
 """
 
 READS = _Mark("READS")
@@ -77,7 +77,7 @@ def spec(cls: type) -> Any:
     :class:`~partinr.base.errors.PartinrError`.
 
     Raises (when a spec is made):
-        PartinrError: a field is wrong; the one line says what each is and what it may be.
+        PartinrError: a field is invalid; the line names each invalid field and its valid values.
     """
     config = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     made = _pydantic_dataclass(config=config, frozen=True, kw_only=True)(cls)

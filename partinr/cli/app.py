@@ -23,6 +23,7 @@ from partinr.cli.commands import commands
 from partinr.experiment import names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
+from partinr.experiment.typed import as_typed
 from partinr.sweep.folders import register_names
 from partinr.sweep.jobwise import left_to_jobs
 from partinr.sweep.launchers import register
@@ -46,9 +47,6 @@ def hydra_app(arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     names.register_resolvers()
     search_plugins()
-    flags, overrides = _sorted_out(arguments)
-    _check_choices(overrides)
-    register_names(overrides)
     trace = "debug=trace" in arguments
 
     def say(error: Exception, job: Sequence[str] = ()) -> str:
@@ -58,6 +56,9 @@ def hydra_app(arguments: list[str]) -> int:
 
     sweep = Sweep(say)
     register(sweep)
+    flags, overrides = _sorted_out(arguments)
+    _check_choices(overrides)
+    register_names(overrides)
 
     def task(cfg: DictConfig) -> float | None:
         sweep.begun = True
@@ -146,7 +147,7 @@ def _check_size(overrides: Sequence[str]) -> None:
 
 
 def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Flags and overrides, separated: Hydra refuses a flag between overrides, as in ``seed=0 -m partition=none,grid``.
+    """Flags and overrides: Hydra refuses a flag between overrides, as in ``seed=0 -m partition=none,grid``.
 
     Raises:
         PartinrError: there is no such flag.
@@ -157,11 +158,12 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
         raise PartinrError(f"{message}; see partinr --help")
 
     parser.error = refuse  # type: ignore[method-assign]
-    overrides = parser.parse_intermixed_args(arguments).overrides
+    asked = parser.parse_intermixed_args(arguments)
     flags = list(arguments)
-    for override in overrides:
+    for override in asked.overrides:
         flags.remove(override)
-    return flags, [readable(override) for override in overrides]
+    searched = None if asked.config_dir is None else Path(asked.config_dir)
+    return flags, as_typed([readable(override) for override in asked.overrides], searched)
 
 
 def _remove_if_empty(folder: Path) -> None:

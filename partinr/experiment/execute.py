@@ -190,7 +190,7 @@ def resume(
                 run.file(CHECKPOINT).unlink(missing_ok=True)
         except OSError as error:
             raise PartinrError(
-                f"cannot write in {folder}: {error.strerror}; its owner can, or go on in a directory of your own: "
+                f"cannot write in {folder}: {error.strerror}; its owner can, or continue in a directory of your own: "
                 f"partinr … ckpt_path={run.file(CHECKPOINT)}"
             ) from error
         try:
@@ -235,7 +235,7 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
     last, previous = run.file(CHECKPOINT), run.file(PREVIOUS)
     if not last.is_file() and not previous.is_file():
         # A run with ckpt_path begins from that checkpoint again.
-        print_note(f"{run.path} has no checkpoint yet; it begins anew")
+        print_note(f"{run.path} has no checkpoint yet; it starts from the beginning")
         return None
     for path in (last, previous):
         try:
@@ -245,10 +245,10 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
         except PartinrError:
             continue
         if path == previous:
-            print_note(f"{last} is lost or damaged; going on from the checkpoint before it, at step {step}")
+            print_note(f"{last} is lost or damaged; continuing from the previous checkpoint, at step {step}")
         return path
     raise PartinrError(
-        f"no checkpoint in {last.parent} is sound; to begin this run anew, delete that folder, "
+        f"no checkpoint in {last.parent} is sound; to start this run again, delete that folder, "
         f"then: partinr resume {run.path}"
     )
 

@@ -87,7 +87,7 @@ def quantise(tensors: Mapping[str, Tensor], bits: Bits, per: Per, fixed: Collect
             found[name] = value
             continue
         if not bool(value.isfinite().all()):
-            raise PartinrError(f"{name} has weights that are not finite, which no whole numbers stand for; fit it anew")
+            raise PartinrError(f"{name} has weights that are not finite and cannot be quantised; fit it again")
         short = math.prod(value.shape[2:]) < SHORTEST
         own_bits: Bits = 16 if short and 2 * value.numel() < learned else bits
         groups = value.shape[:2] if per == "channel" and not short else value.shape[:1]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
+from partinr.base.text import normal
 from partinr.partition.base import Partition
 from partinr.partition.labelmap import ENDINGS, Stack, read_label_map
 from partinr.partition.merge import specks, without_specks
@@ -155,7 +156,9 @@ class Mask(Segmentation):
             found = sorted(
                 file
                 for file in path.iterdir()
-                if file.stem == source.name and file.suffix.lower() in ENDINGS and not source.is_file(file)
+                if normal(file.stem) == normal(source.name)
+                and file.suffix.lower() in ENDINGS
+                and not source.is_file(file)
             )
         except OSError as error:
             raise PartinrError(f"{quoted(path)} cannot be listed: {error.strerror}; change its permissions") from error
@@ -166,7 +169,9 @@ class Mask(Segmentation):
                 f"put {', '.join(others)} or {last} into it, or name a file"
             )
         if len(found) > 1:
-            names = " and ".join(file.name for file in found)
+            # Two Unicode forms of a name look the same unless they are written out.
+            alike = len({normal(file.name) for file in found}) < len(found)
+            names = " and ".join(ascii(file.name) if alike else file.name for file in found)
             raise PartinrError(
                 f"{quoted(path)} has several label maps for the image {source.name}: {names}; "
                 f"name the one to take: partition.path={found[0]}"

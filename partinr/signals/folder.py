@@ -16,6 +16,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
+from partinr.base.text import decoded, normal
 from partinr.signals.decode import IMAGE_ENDINGS
 from partinr.signals.identity import Reading
 from partinr.signals.image import Alpha, Crop, builtin_path, load_image, read_image
@@ -205,8 +206,9 @@ class _Names:
         self._taken: set[str] = set()
 
     def new(self, wanted: str) -> str:
-        # Windows and macOS ignore case, and Windows forbids these characters.
-        name = base = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]+', "-", wanted).strip(" .") or "image"
+        # Windows and macOS ignore case, macOS Unicode forms too, and Windows forbids some characters. A byte that is no
+        # text would be none in tables and trackers either.
+        name = base = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+', "-", normal(wanted)).strip(" .") or "image"
         number = 1
         while name.casefold() in self._taken:
             number += 1
@@ -261,23 +263,35 @@ def _listed(file: Path, images: list[Path]) -> list[Path]:
         PartinrError: the list cannot be read, is empty, or names an image that does not exist.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = re.split(r"\r\n?|\n", decoded(file.read_bytes(), names=True))
     except FileNotFoundError as error:
         raise PartinrError(f"no such file: data.val_list={file}; check the path{_from_where(file)}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        why = f": {error}" if type(error) is ValueError else ""
         raise PartinrError(
-            f"data.val_list={file} cannot be read as text; give a text file with a name of an image a line"
+            f"data.val_list={file} cannot be read as text{why}; give a text file with a name of an image a line"
         ) from error
-    wanted = [line.strip() for line in lines if line.strip()]
+    named: dict[str, list[Path]] = {}
+    for image in images:
+        for name in dict.fromkeys((normal(image.name), normal(image.stem))):
+            named.setdefault(name, []).append(image)
+    # A name may begin or end with a space.
+    wanted = [line if normal(line) in named else line.strip() for line in lines if line.strip()]
     if not wanted:
         raise PartinrError(f"data.val_list={file} names no image; put one name a line into it")
-    names = {name for image in images for name in (image.name, image.stem)}
+    chosen: set[Path] = set()
     for name in wanted:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
+        if normal(name) not in named:
+            near = difflib.get_close_matches(normal(name), named, n=1)
             hint = f"did you mean {near[0]}?" if near else "put names of files there, without their folder"
             raise PartinrError(
                 f"data.val_list={file} names {name!r}, which is no image in {quoted(images[0].parent)}; {hint}"
             )
-    chosen = set(wanted)
-    return [image for image in images if chosen & {image.name, image.stem}]
+        found = named[normal(name)]
+        if len({normal(image.name) for image in found}) < len(found):
+            raise PartinrError(
+                f"data.val_list={file} names {name!r}, and {quoted(images[0].parent)} has it in two Unicode forms: "
+                f"{' and '.join(ascii(image.name) for image in found)}; rename one of them"
+            )
+        chosen.update(found)
+    return [image for image in images if image in chosen]

@@ -1,7 +1,7 @@
-"""Many runs from one command: runs that are there already are kept, and those that are missing are carried out.
+"""Queues many runs from one command: existing runs are kept, and missing ones are executed.
 
-The directory of a run is named after what the run is, so the same command finds it again. All runs are queued, with
-their configurations frozen, before the first begins; launchers (``hydra/launcher``) get nothing but the directories.
+The directory of a run is named after its configuration, so the same command finds it again. All runs are queued with
+frozen configurations before the first begins; launchers (``hydra/launcher``) receive only the directories.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ else:
     execute = Later("partinr.experiment.execute")
 
 SUPERSEDED = ".superseded"
-"""Folder, beside the runs of a sweep, for runs that were made again."""
+"""Folder next to the runs of a sweep for runs that were replaced."""
 
 
 @dataclass
 class Sweep:
-    """The runs that one command asks for, and what became of them.
+    """The runs that one command requests, and their outcomes.
 
     Attributes:
         say: turns an exception, and the overrides of its job, into one line; raises it where a traceback is wanted.
-        outcomes: of the runs that ended, in their order.
-        kept: how many of them were completed before.
-        elsewhere: directories of runs that another process carries out.
-        refused: how many were refused.
-        begun: whether Hydra has composed one.
-        folder: of the sweep; None for a run alone.
-        asked: how many runs were asked for.
-        settings: what each run was asked for by, under its directory.
-        again: how many are made again, as something that they read has changed.
+        outcomes: outcomes of the runs that ended, in order.
+        kept: number of runs that were completed before.
+        elsewhere: directories of runs that another process executes.
+        refused: number of refused runs.
+        begun: whether Hydra has composed a run.
+        folder: folder of the sweep; None for a single run.
+        asked: number of requested runs.
+        settings: requested settings of each run, by its directory.
+        again: number of runs that are repeated because something that they read has changed.
     """
 
     say: Callable[..., str]
@@ -70,13 +70,13 @@ class Sweep:
     _inputs: Inputs = field(default_factory=lambda: Inputs(once=True))
 
     def queue(self, cfg: DictConfig) -> Path | None:
-        """Freeze a run that Hydra has composed, unless it is there already.
+        """Freeze a run that Hydra has composed, unless it exists.
 
         Args:
-            cfg: with the node ``hydra``.
+            cfg: composed configuration with the node ``hydra``.
 
         Returns:
-            Its directory; None if it was refused: the reason has been printed then.
+            its directory; None if it was refused and the reason printed.
         """
         hydra = cfg.hydra
         overrides = list(hydra.overrides.task)
@@ -95,13 +95,13 @@ class Sweep:
                 try:
                     execute.enqueue(settings, folder, overrides)
                 except PartinrError:
-                    # Another sweep may have been faster.
+                    # Another sweep may have created it first.
                     if not self._is_there(RunDirectory(folder), settings, rules):
                         raise
         except (PartinrError, OmegaConfBaseException, OSError) as error:
             self.refuse(self.say(error, overrides), overrides, hydra.job.num)
             return None
-        # In the words of this command; the run may have been queued in others.
+        # In the form of this command; the run may have been queued with other overrides.
         self.settings[folder] = settings_asked(overrides)
         self.asked += 1
         return folder
@@ -173,7 +173,7 @@ class Sweep:
         print_error(f"{line} (run {number}: {' '.join(overrides)})")
 
     def is_missing(self, folder: Path, rules: SweepRules) -> bool:
-        """Whether a run has to be carried out, from its checkpoint if it has one.
+        """Whether a run must be executed or continued.
 
         Raises:
             PartinrError: its ``run.json`` cannot be read.
@@ -184,20 +184,20 @@ class Sweep:
         return manifest["status"] != "completed"
 
     def carry_out(self, folder: Path) -> Outcome | None:
-        """Carry out a run in this process.
+        """Execute a run in this process.
 
         Returns:
-            How it ended; None if it was refused or is carried out elsewhere: that has been printed then.
+            its outcome; None if it was refused or is executed elsewhere, which has been printed.
         """
         try:
             outcome = execute.resume(folder)
-        except (BusyError, CompletedError):  # meanwhile
+        except (BusyError, CompletedError):  # by another process in the meantime
             return self.settle(folder)
         except PartinrError as error:
             print_error(f"{self.say(error)} (run {folder.name})")
             self.refused += 1
             return None
-        except Exception as error:  # a fault of the program must not end the other runs
+        except Exception as error:  # a fault of the program must not end other runs
             print_error(f"{self.say(error)} (run {folder.name})")
             traceback.print_exception(error)
             outcome = Outcome(RunDirectory.open(folder), 1)
@@ -205,14 +205,14 @@ class Sweep:
         return outcome
 
     def settle(self, folder: Path, carried_out: bool = False) -> Outcome | None:
-        """Count a run by what its directory says.
+        """Count a run by the state of its directory.
 
         Args:
-            folder: its directory.
-            carried_out: whether it was carried out for this sweep, and not before.
+            folder: run directory.
+            carried_out: whether this sweep executed it.
 
         Returns:
-            How it ended; None if it was refused, or has not ended.
+            its outcome; None if it was refused or has not ended.
         """
         run = RunDirectory.open(folder)
         manifest = run.manifest()
@@ -237,12 +237,12 @@ class Sweep:
             show_finished(outcome)
 
     def sort(self, folders: Sequence[Path]) -> None:
-        """Put the outcomes in the order of the runs; they may have ended in another."""
+        """Sort the outcomes by the order of the runs, which may have ended in another order."""
         place = {folder: number for number, folder in enumerate(folders)}
         self.outcomes.sort(key=lambda outcome: place.get(outcome.run.path, -1))
 
     def show(self) -> None:
-        """Print what came of it."""
+        """Print the outcomes."""
         if self.outcomes:
             show_outcomes(self.outcomes, self.folder, self.settings)
         if self.folder is None or not (self.outcomes or self.elsewhere):
@@ -259,17 +259,17 @@ class Sweep:
         again = f" ({self.again} of them made again)" if self.again else ""
         console.print(f"sweep    {runs}{again}: {', '.join(parts)}", highlight=False, soft_wrap=True)
         if counts["waiting"] > 0 or counts["interrupted"] or self.elsewhere:
-            console.print("         the same command goes on with the rest", highlight=False)
+            console.print("         the same command continues the rest", highlight=False)
 
 
 def made_by_another_version(manifest: Mapping[str, Any]) -> bool:
-    """Whether a run says that another version of partinr made it."""
+    """Whether another version of partinr made a run, according to its manifest."""
     versions = manifest.get("versions")
     return isinstance(versions, Mapping) and versions.get("partinr", __version__) != __version__
 
 
 def _supersede(run: RunDirectory) -> Path:
-    """Move a run out of the way, to where no report looks for it; returns where it is now."""
+    """Move a run to a folder that reports ignore; returns its new place."""
     aside = run.path.parent / SUPERSEDED
     aside.mkdir(exist_ok=True)
     number = 1

@@ -140,12 +140,12 @@ def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[
             raise OtherRunError(problem, path, _as_it_was(path))
         difference = signal.differs(before)
         if difference is None:
-            cure = "give the signal that it was fitted to, or leave ckpt_path out to begin anew"
+            cure = "give the signal that it was fitted to, or leave ckpt_path out to start again"
             raise OtherRunError(_another(before.name, signal.name), path, cure)
         if difference:
             notes.append(f"{signal.name or 'the signal'}: {difference}")
     more = f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else ""
-    return f"{notes[0]}{more}; the run goes on all the same" if notes else None
+    return f"{notes[0]}{more}; the run continues anyway" if notes else None
 
 
 def _another(then: str, now: str) -> str:
@@ -187,7 +187,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
         raise OtherVersionError(
             f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
-            f"make the run anew with partinr rerun {_run_of(path)}, or continue it with that version"
+            f"repeat the run with partinr rerun {_run_of(path)}, or continue it with that version"
         )
     return found
 

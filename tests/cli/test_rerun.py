@@ -226,7 +226,7 @@ def test_what_cannot_be_run_again(partinr: Any, finished: Path, copy_of: Any) ->
     (run / "curve.csv").unlink()
     answer = partinr("rerun", run, "-o", "again")
     assert answer.code == 2
-    assert "has no curve to compare with; go on with it instead: partinr resume" in answer.err
+    assert "has no curve to compare with; continue it instead: partinr resume" in answer.err
     assert not Path("again").exists()
     answer = partinr("rerun", "nowhere")
     assert (answer.code, answer.err.count("\n")) == (2, 1)

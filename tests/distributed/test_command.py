@@ -389,7 +389,7 @@ def test_a_polite_signal_to_one_that_is_not_the_first(quick: None, number: signa
     assert (code, err) == (128 + number, "")
     assert len(here) == 2
     assert gone(here)
-    assert "go on with: partinr resume" in out
+    assert "continue with: partinr resume" in out
     said = manifest(run)
     assert (said["status"], said["message"], said["stop"]) == ("interrupted", f"stopped by signal {number:d}", None)
     assert said["metrics"]["psnr"] == rows(run)[-1]["psnr"]

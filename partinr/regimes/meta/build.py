@@ -131,7 +131,7 @@ def _check(settings: MetaSettings, context: RunContext) -> None:
             "regime=meta learns from many signals, and this data is one; choose data=folder, data=text or data=lsun"
         )
     if context.start is not None or context.start_steps:
-        raise PartinrError("init begins an ordinary fit, regime=fit; to go on with regime=meta: partinr resume RUN_DIR")
+        raise PartinrError("init begins an ordinary fit, regime=fit; to continue a regime=meta: partinr resume RUN_DIR")
     rule = context.partition
     if isinstance(rule, Whole) and settings.partition_in == "test":
         raise PartinrError(
