@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -16,7 +16,34 @@ from partinr.signals.identity import Reading, SignalIdentity
 from partinr.signals.source import Source
 
 
-class Item(ABC):
+class Readable(ABC):
+    """Loads a signal, and says what it is. A subclass writes :meth:`load`, and :meth:`read` if there is more to say."""
+
+    @abstractmethod
+    def load(self) -> Tensor:
+        """The signal, the same every time: float32 ``[*grid, C]`` in [0, 1].
+
+        Raises:
+            PartinrError: it cannot be read, or is no signal that can be fitted.
+        """
+
+    def read(self) -> Reading:
+        """The signal, and what it is: here its values. Override this for a file, or for samples before a resize.
+
+        Raises:
+            PartinrError: as :meth:`load` does.
+        """
+        values = self.load()
+        return Reading(values, SignalIdentity.of(str(getattr(self, "name", None) or ""), values))
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A class that loads something else is not what its base class reads.
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = Readable.read  # type: ignore[method-assign]
+
+
+class Item(Readable):
     """One signal of a set, loaded on demand.
 
     Items are sent to other processes, so they hold what it takes to make the signal, and nothing large.
@@ -28,23 +55,6 @@ class Item(ABC):
 
     name: str
     source: Source | None
-
-    @abstractmethod
-    def load(self) -> Tensor:
-        """The signal, the same every time: float32 ``[*grid, C]`` in [0, 1].
-
-        Raises:
-            PartinrError: it cannot be read, or is no signal that can be fitted.
-        """
-
-    def read(self) -> Reading:
-        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
-
-        Raises:
-            PartinrError: as :meth:`load` does.
-        """
-        values = self.load()
-        return Reading(values, SignalIdentity.of(self.name, values))
 
 
 @spec
@@ -107,7 +117,7 @@ class SignalSet(ABC):
 
 
 @spec
-class SingleSignal(SignalSet):
+class SingleSignal(SignalSet, Readable):
     """Base class for a single signal in the group ``data``. A subclass writes :meth:`load`."""
 
     alone: ClassVar[bool] = True
@@ -116,23 +126,6 @@ class SingleSignal(SignalSet):
     def source(self) -> Source | None:
         """Where the signal is from, for partition rules that look at more than its values; None without a file."""
         return None
-
-    @abstractmethod
-    def load(self) -> Tensor:
-        """The signal, the same every time: float32 ``[*grid, C]`` in [0, 1].
-
-        Raises:
-            PartinrError: it cannot be read, or is no signal that can be fitted.
-        """
-
-    def read(self) -> Reading:
-        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
-
-        Raises:
-            PartinrError: as :meth:`load` does.
-        """
-        values = self.load()
-        return Reading(values, SignalIdentity.of(self.title, values))
 
     def train(self) -> Sequence[Item]:
         """The signal, without a name."""

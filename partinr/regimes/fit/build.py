@@ -28,24 +28,24 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     context.check_all_fitted("regime=fit")
     start = None if context.start is None else LearnedStart.load(context.start)
     signals: list[Tensor] = []
-    identities: list[SignalIdentity] = []
+    identities: dict[str, SignalIdentity] = {}
     members: dict[str, PiecewiseINR] = {}
     for item in context.data.train():
         with named(item.name):
-            signal, identity = item.read()
+            signal, identities[item.name] = item.read()
             model = context.model(context.cut(item.name or context.data.title, signal, item.source), signal)
             if start is not None:
                 start.begin(model)
         signals.append(signal)
-        identities.append(identity)
         members[item.name] = model
-    return FitModule(
+    module = FitModule(
         stack_of(members),
         signals,
         settings=settings,
         start=start,
         start_steps=context.start_steps,
         identities=identities,
-        about=context.rule,
         **context.training(),
     )
+    module.about = context.rule
+    return module

@@ -71,8 +71,7 @@ class FitModule(StackLoop):
             <partinr.regimes.meta.LearnedStart.begin>`); None for fresh networks.
         start_steps: number of first steps that are inner steps with the rates of ``start``; the optimiser takes the
             others.
-        identities: identity of each signal; by default that of its values.
-        about: settings of the partition rule that must be equal to continue from a checkpoint.
+        identities: identity of each signal, by name; by default that of its values.
 
     Raises:
         PartinrError: signals and model do not match, or the settings contradict each other.
@@ -91,8 +90,7 @@ class FitModule(StackLoop):
         seed: int = 0,
         start: LearnedStart | None = None,
         start_steps: int = 0,
-        identities: Sequence[SignalIdentity] | None = None,
-        about: Mapping[str, Any] | None = None,
+        identities: Mapping[str, SignalIdentity] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
@@ -103,10 +101,8 @@ class FitModule(StackLoop):
         signals = [signals] if isinstance(signals, Tensor) else list(signals)
         names = model.names if len(signals) == len(model.names) else [""] * len(signals)
         signals = [checked_signal(each, name) for name, each in zip(names, signals, strict=True)]
-        pairs = zip(names, signals, strict=True)
-        known = identities or [SignalIdentity.of(name, each) for name, each in pairs]
-        self.about = about or {}
-        self.identities = dict(zip(names, known, strict=True))
+        named = dict(zip(names, signals, strict=True))
+        self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named.items()}
         batch = model.batch_of(signals)
         self.samples = batch.samples
         check_fit(model, settings, self.samples, start is not None, start_steps)
