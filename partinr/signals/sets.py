@@ -17,7 +17,7 @@ from partinr.signals.source import Source
 
 
 class Readable(ABC):
-    """Loads a signal, and says what it is. A subclass writes :meth:`load`, and :meth:`read` if there is more to say."""
+    """Base class for what loads a signal. A subclass writes :meth:`load`."""
 
     @abstractmethod
     def load(self) -> Tensor:
@@ -28,17 +28,17 @@ class Readable(ABC):
         """
 
     def read(self) -> Reading:
-        """The signal, and what it is: here its values. Override this for a file, or for samples before a resize.
+        """The signal and its identity. Override this if a file identifies it better than its values.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         values = self.load()
         return Reading(values, SignalIdentity.of(str(getattr(self, "name", None) or ""), values))
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # A class that loads something else is not what its base class reads.
+        # The base class would read another signal than the one that this class loads.
         if "load" in vars(cls) and "read" not in vars(cls):
             cls.read = Readable.read  # type: ignore[method-assign]
 
@@ -46,11 +46,11 @@ class Readable(ABC):
 class Item(Readable):
     """One signal of a set, loaded on demand.
 
-    Items are sent to other processes, so they hold what it takes to make the signal, and nothing large.
+    Items are sent to other processes, so they contain what is needed to make the signal, and nothing large.
 
     Attributes:
         name: unique in its set, and a valid folder name. The name of a single signal is empty.
-        source: where it is from, for partition rules that look at more than its values; None without a file.
+        source: source of the signal, for partition rules that need more than its values; None without a file.
     """
 
     name: str
@@ -83,10 +83,10 @@ class SignalSet(ABC):
 
     @abstractmethod
     def val(self) -> Sequence[Item]:
-        """The items that are held out; may be empty.
+        """The held-out items; may be empty.
 
         Raises:
-            PartinrError: they cannot be listed.
+            PartinrError: the items cannot be listed.
         """
 
     @property
@@ -124,7 +124,7 @@ class SingleSignal(SignalSet, Readable):
 
     @property
     def source(self) -> Source | None:
-        """Where the signal is from, for partition rules that look at more than its values; None without a file."""
+        """Source of the signal, for partition rules that need more than its values; None without a file."""
         return None
 
     def train(self) -> Sequence[Item]:
@@ -132,7 +132,7 @@ class SingleSignal(SignalSet, Readable):
         return [_Only(self, self.source)]
 
     def val(self) -> Sequence[Item]:
-        """Nothing is held out."""
+        """Empty: nothing is held out."""
         return ()
 
 
@@ -157,7 +157,7 @@ class GeneratedItem(Item):
 
     Attributes:
         name: see :class:`~partinr.signals.Item`.
-        seed: the series, and the number in it.
+        seed: number of the series, and number in the series.
         data: the set that makes it.
         source: None, since it has no file.
     """
@@ -171,7 +171,7 @@ class GeneratedItem(Item):
         """The signal: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made on this machine.
+            PartinrError: the signal cannot be made on this machine.
         """
         return self.data.make(self.seed)
 
@@ -182,7 +182,7 @@ class GeneratedSet(SignalSet):
 
     Attributes:
         train_items: number of signals to learn from.
-        val_items: number of other signals, which are held out.
+        val_items: number of further, held-out signals.
     """
 
     train_items: Annotated[int, Field(ge=1)] = 256
@@ -193,7 +193,7 @@ class GeneratedSet(SignalSet):
         """The signal of a series and a number: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made on this machine.
+            PartinrError: the signal cannot be made on this machine.
         """
 
     def train(self) -> Sequence[GeneratedItem]:

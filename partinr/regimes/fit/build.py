@@ -32,7 +32,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     members: dict[str, PiecewiseINR] = {}
     for item in context.data.train():
         with named(item.name):
-            signal, identities[item.name] = item.read()
+            signal, identities[item.name] = context.read(item)
             model = context.model(context.cut(item.name or context.data.title, signal, item.source), signal)
             if start is not None:
                 start.begin(model)

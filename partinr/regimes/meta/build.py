@@ -216,7 +216,7 @@ def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalI
     about = [without_places(context.plain["data"]), *names]
     digest = of_text(json.dumps([*about, [file_sha256(Path(path)) for path in files]], default=str))
     whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
-    return {"": whole, **{item.name: item.read().identity for item in tasks.val_tasks.items}}
+    return {"": whole, **{item.name: context.read(item).identity for item in tasks.val_tasks.items}}
 
 
 def _facts(
