@@ -109,7 +109,7 @@ class _Shared:
 
 
 def _make_exact(products: Any, stack: ExitStack) -> None:
-    """Single-precision products with all their digits, until the stack is closed."""
+    """Full-precision single-precision products, until the stack is closed."""
     before = getattr(products, "fp32_precision", "none")
     if before not in _EXACT:
         stack.callback(setattr, products, "fp32_precision", before)

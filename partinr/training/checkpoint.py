@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 SIGNALS = "signals"
-"""Under this key of a fingerprint is what the signals are."""
+"""Key of a fingerprint for the identities of signals."""
 
 VERSION = "partinr_version"
 """Key of a checkpoint for the version that saved it; 0.1 had no such key."""
@@ -91,13 +91,13 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
     """Check that a module can continue from a checkpoint.
 
     Returns:
-        How this machine has read the signals otherwise than the one before, within :data:`TOLERANCE
-        <partinr.signals.identity.TOLERANCE>`; None if it has not.
+        how this machine read the signals differently, within :data:`TOLERANCE <partinr.signals.identity.TOLERANCE>`;
+        None if equal.
 
     Raises:
-        OtherVersionError: another version saved it.
-        OtherRunError: it is from another run.
-        PartinrError: it is missing, damaged, or past the end of this run.
+        OtherVersionError: another version saved the checkpoint.
+        OtherRunError: the checkpoint is from another run.
+        PartinrError: the checkpoint is missing, damaged, or past the end of this run.
     """
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
@@ -122,13 +122,13 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
 
 
 def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[str, SignalIdentity]) -> str | None:
-    """Check that a module has the signals of a checkpoint; what only one of them has shows in their settings.
+    """Check that a module has the signals of a checkpoint. Signals that only one of them has show in the settings.
 
     Returns:
-        As :func:`check_checkpoint`.
+        as for :func:`check_checkpoint`.
 
     Raises:
-        OtherRunError: one is another.
+        OtherRunError: a signal differs.
     """
     notes = []
     for name, signal in now.items():
@@ -159,7 +159,7 @@ def _as_it_was(path: Path) -> str:
 
 
 def _run_of(path: Path) -> Path | str:
-    """The run directory that a checkpoint lies in."""
+    """The run directory of a checkpoint."""
     folder = path.parent.parent
     return folder if (folder / "run.json").is_file() else "RUN_DIR"
 
