@@ -52,7 +52,7 @@ class LoadedRun:
         """The fitted model.
 
         Args:
-            image: of a run that fitted several images, the name of one.
+            image: name of one image of a run with several.
 
         Raises:
             PartinrError: the run has no weights yet, they are damaged, the image is unknown, or the run learned an
@@ -76,7 +76,7 @@ def load(path: str | Path, image: str | None = None) -> PiecewiseINR:
 
     Args:
         path: path of the file or directory.
-        image: of a run that fitted several images, the name of one.
+        image: name of one image of a run with several.
 
     Raises:
         PartinrError: there is no model, it is damaged, the image is unknown, or the run learned an initialisation.

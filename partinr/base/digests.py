@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered so that a file which has not changed is not read again."""
+"""Caches SHA-256 of files, so that unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pathlib import Path
 from partinr.base.files import write_atomically
 
 FILE = "digests.json"
-"""Where digests are kept, in the folder of the cache."""
+"""Name of the digests' file in the folder of the cache."""
 
 _SETTLED_NS = 100_000_000
-"""Clocks of file systems are coarse: a file that changed so recently may change again without a new time."""
+"""Age below which a file may change again without a new time, since clocks of file systems are coarse."""
 
 
 class Digests:
     """SHA-256 of files, by path, size, times and inode.
 
-    Several processes may share the folder. Its file may be damaged or deleted at any time: digests are then made again.
+    Several processes may share the folder. Its file may be damaged or deleted at any time; digests are then computed
+    again.
 
     Args:
-        folder: where digests are kept; None for in memory only.
+        folder: folder for digests; None to keep them in memory only.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -37,11 +38,11 @@ class Digests:
         """The digest of a file.
 
         Args:
-            path: of the file.
-            verify: read it in any case.
+            path: path of the file.
+            verify: read the file in any case.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         name = os.path.abspath(path)
         now = _state(path)
@@ -59,10 +60,10 @@ class Digests:
         return digest
 
     def of_files(self, folder: Path, files: Iterable[Path], verify: bool = False) -> str:
-        """The digest of files and of their names within a folder; of one file its own.
+        """The digest of files and their names within a folder; for a single file, its own digest.
 
         Raises:
-            OSError: there is none, or one cannot be read.
+            OSError: there is no file, or one cannot be read.
         """
         found = sorted((os.path.relpath(file, folder), self.of(file, verify)) for file in set(files))
         if not found:
@@ -70,7 +71,7 @@ class Digests:
         return found[0][1] if len(found) == 1 else of_text(json.dumps(found))
 
     def save(self) -> None:
-        """Keep what is new. Where that cannot be written it is left out."""
+        """Write new digests, if possible."""
         if self._file is not None and self._new:
             with suppress(OSError):
                 write_atomically(self._file, json.dumps(self._stored() | self._new).encode())
@@ -90,6 +91,6 @@ def of_text(text: str) -> str:
 
 
 def _state(path: Path) -> list[int | str]:
-    """What changes when a file does: size, times and inode."""
+    """Properties that change when a file does: size, times and inode."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -62,9 +62,17 @@ def own_environment() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         # Only if it differs, since it would slow down every call of torch.
-        if torch.get_default_device() != _CPU:
+        if not _on_cpu():
             stack.enter_context(_CPU)
         yield
+
+
+def _on_cpu() -> bool:
+    """Whether torch makes tensors on the CPU by default."""
+    try:
+        return torch.get_default_device() == _CPU
+    except Exception:  # a device that this machine lacks, which torch says in many ways
+        return False
 
 
 class _Shared:
@@ -101,7 +109,7 @@ class _Shared:
 
 
 def _make_exact(products: Any, stack: ExitStack) -> None:
-    """Single-precision products with all their digits, until the stack is closed."""
+    """Full-precision single-precision products, until the stack is closed."""
     before = getattr(products, "fp32_precision", "none")
     if before not in _EXACT:
         stack.callback(setattr, products, "fp32_precision", before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -38,6 +38,16 @@ def reason(error: BaseException) -> str:
         return f"{what[:1].lower()}{what[1:]}{where}{cure}"
     name = "" if isinstance(error, PartinrError) else f"{type(error).__name__}: "
     return " ".join(f"{name}{error}".split())[:500]
+
+
+def check_choice(key: str, value: object, known: Sequence[object]) -> None:
+    """Check that the value of a key is one of those that are known.
+
+    Raises:
+        PartinrError: the value is unknown.
+    """
+    if value not in known:
+        raise PartinrError(f"{key}={value!r} is unknown; choose from {', '.join(map(str, known))}")
 
 
 @contextmanager

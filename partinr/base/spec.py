@@ -44,7 +44,7 @@ no path on this machine, such as a name on a hub, is left out.
 
 
 def course(settings: Any) -> dict[str, Any]:
-    """The fields of a spec that change the course of a training, with their values: plain containers."""
+    """The fields of a spec that change the course of training, with their values: plain containers."""
     aside = marked(type(settings), ASIDE)
     return {name: value for name, value in dataclasses.asdict(settings).items() if name not in aside}
 

@@ -1,7 +1,7 @@
-r"""Text and names as people have them: any bytes, any Unicode form, any byte-order mark.
+r"""Handles text and names from users: any bytes, any Unicode form, any byte-order mark.
 
-A file name may hold bytes that are no UTF-8. Python has each as a lone surrogate (``os.fsdecode``). Files that partinr
-writes keep it as the escape ``\udce9``, which JSON and YAML give back as it was; people are shown ``\xe9``.
+A file name may contain bytes that are not UTF-8. Python represents each as a lone surrogate (``os.fsdecode``). Files
+that partinr writes have the escape ``\udce9``, which JSON and YAML restore; users see ``\xe9``.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from collections.abc import Mapping
 from typing import Any
 
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that are no text, end a line, command a terminal, or turn the direction of what follows."""
+"""Characters that are not text, end a line, control a terminal, or change the direction of text."""
 
 _OTHERS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def utf8(text: str) -> bytes:
-    """Text as UTF-8; a byte of a name that is no text becomes the escape of JSON and YAML."""
+    """Text as UTF-8, with bytes of names that are not text as escapes of JSON and YAML."""
     return text.encode("utf-8", errors="backslashreplace")
 
 
 def decoded(data: bytes, names: bool = False) -> str:
-    """The text of a file that a user may have saved on any system: UTF-8, with a byte-order mark or without one.
+    """The text of a user's file from any system: UTF-8, with or without a byte-order mark.
 
     Args:
         data: content of the file.
-        names: whether bytes that are no text are kept, as in names of files.
+        names: whether to keep bytes that are not text, as in file names.
 
     Raises:
-        ValueError: it is no UTF-8, or no text; the message has the cure.
+        ValueError: the data is not UTF-8, or not text; the message has the cure.
     """
     if data.startswith(_OTHERS):
         raise ValueError("it is UTF-16 or UTF-32; save it as UTF-8")
@@ -42,7 +42,7 @@ def decoded(data: bytes, names: bool = False) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Text as one line that terminals, pages and figures can show: ``\n`` and ``\xe9`` stand for what has no shape."""
+    r"""Text as one line that terminals, pages and figures can show, with other characters as ``\n``, ``\xe9`` …."""
     return _UNSEEN.sub(_escape, text)
 
 
@@ -63,12 +63,12 @@ def seen(node: Any) -> Any:
 
 
 def for_shell(name: object) -> str:
-    """A path or a value as one word that bash, zsh and ksh read as it is."""
+    """A path or value as one word for bash, zsh and ksh."""
     text = str(name)
     if not _UNSEEN.search(text):
         return shlex.quote(text) if re.search(r"[^\w@%+=:,./-]", text) or not text else text
     raw = "".join(
-        # Bytes, so that it is the same word in every locale.
+        # As bytes, so that the word is the same in every locale.
         "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", errors="surrogateescape"))
         if _UNSEEN.match(letter)
         else f"\\{letter}"
@@ -80,7 +80,7 @@ def for_shell(name: object) -> str:
 
 
 def normal(name: str) -> str:
-    """A name in one Unicode form: macOS writes é as two characters, others as one."""
+    """A name in one Unicode form, since macOS writes é as two characters and others as one."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -90,6 +90,7 @@ def one_line(message: str) -> str:
 
 
 def _as_far_as_possible(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler for streams: names keep their bytes, and other characters are escaped."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

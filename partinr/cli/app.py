@@ -38,12 +38,12 @@ _COMPOSING = (HydraException, OmegaConfBaseException)
 
 
 def hydra_app(arguments: list[str]) -> int:
-    """Hand the arguments to Hydra, run what it composes, and return the exit code.
+    """Pass the arguments to Hydra, execute the composed runs, and return the exit code.
 
     Raises:
-        PartinrError: Hydra cannot compose a configuration from them.
+        PartinrError: Hydra cannot compose a configuration.
     """
-    # Makes Hydra raise errors instead of printing its own report and ending the process.
+    # Makes Hydra raise errors instead of printing a report and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     names.register_resolvers()
     search_plugins()
@@ -89,7 +89,7 @@ def hydra_app(arguments: list[str]) -> int:
     except Exception as error:
         if sweep.begun:
             sweep.show()
-        # Before the first run, whatever Hydra raises is about the overrides.
+        # Before the first run, any error of Hydra concerns the overrides.
         if isinstance(error, PartinrError) or trace or (sweep.begun and not isinstance(error, _COMPOSING)):
             raise
         own = get_args_parser().parse_args(flags).config_dir
@@ -104,7 +104,7 @@ def hydra_app(arguments: list[str]) -> int:
 
 
 def _call(application: Callable[[], object], flags: Sequence[str], overrides: Sequence[str]) -> None:
-    """Have Hydra read the command line. What the choices of a sweep have to judge is left to its jobs."""
+    """Let Hydra read the command line. The jobs of a sweep check what depends on their choices."""
     sys.argv = ["partinr", *flags, *overrides]
     try:
         application()
@@ -117,7 +117,7 @@ def _call(application: Callable[[], object], flags: Sequence[str], overrides: Se
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
-    """Refuse two choices of one group, of which Hydra would take the last, and a size that an experiment lacks.
+    """Refuse two choices of one group, since Hydra would use the last, and a size that an experiment lacks.
 
     Raises:
         PartinrError: a group is chosen twice, or an experiment lacks its size.
@@ -153,7 +153,7 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Flags and overrides: Hydra refuses a flag between overrides, as in ``seed=0 -m partition=none,grid``.
 
     Raises:
-        PartinrError: there is no such flag.
+        PartinrError: the flag is unknown.
     """
     parser = get_args_parser()
 
@@ -170,7 +170,7 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove the folder of a run that was refused; Hydra makes it before anything is checked."""
+    """Remove the folder of a refused run, which Hydra makes before any check."""
     if folder != Path.cwd():
         with suppress(OSError):
             folder.rmdir()

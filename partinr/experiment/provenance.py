@@ -1,4 +1,4 @@
-"""What a run is made from beside its configuration: the content of the files that it reads, and foreign code."""
+"""The provenance of a run besides its configuration: content of its input files, and code of other packages."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ else:
     signal_identity = Later("partinr.signals.identity")
 
 _GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer")
-"""The groups whose objects decide what a run computes, and may read files."""
+"""The groups whose objects affect the computation and may read files."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that is not as it was when a run was made.
+    """A difference from the time when a run was made.
 
     Attributes:
         what: the key and its file, or the module.
-        gone: whether the file cannot be read now, so that its content is unknown.
+        gone: whether the file cannot be read now.
     """
 
     what: str
@@ -48,10 +48,10 @@ class Change:
 
 @dataclass
 class Inputs:
-    """Digests of what runs read.
+    """Digests of the inputs of runs.
 
     Attributes:
-        once: look at each file and folder once, for many runs that are queued together; otherwise at every call.
+        once: check each file and folder once, for many runs that are queued together; otherwise at every call.
     """
 
     once: bool = False
@@ -62,8 +62,8 @@ class Inputs:
         """SHA-256 of each file or folder that the settings name, by key; None for one that cannot be read.
 
         Args:
-            settings: of a run.
-            verify: read every file, also one that the cache knows.
+            settings: settings of a run.
+            verify: read every file, even if the cache knows it.
         """
         digests = self._cache(settings)
         found = {}
@@ -74,14 +74,14 @@ class Inputs:
         return found
 
     def code_of(self, settings: Settings, verify: bool = False) -> dict[str, dict[str, str | None]]:
-        """For every foreign class of the config: the plug-in that brings it, the version, and its source.
+        """For every class of another package in the config: its plug-in, version and source.
 
         Args:
-            settings: of a run.
+            settings: settings of a run.
             verify: as for :meth:`of`.
 
         Returns:
-            By module: ``distribution`` and ``version`` of the plug-in, None outside of plug-ins; as ``source`` the
+            by module: ``distribution`` and ``version`` of the plug-in, None outside a plug-in; as ``source`` the
             SHA-256 of the module's file, and as ``package`` that of all Python files of its package, or of the file of
             a module without one; None if it has none. The module must have been imported.
         """
@@ -101,11 +101,11 @@ class Inputs:
         return code
 
     def changes(self, manifest: Mapping[str, Any], settings: Settings) -> list[Change]:
-        """What has changed since a run was made from the same settings. What ``run.json`` does not say is no change.
+        """The changes since a run was made from the same settings. Entries missing in ``run.json`` do not count.
 
         Args:
-            manifest: its ``run.json``.
-            settings: as they would be used now.
+            manifest: content of its ``run.json``.
+            settings: current settings.
         """
         recorded, present = manifest.get("inputs"), self.of(settings)
         values = {each.key: each.value for each in _named(settings)}
@@ -123,7 +123,7 @@ class Inputs:
         return found
 
     def _same_signal(self, manifest: Mapping[str, Any], settings: Settings) -> bool:
-        """Whether other files hold the samples that a run has fitted, as those of a PNG that was saved again."""
+        """Whether changed files have the samples that a run fitted, such as a PNG that was saved again."""
         signal = manifest.get("signal")
         before = signal.get("pixels_sha256") if isinstance(signal, Mapping) else None
         return before is not None and before == self._remembered(
@@ -145,7 +145,7 @@ class Inputs:
 
 
 def recorded(inputs: Mapping[str, str | None]) -> dict[str, str]:
-    """What ``run.json`` says of the files that could be read."""
+    """The entries of readable files in ``run.json``."""
     return {key: digest for key, digest in inputs.items() if digest is not None}
 
 
@@ -162,14 +162,14 @@ class _Named:
         return getattr(self.owner, self.field)
 
     def digest(self, settings: Settings, digests: Digests, verify: bool) -> str | None:
-        """The digest of what it names; None if that cannot be read."""
+        """The digest of the named files; None if unreadable."""
         parts = []
         try:
             for each in [self.value] if isinstance(self.value, (str, os.PathLike)) else list(self.value):
                 path = Path(os.path.expanduser(each))
                 files = self._members(path, settings) if path.is_dir() else [path]
                 parts.append(digests.of_files(path, files, verify))
-        except (OSError, PartinrError):  # the reader of the file says so
+        except (OSError, PartinrError):  # reported by the file's reader
             return None
         return parts[0] if len(parts) == 1 else of_text(" ".join(parts))
 
@@ -182,23 +182,31 @@ class _Named:
         return [path for path in below if not any(part[:1] == "." for part in path.relative_to(folder).parts)]
 
 
+def readable(settings: Settings) -> dict[str, Any]:
+    """The keys that may name files or folders, with their values."""
+    return {each.key: each.value for each in _fields(settings)}
+
+
 def _named(settings: Settings) -> Iterator[_Named]:
-    """The fields of all objects that name something."""
+    """The fields of all objects that name files."""
+    return (each for each in _fields(settings) if each.value is not None)
+
+
+def _fields(settings: Settings) -> Iterator[_Named]:
     for group, owner in (("", settings.root), *((group, getattr(settings, group)) for group in _GROUPS)):
         for name in marked(type(owner), READS):
-            if getattr(owner, name) is not None:
-                yield _Named(f"{group}.{name}" if group else name, owner, name)
+            yield _Named(f"{group}.{name}" if group else name, owner, name)
 
 
 def _pixels(data: SignalSet) -> str | None:
-    """The digest of the samples of all signals that are fitted; None if they cannot be read."""
+    """The digest of the samples of all fitted signals; None if unreadable."""
     with suppress(PartinrError):
         return signal_identity.joined([item.read().identity.pixels_sha256 for item in data.train()])
     return None
 
 
 def _package(module: str) -> Path | None:
-    """The folder of the outermost package that a module is in; None for one without."""
+    """The folder of a module's outermost package, or None."""
     parts = module.split(".")
     for depth in range(1, len(parts) + 1):
         file = getattr(sys.modules.get(".".join(parts[:depth])), "__file__", None)
@@ -241,12 +249,12 @@ def check_code(manifest: Mapping[str, Any], folder: Path) -> None:
 
 
 def identity(settings: Settings) -> dict[str, str]:
-    """What a run is, for people and as a hash."""
+    """The identity of a run: a readable name and a hash."""
     return {"name": settings.name, "config_hash": config_hash(names.identity(settings.plain))}
 
 
 def origin(settings: Settings, inputs: Inputs) -> dict[str, Any]:
-    """What a run that begins now is, and what it begins with; all files are read."""
+    """Identity and inputs of a new run; reads all files."""
     return {
         **identity(settings),
         "inputs": recorded(inputs.of(settings, verify=True)),
@@ -255,18 +263,18 @@ def origin(settings: Settings, inputs: Inputs) -> dict[str, Any]:
 
 
 def begun(run: RunDirectory, manifest: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """What a run that goes on is, and what it began with, which is no checkpoint of its own.
+    """Identity and original inputs of a resumed run, without its own checkpoint.
 
-    A run that has no checkpoint yet reads everything anew; then what it began with is left out.
+    A run without a checkpoint reads all inputs again, so its original inputs are left out.
 
     Args:
-        run: its directory.
-        manifest: its ``run.json``.
-        settings: that it goes on with.
+        run: run directory.
+        manifest: content of its ``run.json``.
+        settings: settings of the continuation.
     """
     own = {**settings.plain, "ckpt_path": run.config().get("ckpt_path")}
     known: dict[str, Any] = {"name": settings.name, "config_hash": config_hash(names.identity(own))}
-    if "name" in manifest:  # also what an older version called it
+    if "name" in manifest:  # keeps the name that an older version gave
         known["config_hash"] = manifest["config_hash"]
     if settings.root.ckpt_path == own["ckpt_path"] or not isinstance(manifest.get("inputs"), Mapping):
         return known

@@ -1,7 +1,7 @@
-"""Overrides as they were typed: a key that holds text gets the text, whatever Hydra's grammar takes it for.
+"""Keeps overrides as typed: a text key gets the text, whatever Hydra's grammar makes of it.
 
 ``study=2024_01_31`` is a whole number to Hydra, and ``data.path=[1]`` a list. The type of the field decides: a value
-that it does not take is put in quotes, where it takes the text.
+that the field does not accept is quoted if the field accepts the text.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from partinr.experiment.hydra_errors import in_quotes
 from partinr.experiment.migrate import RENAMED
 
 _ROOT = {"": "partinr.experiment.config.Root", "coords": "partinr.experiment.config.Coords"}
-"""Classes of the keys that no ``_target_`` stands beside."""
+"""Classes for keys without a ``_target_``."""
 
 _GROUP = str | list[str] | None
-"""What a group of the configuration takes."""
+"""Tells whether a key accepts a value."""
 
 Takes = Callable[[Any], bool]
 
 
 def as_typed(overrides: Sequence[str], searched: Path | None = None) -> list[str]:
-    """Overrides that Hydra reads as they were typed.
+    """Overrides in a form that Hydra reads as typed.
 
     Args:
-        overrides: of the command line, each of which Hydra can parse.
+        overrides: overrides from the command line that Hydra can parse.
         searched: a further folder of configuration (``--config-dir``).
     """
     parts = [list(_parts(override)) for override in overrides]
@@ -57,22 +57,22 @@ def as_typed(overrides: Sequence[str], searched: Path | None = None) -> list[str
     ]
 
 
-# -- what was typed -------------------------------------------------------------------------------------------------
+# -- typed values ----------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """A value, or one of several in a sweep or a list, that Hydra does not take for the text that was typed."""
+    """A value, or one of several in a sweep or list, that Hydra does not read as the typed text."""
 
     start: int
     stop: int
     value: Any
     inner: tuple[_Part, ...] = ()
-    """Of a list or a dictionary: those of its values."""
+    """Parts of the values of a list or dictionary."""
 
 
 def _key(override: str) -> str:
-    """The key of an override, with the plus of one that is to be added."""
+    """The key of an override, with the plus of an added key."""
     return override.partition("=")[0]
 
 
@@ -86,7 +86,7 @@ def _parts(override: str) -> Iterator[_Part]:
     several = value.simpleChoiceSweep()
     elements = [value.element()] if several is None else several.element()
     for element in elements:
-        # Spaces around the whole value are part of a name; those after a comma are not.
+        # Spaces around the whole value belong to a name; those after a comma do not.
         yield from _of_element(override, element, None if several else (len(key) + 1, len(override)))
 
 
@@ -122,7 +122,7 @@ def _elements(container: Any) -> list[Any]:
 
 
 def _quoted(override: str, parts: Sequence[_Part], takes: Takes | None) -> str:
-    """An override with quotes around those parts that the field takes as text only."""
+    """An override with quotes around parts that the field accepts only as text."""
     if takes is None:
         return override
     for part in reversed(parts):
@@ -144,11 +144,11 @@ def _quoted(override: str, parts: Sequence[_Part], takes: Takes | None) -> str:
     return override
 
 
-# -- what a key takes -----------------------------------------------------------------------------------------------
+# -- types of keys --------------------------------------------------------------------------------------------------
 
 
 class _Types:
-    """What the keys of a configuration take, as the overrides choose its groups."""
+    """The types of a configuration's keys, with groups as the overrides choose them."""
 
     def __init__(self, overrides: Sequence[str], searched: Path | None) -> None:
         self.searched = searched if searched is not None and searched.is_dir() else None
@@ -163,7 +163,7 @@ class _Types:
         return name in self.groups or "/" in name
 
     def of(self, key: str) -> Takes | None:
-        """Whether a key takes a value; None where nothing is known of it, or its values are numbers."""
+        """A test for a key's values; None if the key is unknown or takes numbers."""
         if self._is_group(key):
             return _takes(_GROUP)
         for config in self._composed:
@@ -173,7 +173,7 @@ class _Types:
 
     @functools.cached_property
     def _composed(self) -> list[DictConfig]:
-        """The configuration without the values: in a sweep over groups several, with each choice in one of them."""
+        """The configuration without values; several in a sweep over groups, so that each choice occurs."""
         number = max(map(len, self.choices), default=1)
         found = []
         for at in range(number):
@@ -184,12 +184,12 @@ class _Types:
                 with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
                     found.append(hydra.compose("train", chosen, return_hydra_config=True))
             except (HydraException, OmegaConfBaseException, ValueError):
-                continue  # a choice that does not exist: Hydra says so
+                continue  # Hydra reports unknown choices
         return found
 
 
 def _choices(override: str) -> list[str]:
-    """An override of a group for each of its choices."""
+    """One override of a group for each of its choices."""
     parsed = OverridesParser.create().parse_override(override)
     if not parsed.is_choice_sweep() or parsed.value_type is ValueType.GLOB_CHOICE_SWEEP:
         return [override]
@@ -197,7 +197,7 @@ def _choices(override: str) -> list[str]:
 
 
 def _hint(config: DictConfig, key: str) -> Any:
-    """The type of a key; None where nothing is known of it, or its values are numbers."""
+    """The type of a key; None if the key is unknown or takes numbers."""
     *above, name = key.lstrip("+").split(".")
     nodes: list[Any] = [config]
     while len(nodes) <= len(above):
@@ -207,11 +207,11 @@ def _hint(config: DictConfig, key: str) -> Any:
         nodes.append(child)
     if len(nodes) > len(above):
         child = _child(nodes[-1], name)
-        # A schema of Hydra's own knows.
+        # Hydra's schemas have types.
         known = nodes[-1]._metadata.element_type if child is None else child._metadata.ref_type
         if known not in (Any, None, dict, list):
             return known | None if child is not None and child._metadata.optional else known
-        # Classes are imported only where that can matter: not for an unknown key, nor where the default is a number.
+        # Classes are imported only if that can matter: not for unknown keys or numeric defaults.
         if (child is None and not key.startswith("+")) or (child is not None and _is_number(child._value())):
             return None
     for depth in range(len(nodes) - 1, -1, -1):
@@ -223,7 +223,7 @@ def _hint(config: DictConfig, key: str) -> Any:
 
 
 def _child(node: DictConfig, name: str) -> Any:
-    """A node below another, unresolved; None where there is none."""
+    """An unresolved child of a node, or None."""
     return node._get_node(name, validate_access=False)
 
 
@@ -232,7 +232,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _of_class(target: str, names: Sequence[str]) -> Any:
-    """The type of a key of a class, or of what is in it."""
+    """The type of a class's key, or of a nested key."""
     try:
         module, _, attribute = target.rpartition(".")
         cls = load(f"{module}:{attribute}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, check_choice
 from partinr.partition.coding import decode_labels, encode_labels
 
 Bits = Literal[8, 16]
@@ -56,10 +56,8 @@ def check(bits: int, per: str) -> None:
     Raises:
         PartinrError: ``bits`` or ``per`` is unknown.
     """
-    if bits not in _WHOLE:
-        raise PartinrError(f"bits={bits!r}; choose from {', '.join(map(str, get_args(Bits)))}")
-    if per not in get_args(Per):
-        raise PartinrError(f"per={per!r}; choose from {', '.join(get_args(Per))}")
+    check_choice("bits", bits, get_args(Bits))
+    check_choice("per", per, get_args(Per))
 
 
 @door

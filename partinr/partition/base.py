@@ -181,6 +181,8 @@ class PartitionRule(ABC):
         super().__init_subclass__(**kwargs)
         if "title" not in vars(cls):
             cls.title = cls.__name__.lower()
+        if "labels" in vars(cls):
+            cls.labels = door(cls.labels)  # type: ignore[method-assign]
 
     @abstractmethod
     def labels(self, signal: Tensor) -> Tensor:

@@ -264,9 +264,9 @@ def _evened(region: Labels, neighbours: Sequence[Sequence[int]], measure: Sequen
     """Move segments to a neighbouring region where that makes the two more equal.
 
     Args:
-        region: of each segment.
-        neighbours: of each segment.
-        measure: of each segment.
+        region: region of each segment.
+        neighbours: neighbours of each segment.
+        measure: measure of each segment.
 
     Returns:
         the region of each segment afterwards; none becomes empty or falls apart.

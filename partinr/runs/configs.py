@@ -53,7 +53,7 @@ _SILENT_KEYS = {
 """Keys for the output and evaluation of a run, which do not change the computation."""
 
 IMAGE_KEYS = {
-    ("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha", "limit", "crops", "crop_size")
+    ("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha", "bits", "limit", "crops", "crop_size")
 }
 """Keys that only choose the images; a run identifies these by their content."""
 

@@ -18,8 +18,9 @@ from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
 from partinr.base.text import decoded, normal
 from partinr.signals.decode import IMAGE_ENDINGS
+from partinr.signals.depth import Bits
 from partinr.signals.identity import Reading
-from partinr.signals.image import Alpha, Crop, builtin_path, load_image, read_image
+from partinr.signals.image import Alpha, Crop, builtin_path, image_values, read_image
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
 from partinr.signals.source import Source
@@ -34,11 +35,13 @@ class ImageItem(Item):
         name: see :class:`~partinr.signals.Item`.
         source: the file and how it is cut.
         alpha: what to do with transparency, see :func:`partinr.load_image`.
+        bits: how many bits a file of 16 uses.
     """
 
     name: str
     source: Source
     alpha: Alpha = "refuse"
+    bits: int | None = None
 
     def load(self) -> Tensor:
         """The image: float32 ``[H, W, C]`` in [0, 1].
@@ -46,13 +49,13 @@ class ImageItem(Item):
         Raises:
             PartinrError: the file cannot be read, or is no image that can be fitted.
         """
-        return load_image(self._path, **self._options)
+        return image_values(self._path, **self._options)
 
     def read(self) -> Reading:
-        """The image, and what it is: its file and the samples in it.
+        """The image and its identity: its file and the samples in it.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         return read_image(self._path, **self._options)
 
@@ -64,7 +67,8 @@ class ImageItem(Item):
     @property
     def _options(self) -> dict[str, Any]:
         source = self.source
-        return {"size": source.size, "max_side": source.max_side, "alpha": self.alpha, "crop": source.crop}
+        cut = {"size": source.size, "max_side": source.max_side, "crop": source.crop}
+        return {**cut, "alpha": self.alpha, "bits": self.bits}
 
 
 @spec
@@ -76,10 +80,11 @@ class FolderData(SignalSet):
 
     Attributes:
         path: the folder; None for the built-in images ``names``.
-        names: of built-in images, in their order; ignored if ``path`` is given.
+        names: names of built-in images, in order; ignored if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
+        bits: how many bits files of 16 use, such as 12.
         limit: use only the first images to learn from; those held out do not count.
         crops: number of squares from each image, instead of the centred one. The place of a square follows from the
             file's name and the square's number alone.
@@ -96,6 +101,7 @@ class FolderData(SignalSet):
     size: Size | None = None
     max_side: Size | None = None
     alpha: Alpha = "refuse"
+    bits: Bits | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     crops: Annotated[int, Field(ge=1)] | None = None
     crop_size: Size | None = None
@@ -188,7 +194,7 @@ class FolderData(SignalSet):
         for file in files:
             for crop in self._crops(file.name):
                 source = Source(file.stem, str(file), self.size, self.max_side, crop)
-                items.append(ImageItem(names.new(file.stem), source, self.alpha))
+                items.append(ImageItem(names.new(file.stem), source, self.alpha, self.bits))
         return items
 
     def _crops(self, name: str) -> Iterator[Crop | None]:

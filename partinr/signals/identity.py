@@ -39,6 +39,7 @@ class SignalIdentity:
         file_sha256: of its file; None without one.
         cut: what is done with the file's samples: the part that is used, its shape in the end, transparency.
         decoder: program that read the file.
+        notice: what a user should know of the values, in a line.
     """
 
     name: str
@@ -47,6 +48,7 @@ class SignalIdentity:
     file_sha256: str | None = None
     cut: str = ""
     decoder: str | None = None
+    notice: str | None = None
 
     @classmethod
     def of(cls, name: str, values: Tensor) -> SignalIdentity:
@@ -137,10 +139,13 @@ def joined(digests: Sequence[str | None]) -> str | None:
 
 def identity_facts(identities: Collection[SignalIdentity]) -> dict[str, Any]:
     """The entries of signal identities in ``run.json``."""
+    noticed = [each for each in identities if each.notice is not None]
+    more = f" (and {len(noticed) - 1} more like it)" if len(noticed) > 1 else ""
     facts = {
         "pixels_sha256": joined([each.pixels_sha256 for each in identities]),
         "file_sha256": joined([each.file_sha256 for each in identities]),
         "decoder": next((each.decoder for each in identities if each.decoder is not None), None),
+        "notice": f"{noticed[0].name}: {noticed[0].notice}{more}" if noticed else None,
     }
     return {key: value for key, value in facts.items() if value is not None}
 

@@ -42,8 +42,8 @@ class LsunItem(Item):
 
     Attributes:
         name: see :class:`~partinr.signals.Item`.
-        folder: of the database.
-        index: of the photograph in it.
+        folder: folder of the database.
+        index: number of the photograph in the database.
         size: side of the square, in pixels.
         source: None, since it has no file of its own.
     """
@@ -61,10 +61,10 @@ class LsunItem(Item):
         Raises:
             PartinrError: it cannot be read.
         """
-        return self.read().values
+        return LsunItem.read(self).values  # not of self: a subclass may read what it loads
 
     def read(self) -> Reading:
-        """The photograph, and what it is: the samples in the database.
+        """The photograph and its identity: the samples in the database.
 
         Raises:
             PartinrError: it cannot be read.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -16,18 +16,13 @@ from partinr.signals.identity import Reading, SignalIdentity
 from partinr.signals.source import Source
 
 
-class Item(ABC):
-    """One signal of a set, loaded on demand.
+class Readable(ABC):
+    """Base class for what loads a signal. A subclass writes :meth:`load`."""
 
-    Items are sent to other processes, so they hold what it takes to make the signal, and nothing large.
-
-    Attributes:
-        name: unique in its set, and a valid folder name. The name of a single signal is empty.
-        source: where it is from, for partition rules that look at more than its values; None without a file.
-    """
-
-    name: str
-    source: Source | None
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = Item.read  # type: ignore[method-assign]  # that of a base class would read something else
 
     @abstractmethod
     def load(self) -> Tensor:
@@ -38,13 +33,33 @@ class Item(ABC):
         """
 
     def read(self) -> Reading:
-        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
+        """The signal and its identity. Override this if a file identifies it better than its values.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         values = self.load()
-        return Reading(values, SignalIdentity.of(self.name, values))
+        return Reading(values, SignalIdentity.of(str(getattr(self, "name", None) or ""), values))
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # The base class would read another signal than the one that this class loads.
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = Readable.read  # type: ignore[method-assign]
+
+
+class Item(Readable):
+    """One signal of a set, loaded on demand.
+
+    Items are sent to other processes, so they contain what is needed to make the signal, and nothing large.
+
+    Attributes:
+        name: unique in its set, and a valid folder name. The name of a single signal is empty.
+        source: source of the signal, for partition rules that need more than its values; None without a file.
+    """
+
+    name: str
+    source: Source | None
 
 
 @spec
@@ -73,10 +88,10 @@ class SignalSet(ABC):
 
     @abstractmethod
     def val(self) -> Sequence[Item]:
-        """The items that are held out; may be empty.
+        """The held-out items; may be empty.
 
         Raises:
-            PartinrError: they cannot be listed.
+            PartinrError: the items cannot be listed.
         """
 
     @property
@@ -107,39 +122,27 @@ class SignalSet(ABC):
 
 
 @spec
-class SingleSignal(SignalSet):
+class SingleSignal(SignalSet, Readable):
     """Base class for a single signal in the group ``data``. A subclass writes :meth:`load`."""
 
     alone: ClassVar[bool] = True
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = SingleSignal.read  # type: ignore[method-assign]  # as for Item
+
     @property
     def source(self) -> Source | None:
-        """Where the signal is from, for partition rules that look at more than its values; None without a file."""
+        """Source of the signal, for partition rules that need more than its values; None without a file."""
         return None
-
-    @abstractmethod
-    def load(self) -> Tensor:
-        """The signal, the same every time: float32 ``[*grid, C]`` in [0, 1].
-
-        Raises:
-            PartinrError: it cannot be read, or is no signal that can be fitted.
-        """
-
-    def read(self) -> Reading:
-        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
-
-        Raises:
-            PartinrError: as :meth:`load` does.
-        """
-        values = self.load()
-        return Reading(values, SignalIdentity.of(self.title, values))
 
     def train(self) -> Sequence[Item]:
         """The signal, without a name."""
         return [_Only(self, self.source)]
 
     def val(self) -> Sequence[Item]:
-        """Nothing is held out."""
+        """Empty: nothing is held out."""
         return ()
 
 
@@ -164,7 +167,7 @@ class GeneratedItem(Item):
 
     Attributes:
         name: see :class:`~partinr.signals.Item`.
-        seed: the series, and the number in it.
+        seed: number of the series, and number in the series.
         data: the set that makes it.
         source: None, since it has no file.
     """
@@ -178,7 +181,7 @@ class GeneratedItem(Item):
         """The signal: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made on this machine.
+            PartinrError: the signal cannot be made on this machine.
         """
         return self.data.make(self.seed)
 
@@ -189,7 +192,7 @@ class GeneratedSet(SignalSet):
 
     Attributes:
         train_items: number of signals to learn from.
-        val_items: number of other signals, which are held out.
+        val_items: number of further, held-out signals.
     """
 
     train_items: Annotated[int, Field(ge=1)] = 256
@@ -200,7 +203,7 @@ class GeneratedSet(SignalSet):
         """The signal of a series and a number: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made on this machine.
+            PartinrError: the signal cannot be made on this machine.
         """
 
     def train(self) -> Sequence[GeneratedItem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from partinr.base.errors import PartinrError
 from partinr.base.text import for_shell
 from partinr.base.version import __version__
+from partinr.partition import Partition
 from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 SIGNALS = "signals"
-"""Under this key of a fingerprint is what the signals are."""
+"""Key of a fingerprint for the identities of signals."""
 
 VERSION = "partinr_version"
 """Key of a checkpoint for the version that saved it; 0.1 had no such key."""
@@ -56,6 +57,25 @@ class LocalFiles(TorchCheckpointIO):
         return found
 
 
+def kept_partitions(names: Sequence[str], partitions: Sequence[Partition]) -> dict[str, dict[str, Any]]:
+    """Label maps as a checkpoint keeps them: without those that follow from options."""
+    kept = {}
+    for name, partition in zip(names, partitions, strict=True):
+        if not partition.free:
+            narrow = torch.uint8 if partition.regions <= 256 else torch.int32
+            kept[name] = {"labels": partition.labels.to(narrow), "seconds": partition.seconds}
+    return kept
+
+
+def read_partitions(path: Path) -> dict[str, Partition]:
+    """The partitions that a checkpoint keeps, by name of the signal; none if it cannot be read."""
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)["partinr"].get("partitions", {})
+        return {name: Partition(**each) for name, each in kept.items()}
+    except Exception:  # as in `read_checkpoint`, which says what is wrong
+        return {}
+
+
 class OtherRunError(PartinrError):
     """A checkpoint is from another run.
 
@@ -63,7 +83,7 @@ class OtherRunError(PartinrError):
         problem: what differs.
     """
 
-    def __init__(self, path: Path, problem: str, cure: str) -> None:
+    def __init__(self, problem: str, path: Path | None = None, cure: str = "") -> None:
         super().__init__(f"ckpt_path={path} is from another run: {problem}; {cure}")
         self.problem = problem
 
@@ -72,13 +92,13 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
     """Check that a module can continue from a checkpoint.
 
     Returns:
-        How this machine has read the signals otherwise than the one before, within :data:`TOLERANCE
-        <partinr.signals.identity.TOLERANCE>`; None if it has not.
+        how this machine read the signals differently, within :data:`TOLERANCE <partinr.signals.identity.TOLERANCE>`;
+        None if equal.
 
     Raises:
-        OtherVersionError: another version saved it.
-        OtherRunError: it is from another run.
-        PartinrError: it is missing, damaged, or past the end of this run.
+        OtherVersionError: another version saved the checkpoint.
+        OtherRunError: the checkpoint is from another run.
+        PartinrError: the checkpoint is missing, damaged, or past the end of this run.
     """
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
@@ -94,11 +114,7 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
             continue
         then, now = (values.get(key, missing.get(key)) for values in (found, expected))
         if then != now:
-            raise OtherRunError(
-                path,
-                f"its {key} is {then}, here it is {now}",
-                _as_it_was(path),
-            )
+            raise OtherRunError(f"its {key} is {then}, here it is {now}", path, _as_it_was(path))
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(
             f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
@@ -107,13 +123,13 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
 
 
 def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[str, SignalIdentity]) -> str | None:
-    """Check that a module has the signals of a checkpoint; what only one of them has shows in their settings.
+    """Check that a module has the signals of a checkpoint. Signals that only one of them has show in the settings.
 
     Returns:
-        As :func:`check_checkpoint`.
+        as for :func:`check_checkpoint`.
 
     Raises:
-        OtherRunError: one is another.
+        OtherRunError: a signal differs.
     """
     notes = []
     for name, signal in now.items():
@@ -121,16 +137,12 @@ def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[
         if before is None:
             continue
         if signal.file_sha256 is not None and signal.file_sha256 == before.file_sha256 and signal.cut != before.cut:
-            raise OtherRunError(
-                path, f"its {signal.name} is cut {before.cut}, here it is {signal.cut}", _as_it_was(path)
-            )
+            problem = f"its {signal.name} is cut {before.cut}, here it is {signal.cut}"
+            raise OtherRunError(problem, path, _as_it_was(path))
         difference = signal.differs(before)
         if difference is None:
-            raise OtherRunError(
-                path,
-                _another(before.name, signal.name),
-                "give the signal that it was fitted to, or leave ckpt_path out to start again",
-            )
+            cure = "give the signal that it was fitted to, or leave ckpt_path out to start again"
+            raise OtherRunError(_another(before.name, signal.name), path, cure)
         if difference:
             notes.append(f"{signal.name or 'the signal'}: {difference}")
     more = f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else ""
@@ -148,7 +160,7 @@ def _as_it_was(path: Path) -> str:
 
 
 def _run_of(path: Path) -> Path | str:
-    """The run directory that a checkpoint lies in."""
+    """The run directory of a checkpoint."""
     folder = path.parent.parent
     return folder if (folder / "run.json").is_file() else "RUN_DIR"
 

@@ -1,4 +1,4 @@
-"""The words beside Hydra's: help, version, doctor, render, report, and what a terminal shows."""
+"""Subcommands and flags besides Hydra's: help, version, doctor, render, report, and terminal output."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ def garbage(path: Path) -> None:
 
 
 def one_bit(path: Path) -> None:
-    """In the weights, where nothing but a checksum would notice."""
+    """A position in the weights, where only a checksum reveals damage."""
     content = bytearray(path.read_bytes())
     weights = torch.load(path, weights_only=True)["state_dict"]
     largest = max((value for value in weights.values() if value.is_floating_point()), key=torch.numel)
@@ -283,7 +283,7 @@ def test_the_sound_checkpoint_is_not_replaced_by_the_damaged_one(
     replace = os.replace
 
     def dies(source: Any, target: Any) -> None:
-        """Of a checkpoint that is saved the last step never happens."""
+        """The last step of saving a checkpoint never happens."""
         if str(target).endswith("last.ckpt"):
             raise KeyboardInterrupt
         replace(source, target)
@@ -569,7 +569,7 @@ def test_a_second_signal_ends_at_once(
     process = context.Process(target=exec, args=(SLOW, names))
     process.start()
     try:
-        # The end of the training is slow, as with a large checkpoint; whoever is in a hurry does not wait for it.
+        # The end of the training is slow, as with a large checkpoint; an impatient user does not wait for it.
         until(lambda: (run / CHECKPOINT).exists(), process)
         os.kill(process.pid or 0, numbers[0])
         until(mark.exists, process)

@@ -91,7 +91,7 @@ def test_a_replaced_photo_makes_its_runs_again(sweep: Callable[..., Any]) -> Non
     assert answer.err.count("data.path photo.png has changed since") == 2
     assert len({each["signal"]["sha256"] for each in manifests().values()}) == 1
     assert len(superseded()) == 2
-    # A run that was stopped does not go on with another photo; one that waits reads anew.
+    # A stopped run does not continue with another photo; a queued one reads the new file.
     for run, status in zip(find_runs("sweep"), ("interrupted", "failed", "queued"), strict=True):
         run.file("run.json").write_text(json.dumps({**run.manifest(), "status": status}))
     photo(2)
@@ -113,7 +113,7 @@ def test_a_continued_run_is_no_fresh_one(sweep: Callable[..., Any], partinr: Any
     labels = {group.label for group in study.groups}
     assert any("no ckpt_path" in label for label in labels)
     assert any("last.ckpt" in label for label in labels)
-    # A run that goes on from a checkpoint of its own stays what it is.
+    # A run that continues from its own checkpoint keeps its identity.
     before = manifests()
     for run in find_runs("sweep"):
         run.file("run.json").write_text(json.dumps({**run.manifest(), "status": "interrupted"}))

@@ -100,7 +100,7 @@ def test_nothing_is_told_that_should_not_be(finished: Any, offline: Any) -> None
         content = path.read_bytes()
         assert b"hunter2" not in content, path
         assert b"0123456789" * 4 not in content, path
-    # Nothing beside the run directory, and one line.
+    # Nothing next to the run directory, and one line.
     assert [path.name for path in run.parent.iterdir() if path.name != "outputs"] == ["run"]
     assert answer.err.count("\n") == 1
     assert answer.err.startswith("partinr: note: W&B is offline; ")
