@@ -12,10 +12,17 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+
+from partinr.base.later import Later
+
+if TYPE_CHECKING:
+    from partinr.tracking import environment
+else:
+    environment = Later("partinr.tracking.environment")
 
 _PATHS = (
     ("", "ckpt_path"),
@@ -37,7 +44,7 @@ NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "l
 
 
 def register_resolvers() -> None:
-    """Make ``${partinr.token:}``, ``${partinr.label:…}`` and ``${partinr.experiment:STUDY}`` known, with a new token.
+    """Make ``${partinr.token:}``, with a new token, and ``partinr.label``, ``.experiment`` and ``.wandb`` known.
 
     All processes of one start share the token; unlike the clock alone, two starts never do.
     """
@@ -45,6 +52,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
     OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
+    OmegaConf.register_new_resolver("partinr.wandb", lambda *key: environment.heeded(*key), replace=True)
 
 
 def experiment(study: str | None = None) -> str | None:
