@@ -17,6 +17,7 @@ from steps import LR, loop_step, stack_step
 from torch import Tensor
 
 from partinr.backbones import Siren
+from partinr.engines.base import Observations
 from partinr.engines.tiled import Tiled
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
@@ -49,7 +50,7 @@ def tiled_step(model: PiecewiseINR, image: Tensor, bf16: bool, in_one_pass: bool
         chain = model.backbone.chain(dict(model.stack))
         assert chain is not None
         if in_one_pass:
-            return Tiled().error(chain, batch.coords, batch.targets, None, sizes) / batch.targets.numel()
+            return Tiled().error(chain, Observations(batch.coords, batch.targets, sizes)) / batch.targets.numel()
         return (Tiled().run(chain, batch.coords, sizes) - batch.targets).square().mean()
 
     return adam_step(loss, torch.optim.Adam(model.parameters(), lr=LR, fused=True), bf16)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
+from partinr.base.numbers import write
 from partinr.callbacks.base import Regime, RunCallback, regime
 
 
@@ -77,15 +78,8 @@ def describe(module: Regime) -> tuple[float, str]:
     if module.curve:
         figures.append(f"{module.curve[-1]['psnr']:.2f} dB")
     if seconds > 0:
-        figures.append(f"{_short(step * module.points_per_step / seconds)} points/s")
+        figures.append(f"{write(step * module.points_per_step / seconds, 'si')} points/s")
     if left:
         minutes, rest = divmod(round(min(left)), 60)
         figures.append(f"{minutes}:{rest:02d} left")
     return max(parts), "  ".join(figures)
-
-
-def _short(value: float) -> str:
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.1f} {unit}"
-    return f"{value:.0f}"

@@ -3,4 +3,4 @@
 from typing import Literal
 
 EngineName = Literal["auto", "loop", "batched", "fused", "tiled", "compiled"]
-"""What ``engine=`` takes: ``auto``, or the name of an engine in the registry."""
+"""Values of ``engine=``: ``auto``, or the name of an engine in the registry."""

@@ -1,13 +1,13 @@
 """Compiled kernels of the fused engine (numba). The first use imports them, since numba takes a second.
 
-The parameters of network n are one row ``params[n]``: weights ``[out, in]`` and biases, layer after layer, where
-``layers[k] = (in, out, offset of the weights, offset of the biases)`` says. Layer k is the sine of ``factor[k]`` times
-the affine map; the last layer has no sine.
+The parameters of network n are one row ``params[n]``: weights ``[out, in]`` and biases of each layer, at the offsets in
+``layers[k] = (in, out, offset of the weights, offset of the biases)``. Layer k is the sine of ``factor[k]`` times the
+affine map; the last layer has no sine.
 
-Work is cut into tiles: samples ``start[t]`` to ``start[t + 1]`` belong to network ``owner[t]``. A tile's features lie
-in the cache of one core, features first, so that the innermost loop runs along the samples and becomes vector code.
-Gradients by the parameters are summed run by run: a run is some tiles of one network, one after the other on one
-thread. Runs write to separate places in a fixed order, so results do not depend on the number of threads.
+Work is cut into tiles: samples ``start[t]`` to ``start[t + 1]`` belong to network ``owner[t]``. A tile's features fit
+into the cache of one core. Features are the first axis, so that the innermost loop runs along the samples and is
+vectorised. Gradients by the parameters are summed in runs: a run is a sequence of tiles of one network on one thread.
+Runs write to separate places in a fixed order, so results do not depend on the number of threads.
 """
 
 # numba's decorators have no types.
@@ -37,17 +37,17 @@ def signed(x, sign):
     return np.uint32(_F(x).view(np.uint32) ^ sign).view(np.float32)
 
 
-# Without "reassoc": the three steps of the reduction must not be taken for one.
+# Without "reassoc", which would merge the three steps of the reduction.
 @njit(fastmath={"contract"}, cache=True)
 def sincos(x):
     """Sine and cosine of a float32, to 2e-7 for |x| up to 1e3, 5e-7 up to 1e4: minimax polynomials on [-pi/2, pi/2].
 
-    From 2e5 on single precision holds hardly a digit of the angle, and the result is that of some angle.
+    From 2e5 on, single precision has hardly a digit of the angle, and the result is arbitrary.
     """
     shifted = x * INVERSE_PI + WHOLE
     k = shifted - WHOLE
     r = ((x - k * PI_1) - k * PI_2) - k * PI_3
-    # A huge angle is reduced badly, and a polynomial is unbounded. (Zero times NaN or infinity is NaN.)
+    # A huge angle is reduced inaccurately, and a polynomial is unbounded. (Zero times NaN or infinity is NaN.)
     r = r * _F(abs(r) < _F(1.6))
     # Odd multiples of pi flip the sign, which is the highest bit.
     sign = np.uint32(_F(shifted).view(np.uint32) << np.uint32(31))
@@ -88,7 +88,7 @@ def _affine(p, layer, factor, h, z, n):
 
 @njit(fastmath=_FAST, cache=True)
 def _parameter_gradient(g, h, layer, factor, q, n):
-    """Into ``q``, where the layer's parameters are: the gradient by ``W`` and ``b``, from ``g [out, n]``."""
+    """Write the gradient by ``W`` and ``b`` into ``q`` at the layer's offsets, from ``g [out, n]``."""
     n_in, n_out, weight, bias = layer
     for o in range(n_out):
         row = weight + o * n_in
@@ -177,7 +177,7 @@ def forward(x, params, owner, start, layers, factor, scratch, y):
 
 @njit(fastmath=_FAST, cache=True)
 def _keep_forward(x, p, layers, factor, work, a, n):
-    """Samples ``a`` to ``a + n`` through all layers but the last; ``work`` keeps what the way back needs.
+    """Evaluate samples ``a`` to ``a + n`` up to the last layer; ``work`` keeps values for the backward pass.
 
     The input of layer k is at 2 k, the cosines at its output at 2 k + 1; two spare planes follow.
     """
@@ -197,7 +197,7 @@ def _keep_forward(x, p, layers, factor, work, a, n):
 
 @njit(fastmath=_FAST, cache=True)
 def _back(p, layers, factor, work, n, q, gx, a):
-    """From the gradient by the values, in the plane ``2 L`` of ``work``, to those by parameters and coordinates.
+    """Gradients by parameters and coordinates, from that by the values in the plane ``2 L`` of ``work``.
 
     They are written into ``q`` and, if it has rows, into ``gx`` from ``a`` on.
     """
@@ -228,7 +228,7 @@ def _add(total, part):
 
 @njit(parallel=True, fastmath=_FAST, cache=True)
 def backward(x, gy, params, owner, start, run, layers, factor, scratch, spare, q, gx):
-    """Gradients of a scalar by parameters and coordinates; activations are computed anew, not kept.
+    """Gradients of a scalar by parameters and coordinates; recomputes activations.
 
     Args:
         x: as for :func:`forward`.
@@ -236,13 +236,13 @@ def backward(x, gy, params, owner, start, run, layers, factor, scratch, spare, q
         params: as for :func:`forward`.
         owner: likewise.
         start: likewise.
-        run: int64 ``[runs + 1]``, the first tile of each run, and the end of the last.
+        run: int64 ``[runs + 1]``, the first tile of each run, followed by the number of tiles.
         layers: as for :func:`forward`.
         factor: likewise.
         scratch: float32 ``[threads, 2 L + 2, widest, longest tile]``.
         spare: float32 ``[threads, P or more]``.
-        q: float32 ``[runs, P]``, written: by the parameters of each run's network.
-        gx: float32 ``[M, d]``, written; ``[0, d]`` if it is not wanted.
+        q: float32 ``[runs, P]``, written: gradients by the parameters of each run's network.
+        gx: float32 ``[M, d]``, written; ``[0, d]`` if not needed.
     """
     last = layers.shape[0] - 1
     for r in prange(q.shape[0]):
@@ -269,7 +269,7 @@ def error(x, y, weight, params, owner, start, run, layers, factor, scratch, spar
     Args:
         x: as for :func:`forward`.
         y: float32 ``[M, c]``, the targets.
-        weight: float32 ``[M]``, of each sample; ``[0]`` where all are 1.
+        weight: float32 ``[M]``, weight of each sample; ``[0]`` if all are 1.
         params: as for :func:`forward`.
         owner: likewise.
         start: likewise.

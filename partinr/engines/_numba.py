@@ -12,11 +12,12 @@ from llvmlite import binding
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.engines.base import Observations
 from partinr.engines.chain import Layers, Tiles, tiles_of
 from partinr.engines.threads import SINGLE
 
 TILE = 512
-"""Samples that go through a network at once, at most: 12 features in 3 layers take 0.2 MB of cache."""
+"""Limit of samples per tile: 12 features in 3 layers take 0.2 MB of cache."""
 
 
 def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Layers) -> Tensor:
@@ -24,9 +25,9 @@ def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Laye
 
     Args:
         coords: float32 ``[M, d]``, sorted by network.
-        packed: float32 ``[N, P]``, the parameters a row a network.
+        packed: float32 ``[N, P]``, the parameters of each network as a row.
         sizes: samples of each network.
-        layers: where in a row they are.
+        layers: offsets in a row.
 
     Returns:
         float32 ``[M, c]``.
@@ -57,51 +58,26 @@ def backward(
         sizes: likewise.
         layers: likewise.
         gradient: float32 ``[M, c]``, by the values.
-        by_coords: whether the gradient by the coordinates is wanted.
+        by_coords: whether to compute the gradient by the coordinates.
 
     Returns:
         by the parameters ``[N, P]``, and by the coordinates ``[M, d]`` or None.
     """
     by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]), **SINGLE)
-    samples = coords.contiguous(), gradient.contiguous()
+    samples = coords.contiguous().numpy(), gradient.contiguous().numpy()
     return run(ready_kernels().backward, samples, (packed,), sizes, layers, by_x.numpy()), by_x if by_coords else None
 
 
-def error(
-    coords: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    packed: Tensor,
-    sizes: tuple[int, ...],
-    layers: Layers,
-) -> tuple[Tensor, Tensor]:
-    """The squared error and its gradient.
-
-    Args:
-        coords: as for :func:`forward`.
-        targets: float32 ``[M, c]``.
-        weights: float32 ``[M, 1]``, of each sample; None where all are 1.
-        packed: as for :func:`forward`.
-        sizes: likewise.
-        layers: likewise.
-
-    Returns:
-        the sum over samples and channels, and its gradient by the parameters ``[N, P]``.
-    """
-    total = np.empty(tiles_of(sizes, TILE).runs)
-    found = run(ready_kernels().error, weighted(coords, targets, weights), (packed,), sizes, layers, total)
+def error(observed: Observations, packed: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
+    """The squared error, summed over samples and channels, and its gradient by the parameters ``[N, P]``."""
+    total = np.empty(tiles_of(observed.sizes, TILE).runs)
+    found = run(ready_kernels().error, observed.arrays(), (packed,), observed.sizes, layers, total)
     return torch.tensor(total.sum(), **SINGLE), found
-
-
-def weighted(coords: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates, targets and weights ``[M]`` of samples as kernels take them; ``[0]`` where all weights are 1."""
-    flat = targets.new_empty(0) if weights is None else weights.contiguous().view(-1)
-    return coords.contiguous(), targets.contiguous(), flat
 
 
 def run(
     kernel: Any,
-    samples: tuple[Tensor, ...],
+    samples: tuple[NDArray[np.float32], ...],
     rows: tuple[Tensor, ...],
     sizes: tuple[int, ...],
     layers: Layers,
@@ -116,7 +92,7 @@ def run(
         samples: its tables over the samples.
         rows: its tables ``[N, P]`` over the networks.
         sizes: samples of each network.
-        layers: where in a row they are.
+        layers: offsets in a row.
         written: what else it writes.
         kept: planes of scratch that it needs for each layer.
         further: planes besides.
@@ -124,7 +100,8 @@ def run(
     tiles, (networks, width) = tiles_of(sizes, TILE), rows[0].shape
     by_run = np.empty((tiles.runs, width), dtype=np.float32)
     kernel(
-        *(table.numpy() for table in (*samples, *rows)),
+        *samples,
+        *(table.numpy() for table in rows),
         tiles.owner,
         tiles.start,
         tiles.run,
@@ -152,25 +129,25 @@ def _tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 
 
 def _scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
-    # A row takes whole cache lines, so that rows do not share one.
+    # A row takes whole cache lines, so that rows do not share a line.
     length = -(-int(np.diff(tiles.start).max(initial=1)) // 16) * 16
     widest = max(max(layer.n_in, layer.n_out) for layer in layers)
     return np.empty((int(numba.get_num_threads()), planes, widest, length), dtype=np.float32)
 
 
 def ready_kernels() -> Any:
-    """The compiled kernels, on as many threads as torch takes."""
+    """The compiled kernels, with as many threads as torch uses."""
     kernels = _compiled()
-    # numba fixes the largest possible number when it starts: one thread per core.
+    # numba fixes the maximum when it starts: one thread per core.
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     return kernels
 
 
 def wide_vectors() -> None:
-    """Let numba use the processor's widest vectors; call it before anything is compiled.
+    """Let numba use the processor's widest vectors. Call this before anything is compiled.
 
-    LLVM keeps to vectors of 256 bits even where there are wider ones, since these once slowed processors down. The
-    kernels here are a quarter to a third faster with the widest.
+    By default LLVM uses vectors of at most 256 bits, since wider ones once slowed processors down. These kernels are a
+    quarter to a third faster with the widest vectors.
     """
     config: Any = numba.config
     features = binding.get_host_cpu_features()
@@ -180,9 +157,9 @@ def wide_vectors() -> None:
 
 @cache
 def _compiled() -> Any:
-    """The kernels, compiled: ten seconds the first time on a machine, then from numba's cache.
+    """The compiled kernels. Compiling takes ten seconds the first time on a machine; then numba's cache has them.
 
-    All are compiled before the first values, so that the clock of the training does not count it.
+    All kernels are compiled before the first values, so that the training clock does not count it.
     """
     wide_vectors()
     from partinr.engines import _kernels as kernels
@@ -195,6 +172,6 @@ def _compiled() -> Any:
     kernels.forward(one, row, tile[:1], tile, layers, factor, scratch, one.copy())
     kernels.backward(one, one, row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), one.copy())
     kernels.error(one, one, one[0], row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), np.zeros(1))
-    # When numba starts its threads it sets the number of OpenMP's threads, which torch uses too.
+    # Starting its threads, numba sets the number of OpenMP's threads, which torch uses too.
     torch.set_num_threads(threads)
     return kernels

@@ -1,11 +1,11 @@
 """Compiled kernels of the tiled engine (numba): the element-wise part of a layer of sines, and the two thin layers.
 
-Each kernel takes one tile of one network, on the calling thread and without Python's lock. Activations are
+Each kernel processes one tile of one network, on the calling thread and without Python's lock. Activations are
 ``[rows, out]`` arrays in float32, or in bfloat16 as the uint16 of its bits, which numba lacks; arithmetic is in single
-precision either way. Rows may be longer than the layer is wide, so that each begins with a cache line; the bias has the
-layer's width.
+precision either way. Rows may be longer than the width of the layer, so that each begins at a cache line; the bias has
+the layer's width.
 
-Every loop takes its rows out first, and writes nowhere that it reads: otherwise there is no vector code.
+Every loop first extracts its rows and never writes to what it reads; otherwise it is not vectorised.
 """
 
 # numba's decorators have no types.
@@ -45,7 +45,7 @@ def _store_of(row, j, number):
     if row.dtype == types.uint16:
 
         def narrowed(row, j, number):
-            # A NaN stays one, unless it has digits that arithmetic never gives it.
+            # A NaN stays NaN, except for bit patterns that arithmetic never produces.
             row[j] = np.uint16(_U(_F(number).view(np.uint32) + _U(0x8000)) >> _U(16))
 
         return narrowed
@@ -71,7 +71,7 @@ def rough_sincos(x):
 
 
 def _sincos(row, x):
-    """Sine and cosine, as exact as the numbers in ``row``."""
+    """Sine and cosine with the precision of the numbers in ``row``."""
 
 
 @overload(_sincos, jit_options={"nogil": True, "fastmath": _SINE})
@@ -83,13 +83,13 @@ def _sincos_for(row, x):
 
 @njit(nogil=True, fastmath=_SINE, cache=True)
 def first(x, weight, bias, factor, h, c):
-    """``h = sin(W x + b)``, ``c = factor cos(W x + b)``; the factor is in W and b already.
+    """``h = sin(W x + b)``, ``c = factor cos(W x + b)``; W and b already include the factor.
 
     Args:
         x: float32 ``[n, d]``.
         weight: float32 ``[d, out]``.
         bias: float32 ``[out]``.
-        factor: of the layer.
+        factor: factor of the layer.
         h: ``[rows, out or more]``, written.
         c: likewise.
     """
@@ -110,13 +110,13 @@ def first(x, weight, bias, factor, h, c):
 
 @njit(nogil=True, fastmath=_SINE, cache=True)
 def sine(n, z, bias, factor, h, c):
-    """``h = sin(factor z + b)``, ``c = factor cos(factor z + b)``; the factor is in b already.
+    """``h = sin(factor z + b)``, ``c = factor cos(factor z + b)``; b already includes the factor.
 
     Args:
-        n: rows.
+        n: number of rows.
         z: ``[rows, out or more]``, the product of the layer.
         bias: float32 ``[out]``.
-        factor: of the layer.
+        factor: factor of the layer.
         h: as z, written.
         c: likewise.
     """
@@ -158,7 +158,7 @@ def error(y, targets, weights, by_y):
     Args:
         y: float32 ``[n, c]``, the values.
         targets: float32 ``[n, c]``.
-        weights: float32 ``[n]``, of each sample; ``[0]`` where all are 1.
+        weights: float32 ``[n]``, weight of each sample; ``[0]`` if all are 1.
         by_y: float32 ``[n, c]``, written.
     """
     total = 0.0
@@ -175,14 +175,14 @@ def error(y, targets, weights, by_y):
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
 def output_backward(by_y, h, c, weight, factor, by_z, by_weight, by_bias, by_bias_before):
-    """From the gradient by the values back to the product of the layer before the output layer.
+    """Gradient by the product of the last hidden layer, from the gradient by the values.
 
     Args:
         by_y: float32 ``[n, c]``, the gradient by the values.
         h: ``[rows, in or more]``, the input of the output layer.
-        c: likewise, the cosines there; ``[0, in]`` to stop at the sines.
-        weight: float32 ``[c, in]``, of the output layer, its factor in it.
-        factor: of the output layer.
+        c: likewise, the cosines; ``[0, in]`` to stop at the sines.
+        weight: float32 ``[c, in]``, weights of the output layer, multiplied by its factor.
+        factor: factor of the output layer.
         by_z: as h, written: the gradient by the product of the layer before, or by its sines.
         by_weight: float32 ``[c, in]``, added to.
         by_bias: float32 ``[c]``, added to.
@@ -223,10 +223,10 @@ def output_backward(by_y, h, c, weight, factor, by_z, by_weight, by_bias, by_bia
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
 def sine_backward(n, g, c, by_z, by_bias):
-    """From the gradient by a layer's sines to that by its product and bias.
+    """Gradient by a layer's product and bias, from that by its sines.
 
     Args:
-        n: rows.
+        n: number of rows.
         g: ``[rows, out or more]``, the gradient by the sines.
         c: likewise, the cosines.
         by_z: likewise, written; float32 where its rows are.
@@ -245,7 +245,7 @@ def sine_backward(n, g, c, by_z, by_bias):
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
 def first_backward(x, g, c, weight, by_weight, by_bias, by_x):
-    """The same for the first layer, down to its parameters and, if wanted, to the coordinates.
+    """Gradient by the first layer's parameters and, if needed, by the coordinates.
 
     Args:
         x: float32 ``[n, d]``.
@@ -254,7 +254,7 @@ def first_backward(x, g, c, weight, by_weight, by_bias, by_x):
         weight: float32 ``[out, d]``.
         by_weight: float32 ``[out, d]``, added to.
         by_bias: float32 ``[out]``, added to.
-        by_x: float32 ``[n, d]``, written; ``[0, d]`` if it is not wanted.
+        by_x: float32 ``[n, d]``, written; ``[0, d]`` if not needed.
     """
     width = by_bias.shape[0]
     product, total = np.empty(width, dtype=np.float32), np.zeros(width, dtype=np.float32)

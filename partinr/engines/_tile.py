@@ -1,4 +1,4 @@
-"""A tile of samples through all layers of a wide network and back: torch's products, numba's passes between them."""
+"""Evaluates a tile of samples forward and backward through a wide network, with torch's products and numba's passes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.engines.base import Observations
 from partinr.engines.threads import ROWS, SINGLE, Run, runs_of, spread, sum_over_runs, whole
 
 
 class Views(NamedTuple):
-    """The scratch of a tile as products see it, layer by layer."""
+    """Views of a tile's scratch for products, layer by layer."""
 
     sines: list[Tensor]
     spare: list[Tensor]
@@ -24,11 +25,11 @@ class Views(NamedTuple):
 
 
 class Scratch:
-    """A thread's memory for the tile in hand, as torch and the kernels see it.
+    """A thread's memory for its current tile, as tensors and arrays.
 
     Args:
-        rows: of the longest tile.
-        widths: of the layers that end in sines.
+        rows: number of rows of the longest tile.
+        widths: widths of the layers that end in sines.
         half: whether numbers are bfloat16.
     """
 
@@ -39,7 +40,7 @@ class Scratch:
         stored = torch.uint16 if half else torch.float32
         self.sines = [torch.empty(rows, whole(width, self.line), dtype=dtype, device="cpu") for width in widths]
         self.cosines = [torch.empty_like(each) for each in self.sines]
-        # Equally wide layers share what lives only as long as one layer.
+        # Layers of equal width share buffers that live only as long as one layer.
         spare = {each.shape[1]: torch.empty_like(each) for each in self.sines}
         back = {each.shape[1]: torch.empty_like(each) for each in self.sines}
         self.spare = [spare[each.shape[1]] for each in self.sines]
@@ -49,9 +50,9 @@ class Scratch:
         )
 
     def views(self, rows: int) -> Views:
-        """The first rows, as products see them.
+        """Views of the first rows, for products.
 
-        They are kept: anything done between two products is slow, since its code and data have left the cache.
+        They are cached, since any work between two products is slow: its code and data have left the cache.
         """
         if rows not in self._views:
             sines, spare, back = (
@@ -66,9 +67,9 @@ class Networks:
     """A stack's parameters, ready for the tiles; see :class:`partinr.engines.sines.Passes`.
 
     Args:
-        factors: of the layers.
+        factors: factors of the layers.
         tensors: weight and bias of each layer, ``[N, out, in]`` and ``[N, out]``.
-        half: whether products between hidden layers take bfloat16.
+        half: whether products between hidden layers use bfloat16.
     """
 
     def __init__(self, factors: Sequence[float], tensors: Sequence[Tensor], half: bool) -> None:
@@ -82,7 +83,7 @@ class Networks:
         self.first_scaled = (factors[0] * weights[0]).transpose(1, 2).contiguous().numpy()
         self.last_scaled = (factors[-1] * weights[-1]).contiguous().numpy()
         self.biases = [(factor * bias).contiguous().numpy() for factor, bias in zip(factors, biases, strict=True)]
-        # A matrix for each layer and network; the first layer has none.
+        # A matrix for each layer and network, except for the first layer.
         dtype = torch.bfloat16 if half else torch.float32
         hidden = [weight.to(dtype) for weight in weights[1:-1]]
         self.hidden = [[], *(weight.unbind(0) for weight in hidden)]
@@ -113,13 +114,10 @@ class Networks:
         by_params = self._gradients(coords, sizes, lambda samples, y: by_y[samples], found)
         return found if by_coords else None, by_params
 
-    def error(
-        self, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def error(self, observed: Observations) -> tuple[Tensor, list[Tensor]]:
         """See :class:`partinr.engines.sines.Passes`."""
-        wanted = targets.contiguous().numpy()
-        weight = (targets.new_empty(0) if weights is None else weights.reshape(-1)).numpy()
-        # By the first sample of a tile, so that the order of the sum does not depend on the threads.
+        _, wanted, weight = observed.arrays()
+        # Keyed by the first sample of a tile, so that the order of the sum does not depend on the threads.
         errors: dict[int, float] = {}
 
         def by_values(samples: slice, y: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -127,7 +125,7 @@ class Networks:
             errors[samples.start] = self.kernels.error(y, wanted[samples], weight[samples], by_y)
             return by_y
 
-        gradients = self._gradients(coords, sizes, by_values, coords[:0])
+        gradients = self._gradients(observed.coords, observed.sizes, by_values, observed.coords[:0])
         return torch.tensor(sum(errors[start] for start in sorted(errors)), **SINGLE), gradients
 
     def _gradients(
@@ -142,7 +140,7 @@ class Networks:
         Args:
             coords: ``[M, d]``.
             sizes: samples of each network.
-            by_y_of: of some samples, which it is given with their values, the gradient by these.
+            by_y_of: returns the gradient by the values, given some samples and their values.
             by_coords: ``[M, d]`` or ``[0, d]``.
         """
         runs = runs_of(sizes, max(self.widths))
@@ -167,7 +165,7 @@ class Networks:
         return Scratch(whole(longest, ROWS), self.widths, self.half)
 
     def _forward(self, network: int, x: NDArray[np.float32], scratch: Scratch, y: NDArray[np.float32]) -> None:
-        """A tile's coordinates ``x [n, d]`` through all layers, to values ``y [n, c]``; the scratch keeps the rest."""
+        """Evaluate a tile from coordinates ``x [n, d]`` to values ``y [n, c]``; the scratch keeps the activations."""
         n = len(x)
         rows = whole(n, ROWS)
         views = scratch.views(rows)
@@ -178,7 +176,7 @@ class Networks:
             else:
                 torch.mm(views.sines[layer - 1], self.hidden_transposed[layer][network], out=views.spare[layer])
                 self.kernels.sine(n, scratch.spare_array[layer], bias, factor, sines, cosines)
-            # Rows behind the samples go into products too.
+            # Products include the rows after the samples.
             if n < rows:
                 sines[n:rows] = 0
         self.kernels.output(scratch.sines_array[-1], self.last_scaled[network], self.biases[-1][network], y)
@@ -193,16 +191,16 @@ class Networks:
         arrays: Sequence[NDArray[np.float32]],
         by_x: NDArray[np.float32],
     ) -> None:
-        """The way back through a tile, right after :meth:`_forward`.
+        """The backward pass of a tile, right after :meth:`_forward`.
 
         Args:
-            network: the tile's.
+            network: network of the tile.
             x: ``[n, d]``, as in :meth:`_forward`.
             by_y: ``[n, c]``, the gradient by the values.
             scratch: as :meth:`_forward` left it.
             into: gradients of the network's parameters, added to.
             arrays: the same as arrays.
-            by_x: ``[n, d]``, written: the gradient by the coordinates; ``[0, d]`` if it is not wanted.
+            by_x: ``[n, d]``, written: the gradient by the coordinates; ``[0, d]`` if not needed.
         """
         n = len(x)
         rows = whole(n, ROWS)
@@ -211,7 +209,7 @@ class Networks:
         self.kernels.output_backward(
             by_y,
             scratch.sines_array[last],
-            # A single layer of sines is the first one, which has a kernel of its own.
+            # A single layer of sines is the first layer, which has its own kernel.
             scratch.cosines_array[last] if last > 0 else scratch.cosines_array[last][:0],
             self.last_scaled[network],
             self.factors[-1],
@@ -241,7 +239,7 @@ class Networks:
 
     def _add_product(self, total: Tensor, left: Tensor, right: Tensor) -> None:
         if self.half:
-            # The product of a tile is rounded, their sum is not.
+            # The product of a tile is rounded, but not the sum over tiles.
             total.add_(torch.mm(left, right))
         else:
             total.addmm_(left, right)
@@ -249,7 +247,7 @@ class Networks:
 
 @cache
 def compiled_kernels() -> Any:
-    """The kernels, compiled for both precisions: ten seconds the first time on a machine, then from numba's cache."""
+    """The compiled kernels for both precisions: ten seconds the first time on a machine, then from numba's cache."""
     from partinr.engines._numba import wide_vectors
 
     wide_vectors()

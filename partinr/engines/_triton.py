@@ -1,11 +1,11 @@
 """The fused engine's kernels for CUDA (Triton). The first use imports them: partinr runs without Triton.
 
-A program takes one tile through all layers, in registers and shared memory: samples ``start[t]`` to ``start[t + 1]``,
-which belong to network ``owner[t]``. Features are padded with zeros to a power of two from 16 on, as a product of tiles
-requires; a zero feature has a zero gradient. The backward pass computes the affine maps anew and keeps them, and takes
-sines and cosines from them when it needs them. The parameters of network n are one row ``params[n]``, as for the
-kernels of the CPU. Each tile writes its gradients by them into a row of its own, and the rows are then summed in a
-fixed order, so results are the same every time.
+A program evaluates one tile through all layers, in registers and shared memory: samples ``start[t]`` to ``start[t +
+1]``, which belong to network ``owner[t]``. Features are padded with zeros to a power of two, at least 16, as a product
+of tiles requires; a zero feature has a zero gradient. The backward pass recomputes and keeps the affine maps, and
+computes sines and cosines from them when needed. The parameters of network n are one row ``params[n]``, as for the
+kernels of the CPU. Each tile writes its gradients by them into its own row, and the rows are then summed in a fixed
+order, so results are reproducible.
 
 ``LAYERS`` is known when a kernel is compiled: ``(in, out, both padded, offset of the weights, offset of the biases,
 factor)`` of each layer.
@@ -35,8 +35,8 @@ _PI_1, _PI_2, _PI_3 = tl.constexpr(3.140625), tl.constexpr(0.0009670257568359375
 _INVERSE_PI = tl.constexpr(1 / math.pi)
 
 GRADIENT_NUMBERS = 2**26
-"""The most numbers in gradients of tiles that wait to be summed: 256 MB. More tiles take several passes, so that memory
-does not grow with the picture."""
+"""Limit of numbers in the gradients of tiles before they are summed: 256 MB. More tiles take several passes, so that
+memory does not grow with the picture."""
 
 _ROWS, _COLUMNS = 32, 64
 """Tiles and parameters that one program sums."""
@@ -44,7 +44,7 @@ _ROWS, _COLUMNS = 32, 64
 
 @triton.jit
 def _sincos(x):
-    """Sine and cosine as in _kernels.py: cheaper than CUDA's two, which also take registers for huge angles."""
+    """Sine and cosine as in _kernels.py; cheaper than CUDA's, which also need registers for huge angles."""
     k = tl.floor(x * _INVERSE_PI + 0.5)
     r = ((x - k * _PI_1) - k * _PI_2) - k * _PI_3
     r = r * (tl.abs(r) < 1.6).to(tl.float32)
@@ -91,7 +91,7 @@ def _input_gradient(p, g, LAYERS: tl.constexpr, K: tl.constexpr, PRECISION: tl.c
 
 @triton.jit
 def _parameter_gradient(q, g, h, LAYERS: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr):
-    """The gradient by ``W`` and ``b``, into ``q`` where the layer's parameters are."""
+    """Write the gradient by ``W`` and ``b`` into ``q`` at the layer's offsets."""
     i, o = tl.arange(0, LAYERS[K][2]), tl.arange(0, LAYERS[K][3])
     inside = (i[None, :] < LAYERS[K][0]) & (o[:, None] < LAYERS[K][1])
     weight = tl.dot(tl.trans(g), h, input_precision=PRECISION) * LAYERS[K][6]
@@ -156,7 +156,7 @@ def backward_kernel(
 
 @triton.jit
 def sum_kernel(q, first, total, SIZE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Some columns of ``total[n]``: the sum of the rows ``first[n]`` to ``first[n + 1]`` of ``q``, of none 0."""
+    """Write some columns of ``total[n]``: the sum of the rows ``first[n]`` to ``first[n + 1]`` of ``q``."""
     network = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     stop = tl.load(first + network + 1)
@@ -221,10 +221,10 @@ def _filled(features: int) -> int:
 
 
 def _block(layers: Layers) -> int:
-    """Samples a tile, at most.
+    """Limit of samples per tile.
 
-    With this many and 8 warps the compiler finds registers for everything up to 32 features (in single precision, from
-    compute capability 8.0 to 10.0), and nearly so for 64. What is fastest on a GPU is not measured yet.
+    With this limit and 8 warps, registers suffice for up to 32 features (in single precision, from compute capability
+    8.0 to 10.0), and nearly so for 64. The fastest limit on a GPU has not been measured yet.
     """
     return int(2048 // _filled(max(max(layer.n_in, layer.n_out) for layer in layers)))
 

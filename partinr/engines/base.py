@@ -1,8 +1,8 @@
-"""What an engine is: a way to evaluate a stack of N networks, each on its own samples.
+"""The contract of an engine: a way to evaluate a stack of N networks, each on its own samples.
 
-A backbone is one function ``network(params, x, linear)`` for one network *or* for k networks with as many samples each:
-every parameter is ``[..., *shape]``, ``x`` is ``[..., n, features]``, and ``linear`` is the product that the engine
-chose. An engine calls that function, or evaluates a chain of sines (:mod:`partinr.engines.chain`) by its own kernels.
+A backbone is one function ``network(params, x, linear)`` for one network *or* for k networks with n samples each: every
+parameter is ``[..., *shape]``, ``x`` is ``[..., n, features]``, and ``linear`` is the product that the engine chooses.
+An engine calls that function, or evaluates a chain of sines (:mod:`partinr.engines.chain`) with its own kernels.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _DTYPES = {"64": torch.float64, "32": torch.float32, "16": torch.float16, "bf16"
 
 
 class Shape(NamedTuple):
-    """What a network costs.
+    """The cost of a network.
 
     Attributes:
-        macs: multiply-accumulates for one sample, forward.
+        macs: forward multiply-accumulates for one sample.
         widths: features before, between and after the layers of a chain; empty for any other network.
     """
 
@@ -41,13 +41,13 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network without its numbers.
+    """One network without its parameters.
 
     Attributes:
-        title: what a message calls it.
+        title: name for messages.
         network: the backbone's function.
-        chain: the same function as a chain, of parameters by name; it gives None for any other network.
-        shape: what it costs.
+        chain: makes a chain of the same function from parameters by name, or returns None.
+        shape: cost of the network.
     """
 
     title: str
@@ -61,7 +61,7 @@ class Stack:
     """N networks of one architecture.
 
     Attributes:
-        architecture: theirs.
+        architecture: the common architecture.
         params: every parameter ``[N, *shape]``, by name.
     """
 
@@ -78,13 +78,13 @@ class Stack:
 
 @dataclass(frozen=True)
 class Precision:
-    """The numbers that a stack is evaluated with.
+    """The numeric precision of an evaluation.
 
     Attributes:
-        dtype: of parameters and coordinates; None where they differ.
-        autocast: what products are narrowed to, or None.
+        dtype: type of parameters and coordinates; None if they differ.
+        autocast: type of narrowed products, or None.
         tf32: whether products on CUDA may round to TF32.
-        transformed: whether tensors have no memory of their own, as under ``torch.func`` and forward-mode derivatives.
+        transformed: whether tensors have no own memory, as under ``torch.func`` and forward-mode derivatives.
     """
 
     dtype: torch.dtype | None = torch.float32
@@ -94,13 +94,13 @@ class Precision:
 
     @classmethod
     def named(cls, flag: str, tf32: bool = False) -> Self:
-        """By Lightning's flag, such as ``bf16-mixed``."""
+        """The precision for Lightning's flag, such as ``bf16-mixed``."""
         bits, kind = flag.split("-")
         return cls(torch.float32, _DTYPES[bits], tf32) if kind == "mixed" else cls(_DTYPES[bits], tf32=tf32)
 
     @classmethod
     def of(cls, stack: Stack, coords: Tensor) -> Self:
-        """That of tensors, under the autocast and the transforms that are on."""
+        """The precision of tensors under the active autocast and transforms."""
         kinds = {coords.dtype, *(value.dtype for value in stack.params.values())}
         kind = coords.device.type
         narrowed = kind != "meta" and torch.is_autocast_enabled(kind)  # meta has no autocast
@@ -109,45 +109,71 @@ class Precision:
         return cls(kinds.pop() if len(kinds) == 1 else None, autocast, transformed=transformed)
 
 
-HessianVector = Callable[["Chain", "Chain", Tensor, Tensor, Tensor | None, tuple[int, ...]], list[Tensor]]
-"""``(chain, along, coords, targets, weights, sizes)`` to the Hessian of the squared error times the direction
-``along``, by weight and bias of each layer in turn; not differentiable."""
+class Observations(NamedTuple):
+    """What N networks are to give at M samples.
+
+    Attributes:
+        coords: ``[M, d]``, sorted by network.
+        targets: ``[M, c]``, in the same order.
+        sizes: how many samples each network has; N whole numbers that sum to M.
+        weights: ``[M, 1]``, of each sample in the squared error; None where all are 1.
+    """
+
+    coords: Tensor
+    targets: Tensor
+    sizes: tuple[int, ...]
+    weights: Tensor | None = None
+
+    def error(self, values: Tensor) -> Tensor:
+        """The squared error of values ``[M, c]``, summed over samples and channels, by torch's own operations."""
+        error = (values - self.targets).square()
+        return (error if self.weights is None else error * self.weights).sum()
+
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Coordinates, targets and weights ``[M]`` as kernels take them; ``[0]`` where all weights are 1."""
+        weights = self.targets.new_empty(0) if self.weights is None else self.weights.reshape(-1)
+        x, y, w = (each.detach().contiguous().numpy() for each in (self.coords, self.targets, weights))
+        return x, y, w
+
+
+HessianVector = Callable[["Chain", "Chain", Observations], list[Tensor]]
+"""``(chain, along, observed)`` to the Hessian of the squared error times the direction ``along``, by weight and bias of
+each layer in turn; not differentiable."""
 
 
 class Engine(ABC):
     """A way to evaluate a stack.
 
-    ``coords`` are ``[M, d]``, sorted by network; ``sizes`` say how many samples each network has, 0 included. An engine
-    has no state: one object serves every stack.
+    ``coords`` are ``[M, d]``, sorted by network; ``sizes`` are the numbers of samples of each network, possibly 0. An
+    engine has no state: one object serves every stack.
 
     Attributes:
-        name: what ``engine=`` calls it.
+        name: value for ``engine=``.
     """
 
     name: ClassVar[str]
 
-    @abstractmethod
     def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """Why the engine cannot evaluate such networks, and what to do about it; None if it can.
+        """Why the engine cannot evaluate the networks and what to do about it; None if it can, as by default.
 
         Args:
-            architecture: of the networks.
-            device: where; None while that is not known.
-            precision: with which numbers.
+            architecture: architecture of the networks.
+            device: device of the evaluation; None if not known yet.
+            precision: precision of the evaluation.
 
         Returns:
             the end of a sentence that begins with ``engine=NAME``.
         """
+        return None
 
     def fault(self, device: torch.device) -> str | None:
         """Why the engine cannot work in this process on such a device, as :meth:`refuses` says it; None if it can."""
         return None
 
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
-        """What evaluating each network takes, ``[N]``, in multiply-accumulates of a batched product.
+        """The cost of evaluating each network, ``[N]``, in multiply-accumulates of a batched product.
 
-        ``auto`` compares these. Infinity keeps an engine out of its choice: the default, for engines without a measured
-        advantage.
+        ``auto`` compares costs. The default, infinity, excludes an engine without a measured advantage.
         """
         return np.full(len(sizes), np.inf)
 
@@ -155,50 +181,34 @@ class Engine(ABC):
     def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """Values ``[M, c]`` of all networks; differentiable any number of times."""
 
-    def squared_error(
-        self, stack: Stack, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> Tensor:
-        """The squared error, summed over samples and channels: a scalar, differentiable by the parameters.
-
-        Args:
-            stack: the networks.
-            coords: ``[M, d]``.
-            targets: ``[M, c]``.
-            weights: ``[M, 1]``, of each sample; None where all are 1.
-            sizes: samples of each network.
-        """
-        return weighted_error(self.values(stack, coords, sizes), targets, weights)
+    def squared_error(self, stack: Stack, observed: Observations) -> Tensor:
+        """The squared error, summed over samples and channels: a scalar, differentiable by the parameters."""
+        return observed.error(self.values(stack, observed.coords, observed.sizes))
 
     def hessian_vector(
         self, architecture: Architecture, device: torch.device, precision: Precision
     ) -> HessianVector | None:
-        """The kernel for second derivatives of the squared error; None where there is none."""
+        """The kernel for second derivatives of the squared error, or None."""
         return None
 
 
-def weighted_error(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """The squared error, summed over samples and channels, by torch's own operations."""
-    error = (values - targets).square()
-    return (error if weights is None else error * weights).sum()
-
-
 def gradients_again(value: Tensor, gradient: Tensor, wanted: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradient by each tensor that asks for one, to be differentiated again."""
+    """The gradient by each tensor that requires one, differentiable again."""
     needed = [tensor for tensor in wanted if tensor.requires_grad]
     found = iter(torch.autograd.grad(value, needed, gradient, create_graph=True, allow_unused=True))
     return [next(found) if tensor.requires_grad else None for tensor in wanted]
 
 
 def products_switch(tf32: bool) -> tuple[str, Any]:
-    """The name of torch's switch for single-precision products on CUDA, and its value with or without TF32."""
-    # From torch 2.9 on; the older name must not be used beside it.
+    """Name and value of torch's switch for TF32 in single-precision products on CUDA."""
+    # From torch 2.9 on; using the older name as well is an error.
     newer = hasattr(torch.backends.cuda.matmul, "fp32_precision")
     return ("fp32_precision", "tf32" if tf32 else "ieee") if newer else ("allow_tf32", tf32)
 
 
 @contextmanager
 def cuda_products(tf32: bool) -> Iterator[None]:
-    """Single-precision products on CUDA with all their digits, or with the 10 bits of TF32."""
+    """Single-precision products on CUDA with full precision, or with the 10 bits of TF32, within the context."""
     products: Any = torch.backends.cuda.matmul
     name, value = products_switch(tf32)
     before = getattr(products, name)

@@ -1,8 +1,8 @@
 """The batched product: all networks at once, as ``[tiles, length, features]``. Best for many small regions.
 
-Every network's samples are cut into tiles of one length, the last tile padded, and a tile takes the weights of its
-network. The length follows from the sizes: equal networks have one tile each; among unequal ones a large network has
-many and a small one wastes little. So the cost follows the samples, whatever their distribution.
+Every network's samples are cut into tiles of one length, with the last tile padded, and a tile uses the weights of its
+network. The length follows from the sizes: equal networks have one tile each; among unequal ones, a large network has
+many tiles and a small one wastes little. The cost therefore follows the samples, whatever their distribution.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.engines.base import Architecture, Engine, Precision, Shape, Stack
+from partinr.engines.base import Engine, Shape, Stack
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.loop import LOOP
 
 TILE_COST = 8
-"""What a tile costs beside its samples, in samples: its network's weights are fetched, and their gradient is added."""
+"""Overhead of a tile, in samples: fetching its network's weights and adding their gradient."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How the samples of several networks lie in tiles.
+    """The layout of several networks' samples in tiles.
 
     Attributes:
-        count: of tiles, over all networks.
+        count: number of tiles over all networks.
         length: samples in a tile.
-        owner: int64 ``[count]``, the network of each tile; None where each network has one.
+        owner: int64 ``[count]``, the network of each tile; None if each network has one tile.
         gather: int64 ``[count * length]``, the real sample at each padded place; None without padding.
         scatter: int64 ``[M]``, the padded place of each real sample; None without padding.
     """
@@ -45,7 +45,7 @@ class Tiling:
 
     @property
     def nbytes(self) -> int:
-        """What the index tensors take."""
+        """Size of the index tensors in bytes."""
         return sum(each.nbytes for each in (self.owner, self.gather, self.scatter) if each is not None)
 
 
@@ -54,12 +54,8 @@ class Batched(Engine):
 
     name = "batched"
 
-    def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """Nothing."""
-        return None
-
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
-        """The unit that all costs are in."""
+        """Multiply-accumulates, the unit of all costs."""
         return sizes * float(shape.macs)
 
     def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -87,10 +83,10 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @kept(lambda tiling: tiling.nbytes + NETWORK_BYTES * tiling.count)
 @door
 def tiling_of(sizes: tuple[int, ...], device: torch.device) -> Tiling:
-    """Cut the samples of networks, some of which have any, into the tiles that cost least."""
+    """The cheapest tiles for the samples of networks; at least one network has samples."""
     counts = torch.tensor(sizes)
     longest = max(sizes)
-    # The longest network is cut into equal parts: any other length would waste more in the network that costs most.
+    # The longest network is cut into equal parts, since any other length would waste more in the costliest network.
     parts = torch.unique(torch.logspace(0, math.log2(longest), 64, base=2, dtype=torch.float64).long())
     lengths = torch.unique((longest + parts - 1) // parts)
     tiles = (counts + lengths[:, None] - 1) // lengths[:, None]
@@ -102,7 +98,7 @@ def tiling_of(sizes: tuple[int, ...], device: torch.device) -> Tiling:
     if sum(sizes) == count * length:
         return Tiling(count, length, owner, None, None)
     starts, padded = counts.cumsum(0) - counts, tiles * length
-    # A shorter network sees its own last sample again; what it gives there is dropped.
+    # A shorter network repeats its last sample; these values are dropped.
     within = torch.minimum(numbered(padded), torch.repeat_interleave(counts - 1, padded))
     gather = torch.repeat_interleave(starts, padded) + within
     scatter = torch.repeat_interleave(padded.cumsum(0) - padded, counts) + numbered(counts)

@@ -1,7 +1,7 @@
-"""A cache for what follows from the sizes of a batch: bounded in bytes, and held while it is in use.
+"""A cache for values that follow from the sizes of a batch, bounded in bytes and held while in use.
 
-A full batch has the same sizes at every step, a drawn one (``points_per_step``) has new ones each time. The cache keeps
-both and drops the least recently used; its bound stops drawn batches from filling the memory with index tensors.
+A full batch has the same sizes at every step; a drawn one (``points_per_step``) has new ones each time. The cache keeps
+both and drops the least recently used. Its bound keeps drawn batches from filling the memory with index tensors.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any, Generic, TypeVar
 V = TypeVar("V")
 
 KEPT_BYTES = 128 * 2**20
-"""The bound for each function. The value that was asked for last is always kept, however large."""
+"""The bound for each function. The most recent value is always kept, whatever its size."""
 
 NETWORK_BYTES = 300
-"""What Python takes at most for a network in a kept value: a number and its place in two tuples."""
+"""Bound of Python's memory per network in a cached value: a number and its place in two tuples."""
 
 _holders: list[list[Any]] = []
 
 
 class Kept(Generic[V]):
-    """A function whose values are kept; the least recently used go first.
+    """A function with cached values, of which the least recently used are dropped first.
 
     Args:
-        function: takes arguments that can be hashed.
-        size_of: about how many bytes a value takes, with its arguments.
+        function: a function of hashable arguments.
+        size_of: approximate size in bytes of a value with its arguments.
     """
 
     def __init__(self, function: Callable[..., V], size_of: Callable[[V], int]) -> None:
@@ -37,11 +37,11 @@ class Kept(Generic[V]):
         self._function, self._size_of = function, size_of
         self._values: OrderedDict[tuple[Any, ...], tuple[V, int]] = OrderedDict()
         self._bytes = 0
-        # The backward pass on a GPU has a thread of its own.
+        # The backward pass on a GPU runs in its own thread.
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any) -> V:
-        """The value for these arguments, made or found."""
+        """The value for these arguments, computed or cached."""
         with self._lock:
             found = self._values.get(args)
             if found is not None:
@@ -60,7 +60,7 @@ class Kept(Generic[V]):
     def _add(self, args: tuple[Any, ...], value: V) -> V:
         size = self._size_of(value)
         with self._lock:
-            if args in self._values:  # by another thread, meanwhile
+            if args in self._values:  # added by another thread in the meantime
                 return self._values[args][0]
             self._values[args] = value, size
             self._bytes += size
@@ -71,20 +71,20 @@ class Kept(Generic[V]):
 
 
 def kept(size_of: Callable[[Any], int]) -> Callable[[Callable[..., V]], Kept[V]]:
-    """A decorator that keeps a function's values, see :class:`Kept`."""
+    """A decorator that caches a function's values, see :class:`Kept`."""
     return lambda function: Kept(function, size_of)
 
 
 @contextmanager
 def holding() -> Iterator[list[Any]]:
-    """A list of all values that kept functions give inside.
+    """A list of all values that cached functions return within the context.
 
-    A CUDA graph reads index tensors by their address, so whoever records one has to hold them as long as it lives.
+    A CUDA graph reads index tensors by their address, so its owner must hold them as long as the graph exists.
     """
     held: list[Any] = []
     _holders.append(held)
     try:
         yield held
     finally:
-        # By identity: two empty lists are equal.
+        # By identity, since two empty lists are equal.
         _holders[:] = [each for each in _holders if each is not held]

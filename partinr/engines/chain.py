@@ -1,6 +1,6 @@
-"""Networks as a chain of affine maps with sines between them, and how their samples are cut into tiles.
+"""Networks as chains of affine maps with sines between them, and tiles of their samples.
 
-A backbone describes itself by a chain, and an engine that has kernels for such networks reads it.
+A backbone describes itself by a chain, which engines with kernels for such networks use.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor
 from partinr.engines.base import Linear, Network
 
 RUNS = 1024
-"""A stack's tiles are cut into about this many runs, and at least one a network.
+"""Approximate number of runs of a stack's tiles; each network has at least one.
 
-Each run sums its own gradients, so the number bounds their memory. It does not depend on the number of threads, so
-results do not either.
+Each run sums its own gradients, so the number bounds their memory. It does not depend on the number of threads, and so
+neither do results.
 """
 
 
@@ -70,7 +70,7 @@ def products(widths: Sequence[int]) -> int:
 
 @lru_cache(maxsize=64)
 def chain_network(factors: tuple[float, ...]) -> Network:
-    """The function of a chain, with the parameters named by their place in :func:`tensors_of`."""
+    """The function of a chain, with parameters named by their index in :func:`tensors_of`."""
 
     def network(params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
         for number, factor in enumerate(factors):
@@ -83,13 +83,13 @@ def chain_network(factors: tuple[float, ...]) -> Network:
 
 
 class Layer(NamedTuple):
-    """Where one layer of a chain lies in a row of parameters.
+    """The place of one layer of a chain in a row of parameters.
 
     Attributes:
-        n_in: features before it.
-        n_out: features after it.
-        weight: where its weights ``[out, in]`` begin.
-        bias: where its biases begin.
+        n_in: number of input features.
+        n_out: number of output features.
+        weight: offset of its weights ``[out, in]``.
+        bias: offset of its biases.
         factor: scales the affine map.
     """
 
@@ -104,7 +104,7 @@ Layers = tuple[Layer, ...]
 
 
 def pack(tensors: Sequence[Tensor], factors: Sequence[float]) -> tuple[Layers, Tensor]:
-    """The table of layers, and the parameters as one row a network: ``[N, P]``."""
+    """The table of layers, and the parameters with one row per network: ``[N, P]``."""
     layers, offset = [], 0
     for weight, factor in zip(tensors[::2], factors, strict=True):
         n_out, n_in = weight.shape[1:]
@@ -114,26 +114,26 @@ def pack(tensors: Sequence[Tensor], factors: Sequence[float]) -> tuple[Layers, T
 
 
 def rows_of(tensors: Sequence[Tensor]) -> Tensor:
-    """Parameters as one row a network, ``[N, P]``, without their history."""
+    """Detached parameters with one row per network, ``[N, P]``."""
     return torch.cat([tensor.detach().flatten(1) for tensor in tensors], dim=1)
 
 
 def unpack(rows: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
-    """What :func:`rows_of` joined, in these shapes ``[N, …]``."""
+    """The inverse of :func:`rows_of`, for tensors of these shapes ``[N, …]``."""
     pieces = rows.split([shape[1:].numel() for shape in shapes], dim=1)
     return [piece.reshape(shape).contiguous() for piece, shape in zip(pieces, shapes, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """How the samples of N networks are cut into T tiles, and these into R runs.
+    """The division of N networks' samples into T tiles, and of these into R runs.
 
     Attributes:
         owner: ``[T]``, the network of each tile.
-        start: ``[T + 1]``, the first sample of each tile, and the end of the last.
-        first: ``[N + 1]``, the first tile of each network, and the end of the last's.
-        run: ``[R + 1]``, the first tile of each run, and the end of the last; a run has one network.
-        first_run: ``[N + 1]``, the first run of each network, and the end of the last's.
+        start: ``[T + 1]``, the first sample of each tile, followed by the number of samples.
+        first: ``[N + 1]``, the first tile of each network, followed by T.
+        run: ``[R + 1]``, the first tile of each run, followed by T; a run has one network.
+        first_run: ``[N + 1]``, the first run of each network, followed by R.
     """
 
     owner: NDArray[np.int64]
@@ -144,12 +144,12 @@ class Tiles:
 
     @property
     def count(self) -> int:
-        """T."""
+        """Number of tiles, T."""
         return len(self.owner)
 
     @property
     def runs(self) -> int:
-        """R."""
+        """Number of runs, R."""
         return len(self.run) - 1
 
 
@@ -163,20 +163,20 @@ def tiles_of(sizes: tuple[int, ...], longest: int) -> Tiles:
 
 
 def _cut(counts: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Cut things that lie owner by owner into pieces of at most ``longest``, an owner's pieces as equal as possible.
+    """Divide items that are sorted by owner into pieces of at most ``longest``, as equal as possible per owner.
 
     Args:
-        counts: ``[N]``, how many things each owner has.
+        counts: ``[N]``, number of items of each owner.
         longest: 1 or more.
 
     Returns:
-        for P pieces: ``[P]`` the owner of each; ``[P + 1]`` its first thing, and the end of the last; ``[N + 1]`` the
-        first piece of each owner, and the end of the last's.
+        for P pieces: the owner of each, ``[P]``; its first item, followed by the number of items, ``[P + 1]``; the
+        first piece of each owner, followed by P, ``[N + 1]``.
     """
     pieces = -(-counts // longest)
     owner = np.repeat(np.arange(len(counts)), pieces)
     first = np.concatenate([[0], np.cumsum(pieces)])
-    # The j-th of k pieces of n things begins at n j / k, so an owner's pieces differ by one at most.
+    # The j-th of k pieces of n items begins at n j / k, so an owner's pieces differ by at most one.
     within = np.arange(len(owner)) - first[owner]
     begin = (np.cumsum(counts) - counts)[owner] + counts[owner] * within // pieces[owner]
     return owner, np.append(begin, counts.sum()), first

@@ -1,13 +1,13 @@
 """The compiled engine: a backbone's function through ``torch.compile``, network by network or in a batched product.
 
-The networks are divided between these two as ``auto`` does it; the pure function of each part is compiled, once with
-gradients and once without, for any number of samples. Compiling takes seconds to a minute, at the first evaluation and
-again at the first step, where the clock of the training counts it, so nothing chooses this engine by itself. On a CPU
-it gains little (three stacks on one thread: as fast as ``auto``, twice, and 1.2 times as fast); on a GPU it has not
-been measured. It is for long runs of a stack that was seen to gain.
+The networks are divided between these two like in ``auto``. The pure function of each part is compiled for any number
+of samples, once with gradients and once without. Compiling takes seconds to a minute, at the first evaluation and again
+at the first step, where the training clock counts it. ``auto`` therefore never chooses this engine. On a CPU the gain
+is small (three stacks on one thread: 1, 1 and 1.2 times as fast as ``auto``); on a GPU it has not been measured. Use it
+for long runs of a stack with a measured gain.
 
-Compiled code has first derivatives only. For derivatives of derivatives, and under a transform of ``torch.func``, plain
-operations take over.
+Compiled code has first derivatives only. Plain operations compute higher derivatives, and evaluate under transforms of
+``torch.func``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Compiled(Engine):
     name = "compiled"
 
     def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """TF32: the compiler reads torch's older switch for it, which fails once the newer one is set."""
+        """TF32, since the compiler reads torch's older switch for it, which fails once the newer one is set."""
         return "and trainer.tf32=true do not go together; choose engine=auto" if precision.tf32 else None
 
     def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -51,11 +51,11 @@ def compile_network(network: Network) -> Network:
         network: see :mod:`partinr.engines.base`.
 
     Returns:
-        a function of the same arguments and values. It raises a PartinrError where ``torch.compile`` fails.
+        a function with the same arguments and values. It raises a PartinrError if ``torch.compile`` fails.
     """
 
     def run(params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
-        # Lengths 0 and 1 are shapes of their own to the compiler, and no work.
+        # The compiler specialises lengths 0 and 1, which are little work anyway.
         if x.shape[-2] < 2 or torch._C._are_functorch_transforms_active():
             return network(params, x, linear)
         tensors = (x, *params.values())
@@ -86,8 +86,8 @@ class _Compiled(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
-        # What the compiled code keeps for its gradient goes with the first use, as everywhere in torch; a graph that is
-        # kept for a second use has only the plain way.
+        # As everywhere in torch, the first use frees what compiled code keeps for its gradient. A graph that is kept
+        # for a second use falls back to plain operations.
         inner, ctx.inner = ctx.inner, None
         if inner is None or torch.is_grad_enabled():
             kind, dtype, enabled = ctx.autocast
@@ -104,7 +104,7 @@ class _Compiled(torch.autograd.Function):
 def _call(network: Network, linear: Linear, names: tuple[str, ...], tensors: Sequence[Tensor]) -> Tensor:
     """Call the compiled function; sizes that change from call to call (chunks, drawn batches) are marked dynamic.
 
-    The marks are attributes of the tensors, so the tensors must be nobody else's.
+    The marks are attributes of the tensors, so the tensors must not be shared.
     """
     x, *params = tensors
     torch._dynamo.maybe_mark_dynamic(x, x.dim() - 2)
@@ -113,7 +113,7 @@ def _call(network: Network, linear: Linear, names: tuple[str, ...], tensors: Seq
     try:
         return _compile(network, linear)(dict(zip(names, params, strict=True)), x)
     except torch._dynamo.exc.TorchDynamoException as error:
-        # After the first paragraph comes advice to torch's developers.
+        # The first paragraph is followed by advice for torch's developers.
         reason = " ".join(str(error).split("\n\n")[0].split())
         raise PartinrError(
             f"engine=compiled: torch.compile fails ({reason}); choose engine=auto, or give it what it needs: a C++ "
@@ -126,7 +126,7 @@ def _compile(network: Network, linear: Linear) -> Callable[[Mapping[str, Tensor]
     def run(params: Mapping[str, Tensor], x: Tensor) -> Tensor:
         return network(params, x, linear)
 
-    # torch gives up on a code object after some recompilations, and the backbones of a sweep would share one.
+    # torch gives up on a code object after some recompilations, and all backbones of a sweep would share it.
     code = run.__code__.replace(co_name=f"network_{next(_numbers)}")
     function: Callable[[Mapping[str, Tensor], Tensor], Tensor] = torch.compile(
         FunctionType(code, run.__globals__, closure=run.__closure__)

@@ -1,9 +1,9 @@
 """The fused engine: thin networks of sines, in one pass over each tile of samples.
 
-The product of a thin network is so little work that a stack of them waits for memory: plain torch writes and reads
-every layer of every sample for the product, the sine and its derivative. Here a tile of a few hundred samples goes
-through all layers of its network while it lies in the cache (on CUDA: in registers), forwards and, computed anew,
-backwards. Each tile belongs to one network, so the cost follows the samples, even or ragged.
+The products of thin networks are so little work that memory limits a stack: plain torch writes and reads every layer of
+every sample for the product, the sine and its derivative. This engine evaluates a tile of a few hundred samples through
+all layers of its network in the cache (on CUDA: in registers), and recomputes it in the backward pass. Each tile
+belongs to one network, so the cost follows the samples, even or ragged.
 
 There are two back ends: numba's kernels for the CPU (:mod:`partinr.engines._numba`) and Triton's for CUDA
 (:mod:`partinr.engines._triton`).
@@ -22,19 +22,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import Architecture, HessianVector, Precision, Shape
+from partinr.engines.base import Architecture, HessianVector, Observations, Precision, Shape
 from partinr.engines.chain import pack, unpack
 from partinr.engines.curvature import fused_curvature
 from partinr.engines.sines import Passes, SineEngine
 
 FUSED_UP_TO = {"cpu": 44, "cuda": 32}
-"""``auto`` takes this engine for networks up to this wide: wider ones want a matrix product of their own.
+"""``auto`` uses this engine for networks up to this width; wider ones need a matrix product each.
 
-The CPU's figure is measured (experiments/benchmarks/engines.py); that of CUDA is a guess until it is measured there.
+The number for CPUs is measured (experiments/benchmarks/engines.py); that for CUDA is a guess until it is measured.
 """
 
 CUDA_UP_TO = 64
-"""The widest network that the kernels for CUDA take: a tile of a wider one has no room in registers."""
+"""The largest width for the CUDA kernels; a tile of a wider network does not fit into registers."""
 
 
 class Fused(SineEngine):
@@ -45,7 +45,7 @@ class Fused(SineEngine):
     def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
         """Other networks than chains of sines, double precision, and CUDA without Triton or with wide networks.
 
-        Autocast is no reason: a thin network has no products that fewer digits would make faster, so it keeps all.
+        Autocast is accepted and ignored: lower precision would not make a thin network's products faster.
         """
         refusal = super().refuses(architecture, device, precision)
         if refusal is not None or device is None or device.type == "cpu":
@@ -62,7 +62,7 @@ class Fused(SineEngine):
         return None
 
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
-        """The least for thin networks: a quarter stands for two to four times as fast."""
+        """The lowest cost for thin networks: a quarter, for two to four times the speed."""
         thin = max(shape.widths) <= FUSED_UP_TO.get(device.type, 0)
         return sizes * (shape.macs / 4) if thin else super().cost(shape, sizes, device)
 
@@ -73,7 +73,7 @@ class Fused(SineEngine):
     def hessian_vector(
         self, architecture: Architecture, device: torch.device, precision: Precision
     ) -> HessianVector | None:
-        """On the CPU."""
+        """The kernel on the CPU, else None."""
         return fused_curvature if device.type == "cpu" else None
 
 
@@ -88,7 +88,7 @@ def _runs_triton(device: torch.device) -> bool:
 
 
 def _back_end(device: torch.device) -> ModuleType:
-    """The kernels' module, imported here, since each takes a second."""
+    """The module with the kernels, imported here because each import takes a second."""
     if device.type == "cpu":
         from partinr.engines import _numba
 
@@ -99,7 +99,7 @@ def _back_end(device: torch.device) -> ModuleType:
 
 
 class _Packed:
-    """The parameters as one row a network; see :class:`partinr.engines.sines.Passes`."""
+    """The parameters with one row per network; see :class:`partinr.engines.sines.Passes`."""
 
     def __init__(self, factors: Sequence[float], tensors: Sequence[Tensor]) -> None:
         self.layers, self.packed = pack(tensors, factors)
@@ -116,8 +116,6 @@ class _Packed:
         by_network, by_x = self.back_end.backward(coords, self.packed, sizes, self.layers, by_values, by_coords)
         return by_x, unpack(by_network, self.shapes)
 
-    def error(
-        self, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> tuple[Tensor, list[Tensor]]:
-        error, by_network = self.back_end.error(coords, targets, weights, self.packed, sizes, self.layers)
+    def error(self, observed: Observations) -> tuple[Tensor, list[Tensor]]:
+        error, by_network = self.back_end.error(observed, self.packed, self.layers)
         return error, unpack(by_network, self.shapes)

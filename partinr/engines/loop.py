@@ -1,4 +1,4 @@
-"""The loop: one network after the other, each by plain products without padding. Best for few large regions."""
+"""The loop: evaluates one network after the other by plain products without padding. Best for few large regions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import Architecture, Engine, Precision, Shape, Stack
+from partinr.engines.base import Engine, Shape, Stack
 
 LOOP_FROM_MACS = {"cpu": 50e6, "cuda": 4e9}
-"""From this many multiply-accumulates a forward pass on, a network is cheaper alone than in a batched product.
+"""Multiply-accumulates per forward pass from which a network is cheaper alone than in a batched product.
 
-The CPU's figure is measured (experiments/benchmarks/engines.py): one product of that size keeps the cores busy by
-itself, and the batched product's inner loop is slower. A GPU wants larger pieces; its figure is a guess until it is
-measured there.
+The number for CPUs is measured (experiments/benchmarks/engines.py): one product of that size uses all cores, and the
+batched product's inner loop is slower. A GPU needs larger pieces; its number is a guess until it is measured.
 """
 
 
@@ -26,18 +25,13 @@ class Loop(Engine):
 
     name = "loop"
 
-    def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
-        """Nothing."""
-        return None
-
     def cost(self, shape: Shape, sizes: NDArray[np.int64], device: torch.device) -> NDArray[np.floating[Any]]:
-        """Half of a batched product's, and a call: both are equal at :data:`LOOP_FROM_MACS`."""
+        """Half the cost of a batched product plus a call; both engines are equal at :data:`LOOP_FROM_MACS`."""
         return (LOOP_FROM_MACS.get(device.type, LOOP_FROM_MACS["cuda"]) + sizes * float(shape.macs)) / 2
 
     def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """See :meth:`Engine.values`."""
-        # One unbind of every parameter: its gradient is one stack, where indexing network by network would add N
-        # tensors of the whole stack's size.
+        # The gradient of one unbind per parameter is one stack; indexing each network would add N tensors of that size.
         names, values = list(stack.params), [value.unbind(0) for value in stack.params.values()]
         found = [
             stack.architecture.network(dict(zip(names, params, strict=True)), x, F.linear)

@@ -1,4 +1,4 @@
-"""Which engine evaluates which network, where several could: the cheapest, network by network."""
+"""Assigns each network to the cheapest of several engines."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.engines.base import Architecture, Engine, Shape, Stack, weighted_error
+from partinr.engines.base import Architecture, Engine, Observations, Shape, Stack
 from partinr.engines.batched import BATCHED, numbered
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.chain import chain_network, chain_of, products, widths_of
 from partinr.engines.loop import LOOP
 
 PLAIN: tuple[Engine, ...] = (LOOP, BATCHED)
-"""The engines that are torch's own operations: they take every network, number and transform, and have derivatives of
-every order."""
+"""The engines that use torch's operations: they support every network, precision, transform and order of derivative."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Part:
     """Networks that one engine evaluates.
 
     Attributes:
-        engine: which.
+        engine: the engine.
         sizes: samples of each network.
     """
 
@@ -35,7 +34,7 @@ class Part:
 
     @property
     def samples(self) -> int:
-        """Samples of all of them."""
+        """Number of samples of all networks."""
         return sum(self.sizes)
 
 
@@ -44,10 +43,10 @@ class Plan:
     """The parts of a stack.
 
     Attributes:
-        parts: in the order in which their networks and samples lie.
-        networks: int64 ``[N]``, the networks in that order; None where it is the stack's own.
+        parts: the parts, in the order of their networks and samples.
+        networks: int64 ``[N]``, the networks in that order; None if it is the stack's order.
         samples: int64 ``[M]``, the samples in that order; None likewise.
-        inverse: int64 ``[M]``, the way back to the stack's own order; None likewise.
+        inverse: int64 ``[M]``, the permutation back to the stack's order; None likewise.
     """
 
     parts: tuple[Part, ...]
@@ -57,7 +56,7 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """About what it takes, the sizes as Python has them included."""
+        """Approximate size in bytes, including the sizes as Python objects."""
         indices = (self.networks, self.samples, self.inverse)
         networks = sum(len(part.sizes) for part in self.parts)
         return sum(each.nbytes for each in indices if each is not None) + NETWORK_BYTES * networks
@@ -66,13 +65,13 @@ class Plan:
 @kept(lambda plan: plan.nbytes)
 @door
 def make_plan(engines: tuple[Engine, ...], shape: Shape, sizes: tuple[int, ...], device: torch.device) -> Plan:
-    """Give each network to the cheapest of some engines; the first of them, where several are.
+    """The plan that assigns each network to the cheapest of some engines; on ties, to the first.
 
     Args:
-        engines: that take the stack.
-        shape: what a network costs.
+        engines: engines that accept the stack.
+        shape: cost of a network.
         sizes: samples of each network.
-        device: where the stack is evaluated; the index tensors are made there.
+        device: device of the evaluation and of the index tensors.
     """
     counts = np.array(sizes, dtype=np.int64)
     choice = np.stack([engine.cost(shape, counts, device) for engine in engines]).argmin(axis=0)
@@ -97,13 +96,13 @@ def plan_of(engines: tuple[Engine, ...], stack: Stack, sizes: tuple[int, ...], d
 def only_engine(
     engines: tuple[Engine, ...], stack: Stack, sizes: tuple[int, ...], device: torch.device
 ) -> Engine | None:
-    """The engine that evaluates all networks; None where they differ."""
+    """The engine that evaluates all networks; None if there are several."""
     parts = plan_of(engines, stack, sizes, device).parts
     return parts[0].engine if len(parts) == 1 else None
 
 
 def values(engines: tuple[Engine, ...], stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Values ``[M, c]`` of N networks, each by the cheapest of some engines that take the stack."""
+    """Values ``[M, c]`` of N networks, each by the cheapest of some engines that accept the stack."""
     plan = plan_of(engines, stack, sizes, coords.device)
     if len(plan.parts) == 1:
         return plan.parts[0].engine.values(stack, coords, sizes)
@@ -122,28 +121,21 @@ def values(engines: tuple[Engine, ...], stack: Stack, coords: Tensor, sizes: tup
     return result if plan.inverse is None else result.index_select(0, plan.inverse)
 
 
-def squared_error(
-    engines: tuple[Engine, ...],
-    stack: Stack,
-    coords: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    sizes: tuple[int, ...],
-) -> Tensor:
-    """The squared error of N networks, by the one engine that evaluates them all, or else of their values."""
-    engine = only_engine(engines, stack, sizes, coords.device)
+def squared_error(engines: tuple[Engine, ...], stack: Stack, observed: Observations) -> Tensor:
+    """The squared error of N networks, from the engine if one evaluates them all, else from their values."""
+    engine = only_engine(engines, stack, observed.sizes, observed.coords.device)
     if engine is not None:
-        return engine.squared_error(stack, coords, targets, weights, sizes)
-    return weighted_error(values(engines, stack, coords, sizes), targets, weights)
+        return engine.squared_error(stack, observed)
+    return observed.error(values(engines, stack, observed.coords, observed.sizes))
 
 
 def plain_chain(
     factors: tuple[float, ...], tensors: Sequence[Tensor], coords: Tensor, sizes: tuple[int, ...]
 ) -> Tensor:
-    """Values of a chain by torch's own operations: with derivatives of every order, where kernels have only the first.
+    """Values of a chain by torch's operations, which have derivatives of every order, unlike kernels.
 
     Args:
-        factors: of the layers.
+        factors: factors of the layers.
         tensors: weight and bias of each layer in turn.
         coords: ``[M, d]``, sorted by network.
         sizes: samples of each network.

@@ -1,9 +1,8 @@
-"""The engines, and which of them evaluates a stack.
+"""Lists the engines, and chooses those that evaluate a stack.
 
-``auto`` takes the cheapest engine that does not refuse, network by network. Any other name takes that engine. Where a
-named engine refuses the numbers or the transform at hand, torch's own operations evaluate the stack instead: a network
-has derivatives of every order and in every precision, whatever its engine. :func:`check` refuses such a combination
-before a run begins.
+``auto`` uses the cheapest engine that does not refuse, network by network. Any other name selects that engine. If a
+named engine refuses the precision or transform, torch's operations evaluate the stack instead, so that derivatives of
+every order and in every precision work with any engine. :func:`check` refuses such a combination before a run begins.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from partinr.engines.tiled import Tiled
 from partinr.engines.trial import PROVED, agrees, works
 
 ENGINES: tuple[Engine, ...] = (Fused(), Tiled(), *PLAIN, Compiled())
-"""All engines. Of equally cheap ones ``auto`` takes the first."""
+"""All engines. Among equally cheap ones, ``auto`` uses the first."""
 
 
 @cache
 def engines(name: str) -> tuple[Engine, ...]:
-    """The engines behind a name: all for ``auto``, else one.
+    """The engines for a name: all for ``auto``, else one.
 
     Raises:
-        PartinrError: there is no such engine.
+        PartinrError: the engine is unknown.
     """
     if name == "auto":
         return ENGINES
@@ -46,13 +45,13 @@ def check(name: str, architecture: Architecture, device: torch.device | None, pr
     """Refuse an engine that cannot evaluate such networks.
 
     Args:
-        name: of the engine.
-        architecture: of the networks.
-        device: where they will be evaluated; None while that is not known.
-        precision: with which numbers.
+        name: name of the engine.
+        architecture: architecture of the networks.
+        device: device of the evaluation; None if not known yet.
+        precision: precision of the evaluation.
 
     Raises:
-        PartinrError: the engine refuses, or there is no such engine.
+        PartinrError: the engine refuses, or is unknown.
     """
     reasons = [
         engine.refuses(architecture, device, precision) or (engine.fault(device) if device is not None else None)
@@ -63,14 +62,14 @@ def check(name: str, architecture: Architecture, device: torch.device | None, pr
 
 
 def usable(name: str, stack: Stack, coords: Tensor, sizes: tuple[int, ...], plain: bool = False) -> tuple[Engine, ...]:
-    """The engines behind a name that take a stack as it is at hand; those of plain torch if there is none.
+    """The engines for a name that accept a stack in its current state; those of plain torch if none does.
 
     Args:
-        name: of the engine.
+        name: name of the engine.
         stack: the networks.
         coords: their samples.
         sizes: samples of each network.
-        plain: by torch's own operations alone.
+        plain: use torch's operations only.
     """
     chosen = tuple(engine for engine in engines(name) if engine in PLAIN or not plain)
     if all(engine in PLAIN for engine in chosen):

@@ -1,4 +1,4 @@
-"""What the engines for chains of sines share: kernels with first derivatives, inside torch's automatic ones."""
+"""The common part of engines for chains of sines: connects kernels with first derivatives to autograd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from partinr.engines import numba_start
-from partinr.engines.base import Architecture, Engine, Precision, Stack, gradients_again, weighted_error
+from partinr.engines.base import Architecture, Engine, Observations, Precision, Stack, gradients_again
 from partinr.engines.chain import Chain, factors_of, tensors_of
 from partinr.engines.plan import plain_chain
 
@@ -18,29 +18,28 @@ NO_DOUBLE = "has no double precision; choose engine=auto, or trainer.precision=3
 
 
 class Passes(Protocol):
-    """The parameters of N networks, ready for an engine's kernels; nothing that they give has a history."""
+    """The parameters of N networks, prepared for an engine's kernels. All results are detached."""
 
     def values(self, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        """Values ``[M, c]`` at coordinates ``[M, d]``, of which network n has ``sizes[n]``."""
+        """Values ``[M, c]`` at coordinates ``[M, d]``; network n has ``sizes[n]`` samples."""
 
     def gradients(
         self, coords: Tensor, sizes: tuple[int, ...], by_values: Tensor, by_coords: bool
     ) -> tuple[Tensor | None, list[Tensor]]:
-        """Gradients of a scalar; activations are not kept for them, but computed anew.
+        """Gradients of a scalar; recomputes activations.
 
         Args:
             coords: ``[M, d]``.
             sizes: samples of each network.
             by_values: ``[M, c]``, the gradient by the values.
-            by_coords: whether that by the coordinates is wanted.
+            by_coords: whether to compute the gradient by the coordinates.
 
         Returns:
-            the gradient by the coordinates ``[M, d]`` or None, and those by weight and bias of each layer in turn.
+            the gradient by the coordinates ``[M, d]`` or None, and the gradients by weight and bias of each layer in
+            turn.
         """
 
-    def error(
-        self, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def error(self, observed: Observations) -> tuple[Tensor, list[Tensor]]:
         """The squared error, and its gradients by weight and bias of each layer in turn, in one pass; on the CPU."""
 
 
@@ -52,7 +51,7 @@ class SineEngine(Engine):
         """The kernels' view of networks.
 
         Args:
-            factors: of the layers.
+            factors: factors of the layers.
             tensors: weight ``[N, out, in]`` and bias ``[N, out]`` of each layer in turn.
         """
 
@@ -72,11 +71,9 @@ class SineEngine(Engine):
         """See :meth:`run`."""
         return self.run(stack.chain, coords, sizes)
 
-    def squared_error(
-        self, stack: Stack, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> Tensor:
+    def squared_error(self, stack: Stack, observed: Observations) -> Tensor:
         """See :meth:`error`."""
-        return self.error(stack.chain, coords, targets, weights, sizes)
+        return self.error(stack.chain, observed)
 
     def run(self, chain: Chain, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """Evaluate N networks, each on its own samples; differentiable any number of times.
@@ -91,25 +88,20 @@ class SineEngine(Engine):
         """
         return cast(Tensor, _Values.apply(self, coords, sizes, factors_of(chain), *tensors_of(chain)))
 
-    def error(
-        self, chain: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-    ) -> Tensor:
+    def error(self, chain: Chain, observed: Observations) -> Tensor:
         """The squared error of N networks, summed over samples and channels.
 
-        On the CPU its gradient by the parameters comes in the same pass, unless coordinates ask for one too.
+        On the CPU, the same pass computes the gradient by the parameters, unless coordinates require one too.
 
         Args:
             chain: the networks.
-            coords: float32 ``[M, d]``, sorted by network.
-            targets: float32 ``[M, c]``, likewise.
-            weights: float32 ``[M, 1]``, of each sample; None where all are 1.
-            sizes: samples of each network.
+            observed: the samples, in float32.
         """
-        tensors = tensors_of(chain)
+        tensors, coords = tensors_of(chain), observed.coords
         by_parameters = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
         if coords.device.type == "cpu" and by_parameters and not coords.requires_grad:
-            return cast(Tensor, _Error.apply(self, coords, targets, weights, sizes, factors_of(chain), *tensors))
-        return weighted_error(self.run(chain, coords, sizes), targets, weights)
+            return cast(Tensor, _Error.apply(self, observed, factors_of(chain), *tensors))
+        return observed.error(self.run(chain, coords, observed.sizes))
 
 
 class _Values(torch.autograd.Function):
@@ -131,7 +123,7 @@ class _Values(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         coords, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # Somebody wants derivatives of these derivatives, which the kernels lack; torch's own operations have them.
+            # Second derivatives are requested, which the kernels lack; torch's operations have them.
             values = plain_chain(ctx.factors, tensors, coords, ctx.sizes)
             by_coords, *by_each = gradients_again(values, gradients[0], [coords, *tensors])
         else:
@@ -142,20 +134,11 @@ class _Values(torch.autograd.Function):
 class _Error(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        engine: SineEngine,
-        coords: Tensor,
-        targets: Tensor,
-        weights: Tensor | None,
-        sizes: tuple[int, ...],
-        factors: tuple[float, ...],
-        *tensors: Tensor,
+        ctx: Any, engine: SineEngine, observed: Observations, factors: tuple[float, ...], *tensors: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(coords, targets, weights, *tensors)
-        ctx.sizes, ctx.factors = sizes, factors
-        error, ctx.gradients = engine.passes(factors, tensors).error(
-            coords.detach(), targets.detach(), None if weights is None else weights.detach(), sizes
-        )
+        ctx.save_for_backward(observed.coords, observed.targets, observed.weights, *tensors)
+        ctx.sizes, ctx.factors = observed.sizes, factors
+        error, ctx.gradients = engine.passes(factors, tensors).error(observed)
         return error
 
     @staticmethod
@@ -163,8 +146,9 @@ class _Error(torch.autograd.Function):
         coords, targets, weights, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
             # As above.
-            error = weighted_error(plain_chain(ctx.factors, tensors, coords, ctx.sizes), targets, weights)
+            values = plain_chain(ctx.factors, tensors, coords, ctx.sizes)
+            error = Observations(coords, targets, ctx.sizes, weights).error(values)
             by_each = gradients_again(error, gradients[0], tensors)
         else:
             by_each = [gradients[0] * each for each in ctx.gradients]
-        return None, None, None, None, None, None, *by_each
+        return None, None, None, *by_each

@@ -1,8 +1,8 @@
-"""Work that tiles of samples make: how it is cut, and how it is spread over threads.
+"""Divides samples into tiles and runs, and distributes the work over threads.
 
-A tile's products are torch's on one thread, and its passes numba's; both give up Python's lock. The threads that tiles
-are spread over are Python's: torch's and numba's would each start and stop for every product and every pass, and wait
-for one another.
+A tile's products are torch's on one thread, and its passes are numba's; both release Python's lock. Tiles are
+distributed over Python threads, since those of torch and numba would start and stop for every product and pass and wait
+for each other.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ import torch
 from torch import Tensor
 
 TILE = 4096
-"""Samples that go through a network at once, at most. More than a cache holds: a call of a product costs some tens of
-microseconds beside its work, so few long tiles are faster than many that fit, most of all in bfloat16."""
+"""Limit of samples per tile. It exceeds the cache: a product has an overhead of some tens of microseconds, so few long
+tiles are faster than many that fit into the cache, above all in bfloat16."""
 
 SHORTEST_TILE = 256
-"""Tiles this short are not cut to have more of them."""
+"""Tiles of at most this length are not divided further."""
 
 TILE_NUMBERS = 2**20
-"""Numbers in the activations of one layer in a tile, at most, so that a thread needs some tens of megabytes."""
+"""Limit of numbers in the activations of one layer in a tile, so that a thread needs some tens of megabytes."""
 
 TILES = 16
-"""A stack is cut into this many tiles at least, where it has the samples: work for as many threads."""
+"""Least number of tiles of a stack with enough samples, so that as many threads have work."""
 
 RUNS = 64
-"""Pieces of work that a stack is cut into, about: each sums its own gradients. Like the tiles they do not depend on the
-number of threads, so results do not either."""
+"""Approximate number of runs of a stack; each sums its own gradients. Neither tiles nor runs depend on the number of
+threads, and so neither do results."""
 
 ROWS = 32
-"""Tiles are rounded up to a multiple of this many rows, so that there are few shapes to prepare products for."""
+"""Rows of tiles are rounded up to a multiple of this, so that products have few shapes."""
 
 
 SINGLE: Any = {"dtype": torch.float32, "device": "cpu"}
-"""What kernels work on, whatever torch makes by default."""
+"""The type that kernels use, whatever torch's default is."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Tiles of one network, one after the other on one thread.
+    """A sequence of tiles of one network on one thread.
 
     Attributes:
-        network: theirs.
-        tiles: first sample and number of samples of each.
-        part: which of the network's runs it is.
+        network: the network.
+        tiles: first sample and number of samples of each tile.
+        part: number of the run among those of its network.
     """
 
     network: int
@@ -60,14 +60,14 @@ class Run:
 
 @lru_cache(maxsize=32)  # a few numbers for each tile and network, none for a sample
 def runs_of(sizes: tuple[int, ...], widest: int) -> tuple[Run, ...]:
-    """Cut the samples of each network into tiles, and these into runs.
+    """The tiles of each network's samples, divided into runs.
 
     Args:
         sizes: samples of each network.
-        widest: numbers that a sample has in the widest layer.
+        widest: numbers per sample in the widest layer.
     """
     tile = max(SHORTEST_TILE, min(TILE, TILE_NUMBERS // widest, -(-sum(sizes) // TILES)))
-    # Tiles of a network are equally long, but for the last.
+    # Tiles of a network have equal lengths, except for the last.
     cut: list[list[tuple[int, int]]] = []
     start = 0
     for size in sizes:
@@ -90,11 +90,11 @@ def whole(count: int, unit: int) -> int:
 
 
 def spread(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None:
-    """Have ``work`` take the pieces, on as many threads as torch takes; each goes on to the next piece there is."""
+    """Let ``work`` process pieces on as many threads as torch uses; each thread takes the next free piece."""
     if not pieces:
         return
     threads = torch.get_num_threads()
-    # What next() does to it is one step for Python's lock.
+    # next() on it is atomic under Python's lock.
     left = iter(pieces)
 
     def quietly(_: int) -> None:
@@ -104,31 +104,31 @@ def spread(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None
     if threads == 1:
         quietly(0)
     else:
-        # Also for a single piece: here torch would spread its products, whose results would then depend on threads.
+        # Also for a single piece: on this thread, torch would distribute products, and results would depend on threads.
         for _ in _pool(threads, os.getpid()).map(quietly, range(min(threads, len(pieces)))):
             pass
 
 
 @lru_cache(maxsize=4)
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads in each of which torch keeps to that one.
+    """A pool of threads in each of which torch uses only that thread.
 
     Args:
-        threads: how many.
-        process: in which: a forked one has none of its parent's.
+        threads: number of threads.
+        process: id of the process, since a forked process has no threads of its parent.
     """
     pool = ThreadPoolExecutor(threads, "partinr-tiles")
     all_there = threading.Barrier(threads)
 
     def alone(_: int) -> None:
-        # Asked first: a thread that has never asked takes the number of all threads at its first larger operation.
+        # Read first: otherwise the thread would take the global number at its first larger operation.
         torch.get_num_threads()
         torch.set_num_threads(1)
         all_there.wait()
 
     for _ in pool.map(alone, range(threads)):
         pass
-    # The number is the thread's own, but threads to come inherit the last one set.
+    # The number is set per thread, but later threads inherit the last one.
     torch.set_num_threads(threads)
     return pool
 
@@ -141,18 +141,18 @@ def sum_over_runs(
 ) -> list[Tensor]:
     """The sums over the tiles of each network.
 
-    They are made on as many threads as torch takes, in an order that does not depend on that number.
+    They are computed on as many threads as torch uses, in an order that does not depend on that number.
 
     Args:
-        runs: of tiles.
-        networks: how many.
-        shapes: of the parameters of one network.
-        work: takes runs, each with zeros of those shapes that it adds to.
+        runs: runs of tiles.
+        networks: number of networks.
+        shapes: shapes of one network's parameters.
+        work: processes runs, adding to the given zeros of those shapes.
 
     Returns:
         a sum for each parameter, ``[N, *shape]``.
     """
-    # What a network's first run sums is the sum itself, what the others sum is added to it.
+    # The sum of a network's first run is the total, to which the others are added.
     totals = [torch.zeros(networks, *shape, **SINGLE) for shape in shapes]
     others: list[list[list[Tensor]]] = [[] for _ in range(networks)]
     places = []

@@ -1,4 +1,4 @@
-"""A trial of an engine on a device that no test has run on: does it give what plain torch gives?"""
+"""Compares an engine with plain torch on a device on which no test has run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partinr.base.environment import door
 from partinr.base.notes import print_note
-from partinr.engines.base import Architecture, Engine, Shape, Stack, cuda_products
+from partinr.engines.base import Architecture, Engine, Observations, Shape, Stack, cuda_products
 from partinr.engines.chain import chain_network, chain_of, products
 from partinr.engines.loop import LOOP
 
@@ -20,7 +20,7 @@ PROVED = ("cpu",)
 WIDTHS, FACTORS, SIZES = (2, 16, 16, 3), (3.0, 2.0, 1.0), (5, 0, 70)
 
 TOLERANCE = 1e-3
-"""Relative, of values and gradients: rounding is a thousandth of it, and a wrong index is far above."""
+"""Relative tolerance of values and gradients: rounding is a thousandth of it, and a wrong index is far above."""
 
 
 @cache
@@ -41,8 +41,7 @@ def _note(line: str) -> None:
 def agrees(engine: Engine, device: torch.device) -> bool:
     """Whether an engine gives the values and gradients of plain torch on a device.
 
-    Asked once for each device before the first use there; where they differ, one line says that the engine is left
-    alone.
+    This runs once per device before the first use. If they differ, one line says that the engine is not used.
     """
     reason = differs(engine, device)
     if reason is not None:
@@ -51,13 +50,13 @@ def agrees(engine: Engine, device: torch.device) -> bool:
 
 
 def differs(engine: Engine, device: torch.device) -> str | None:
-    """In which way an engine differs from plain torch on a tiny case; None if it does not."""
+    """How an engine differs from plain torch on a tiny case; None if it does not."""
     try:
         found, right = _outcome(engine, device), _outcome(LOOP, device)
-    except Exception as error:  # a compiler's, a driver's, torch's
+    except Exception as error:  # from a compiler, a driver or torch
         return f"its trial fails there ({' '.join(str(error).split())[:200]})"
     off = max(float((own - other).norm() / other.norm()) for own, other in zip(found, right, strict=True))
-    # Put so that NaN differs too.
+    # Written so that NaN counts as different.
     return None if off <= TOLERANCE else f"it is off by {off:.1%} there"
 
 
@@ -83,5 +82,5 @@ def _outcome(engine: Engine, device: torch.device) -> list[Tensor]:
     with torch.enable_grad(), torch.autocast(device.type, enabled=False), cuda_products(tf32=False):
         values = engine.values(stack, coords, SIZES)
         by_values = torch.autograd.grad(values.square().sum(), tensors)
-        error = engine.squared_error(stack, coords, targets, None, SIZES)
+        error = engine.squared_error(stack, Observations(coords, targets, SIZES))
         return [values.detach(), error.detach(), *by_values, *torch.autograd.grad(error, tensors)]

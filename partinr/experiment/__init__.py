@@ -1,1 +1,1 @@
-"""From a configuration to a run: compose, check, execute, resume, and the plug-ins that add choices."""
+"""Composes, checks, executes and resumes runs, and finds plug-ins."""

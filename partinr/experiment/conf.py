@@ -1,4 +1,4 @@
-"""The folder of the configuration. A module without torch, so that ``partinr --help`` answers at once."""
+"""Finds the folder of the configuration, without torch, so that ``partinr --help`` answers at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from partinr.base.errors import PartinrError
 
 
 def conf_dir() -> Path:
-    """The folder of the configuration: inside the installed package, or beside it in a checkout.
+    """The folder of the configuration: in the installed package, or next to it in a checkout.
 
     Raises:
         PartinrError: the installation is broken.

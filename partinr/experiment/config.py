@@ -1,8 +1,8 @@
-"""From the composed configuration to the objects of a run: checks everything, makes everything.
+"""Checks a composed configuration and makes the objects of a run from it.
 
-Each group of the configuration names a class (``_target_``); its other keys are the class's arguments. The classes of
-partinr are specs (:mod:`partinr.base.spec`), so making one checks types, ranges and unknown keys. What concerns several
-groups is checked here. Nothing is loaded before all of it has passed.
+Each group of the configuration names a class (``_target_``); its other keys are the class's arguments. partinr's
+classes are specs (:mod:`partinr.base.spec`), so making one checks types, ranges and unknown keys. This module checks
+settings across groups. Nothing is loaded before all checks have passed.
 """
 
 from __future__ import annotations
@@ -38,18 +38,19 @@ GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "t
 
 @spec
 class TrainerSettings:
-    """Where and how precisely a run computes.
+    """Device and precision of a run.
 
     Attributes:
         accelerator: Lightning's flag.
-        precision: Lightning's flag, but for those that round the coordinates too: neighbours would become one.
-        threads: of the CPU; None for what torch takes by itself, several devices each an equal part of it.
-        devices: how many on each node. Each of several has a process of its own, which trains some of the regions.
-        num_nodes: machines of a cluster that the run is spread over; several need ``hydra/launcher=submitit_slurm``.
-        tf32: let CUDA's single-precision products round their factors to 10 bits (TF32): faster, and not without loss
-            where frequencies are high. Elsewhere it changes nothing.
-        cuda_graphs: on CUDA, record an optimiser step and replay it, where that can be done: not with
-            ``regime.points_per_step``, not with 16-mixed or 64-true, with Adam, AdamW and SGD only.
+        precision: Lightning's flag, except for those that also round coordinates, which would merge neighbouring
+            samples.
+        threads: number of CPU threads; None for torch's default, divided equally between several devices.
+        devices: number of devices per node. Each of several devices has a process that trains some of the regions.
+        num_nodes: number of machines of a cluster; several need ``hydra/launcher=submitit_slurm``.
+        tf32: whether single-precision products on CUDA may round their factors to 10 bits (TF32). This is faster but
+            loses quality at high frequencies. It has no effect on other devices.
+        cuda_graphs: on CUDA, record an optimiser step and replay it if possible. Not possible with
+            ``regime.points_per_step``, 16-mixed, 64-true, and optimisers other than Adam, AdamW and SGD.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -63,23 +64,23 @@ class TrainerSettings:
 
 @spec
 class Root(StopRule):
-    """The keys at the root of the configuration, but for the groups.
+    """The keys at the root of the configuration, without the groups.
 
     Attributes:
-        seed: of initialisation and sampling.
-        ckpt_path: a checkpoint to go on from.
-        init: the directory of a run with ``regime=meta``: the networks begin with what it has learned, and are the
-            networks that it has learned it for.
-        init_steps: the first so many steps are inner steps, with the learning rates that it has learned.
-        capacity: how the parameters are shared out between regions.
-        overlap: by so many samples the network of each region reaches beyond its borders, where it is blended with its
-            neighbours; 0 for not at all.
-        global_network: whether one more network sees the whole signal, and is added to those of the regions.
+        seed: seed of initialisation and sampling.
+        ckpt_path: checkpoint to continue from.
+        init: directory of a run with ``regime=meta``. The networks have its architecture and begin with its
+            initialisation.
+        init_steps: number of first steps that are inner steps with the learned rates.
+        capacity: how parameters are divided between regions.
+        overlap: number of samples that each region's network reaches beyond the region's border, where it is blended
+            with its neighbours; 0 for no overlap.
+        global_network: whether one more network covers the whole signal and is added to those of the regions.
         engine: how the stack is evaluated.
-        shard: how the work is spread over ``trainer.devices``: by whole regions.
-        output_dir: where run directories are made.
-        cache_dir: where label maps are kept, to be found again; None for nowhere.
-        study: the name of a sweep's folder; None for its experiment's, or a label of what is asked for.
+        shard: how work is divided between ``trainer.devices``: by whole regions.
+        output_dir: folder for run directories.
+        cache_dir: folder for cached label maps; None for no cache.
+        study: name of a sweep's folder; None for the name of its experiment, or a label of the overrides.
         debug: ``trace`` for tracebacks.
     """
 
@@ -103,7 +104,7 @@ class Coords:
     """The group ``coords``.
 
     Attributes:
-        frame: of the coordinates.
+        frame: frame of the coordinates.
     """
 
     frame: Frame = "global"
@@ -111,9 +112,9 @@ class Coords:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """A checked configuration: one object a group.
+    """A checked configuration: one object per group.
 
-    ``plain`` is the configuration itself, resolved, as a run directory keeps it: with absolute paths.
+    ``plain`` is the resolved configuration with absolute paths, as a run directory stores it.
     """
 
     plain: dict[str, Any]
@@ -131,26 +132,25 @@ class Settings:
 
     @property
     def stop(self) -> StopRule:
-        """When the run is over."""
+        """The stop rule of the run."""
         return StopRule(
             max_steps=self.root.max_steps, max_seconds=self.root.max_seconds, target_psnr=self.root.target_psnr
         )
 
     @property
     def name(self) -> str:
-        """A short name for people."""
+        """A short readable name."""
         return f"{self.data.title} {self.regime.name(self.partition.title)} {self.backbone.title}"
 
 
 def read(config: DictConfig | Mapping[str, Any]) -> Settings:
-    """Check a configuration and make its objects. Nothing is loaded.
+    """The checked settings of a configuration. Loads no data.
 
     Args:
-        config: as composed by Hydra, or as read back from a run directory.
+        config: composed by Hydra, or read from a run directory.
 
     Raises:
-        PartinrError: one line: a key that is missing, unknown, of a wrong type or out of range, or two that do not go
-            together.
+        PartinrError: a key is missing, unknown, of the wrong type or out of range, or two keys contradict each other.
     """
     given = migrated(plain(config))
     root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords", "sweep")}

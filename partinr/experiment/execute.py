@@ -1,4 +1,4 @@
-"""One run, from its configuration to its run directory."""
+"""Executes and resumes a run."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _DEFAULT_THREADS = torch.get_num_threads()
 
 
 def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> Outcome:
-    """Carry out a run in a new run directory.
+    """Execute a run in a new run directory.
 
     Args:
-        cfg: the composed configuration.
-        folder: where; must not hold a run.
-        overrides: what was given on the command line.
+        cfg: composed configuration.
+        folder: the new directory; must not hold a run.
+        overrides: overrides from the command line.
 
     Raises:
-        PartinrError: bad input; nothing has been written then.
+        PartinrError: the input is invalid; nothing has been written.
     """
     RunDirectory(folder).check_free()
     prepared = _prepare(settings_for(cfg, overrides), folder)
@@ -60,7 +60,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
 
 @contextmanager
 def _undone_if_refused(folder: Path, there: Set[Path]) -> Iterator[None]:
-    """Remove what a run has added to its folder if a callback refuses to begin; it can be asked for again then."""
+    """Remove a run's files from its folder if a callback refuses to begin, so that the run can be requested again."""
     try:
         yield
     except GuestError:
@@ -70,20 +70,20 @@ def _undone_if_refused(folder: Path, there: Set[Path]) -> Iterator[None]:
 
 
 def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -> RunDirectory:
-    """Make the directory of a run that :func:`resume` carries out later, and freeze its configuration there.
+    """The directory of a queued run with its frozen configuration, which :func:`resume` executes later.
 
     Args:
-        settings: of the run.
-        folder: where; must not hold a run.
-        overrides: what was given on the command line.
+        settings: settings of the run.
+        folder: the new directory; must not hold a run.
+        overrides: overrides from the command line.
 
     Raises:
-        BusyError: another process makes it just now.
+        BusyError: another process is making the directory.
         PartinrError: the directory holds a run, or cannot be written.
     """
     run = RunDirectory(folder)
     run.make()
-    with run.claimed():  # so that nobody begins before everything is there
+    with run.claimed():  # so that no process begins before all files exist
         return RunDirectory.create(
             folder,
             settings.plain,
@@ -94,19 +94,19 @@ def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
 
 
 def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> config.Settings:
-    """The checked settings of a run that begins now, or is queued.
+    """The checked settings of a new or queued run.
 
     Raises:
-        PartinrError: bad input.
+        PartinrError: the configuration is invalid.
     """
     return config.read(with_start(cfg, overrides))
 
 
 def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
-    """The configuration with the backbone of ``init``, and with its frame, unless another one is asked for.
+    """The configuration with the backbone of ``init`` and, unless another is given, its frame.
 
     Raises:
-        PartinrError: there is no such initialisation, or another backbone is asked for.
+        PartinrError: the initialisation does not exist, or another backbone is given.
     """
     if cfg.get("init") is None:
         return cfg
@@ -129,28 +129,28 @@ def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) ->
 
 
 def resume(folder: Path, force: bool = False, interruption: Interruption | None = None) -> Outcome:
-    """Go on with a run in its own directory, from its last checkpoint, or from the start if there is none.
+    """Continue a run in its own directory from its last checkpoint, or from the start without one.
 
-    Where the last one is damaged the one before it does. What is otherwise than one would think is said in a line.
+    If the last checkpoint is damaged, the previous one is used, and a note says so.
 
     Args:
         folder: the run directory.
-        force: also where a process on another host, of which nothing is known here, says that it is still running.
-        interruption: who listens to signals already; None for the run alone.
+        force: continue even if an unreachable process on another host claims to be running.
+        interruption: an active listener for signals; None to listen during this run only.
 
     Raises:
-        BusyError: another process carries it out.
-        CompletedError: there is nothing left to do.
-        PartinrError: there is no run, its configuration no longer works, none of its checkpoints is sound, or it cannot
-            be written.
+        BusyError: another process is executing the run.
+        CompletedError: the run is completed.
+        PartinrError: there is no run, its configuration is invalid, all checkpoints are damaged, or the directory
+            cannot be written.
     """
     run = RunDirectory.open(folder)
     if this_node() > 0:
-        # The run is the first node's, which waits for this one before it changes anything.
+        # The first node owns the run. It waits for this node before it changes anything.
         return _carry_out(_prepare(config.read(_gone_on_with(run)), folder, None, interruption), run)
     _check_not_completed(run)
     if not run.file(LOCK).exists() and run.alive:
-        # From before there were locks.
+        # Runs of older versions have no lock.
         host = run.manifest().get("host")
         if host == platform.node():
             raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
@@ -160,10 +160,10 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
                 f"if you know that it was: partinr resume --force {folder}"
             )
     with run.claimed(force):
-        manifest = _check_not_completed(run)  # by somebody else, meanwhile
+        manifest = _check_not_completed(run)  # another process may have completed it
         cfg = _gone_on_with(run)
         known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
-        # What it began with, and not the checkpoint of its own that it goes on from.
+        # The run's original input, not its own checkpoint.
         inputs = manifest.get("inputs")
         try:
             check_code(manifest, folder)
@@ -171,15 +171,15 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
             prepared = _prepare(config.read(cfg), folder, began, interruption)
         except PartinrError as error:
             if manifest["status"] == "queued":
-                # Nobody may be there to read it; and the same command tries it again.
+                # The output may have no reader, and the same command tries again.
                 run.write_manifest({**known, "status": "failed", "message": str(error), "refused": True})
             raise
         try:
-            # From now on this process is the writer, and another one that wants to resume finds it alive.
+            # From now on this process is the writer, and other processes see it as alive.
             run.write_manifest({**known, "status": "running"})
             run.sweep()
             if cfg.get("ckpt_path") == str(run.file(PREVIOUS)):
-                # It would take the place of the sound one when the next is saved.
+                # A damaged checkpoint would replace the valid one at the next save.
                 run.file(CHECKPOINT).unlink(missing_ok=True)
         except OSError as error:
             raise PartinrError(
@@ -195,10 +195,10 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
 
 
 def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
-    """The manifest of a run that there is something left to do for.
+    """The manifest of a run that is not completed.
 
     Raises:
-        CompletedError: it is completed.
+        CompletedError: the run is completed.
     """
     manifest = run.manifest()
     if manifest["status"] == "completed":
@@ -209,15 +209,15 @@ def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
 
 
 def identity(settings: config.Settings) -> dict[str, str]:
-    """What a run is, for people and as a hash."""
+    """The identity of a run: a readable name and a hash."""
     return {"name": settings.name, "config_hash": config_hash(names.identity(settings.plain))}
 
 
 def _gone_on_with(run: RunDirectory) -> dict[str, Any]:
-    """The configuration of a run, with the checkpoint to go on from if it has one.
+    """The configuration of a run, with its checkpoint if there is one.
 
     Raises:
-        PartinrError: its configuration cannot be read, or no checkpoint is sound.
+        PartinrError: the configuration cannot be read, or all checkpoints are damaged.
     """
     cfg = run.config()
     checkpoint = None if run.manifest()["status"] == "queued" else _sound_checkpoint(run)
@@ -225,14 +225,14 @@ def _gone_on_with(run: RunDirectory) -> dict[str, Any]:
 
 
 def _sound_checkpoint(run: RunDirectory) -> Path | None:
-    """The checkpoint to go on from: the last, or the one before it if that one is lost; None if there is none yet.
+    """The last valid checkpoint: ``last.ckpt``, else the previous one; None if there is none yet.
 
     Raises:
-        PartinrError: there is one, but it is damaged, and so is the one before it, or there is none.
+        PartinrError: checkpoints exist, but all are damaged.
     """
     last, previous = run.file(CHECKPOINT), run.file(PREVIOUS)
     if not last.is_file() and not previous.is_file():
-        # Of a run that was to begin with the checkpoint of another one it does so again.
+        # A run with ckpt_path begins from that checkpoint again.
         print_note(f"{run.path} has no checkpoint yet; it begins anew")
         return None
     for path in (last, previous):
@@ -267,18 +267,18 @@ def _prepare(
     inputs: Mapping[str, str] | None = None,
     interruption: Interruption | None = None,
 ) -> _Prepared:
-    """Everything that bad input can stop.
+    """Everything that invalid input can stop.
 
     Args:
-        settings: of the run.
-        folder: of the run.
-        inputs: what the run began with, if it did so before.
-        interruption: who listens to signals already; None for the run alone.
+        settings: settings of the run.
+        folder: run directory.
+        inputs: original inputs of a resumed run.
+        interruption: an active listener for signals; None to listen during this run only.
     """
     made = time.perf_counter()
     check_guests(settings.callbacks)
     nodes = nodes_for(settings.trainer.num_nodes, folder)
-    # Also where nothing is asked for: the run before in the same sweep may have asked for something.
+    # Set in any case, since the previous run of a sweep may have changed it.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
     module = settings.regime.build(_context(settings))
     devices, note = settings.trainer.devices, None
@@ -306,7 +306,7 @@ def _prepare(
 
 
 def _context(settings: config.Settings) -> RunContext:
-    """What the regime makes its module from."""
+    """The context for the regime's module."""
     root = settings.root
     wanted = settings.trainer.accelerator
     gpu = wanted in ("gpu", "cuda") or (wanted == "auto" and torch.cuda.is_available())
@@ -337,7 +337,7 @@ def _context(settings: config.Settings) -> RunContext:
 def _callbacks(
     settings: config.Settings, interruption: Interruption, made: float, inputs: Mapping[str, str] | None
 ) -> list[L.Callback]:
-    """The callbacks of a run, in the order in which they write."""
+    """The callbacks of a run in their order of writing."""
     known = {
         **identity(settings),
         "signal_name": settings.data.title,
@@ -348,9 +348,9 @@ def _callbacks(
         interruption,
         CurveFile(),
         *settings.callbacks.values(),
-        # Last, so that run.json says completed when everything else is there.
+        # Last, so that run.json says "completed" only when all other files exist.
         Manifest(known, interruption, started=made),
-        # But for mirrors of the run directory, which read it.
+        # Mirrors of the run directory follow, since they read it.
         *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
     ]
 
@@ -370,14 +370,14 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
             print(error.trace, file=sys.stderr)
         return Outcome(run, 1)
     except OSError as error:
-        # A disk that is full, or gone. If not even run.json could be written the error itself has to say so.
+        # The disk is full or gone. If run.json could not be written either, the error must say so.
         if prepared.settings.root.debug == "trace" or error.errno not in STORAGE:
             raise
         if run.manifest()["status"] == "running":
             raise
         return Outcome(run, 1)
     except SystemExit:
-        # Lightning's, for a SIGTERM that came before the training.
+        # Lightning raises this for a SIGTERM before training.
         if prepared.interruption.received is None:
             raise
         return Outcome(run, 128 + prepared.interruption.received)

@@ -1,4 +1,4 @@
-"""``partinr export``: weights in fewer bits, and what that costs in quality."""
+"""``partinr export``: stores weights in fewer bits, and measures the loss of quality."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from partinr.runs.fitted import fitted_image
 
 
 def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, image: str | None = None) -> None:
-    """Measure the fits of runs in every precision, print and keep the figures, and write one fit to a file.
+    """Measure the fits of runs in every precision, print and save the results, and write one fit to a file.
 
     Args:
         runs: run directories.
-        output: the file, of one image of one run; None to measure only.
-        bits: of a weight in the file.
-        per: what has a scale of its own.
-        image: of a run that fitted several images, the name of one; None for each of them, and their mean.
+        output: file for one image of one run; None to measure only.
+        bits: bits per weight in the file.
+        per: which weights share a scale.
+        image: name of one image of a run with several; None for all of them and their mean.
 
     Raises:
-        PartinrError: a run has no fit of an image or no image to compare it with, or a file cannot be written.
+        PartinrError: a run has no fit of an image or no image to compare with, or a file cannot be written.
     """
     if output is not None and len(runs) > 1:
         raise PartinrError(f"{output} is one file for {len(runs)} runs; give one run, or leave out -o to measure them")
@@ -73,19 +73,19 @@ def _measure(
 
     Args:
         run: the run directory.
-        image: of a run that fitted several images, the name of one.
-        setting: the precision of the file.
-        codecs: rates of images that are known, by content; grows. Runs often have their images in common.
+        image: name of one image of a run with several.
+        setting: precision of the file.
+        codecs: known rates of images by content, to be extended, since runs often share images.
 
     Raises:
-        PartinrError: it is no fit of an image, or there is no image to compare it with.
+        PartinrError: the run has no fit of an image, or no image to compare with.
     """
     model = load(run.path, image)
     shape = model.partition.shape
     if len(shape) != 2:
         raise PartinrError(f"{run.path} fitted a {len(shape)}-D signal; only fits of images are measured and exported")
     pixels = fitted_image(run, image, (*shape, model.channels))
-    # A grid, or any rule that does not look at the image, costs nothing: the run says so.
+    # A map that follows from the rule's options costs no bits, as the run says.
     free = run.manifest().get("partition", {}).get("bits") == 0
     fits = {rate.setting: (rate, file) for rate, file in fit_rates(model, pixels, free)}
     content = f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
@@ -102,7 +102,7 @@ def _keep(run: RunDirectory, rates: Sequence[MeanRate], image: str | None) -> No
     """Write rates into the run directory; ``image`` names one of several images.
 
     Raises:
-        PartinrError: it cannot be written.
+        PartinrError: the file cannot be written.
     """
     step = run.manifest().get("steps", 0)
     rows = [
@@ -147,12 +147,12 @@ def _table(rates: Sequence[MeanRate]) -> Table:
 
 
 def _change(psnr: float) -> str:
-    """In dB, with its sign unless it rounds to zero."""
+    """A change in dB, with its sign unless it rounds to zero."""
     return f"{psnr:+.2f}" if round(psnr, 2) else "0.00"
 
 
 def _beside(rate: MeanRate, codec: Sequence[MeanRate]) -> str:
-    """PSNR of a codec in the bits of a fit; marked with > where the codec's best quality takes fewer."""
+    """PSNR of a codec at the bits of a fit, marked with > if the codec's best quality needs fewer."""
     psnr = at_rate(codec, rate.bpp)
     if psnr is None and codec and (best := best_of(codec)).bpp < rate.bpp:
         return f">{best.psnr:.2f}"

@@ -1,4 +1,4 @@
-"""Hydra's errors as one line in partinr's words, and overrides in quotes where Hydra's grammar needs them."""
+"""Rewrites Hydra's errors as one line, and quotes overrides if Hydra's grammar needs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from partinr.experiment.conf import conf_dir
 
 
 class _PluginFolders(SearchPathPlugin):
-    """Lets Hydra search the folders of partinr's plug-ins, after partinr's own."""
+    """Adds the folders of partinr's plug-ins to Hydra's search path, after partinr's."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """See :class:`SearchPathPlugin`."""
@@ -37,7 +37,7 @@ class _PluginFolders(SearchPathPlugin):
 
 
 def search_plugins() -> None:
-    """Make the choices of plug-ins known to Hydra, and print what is wrong with them. A second call adds nothing."""
+    """Register the choices of plug-ins with Hydra, and print faults of plug-ins. A second call changes nothing."""
     Plugins.instance().register(_PluginFolders)
     plugins.print_complaints()
 
@@ -48,18 +48,18 @@ def one_line(
     """An error of Hydra or OmegaConf as one line that says what to do.
 
     Args:
-        error: what was raised.
-        overrides: what Hydra was asked to compose.
-        commands: names of subcommands; a word that is no override may be one of them, mistyped.
-        own: the folder of ``--config-dir``.
+        error: the exception.
+        overrides: overrides given to Hydra.
+        commands: names of subcommands, since a word that is not an override may be a mistyped subcommand.
+        own: folder of ``--config-dir``.
     """
     folders = [*([] if own is None else [Path(own)]), *plugins.conf_dirs()]
     text = str(error)
-    if isinstance(error.__cause__, PartinrError):  # raised where Hydra makes an object of ours
+    if isinstance(error.__cause__, PartinrError):  # raised when Hydra made one of partinr's objects
         return str(error.__cause__)
     if isinstance(error, MissingConfigException):
         return _missing(error, overrides, folders)
-    # Last, as it reads the words of Hydra alone.
+    # Last, since it only rewrites Hydra's text.
     if (line := _of_a_choice(text, overrides, folders) or _of_a_key(text, overrides)) is not None:
         return line
     if found := re.search(
@@ -88,7 +88,7 @@ def one_line(
 
 
 def _missing(error: MissingConfigException, overrides: Sequence[str], folders: Sequence[Path]) -> str:
-    """The error for a YAML that is not there: what named it, and what may have been meant."""
+    """The error for a missing YAML: what named it, and what may be meant."""
     text, missing = str(error), error.missing_cfg_file
     if missing is None:  # --config-path
         return f"{' '.join(text.split())}; leave --config-path out: --config-dir PATH adds a folder of your own"
@@ -119,7 +119,7 @@ def _file(folders: Sequence[Path], config: str) -> Path:
 
 
 def _naming(folders: Iterable[Path], group: str, name: str) -> Path | None:
-    """The file whose defaults choose ``name`` of a group, whoever includes that file."""
+    """The file whose defaults select ``name`` of a group, wherever that file is included."""
     for file in (file for folder in folders for file in sorted(folder.rglob("*.yaml"))):
         for entry in _defaults_of(file, name):
             for key, value in entry.items():
@@ -129,7 +129,7 @@ def _naming(folders: Iterable[Path], group: str, name: str) -> Path | None:
 
 
 def _defaults_of(file: Path, word: str) -> list[dict[str, Any]]:
-    """The choices in a file's defaults, if it has this word at all."""
+    """The choices in a file's defaults if the file contains ``word``."""
     with suppress(OSError, ValueError, yaml.YAMLError):
         text = file.read_text(encoding="utf-8")
         if "defaults" in text and word in text:
@@ -140,7 +140,7 @@ def _defaults_of(file: Path, word: str) -> list[dict[str, Any]]:
 
 
 def _of_a_choice(text: str, overrides: Sequence[str], folders: Sequence[Path]) -> str | None:
-    """The error for a choice of a group that Hydra cannot make."""
+    """The error for an invalid choice of a group."""
     groups = plugins.groups()
     if "Config group override must be" in text or text.startswith("You must specify"):
         for override in overrides:
@@ -169,7 +169,7 @@ def _of_a_choice(text: str, overrides: Sequence[str], folders: Sequence[Path]) -
 
 
 def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
-    """The error for a key that is, or is not, there."""
+    """The error for a key that exists already, or does not exist."""
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(found.group(1), overrides)
     if found := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
@@ -185,11 +185,11 @@ def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
-    """The error for an unknown key: the option that may have been meant, where it belongs, or how to add it."""
+    """The error for an unknown key: the option that may be meant, where it belongs, or how to add it."""
     if key.startswith("hydra.launcher."):
         return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()
-    # In a sweep over a group, the first choice stands for all.
+    # In a sweep over a group, the first choice represents all.
     chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in groups]
     of_hydra = key.startswith("hydra.")
     listed = f"partinr --cfg {'hydra' if of_hydra else 'job'} lists all"
@@ -222,7 +222,7 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
 
 
 def _may_be_added(node: Any, key: str) -> bool:
-    """Whether a key lies in a mapping that takes any: callbacks by their names, options that are handed on."""
+    """Whether a key is in a mapping that accepts any key, such as callbacks or options that are passed on."""
     group, *path = key.split(".")
     node, below_class = node.get(group), False
     for name in path:
@@ -245,7 +245,7 @@ def _key(override: str) -> str:
 
 
 def _choices_with(key: str) -> list[str]:
-    """The choices of a group that have an option: ``partition=grid`` has ``partition.regions``."""
+    """The choices of a group that have an option, such as ``partition=grid`` for ``partition.regions``."""
     group, _, name = key.partition(".")
     found = []
     for folder in plugins.conf_dirs() if name else []:
@@ -259,10 +259,10 @@ def _choices_with(key: str) -> list[str]:
 
 
 def readable(override: str) -> str:
-    """An override that Hydra can parse: its grammar refuses ``~/my pictures/photo (1).png``.
+    """An override in a form that Hydra can parse; its grammar refuses ``~/my pictures/photo (1).png``.
 
-    A value that Hydra cannot parse is put in quotes, each part between commas by itself. A leading ``~/`` is the home
-    folder, as in a shell.
+    A value that Hydra cannot parse is quoted, each part between commas separately. A leading ``~/`` is the home folder,
+    as in a shell.
     """
     key, equals, value = override.partition("=")
     if not equals or _parses(override):
@@ -281,7 +281,7 @@ def _parses(override: str) -> bool:
 
 
 def in_quotes(text: str) -> str:
-    """Text in quotes, so that Hydra's grammar takes it as text."""
+    """Quoted text for Hydra's grammar."""
     quote = '"' if "'" in text else "'"
     return f"{quote}{text.replace(quote, chr(92) + quote)}{quote}"
 

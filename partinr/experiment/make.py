@@ -17,12 +17,12 @@ def make(node: Any, key: str, *kinds: type) -> Any:
     """The object that a node of the configuration describes.
 
     Args:
-        node: a dictionary: the dotted path of a class as ``_target_``, and its arguments.
-        key: where the node is, for messages.
-        kinds: classes, one of which the class must derive from; none for any class.
+        node: a dictionary with the dotted path of a class as ``_target_``, and its arguments.
+        key: key of the node, for messages.
+        kinds: classes from one of which the class must derive; none for any class.
 
     Raises:
-        PartinrError: there is no such class, it is of another kind, or it refuses the arguments.
+        PartinrError: the class does not exist, is of another kind, or refuses the arguments.
     """
     if not isinstance(node, dict) or "_target_" not in node:
         raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
@@ -51,10 +51,10 @@ def _class(target: Any, key: str) -> type:
 
 
 def checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
-    """Make an object; errors name the keys as the user knows them.
+    """An object of a class; errors name the keys as the user knows them.
 
     Raises:
-        PartinrError: an unknown option, or a value that is refused.
+        PartinrError: an option is unknown, or a value is refused.
     """
     accepted = inspect.signature(cls).parameters
     free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())

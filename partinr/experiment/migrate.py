@@ -1,7 +1,7 @@
-"""Configurations of older versions, as this version reads them: one table of names that changed and of what is gone.
+"""Migrates configurations of older versions, by one table of renamed targets and retired keys.
 
-Every configuration passes through here before its objects are made, whether it was composed now, with the YAML of a
-plug-in in it, or lies in a run directory. The names inside of artefacts are in :mod:`partinr.model.serialise`.
+Every configuration passes through here before its objects are made, whether it was just composed (perhaps with the YAML
+of a plug-in) or comes from a run directory. :mod:`partinr.model.serialise` has the names in artefacts.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ RENAMED = {
     "partinr.data.StepsData": "partinr.signals.StepsData",
     "partinr.data.TextData": "partinr.signals.TextData",
 }
-"""Values of ``_target_`` that older versions wrote, and where these classes are now."""
+"""Values of ``_target_`` that older versions wrote, and the current paths of these classes."""
 
 RETIRED = {
     ("engine", "grouped"): "engine=batched does the same",
     ("engine", "tcnn"): "engine=auto evaluates backbone=hash_grid",
 }
-"""Keys and values that are gone, and what to give instead."""
+"""Retired keys and values, and what to give instead."""
 
 LATER: dict[str, Any] = {"logger": {"_target_": "partinr.tracking.CurveOnly"}}
-"""Groups that came later, as they were before there was a choice."""
+"""Defaults for groups that older versions did not have."""
 
 
 def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration in the words of this version.
+    """A configuration in the form of this version.
 
     Args:
         config: plain containers.
 
     Raises:
-        PartinrError: it asks for what is gone.
+        PartinrError: the configuration has a retired value.
     """
     for (key, value), instead in RETIRED.items():
         if config.get(key) == value:

@@ -1,6 +1,6 @@
-"""Names of runs: a configuration as plain values, the part of it that is a run's identity, and names of folders.
+"""Names of runs: plain configurations, their identity, and names of folders.
 
-Needs no torch, so that Hydra can compose, and a sweep can find its runs, before anything is loaded.
+This module needs no torch, so that Hydra can compose and a sweep can find its runs before anything is loaded.
 """
 
 from __future__ import annotations
@@ -36,17 +36,21 @@ _PATHS = (
 """Keys that name files or folders, each with its group."""
 
 _FOLDERS_OR_NAMES = (("partition", "model"),)
-"""Keys that name a folder if it exists, and otherwise something that is found elsewhere."""
+"""Keys that name a folder if it exists, and otherwise something else."""
 
 
 NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "logger", "study", "sweep")
-"""Keys that say where a run is kept or how it is shown, not what it is."""
+"""Keys for the place or display of a run, which are not part of its identity."""
 
 
 def register_resolvers() -> None:
+<<<<<<< HEAD
     """Make ``${partinr.token:}``, with a new token, and ``partinr.label``, ``.experiment`` and ``.wandb`` known.
+=======
+    """Register ``${partinr.token:}`` (with a new token), ``${partinr.label:…}`` and ``${partinr.experiment:STUDY}``.
+>>>>>>> main
 
-    All processes of one start share the token; unlike the clock alone, two starts never do.
+    All processes of one start share the token, and no two starts have the same, unlike with the clock alone.
     """
     token = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
@@ -56,7 +60,7 @@ def register_resolvers() -> None:
 
 
 def experiment(study: str | None = None) -> str | None:
-    """The name of a study: the given one, or its experiment; None without one, and outside of Hydra's jobs."""
+    """The name of a study: the given name, else its experiment; None without one, or outside a Hydra job."""
     if study is not None or not HydraConfig.initialized():
         return study
     choices = HydraConfig.get().runtime.choices
@@ -64,12 +68,12 @@ def experiment(study: str | None = None) -> str | None:
 
 
 def sized(experiment: str, size: str | None) -> str:
-    """The name of an experiment at a size: a small study is not the full one."""
+    """The name of an experiment at a size, which distinguishes a small study from the full one."""
     return experiment if size in (None, "full") else f"{experiment}_{size}"
 
 
 def folder_label(overrides: str, limit: int = 80) -> str:
-    """Overrides as part of a folder name: safe in any file system, never too long."""
+    """Overrides as part of a folder name, safe in any file system and limited in length."""
     label = safe_name(overrides)
     if len(label) > limit:
         label = f"{label[: limit - 9]}-{short_hash(overrides)}"
@@ -78,7 +82,7 @@ def folder_label(overrides: str, limit: int = 80) -> str:
 
 def safe_name(overrides: str) -> str:
     """Overrides as a name that is safe in any file system."""
-    # Neither "=" nor ",": the path of a run must fit into an override (ckpt_path=…) without quotes.
+    # Neither "=" nor ",", so that an override (ckpt_path=…) can contain the path of a run without quotes.
     return re.sub(r"[^\w.+-]+", "-", overrides.replace(",", "_")).strip("-._") or "default"
 
 
@@ -105,7 +109,7 @@ def with_absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as plain containers, resolved."""
+    """A resolved configuration as plain containers."""
     if not isinstance(config, DictConfig):
         return dict(config)
     found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -1,4 +1,4 @@
-"""The machines of a Slurm job that a run is spread over."""
+"""The nodes of a Slurm job that execute one run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from partinr.training.nodes import Nodes
 
 
 def this_node() -> int:
-    """Which of the nodes of a job this is; 0 outside of one."""
+    """The number of this node in its job; 0 outside a job."""
     return int(os.environ.get("SLURM_NODEID", 0)) if in_job() else 0
 
 
 def nodes_for(number: int, run: Path) -> Nodes:
-    """The nodes of this job, for a run that is spread over them.
+    """The nodes of this job for a run.
 
     Args:
-        number: how many it needs.
-        run: its directory, which all of them see.
+        number: number of nodes that the run needs.
+        run: run directory, on a disk that all nodes share.
 
     Raises:
-        PartinrError: this is no job with so many nodes.
+        PartinrError: this is not a job with this number of nodes.
     """
     if number == 1:
         return Nodes()

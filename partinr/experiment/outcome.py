@@ -1,4 +1,4 @@
-"""How a run ended. Needs no torch, so that a sweep can ask before anything is loaded."""
+"""The outcome of a run. Needs no torch, so that a sweep can use it before anything is loaded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from partinr.runs.directory import RunDirectory
 
 
 class CompletedError(PartinrError):
-    """There is nothing left to do for a run."""
+    """The run is completed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
-        run: its directory.
+        run: run directory.
         exit_code: 0 completed, 1 failed, 128 + the signal's number if it was stopped.
     """
 
@@ -26,10 +26,10 @@ class Outcome:
 
     @property
     def begun(self) -> bool:
-        """Whether training has begun, so that ``run.json`` has figures."""
+        """Whether training has begun, so that ``run.json`` has results."""
         return "metrics" in self.run.manifest()
 
     @property
     def psnr(self) -> float | None:
-        """PSNR of a completed run: what a sweeper maximises."""
+        """PSNR of a completed run, which a sweeper maximises."""
         return self.run.manifest()["metrics"]["psnr"] if self.exit_code == 0 else None

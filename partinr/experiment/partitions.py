@@ -1,4 +1,4 @@
-"""``partinr partitions``: the partitions that rules make of an image, in one figure, before anything is fitted."""
+"""``partinr partitions``: draws the partitions that rules make of an image in one figure, without fitting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from partinr.pictures.draw import Panel, contact_sheet, partition_overlay, thumb
 from partinr.signals import ImageData, builtin_names
 
 _MAX_PANELS = 100
-"""More than this neither fits a figure nor can be compared."""
+"""Limit of panels that fit into a figure."""
 
 _KINDS: Mapping[str, Literal["png", "pdf"]] = {".png": "png", ".pdf": "pdf"}
 
@@ -44,13 +44,13 @@ _DATA_FLAGS = {r"data\.size\b": "--size", r"data\.max_side\b": "--max-side"}
 
 @dataclass(frozen=True)
 class Task:
-    """A rule to carry out.
+    """A rule to apply.
 
     Attributes:
-        name: of its YAML.
-        regions: how many are asked for; None if the rule's options say it.
-        rule: with all its options.
-        words: how the rule's messages name its options, and how this command names them.
+        name: name of its YAML.
+        regions: number of regions asked for; None if the rule's options determine it.
+        rule: the rule with its options.
+        words: option names in the rule's messages, and their names in this command.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a task.
+    """The result of a task.
 
     Attributes:
-        image: its name.
-        task: what was asked for.
-        partition: None if the rule cannot be carried out on this image.
+        image: name of the image.
+        task: the task.
+        partition: the partition; None if the rule fails on this image.
     """
 
     image: str
@@ -90,26 +90,26 @@ def show_partitions(
     seed: int = 0,
     config_dir: Path | None = None,
 ) -> bool:
-    """Draw the partitions of images into one figure, and print a table of them.
+    """Draw partitions of images into one figure, and print a table of them.
 
-    A rule that cannot be carried out on an image gets one line on the standard error; the others go on.
+    A rule that fails on an image prints one line to standard error; the others continue.
 
     Args:
         words: images (files, or names of built-in ones), and options of rules (``RULE.KEY=VALUE``) or of ``data``.
-        output: the figure, PNG or PDF.
-        regions: how many, separated by commas; each makes a row of the figure.
-        rules: names, separated by commas. None for all but ``none`` and those that lack an option they need; a rule of
-            ``config_dir`` that lacks one is refused.
+        output: file for the figure, PNG or PDF.
+        regions: numbers of regions, separated by commas; each makes a row of the figure.
+        rules: names, separated by commas. None for all rules except ``none`` and those that lack a required option; a
+            rule of ``config_dir`` that lacks one is refused.
         size: see :class:`~partinr.signals.ImageData`.
         max_side: see there.
-        seed: of the rules that draw random numbers.
-        config_dir: a folder of further groups, as for ``--config-dir``.
+        seed: seed of the rules that draw random numbers.
+        config_dir: folder of further groups, as for ``--config-dir``.
 
     Returns:
-        Whether all of them could be carried out.
+        whether all rules succeeded.
 
     Raises:
-        PartinrError: there is no such image, rule or option, or the figure cannot be written.
+        PartinrError: an image, rule or option does not exist, or the figure cannot be written.
     """
     if output.suffix.lower() not in _KINDS:
         raise PartinrError(f"cannot write {output}; give a file that ends in .png or .pdf")
@@ -122,7 +122,7 @@ def show_partitions(
         shared.append(f"hydra.searchpath=[{in_quotes(f'file://{config_dir.resolve()}')}]")
     tasks = []
     for name in _chosen(rules, options, available):
-        # Rules that nobody asked for may lack an option: mask has no file, smp no network.
+        # Rules that were not requested may lack an option: mask has no file, smp no network.
         optional = rules is None and name not in options and available[name] != "config_dir"
         if made := _tasks(name, counts, options.get(name, []), shared, optional, available[name] == "partinr"):
             tasks.append(made)
@@ -142,7 +142,7 @@ def show_partitions(
         image = Panel(thumbnail(signal), source.title, f"{height}×{width}")
         drawn = [[_panel(result, signal) for result in column] for column in done]
         for row in range(max(map(len, drawn))):
-            # A rule that takes no number of regions is drawn once.
+            # A rule without a number of regions is drawn once.
             rows.append([None if row else image, *(column[row] if row < len(column) else None for column in drawn)])
     sound = all(result.partition is not None for result in results)
     if not any(result.partition is not None for result in results):
@@ -169,7 +169,7 @@ def _counts(regions: str) -> list[int]:
 
 
 def _available(config_dir: Path | None) -> dict[str, Literal["partinr", "plugin", "config_dir"]]:
-    """All rules by name, with where each comes from."""
+    """All rules by name, with the origin of each."""
     available: dict[str, Literal["partinr", "plugin", "config_dir"]] = dict.fromkeys(_stems(conf_dir()), "partinr")
     for folder in plugins.conf_dirs():
         for name in _stems(folder):
@@ -185,10 +185,10 @@ def _stems(folder: Path) -> list[str]:
 
 
 def _sorted_out(words: Sequence[str], available: Collection[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The images, and the options of each rule (and of ``data``) as Hydra takes them: ``partition.merge=boundary``.
+    """The images, and the options of each rule (and of ``data``) for Hydra: ``partition.merge=boundary``.
 
     Raises:
-        PartinrError: a word is neither, there is no image, no such rule, or an option has several values.
+        PartinrError: a word is neither, there is no image, a rule is unknown, or an option has several values.
     """
     images: list[str] = []
     options: dict[str, list[str]] = {}
@@ -219,13 +219,13 @@ def _is_list(option: str) -> bool:
 
 
 def _chosen(rules: str | None, options: Collection[str], available: Collection[str]) -> list[str]:
-    """The names of the rules to carry out.
+    """The names of the rules to apply.
 
     Raises:
-        PartinrError: there is no rule of that name, or options are given for a rule that is left out.
+        PartinrError: a rule is unknown, or options are given for a rule that is not drawn.
     """
     if rules is None:
-        # One region is the image itself.
+        # A single region would only show the image.
         return [name for name in available if name != "none"]
     chosen = list(dict.fromkeys(rule.strip() for rule in rules.split(",")))
     for name in chosen:
@@ -240,12 +240,12 @@ def _chosen(rules: str | None, options: Collection[str], available: Collection[s
 def _tasks(
     name: str, counts: Sequence[int], options: Sequence[str], shared: Sequence[str], optional: bool, own: bool
 ) -> list[Task]:
-    """A rule with each number of regions, checked as in a run; none if it is ``optional`` and lacks an option.
+    """A rule with each number of regions, checked as in a run; empty if it is ``optional`` and lacks an option.
 
-    A note says why a plug-in's rule is left out; what partinr's ``own`` rules need is documented.
+    A note says why a plug-in's rule is left out. The requirements of partinr's ``own`` rules are documented.
 
     Raises:
-        PartinrError: it cannot be made of its options.
+        PartinrError: the rule refuses its options.
     """
     words = {r"partition\.(?=\w)": f"{name}."}
     try:
@@ -259,7 +259,7 @@ def _tasks(
             print_note(f"{name} is left out: {error}")
         return []
     told = {option.lstrip("+").partition("=")[0].removeprefix("partition.") for option in options}
-    # Rows and columns also say how many regions there are.
+    # Rows and columns also determine the number of regions.
     if "regions" not in node or told & {"regions", "rows", "cols"}:
         return [Task(name, None, rule, words)]
     words = {r"partition\.regions\b": "--regions", **words}
@@ -271,7 +271,7 @@ def _tasks(
 
 
 def _source(image: str, size: int | None, max_side: int | None, options: Sequence[str]) -> ImageData:
-    """Where an image is and how it is cut. Whether it exists shows when it is loaded.
+    """An image's file or name, and how it is cut. Loading checks whether it exists.
 
     Raises:
         PartinrError: an option of ``data`` is refused.
@@ -291,16 +291,16 @@ def _source(image: str, size: int | None, max_side: int | None, options: Sequenc
 
 
 def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The node of a group as a run with these overrides would get it, in plain containers.
+    """The node of a group in a run with these overrides, as plain containers.
 
     Raises:
-        PartinrError: it cannot be composed.
+        PartinrError: the node cannot be composed.
     """
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             composed = hydra.compose("train", list(overrides))
         node = OmegaConf.to_container(composed[group], resolve=True, throw_on_missing=True)
-    except Exception as error:  # whatever Hydra raises is about the overrides
+    except Exception as error:  # any error of Hydra concerns the overrides
         raise PartinrError(one_line(error, overrides)) from error
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
@@ -308,10 +308,10 @@ def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def _named_as(words: Mapping[str, str]) -> Iterator[None]:
-    """Makes errors name options as this command takes them: ``semantic.merge`` for ``partition.merge``.
+    """Rename options in errors as in this command: ``semantic.merge`` for ``partition.merge``.
 
     Args:
-        words: regular expressions, which match whole dotted names, and what replaces them.
+        words: regular expressions for whole dotted names, and their replacements.
     """
     try:
         yield
@@ -327,7 +327,7 @@ def _named_as(words: Mapping[str, str]) -> Iterator[None]:
 
 @door
 def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
-    """Carry out a rule; print in one line what it refuses or notices."""
+    """Apply a rule; print a refusal or notice as one line."""
     partition = None
     try:
         with _named_as(task.words):
@@ -337,7 +337,7 @@ def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
     except Exception as error:
         if type(task.rule).__module__.partition(".")[0] == "partinr":
             raise
-        # A fault in a plug-in's rule must not stop the other rules.
+        # A fault in a plug-in's rule must not stop other rules.
         print_error(f"{source.title}, {task.title}: {type(error).__name__}: {error}")
     if partition is not None and partition.notice is not None:
         print_note(f"{source.title}: {partition.notice}")
@@ -347,7 +347,7 @@ def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
 def _panel(result: Result, signal: Tensor) -> Panel:
     partition = result.partition
     if partition is None:
-        # The faded image keeps the place.
+        # The faded image fills the panel.
         return Panel(thumbnail(0.85 + 0.15 * signal), result.task.title, "cannot be carried out")
     title = f"{result.task.name} #{_regions(result)}"
     return Panel(
@@ -356,14 +356,14 @@ def _panel(result: Result, signal: Tensor) -> Panel:
 
 
 def _in_lines(panels: Sequence[Panel]) -> list[list[Panel | None]]:
-    """Panels in one row if they are few, in rows of equal length if they are many."""
+    """Few panels in one row, or many in rows of equal length."""
     lines = 1 if len(panels) <= 4 else max(2, math.ceil(len(panels) / 6))
     columns = math.ceil(len(panels) / lines)
     return [list(panels[start : start + columns]) for start in range(0, len(panels), columns)]
 
 
 def _print_table(results: Sequence[Result], several: bool) -> None:
-    """Print a row a partition; with the name of the image if there are ``several``."""
+    """Print one row per partition, with the name of the image if there are ``several``."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     if several:
         table.add_column("image")
@@ -381,7 +381,7 @@ def _print_table(results: Sequence[Result], several: bool) -> None:
 
 
 def _regions(result: Result) -> str:
-    """The number of regions, and the number asked for where it differs."""
+    """The number of regions, and the number asked for if it differs."""
     found, asked = None if result.partition is None else result.partition.regions, result.task.regions
     said = "–" if found is None else f"{found:,}"
     return said if asked in (None, found) else f"{said} of {asked:,}"

@@ -1,8 +1,8 @@
-"""Plug-ins: other people's packages that add partition rules, backbones, regimes, data and experiments.
+"""Plug-ins: installed packages that add partition rules, backbones, regimes, data and experiments.
 
 A plug-in is an installed package with an entry point of the group ``partinr.plugins`` that names a package. The folder
-``conf/`` in that package joins Hydra's search path behind partinr's own, so that its ``conf/partition/stripes.yaml`` is
-``partition=stripes`` from then on. Listing plug-ins runs none of their code.
+``conf/`` in that package joins Hydra's search path after partinr's, so that its ``conf/partition/stripes.yaml`` becomes
+``partition=stripes``. Listing plug-ins runs none of their code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from partinr.base.trust import ENTRY_POINTS
 from partinr.experiment.conf import conf_dir
 
 _LOCAL = "local"
-"""The group for settings of this machine: it is composed unasked, where it exists."""
+"""The group for settings of this machine, which is always composed if it exists."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,12 @@ class Plugin:
     """An installed plug-in.
 
     Attributes:
-        distribution: what is installed with pip.
-        version: of it.
-        package: what the entry point names, such as ``acme_inr``.
-        conf: the folder of its configuration; None if it cannot be used.
-        fault: why it cannot be used, and the cure; None if it can.
-        clashes: its choices that somebody else has already, such as ``partition=grid``, with their owner, whose
-            choice is used.
+        distribution: name for pip.
+        version: version of the distribution.
+        package: package that the entry point names, such as ``acme_inr``.
+        conf: folder of its configuration; None if unusable.
+        fault: why it is unusable, and the cure; None if it is usable.
+        clashes: its choices that exist already, such as ``partition=grid``, with their owner, whose choice is used.
     """
 
     distribution: str
@@ -54,13 +53,13 @@ class Plugin:
 
     @property
     def adds(self) -> list[str]:
-        """The choices that it adds: ``partition=stripes`` and so on."""
+        """The choices that it adds, such as ``partition=stripes``."""
         taken = {choice for choice, _ in self.clashes}
         return [choice for choice in _choices(self.conf) if choice not in taken] if self.conf is not None else []
 
     @property
     def complaints(self) -> list[str]:
-        """What is wrong with the installation, a line each."""
+        """Faults of the installation, one line each."""
         if self.fault is not None:
             return [f"plug-in {self.title} is left out: {self.fault}"]
         return [
@@ -70,7 +69,7 @@ class Plugin:
 
 
 def installed() -> list[Plugin]:
-    """All plug-ins, sound or not, by name; they are searched in this order."""
+    """All plug-ins, usable or not, in the order of their names, which is the search order."""
     owners = dict.fromkeys(_choices(conf_dir()), "partinr itself")
     plugins = []
     for distribution, version, value in sorted(set(_entries())):
@@ -91,7 +90,7 @@ def conf_dirs() -> list[Path]:
 
 
 def groups() -> dict[str, list[str]]:
-    """The groups of the configuration and their choices, with those of plug-ins, without the machine's own."""
+    """The groups of the configuration and their choices, with those of plug-ins, without local settings."""
     found: dict[str, set[str]] = {}
     for folder in conf_dirs():
         for choice in _choices(folder):
@@ -101,16 +100,16 @@ def groups() -> dict[str, list[str]]:
 
 
 def print_complaints() -> None:
-    """Print on the standard error what is wrong with the plug-ins, a line each."""
+    """Print faults of plug-ins to standard error, one line each."""
     for plugin in installed():
         for complaint in plugin.complaints:
             print_note(complaint)
 
 
 def check(plugin: Plugin) -> str | None:
-    """Import everything that a plug-in brings; returns what is wrong with it, in one line, or None.
+    """Import everything that a plug-in adds; returns its fault in one line, or None.
 
-    Any exception that it raises is a finding, and is not raised again.
+    Exceptions of the plug-in are reported, not raised.
     """
     if plugin.conf is None:
         return plugin.fault
@@ -148,14 +147,14 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def _entries() -> Iterator[tuple[str, str, str]]:
-    """Distribution, version and value of every entry point; without metadata the entry point's name stands in."""
+    """Distribution, version and value of every entry point; its name replaces missing metadata."""
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         known = {} if entry.dist is None else {key: entry.dist.metadata[key] for key in entry.dist.metadata}
         yield known.get("Name", entry.name), known.get("Version", ""), entry.value
 
 
 def _examined(distribution: str, version: str, value: str) -> Plugin:
-    """A plug-in with its folder, or with its fault."""
+    """A plug-in with its folder or its fault."""
 
     def broken(fault: str) -> Plugin:
         return Plugin(distribution, version, value, fault=fault)
@@ -173,7 +172,7 @@ def _examined(distribution: str, version: str, value: str) -> Plugin:
             where = f" ({places[0]})" if places else ""
             return broken(f"the package {value}{where} has no folder conf/; its author forgot to ship it")
         choices = _choices(conf)
-    except Exception as error:  # a damaged installation may raise anything
+    except Exception as error:  # a damaged installation may raise any type
         return broken(f"{value}: {_said(error)}")
     if any(choice.startswith(f"{_LOCAL}=") for choice in choices):
         return broken(f"{conf / _LOCAL} would change every run without being asked for; its author should remove it")

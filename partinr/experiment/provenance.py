@@ -1,4 +1,4 @@
-"""What a run is made from beside its configuration: the files that it begins with, and foreign code."""
+"""The provenance of a run: its input files, and code of other packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from partinr.runs.layout import START
 
 
 def inputs_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the files that a config names, by key, without the signal's, which is in ``run.json`` anyway.
+    """SHA-256 of the files that a config names, by key, without the signal's, which ``run.json`` has elsewhere.
 
     Folders are left out.
     """
@@ -30,17 +30,17 @@ def inputs_of(config: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for key, path in named.items():
         if isinstance(path, str):
-            with suppress(OSError):  # missing, or a folder: the reader of the file says so
+            with suppress(OSError):  # missing or a folder, which the file's reader reports
                 found[key] = _sha256(Path(path))
     return found
 
 
 def code_of(config: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
-    """For every foreign class of the config: the plug-in that brings it, the version, and its source.
+    """For every class of another package in the config: its plug-in, version and source.
 
     Returns:
-        By module: ``distribution`` and ``version`` of the plug-in, None outside of plug-ins; and as ``source`` the
-        SHA-256 of the module's file, None if it has none. The module must have been imported.
+        by module: ``distribution`` and ``version`` of the plug-in, None outside a plug-in; and ``source``, the SHA-256
+        of the module's file, None without a file. The module must have been imported.
     """
     modules = {target.rpartition(".")[0] for target in plugins.targets(config)}
     foreign = sorted(module for module in modules if module.partition(".")[0] not in ("partinr", ""))
@@ -62,14 +62,14 @@ def code_of(config: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
 
 
 def check_code(manifest: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a run whose plug-ins are not installed, in whatever version.
+    """Refuse a run whose plug-ins are not installed in any version.
 
     Args:
-        manifest: its ``run.json``.
-        folder: its directory, for the message.
+        manifest: content of its ``run.json``.
+        folder: run directory, for the message.
 
     Raises:
-        PartinrError: one is not.
+        PartinrError: a plug-in is not installed.
     """
     code = manifest.get("code")
     for module, owner in code.items() if isinstance(code, dict) else ():

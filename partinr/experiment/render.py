@@ -1,4 +1,4 @@
-"""``partinr render``: the fitted image, or its derivatives, as a file of any size."""
+"""``partinr render``: draws the fitted image or its derivatives into a file of any size."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from partinr.pictures.write import Depth, check_shape, depth_of, file_bytes, wri
 from partinr.runs.directory import RunDirectory
 
 MOST = 1_000_000
-"""Most pixels along a side: a band of one row has to fit into memory."""
+"""Limit of pixels along a side, since a band of one row must fit into memory."""
 
 _PROBE = 256
-"""Samples along an axis that decide the range of a derivative's picture."""
+"""Samples along an axis that determine the range of a derivative's picture."""
 
 _PROBE_SHARE = 0.995
-"""This part of the samples is within the range; the rest is cut off."""
+"""Fraction of samples within the range; the rest is clipped."""
 
 _PROGRESS_FROM = 2**20
-"""Pixels from which on a progress bar is shown."""
+"""Number of pixels from which a progress bar is shown."""
 
 
 def render_run(
@@ -49,22 +49,22 @@ def render_run(
     top: float | None = None,
     smooth: bool = False,
 ) -> str:
-    """Render what a run has fitted into a file.
+    """Render the fit of a run into a file.
 
     Args:
         run: a run directory, or an ``inr.safetensors``.
         output: the file: PNG, TIFF or NPY, by its ending.
-        image: of a run that fitted several, the name of one.
-        scale: times the resolution of the fitted image; None for 1.
-        size: ``H,W`` in pixels, instead.
+        image: name of one image of a run with several.
+        scale: factor on the resolution of the fitted image; None for 1.
+        size: ``H,W`` in pixels, instead of ``scale``.
         crop: ``y0:y1,x0:x1`` in pixels of the fitted image.
         depth: bits, or ``float``; None for the default of the kind of file.
-        field: what is drawn.
-        top: the white value of a derivative that is drawn in whole numbers; None for one that suits it.
+        field: the field to draw.
+        top: white value of a derivative that is drawn in whole numbers; None for a suitable one.
         smooth: smooth the borders between regions.
 
     Returns:
-        What was written, in one line.
+        a line that says what was written.
 
     Raises:
         PartinrError: an argument is out of range, or the file cannot be written.
@@ -93,7 +93,7 @@ def render_run(
     if max(height, width) > MOST:
         asked = f"--scale {scale:g}" if size is None and scale is not None else f"--size {size}"
         raise PartinrError(f"{asked} makes {height:,}×{width:,} pixels; give sides of up to {MOST:,}")
-    # Only an array can hold both components of a gradient; a picture shows its length.
+    # Only an array can store both components of a gradient; a picture shows its length.
     vector = field == "gradient" and output.suffix.lower() == ".npy" and depth == "float"
     whole = (height, width, model.channels, *((2,) if vector else ()))
     check_shape(output, whole)
@@ -137,11 +137,11 @@ def _check_place(output: Path, shape: Sequence[int], depth: Depth) -> None:
     """Refuse a file that cannot be written, before any work is done for it.
 
     Raises:
-        PartinrError: it cannot.
+        PartinrError: the file cannot be written.
     """
     if output.is_dir():
         raise PartinrError(f"cannot write {output}: Is a directory; choose another with -o")
-    # A PNG is compressed; its size is not known beforehand.
+    # A PNG is compressed, so its size is unknown in advance.
     needed = 0 if output.suffix.lower() == ".png" else file_bytes(shape, depth)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def _unwritable(output: Path, error: OSError) -> PartinrError:
 
 
 def _range(model: PiecewiseINR, axes: Sequence[AxisSamples], field: Field, smooth: bool) -> float:
-    """A value that nearly all of a derivative stays below, from samples all over the picture."""
+    """An upper bound of nearly all values of a derivative, from samples all over the picture."""
     probed = [axis.part(0, len(axis), -(-len(axis) // _PROBE)) for axis in axes]
     found = torch.cat(list(model.bands(probed, smooth=smooth, field=field)))
     length = found.norm(dim=-1) if field == "gradient" else found.abs()
@@ -172,7 +172,7 @@ def _range(model: PiecewiseINR, axes: Sequence[AxisSamples], field: Field, smoot
 
 @door
 def _drawn(band: torch.Tensor, field: Field, vector: bool, top: float | None) -> NDArray[np.float32]:
-    """A band as it goes into the file."""
+    """A band as written to the file."""
     if field == "gradient" and not vector:
         band = band.norm(dim=-1)
     if top is not None:

@@ -1,4 +1,4 @@
-"""``partinr rerun``: run again what a run directory holds, and compare the curves."""
+"""``partinr rerun``: repeats a run and compares the curves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMPARED = ("versions", "hardware", "git", "signal", "inputs", "code")
 """Entries of ``run.json`` that can change a curve."""
 
 _HARMLESS = ("hardware.cores",)
-"""Entries that change no number: threads would, and their number is kept."""
+"""Entries that do not change results; threads would, but their number is kept."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Difference:
 
     Attributes:
         file: ``curve.csv`` or ``images.csv``.
-        said: the place and both values, in one line.
-        rows: how many rows differ.
-        compared: of how many.
+        said: a line with the place and both values.
+        rows: number of rows that differ.
+        compared: number of compared rows.
     """
 
     file: str
@@ -49,17 +49,17 @@ class Difference:
 
 
 def rerun(folder: Path, output: Path | None = None) -> int:
-    """Run again in a new directory; print whether the curves are the same and, if not, the possible causes.
+    """Repeat a run in a new directory; print whether the curves are the same and, if not, possible causes.
 
     Args:
         folder: the run directory. Nothing in it is changed.
-        output: the new directory; by default beside the first, with ``_rerun`` at the end of its name.
+        output: the new directory; by default next to the first, with ``_rerun`` appended to its name.
 
     Returns:
         0 for the same curve, 1 for another, 130 or 143 if the run was stopped.
 
     Raises:
-        PartinrError: there is no run, it has no curve yet, or it no longer runs; nothing has been written then.
+        PartinrError: there is no run, it has no curve yet, or it can no longer be executed; nothing has been written.
     """
     before = RunDirectory.open(folder)
     manifest = before.manifest()
@@ -82,7 +82,7 @@ def rerun(folder: Path, output: Path | None = None) -> int:
 
 
 def difference(before: RunDirectory, again: RunDirectory, whole: bool = True) -> Difference | None:
-    """The first difference between the curves of two runs, in any column but the clocks; None for equal curves.
+    """The first difference between the curves of two runs, in any column except the clocks; None for equal curves.
 
     Args:
         before: one run.
@@ -108,9 +108,9 @@ def difference(before: RunDirectory, again: RunDirectory, whole: bool = True) ->
 
 
 def causes(before: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
-    """What may have made the curves of two ``run.json`` differ, a line each: ``versions.torch: 2.12.0, now 2.13.0``."""
+    """Possible causes of a difference between two runs, one line each: ``versions.torch: 2.12.0, now 2.13.0``."""
     one, other = (dict(_leaves({key: each.get(key) for key in _COMPARED})) for each in (before, again))
-    # An older partinr may not have written an entry; then nothing is known to differ.
+    # Entries that an older partinr did not write are not compared.
     return [
         f"{key}: {_brief(one[key])}, now {_brief(other[key])}"
         for key in one
@@ -119,7 +119,7 @@ def causes(before: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
 
 
 def _free(run: RunDirectory) -> Path:
-    """A free name for a folder beside a run."""
+    """An unused name for a folder next to a run."""
     base = run.path.resolve()
     path, number = base.with_name(f"{base.name}_rerun"), 2
     while os.path.lexists(path):
@@ -128,10 +128,10 @@ def _free(run: RunDirectory) -> Path:
 
 
 def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], bool]:
-    """The settings that make a second run the same. A note says what cannot be the same.
+    """The settings for an identical second run. A note says what cannot be identical.
 
     Returns:
-        Values by dotted keys, and whether all rows of the two curves can be compared.
+        values by dotted keys, and whether all rows of the two curves can be compared.
     """
     changes = _same_threads(cfg, manifest)
     schedule = make(cfg.get("schedule"), "schedule", Schedule)
@@ -160,7 +160,7 @@ def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder:
 
 
 def _same_threads(cfg: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, int]:
-    """The setting that gives as many threads as before: they split sums, and so decide how these round."""
+    """The setting for the same number of threads, which affects the rounding of sums."""
     hardware, trainer = manifest.get("hardware"), cfg.get("trainer")
     if not isinstance(hardware, Mapping) or not isinstance(trainer, Mapping) or trainer.get("threads") is not None:
         return {}
@@ -170,7 +170,7 @@ def _same_threads(cfg: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[s
 
 
 def _with(cfg: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with other values for some keys, which are at its root or in a group."""
+    """A config with changed values for keys at its root or in a group."""
     changed = dict(cfg)
     for key, value in changes.items():
         group, _, name = key.rpartition(".")
@@ -183,7 +183,7 @@ def _as_overrides(changes: Mapping[str, Any]) -> list[str]:
 
 
 def _compared(before: RunDirectory, again: RunDirectory, whole: bool) -> bool:
-    """Print whether two curves are the same, and why not; returns the same."""
+    """Print whether two curves are the same, else why not; returns whether they are."""
     old, new = before.manifest(), again.manifest()
     if old["status"] == "failed" and new["status"] == "completed":
         whole = False
@@ -229,7 +229,7 @@ def _unlike(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> I
         if name in CLOCK_COLUMNS:
             continue
         left, right = one.get(name), other.get(name)
-        # As they are written: NaN equals NaN, and 0.0 is not -0.0.
+        # Compared as text: NaN equals NaN, and 0.0 differs from -0.0.
         if repr(left) != repr(right):
             by = ""
             if isinstance(left, (int, float)) and isinstance(right, (int, float)) and math.isfinite(left - right):
@@ -246,7 +246,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _brief(value: Any) -> str:
-    """A value in few characters; a digest is cut."""
+    """A value in few characters; digests are shortened."""
     text = "none" if value is None else str(value)
     return text if len(text) < 40 or " " in text or "-" in text else f"{text[:12]}…"
 

@@ -1,4 +1,4 @@
-"""What the terminal shows when runs are over. What it shows of a regime stands in ``run.json``."""
+"""Prints the results of finished runs. ``run.json`` has the parts that depend on the regime."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from partinr.experiment.outcome import Outcome
 from partinr.runs.layout import ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION
 
 MOST_ROWS = 48
-"""Of more runs than this, only those that did not go well are listed; ``partinr runs`` lists all."""
+"""Number of runs up to which all are listed. Beyond it, only unsuccessful runs are; ``partinr runs`` lists all."""
 
 NARROWEST = 12
-"""The name of a run keeps this many columns of the terminal beside wide settings."""
+"""Least number of terminal columns for the name of a run next to wide settings."""
 
 _TOLD_BY = {
     "seed": ("seed",),
@@ -30,21 +30,21 @@ _TOLD_BY = {
     "partition.cols": ("regions",),
     "max_steps": ("steps",),
 }
-"""Columns that may already tell the values of a setting apart; for any other setting it is the name of the run."""
+"""Columns that may already show a setting's value; for other settings, the name of the run does."""
 
 Settings = Mapping[Path, Mapping[str, str]]
-"""For each run of a sweep, by its directory: the keys it was asked for by, with their values."""
+"""The requested keys and values of each run of a sweep, by its directory."""
 
 
 def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None, asked: Settings | None = None) -> None:
-    """Print a short table, and where to look next.
+    """Print a short table and the next commands.
 
     Args:
-        outcomes: of the runs.
-        sweep: the folder of the sweep that they are part of; None for a run alone.
-        asked: the settings that each run of a sweep was asked for by.
+        outcomes: outcomes of the runs.
+        sweep: folder of their sweep; None for a single run.
+        asked: requested settings of each run of a sweep.
     """
-    # In a long list, failures must not be lost among runs that went well.
+    # In a long list, failures must not be lost among successful runs.
     shown = [each for each in outcomes if each.begun and (each.exit_code or len(outcomes) <= MOST_ROWS)]
     for _, alike in groupby(sorted(shown, key=_headings), _headings):
         terminal().print(_table(list(alike), asked or {}))
@@ -66,13 +66,13 @@ def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None, asked:
     else:
         _say(f"\nruns     {short(sweep)}")
     for word, template in _hints(outcomes):
-        # An override takes one run, a subcommand also a folder of runs.
+        # An override accepts one run; a subcommand also accepts a folder of runs.
         place = "RUN" if sweep is not None and "={run}" in template else short(sweep or first.path)
         _say(f"{word:<8} {fill(template, {}, {}, place)}")
 
 
 def show_finished(outcome: Outcome) -> None:
-    """Print one line for a run of a sweep that is over."""
+    """Print one line for a finished run of a sweep."""
     manifest = outcome.run.manifest()
     status = state(manifest)
     if not outcome.begun:
@@ -85,12 +85,12 @@ def show_finished(outcome: Outcome) -> None:
 
 
 def state(manifest: Mapping[str, Any]) -> str:
-    """The status of a run that is over: one that says that it is running, or queued, has died."""
+    """The status of a finished run; ``running`` and ``queued`` mean that it has died."""
     return "died" if manifest["status"] in ("running", "queued") else str(manifest["status"])
 
 
 def frozen(manifest: Mapping[str, Any]) -> str:
-    """What was saved by regions that were finished early."""
+    """The savings by regions that were finished early, in words."""
     said = f"{manifest['frozen_regions']:,} of {manifest['regions']:,} regions were finished early"
     saved, spent = manifest["seconds"]["saved"], manifest["seconds"]["training"]
     if not saved:
@@ -103,7 +103,7 @@ def _say(text: str) -> None:
 
 
 def _hints(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
-    """What can be done next with runs that have begun: a word and the template of a command, each once."""
+    """Next commands for runs that have begun: distinct pairs of a word and a template."""
     begun = [outcome.run.regime for outcome in outcomes if outcome.begun] or [outcomes[0].run.regime]
     return list(dict.fromkeys((word, template) for regime in begun for word, template in regime.hints))
 
@@ -128,15 +128,15 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _table(outcomes: Sequence[Outcome], asked: Settings) -> Table:
-    """A row a run: size, cost, the columns of its regime, and how it ended where that is not well.
+    """One row per run: size, cost, the columns of its regime, and its status if unsuccessful.
 
-    Where runs differ in settings that none of these columns tells, a column ``swept`` has them.
+    A column ``swept`` has differing settings that no other column shows.
     """
     headings = ("run", "seed", "regions", "parameters", "steps", "seconds", *_headings(outcomes[0]), "")
     rows = [_row(outcome) for outcome in outcomes]
     swept = _swept([asked.get(outcome.run.path, {}) for outcome in outcomes], headings, rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    # The name of a run gives way to its settings: two spaces are before each of the other columns.
+    # The name is shortened in favour of settings; each other column is preceded by two spaces.
     name, *others = (max(map(cell_len, column)) for column in zip(headings, *rows, strict=True))
     room = terminal().width - sum(width + 2 for width in (*others, max(map(cell_len, swept))))
     table.add_column("run", width=min(name, max(NARROWEST, room)) if any(swept) else None)
@@ -150,7 +150,7 @@ def _table(outcomes: Sequence[Outcome], asked: Settings) -> Table:
 
 
 def _swept(asked: Sequence[Mapping[str, str]], headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """For each run, the settings that are not the same in all runs and that no other column tells apart."""
+    """For each run, the differing settings that no other column shows."""
     keys = []
     for key in dict.fromkeys(key for each in asked for key in each):
         values = [each.get(key) for each in asked]

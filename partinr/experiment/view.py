@@ -1,4 +1,4 @@
-"""``partinr view``: a page to pan and zoom in an image and its fit."""
+"""``partinr view``: writes a page to pan and zoom in an image and its fit."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def make_view(run: Path, output: Path | None, *, image: str | None = None, scale
 
     Args:
         run: the run directory.
-        output: the file; by default ``view.html`` beside the pictures.
+        output: the file; by default ``view.html`` next to the pictures.
         image: the name of one image, for a run that fitted several.
-        scale: times the resolution of the image that the fit is drawn at, 1 or more.
+        scale: factor on the image's resolution for drawing the fit, 1 or more.
 
     Returns:
-        Path of the page.
+        path of the page.
 
     Raises:
         PartinrError: the run has no fit of an image or no image to compare it with, or ``scale`` makes it too large

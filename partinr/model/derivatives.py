@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.model.stack import NetworkStack
+from partinr.model.stack import NetworkStack, pieces
 
 Field = Literal["value", "gradient", "laplacian"]
 
@@ -43,14 +43,11 @@ def derivatives(
     Returns:
         ``[M, C, d]``, or ``[M, C]`` for the Laplacian; not differentiable.
     """
-    ends = torch.tensor(sizes).cumsum(0)
     # Detached: derivatives by the parameters are not needed.
     params = {name: value.detach() for name, value in networks.stack.items()}
     found = []
-    for start in range(0, len(coords), chunk):
-        stop = min(start + chunk, len(coords))
-        own = torch.diff(ends.clamp(start, stop), prepend=torch.tensor([start])).tolist()
-        place, step = coords[start:stop].detach().requires_grad_(), steps[start:stop].to(coords)
+    for piece, own in pieces(sizes, chunk):
+        place, step = coords[piece].detach().requires_grad_(), steps[piece].to(coords)
         with torch.enable_grad():
             values = networks(place, own, params, plain=True)
             first = [_by_coords(values[:, channel], place, field == "laplacian") for channel in range(values.shape[1])]

@@ -18,7 +18,7 @@ from partinr.backbones import Backbone
 from partinr.base.environment import door, follows_caller
 from partinr.base.errors import PartinrError
 from partinr.engines import EngineName, plan, registry
-from partinr.engines.base import Architecture, Precision, Shape, Stack
+from partinr.engines.base import Architecture, Observations, Precision, Shape, Stack
 from partinr.engines.chain import widths_of
 
 CHUNK = 2**18
@@ -238,9 +238,9 @@ class NetworkStack(nn.Module):
         total = targets.new_zeros(())
         for _, own, samples, own_sizes in self._by_width(sizes, params):
             weight = None if weights is None else weights[samples]
-            x = coords[samples]
-            engines = registry.usable(self.engine, own, x, own_sizes, plain=twice)
-            total = total + plan.squared_error(engines, own, x, targets[samples], weight, own_sizes)
+            observed = Observations(coords[samples], targets[samples], own_sizes, weight)
+            engines = registry.usable(self.engine, own, observed.coords, own_sizes, plain=twice)
+            total = total + plan.squared_error(engines, own, observed)
         return total
 
     @follows_caller
@@ -253,18 +253,13 @@ class NetworkStack(nn.Module):
 
     @follows_caller
     def hessian_vector(
-        self,
-        coords: Tensor,
-        targets: Tensor,
-        sizes: Sequence[int],
-        weights: Tensor | None,
-        params: Mapping[str, Tensor],
-        along: Mapping[str, Tensor],
+        self, observed: Observations, params: Mapping[str, Tensor], along: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The Hessian of :meth:`squared_error` at ``params`` times the direction ``along``, by name.
 
         Requires :meth:`has_hessian_vector`; not differentiable.
         """
+        coords, targets, sizes, weights = observed
         product: dict[str, Tensor] = {}
         directions = self._by_width(sizes, along)
         for (group, own, samples, own_sizes), (_, way, *_) in zip(
@@ -273,7 +268,7 @@ class NetworkStack(nn.Module):
             weight = None if weights is None else weights[samples]
             kernel = registry.hessian_vector(self.engine, own, coords[samples], own_sizes)
             assert kernel is not None, "ask has_hessian_vector() first"
-            found = kernel(own.chain, way.chain, coords[samples], targets[samples], weight, own_sizes)
+            found = kernel(own.chain, way.chain, Observations(coords[samples], targets[samples], own_sizes, weight))
             product.update({f"{group.prefix}{name}": each for name, each in zip(group.names, found, strict=True)})
         return product
 
@@ -342,11 +337,17 @@ class NetworkStack(nn.Module):
         """:meth:`forward` without gradients, at most ``chunk`` samples at once; ``params`` as there."""
         if coords.shape[0] <= chunk:
             return self(coords, sizes, params)
-        ends = torch.tensor(sizes).cumsum(0)
-        pieces = []
-        for start in range(0, coords.shape[0], chunk):
-            stop = min(start + chunk, coords.shape[0])
-            inside = ends.clamp(start, stop)
-            part = torch.diff(inside, prepend=torch.tensor([start])).tolist()
-            pieces.append(self(coords[start:stop], part, params))
-        return torch.cat(pieces)
+        return torch.cat([self(coords[piece], own, params) for piece, own in pieces(sizes, chunk)])
+
+
+def pieces(sizes: Sequence[int], longest: int) -> Iterator[tuple[slice, list[int]]]:
+    """Pieces of at most ``longest`` of the samples of a stack: where each lies, and how many each network has in it.
+
+    Args:
+        sizes: samples of each network.
+        longest: 1 or more.
+    """
+    ends = torch.tensor(sizes).cumsum(0)
+    for start in range(0, sum(sizes), longest):
+        stop = min(start + longest, sum(sizes))
+        yield slice(start, stop), torch.diff(ends.clamp(start, stop), prepend=torch.tensor([start])).tolist()

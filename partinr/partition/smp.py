@@ -26,6 +26,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.partition.segmentation import ImageSegmentation
+from partinr.partition.weights import WeightsError, read_weights, weights_of
 from partinr.signals.userfile import quoted
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ class Smp(ImageSegmentation):
         architecture: such as ``unet``; see ``segmentation_models_pytorch.create_model``.
         encoder: such as ``resnet34``, or ``tu-`` and a name of timm.
         classes: number of classes of the network.
-        checkpoint: a file with the network's state dict, alone or (as Lightning writes it) under ``state_dict``. A
-            common prefix of all names, such as ``model.``, is ignored.
+        checkpoint: a file with the network's weights, by ``torch.save`` or safetensors: a state dict, alone or in a
+            checkpoint of Lightning or of a script, under any prefix (``model.``, ``module.``, ``_orig_mod.`` …). Of
+            weights and their average (``ema`` …), the weights are taken. No code in the file is run.
         preprocessing: normalisation of the image in [0, 1]: that of the ``encoder``'s pretrained weights (none, for an
             encoder without), ``imagenet`` or ``inception`` (their mean and standard deviation), or ``none``.
     """
@@ -241,27 +243,30 @@ def _assembled(rule: Smp, checkpoint: Path) -> Any:
     if not encoder.startswith(("tu-", "timm-")) and encoder not in encoders:
         raise _unknown("encoder", encoder, encoders)
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        content = content.get("state_dict", content)
-        # Every SMP network has weights under "encoder."; what comes before is the name of whatever held the network.
-        prefix = next(name[: name.index("encoder.")] for name in content if "encoder." in name)
-    except Exception as error:  # torch.load raises many kinds
-        raise PartinrError(
-            f"partition.checkpoint={rule.checkpoint} has no state dict of a network of segmentation-models-pytorch; "
-            "write one with torch.save(network.state_dict(), FILE)"
-        ) from error
+        tensors = read_weights(checkpoint)
+    except WeightsError as error:
+        raise _no_weights(rule, str(error)) from error
     with _explained(f"there is no {architecture} with the encoder {encoder}", "choose another with partition.encoder"):
         network = smp.create_model(architecture, encoder, None, classes=rule.classes, **_any_size(kinds[architecture]))
+    weights = weights_of(tensors, network.state_dict().keys())
+    if not weights:
+        names = ", ".join(list(tensors)[:3])
+        raise _no_weights(rule, f"its tensors are {names}{' …' if len(tensors) > 3 else ''}" if names else "no tensors")
     with _explained(
         f"partition.checkpoint={rule.checkpoint} does not fit {architecture} with {encoder} and {rule.classes} classes",
         "correct these options, or, if it has others, give a folder that its save_pretrained has written with "
         "partition.model",
         line=1,
     ):
-        network.load_state_dict(
-            {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
-        )
+        network.load_state_dict(weights)
     return network
+
+
+def _no_weights(rule: Smp, reason: str) -> PartinrError:
+    return PartinrError(
+        f"partition.checkpoint={rule.checkpoint} has no state dict of a network of segmentation-models-pytorch "
+        f"({reason}); write one with torch.save(network.state_dict(), FILE)"
+    )
 
 
 def _preprocessing(choice: Preprocessing, encoder: str, weights: str | None) -> dict[str, Any]:

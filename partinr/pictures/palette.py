@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONE = ("#5b626d", "#aab2bf")
-"""Colour of the single network, on light and dark ground."""
+"""Colour of the lone network, on light and dark ground."""
 
 COLOURS = (
     ("#0072b2", "#58a9e8"),
@@ -23,7 +23,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 @dataclass(frozen=True)
 class Style:
-    """Colour and dashes of a group. ``slot`` is the number of the colour; 0 is that of the single network."""
+    """Colour and dashes of a group. ``slot`` is the number of the colour; 0 is that of the lone network."""
 
     slot: int
     dash: str

@@ -1,4 +1,4 @@
-"""Many runs side by side: the HTML report, figures for a paper, and tables.
+"""Comparisons of many runs: the HTML report, figures for a paper, and tables.
 
 It reads run directories only, and needs neither the command that made them nor the networks.
 """
@@ -30,7 +30,7 @@ __all__ = [
     "write_html",
 ]
 
-# A table needs neither matplotlib nor plotly.
+# Lazy, since a table needs neither matplotlib nor plotly.
 __getattr__, __dir__ = later.exports(
     __name__,
     {

@@ -30,37 +30,37 @@ class Column:
     key: str
     heading: str
     of: OfGroup
-    """The number, or a word; None where the question does not arise (no lone network)."""
+    """The number or word; None if it does not apply (no lone network)."""
     form: str
     """How the number is written, see :mod:`partinr.base.numbers`; :data:`~partinr.base.section.WORDS` for words."""
     note: str = ""
     span: str = ""
-    """Stands above this and its neighbours."""
+    """Common heading above this column and its neighbours."""
     better: Literal["high", "low"] | None = None
     table: str = "results"
     against: Literal["lone", "random"] = "lone"
-    """The measure that ``of`` is given: the lone network, or the same fit from a random start."""
+    """What the group is compared with: the lone network, or the same fit from a random start."""
     short: str = ""
-    """Heading in Markdown and LaTeX, which leave the column out where it is empty."""
+    """Heading in Markdown and LaTeX, which omit the column if it is empty."""
     terminal: str = ""
-    """Heading in the terminal, which likewise leaves the column out."""
+    """Heading in the terminal, which omits the column if it is empty."""
     rank: int = 0
     """Columns of a lower rank come first in Markdown and LaTeX."""
     clock: bool = False
-    """A clock has measured it."""
+    """Whether a clock measured it."""
     constant: bool = False
-    """The deviation says something only where it is not written as zero."""
+    """Whether to omit a deviation that would be written as zero."""
     ratio: bool = False
-    """The lone network's own is 1."""
+    """Whether the value of the lone network is 1."""
 
     @property
     def words(self) -> bool:
-        """Whether it is text and no number."""
+        """Whether the column is text instead of numbers."""
         return self.form == WORDS
 
 
 def columns_of(study: Study) -> tuple[Column, ...]:
-    """The numbers that are given of the groups of a study, in order."""
+    """The columns for the groups of a study, in order."""
     if study.section is not None:
         first = study.section.tables[0].key
         return tuple(_column(study.section, first, field) for field in study.section.fields(study.table))
@@ -99,13 +99,13 @@ def _numbers(section: Section, field: Mapping[str, Any], group: Group, versus: V
 
 
 def _word(section: Section, field: Mapping[str, Any], group: Group, versus: Versus | None) -> str:
-    """The word of the first run that has one: a run that was stopped early may lack it."""
+    """The word of the first run that has one, since a run that was stopped early may lack it."""
     found = (_value(section, field, record) for record in group.records)
     return str(next((word for word in found if word not in (None, ABSENT)), ABSENT))
 
 
 def _compared(path: str, group: Group, versus: Versus | None) -> Stat | None:
-    """A number of the comparison: its attribute, and in that an axis."""
+    """A number of the comparison, by its attribute and axis."""
     name, _, axis = path.partition(".")
     found = getattr(versus, name, None)
     return found[axis] if found and axis else found
@@ -118,7 +118,7 @@ def _crossing(level: float, axis: Axis, group: Group, versus: Versus | None) -> 
 _OF_FITS = yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text(encoding="utf-8"))
 
 TABLES = tuple(Table(**table) for table in _OF_FITS["tables"])
-"""Tables of fits; one without columns is left out."""
+"""Tables of fits; tables without columns are omitted."""
 
 COLUMNS = tuple(_column(Section(), TABLES[0].key, field) for field in _OF_FITS["columns"])
-"""Every number that the report gives of a group of fits, in order."""
+"""All columns of the report for a group of fits, in order."""

@@ -1,4 +1,4 @@
-"""Curves over the seeds of a group."""
+"""Mean curves over the seeds of a group."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MeanCurve:
-    """PSNR over the seeds of a group: at every evaluated step up to the end of the shortest run.
+    """PSNR over the seeds of a group, at every evaluated step up to the end of the shortest run.
 
-    A run without an evaluation at a step (it stopped at its target) counts there with an interpolated value.
+    A run without an evaluation at a step (because it stopped at its target) contributes an interpolated value.
     ``seconds`` and ``macs`` are means at the step.
     """
 
@@ -30,7 +30,7 @@ class MeanCurve:
 
     @classmethod
     def of(cls, records: Sequence[RunRecord]) -> MeanCurve:
-        """Mean of the finite evaluations of ``records``; empty if one of them has none."""
+        """Mean of the finite evaluations of ``records``; empty if a record has none."""
         curves = []
         for record in records:
             columns = {name: np.array(record.curve[name]) for name in ("step", "seconds", "macs", "psnr")}
@@ -57,7 +57,7 @@ class MeanCurve:
 
 @dataclass(frozen=True)
 class ListCurve:
-    """PSNR at 0, 1, 2, … of a chart of a section, over the seeds of a group."""
+    """PSNR at 0, 1, 2, … for a chart of a section, over the seeds of a group."""
 
     psnr: Numbers
     std: Numbers | None
@@ -65,7 +65,7 @@ class ListCurve:
 
     @classmethod
     def of(cls, records: Sequence[RunRecord], path: str) -> ListCurve:
-        """Mean of the lists at ``path``, up to the end of the shortest; empty if one of ``records`` has none."""
+        """Mean of the lists at ``path``, up to the end of the shortest; empty if a record has none."""
         found = [record.numbers(path) for record in records]
         shortest = min(map(len, found), default=0)
         if not shortest:

@@ -20,21 +20,21 @@ from partinr.runs.records import RunRecord, collect
 Format = Literal["md", "tex", "csv"]
 
 FORMATS: tuple[Format, ...] = ("md", "tex", "csv")
-"""By the ending of a file."""
+"""Formats by the ending of a file."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The part of the report's table that goes into a document, and notes for its reader."""
+    """The part of the report's table for a document, with notes for its reader."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
     before: Mapping[str, Callable[[Group], str]]
-    """Columns of words before the numbers, by their headings."""
+    """Text columns before the numbers, by heading."""
     after: Mapping[str, Callable[[Group], str]]
-    """The same after them."""
+    """Text columns after the numbers, by heading."""
     notes: Sequence[str]
-    """Sentences."""
+    """Notes, one sentence each."""
 
     def lines(self, text: Callable[[str], str], cell: Callable[[Cell, Column], str]) -> list[list[str]]:
         """The rows as text.
@@ -54,17 +54,17 @@ class _Table:
 
 
 def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True) -> str:
-    """The table of ``records``: the rows of the report, and in Markdown and LaTeX its most important columns.
+    """The table of ``records``, with the rows of the report and, in Markdown and LaTeX, its main columns.
 
-    Runs of a further section have a table of their own, after that of the fits.
+    Runs of a further section have a separate table after that of the fits.
 
     Args:
-        records: runs, as of :func:`~partinr.runs.records.collect`.
+        records: runs, from :func:`~partinr.runs.records.collect`.
         form: ``md``, ``tex`` (a ``tabular`` that needs the package booktabs), or ``csv`` (every column and digit).
-        clocks: whether to keep columns that a clock has measured.
+        clocks: whether to keep columns that a clock measured.
 
     Raises:
-        PartinrError: no run has numbers; or the form is CSV, and there are two tables or no clocks.
+        PartinrError: no run has numbers, or the form is CSV with two tables or without clocks.
     """
     studies = [study for study in studies_of(records) if any(group.counted for group in study.groups)]
     if not studies:
@@ -87,15 +87,15 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
 
     Args:
         paths: run directories, sweep directories, or folders of them.
-        output: a file for the table, whose form follows from the ending, ``.md``, ``.tex`` or ``.csv``; None for no
+        output: a file for the table, whose ending (``.md``, ``.tex`` or ``.csv``) determines the form; None for no
             file.
-        clocks: whether to keep columns that a clock has measured.
+        clocks: whether to keep columns that a clock measured.
 
     Returns:
-        The table, as Markdown if there is no file.
+        the table, as Markdown if there is no file.
 
     Raises:
-        PartinrError: a path does not exist, no run belongs in a table or has numbers, the ending is another, or the
+        PartinrError: a path does not exist, no run belongs in a table or has numbers, the ending is unknown, or the
             file cannot be written.
     """
     form: Format = "md"
@@ -112,10 +112,10 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
 
 
 def comparable(records: Sequence[RunRecord], paths: Sequence[str | Path]) -> list[RunRecord]:
-    """Those of ``records`` that belong in a report: their regime names nothing else to look at.
+    """The ``records`` that belong in a report, because their regime names no other command.
 
     Raises:
-        PartinrError: there is none.
+        PartinrError: there is no such record.
     """
     found = [record for record in records if "report" not in record.regime.instead]
     if not found:
@@ -133,7 +133,7 @@ def _table(study: Study, clocks: bool) -> _Table:
     chosen.sort(key=lambda column: column.rank)
     seeds = sorted({row.group.n for row in table})
     before: dict[str, Callable[[Group], str]] = {"image": lambda group: group.image} if len(study.images) > 1 else {}
-    # Where rows are over different numbers of seeds, and where not all runs have completed.
+    # Shown if rows have different numbers of seeds, or not all runs have completed.
     after: dict[str, Callable[[Group], str]] = {"seeds": lambda group: str(group.n)} if len(seeds) > 1 else {}
     if any(row.group.state != "completed" for row in table):
         after["state"] = lambda group: group.state
@@ -174,7 +174,7 @@ def _markdown(table: _Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text with Markdown's special characters escaped. An underscore between letters is none."""
+    """Text with Markdown's special characters escaped, except underscores between letters."""
     return re.sub(r"([\\`*<|\[\]])", r"\\\1", text)
 
 
@@ -204,7 +204,7 @@ _SIGNS: Mapping[str, str] = {
     "–": "--",
     "…": r"\dots{}",
 }
-"""Characters with a meaning in LaTeX, or without a letter there unless further packages are loaded."""
+"""Characters that are special in LaTeX, or need further packages there."""
 
 
 def _tex(text: str) -> str:
@@ -212,9 +212,9 @@ def _tex(text: str) -> str:
 
 
 def _latex(table: _Table) -> str:
-    """A ``tabular``. Two columns hold a number and meet at its decimal point, so that numbers align.
+    """A ``tabular``. Two columns hold a number and meet at its decimal point, so that numbers are aligned.
 
-    It needs no package but booktabs.
+    It only needs the package booktabs.
     """
     split = {column.key: _is_split(column, [row.cells[column.key] for row in table.rows]) for column in table.columns}
     aligned = ["l"] * len(table.before)
@@ -264,7 +264,7 @@ def _tex_cell(cell: Cell, column: Column, split: bool) -> str:
     bold: Callable[[str], str] = (lambda text: rf"\textbf{{{text}}}" if text else "") if cell.best else str
     if column.words:
         return _tex(cell.text)
-    if cell.stat is None or cell.stat.mean is None:  # a dash, or how many seeds have it
+    if cell.stat is None or cell.stat.mean is None:  # a dash, or the number of seeds that have it
         return rf"\multicolumn{{2}}{{c}}{{{_tex(cell.text)}}}" if split else _tex(cell.text)
     whole, point, fraction = cell.text.partition(".")
     whole = rf"$-${whole[1:]}" if whole.startswith("-") else whole

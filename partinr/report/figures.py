@@ -1,4 +1,4 @@
-"""Figures fit for a two-column paper, and the table as CSV."""
+"""Figures for a two-column paper, and the table as CSV."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import Axis, RunRecord
 
 PICTURE_SIDE = 1024
-"""Longer side of a picture in a figure [pixels]: at least 400 dpi in print, in a PDF that is still small."""
+"""Longer side of a picture in a figure [pixels]: at least 400 dpi in print, with a small PDF."""
 
 GROUPS_A_STRIP = 6
-"""Groups side by side in one figure of pictures; more groups make further figures."""
+"""Groups per figure of pictures; more groups need further figures."""
 
 _AXES: Mapping[Axis, tuple[str, str]] = {
     "step": ("steps", "optimiser steps"),
     "seconds": ("seconds", "seconds of training"),
     "macs": ("macs", "multiply-accumulates"),
 }
-"""Each axis, as part of a file name and as a label."""
+"""File name part and label of each axis."""
 
 _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
 
@@ -54,17 +54,17 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
     """Write figures of ``records``, each as PNG (300 dpi) and as PDF (vectors).
 
     ``curve-IMAGE-steps``, ``-seconds``, ``-macs``: PSNR with mean and one standard deviation, one column wide.
-    ``pictures-IMAGE``: image, partitions, reconstructions and errors, of the median seed of each group.
+    ``pictures-IMAGE``: image, partitions, reconstructions and errors of the median seed of each group.
     ``table.csv``: every number of the report's table.
     Files of a further section begin with its key: learning to learn has ``learning-NAME-outer-steps``,
     ``-outer-seconds``, ``-inner-steps``, and ``learning.csv``.
 
     Args:
         records: runs, as of :func:`~partinr.runs.records.collect`.
-        folder: made if need be; files of the same names are replaced.
+        folder: made if needed; files of the same names are replaced.
 
     Returns:
-        The paths written.
+        the written paths.
 
     Raises:
         PartinrError: the folder cannot be written.
@@ -130,7 +130,7 @@ def _write_table(study: Study, path: Path) -> Path:
 
 
 def _file_names(images: Sequence[str]) -> dict[str, str]:
-    """Names of images as parts of file names, no two alike."""
+    """Distinct names of images for file names."""
     names: dict[str, str] = {}
     for image in images:
         stem = re.sub(r"[^\w.-]+", "-", image).strip("-.") or "image"
@@ -146,7 +146,7 @@ def _save(figure: Figure, path: Path) -> list[Path]:
     for kind in ("png", "pdf"):
         buffer = BytesIO()
         with warnings.catch_warnings():
-            # Letters that the font lacks become boxes; a warning for each of them would not help.
+            # Letters that the font lacks become boxes; a warning for each would not help.
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
             # Without a date, equal numbers give equal files.
             figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
@@ -176,7 +176,7 @@ def _curve(table: Sequence[Row], image: str, style: Mapping[str, Style], axis: A
 
 
 def _list_curve(groups: Sequence[Group], style: Mapping[str, Style], chart: Chart) -> Figure:
-    """PSNR at 0, 1, 2, … of a chart; a ring is at the place that the chart marks."""
+    """PSNR at 0, 1, 2, … for a chart, with a ring at the chart's mark."""
     figure, axes = _empty()
     for group in groups:
         curve = ListCurve.of(group.counted, chart.values)
@@ -193,7 +193,7 @@ def _list_curve(groups: Sequence[Group], style: Mapping[str, Style], chart: Char
 
 
 def _empty() -> tuple[Figure, Axes]:
-    """One column wide, for PSNR."""
+    """An empty figure for PSNR, one column wide."""
     figure = Figure(figsize=(COLUMN, 2.3), layout="constrained")
     axes = figure.add_subplot()
     axes.set_ylabel("PSNR [dB]")
@@ -226,7 +226,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
         axes.legend(loc="lower right", frameon=False, handlelength=1.6, labelspacing=0.25, borderaxespad=0.3)
         return
     figure.set_figwidth(PAGE)
-    # About 17 letters an inch, and a line before each name.
+    # About 17 letters per inch, and a line before each name.
     columns = min(len(names), max(1, int(17 * PAGE) // (longest + 6)))
     figure.set_figheight(2.3 + 0.135 * math.ceil(len(names) / columns))
     figure.legend(
@@ -239,7 +239,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 _KINDS = {IMAGE: "image", PARTITION: "partition", RECONSTRUCTION: "reconstruction", ERROR: "absolute error"}
 
 _ROWS = (RECONSTRUCTION, PARTITION, ERROR)
-"""Rows from top to bottom; the reconstruction is beside the image."""
+"""Rows from top to bottom; the reconstruction is next to the image."""
 
 
 def _strips(groups: Sequence[Group]) -> Iterator[Figure]:
@@ -326,7 +326,7 @@ def _picture(path: Path) -> Iterator[Image.Image | None]:
 
 
 def _bare(axes: Axes, picture: Image.Image | None) -> Axes:
-    """Show a picture without anything around it."""
+    """Show a picture without axes."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -341,7 +341,7 @@ def _bare(axes: Axes, picture: Image.Image | None) -> Axes:
 
 
 def _wrapped(label: str, width: int) -> str:
-    """``label`` in lines no longer than ``width``, broken between its parts."""
+    """``label`` in lines of at most ``width`` characters, broken between its parts."""
     lines: list[str] = []
     for part in label.split(" · "):
         if lines and len(lines[-1]) + len(part) + 3 <= width:

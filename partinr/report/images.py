@@ -1,4 +1,4 @@
-"""Which runs are of one image, and what the image is called."""
+"""Assigns runs to images, and names the images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Image:
 
     @classmethod
     def of(cls, record: RunRecord) -> Image | None:
-        """The image of a run; None if it ended before it had read one."""
+        """The image of a run; None if the run ended before reading one."""
         signal = record.manifest.get("signal")
         if not isinstance(signal, Mapping):
             return None
@@ -52,7 +52,7 @@ class Image:
 
     @classmethod
     def unread(cls, record: RunRecord) -> Image:
-        """The image of a run that never read it, by what the config says."""
+        """The image of a run that never read it, from the config."""
         chosen = record.at("config.data.name") or record.at("config.data.path")
         name = PurePath(str(chosen)).stem if chosen else "unknown image"
         return cls(name, (), (("unread", _image_choice(record)),))
@@ -71,12 +71,12 @@ def _keys(record: RunRecord, signal: Mapping[str, Any], shape: tuple[Any, ...]) 
 
 
 def _image_choice(record: RunRecord) -> tuple[Any, ...]:
-    """What the config says of the image."""
+    """The settings of the config that choose the image."""
     return tuple(str(record.at(f"config.data.{key}")) for _, key in sorted(IMAGE_KEYS))
 
 
 def _image_labels(images: Sequence[Image]) -> list[str]:
-    """Names of images, no two alike: of two with the same name the size is added, else digits of the hash."""
+    """Distinct names of images; equal names get the size appended, else digits of the hash."""
     count = Counter(image.name for image in images)
     sized = [
         f"{image.name} {'×'.join(map(str, image.shape[:2]))}".strip() if count[image.name] > 1 else image.name

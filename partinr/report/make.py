@@ -1,4 +1,4 @@
-"""The whole report of run directories: page and figures."""
+"""Makes the whole report of run directories: page and figures."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def make_report(
     Args:
         paths: run directories, sweep directories, or folders of them.
         output: the HTML file; by default ``report.html`` in the first path.
-        figures: a folder for PNG and PDF figures and the table as CSV; none are made without it.
-        title: of the page.
+        figures: a folder for PNG and PDF figures and the table as CSV; None for no figures.
+        title: title of the page.
 
     Returns:
-        Path of the HTML file.
+        path of the HTML file.
 
     Raises:
-        PartinrError: a path does not exist, no run belongs in a report, or a place cannot be written.
+        PartinrError: a path does not exist, no run belongs in a report, or a file cannot be written.
     """
     records = comparable(collect(paths), paths)
     page = write_html(records, Path(paths[0]) / REPORT if output is None else output, title)

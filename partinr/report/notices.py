@@ -1,4 +1,4 @@
-"""What a reader must know before comparing runs: machines, states of the code, partitions that came out otherwise."""
+"""Notices for readers who compare runs: machines, states of the code, unexpected partitions."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterable, Sequence
 from partinr.runs.records import RunRecord
 
 STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damaged")
-"""The order in which states are listed."""
+"""Order of states in lists."""
 
 
 def states(records: Sequence[RunRecord]) -> str:
-    """How many runs are in which state: 312 completed, 40 running, 148 queued."""
+    """Numbers of runs by state: 312 completed, 40 running, 148 queued."""
     count: Counter[str] = Counter(record.status for record in records)
     return ", ".join(f"{count[status]} {status}" for status in STATE_ORDER if count[status])
 
 
 def notices_of(counted: Iterable[RunRecord]) -> list[str]:
-    """What makes a comparison doubtful although every number is right."""
+    """Reasons to doubt a comparison although every number is correct."""
     counted = list(counted)
     notices = []
     machines = dict.fromkeys(machine for record in counted if (machine := machine_of(record)))
@@ -35,7 +35,7 @@ def notices_of(counted: Iterable[RunRecord]) -> list[str]:
 
 
 def _partition_notice(record: RunRecord) -> str | None:
-    """The notice of a run's partition as a sentence; None where there is none."""
+    """The notice of a run's partition as a sentence, or None."""
     notice = record.at("partition.notice")
     return f"{record.at('signal.name') or 'An image'}: {notice}." if notice else None
 
@@ -51,7 +51,7 @@ def machine_of(record: RunRecord) -> str:
 
 
 def devices_of(record: RunRecord) -> int:
-    """How many devices a run was trained on; 1 if unknown."""
+    """Number of devices that trained a run; 1 if unknown."""
     devices = record.at("hardware.devices")
     return devices if isinstance(devices, int) else 1
 

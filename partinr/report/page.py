@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no server, no folder beside it."""
+"""The report as one self-contained HTML file, without network, server or further files."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from partinr.report.tiles import remarks_of, tiles_of
 from partinr.runs.records import RunRecord
 
 FEW = 48
-"""Up to so many runs are a few. Of more, the pictures get what is left of :data:`PAGE_BUDGET`."""
+"""Number of runs up to which pictures have full size. With more, they share the rest of :data:`PAGE_BUDGET`."""
 
 PAGE_BUDGET = 9_000_000
-"""Bytes of a page of many runs, so that it opens over a network drive and can be sent by mail."""
+"""Size of a page of many runs in bytes, small enough for a network drive or an email."""
 
 EXPLORED = 5
-"""From so many runs on there is a filter: fewer are seen at a glance."""
+"""Number of runs from which the page has a filter."""
 
 ROWS_IN_HTML = 60
-"""Tables of up to so many groups are in the page's HTML; of more groups the script writes the rows on view."""
+"""Number of groups up to which tables are in the page's HTML. With more, the script writes the visible rows."""
 
 LONGEST_TITLE = 80
-"""Characters of the names of groups in the page's title, at most: the legend has them all."""
+"""Limit of characters of group names in the page's title; the legend has all names."""
 
 _RANDOM_START = (
     " Speed-up to the random start's PSNR: the effort of the same fit from random weights to the PSNR at which it "
@@ -59,9 +59,9 @@ def write_html(
     Args:
         records: runs, as of :func:`~partinr.runs.records.collect`.
         path: the file; replaced in one step.
-        title: of the page; by default it is made of the images' names.
-        refresh: seconds after which an open page reloads itself; None for a page that stays as it is.
-        cache: pictures made for an earlier page, which are not made again.
+        title: title of the page; by default it has the images' names.
+        refresh: seconds after which an open page reloads itself; None for a page that does not.
+        cache: pictures of an earlier page, to be reused.
 
     Returns:
         ``path``.
@@ -79,7 +79,7 @@ def write_html(
 
 
 def _title(studies: Sequence[Study]) -> str:
-    """What was compared on what."""
+    """A title that says what was compared on which images."""
     said = []
     for labels, images in ((study.labels, study.images) for study in studies if study.groups):
         names = ", ".join(labels)
@@ -89,7 +89,7 @@ def _title(studies: Sequence[Study]) -> str:
 
 
 def _count(records: Sequence[RunRecord], studies: Sequence[Study]) -> str:
-    """How many runs, groups and images there are."""
+    """Numbers of runs, groups and images, in words."""
     groups = sum(len(study.groups) for study in studies)
     fits, *further = studies
     on = (
@@ -108,7 +108,7 @@ def _plural(count: int, one: str, several: str) -> str:
 def _context(
     records: Sequence[RunRecord], studies: Sequence[Study], title: str, refresh: float | None, cache: PictureCache
 ) -> dict[str, Any]:
-    # Slow to import, and only a page needs it.
+    # Slow to import, and only needed for a page.
     from plotly.offline import get_plotlyjs
 
     fits = studies[0]
@@ -161,19 +161,19 @@ def _context(
 
 
 def _expected(studies: Sequence[Study]) -> int:
-    """How many pictures there may be: groups on one image have it in common."""
+    """Upper bound of the number of pictures; groups on one image share it."""
     medians = [record for study in studies for group in study.groups if (record := group.median())]
     each = sum(1 if "sheet" in record.regime.files else min(GALLERY, len(record.images)) or 3 for record in medians)
     return len(studies[0].images) + each
 
 
 def _budget(data: Mapping[str, Any], studies: Sequence[Study], script: int) -> int:
-    """Bytes for pictures, before they are written as text."""
+    """Bytes for pictures before they are encoded as text."""
     if len(data["runs"]) <= FEW:
         return PICTURE_BUDGET
     groups = sum(len(study.groups) for study in studies)
     rest = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
-    # The HTML of a group's pictures, rows and panel, and of a run's line.
+    # Size of the HTML of a group's pictures, rows and panel, and of a run's line.
     rest += script + 3_000 * groups + 15_000 * min(groups, ROWS_IN_HTML) + 500 * len(data["runs"])
     return max(PAGE_BUDGET - rest, 0) * 3 // 4
 
@@ -181,14 +181,14 @@ def _budget(data: Mapping[str, Any], studies: Sequence[Study], script: int) -> i
 def _part(
     key: str, study: Study, table: Sequence[Row], style: Mapping[str, Style], store: PictureStore
 ) -> dict[str, Any]:
-    """What the page says of one study."""
+    """The page's data for one study."""
     tables = TABLES if study.section is None else study.section.tables
     return {
         "key": key,
         "study": study,
         "section": study.section,
         "style": style,
-        # Where all has gone well, a column that says so takes room from the others.
+        # If all runs have completed, a column that says so only takes space.
         "states": any(group.state != "completed" for group in study.groups),
         "tables": [made for each in tables if (made := _table(each, table, study))["columns"]],
         "pictures": {

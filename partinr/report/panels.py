@@ -1,4 +1,4 @@
-"""What a page shows of single runs: the pictures that stand for a group, and the facts of each run."""
+"""The page's data for single runs: pictures that represent a group, and facts about each run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_imag
 from partinr.runs.records import RunRecord
 
 GALLERY = 24
-"""Of a run that fitted several images, so many reconstructions are shown."""
+"""Number of reconstructions shown for a run of several images."""
 
 
 def pictures_of(group: Group, store: PictureStore, section: Section | None) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
 
 
 def _chosen(group: Group, record: RunRecord | None) -> str:
-    """Which run's pictures stand for a group."""
+    """A caption that says which run's pictures represent a group."""
     if record is None:
         return ""
     which = {1: "", 2: ", the lower of 2"}.get(group.n, f", the median of {group.n}")
@@ -73,7 +73,7 @@ def _chosen(group: Group, record: RunRecord | None) -> str:
 
 
 def _image(name: str, of: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the table of the images of a run that fitted several."""
+    """A row of the table of a run's images."""
     shape, regions, parameters, ssim = (of.get(key) for key in ("shape", "regions", "parameters", "ssim"))
     return {
         "name": name,
@@ -92,11 +92,11 @@ def _decibels(psnr: Any) -> str:
 # -- runs -----------------------------------------------------------------------------------------------------------
 
 _SAFE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""Ten times faster, with the same output, where PyYAML was built with libyaml."""
+"""The libyaml dumper if PyYAML has it, which is ten times faster with the same output."""
 
 
 def run_of(record: RunRecord, section: Section | None) -> dict[str, Any]:
-    """What the page says about one run."""
+    """The page's data for one run."""
     psnr, memory = record.final("psnr"), record.number("peak_memory_bytes")
     clocks, versions = record.at("seconds"), record.at("versions")
     seconds = {key: record.number(f"seconds.{key}") for key in (clocks if isinstance(clocks, Mapping) else ())}

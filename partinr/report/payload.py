@@ -1,4 +1,4 @@
-"""The data of the page's script: every run once, so that the reader can filter and group them."""
+"""The data for the page's script: every run once, so that the page can filter and group runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from partinr.runs.naming import Facet, facets
 from partinr.runs.records import RunRecord
 
 DIGITS = 6
-"""Significant digits of curves on the page: finer than any screen, in half the bytes."""
+"""Significant digits of curves on the page: finer than any screen, at half the size."""
 
 CODECS = ("jpeg", "webp")
 """Coders of ``rate.csv`` that fits are compared with."""
@@ -28,7 +28,7 @@ _CURVE = ("step", "seconds", "macs", "psnr")
 
 
 class Words:
-    """Texts that many runs share, each kept once."""
+    """Stores each text that runs share once."""
 
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
@@ -52,13 +52,13 @@ def payload(
 
     Args:
         records: all runs, in the order of the page.
-        studies: by their key, each with its rows and how its groups are drawn.
-        details: facts and config of each run, as text.
+        studies: studies by key, each with its rows and the styles of its groups.
+        details: facts and config of each run as text.
 
     Returns:
         ``runs`` in the order of ``records``: their study, group and image by number, their values for the columns of
         the study, curve, and details by the number of the lines in ``words``; ``studies`` with images, labels and
-        columns; ``facets``, by which runs can be chosen and grouped; ``tolerance`` [dB] of thinned curves.
+        columns; ``facets`` to filter and group runs by; ``tolerance`` [dB] of thinned curves.
     """
     words = Words()
     curves, tolerance = thin([{name: np.array(record.curve[name]) for name in _CURVE} for record in records])
@@ -103,7 +103,7 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
 def _codecs(study: Study, image: str) -> dict[str, Any]:
     """Bits per pixel and PSNR of JPEG and WebP on an image, taken from one of its runs.
 
-    For several images these are means, and ``parts`` has each of them, in their order.
+    For several images these are means, and ``parts`` has the values of each image in order.
     """
     rated = [record for group in study.on(image) for record in group.records if record.rates]
     record = next((each for each in rated if each.image_rates), rated[0] if rated else None)
@@ -127,7 +127,7 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, table: Sequence[Row]) -> None:
-    """Add to the runs of a study their place in it and their values in its columns."""
+    """Add position and column values to the runs of a study."""
     columns = columns_of(study)
     labels = {label: index for index, label in enumerate(study.labels)}
     images = {image: index for index, image in enumerate(study.images)}
@@ -140,7 +140,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                 "image": images[group.image],
                 "label": labels[group.label],
                 "rank": rank,
-                # A later run of the same group and seed counts instead.
+                # Superseded by a later run of the same group and seed.
                 "repeated": _repeated(group, record),
                 "own": versus is not None and versus.lone is group,
                 "values": [_value(values[column.key]) for column in columns],
@@ -151,7 +151,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
             }
             if fits := _fits(record.rates):
                 runs[record]["rates"] = [[setting, *numbers(point)] for setting, point in fits.items()]
-                # For each image without the precisions, which are the same.
+                # The precisions are the same for each image and left out.
                 parts = [_fits(rates) for rates in record.image_rates.values()]
                 if parts:
                     nothing = (math.nan, math.nan)
@@ -167,7 +167,7 @@ def _fits(rates: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
 
 
 def _repeated(group: Group, record: RunRecord) -> bool:
-    """Whether a run does not count only because a later one has the same seed."""
+    """Whether a run does not count because a later one has the same seed."""
     countable = bool(record.curve["step"]) if group.provisional else record.status == "completed"
     return countable and record not in group.counted
 
@@ -175,7 +175,7 @@ def _repeated(group: Group, record: RunRecord) -> bool:
 def _facets(
     records: Sequence[RunRecord], studies: Sequence[Study], runs: Mapping[RunRecord, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The settings in which runs differ. Each run in ``runs`` gets the number of its value, -1 for none."""
+    """The settings in which runs differ. Each run in ``runs`` gets the index of its value, or -1."""
     groups = [group for study in studies for group in study.groups]
     flats = list({id(group.flat): group.flat for group in groups}.values())
     sections = {id(group.flat): study.section or Section() for study in studies for group in study.groups}
@@ -206,14 +206,14 @@ def _facets(
 
 
 def _value(value: float | str | None) -> float | str | None:
-    """A value for JSON; infinity becomes the script's own word for it."""
+    """A value for JSON, with a word of the script for infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return "Infinity" if value > 0 else None
     return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def number(value: float | None) -> float | int | None:
-    """``value`` in few digits; None for what JSON cannot express."""
+    """``value`` with few digits; None if JSON cannot express it."""
     if value is None or not math.isfinite(value):
         return None
     rounded = float(f"{value:.{DIGITS}g}")

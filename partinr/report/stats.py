@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class Stat:
     """One number over the seeds of a group.
 
-    ``mean`` is None unless every seed has the number, so a mean never leaves out the seeds that did badly. ``std`` is
+    ``mean`` is None unless every seed has the number, so a mean never omits seeds that did badly. ``std`` is
     the sample standard deviation, None for one seed.
     """
 
@@ -23,7 +23,7 @@ class Stat:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> Stat:
-        """Mean and deviation of one value a seed; None and NaN stand for a seed without the number."""
+        """Mean and deviation of one value per seed; None and NaN mean that a seed lacks the number."""
         numbers = [value for value in values if value is not None and not math.isnan(value)]
         if not numbers or len(numbers) < len(values):
             return cls(None, None, len(numbers), len(values))

@@ -1,4 +1,4 @@
-"""The numbers of a study as rows: for the page, for the terminal and as CSV."""
+"""The numbers of a study as rows, for the page, the terminal and CSV."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from partinr.runs.records import RunRecord
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as it is written. ``text`` is the mean, ``2/3`` where not all seeds have it, or a dash."""
+    """A formatted number. ``text`` is the mean, ``2/3`` if not all seeds have it, or a dash."""
 
     stat: Stat | None
     text: str
     std: str = ""
     best: bool = False
     own: bool = False
-    """A ratio of the lone network to itself."""
+    """Whether this is a ratio of the lone network to itself."""
 
     def __str__(self) -> str:
         return f"{self.text} ± {self.std}" if self.std else self.text
@@ -37,12 +37,12 @@ class Row:
     group: Group
     versus: Versus | None
     random: Versus | None
-    """Against the same fit from a random start."""
+    """The comparison with the same fit from a random start."""
     cells: Mapping[str, Cell]
 
 
 def rows(study: Study) -> list[Row]:
-    """A row a group; the best of a column is marked among the groups of one image."""
+    """One row per group; the best value of a column is marked among the groups of one image."""
     columns = columns_of(study)
     plain = {}
     for group in study.groups:
@@ -71,9 +71,9 @@ def rows(study: Study) -> list[Row]:
 def of_run(
     columns: Sequence[Column], row: Row, record: RunRecord
 ) -> tuple[dict[str, float | str | None], Versus | None]:
-    """What one run of a row's group has in each column, and its measure against the lone network.
+    """The values of one run of a row's group in each column, compared with the lone network.
 
-    The run need not count: one that still runs has what it has reached so far.
+    The run need not count: a running run has the values that it has reached so far.
     """
     alone = replace(row.group, counted=(record,), records=(record,))
     against = {
@@ -85,7 +85,7 @@ def of_run(
 
 
 def lone_of(table: Sequence[Row], image: str) -> Versus | None:
-    """The lone network of an image, as measured against itself; None if there is none, or more than one."""
+    """The lone network of an image, compared with itself; None if there is none, or more than one."""
     found = [row.versus for row in table if row.group.image == image and row.versus and row.versus.lone is row.group]
     return found[0] if len(found) == 1 else None
 
@@ -106,7 +106,7 @@ def _cell(column: Column, group: Group, versus: Versus | None) -> Cell:
 
 
 def _best(column: Column, of_image: Sequence[Row]) -> str | None:
-    """The best value as it is written, so that what reads alike is marked alike; None if nothing stands out."""
+    """The best value as formatted, so that equal texts are marked alike; None if no value stands out."""
     found = {
         row.cells[column.key].text: stat.mean
         for row in of_image
@@ -127,9 +127,9 @@ def summary_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
         records: runs, as of :func:`~partinr.runs.records.collect`.
 
     Returns:
-        A dictionary a group, from heading to text; all have the same headings in the same order. Columns that no group
-        has anything for are left out. Groups of further sections follow the fits. Runs too damaged for a group have a
-        row each.
+        one dictionary per group, from heading to text; all have the same headings in the same order. Columns without
+        values are omitted. Groups of further sections follow the fits. Runs that are too damaged for a group have a row
+        each.
     """
     lines = [line for study in studies_of(records) for line in _summary(study)]
     damaged = [record for record in records if record.status == "damaged"]

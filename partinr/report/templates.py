@@ -13,7 +13,7 @@ from partinr.pictures.draw import ERROR_COLORMAP
 
 
 def template(name: str) -> jinja2.Template:
-    """A template beside this file. It includes scripts and styles from there."""
+    """A template from this folder, which includes scripts and styles from there."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Curves without the points that a screen cannot show."""
+"""Removes points of curves that a screen cannot show."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from numpy.typing import NDArray
 from partinr.report.curves import Numbers
 
 Columns = dict[str, Numbers]
-"""A curve by its columns, equally long."""
+"""The columns of a curve, all of one length."""
 
 POINTS = 50_000
-"""Points of all curves of a page, at most, about 1.5 MB; fewer are left as they are."""
+"""Limit of points of all curves of a page, about 1.5 MB; fewer points are left unchanged."""
 
 LONG = 1_000
-"""A longer curve is thinned however few points there are in all: a screen has about as many columns."""
+"""Limit of points of one curve, about the columns of a screen; longer curves are always thinned."""
 
 PIXELS = 800
-"""Height of a plot that fills a screen. A deviation of half a pixel is invisible."""
+"""Height of a plot that fills a screen, in pixels. A deviation of half a pixel is invisible."""
 
 _COLUMNS = 1_200
-"""Width of a plot that fills a screen."""
+"""Width of a plot that fills a screen, in pixels."""
 
 
 def thin(curves: Sequence[Columns]) -> tuple[list[Columns], float]:
-    """Leave out points of curves that nobody would miss.
+    """Curves without points that make no visible difference.
 
     A point may go if the line between its remaining neighbours passes within the tolerance, against steps, seconds and
-    multiply-accumulates, on linear and logarithmic axes. Of evaluations in one column of the screen only the first,
-    last, lowest and highest stay. The tolerance is half a pixel, or more until the points fit.
+    multiply-accumulates, on linear and logarithmic axes. In each column of the screen, only the first, last, lowest and
+    highest evaluation stay. The tolerance is half a pixel, or more until the points fit.
 
     Args:
-        curves: with equally long columns, among them ``step``, ``seconds`` and ``psnr`` [dB].
+        curves: columns of equal length, including ``step``, ``seconds`` and ``psnr`` [dB].
 
     Returns:
-        Curves of the same columns, and the tolerance [dB]; 0 if nothing was left out.
+        curves with the same columns, and the tolerance [dB]; 0 if no point was removed.
     """
     lengths = [curve["step"].size for curve in curves]
     if sum(lengths) <= POINTS and max(lengths, default=0) <= LONG:
@@ -62,13 +62,13 @@ def _select(curve: Columns, keep: NDArray[np.int64]) -> Columns:
 
 
 def _logarithm(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places on a logarithmic axis; 0, which has none, is left of the first."""
+    """Positions on a logarithmic axis; 0 is placed left of the first."""
     positive = x[x > 0]
     return np.log(np.maximum(x, positive[0] / 2 if positive.size else 1.0))
 
 
 def _on_screen(curve: Columns) -> NDArray[np.int64]:
-    """First, last, lowest and highest point in each column of the screen, on a linear and on a logarithmic axis."""
+    """First, last, lowest and highest point in each screen column, on a linear and a logarithmic axis."""
     psnr, count = curve["psnr"], curve["psnr"].size
     if count <= _COLUMNS:
         return np.arange(count)
@@ -83,10 +83,10 @@ def _on_screen(curve: Columns) -> NDArray[np.int64]:
 
 
 def _missed(curve: Columns, tolerance: float) -> NDArray[np.float64]:
-    """How far [dB] a curve is off where a point is left out; infinity for points that must stay.
+    """The deviation [dB] of a curve if a point is removed; infinity for points that must stay.
 
-    Leaving out all points up to some deviation, above ``tolerance``, keeps the curve within it (Ramer, Douglas and
-    Peucker). The ends stay, the first point that a logarithmic axis can show, and one point of each gap.
+    Removing all points up to some deviation above ``tolerance`` keeps the curve within it (Ramer, Douglas and Peucker).
+    The ends, the first point on a logarithmic axis, and one point of each gap stay.
     """
     psnr, count = curve["psnr"], curve["psnr"].size
     missed = np.zeros(count)
@@ -112,6 +112,6 @@ def _missed(curve: Columns, tolerance: float) -> NDArray[np.float64]:
         if off[at] > tolerance:
             middle, deviation = first + 1 + at, min(float(off[at]), bound)
             missed[middle] = deviation
-            # Never more than the deviation of the point that divided the curve here: that one goes last.
+            # Limited by the deviation of the point that divided the curve here, which must be removed last.
             pieces += [(first, middle, deviation), (middle, last, deviation)]
     return missed

@@ -1,4 +1,4 @@
-"""Pictures of runs as data URIs, each once however often it is shown, within a budget of bytes."""
+"""Pictures of runs as data URIs within a byte budget. Each picture is stored once."""
 
 from __future__ import annotations
 
@@ -14,50 +14,41 @@ from typing import Any
 from PIL import Image
 
 PICTURE_BUDGET = 24_000_000
-"""About as many bytes as all pictures of a page of a few runs take; beyond it they are shown smaller."""
+"""Byte budget for the pictures of a page of a few runs; larger pictures are scaled down."""
 
 PICTURE_LEAST = 1_000
-"""Bytes that every picture gets, whatever the budget."""
+"""Least bytes for a picture, whatever the budget."""
 
 PICTURE_LIMIT = 600_000
-"""Bytes of one picture that is shown as it is, when the budget allows."""
+"""Limit of bytes for an unscaled picture, if the budget allows."""
 
 PICTURE_SIDE = 720
-"""Longer side, in pixels, of a picture that is shown smaller than it is."""
+"""Longer side of a scaled picture, in pixels."""
 
 SHEET_SIDE = 2000
-"""The same of a sheet of pictures with words."""
+"""Longer side of a scaled sheet of pictures with text, in pixels."""
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A picture as it is on the page: its key, its bytes as a data URI, and its size [pixels]."""
-
-    key: str
-    uri: str
-    width: int
-    height: int
-
-
-PictureCache = dict[tuple[Any, ...], _Shown | None]
-"""Pictures by the state of their file and their allowance; None for a damaged one."""
+PictureCache = dict[tuple[Any, ...], tuple[str, dict[str, Any]] | None]
+"""Pictures by the state of their file and their allowance: the bytes as a data URI, and what :meth:`PictureStore.add`
+gives; None for a damaged picture."""
 
 
 @dataclass
 class PictureStore:
-    """Pictures as data URIs, each once however often it is shown."""
+    """Pictures as data URIs, each stored once."""
 
     expected: int
-    """How many pictures there may be."""
+    """Upper bound of the number of pictures."""
     budget: int = PICTURE_BUDGET
-    """Bytes for all of them."""
+    """Byte budget for all pictures."""
     cache: PictureCache = field(default_factory=dict)
     uris: dict[str, str] = field(default_factory=dict)
     used: set[tuple[Any, ...]] = field(default_factory=set)
     """Keys of ``cache``."""
 
     def add(self, path: Path, side: int = PICTURE_SIDE) -> dict[str, Any] | None:
-        """Take in a picture file: its key and its size [pixels] on the page; None if there is no sound file.
+        """Add a picture file; returns its key and size [pixels] on the page, or None without a valid file.
 
         A file that is too large is scaled down until its longer side has ``side`` pixels, and further until it fits.
         """
@@ -66,7 +57,7 @@ class PictureStore:
             about = (str(path), stat.st_mtime_ns, stat.st_size, self._allowance, side)
             if about not in self.cache:
                 raw = path.read_bytes()
-                # Several runs have files in common, such as their image: each is scaled down once.
+                # Several runs share files such as their image, which is scaled only once.
                 alike = (hashlib.sha256(raw).hexdigest()[:16], self._allowance, side)
                 if alike not in self.cache:
                     self.cache[alike] = _shown(alike[0], raw, self._allowance, side)
@@ -78,28 +69,29 @@ class PictureStore:
             return None
         if shown is None:
             return None
-        self.uris[shown.key] = shown.uri
-        return {"key": shown.key, "width": shown.width, "height": shown.height}
+        uri, about_it = shown
+        self.uris[about_it["key"]] = uri
+        return about_it
 
     def forget(self) -> None:
-        """Remove from the cache what this page did not use: the files have changed."""
+        """Remove pictures that this page did not use from the cache, since their files have changed."""
         for key in self.cache.keys() - self.used:
             del self.cache[key]
 
     @property
     def _allowance(self) -> int:
-        """Bytes of one picture. A small share is rounded to a power of two, so that one more run changes no picture."""
+        """Bytes for one picture, rounded to a power of two if small, so that one more run changes no picture."""
         share = self.budget // max(self.expected, 1)
         if share >= PICTURE_LIMIT:
             return PICTURE_LIMIT
         return int(2 ** math.floor(math.log2(max(share, PICTURE_LEAST))))
 
 
-def _shown(key: str, raw: bytes, allowance: int, side: int) -> _Shown | None:
+def _shown(key: str, raw: bytes, allowance: int, side: int) -> tuple[str, dict[str, Any]] | None:
     """A picture in at most ``allowance`` bytes; None if it is damaged."""
     try:
         with warnings.catch_warnings():
-            # A large picture is the user's own, and is scaled down here.
+            # A large picture comes from the user and is scaled here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(raw)) as picture:
                 picture.load()
@@ -109,15 +101,16 @@ def _shown(key: str, raw: bytes, allowance: int, side: int) -> _Shown | None:
                     raw, size = _small(picture.convert("RGB"), allowance, side)
                     kind = "image/webp"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        # What Pillow raises for a damaged file.
+        # Pillow's exceptions for a damaged file.
         return None
-    return _Shown(key, f"data:{kind};base64,{base64.b64encode(raw).decode()}", *size)
+    uri = f"data:{kind};base64,{base64.b64encode(raw).decode()}"
+    return uri, {"key": key, "width": size[0], "height": size[1]}
 
 
 def _small(picture: Image.Image, allowance: int, side: int) -> tuple[bytes, tuple[int, int]]:
-    """A picture as WebP and its size: at most ``allowance`` bytes, unless eight pixels take more, or it may be large.
+    """A picture as WebP within ``allowance`` bytes if possible, and its size.
 
-    The first try assumes two bits a pixel, which a photograph takes.
+    The first attempt assumes two bits per pixel, as for a photograph.
     """
     large = allowance >= 100_000
     side = side if large else min(side, max(8, math.isqrt(4 * allowance)))

@@ -1,4 +1,4 @@
-"""The numbers that a page begins with: the best of the groups against the lone network."""
+"""The numbers at the top of a page: the best groups compared with the lone network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from partinr.runs.records import Axis
 
 @dataclass(frozen=True)
 class Tile:
-    """One of the numbers that a page begins with."""
+    """One of the numbers at the top of a page."""
 
     key: str
     number: str
@@ -25,7 +25,7 @@ class Tile:
 
 
 def tiles_of(table: Sequence[Row]) -> list[Tile]:
-    """The best of the groups against the lone network of an image; empty if there is nothing to compare."""
+    """The best groups compared with the lone network of an image; empty if there is nothing to compare."""
     compared = [
         (row, row.versus)
         for row in table
@@ -54,11 +54,11 @@ _SPEED_TILES: Mapping[str, Axis] = {"lone_step_ratio": "step", "lone_time_ratio"
 """Tiles of speed-ups, by their column."""
 
 _SPENT: Mapping[Axis, str] = {"step": "steps", "seconds": "training time"}
-"""What a tile calls an axis."""
+"""Words for the axes in tiles."""
 
 
 def _speed(ratio: float, axis: Axis, written: str) -> tuple[str, str]:
-    """Number and words of a tile: a speed-up, or, below 1, a slow-down. ``written`` is the speed-up as text."""
+    """Number and words of a tile: a speed-up, or a slow-down below 1. ``written`` is the speed-up as text."""
     if ratio >= 1:
         return f"{written}×", f"speed-up in {_SPENT[axis]}"
     as_many = "as many" if axis == "step" else "as much"
@@ -66,7 +66,7 @@ def _speed(ratio: float, axis: Axis, written: str) -> tuple[str, str]:
 
 
 def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis) -> Tile:
-    """The speed-up to the highest level that a group reached, where none reached the lone network's final PSNR."""
+    """The speed-up to the highest level that a group reached, if none reached the lone network's final PSNR."""
     lone = compared[0][1].lone
     seeds = " in all its seeds" if max(row.group.n for row, _ in compared) > 1 else ""
     unreached = f"No group reached the final PSNR of {lone.label}{seeds}."
@@ -84,12 +84,12 @@ def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis) ->
 
 
 def _effort(group: Group, level: float, axis: Axis) -> float | None:
-    """What a group spends to reach a PSNR, mean over seeds; None unless every seed reaches it."""
+    """The effort of a group to reach a PSNR, mean over seeds; None unless every seed reaches it."""
     return group.stat(lambda record: record.reaches(level, axis)).mean
 
 
 def remarks_of(table: Sequence[Row]) -> list[str]:
-    """What a reader must know about the speed-ups on one image."""
+    """Remarks for readers about the speed-ups on one image."""
     remarks = [
         f"Not at equal parameters: {row.group.label} has {write(1 / row.versus.parameters, 'significant')} times the "
         f"parameters of {row.versus.lone.label}, which it is measured against."

@@ -1,4 +1,4 @@
-"""A group measured against another: what it takes to reach the PSNR at which the other ended."""
+"""Compares a group with another by the effort to reach the other's final PSNR."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Versus:
-    """A group against the lone network: what it takes to reach the PSNR at which the lone network ended.
+    """The comparison of a group with the lone network, by the effort to reach the latter's final PSNR.
 
-    Another measure may stand in its place: for a fit from a learned start, the same fit from a random one.
+    A fit from a learned start may be compared with the same fit from a random start instead.
 
-    Seeds are compared one by one where both groups have the seed, else with the mean over the lone network's seeds. The
-    lone network's own effort is where *it* first reached that PSNR, which is before its end if its curve fell back.
+    Seeds are compared one by one if both groups have them, else with the mean over the lone network's seeds. The
+    lone network's effort is taken where *it* first reached that PSNR, which is before its end if its curve fell back.
     """
 
     lone: Group
@@ -34,18 +34,18 @@ class Versus:
     effort: Mapping[Axis, Stat]
     """Steps, seconds and multiply-accumulates to that PSNR."""
     ratio: Mapping[Axis, Stat]
-    """The lone network's effort over the group's: 2 is half the effort."""
+    """The lone network's effort over the group's: 2 means half the effort."""
     ratio_with_partition: Stat
-    """The ratio of seconds, with those that the partition rules took."""
+    """The ratio of seconds, including those of the partition rules."""
     gain: Stat
-    """Final PSNR minus the lone network's [dB]."""
+    """Final PSNR minus that of the lone network [dB]."""
 
 
 _AXES: tuple[Axis, ...] = get_args(Axis)
 
 
 def measured(group: Group, lone: Group) -> Versus | None:
-    """``group`` against ``lone``; None where a seed of ``lone`` has no final PSNR."""
+    """The comparison of ``group`` with ``lone``; None if a seed of ``lone`` has no final PSNR."""
     ends = {record.seed: (record.last("psnr"), record) for record in lone.counted}
     levels = {seed: level for seed, (level, _) in ends.items() if level is not None and math.isfinite(level)}
     if not levels or len(levels) < len(ends):

@@ -1,4 +1,4 @@
-"""An image and its fit as one HTML file to pan and zoom: no network, no server, no folder beside it."""
+"""An image and its fit as one self-contained HTML file to pan and zoom."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from partinr.pictures.draw import ERROR_RANGE, encode_png, to_uint8
 from partinr.report.templates import error_colours, error_scale, template
 
 MOST_PIXELS = 2**25
-"""Most pixels of a picture on the page, such as 7,680×4,320: a browser holds several copies of four bytes each."""
+"""Limit of pixels of a picture, such as 7,680×4,320: a browser holds several copies of four bytes each."""
 
 MOST_SIDE = 2**14
-"""Most pixels of its longer side, by what browsers can draw."""
+"""Limit of the longer side in pixels, from what browsers can draw."""
 
 
 def check_size(shape: Sequence[int]) -> None:
@@ -31,7 +31,7 @@ def check_size(shape: Sequence[int]) -> None:
         shape: ``[H, W]``.
 
     Raises:
-        PartinrError: it has more than :data:`MOST_PIXELS` pixels, or a side of more than :data:`MOST_SIDE`.
+        PartinrError: the picture has more than :data:`MOST_PIXELS` pixels, or a side above :data:`MOST_SIDE`.
     """
     if math.prod(shape) > MOST_PIXELS or max(shape) > MOST_SIDE:
         raise PartinrError(
@@ -72,23 +72,23 @@ def write_view(
     title: str,
     facts: Sequence[str] = (),
 ) -> Path:
-    """Write the page.
+    """Write an image and its fit as a page.
 
     Args:
         path: the file; replaced in one step.
-        image: ``[H, W, C]``, C = 1 or 3, values as :func:`to_uint8` takes them; the page has 8 bits of them.
-        fit: the same of the fit, at the same pixels.
+        image: ``[H, W, C]``, C = 1 or 3, values as for :func:`to_uint8`; the page shows 8 bits.
+        fit: the fit at the same pixels.
         labels: integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1.
-        fine: the fit at a higher resolution, ``[kH, kW, C]``, which is then drawn in place of ``fit``; the error is
-            that of ``fit`` in any case.
-        title: of the page.
+        fine: the fit at a higher resolution, ``[kH, kW, C]``, to show instead of ``fit``; the error is always that of
+            ``fit``.
+        title: title of the page.
         facts: lines under the title.
 
     Returns:
         ``path``.
 
     Raises:
-        PartinrError: shapes do not agree, a picture is too large for a page, or the file cannot be written.
+        PartinrError: shapes differ, a picture is too large for a page, or the file cannot be written.
     """
     path = Path(path)
     pixels, fitted = to_uint8(image), to_uint8(fit)
@@ -117,7 +117,7 @@ def write_view(
 
 
 def _labels_png(labels: np.ndarray) -> bytes:
-    """Labels as a PNG: the number of a region in the 24 bits of a colour, red first."""
+    """Labels as a PNG with the number of a region in the 24 bits of a colour, red first."""
     colours = np.stack([labels >> 16 & 255, labels >> 8 & 255, labels & 255], axis=-1).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(colours).save(buffer, "PNG")

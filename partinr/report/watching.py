@@ -1,4 +1,4 @@
-"""The page of a running sweep, rewritten whenever something has changed."""
+"""Rewrites the page of a running sweep whenever something has changed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def watch_runs(
 ) -> None:
     """Keep a page up to date until no run is queued or running, or until Ctrl-C.
 
-    An open page reloads itself; the last one no longer does. Unchanged runs are not read again, unchanged pictures are
-    not made again, and pages take at most a sixth of the time.
+    An open page reloads itself until the last one is written. Unchanged runs are not read again, unchanged pictures are
+    not made again, and writing takes at most a sixth of the time.
 
     Args:
         paths: run directories, sweep directories, or folders of them; runs that appear later are included.
         output: the HTML file.
         seconds: shortest time between two readings of the runs.
-        say: gets one line for each page: the time, how the runs stand, how many have changed.
-        title: of the page.
+        say: receives one line for each page: the time, the numbers of runs by state, and how many changed.
+        title: title of the page.
 
     Raises:
-        PartinrError: a path does not exist, there is no run, or the page cannot be written.
+        PartinrError: a path does not exist, no run is found, or the page cannot be written.
     """
     reader, pictures = Reader(), PictureCache()
     records: list[RunRecord] = []
@@ -42,7 +42,7 @@ def watch_runs(
             # An unchanged run is the same object as before.
             same = set(before) & set(records)
             changed = max(len(records), len(before)) - len(same)
-            # Only at the second reading: between two runs of a sweep there may be none for a moment.
+            # Only after a second reading, since for a moment between two runs of a sweep there may be none.
             over = not changed and not any(record.status in ("queued", "running") for record in records)
             if changed or over:
                 write_html(records, output, title, refresh=None if over else seconds, cache=pictures)
@@ -52,6 +52,6 @@ def watch_runs(
                 say(f"{time.strftime('%H:%M:%S')}  {states(records)}; {changed} changed")
             time.sleep(max(seconds, 5 * (time.monotonic() - began)))
     except KeyboardInterrupt:
-        # Ctrl-C is the way to end. The last page need not reload itself.
+        # The user ends with Ctrl-C. The last page need not reload itself.
         if records:
             write_html(records, output, title, cache=pictures)

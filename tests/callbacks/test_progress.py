@@ -18,14 +18,14 @@ from partinr.callbacks.progress import describe
     [
         (0, 0.0, 100, None, 24, None, 0.0, "step 0/100"),
         (0, 0.0, 100, None, 24, 7.0, 0.0, "step 0/100  7.00 dB"),
-        (50, 10.0, 100, None, 4096, 21.456, 0.5, "step 50/100  21.46 dB  20.5 k points/s  0:10 left"),
-        (1500, 90.0, 12_000, None, 2_000_000, 30.0, 0.125, "step 1,500/12,000  30.00 dB  33.3 M points/s  10:30 left"),
+        (50, 10.0, 100, None, 4096, 21.456, 0.5, "step 50/100  21.46 dB  20.5k points/s  0:10 left"),
+        (1500, 90.0, 12_000, None, 2_000_000, 30.0, 0.125, "step 1,500/12,000  30.00 dB  33.3M points/s  10:30 left"),
         (10, 1.0, 10, None, 24, 30.0, 1.0, "step 10/10  30.00 dB  240 points/s  0:00 left"),
         (10, 15.0, None, 60.0, 24, 30.0, 0.25, "step 10  30.00 dB  16 points/s  0:45 left"),
-        (10, 61.0, None, 60.0, 24, 30.0, 1.0, "step 10  30.00 dB  4 points/s  0:00 left"),
+        (10, 61.0, None, 60.0, 24, 30.0, 1.0, "step 10  30.00 dB  3.93 points/s  0:00 left"),
         (10, 15.0, 100, 60.0, 24, 30.0, 0.25, "step 10/100  30.00 dB  16 points/s  0:45 left"),
         (90, 15.0, 100, 60.0, 24, 30.0, 0.9, "step 90/100  30.00 dB  144 points/s  0:02 left"),
-        (1, 1.0, 2, None, 3 * 10**9, 30.0, 0.5, "step 1/2  30.00 dB  3.0 G points/s  0:01 left"),
+        (1, 1.0, 2, None, 3 * 10**9, 30.0, 0.5, "step 1/2  30.00 dB  3.00G points/s  0:01 left"),
         (1, 1.0, 2, None, 24, float("nan"), 0.5, "step 1/2  nan dB  24 points/s  0:01 left"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from partinr.backbones import ReluPE, Siren
+from partinr.engines.base import Observations
 from partinr.engines.curvature import fused_curvature, tiled_curvature
 from partinr.model.stack import NetworkStack
 from tests.covering import covering
@@ -54,7 +55,7 @@ def test_the_product_is_that_of_torch(kernel, weighted, case):
     stack, params, along, coords, targets, weights = _case(len(sizes), hidden_features, hidden_layers, sizes)
     weights = weights if weighted else None
     chain, way = stack.backbone.chain(params), stack.backbone.chain(along)
-    found = kernel(chain, way, coords, targets, weights, sizes)
+    found = kernel(chain, way, Observations(coords, targets, sizes, weights))
     _close(found, _by_torch(stack, params, along, coords, targets, sizes, weights))
 
 
@@ -63,13 +64,15 @@ def test_networks_have_no_part_in_each_other(kernel):
     sizes = (50, 7, 120)
     stack, params, along, coords, targets, weights = _case(3, 9, 2, sizes)
     chain, way = stack.backbone.chain(params), stack.backbone.chain(along)
-    together = KERNELS[kernel](chain, way, coords, targets, weights, sizes)
+    together = KERNELS[kernel](chain, way, Observations(coords, targets, sizes, weights))
     start = 0
     for network, size in enumerate(sizes):
         own = stack.backbone.chain({name: value[network : network + 1] for name, value in params.items()})
         own_way = stack.backbone.chain({name: value[network : network + 1] for name, value in along.items()})
         samples = slice(start, start + size)
-        alone = KERNELS[kernel](own, own_way, coords[samples], targets[samples], weights[samples], (size,))
+        alone = KERNELS[kernel](
+            own, own_way, Observations(coords[samples], targets[samples], (size,), weights[samples])
+        )
         for part, whole in zip(alone, together, strict=True):
             torch.testing.assert_close(part[0], whole[network], rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
         start += size
@@ -85,7 +88,7 @@ def test_it_does_not_depend_on_the_threads(kernel):
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(KERNELS[kernel](chain, way, coords, targets, weights, sizes))
+            found.append(KERNELS[kernel](chain, way, Observations(coords, targets, sizes, weights)))
     finally:
         torch.set_num_threads(before)
     for one, two in zip(*found, strict=True):
@@ -100,7 +103,7 @@ def test_a_stack_says_whether_its_engine_has_it():
     assert not stack.has_hessian_vector(
         coords.double(), (20, 30), {name: each.double() for name, each in params.items()}
     )
-    product = stack.hessian_vector(coords, targets, (20, 30), weights, params, along)
+    product = stack.hessian_vector(Observations(coords, targets, (20, 30), weights), params, along)
     assert list(product) == list(params)
     other = NetworkStack(ReluPE(hidden_features=8, hidden_layers=1), 2, in_features=2)
     assert not other.has_hessian_vector(coords, (20, 30), dict(other.stack))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from partinr.backbones import Siren
 from partinr.engines._numba import TILE
+from partinr.engines.base import Observations
 from partinr.engines.chain import RUNS, tiles_of
 from partinr.engines.fused import Fused
 from partinr.model.inr import PiecewiseINR
@@ -183,7 +184,7 @@ def test_runs_of_several_tiles(few_runs):
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            values, error = Fused().run(chain, coords, sizes), Fused().error(chain, coords, mix, None, sizes)
+            values, error = Fused().run(chain, coords, sizes), Fused().error(chain, Observations(coords, mix, sizes))
             losses = ((values * mix).sum(), error)
             by_threads.append([each for loss in losses for each in (loss, *torch.autograd.grad(loss, wanted))])
     finally:
@@ -277,7 +278,7 @@ def test_the_error_and_its_gradients_in_one_pass(sizes, shape, weighted):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets = _case(backbone, sizes)
     weights = torch.rand(sum(sizes), 1) if weighted else None
-    found = Fused().error(backbone.chain(params), coords, targets, weights, sizes)
+    found = Fused().error(backbone.chain(params), Observations(coords, targets, sizes, weights))
     difference = (_expected(backbone, params, coords, sizes) - targets).square()
     expected = (difference if weights is None else difference * weights).sum()
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
@@ -293,7 +294,7 @@ def test_the_error_without_gradients():
     backbone = Siren(hidden_features=5, hidden_layers=1)
     params, coords, targets = _case(backbone, (3, 0, 11, 4))
     with torch.no_grad():
-        found = Fused().error(backbone.chain(params), coords, targets, None, (3, 0, 11, 4))
+        found = Fused().error(backbone.chain(params), Observations(coords, targets, (3, 0, 11, 4)))
     expected = (_expected(backbone, params, coords, (3, 0, 11, 4)) - targets).square().sum()
     torch.testing.assert_close(found.double(), expected.detach(), rtol=1e-5, atol=0)
 
@@ -308,7 +309,7 @@ def test_second_derivatives_of_the_error():
         first = torch.autograd.grad(error, wanted, create_graph=True)
         return torch.autograd.grad(torch.stack([each.square().sum() for each in first]).sum(), wanted)
 
-    found = twice(Fused().error(backbone.chain(params), coords, targets, weights, (3, 0, 11, 4)))
+    found = twice(Fused().error(backbone.chain(params), Observations(coords, targets, (3, 0, 11, 4), weights)))
     values = _expected(backbone, params, coords, (3, 0, 11, 4))
     expected = twice(((values - targets).square() * weights).sum())
     for one, other in zip(found, expected, strict=True):

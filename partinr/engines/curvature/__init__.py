@@ -1,8 +1,8 @@
-"""Second derivatives of the squared error by kernels, for engines whose ``hessian_vector`` names them.
+"""Kernels for second derivatives of the squared error, which engines provide as ``hessian_vector``.
 
-The Hessian of the squared error times a direction, from which the meta-gradient of learning to learn is made. Beside
-every number of a pass goes its derivative along the direction (Pearlmutter, "Fast exact multiplication by the Hessian",
-1994).
+They compute the Hessian of the squared error times a direction, which the meta-gradient of learning to learn needs.
+Each number of a pass is accompanied by its derivative along the direction (Pearlmutter, "Fast exact multiplication by
+the Hessian", 1994).
 """
 
 from partinr.engines.curvature.fused import fused_curvature

@@ -1,7 +1,8 @@
 """Compiled kernels for the second derivatives of a squared error (numba); see :mod:`partinr.engines._kernels`.
 
-The Hessian of the error times a direction in the parameters is the derivative of the gradient along it. So a tile goes
-through its network and back as for the gradient, and every number has its derivative along the direction beside it.
+The Hessian of the error times a direction in the parameters is the derivative of the gradient along it. A tile is
+therefore evaluated forward and backward as for the gradient, and each number is accompanied by its derivative along the
+direction.
 """
 
 # numba's decorators have no types.
@@ -15,10 +16,10 @@ from partinr.engines._kernels import _FAST, _add, _affine, _input_gradient, sinc
 _F = np.float32
 
 KEPT = 4
-"""Planes of scratch for each layer."""
+"""Number of scratch planes per layer."""
 
 SPARE = 5
-"""Further planes of scratch."""
+"""Number of further scratch planes."""
 
 
 @njit(fastmath=_FAST, cache=True)
@@ -46,7 +47,7 @@ def _affine_along(p, v, layer, factor, h, dh, dz, n):
 
 @njit(fastmath=_FAST, cache=True)
 def _parameter_gradient_along(g, dg, h, dh, layer, factor, q, n):
-    """Into ``q``: the derivative of the gradient by ``W`` and ``b``."""
+    """Write the derivative of the gradient by ``W`` and ``b`` into ``q``."""
     n_in, n_out, weight, bias = layer
     for o in range(n_out):
         row = weight + o * n_in
@@ -99,7 +100,7 @@ def curvature(x, y, weight, params, along, owner, start, run, layers, factor, sc
     Args:
         x: float32 ``[M, d]``.
         y: float32 ``[M, c]``, the targets.
-        weight: float32 ``[M]``, of each sample; ``[0]`` where all are 1.
+        weight: float32 ``[M]``, weight of each sample; ``[0]`` if all are 1.
         params: float32 ``[N, P]``.
         along: float32 ``[N, P]``, the direction.
         owner: int64 ``[tiles]``.
@@ -107,8 +108,8 @@ def curvature(x, y, weight, params, along, owner, start, run, layers, factor, sc
         run: int64 ``[runs + 1]``: tiles ``run[r]`` to ``run[r + 1]`` have one network, and one thread sums them.
         layers: int64 ``[L, 4]``.
         factor: float32 ``[L]``.
-        scratch: float32 ``[threads, KEPT L + SPARE, widest, longest tile]``. Layer k has its input h at KEPT k, then
-            the cosines at its output, the derivative dz of its affine map and the derivative dh of its input.
+        scratch: float32 ``[threads, KEPT L + SPARE, widest, longest tile]``. Layer k has its input h in plane KEPT k,
+            then the cosines at its output, the derivative dz of its affine map and the derivative dh of its input.
         spare: float32 ``[threads, P]``.
         q: float32 ``[runs, P]``, written: the product, for each run's network.
     """

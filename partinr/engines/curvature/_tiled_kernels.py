@@ -1,7 +1,8 @@
 """Compiled passes of the tiled engine's second derivatives (numba); see :mod:`partinr.engines._sine_kernels`.
 
-A layer's activations h and their derivatives dh along a direction lie side by side, ``[rows, 2 width]``, so that one
-product takes both; so do the gradients g by them and their derivatives dg. All numbers are in single precision.
+A layer's activations h and their derivatives dh along a direction are adjacent, ``[rows, 2 width]``, so that one
+product handles both. The same holds for the gradients g by them and their derivatives dg. All numbers are in single
+precision.
 """
 
 # numba's decorators have no types.
@@ -20,7 +21,7 @@ _F = np.float32
 
 @njit(nogil=True, fastmath=_SINE, cache=True)
 def _wave(z, dz, factor, h, dh, cosine, bend):
-    """One sample through a layer's sines, from its affine map and the derivative of that."""
+    """Evaluate a layer's sines at one sample, from its affine map and the derivative of that."""
     for j in range(z.shape[0]):
         s, c = sincos(z[j])
         h[j] = s
@@ -31,7 +32,7 @@ def _wave(z, dz, factor, h, dh, cosine, bend):
 
 @njit(nogil=True, fastmath=_SINE, cache=True)
 def first(x, weight, bias, along_weight, along_bias, factor, both, cosine, bend):
-    """The first layer; the factor is in parameters and direction already.
+    """Evaluate the first layer; parameters and direction already include the factor.
 
     Args:
         x: float32 ``[n, d]``.
@@ -39,7 +40,7 @@ def first(x, weight, bias, along_weight, along_bias, factor, both, cosine, bend)
         bias: float32 ``[out]``.
         along_weight: as weight, the direction.
         along_bias: as bias.
-        factor: of the layer.
+        factor: factor of the layer.
         both: ``[rows, 2 out]``, written: sines, and their derivatives.
         cosine: ``[rows, out]``, written: factor times the cosines.
         bend: likewise: factor times sines times derivative of the affine map.
@@ -61,7 +62,7 @@ def first(x, weight, bias, along_weight, along_bias, factor, both, cosine, bend)
 
 @njit(nogil=True, fastmath=_SINE, cache=True)
 def sine(n, product, along, bias, along_bias, factor, both, cosine, bend):
-    """A hidden layer, after its products; the factor is in the biases already.
+    """Evaluate a hidden layer after its products; the biases already include the factor.
 
     Args:
         n: rows.
@@ -69,7 +70,7 @@ def sine(n, product, along, bias, along_bias, factor, both, cosine, bend):
         along: likewise, its derivative.
         bias: float32 ``[out]``.
         along_bias: likewise.
-        factor: of the layer.
+        factor: factor of the layer.
         both: as for :func:`first`.
         cosine: likewise.
         bend: likewise.
@@ -86,7 +87,7 @@ def sine(n, product, along, bias, along_bias, factor, both, cosine, bend):
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
 def output(n, both, weight, bias, along_weight, along_bias, factor, targets, weights, back, by_weight, by_bias):
-    """The output layer, the squared error, and back to what the layer saw; the factor is in the first four already.
+    """Evaluate output layer and squared error, and go back to the layer's input. Weights and biases include the factor.
 
     Args:
         n: rows.
@@ -95,9 +96,9 @@ def output(n, both, weight, bias, along_weight, along_bias, factor, targets, wei
         bias: float32 ``[c]``.
         along_weight: as weight.
         along_bias: as bias.
-        factor: of the layer.
+        factor: factor of the layer.
         targets: float32 ``[n, c]``.
-        weights: float32 ``[n]``, of each sample; ``[0]`` where all are 1.
+        weights: float32 ``[n]``, weight of each sample; ``[0]`` if all are 1.
         back: ``[rows, 2 in]``, written: gradients by the activations, and their derivatives.
         by_weight: float32 ``[c, in]``, added to: the product of Hessian and direction.
         by_bias: float32 ``[c]``, added to.
@@ -131,12 +132,12 @@ def output(n, both, weight, bias, along_weight, along_bias, factor, targets, wei
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
 def sine_backward(n, back, cosine, bend, into, by_bias):
-    """From gradients by a layer's sines to those by its product, each with its derivative.
+    """Gradients by a layer's product from those by its sines, each with its derivative.
 
     Args:
         n: rows.
         back: ``[rows, 2 out]``.
-        cosine: as :func:`first` left it.
+        cosine: from :func:`first`.
         bend: likewise.
         into: ``[rows, 2 out]``, written.
         by_bias: float32 ``[out]``, added to.
@@ -158,12 +159,12 @@ def sine_backward(n, back, cosine, bend, into, by_bias):
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
 def first_backward(x, back, cosine, bend, by_weight, by_bias):
-    """The same for the first layer, down to its parameters.
+    """Gradients by the first layer's parameters, with their derivatives.
 
     Args:
         x: float32 ``[n, d]``.
         back: ``[rows, 2 out]``.
-        cosine: as :func:`first` left it.
+        cosine: from :func:`first`.
         bend: likewise.
         by_weight: float32 ``[out, d]``, added to.
         by_bias: float32 ``[out]``, added to.

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from partinr.engines.base import Observations
 from partinr.engines.chain import Chain, factors_of, pack, rows_of, tensors_of, unpack
 
 
-def fused_curvature(
-    chain: Chain, along: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-) -> list[Tensor]:
+def fused_curvature(chain: Chain, along: Chain, observed: Observations) -> list[Tensor]:
     """The Hessian of N networks' squared error times a direction, see :data:`partinr.engines.base.HessianVector`."""
     from partinr.engines import _numba  # takes a second
 
@@ -21,14 +20,14 @@ def fused_curvature(
     kernels, tensors = _compiled(), tensors_of(chain)
     layers, packed = pack(tensors, factors_of(chain))
     rows = packed, rows_of(tensors_of(along)).contiguous()
-    samples = _numba.weighted(coords.detach(), targets, weights)
-    found = _numba.run(kernels.curvature, samples, rows, sizes, layers, kept=kernels.KEPT, further=kernels.SPARE)
+    planes = {"kept": kernels.KEPT, "further": kernels.SPARE}
+    found = _numba.run(kernels.curvature, observed.arrays(), rows, observed.sizes, layers, **planes)
     return unpack(found, [tensor.shape for tensor in tensors])
 
 
 @cache
 def _compiled() -> Any:
-    """The kernels, compiled; apart from the others, since only learning to learn has a use for them."""
+    """The compiled kernels, separate from the others because only learning to learn needs them."""
     from numba import get_num_threads
 
     from partinr.engines.curvature import _fused_kernels as kernels

@@ -12,24 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.engines._tile import Networks, compiled_kernels
+from partinr.engines.base import Observations
 from partinr.engines.chain import Chain, factors_of, tensors_of
 from partinr.engines.threads import SINGLE, Run, runs_of, sum_over_runs
 
 
-def tiled_curvature(
-    chain: Chain, along: Chain, coords: Tensor, targets: Tensor, weights: Tensor | None, sizes: tuple[int, ...]
-) -> list[Tensor]:
+def tiled_curvature(chain: Chain, along: Chain, observed: Observations) -> list[Tensor]:
     """The Hessian of N networks' squared error times a direction, see :data:`partinr.engines.base.HessianVector`.
 
-    Hidden layers are equally wide.
+    Hidden layers must have equal widths.
     """
     passes, networks, ways = (
         _passes(),
         *(Networks(factors_of(chain), tensors_of(each), half=False) for each in (chain, along)),
     )
-    x, wanted = coords.detach().contiguous().numpy(), targets.detach().contiguous().numpy()
-    weight = (targets.new_empty(0) if weights is None else weights.detach().contiguous().view(-1)).numpy()
-    runs = runs_of(sizes, 2 * chain[0].weight.shape[1])
+    x, wanted, weight = observed.arrays()
+    runs = runs_of(observed.sizes, 2 * chain[0].weight.shape[1])
 
     def work(left: Iterable[tuple[Run, list[Tensor]]]) -> None:
         tile = _Tile(passes, networks, ways, max(length for run in runs for _, length in run.tiles))
@@ -42,19 +40,19 @@ def tiled_curvature(
                 tile.backward(run.network, x[samples], place, sums)
 
     shapes = [tensor.shape[1:] for tensor in tensors_of(chain)]
-    return sum_over_runs(runs, len(sizes), shapes, work)
+    return sum_over_runs(runs, len(observed.sizes), shapes, work)
 
 
 class _Tile:
-    """What a thread keeps of the tile it has in hand, and the way through the layers and back.
+    """A thread's data for its current tile, and the passes through the layers and back.
 
-    Activations and their derivatives along the direction lie side by side, and so do gradients.
+    Activations and their derivatives along the direction are adjacent, and so are gradients.
 
     Args:
-        passes: compiled.
+        passes: the compiled passes.
         networks: the stack.
         ways: the direction.
-        rows: of the longest tile.
+        rows: number of rows of the longest tile.
     """
 
     def __init__(self, passes: Any, networks: Networks, ways: Networks, rows: int) -> None:
@@ -91,7 +89,7 @@ class _Tile:
         weights: NDArray[np.float32],
         sums: Sequence[NDArray[np.float32]],
     ) -> None:
-        """The output layer, and the gradient of the error by what is before it."""
+        """Evaluate the output layer, and the gradient of the error by its input."""
         networks, ways, last = self.networks, self.ways, self.last
         ends = networks.last_scaled[at], networks.biases[last][at], ways.last_scaled[at], ways.biases[last][at]
         both = self.boths[last - 1]
@@ -100,7 +98,7 @@ class _Tile:
     def backward(
         self, at: int, x: NDArray[np.float32], place: Sequence[Tensor], sums: Sequence[NDArray[np.float32]]
     ) -> None:
-        """Back to the first layer; ``place`` and ``sums`` are the product's tensors and their arrays, added to."""
+        """Go back to the first layer, adding to ``place`` and ``sums``, the product's tensors and their arrays."""
         n, width = len(x), self.width
         for k in range(self.last - 1, 0, -1):
             cosine, bend = self.cosines[k], self.bends[k]

@@ -13,7 +13,7 @@ from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.partition import Grid, PartitionRule, Whole
 from partinr.regimes.base import RunContext
-from partinr.regimes.meta.learned import LearnedStart
+from partinr.regimes.meta.learned import INNER, LearnedStart
 from partinr.regimes.meta.loading import Task, TaskDataModule, check_ranks
 from partinr.regimes.meta.module import MetaModule
 from partinr.regimes.meta.prepare import prepare_partitions
@@ -69,15 +69,10 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         cells=regions if settings.initialisation == "region" else 1,
         in_features=in_features,
         channels=channels,
-        inner_steps=settings.inner_steps,
-        inner_lr=settings.inner_lr,
-        inner_lr_kind=settings.inner_lr_kind,
-        inner_lr_positive=settings.inner_lr_positive,
-        inner_loss=settings.inner_loss,
-        adapt_layers=settings.adapt_layers,
         frame=context.frame,
         engine=context.engine,
         seed=context.seed,
+        **{name: getattr(settings, name) for name in INNER},
     )
     identities = _identities(tasks, context)
     return MetaModule(

@@ -26,6 +26,9 @@ from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
 FORMAT = 2
 """Version of the layout of ``initialisation.safetensors``. Version 2 has a checksum."""
 
+INNER = ("inner_steps", "inner_lr", "inner_lr_kind", "inner_lr_positive", "inner_loss", "adapt_layers")
+"""Arguments of a :class:`LearnedStart` that describe the inner loop: settings of the regime, by the same names."""
+
 UNSEALED = 1
 """The last version without a checksum."""
 
@@ -44,8 +47,7 @@ class InnerObjective:
 
     def __call__(self, params: Mapping[str, Tensor], twice: bool) -> Tensor:
         """The sum over all samples, a scalar."""
-        own = self.context
-        return self.networks.squared_error(own.coords, own.targets, own.sizes, own.weights, params, twice=twice)
+        return self.networks.squared_error(*self.context, params, twice=twice)
 
     @property
     def has_hessian_vector(self) -> bool:
@@ -56,8 +58,7 @@ class InnerObjective:
 
     def hessian_vector(self, params: Mapping[str, Tensor], along: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The Hessian times a direction, computed by the engine."""
-        own = self.context
-        return self.networks.hessian_vector(own.coords, own.targets, own.sizes, own.weights, params, along)
+        return self.networks.hessian_vector(self.context, params, along)
 
 
 @door
@@ -159,9 +160,6 @@ class LearnedStart(nn.Module):
         """Check that the engine can evaluate it, see :meth:`partinr.model.stack.NetworkStack.check_engine`."""
         self.networks.check_engine(device, precision, tf32)
 
-    def _cell(self, batch: TaskBatch) -> Tensor | None:
-        return None if self.cells == 1 else batch.cell
-
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def start(self, batch: TaskBatch) -> dict[str, Tensor]:
@@ -186,7 +184,7 @@ class LearnedStart(nn.Module):
 
     def rates_for(self, batch: TaskBatch) -> Callable[[int], dict[str, Tensor | float]]:
         """The learning rates of a batch's networks, by step."""
-        cell = self._cell(batch)
+        cell = None if self.cells == 1 else batch.cell
         return lambda step: {name: self.rates.at(step, name, cell) for name in self.adapted}
 
     def adapt(

@@ -17,7 +17,7 @@ from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.seeds import derived
 from partinr.metrics import mean_psnr, ssim
-from partinr.regimes.meta.learned import LearnedStart, outer_gradients
+from partinr.regimes.meta.learned import INNER, LearnedStart, outer_gradients
 from partinr.regimes.meta.loading import check_ranks
 from partinr.regimes.meta.selftest import check_meta_gradient
 from partinr.regimes.meta.tasks import TaskBatch
@@ -115,20 +115,12 @@ class MetaModule(TrainingLoop):
 
     def _check_settings(self) -> None:
         """Check that the start was made with the same settings."""
-        start, settings = self.model, self.settings
-        made = {
-            "inner_steps": start.inner_steps,
-            "inner_lr": start.rates.value,
-            "inner_lr_kind": start.rates.kind,
-            "inner_lr_positive": start.rates.positive,
-            "inner_loss": start.inner_loss,
-            "adapt_layers": start.adapt_layers,
-        }
-        for name, value in made.items():
-            if getattr(settings, name) != value:
+        made = self.model.architecture()
+        for name in INNER:
+            given = getattr(self.settings, name)
+            if given != made[name]:
                 raise PartinrError(
-                    f"the start was made with {name}={value}, and regime.{name} is {getattr(settings, name)}; "
-                    "give both the same"
+                    f"the start was made with {name}={made[name]}, and regime.{name} is {given}; give both the same"
                 )
 
     def _learned(self) -> list[Tensor]:

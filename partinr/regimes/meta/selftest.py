@@ -25,7 +25,7 @@ from partinr.base.files import write_atomically
 from partinr.base.version import __version__
 from partinr.engines.base import cuda_products
 from partinr.partition import Partition
-from partinr.regimes.meta.learned import Algorithm, LearnedStart, outer_gradients
+from partinr.regimes.meta.learned import INNER, Algorithm, LearnedStart, outer_gradients
 from partinr.regimes.meta.tasks import TaskBatch
 
 TOLERANCE = 5e-3
@@ -132,20 +132,11 @@ def _tasks(start: LearnedStart) -> TaskBatch:
 
 def _tiny(start: LearnedStart, seed: int, rate: float) -> LearnedStart:
     """The same architecture and kind of rates."""
-    networks = start.networks
-    return LearnedStart(
-        networks.backbone,
-        in_features=networks.in_features,
-        channels=networks.channels,
-        inner_steps=min(2, start.inner_steps),
-        inner_lr=rate,
-        inner_lr_kind=start.rates.kind,
-        inner_lr_positive=start.rates.positive,
-        inner_loss=start.inner_loss,
-        adapt_layers=start.adapt_layers,
-        engine=networks.engine,
-        seed=seed,
-    )
+    networks, of_run = start.networks, start.architecture()
+    features = {"in_features": networks.in_features, "channels": networks.channels, "engine": networks.engine}
+    inner = {name: of_run[name] for name in INNER}
+    own = {"inner_steps": min(2, start.inner_steps), "inner_lr": rate, "seed": seed}
+    return LearnedStart(networks.backbone, **{**features, **inner, **own})
 
 
 def _case(start: LearnedStart, batch: TaskBatch, algorithm: Algorithm) -> tuple[LearnedStart, dict[str, Tensor]]:

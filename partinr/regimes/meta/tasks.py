@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from partinr.base.environment import door
 from partinr.coords import Frame
+from partinr.engines.base import Observations
 from partinr.model.batch import region_batch
 from partinr.model.frames import Frames
 from partinr.partition import Partition
@@ -18,24 +18,10 @@ from partinr.partition import Partition
 InnerLoss = Literal["region", "image"]
 
 
-@dataclass(frozen=True)
-class Context:
-    """The samples that the inner steps use.
-
-    Attributes:
-        coords: float32 ``[K, d]``, sorted by network.
-        targets: float32 ``[K, C]``.
-        sizes: number of samples of each of the N networks.
-        weights: float32 ``[K, 1]``, weight of each squared error in the inner objective.
-    """
-
-    coords: Tensor
-    targets: Tensor
-    sizes: tuple[int, ...]
-    weights: Tensor
+Context = Observations
+"""The samples that the inner steps see; the weights are those of the inner objective."""
 
 
-@door
 @dataclass(eq=False)
 class TaskBatch:
     """B tasks as one batch, sorted by task, then by region. Do not change it.
