@@ -44,11 +44,7 @@ NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "l
 
 
 def register_resolvers() -> None:
-<<<<<<< HEAD
-    """Make ``${partinr.token:}``, with a new token, and ``partinr.label``, ``.experiment`` and ``.wandb`` known.
-=======
-    """Register ``${partinr.token:}`` (with a new token), ``${partinr.label:…}`` and ``${partinr.experiment:STUDY}``.
->>>>>>> main
+    """Register ``${partinr.token:}`` (with a new token), ``partinr.label``, ``partinr.experiment``, ``partinr.wandb``.
 
     All processes of one start share the token, and no two starts have the same, unlike with the clock alone.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,11 +43,9 @@ def make_view(run: Path, output: Path | None, *, image: str | None = None, scale
     larger, smaller = scaled_shape(shape, scale), shrunk_shape(shape)
     if larger != shape:
         check_size(larger)
-    pixels, fit, labels = (
-        fitted_image(directory, image, (*shape, model.channels)),
-        model.render(),
-        model.partition.labels,
-    )
+    pixels = fitted_image(directory, image, (*shape, model.channels))
+    fit: Any = model.render()
+    labels = model.partition.labels
     manifest = directory.manifest()
     name = image or manifest.get("signal", {}).get("name") or directory.path.resolve().name
     psnr = manifest.get("metrics", {}).get("psnr") if image is None else manifest["images"][image].get("psnr")
