@@ -1,4 +1,4 @@
-"""What a notebook does with runs that are there already."""
+"""Loads runs and models in notebooks."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Any
 
 from partinr.base.errors import PartinrError
 from partinr.base.section import fill
+from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import MANIFEST, WEIGHTS, of_image
 
 _MOST_NAMES = 12
-"""So many images are named to whoever has to choose one."""
+"""Limit of image names in a message."""
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run directory, read.
+    """The content of a run directory.
 
     Attributes:
-        path: where it is.
+        path: path of the run directory.
         config: the composed configuration, plain containers.
         manifest: the content of ``run.json``.
-        curve: a row an evaluation, see :data:`partinr.runs.layout.CURVE_COLUMNS`.
+        curve: one row per evaluation, see :data:`partinr.runs.layout.CURVE_COLUMNS`.
     """
 
     path: Path
@@ -39,22 +40,22 @@ class LoadedRun:
 
     @property
     def psnr(self) -> float | None:
-        """At the last evaluation, in dB; None before the first."""
+        """PSNR in dB at the last evaluation; None before the first."""
         return self.curve[-1]["psnr"] if self.curve else None
 
     @property
     def seconds(self) -> float:
-        """Of training, up to the last evaluation."""
+        """Seconds of training up to the last evaluation."""
         return self.curve[-1]["seconds"] if self.curve else 0.0
 
     def model(self, image: str | None = None) -> PiecewiseINR:
         """The fitted model.
 
         Args:
-            image: of a run that fitted several images, the name of one.
+            image: name of one image of a run with several.
 
         Raises:
-            PartinrError: the run has left no weights yet, they are damaged, it has no such image, or it learned an
+            PartinrError: the run has no weights yet, they are damaged, the image is unknown, or the run learned an
                 initialisation.
         """
         return PiecewiseINR.load(weights_of(RunDirectory(self.path), image))
@@ -64,7 +65,7 @@ def load_run(path: str | Path) -> LoadedRun:
     """Read a run directory.
 
     Raises:
-        PartinrError: it is none, or a file of it is damaged.
+        PartinrError: it is not a run directory, or a file is damaged.
     """
     run = RunDirectory.open(path)
     return LoadedRun(run.path, run.config(), run.manifest(), run.curve())
@@ -74,11 +75,11 @@ def load(path: str | Path, image: str | None = None) -> PiecewiseINR:
     """Read a fitted model: an ``inr.safetensors``, or the run directory that holds one.
 
     Args:
-        path: of the file or the directory.
-        image: of a run that fitted several images, the name of one.
+        path: path of the file or directory.
+        image: name of one image of a run with several.
 
     Raises:
-        PartinrError: there is none, it is damaged, the run has no such image, or it learned an initialisation.
+        PartinrError: there is no model, it is damaged, the image is unknown, or the run learned an initialisation.
     """
     path = Path(path)
     if (path / MANIFEST).is_file():
@@ -90,8 +91,8 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
     """The file with the weights of a run, or of one of its images.
 
     Raises:
-        PartinrError: the run is for several images and ``image`` is none of them, or for one signal and one is named,
-            or it is for none, as it learned an initialisation.
+        PartinrError: ``image`` is missing or unknown for a run of several images, given for a run of one signal, or the
+            run learned an initialisation.
     """
     instead = run.regime.instead.get("render")
     if instead is not None:
@@ -101,11 +102,12 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
         return run.file(WEIGHTS)
     if not names:
         raise PartinrError(f"{run.path} fitted one image; leave out the image {image!r}")
-    if image not in names:
+    forms = {normal(name): name for name in names}
+    if image is None or normal(image) not in forms:
         shown = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
         missing = "" if image is None else f", and {image!r} is none of them"
         raise PartinrError(
             f"{run.path} fitted {len(names)} images{missing}; choose one with --image NAME, in Python with "
             f"image=NAME: {shown}"
         )
-    return run.file(of_image(image, WEIGHTS))
+    return run.file(of_image(forms[normal(image)], WEIGHTS))

@@ -111,10 +111,10 @@ class AxisSamples:
     Attributes:
         n: samples of the grid.
         m: cells between start and end.
-        start: of the first cell, in units of 1 / ``parts`` samples of the grid; its sample i fills i … i + 1.
+        start: start of the first cell, in units of 1 / ``parts`` samples of the grid; sample i extends from i to i + 1.
         length: from the start of the first cell to the end of the last, in the same units.
         parts: units in a sample of the grid.
-        numbers: which of the m cells these are.
+        numbers: numbers of these cells among the m cells.
     """
 
     n: int
@@ -162,7 +162,7 @@ def axis_samples(n: int, m: int, start: Fraction | int = 0, stop: Fraction | int
     Args:
         n: samples of the grid along the axis.
         m: number of cells.
-        start: of the first cell, in samples of the grid; its sample i fills i … i + 1.
+        start: start of the first cell, in samples of the grid; sample i extends from i to i + 1.
         stop: end of the last cell, above ``start``; None for the end of the axis, n.
 
     Raises:

@@ -25,7 +25,7 @@ OpenPage = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that writes beside itself writes where nobody looks."""
+    """Run each test in a temporary working directory."""
     monkeypatch.chdir(tmp_path)
 
 

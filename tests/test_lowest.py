@@ -1,4 +1,4 @@
-"""The lowest versions that pyproject.toml allows do the job, beside the torch of this environment."""
+"""The lowest versions that pyproject.toml allows work with the torch of this environment."""
 
 from __future__ import annotations
 

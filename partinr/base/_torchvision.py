@@ -26,7 +26,7 @@ _libraries: list[Any] = []
 
 
 class _Finder(MetaPathFinder):
-    """Mends torchvision when it is first imported; the other finders find it.
+    """Repairs torchvision at its first import, without finding it.
 
     It is a hook because libraries import torchvision: a function would have to be called before every import of one of
     them, also in notebooks. Importing torch at once instead would cost ``partinr --help`` a second.
@@ -53,7 +53,7 @@ def _define_missing_operators(spec: ModuleSpec | None) -> None:
     """Define the operators' schemas, unless torchvision's extension does so itself.
 
     Args:
-        spec: torchvision's; None where it is not installed.
+        spec: spec of torchvision; None if it is not installed.
     """
     if spec is None or spec.origin is None:
         return

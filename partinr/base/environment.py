@@ -1,11 +1,12 @@
 """The numeric environment that partinr's code runs in, whatever the program around it has set.
 
 A notebook may work in double precision, in inference mode, or with warnings as errors. Code that makes a tensor would
-then make another one, and so would code of Lightning, torchmetrics or a plug-in that partinr calls. So each public
-entry point is a :func:`door`: inside, torch and NumPy are as in a fresh process; outside, all is as the caller left it.
+then make another one, and so would code of Lightning, torchmetrics or a plug-in that partinr calls. Each public entry
+point is therefore a :func:`door`: inside, torch and NumPy are as in a fresh process; outside, everything is as the
+caller left it.
 
-Modules that are called inside a training step of the caller's own (``model(coords, sizes)``) are no doors: like every
-torch module they follow the caller's grad mode and autocast. Their code names type and device of each tensor it makes.
+Modules that a caller's training step calls (``model(coords, sizes)``) are not doors: like every torch module they
+follow the caller's grad mode and autocast. Their code names type and device of each tensor it makes.
 
 Numbers of threads and deterministic algorithms stay as the caller has set them: they do not change results on a CPU.
 """
@@ -30,7 +31,7 @@ _EXACT = ("none", "ieee")
 
 
 class _Here(threading.local):
-    """What a thread knows of itself."""
+    """State of a thread."""
 
     inside = False
 
@@ -40,7 +41,7 @@ _here = _Here()
 
 @contextmanager
 def own_environment() -> Iterator[None]:
-    """Torch and NumPy as in a fresh process, for the length of the block.
+    """Torch and NumPy as in a fresh process, within the context.
 
     A block inside another only leaves inference mode: between the two, Lightning may have set what
     ``trainer.precision`` asks for.
@@ -60,14 +61,22 @@ def own_environment() -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        # Only where it is another one: it would slow down every call of torch.
-        if torch.get_default_device() != _CPU:
+        # Only if it differs, since it would slow down every call of torch.
+        if not _on_cpu():
             stack.enter_context(_CPU)
         yield
 
 
+def _on_cpu() -> bool:
+    """Whether torch makes tensors on the CPU by default."""
+    try:
+        return torch.get_default_device() == _CPU
+    except Exception:  # a device that this machine lacks, which torch says in many ways
+        return False
+
+
 class _Shared:
-    """What all threads of a process share: the first that comes in sets it, the last that goes out puts it back."""
+    """State that all threads of a process share: the first to enter sets it, the last to leave restores it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -100,7 +109,7 @@ class _Shared:
 
 
 def _make_exact(products: Any, stack: ExitStack) -> None:
-    """Single-precision products with all their digits, until the stack is closed."""
+    """Full-precision single-precision products, until the stack is closed."""
     before = getattr(products, "fp32_precision", "none")
     if before not in _EXACT:
         stack.callback(setattr, products, "fp32_precision", before)
@@ -109,7 +118,7 @@ def _make_exact(products: Any, stack: ExitStack) -> None:
 
 @contextmanager
 def calm_warnings() -> Iterator[None]:
-    """Print warnings that would be errors: a notice of partinr, or a library's, ends no run."""
+    """Print warnings that would be errors, so that no notice ends a run."""
     if not any(action == "error" for action, *_ in warnings.filters):
         yield
         return
@@ -124,16 +133,16 @@ _shared = _Shared()
 
 
 def door(target: Target) -> Target:
-    """A function, or the public methods of a class, carried out in partinr's own environment.
+    """A function, or the public methods of a class, executed in partinr's environment.
 
-    Of a class, those that are written in its body: methods, class and static methods, properties, ``__init__``. A
-    generator's steps run inside, the code between them outside.
+    For a class this covers the members of its body: methods, class and static methods, properties, ``__init__``. A
+    generator's steps run inside; the code between them runs outside.
     """
     return cast(Target, _open_class(target) if isinstance(target, type) else _opened(target))
 
 
 def follows_caller(method: Target) -> Target:
-    """Leaves a method of a class with a :func:`door` as it is: the caller differentiates what it gives."""
+    """Exempt a method from its class's :func:`door`, because the caller differentiates its result."""
     method.__follows_caller__ = True  # type: ignore[attr-defined]
     return method
 

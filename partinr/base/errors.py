@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -18,7 +18,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers for a full disk."""
 
 STORAGE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG)
-"""Error numbers for a disk's faults, never a program's: a traceback would tell a user nothing."""
+"""Error numbers for faults of a disk, for which a traceback is useless."""
 
 
 class PartinrError(ValueError):
@@ -26,7 +26,7 @@ class PartinrError(ValueError):
 
 
 class PartinrWarning(UserWarning):
-    """A run goes on, but not as asked for. The message is one line; the command line prints it as a note."""
+    """A run continues, but not as requested. The message is one line; the command line prints it as a note."""
 
 
 def reason(error: BaseException) -> str:
@@ -34,10 +34,20 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in STORAGE:
         what = str(error.strerror)
         where = f": {error.filename}" if error.filename else ""
-        cure = "; make room, then go on with partinr resume" if error.errno in FULL else ""
+        cure = "; make room, then continue with partinr resume" if error.errno in FULL else ""
         return f"{what[:1].lower()}{what[1:]}{where}{cure}"
     name = "" if isinstance(error, PartinrError) else f"{type(error).__name__}: "
     return " ".join(f"{name}{error}".split())[:500]
+
+
+def check_choice(key: str, value: object, known: Sequence[object]) -> None:
+    """Check that the value of a key is one of those that are known.
+
+    Raises:
+        PartinrError: the value is unknown.
+    """
+    if value not in known:
+        raise PartinrError(f"{key}={value!r} is unknown; choose from {', '.join(map(str, known))}")
 
 
 @contextmanager

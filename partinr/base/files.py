@@ -1,4 +1,4 @@
-"""Files that are replaced in one step, so that nobody ever reads a partial one."""
+"""Replaces files in one step, so that no reader sees a partial file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write_new(path: Path, data: bytes) -> None:
     """:func:`write_atomically` for a file that must not be there yet: of several writers only one succeeds.
 
     Raises:
-        FileExistsError: it is there already; it is left alone.
+        FileExistsError: the file exists; it is not changed.
     """
     with _beside(path) as (file, temporary):
         file.write(data)
@@ -74,7 +74,7 @@ def overwrite(path: Path, data: bytes) -> None:
     leave a partial file.
 
     Raises:
-        OSError: there is no room.
+        OSError: there is not enough space.
     """
     with path.open("r+b", buffering=0) as file:
         # Checked first: a write that runs out of room has already replaced the beginning.
@@ -87,7 +87,7 @@ def overwrite(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A temporary file beside ``path``, and its name; complete and on the disk after the block."""
+    """A temporary file next to ``path`` and its name; complete and on the disk after the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without the name of the file, which may already have the greatest length.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -99,7 +99,7 @@ def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     except BaseException as error:
         _forget(temporary)
         if isinstance(error, OSError):
-            error.filename = str(path)  # a failed write names no file
+            error.filename = str(path)  # an error of a write has no file name
         raise
 
 

@@ -1,8 +1,8 @@
 """Modules that are imported when they are first used.
 
-A command composes before it computes: help, an unknown key or a list of runs must not wait for torch. Where a light
-module needs a heavy one it says so once, at the top, in one of these two forms; nothing is imported inside functions.
-The names are plain text, so that a test can read the arrows between modules from the source.
+A command composes before it computes: help, an unknown key or a list of runs must not wait for torch. A light module
+that needs a heavy one declares it once at the top in one of these two forms; nothing is imported inside functions. The
+names are plain text, so that a test can read the arrows between modules from the source.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Later:
 
 
 def load(path: str) -> Any:
-    """What ``module:name`` names; imports the module."""
+    """The object that ``module:name`` names; imports the module."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -44,7 +44,7 @@ def exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any
 
     Args:
         package: its ``__name__``.
-        homes: of each name, the module that has it.
+        homes: module of each name.
     """
 
     def __getattr__(name: str) -> Any:

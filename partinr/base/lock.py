@@ -24,10 +24,10 @@ BEAT_SECONDS = 10.0
 """Time between two touches."""
 
 LEASE_SECONDS = 60.0
-"""A claim of another machine ends so long after its last touch."""
+"""A claim of another machine expires this long after its last touch."""
 
 _PATIENCE_SECONDS = 0.5
-"""How long to try for a lock: a process that only looks also holds it, for a moment."""
+"""How long to try to lock, since a process that only checks also holds the lock for a moment."""
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -36,9 +36,8 @@ class TakenError(Exception):
     """Another process holds the claim.
 
     Attributes:
-        owner: its ``host`` and ``pid``, or nothing where they are unknown.
-        seconds: until the claim of another machine ends by itself if that machine is gone; None for a claim that
-            certainly is held.
+        owner: its ``host`` and ``pid``; empty if unknown.
+        seconds: seconds until the claim of an unreachable machine expires; None for a claim that is certainly held.
     """
 
     def __init__(self, owner: dict[str, Any], seconds: float | None) -> None:
@@ -49,10 +48,10 @@ class TakenError(Exception):
 
 @contextmanager
 def claim(path: Path, force: bool = False) -> Iterator[None]:
-    """Hold the claim at ``path`` inside the block. The empty file remains.
+    """Hold the claim at ``path`` within the context. The empty file remains.
 
     Args:
-        path: of the file; its folder must be there.
+        path: path of the file; its folder must exist.
         force: also take a claim that another machine touched recently; never one that is locked.
 
     Raises:
@@ -81,7 +80,7 @@ def claim(path: Path, force: bool = False) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the claim at ``path``, as far as can be told; False without such a file."""
+    """Whether a process holds the claim at ``path``, as far as is known; False without such a file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""Import paths of older versions that plug-ins use, for the modules that hold their names now."""
+"""Keeps import paths of older versions working for plug-ins."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MOVED = {
     "partinr.inr": "partinr.model.inr",
     "partinr.training.stack": "partinr.training.stack_loop",
 }
-"""Module by module: where it was, and where it is. Each goes one minor version after it was moved."""
+"""Former and current paths of modules. Each entry is removed one minor version after the move."""
 
 
 class _Moved(MetaPathFinder, Loader):
-    """Gives the module of today to who imports it by its former name."""
+    """Finds the current module for a former name."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         return ModuleSpec(name, self) if name in MOVED else None
@@ -30,7 +30,7 @@ class _Moved(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._own  # the import system has put the former name's there
+        module.__spec__ = self._own  # the import system has set the spec of the former name
 
 
 def install() -> None:

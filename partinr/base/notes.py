@@ -1,4 +1,4 @@
-"""What the command line writes on the standard error: one line for an error, one for a note."""
+"""Prints errors and notes to standard error, one line each."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def print_error(message: str) -> None:
 
 
 def print_note(message: str) -> None:
-    """Print, as one line, something that the user should know but that stops nothing."""
+    """Print a note as one line: information that does not stop the command."""
     print(f"partinr: note: {' '.join(message.split())}", file=sys.stderr)
 
 
 def note_unsent(run: Path, reason: str) -> None:
     """Print that W&B does not have a run, why, and how to send it later."""
-    print_note(f"{reason}; the run goes on, and is sent to W&B with: partinr sync {short(run)}")
+    print_note(f"{reason}; the run continues, and is sent to W&B with: partinr sync {short(run)}")

@@ -1,4 +1,4 @@
-"""What a regime tells readers about its runs: data for ``run.json``, and a section of the report.
+"""The contract between a regime and readers of its runs: data in ``run.json``, and a section of the report.
 
 The data are enough for a report that cannot import the regime. A :class:`Section` adds charts, captions and words.
 Sections import neither torch nor the report, so both wings can use this module.
@@ -20,13 +20,13 @@ WORDS = "words"
 
 
 def field(key: str, heading: str, value: str, form: str = "fixed:2", **further: Any) -> dict[str, Any]:
-    """One column, as it stands in ``run.json``.
+    """One column, as stored in ``run.json``.
 
     Args:
-        key: of the column, unique within its section.
-        heading: above the column.
+        key: key of the column, unique within its section.
+        heading: heading of the column.
         value: a path for :func:`lookup`.
-        form: of the number, see :mod:`partinr.base.numbers`; :data:`WORDS` for text.
+        form: form of the number, see :mod:`partinr.base.numbers`; :data:`WORDS` for text.
         **further: ``span``, above this column and its neighbours of the same span; ``note``, which explains it;
             ``better``, ``high`` or ``low`` where such values are the better ones; ``short``, its heading in narrow
             tables, which leave a column without one out; ``table``, the key of the :class:`Table` that has the column,
@@ -37,7 +37,7 @@ def field(key: str, heading: str, value: str, form: str = "fixed:2", **further: 
 
 
 def lookup(path: str, manifest: Node, config: Node) -> Any:
-    """The value at a dotted path into ``run.json``, or, after ``config.``, into the config; None where there is none.
+    """The value at a dotted path in ``run.json`` or, after ``config.``, in the config; None if missing.
 
     A whole number in the path is an index of a list.
     """
@@ -59,10 +59,10 @@ def fill(template: str, manifest: Node, config: Node, run: object = "") -> str:
     """A template with its values.
 
     Args:
-        template: text with ``{PATH}`` or ``{PATH|FORM}``, paths as of :func:`lookup`; ``{run}`` is the run's place.
+        template: text with ``{PATH}`` or ``{PATH|FORM}``, with paths for :func:`lookup`; ``{run}`` is the run's path.
         manifest: content of ``run.json``.
         config: the composed config.
-        run: what stands for ``{run}``.
+        run: replacement for ``{run}``.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -84,7 +84,7 @@ def _step_seconds(manifest: Node, config: Node) -> float | None:
 
 @dataclass(frozen=True)
 class Chart:
-    """PSNR against something that the curve of a run does not have, such as inner steps."""
+    """PSNR against a quantity that is not in the curve of a run, such as inner steps."""
 
     key: str
     axis: str
@@ -94,7 +94,7 @@ class Chart:
     values: str
     """Path to the PSNR of a run at 0, 1, 2, … [dB]."""
     mark: str
-    """Path to the place that gets a ring."""
+    """Path to the position of a ring."""
 
 
 @dataclass(frozen=True)
@@ -103,35 +103,35 @@ class Table:
 
     key: str
     title: str
-    """Stands above it; empty for none."""
+    """Heading; empty for none."""
     caption: str
 
 
 class Section:
-    """What the report says of the runs of a regime. Every part has a default.
+    """The part of the report for the runs of a regime. Every attribute has a default.
 
     The report never compares runs of different sections.
     """
 
     kind: ClassVar[str] = ""
-    """The regime's own word."""
+    """The kind of the regime."""
     title: ClassVar[str] = ""
     """Heading; the kind by default."""
     key: ClassVar[str] = "other"
-    """Begins the names of figure files, and is the section's place in the page."""
+    """Prefix of figure files, and anchor of the section in the page."""
     steps: ClassVar[str] = "optimiser steps"
-    """What the steps of the curve are called."""
+    """Name of the curve's steps."""
     about: ClassVar[str] = (
         "Lines are means over seeds with a band of one standard deviation. "
         "These runs are only compared with each other."
     )
     """Caption of the charts."""
     signals: ClassVar[tuple[str, str]] = ("image", "images")
-    """What a run is about: one, several."""
+    """Words for the subject of a run, singular and plural."""
     after: ClassVar[str] = ""
-    """Template: what to know about the PSNR of a run."""
+    """Template of a note on the PSNR of a run."""
     sheet: ClassVar[str] = ""
-    """Caption of the one picture that a run leaves."""
+    """Caption of the only picture of a run."""
     charts: ClassVar[Sequence[Chart]] = ()
     tables: ClassVar[Sequence[Table]] = (
         Table("numbers", "", "Mean ± sample standard deviation over seeds; the best value is bold."),
@@ -139,11 +139,11 @@ class Section:
     phrases: ClassVar[Mapping[tuple[str, ...], Mapping[Any, str]]] = {}
     """Words for settings, by path in the config and value, in names of groups."""
     of_regions: ClassVar[frozenset[tuple[str, ...]]] = frozenset()
-    """Settings that mean nothing where there is one region."""
+    """Settings without a meaning for a single region."""
     uncut: ClassVar[Mapping[tuple[str, ...], Any]] = {}
-    """Settings, with their value, under which no signal is cut whatever the partition."""
+    """Settings and values that disable the partition."""
     computed: ClassVar[Mapping[str, Callable[[Node, Node], float | str | None]]] = {"seconds_per_step": _step_seconds}
-    """Values of fields, by key, that take more than a path: functions of ``run.json`` and the config."""
+    """Fields that are computed from ``run.json`` and the config, by key."""
 
     @classmethod
     def describe(cls, regime: Node) -> dict[str, Any]:
@@ -156,16 +156,16 @@ class Section:
 
     @classmethod
     def fields(cls, table: Sequence[Node]) -> Sequence[Node]:
-        """The columns, given those that the runs name in ``run.json``."""
+        """The columns, from those that the runs name in ``run.json``."""
         return list({each["key"]: each for each in (*COMMON, *table)}.values())
 
     @classmethod
     def words(cls, config: Node, partition: str) -> tuple[str, str]:
-        """The regime and the partition of a run in a word each, for trackers.
+        """One word each for regime and partition of a run, for trackers.
 
         Args:
             config: the composed config.
-            partition: its partition in a word.
+            partition: word for its partition.
         """
         return cls.kind, partition
 
@@ -180,4 +180,4 @@ COMMON = (
     field("psnr", "PSNR dB", "metrics.psnr", short="PSNR dB", **_QUALITY),
     field("ssim", "SSIM", "metrics.ssim", "fixed:3", short="SSIM", **_QUALITY),
 )
-"""Columns of every section that brings none of its own."""
+"""Default columns of a section."""

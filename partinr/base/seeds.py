@@ -7,8 +7,8 @@ def derived(seed: int, *numbers: int) -> int:
     """A seed for one purpose of many, such as one step or one task, from 0 on and below 2^63.
 
     Args:
-        seed: of the run.
-        numbers: what tells the purpose from others, most significant first; each 0 or more.
+        seed: seed of the run.
+        numbers: numbers that identify the purpose, most significant first; each 0 or more.
     """
     place = 0
     for number in numbers:

@@ -18,29 +18,40 @@ from pydantic.fields import FieldInfo
 from partinr.base.errors import PartinrError
 
 
-class _Aside:
-    """The type of :data:`ASIDE`."""
+class _Mark:
+    """What a field is marked with."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __repr__(self) -> str:
-        return "ASIDE"
+        return self._name
 
 
-ASIDE = _Aside()
-"""Marks a field, as in ``Annotated[int, ASIDE]``, that leaves the course of a training as it is.
+ASIDE = _Mark("ASIDE")
+"""Marks a field, as in ``Annotated[int, ASIDE]``, that does not change the course of training.
 
-A checkpoint may be continued under another value of such a field, and of no other.
+A checkpoint may be continued with another value of such a field, but not of other fields.
+"""
+
+READS = _Mark("READS")
+"""Marks a field, as in ``Annotated[str | None, READS]``, that names a file or folder, or several, which a run reads.
+
+A run is known by the content of these files. Of a folder every file counts that is not hidden, unless the object has a
+method ``members(field, folder, data)``, which returns the files that a run of the set ``data`` reads. A value that is
+no path on this machine, such as a name on a hub, is left out.
 """
 
 
 def course(settings: Any) -> dict[str, Any]:
-    """The fields of a spec that change the course of a training, with their values: plain containers."""
-    aside = _aside(type(settings))
+    """The fields of a spec that change the course of training, with their values: plain containers."""
+    aside = marked(type(settings), ASIDE)
     return {name: value for name, value in dataclasses.asdict(settings).items() if name not in aside}
 
 
 def defaults(settings: Any) -> dict[str, Any]:
     """The fields of :func:`course` that have a default, with their defaults."""
-    found, aside = {}, _aside(type(settings))
+    found, aside = {}, marked(type(settings), ASIDE)
     for each in dataclasses.fields(settings):
         factory = each.default_factory
         value: Any = each.default if factory is dataclasses.MISSING else factory()
@@ -51,9 +62,10 @@ def defaults(settings: Any) -> dict[str, Any]:
     return found
 
 
-def _aside(cls: type) -> set[str]:
+def marked(cls: type, mark: _Mark) -> list[str]:
+    """The fields of a class with a mark, in order."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    return {name for name, hint in hints.items() if ASIDE in getattr(hint, "__metadata__", ())}
+    return [name for name, hint in hints.items() if mark in getattr(hint, "__metadata__", ())]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -65,7 +77,7 @@ def spec(cls: type) -> Any:
     :class:`~partinr.base.errors.PartinrError`.
 
     Raises (when a spec is made):
-        PartinrError: a field is wrong; the one line says what each is and what it may be.
+        PartinrError: a field is invalid; the line names each invalid field and its valid values.
     """
     config = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     made = _pydantic_dataclass(config=config, frozen=True, kw_only=True)(cls)

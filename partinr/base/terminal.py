@@ -9,7 +9,7 @@ from rich.console import Console
 
 
 def short(path: Path) -> str:
-    """The path relative to the working directory, where that is shorter."""
+    """The path relative to the working directory if that is shorter."""
     try:
         relative = os.path.relpath(path)
     except ValueError:  # another drive
@@ -18,7 +18,7 @@ def short(path: Path) -> str:
 
 
 def terminal() -> Console:
-    """A console for tables; 100 columns wide where the output is not a terminal."""
+    """A console for tables, 100 columns wide if the output is not a terminal."""
     # A file or a pipe has no width, and rich would break tables at 80 columns.
     # No markup: a file may be called photo[red].png.
     console = Console(markup=False)

@@ -28,10 +28,10 @@ def named_class(path: str) -> Any:
         path: module and name, such as ``partinr.backbones.siren.Siren``.
 
     Returns:
-        Whatever has that name.
+        the object with that name.
 
     Raises:
-        PartinrError: it does not exist, or is not trusted.
+        PartinrError: the class does not exist or is not trusted.
     """
     if not (isinstance(path, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path)):
         raise PartinrError(f"{str(path)[:60]!r} is no name of a class; the file is damaged")

@@ -95,7 +95,7 @@ class Pictures(RunCallback):
             if not self._lost:
                 self._lost = True
                 what = reason(error).partition(";")[0]
-                warnings.warn(f"a picture is lost: {what}; the run goes on", PartinrWarning, stacklevel=2)
+                warnings.warn(f"a picture is lost: {what}; the run continues", PartinrWarning, stacklevel=2)
 
 
 MOST_COLUMNS = 7

@@ -1,4 +1,4 @@
-"""The command line: the Hydra application, and the subcommands beside it."""
+"""The command line: the Hydra application and the subcommands."""
 
 from partinr.cli.main import main
 

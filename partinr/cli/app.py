@@ -23,6 +23,7 @@ from partinr.cli.commands import commands
 from partinr.experiment import names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
+from partinr.experiment.typed import as_typed
 from partinr.sweep.folders import register_names
 from partinr.sweep.jobwise import left_to_jobs
 from partinr.sweep.launchers import register
@@ -37,18 +38,15 @@ _COMPOSING = (HydraException, OmegaConfBaseException)
 
 
 def hydra_app(arguments: list[str]) -> int:
-    """Hand the arguments to Hydra, run what it composes, and return the exit code.
+    """Pass the arguments to Hydra, execute the composed runs, and return the exit code.
 
     Raises:
-        PartinrError: Hydra cannot compose a configuration from them.
+        PartinrError: Hydra cannot compose a configuration.
     """
-    # Makes Hydra raise errors instead of printing its own report and ending the process.
+    # Makes Hydra raise errors instead of printing a report and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     names.register_resolvers()
     search_plugins()
-    flags, overrides = _sorted_out(arguments)
-    _check_choices(overrides)
-    register_names(overrides)
     trace = "debug=trace" in arguments
 
     def say(error: Exception, job: Sequence[str] = ()) -> str:
@@ -58,6 +56,9 @@ def hydra_app(arguments: list[str]) -> int:
 
     sweep = Sweep(say)
     register(sweep)
+    flags, overrides = _sorted_out(arguments)
+    _check_choices(overrides)
+    register_names(overrides)
 
     def task(cfg: DictConfig) -> float | None:
         sweep.begun = True
@@ -85,7 +86,7 @@ def hydra_app(arguments: list[str]) -> int:
     except Exception as error:
         if sweep.begun:
             sweep.show()
-        # Before the first run, whatever Hydra raises is about the overrides.
+        # Before the first run, any error of Hydra concerns the overrides.
         if isinstance(error, PartinrError) or trace or (sweep.begun and not isinstance(error, _COMPOSING)):
             raise
         own = get_args_parser().parse_args(flags).config_dir
@@ -100,7 +101,7 @@ def hydra_app(arguments: list[str]) -> int:
 
 
 def _call(application: Callable[[], object], flags: Sequence[str], overrides: Sequence[str]) -> None:
-    """Have Hydra read the command line. What the choices of a sweep have to judge is left to its jobs."""
+    """Let Hydra read the command line. The jobs of a sweep check what depends on their choices."""
     sys.argv = ["partinr", *flags, *overrides]
     try:
         application()
@@ -113,7 +114,7 @@ def _call(application: Callable[[], object], flags: Sequence[str], overrides: Se
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
-    """Refuse two choices of one group, of which Hydra would take the last, and a size that an experiment lacks.
+    """Refuse two choices of one group, since Hydra would use the last, and a size that an experiment lacks.
 
     Raises:
         PartinrError: a group is chosen twice, or an experiment lacks its size.
@@ -146,10 +147,10 @@ def _check_size(overrides: Sequence[str]) -> None:
 
 
 def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Flags and overrides, separated: Hydra refuses a flag between overrides, as in ``seed=0 -m partition=none,grid``.
+    """Flags and overrides: Hydra refuses a flag between overrides, as in ``seed=0 -m partition=none,grid``.
 
     Raises:
-        PartinrError: there is no such flag.
+        PartinrError: the flag is unknown.
     """
     parser = get_args_parser()
 
@@ -157,15 +158,16 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
         raise PartinrError(f"{message}; see partinr --help")
 
     parser.error = refuse  # type: ignore[method-assign]
-    overrides = parser.parse_intermixed_args(arguments).overrides
+    asked = parser.parse_intermixed_args(arguments)
     flags = list(arguments)
-    for override in overrides:
+    for override in asked.overrides:
         flags.remove(override)
-    return flags, [readable(override) for override in overrides]
+    searched = None if asked.config_dir is None else Path(asked.config_dir)
+    return flags, as_typed([readable(override) for override in asked.overrides], searched)
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove the folder of a run that was refused; Hydra makes it before anything is checked."""
+    """Remove the folder of a refused run, which Hydra makes before any check."""
     if folder != Path.cwd():
         with suppress(OSError):
             folder.rmdir()

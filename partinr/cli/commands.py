@@ -38,7 +38,7 @@ class _Application(click.Group):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(
-            "partinr fits an image by parts: one small network a region, all trained as one stack.\n\n"
+            "partinr fits an image by parts: one small network per region, all trained as one stack.\n\n"
             "Run a fit:      partinr partition=grid data.path=photo.png\n"
             "Fit a folder:   partinr data=folder data.path=photos\n"
             "Learn to learn: partinr experiment=meta_text_both_grid\n"
@@ -52,19 +52,19 @@ class _Application(click.Group):
             formatter.write_dl([(group, ", ".join(names)) for group, names in plugins.groups().items()])
         added = [plugin for plugin in plugins.installed() if plugin.adds]
         if added:
-            with formatter.section("Plug-ins, and what of the above they add"):
+            with formatter.section("Plug-ins, and their choices among the above"):
                 formatter.write_dl([(plugin.title, ", ".join(plugin.adds)) for plugin in added])
         with formatter.section("Keys (KEY=VALUE; all of them, each explained, are in conf/)"):
             formatter.write_dl(
                 [
                     ("data.path, data.size", "image file; centre crop and resize to so many pixels"),
                     ("partition.regions", "how many regions; or partition.rows and partition.cols"),
-                    ("backbone.match_params", "parameters in all, whatever the partition: a fair comparison"),
+                    ("backbone.match_params", "total number of parameters, whatever the partition"),
                     ("backbone.hidden_features", "or the width of each network"),
                     ("optimizer.lr", "learning rate"),
                     ("max_steps, max_seconds", "when a run ends; also target_psnr"),
                     ("seed", "of initialisation and sampling"),
-                    ("hydra.run.dir", "the run directory, if not one of its own below outputs/"),
+                    ("hydra.run.dir", "the run directory; by default a new one below outputs/"),
                 ]
             )
         with formatter.section("Options"):
@@ -72,7 +72,7 @@ class _Application(click.Group):
                 [
                     ("-m, --multirun", "run every combination of comma-separated values"),
                     ("--cfg job", "print the composed configuration and stop"),
-                    ("--config-dir DIR", "a folder of further groups, such as a partition rule of your own"),
+                    ("--config-dir DIR", "a folder of further groups, such as your own partition rules"),
                     ("--version", "print the version"),
                     ("--hydra-help", "all options of Hydra"),
                     ("debug=trace", "show tracebacks"),
@@ -99,7 +99,7 @@ def commands() -> None:
     is_flag=False,
     flag_value=10.0,
     metavar="[SECONDS]",
-    help="Write the page again every 10 seconds, or as often as said, until all runs are over; Ctrl-C ends it.",
+    help="Rewrite the page every 10 (or given) seconds until all runs have ended; Ctrl-C stops it.",
 )
 def report(
     paths: tuple[Path, ...], output: Path | None, figures: Path | None, title: str | None, watch: float | None
@@ -120,7 +120,7 @@ def report(
 @commands.command()
 @RUNS
 @output_option(metavar="FILE", help="The file to write: .md, .tex (booktabs) or .csv (every column and digit).")
-@click.option("--no-seconds", is_flag=True, help="Leave out what a clock measured: for runs that shared a machine.")
+@click.option("--no-seconds", is_flag=True, help="Leave out clock measurements, for runs that shared a machine.")
 def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> None:
     """Print the report's table as Markdown, or write it as Markdown, LaTeX or CSV."""
     text = reports.make_table(paths, output, clocks=not no_seconds)
@@ -129,9 +129,9 @@ def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> Non
 
 @commands.command()
 @click.argument("run", metavar="RUN_DIR", type=PATH)
-@click.option("--force", is_flag=True, help="Also if the run says that it is running on another host.")
+@click.option("--force", is_flag=True, help="Resume even if the run claims to be running on another host.")
 def resume(run: Path, force: bool) -> None:
-    """Go on with a run that was stopped, in its own directory."""
+    """Continue a stopped run in its own directory."""
     outcome = execute.resume(run, force)
     show_outcomes([outcome])
     sys.exit(outcome.exit_code)
@@ -141,11 +141,11 @@ def resume(run: Path, force: bool) -> None:
 @click.argument("run", metavar="RUN_DIR", type=PATH)
 @output_option(metavar="DIR", help="The new run; RUN_DIR_rerun by default.")
 def rerun(run: Path, output: Path | None) -> None:
-    """Run the same again in a new directory, and compare the curves.
+    """Repeat a run in a new directory, and compare the curves.
 
-    Every column but the clocks is compared, bit by bit. The exit code is 0 if the curves are the same and 1 if not.
-    Then the first row that differs is shown, and what differs in versions, hardware, threads, git commit, signal and
-    code.
+    All columns except the clocks are compared, bit by bit. The exit code is 0 if the curves are the same, else 1. In
+    the latter case the first differing row is printed, and differences in versions, hardware, threads, git commit,
+    signal and code.
     """
     sys.exit(rerunning.rerun(run, output))
 
@@ -155,10 +155,10 @@ def rerun(run: Path, output: Path | None) -> None:
 @click.option("--status", metavar="STATE[,STATE...]", help="Only runs in these states, such as failed,died.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def runs(paths: tuple[Path, ...], status: str | None, as_json: bool) -> None:
-    """List runs: state, progress, time to go, PSNR, and why those that failed did.
+    """List runs with state, progress, remaining time, PSNR, and reasons for failures.
 
-    States: running, queued, completed, interrupted (stopped in order), died (its process is gone although it says that
-    it is running), failed, and damaged (its run.json cannot be read).
+    States: running, queued, completed, interrupted (stopped and saved), died (recorded as running, but its process is
+        gone), failed, and damaged (its run.json cannot be read).
     """
     show_runs(paths, status, as_json)
 
@@ -166,14 +166,14 @@ def runs(paths: tuple[Path, ...], status: str | None, as_json: bool) -> None:
 @commands.command()
 @RUNS
 @click.option("--offline", is_flag=True, help="Send nothing; write W&B runs into the run directories.")
-@click.option("--project", metavar="NAME", help="W&B's project, if not the one the run was started with.")
+@click.option("--project", metavar="NAME", help="W&B's project; by default the one the run was started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
 @click.option("--study", metavar="NAME", help="W&B's group, likewise.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long each run may take to be sent.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Limit of time for sending each run.")
 def sync(paths: tuple[Path, ...], **options: Any) -> None:
-    """Make one complete W&B run of each run directory, also after several resumes or offline pieces.
+    """Make one complete W&B run from each run directory, even after several resumes or offline parts.
 
-    It is made from run.json, curve.csv and the pictures, whatever logger the run had, and replaces what W&B has.
+    It uses run.json, curve.csv and the pictures, whatever logger the run had, and replaces the data on W&B.
     """
     sys.exit(0 if sync_runs(paths, **options) else 1)
 
@@ -183,7 +183,7 @@ def sync(paths: tuple[Path, ...], **options: Any) -> None:
 @output_option(
     metavar="spec.json", help="Also write the spec; without a server it goes to dashboard.json in STUDY_DIR by default."
 )
-@click.option("--project", metavar="NAME", help="W&B's project, if not the one the runs were started with.")
+@click.option("--project", metavar="NAME", help="W&B's project; by default the one the runs were started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
 @click.option("--study", "name", metavar="NAME", help="W&B's group, likewise.")
 def dashboard(study: Path, output: Path | None, **options: Any) -> None:
@@ -198,7 +198,7 @@ def dashboard(study: Path, output: Path | None, **options: Any) -> None:
 @RUNS
 @output_option(help="Also draw it: a PNG or PDF to write.")
 def hypothesis(paths: tuple[Path, ...], output: Path | None) -> None:
-    """Fit laws of steps against boundaries to runs with regime=threshold: weights and a verdict."""
+    """Fit laws of growth of steps with boundaries to runs with regime=threshold; print weights and a verdict."""
     settings = studies.settings_of(paths)
     show_settings(settings)
     if output is not None:
@@ -207,7 +207,7 @@ def hypothesis(paths: tuple[Path, ...], output: Path | None) -> None:
 
 @commands.command()
 def doctor() -> None:
-    """Check the installation: packages, the device that runs would use, plug-ins."""
+    """Check the installation: packages, the device for runs, plug-ins."""
     sys.exit(0 if examine() else 1)
 
 

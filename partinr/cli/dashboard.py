@@ -29,17 +29,17 @@ SPEC = "dashboard.json"
 def make_dashboard(
     study: Path, output: Path | None, *, project: str | None, entity: str | None, name: str | None
 ) -> None:
-    """Build the W&B workspace and report of the runs in a folder; put them on the server, or else into a file.
+    """Build the W&B workspace and report of the runs in a folder; save them on the server, or else in a file.
 
     Args:
         study: a folder of runs.
-        output: the file; by default :data:`SPEC` in the folder, written only if nothing is sent.
-        project: instead of the one that the runs were started with.
+        output: the file; by default :data:`SPEC` in the folder if nothing is sent.
+        project: replaces the project that the runs were started with.
         entity: likewise.
-        name: of the study, W&B's group, likewise.
+        name: name of the study (W&B's group), likewise.
 
     Raises:
-        PartinrError: there is no run, runs are of several projects, a package is missing, or a write fails.
+        PartinrError: there is no run, the runs are from several projects, a package is missing, or a write fails.
     """
     title = study.resolve().name
     runs = building.Study.of(find_runs(study), title, project=project, entity=entity, study=name)

@@ -21,7 +21,7 @@ from partinr.base.version import __version__
 from partinr.experiment import plugins
 from partinr.experiment.conf import conf_dir
 
-# Distribution, module, what partinr wants it for.
+# Distribution, module, purpose.
 _PACKAGES = (
     ("torch", "torch", "networks"),
     ("lightning", "lightning", "training"),
@@ -41,7 +41,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was checked, what was found, and the cure of a fault."""
+    """One line of output: what was checked, the result, and the cure of a fault."""
 
     what: str
     found: str
@@ -126,7 +126,7 @@ def _package(distribution: str, module: str, purpose: str) -> Finding:
 
 
 def _plugins() -> Iterator[Finding]:
-    """A finding for each plug-in, and one for each of its choices that somebody else has already."""
+    """A finding for each plug-in, and one for each of its choices that exist already."""
     for plugin in plugins.installed():
         what = f"plug-in {plugin.distribution}"
         version = plugin.version or "version unknown"
@@ -149,7 +149,7 @@ def _attempt(what: str, attempt: Callable[[], str], cure: str) -> Finding:
     try:
         return Finding(what, attempt())
     except Exception as error:
-        # Whatever a broken installation raises is a finding.
+        # Any exception of a broken installation is a finding.
         return Finding(what, _reason(error), cure)
 
 

@@ -28,15 +28,15 @@ else:
 @click.command()
 @click.argument("run", metavar="RUN", type=PATH)
 @output_option(required=True, help="The PNG, TIFF or NPY to write.")
-@click.option("--scale", type=float, metavar="S", help="Times the resolution of the fitted image; 1 by default.")
-@click.option("--size", metavar="H,W", help="Height and width of the picture in pixels, instead.")
+@click.option("--scale", type=float, metavar="S", help="Factor on the resolution of the fitted image; 1 by default.")
+@click.option("--size", metavar="H,W", help="Height and width of the picture in pixels, instead of --scale.")
 @click.option(
     "--crop", metavar="Y0:Y1,X0:X1", help="A part of the fitted image, in its pixels: 0:64,100.5:164.5; all by default."
 )
 @click.option(
     "--depth",
     type=click.Choice(["8", "16", "float"]),
-    help="Bits a channel, or 32-bit floats (TIFF, NPY); by default 8, and float for NPY.",
+    help="Bits per channel, or 32-bit floats (TIFF, NPY); by default 8, and float for NPY.",
 )
 @click.option(
     "--show",
@@ -52,10 +52,10 @@ else:
     "top",
     type=float,
     metavar="R",
-    help="Draw derivatives with R white and 0 black, Laplacians with -R black and 0 grey; by default R suits them.",
+    help="Draw gradients with R white and 0 black, Laplacians with -R black and 0 grey; by default a suitable R.",
 )
-@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
-@click.option("--smooth", is_flag=True, help="Smooth the borders between regions, which are stairs of pixels.")
+@click.option("--image", metavar="NAME", help="The image, for a run of several images.")
+@click.option("--smooth", is_flag=True, help="Smooth the staircase borders between regions.")
 def render(run: Path, output: Path, **options: Any) -> None:
     """Draw the fitted image at any resolution.
 
@@ -66,39 +66,39 @@ def render(run: Path, output: Path, **options: Any) -> None:
 
 @click.command()
 @click.argument("run", metavar="RUN_DIR", type=PATH)
-@output_option(help="The file to write; view.html beside the run's pictures by default.")
-@click.option("--image", metavar="NAME", help="Which image, of a run that fitted several.")
+@output_option(help="The file to write; view.html next to the run's pictures by default.")
+@click.option("--image", metavar="NAME", help="The image, for a run of several images.")
 @click.option(
     "--scale",
     type=click.FloatRange(1),
     default=1.0,
     show_default=True,
-    help="Times the resolution of the image that the fit is drawn at.",
+    help="Factor on the image's resolution for drawing the fit.",
 )
 def view(run: Path, output: Path | None, **options: Any) -> None:
-    """Pan and zoom in an image against its fit: one HTML file, for any browser, without a server."""
+    """Write an HTML file to pan and zoom in an image and its fit, for any browser, without a server."""
     click.echo(f"view  {viewing.make_view(run, output, **options)}")
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN_DIR...", type=PATH)
-@output_option(help="The safetensors file to write, of one run.")
-@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a weight in the file.")
+@output_option(help="The safetensors file to write, for one run.")
+@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Bits per weight.")
 @click.option(
     "--per",
     type=click.Choice(["channel", "tensor"]),
     default="channel",
     show_default=True,
-    help="What has a scale: each row of the weights of each network, or each tensor of each network.",
+    help="Weights that share a scale: each row of a network's weights (channel), or each tensor of a network.",
 )
-@click.option("--image", metavar="NAME", help="Only this image, of a run that fitted several; -o needs one.")
+@click.option("--image", metavar="NAME", help="Only this image, for a run of several images; -o needs it.")
 def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: Any) -> None:
-    """Shrink a fit to 8 or 16 bits a weight, and measure its size and its loss.
+    """Shrink a fit to 8 or 16 bits per weight, and measure size and loss.
 
     partinr.load reads the file like the run's own. The table has a row for each precision, in bits per pixel: weights,
-    scales and label map; the real file, also deflated; and PSNR, with that of JPEG and WebP in the same bits. It is
-    kept in rate.csv beside the run's weights, and partinr report draws it. If a run fitted several images, each is
-    measured, and the table is the mean over them.
+    scales and label map; the real file, also deflated; and PSNR, with that of JPEG and WebP at the same number of bits.
+    rate.csv next to the run's weights keeps it, and partinr report draws it. For a run of several images, the table has
+    means over the images.
     """
     exporting.export(runs, output, bits=8 if bits == "8" else 16, **options)
 
@@ -110,15 +110,15 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
     default="9",
     show_default=True,
     metavar="N[,N...]",
-    help="How many regions; several numbers make a row each.",
+    help="Number of regions; each of several numbers makes a row.",
 )
 @click.option(
     "--rules",
     metavar="RULE[,RULE...]",
-    help="Which partition rules; by default all, those that need an option (mask, smp) when they are given it.",
+    help="Partition rules; by default all, except those that lack a required option (mask, smp).",
 )
-@click.option("--size", type=int, metavar="N", help="Centre crop to a square and resize it to so many pixels.")
-@click.option("--max-side", type=int, metavar="N", help="Shrink to so many pixels on the longer side.")
+@click.option("--size", type=int, metavar="N", help="Centre crop to a square of this many pixels per side.")
+@click.option("--max-side", type=int, metavar="N", help="Shrink to this many pixels on the longer side.")
 @click.option(
     "--seed",
     type=click.IntRange(0),
@@ -131,7 +131,7 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
     "--config-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="A folder with partition/RULE.yaml of your own.",
+    help="A folder with your own partition/RULE.yaml.",
 )
 @output_option(default="partitions.png", show_default=True, help="The PNG or PDF to write.")
 def partitions(words: tuple[str, ...], output: Path, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The one executable: a subcommand, or else the Hydra application."""
+"""The executable ``partinr``: a subcommand, or else the Hydra application."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def main(argv: list[str] | None = None) -> None:
     """Run ``partinr`` and end the process.
 
     Args:
-        argv: the arguments; those of the process by default.
+        argv: arguments; by default those of the process.
 
     Exit code: 0 done; 1 a run failed; 2 bad input; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    # Imported late, so that errors of the imports themselves are reported, and --help does not wait for Hydra.
+    # Imported late, so that errors of imports are reported and --help does not wait for Hydra.
     try:
         commands = load("partinr.cli.commands:commands")
         with warnings_as_notes():
-            # Only the first word can be a subcommand, so no key clashes with one.
+            # Only the first word can be a subcommand, so no key can clash with one.
             if arguments and arguments[0] in {"-h", "--help", "--version", *commands.commands}:
                 commands.main(arguments, prog_name="partinr", standalone_mode=False)
                 return
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report_error(error: Exception, arguments: list[str]) -> int:
-    """Print an error, as one line if it is the user's and no traceback is asked for; return the exit code."""
+    """Print an error, as one line if the user can cure it and wants no traceback; return the exit code."""
     if "debug=trace" in arguments:
         traceback.print_exception(error)
         return BAD_INPUT if isinstance(error, PartinrError) else 1

@@ -1,4 +1,4 @@
-"""``partinr runs``: prints how the runs of a sweep stand."""
+"""``partinr runs``: prints state and progress of runs."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ HEADINGS = ("run", "state", "progress", "ETA", "PSNR dB", "")
 
 
 def show_runs(paths: Sequence[Path], states: str | None = None, as_json: bool = False) -> None:
-    """Print a line for each run and one for all of them.
+    """Print a line for each run and a summary.
 
     Args:
         paths: run directories, sweep directories, or folders of them.
-        states: which to list, separated by commas; None for all. Sums count the others too.
-        as_json: for a script: an object with ``runs``, ``counts`` and ``eta_seconds``.
+        states: states to list, separated by commas; None for all. Sums include the others.
+        as_json: print an object with ``runs``, ``counts`` and ``eta_seconds`` for scripts.
 
     Raises:
-        PartinrError: there is no run, or no such state.
+        PartinrError: no run is found, or a state is unknown.
     """
     wanted = [] if states is None else [state.strip() for state in states.split(",")]
     for state in wanted:
@@ -58,7 +58,7 @@ def show_runs(paths: Sequence[Path], states: str | None = None, as_json: bool = 
 
 
 def shortened(text: str, width: int) -> str:
-    """A text of at most so many columns; a longer one loses its middle, because names differ at their ends."""
+    """A text of at most ``width`` columns. A longer text loses its middle, since names differ at their ends."""
     if cell_len(text) <= width:
         return text
     head = chop_cells(text, (width - 1) // 2)[0]
@@ -67,7 +67,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list[str]:
-    """A heading and a line a run, with the reason below runs that are not well. No line is wider than ``width``."""
+    """A heading and one line per run, with reasons below unsuccessful runs. No line is wider than ``width``."""
     if not standings:
         return []
     rows = [
@@ -93,7 +93,7 @@ def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None = None) -> str:
-    """A row; its state in a colour, its numbers to the right."""
+    """A row with a coloured state and right-aligned numbers."""
     parts = []
     for heading, cell, width in zip(HEADINGS, cells, widths, strict=True):
         space = " " * (width - cell_len(cell))
@@ -104,7 +104,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None = None
 
 
 def _name(each: Standing, root: Path | None) -> str:
-    """Where a run is, as seen from the one folder that was given, or from here."""
+    """The path of a run, relative to the given folder or the working directory."""
     if root is None:
         return short(each.run.path)
     below = str(each.run.path.relative_to(root))
@@ -112,7 +112,7 @@ def _name(each: Standing, root: Path | None) -> str:
 
 
 def _hints(standings: Collection[Standing], counts: dict[str, int], width: int) -> Iterator[str]:
-    """What else to know, a line each."""
+    """Hints, one line each."""
     if (eta := eta_of_all(standings)) is not None:
         yield f"the last is done in about {duration(eta)}"
     elif counts.get("queued") and not counts.get("running"):
@@ -121,7 +121,7 @@ def _hints(standings: Collection[Standing], counts: dict[str, int], width: int) 
         yield f"by another version of partinr than this one ({__version__}): {other}"
     stopped = next((each for each in standings if each.state in ("died", "interrupted")), None)
     if stopped is not None:
-        hint = "go on with one that died or was interrupted: partinr resume "
+        hint = "continue one that died or was interrupted: partinr resume "
         path = short(stopped.run.path)
         yield hint + (path if cell_len(hint + path) <= width else "RUN_DIR")
 

@@ -29,14 +29,14 @@ def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **
     Args:
         paths: run directories, or folders of them.
         offline: write W&B runs into the run directories instead of sending them.
-        timeout: seconds to wait for each run until all is sent.
+        timeout: seconds to wait until a run is sent.
         **where: ``project``, ``entity`` and ``study``, instead of those that the runs were started with.
 
     Returns:
-        Whether all were made. A run that cannot be sent, such as one that still runs, is left out.
+        whether all were made. A run that cannot be sent, such as a running one, is left out.
 
     Raises:
-        PartinrError: there is no run, no login, or no server.
+        PartinrError: there is no run, no login, or no answer from the server.
     """
     runs = find_runs(*paths)
     if not offline and not server.has_login():

@@ -1,7 +1,8 @@
-"""Numba, started once a process, whatever the environment says about it.
+"""Starts numba once per process, whatever its environment variables say.
 
-Numba reads variables (``NUMBA_…``) and a file (``.numba_config.yaml``) that are often there for another program. What
-it cannot follow is left aside with a note. What leaves it useless is a :func:`fault`; plain torch then takes its place.
+Numba reads variables (``NUMBA_…``) and a file (``.numba_config.yaml``) that are often meant for another program.
+Settings that it does not understand are ignored with a note. Settings that disable it are a :func:`fault`; plain torch
+then replaces it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import torch
 from partinr.base.notes import print_note
 
 _kept: list[tempfile.TemporaryDirectory[str]] = []
-"""Where compiled kernels lie until the process ends, if there is no other place."""
+"""Folder for compiled kernels until the process ends, if there is no other."""
 
 
 @cache
 def fault() -> str | None:
-    """Why numba's kernels cannot be used in this process, and the cure; None if they can. Starts numba, once.
+    """Why numba's kernels are unusable in this process, and the cure; None if usable. Starts numba once.
 
     Returns:
         the end of a sentence that begins with ``engine=NAME``.
@@ -34,10 +35,10 @@ def fault() -> str | None:
             return f"needs numba, which compiles nothing; {_cure('NUMBA_DISABLE_JIT')}"
         _start_threads(numba)
         _find_cache(numba)
-    except Exception as error:  # numba's have no common base
+    except Exception as error:  # numba's errors have no common base
         return f"needs numba, which does not start ({_line(error)}); {_cure()}"
     finally:
-        # When numba starts its threads it sets the number of OpenMP's threads, which torch uses too.
+        # Starting its threads, numba sets the number of OpenMP's threads, which torch uses too.
         torch.set_num_threads(threads)
     return None
 
@@ -52,7 +53,7 @@ def _imported() -> Any:
 
 
 def _start_threads(numba: Any) -> None:
-    """Start the threads of the layer that is asked for, or else of numba's choice: kernels give the same on each."""
+    """Start threads with the requested layer, else with numba's choice; results do not depend on the layer."""
     layer = numba.config.THREADING_LAYER
     try:
         numba.get_num_threads()
@@ -65,20 +66,20 @@ def _start_threads(numba: Any) -> None:
 
 
 def _find_cache(numba: Any) -> None:
-    """Keep compiled kernels for this process where they can be kept nowhere else."""
+    """Set a cache folder for this process if compiled kernels can be kept nowhere else."""
     try:
         numba.njit(cache=True)(_nothing)
     except RuntimeError:
         _kept.append(tempfile.TemporaryDirectory(prefix="partinr-numba-"))
         numba.config.CACHE_DIR = _kept[0].name
         print_note(
-            "numba can keep compiled kernels nowhere, so they are compiled anew in each process; "
+            "numba can keep compiled kernels nowhere, so each process compiles them again; "
             "set NUMBA_CACHE_DIR to a folder that you may write to"
         )
 
 
 def _nothing() -> None:
-    """Compiled nowhere."""
+    """An empty function to test compilation."""
 
 
 def _line(error: object) -> str:
@@ -86,7 +87,7 @@ def _line(error: object) -> str:
 
 
 def _cure(*names: str) -> str:
-    """What to unset or remove: these variables, or all of numba's that are set."""
+    """The cure: unset these variables, or all of numba's that are set."""
     found = [name for name in names or sorted(os.environ) if name.startswith("NUMBA_") and name in os.environ]
     found += [name for name in (".numba_config.yaml",) if os.path.exists(name)]
     return f"unset or remove {', '.join(found)}" if found else "pip install --force-reinstall numba"

@@ -8,7 +8,9 @@ settings across groups. Nothing is loaded before all checks have passed.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
@@ -17,7 +19,7 @@ from pydantic import Field
 from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
 from partinr.base.later import load
-from partinr.base.spec import spec
+from partinr.base.spec import READS, marked, spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
 from partinr.experiment.make import checked, make
@@ -27,6 +29,7 @@ from partinr.model.capacity import Capacity
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import RegimeSettings
+from partinr.runs.layout import START
 from partinr.signals import SignalSet
 from partinr.tracking import Logger
 from partinr.training.clock import StopRule
@@ -85,8 +88,8 @@ class Root(StopRule):
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    ckpt_path: str | None = None
-    init: str | None = None
+    ckpt_path: Annotated[str | None, READS] = None
+    init: Annotated[str | None, READS] = None
     init_steps: Annotated[int, Field(ge=0)] = 0
     capacity: Capacity = "equal"
     overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
@@ -97,6 +100,10 @@ class Root(StopRule):
     cache_dir: str | None = None
     study: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None = None
     debug: Literal["trace"] | None = None
+
+    def members(self, field: str, folder: Path, data: SignalSet) -> list[Path]:
+        """The file of ``init`` that a run reads."""
+        return [folder / START]
 
 
 @spec
@@ -180,6 +187,18 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         },
         logger=make(given["logger"], "logger", Logger),
     )
+    for group in GROUPS:
+        for name in marked(type(getattr(settings, group)), READS):
+            settings.plain[group][name] = _absolute(settings.plain[group].get(name))
     settings.schedule.check(settings.stop)
     settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings
+
+
+def _absolute(value: Any) -> Any:
+    """What a field that names files says, with absolute paths, so that its run can be resumed from any folder."""
+    if isinstance(value, list):
+        return [_absolute(each) for each in value]
+    if isinstance(value, str) and os.path.exists(path := os.path.abspath(os.path.expanduser(value))):
+        return path
+    return value

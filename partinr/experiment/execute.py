@@ -25,11 +25,11 @@ from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
-from partinr.experiment.provenance import check_code, code_of, inputs_of
+from partinr.experiment.provenance import Inputs, begun, check_code, identity, origin
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER, config_hash
+from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint
 from partinr.training.guests import GuestError, check_guests, guests_named
 from partinr.training.loop import TrainingLoop
@@ -51,7 +51,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: the input is invalid; nothing has been written.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(settings_for(cfg, overrides), folder)
+    prepared = _prepare(settings_for(cfg, overrides), folder, {})
     there = set(folder.iterdir()) if folder.is_dir() else set()
     run = RunDirectory.create(folder, prepared.settings.plain, overrides, regime=prepared.settings.regime.describe())
     with run.claimed(), _undone_if_refused(folder, there):
@@ -147,7 +147,7 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
     run = RunDirectory.open(folder)
     if this_node() > 0:
         # The first node owns the run. It waits for this node before it changes anything.
-        return _carry_out(_prepare(config.read(_gone_on_with(run)), folder, None, interruption), run)
+        return _carry_out(_prepare(config.read(_gone_on_with(run)), folder, {}, interruption), run)
     _check_not_completed(run)
     if not run.file(LOCK).exists() and run.alive:
         # Runs of older versions have no lock.
@@ -163,12 +163,10 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
         manifest = _check_not_completed(run)  # another process may have completed it
         cfg = _gone_on_with(run)
         known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
-        # The run's original input, not its own checkpoint.
-        inputs = manifest.get("inputs")
         try:
             check_code(manifest, folder)
-            began = inputs if isinstance(inputs, dict) else inputs_of(run.config())
-            prepared = _prepare(config.read(cfg), folder, began, interruption)
+            settings = config.read(cfg)
+            prepared = _prepare(settings, folder, begun(run, manifest, settings), interruption)
         except PartinrError as error:
             if manifest["status"] == "queued":
                 # The output may have no reader, and the same command tries again.
@@ -183,7 +181,7 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
                 run.file(CHECKPOINT).unlink(missing_ok=True)
         except OSError as error:
             raise PartinrError(
-                f"cannot write in {folder}: {error.strerror}; its owner can, or go on in a directory of your own: "
+                f"cannot write in {folder}: {error.strerror}; its owner can, or continue in a directory of your own: "
                 f"partinr … ckpt_path={run.file(CHECKPOINT)}"
             ) from error
         try:
@@ -208,11 +206,6 @@ def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
     return manifest
 
 
-def identity(settings: config.Settings) -> dict[str, str]:
-    """The identity of a run: a readable name and a hash."""
-    return {"name": settings.name, "config_hash": config_hash(names.identity(settings.plain))}
-
-
 def _gone_on_with(run: RunDirectory) -> dict[str, Any]:
     """The configuration of a run, with its checkpoint if there is one.
 
@@ -233,7 +226,7 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
     last, previous = run.file(CHECKPOINT), run.file(PREVIOUS)
     if not last.is_file() and not previous.is_file():
         # A run with ckpt_path begins from that checkpoint again.
-        print_note(f"{run.path} has no checkpoint yet; it begins anew")
+        print_note(f"{run.path} has no checkpoint yet; it starts from the beginning")
         return None
     for path in (last, previous):
         try:
@@ -243,10 +236,10 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
         except PartinrError:
             continue
         if path == previous:
-            print_note(f"{last} is lost or damaged; going on from the checkpoint before it, at step {step}")
+            print_note(f"{last} is lost or damaged; continuing from the previous checkpoint, at step {step}")
         return path
     raise PartinrError(
-        f"no checkpoint in {last.parent} is sound; to begin this run anew, delete that folder, "
+        f"no checkpoint in {last.parent} is sound; to start this run again, delete that folder, "
         f"then: partinr resume {run.path}"
     )
 
@@ -264,7 +257,7 @@ class _Prepared:
 def _prepare(
     settings: config.Settings,
     folder: Path,
-    inputs: Mapping[str, str] | None = None,
+    known: Mapping[str, Any],
     interruption: Interruption | None = None,
 ) -> _Prepared:
     """Everything that invalid input can stop.
@@ -272,7 +265,7 @@ def _prepare(
     Args:
         settings: settings of the run.
         folder: run directory.
-        inputs: original inputs of a resumed run.
+        known: what ``run.json`` says of the identity and the original inputs of a resumed run; empty for a new run.
         interruption: an active listener for signals; None to listen during this run only.
     """
     made = time.perf_counter()
@@ -280,14 +273,19 @@ def _prepare(
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Set in any case, since the previous run of a sweep may have changed it.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
+    inputs = Inputs()
+    reads = "inputs" not in known
+    known = {**origin(settings, inputs), **known} if reads else known
     module = settings.regime.build(_context(settings))
+    if reads and (changed := inputs.changes(known, settings)):
+        raise PartinrError(f"{changed[0].what} was changed while it was read; give the command again")
     devices, note = settings.trainer.devices, None
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
     if note is not None:
         print_note(note)
     interruption = interruption or Interruption()
-    callbacks = _callbacks(settings, interruption, made, inputs)
+    callbacks = _callbacks(settings, interruption, made, {**known, "signal_name": settings.data.title})
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,
         precision=settings.trainer.precision,
@@ -335,15 +333,9 @@ def _context(settings: config.Settings) -> RunContext:
 
 
 def _callbacks(
-    settings: config.Settings, interruption: Interruption, made: float, inputs: Mapping[str, str] | None
+    settings: config.Settings, interruption: Interruption, made: float, known: Mapping[str, Any]
 ) -> list[L.Callback]:
     """The callbacks of a run in their order of writing."""
-    known = {
-        **identity(settings),
-        "signal_name": settings.data.title,
-        "inputs": inputs_of(settings.plain) if inputs is None else dict(inputs),
-        "code": code_of(settings.plain),
-    }
     return [
         interruption,
         CurveFile(),

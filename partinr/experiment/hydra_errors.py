@@ -15,6 +15,7 @@ import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -281,9 +282,8 @@ def _parses(override: str) -> bool:
 
 
 def in_quotes(text: str) -> str:
-    """Quoted text for Hydra's grammar."""
-    quote = '"' if "'" in text else "'"
-    return f"{quote}{text.replace(quote, chr(92) + quote)}{quote}"
+    """Text in quotes, so that Hydra's grammar takes it as text."""
+    return str(QuotedString(text, Quote.double if "'" in text else Quote.single).with_quotes())
 
 
 def _flatten(node: Any, prefix: str = "") -> Iterator[str]:

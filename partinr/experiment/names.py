@@ -39,7 +39,7 @@ _FOLDERS_OR_NAMES = (("partition", "model"),)
 """Keys that name a folder if it exists, and otherwise something else."""
 
 
-NOT_IDENTITY = ("output_dir", "cache_dir", "ckpt_path", "callbacks", "debug", "logger", "study", "sweep")
+NOT_IDENTITY = ("output_dir", "cache_dir", "callbacks", "debug", "logger", "study", "sweep")
 """Keys for the place or display of a run, which are not part of its identity."""
 
 
@@ -88,8 +88,14 @@ def short_hash(text: str) -> str:
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration without :data:`NOT_IDENTITY`, with absolute paths."""
-    return {key: value for key, value in with_absolute_paths(dict(plain)).items() if key not in NOT_IDENTITY}
+    """A resolved configuration without :data:`NOT_IDENTITY`, with absolute paths.
+
+    ``ckpt_path`` is part of it where there is one: what was continued is not what was fitted at one go.
+    """
+    absolute = with_absolute_paths(dict(plain))
+    return {
+        key: value for key, value in absolute.items() if key not in NOT_IDENTITY and (key, value) != ("ckpt_path", None)
+    }
 
 
 def with_absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,9 @@ import importlib
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -134,16 +133,6 @@ def check(plugin: Plugin) -> str | None:
         except Exception as error:
             return f"{choice}: {content['_target_']} cannot be imported: {_said(error)}"
     return None
-
-
-def targets(node: Any) -> Iterator[str]:
-    """The dotted paths of all classes that a configuration names, at any depth."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key == "_target_":
-                yield str(value)
-            else:
-                yield from targets(value)
 
 
 def _entries() -> Iterator[tuple[str, str, str]]:

@@ -66,7 +66,7 @@ def rerun(folder: Path, output: Path | None = None) -> int:
     if before.alive:
         raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
     if not before.curve():
-        raise PartinrError(f"{folder} has no curve to compare with; go on with it instead: partinr resume {folder}")
+        raise PartinrError(f"{folder} has no curve to compare with; continue it instead: partinr resume {folder}")
     again = _free(before) if output is None else output
     if os.path.lexists(again / MANIFEST):
         raise PartinrError(f"{again} already holds a run; give another folder with -o")

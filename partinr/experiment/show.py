@@ -54,7 +54,7 @@ def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None, asked:
             said = manifest.get("message") or f"its process is gone; {outcome.run.file(LOG)} may say why"
             _say(f"{state(manifest)}: {manifest['name']}: {said}")
             if outcome.exit_code > 128 and sweep is None:
-                _say(f"go on with: partinr resume {short(outcome.run.path)}")
+                _say(f"continue with: partinr resume {short(outcome.run.path)}")
     for manifest in (outcome.run.manifest() for outcome in shown):
         if manifest.get("frozen_regions"):
             _say(f"{manifest['name']}: {frozen(manifest)}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from partinr.partition import Partition
 
 SEAM_BAND = 2
-"""Width of the band along a border: a sample belongs to it if another region is within so many steps."""
+"""Width of the band along a border: a sample belongs to it if another region is within this many steps."""
 
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM (Wang et al. 2004), in pixels."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from partinr.backbones import Backbone
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, check_choice
 from partinr.partition import Grid, Partition, PartitionRule
 from partinr.signals import region_detail
 
@@ -124,8 +124,7 @@ def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
     Raises:
         PartinrError: the capacity is unknown.
     """
-    if capacity not in CAPACITIES:
-        raise PartinrError(f"capacity={capacity!r} is unknown; choose from {', '.join(CAPACITIES)}")
+    check_choice("capacity", capacity, CAPACITIES)
     sizes = partition.sizes.double()
     weights = torch.ones_like(sizes)
     if capacity == "area":

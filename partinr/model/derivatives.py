@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from partinr.base.errors import PartinrError
 from partinr.model.stack import NetworkStack, pieces
 
 Field = Literal["value", "gradient", "laplacian"]
 
 CHUNK = 2**15
 """Samples that are differentiated at once. Differentiation keeps several copies of every layer's activations."""
-
-
-def check_field(field: str) -> None:
-    """Check that a field exists.
-
-    Raises:
-        PartinrError: the field is unknown.
-    """
-    if field not in get_args(Field):
-        raise PartinrError(f"there is no field {field!r}; choose from {', '.join(get_args(Field))}")
 
 
 def derivatives(

@@ -5,24 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch import Tensor
 
-from partinr.base.errors import PartinrError
 from partinr.coords import AxisSamples, Frame, axis_coords, outer_coords, region_frames, to_frame
 from partinr.partition import Cover, Partition
-
-
-def check_frame(frame: str) -> None:
-    """Check that a frame exists.
-
-    Raises:
-        PartinrError: the frame is unknown.
-    """
-    if frame not in get_args(Frame):
-        raise PartinrError(f"coords.frame={frame!r} is unknown; choose from {', '.join(get_args(Frame))}")
 
 
 @dataclass(frozen=True)

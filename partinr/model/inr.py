@@ -10,19 +10,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone, backbone_name, load_backbone
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, check_choice
 from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
 from partinr.engines import EngineName
 from partinr.model.batch import RegionBatch, mix, sort_by_network
-from partinr.model.derivatives import Field, check_field, derivatives
-from partinr.model.frames import Frames, check_frame
+from partinr.model.derivatives import Field, derivatives
+from partinr.model.frames import Frames
 from partinr.model.quantise import Bits, Per, pack, unpack
 from partinr.model.serialise import deserialise, serialise
 from partinr.model.signal_stack import SignalStack
@@ -86,7 +86,7 @@ class PiecewiseINR(SignalStack):
         engine: EngineName = "auto",
         seed: int | None = 0,
     ) -> None:
-        check_frame(frame)
+        check_choice("coords.frame", frame, get_args(Frame))
         if not 0 <= overlap <= MOST_OVERLAP:
             raise PartinrError(f"overlap={overlap}; give 0 to {MOST_OVERLAP} samples")
         self.overlap = overlap if partition.regions > 1 else 0
@@ -250,7 +250,7 @@ class PiecewiseINR(SignalStack):
             samples: approximate number of samples in a piece, which has at least one row of the picture; None for
                 :data:`BAND`.
         """
-        check_field(field)
+        check_choice("field", field, get_args(Field))
         if self.blended and field != "value":
             raise PartinrError(
                 f"there is no {field} of networks that are blended (overlap, global_network); "

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, check_choice
 from partinr.partition.coding import decode_labels, encode_labels
 
 Bits = Literal[8, 16]
@@ -56,10 +56,8 @@ def check(bits: int, per: str) -> None:
     Raises:
         PartinrError: ``bits`` or ``per`` is unknown.
     """
-    if bits not in _WHOLE:
-        raise PartinrError(f"bits={bits!r}; choose from {', '.join(map(str, get_args(Bits)))}")
-    if per not in get_args(Per):
-        raise PartinrError(f"per={per!r}; choose from {', '.join(get_args(Per))}")
+    check_choice("bits", bits, get_args(Bits))
+    check_choice("per", per, get_args(Per))
 
 
 @door
@@ -87,7 +85,7 @@ def quantise(tensors: Mapping[str, Tensor], bits: Bits, per: Per, fixed: Collect
             found[name] = value
             continue
         if not bool(value.isfinite().all()):
-            raise PartinrError(f"{name} has weights that are not finite, which no whole numbers stand for; fit it anew")
+            raise PartinrError(f"{name} has weights that are not finite and cannot be quantised; fit it again")
         short = math.prod(value.shape[2:]) < SHORTEST
         own_bits: Bits = 16 if short and 2 * value.numel() < learned else bits
         groups = value.shape[:2] if per == "channel" and not short else value.shape[:1]

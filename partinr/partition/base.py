@@ -181,6 +181,8 @@ class PartitionRule(ABC):
         super().__init_subclass__(**kwargs)
         if "title" not in vars(cls):
             cls.title = cls.__name__.lower()
+        if "labels" in vars(cls):
+            cls.labels = door(cls.labels)  # type: ignore[method-assign]
 
     @abstractmethod
     def labels(self, signal: Tensor) -> Tensor:
@@ -206,19 +208,19 @@ class PartitionRule(ABC):
         return self.labels(signal)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Everything the label map depends on beside the signal, in plain containers."""
+        """Everything except the signal that the label map depends on, in plain containers."""
         return {"rule": f"{type(self).__module__}.{type(self).__qualname__}", **dataclasses.asdict(self)}
 
     def check(self, partition: Partition) -> Partition:
         """The partition, with a notice if it is not what was asked for.
 
         Raises:
-            PartinrError: it is not, and the rule's options do not accept that.
+            PartinrError: the partition is not as requested, and the rule's options do not accept that.
         """
         return partition
 
     def __call__(self, signal: Tensor, source: Source | None = None) -> Partition:
-        """:meth:`carry_out` the rule; the notice of the partition is also a :class:`PartinrWarning`."""
+        """Same as :meth:`carry_out`, but a notice of the partition is also a :class:`PartinrWarning`."""
         partition = self.carry_out(signal, source)
         if partition.notice is not None:
             warnings.warn(partition.notice, PartinrWarning, stacklevel=2)
@@ -233,7 +235,7 @@ class PartitionRule(ABC):
             source: where it is from, for rules that look at more than its values.
 
         Raises:
-            PartinrError: the rule fails, or its labels are no partition of this signal.
+            PartinrError: the rule fails, or its labels are not a partition of this signal.
         """
         if math.prod(signal.shape) == 0:
             raise PartinrError(f"the signal has the shape {list(signal.shape)}; give one with samples")

@@ -1,4 +1,4 @@
-"""From a rule to a partition: the one way, with a cache of label maps."""
+"""Makes partitions from rules, with a cache of label maps."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from partinr.signals import Source
 def make(
     rule: PartitionRule, signal: Tensor, source: Source | None = None, cache: LabelCache | None = None
 ) -> Partition:
-    """The partition that a rule makes of a signal, from the cache if it is there.
+    """The partition that a rule makes of a signal, from the cache if possible.
 
-    Nothing is printed or warned of: what the user should know is the partition's ``notice``. A partition from the
-    cache has the ``seconds`` of the time when it was made.
+    This function neither prints nor warns: notices are in the partition's ``notice``. A partition from the cache has
+    the ``seconds`` of the original run.
 
     Args:
         rule: any rule. The cache is used for those that are :attr:`~PartitionRule.cached`.
         signal: float32 ``[*grid, C]`` in [0, 1].
         source: where the signal is from, for rules that look at more than its values.
-        cache: where label maps are kept; None for nowhere.
+        cache: cache of label maps; None for no cache.
 
     Raises:
         PartinrError: the rule fails on this signal, or the cache cannot be written.
@@ -77,22 +77,22 @@ class LabelCache:
         return content.hexdigest()[:32]
 
     def has(self, key: str) -> bool:
-        """Whether the cache has a file under this key, sound or damaged."""
+        """Whether the cache has a file for this key, valid or damaged."""
         return self._file(key).exists()
 
     def get(self, key: str, shape: tuple[int, ...]) -> Partition | None:
-        """The partition under a key; None if there is none, or if it is damaged or not of this shape."""
+        """The partition for a key; None if it is missing, damaged, or of another shape."""
         try:
             # NumPy would leave the handle of a damaged file open, so it reads from memory.
             with np.load(io.BytesIO(self._file(key).read_bytes()), allow_pickle=False) as content:
                 labels = torch.from_numpy(content["labels"].astype(np.int64))
                 found = Partition(labels, seconds=float(content["seconds"]))
-        except Exception:  # zipfile, zlib, NumPy and Partition raise half a dozen kinds for a damaged file
+        except Exception:  # zipfile, zlib, NumPy and Partition raise many types for a damaged file
             return None
         return found if found.shape == shape else None
 
     def put(self, key: str, partition: Partition) -> None:
-        """Keep a partition under a key.
+        """Store a partition for a key.
 
         Raises:
             PartinrError: the folder cannot be written.

@@ -15,7 +15,7 @@ def run_isolated(program: Path, *arguments: str, content: bytes, patience: float
     """Run a Python file with this interpreter.
 
     Args:
-        program: the file; it should import little, since every call starts it anew.
+        program: the file; it should import little, since every call starts a new process.
         arguments: its command line.
         content: its standard input.
         patience: seconds after which it is killed.

@@ -36,8 +36,8 @@ class KMeans(ImageSegmentation):
         regions: number of clusters.
         position: weight of the position (unit: the longer side of the image) against the colour (unit: from black to
             white of one channel); 0 for colour alone.
-        iterations: of Lloyd's algorithm.
-        seed: of the first centres.
+        iterations: iterations of Lloyd's algorithm.
+        seed: seed of the first centres.
     """
 
     title: ClassVar[str] = "kmeans"

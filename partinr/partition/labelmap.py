@@ -1,4 +1,4 @@
-"""Label maps from files: PNG, TIFF, BMP, NumPy's NPY and MATLAB's MAT.
+"""Reads label maps from files: PNG, TIFF, BMP, NumPy's NPY and MATLAB's MAT.
 
 The content of a file determines its format, not its name. In a picture, grey values, palette indices or colours are the
 labels. NPY and MAT may also hold a stack: a score or a mask for each class. A MAT file holds a matrix, or the structure
@@ -43,7 +43,7 @@ _OPTIONS = {
     "stack": ("is the axis of an array in an NPY or MAT file", ["NPY", "MAT"]),
     "tolerance": ("joins the colours of a picture", ["picture", "lossy picture"]),
 }
-"""What an option of a kind of file is for, and the kinds."""
+"""Purpose of each option, and the kinds of file that it applies to."""
 
 _MAT_PROGRAM = Path(__file__).with_name("_mat.py")
 
@@ -51,7 +51,7 @@ _MAT_PATIENCE = 60
 """Seconds after which the reading of a MAT file is aborted."""
 
 _MANY = 128
-"""A PNG with more labels, most of whose pixels differ from their neighbours, is taken for a photograph."""
+"""A PNG with more labels than this counts as a photograph if most pixels differ from their neighbours."""
 
 
 def read_label_map(
@@ -77,7 +77,7 @@ def read_label_map(
         int64 ``[H, W]``, or ``[n]`` from NPY, numbered 0 … R-1 by the first sample of each label, row by row.
 
     Raises:
-        PartinrError: the file is no label map, or has no such variable or annotator.
+        PartinrError: the file is not a label map, or lacks the variable or annotator.
     """
     with open_file(file, "a label map") as stream:
         head = stream.read(520)

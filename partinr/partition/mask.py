@@ -14,12 +14,13 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
+from partinr.base.text import normal
 from partinr.partition.base import Partition
 from partinr.partition.labelmap import ENDINGS, Stack, read_label_map
 from partinr.partition.merge import specks, without_specks
 from partinr.partition.segmentation import Regions, Segmentation
-from partinr.signals import Source
+from partinr.signals import SignalSet, Source
 from partinr.signals.decode import orientation
 from partinr.signals.image import decoded_shape
 from partinr.signals.userfile import quoted
@@ -51,7 +52,7 @@ class Mask(Segmentation):
 
     regions: Regions | None = None
     connected: bool = False
-    path: str
+    path: Annotated[str, READS]
     key: str | None = None
     annotator: Annotated[int, Field(ge=0)] = 0
     stack: Stack | None = None
@@ -132,6 +133,16 @@ class Mask(Segmentation):
             "partition.tolerance=16 joins its near colours",
         )
 
+    def members(self, field: str, folder: Path, data: SignalSet) -> list[Path]:
+        """The label maps of the signals.
+
+        Raises:
+            PartinrError: the signals cannot be listed.
+            OSError: the folder cannot be listed.
+        """
+        names = {source.name for source in data.sources}
+        return [file for file in folder.iterdir() if file.stem in names and file.suffix.lower() in ENDINGS]
+
     def _file(self, source: Source | None) -> Path:
         """The file of the label map; in a folder, the one with the name of the image."""
         path = Path(os.path.expanduser(self.path))
@@ -145,7 +156,9 @@ class Mask(Segmentation):
             found = sorted(
                 file
                 for file in path.iterdir()
-                if file.stem == source.name and file.suffix.lower() in ENDINGS and not source.is_file(file)
+                if normal(file.stem) == normal(source.name)
+                and file.suffix.lower() in ENDINGS
+                and not source.is_file(file)
             )
         except OSError as error:
             raise PartinrError(f"{quoted(path)} cannot be listed: {error.strerror}; change its permissions") from error
@@ -156,7 +169,9 @@ class Mask(Segmentation):
                 f"put {', '.join(others)} or {last} into it, or name a file"
             )
         if len(found) > 1:
-            names = " and ".join(file.name for file in found)
+            # Two Unicode forms of a name look the same unless they are written out.
+            alike = len({normal(file.name) for file in found}) < len(found)
+            names = " and ".join(ascii(file.name) if alike else file.name for file in found)
             raise PartinrError(
                 f"{quoted(path)} has several label maps for the image {source.name}: {names}; "
                 f"name the one to take: partition.path={found[0]}"

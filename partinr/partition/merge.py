@@ -1,7 +1,7 @@
 """Merging segments to a given number of regions.
 
-The segments are split into 8-connected components and merged, two neighbours at a time, until the wanted number is
-left. Two segments are neighbours if pixels of theirs touch, at a side or a corner. The order of merging:
+The segments are split into 8-connected components and merged, two neighbours at a time, until the requested number is
+left. Two segments are neighbours if their pixels touch at a side or corner. The order of merging:
 
 ``smallest``
     the smallest region into its smallest neighbour (Liu et al., ICCV 2023).
@@ -97,7 +97,7 @@ def without_specks(labels: NDArray[np.integer], below: int) -> Labels:
 
     Args:
         labels: whole numbers ``[H, W]``.
-        below: a smaller part is a speck; afterwards there is none, unless all of the map is.
+        below: a smaller part is a speck; none remains, unless the whole map consists of specks.
     """
     while (small := specks(labels, below)).any() and not small.all():
         nearest = ndimage.distance_transform_edt(small, return_distances=False, return_indices=True)
@@ -110,8 +110,8 @@ def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArr
 
     Args:
         labels: whole numbers ``[H, W]``.
-        regions: the number wanted, 1 or more.
-        rule: which two are merged next, see the module.
+        regions: requested number, 1 or more.
+        rule: order of merging, see the module.
         image: ``[H, W, C]``, for the rules that compare colours.
 
     Returns:
@@ -264,9 +264,9 @@ def _evened(region: Labels, neighbours: Sequence[Sequence[int]], measure: Sequen
     """Move segments to a neighbouring region where that makes the two more equal.
 
     Args:
-        region: of each segment.
-        neighbours: of each segment.
-        measure: of each segment.
+        region: region of each segment.
+        neighbours: neighbours of each segment.
+        measure: measure of each segment.
 
     Returns:
         the region of each segment afterwards; none becomes empty or falls apart.

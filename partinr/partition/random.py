@@ -20,7 +20,7 @@ class Random(PartitionRule):
 
     Attributes:
         regions: the number of regions.
-        seed: of the draw.
+        seed: seed of the draw.
     """
 
     free: ClassVar[bool] = True

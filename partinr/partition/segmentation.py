@@ -36,8 +36,8 @@ class Segmentation(PartitionRule):
     """Segments, split into connected ones and merged until ``regions`` are left.
 
     Attributes:
-        regions: the number wanted; None for as many as there are segments.
-        merge: which two neighbours are merged next, see :mod:`partinr.partition.merge`.
+        regions: requested number; None for the number of segments.
+        merge: order of merging, see :mod:`partinr.partition.merge`.
         connected: whether a region must be connected (8-connected): other segments are split first.
         fewer: what to do with fewer segments than ``regions``: ``continue`` with a notice, or ``stop``.
     """
@@ -56,7 +56,7 @@ class Segmentation(PartitionRule):
         """The partition, with a notice if it has fewer regions than requested.
 
         Raises:
-            PartinrError: it has, and ``fewer`` is ``stop``.
+            PartinrError: it has fewer, and ``fewer`` is ``stop``.
         """
         if self.regions is None or partition.regions >= self.regions:
             return partition
@@ -77,7 +77,7 @@ class ImageSegmentation(Segmentation):
     not be worth the time and the memory.
 
     Attributes:
-        max_pixels: largest image that the algorithm is given.
+        max_pixels: largest image for the algorithm.
     """
 
     cached: ClassVar[bool] = True

@@ -36,14 +36,14 @@ class Semantic(ImageSegmentation):
     first, so that a size means about the same part of any image.
 
     Attributes:
-        min_pixels: smallest image that HFS is given; 1 to never enlarge.
-        threshold_1: of the first round; a higher one joins more.
+        min_pixels: smallest image for HFS; 1 to never enlarge.
+        threshold_1: threshold of the first round; a higher one joins more.
         min_size_1: smallest segment after the first round, in pixels.
-        threshold_2: of the second round.
+        threshold_2: threshold of the second round.
         min_size_2: smallest segment after the second round, in pixels.
         spatial_weight: weight of the position in the superpixels.
         superpixel_size: side of a superpixel, in pixels. Below 8, OpenCV writes beyond its arrays.
-        iterations: of SLIC.
+        iterations: iterations of SLIC.
     """
 
     min_pixels: Annotated[int, Field(ge=1, le=1_000_000)] = 150_000

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
 from importlib.metadata import version
@@ -24,9 +24,10 @@ from torch.nn import functional
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
 from partinr.partition.segmentation import ImageSegmentation
 from partinr.partition.weights import WeightsError, read_weights, weights_of
+from partinr.signals import SignalSet
 from partinr.signals.userfile import quoted
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ class Smp(ImageSegmentation):
             encoder without), ``imagenet`` or ``inception`` (their mean and standard deviation), or ``none``.
     """
 
-    model: str | None = None
+    model: Annotated[str | None, READS] = None
     architecture: str | None = None
     encoder: str | None = None
     classes: Annotated[int, Field(ge=1)] | None = None
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, READS] = None
     preprocessing: Preprocessing = "encoder"
 
     def __post_init__(self) -> None:
@@ -170,6 +171,10 @@ class Smp(ImageSegmentation):
             "smp": version("segmentation-models-pytorch"),
             "timm": version("timm"),
         }
+
+    def members(self, field: str, folder: Path, data: SignalSet) -> Sequence[Path]:
+        """The two files of a saved network."""
+        return self._files()
 
     def _files(self) -> tuple[Path, ...]:
         """The checkpoint, or configuration and weights, downloaded from the hub if necessary."""

@@ -41,7 +41,7 @@ class Superpixel(ImageSegmentation):
         superpixels: approximate number of superpixels of SLIC; 100 if None. Never fewer than four a region.
         compactness: SLIC's weight of the position; a higher one gives squarer segments; 10 if None. Multiplied by ten
             as long as SLIC finds fewer superpixels than ``regions``.
-        scale: of Felzenszwalb; a higher one gives larger segments; 100 if None.
+        scale: scale of Felzenszwalb; a higher one gives larger segments; 100 if None.
         min_size: smallest segment of Felzenszwalb, in pixels; 20 if None.
         sigma: width of a Gaussian that smooths the image first, in pixels.
     """

@@ -1,8 +1,8 @@
-"""Weights of a network from the files that training scripts write, without running code from them.
+"""Reads a network's weights from files of training scripts, without running code from them.
 
 A script may save a state dict alone, in a checkpoint with other things (as Lightning does), or as part of a whole
 module; the network may have been wrapped by DataParallel, ``torch.compile``, FSDP or an average of its weights. All of
-that only lengthens the names of the weights, so they are found by the ends of their names.
+this only adds prefixes to the names of weights, so they are found by the ends of their names.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", 
 """Parts of names that torch adds between those of the modules."""
 
 _AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|average|averaged|shadow|teacher)", re.IGNORECASE)
-"""Names of averages of weights; they are taken where there is nothing else."""
+"""Names of averages of weights, which are used if there are no other weights."""
 
 _PLAIN: dict[str, dict[str, Any]] = {
     "collections": {"OrderedDict": OrderedDict},
     "torch": {name: kind for name, kind in vars(torch).items() if isinstance(kind, torch.dtype)} | {"Size": torch.Size},
     "torch.storage": {"UntypedStorage": torch.UntypedStorage, "TypedStorage": torch.TypedStorage},
 }
-"""What a pickle of tensors names, by module."""
+"""Names in a pickle of tensors, by module."""
 
 _BUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
-"""The functions of ``torch._utils`` that it calls."""
+"""Functions of ``torch._utils`` that such a pickle calls."""
 
 
 class WeightsError(Exception):
-    """A file has no weights that can be read; the message says what it is instead."""
+    """A file has no readable weights; the message says what it is."""
 
 
 class _Inert(dict[Any, Any]):
-    """Stands for an object of a class that is not loaded: it takes what the pickle gives it, and does nothing."""
+    """Replaces an object of a class that is not loaded: accepts what the pickle passes, and does nothing."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
@@ -60,30 +60,30 @@ class _Inert(dict[Any, Any]):
 
 
 class _InertUnpickler(pickle.Unpickler):
-    """Makes tensors and plain containers, and an :class:`_Inert` of everything else."""
+    """Makes tensors and plain containers, and an :class:`_Inert` for everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name in _PLAIN.get(module, ()):
             return _PLAIN[module][name]
         if module == "torch._utils" and name in _BUILDERS:
             build: Callable[..., Any] = getattr(torch._utils, name)
-            # A pickle may set attributes of what it is given: not those of torch's function.
+            # A pickle may set attributes, which must not be those of torch's function.
             return lambda *args: build(*args)
         return type(name, (_Inert,), {"__module__": module})
 
 
 _INERT = ModuleType("inert")
-"""In place of ``pickle``, for ``torch.load``."""
+"""A replacement for ``pickle`` in ``torch.load``."""
 _INERT.Unpickler = _InertUnpickler  # type: ignore[attr-defined]
 _INERT.load = lambda file, **options: _InertUnpickler(file, **options).load()  # type: ignore[attr-defined]
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """All tensors in a file, under the names of what holds them, joined by dots.
+    """All tensors in a file, by the dotted names of their containers.
 
     Args:
-        file: of safetensors, or written by ``torch.save``. No code from it is run: objects of classes other than
-            torch's become containers of what they hold.
+        file: a safetensors file, or one written by ``torch.save``. No code from it is run: objects of classes other
+            than torch's become containers of their contents.
 
     Raises:
         WeightsError: the file is neither, or is damaged.
@@ -98,7 +98,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
                 raise WeightsError("it is a program of TorchScript")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises many kinds, also for classes that it does not trust
+    except Exception:  # torch raises many types, also for untrusted classes
         content = _found(torch.load, file, map_location="cpu", pickle_module=_INERT, weights_only=False)
     return dict(_tensors(content, (), set()))
 
@@ -120,17 +120,17 @@ def _tensors(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple
 
 
 def weights_of(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
-    """The weights of one network among tensors whose names have something before them.
+    """The weights of one network among tensors with prefixed names.
 
-    Of several networks, the one with the most of the expected names is taken; of equal ones, the weights rather than
-    their average, and else the first.
+    Of several networks, the one with the most expected names is used; on ties, weights rather than their average, else
+    the first.
 
     Args:
-        tensors: under any names.
-        expected: the names in the network's state dict.
+        tensors: tensors by any names.
+        expected: names in the network's state dict.
 
     Returns:
-        those of its parts (``encoder`` …), under its own names; empty if no name is expected.
+        the weights by the network's names; empty if no expected name is found.
     """
     parts = {name.partition(".")[0] for name in expected}
     # DataParallel may have wrapped a part of the network.
@@ -149,5 +149,5 @@ def weights_of(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict
 
 
 def _starts(name: str) -> list[int]:
-    """Where the parts of a name begin."""
+    """Start positions of the parts of a name."""
     return [0, *(match.end() for match in re.finditer(r"\.", name))]

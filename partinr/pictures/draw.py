@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import io
 import math
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from partinr.base.errors import PartinrError
+from partinr.pictures.paper import drawn
 
 #: The absolute errors at the ends of the colour scale of `error_map`; larger errors get the last colour. They are fixed
 #: so that pictures of different runs compare. A PSNR of 30 dB is a root mean square error of 0.032.
@@ -181,10 +181,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
         "text.parse_math": False,  # a name may contain a dollar sign
         "pdf.fonttype": 42,
     }
-    buffer = io.BytesIO()
-    with rc_context(settings), warnings.catch_warnings():
-        # Letters that the font lacks become boxes; a warning for each would not help.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+    with rc_context(settings):
         figure = Figure(figsize=total, dpi=_SHEET_DPI)
         top = total[1] - _PANEL_GAP
         for row, height in zip(rows, heights, strict=True):
@@ -203,9 +200,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
                         text, (0, 1), (0, up), "axes fraction", textcoords="offset points", fontsize=size, color=colour
                     )
             top -= height + _PANEL_TITLE + _PANEL_GAP
-        # Without a date, equal pictures give equal files.
-        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-    return buffer.getvalue()
+        return drawn(figure, kind)
 
 
 def error_map(image: Any, reconstruction: Any) -> np.ndarray:

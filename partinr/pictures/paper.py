@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMN = 3.3
 """Width of a column [in]."""
@@ -35,3 +40,19 @@ SETTINGS: dict[Any, Any] = {
     "savefig.dpi": 300,
 }
 """Settings of matplotlib with letters and lines for a column of a paper."""
+
+
+def drawn(figure: Figure, kind: str) -> bytes:
+    """The PNG or PDF file of a figure; equal figures give equal files.
+
+    Args:
+        figure: the figure.
+        kind: ``png`` or ``pdf``.
+    """
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        # Letters that the font lacks become boxes; a warning for each would not help.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        # A PDF would have the date in it.
+        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+    return buffer.getvalue()

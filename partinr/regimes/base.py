@@ -18,7 +18,8 @@ from partinr.coords import Frame
 from partinr.model.capacity import Capacity, settle_regions, widths
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Partition, PartitionRule, make
-from partinr.signals import SignalSet, Source
+from partinr.signals import Item, SignalSet, Source
+from partinr.signals.identity import Reading
 from partinr.training.clock import StopRule
 from partinr.training.schedule import Schedule
 
@@ -78,6 +79,17 @@ class RunContext:
     def cache(self) -> LabelCache | None:
         """The cache of label maps."""
         return LabelCache.at(self.cache_dir)
+
+    def read(self, item: Item) -> Reading:
+        """The signal of an item and its identity; prints the notice that the signal carries.
+
+        Raises:
+            PartinrError: the signal cannot be read.
+        """
+        reading = item.read()
+        if reading.identity.notice is not None:
+            self.note(f"{item.name or self.data.title}: {reading.identity.notice}")
+        return reading
 
     def cut(self, label: str, signal: Tensor, source: Source | None) -> Partition:
         """The partition of a signal, from the cache if possible. Prints the partition's notices.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from partinr.base.numbers import write
 from partinr.base.section import Chart
 from partinr.pictures.draw import ERROR_COLORMAP, ERROR_RANGE
 from partinr.pictures.palette import Style
-from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
+from partinr.pictures.paper import COLUMN, PAGE, SETTINGS, drawn
 from partinr.report.curves import ListCurve, MeanCurve
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.table import Row, lone_of, rows, to_csv
@@ -76,57 +74,43 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path
     try:
         with matplotlib.rc_context(SETTINGS):
             if fits.groups or not further:
-                written += _write_fits(fits, folder)
+                written += _write(fits, folder)
             for study in further:
-                written += _write_section(study, folder)
+                written += _write(study, folder)
     except OSError as error:
         raise PartinrError(f"cannot write figures to {folder}: {error.strerror}; choose another folder") from error
     return written
 
 
-def _write_fits(study: Study, folder: Path) -> list[Path]:
-    table = rows(study)
-    style = study.styles
-    names = _file_names(study.images)
+def _write(study: Study, folder: Path) -> list[Path]:
     written: list[Path] = []
-    for image in study.images:
-        groups = study.on(image)
-        if any(MeanCurve.of(group.counted).step.size for group in groups):
-            for axis, (suffix, label) in _AXES.items():
-                figure = _curve(table, image, style, axis, label)
-                written += _save(figure, folder / f"curve-{names[image]}-{suffix}")
-        strips = list(_strips(groups))
-        for number, strip in enumerate(strips, 1):
-            suffix = f"-{number}" if len(strips) > 1 else ""
-            written += _save(strip, folder / f"pictures-{names[image]}{suffix}")
-    return [*written, _write_table(study, folder / "table.csv")]
+    for name, figure in _figures(study):
+        for kind in ("png", "pdf"):
+            written.append(folder / f"{name}.{kind}")
+            write_atomically(written[-1], drawn(figure, kind))
+    table = folder / ("table.csv" if study.section is None else f"{study.section.key}.csv")
+    write_atomically(table, to_csv(study).encode())
+    return [*written, table]
 
 
-def _write_section(study: Study, folder: Path) -> list[Path]:
-    assert study.section is not None
-    section, table, style = study.section, rows(study), study.styles
-    names = _file_names(study.images)
-    written: list[Path] = []
-    kind = section.steps.removesuffix("steps").strip()
-    axes: tuple[tuple[Axis, str, str], ...] = (
-        ("step", f"{kind}-steps", section.steps),
-        ("seconds", f"{kind}-seconds", _AXES["seconds"][1]),
-    )
+def _figures(study: Study) -> Iterator[tuple[str, Figure]]:
+    """The figures of a study and the names of their files."""
+    section, table, style, names = study.section, rows(study), study.styles, _file_names(study.images)
+    axes = _AXES
+    if section is not None:
+        kind = section.steps.removesuffix("steps").strip()
+        axes = {"step": (f"{kind}-steps", section.steps), "seconds": (f"{kind}-seconds", _AXES["seconds"][1])}
     for image in study.images:
-        groups, stem = study.on(image), f"{section.key}-{names[image]}"
+        groups, stem = study.on(image), f"{section.key if section else 'curve'}-{names[image]}"
         if any(MeanCurve.of(group.counted).step.size for group in groups):
-            for axis, suffix, label in axes:
-                written += _save(_curve(table, image, style, axis, label), folder / f"{stem}-{suffix}")
-        for chart in section.charts:
+            for axis, (suffix, label) in axes.items():
+                yield f"{stem}-{suffix}", _curve(table, image, style, axis, label)
+        for chart in section.charts if section else ():
             if any(ListCurve.of(group.counted, chart.values).psnr.size for group in groups):
-                suffix = chart.axis.replace(" ", "-")
-                written += _save(_list_curve(groups, style, chart), folder / f"{stem}-{suffix}")
-    return [*written, _write_table(study, folder / f"{section.key}.csv")]
-
-
-def _write_table(study: Study, path: Path) -> Path:
-    write_atomically(path, to_csv(study).encode())
-    return path
+                yield f"{stem}-{chart.axis.replace(' ', '-')}", _list_curve(groups, style, chart)
+        strips = [] if section else list(_strips(groups))
+        for number, strip in enumerate(strips, 1):
+            yield f"pictures-{names[image]}" + (f"-{number}" if len(strips) > 1 else ""), strip
 
 
 def _file_names(images: Sequence[str]) -> dict[str, str]:
@@ -139,21 +123,6 @@ def _file_names(images: Sequence[str]) -> dict[str, str]:
             name, number = f"{stem}-{number}", number + 1
         names[image] = name
     return names
-
-
-def _save(figure: Figure, path: Path) -> list[Path]:
-    paths = []
-    for kind in ("png", "pdf"):
-        buffer = BytesIO()
-        with warnings.catch_warnings():
-            # Letters that the font lacks become boxes; a warning for each would not help.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            # Without a date, equal numbers give equal files.
-            figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-        target = path.with_name(f"{path.name}.{kind}")
-        write_atomically(target, buffer.getvalue())
-        paths.append(target)
-    return paths
 
 
 # -- curves ---------------------------------------------------------------------------------------------------------

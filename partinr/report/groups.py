@@ -1,13 +1,14 @@
-"""Which runs belong together, what they are called, and what they are compared with.
+"""Groups runs, names the groups, and chooses what to compare them with.
 
-Runs that differ in nothing but the seed are one :class:`Group`, named by what differs between the groups at hand and by
-nothing else. A group's measure is the *lone network*: one region, the same image, the same configuration but for the
-partition and the width.
+Runs that differ only in the seed form a :class:`Group`, named by its differences from the other groups. A group is
+compared with the *lone network*: one region on the same image, with the same configuration except for partition and
+width.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from partinr.runs.configs import (
     without_start,
 )
 from partinr.runs.naming import expected_regions, labels, natural
+from partinr.runs.origin import Origin, said, told_apart
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import section_at
 
@@ -37,29 +39,44 @@ from partinr.runs.regime_facts import section_at
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Runs on one image that differ in nothing but the seed.
+    """Runs on one image that differ only in the seed.
 
-    Numbers are over ``counted``: the completed runs, one a seed. Where none has completed they are over the unfinished
-    runs that have a curve, and ``provisional`` says so.
+    Numbers are over ``counted``: the completed runs, one per seed. If no run has completed, they are over the
+    unfinished runs that have a curve, and ``provisional`` is true.
     """
 
     label: str
-    """What tells it from the other groups of the same image; the same on every image."""
+    """Difference from the other groups of the same image; the same on every image."""
     name: str
-    """``label``, with the image where there are several."""
+    """``label``, with the image if there are several."""
     image: str
     records: tuple[RunRecord, ...]
     counted: tuple[RunRecord, ...]
     provisional: bool
     regions: int | None
-    """Of the image; where a run is for several, of the one that has most."""
+    """Number of regions of the image; for runs of several images, the largest."""
     flat: Flat
+    apart: tuple[str, ...] = ()
+    """Contents of files and code that differ from groups with the same configuration, in words."""
 
     @classmethod
-    def of(cls, label: str, name: str, image: str, records: Sequence[RunRecord], flat: Flat) -> Group:
-        """The group of ``records``; of several runs with one seed the latest counts."""
+    def of(
+        cls, label: str, image: str, records: Sequence[RunRecord], flat: Flat, apart: tuple[str, ...], named: bool
+    ) -> Group:
+        """The group of ``records``. Of several runs with one seed, the latest counts.
+
+        Args:
+            label: label of the configuration.
+            image: image of the runs.
+            records: the runs.
+            flat: configuration of the runs.
+            apart: see :attr:`apart`.
+            named: whether the image is part of the name.
+        """
+        label = " · ".join((label, *apart))
+        name = f"{image} · {label}" if named else label
         completed = [record for record in records if record.status == "completed"]
-        # Mixing the runs that ended badly with the others would say nothing about either.
+        # Failed and other runs are not mixed, since that would tell nothing about either.
         eligible = completed or [record for record in records if record.curve["step"]]
         latest: dict[Any, RunRecord] = {}
         for record in sorted(eligible, key=_time):
@@ -67,36 +84,36 @@ class Group:
         kept = set(latest.values())
         counted = tuple(record for record in records if record in kept)
         regions = next((record.regions for record in records if record.regions is not None), None)
-        return cls(label, name, image, tuple(records), counted, not completed, regions, flat)
+        return cls(label, name, image, tuple(records), counted, not completed, regions, flat, apart)
 
     @property
     def n(self) -> int:
-        """How many seeds the numbers are over."""
+        """Number of seeds of the numbers."""
         return len(self.counted)
 
     @property
     def state(self) -> str:
-        """How the runs ended: ``completed``, or ``2 completed, 1 failed``."""
+        """Outcomes of the runs: ``completed``, or ``2 completed, 1 failed``."""
         found = {record.status for record in self.records}
         return found.pop() if len(found) == 1 else states(self.records)
 
     def stat(self, of: Callable[[RunRecord], float | None]) -> Stat:
-        """``of`` each counted run, over the seeds."""
+        """Statistics of ``of`` over the counted runs."""
         return Stat.of([of(record) for record in self.counted])
 
     def median(self) -> RunRecord | None:
-        """The run whose pictures stand for the group: the median by final PSNR (the lower of two)."""
+        """The run whose pictures represent the group: the median by final PSNR (the lower of two)."""
         ranked = sorted(self.counted, key=lambda record: -math.inf if (psnr := record.final("psnr")) is None else psnr)
         return ranked[(len(ranked) - 1) // 2] if ranked else None
 
     @property
     def learned_start(self) -> bool:
-        """Whether these are fits that began with what another run learned."""
+        """Whether these fits began with an initialisation that another run learned."""
         return flat_value(self.flat, INIT_KEY) is not None
 
 
 def _time(record: RunRecord) -> str:
-    """When a run ended, else began, as ISO 8601 in UTC, which sorts; empty if unknown."""
+    """End (else start) of a run as ISO 8601 in UTC, which can be sorted; empty if unknown."""
     return str(record.manifest.get("finished") or record.manifest.get("started") or "")
 
 
@@ -109,30 +126,30 @@ def _parameters(group: Group) -> float | None:
 
 @dataclass(frozen=True)
 class Study:
-    """Runs of one section in their groups, ready to be shown.
+    """Runs of one section in groups.
 
-    PSNR of fitted signals and PSNR of held-out ones are of different sections, so they are never in one comparison.
+    PSNR of fitted signals and of held-out signals belong to different sections, so they are never compared.
     """
 
     section: Section | None
-    """What a regime adds to the report; None for runs that fit signals."""
+    """The report section of the regime; None for runs that fit signals."""
     records: tuple[RunRecord, ...]
     images: tuple[str, ...]
     """Names of the images, in the order of the runs."""
     groups: tuple[Group, ...]
-    """By image, then by number of regions."""
+    """Groups sorted by image, then by number of regions."""
     notices: tuple[str, ...]
-    """What a reader must know before comparing."""
+    """Notices for readers who compare."""
 
     @classmethod
     def of(cls, records: Sequence[RunRecord], section: str | None = None) -> Study:
-        """Sort those of ``records`` that are of a section into groups. Damaged runs are in no group."""
+        """The groups of those ``records`` that belong to a section. Damaged runs are in no group."""
         records = [record for record in records if record.regime.section == section]
         usable = [record for record in records if record.status != "damaged"]
         shown, missing = (None, []) if section is None else _section(section, records)
         found_images = Images.among(usable)
         images = found_images.of
-        # Images with something to compare come first: the page opens on them.
+        # Images with something to compare come first, since the page opens on them.
         completed = [images[record] for record in usable if record.status == "completed"]
         image_order = list(dict.fromkeys([*completed, *images.values()]))
         flats = [without_image(flatten(record.config, record.seed)) for record in usable]
@@ -144,26 +161,29 @@ class Study:
             {regions for index in of_kind if (regions := usable[index].regions) is not None} for of_kind in members
         ]
         found = labels([flats[of_kind[0]] for of_kind in members], counts, shown) if members else []
-        groups = []
-        for label, of_kind in zip(found, members, strict=True):
-            for image in image_order:
-                chosen = [usable[index] for index in of_kind if images[usable[index]] == image]
-                if chosen:
-                    name = f"{image} · {label}" if len(image_order) > 1 else label
-                    groups.append(Group.of(label, name, image, chosen, flats[of_kind[0]]))
-        few = {
-            label: min(counted) if counted else expected_regions(flats[of_kind[0]])
-            for label, counted, of_kind in zip(found, counts, members, strict=True)
-        }
-        groups.sort(key=lambda group: (image_order.index(group.image), few[group.label], natural(group.label)))
+        few: dict[int, float] = {}
+        groups: list[Group] = []
+        differ: Counter[str] = Counter()
+        for label, counted, of_kind in zip(found, counts, members, strict=True):
+            flat, several = flats[of_kind[0]], len(image_order) > 1
+            few[id(flat)] = min(counted) if counted else expected_regions(flat)
+            alike = [usable[index] for index in of_kind]
+            told = told_apart([Origin(each.manifest, each.config) for each in alike], [images[each] for each in alike])
+            placed: dict[tuple[str, tuple[str, ...]], list[RunRecord]] = {}
+            for record, words in zip(alike, told.words, strict=True):
+                placed.setdefault((images[record], words), []).append(record)
+            groups += [Group.of(label, image, own, flat, words, several) for (image, words), own in placed.items()]
+            if told.keys:
+                differ[said(told.keys)] += sum(1 for _, words in placed if words)
+        groups.sort(key=lambda group: (image_order.index(group.image), few[id(group.flat)], natural(group.label)))
         notices = notices_of(record for group in groups for record in group.counted)
-        return cls(
-            shown, tuple(records), tuple(image_order), tuple(groups), (*missing, *found_images.notices, *notices)
-        )
+        apart = [f"{count} groups differ only in {what}." for what, count in differ.items()]
+        notices = [*missing, *apart, *found_images.notices, *notices]
+        return cls(shown, tuple(records), tuple(image_order), tuple(groups), tuple(notices))
 
     @property
     def labels(self) -> list[str]:
-        """The groups' labels, each once, fewest regions first."""
+        """The distinct labels of the groups, fewest regions first."""
         few: dict[str, float] = {}
         for group in self.groups:
             regions = expected_regions(group.flat) if group.regions is None else group.regions
@@ -172,13 +192,13 @@ class Study:
 
     @property
     def styles(self) -> dict[str, Style]:
-        """How the groups are drawn, by label."""
+        """Styles of the groups, by label."""
         labels = self.labels
         return styles(labels, contrast_with(labels, {group.label: group.regions for group in self.groups}))
 
     @property
     def table(self) -> list[Mapping[str, Any]]:
-        """The columns that the runs name in ``run.json``, each once, by span; numbered ones are in order."""
+        """The distinct columns that the runs name in ``run.json``, by span, with numbered ones in order."""
         columns = {column["key"]: column for record in self.records for column in record.regime.table}
         spans = list(dict.fromkeys(column.get("span", "") for column in columns.values()))
 
@@ -193,7 +213,7 @@ class Study:
         return [group for group in self.groups if group.image == image]
 
     def repeated(self) -> list[RunRecord]:
-        """Completed runs that are not counted, as a later run of their group has the same seed."""
+        """Completed runs that do not count, because a later run of their group has the same seed."""
         return [
             record
             for group in self.groups
@@ -202,36 +222,37 @@ class Study:
         ]
 
     def versus(self, group: Group) -> Versus | None:
-        """``group`` against the lone network of its image, the nearest in parameters if there are several."""
+        """The comparison of ``group`` with the lone network of its image that is nearest in parameters."""
         if self.section is not None:
             return None
         mine = without_partition(group.flat)
         alike = [other for other in self.on(group.image) if without_partition(other.flat) == mine]
         lones = [other for other in alike if other.regions == 1 and other.counted and not other.provisional]
-        # Without a partition among them there is nothing to measure.
+        # Without a partition there is nothing to compare.
         if not lones or not group.counted or all(other.regions == 1 for other in alike):
             return None
 
-        def distance(other: Group) -> float:
+        def distance(other: Group) -> tuple[bool, float]:
             sizes = _parameters(other), _parameters(group)
-            return abs(math.log(sizes[0] / sizes[1])) if sizes[0] and sizes[1] else math.inf
+            far = abs(math.log(sizes[0] / sizes[1])) if sizes[0] and sizes[1] else math.inf
+            return other.apart != group.apart, far
 
-        # The group itself is its own measure.
+        # The lone network is compared with itself.
         return measured(group, group if group in lones else min(lones, key=distance))
 
     def versus_random(self, group: Group) -> Versus | None:
-        """``group``, which began with what another run learned, against the same fit from a random start."""
+        """The comparison of ``group``, a fit from a learned start, with the same fit from a random start."""
         if not group.learned_start or not group.counted:
             return None
         mine = without_start(group.flat)
         alike = (other for other in self.on(group.image) if without_start(other.flat) == mine)
         usable = (other for other in alike if not other.learned_start and other.counted and not other.provisional)
-        other = next(usable, None)
+        other = min(usable, key=lambda other: other.apart != group.apart, default=None)
         return None if other is None else measured(group, other)
 
 
 def studies_of(records: Sequence[RunRecord]) -> list[Study]:
-    """All studies: the fits first, which may be none, then the runs of each section that is among them."""
+    """All studies: the fits (possibly none), then the runs of each section that occurs."""
     sections = dict.fromkeys([None, *(record.regime.section for record in records)])
     return [Study.of(records, section) for section in sections]
 

@@ -28,6 +28,8 @@ def notices_of(counted: Iterable[RunRecord]) -> list[str]:
             "compare their steps, not their seconds."
         )
     notices += dict.fromkeys(notice for record in counted if (notice := _partition_notice(record)))
+    notes = (record.at("signal.notice") for record in counted)
+    notices += dict.fromkeys(f"{notice}." for notice in notes if notice)
     commits = dict.fromkeys(commit for record in counted if (commit := commit_of(record)))
     if len(commits) > 1:
         notices.append(f"The runs come from {len(commits)} states of the code: {', '.join(commits)}.")

@@ -189,6 +189,9 @@ def _facets(
     for facet in found:
         chosen = [facet.of[at[id(of_group[record].flat)]] if record in of_group else None for record in records]
         columns.append((replace(facet, of=tuple(chosen)), "setting"))
+    apart = tuple(" · ".join(of_group[each].apart) or None if each in of_group else None for each in records)
+    contents = tuple(sorted({words for words in apart if words is not None}))
+    columns.append((Facet("content", "inputs", contents, apart), "setting"))
     images = list(dict.fromkeys(image for study in studies for image in study.images))
     of_image = tuple(of_group[record].image if record in of_group else None for record in records)
     columns.append((Facet("image", "image", tuple(images), of_image), "image"))

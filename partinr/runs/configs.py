@@ -45,13 +45,15 @@ _SILENT_KEYS = {
     ("regime", "evaluate_every"),
     ("regime", "evaluations_per_decade"),
     ("seed",),
+    ("study",),
+    ("sweep",),
     *(("trainer", key) for key in ("default_root_dir", "enable_model_summary", "enable_progress_bar")),
     *(("trainer", key) for key in ("log_every_n_steps", "logger")),
 }
 """Keys for the output and evaluation of a run, which do not change the computation."""
 
 IMAGE_KEYS = {
-    ("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha", "limit", "crops", "crop_size")
+    ("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha", "bits", "limit", "crops", "crop_size")
 }
 """Keys that only choose the images; a run identifies these by their content."""
 

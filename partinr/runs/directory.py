@@ -20,6 +20,7 @@ import yaml
 from partinr.base import lock as lease
 from partinr.base.errors import FULL, PartinrError
 from partinr.base.files import overwrite, write_new
+from partinr.base.text import decoded, utf8
 from partinr.runs.layout import CHECKPOINT, CONFIG, FORMAT, LOCK, MANIFEST, OVERRIDES, config_hash
 from partinr.runs.regime_facts import RegimeFacts
 from partinr.runs.tables import Tables
@@ -172,7 +173,7 @@ class RunDirectory(Tables):
         """
         path = self.file(MANIFEST)
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = json.loads(decoded(path.read_bytes()))
         except (OSError, ValueError) as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
         if not isinstance(manifest, dict) or "status" not in manifest:
@@ -226,7 +227,7 @@ class RunDirectory(Tables):
                 raise BusyError(self.path, taken) from taken
             except OSError as error:
                 raise PartinrError(
-                    f"cannot write in {self.path}: {error.strerror}; its owner can, or go on in a directory of your "
+                    f"cannot write in {self.path}: {error.strerror}; its owner can, or continue in a directory of your "
                     f"own: partinr … ckpt_path={self.file(CHECKPOINT)}"
                 ) from error
             yield
@@ -266,7 +267,9 @@ class RunDirectory(Tables):
     def _yaml(self, name: str, kind: type) -> Any:
         path = self.file(name)
         try:
-            content = yaml.load(path.read_text(encoding="utf-8"), _YAML)
+            text = decoded(path.read_bytes())
+            # LibYAML refuses the escape of a byte that is no text.
+            content = yaml.load(text, yaml.SafeLoader if "\\uDC" in text else _YAML)
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise PartinrError(f"cannot read {path}: {' '.join(str(error).split())}") from error
         if not isinstance(content, kind):
@@ -278,7 +281,8 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
     """All run directories at or below ``paths``, in the order of their paths, each once.
 
     Args:
-        paths: run directories, sweep directories, or folders of them. Hidden folders are skipped.
+        paths: run directories, sweep directories, or folders of them. Symbolic links are followed, hidden folders
+            are skipped.
 
     Raises:
         PartinrError: a path does not exist, or no run is found at all.
@@ -288,14 +292,37 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
         root = Path(given)
         if not root.exists():
             raise PartinrError(f"{given} does not exist; give a run directory or a folder of runs")
-        for manifest in sorted(root.rglob(MANIFEST), key=_natural):
-            if any(part.startswith(".") for part in manifest.relative_to(root).parts):
-                continue  # such as replaced runs
-            found.setdefault(manifest.parent.resolve(), RunDirectory(manifest.parent))
+        for folder in sorted(_folders_of_runs(root), key=_natural):
+            found.setdefault(folder.resolve(), RunDirectory(folder))
     if not found:
         listed = ", ".join(str(path) for path in paths)
         raise PartinrError(f"no run found in {listed}; a run directory is a folder with a {MANIFEST}")
     return list(found.values())
+
+
+def _folders_of_runs(root: Path) -> Iterator[Path]:
+    """Each folder at or below ``root`` that holds a run, once: under its own name where links lead there too."""
+    seen: set[tuple[int, int]] = set()
+    folders, links = [root], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        try:
+            about = folder.stat()
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name == MANIFEST:
+                        yield folder
+                    elif entry.name.startswith("."):
+                        continue  # such as the folder of those that were replaced
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(folder / entry.name)
+                    elif entry.is_symlink() and entry.is_dir():
+                        links.append(folder / entry.name)
+        except OSError:
+            continue  # a folder of somebody else's, or that is gone by now
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
@@ -307,7 +334,7 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 def _manifest(manifest: Mapping[str, Any]) -> bytes:
     """The content of ``run.json``."""
     whole = {"format": FORMAT, **_process(), **_finite(manifest)}
-    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return utf8(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)) + b"\n"
 
 
 def _process() -> dict[str, Any]:

@@ -8,7 +8,7 @@ A run directory is complete in itself. It can be reported, rendered or resumed w
     image.png  partition.png  reconstruction.png  error.png
     inr.safetensors         the fitted network
     rate.csv                what it takes in bits (:data:`RATE_COLUMNS`), once somebody has asked: partinr export
-    checkpoints/last.ckpt   what a resume needs; while the run goes on also previous.ckpt, the one before it
+    checkpoints/last.ckpt   what a resume needs; during the run also previous.ckpt, the one before it
     output.log              what it said, if a process of its own carried it out
     .lock  .job             held by the process that writes the run; the job of a cluster that was submitted for it
     wandb.id  wandb/        of its mirror on W&B, where there is one

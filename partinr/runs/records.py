@@ -198,7 +198,7 @@ def _read(run: RunDirectory) -> RunRecord:
 
 
 _STATES = ("queued", *get_args(Status))
-_KILLED = "its process is gone; partinr resume goes on with it"
+_KILLED = "its process is gone; partinr resume continues it"
 _SILENT = {
     "queued": "waits for its turn",
     "running": "not finished: it is still running",

@@ -12,6 +12,7 @@ from typing import Any
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
+from partinr.base.text import decoded, utf8
 from partinr.runs.layout import CURVE, CURVE_COLUMNS, IMAGE_CURVE, RATE, RATE_COLUMNS, STEPS, of_image
 
 
@@ -104,8 +105,7 @@ class Tables:
         """
         path = self.file(name)
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                return [read(row) for row in csv.DictReader(file)]
+            return [read(row) for row in csv.DictReader(io.StringIO(decoded(path.read_bytes()), newline=""))]
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
 
@@ -115,7 +115,7 @@ def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([_digits(value) for value in line] for line in lines)
-    return text.getvalue().encode()
+    return utf8(text.getvalue())
 
 
 def _digits(value: float | str | None) -> str:

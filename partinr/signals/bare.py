@@ -1,8 +1,8 @@
-"""Image files without the metadata that does not change the picture: colour profiles, comments, thumbnails, dates.
+"""Removes metadata that does not change the picture: colour profiles, comments, thumbnails, dates.
 
 Viewers skip metadata that they do not know, that is huge or that is damaged. Pillow refuses such files: it limits the
-size of profiles and texts, checks the sums of all chunks, and unpacks what nobody asked it for. So the decoders get a
-copy of the file in which only the picture, its transparency and its orientation are left.
+size of profiles and texts, checks the sums of all chunks, and unpacks unused data. The decoders therefore get a copy of
+the file with only the picture, its transparency and its orientation.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Iterator
 from typing import BinaryIO, Literal
 
 _TEXT = 2**26
-"""The most bytes of a compressed text that are unpacked, to find an orientation in it."""
+"""Limit of unpacked bytes of a compressed text, to find an orientation in it."""
 
 _XMP, _EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"
 """Keywords of PNG's texts that may hold the orientation; ImageMagick writes the second."""
 
 _TRANSPARENCY = {0: 2, 2: 6, 3: 1}
-"""The least length of a PNG's tRNS for each colour type that may have one; decoders ignore a shorter one."""
+"""Least length of a PNG's tRNS for each colour type that may have one; decoders ignore a shorter one."""
 
 
 def bare_png(stream: BinaryIO) -> tuple[bytes, int]:
     """A PNG without metadata, and the number of pictures in it.
 
-    A wrong checksum is kept where it covers the picture, so that the decoder finds it; elsewhere it is mended.
+    A wrong checksum of picture data is kept, so that the decoder finds it; others are corrected.
 
     Args:
         stream: a PNG whose header is sound.
@@ -60,7 +60,7 @@ def bare_png(stream: BinaryIO) -> tuple[bytes, int]:
 
 
 def _png_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Name, data and the whole of each chunk that may matter, up to the end of the picture."""
+    """Name, data and full bytes of each relevant chunk, up to the end of the picture."""
     wanted = {b"IHDR", b"PLTE", b"IDAT", b"acTL", b"fcTL", b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
     size = stream.seek(0, 2)
     stream.seek(8)
@@ -94,7 +94,7 @@ def _summed(content: bytes) -> bytes:
 
 
 def bare_jpeg(stream: BinaryIO) -> tuple[bytes, int]:
-    """A JPEG without metadata but EXIF and XMP, and without what else stands between its segments; and 1.
+    """A JPEG without metadata except EXIF and XMP and without bytes between its segments; and 1.
 
     Many phones write a photograph, followed by previews or a depth map: the photograph is the picture.
     """
@@ -117,7 +117,7 @@ def bare_jpeg(stream: BinaryIO) -> tuple[bytes, int]:
 
 
 def _is_picture(segment: bytes) -> bool:
-    """Whether a segment of a JPEG says how the picture looks: sound JFIF, EXIF, XMP, Adobe, all but APPn and COM."""
+    """Whether a segment of a JPEG affects the picture: valid JFIF, EXIF, XMP, Adobe, all except APPn and COM."""
     data = segment[4:]
     if segment[1] == 0xE0:
         return data.startswith(b"JFIF\0") and len(data) >= 14
@@ -127,7 +127,7 @@ def _is_picture(segment: bytes) -> bool:
 
 
 def bare_webp(stream: BinaryIO) -> tuple[bytes, int]:
-    """A WebP without colour profile and unknown chunks, up to the last that is complete; and the number of pictures."""
+    """A WebP without colour profile and unknown chunks, up to the last complete chunk; and its number of pictures."""
     stream.seek(12)
     chunks: dict[bytes, bytes] = {}
     parts, frames = [], 0
@@ -152,11 +152,11 @@ def bare_webp(stream: BinaryIO) -> tuple[bytes, int]:
 
 _TIFF_TAGS = {*range(254, 260), 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, *range(320, 326), 332, 338, 339}
 _TIFF_TAGS |= {347, *range(512, 522), *range(529, 533)}
-"""The tags of TIFF 6.0 and its supplements that say how the pixels are stored and seen."""
+"""The tags of TIFF 6.0 and its supplements for the storage and display of pixels."""
 
 
 def bare_tiff(stream: BinaryIO) -> tuple[bytes, int]:
-    """A TIFF whose first page has no metadata and is the only one, and the number of pages that there were.
+    """A TIFF with only the first page and without metadata, and the original number of pages.
 
     Args:
         stream: a TIFF or BigTIFF; one whose first page cannot be found is given back as it is.
@@ -164,7 +164,7 @@ def bare_tiff(stream: BinaryIO) -> tuple[bytes, int]:
     stream.seek(0)
     prefix = stream.read(16)
     order: Literal["little", "big"] = "little" if prefix[:1] == b"I" else "big"
-    # Bytes of a number of entries, of an entry, and of an offset.
+    # Sizes in bytes of the number of entries, an entry, and an offset.
     number, entry, offset = (8, 20, 8) if 43 in prefix[2:4] else (2, 12, 4)
     page = int.from_bytes(prefix[8:16] if offset == 8 else prefix[4:8], order)
     pages: list[int] = []

@@ -1,9 +1,9 @@
-"""From an image file to its samples, at the depth of the file.
+"""Decodes image files to samples at the depth of the file.
 
 Pillow reads up to 8 bits a channel (palettes, 1-bit, JPEG, WebP, BMP, most TIFF). It has no mode for deeper colour and
 silently keeps the upper byte, so OpenCV reads 16-bit PNG and deeper TIFF. OpenCV gives wrong pixels without an error
-for some layouts (separate planes, grey with alpha), so the file's header decides what it gets, and the rest is refused.
-tifffile would need a large package of codecs for the common LZW compression.
+for some layouts (separate planes, grey with alpha), so the header decides which files it decodes, and others are
+refused. tifffile would need a large package of codecs for the common LZW compression.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 
 _SAVE_AGAIN = "open it in an image program and save it as a plain RGB or grey PNG"
 
-# From a mode of Pillow to the one that holds the same samples as plain channels, without and with transparency.
+# Modes of Pillow, and the modes with the same samples as plain channels, without and with transparency.
 _MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "YCbCr": "RGB"}
 _TRANSPARENT_MODES = {**_MODES, "1": "LA", "L": "LA", "P": "RGBA", "PA": "RGBA", "RGB": "RGBA"}
 
 
 def decoder() -> str:
-    """What reads lossy files here: Pillow, and its JPEG library, which may differ by a level from others."""
+    """The decoder of lossy files: Pillow and its JPEG library, which may differ by a level from others."""
     turbo, jpeg = features.version_feature("libjpeg_turbo"), features.version_codec("jpg")
     return f"Pillow {pillow} with " + (f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {jpeg}")
 
@@ -69,7 +69,7 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
 
     Args:
         path: PNG, JPEG, TIFF, WebP or BMP; ``~`` is the home folder.
-        indices: for an image with a palette, give the palette indices (C = 1) instead of the colours.
+        indices: for an image with a palette, return the palette indices (C = 1) instead of the colours.
 
     Returns:
         ``[H, W, C]`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha, not premultiplied), of dtype uint8

@@ -15,10 +15,12 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
+from partinr.base.text import decoded, normal
 from partinr.signals.decode import IMAGE_ENDINGS
+from partinr.signals.depth import Bits
 from partinr.signals.identity import Reading
-from partinr.signals.image import Alpha, Crop, builtin_path, load_image, read_image
+from partinr.signals.image import Alpha, Crop, builtin_path, image_values, read_image
 from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
 from partinr.signals.source import Source
@@ -33,11 +35,13 @@ class ImageItem(Item):
         name: see :class:`~partinr.signals.Item`.
         source: the file and how it is cut.
         alpha: what to do with transparency, see :func:`partinr.load_image`.
+        bits: how many bits a file of 16 uses.
     """
 
     name: str
     source: Source
     alpha: Alpha = "refuse"
+    bits: int | None = None
 
     def load(self) -> Tensor:
         """The image: float32 ``[H, W, C]`` in [0, 1].
@@ -45,13 +49,13 @@ class ImageItem(Item):
         Raises:
             PartinrError: the file cannot be read, or is no image that can be fitted.
         """
-        return load_image(self._path, **self._options)
+        return image_values(self._path, **self._options)
 
     def read(self) -> Reading:
-        """The image, and what it is: its file and the samples in it.
+        """The image and its identity: its file and the samples in it.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         return read_image(self._path, **self._options)
 
@@ -63,7 +67,8 @@ class ImageItem(Item):
     @property
     def _options(self) -> dict[str, Any]:
         source = self.source
-        return {"size": source.size, "max_side": source.max_side, "alpha": self.alpha, "crop": source.crop}
+        cut = {"size": source.size, "max_side": source.max_side, "crop": source.crop}
+        return {**cut, "alpha": self.alpha, "bits": self.bits}
 
 
 @spec
@@ -75,10 +80,11 @@ class FolderData(SignalSet):
 
     Attributes:
         path: the folder; None for the built-in images ``names``.
-        names: of built-in images, in their order; ignored if ``path`` is given.
+        names: names of built-in images, in order; ignored if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
+        bits: how many bits files of 16 use, such as 12.
         limit: use only the first images to learn from; those held out do not count.
         crops: number of squares from each image, instead of the centred one. The place of a square follows from the
             file's name and the square's number alone.
@@ -90,16 +96,17 @@ class FolderData(SignalSet):
             image does not change it for the others.
     """
 
-    path: str | None = None
+    path: Annotated[str | None, READS] = None
     names: Annotated[list[str], Field(min_length=1)] | None = None
     size: Size | None = None
     max_side: Size | None = None
     alpha: Alpha = "refuse"
+    bits: Bits | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     crops: Annotated[int, Field(ge=1)] | None = None
     crop_size: Size | None = None
-    val_path: str | None = None
-    val_list: str | None = None
+    val_path: Annotated[str | None, READS] = None
+    val_list: Annotated[str | None, READS] = None
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     def __post_init__(self) -> None:
@@ -187,7 +194,7 @@ class FolderData(SignalSet):
         for file in files:
             for crop in self._crops(file.name):
                 source = Source(file.stem, str(file), self.size, self.max_side, crop)
-                items.append(ImageItem(names.new(file.stem), source, self.alpha))
+                items.append(ImageItem(names.new(file.stem), source, self.alpha, self.bits))
         return items
 
     def _crops(self, name: str) -> Iterator[Crop | None]:
@@ -205,8 +212,9 @@ class _Names:
         self._taken: set[str] = set()
 
     def new(self, wanted: str) -> str:
-        # Windows and macOS ignore case, and Windows forbids these characters.
-        name = base = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]+', "-", wanted).strip(" .") or "image"
+        # Windows and macOS ignore case, macOS Unicode forms too, and Windows forbids some characters. A byte that is no
+        # text would be none in tables and trackers either.
+        name = base = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+', "-", normal(wanted)).strip(" .") or "image"
         number = 1
         while name.casefold() in self._taken:
             number += 1
@@ -261,23 +269,35 @@ def _listed(file: Path, images: list[Path]) -> list[Path]:
         PartinrError: the list cannot be read, is empty, or names an image that does not exist.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = re.split(r"\r\n?|\n", decoded(file.read_bytes(), names=True))
     except FileNotFoundError as error:
         raise PartinrError(f"no such file: data.val_list={file}; check the path{_from_where(file)}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        why = f": {error}" if type(error) is ValueError else ""
         raise PartinrError(
-            f"data.val_list={file} cannot be read as text; give a text file with a name of an image a line"
+            f"data.val_list={file} cannot be read as text{why}; give a text file with a name of an image a line"
         ) from error
-    wanted = [line.strip() for line in lines if line.strip()]
+    named: dict[str, list[Path]] = {}
+    for image in images:
+        for name in dict.fromkeys((normal(image.name), normal(image.stem))):
+            named.setdefault(name, []).append(image)
+    # A name may begin or end with a space.
+    wanted = [line if normal(line) in named else line.strip() for line in lines if line.strip()]
     if not wanted:
         raise PartinrError(f"data.val_list={file} names no image; put one name a line into it")
-    names = {name for image in images for name in (image.name, image.stem)}
+    chosen: set[Path] = set()
     for name in wanted:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
+        if normal(name) not in named:
+            near = difflib.get_close_matches(normal(name), named, n=1)
             hint = f"did you mean {near[0]}?" if near else "put names of files there, without their folder"
             raise PartinrError(
                 f"data.val_list={file} names {name!r}, which is no image in {quoted(images[0].parent)}; {hint}"
             )
-    chosen = set(wanted)
-    return [image for image in images if chosen & {image.name, image.stem}]
+        found = named[normal(name)]
+        if len({normal(image.name) for image in found}) < len(found):
+            raise PartinrError(
+                f"data.val_list={file} names {name!r}, and {quoted(images[0].parent)} has it in two Unicode forms: "
+                f"{' and '.join(ascii(image.name) for image in found)}; rename one of them"
+            )
+        chosen.update(found)
+    return [image for image in images if image in chosen]

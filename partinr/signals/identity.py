@@ -1,7 +1,7 @@
-"""What a signal is, on every machine: digests of what it was before any resize, and a coarse picture of its values.
+"""The identity of a signal on every machine: digests of the samples before any resize, and coarse means of values.
 
 Machines resize differently in the last bits, and two JPEG libraries decode one file a level apart. A digest of the
-values that are fitted would make another signal of each.
+fitted values would therefore differ between machines.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from partinr.base.digests import of_text
+
 BLOCKS = 1024
-"""Most blocks of a signal that :attr:`SignalIdentity.means` has: 32 x 32 of an image, 32 along a line."""
+"""Limit of blocks in :attr:`SignalIdentity.means`: 32 x 32 of an image, 32 along a line."""
 
 TOLERANCE = 1 / 255
-"""Two signals are taken for one if no block mean differs by more: one level of 8 bits."""
+"""Tolerance of block means within which two signals count as one: one level of 8 bits."""
 
 
 @dataclass(frozen=True, eq=False)
 class SignalIdentity:
-    """What a signal is.
+    """The identity of a signal.
 
     Attributes:
         name: of the signal in messages: its file without the folder, or its name in a set; empty if it has none.
         pixels_sha256: of the samples as they were decoded, upright, cut to what is used and before any resize, with
             their type, and of the shape that they are resized to. Of a signal without a file: of its values.
-        means: the means of at most :data:`BLOCKS` equal blocks, float32 ``[*blocks, C]``; empty where a set of signals
-            is known by its digests alone.
+        means: means of at most :data:`BLOCKS` equal blocks, float32 ``[*blocks, C]``; empty if a set of signals is
+            identified by its digests alone.
         file_sha256: of its file; None without one.
         cut: what is done with the file's samples: the part that is used, its shape in the end, transparency.
-        decoder: what read the file.
+        decoder: program that read the file.
+        notice: what a user should know of the values, in a line.
     """
 
     name: str
@@ -45,10 +48,11 @@ class SignalIdentity:
     file_sha256: str | None = None
     cut: str = ""
     decoder: str | None = None
+    notice: str | None = None
 
     @classmethod
     def of(cls, name: str, values: Tensor) -> SignalIdentity:
-        """Of a signal that has no file: the values themselves.
+        """The identity of a signal without a file, from its values.
 
         Args:
             name: of the signal; may be empty.
@@ -57,11 +61,11 @@ class SignalIdentity:
         return cls(name, samples_sha256(values.detach().float().cpu().numpy()), block_means(values))
 
     def plain(self) -> dict[str, Any]:
-        """As a checkpoint keeps it."""
+        """The form in a checkpoint."""
         return dict(vars(self))
 
     def differs(self, other: SignalIdentity) -> str | None:
-        """How another machine, or another library, has read this signal; empty if it is the same to the bit.
+        """How another machine or library read this signal differently; empty if it is equal bit by bit.
 
         Returns:
             None if ``other`` is another signal.
@@ -78,14 +82,14 @@ class SignalIdentity:
 
 
 class Reading(NamedTuple):
-    """A signal, and what it is."""
+    """A signal and its identity."""
 
     values: Tensor
     identity: SignalIdentity
 
 
 def decoders(one: str | None, other: str | None) -> str:
-    """Who decoded a file in two ways, in words."""
+    """The decoders of a file that was decoded in two ways, in words."""
     return f"by {one} and by {other}" if one != other else f"by {one} both times"
 
 
@@ -101,7 +105,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -126,28 +130,26 @@ def block_means(values: Tensor) -> Tensor:
 
 
 def joined(digests: Sequence[str | None]) -> str | None:
-    """One digest for several: the only one itself; None if one of them is unknown."""
+    """One digest for several: a single one is unchanged; None if any is unknown."""
     known = [digest for digest in digests if digest is not None]
     if not known or len(known) < len(digests):
         return None
     return known[0] if len(known) == 1 else of_text("\n".join(known))
 
 
-def of_text(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-
-
 def identity_facts(identities: Collection[SignalIdentity]) -> dict[str, Any]:
-    """What ``run.json`` says of what signals are."""
+    """The entries of signal identities in ``run.json``."""
+    noticed = [each for each in identities if each.notice is not None]
+    more = f" (and {len(noticed) - 1} more like it)" if len(noticed) > 1 else ""
     facts = {
         "pixels_sha256": joined([each.pixels_sha256 for each in identities]),
         "file_sha256": joined([each.file_sha256 for each in identities]),
         "decoder": next((each.decoder for each in identities if each.decoder is not None), None),
+        "notice": f"{noticed[0].name}: {noticed[0].notice}{more}" if noticed else None,
     }
     return {key: value for key, value in facts.items() if value is not None}
 
 
 def no_means() -> Tensor:
-    """The block means of signals that are known by their digests alone."""
+    """The block means of signals that are identified by digests alone."""
     return torch.empty(0)

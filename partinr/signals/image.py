@@ -10,17 +10,19 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.signals.decode import MAX_PIXELS, decode, decoder
+from partinr.signals.depth import few_bits, largest_value
 from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
 from partinr.signals.userfile import quoted
 
@@ -57,7 +59,7 @@ class Crop:
     """A square in an image, at a relative place that suits images of any shape.
 
     Attributes:
-        at: down and to the right, each a part in [0, 1) of the range of the square.
+        at: position down and to the right, each a fraction in [0, 1) of the range of the square.
         side: in pixels of the file; None for the largest square.
     """
 
@@ -73,8 +75,9 @@ def load_image(
     max_side: int | None = None,
     alpha: Alpha = "refuse",
     crop: Crop | None = None,
+    bits: int | None = None,
 ) -> torch.Tensor:
-    """Read an image file.
+    """Read an image file; warns if a file of 16 bits seems to hold fewer.
 
     The formats are PNG, JPEG, TIFF, WebP and BMP, with 1 to 8 or 16 bits a channel, and TIFF of floats in [0, 1]. An
     EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK, animations and files of several
@@ -87,14 +90,23 @@ def load_image(
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` the
             channel and keep the stored colours. An opaque channel is always dropped.
         crop: the square to cut out, instead of the centred one; it is resized if `size` is given.
+        bits: how many of the 16 bits of the file are used, such as 12 from a camera: the largest value is then 4095.
 
     Returns:
         float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
 
     Raises:
-        PartinrError: the file is no such image, or an option makes no sense.
+        PartinrError: the file is not such an image, or an option is invalid.
     """
-    return _read(path, size, max_side, alpha, crop)[0]
+    values, samples, _ = _read(path, size, max_side, alpha, crop, bits)
+    if (notice := few_bits(samples, bits)) is not None:
+        warnings.warn(f"{quoted(Path(path))}: {notice}", PartinrWarning, stacklevel=3)
+    return values
+
+
+def image_values(path: str | os.PathLike[str], **options: Any) -> torch.Tensor:
+    """What `load_image` gives, without a warning."""
+    return _read(path, **options)[0]
 
 
 def read_image(
@@ -104,15 +116,17 @@ def read_image(
     max_side: int | None = None,
     alpha: Alpha = "refuse",
     crop: Crop | None = None,
+    bits: int | None = None,
 ) -> Reading:
-    """An image as of `load_image`, and what it is.
+    """An image as from `load_image`, and its identity.
 
     Raises:
-        PartinrError: as there.
+        PartinrError: as for `load_image`.
     """
-    values, samples, background = _read(path, size, max_side, alpha, crop)
+    values, samples, background = _read(path, size, max_side, alpha, crop, bits)
     (top, left, height, width), target = cut_shape((samples.shape[0], samples.shape[1]), size, max_side, crop)
     shape = f"to {target}" if background is None else f"to {target} over {background}"
+    shape += "" if bits is None else f" of {bits} bits"
     file = Path(os.path.expanduser(path))
     identity = SignalIdentity(
         file.name,
@@ -121,17 +135,23 @@ def read_image(
         file_sha256(file),
         f"{(top, left, height, width)} {shape}",
         decoder(),
+        few_bits(samples, bits),
     )
     return Reading(values, identity)
 
 
 def _read(
-    path: str | os.PathLike[str], size: int | None, max_side: int | None, alpha: Alpha, crop: Crop | None
+    path: str | os.PathLike[str],
+    size: int | None,
+    max_side: int | None,
+    alpha: Alpha,
+    crop: Crop | None = None,
+    bits: int | None = None,
 ) -> tuple[torch.Tensor, np.ndarray, str | None]:
-    """The values of an image; the samples that count of the file; and what they are composited over, if anything."""
+    """The values of an image, the relevant samples of the file, and their background if composited."""
     _check_options(size, max_side, alpha)
     samples, background = _without_alpha(decode(path), alpha, path)
-    image = _unit_range(samples, path)
+    image = _unit_range(samples, path, bits)
     if background is not None:
         colour, opacity = image[:, :, :-1], image[:, :, -1:]
         image = torch.lerp(torch.full_like(colour, _BACKGROUNDS[background]), colour, opacity)
@@ -159,7 +179,7 @@ def builtin_image(name: str, *, size: int | None = None, max_side: int | None = 
         float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
 
     Raises:
-        PartinrError: the name is unknown, or an option makes no sense.
+        PartinrError: the name is unknown, or an option is invalid.
     """
     return load_image(builtin_path(name), size=size, max_side=max_side)
 
@@ -258,11 +278,12 @@ def _check_options(size: int | None, max_side: int | None, alpha: str) -> None:
         raise PartinrError(f"alpha must be refuse, white, black or drop, not {alpha!r}; choose one of them")
 
 
-def _unit_range(samples: np.ndarray, path: str | os.PathLike[str]) -> torch.Tensor:
+def _unit_range(samples: np.ndarray, path: str | os.PathLike[str], bits: int | None) -> torch.Tensor:
+    largest = largest_value(samples, bits, path)
     # Always a copy: an array from Pillow may be read-only or have negative strides.
     image = torch.from_numpy(np.array(samples, dtype=np.float32, order="C"))
-    if samples.dtype.kind == "u":
-        return image.div_(np.iinfo(samples.dtype).max)
+    if largest is not None:
+        return image.div_(largest)
     _check_values(image, repr(os.fspath(path)), "rescale it and save it again")
     return image
 
@@ -270,7 +291,7 @@ def _unit_range(samples: np.ndarray, path: str | os.PathLike[str]) -> torch.Tens
 def _without_alpha(
     samples: np.ndarray, alpha: Alpha, path: str | os.PathLike[str]
 ) -> tuple[np.ndarray, Literal["white", "black"] | None]:
-    """The samples without a channel of transparency that does not count, and what they are to be composited over."""
+    """The samples without an irrelevant alpha channel, and the background to composite them over."""
     if samples.shape[2] in (1, 3):
         return samples, None
     opaque = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else 1

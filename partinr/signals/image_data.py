@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
+from partinr.signals.depth import Bits
 from partinr.signals.identity import Reading
 from partinr.signals.image import builtin_path, read_image
 from partinr.signals.sets import SingleSignal
@@ -28,13 +29,15 @@ class ImageData(SingleSignal):
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
+        bits: how many bits a file of 16 uses, such as 12.
     """
 
-    path: str | None = None
+    path: Annotated[str | None, READS] = None
     name: str | None = "astronaut"
     size: Size | None = None
     max_side: Size | None = None
     alpha: Literal["refuse", "white", "black", "drop"] = "refuse"
+    bits: Bits | None = None
 
     def __post_init__(self) -> None:
         """Check that the options go together.
@@ -71,10 +74,10 @@ class ImageData(SingleSignal):
         return self.read().values
 
     def read(self) -> Reading:
-        """The image, and what it is: its file and the samples in it.
+        """The image and its identity: its file and the samples in it.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         path = builtin_path(self.title) if self.path is None else self.path
-        return read_image(path, size=self.size, max_side=self.max_side, alpha=self.alpha)
+        return read_image(path, size=self.size, max_side=self.max_side, alpha=self.alpha, bits=self.bits)

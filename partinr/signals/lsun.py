@@ -20,7 +20,7 @@ from torch import Tensor
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
-from partinr.base.spec import spec
+from partinr.base.spec import READS, spec
 from partinr.signals.decode import decoder
 from partinr.signals.identity import Reading, SignalIdentity, block_means, samples_sha256
 from partinr.signals.image import resized
@@ -42,8 +42,8 @@ class LsunItem(Item):
 
     Attributes:
         name: see :class:`~partinr.signals.Item`.
-        folder: of the database.
-        index: of the photograph in it.
+        folder: folder of the database.
+        index: number of the photograph in the database.
         size: side of the square, in pixels.
         source: None, since it has no file of its own.
     """
@@ -64,7 +64,7 @@ class LsunItem(Item):
         return self.read().values
 
     def read(self) -> Reading:
-        """The photograph, and what it is: the samples in the database.
+        """The photograph and its identity: the samples in the database.
 
         Raises:
             PartinrError: it cannot be read.
@@ -92,7 +92,7 @@ class LsunData(SignalSet):
         limit: use only the first photographs to learn from.
     """
 
-    path: str
+    path: Annotated[str, READS]
     category: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "church_outdoor"
     size: Size = 256
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -117,6 +117,10 @@ class LsunData(SignalSet):
             PartinrError: there is no such database, or the package that reads it is missing.
         """
         return self._items("val")
+
+    def members(self, field: str, folder: Path, data: SignalSet) -> list[Path]:
+        """The two databases."""
+        return [folder / f"{self.category}_{part}_lmdb" / "data.mdb" for part in ("train", "val")]
 
     def _items(self, part: Literal["train", "val"]) -> list[LsunItem]:
         folder = Path(os.path.abspath(os.path.expanduser(self.path))) / f"{self.category}_{part}_lmdb"

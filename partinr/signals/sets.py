@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -18,15 +19,20 @@ from partinr.signals.source import Source
 class Item(ABC):
     """One signal of a set, loaded on demand.
 
-    Items are sent to other processes, so they hold what it takes to make the signal, and nothing large.
+    Items are sent to other processes, so they contain what is needed to make the signal, and nothing large.
 
     Attributes:
         name: unique in its set, and a valid folder name. The name of a single signal is empty.
-        source: where it is from, for partition rules that look at more than its values; None without a file.
+        source: source of the signal, for partition rules that need more than its values; None without a file.
     """
 
     name: str
     source: Source | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = Item.read  # type: ignore[method-assign]  # that of a base class would read something else
 
     @abstractmethod
     def load(self) -> Tensor:
@@ -37,10 +43,10 @@ class Item(ABC):
         """
 
     def read(self) -> Reading:
-        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
+        """The signal and its identity. Override this if a file identifies it better than its values.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         values = self.load()
         return Reading(values, SignalIdentity.of(self.name, values))
@@ -72,11 +78,37 @@ class SignalSet(ABC):
 
     @abstractmethod
     def val(self) -> Sequence[Item]:
-        """The items that are held out; may be empty.
+        """The held-out items; may be empty.
+
+        Raises:
+            PartinrError: the items cannot be listed.
+        """
+
+    @property
+    def sources(self) -> list[Source]:
+        """Where the items are from, those that are held out too; without items that have no file.
 
         Raises:
             PartinrError: they cannot be listed.
         """
+        return [item.source for item in (*self.train(), *self.val()) if item.source is not None]
+
+    def members(self, field: str, folder: Path, data: SignalSet) -> list[Path] | None:
+        """The files of a folder, named by a field that is marked :data:`~partinr.base.spec.READS`, that a run reads.
+
+        Args:
+            field: its name.
+            folder: its value.
+            data: the set itself.
+
+        Returns:
+            The files of the items that lie in it; None, for all files, where no item has a file.
+
+        Raises:
+            PartinrError: the items cannot be listed.
+        """
+        files = dict.fromkeys(Path(source.path) for source in data.sources if source.path is not None)
+        return [file for file in files if folder in file.parents] if files else None
 
 
 @spec
@@ -85,9 +117,14 @@ class SingleSignal(SignalSet):
 
     alone: ClassVar[bool] = True
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = SingleSignal.read  # type: ignore[method-assign]  # as for Item
+
     @property
     def source(self) -> Source | None:
-        """Where the signal is from, for partition rules that look at more than its values; None without a file."""
+        """Source of the signal, for partition rules that need more than its values; None without a file."""
         return None
 
     @abstractmethod
@@ -99,10 +136,10 @@ class SingleSignal(SignalSet):
         """
 
     def read(self) -> Reading:
-        """The signal, and what it is. Override this where a file, or samples before a resize, say more than values.
+        """The signal and its identity. Override this if a file identifies it better than its values.
 
         Raises:
-            PartinrError: as :meth:`load` does.
+            PartinrError: as for :meth:`load`.
         """
         values = self.load()
         return Reading(values, SignalIdentity.of(self.title, values))
@@ -112,7 +149,7 @@ class SingleSignal(SignalSet):
         return [_Only(self, self.source)]
 
     def val(self) -> Sequence[Item]:
-        """Nothing is held out."""
+        """Empty: nothing is held out."""
         return ()
 
 
@@ -137,7 +174,7 @@ class GeneratedItem(Item):
 
     Attributes:
         name: see :class:`~partinr.signals.Item`.
-        seed: the series, and the number in it.
+        seed: number of the series, and number in the series.
         data: the set that makes it.
         source: None, since it has no file.
     """
@@ -151,7 +188,7 @@ class GeneratedItem(Item):
         """The signal: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made on this machine.
+            PartinrError: the signal cannot be made on this machine.
         """
         return self.data.make(self.seed)
 
@@ -162,7 +199,7 @@ class GeneratedSet(SignalSet):
 
     Attributes:
         train_items: number of signals to learn from.
-        val_items: number of other signals, which are held out.
+        val_items: number of further, held-out signals.
     """
 
     train_items: Annotated[int, Field(ge=1)] = 256
@@ -173,7 +210,7 @@ class GeneratedSet(SignalSet):
         """The signal of a series and a number: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: it cannot be made on this machine.
+            PartinrError: the signal cannot be made on this machine.
         """
 
     def train(self) -> Sequence[GeneratedItem]:

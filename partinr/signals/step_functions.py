@@ -1,4 +1,4 @@
-"""Random step functions: 1 and -1 in turn along a line, and products of two of them in the plane.
+"""Random step functions: alternating 1 and -1 along a line, and products of two of them in the plane.
 
 Their borders are known exactly, so that training can be related to the number of borders.
 """
@@ -23,7 +23,7 @@ from partinr.signals.image_data import Size
 from partinr.signals.sets import Item, SignalSet
 
 MARGIN = 0.01
-"""Least distance of a border from a sample, in gaps between samples, so that rounding cannot move it past one."""
+"""Least distance of a border from a sample, in sample distances, so that rounding cannot move it past the sample."""
 
 
 @door
@@ -89,7 +89,7 @@ def step_signal(counts: Sequence[int], shape: Sequence[int], *, seed: Sequence[i
 
     Args:
         counts: borders along each axis, 0 or more.
-        shape: of the grid.
+        shape: shape of the grid.
         seed: whole numbers, 0 or more; the same numbers make the same signal.
 
     Raises:
@@ -131,7 +131,7 @@ class StepItem(Item):
     Attributes:
         name: see :class:`~partinr.signals.Item`.
         counts: borders along each axis.
-        draw: its number among those with as many borders.
+        draw: its number among the functions with the same number of borders.
         data: the set that draws it.
         source: None, since it has no file.
     """
@@ -177,7 +177,7 @@ class StepsData(SignalSet):
         """Check that the counts are unique.
 
         Raises:
-            PartinrError: one is given twice.
+            PartinrError: a count is given twice.
         """
         twice = {count for count in self.counts if self.counts.count(count) > 1}
         if twice:
@@ -189,7 +189,7 @@ class StepsData(SignalSet):
         return "steps"
 
     def train(self) -> Sequence[StepItem]:
-        """All functions, count by count."""
+        """All functions, sorted by count."""
         axes = len(self.shape)
         return [
             StepItem(f"steps-{count}-{draw}", factored(count, axes), draw, self)
@@ -198,5 +198,5 @@ class StepsData(SignalSet):
         ]
 
     def val(self) -> Sequence[StepItem]:
-        """Nothing is held out."""
+        """Empty: nothing is held out."""
         return []

@@ -1,4 +1,4 @@
-"""Files that a user names: opened, quoted in messages, and parsed without noise."""
+"""Opens files that a user names, quotes them in messages, and silences parsers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def warnings_as(action: Literal["ignore", "error"], category: type[Warning] = Wa
 
 @contextmanager
 def open_file(file: Path, what: str) -> Iterator[BinaryIO]:
-    """A file of the user's, open for reading.
+    """A user's file, open for reading.
 
     Args:
         file: any path.
-        what: the file should be, for messages: ``an image``.
+        what: what the file should be, for messages: ``an image``.
 
     Raises:
         PartinrError: the file does not exist, cannot be read, or is no regular file.
@@ -71,7 +71,7 @@ def _hint(file: Path) -> str:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Silence the standard error stream: C libraries report there what an error here says too."""
+    """Silence the standard error stream, where C libraries repeat what an error says."""
     try:
         stderr = os.dup(2)
     except OSError:  # there is no standard error

@@ -4,6 +4,6 @@ The code is in :mod:`partinr.base.spec`. Plug-ins import ``partinr.spec``, which
 package is arranged inside.
 """
 
-from partinr.base.spec import ASIDE, describe, spec
+from partinr.base.spec import ASIDE, READS, describe, spec
 
-__all__ = ["ASIDE", "describe", "spec"]
+__all__ = ["ASIDE", "READS", "describe", "spec"]

@@ -17,7 +17,7 @@ any size; with BIC this becomes rarer with more trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -197,18 +197,17 @@ def _chance(probability: float) -> str:
     return "fewer than 1 in 10,000" if probability < 1e-4 else f"{probability:.2%}"
 
 
-def fit_laws(trials: Trials, laws: Sequence[Law] = LAWS) -> Growth:
+def fit_laws(trials: Trials) -> Growth:
     """Fit laws to trials and compare them.
 
     Args:
         trials: trials of one setting.
-        laws: laws to compare, including the exponential.
     """
     n = len(trials.steps)
     low, high = float(trials.boundaries.min()), float(trials.boundaries.max())
     spread = _spread(trials)
     found = []
-    for law in laws:
+    for law in LAWS:
         theta, sigma, likelihood = _fit(law, trials, low, high)
         bic = (law.parameters + 1) * math.log(n) - 2 * likelihood
         explained, formula = 1 - (sigma / spread) ** 2, law.formula(theta, low, high)

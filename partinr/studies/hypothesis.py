@@ -7,7 +7,7 @@ boundaries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from partinr.base.errors import PartinrError
 from partinr.runs.configs import flatten, identity
 from partinr.runs.directory import RunDirectory
 from partinr.runs.naming import labels, natural
+from partinr.runs.origin import Origin, told_apart
 from partinr.runs.records import RunRecord, collect
 from partinr.studies.growth import LACK, Growth, Trials, fit_laws
 
@@ -106,8 +107,22 @@ def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
     members = list(kinds.values())
     parts = [{regions for index in each if (regions := records[index].regions) is not None} for each in members]
     names = labels([flats[each[0]] for each in members], parts)
-    found = [_setting(name, [records[index] for index in each]) for name, each in zip(names, members, strict=True)]
+    found = [
+        _setting(" · ".join((name, *words)), own)
+        for name, each in zip(names, members, strict=True)
+        for words, own in _pools([records[index] for index in each])
+    ]
     return sorted(found, key=lambda setting: (setting.parts, natural(setting.label)))
+
+
+def _pools(records: Sequence[RunRecord]) -> Iterable[tuple[tuple[str, ...], list[RunRecord]]]:
+    """Runs of one configuration that read the same, with words for what tells them from the others."""
+    # The files of the images count: trials are pooled by their names.
+    told = told_apart([Origin(each.manifest, each.config, signal=True) for each in records], [None] * len(records))
+    pools: dict[tuple[str, ...], list[RunRecord]] = {}
+    for record, words in zip(records, told.words, strict=True):
+        pools.setdefault(words, []).append(record)
+    return pools.items()
 
 
 def _setting(label: str, records: list[RunRecord]) -> Setting:

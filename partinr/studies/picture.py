@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -16,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_output
 from partinr.pictures.palette import COLOURS, LONE
-from partinr.pictures.paper import COLUMN, PAGE, SETTINGS
+from partinr.pictures.paper import COLUMN, PAGE, SETTINGS, drawn
 from partinr.studies.growth import Trials
 from partinr.studies.hypothesis import Setting
 from partinr.studies.laws import LAWS
@@ -73,10 +72,7 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
             handletextpad=0.5,
             columnspacing=1.1,
         )
-        buffer = BytesIO()
-        # Without a date, equal numbers give equal files.
-        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-    write_output(path, buffer.getvalue())
+        write_output(path, drawn(figure, kind))
     return path
 
 

@@ -1,8 +1,8 @@
-"""How runs get onto a cluster: the settings of its jobs, and how jobs are submitted and looked after.
+"""Settings of a cluster's jobs, and how jobs are submitted and observed.
 
-submitit writes the scripts, submits arrays and queues interrupted jobs again. Added here is what it lacks: jobs that
-outlive the command and are found again by their id, states without Slurm's accounting, and processes on this machine
-that survive the terminal. Ids are plain text, so that another process can ask for the jobs later.
+submitit writes the scripts, submits arrays and queues interrupted jobs again. This module adds jobs that outlive the
+command and are found again by their id, states without Slurm's accounting, and local processes that survive the
+terminal. Ids are plain text, so that another process can ask for the jobs later.
 """
 
 from __future__ import annotations
@@ -33,39 +33,40 @@ Count = Annotated[int, Field(ge=1)]
 Number = Annotated[int, Field(ge=0)]
 
 ARRAY_SIZE = 1000
-"""Jobs of one array; Slurm takes 1,001 by default."""
+"""Limit of jobs in an array; Slurm accepts 1,001 by default."""
 
 MAX_TIMEOUTS = 1000
-"""How often a job may use up its time, by default."""
+"""Default limit of how often a job may use up its time."""
 
 _DEAF = (
     "import os, signal, sys; "
     "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2, signal.SIGTERM)); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
-"""Blocks signals until :class:`partinr.sweep.jobs.Job` listens: while torch is imported they would kill the job."""
+"""Blocks signals until :class:`partinr.sweep.jobs.Job` listens, since they would kill the job while torch is
+imported."""
 
 PYTHON = f"{shlex.quote(sys.executable)} -c {shlex.quote(_DEAF)}"
 
 PYTHON_APART = f"{shlex.quote(sys.executable)} -c {shlex.quote(_DEAF.replace('os.execv', 'os.setsid(); os.execv'))}"
-"""The same, out of reach of the terminal's Ctrl-C."""
+"""The same in a new session, which the terminal's Ctrl-C does not reach."""
 
 
 class Cluster(Protocol):
-    """Where jobs run."""
+    """A place where jobs run."""
 
     def submit(self, jobs: Sequence[Sequence[Path]], nodes: int = 1) -> list[str]:
         """Submit jobs.
 
         Args:
-            jobs: the run directories that each job goes on with.
-            nodes: how many each job gets; a run is spread over all of them.
+            jobs: the run directories for each job.
+            nodes: number of nodes per job; each run uses all of them.
 
         Returns:
-            An id for each list of runs.
+            an id for each list of runs.
 
         Raises:
-            PartinrError: the cluster refuses them, or there is none.
+            PartinrError: the cluster refuses the jobs, or there is no cluster.
         """
         ...
 
@@ -80,19 +81,20 @@ class Cluster(Protocol):
 
 @spec
 class JobSettings:
-    """What the jobs of all clusters share.
+    """Settings for the jobs of any cluster.
 
     Attributes:
-        timeout_min: minutes that a job may take. A run that takes longer is saved in time and goes on in a new job.
-        signal_delay_s: a job is told to save so many seconds before its time is up.
-        gpus_per_node: GPUs of each node.
-        runs_per_job: how many runs share a job, one after another.
-        at_once: how many of them run at the same time, on the job's GPU or cores; each has an equal part of the cores.
-        setup: lines of shell before a job starts.
-        stderr_to_stdout: one log a job, not two.
-        wait: whether the command waits for the runs and shows how they ended. Without, it ends when they are submitted,
-            and the same command waits for them later.
-        retries: how often a run is submitted again when its job ended without an answer, as when it was killed.
+        timeout_min: minutes that a job may take. A longer run is saved in time and continues in a new job.
+        signal_delay_s: seconds before the end of its time at which a job is told to save.
+        gpus_per_node: number of GPUs per node.
+        runs_per_job: number of runs in a job, one after another.
+        at_once: number of runs at the same time, on the job's GPU or cores; each has an equal part of the cores.
+        setup: shell lines to execute before a job starts.
+        stderr_to_stdout: write one log per job instead of two.
+        wait: whether the command waits for the runs and prints their outcomes. Otherwise it ends after submitting, and
+            the same command waits for them later.
+        retries: how often a run is submitted again if its job ended without an answer, for example because it was
+            killed.
     """
 
     timeout_min: Count = 60
@@ -106,10 +108,10 @@ class JobSettings:
     retries: Number = 2
 
     def __post_init__(self) -> None:
-        """Check settings against each other.
+        """Check that the settings are compatible.
 
         Raises:
-            PartinrError: they do not go together.
+            PartinrError: they are not.
         """
         if self.signal_delay_s >= 60 * self.timeout_min:
             raise PartinrError(
@@ -128,15 +130,15 @@ class SlurmSettings(JobSettings):
     """Jobs of Slurm: ``hydra/launcher=submitit_slurm``. See :class:`JobSettings` for the others.
 
     Attributes:
-        name: of the jobs, in the queue.
+        name: name of the jobs in the queue.
         mem_gb: memory of each node, in GB; None for the cluster's default.
-        cpus_per_task: cores of each node.
-        partition: of the cluster; None for its default.
-        account: who pays.
+        cpus_per_task: number of cores per node.
+        partition: the cluster's partition; None for its default.
+        account: account to charge.
         qos: quality of service.
-        array_parallelism: how many jobs of a sweep run at the same time, at most.
+        array_parallelism: limit of jobs of a sweep that run at the same time.
         max_num_timeout: how often a job may use up its time. submitit counts it as used up from 80 % on, or ten minutes
-            before its end, so every preemption of a short job counts; hence many.
+            before its end, so every preemption of a short job counts; the default is therefore high.
         additional_parameters: further options of sbatch, by their long names.
     """
 
@@ -151,7 +153,7 @@ class SlurmSettings(JobSettings):
     additional_parameters: dict[str, str | int | float | bool] = field(default_factory=dict)
 
     def sbatch(self, nodes: int = 1) -> dict[str, Any]:
-        """The settings as submitit's ``SlurmExecutor.update_parameters`` takes them."""
+        """The settings for submitit's ``SlurmExecutor.update_parameters``."""
         from submitit.slurm.slurm import _convert_mem
 
         optional = {
@@ -167,14 +169,14 @@ class SlurmSettings(JobSettings):
             "time": self.timeout_min,
             "signal_delay_s": self.signal_delay_s,
             "nodes": nodes,
-            # One task a node, which starts the processes for the node's devices itself.
+            # One task per node, which starts the processes for the node's devices.
             "ntasks_per_node": 1,
             "cpus_per_task": self.cpus_per_task,
-            # From Slurm 22.05 on, srun does not inherit it from sbatch, and a task would get one core.
+            # From Slurm 22.05 on, srun does not inherit this from sbatch, and a task would get one core.
             "srun_args": [f"--cpus-per-task={self.cpus_per_task}"],
             "array_parallelism": self.array_parallelism,
             "stderr_to_stdout": self.stderr_to_stdout,
-            # Some clusters requeue only jobs that have asked for it.
+            # Some clusters requeue only jobs that ask for it.
             "additional_parameters": {"requeue": True, **self.additional_parameters},
             **{key: value for key, value in optional.items() if value is not None},
         }
@@ -184,10 +186,11 @@ class SlurmSettings(JobSettings):
 class LocalSettings(JobSettings):
     """Jobs on this machine, which outlive the terminal: ``hydra/launcher=submitit_local``.
 
-    A run that takes longer than ``timeout_min`` goes on in a new process, six times at most: submitit gives up then.
+    A run that takes longer than ``timeout_min`` continues in a new process, at most six times, after which submitit
+    gives up.
 
     Attributes:
-        jobs: how many, at most; more runs than that take turns in them.
+        jobs: limit of jobs; further runs take turns in them.
         timeout_min: see :class:`JobSettings`.
     """
 
@@ -196,13 +199,13 @@ class LocalSettings(JobSettings):
 
 
 def packed(runs: Sequence[Path], runs_per_job: int) -> list[list[Path]]:
-    """Runs by jobs, in their order."""
+    """Runs in order, grouped by job."""
     return [list(runs[first : first + runs_per_job]) for first in range(0, len(runs), runs_per_job)]
 
 
 @contextlib.contextmanager
 def _as_from_outside() -> Iterator[None]:
-    """Hides from submitit that this process is itself part of a job, and what submitit prints."""
+    """Hide from submitit that this process is part of a job, and suppress submitit's output."""
     from submitit.helpers import clean_env
 
     where = os.environ.get("SLURM_CONF")
@@ -214,9 +217,9 @@ def _as_from_outside() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _out_of_reach() -> Iterator[None]:
-    """Lets processes that start inside survive a closed terminal and a Ctrl-C that ends this process."""
+    """Let processes that start inside survive a closed terminal and a Ctrl-C that ends this process."""
     heard = (signal.SIGHUP, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    # A child process inherits that a signal is ignored.
+    # Child processes inherit ignored signals.
     before = {number: signal.signal(number, signal.SIG_IGN) for number in heard}
     try:
         yield
@@ -242,11 +245,11 @@ class Slurm:
     """Submits to Slurm.
 
     Args:
-        settings: of the jobs.
-        folder: for scripts and logs; must be on a disk that all nodes see.
+        settings: settings of the jobs.
+        folder: folder for scripts and logs, on a disk that all nodes share.
 
     Raises:
-        PartinrError: there is no Slurm on this machine, or no submitit.
+        PartinrError: Slurm or submitit is missing.
     """
 
     def __init__(self, settings: SlurmSettings, folder: Path) -> None:
@@ -294,14 +297,14 @@ class Slurm:
 
 
 class Local:
-    """Submits to this machine: a job is a process that outlives this one, and its id is the number of the process.
+    """Submits to this machine. A job is a process that outlives this one; its id is the process number.
 
     Args:
-        settings: of the jobs.
+        settings: settings of the jobs.
         folder: for scripts and logs.
 
     Raises:
-        PartinrError: there is no submitit.
+        PartinrError: submitit is missing.
     """
 
     def __init__(self, settings: LocalSettings, folder: Path) -> None:
@@ -311,10 +314,10 @@ class Local:
         self._jobs: dict[str, Any] = {}
 
     def submit(self, jobs: Sequence[Sequence[Path]], nodes: int = 1) -> list[str]:
-        """Submit jobs; there are no more than :attr:`LocalSettings.jobs`, and those that share one share its id.
+        """Submit at most :attr:`LocalSettings.jobs` jobs; runs in one job share its id.
 
         Raises:
-            PartinrError: for several nodes.
+            PartinrError: several nodes are requested.
         """
         from submitit import LocalExecutor
 
@@ -333,13 +336,13 @@ class Local:
         return [made[index % number].job_id for index in range(len(jobs))]
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
-        """The states of jobs; none waits."""
+        """The states of jobs; no job waits."""
         return {each: "running" if self._runs(each) else "gone" for each in ids}
 
     def _runs(self, number: str) -> bool:
-        """Whether the controller of a job runs; another process may have got its number since."""
+        """Whether the controller of a job is alive; another process may have its number by now."""
         if number in self._jobs:
-            return not self._jobs[number].done()  # which also reaps a process that has ended
+            return not self._jobs[number].done()  # also reaps a process that has ended
         try:
             process = psutil.Process(int(number))
             ended = process.status() == psutil.STATUS_ZOMBIE

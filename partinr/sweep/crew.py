@@ -1,4 +1,4 @@
-"""Runs side by side on one machine, each in a process of its own."""
+"""Executes several runs at once on one machine, each in its own process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 POLL_SECONDS = 0.05
-"""How often a crew looks after its processes."""
+"""Interval at which a crew checks its processes."""
 
 
 def cores() -> int:
@@ -19,13 +19,13 @@ def cores() -> int:
 
 
 class Crew:
-    """Carries out runs in processes, some at a time; each gets an equal part of the cores.
+    """Executes runs in processes, several at a time; each gets an equal part of the cores.
 
     Args:
-        at_once: how many processes.
-        command: what carries out the run in a directory.
-        retries: how often a run is tried again when its process was killed.
-        log: where the output of a run is appended; None to share this process's output.
+        at_once: number of processes at a time.
+        command: makes the command that executes the run in a directory.
+        retries: how often a run is tried again if its process was killed.
+        log: file to append a run's output to; None to share this process's output.
         **options: further arguments of ``Popen``.
 
     Attributes:
@@ -49,13 +49,13 @@ class Crew:
         self._running: dict[Path, subprocess.Popen[bytes]] = {}
 
     def send(self, number: int) -> None:
-        """Send a signal to all processes; for the handler of a signal."""
+        """Send a signal to all processes; for use in a signal handler."""
         self.stopped = number
         for process in self._running.values():
             process.send_signal(number)
 
     def carry_out(self, folders: Sequence[Path]) -> Iterator[tuple[Path, int]]:
-        """Carry out the runs in these directories; each that ends, with its exit code as a shell would give it."""
+        """Execute the runs in these directories; yields each run that ends, with its exit code as in a shell."""
         waiting = list(folders)
         left = dict.fromkeys(folders, self._retries)
         while self._running or (waiting and self.stopped is None):
@@ -81,5 +81,5 @@ class Crew:
         if output is not None:
             output.close()
         self._running[folder] = process
-        if self.stopped is not None:  # it came while the process was being made
+        if self.stopped is not None:  # a signal arrived while the process was being started
             process.send_signal(self.stopped)

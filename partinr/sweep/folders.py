@@ -1,4 +1,4 @@
-"""Names of the folders of a sweep and of its runs: what was asked for, to be read, and a hash of what the run is."""
+"""Folder names of a sweep and its runs: a readable part from the overrides, and a hash of the configuration."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from partinr.runs.layout import MANIFEST, config_hash
 
 
 def register_names(overrides: Sequence[str]) -> None:
-    """Make ``${partinr.study:NAME}`` and ``${partinr.run:}`` known to OmegaConf: folders of a sweep and of its runs.
+    """Register ``${partinr.study:NAME}`` and ``${partinr.run:}``, the folders of a sweep and its runs, with OmegaConf.
 
     Args:
-        overrides: of the command line, with all the values of a sweep.
+        overrides: overrides from the command line, with all values of a sweep.
     """
     study = study_name(overrides)
     swept = {key_of(each) for each in overrides if is_swept(each)}
@@ -27,10 +27,10 @@ def register_names(overrides: Sequence[str]) -> None:
 
 
 def study_name(overrides: Sequence[str]) -> str:
-    """The folder of a sweep that was given no name.
+    """The folder of a sweep without a given name.
 
-    It is named after the experiment, with its size where that is not the full one. Without an experiment it is named
-    after what all runs have in common and the keys in which they differ, so that a further value joins the others.
+    It is named after the experiment, with its size unless that is full. Without an experiment it is named after the
+    common settings of all runs and the keys in which they differ, so that a further value joins the others.
     """
     asked = sorted(each for each in overrides if _first(each) not in _NOT_SHOWN)
     experiments = [each.partition("=")[2] for each in asked if _first(each) == "experiment"]
@@ -52,7 +52,7 @@ def is_swept(override: str) -> bool:
 
 
 def _run_name(cfg: DictConfig, swept: Collection[str]) -> str:
-    """What was asked for, first the settings that differ in the sweep, and a hash of all that the run is."""
+    """The requested settings, first those that differ in the sweep, and a hash of the whole configuration."""
     asked = [each for each in cfg.hydra.overrides.task if _first(each) not in _NOT_SHOWN]
     label = ",".join(map(_short, sorted(asked, key=lambda each: (key_of(each) not in swept, each))))
     plain = names.plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
@@ -60,14 +60,14 @@ def _run_name(cfg: DictConfig, swept: Collection[str]) -> str:
 
 
 MOST_LETTERS = 72
-"""Letters of what was asked for in the name of a run. What is cut off is still in the hash."""
+"""Limit of letters of the requested settings in a run's name. The hash covers what is cut off."""
 
 HASH_LETTERS = 8
 """Digits of the config hash in the name of a run."""
 
 
 def found(folder: Path) -> Path:
-    """The directory that already holds a run: asked for in other words, it has another name and the same hash."""
+    """The directory that already holds a run. Other overrides give another name but the same hash."""
     same = folder.parent.glob(f"*_{folder.name[-HASH_LETTERS:]}")
     return next((path for path in sorted(same) if path.joinpath(MANIFEST).exists()), folder)
 
@@ -76,12 +76,12 @@ _NOT_SHOWN = (*names.NOT_IDENTITY, "hydra")
 
 
 def _first(override: str) -> str:
-    """The group, or the key at the root, that an override is about."""
+    """The group or root key of an override."""
     return re.split(r"[=./@]", override.lstrip("+~"), maxsplit=1)[0]
 
 
 def _digits(value: str) -> str:
-    """A number that a sampler has drawn, as somebody would write it."""
+    """A number drawn by a sampler in its usual notation."""
     try:
         return f"{float(value):.4g}" if "." in value and len(value) > 8 else value
     except ValueError:
@@ -94,12 +94,12 @@ def key_of(override: str) -> str:
 
 
 def settings_asked(overrides: Sequence[str]) -> dict[str, str]:
-    """The settings that a run was asked for by, without those that say where it is kept."""
+    """The requested settings of a run, without those for its place."""
     return dict(_setting(each) for each in overrides if _first(each) not in _NOT_SHOWN)
 
 
 def _setting(override: str) -> tuple[str, str]:
-    """Key and value of an override, the value a number as short as it can be: 1e-3 is 0.001."""
+    """Key and value of an override, with numbers in their shortest form: 1e-3 is 0.001."""
     key, _, value = override.lstrip("+~").partition("=")
     value = value.strip("'\"")
     try:
@@ -109,7 +109,7 @@ def _setting(override: str) -> tuple[str, str]:
 
 
 def _short(override: str) -> str:
-    """An override without the group of its key, and a file without its folders."""
+    """An override without the group of its key, and a file path without its folders."""
     key, _, value = override.partition("=")
     value = value.strip("'\"")
     name = Path(value).stem if "/" in value else _digits(value)

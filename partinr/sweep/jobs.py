@@ -1,10 +1,10 @@
-"""What a job of a cluster does: go on with some runs, save them when the job has to end, and be queued again.
+"""The work of a cluster's job: execute runs, save them when the job must end, and be queued again.
 
-A job is nothing but a list of run directories, and finds there whatever happened before, to this job or to another one:
-it skips a run that is completed, goes on with one that has a checkpoint, and begins one that has none.
+A job is only a list of run directories, which contain all earlier progress, by this job or another one. It skips
+completed runs, continues those with a checkpoint, and starts the others.
 
-submitit queues a job again when the job is warned (SIGUSR2: its time is nearly up, or somebody wants its place). Slurm
-does so itself when it has taken the job's place, or when its node is lost. Never both, and never this module.
+submitit queues a job again when the job is warned by SIGUSR2, because its time is nearly up or it is preempted. Slurm
+queues it again when it has preempted the job or lost its node. Only one of them does so, and never this module.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ if TYPE_CHECKING:
     from partinr.callbacks import interruption as signals
     from partinr.experiment import execute, nodes
 else:
-    # Only on the node: a job is made where torch is not needed.
+    # Imported on the node only, since making a job needs no torch.
     signals = Later("partinr.callbacks.interruption")
     execute = Later("partinr.experiment.execute")
     nodes = Later("partinr.experiment.nodes")
 
 POLL_SECONDS = 0.2
-"""How often a job asks for a run that somebody else still claims."""
+"""Interval at which a job retries a run that another process still claims."""
 
 
 @dataclass
 class Job:
-    """Goes on with runs; called on the node.
+    """Executes or continues runs; called on the node.
 
     Args:
         folders: absolute paths of run directories.
-        at_once: how many runs share the node or its GPU at a time. One runs in this process; several run each in a
-            process of its own, with an equal part of the cores.
+        at_once: number of runs that share the node or its GPU. A single run is executed in this process; several have a
+            process each, with an equal part of the cores.
 
     Attributes:
         codes: exit codes by folder: 0 completed, 1 failed, 2 refused, 128 + a signal's number if it was stopped or
-            killed. Folders that nobody got to are missing.
+            killed. Folders that were not reached are missing.
     """
 
     folders: tuple[str, ...]
     at_once: int = 1
 
     def __call__(self) -> dict[str, int]:
-        """Go on with the runs, and return :attr:`codes`. A failure is in ``run.json`` of its run, and ends no other.
+        """Execute the runs, and return :attr:`codes`. A failed run does not end the others.
 
         Raises:
             SystemExit: submitit queues the job again.
         """
-        self.codes: dict[str, int] = {}  # not a field: a job may have been queued by an older partinr
+        self.codes: dict[str, int] = {}  # not a field, since an older partinr may have queued the job
         interruption = signals.Interruption(job=True)
         with interruption.listening():
-            # They were blocked until somebody listens: see partinr.sweep.cluster.PYTHON.
+            # Signals were blocked until now, see partinr.sweep.cluster.PYTHON.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signals.WARNING, signal.SIGTERM))
             if self.at_once == 1:
                 self._one_by_one(interruption)
@@ -75,19 +75,19 @@ class Job:
                 self._side_by_side(interruption)
         received = interruption.received
         if self.left and received is not None and (received == signals.WARNING or preempted()):
-            # Listening is over, so submitit's handler hears it.
+            # The listener has ended, so submitit's handler receives the signal.
             signal.raise_signal(signals.WARNING)
         return self.codes
 
     @property
     def left(self) -> tuple[str, ...]:
-        """Folders of the runs that are not over. A run that failed is over: nobody tries it again by itself."""
+        """Folders of unfinished runs. Failed runs are finished, since they are not retried automatically."""
         return tuple(
             folder for folder in self.folders if self.codes.get(folder) not in (0, 1, 2) and not _is_completed(folder)
         )
 
     def checkpoint(self) -> Any:
-        """What submitit queues."""
+        """The submission that submitit queues again."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(Job(self.left, self.at_once))
@@ -96,7 +96,7 @@ class Job:
         for folder in self.folders:
             if interruption.received is not None:
                 break
-            # On several nodes each has this job, for the runs that are spread over them.
+            # Each of several nodes executes this job, for runs that use all of them.
             if not _is_completed(folder) and (nodes.this_node() == 0 or _nodes(folder) > 1):
                 self.codes[folder] = go_on(folder, interruption)
 
@@ -111,7 +111,7 @@ class Job:
 
 
 def go_on(folder: str, interruption: signals.Interruption) -> int:
-    """Go on with one run in this process; returns its exit code, see :attr:`Job.codes`."""
+    """Execute or continue one run in this process; returns its exit code, see :attr:`Job.codes`."""
     try:
         patience = time.monotonic() + 1.5 * LEASE_SECONDS
         while interruption.received is None:
@@ -120,24 +120,24 @@ def go_on(folder: str, interruption: signals.Interruption) -> int:
             except BusyError as busy:
                 if busy.seconds is None or time.monotonic() > patience:
                     raise
-                # Most likely the attempt before, on a node that is lost; its claim ends by itself.
+                # Most likely an earlier attempt on a lost node, whose claim expires.
                 time.sleep(min(busy.seconds, POLL_SECONDS))
         return 128 + interruption.received
     except PartinrError as error:
         return refuse(folder, error)
-    except Exception as error:  # a fault of partinr's or of an extension's must not end the other runs
+    except Exception as error:  # a fault of partinr or an extension must not end the other runs
         traceback.print_exception(error)
         return refuse(folder, error)
 
 
 def refuse(folder: str, error: Exception) -> int:
-    """Say why a run cannot begin or go on, here and in its directory; returns the exit code."""
+    """Report why a run cannot begin or continue, here and in its directory; returns the exit code."""
     reason = str(error) if isinstance(error, PartinrError) else f"{type(error).__name__}: {error}"
     print_error(reason)
     run = RunDirectory(Path(folder))
     try:
         manifest = run.manifest()
-        # A run that others write, or that has said itself how it ended, is left alone.
+        # Do not touch a run that another process writes, or that has recorded its own end.
         theirs = isinstance(error, BusyError) or run.alive
         if nodes.this_node() == 0 and manifest["status"] not in ("completed", "failed") and not theirs:
             run.write_manifest(
@@ -149,15 +149,15 @@ def refuse(folder: str, error: Exception) -> int:
                 }
             )
     except (PartinrError, OSError):
-        pass  # its directory is what is wrong, and that has just been said
+        pass  # the directory itself is faulty, as just reported
     return 2 if isinstance(error, PartinrError) else 1
 
 
 def writer_is_gone(folder: str) -> bool:
-    """Whether the process that claims to write a run was part of a job of Slurm that is over.
+    """Whether the process that claims a run was part of a Slurm job that has ended.
 
-    Nothing can be seen of a process on another host, but Slurm knows its job: it was an earlier attempt of this job, or
-    it is no longer in the queue. For another user's job this cannot be told: many clusters do not show them.
+    Processes on other hosts are invisible, but Slurm knows their job: it was an earlier attempt of this job, or it is
+    no longer in the queue. This is unknown for another user's job, which many clusters do not show.
     """
     run = RunDirectory(Path(folder))
     try:
@@ -166,26 +166,26 @@ def writer_is_gone(folder: str) -> bool:
             return False
         return writer == slurm_job() or states([writer]) == {writer: "gone"}
     except (PartinrError, OSError):
-        return False  # nothing is known; resume says what is wrong with the run
+        return False  # unknown; resume reports faults of the run
 
 
 def _is_completed(folder: str) -> bool:
     try:
         return bool(RunDirectory(Path(folder)).manifest()["status"] == "completed")
     except PartinrError:
-        return False  # resume says what is wrong
+        return False  # resume reports the fault
 
 
 def _nodes(folder: str) -> int:
-    """How many nodes a run is spread over."""
+    """Number of nodes of a run."""
     try:
         return int(RunDirectory(Path(folder)).config()["trainer"]["num_nodes"])
     except (PartinrError, KeyError, TypeError, ValueError):
-        return 1  # resume says what is wrong
+        return 1  # resume reports the fault
 
 
 def main(folder: str) -> int:
-    """What a process does that goes on with one of several runs of a job."""
+    """The main function of a process for one of several runs of a job."""
     interruption = signals.Interruption(job=True)
     with interruption.listening():
         return go_on(folder, interruption)

@@ -1,7 +1,7 @@
-"""Who carries out the runs of a sweep: ``hydra/launcher=basic | joblib | submitit_local | submitit_slurm``.
+"""The launchers of a sweep: ``hydra/launcher=basic | joblib | submitit_local | submitit_slurm``.
 
-Hydra's own launchers compose a configuration when a job begins, which on a cluster may be days after it was asked for,
-and pass it to a function. These freeze all configurations first (:mod:`partinr.sweep.queue`) and pass on directories.
+Hydra's launchers compose a configuration when a job begins, which on a cluster may be days after the request, and pass
+it to a function. partinr's launchers freeze all configurations first (:mod:`partinr.sweep.queue`) and pass directories.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from partinr.sweep.queue import Sweep
 from partinr.sweep.rules import sweep_rules
 
 Outcomes = dict[Path, Outcome | None]
-"""How each run ended, by its directory; None: it did not."""
+"""The outcome of each run, by its directory; None if it has not ended."""
 
 
 class SweepLauncher(Launcher):
-    """Queues the runs, has those carried out that are missing, and gives Hydra what it asks for.
+    """Queues the runs, executes the missing ones, and returns the results to Hydra.
 
     Args:
         settings: the keys of ``hydra.launcher``, for :attr:`settings_class`.
 
     Raises:
-        PartinrError: an unknown key, or a value out of its range.
+        PartinrError: a key is unknown, or a value is out of range.
     """
 
     sweep: Sweep
@@ -66,12 +66,12 @@ class SweepLauncher(Launcher):
         self.settings = checked(self.settings_class, plain, "hydra.launcher")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives."""
+        """Store Hydra's arguments."""
         self.config = config
         self.hydra_context = hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Carry out a run for each list of overrides.
+        """Execute a run for each list of overrides.
 
         Raises:
             SystemExit: a signal stopped the sweep.
@@ -121,12 +121,12 @@ class SweepLauncher(Launcher):
         if isinstance(cfg, str):
             self.sweep.refuse(cfg, overrides, number)
             return self.config, None
-        # ${hydra:…} in a configuration reads this.
+        # ${hydra:…} in a configuration refers to this.
         HydraConfig.instance().set_config(cfg)
         return cfg, self.sweep.queue(cfg)
 
     def carry_out(self, folders: Sequence[Path]) -> Outcomes:
-        """Carry out the queued runs in these directories.
+        """Execute the queued runs in these directories.
 
         Raises:
             SystemExit: a signal stopped the sweep.
@@ -135,10 +135,10 @@ class SweepLauncher(Launcher):
 
 
 class Basic(SweepLauncher):
-    """One run after the other, in this process."""
+    """Executes one run after the other in this process."""
 
     def carry_out(self, folders: Sequence[Path]) -> Outcomes:
-        """Carry them out here. Whoever stops one run of a sweep wants the sweep to stop."""
+        """Execute the runs here. A signal that stops one run stops the sweep."""
         outcomes: Outcomes = {}
         for folder in folders:
             outcome = outcomes[folder] = self.sweep.carry_out(folder)
@@ -149,35 +149,35 @@ class Basic(SweepLauncher):
 
 @spec
 class JoblibSettings:
-    """Several runs at once on this machine.
+    """Settings for several runs at once on this machine.
 
     Attributes:
-        n_jobs: how many, each with an equal part of the processor's cores; -1 for one a core.
-        retries: how often a run is tried again when its process died, as when memory ran out.
+        n_jobs: number of runs at once, each with an equal part of the cores; -1 for one per core.
+        retries: how often a run is tried again if its process died, for example because memory ran out.
     """
 
     n_jobs: Annotated[int, Field(ge=-1)] = -1
     retries: Annotated[int, Field(ge=0)] = 1
 
     def __post_init__(self) -> None:
-        """Refuse what no range can exclude."""
+        """Refuse 0, which no range can exclude."""
         if self.n_jobs == 0:
             raise PartinrError("hydra.launcher.n_jobs=0; give 1 or more, or -1 for one a core")
 
 
 class Joblib(SweepLauncher):
-    """Several runs at once on this machine, each in a process of its own."""
+    """Executes several runs at once on this machine, each in its own process."""
 
     settings_class = JoblibSettings
 
     def carry_out(self, folders: Sequence[Path]) -> Outcomes:
-        """Carry them out in processes. When a signal stops the sweep, the runs have saved where they were."""
+        """Execute the runs in processes. If a signal stops the sweep, the runs save their state first."""
         crew = Crew(
             cores() if self.settings.n_jobs == -1 else self.settings.n_jobs,
             lambda folder: [sys.executable, "-m", "partinr", "resume", str(folder)],
             self.settings.retries,
             lambda folder: RunDirectory(folder).file(LOG),
-            # A terminal's Ctrl-C must reach a run once: it takes a second one for haste.
+            # A terminal's Ctrl-C must reach a run only once, since a second one ends it at once.
             start_new_session=True,
         )
 
@@ -197,24 +197,24 @@ class Joblib(SweepLauncher):
 
 
 class Submitit(SweepLauncher):
-    """Jobs that outlive the command that submitted them, and that the same command finds again."""
+    """Executes runs in jobs that outlive their command, and that the same command finds again."""
 
     poll_seconds = 1.0
 
     def cluster(self, folder: Path) -> Cluster:
-        """Where the jobs run.
+        """The cluster for the jobs.
 
         Args:
-            folder: for their scripts and logs.
+            folder: folder for their scripts and logs.
         """
         raise NotImplementedError
 
     def carry_out(self, folders: Sequence[Path]) -> Outcomes:
-        """Submit jobs for the runs that have none, and wait for all of them.
+        """Submit jobs for the runs that have none, and wait for all jobs.
 
         Raises:
             PartinrError: the cluster refuses the jobs, or does not answer.
-            SystemExit: Ctrl-C; the jobs go on.
+            SystemExit: Ctrl-C; the jobs continue.
         """
         if not folders:
             return {}
@@ -229,7 +229,7 @@ class Submitit(SweepLauncher):
         try:
             return self._wait(cluster, folders)
         except KeyboardInterrupt:
-            print_note("the jobs go on; the same command waits for them again, and partinr runs lists them")
+            print_note("the jobs continue; the same command waits for them again, and partinr runs lists them")
             raise SystemExit(128 + signal.SIGINT) from None
 
     def _submit(self, cluster: Cluster, folders: Sequence[Path]) -> None:
@@ -248,7 +248,7 @@ class Submitit(SweepLauncher):
         left = dict.fromkeys(folders, self.settings.retries)
         while left:
             time.sleep(self.poll_seconds)
-            # Jobs first, runs second: a run that ends between the two still has its job.
+            # Ask for jobs first, then runs: a run that ends in between still has its job.
             jobs = {folder: _job_of(folder) or "" for folder in left}
             states = cluster.states(jobs.values())
             again = []
@@ -279,19 +279,19 @@ class SubmititSlurm(Submitit):
     """Jobs of Slurm."""
 
     settings_class = SlurmSettings
-    poll_seconds = 5.0  # squeue is shared with everybody
+    poll_seconds = 5.0  # squeue is shared with all users
 
     def cluster(self, folder: Path) -> Cluster:
-        """The cluster that this machine submits to."""
+        """The Slurm cluster of this machine."""
         return Slurm(self.settings, folder)
 
 
 JOBS = "jobs"
-"""Folder for the scripts and logs of a sweep's jobs, beside its runs."""
+"""Folder for the scripts and logs of a sweep's jobs, next to its runs."""
 
 
 def _job_of(folder: Path) -> str | None:
-    """The job that was last submitted for a run."""
+    """The last job submitted for a run."""
     try:
         return RunDirectory(folder).file(JOB).read_text(encoding="utf-8")
     except OSError:
@@ -304,14 +304,14 @@ LAUNCHERS: dict[str, type[SweepLauncher]] = {
     "submitit_local": SubmititLocal,
     "submitit_slurm": SubmititSlurm,
 }
-"""By their names in ``conf/hydra/launcher``, where all but the first have a file."""
+"""Launchers by their names in ``conf/hydra/launcher``, where all except the first have a file."""
 
 
 def register(sweep: Sweep) -> None:
     """Make the launchers known to Hydra, for one sweep, and the sweeper."""
     plugins = Plugins.instance()
-    # Hydra imports plug-ins by name from the package hydra_plugins alone. A folder of that name would have to lie
-    # beside partinr, at the top level, so the module is made here.
+    # Hydra imports plug-ins by name from the package hydra_plugins only. A folder of that name would have to be at the
+    # top level next to partinr, so the module is made here.
     module = types.ModuleType("hydra_plugins.partinr")
     try:
         package = importlib.import_module("hydra_plugins")
@@ -326,7 +326,7 @@ def register(sweep: Sweep) -> None:
         mine = type(launcher.__name__, (launcher,), {"sweep": sweep, "__module__": module.__name__})
         setattr(module, launcher.__name__, mine)
         plugins.register(mine)
-        # An installed plug-in may have a schema of that name, which does not fit ours.
+        # An installed plug-in may have a schema of that name, which does not match partinr's.
         schemas.pop(f"{name}.yaml", None)
     # Hydra's own basic launcher and sweeper have no files that ours could replace.
     store.store(group="hydra/launcher", name="basic", node={"_target_": f"{module.__name__}.Basic"})

@@ -1,7 +1,7 @@
-"""Many runs from one command: runs that are there already are kept, and those that are missing are carried out.
+"""Queues many runs from one command: existing runs are kept, and missing ones are executed.
 
-The directory of a run is named after what the run is, so the same command finds it again. All runs are queued, with
-their configurations frozen, before the first begins; launchers (``hydra/launcher``) get nothing but the directories.
+The directory of a run is named after its configuration, so the same command finds it again. All runs are queued with
+frozen configurations before the first begins; launchers (``hydra/launcher``) receive only the directories.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from partinr.base.notes import print_error, print_note
 from partinr.base.terminal import terminal
 from partinr.base.version import __version__
 from partinr.experiment.outcome import CompletedError, Outcome
+from partinr.experiment.provenance import Inputs, identity
 from partinr.experiment.show import show_finished, show_outcomes
 from partinr.runs.directory import BusyError, RunDirectory
 from partinr.runs.layout import MANIFEST
@@ -36,23 +37,24 @@ else:
     execute = Later("partinr.experiment.execute")
 
 SUPERSEDED = ".superseded"
-"""Folder, beside the runs of a sweep, for runs that were made again."""
+"""Folder next to the runs of a sweep for runs that were replaced."""
 
 
 @dataclass
 class Sweep:
-    """The runs that one command asks for, and what became of them.
+    """The runs that one command requests, and their outcomes.
 
     Attributes:
         say: turns an exception, and the overrides of its job, into one line; raises it where a traceback is wanted.
-        outcomes: of the runs that ended, in their order.
-        kept: how many of them were completed before.
-        elsewhere: directories of runs that another process carries out.
-        refused: how many were refused.
-        begun: whether Hydra has composed one.
-        folder: of the sweep; None for a run alone.
-        asked: how many runs were asked for.
-        settings: what each run was asked for by, under its directory.
+        outcomes: outcomes of the runs that ended, in order.
+        kept: number of runs that were completed before.
+        elsewhere: directories of runs that another process executes.
+        refused: number of refused runs.
+        begun: whether Hydra has composed a run.
+        folder: folder of the sweep; None for a single run.
+        asked: number of requested runs.
+        settings: requested settings of each run, by its directory.
+        again: number of runs that are repeated because something that they read has changed.
     """
 
     say: Callable[..., str]
@@ -64,15 +66,17 @@ class Sweep:
     folder: Path | None = None
     asked: int = 0
     settings: dict[Path, dict[str, str]] = field(default_factory=dict)
+    again: int = 0
+    _inputs: Inputs = field(default_factory=lambda: Inputs(once=True))
 
     def queue(self, cfg: DictConfig) -> Path | None:
-        """Freeze a run that Hydra has composed, unless it is there already.
+        """Freeze a run that Hydra has composed, unless it exists.
 
         Args:
-            cfg: with the node ``hydra``.
+            cfg: composed configuration with the node ``hydra``.
 
         Returns:
-            Its directory; None if it was refused: the reason has been printed then.
+            its directory; None if it was refused and the reason printed.
         """
         hydra = cfg.hydra
         overrides = list(hydra.overrides.task)
@@ -87,20 +91,79 @@ class Sweep:
                 del cfg["hydra"]
             settings = execute.settings_for(cfg, overrides)
             rules = sweep_rules(cfg)
-            if not _is_there(RunDirectory(folder), settings, rules):
+            if not self._is_there(RunDirectory(folder), settings, rules):
                 try:
                     execute.enqueue(settings, folder, overrides)
                 except PartinrError:
-                    # Another sweep may have been faster.
-                    if not _is_there(RunDirectory(folder), settings, rules):
+                    # Another sweep may have created it first.
+                    if not self._is_there(RunDirectory(folder), settings, rules):
                         raise
         except (PartinrError, OmegaConfBaseException, OSError) as error:
             self.refuse(self.say(error, overrides), overrides, hydra.job.num)
             return None
-        # In the words of this command; the run may have been queued in others.
+        # In the form of this command; the run may have been queued with other overrides.
         self.settings[folder] = settings_asked(overrides)
         self.asked += 1
         return folder
+
+    def _is_there(self, run: RunDirectory, settings: Settings, rules: SweepRules) -> bool:
+        """Whether a directory holds the run already; a run that is to be made again is moved away.
+
+        Raises:
+            PartinrError: it holds another one, its ``run.json`` cannot be read, or what it reads has changed and
+                ``sweep.changed`` is ``refuse``.
+            OSError: it cannot be moved.
+        """
+        if not os.path.lexists(run.file(MANIFEST)):
+            return False
+        manifest = run.manifest()
+        if manifest.get("config_hash") != identity(settings)["config_hash"]:
+            run.check_free()
+        if not self._is_fresh(run, manifest, settings, rules):
+            self.again += 1
+            return False
+        if manifest["status"] != "completed":
+            return True
+        other = made_by_another_version(manifest)
+        if rules.redo == "all" or (rules.redo == "other_version" and other):
+            _supersede(run)
+            return False
+        if other:
+            print_note(
+                f"{run.path.name} was completed by partinr {manifest['versions']['partinr']}, this is {__version__}; "
+                "to make such runs again: sweep.redo=other_version"
+            )
+        return True
+
+    def _is_fresh(self, run: RunDirectory, manifest: Mapping[str, Any], settings: Settings, rules: SweepRules) -> bool:
+        """Whether a run has read what it would read now; one that has not is moved away, or a note says why it stays.
+
+        Raises:
+            PartinrError: it has not, and ``sweep.changed`` is ``refuse``.
+            OSError: it cannot be moved.
+        """
+        changes = [] if manifest["status"] == "queued" else self._inputs.changes(manifest, settings)
+        if not changes:
+            return True
+        gone = [change for change in changes if change.gone]
+        if gone:
+            # Made again, it would be refused.
+            print_note(f"{gone[0].what} cannot be read now; {run.path.name}, which was made with it, is kept")
+            return True
+        what = ", ".join(change.what for change in changes)
+        since = f"{what} {'has' if len(changes) == 1 else 'have'} changed since {run.path.name} was made"
+        if run.alive:
+            print_note(f"{since}; it is still running, and goes on with what it has read")
+            return True
+        if rules.changed == "keep":
+            print_note(f"{since}; it is kept, as sweep.changed=keep says")
+            return True
+        if rules.changed == "refuse":
+            raise PartinrError(
+                f"{since}; sweep.changed=redo makes it again, sweep.changed=keep keeps it; or put back what it read"
+            )
+        print_note(f"{since}; making it again, the old one is kept in {SUPERSEDED}/{_supersede(run).name}")
+        return False
 
     def refuse(self, line: str, overrides: Sequence[str], number: int) -> None:
         """Count and print a run that cannot be queued."""
@@ -110,7 +173,7 @@ class Sweep:
         print_error(f"{line} (run {number}: {' '.join(overrides)})")
 
     def is_missing(self, folder: Path, rules: SweepRules) -> bool:
-        """Whether a run has to be carried out, from its checkpoint if it has one.
+        """Whether a run must be executed or continued.
 
         Raises:
             PartinrError: its ``run.json`` cannot be read.
@@ -121,20 +184,20 @@ class Sweep:
         return manifest["status"] != "completed"
 
     def carry_out(self, folder: Path) -> Outcome | None:
-        """Carry out a run in this process.
+        """Execute a run in this process.
 
         Returns:
-            How it ended; None if it was refused or is carried out elsewhere: that has been printed then.
+            its outcome; None if it was refused or is executed elsewhere, which has been printed.
         """
         try:
             outcome = execute.resume(folder)
-        except (BusyError, CompletedError):  # meanwhile
+        except (BusyError, CompletedError):  # by another process in the meantime
             return self.settle(folder)
         except PartinrError as error:
             print_error(f"{self.say(error)} (run {folder.name})")
             self.refused += 1
             return None
-        except Exception as error:  # a fault of the program must not end the other runs
+        except Exception as error:  # a fault of the program must not end other runs
             print_error(f"{self.say(error)} (run {folder.name})")
             traceback.print_exception(error)
             outcome = Outcome(RunDirectory.open(folder), 1)
@@ -142,14 +205,14 @@ class Sweep:
         return outcome
 
     def settle(self, folder: Path, carried_out: bool = False) -> Outcome | None:
-        """Count a run by what its directory says.
+        """Count a run by the state of its directory.
 
         Args:
-            folder: its directory.
-            carried_out: whether it was carried out for this sweep, and not before.
+            folder: run directory.
+            carried_out: whether this sweep executed it.
 
         Returns:
-            How it ended; None if it was refused, or has not ended.
+            its outcome; None if it was refused or has not ended.
         """
         run = RunDirectory.open(folder)
         manifest = run.manifest()
@@ -174,12 +237,12 @@ class Sweep:
             show_finished(outcome)
 
     def sort(self, folders: Sequence[Path]) -> None:
-        """Put the outcomes in the order of the runs; they may have ended in another."""
+        """Sort the outcomes by the order of the runs, which may have ended in another order."""
         place = {folder: number for number, folder in enumerate(folders)}
         self.outcomes.sort(key=lambda outcome: place.get(outcome.run.path, -1))
 
     def show(self) -> None:
-        """Print what came of it."""
+        """Print the outcomes."""
         if self.outcomes:
             show_outcomes(self.outcomes, self.folder, self.settings)
         if self.folder is None or not (self.outcomes or self.elsewhere):
@@ -193,48 +256,24 @@ class Sweep:
         parts = [f"{completed} completed{before}", *(f"{count} {what}" for what, count in counts.items() if count > 0)]
         runs = "1 run" if self.asked == 1 else f"{self.asked} runs"
         console = terminal()
-        console.print(f"sweep    {runs}: {', '.join(parts)}", highlight=False, soft_wrap=True)
+        again = f" ({self.again} of them made again)" if self.again else ""
+        console.print(f"sweep    {runs}{again}: {', '.join(parts)}", highlight=False, soft_wrap=True)
         if counts["waiting"] > 0 or counts["interrupted"] or self.elsewhere:
-            console.print("         the same command goes on with the rest", highlight=False)
-
-
-def _is_there(run: RunDirectory, settings: Settings, rules: SweepRules) -> bool:
-    """Whether a directory holds the run already; a run that is to be made again is moved away.
-
-    Raises:
-        PartinrError: it holds another one, or its ``run.json`` cannot be read.
-        OSError: it cannot be moved.
-    """
-    if not os.path.lexists(run.file(MANIFEST)):
-        return False
-    manifest = run.manifest()
-    if manifest.get("config_hash") != execute.identity(settings)["config_hash"]:
-        run.check_free()
-    if manifest["status"] != "completed":
-        return True
-    other = made_by_another_version(manifest)
-    if rules.redo == "all" or (rules.redo == "other_version" and other):
-        _supersede(run)
-        return False
-    if other:
-        print_note(
-            f"{run.path.name} was completed by partinr {manifest['versions']['partinr']}, this is {__version__}; "
-            "to make such runs again: sweep.redo=other_version"
-        )
-    return True
+            console.print("         the same command continues the rest", highlight=False)
 
 
 def made_by_another_version(manifest: Mapping[str, Any]) -> bool:
-    """Whether a run says that another version of partinr made it."""
+    """Whether another version of partinr made a run, according to its manifest."""
     versions = manifest.get("versions")
     return isinstance(versions, Mapping) and versions.get("partinr", __version__) != __version__
 
 
-def _supersede(run: RunDirectory) -> None:
-    """Move a run out of the way, to where no report looks for it."""
+def _supersede(run: RunDirectory) -> Path:
+    """Move a run to a folder that reports ignore; returns its new place."""
     aside = run.path.parent / SUPERSEDED
     aside.mkdir(exist_ok=True)
     number = 1
     while (target := aside / f"{run.path.name}.{number}").exists():
         number += 1
     run.path.rename(target)
+    return target

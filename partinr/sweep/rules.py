@@ -1,4 +1,4 @@
-"""The group ``sweep``: what a sweep does with runs that are there already."""
+"""The group ``sweep``: what a sweep does with existing runs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from partinr.experiment.make import checked
 
 @spec
 class SweepRules:
-    """The group ``sweep``: what a sweep does with runs that are there already. Completed ones are kept.
+    """The group ``sweep``: what a sweep does with existing runs. Completed runs are kept by default.
 
     Attributes:
-        retry: also try those again that failed: ``failed``.
-        redo: make completed runs again: those of another version of partinr, or all. What was there is moved to
+        retry: ``failed`` to also retry failed runs.
+        changed: what to do with a run that has begun and whose files or code have changed since: repeat it (``redo``;
+            the old run moves to ``.superseded``), ``keep`` it, or ``refuse``.
+        redo: repeat completed runs, either those of another version of partinr or all. The old runs move to
             ``.superseded``.
     """
 
     retry: Literal["failed"] | None = None
+    changed: Literal["redo", "keep", "refuse"] = "redo"
     redo: Literal["other_version", "all"] | None = None
 
 
@@ -28,7 +31,7 @@ def sweep_rules(config: Mapping[str, Any]) -> SweepRules:
     """The checked group ``sweep`` of a configuration.
 
     Raises:
-        PartinrError: an unknown key or value.
+        PartinrError: a key or value is unknown.
     """
     node = config.get("sweep")
     if not isinstance(node, Mapping):

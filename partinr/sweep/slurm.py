@@ -1,4 +1,4 @@
-"""What Slurm is asked: how its jobs stand, and why this one has to end. Its own commands answer, without accounting."""
+"""Queries to Slurm: states of jobs, and why this job must end. Uses Slurm's commands without accounting."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from partinr.base.errors import PartinrError
 from partinr.runs.directory import slurm_job
 
 State = Literal["waiting", "running", "gone"]
-"""Of a job: in the queue; on a node, or just leaving it; neither."""
+"""State of a job: in the queue; on a node or just leaving it; neither."""
 
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 
 ANSWER_SECONDS = 60
-"""A controller that has much to do may take its time."""
+"""Seconds to wait for an answer, since a busy controller is slow."""
 
 
 def states(jobs: Iterable[str]) -> dict[str, State]:
-    """How jobs stand; ``12_3`` is one of the array 12.
+    """The states of jobs; ``12_3`` is one job of the array 12.
 
     Raises:
         PartinrError: Slurm does not answer.
@@ -31,16 +31,16 @@ def states(jobs: Iterable[str]) -> dict[str, State]:
         return {}
     arrays = ",".join(dict.fromkeys(job.partition("_")[0] for job in asked))
     answer = _command("squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={arrays}")
-    if answer.returncode and "Invalid job id" not in answer.stderr:  # which says that it is forgotten already
+    if answer.returncode and "Invalid job id" not in answer.stderr:  # the error for forgotten jobs
         raise PartinrError(f"squeue does not answer: {_last_line(answer.stderr)}; is this machine part of the cluster?")
     found = dict(line.split() for line in answer.stdout.splitlines() if len(line.split()) == 2)
     return {job: "gone" if job not in found else "waiting" if found[job] in _WAITING else "running" for job in asked}
 
 
 def preempted() -> bool:
-    """Whether Slurm has announced that another job gets the place of this one, and this one may still use its time.
+    """Whether Slurm has announced a preemption of this job, with a grace time.
 
-    A job that ends within the time of grace counts as done, and Slurm does not queue it again.
+    A job that ends within the grace time counts as done, and Slurm does not queue it again.
     """
     job = slurm_job()
     if job is None:
@@ -53,7 +53,7 @@ def preempted() -> bool:
 
 
 def _command(*words: str) -> subprocess.CompletedProcess[str]:
-    # Users may have set their own form of answer.
+    # Users may have configured another output format.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SQUEUE_")}
     try:
         return subprocess.run(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 SIGNALS = "signals"
-"""Under this key of a fingerprint is what the signals are."""
+"""Key of a fingerprint for the identities of signals."""
 
 VERSION = "partinr_version"
 """Key of a checkpoint for the version that saved it; 0.1 had no such key."""
@@ -71,13 +71,13 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
     """Check that a module can continue from a checkpoint.
 
     Returns:
-        How this machine has read the signals otherwise than the one before, within :data:`TOLERANCE
-        <partinr.signals.identity.TOLERANCE>`; None if it has not.
+        how this machine read the signals differently, within :data:`TOLERANCE <partinr.signals.identity.TOLERANCE>`;
+        None if equal.
 
     Raises:
-        OtherVersionError: another version saved it.
-        OtherRunError: it is from another run.
-        PartinrError: it is missing, damaged, or past the end of this run.
+        OtherVersionError: another version saved the checkpoint.
+        OtherRunError: the checkpoint is from another run.
+        PartinrError: the checkpoint is missing, damaged, or past the end of this run.
     """
     if not path.is_file():
         raise PartinrError(f"ckpt_path={path} does not exist; give the checkpoints/last.ckpt of a run directory")
@@ -106,13 +106,13 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
 
 
 def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[str, SignalIdentity]) -> str | None:
-    """Check that a module has the signals of a checkpoint; what only one of them has shows in their settings.
+    """Check that a module has the signals of a checkpoint. Signals that only one of them has show in the settings.
 
     Returns:
-        As :func:`check_checkpoint`.
+        as for :func:`check_checkpoint`.
 
     Raises:
-        OtherRunError: one is another.
+        OtherRunError: a signal differs.
     """
     notes = []
     for name, signal in now.items():
@@ -128,12 +128,12 @@ def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[
             raise OtherRunError(
                 path,
                 _another(before.name, signal.name),
-                "give the signal that it was fitted to, or leave ckpt_path out to begin anew",
+                "give the signal that it was fitted to, or leave ckpt_path out to start again",
             )
         if difference:
             notes.append(f"{signal.name or 'the signal'}: {difference}")
     more = f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else ""
-    return f"{notes[0]}{more}; the run goes on all the same" if notes else None
+    return f"{notes[0]}{more}; the run continues anyway" if notes else None
 
 
 def _another(then: str, now: str) -> str:
@@ -147,7 +147,7 @@ def _as_it_was(path: Path) -> str:
 
 
 def _run_of(path: Path) -> Path | str:
-    """The run directory that a checkpoint lies in."""
+    """The run directory of a checkpoint."""
     folder = path.parent.parent
     return folder if (folder / "run.json").is_file() else "RUN_DIR"
 
@@ -175,7 +175,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
         raise OtherVersionError(
             f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
-            f"make the run anew with partinr rerun {_run_of(path)}, or continue it with that version"
+            f"repeat the run with partinr rerun {_run_of(path)}, or continue it with that version"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What ``run.json`` says of signals and partitions."""
+"""Entries of ``run.json`` about signals and partitions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from partinr.signals.identity import SignalIdentity, identity_facts
 
 
 def signal_sha256(values: Tensor) -> str:
-    """SHA-256 of the values of signals, in single precision, which they came in."""
+    """SHA-256 of the values of signals in single precision, their original type."""
     return hashlib.sha256(values.float().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def mean_seam(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each number of :func:`partinr.metrics.seam` over the signals that have it."""
+    """The mean of each result of :func:`partinr.metrics.seam` over the signals that have it."""
     means = {}
     for name in SEAM:
         known = [each[name] for each in found if not math.isnan(each[name])]
@@ -33,9 +33,9 @@ def mean_seam(found: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def partition_facts(names: Sequence[str], partitions: Sequence[Partition]) -> dict[str, Any]:
-    """The sizes of all regions, what their label maps take in bits, and what is to be noticed of them.
+    """Region sizes, bits of label maps, and notices of partitions.
 
-    A label map that follows from options, as that of a grid does, takes 0 bits.
+    A label map that follows from options, such as a grid, takes 0 bits.
     """
     sizes = torch.cat([partition.sizes for partition in partitions])
     return {
@@ -56,7 +56,7 @@ def _notice(names: Sequence[str], partitions: Sequence[Partition]) -> str | None
 
 
 def partition_seconds(partitions: Sequence[Partition]) -> float | None:
-    """The time of the rule over all signals; None if no rule made a partition."""
+    """Total time of the rule over all signals; None if no rule made a partition."""
     known = [partition.seconds for partition in partitions if partition.seconds is not None]
     return sum(known) if known else None
 
@@ -64,13 +64,13 @@ def partition_seconds(partitions: Sequence[Partition]) -> float | None:
 def signal_facts(
     names: Sequence[str], shapes: Sequence[Sequence[int]], values: Tensor, identities: Collection[SignalIdentity]
 ) -> dict[str, Any]:
-    """The shape of signals if they have one, how many have names, and what they are.
+    """The common shape of signals if any, the number of named signals, and their identities.
 
     Args:
-        names: of each signal; empty for one that stands for itself.
-        shapes: ``[*grid, C]`` of each.
-        values: of all of them.
-        identities: of all of them.
+        names: name of each signal; empty for a single signal.
+        shapes: ``[*grid, C]`` of each signal.
+        values: values of all signals.
+        identities: identities of all signals.
     """
     listed = sum(1 for name in names if name)
     return {
@@ -84,12 +84,12 @@ def signal_facts(
 def image_facts(
     model: SignalStack, shapes: Sequence[Sequence[int]], curve: Sequence[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Shape, regions, parameters, PSNR and SSIM of each signal that has a name.
+    """Shape, regions, parameters, PSNR and SSIM of each named signal.
 
     Args:
-        model: of the signals.
-        shapes: ``[*grid, C]`` of each.
-        curve: a row an evaluation and signal.
+        model: model of the signals.
+        shapes: ``[*grid, C]`` of each signal.
+        curve: one row per evaluation and signal.
     """
     latest = {row["image"]: row for row in curve[-len(model.names) :]}
     of_signals = zip(model.names, shapes, model.partitions, model.parameter_counts, strict=True)

@@ -1,4 +1,4 @@
-"""Lightning's and other people's callbacks in a run: which cannot do their work here, and which of them raised."""
+"""Checks the callbacks of Lightning and other packages: which cannot work in a run, and which raised."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _INSTEAD = {
     Checkpoint: "partinr writes checkpoints/last.ckpt itself, set by callbacks.checkpoint.every_seconds",
     ProgressBar: "partinr shows the progress itself, by callbacks.progress",
 }
-"""What a run has in place of a kind of callback that its Trainer refuses."""
+"""Replacements for kinds of callbacks that the Trainer refuses."""
 
 _BEFORE_STEPS = {"setup", "configure_sharded_model", "on_fit_start", "load_state_dict", "on_train_start"}
-"""Hooks of callbacks that Lightning calls before it takes a step, also where a run goes on."""
+"""Hooks of callbacks that Lightning calls before a step, also in a resumed run."""
 
 
 _LOGGERLESS = "leave it out; a run gives Lightning no logger: curve.csv has lr and metrics, and logger=wandb sends them"
@@ -31,13 +31,13 @@ class GuestError(PartinrError):
 
 
 def check_guests(callbacks: Mapping[str, L.Callback]) -> None:
-    """Refuse callbacks that could do nothing in a run, or would end it after its last step.
+    """Refuse callbacks that would have no effect in a run, or would fail after its last step.
 
     Args:
-        callbacks: those of the configuration, by their names there.
+        callbacks: callbacks of the configuration, by name.
 
     Raises:
-        PartinrError: the Trainer refuses one beside those before it, or one waits for a metric of Lightning's.
+        PartinrError: the Trainer refuses a callback next to others, or a callback waits for a metric of Lightning.
     """
     guests = _guests(callbacks)
     so_far: list[L.Callback] = []
@@ -65,10 +65,10 @@ def check_guests(callbacks: Mapping[str, L.Callback]) -> None:
 
 @contextmanager
 def guests_named(callbacks: Mapping[str, L.Callback], module: L.LightningModule) -> Iterator[None]:
-    """Names the callback where one raises inside before the module has taken a step.
+    """Name the callback in an error that it raises before the module's first step.
 
     Raises:
-        GuestError: one did.
+        GuestError: a callback raised an error.
     """
     try:
         yield
@@ -89,7 +89,7 @@ def _guests(callbacks: Mapping[str, L.Callback]) -> dict[str, L.Callback]:
 
 
 def _takes_a_metric(callback: L.Callback) -> bool:
-    """Whether it is Lightning's own code that reads ``monitor``; a class of the user's may mean something else."""
+    """Whether Lightning's code reads ``monitor``; in a user's class it may have another meaning."""
     return any(
         "monitor" in inspect.signature(cls).parameters
         for cls in type(callback).__mro__

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -43,17 +43,20 @@ class Optimizer:
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     options: dict[str, Any] = Field(default_factory=dict)
 
+    takes_any: ClassVar[bool] = True
+    """Whether a class that accepts ``**kwargs`` takes every option."""
+
     def __post_init__(self) -> None:
         """Check that the class exists and accepts the options."""
-        accepted = inspect.signature(self._class()).parameters
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        parameters = inspect.signature(self._class()).parameters.values()
+        named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+        if self.takes_any and len(named) < len(parameters):
             return
-        unknown = sorted(set(self.options) - (set(accepted) - {"params", "lr"}))
+        unknown = sorted(set(self.options) - (named - {"params", "lr"}))
         if unknown:
-            raise PartinrError(
-                f"optimizer {self.name} takes no {', '.join(unknown)}; "
-                f"choose the whole group with optimizer={self.name}, or give optimizer.options={{}}"
-            )
+            whole = f"choose the whole group with optimizer={self.name}, or give optimizer.options={{}}"
+            cure = whole if self.takes_any else "see optimizer.options"
+            raise PartinrError(f"optimizer {self.name} takes no {', '.join(unknown)}; {cure}")
 
     def build(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
         """The optimiser for some parameters.

@@ -10,10 +10,9 @@ checkpoints, frozen regions and several devices need no special case.
 
 from __future__ import annotations
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -46,17 +45,7 @@ class PerNetwork(Optimizer):
     name: str = "pytorch_optimizer.SOAP"
     adamw_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
-    def __post_init__(self) -> None:
-        """Check that the class exists and names the options; options that only ``**kwargs`` accept have no effect."""
-        super().__post_init__()
-        accepted = {
-            name
-            for name, parameter in inspect.signature(self._class()).parameters.items()
-            if parameter.kind is not parameter.VAR_KEYWORD
-        }
-        unknown = sorted(set(self.options) - (accepted - {"params", "lr"}))
-        if unknown:
-            raise PartinrError(f"optimizer {self.name} takes no {', '.join(unknown)}; see optimizer.options")
+    takes_any: ClassVar[bool] = False  # what only ``**kwargs`` accept has no effect
 
     def build(self, params: Iterable[Tensor]) -> torch.optim.Optimizer:
         """Refuse parameters that do not belong to a network.

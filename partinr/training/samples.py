@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from partinr.engines.base import Observations
 from partinr.model.batch import mix
 from partinr.model.stack import NetworkStack
 
@@ -36,5 +37,4 @@ class Samples:
         if self.place is None or self.blend is None:
             return model.squared_error(self.coords, self.targets, self.sizes, self.weights, params)
         values = mix(model(self.coords, self.sizes, params), self.blend, self.place, len(self.targets))
-        error = (values - self.targets).square()
-        return (error if self.weights is None else error * self.weights).sum()
+        return Observations(self.coords, self.targets, self.sizes, self.weights).error(values)

@@ -130,6 +130,12 @@ class _CudaProducts(L.Callback):
         self._set.close()
 
 
+class OwnTrainer(L.Trainer):
+    """A Lightning Trainer that trains in partinr's own environment, see :func:`partinr.base.environment.door`."""
+
+    fit = door(L.Trainer.fit)
+
+
 @door
 def make_trainer(
     *,
@@ -164,7 +170,7 @@ def make_trainer(
         # Refused below.
         warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
         try:
-            trainer = L.Trainer(
+            trainer = OwnTrainer(
                 accelerator=accelerator,
                 devices=devices,
                 num_nodes=nodes.size,

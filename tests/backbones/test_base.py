@@ -120,7 +120,7 @@ def test_counting_parameters_makes_none_and_draws_nothing():
 
 @spec
 class Gauss(Mlp):
-    """What somebody else's package may add."""
+    """A backbone of another package."""
 
     scale: float = 10.0
 

@@ -58,7 +58,7 @@ def test_initialisation_is_uniform_by_the_fan():
     params = Wire(hidden_features=48).init(20, 2, 3, torch.Generator().manual_seed(0))
     for layer, fan_in in enumerate((2, 48, 48, 48)):
         bound = 1 / math.sqrt(fan_in)
-        # Of the output layer's bias the paper's code has a real part that is drawn in the same way.
+        # In the paper's code, the real part of the output layer's bias is drawn in the same way.
         bounds = {"weight": bound, "bias": bound}
         for name, limit in bounds.items():
             values = params[f"{name}_{layer}"]

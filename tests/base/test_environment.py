@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import random
 import threading
 import warnings
@@ -22,8 +24,10 @@ from partinr.backbones import Siren
 from partinr.base import environment
 from partinr.base.errors import PartinrWarning
 from partinr.partition import Grid, Semantic, Superpixel
-from partinr.regimes import FitSettings, Optimizer, make_trainer
+from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule, make_trainer
 from partinr.regimes.meta import LearnedStart, TaskBatch, outer_gradients
+from partinr.training.quiet import quiet_lightning
+from partinr.training.trainer import SignalDataModule
 
 CALM = environment.calm_warnings
 """What takes the place of errors; tests/conftest.py lets them be errors in all other tests."""
@@ -57,9 +61,13 @@ def _numpy_raises() -> Iterator[None]:
 @contextlib.contextmanager
 def _other_numbers_drawn() -> Iterator[None]:
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.manual_seed(7), np.random.seed(7), random.seed(7)
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
     yield
-    torch.set_rng_state(states[0]), np.random.set_state(states[1]), random.setstate(states[2])
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
 
 
 ENVIRONMENTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
@@ -164,6 +172,12 @@ def test_results_and_settings_stay(name: str, file: Path, plain: list[bytes]) ->
     assert flat(found) == plain
 
 
+def test_a_default_device_that_the_machine_may_lack(file: Path, plain: list[bytes]) -> None:
+    with _set(torch.set_default_device, "cuda", None):
+        found = journey(file)
+    assert flat(found) == plain
+
+
 @pytest.mark.parametrize("name", ["inference", "float64"])
 def test_tensors_that_the_caller_made_there(name: str, file: Path) -> None:
     def fitted() -> bytes:
@@ -211,6 +225,40 @@ def test_meta_gradients(file: Path) -> None:
     for name in ("float64", "default device", "inference", "no_grad", "autocast"):
         with ENVIRONMENTS[name]():
             assert flat(gradients()) == expected, name
+
+
+def test_a_module_and_a_trainer(file: Path) -> None:
+    image = partinr.load_image(file, size=8)
+
+    def trained() -> bytes:
+        module = FitModule(
+            partinr.PiecewiseINR(Grid(rows=1, cols=2)(image), Siren(hidden_features=4)),
+            image,
+            optimizer=Optimizer(name="adam", lr=1e-2),
+            schedule=Constant(),
+            stop=StopRule(max_steps=2),
+            settings=FitSettings(),
+        )
+        make_trainer(accelerator="cpu").fit(module, datamodule=SignalDataModule())
+        return module.model.member(0).to_bytes()
+
+    with quiet_lightning():
+        expected = trained()
+        for name in ("float64", "default device"):
+            with ENVIRONMENTS[name]():
+                assert trained() == expected, name
+
+
+@pytest.mark.parametrize(
+    "room",
+    ["partinr", "partinr.metrics", "partinr.partition", "partinr.regimes", "partinr.regimes.meta", "partinr.signals"],
+)
+def test_every_public_function_that_makes_tensors_is_a_door(room: str) -> None:
+    package = importlib.import_module(room)
+    functions = [each for name in package.__all__ if inspect.isfunction(each := getattr(package, name))]
+    outside = [each.__name__ for each in functions if not hasattr(each, "__isdoor__")]
+    assert functions
+    assert [name for name in outside if "torch." in inspect.getsource(getattr(package, name))] == []
 
 
 def test_between_two_pieces_the_caller_has_its_own(file: Path) -> None:

@@ -198,7 +198,7 @@ def test_the_first_checkpoint_comes_soon_and_the_others_at_intervals(
     callback.bind(run)
     start = clock.now
     callback.on_train_start(trainer, make_regime())
-    times = []
+    times: list[float] = []
     for clock.now in [start + 0.5 * half for half in range(round(5 * every))]:
         batch(callback, trainer, make_regime())
         if len(trainer.saved) > len(times):
@@ -207,7 +207,7 @@ def test_the_first_checkpoint_comes_soon_and_the_others_at_intervals(
     assert times == [first, first + every, first + 2 * every][: len(times)]
     assert len(times) > 1
 
-    # A run that goes on has one already.
+    # A resumed run has one already.
     goes_on = LastCheckpoint(every_seconds=every)
     goes_on.bind(run)
     goes_on.on_train_start(trainer, make_regime())

@@ -1,4 +1,4 @@
-"""The progress bar: its figures, and that nobody sees it who has no terminal."""
+"""The progress bar: its figures, and that it is hidden without a terminal."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ zoom=2                                              -> unknown option zoom; part
 debug=loud                                          -> there is no debug=loud; choose from trace
 # data
 data=video                                          -> there is no data=video; choose from builtin, .*image
-data=5                                              -> data=5 names no choice; choose from builtin, .*image
+data=5                                              -> there is no data=5; choose from builtin, .*image
 data=image                                          -> option data.path is missing; give data.path=VALUE
 data.path=missing.png                               -> no such file: 'missing.png'; check the path
 data.path=PICTURES                                  -> is a folder, not an image; name one file
@@ -289,7 +289,7 @@ def test_a_damaged_checkpoint_is_not_resumed_from(partinr: Any, finished: Path, 
     before = contents(run)
     answer = partinr("resume", run)
     assert answer.code == 2
-    assert re.fullmatch(r"partinr: error: no checkpoint in .* is sound; to begin this run anew, .*\n", answer.err)
+    assert re.fullmatch(r"partinr: error: no checkpoint in .* is sound; to start this run again, .*\n", answer.err)
     assert contents(run) == before
 
 

@@ -60,7 +60,7 @@ STAND_INS = {
 }
 
 SMALL: dict[str, Any] = {
-    # Of these, those that a configuration has: what was written stays, but the run takes a second.
+    # Only those that a configuration has: the command stays as written, but the run takes a second.
     "data.size": 16,
     "data.max_side": None,
     "data.items": 4,

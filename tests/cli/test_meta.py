@@ -34,7 +34,7 @@ TINY = (
     "backbone.hidden_features=8",
     "backbone.hidden_layers=1",
     "regime.validation_steps=4",
-    # Without the fused one, whose kernels would be loaded anew in every process.
+    # Without the fused engine, whose kernels every process would load again.
     "engine=batched",
     "trainer.accelerator=cpu",
     "optimizer.lr=1e-3",

@@ -49,7 +49,7 @@ def good(partinr: Any) -> Any:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """Of a CSV file."""
+    """The rows of a CSV file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -63,7 +63,7 @@ def number(cell: str) -> float | str:
 
 
 def cells(path: Path) -> list[dict[str, str]]:
-    """Of the tables of a Markdown file: each row by its headings, in whatever order these are."""
+    """The rows of the tables of a Markdown file, by heading, in any order of columns."""
     found = []
     for block in path.read_text().split("\n\n"):
         lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in block.strip().splitlines()]

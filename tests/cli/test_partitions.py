@@ -93,7 +93,7 @@ def test_options_of_rules_and_of_the_image(partinr: Any, drawn: list[Rows], pict
     assert (answer.code, answer.err) == (0, "")
     assert [line[:2] for line in table(answer.out)] == [["mask", "5"], ["grid", "6"], ["random", "4"], ["random", "6"]]
     assert titles(drawn[0]) == [["alpha", "mask #5", "grid #6", "random #4"], ["", "", "", "random #6"]]
-    # Without --rules, an option makes its rule appear beside the others.
+    # Without --rules, an option adds its rule to the others.
     answer = partinr("partitions", pictures / "good.png", words[2], "semantic.regions=2")
     assert answer.code == 0
     assert [line[0] for line in table(answer.out)] == sorted(["mask", *NEED_NOTHING])

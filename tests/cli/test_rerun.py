@@ -214,7 +214,7 @@ def test_a_start_is_known_by_its_content(tiny: Any, partinr: Any) -> None:
     assert answer.code == 0, answer.err
     begun = said("second")["inputs"]
     assert len(begun["ckpt_path"]) == 64
-    # A run that goes on from a checkpoint of its own did not begin with that.
+    # A run that continues from its own checkpoint did not begin with it.
     change(Path("second"), status="interrupted")
     assert partinr("resume", "second").code == 0
     assert said("second")["inputs"] == begun
@@ -226,7 +226,7 @@ def test_what_cannot_be_run_again(partinr: Any, finished: Path, copy_of: Any) ->
     (run / "curve.csv").unlink()
     answer = partinr("rerun", run, "-o", "again")
     assert answer.code == 2
-    assert "has no curve to compare with; go on with it instead: partinr resume" in answer.err
+    assert "has no curve to compare with; continue it instead: partinr resume" in answer.err
     assert not Path("again").exists()
     answer = partinr("rerun", "nowhere")
     assert (answer.code, answer.err.count("\n")) == (2, 1)

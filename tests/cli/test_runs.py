@@ -81,7 +81,7 @@ def test_all_states(partinr: Any, sweep: Path) -> None:
     assert lines[13] == f"7 runs: {counts}"
     assert lines[14].startswith("the last is done in about ")
     assert lines[15] == f"by another version of partinr than this one ({__version__}): 1"
-    assert lines[16].startswith("go on with one that died or was interrupted: partinr resume ")
+    assert lines[16].startswith("continue one that died or was interrupted: partinr resume ")
 
 
 def test_some_states(partinr: Any, sweep: Path) -> None:

@@ -1,4 +1,4 @@
-"""The words beside Hydra's: help, version, doctor, render, report, and what a terminal shows."""
+"""Subcommands and flags besides Hydra's: help, version, doctor, render, report, and terminal output."""
 
 from __future__ import annotations
 
@@ -209,6 +209,6 @@ def test_it_is_a_module_and_speaks_to_a_terminal(tmp_path: Path) -> None:
     assert re.search(r"4 regions .*step [\d,]+/1,000,000  \d+\.\d\d dB  [\d.]+ [kM]? ?points/s  \d+:\d\d left", text)
     assert max(map(len, lines)) <= 100
     assert "interrupted: astronaut grid siren: stopped by signal 2" in lines
-    assert "go on with: partinr resume run" in lines
+    assert "continue with: partinr resume run" in lines
     assert lines[-1] == "report   partinr report run"
     assert seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h") > 0  # the cursor is back

@@ -41,13 +41,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fit_on(quick: None, signal: Tensor) -> Fit:
-    """Fits five regions, the largest of which has half of the pixels, on so many devices."""
+    """Fits five regions, the largest with half of the pixels, on the given number of devices."""
 
     def go(
         devices: int,
         *,
         widths: tuple[int, ...] | None = None,
-        engine: Any = "batched",  # every process would load the kernels of the fused one anew
+        engine: Any = "batched",  # every process would load the fused kernels again
         precision: str = "32-true",
         settings: dict[str, Any] | None = None,
         optimizer: str | Optimizer = "adam",

@@ -28,7 +28,7 @@ from partinr.runs.layout import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 
-# Without the fused engine, whose kernels every process would load anew.
+# Without the fused engine, whose kernels every process would load again.
 WORDS = (
     "trainer.accelerator=cpu",
     "data.size=16",
@@ -223,7 +223,7 @@ def test_what_cannot_be_is_refused(words: tuple[str, ...], said: str) -> None:
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
-    """Writes a module ``mine``, which can be imported until the test is over."""
+    """Writes a module ``mine`` that can be imported until the test ends."""
     monkeypatch.syspath_prepend(str(tmp_path))
     yield lambda text: (tmp_path / "mine.py").write_text(text)
     sys.modules.pop("mine", None)
@@ -389,7 +389,7 @@ def test_a_polite_signal_to_one_that_is_not_the_first(quick: None, number: signa
     assert (code, err) == (128 + number, "")
     assert len(here) == 2
     assert gone(here)
-    assert "go on with: partinr resume" in out
+    assert "continue with: partinr resume" in out
     said = manifest(run)
     assert (said["status"], said["message"], said["stop"]) == ("interrupted", f"stopped by signal {number:d}", None)
     assert said["metrics"]["psnr"] == rows(run)[-1]["psnr"]

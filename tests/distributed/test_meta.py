@@ -156,7 +156,7 @@ def test_a_polite_signal() -> None:
     code, out, err = call(*WORDS, *words, *more)
     thread.join()
     assert (code, err) == (143, "")
-    assert "go on with: partinr resume" in out
+    assert "continue with: partinr resume" in out
     assert 0 < manifest(run)["steps"] < 300
     code, _, err = call("resume", run)
     assert (code, err) == (0, "")

@@ -1,4 +1,4 @@
-"""What is made from a batch's sizes is kept up to a bound, and held while somebody needs it."""
+"""Values from a batch's sizes are cached up to a bound, and held while in use."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def test_cases_of_learning_to_learn_are_the_experiments_of_these_names() -> None
 
 
 def undocumented(text: str) -> Iterator[str]:
-    """Keys with a value but without a comment: beside them, on the line above, or beside what they are a part of."""
+    """Keys with a value but without a comment next to them, on the line above, or at their parent."""
     explained: list[tuple[int, bool]] = []
     above = False
     for line in text.splitlines():

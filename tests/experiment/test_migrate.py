@@ -27,7 +27,7 @@ PUBLIC = {
     "partinr.spec": "spec",
     "partinr.tracking": "CurveOnly Logger Wandb",
 }
-"""Modules and names of version 0.1.0 that a package of somebody else's may import."""
+"""Modules and names of version 0.1.0 that other packages may import."""
 
 TARGETS = {
     "partinr.callbacks": "LastCheckpoint Pictures Progress",

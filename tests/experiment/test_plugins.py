@@ -1,4 +1,4 @@
-"""A plug-in: somebody else's package, installed, whose rule, backbone, data and experiment are there by their names."""
+"""A plug-in: an installed package whose rule, backbone, data and experiment are selected by name."""
 
 from __future__ import annotations
 

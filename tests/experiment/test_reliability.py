@@ -166,7 +166,7 @@ def test_a_full_disk(
     for _ in range(2):
         assert (answer.code, manifest(run)["status"]) == (1, "failed")
         reason = manifest(run)["message"]
-        assert re.fullmatch(r"no space left on device: .*; make room, then go on with partinr resume", reason), reason
+        assert re.fullmatch(r"no space left on device: .*; make room, then continue with partinr resume", reason)
         assert reason in answer.out
         assert re.fullmatch("(partinr: note: a picture is lost: .*\n)?", answer.err), answer.err
         # What was there is there, whole, and nothing else.
@@ -199,7 +199,7 @@ def test_a_lost_picture_ends_no_run(disk: Path, tiny: Any, unbroken: Path, monke
     monkeypatch.setattr(RunDirectory, "write", write_on_full)
     answer = tiny(*RUN, f"hydra.run.dir={disk / 'run'}")
     assert (answer.code, full) == (0, [RECONSTRUCTION, ERROR])
-    one_line(answer.err, r"note: a picture is lost: no space left on device: .*/reconstruction.png; the run goes on")
+    one_line(answer.err, r"note: a picture is lost: no space left on device: .*/reconstruction.png; the run continues")
     same(disk / "run", unbroken)
     assert (disk / "run" / RECONSTRUCTION).read_bytes() == (unbroken / RECONSTRUCTION).read_bytes()
 
@@ -223,7 +223,7 @@ def test_a_disk_for_reading_only(
         one_line(answer.err, r"error: cannot (make|write) the .*: Read-only file system; choose another with hydra.*")
     answer = partinr("resume", disk / "run")
     assert answer.code == 2
-    one_line(answer.err, "error: cannot write in .*: Read-only file system; its owner can, or go on in .*")
+    one_line(answer.err, "error: cannot write in .*: Read-only file system; its owner can, or continue in .*")
     assert contents(disk) == before
     assert partinr("render", disk / "run", "-o", "x.png").code == 0
 
@@ -244,7 +244,7 @@ def garbage(path: Path) -> None:
 
 
 def one_bit(path: Path) -> None:
-    """In the weights, where nothing but a checksum would notice."""
+    """A position in the weights, where only a checksum reveals damage."""
     content = bytearray(path.read_bytes())
     weights = torch.load(path, weights_only=True)["state_dict"]
     largest = max((value for value in weights.values() if value.is_floating_point()), key=torch.numel)
@@ -268,7 +268,7 @@ def test_a_damaged_checkpoint_has_one_before_it(
     answer = partinr("resume", run)
     assert answer.code == 0, answer.err
     one_line(
-        answer.err, rf"note: .*last.ckpt is lost or damaged; going on from the checkpoint before it, at step {before}"
+        answer.err, rf"note: .*last.ckpt is lost or damaged; continuing from the previous checkpoint, at step {before}"
     )
     same(run, unbroken)
     assert set(contents(run)) == set(contents(unbroken))
@@ -283,7 +283,7 @@ def test_the_sound_checkpoint_is_not_replaced_by_the_damaged_one(
     replace = os.replace
 
     def dies(source: Any, target: Any) -> None:
-        """Of a checkpoint that is saved the last step never happens."""
+        """The last step of saving a checkpoint never happens."""
         if str(target).endswith("last.ckpt"):
             raise KeyboardInterrupt
         replace(source, target)
@@ -305,7 +305,7 @@ def test_no_sound_checkpoint_at_all(partinr: Any, stopped: Path, unbroken: Path,
     shutil.rmtree(run / "checkpoints")
     answer = partinr("resume", run)
     assert answer.code == 0
-    one_line(answer.err, "note: .* has no checkpoint yet; it begins anew")
+    one_line(answer.err, "note: .* has no checkpoint yet; it starts from the beginning")
     same(run, unbroken)
 
 
@@ -569,7 +569,7 @@ def test_a_second_signal_ends_at_once(
     process = context.Process(target=exec, args=(SLOW, names))
     process.start()
     try:
-        # The end of the training is slow, as with a large checkpoint; whoever is in a hurry does not wait for it.
+        # The end of the training is slow, as with a large checkpoint; an impatient user does not wait for it.
         until(lambda: (run / CHECKPOINT).exists(), process)
         os.kill(process.pid or 0, numbers[0])
         until(mark.exists, process)

@@ -96,7 +96,7 @@ def damaged(data: bytes, rng: random.Random) -> Iterator[Case]:
 
 
 def forged(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Iterator[Case]:
-    """Whatever somebody may write who knows the format, its checksum included."""
+    """Arbitrary content by a writer who knows the format, including its checksum."""
 
     def sealed(what: str, said: dict[str, Any], values: dict[str, torch.Tensor] = tensors) -> Case:
         return what, serialise("partinr", said, values), True
@@ -138,7 +138,7 @@ def main(folder: Path) -> dict[str, Any]:
     path.write_bytes(data)
     assert PiecewiseINR.load(path).to_bytes() == data
     cases = [*damaged(data, random.Random(0)), *forged(header, tensors)]
-    # What Python imports at the first such error, whoever makes it.
+    # Modules that Python imports at the first such error.
     for name in ("nowhere.Siren", "torch.nn.Linear"):
         path.write_bytes(serialise("partinr", {**header, "backbone": name}, tensors))
         try:

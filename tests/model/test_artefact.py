@@ -1,4 +1,4 @@
-"""``inr.safetensors`` as somebody else may hand it over: damaged, forged, of another version, with other code."""
+"""``inr.safetensors`` from another person: damaged, forged, of another version, with foreign code."""
 
 from __future__ import annotations
 

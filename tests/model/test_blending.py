@@ -280,5 +280,5 @@ def test_bad_options_are_refused():
             PiecewiseINR(RAGGED, BACKBONE, overlap=overlap)
     with pytest.raises(PartinrError, match=r"one width; leave capacity=equal"):
         PiecewiseINR(RAGGED, dataclasses.replace(BACKBONE), widths=[4, 5, 6], global_network=True)
-    # Of several widths, and with an overlap, all is well.
+    # Several widths work with an overlap.
     _fit(PiecewiseINR(RAGGED, BACKBONE, widths=[4, 5, 6], overlap=1), _signal(), steps=2)

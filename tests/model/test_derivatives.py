@@ -39,7 +39,7 @@ def frame(request: pytest.FixtureRequest) -> Frame:
 
 
 def _values_around(model: PiecewiseINR, shift: torch.Tensor) -> torch.Tensor:
-    """The values of each sample's own network, a little beside the sample: ``shift`` in samples along each axis."""
+    """The values of each sample's own network at a small offset: ``shift`` in samples along each axis."""
     labels = model.partition.labels
     batch = model.batch(torch.zeros(*labels.shape, model.channels))
     steps = model._frames.steps(labels.shape, labels.reshape(-1))
@@ -153,5 +153,5 @@ def test_it_leaves_nothing_behind() -> None:
 
 
 def test_an_unknown_field_is_refused() -> None:
-    with pytest.raises(PartinrError, match="there is no field 'curl'; choose from value, gradient, laplacian"):
+    with pytest.raises(PartinrError, match="field='curl' is unknown; choose from value, gradient, laplacian"):
         PiecewiseINR(PARTITIONS["grid"], SMOOTH["siren"]).render(field="curl")  # type: ignore[arg-type]

@@ -187,7 +187,7 @@ SHAPES: list[Any] = [[12], [12, 10, 1], [2**20, 2**20], [0, 10], [-12, -10], ["1
 
 
 def test_forged_small_files_give_a_model_or_one_error(tmp_path):
-    # With a checksum that is right: whoever forges a file can forge that.
+    # With a correct checksum, since a forger can compute it.
     model = PiecewiseINR(Grid(rows=2, cols=2)(SIGNAL), Siren(hidden_features=6, hidden_layers=1))
     said, tensors = pack(dict(model.stack), model.partition.labels, 8, "channel")
     header = {"format": FORMAT, "engine": model.engine, **model.architecture(), **said}

@@ -33,7 +33,7 @@ def test_a_smooth_image_is_as_right_between_its_pixels_as_at_them(cut: str, fram
         truth = smooth_signal([scale * n for n in SHAPE], 3, seed=SEED, frequency=1.0)
         error[scale] = float((model.render(scale) - truth).square().mean().sqrt())
     assert error[1] < 0.02
-    # The outermost samples of a region lie half a pixel within it; beyond them the function goes on by itself.
+    # The outermost samples of a region lie half a pixel within it; beyond them the function extrapolates.
     assert max(error[2], error[4]) < 2 * error[1]
     # Enlarging the true pixels is worse.
     pixels = image.repeat_interleave(4, 0).repeat_interleave(4, 1)

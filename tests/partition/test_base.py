@@ -1,4 +1,4 @@
-"""What a partition is, whoever made it."""
+"""The contract of a partition, whatever made it."""
 
 from __future__ import annotations
 

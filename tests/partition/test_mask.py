@@ -102,7 +102,7 @@ def ground_truth(*maps: np.ndarray) -> dict[str, Any]:
 FIVE = blocks(5)
 TWO = blocks(2)
 COLOURS = RNG.permutation(256)[:15].reshape(5, 3)
-# Two of these differ in nothing but the red; a palette may even have a colour twice.
+# Two of these differ only in red; a palette may even have a colour twice.
 COLOURS[1] = COLOURS[0] + [1, 0, 0]
 TWICE = np.stack([COLOURS[0]] * 5)
 
@@ -258,7 +258,7 @@ def test_what_is_no_label_map_is_refused(mask: Any) -> None:
 def test_a_file_with_any_damage_is_refused_in_a_line_or_is_a_map(mask: Any) -> None:
     rng = np.random.default_rng(0)
     refusals = []
-    # A MAT file is read by a process that starts anew each time, so there are few of them.
+    # Each MAT file is read by a new process, so there are few of them.
     for content, times in ((png(FIVE), 100), (npy(FIVE), 100), (mat(ground_truth(FIVE)), 8)):
         for _ in range(times):
             damaged = bytearray(content)
@@ -324,7 +324,7 @@ def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """An image with a label map beside it, both with the same blocks."""
+    """An image and a label map next to it, both with the same blocks."""
     path = tmp_path / "photos" / "block.v2.jpg"
     path.parent.mkdir()
     Image.fromarray(COLOURS[blocks(5, 40, 60)].astype(np.uint8)).save(path)

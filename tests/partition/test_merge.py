@@ -1,4 +1,4 @@
-"""Components and merging, against the same done plainly: everything measured anew before every step."""
+"""Components and merging, compared with a plain version that measures everything before every step."""
 
 from __future__ import annotations
 

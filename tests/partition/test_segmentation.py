@@ -150,7 +150,7 @@ def test_a_picture_of_twelve_million_pixels(name):
 
 @spec
 class Blocks(ImageSegmentation):
-    """Squares of 4×4 pixels in five segments, none beside another of its own; numbers that nobody would choose."""
+    """Squares of 4×4 pixels in five segments, no two adjacent ones alike, with unusual numbers."""
 
     def segments(self, image):
         rows, cols = np.indices(image.shape[:2]) // 4

@@ -53,7 +53,7 @@ def agreement(labels: torch.Tensor, classes: np.ndarray) -> float:
 
 
 def library() -> Any:
-    """SMP. Not at the top: partinr has to mend torchvision first, and nobody waits for it who runs other tests."""
+    """SMP, imported here because partinr must mend torchvision first, and other tests need not wait for it."""
     return importlib.import_module("segmentation_models_pytorch")
 
 

@@ -117,7 +117,7 @@ def manifest(
         "hardware": {"devices": 1, "device": "cpu", "cpu": "AMD EPYC 7763", "cores": 2, "threads": 2, "gpu": None},
         "versions": {"partinr": "0.1.0", "torch": "2.13.0", "lightning": "2.6.6", "python": "3.11.7"},
         "git": {"commit": "4b825dc642cb6eb9a060e54bf8d69288fbee4904", "dirty": False},
-        # Of a run that goes on this process is the writer, which did not start before it.
+        # A running run is written by this process, which started later than this time.
         **({} if status == "running" else {"started": f"2026-11-23T14:0{seed % 10}:00+00:00"}),
         "finished": f"2026-11-23T14:1{seed % 10}:00+00:00",
     }

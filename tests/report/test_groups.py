@@ -232,3 +232,24 @@ def test_a_file_that_was_decoded_in_two_ways_is_one_image_and_told(write_run, tm
     assert [len(found.on(image)) for image in found.images] == [1, 1]
     (notice,) = found.notices
     assert notice.startswith("photo.jpg: the same file was decoded differently, by Pillow 0 and by Pillow 1;")
+
+
+def test_runs_that_read_other_files_are_not_pooled(write_run, tmp_path):
+    def run(name, content, **more):
+        facts = {} if content is None else {"inputs": {"partition.path": content * 64, "data.path": name * 64}}
+        settings = {"partition._target_": "partinr.partition.Mask", "partition.path": "/maps/m.npy"}
+        write_run(tmp_path / name, regions=4, pictures=None, facts=facts, settings=settings, **more)
+
+    run("a", "1", seed=0)
+    run("b", None, seed=1)
+    # What is unknown of a run does not set it apart; nor does another map of another image.
+    run("c", "2", image="coffee")
+    assert [group.label for group in study_of(tmp_path).groups] == ["mask #4", "mask #4"]
+    assert "differ only" not in " ".join(study_of(tmp_path).notices)
+    run("d", "3", seed=0)
+    found = study_of(tmp_path)
+    labels = {group.label: group.n for group in found.on("astronaut")}
+    assert labels == {"mask #4 · m.npy 111111": 1, "mask #4 · m.npy 333333": 1, "mask #4 · m.npy unknown": 1}
+    assert [group.label for group in found.on("coffee")] == ["mask #4"]
+    assert "3 groups differ only in the content of partition.path." in found.notices
+    assert not found.repeated()

@@ -138,7 +138,7 @@ def test_a_width_that_follows_from_matched_parameters_is_not_in_a_name():
         "none · width 512",
         "grid #9 · width 170",
     ]
-    # A number beside a width is not used.
+    # A budget is not used if a width is given.
     assert flatten(changed(backbone__match_params=100_000)) == flatten(changed(backbone__match_params=9))
     assert named(matched(backbone__match_params=100_000), changed(backbone__match_params=100_000)) == [
         "params 100k",

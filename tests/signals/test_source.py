@@ -46,7 +46,7 @@ def test_a_label_map_is_cut_as_the_image_was(photo, options):
     assert found.dtype == torch.int64
     assert found.shape == image.shape[:2]
     assert np.array_equal(found.numpy(), cut(labels, **options))
-    # Of a map of places, the label of a pixel says where its colour is from: half a pixel off at most, and rounding.
+    # In a map of positions, the label of a pixel tells where its colour is from, to half a pixel and rounding.
     here = torch.stack([found // 30, found % 30], dim=-1)
     assert float((here - image[..., :2] * 255 / 8).abs().max()) < 0.6
 

@@ -80,7 +80,7 @@ PartitionName=high Nodes=n1,n2,n3 PriorityTier=10 PreemptMode=OFF MaxTime=INFINI
 
 STEPS = 240
 ALL = (
-    # Without the fused engine, whose kernels every process would load anew.
+    # Without the fused engine, whose kernels every process would load again.
     "engine=batched",
     "partition.regions=4",
     "trainer.accelerator=cpu",
@@ -159,7 +159,7 @@ class Cluster:
         self.kill(SLURMD_NODENAME=name)
 
     def mend(self) -> None:
-        """Bring lost nodes back and wait until all are idle: who takes one away need not think of the next test."""
+        """Bring lost nodes back and wait until all are idle, for the next test."""
         for name in NODES:
             if name not in self.daemons:
                 self.start_node(name)
@@ -198,7 +198,7 @@ class Cluster:
         return killed
 
     def kill_steps(self, *nodes: str) -> None:
-        """Kill what watches over the jobs on nodes; nothing but the log that it writes says whose it is."""
+        """Kill the processes that watch jobs on nodes; only their log file identifies them."""
         logs = {str(self.folder / f"slurmd-{node}.log") for node in nodes}
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):

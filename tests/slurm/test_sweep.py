@@ -28,7 +28,7 @@ import time
 from lightning import Callback
 
 class Counted(Callback):
-    # A run takes seconds, so that it can be caught in the act; who completes one says so.
+    # A run takes seconds, so that the test can catch it running; the log says who completes it.
     def __init__(self, file, seconds):
         self.file, self.seconds = file, seconds
 

@@ -11,7 +11,7 @@ from partinr.studies import Trials, fit_laws
 from partinr.studies.laws import LAWS, Linear, Quadratic
 
 BOUNDARIES = np.repeat(np.arange(1.0, 60, 2), 5)
-"""Of the published protocol: 30 numbers × 5 draws."""
+"""The published protocol: 30 numbers × 5 draws."""
 
 PLANTED = {
     "exponential": lambda b: 40 * 1.08**b,

@@ -221,7 +221,7 @@ def test_jobs_of_this_machine(
     wait_for(lambda: runs[0].manifest()["status"] == "interrupted")
     assert runs[0].manifest()["message"] == f"stopped by signal {signal.SIGUSR2:d}"
     wait_for(lambda: runs[0].manifest()["status"] == "running")
-    # Ended by somebody: both stay as they are.
+    # Ended from outside: both stay unchanged.
     controller.send_signal(signal.SIGTERM)
     wait_for(lambda: local.states([first]) == {first: "gone"})
     assert [run.manifest()["status"] for run in runs] == ["interrupted", "interrupted"]

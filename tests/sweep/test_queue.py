@@ -125,7 +125,7 @@ def test_the_table_says_in_what_the_runs_differ(tiny: Any) -> None:
     answer = tiny("-m", "seed=0,1", "optimizer.lr=1e-3,4e-3", "partition=grid,random", *SWEEP)
     heading, *lines = table(answer.out)
     assert heading.split()[:3] == ["run", "swept", "seed"]
-    # Of a name that gives way the rest is below.
+    # The rest of a shortened name is below.
     rows = [line for line in lines if "=" in line]
     assert len({re.split(r"\d\.\d  ", line)[0] for line in rows}) == len(rows) == 8
     # Seed and partition have been said in the other columns.
@@ -398,7 +398,7 @@ def test_a_process_that_dies_is_tried_again(partinr: Any, monkeypatch: pytest.Mo
 
 
 class Jobs:
-    """A cluster that does with a job what it is told to, at once."""
+    """A cluster that executes each instruction for a job at once."""
 
     def __init__(self, *does: Callable[[Path], None]) -> None:
         self.does = list(does)

@@ -100,7 +100,7 @@ def test_nothing_is_told_that_should_not_be(finished: Any, offline: Any) -> None
         content = path.read_bytes()
         assert b"hunter2" not in content, path
         assert b"0123456789" * 4 not in content, path
-    # Nothing beside the run directory, and one line.
+    # Nothing next to the run directory, and one line.
     assert [path.name for path in run.parent.iterdir() if path.name != "outputs"] == ["run"]
     assert answer.err.count("\n") == 1
     assert answer.err.startswith("partinr: note: W&B is offline; ")
@@ -207,7 +207,7 @@ def test_wandb_that_breaks_does_not_break_the_run(tiny: Any, monkeypatch: pytest
     assert answer.code == 0
     assert answer.err.count("\n") == 1
     assert (
-        "W&B failed: OSError: no space left; the run goes on, and is sent to W&B with: partinr sync run" in answer.err
+        "W&B failed: OSError: no space left; the run continues, and is sent to W&B with: partinr sync run" in answer.err
     )
 
 
@@ -243,7 +243,7 @@ def test_no_login_and_no_home(tmp_path: Path, offline: Any, same_rows: Any) -> N
     )
     assert process.returncode == 0, process.stderr
     assert process.stderr.count("\n") == 1
-    assert process.stderr.startswith("partinr: note: there is no W&B login (wandb login makes one); the run goes on")
+    assert process.stderr.startswith("partinr: note: there is no W&B login (wandb login makes one); the run continues")
     (kept,) = offline(Path("run"))
     assert same_rows(kept.curve, RunDirectory(Path("run")).curve())
     assert kept.exits == [0]

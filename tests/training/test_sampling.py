@@ -1,4 +1,4 @@
-"""Points drawn by their error: as often as they should be, and the loss means what it meant."""
+"""Points drawn by their error have the right frequency and keep the expectation of the loss."""
 
 from __future__ import annotations
 

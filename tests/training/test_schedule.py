@@ -20,7 +20,7 @@ def _no_clock() -> float:
 
 
 def _rates(schedule: Schedule, steps: int) -> list[float]:
-    """The rate at each of so many steps of a run of that length."""
+    """The rate at each step of a run of this length."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     scheduler = schedule.build(optimizer, StopRule(max_steps=steps), _no_clock)
     rates = []

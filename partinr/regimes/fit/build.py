@@ -32,7 +32,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     members: dict[str, PiecewiseINR] = {}
     for item in context.data.train():
         with named(item.name):
-            signal, identity = item.read()
+            signal, identity = context.read(item)
             model = context.model(context.cut(item.name or context.data.title, signal, item.source), signal)
             if start is not None:
                 start.begin(model)

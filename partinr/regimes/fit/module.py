@@ -318,7 +318,7 @@ class FitModule(StackLoop):
         """Advice to the user after a failure or a collapse of the curve."""
         lower = f"lower optimizer.lr (now {self.lr:g})"
         if collapsed:
-            return f"{lower}, choose schedule=cosine, or let it go on with regime.collapse_db=null"
+            return f"{lower}, choose schedule=cosine, or let it continue with regime.collapse_db=null"
         return f"{lower} or choose schedule=warmup"
 
     # -- state --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from partinr.base.digests import of_text
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.partition import Grid, PartitionRule, Whole
@@ -19,7 +20,7 @@ from partinr.regimes.meta.module import MetaModule
 from partinr.regimes.meta.prepare import prepare_partitions
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals import Item
-from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means, of_text
+from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
@@ -131,7 +132,7 @@ def _check(settings: MetaSettings, context: RunContext) -> None:
             "regime=meta learns from many signals, and this data is one; choose data=folder, data=text or data=lsun"
         )
     if context.start is not None or context.start_steps:
-        raise PartinrError("init begins an ordinary fit, regime=fit; to go on with regime=meta: partinr resume RUN_DIR")
+        raise PartinrError("init begins an ordinary fit, regime=fit; to continue a regime=meta: partinr resume RUN_DIR")
     rule = context.partition
     if isinstance(rule, Whole) and settings.partition_in == "test":
         raise PartinrError(
@@ -215,7 +216,7 @@ def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalI
     about = [_without_places(context.plain["data"]), [item.name for item in learned_from]]
     digest = of_text(json.dumps([*about, [file_sha256(Path(path)) for path in files]], default=str))
     whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
-    return {"": whole, **{item.name: item.read().identity for item in tasks.val_tasks.items}}
+    return {"": whole, **{item.name: context.read(item).identity for item in tasks.val_tasks.items}}
 
 
 def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:

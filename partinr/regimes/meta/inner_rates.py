@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, check_choice
 
 RateKind = Literal["static", "global", "per_step", "per_parameter", "per_parameter_per_step"]
 RATE_KINDS: tuple[str, ...] = get_args(RateKind)
@@ -43,8 +43,7 @@ class InnerRates(nn.Module):
         self, params: Mapping[str, Tensor], kind: RateKind, value: float, steps: int, positive: bool = False
     ) -> None:
         super().__init__()
-        if kind not in RATE_KINDS:
-            raise PartinrError(f"regime.inner_lr_kind={kind!r} is unknown; choose from {', '.join(RATE_KINDS)}")
+        check_choice("regime.inner_lr_kind", kind, RATE_KINDS)
         like = next(iter(params.values()))
         if not math.isfinite(value) or value <= 0:
             raise PartinrError(f"regime.inner_lr={value:g}; give a number above 0")

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from partinr.backbones import Backbone, backbone_name, load_backbone
 from partinr.base.environment import door, follows_caller
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, check_choice
 from partinr.coords import Frame
 from partinr.engines import EngineName
-from partinr.model.frames import check_frame
 from partinr.model.inr import PiecewiseINR
 from partinr.model.serialise import deserialise, serialise
 from partinr.model.stack import NetworkStack
@@ -108,11 +107,8 @@ class LearnedStart(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_frame(frame)
-        if inner_loss not in get_args(InnerLoss):
-            raise PartinrError(
-                f"regime.inner_loss={inner_loss!r} is unknown; choose from {', '.join(get_args(InnerLoss))}"
-            )
+        check_choice("coords.frame", frame, get_args(Frame))
+        check_choice("regime.inner_loss", inner_loss, get_args(InnerLoss))
         if cells < 1 or inner_steps < 1:
             raise PartinrError(f"cells={cells} and inner_steps={inner_steps}; give 1 or more of each")
         self.networks = NetworkStack(

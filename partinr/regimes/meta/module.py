@@ -333,7 +333,7 @@ class MetaModule(TrainingLoop):
         if self.step == 0:  # the inner steps alone caused it
             return f"lower regime.inner_lr (now {self.settings.inner_lr:g})"
         cure = f"lower optimizer.lr (now {self.lr:g}) or regime.inner_lr, or give regime.clip_norm=1"
-        return f"{cure}; or let it go on with regime.collapse_db=null" if collapsed else cure
+        return f"{cure}; or let it continue with regime.collapse_db=null" if collapsed else cure
 
     # -- state --------------------------------------------------------------------------------------------------
 

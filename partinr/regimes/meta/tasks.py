@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from partinr.base.environment import door
 from partinr.coords import Frame
 from partinr.engines.base import Observations
 from partinr.model.batch import region_batch
@@ -22,6 +23,7 @@ Context = Observations
 """The samples that the inner steps see; the weights are those of the inner objective."""
 
 
+@door
 @dataclass(eq=False)
 class TaskBatch:
     """B tasks as one batch, sorted by task, then by region. Do not change it.

@@ -208,7 +208,7 @@ def test_a_border_weight_moves_the_error_to_the_inside(small_fit):
 
 @covering(points=[1, 6, 18, 54], loss=["image", "region"], weight=[3.0, 1.0])
 def test_the_loss_of_drawn_points_is_unbiased(signal, loss, weight, points):
-    # 54 samples: an epoch is so many pieces without a rest, and their mean is the whole to rounding.
+    # 54 samples: an epoch divides into pieces without a rest, and their mean equals the whole except for rounding.
     whole = _module(signal, UNEQUAL, loss=loss, border_weight=weight).loss(0)
     module = _module(signal, UNEQUAL, loss=loss, border_weight=weight, points_per_step=points)
     for epoch in range(3):
@@ -478,7 +478,7 @@ def test_a_curve_that_only_shakes_goes_on(small_fit, signal, monkeypatch):
     for values, margin in [
         ([30.0, 10.0, 10.0, 30.5, 10.0, 10.0, 30.0], 10.0),  # spikes, two evaluations long
         ([30.0, 20.1, 20.1, 20.1, 20.1, 20.1, 20.1], 10.0),  # low, but not so low
-        ([30.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], None),  # let go on
+        ([30.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], None),  # allowed to continue
         ([30.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0], 25.0),
     ]:
         _told(monkeypatch, values)

@@ -18,7 +18,7 @@ from tests.covering import covering
 
 
 class SaveAt(L.Callback):
-    """Saves a checkpoint once so many steps are done, and may pull the plug then."""
+    """Saves a checkpoint after a number of steps, and may then abort the run."""
 
     def __init__(self, step: int, path: Path, stop: bool = False) -> None:
         self.step, self.path, self.stop = step, path, stop

@@ -39,7 +39,7 @@ def batched(tasks: Sequence[Task]) -> TaskBatch:
 
 @dataclasses.dataclass
 class Learned:
-    """A training that is over, and what it began with."""
+    """A finished training and its initial state."""
 
     module: MetaModule
     data: TaskDataModule
@@ -181,7 +181,7 @@ def one_by_one(numbers: Sequence[int], data: TaskDataModule, held_out: bool = Fa
 
 
 def plain_loop(run: Learned, lrs: Sequence[float]) -> dict[str, Tensor]:
-    """The same training, without anything of partinr's beside the signals and their regions."""
+    """The same training with only partinr's signals and regions."""
     settings = run.module.settings
     learned = {name: value.clone().requires_grad_() for name, value in run.begin.items()}
     batches = MetaBatches(DATA.train_items, settings.meta_batch_size, seed=3)
@@ -329,7 +329,7 @@ def test_looking_changes_nothing():
 
 
 class SaveAt(L.Callback):
-    """Saves a checkpoint once so many steps are done."""
+    """Saves a checkpoint after a number of steps."""
 
     def __init__(self, step: int, path: Path) -> None:
         self.step, self.path = step, path

@@ -343,7 +343,7 @@ def test_steps_beyond_those_of_the_training_go_on_with_its_last_rates(make_start
 # Engines, in single precision
 
 FLOAT32 = 2e-5
-"""Of the largest number of each gradient: some hundred roundings of 6e-8."""
+"""Tolerance relative to the largest number of each gradient: some hundred roundings of 6e-8."""
 
 
 @covering(10, engine=["loop", "batched", "fused", "tiled", "auto"], algorithm=ALGORITHMS, recompute=[False, True])

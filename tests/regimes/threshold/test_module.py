@@ -81,7 +81,7 @@ def module_of(
 
 
 def threshold_of(trials: Sequence[Trial], parts: int, rank: int, **options) -> float:
-    """One that so many of the trials of images are below at the cap."""
+    """A threshold that a given number of image trials are below at the cap."""
     module = module_of(None, trials, parts, **{**options, "threshold": 1e-12})
     train(module)
     return sorted(row["mse"] for row in module.steps_rows())[rank] * (1 - 1e-6)
@@ -258,7 +258,7 @@ def test_looks_do_not_depend_on_how_long_a_step_takes(monkeypatch):
 
 
 class SaveAt(L.Callback):
-    """Saves a checkpoint once so many steps are done."""
+    """Saves a checkpoint after a number of steps."""
 
     def __init__(self, step: int, path: Path) -> None:
         self.step, self.path, self.saved_at = step, path, 0
