@@ -88,7 +88,7 @@ class RunDirectory(Tables):
             known = {"config_hash": config_hash(config), **({} if regime is None else {"regime": dict(regime)})}
             write_new(run.file(MANIFEST), _manifest({**known, **status}))
             claimed = True
-            run.write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+            run.write_config(config)
             run.write(OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True).encode())
         except OSError as error:
             if claimed:
@@ -98,6 +98,10 @@ class RunDirectory(Tables):
                 run.check_free()
             raise run._not_written(error) from error
         return run
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write the config."""
+        self.write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
 
     def make(self) -> None:
         """Make the folder if it does not exist.
