@@ -41,6 +41,28 @@ def check_size(shape: Sequence[int]) -> None:
         )
 
 
+def shrunk_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """The shape ``[H, W]`` at which a page takes a picture: its own, or the largest with about the same proportions."""
+    height, width = shape
+    scale = min(1.0, MOST_SIDE / max(shape), math.sqrt(MOST_PIXELS / math.prod(shape)))
+    return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
+
+
+def shrunk(image: Any, shape: Sequence[int]) -> np.ndarray:
+    """A picture at a smaller shape, each pixel the mean of those that it stands for.
+
+    Args:
+        image: ``[H, W, C]``, values as in :func:`to_uint8`.
+        shape: ``[h, w]``, neither side longer.
+
+    Returns:
+        uint8 ``[h, w, C]``.
+    """
+    channels = np.moveaxis(to_uint8(image), 2, 0)
+    small = [Image.fromarray(channel).resize((shape[1], shape[0]), Image.Resampling.BOX) for channel in channels]
+    return np.stack([np.asarray(channel) for channel in small], axis=2)
+
+
 def write_view(
     path: str | Path,
     image: Any,

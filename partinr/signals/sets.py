@@ -19,11 +19,6 @@ from partinr.signals.source import Source
 class Readable(ABC):
     """Base class for what loads a signal. A subclass writes :meth:`load`."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "load" in vars(cls) and "read" not in vars(cls):
-            cls.read = Item.read  # type: ignore[method-assign]  # that of a base class would read something else
-
     @abstractmethod
     def load(self) -> Tensor:
         """The signal, the same every time: float32 ``[*grid, C]`` in [0, 1].
@@ -126,11 +121,6 @@ class SingleSignal(SignalSet, Readable):
     """Base class for a single signal in the group ``data``. A subclass writes :meth:`load`."""
 
     alone: ClassVar[bool] = True
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "load" in vars(cls) and "read" not in vars(cls):
-            cls.read = SingleSignal.read  # type: ignore[method-assign]  # as for Item
 
     @property
     def source(self) -> Source | None:

@@ -86,7 +86,7 @@ class Mirror:
         """Open a new W&B run, or continue one.
 
         Args:
-            run: the run directory; W&B's files go into its :data:`FOLDER`.
+            run: the run directory; W&B's files go into its :data:`FOLDER`, or that of ``settings.dir``.
             settings: settings of the logger.
             name: name of the W&B run if the settings have none.
             config: the composed configuration of the run, plain containers.
@@ -106,7 +106,9 @@ class Mirror:
         if mode == "online" and not answers(address()):
             raise Unreachable(f"W&B cannot be reached: nobody answers at {address()}")
         identity = run_id(run)
-        places = _Places(run.file(FOLDER))
+        folder = run.path if settings.dir is None else Path(settings.dir)
+        folder.mkdir(parents=True, exist_ok=True)  # W&B would take a temporary one instead
+        places = _Places(folder / FOLDER)
         try:
             made = wandb.init(
                 project=settings.project,
@@ -119,7 +121,7 @@ class Mirror:
                 config=shown_config(config, run.regime),
                 id=identity,
                 # W&B's service keeps the working directory of its start.
-                dir=str(run.path.absolute()),
+                dir=str(folder.absolute()),
                 mode=mode,
                 # Do not touch another W&B run of this process, such as the user's.
                 reinit="create_new",
