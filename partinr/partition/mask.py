@@ -17,8 +17,9 @@ from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
 from partinr.base.text import normal
 from partinr.partition.base import Partition
-from partinr.partition.labelmap import ENDINGS, Stack, read_label_map
+from partinr.partition.labelmap import Stack, read_label_map
 from partinr.partition.merge import specks, without_specks
+from partinr.partition.naming import check_pattern, maps_for, missing
 from partinr.partition.segmentation import Regions, Segmentation
 from partinr.signals import SignalSet, Source
 from partinr.signals.decode import orientation
@@ -39,6 +40,9 @@ class Mask(Segmentation):
     Attributes:
         path: a label map (PNG, TIFF, BMP, NPY or MAT), or a folder of them, in which the file with the name of the
             image is used.
+        pattern: of the paths of label maps in the folder, as for :func:`glob.glob`: ``{name}`` is the name of the
+            image, ``{name-PART}`` that name without a part at its beginning or end, ``**/`` any subfolder. None for the
+            name of the image with a usual ending.
         key: the variable of a MAT file; None for the only one that holds label maps.
         annotator: which map of a MAT file with several, from 0.
         stack: the axis of the classes in an NPY or MAT file of scores or masks, ``first`` or ``last``: the highest
@@ -53,6 +57,7 @@ class Mask(Segmentation):
     regions: Regions | None = None
     connected: bool = False
     path: Annotated[str, READS]
+    pattern: str | None = None
     key: str | None = None
     annotator: Annotated[int, Field(ge=0)] = 0
     stack: Stack | None = None
@@ -60,13 +65,15 @@ class Mask(Segmentation):
     min_pixels: Annotated[int, Field(ge=1)] | None = None
 
     def __post_init__(self) -> None:
-        """Check the path.
+        """Check the path and the pattern.
 
         Raises:
-            PartinrError: the path is empty.
+            PartinrError: the path is empty, or the pattern is none.
         """
         if not self.path:
             raise PartinrError("partition.path is empty; give a label map (PNG, TIFF, NPY or MAT), or a folder of them")
+        if self.pattern is not None:
+            check_pattern(self.pattern)
 
     def labels(self, signal: Tensor) -> Tensor:
         """:meth:`labels_of` a signal without a source."""
@@ -140,34 +147,28 @@ class Mask(Segmentation):
             PartinrError: the signals cannot be listed.
             OSError: the folder cannot be listed.
         """
-        names = {source.name for source in data.sources}
-        return [file for file in folder.iterdir() if file.stem in names and file.suffix.lower() in ENDINGS]
+        return [file for source in data.sources for file in maps_for(folder, source, self.pattern)]
 
     def _file(self, source: Source | None) -> Path:
         """The file of the label map; in a folder, the one with the name of the image."""
         path = Path(os.path.expanduser(self.path))
         if not os.path.isdir(path):
+            if self.pattern is not None and os.path.exists(path):
+                raise PartinrError(
+                    f"partition.pattern={self.pattern} is for a folder, and {quoted(path)} is a file; leave it out"
+                )
             return path
         if source is None:
             raise PartinrError(
                 f"{quoted(path)} is a folder, and this signal has no name to look for in it; name one file in it"
             )
         try:
-            found = sorted(
-                file
-                for file in path.iterdir()
-                if normal(file.stem) == normal(source.name)
-                and file.suffix.lower() in ENDINGS
-                and not source.is_file(file)
-            )
+            found = maps_for(path, source, self.pattern)
+            if not found:
+                cure = missing(path, source, self.pattern)
+                raise PartinrError(f"{quoted(path)} has no label map for the image {source.name}; {cure}")
         except OSError as error:
             raise PartinrError(f"{quoted(path)} cannot be listed: {error.strerror}; change its permissions") from error
-        if not found:
-            *others, last = (source.name + ending for ending in ENDINGS)
-            raise PartinrError(
-                f"{quoted(path)} has no label map for the image {source.name}; "
-                f"put {', '.join(others)} or {last} into it, or name a file"
-            )
         if len(found) > 1:
             # Two Unicode forms of a name look the same unless they are written out.
             alike = len({normal(file.name) for file in found}) < len(found)
