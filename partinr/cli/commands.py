@@ -130,9 +130,16 @@ def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> Non
 @commands.command()
 @click.argument("run", metavar="RUN_DIR", type=PATH)
 @click.option("--force", is_flag=True, help="Resume even if the run claims to be running on another host.")
-def resume(run: Path, force: bool) -> None:
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=PLACE",
+    help="Where a file or folder that the run reads is now, such as data.path=FILE; its content is checked.",
+)
+def resume(run: Path, force: bool, changes: tuple[str, ...]) -> None:
     """Continue a stopped run in its own directory."""
-    outcome = execute.resume(run, force)
+    outcome = execute.resume(run, force, changes=changes)
     show_outcomes([outcome])
     sys.exit(outcome.exit_code)
 

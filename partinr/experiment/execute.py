@@ -21,16 +21,18 @@ from partinr.backbones import class_path
 from partinr.base.environment import door
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
+from partinr.base.text import for_shell
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.provenance import Inputs, begun, check_code, identity, origin
+from partinr.experiment.relocate import moved, places_of, same_content
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER
-from partinr.training.checkpoint import OtherVersionError, read_checkpoint
+from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
 from partinr.training.guests import GuestError, check_guests, guests_named
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
@@ -128,7 +130,9 @@ def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) ->
     return plain
 
 
-def resume(folder: Path, force: bool = False, interruption: Interruption | None = None) -> Outcome:
+def resume(
+    folder: Path, force: bool = False, interruption: Interruption | None = None, changes: Sequence[str] = ()
+) -> Outcome:
     """Continue a run in its own directory from its last checkpoint, or from the start without one.
 
     If the last checkpoint is damaged, the previous one is used, and a note says so.
@@ -137,17 +141,19 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
         folder: the run directory.
         force: continue even if an unreachable process on another host claims to be running.
         interruption: an active listener for signals; None to listen during this run only.
+        changes: new places of files that the run reads, as ``data.path=PLACE``; the run keeps them.
 
     Raises:
         BusyError: another process is executing the run.
         CompletedError: the run is completed.
-        PartinrError: there is no run, its configuration is invalid, all checkpoints are damaged, or the directory
-            cannot be written.
+        PartinrError: there is no run, its configuration is invalid, a file that it reads is missing or has changed, all
+            checkpoints are damaged, or the directory cannot be written.
     """
     run = RunDirectory.open(folder)
+    places = places_of(changes, run)
     if this_node() > 0:
         # The first node owns the run. It waits for this node before it changes anything.
-        return _carry_out(_prepare(config.read(_gone_on_with(run)), folder, {}, interruption), run)
+        return _carry_out(_prepare(config.read(moved(_gone_on_with(run), places)), folder, {}, interruption), run)
     _check_not_completed(run)
     if not run.file(LOCK).exists() and run.alive:
         # Runs of older versions have no lock.
@@ -157,16 +163,18 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
         if not force:
             raise PartinrError(
                 f"{folder} is still running on {host}, or was killed there; "
-                f"if you know that it was: partinr resume --force {folder}"
+                f"if you know that it was: partinr resume --force {for_shell(folder)}"
             )
     with run.claimed(force):
         manifest = _check_not_completed(run)  # another process may have completed it
-        cfg = _gone_on_with(run)
+        cfg = moved(_gone_on_with(run), places)
         known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
         try:
             check_code(manifest, folder)
             settings = config.read(cfg)
-            prepared = _prepare(settings, folder, begun(run, manifest, settings), interruption)
+            with same_content(run, settings, places) as check:
+                prepared = _prepare(settings, folder, begun(run, manifest, settings), interruption)
+                check(prepared.module)
         except PartinrError as error:
             if manifest["status"] == "queued":
                 # The output may have no reader, and the same command tries again.
@@ -176,6 +184,8 @@ def resume(folder: Path, force: bool = False, interruption: Interruption | None 
             # From now on this process is the writer, and other processes see it as alive.
             run.write_manifest({**known, "status": "running"})
             run.sweep()
+            if places:
+                run.write_config(moved(run.config(), places))
             if cfg.get("ckpt_path") == str(run.file(PREVIOUS)):
                 # A damaged checkpoint would replace the valid one at the next save.
                 run.file(CHECKPOINT).unlink(missing_ok=True)
@@ -240,7 +250,7 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
         return path
     raise PartinrError(
         f"no checkpoint in {last.parent} is sound; to start this run again, delete that folder, "
-        f"then: partinr resume {run.path}"
+        f"then: partinr resume {for_shell(run.path)}"
     )
 
 
@@ -329,6 +339,7 @@ def _context(settings: config.Settings) -> RunContext:
         precision=settings.trainer.precision,
         plain=settings.plain,
         note=print_note,
+        made={} if root.ckpt_path is None else read_partitions(Path(root.ckpt_path)),
     )
 
 

@@ -182,12 +182,20 @@ class _Named:
         return [path for path in below if not any(part[:1] == "." for part in path.relative_to(folder).parts)]
 
 
+def readable(settings: Settings) -> dict[str, Any]:
+    """The keys that may name files or folders, with their values."""
+    return {each.key: each.value for each in _fields(settings)}
+
+
 def _named(settings: Settings) -> Iterator[_Named]:
     """The fields of all objects that name files."""
+    return (each for each in _fields(settings) if each.value is not None)
+
+
+def _fields(settings: Settings) -> Iterator[_Named]:
     for group, owner in (("", settings.root), *((group, getattr(settings, group)) for group in _GROUPS)):
         for name in marked(type(owner), READS):
-            if getattr(owner, name) is not None:
-                yield _Named(f"{group}.{name}" if group else name, owner, name)
+            yield _Named(f"{group}.{name}" if group else name, owner, name)
 
 
 def _pixels(data: SignalSet) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -52,6 +53,7 @@ class RunContext:
         precision: Lightning's precision flag.
         plain: the configuration as plain containers.
         note: prints one line for the user.
+        made: partitions of the checkpoint to continue from, by name of the signal.
     """
 
     data: SignalSet
@@ -74,6 +76,7 @@ class RunContext:
     precision: str
     plain: Mapping[str, Any]
     note: Callable[[str], None]
+    made: Mapping[str, Partition]
 
     @property
     def cache(self) -> LabelCache | None:
@@ -98,10 +101,20 @@ class RunContext:
             PartinrError: the rule cannot cut the signal.
         """
         rule = settle_regions(self.partition, self.backbone, signal, self.device_type)
-        partition = make(rule, signal, source, self.cache)
+        made = self.made.get("" if self.data.alone else label) if rule.cached else None
+        if made is not None and made.shape == tuple(signal.shape[:-1]):
+            # On another machine a rule may cut a signal otherwise, whose values differ in the last bits.
+            partition = rule.check(replace(made, free=rule.free))
+        else:
+            partition = make(rule, signal, source, self.cache)
         if partition.notice is not None:
             self.note(f"{label}: {partition.notice}")
         return partition
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The settings of a rule that follows the signal; empty for others, which are known by their label maps."""
+        return {"partition": without_places(self.plain["partition"])} if self.partition.cached else {}
 
     def model(self, partition: Partition, signal: Tensor, seed: int | None = None) -> PiecewiseINR:
         """A model with newly initialised networks for the regions of a signal.
@@ -138,6 +151,11 @@ class RunContext:
                 f"data holds {held_out} of its signals out, and {regime} fits all that it is given; "
                 "hold none out: leave data.val_… out, or set it to null or 0"
             )
+
+
+def without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that say where files lie, which is not what they are."""
+    return {key: value for key, value in settings.items() if not (isinstance(value, str) and os.path.isabs(value))}
 
 
 @spec

@@ -12,7 +12,7 @@ from partinr.runs.configs import IMAGE_KEYS, frozen
 from partinr.runs.naming import numbered
 from partinr.runs.records import RunRecord
 
-_CUT_KEYS = sorted(key for _, key in IMAGE_KEYS if key not in ("_target_", "name", "path"))
+_CUT_KEYS = sorted({"bits", *(key for _, key in IMAGE_KEYS)} - {"_target_", "name", "path"})
 
 
 @dataclass(frozen=True)

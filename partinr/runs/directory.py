@@ -20,7 +20,7 @@ import yaml
 from partinr.base import lock as lease
 from partinr.base.errors import FULL, PartinrError
 from partinr.base.files import overwrite, write_new
-from partinr.base.text import decoded, utf8
+from partinr.base.text import decoded, for_shell, utf8
 from partinr.runs.layout import CHECKPOINT, CONFIG, FORMAT, LOCK, MANIFEST, OVERRIDES, config_hash
 from partinr.runs.regime_facts import RegimeFacts
 from partinr.runs.tables import Tables
@@ -45,7 +45,7 @@ class BusyError(PartinrError):
         else:
             super().__init__(
                 f"{path} is still running on {host}, or was killed there; try again in {taken.seconds:.0f} s, "
-                f"or if you know that it was: partinr resume --force {path}"
+                f"or if you know that it was: partinr resume --force {for_shell(path)}"
             )
         self.seconds = taken.seconds
 
@@ -88,7 +88,7 @@ class RunDirectory(Tables):
             known = {"config_hash": config_hash(config), **({} if regime is None else {"regime": dict(regime)})}
             write_new(run.file(MANIFEST), _manifest({**known, **status}))
             claimed = True
-            run.write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+            run.write_config(config)
             run.write(OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True).encode())
         except OSError as error:
             if claimed:
@@ -98,6 +98,10 @@ class RunDirectory(Tables):
                 run.check_free()
             raise run._not_written(error) from error
         return run
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write the config."""
+        self.write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
 
     def make(self) -> None:
         """Make the folder if it does not exist.
@@ -124,7 +128,7 @@ class RunDirectory(Tables):
         if os.path.lexists(self.file(MANIFEST)):
             raise PartinrError(
                 f"{self.path} already holds a run; give another hydra.run.dir, delete it, "
-                f"or continue it with: partinr resume {self.path}"
+                f"or continue it with: partinr resume {for_shell(self.path)}"
             )
 
     @classmethod
@@ -312,7 +316,7 @@ def _folders_of_runs(root: Path) -> Iterator[Path]:
                 continue
             seen.add((about.st_dev, about.st_ino))
             with os.scandir(folder) as entries:
-                for entry in entries:
+                for entry in sorted(entries, key=lambda each: each.name):
                     if entry.name == MANIFEST:
                         yield folder
                     elif entry.name.startswith("."):

@@ -71,7 +71,7 @@ class ImageData(SingleSignal):
         Raises:
             PartinrError: the file cannot be read, or is no image that can be fitted.
         """
-        return self.read().values
+        return ImageData.read(self).values  # not of self: a subclass may read what it loads
 
     def read(self) -> Reading:
         """The image and its identity: its file and the samples in it.

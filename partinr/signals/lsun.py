@@ -61,7 +61,7 @@ class LsunItem(Item):
         Raises:
             PartinrError: it cannot be read.
         """
-        return self.read().values
+        return LsunItem.read(self).values  # not of self: a subclass may read what it loads
 
     def read(self) -> Reading:
         """The photograph and its identity: the samples in the database.

@@ -16,23 +16,8 @@ from partinr.signals.identity import Reading, SignalIdentity
 from partinr.signals.source import Source
 
 
-class Item(ABC):
-    """One signal of a set, loaded on demand.
-
-    Items are sent to other processes, so they contain what is needed to make the signal, and nothing large.
-
-    Attributes:
-        name: unique in its set, and a valid folder name. The name of a single signal is empty.
-        source: source of the signal, for partition rules that need more than its values; None without a file.
-    """
-
-    name: str
-    source: Source | None
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "load" in vars(cls) and "read" not in vars(cls):
-            cls.read = Item.read  # type: ignore[method-assign]  # that of a base class would read something else
+class Readable(ABC):
+    """Base class for what loads a signal. A subclass writes :meth:`load`."""
 
     @abstractmethod
     def load(self) -> Tensor:
@@ -49,7 +34,27 @@ class Item(ABC):
             PartinrError: as for :meth:`load`.
         """
         values = self.load()
-        return Reading(values, SignalIdentity.of(self.name, values))
+        return Reading(values, SignalIdentity.of(str(getattr(self, "name", None) or ""), values))
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # The base class would read another signal than the one that this class loads.
+        if "load" in vars(cls) and "read" not in vars(cls):
+            cls.read = Readable.read  # type: ignore[method-assign]
+
+
+class Item(Readable):
+    """One signal of a set, loaded on demand.
+
+    Items are sent to other processes, so they contain what is needed to make the signal, and nothing large.
+
+    Attributes:
+        name: unique in its set, and a valid folder name. The name of a single signal is empty.
+        source: source of the signal, for partition rules that need more than its values; None without a file.
+    """
+
+    name: str
+    source: Source | None
 
 
 @spec
@@ -112,37 +117,15 @@ class SignalSet(ABC):
 
 
 @spec
-class SingleSignal(SignalSet):
+class SingleSignal(SignalSet, Readable):
     """Base class for a single signal in the group ``data``. A subclass writes :meth:`load`."""
 
     alone: ClassVar[bool] = True
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "load" in vars(cls) and "read" not in vars(cls):
-            cls.read = SingleSignal.read  # type: ignore[method-assign]  # as for Item
 
     @property
     def source(self) -> Source | None:
         """Source of the signal, for partition rules that need more than its values; None without a file."""
         return None
-
-    @abstractmethod
-    def load(self) -> Tensor:
-        """The signal, the same every time: float32 ``[*grid, C]`` in [0, 1].
-
-        Raises:
-            PartinrError: it cannot be read, or is no signal that can be fitted.
-        """
-
-    def read(self) -> Reading:
-        """The signal and its identity. Override this if a file identifies it better than its values.
-
-        Raises:
-            PartinrError: as for :meth:`load`.
-        """
-        values = self.load()
-        return Reading(values, SignalIdentity.of(self.title, values))
 
     def train(self) -> Sequence[Item]:
         """The signal, without a name."""

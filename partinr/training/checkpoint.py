@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
+from partinr.base.text import for_shell
 from partinr.base.version import __version__
+from partinr.partition import Partition
 from partinr.signals.identity import SignalIdentity
 
 if TYPE_CHECKING:
@@ -55,6 +57,25 @@ class LocalFiles(TorchCheckpointIO):
         return found
 
 
+def kept_partitions(names: Sequence[str], partitions: Sequence[Partition]) -> dict[str, dict[str, Any]]:
+    """Label maps as a checkpoint keeps them: without those that follow from options."""
+    kept = {}
+    for name, partition in zip(names, partitions, strict=True):
+        if not partition.free:
+            narrow = torch.uint8 if partition.regions <= 256 else torch.int32
+            kept[name] = {"labels": partition.labels.to(narrow), "seconds": partition.seconds}
+    return kept
+
+
+def read_partitions(path: Path) -> dict[str, Partition]:
+    """The partitions that a checkpoint keeps, by name of the signal; none if it cannot be read."""
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)["partinr"].get("partitions", {})
+        return {name: Partition(**each) for name, each in kept.items()}
+    except Exception:  # as in `read_checkpoint`, which says what is wrong
+        return {}
+
+
 class OtherRunError(PartinrError):
     """A checkpoint is from another run.
 
@@ -62,7 +83,7 @@ class OtherRunError(PartinrError):
         problem: what differs.
     """
 
-    def __init__(self, path: Path, problem: str, cure: str) -> None:
+    def __init__(self, problem: str, path: Path | None = None, cure: str = "") -> None:
         super().__init__(f"ckpt_path={path} is from another run: {problem}; {cure}")
         self.problem = problem
 
@@ -93,11 +114,7 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
             continue
         then, now = (values.get(key, missing.get(key)) for values in (found, expected))
         if then != now:
-            raise OtherRunError(
-                path,
-                f"its {key} is {then}, here it is {now}",
-                _as_it_was(path),
-            )
+            raise OtherRunError(f"its {key} is {then}, here it is {now}", path, _as_it_was(path))
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(
             f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
@@ -120,16 +137,12 @@ def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[
         if before is None:
             continue
         if signal.file_sha256 is not None and signal.file_sha256 == before.file_sha256 and signal.cut != before.cut:
-            raise OtherRunError(
-                path, f"its {signal.name} is cut {before.cut}, here it is {signal.cut}", _as_it_was(path)
-            )
+            problem = f"its {signal.name} is cut {before.cut}, here it is {signal.cut}"
+            raise OtherRunError(problem, path, _as_it_was(path))
         difference = signal.differs(before)
         if difference is None:
-            raise OtherRunError(
-                path,
-                _another(before.name, signal.name),
-                "give the signal that it was fitted to, or leave ckpt_path out to start again",
-            )
+            cure = "give the signal that it was fitted to, or leave ckpt_path out to start again"
+            raise OtherRunError(_another(before.name, signal.name), path, cure)
         if difference:
             notes.append(f"{signal.name or 'the signal'}: {difference}")
     more = f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else ""
@@ -143,7 +156,7 @@ def _another(then: str, now: str) -> str:
 
 
 def _as_it_was(path: Path) -> str:
-    return f"continue it as it was with: partinr resume {_run_of(path)}"
+    return f"continue it as it was with: partinr resume {for_shell(_run_of(path))}"
 
 
 def _run_of(path: Path) -> Path | str:
@@ -175,7 +188,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
         raise OtherVersionError(
             f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
-            f"repeat the run with partinr rerun {_run_of(path)}, or continue it with that version"
+            f"repeat the run with partinr rerun {for_shell(_run_of(path))}, or continue it with that version"
         )
     return found
 

@@ -95,7 +95,7 @@ resume                                              -> RUN_DIR'; see partinr res
 resume nowhere                                      -> nowhere does not exist; give a run directory
 resume PICTURES                                     -> is not a run directory: it has no run.json
 resume FINISHED                                     -> is completed; to make it longer: .*ckpt_path=
-resume FINISHED --fast                              -> No such option '--fast'; see partinr resume --help
+resume FINISHED --fast                              -> No such option '--fast'.*; see partinr resume --help
 render FINISHED                                     -> Missing option '-o' / '--output'; see partinr render --help
 render nowhere -o x.png                             -> nowhere does not exist; give a run directory
 render PICTURES -o x.png                            -> is not a run directory: it has no run.json

@@ -101,3 +101,17 @@ def test_block_means_are_few_and_have_the_mean_of_the_signal(shape):
     means = block_means(values)
     assert means[..., 0].numel() <= 1024
     torch.testing.assert_close(means.reshape(-1, 2).mean(0), values.reshape(-1, 2).mean(0), atol=0.05, rtol=0)
+
+
+class Inverted(ImageData):
+    """A kind of another package that loads something else than its base class."""
+
+    def load(self):
+        return 1 - super().load()
+
+
+def test_a_class_that_overrides_loading_is_read_as_it_loads():
+    one, other = Inverted(name="camera", size=8), ImageData(name="camera", size=8)
+    assert torch.equal(one.read().values, one.load())
+    assert torch.equal(one.train()[0].read().values, 1 - other.read().values)
+    assert pixels(one) != pixels(other)

@@ -28,18 +28,17 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     context.check_all_fitted("regime=fit")
     start = None if context.start is None else LearnedStart.load(context.start)
     signals: list[Tensor] = []
-    identities: list[SignalIdentity] = []
+    identities: dict[str, SignalIdentity] = {}
     members: dict[str, PiecewiseINR] = {}
     for item in context.data.train():
         with named(item.name):
-            signal, identity = context.read(item)
+            signal, identities[item.name] = context.read(item)
             model = context.model(context.cut(item.name or context.data.title, signal, item.source), signal)
             if start is not None:
                 start.begin(model)
         signals.append(signal)
-        identities.append(identity)
         members[item.name] = model
-    return FitModule(
+    module = FitModule(
         stack_of(members),
         signals,
         settings=settings,
@@ -48,3 +47,5 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         identities=identities,
         **context.training(),
     )
+    module.about = context.rule
+    return module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from partinr.regimes.fit.checks import check_fit, checked_signal
 from partinr.regimes.fit.learned_steps import LearnedSteps
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
+from partinr.training.checkpoint import kept_partitions
 from partinr.training.clock import StopRule
 from partinr.training.facts import (
     image_facts,
@@ -70,7 +71,7 @@ class FitModule(StackLoop):
             <partinr.regimes.meta.LearnedStart.begin>`); None for fresh networks.
         start_steps: number of first steps that are inner steps with the rates of ``start``; the optimiser takes the
             others.
-        identities: identity of each signal; by default that of its values.
+        identities: identity of each signal, by name; by default that of its values.
 
     Raises:
         PartinrError: signals and model do not match, or the settings contradict each other.
@@ -89,7 +90,7 @@ class FitModule(StackLoop):
         seed: int = 0,
         start: LearnedStart | None = None,
         start_steps: int = 0,
-        identities: Sequence[SignalIdentity] | None = None,
+        identities: Mapping[str, SignalIdentity] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
@@ -100,9 +101,8 @@ class FitModule(StackLoop):
         signals = [signals] if isinstance(signals, Tensor) else list(signals)
         names = model.names if len(signals) == len(model.names) else [""] * len(signals)
         signals = [checked_signal(each, name) for name, each in zip(names, signals, strict=True)]
-        pairs = zip(names, signals, strict=True)
-        known = identities or [SignalIdentity.of(name, each) for name, each in pairs]
-        self.identities = dict(zip(names, known, strict=True))
+        named = dict(zip(names, signals, strict=True))
+        self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named.items()}
         batch = model.batch_of(signals)
         self.samples = batch.samples
         check_fit(model, settings, self.samples, start is not None, start_steps)
@@ -334,6 +334,7 @@ class FitModule(StackLoop):
             "seam": self.seam,
             "seconds_at_full_work": self._seconds_at_full_work,
             "sampled_errors": self.sampler.errors,
+            "partitions": kept_partitions(self.model.names, self.model.partitions),
         }
 
     def continue_from(self, state: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from partinr.base.digests import of_text
 from partinr.base.errors import PartinrError
 from partinr.coords import Frame
 from partinr.partition import Grid, PartitionRule, Whole
-from partinr.regimes.base import RunContext
+from partinr.regimes.base import RunContext, without_places
 from partinr.regimes.meta.learned import INNER, LearnedStart
 from partinr.regimes.meta.loading import Task, TaskDataModule, check_ranks
 from partinr.regimes.meta.module import MetaModule
@@ -82,7 +81,7 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         settings=settings,
         facts=_facts(start, validation, regions, tasks, identities),
         data=tasks,
-        about={group: _without_places(context.plain[group]) for group in ("data", "partition")},
+        about={group: without_places(context.plain[group]) for group in ("data", "partition")},
         identities=identities,
         cache_dir=context.cache_dir,
         **context.training(),
@@ -213,15 +212,11 @@ def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalI
     learned_from = tasks.train_tasks.items
     sources = [item.source for item in learned_from]
     files = dict.fromkeys(source.path for source in sources if source is not None and source.path is not None)
-    about = [_without_places(context.plain["data"]), [item.name for item in learned_from]]
+    names = [[item.name for item in items] for items in (learned_from, context.data.val())]
+    about = [without_places(context.plain["data"]), *names]
     digest = of_text(json.dumps([*about, [file_sha256(Path(path)) for path in files]], default=str))
     whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
     return {"": whole, **{item.name: context.read(item).identity for item in tasks.val_tasks.items}}
-
-
-def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those that say where files lie, which is not what they are."""
-    return {key: value for key, value in settings.items() if not (isinstance(value, str) and os.path.isabs(value))}
 
 
 def _facts(
