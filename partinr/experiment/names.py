@@ -12,10 +12,18 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+
+from partinr.base.later import Later
+from partinr.base.text import utf8
+
+if TYPE_CHECKING:
+    from partinr.tracking import environment
+else:
+    environment = Later("partinr.tracking.environment")
 
 _PATHS = (
     ("", "ckpt_path"),
@@ -37,7 +45,7 @@ NOT_IDENTITY = ("output_dir", "cache_dir", "callbacks", "debug", "logger", "stud
 
 
 def register_resolvers() -> None:
-    """Register ``${partinr.token:}`` (with a new token), ``${partinr.label:…}`` and ``${partinr.experiment:STUDY}``.
+    """Register ``${partinr.token:}`` (with a new token), ``partinr.label``, ``partinr.experiment``, ``partinr.wandb``.
 
     All processes of one start share the token, and no two starts have the same, unlike with the clock alone.
     """
@@ -45,6 +53,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
     OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
+    OmegaConf.register_new_resolver("partinr.wandb", lambda *key: environment.heeded(*key), replace=True)
 
 
 def experiment(study: str | None = None) -> str | None:
@@ -71,12 +80,12 @@ def folder_label(overrides: str, limit: int = 80) -> str:
 def safe_name(overrides: str) -> str:
     """Overrides as a name that is safe in any file system."""
     # Neither "=" nor ",", so that an override (ckpt_path=…) can contain the path of a run without quotes.
-    return re.sub(r"[^\w.+-]+", "-", overrides.replace(",", "_")).strip("-._") or "default"
+    return re.sub(r"[^\w.+-]+", "-", re.sub("['\"]", "", overrides).replace(",", "_")).strip("-._") or "default"
 
 
 def short_hash(text: str) -> str:
     """Eight hexadecimal digits of a text's SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(utf8(text)).hexdigest()[:8]
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:

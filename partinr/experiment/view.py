@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from partinr.api import load
 from partinr.base.errors import PartinrError
+from partinr.base.notes import print_note
 from partinr.coords import scaled_shape
-from partinr.report.viewer import check_size, write_view
+from partinr.report.viewer import check_size, shrunk, shrunk_shape, write_view
 from partinr.runs.directory import RunDirectory
 from partinr.runs.fitted import fitted_image
 from partinr.runs.layout import of_image
@@ -16,7 +20,7 @@ VIEW = "view.html"
 
 
 def make_view(run: Path, output: Path | None, *, image: str | None = None, scale: float = 1) -> Path:
-    """Write the page of a run, and return its path.
+    """Write the page of a run. A picture that is too large for a page is shrunk, and a note says how far.
 
     Args:
         run: the run directory.
@@ -28,16 +32,20 @@ def make_view(run: Path, output: Path | None, *, image: str | None = None, scale
         path of the page.
 
     Raises:
-        PartinrError: the run has no fit of an image or no image to compare with, or is too large for a page.
+        PartinrError: the run has no fit of an image or no image to compare it with, or ``scale`` makes it too large
+            for a page.
     """
     directory = RunDirectory.open(run)
     model = load(run, image)
     shape = model.partition.shape
     if len(shape) != 2:
         raise PartinrError(f"{run} fitted a {len(shape)}-D signal, which is no picture; use partinr.load(…).render()")
-    larger = scaled_shape(shape, scale)
-    check_size(larger)
+    larger, smaller = scaled_shape(shape, scale), shrunk_shape(shape)
+    if larger != shape:
+        check_size(larger)
     pixels = fitted_image(directory, image, (*shape, model.channels))
+    fit: Any = model.render()
+    labels = model.partition.labels
     manifest = directory.manifest()
     name = image or manifest.get("signal", {}).get("name") or directory.path.resolve().name
     psnr = manifest.get("metrics", {}).get("psnr") if image is None else manifest["images"][image].get("psnr")
@@ -50,11 +58,18 @@ def make_view(run: Path, output: Path | None, *, image: str | None = None, scale
         facts.append(f"{psnr:.2f} dB")
     if larger != shape:
         facts.append(f"the fit is drawn at {larger[0]}×{larger[1]}")
+    if smaller != shape:
+        said = f"{smaller[0]}×{smaller[1]} pixels, {max(smaller) / max(shape):.3g} of the resolution"
+        print_note(f"the picture is too large for a page, and is shown at {said}; partinr render draws all of it")
+        facts.append(f"shown at {said}")
+        pixels, fit = shrunk(pixels, smaller) / 255, shrunk(fit, smaller) / 255
+        rows, columns = (torch.arange(few) * many // few for few, many in zip(smaller, shape, strict=True))
+        labels = labels[rows[:, None], columns]
     return write_view(
         directory.file(of_image(image, VIEW)) if output is None else output,
         pixels,
-        model.render(),
-        model.partition.labels.numpy(),
+        fit,
+        labels.numpy(),
         fine=None if larger == shape else model.render(scale),
         title=f"{name}, {manifest.get('name') or directory.path.resolve().name}",
         facts=facts,

@@ -14,6 +14,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_output
+from partinr.base.text import utf8
 from partinr.pictures.draw import ERROR_RANGE, encode_png, to_uint8
 from partinr.report.templates import error_colours, error_scale, template
 
@@ -38,6 +39,28 @@ def check_size(shape: Sequence[int]) -> None:
             f"a picture of {'×'.join(map(str, shape))} pixels is too large for a page, which takes {MOST_PIXELS:,} and "
             f"{MOST_SIDE:,} a side; give a smaller --scale, or draw it with partinr render"
         )
+
+
+def shrunk_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """The shape ``[H, W]`` at which a page takes a picture: its own, or the largest with about the same proportions."""
+    height, width = shape
+    scale = min(1.0, MOST_SIDE / max(shape), math.sqrt(MOST_PIXELS / math.prod(shape)))
+    return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
+
+
+def shrunk(image: Any, shape: Sequence[int]) -> np.ndarray:
+    """A picture at a smaller shape, each pixel the mean of those that it stands for.
+
+    Args:
+        image: ``[H, W, C]``, values as in :func:`to_uint8`.
+        shape: ``[h, w]``, neither side longer.
+
+    Returns:
+        uint8 ``[h, w, C]``.
+    """
+    channels = np.moveaxis(to_uint8(image), 2, 0)
+    small = [Image.fromarray(channel).resize((shape[1], shape[0]), Image.Resampling.BOX) for channel in channels]
+    return np.stack([np.asarray(channel) for channel in small], axis=2)
 
 
 def write_view(
@@ -90,7 +113,7 @@ def write_view(
     page = template("view.html").render(
         title=title, facts=list(facts), data=data, error_scale=error_scale(), error_range=ERROR_RANGE
     )
-    write_output(path, page.encode())
+    write_output(path, utf8(page))
     return path
 
 

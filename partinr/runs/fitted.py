@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
@@ -28,7 +28,8 @@ def fitted_image(run: RunDirectory, image: str | None, shape: Sequence[int]) -> 
     """
     path = run.file(of_image(image, IMAGE))
     try:
-        with Image.open(path) as picture:
+        # Not Image.open, which takes a picture of more than 179 million pixels for an attack.
+        with PngImageFile(path) as picture:
             pixels = np.asarray(picture, dtype=np.float32) / 255
     except FileNotFoundError as error:
         raise PartinrError(f"there is no {path} to compare the fit with; partinr render draws the fit alone") from error

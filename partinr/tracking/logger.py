@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import load
+from partinr.base.notes import print_note
 from partinr.base.spec import spec
+from partinr.tracking.environment import heeded, overruled
 from partinr.tracking.mirror import Mode, Note
 
 if TYPE_CHECKING:
@@ -56,7 +60,7 @@ class CurveOnly(Logger):
 
 @spec
 class Wandb(Logger):
-    """Weights & Biases.
+    """Weights & Biases. What is not given is what W&B's environment variables say (:mod:`.environment`).
 
     Attributes:
         mode: ``online``, ``offline`` or ``disabled``; None for the value of ``WANDB_MODE``, else ``online``.
@@ -74,13 +78,14 @@ class Wandb(Logger):
     """
 
     mode: Mode | None = None
-    project: Text = "partinr"
-    entity: Text | None = None
-    study: Text | None = None
-    job_type: Text | None = None
-    name: Text | None = None
-    notes: str | None = None
-    tags: list[Text] = Field(default_factory=list)
+    project: Text = Field(default_factory=partial(heeded, "project", "partinr"))
+    entity: Text | None = Field(default_factory=partial(heeded, "entity"))
+    study: Text | None = Field(default_factory=partial(heeded, "study"))
+    job_type: Text | None = Field(default_factory=partial(heeded, "job_type"))
+    name: Text | None = Field(default_factory=partial(heeded, "name"))
+    notes: str | None = Field(default_factory=partial(heeded, "notes"))
+    tags: list[Text] = Field(default_factory=lambda: heeded("tags", []))
+    dir: Text | None = Field(default_factory=partial(heeded, "dir"))
     max_images: Annotated[int, Field(ge=0)] = 16
     weights: bool = True
     start_timeout: Annotated[float, Field(gt=0)] = 15.0
@@ -89,11 +94,11 @@ class Wandb(Logger):
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
         """The mirror, or an empty list if W&B is disabled."""
         mode = self.resolved_mode()
-        return (
-            []
-            if mode == "disabled"
-            else [load("partinr.tracking.callback:WandbMirror")(self, mode, name, config, note)]
-        )
+        if mode == "disabled":
+            return []
+        if (line := overruled(dataclasses.asdict(self))) is not None:
+            print_note(line)
+        return [load("partinr.tracking.callback:WandbMirror")(self, mode, name, config, note)]
 
     def resolved_mode(self) -> Mode:
         """``mode``, or the mode in the environment.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
+from partinr.base.text import seen, visible
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ADAPTATION, ERROR, PARTITION, RECONSTRUCTION, START, WANDB_ID, WEIGHTS, of_image
 from partinr.tracking.server import address, answers, has_login, quiet
@@ -85,7 +86,7 @@ class Mirror:
         """Open a new W&B run, or continue one.
 
         Args:
-            run: the run directory; W&B's files go into its :data:`FOLDER`.
+            run: the run directory; W&B's files go into its :data:`FOLDER`, or that of ``settings.dir``.
             settings: settings of the logger.
             name: name of the W&B run if the settings have none.
             config: the composed configuration of the run, plain containers.
@@ -105,20 +106,22 @@ class Mirror:
         if mode == "online" and not answers(address()):
             raise Unreachable(f"W&B cannot be reached: nobody answers at {address()}")
         identity = run_id(run)
-        places = _Places(run.file(FOLDER))
+        folder = run.path if settings.dir is None else Path(settings.dir)
+        folder.mkdir(parents=True, exist_ok=True)  # W&B would take a temporary one instead
+        places = _Places(folder / FOLDER)
         try:
             made = wandb.init(
                 project=settings.project,
                 entity=settings.entity,
                 group=settings.study,
                 job_type=settings.job_type or run.regime.kind,
-                name=settings.name or name,
+                name=visible(settings.name or name),
                 notes=settings.notes,
                 tags=settings.tags,
                 config=shown_config(config, run.regime),
                 id=identity,
                 # W&B's service keeps the working directory of its start.
-                dir=str(run.path.absolute()),
+                dir=str(folder.absolute()),
                 mode=mode,
                 # Do not touch another W&B run of this process, such as the user's.
                 reinit="create_new",
@@ -216,7 +219,7 @@ class Mirror:
         artefact = wandb.Artifact(
             f"weights-{self._wandb.id}",
             type="model",
-            metadata={key: manifest.get(key) for key in ("name", "config_hash", "seed", "parameters", "regions")},
+            metadata={key: seen(manifest.get(key)) for key in ("name", "config_hash", "seed", "parameters", "regions")},
         )
         for file in files:
             # W&B need not copy the files, since they are replaced and never modified.

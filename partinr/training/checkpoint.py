@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
+from partinr.base.text import for_shell
 from partinr.base.version import __version__
 from partinr.partition import Partition
 from partinr.signals.identity import SignalIdentity
@@ -191,7 +192,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
         raise OtherVersionError(
             f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
-            f"repeat the run with partinr rerun {_run_of(path) or 'RUN_DIR'}, or continue it with that version"
+            f"repeat the run with partinr rerun {for_shell(_run_of(path) or 'RUN_DIR')}, or continue it with that version"
         )
     return found
 

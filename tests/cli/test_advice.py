@@ -106,4 +106,5 @@ def test_paths_are_where_they_were_typed_wherever_hydra_goes(tiny: Any, pictures
     answer = tiny("data.path=photo.png", "hydra.job.chdir=true", "hydra.run.dir=run")
     assert (answer.code, answer.err) == (0, "")
     assert json.loads(Path("run/run.json").read_text())["status"] == "completed"
-    assert sorted(path.name for path in Path().iterdir()) == ["photo.png", "run"]
+    assert not Path("run/run").exists()
+    assert not Path("run/outputs").exists()

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 import partinr as api
 from partinr.pictures.draw import to_uint8
+from partinr.report import viewer
 from partinr.runs.layout import IMAGE
 
 Copy = Callable[[Path], Path]
@@ -60,6 +62,35 @@ def test_one_of_several_images(partinr: Any, pictures: Path, tmp_path: Path) -> 
     answer = partinr("view", "album")
     assert answer.code == 2
     assert "choose one with --image NAME" in answer.err
+
+
+def test_what_is_too_large_for_a_page_is_shrunk(
+    partinr: Any, finished: Path, copy_of: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a panorama of 17,000 pixels beside the true limits; then a picture beyond the number of pixels.
+    for limit, most, shape in (("MOST_SIDE", 12, (12, 12)), ("MOST_PIXELS", 100, (10, 10))):
+        run = copy_of(finished)
+        with monkeypatch.context() as patch:
+            patch.setattr(viewer, limit, most)
+            answer = partinr("view", run)
+            assert answer.code == 0, answer.err
+            size = f"{shape[0]}×{shape[1]} pixels, {shape[0] / 16:.3g} of the resolution"
+            assert answer.err == (
+                "partinr: note: the picture is too large for a page, and is shown at "
+                f"{size}; partinr render draws all of it\n"
+            )
+            assert size in (run / "view.html").read_text()
+            shown = shown_on(run / "view.html")
+            assert {each.shape[:2] for each in shown.values()} == {shape}
+            labels = api.load(run).partition.labels.numpy()
+            assert np.array_equal(np.unique(shown["labels"][:, :, 2]), np.unique(labels))
+            with Image.open(run / IMAGE) as picture:
+                assert abs(shown["image"].mean() - np.asarray(picture).mean()) < 2
+            answer = partinr("view", run, "--scale", "2")
+            assert (answer.code, "give a smaller --scale" in answer.err) == (2, True)
+        shutil.rmtree(run)
+    assert viewer.shrunk_shape((2, 17_000)) == (1, 2**14)
+    assert viewer.shrunk_shape((16, 16)) == (16, 16)
 
 
 @pytest.mark.parametrize(

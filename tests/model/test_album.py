@@ -272,8 +272,8 @@ def test_resumed_equals_unbroken(
     for name, value in unbroken.model.stack.items():
         assert torch.equal(value, resumed.model.stack[name])
     fewer = {name: images[name] for name in ("square", "another")}
+    less = Album({name: members[name] for name in fewer})
     with pytest.raises(PartinrError, match=r"its images is .*wide.*, here it is .*; give the settings of that run"):
-        less = Album({name: members[name] for name in fewer})
         go(less, list(fewer.values()), settings=settings, ckpt_path=tmp_path / "last.ckpt")
 
 

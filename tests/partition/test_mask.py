@@ -550,6 +550,15 @@ def test_a_map_is_found_by_the_name_of_the_image(folder: Path) -> None:
     assert same(Mask(path=str(folder), annotator=1)(SIGNAL, Source("three")), TWO)
 
 
+def test_unicode_forms_of_one_name_match(folder: Path) -> None:
+    (folder / "é.npy").write_bytes(npy(FIVE))
+    rule = Mask(path=str(folder))
+    assert same(rule(SIGNAL, Source("e\u0301")), FIVE)
+    (folder / "e\u0301.npy").write_bytes(npy(FIVE))
+    with pytest.raises(PartinrError, match=r"several .*: 'e\\u0301.npy' and '\\xe9.npy'; name the one"):
+        rule(SIGNAL, Source("é"))
+
+
 def test_one_map_an_image(folder: Path) -> None:
     (folder / "one.npy").write_bytes(npy(FIVE))
     rule = Mask(path=str(folder))

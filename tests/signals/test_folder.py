@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def fill(tmp_path: Path) -> Fill:
     def make(folder: str, *names: str, shape: tuple[int, int] = (6, 9)) -> Path:
         (tmp_path / folder).mkdir(exist_ok=True)
         for name in names:
-            rng = np.random.default_rng(list(name.encode()))
+            rng = np.random.default_rng(list(os.fsencode(name)))
             file = tmp_path / folder / name
             if file.suffix.lower() == ".txt":
                 file.write_text("no image")
@@ -155,6 +156,22 @@ def test_a_list_of_images(fill):
     data = FolderData(path=str(folder), val_list="held.txt")
     assert names(data.train()) == ["b"]
     assert names(data.val()) == ["a", "c.d"]
+
+
+def test_a_list_from_another_system(fill):
+    latin_1 = b"caf\xe9".decode("utf-8", "surrogateescape")
+    folder = fill("photos", "a.png", "e\u0301.png", "ö.png", f"{latin_1}.png", "z.png")
+    data = FolderData(path=str(folder), val_list="held.txt")
+    Path("held.txt").write_bytes("\ufeffa.png\r\né\r\no\u0308.png\r\n".encode() + b"caf\xe9.png\r\n")
+    assert names(data.train()) == ["z"]
+    assert set(names(data.val())) == {"a", "é", "ö", "caf-"}
+    Path("held.txt").write_text("a.png", encoding="utf-16")
+    with pytest.raises(PartinrError, match="save it as UTF-8"):
+        data.val()
+    Path("held.txt").write_text("é.png", encoding="utf-8")
+    fill("photos", "é.png")
+    with pytest.raises(PartinrError, match=r"in two Unicode forms: .*rename one"):
+        data.val()
 
 
 def test_another_image_changes_nothing_for_those_there(fill):

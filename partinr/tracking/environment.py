@@ -1,0 +1,41 @@
+"""W&B's own environment variables, which fill in what the configuration leaves open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+VARIABLES = {
+    "project": "WANDB_PROJECT",
+    "entity": "WANDB_ENTITY",
+    "study": "WANDB_RUN_GROUP",
+    "job_type": "WANDB_JOB_TYPE",
+    "name": "WANDB_NAME",
+    "notes": "WANDB_NOTES",
+    "tags": "WANDB_TAGS",
+    "dir": "WANDB_DIR",
+}
+"""By the keys of ``logger`` that they fill in."""
+
+
+def heeded(key: str, default: Any = None) -> Any:
+    """What the environment says of a key of ``logger``, as the key has it; the default where it says nothing."""
+    said = os.environ.get(VARIABLES[key])
+    if not said:
+        return default
+    if key == "tags":
+        return [tag.strip() for tag in said.split(",") if tag.strip()]
+    # A run may go on in another folder.
+    return os.path.abspath(os.path.expanduser(said)) if key == "dir" else said
+
+
+def overruled(settings: Mapping[str, Any]) -> str | None:
+    """One line about variables that are set, but to something else than the settings; None if there is none."""
+    # An older run, or a class of Python's, may lack a key.
+    found = [key for key in VARIABLES if heeded(key) not in (None, settings.get(key))]
+    if not found:
+        return None
+    variables = ", ".join(f"{VARIABLES[key]}={os.environ[VARIABLES[key]]}" for key in found)
+    keys = ", ".join(f"logger.{key}={settings.get(key)}" for key in found)
+    return f"{variables} {'are' if len(found) > 1 else 'is'} not used, as the configuration has {keys}"
