@@ -39,10 +39,11 @@ def places_of(changes: Sequence[str], run: RunDirectory) -> dict[str, str]:
             raise PartinrError(f"--set {change}: give a key and the new place, as in --set data.path=FILE")
         if key not in allowed:
             words = [*run.overrides(), change, *([f"ckpt_path={run.file(CHECKPOINT)}"] if key in _LIMITS else [])]
+            command = " ".join(["partinr", *map(for_shell, words)])
             start = "that goes on from its checkpoint" if key in _LIMITS else "from the start"
             raise PartinrError(
                 f"--set {key}: resume keeps all settings, and only learns where files are now "
-                f"({', '.join(allowed)}); for another {key} make a new run {start}: partinr {' '.join(map(for_shell, words))}"
+                f"({', '.join(allowed)}); for another {key} make a new run {start}: {command}"
             )
         places[key] = os.path.abspath(os.path.expanduser(place))
     return places

@@ -190,9 +190,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
             "give the checkpoints/last.ckpt of a run directory"
         ) from error
     if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
+        run = for_shell(_run_of(path) or "RUN_DIR")
         raise OtherVersionError(
             f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
-            f"repeat the run with partinr rerun {for_shell(_run_of(path) or 'RUN_DIR')}, or continue it with that version"
+            f"repeat the run with partinr rerun {run}, or continue it with that version"
         )
     return found
 
