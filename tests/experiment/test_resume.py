@@ -101,7 +101,9 @@ def test_after_sigkill(start: Any, until: Any, tiny: Any, partinr: Any, unbroken
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_after_a_polite_signal(start: Any, until: Any, partinr: Any, unbroken: Path, number: signal.Signals) -> None:
     run = Path("run").resolve()
-    process = start(*TINY, *LONG, "callbacks.checkpoint.every_seconds=1000", f"hydra.run.dir={run}")
+    # Pictures at every evaluation, so that the run lasts until the signal has come.
+    slowly = ("callbacks.checkpoint.every_seconds=1000", "callbacks.pictures.every_seconds=0.001")
+    process = start(*TINY, *LONG, *slowly, f"hydra.run.dir={run}")
     until(lambda: len(rows(run)) > 8, process)
     os.kill(process.pid, number)
     process.join()
