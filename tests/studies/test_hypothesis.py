@@ -87,6 +87,10 @@ def test_runs_of_other_images_or_other_code_are_not_pooled(study):
         manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **facts}))
         return [each.runs for each in settings_of([study])]
 
+    for config in (study / run / ".hydra" / "config.yaml" for run in "01"):
+        content = yaml.safe_load(config.read_text())
+        content["data"] = {"_target_": "partinr.signals.FolderData", "path": "/photos"}
+        config.write_text(yaml.safe_dump(content))
     # Nothing is known of what the other run has read.
     assert change("0", inputs={"data.path": "1" * 64}) == [2, 1, 1]
     assert change("1", inputs={"data.path": "1" * 64}) == [2, 1, 1]
