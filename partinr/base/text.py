@@ -24,6 +24,11 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", errors="backslashreplace")
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name is UTF-8, which many libraries ask of a path."""
+    return not re.search("[\ud800-\udfff]", name)
+
+
 def decoded(data: bytes, names: bool = False) -> str:
     """The text of a user's file from any system: UTF-8, with or without a byte-order mark.
 

@@ -232,17 +232,24 @@ def _images(folder: Path, key: str) -> list[Path]:
     """The image files of a folder, in order.
 
     Raises:
-        PartinrError: there is none, or no such folder.
+        PartinrError: there is none, a link leads nowhere, or there is no such folder.
     """
     try:
-        files = [file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file()]
+        entries = [file for file in folder.iterdir() if not file.name.startswith(".")]
     except NotADirectoryError as error:
         raise PartinrError(f"data.{key}={folder} is a file, not a folder; for one image take data=image") from error
     except FileNotFoundError as error:
         raise PartinrError(f"no such folder: data.{key}={folder}; check the path{_from_where(folder)}") from error
     except OSError as error:
         raise PartinrError(f"data.{key}={folder} cannot be listed: {error.strerror}; change its permissions") from error
+    files = [file for file in entries if file.is_file()]
     images = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
+    lost = sorted(each.name for each in entries if each.suffix.lower() in IMAGE_ENDINGS and not each.exists())
+    if lost:
+        raise PartinrError(
+            f"{len(lost)} of the links in data.{key}={folder} lead nowhere, such as {lost[0]!r}; "
+            "bring back what they lead to, or remove them"
+        )
     if not images:
         *others, last = IMAGE_ENDINGS
         raise PartinrError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
-from partinr.base.text import seen, visible
+from partinr.base.text import is_utf8, seen, visible
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ADAPTATION, ERROR, PARTITION, RECONSTRUCTION, START, WANDB_ID, WEIGHTS, of_image
 from partinr.tracking.server import address, answers, has_login, quiet
@@ -98,6 +98,9 @@ class Mirror:
             Unreachable: there is no login or no answer in mode ``online``.
             PartinrError: the server refused the run or took too long in mode ``online``.
         """
+        for path in (run.path.absolute(), Path(settings.dir or ".").absolute()):
+            if not is_utf8(str(path)):
+                raise PartinrError(f"W&B takes no folder whose name is not UTF-8: {visible(str(path))}; rename it")
         quiet()
         import wandb
 

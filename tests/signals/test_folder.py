@@ -174,6 +174,15 @@ def test_a_list_from_another_system(fill):
         data.val()
 
 
+def test_links_to_images(fill):
+    folder = fill("photos", "a.png")
+    (folder / "b.png").symlink_to(fill("elsewhere", "c.png") / "c.png")
+    assert names(FolderData(path=str(folder)).train()) == ["a", "b"]
+    (folder / "d.png").symlink_to("nowhere")
+    with pytest.raises(PartinrError, match=r"1 of the links in .* lead nowhere, such as 'd.png'; bring back"):
+        names(FolderData(path=str(folder)).train())
+
+
 def test_another_image_changes_nothing_for_those_there(fill):
     folder = fill("photos", *(f"{n:03}.png" for n in range(60)), shape=(1, 1))
     data = FolderData(path=str(folder), val_fraction=0.25)
