@@ -122,7 +122,9 @@ class FolderData(SignalSet):
         if self.crops is not None and self.max_side is not None:
             raise PartinrError("data.crops excludes data.max_side; crops are squares, give data.size")
         if self.crops is not None and self.size is None and self.crop_size is None:
-            raise PartinrError("data.crops needs data.size (what they are resized to) or data.crop_size, or both")
+            raise PartinrError(
+                "data.crops needs a size; give data.size (they are resized to it), data.crop_size, or both"
+            )
         if self.crops is None and self.crop_size is not None:
             raise PartinrError("data.crop_size is the side of data.crops; say how many, such as data.crops=4")
         ways = [name for name in ("val_path", "val_list", "val_fraction") if getattr(self, name) is not None]

@@ -453,6 +453,12 @@ def test_the_advice_for_a_soft_mask_gives_its_regions(mask: Any, kind: str) -> N
     assert min(cured.sizes) > 200
 
 
+def test_a_map_of_one_label_is_noticed(mask: Any) -> None:
+    content = npy(np.zeros((HEIGHT, WIDTH), int))
+    assert "has one label on this signal" in str(mask(content).carry_out(SIGNAL).notice)
+    assert mask(content, regions=1)(SIGNAL).regions == 1
+
+
 def test_a_jpeg_is_taken_with_the_tolerance_that_its_refusal_names(mask: Any) -> None:
     buffer = io.BytesIO()
     SHAPES.save(buffer, "JPEG", quality=90)

@@ -203,7 +203,7 @@ def test_options_are_checked_before_anything_is_read():
     for options, said in cases(
         ({"size": 8, "max_side": 8}, "data.size excludes data.max_side"),
         ({"crops": 2, "max_side": 8}, "data.crops excludes data.max_side"),
-        ({"crops": 2}, "data.crops needs data.size"),
+        ({"crops": 2}, "data.crops needs a size; give data.size"),
         ({"crop_size": 8}, "say how many, such as data.crops=4"),
         ({"val_path": "a", "val_list": "b"}, "data.val_path excludes data.val_list"),
         ({"val_list": "a", "val_fraction": 0.5}, "data.val_list excludes data.val_fraction"),
