@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ def _main(arguments: list[str], terminal: str | None) -> None:
         os.setsid()
         for descriptor in (0, 1, 2):  # the first that is opened becomes the session's
             os.dup2(os.open(terminal, os.O_RDWR), descriptor)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     main(arguments)
 
 

@@ -15,6 +15,9 @@ from partinr.base.files import write_atomically
 FILE = "digests.json"
 """Name of the digests' file in the folder of the cache."""
 
+LARGE = 2**30
+"""Larger files, such as databases, are read once: it would take minutes each time [bytes]."""
+
 _SETTLED_NS = 100_000_000
 """Age below which a file may change again without a new time, since clocks of file systems are coarse."""
 
@@ -39,7 +42,7 @@ class Digests:
 
         Args:
             path: path of the file.
-            verify: read the file in any case.
+            verify: read the file in any case, unless it is larger than :data:`LARGE`.
 
         Raises:
             OSError: the file cannot be read.
@@ -47,7 +50,7 @@ class Digests:
         name = os.path.abspath(path)
         now = _state(path)
         known = self._known.get(name)
-        if not verify and known is not None and known[:-1] == now:
+        if known is not None and known[:-1] == now and not (verify and path.stat().st_size <= LARGE):
             return str(known[-1])
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

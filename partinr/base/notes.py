@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from partinr.base.terminal import short
+from partinr.base.text import one_line
 
 BAD_INPUT = 2
 """The exit code for bad input."""
@@ -13,12 +14,12 @@ BAD_INPUT = 2
 
 def print_error(message: str) -> None:
     """Print an error as one line."""
-    print(f"partinr: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"partinr: error: {one_line(message)}", file=sys.stderr)
 
 
 def print_note(message: str) -> None:
     """Print a note as one line: information that does not stop the command."""
-    print(f"partinr: note: {' '.join(message.split())}", file=sys.stderr)
+    print(f"partinr: note: {one_line(message)}", file=sys.stderr)
 
 
 def note_unsent(run: Path, reason: str) -> None:

@@ -123,6 +123,8 @@ def describe(name: str, error: pydantic.ValidationError) -> str:
             problems.append(f"the option {key} is missing")
         else:
             said = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            if problem["type"] == "string_type" and isinstance(problem["input"], (int, float)):
+                said = "should be text; where YAML takes it for a number or a truth value, put it in quotes"
             given = " ".join(repr(problem["input"]).split())  # an array's takes several lines
             # A field that may be one of several types has a problem for each; together they make one sentence.
             found.setdefault(f"{key}={given if len(given) <= 60 else given[:59] + '…'}", []).append(said)

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from partinr.base.text import for_shell
+
 
 def short(path: Path) -> str:
-    """The path relative to the working directory if that is shorter."""
+    """The path relative to the working directory if that is shorter, as one word for a shell."""
     try:
         relative = os.path.relpath(path)
     except ValueError:  # another drive
-        return str(path)
-    return relative if len(relative) < len(str(path)) else str(path)
+        return for_shell(path)
+    return for_shell(min(str(path), relative, key=len))
 
 
 def terminal() -> Console:

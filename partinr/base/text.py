@@ -10,6 +10,8 @@ import codecs
 import re
 import shlex
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that are not text, end a line, control a terminal, or change the direction of text."""
@@ -20,6 +22,11 @@ _OTHERS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs
 def utf8(text: str) -> bytes:
     """Text as UTF-8, with bytes of names that are not text as escapes of JSON and YAML."""
     return text.encode("utf-8", errors="backslashreplace")
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name is UTF-8, which many libraries ask of a path."""
+    return not re.search("[\ud800-\udfff]", name)
 
 
 def decoded(data: bytes, names: bool = False) -> str:
@@ -51,11 +58,20 @@ def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode() if code < 0xD800 or code > 0xDFFF else f"\\u{code:04x}"
 
 
+def seen(node: Any) -> Any:
+    """Plain containers whose values that are text are :func:`visible`."""
+    if isinstance(node, Mapping):
+        return {key: seen(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [seen(value) for value in node]
+    return visible(node) if isinstance(node, str) else node
+
+
 def for_shell(name: object) -> str:
     """A path or value as one word for bash, zsh and ksh."""
     text = str(name)
     if not _UNSEEN.search(text):
-        return shlex.quote(text)
+        return shlex.quote(text) if re.search(r"[^\w@%+=:,./-]", text) or not text else text
     raw = "".join(
         # As bytes, so that the word is the same in every locale.
         "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", errors="surrogateescape"))
@@ -73,7 +89,12 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def as_far_as_possible(error: UnicodeError) -> tuple[str | bytes, int]:
+def one_line(message: str) -> str:
+    """A message without its line breaks. Spaces stay: a name may hold several."""
+    return visible(re.sub(r"\s*[\r\n]+\s*", " ", message.strip()))
+
+
+def _as_far_as_possible(error: UnicodeError) -> tuple[str | bytes, int]:
     """An error handler for streams: names keep their bytes, and other characters are escaped."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
@@ -81,4 +102,7 @@ def as_far_as_possible(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.lookup_error("backslashreplace")(error)
 
 
-codecs.register_error("partinr", as_far_as_possible)
+AS_FAR_AS_POSSIBLE = "partinr"
+"""How a stream handles what its encoding lacks: a name keeps its bytes, other characters are escaped."""
+
+codecs.register_error(AS_FAR_AS_POSSIBLE, _as_far_as_possible)

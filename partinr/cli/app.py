@@ -13,7 +13,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
@@ -63,9 +63,12 @@ def hydra_app(arguments: list[str]) -> int:
     def task(cfg: DictConfig) -> float | None:
         sweep.begun = True
         hydra_config = HydraConfig.get()
-        folder = Path(hydra_config.runtime.output_dir)
+        # Unresolved: a folder may be called ${x}.
+        where = OmegaConf.to_container(hydra_config.runtime, resolve=False)
+        assert isinstance(where, dict)
+        folder = Path(where["output_dir"])
         # With hydra.job.chdir=true Hydra is elsewhere; paths are relative to where they were typed, as in a sweep.
-        with chdir(hydra_config.runtime.cwd):
+        with chdir(where["cwd"]):
             try:
                 outcome = execute.execute(cfg, folder, list(hydra_config.overrides.task))
             except (PartinrError, OmegaConfBaseException) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 
@@ -10,6 +11,7 @@ import click
 from partinr.base.errors import STORAGE, PartinrError, reason, warnings_as_notes
 from partinr.base.later import load
 from partinr.base.notes import BAD_INPUT, print_error
+from partinr.base.text import AS_FAR_AS_POSSIBLE
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,6 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     Exit code: 0 done; 1 a run failed; 2 bad input; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=AS_FAR_AS_POSSIBLE)
     # Imported late, so that errors of imports are reported and --help does not wait for Hydra.
     try:
         commands = load("partinr.cli.commands:commands")

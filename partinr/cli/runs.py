@@ -14,6 +14,7 @@ from rich.cells import cell_len, chop_cells
 
 from partinr.base.errors import PartinrError
 from partinr.base.terminal import short, terminal
+from partinr.base.text import one_line, utf8, visible
 from partinr.base.version import __version__
 from partinr.runs.directory import find_runs
 from partinr.runs.standing import STATES, Standing, duration, eta_of_all, standing
@@ -45,7 +46,7 @@ def show_runs(paths: Sequence[Path], states: str | None = None, as_json: bool = 
     counts = {state: counted[state] for state in (*STATES, *sorted(counted.keys() - set(STATES))) if counted[state]}
     if as_json:
         content = {"runs": [_plain(each) for each in shown], "counts": counts, "eta_seconds": eta_of_all(standings)}
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        click.echo(utf8(json.dumps(content, indent=2, ensure_ascii=False)).decode())
         return
     width = terminal().width
     for line in _table(shown, paths[0] if len(paths) == 1 else None, width):
@@ -87,7 +88,7 @@ def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list
     for each, row in zip(standings, rows, strict=True):
         lines.append(_line((shortened(row[0], widths[0]), *row[1:]), widths, COLOURS.get(each.state)))
         if each.reason is not None:
-            reason = f"    {' '.join(each.reason.split())}"
+            reason = f"    {one_line(each.reason)}"
             lines.append(reason if cell_len(reason) <= width else f"{chop_cells(reason, width - 1)[0]}…")
     return lines
 
@@ -108,7 +109,7 @@ def _name(each: Standing, root: Path | None) -> str:
     if root is None:
         return short(each.run.path)
     below = str(each.run.path.relative_to(root))
-    return each.run.path.resolve().name if below == "." else below
+    return visible(each.run.path.resolve().name if below == "." else below)
 
 
 def _hints(standings: Collection[Standing], counts: dict[str, int], width: int) -> Iterator[str]:

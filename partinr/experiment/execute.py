@@ -21,6 +21,7 @@ from partinr.backbones import class_path
 from partinr.base.environment import door
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
+from partinr.base.text import for_shell
 from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
@@ -162,7 +163,7 @@ def resume(
         if not force:
             raise PartinrError(
                 f"{folder} is still running on {host}, or was killed there; "
-                f"if you know that it was: partinr resume --force {folder}"
+                f"if you know that it was: partinr resume --force {for_shell(folder)}"
             )
     with run.claimed(force):
         manifest = _check_not_completed(run)  # another process may have completed it
@@ -249,7 +250,7 @@ def _sound_checkpoint(run: RunDirectory) -> Path | None:
         return path
     raise PartinrError(
         f"no checkpoint in {last.parent} is sound; to start this run again, delete that folder, "
-        f"then: partinr resume {run.path}"
+        f"then: partinr resume {for_shell(run.path)}"
     )
 
 

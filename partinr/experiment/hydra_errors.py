@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
-from partinr.experiment import plugins
+from partinr.experiment import plugins, yaml_files
 from partinr.experiment.conf import conf_dir
 
 
@@ -40,6 +40,7 @@ class _PluginFolders(SearchPathPlugin):
 def search_plugins() -> None:
     """Register the choices of plug-ins with Hydra, and print faults of plug-ins. A second call changes nothing."""
     Plugins.instance().register(_PluginFolders)
+    yaml_files.register()
     plugins.print_complaints()
 
 
@@ -80,7 +81,9 @@ def one_line(
     if isinstance(error, MissingMandatoryValue):
         return f"the option {error.full_key} is missing; give {error.full_key}=VALUE"
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
-        return f"the configuration refers to {found.group(1)!r}, which is not there; set it, or correct the name"
+        key = found.group(1)
+        escaped = f"\\${{{key}}}"
+        return f"the configuration refers to {key!r}, which is not there; set it, or, if a name has it, write {escaped}"
     if found := re.search(r"Additional config directory '([^']+)' not found", text):
         return f"there is no folder {found.group(1)}; give --config-dir one that is there"
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from partinr.base.later import Later
+from partinr.base.text import utf8
 
 if TYPE_CHECKING:
     from partinr.tracking import environment
@@ -79,12 +80,12 @@ def folder_label(overrides: str, limit: int = 80) -> str:
 def safe_name(overrides: str) -> str:
     """Overrides as a name that is safe in any file system."""
     # Neither "=" nor ",", so that an override (ckpt_path=…) can contain the path of a run without quotes.
-    return re.sub(r"[^\w.+-]+", "-", overrides.replace(",", "_")).strip("-._") or "default"
+    return re.sub(r"[^\w.+-]+", "-", re.sub("['\"]", "", overrides).replace(",", "_")).strip("-._") or "default"
 
 
 def short_hash(text: str) -> str:
     """Eight hexadecimal digits of a text's SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(utf8(text)).hexdigest()[:8]
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from partinr.base.notes import print_note
+from partinr.base.text import decoded
 from partinr.base.trust import ENTRY_POINTS
 from partinr.experiment.conf import conf_dir
 
@@ -120,7 +121,7 @@ def check(plugin: Plugin) -> str | None:
         group, _, name = choice.partition("=")
         file = plugin.conf / group / f"{name}.yaml"
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = yaml.safe_load(decoded(file.read_bytes()))
         except (OSError, ValueError, yaml.YAMLError) as error:
             return f"cannot read {file}: {_said(error)}"
         if not isinstance(content, dict):

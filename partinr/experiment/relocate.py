@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from partinr.base.errors import PartinrError
+from partinr.base.text import for_shell
 from partinr.experiment.config import Settings, read
 from partinr.experiment.provenance import Inputs, readable
 from partinr.runs.directory import RunDirectory
@@ -39,10 +39,11 @@ def places_of(changes: Sequence[str], run: RunDirectory) -> dict[str, str]:
             raise PartinrError(f"--set {change}: give a key and the new place, as in --set data.path=FILE")
         if key not in allowed:
             words = [*run.overrides(), change, *([f"ckpt_path={run.file(CHECKPOINT)}"] if key in _LIMITS else [])]
+            command = " ".join(["partinr", *map(for_shell, words)])
             start = "that goes on from its checkpoint" if key in _LIMITS else "from the start"
             raise PartinrError(
                 f"--set {key}: resume keeps all settings, and only learns where files are now "
-                f"({', '.join(allowed)}); for another {key} make a new run {start}: partinr {shlex.join(words)}"
+                f"({', '.join(allowed)}); for another {key} make a new run {start}: {command}"
             )
         places[key] = os.path.abspath(os.path.expanduser(place))
     return places
@@ -125,7 +126,7 @@ def _advised(run: RunDirectory, settings: Settings, places: Mapping[str, str], p
     cure = f"put the old files back, or say where they are: {_resume(run, changed)}; " if changed else ""
     return PartinrError(
         f"{run.path} cannot go on: {problem}{which}; {cure}"
-        f"to begin anew with what is here: partinr rerun {shlex.quote(str(run.path))}"
+        f"to begin anew with what is here: partinr rerun {for_shell(run.path)}"
     )
 
 
@@ -138,4 +139,4 @@ def _same_signal(manifest: Mapping[str, Any], module: TrainingLoop, unknown: boo
 
 def _resume(run: RunDirectory, keys: Sequence[str]) -> str:
     """The command that goes on with a run whose files are elsewhere."""
-    return " ".join(["partinr resume", shlex.quote(str(run.path)), *(f"--set {key}=PLACE" for key in keys)])
+    return " ".join(["partinr resume", for_shell(run.path), *(f"--set {key}=PLACE" for key in keys)])

@@ -15,6 +15,7 @@ import torch
 from partinr.base.errors import PartinrError
 from partinr.base.notes import print_note
 from partinr.base.terminal import short
+from partinr.base.text import for_shell
 from partinr.experiment.execute import execute
 from partinr.experiment.make import make
 from partinr.experiment.migrate import migrated
@@ -66,7 +67,9 @@ def rerun(folder: Path, output: Path | None = None) -> int:
     if before.alive:
         raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
     if not before.curve():
-        raise PartinrError(f"{folder} has no curve to compare with; continue it instead: partinr resume {folder}")
+        raise PartinrError(
+            f"{folder} has no curve to compare with; continue it instead: partinr resume {for_shell(folder)}"
+        )
     again = _free(before) if output is None else output
     if os.path.lexists(again / MANIFEST):
         raise PartinrError(f"{again} already holds a run; give another folder with -o")

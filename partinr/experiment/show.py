@@ -13,6 +13,7 @@ from rich.table import Table
 from partinr.base.numbers import ABSENT, write
 from partinr.base.section import fill, lookup
 from partinr.base.terminal import short, terminal
+from partinr.base.text import visible
 from partinr.experiment.outcome import Outcome
 from partinr.runs.layout import ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION
 
@@ -52,12 +53,12 @@ def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None, asked:
         if outcome.exit_code:
             manifest = outcome.run.manifest()
             said = manifest.get("message") or f"its process is gone; {outcome.run.file(LOG)} may say why"
-            _say(f"{state(manifest)}: {manifest['name']}: {said}")
+            _say(f"{state(manifest)}: {visible(manifest['name'])}: {said}")
             if outcome.exit_code > 128 and sweep is None:
                 _say(f"continue with: partinr resume {short(outcome.run.path)}")
     for manifest in (outcome.run.manifest() for outcome in shown):
         if manifest.get("frozen_regions"):
-            _say(f"{manifest['name']}: {frozen(manifest)}")
+            _say(f"{visible(manifest['name'])}: {frozen(manifest)}")
     first = outcomes[0].run
     if sweep is None:
         left = [file for role, file in first.regime.files.items() if role != "weights"]
@@ -76,12 +77,12 @@ def show_finished(outcome: Outcome) -> None:
     manifest = outcome.run.manifest()
     status = state(manifest)
     if not outcome.begun:
-        _say(f"{status:<11} {outcome.run.path.name}: {manifest.get('message') or 'before the training began'}")
+        _say(f"{status:<11} {visible(outcome.run.path.name)}: {manifest.get('message') or 'before the training began'}")
         return
     regions = "1 region" if manifest["regions"] == 1 else f"{manifest['regions']} regions"
     result = fill(outcome.run.regime.result, manifest, outcome.run.config(), outcome.run.path)
     seconds = manifest["seconds"]["training"]
-    _say(f"{status:<11} {manifest['name']}, seed {manifest['seed']}, {regions}: {result}, {seconds:.1f} s")
+    _say(f"{status:<11} {visible(manifest['name'])}, seed {manifest['seed']}, {regions}: {result}, {seconds:.1f} s")
 
 
 def state(manifest: Mapping[str, Any]) -> str:
@@ -116,7 +117,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     manifest, config = outcome.run.manifest(), outcome.run.config()
     values = [(lookup(each["value"], manifest, config), each["form"]) for each in outcome.run.regime.summary]
     return (
-        manifest["name"],
+        visible(manifest["name"]),
         str(manifest["seed"]),
         f"{manifest['regions']:,}",
         f"{manifest['parameters']:,}",
@@ -158,4 +159,4 @@ def _swept(asked: Sequence[Mapping[str, str]], headings: Sequence[str], rows: Se
         cells = [tuple(row[column] for column in columns) for row in rows]
         if len(set(values)) > 1 and len(set(zip(cells, values, strict=True))) > len(set(cells)):
             keys.append(key)
-    return [" ".join(f"{key}={each[key]}" for key in keys if key in each) for each in asked]
+    return [" ".join(f"{key}={visible(each[key])}" for key in keys if key in each) for each in asked]

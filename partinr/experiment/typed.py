@@ -263,8 +263,10 @@ def _takes(hint: Any) -> Takes:
     def takes(value: Any) -> bool:
         try:
             adapter.validate_python(value)
-        except pydantic.ValidationError:
-            return False
+        except pydantic.ValidationError as error:
+            # Text that breaks a rule about text, such as a pattern, is refused later, as it was typed.
+            kinds = {problem["type"] for problem in error.errors(include_url=False)}
+            return any(kind.startswith("string_") for kind in kinds - {"string_type"})
         return True
 
     return takes

@@ -119,12 +119,14 @@ class Mask(Segmentation):
         )
 
     def check(self, partition: Partition) -> Partition:
-        """The partition, with a notice if it has fewer regions than requested, or tiny ones.
+        """The partition, with a notice if it has fewer regions than requested, a single one, or tiny ones.
 
         Raises:
             PartinrError: it has fewer, and ``fewer`` is ``stop``.
         """
         partition = super().check(partition)
+        if partition.regions == 1 and self.regions is None:
+            return _noticed(partition, "the label map has one label on this signal, so there is one region")
         labels = partition.labels.reshape(-1, partition.shape[-1]).numpy()
         least = min(max(_SPECK, math.isqrt(labels.size) // 5), labels.size // 64)
         if least < 2:

@@ -25,6 +25,7 @@ from torch.nn import functional
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import READS, spec
+from partinr.base.text import decoded
 from partinr.partition.segmentation import ImageSegmentation
 from partinr.partition.weights import WeightsError, read_weights, weights_of
 from partinr.signals import SignalSet
@@ -227,7 +228,7 @@ def _saved(rule: Smp, config: Path, weights: Path) -> tuple[Any, str | None]:
     """The network in a folder, and the name of its encoder's pretrained weights."""
     what = f"partition.model={rule.model} is no network of segmentation-models-pytorch, or it is damaged"
     with _explained(what, "give a folder that its save_pretrained has written"):
-        about = json.loads(config.read_text(encoding="utf-8"))
+        about = json.loads(decoded(config.read_bytes()))
         options = _any_size(about["_model_class"])
         # Without encoder_weights=None, SMP would download the encoder's pretrained weights, only to replace them.
         network = smp.from_pretrained(str(weights.parent), encoder_weights=None, activation=None, **options)

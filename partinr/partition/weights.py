@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_modules", "_parameters", "_buffers"}
@@ -91,7 +91,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     with file.open("rb") as stream:
         head = stream.read(9)
     if head[8:] == b"{":
-        return _found(load_file, file)
+        return _found(load, file.read_bytes())
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
@@ -103,7 +103,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     return dict(_tensors(content, (), set()))
 
 
-def _found(load: Callable[..., Any], file: Path, **options: Any) -> Any:
+def _found(load: Callable[..., Any], file: Path | bytes, **options: Any) -> Any:
     try:
         return load(file, **options)
     except Exception as error:  # torch and safetensors raise many kinds

@@ -12,6 +12,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_output
 from partinr.base.numbers import ABSENT
 from partinr.base.section import fill
+from partinr.base.text import utf8
 from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.table import Cell, Row, rows, to_csv
@@ -107,7 +108,7 @@ def make_table(paths: Sequence[str | Path], output: str | Path | None = None, cl
         form = known[ending]
     text = table_text(comparable(collect(paths), paths), form, clocks)
     if output is not None:
-        write_output(Path(output), text.encode())
+        write_output(Path(output), utf8(text))
     return text
 
 

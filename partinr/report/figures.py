@@ -23,6 +23,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.numbers import write
 from partinr.base.section import Chart
+from partinr.base.text import utf8
 from partinr.pictures.draw import ERROR_COLORMAP, ERROR_RANGE
 from partinr.pictures.palette import Style
 from partinr.pictures.paper import COLUMN, PAGE, SETTINGS, drawn
@@ -89,7 +90,7 @@ def _write(study: Study, folder: Path) -> list[Path]:
             written.append(folder / f"{name}.{kind}")
             write_atomically(written[-1], drawn(figure, kind))
     table = folder / ("table.csv" if study.section is None else f"{study.section.key}.csv")
-    write_atomically(table, to_csv(study).encode())
+    write_atomically(table, utf8(to_csv(study)))
     return [*written, table]
 
 

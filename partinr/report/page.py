@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from partinr.base.files import write_output
 from partinr.base.section import Table
+from partinr.base.text import utf8
 from partinr.pictures.draw import ERROR_RANGE
 from partinr.pictures.palette import SLOTS, Style
 from partinr.report.columns import TABLES, Column, columns_of
@@ -74,7 +75,7 @@ def write_html(
     page = template("template.html").render(
         _context(records, studies, title or _title(studies), refresh, {} if cache is None else cache)
     )
-    write_output(path, page.encode())
+    write_output(path, utf8(page))
     return path
 
 

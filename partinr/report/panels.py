@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import yaml
 
 from partinr.base.numbers import ABSENT, write
 from partinr.base.section import Section, fill
+from partinr.base.text import for_shell
 from partinr.pictures.draw import ERROR_RANGE
 from partinr.report.groups import Group
 from partinr.report.notices import commit_of, devices_of, machine_of
@@ -102,7 +102,7 @@ def run_of(record: RunRecord, section: Section | None) -> dict[str, Any]:
     seconds = {key: record.number(f"seconds.{key}") for key in (clocks if isinstance(clocks, Mapping) else ())}
     facts = {
         "folder": str(record.path),
-        "command": shlex.join(["partinr", *record.overrides]) if record.status != "damaged" else "",
+        "command": " ".join(["partinr", *map(for_shell, record.overrides)]) if record.status != "damaged" else "",
         "seed": "" if record.seed is None else str(record.seed),
         "steps": _steps(record),
         "seconds": ", ".join(f"{k} {write(v, 'significant')}" for k, v in seconds.items() if v is not None),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from partinr.base.section import Section
+from partinr.base.text import visible
 from partinr.pictures.palette import Style
 from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Group, Study
@@ -66,7 +67,7 @@ def payload(
     for record, curve, (facts, config) in zip(records, curves, details, strict=True):
         runs[record] = {
             "name": record.name,
-            "path": str(record.path),
+            "path": visible(str(record.path)),
             "status": record.status,
             "seed": record.seed,
             "message": record.message,

@@ -9,6 +9,7 @@ import matplotlib
 import matplotlib.colors
 import numpy as np
 
+from partinr.base.text import visible
 from partinr.pictures.draw import ERROR_COLORMAP
 
 
@@ -21,6 +22,7 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["visible"] = lambda path: visible(str(path))
     environment.policies["json.dumps_kwargs"] = {
         "ensure_ascii": False,
         "allow_nan": False,

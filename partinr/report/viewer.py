@@ -14,6 +14,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_output
+from partinr.base.text import utf8
 from partinr.pictures.draw import ERROR_RANGE, encode_png, to_uint8
 from partinr.report.templates import error_colours, error_scale, template
 
@@ -112,7 +113,7 @@ def write_view(
     page = template("view.html").render(
         title=title, facts=list(facts), data=data, error_scale=error_scale(), error_range=ERROR_RANGE
     )
-    write_output(path, page.encode())
+    write_output(path, utf8(page))
     return path
 
 

@@ -20,7 +20,7 @@ import yaml
 from partinr.base import lock as lease
 from partinr.base.errors import FULL, PartinrError
 from partinr.base.files import overwrite, write_new
-from partinr.base.text import decoded, utf8
+from partinr.base.text import decoded, for_shell, utf8
 from partinr.runs.layout import CHECKPOINT, CONFIG, FORMAT, LOCK, MANIFEST, OVERRIDES, config_hash
 from partinr.runs.regime_facts import RegimeFacts
 from partinr.runs.tables import Tables
@@ -45,7 +45,7 @@ class BusyError(PartinrError):
         else:
             super().__init__(
                 f"{path} is still running on {host}, or was killed there; try again in {taken.seconds:.0f} s, "
-                f"or if you know that it was: partinr resume --force {path}"
+                f"or if you know that it was: partinr resume --force {for_shell(path)}"
             )
         self.seconds = taken.seconds
 
@@ -128,7 +128,7 @@ class RunDirectory(Tables):
         if os.path.lexists(self.file(MANIFEST)):
             raise PartinrError(
                 f"{self.path} already holds a run; give another hydra.run.dir, delete it, "
-                f"or continue it with: partinr resume {self.path}"
+                f"or continue it with: partinr resume {for_shell(self.path)}"
             )
 
     @classmethod
@@ -316,7 +316,7 @@ def _folders_of_runs(root: Path) -> Iterator[Path]:
                 continue
             seen.add((about.st_dev, about.st_ino))
             with os.scandir(folder) as entries:
-                for entry in entries:
+                for entry in sorted(entries, key=lambda each: each.name):
                     if entry.name == MANIFEST:
                         yield folder
                     elif entry.name.startswith("."):

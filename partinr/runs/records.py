@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from partinr.base.errors import PartinrError
 from partinr.base.section import lookup
+from partinr.base.text import seen
 from partinr.runs.directory import RunDirectory, find_runs
 from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST, OVERRIDES, RATE, Status, crossing
 from partinr.runs.regime_facts import RegimeFacts
@@ -177,10 +178,10 @@ def _read(run: RunDirectory) -> RunRecord:
     """The record of a run. An unreadable file makes it ``damaged``; it keeps what could be read."""
     parts: dict[str, Any] = {}
     try:
-        parts["manifest"] = manifest = run.manifest()
+        parts["manifest"] = manifest = seen(run.manifest())
         status = manifest["status"]
         if status != "queued" or run.file(CONFIG).is_file():
-            parts["config"] = run.config()
+            parts["config"] = seen(run.config())
         parts["overrides"] = [str(override) for override in run.overrides()]
         parts["curve"] = _columns(run)
         if status not in _STATES:

@@ -122,7 +122,9 @@ class FolderData(SignalSet):
         if self.crops is not None and self.max_side is not None:
             raise PartinrError("data.crops excludes data.max_side; crops are squares, give data.size")
         if self.crops is not None and self.size is None and self.crop_size is None:
-            raise PartinrError("data.crops needs data.size (what they are resized to) or data.crop_size, or both")
+            raise PartinrError(
+                "data.crops needs a size; give data.size (they are resized to it), data.crop_size, or both"
+            )
         if self.crops is None and self.crop_size is not None:
             raise PartinrError("data.crop_size is the side of data.crops; say how many, such as data.crops=4")
         ways = [name for name in ("val_path", "val_list", "val_fraction") if getattr(self, name) is not None]
@@ -232,17 +234,24 @@ def _images(folder: Path, key: str) -> list[Path]:
     """The image files of a folder, in order.
 
     Raises:
-        PartinrError: there is none, or no such folder.
+        PartinrError: there is none, a link leads nowhere, or there is no such folder.
     """
     try:
-        files = [file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file()]
+        entries = [file for file in folder.iterdir() if not file.name.startswith(".")]
     except NotADirectoryError as error:
         raise PartinrError(f"data.{key}={folder} is a file, not a folder; for one image take data=image") from error
     except FileNotFoundError as error:
         raise PartinrError(f"no such folder: data.{key}={folder}; check the path{_from_where(folder)}") from error
     except OSError as error:
         raise PartinrError(f"data.{key}={folder} cannot be listed: {error.strerror}; change its permissions") from error
+    files = [file for file in entries if file.is_file()]
     images = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
+    lost = sorted(each.name for each in entries if each.suffix.lower() in IMAGE_ENDINGS and not each.exists())
+    if lost:
+        raise PartinrError(
+            f"{len(lost)} of the links in data.{key}={folder} lead nowhere, such as {lost[0]!r}; "
+            "bring back what they lead to, or remove them"
+        )
     if not images:
         *others, last = IMAGE_ENDINGS
         raise PartinrError(

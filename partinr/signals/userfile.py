@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from partinr.base.errors import PartinrError
+from partinr.base.text import normal
 
 # Warning filters and the standard error stream belong to the process: two threads that both restore what they found
 # could leave them changed for good.
@@ -63,6 +64,8 @@ def _hint(file: Path) -> str:
         names = {name.lower(): name for name in os.listdir(folder) if os.path.isfile(folder / name)}
     except (OSError, ValueError):
         return f"the folder {quoted(folder)} is not there or cannot be listed either: check the path"
+    if twin := next((name for name in names.values() if normal(name) == normal(file.name)), None):
+        return f"there is {twin!a}, the same name in another Unicode form: let the shell complete it"
     near = difflib.get_close_matches(file.name.lower(), names, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(names[name]) for name in near) + "?"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
+from partinr.base.text import is_utf8, seen, visible
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ADAPTATION, ERROR, PARTITION, RECONSTRUCTION, START, WANDB_ID, WEIGHTS, of_image
 from partinr.tracking.server import address, answers, has_login, quiet
@@ -97,6 +98,9 @@ class Mirror:
             Unreachable: there is no login or no answer in mode ``online``.
             PartinrError: the server refused the run or took too long in mode ``online``.
         """
+        for path in (run.path.absolute(), Path(settings.dir or ".").absolute()):
+            if not is_utf8(str(path)):
+                raise PartinrError(f"W&B takes no folder whose name is not UTF-8: {visible(str(path))}; rename it")
         quiet()
         import wandb
 
@@ -114,7 +118,7 @@ class Mirror:
                 entity=settings.entity,
                 group=settings.study,
                 job_type=settings.job_type or run.regime.kind,
-                name=settings.name or name,
+                name=visible(settings.name or name),
                 notes=settings.notes,
                 tags=settings.tags,
                 config=shown_config(config, run.regime),
@@ -218,7 +222,7 @@ class Mirror:
         artefact = wandb.Artifact(
             f"weights-{self._wandb.id}",
             type="model",
-            metadata={key: manifest.get(key) for key in ("name", "config_hash", "seed", "parameters", "regions")},
+            metadata={key: seen(manifest.get(key)) for key in ("name", "config_hash", "seed", "parameters", "regions")},
         )
         for file in files:
             # W&B need not copy the files, since they are replaced and never modified.

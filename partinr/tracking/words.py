@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from partinr.base.text import seen
 from partinr.runs.regime_facts import RegimeFacts
 
 GROUPED_BY = ("partition_name", "backbone_name", "regime_name")
@@ -51,7 +52,7 @@ def _regions(partition: Any) -> Any:
 def shown_config(config: Mapping[str, Any], regime: RegimeFacts) -> dict[str, Any]:
     """The composed config for W&B, without keys that sound like secrets and with ``~`` for the home folder."""
     home = os.path.expanduser("~").rstrip(os.sep)
-    return {**_shown(config, home if os.path.isabs(home) else None), **words(config, regime)}
+    return {**seen(_shown(config, home if os.path.isabs(home) else None)), **words(config, regime)}
 
 
 def _shown(node: Any, home: str | None) -> Any:

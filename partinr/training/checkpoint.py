@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
+from partinr.base.text import for_shell
 from partinr.base.version import __version__
 from partinr.partition import Partition
 from partinr.signals.identity import SignalIdentity
@@ -80,10 +81,19 @@ class OtherRunError(PartinrError):
 
     Attributes:
         problem: what differs.
+
+    Args:
+        problem: see there.
+        path: of the checkpoint.
+        what: what would have to be given for it to fit.
     """
 
-    def __init__(self, problem: str, path: Path | None = None, cure: str = "") -> None:
-        super().__init__(f"ckpt_path={path} is from another run: {problem}; {cure}")
+    def __init__(self, problem: str, path: Path | None = None, what: str = "the settings") -> None:
+        where = "" if path is None or (run := _run_of(path)) is None else f" ({run})"
+        super().__init__(
+            f"ckpt_path={path} is from another run: {problem}; give {what} of that run{where}, "
+            "or leave ckpt_path out to start again"
+        )
         self.problem = problem
 
 
@@ -113,7 +123,7 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
             continue
         then, now = (values.get(key, missing.get(key)) for values in (found, expected))
         if then != now:
-            raise OtherRunError(f"its {key} is {then}, here it is {now}", path, _as_it_was(path))
+            raise OtherRunError(f"its {key} is {then}, here it is {now}", path)
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(
             f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
@@ -137,11 +147,10 @@ def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[
             continue
         if signal.file_sha256 is not None and signal.file_sha256 == before.file_sha256 and signal.cut != before.cut:
             problem = f"its {signal.name} is cut {before.cut}, here it is {signal.cut}"
-            raise OtherRunError(problem, path, _as_it_was(path))
+            raise OtherRunError(problem, path)
         difference = signal.differs(before)
         if difference is None:
-            cure = "give the signal that it was fitted to, or leave ckpt_path out to start again"
-            raise OtherRunError(_another(before.name, signal.name), path, cure)
+            raise OtherRunError(_another(before.name, signal.name), path, "the signal")
         if difference:
             notes.append(f"{signal.name or 'the signal'}: {difference}")
     more = f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else ""
@@ -154,14 +163,10 @@ def _another(then: str, now: str) -> str:
     return f"the content of {now} is not what it was fitted to" if now else "it was fitted to another signal"
 
 
-def _as_it_was(path: Path) -> str:
-    return f"continue it as it was with: partinr resume {_run_of(path)}"
-
-
-def _run_of(path: Path) -> Path | str:
-    """The run directory of a checkpoint."""
+def _run_of(path: Path) -> Path | None:
+    """The run directory of a checkpoint; None if it is in none."""
     folder = path.parent.parent
-    return folder if (folder / "run.json").is_file() else "RUN_DIR"
+    return folder if (folder / "run.json").is_file() else None
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
@@ -185,9 +190,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
             "give the checkpoints/last.ckpt of a run directory"
         ) from error
     if version.split(".")[:2] != __version__.split(".")[:2] or SIGNALS not in found[0]:
+        run = for_shell(_run_of(path) or "RUN_DIR")
         raise OtherVersionError(
             f"ckpt_path={path} was saved by partinr {version}, and this {__version__} cannot continue it; "
-            f"repeat the run with partinr rerun {_run_of(path)}, or continue it with that version"
+            f"repeat the run with partinr rerun {run}, or continue it with that version"
         )
     return found
 

@@ -71,9 +71,9 @@ callbacks=null                                      -> callbacks=null names no c
 # checkpoints
 ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
 ckpt_path=damaged.ckpt                              -> ckpt_path=damaged.ckpt is no partinr checkpoint
-ckpt_path=CHECKPOINT backbone.match_params=900  -> ckpt_path=.* its options.hidden_features is .*; continue
+ckpt_path=CHECKPOINT backbone.match_params=900  -> ckpt_path=.* its options.hidden_features is .*; give
 ckpt_path=CHECKPOINT data.name=camera           -> it was fitted to astronaut.png, and camera.png is another .*; give
-ckpt_path=CHECKPOINT seed=1                         -> ckpt_path=.* its seed is 0, here .* 1; continue
+ckpt_path=CHECKPOINT seed=1                         -> ckpt_path=.* its seed is 0, here .* 1; give
 # places
 hydra.run.dir=file                                  -> file: File exists; choose another with hydra.run.dir
 hydra.run.dir=file/below                            -> file/below: Not a directory; choose another with hydra.run.dir

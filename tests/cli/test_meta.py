@@ -219,7 +219,7 @@ def prepared(*words: str) -> tuple[MetaModule, Any]:
 
     names.register_resolvers()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        made = _prepare(config.read(hydra.compose("train", [*PREPARED, *words])), Path("run"))
+        made = _prepare(config.read(hydra.compose("train", [*PREPARED, *words])), Path("run"), {})
     assert isinstance(made.module, MetaModule)
     return made.module, made.module.data
 
@@ -429,12 +429,12 @@ trainer=ddp trainer.devices=5                       -> regime.meta_batch_size=4 
 engine=fused trainer.precision=64-true              -> engine=fused has no double precision; choose
 # checkpoints
 ckpt_path=missing.ckpt                              -> ckpt_path=missing.ckpt does not exist; give
-ckpt_path=FIT                                       -> ckpt_path=.* is from another run: its kind is fit, here .*; c
-ckpt_path=META regime.algorithm=fomaml              -> its regime.algorithm is maml, here it is fomaml; continue
-ckpt_path=META seed=1                               -> its seed is 0, here it is 1; continue
-ckpt_path=META data.train_items=5                   -> is from another run: its data.train_items is .*; continue
-ckpt_path=META partition.regions=2                  -> is from another run: its partition.regions is .*; continue
-ckpt_path=META backbone.hidden_features=9           -> its options.hidden_features is 8, here it is 9; continue
+ckpt_path=FIT                                       -> ckpt_path=.* is from another run: its kind is fit, here .*; give
+ckpt_path=META regime.algorithm=fomaml              -> its regime.algorithm is maml, here it is fomaml; give
+ckpt_path=META seed=1                               -> its seed is 0, here it is 1; give
+ckpt_path=META data.train_items=5                   -> is from another run: its data.train_items is .*; give
+ckpt_path=META partition.regions=2                  -> is from another run: its partition.regions is .*; give
+ckpt_path=META backbone.hidden_features=9           -> its options.hidden_features is 8, here it is 9; give
 ckpt_path=META max_steps=2                          -> has 3 steps behind it, max_steps is 2; give a larger one
 """
 
@@ -489,7 +489,7 @@ def test_a_run_is_refused(
 def test_a_meta_checkpoint_is_none_of_a_fit(tiny: Any, learned: Path) -> None:
     answer = tiny(f"ckpt_path={learned / CHECKPOINT}", "hydra.run.dir=run")
     assert (answer.code, answer.out) == (2, "")
-    assert re.fullmatch(r"partinr: error: ckpt_path=.* is from another run: its .*; continue .*\n", answer.err)
+    assert re.fullmatch(r"partinr: error: ckpt_path=.* is from another run: its .*; give .*\n", answer.err)
     assert not Path("run").exists()
 
 

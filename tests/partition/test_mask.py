@@ -452,6 +452,12 @@ def test_the_advice_for_a_soft_mask_gives_its_regions(mask: Any, kind: str) -> N
     assert min(cured.sizes) > 200
 
 
+def test_a_map_of_one_label_is_noticed(mask: Any) -> None:
+    content = npy(np.zeros((HEIGHT, WIDTH), int))
+    assert "has one label on this signal" in str(mask(content).carry_out(SIGNAL).notice)
+    assert mask(content, regions=1)(SIGNAL).regions == 1
+
+
 def test_a_jpeg_is_taken_with_the_tolerance_that_its_refusal_names(mask: Any) -> None:
     buffer = io.BytesIO()
     SHAPES.save(buffer, "JPEG", quality=90)
@@ -548,6 +554,15 @@ def test_a_map_is_found_by_the_name_of_the_image(folder: Path) -> None:
     assert same(rule(SIGNAL, Source("two.v2")), TWO)
     assert same(rule(SIGNAL, Source("three")), FIVE)
     assert same(Mask(path=str(folder), annotator=1)(SIGNAL, Source("three")), TWO)
+
+
+def test_unicode_forms_of_one_name_match(folder: Path) -> None:
+    (folder / "é.npy").write_bytes(npy(FIVE))
+    rule = Mask(path=str(folder))
+    assert same(rule(SIGNAL, Source("e\u0301")), FIVE)
+    (folder / "e\u0301.npy").write_bytes(npy(FIVE))
+    with pytest.raises(PartinrError, match=r"several .*: 'e\\u0301.npy' and '\\xe9.npy'; name the one"):
+        rule(SIGNAL, Source("é"))
 
 
 def test_one_map_an_image(folder: Path) -> None:

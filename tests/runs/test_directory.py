@@ -222,6 +222,24 @@ def test_runs_are_found_once_at_any_depth(tmp_path: Path) -> None:
     assert len(find_runs(tmp_path / "a", tmp_path / "link")) == 1
 
 
+def test_links_are_followed_and_loops_cut(tmp_path: Path) -> None:
+    real = RunDirectory.create(tmp_path / "elsewhere" / "run", CONFIGURATION).path
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    for name, target in (("a", real), ("sweep", real.parent), ("loop", folder), ("gone", tmp_path / "nowhere")):
+        (folder / name).symlink_to(target)
+    (real / "up").symlink_to(tmp_path)
+    assert [run.path for run in find_runs(folder)] == [folder / "a"]
+    assert [run.path for run in find_runs(tmp_path)] == [real]
+
+
+def test_a_manifest_from_windows(run: RunDirectory) -> None:
+    for file in (MANIFEST, CONFIG):
+        run.file(file).write_bytes(b"\xef\xbb\xbf" + run.file(file).read_bytes())
+    assert run.manifest()["status"] == "running"
+    assert run.config() == CONFIGURATION
+
+
 def test_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(PartinrError, match="nowhere does not exist; give"):
         find_runs(tmp_path / "nowhere")

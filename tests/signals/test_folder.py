@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def fill(tmp_path: Path) -> Fill:
     def make(folder: str, *names: str, shape: tuple[int, int] = (6, 9)) -> Path:
         (tmp_path / folder).mkdir(exist_ok=True)
         for name in names:
-            rng = np.random.default_rng(list(name.encode()))
+            rng = np.random.default_rng(list(os.fsencode(name)))
             file = tmp_path / folder / name
             if file.suffix.lower() == ".txt":
                 file.write_text("no image")
@@ -157,6 +158,31 @@ def test_a_list_of_images(fill):
     assert names(data.val()) == ["a", "c.d"]
 
 
+def test_a_list_from_another_system(fill):
+    latin_1 = b"caf\xe9".decode("utf-8", "surrogateescape")
+    folder = fill("photos", "a.png", "e\u0301.png", "ö.png", f"{latin_1}.png", "z.png")
+    data = FolderData(path=str(folder), val_list="held.txt")
+    Path("held.txt").write_bytes("\ufeffa.png\r\né\r\no\u0308.png\r\n".encode() + b"caf\xe9.png\r\n")
+    assert names(data.train()) == ["z"]
+    assert set(names(data.val())) == {"a", "é", "ö", "caf-"}
+    Path("held.txt").write_text("a.png", encoding="utf-16")
+    with pytest.raises(PartinrError, match="save it as UTF-8"):
+        data.val()
+    Path("held.txt").write_text("é.png", encoding="utf-8")
+    fill("photos", "é.png")
+    with pytest.raises(PartinrError, match=r"in two Unicode forms: .*rename one"):
+        data.val()
+
+
+def test_links_to_images(fill):
+    folder = fill("photos", "a.png")
+    (folder / "b.png").symlink_to(fill("elsewhere", "c.png") / "c.png")
+    assert names(FolderData(path=str(folder)).train()) == ["a", "b"]
+    (folder / "d.png").symlink_to("nowhere")
+    with pytest.raises(PartinrError, match=r"1 of the links in .* lead nowhere, such as 'd.png'; bring back"):
+        names(FolderData(path=str(folder)).train())
+
+
 def test_another_image_changes_nothing_for_those_there(fill):
     folder = fill("photos", *(f"{n:03}.png" for n in range(60)), shape=(1, 1))
     data = FolderData(path=str(folder), val_fraction=0.25)
@@ -177,7 +203,7 @@ def test_options_are_checked_before_anything_is_read():
     for options, said in cases(
         ({"size": 8, "max_side": 8}, "data.size excludes data.max_side"),
         ({"crops": 2, "max_side": 8}, "data.crops excludes data.max_side"),
-        ({"crops": 2}, "data.crops needs data.size"),
+        ({"crops": 2}, "data.crops needs a size; give data.size"),
         ({"crop_size": 8}, "say how many, such as data.crops=4"),
         ({"val_path": "a", "val_list": "b"}, "data.val_path excludes data.val_list"),
         ({"val_list": "a", "val_fraction": 0.5}, "data.val_list excludes data.val_fraction"),

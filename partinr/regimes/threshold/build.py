@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from partinr.base.errors import PartinrError, named
+from partinr.base.text import utf8
 from partinr.model.album import Album
 from partinr.partition import make
 from partinr.regimes.base import RunContext
@@ -73,7 +74,7 @@ def _of_images(
             if not image.boundaries:
                 raise PartinrError("no edge is found, and steps are set against the length of edges; leave it out")
         # The seed follows from the name, so the steps do not depend on the other images.
-        number = int.from_bytes(hashlib.sha256(item.name.encode()).digest()[:8], "big")
+        number = int.from_bytes(hashlib.sha256(utf8(item.name)).digest()[:8], "big")
         trials += [Trial(item.name, image, 0, network, (context.seed, number)) for network in range(settings.networks)]
     return trials, shape[:-1], identities
 

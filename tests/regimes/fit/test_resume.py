@@ -214,7 +214,7 @@ def test_a_checkpoint_of_another_run_is_refused_before_training(small_fit, signa
 
 
 def test_a_checkpoint_of_another_signal_is_refused(small_fit, signal, checkpoint):
-    with pytest.raises(PartinrError, match="it was fitted to another signal; give the signal that"):
+    with pytest.raises(PartinrError, match="it was fitted to another signal; give the signal of that run"):
         small_fit(signal.flip(0), steps=10, ckpt_path=checkpoint, settings={"points_per_step": 10})
 
 

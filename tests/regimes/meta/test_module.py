@@ -417,7 +417,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     learn(steps=3, callbacks=(SaveAt(2, path),))
     for what, other in OTHERS.items():
         with pytest.raises(
-            PartinrError, match=rf"is from another run: its (regime\.)?{what}.*; continue it as it was with"
+            PartinrError, match=rf"is from another run: its (regime\.)?{what}.*; give the settings of that run"
         ):
             learn(steps=3, ckpt_path=path, **other)
     # What only says how it is looked at, or computed, may be another.

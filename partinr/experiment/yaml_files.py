@@ -1,0 +1,46 @@
+"""YAML of users as Hydra reads it, with a byte-order mark or without one."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+from hydra._internal.core_plugins import file_config_source
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+
+from partinr.base.errors import PartinrError
+from partinr.base.text import decoded
+
+
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Hydra's source of files, under its name. A byte-order mark would hide the line ``# @package`` from it."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a file.
+
+        Raises:
+            PartinrError: it is not UTF-8.
+        """
+        path = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
+        if not path.exists():
+            raise ConfigLoadError(f"Config not found : {path}")
+        try:
+            text = decoded(path.read_bytes())
+        except UnicodeDecodeError as error:
+            raise PartinrError(f"{path} is not UTF-8; save it as UTF-8") from error
+        except ValueError as error:
+            raise PartinrError(f"cannot read {path}: {error}") from error
+        return ConfigResult(
+            config=OmegaConf.load(io.StringIO(text)),
+            path=f"{self.scheme()}://{self.path}",
+            provider=self.provider,
+            header=ConfigSource._get_header_dict(text[:512]),
+        )
+
+
+def register() -> None:
+    """Have Hydra read YAML files this way."""
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
