@@ -107,8 +107,8 @@ def _missing(error: MissingConfigException, overrides: Sequence[str], folders: S
     if not name:
         return f"{what} names no choice; choose from {', '.join(there)}"
     if any(_key(each) == group and name in re.split(r"[=,\[\]\s'\"]", each) for each in overrides):
-        meant = f"did you mean {group}={near[0]}? Choose" if near else "choose"
-        return f"there is no {what}; {meant} from {', '.join(there)}"
+        meant = f"; did you mean {group}={near[0]}?" if near else ""
+        return f"there is no {what}; choose from {', '.join(there)}{meant}"
     found = re.match(r"In '([^']+)'", text)
     file = _naming(folders, group, name) or _file(folders, found.group(1) if found else "train")
     meant = (
