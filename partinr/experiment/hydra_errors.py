@@ -107,8 +107,8 @@ def _missing(error: MissingConfigException, overrides: Sequence[str], folders: S
     if not name:
         return f"{what} names no choice; choose from {', '.join(there)}"
     if any(_key(each) == group and name in re.split(r"[=,\[\]\s'\"]", each) for each in overrides):
-        meant = f"did you mean {group}={near[0]}? Choose" if near else "choose"
-        return f"there is no {what}; {meant} from {', '.join(there)}"
+        meant = f"; did you mean {group}={near[0]}?" if near else ""
+        return f"there is no {what}; choose from {', '.join(there)}{meant}"
     found = re.match(r"In '([^']+)'", text)
     file = _naming(folders, group, name) or _file(folders, found.group(1) if found else "train")
     meant = (
@@ -159,6 +159,8 @@ def _of_a_choice(text: str, overrides: Sequence[str], folders: Sequence[Path]) -
         return f"{file} adds a second choice of {group}; write in its defaults: - override /{group}: {name}"
     if found := re.search(r"force-add of config groups is not supported: '\+*([^']+)'", text):
         return f"{_key(found.group(1))} has a choice already; replace it, without the plus: {found.group(1)}"
+    if found := re.search(r"Invalid defaults list in '([^']+)'", text):
+        return f"{_file(folders, found[1])} has defaults that are no list; begin each with a dash: - GROUP: NAME"
     if found := re.search(r"In '([^']+)': Could not override '([^']+)'\. No match", text):
         file, group = found.groups()
         cure = f"write in its defaults: - /{group}: NAME"

@@ -25,7 +25,7 @@ from partinr.cli.commands import commands
 from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
 from partinr.sweep.folders import register_names
-from partinr.sweep.launchers import register
+from partinr.sweep.launchers import SweepLauncher, register
 from partinr.sweep.queue import Sweep
 
 ROOT = Path(__file__).parents[2]
@@ -51,12 +51,8 @@ STAND_INS = {
     r"20000,30000": "20,30",
     r"\bUS\b": "someone",
     r"\bFOLDER\b": "photos",
-    r"\bBSDS500/(train|val)\b": "photos",
-    r"\bKODAK/\w+\.png\b": "photo.png",
-    r"\bkodak/\*\.png": "photos/*.png",
     r"\bCROPS\b": "photo.png",
     r"\bFILE\b": "photo.png",
-    r"\bLSUN\b": "photos",
 }
 
 SMALL: dict[str, Any] = {
@@ -75,8 +71,6 @@ SMALL: dict[str, Any] = {
 }
 
 LONG = (
-    "-m",
-    "--multirun",
     "trainer=ddp",
     "experiment=hypothesis",
     "experiment=meta",
@@ -137,6 +131,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> Pat
         # What the commands before would have left.
         for place in (f"sweeps/{study}", f"sweeps/{study}_small", study):
             shutil.copytree(finished, tmp_path / "outputs" / place / "one")
+    for place in ("BSDS500/train", "BSDS500/val", "BSDS500/groundtruth/val", "kodak", "KODAK", "LSUN"):
+        shutil.copytree(tmp_path / "photos", tmp_path / place)
     for page in ROOT.glob("experiments/*"):
         if page.is_dir():
             (tmp_path / "experiments" / page.name).mkdir(parents=True)
@@ -191,6 +187,27 @@ def check_composes(words: list[str]) -> Any:
     return composed
 
 
+def check_sweep(words: list[str], partinr: Any) -> None:
+    """Give a sweep's command as it is typed. Of its runs, those of `jobs` are composed and checked, not queued."""
+    launch = SweepLauncher.launch
+
+    def few(self: SweepLauncher, job_overrides: Any, initial_job_idx: int) -> Any:
+        typed = {word for each in job_overrides for word in each}
+        wanted = [set(job) & typed for job in jobs(words)]
+        kept = [each for each in job_overrides if any(job <= set(each) for job in wanted)]
+        assert kept
+        return launch(self, kept, initial_job_idx)
+
+    def read(self: Sweep, cfg: Any) -> None:
+        config.read(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SweepLauncher, "launch", few)
+        patch.setattr(Sweep, "queue", read)
+        answer = partinr(*words)
+    assert (answer.code, answer.err) == (0, ""), f"{' '.join(words)}\n{answer.err}"
+
+
 def small(composed: Any) -> list[str]:
     """Overrides with which a run takes a second."""
     found = []
@@ -231,6 +248,9 @@ def test_commands(block: Block, desk: Path, partinr: Any) -> None:
         elif name == "partinr" and "--config-dir" not in words and not any(word.startswith("--") for word in words):
             if any(word.startswith("sweep=") for word in words):
                 continue  # the sweeper's own group: tests/sweep/test_queue.py
+            if {"-m", "--multirun"} & set(words):
+                check_sweep(words, partinr)
+                continue
             composed = check_composes(words)
             if not any(word.startswith(LONG) for word in words):
                 answer = partinr(*words, *small(composed))
