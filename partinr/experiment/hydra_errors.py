@@ -164,6 +164,8 @@ def _of_a_choice(text: str, overrides: Sequence[str], folders: Sequence[Path]) -
         return f"{file} adds a second choice of {group}; write in its defaults: - override /{group}: {name}"
     if found := re.search(r"force-add of config groups is not supported: '\+*([^']+)'", text):
         return f"{_key(found.group(1))} has a choice already; replace it, without the plus: {found.group(1)}"
+    if found := re.search(r"Invalid defaults list in '([^']+)'", text):
+        return f"{_file(folders, found[1])} has defaults that are no list; begin each with a dash: - GROUP: NAME"
     if found := re.search(r"In '([^']+)': Could not override '([^']+)'\. No match", text):
         file, group = found.groups()
         cure = f"write in its defaults: - /{group}: NAME"

@@ -17,6 +17,7 @@ from typing import Any
 
 import hydra
 import pydantic
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, Sweep, ValueType
 from hydra.errors import HydraException
@@ -183,8 +184,8 @@ class _Types:
             try:
                 with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
                     found.append(hydra.compose("train", chosen, return_hydra_config=True))
-            except (HydraException, OmegaConfBaseException, ValueError):
-                continue  # Hydra reports unknown choices
+            except (HydraException, OmegaConfBaseException, ValueError, OSError, yaml.YAMLError):
+                continue  # Hydra reports unknown choices and damaged files
         return found
 
 

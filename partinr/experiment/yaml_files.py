@@ -28,16 +28,17 @@ class FileConfigSource(file_config_source.FileConfigSource):
         if not path.exists():
             raise ConfigLoadError(f"Config not found : {path}")
         try:
-            text = decoded(path.read_bytes())
+            text = io.StringIO(decoded(path.read_bytes()))
         except UnicodeDecodeError as error:
             raise PartinrError(f"{path} is not UTF-8; save it as UTF-8") from error
         except ValueError as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
+        text.name = str(path)  # YAML's errors begin with it
         return ConfigResult(
-            config=OmegaConf.load(io.StringIO(text)),
+            config=OmegaConf.load(text),
             path=f"{self.scheme()}://{self.path}",
             provider=self.provider,
-            header=ConfigSource._get_header_dict(text[:512]),
+            header=ConfigSource._get_header_dict(text.getvalue()[:512]),
         )
 
 

@@ -21,6 +21,9 @@ _ABSENT = ""
 CODE_KEYS = ("source", "package")
 """What ``run.json`` says of a module: the content of its file, and that of its package; older versions the first."""
 
+_MOST_LETTERS = 32
+"""Letters of a file's name in the name of a group; the names of runs are long."""
+
 _DIGITS = 6
 """Hexadecimal digits of a content in a name."""
 
@@ -80,6 +83,7 @@ class Origin:
             return f"no {key}"
         path = self._value(key)
         name = PurePath(path).name if isinstance(path, str) else key
+        name = name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}…"
         return f"{name} {'unknown' if content is None else content[:_DIGITS]}"
 
     def _value(self, key: str) -> Any:

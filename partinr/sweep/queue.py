@@ -10,6 +10,7 @@ import os
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,8 +127,7 @@ class Sweep:
             return True
         other = made_by_another_version(manifest)
         if rules.redo == "all" or (rules.redo == "other_version" and other):
-            _supersede(run)
-            return False
+            return _supersede(run, manifest) is None
         if other:
             print_note(
                 f"{run.path.name} was completed by partinr {manifest['versions']['partinr']}, this is {__version__}; "
@@ -162,8 +162,10 @@ class Sweep:
             raise PartinrError(
                 f"{since}; sweep.changed=redo makes it again, sweep.changed=keep keeps it; or put back what it read"
             )
-        print_note(f"{since}; making it again, the old one is kept in {SUPERSEDED}/{_supersede(run).name}")
-        return False
+        place = _supersede(run, manifest)
+        if place is not None:
+            print_note(f"{since}; making it again, the old one is kept in {SUPERSEDED}/{place.name}")
+        return place is None
 
     def refuse(self, line: str, overrides: Sequence[str], number: int) -> None:
         """Count and print a run that cannot be queued."""
@@ -268,12 +270,27 @@ def made_by_another_version(manifest: Mapping[str, Any]) -> bool:
     return isinstance(versions, Mapping) and versions.get("partinr", __version__) != __version__
 
 
-def _supersede(run: RunDirectory) -> Path:
-    """Move a run to a folder that reports ignore; returns its new place."""
+def _supersede(run: RunDirectory, manifest: Mapping[str, Any]) -> Path | None:
+    """Move a run to a folder that reports ignore.
+
+    Args:
+        run: the run.
+        manifest: its ``run.json`` when this was decided.
+
+    Returns:
+        Its new place; None if another process has repeated or continued it meanwhile.
+
+    Raises:
+        PartinrError: the directory cannot be written.
+        OSError: the run cannot be moved.
+    """
     aside = run.path.parent / SUPERSEDED
-    aside.mkdir(exist_ok=True)
-    number = 1
-    while (target := aside / f"{run.path.name}.{number}").exists():
-        number += 1
-    run.path.rename(target)
-    return target
+    with suppress(BusyError), run.claimed():
+        if run.manifest() == manifest:
+            aside.mkdir(exist_ok=True)
+            number = 1
+            while (target := aside / f"{run.path.name}.{number}").exists():
+                number += 1
+            run.path.rename(target)
+            return target
+    return None

@@ -43,6 +43,8 @@ def own(name: str, text: str) -> None:
          r"which is not there; did you mean (builtin) or builtins\?$", r"data=\1"),
         ("--config-dir own experiment=second", r"own/experiment/second.yaml adds a second choice of data; write in its "
          r"defaults: - override /(data): (image)$", r"\1=builtin"),
+        ("--config-dir own experiment=mapping", r"own/experiment/mapping.yaml has defaults that are no list; begin "
+         r"each with a dash: - GROUP: NAME$", ""),
         ("--config-dir own experiment=broken", r"own/experiment/broken.yaml is no YAML: .* in line 3; correct it, or "
          r"(leave the file out)$", ""),
     ],
@@ -53,6 +55,7 @@ def test_a_command_line_that_hydra_refuses(tiny: Any, typed: str, said: str, ins
     own("experiment/base", "# @package _global_\ndefaults:\n  - minee\n")
     own("experiment/below", "# @package _global_\ndefaults:\n  - override /data: builtn\n")
     own("experiment/second", "# @package _global_\ndefaults:\n  - /data: image\n")
+    own("experiment/mapping", "# @package _global_\ndefaults:\n  data: builtin\n")
     own("experiment/broken", "# @package _global_\nmax_steps: [3\n")
     answer = tiny(*typed.split())
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1), answer.err

@@ -14,7 +14,8 @@ from partinr.experiment.typed import as_typed
 from tests.commands import Partinr
 
 NUMBERS = ("2024_01_31", "1e5", "007", "0x1F", "1.50", ".5", "inf", "1:30", "2024-01-31")
-TEXTS = (*NUMBERS, "True", "off", "NaN", "[1]", "{a:1}", "~", "x ")
+SIGNS = ("epoch=9-step=99.ckpt", "me@home 50%_#4")
+TEXTS = (*NUMBERS, *SIGNS, "True", "off", "NaN", "[1]", "{a:1}", "~", "x ")
 
 
 @pytest.fixture(autouse=True)

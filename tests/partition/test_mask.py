@@ -108,6 +108,7 @@ TWICE = np.stack([COLOURS[0]] * 5)
 
 FILES = {
     "grey": (FIVE, png(50 * FIVE)),
+    "255 where nobody knows": (FIVE, png(np.where(FIVE == 4, 255, FIVE))),
     "grey of one bit": (TWO, png(TWO.astype(bool))),
     "grey of 16 bits": (FIVE, png((FIVE + 40_000).astype(np.uint16))),
     "palette": (FIVE, palette_png(FIVE, COLOURS)),

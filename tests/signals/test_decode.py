@@ -38,7 +38,17 @@ def unit(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array.astype(np.float32) / np.float32(peak))
 
 
-def png(array: np.ndarray, colour_type: int, depth: int, chunks: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+WHOLE = ((0, 0, 1, 1),)
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+def png(
+    array: np.ndarray,
+    colour_type: int,
+    depth: int,
+    chunks: tuple[tuple[bytes, bytes], ...] = (),
+    passes: tuple[tuple[int, int, int, int], ...] = WHOLE,
+) -> bytes:
     """A PNG by the book, since no library writes all of them; from ``[H, W, C]``, or from rows of packed bytes."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
@@ -46,9 +56,10 @@ def png(array: np.ndarray, colour_type: int, depth: int, chunks: tuple[tuple[byt
 
     height = array.shape[0]
     width = array.shape[1] if array.ndim == 3 else array.shape[1] * 8 // depth
-    rows = array.astype(array.dtype.newbyteorder(">"))
+    samples = array.astype(array.dtype.newbyteorder(">"))
+    rows = [row for y, x, down, right in passes for row in samples[y::down, x::right] if row.size]
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, passes is ADAM7)
     parts = ((b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
@@ -135,6 +146,12 @@ def test_16_bit_png_keeps_all_bits(load, colour_type, channels):
 def test_deep_tiff(load, dtype, channels, options):
     array = samples(channels, dtype)
     assert torch.equal(load(tiff(array, **options)), unit(array))
+
+
+def test_interlaced_png(load):
+    for dtype, depth in (("uint8", 8), ("uint16", 16)):
+        array = samples(3, dtype)
+        assert torch.equal(load(png(array, 2, depth, passes=ADAM7)), unit(array))
 
 
 def test_deep_tiff_with_lzw(load):
@@ -486,6 +503,10 @@ def test_float_values_out_of_range(refuse):
 def test_sample_types_without_a_range(refuse):
     for dtype in ["uint32", "int16", "float16", "int8"]:
         assert dtype.strip("uintfloa") + "-bit" in refuse(tiff(np.ones((4, 4, 1), dtype)))
+    packed = tiff(samples(1, "uint16")).replace(
+        struct.pack("<HHIH", 258, 3, 1, 16), struct.pack("<HHIH", 258, 3, 1, 12)
+    )
+    assert "12-bit" in refuse(packed)
 
 
 def test_deep_layouts_that_opencv_would_misread(refuse):

@@ -81,6 +81,22 @@ def test_each_setting_has_the_trials_of_its_runs_and_a_verdict(study):
     assert wide.verdict.endswith("The claim of linear growth with 4 parts is not borne out.")
 
 
+def test_runs_of_other_images_or_other_code_are_not_pooled(study):
+    def change(run: str, **facts: object) -> list[int]:
+        manifest = study / run / MANIFEST
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **facts}))
+        return [each.runs for each in settings_of([study])]
+
+    for config in (study / run / ".hydra" / "config.yaml" for run in "01"):
+        content = yaml.safe_load(config.read_text())
+        content["data"] = {"_target_": "partinr.signals.FolderData", "path": "/photos"}
+        config.write_text(yaml.safe_dump(content))
+    # Nothing is known of what the other run has read.
+    assert change("0", inputs={"data.path": "1" * 64}) == [2, 1, 1]
+    assert change("1", inputs={"data.path": "1" * 64}) == [2, 1, 1]
+    assert change("1", inputs={"data.path": "2" * 64}) == [1, 1, 1, 1]
+
+
 def test_a_run_that_is_not_over_is_counted_as_such(study):
     manifest = study / "1" / MANIFEST
     content = json.loads(manifest.read_text())

@@ -179,3 +179,14 @@ def test_the_files_and_the_code_of_an_outside_class_count(
     assert "the code of acme.rules has changed since" in sweep(*words).err
     assert RunDirectory(Path("sweep/.superseded", superseded()[0])).manifest()["status"] == "completed"
     assert "1 of them before" in sweep(*words).out
+
+
+def test_a_run_that_another_sweep_has_taken_is_left_to_it(sweep: Callable[..., Any]) -> None:
+    assert sweep("seed=0").code == 0
+    (run,) = find_runs("sweep")
+    photo(1)
+    with run.claimed():
+        answer = sweep("seed=0")
+    assert (answer.code, superseded()) == (0, [])
+    assert "made again" not in answer.out
+    assert "1 of them made again" in sweep("seed=0").out
