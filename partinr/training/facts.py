@@ -42,11 +42,12 @@ def partition_facts(names: Sequence[str], partitions: Sequence[Partition]) -> di
         "bits": sum(partition.bits for partition in partitions),
         "smallest": int(sizes.min()),
         "largest": int(sizes.max()),
-        "notice": _notice(names, partitions),
+        "notice": partition_notice(names, partitions),
     }
 
 
-def _notice(names: Sequence[str], partitions: Sequence[Partition]) -> str | None:
+def partition_notice(names: Sequence[str], partitions: Sequence[Partition]) -> str | None:
+    """The first notice of several partitions, and how many there are; None if there is none."""
     pairs = zip(names, partitions, strict=True)
     noticed = [f"{name}: {each.notice}" if name else each.notice for name, each in pairs if each.notice is not None]
     if not noticed:

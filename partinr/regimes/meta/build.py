@@ -20,6 +20,7 @@ from partinr.regimes.meta.prepare import prepare_partitions
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals import Item
 from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means
+from partinr.training.facts import partition_notice
 
 if TYPE_CHECKING:
     from partinr.regimes.meta.settings import MetaSettings
@@ -79,7 +80,7 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         start,
         validation,
         settings=settings,
-        facts=_facts(start, validation, regions, tasks, identities),
+        facts=_facts(start, validation, regions, tasks, identities, _notice(tasks, context)),
         data=tasks,
         about={group: without_places(context.plain[group]) for group in ("data", "partition")},
         identities=identities,
@@ -219,12 +220,22 @@ def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalI
     return {"": whole, **{item.name: context.read(item).identity for item in tasks.val_tasks.items}}
 
 
+def _notice(tasks: TaskDataModule, context: RunContext) -> str | None:
+    """What is to be noticed of the partitions of held-out signals; printed unless :func:`_tasks` has done so."""
+    held_out = [tasks.val_tasks[index] for index in range(len(tasks.val_tasks))]
+    notice = partition_notice([task.name for task in held_out], [task.partition for task in held_out])
+    if notice is not None and not context.partition.cached:
+        context.note(notice)
+    return notice
+
+
 def _facts(
     start: LearnedStart,
     validation: Sequence[TaskBatch],
     regions: int,
     tasks: TaskDataModule,
     identities: Mapping[str, SignalIdentity],
+    notice: str | None,
 ) -> dict[str, Any]:
     """The entries of partition and data in ``run.json``."""
     networks = start.networks
@@ -241,7 +252,7 @@ def _facts(
             "test": tasks.val_tasks.rule.title,
             "smallest": min(sizes),
             "largest": max(sizes),
-            "notice": None,
+            "notice": notice,
         },
         "signal": {
             "shape": [*next(iter(shapes)), networks.channels] if len(shapes) == 1 else None,
