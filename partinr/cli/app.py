@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import chdir, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -52,11 +53,12 @@ def hydra_app(arguments: list[str]) -> int:
     def say(error: Exception, job: Sequence[str] = ()) -> str:
         if trace:
             raise error
-        return one_line(error, job or overrides) if isinstance(error, _COMPOSING) else str(error)
+        return worded(error, job or overrides) if isinstance(error, _COMPOSING) else str(error)
 
     sweep = Sweep(say)
     register(sweep)
     flags, overrides = _sorted_out(arguments)
+    worded = _words(flags)
     _check_choices(overrides)
     register_names(overrides)
 
@@ -92,8 +94,7 @@ def hydra_app(arguments: list[str]) -> int:
         # Before the first run, any error of Hydra concerns the overrides.
         if isinstance(error, PartinrError) or trace or (sweep.begun and not isinstance(error, _COMPOSING)):
             raise
-        own = get_args_parser().parse_args(flags).config_dir
-        raise PartinrError(one_line(error, overrides, commands.commands, own)) from error
+        raise PartinrError(worded(error, overrides, commands.commands)) from error
     finally:
         sys.argv = before
     if sweep.begun:
@@ -101,6 +102,12 @@ def hydra_app(arguments: list[str]) -> int:
     if sweep.refused and code <= 128:
         return BAD_INPUT
     return code or max((outcome.exit_code for outcome in sweep.outcomes), default=0)
+
+
+def _words(flags: Sequence[str]) -> Callable[..., str]:
+    """:func:`one_line` for a command line."""
+    given = get_args_parser().parse_args(flags)
+    return partial(one_line, own=given.config_dir, place="hydra.sweep.dir" if given.multirun else "hydra.run.dir")
 
 
 def _call(application: Callable[[], object], flags: Sequence[str], overrides: Sequence[str]) -> None:

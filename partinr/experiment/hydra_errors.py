@@ -45,7 +45,11 @@ def search_plugins() -> None:
 
 
 def one_line(
-    error: Exception, overrides: Sequence[str] = (), commands: Collection[str] = (), own: str | None = None
+    error: Exception,
+    overrides: Sequence[str] = (),
+    commands: Collection[str] = (),
+    own: str | None = None,
+    place: str = "hydra.run.dir",
 ) -> str:
     """An error of Hydra or OmegaConf as one line that says what to do.
 
@@ -54,6 +58,7 @@ def one_line(
         overrides: overrides given to Hydra.
         commands: names of subcommands, since a word that is not an override may be a mistyped subcommand.
         own: folder of ``--config-dir``.
+        place: key of the folder that Hydra makes.
     """
     folders = [*([] if own is None else [Path(own)]), *plugins.conf_dirs()]
     text = str(error)
@@ -77,7 +82,7 @@ def one_line(
     if isinstance(error, OSError) and error.filename is not None:
         if str(error.filename).endswith(".yaml"):
             return f"cannot read {error.filename}: {error.strerror}; make it readable, or move it away"
-        return f"cannot make the folder {error.filename}: {error.strerror}; choose another with hydra.run.dir=PATH"
+        return f"cannot make the folder {error.filename}: {error.strerror}; choose another with {place}=PATH"
     if isinstance(error, MissingMandatoryValue):
         return f"the option {error.full_key} is missing; give {error.full_key}=VALUE"
     if found := re.search(r"Interpolation key '([^']+)' not found", text):

@@ -35,7 +35,13 @@ def left_to_jobs(error: Exception, overrides: Sequence[str], own: str | None = N
     groups = plugins.groups()
     chosen = [each for each in overrides if is_swept(each) and (key_of(each) in groups or each[0] == "+")]
     about = [each for each in overrides if found and key_of(each) in found.groups() and not is_swept(each)]
-    if not about or not chosen or not any(_fits(job, about, own) for job in _combinations(chosen)):
+    if not about or not chosen:
+        return None
+    try:
+        fits = any(_fits(job, about, own) for job in _combinations(chosen))
+    except HydraException:  # glob(…), whose values Hydra's sweeper finds
+        fits = True
+    if not fits:
         return None
     return [_swept(each) if each in about else each for each in overrides]
 

@@ -139,7 +139,8 @@ class Mirror:
         except BaseException as error:
             places.restore()
             if mode == "online" and isinstance(error, Exception):
-                raise PartinrError(f"W&B refused: {' '.join(str(error).split())[:200]}") from error
+                what = "W&B failed" if isinstance(error, OSError) else "W&B refused"  # a disk, a connection
+                raise PartinrError(f"{what}: {' '.join(str(error).split())[:200]}") from error
             raise
         if mode == "online" and (made.disabled or made.offline):
             # W&B could not use the credentials that has_login() found.

@@ -98,6 +98,9 @@ def test_a_sweep_over_a_group_checks_its_keys_job_by_job(partinr: Any) -> None:
     (run,) = Path("sweep").glob("*/run.json")
     manifest = json.loads(run.read_text())
     assert (manifest["status"], manifest["regions"]) == ("completed", 2)
+    # The sweeper finds the values of a glob.
+    answer = partinr("-m", "partition=glob(km*)", "partition.iterations=3", *small)
+    assert answer.code == 0, answer.err
     # What no job has is refused once, and leaves nothing.
     answer = partinr("-m", "partition=none,kmeans", "optimizer.lrr=3", "hydra.sweep.dir=other")
     assert answer.err == "partinr: error: unknown option optimizer.lrr; did you mean optimizer.lr?\n"

@@ -78,6 +78,7 @@ ckpt_path=CHECKPOINT seed=1                         -> ckpt_path=.* its seed is 
 hydra.run.dir=file                                  -> file: File exists; choose another with hydra.run.dir
 hydra.run.dir=file/below                            -> file/below: Not a directory; choose another with hydra.run.dir
 hydra.run.dir=/proc/partinr                         -> /proc/partinr: .*; choose another with hydra.run.dir
+-m seed=0,1 hydra.sweep.dir=file/below              -> file/below: Not a directory; choose another with hydra.sweep.dir
 # words
 reprot                                              -> cannot read 'reprot': .*; did you mean partinr report\?
 data.path=two words                                 -> cannot read 'words': .*; put quotes around
