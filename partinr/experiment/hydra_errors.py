@@ -220,6 +220,9 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     anywhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     if owners := _choices_with(key):
         return f"{key} is an option of {' and '.join(owners)} only; choose that, or leave the option out"
+    head, dot, rest = key.partition(".")
+    if dot and head not in whole and (group := difflib.get_close_matches(head, [str(name) for name in whole], n=1)):
+        return f"unknown option {key}; did you mean {group[0]}.{rest}?"
     if near:
         meant = ".".join([*key.split(".")[:-1], near[0]])
         return f"unknown option {key}; did you mean {meant}?"

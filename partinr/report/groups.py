@@ -24,7 +24,7 @@ from partinr.runs.configs import (
     Flat,
     flat_value,
     flatten,
-    identity,
+    same_settings,
     without_image,
     without_partition,
     without_start,
@@ -155,7 +155,7 @@ class Study:
         flats = [without_image(flatten(record.config, record.seed)) for record in usable]
         kinds: dict[frozenset[Any], list[int]] = {}
         for index, flat in enumerate(flats):
-            kinds.setdefault(frozenset((key, identity(value)) for key, value in flat.items()), []).append(index)
+            kinds.setdefault(same_settings(flat), []).append(index)
         members = list(kinds.values())
         counts = [
             {regions for index in of_kind if (regions := usable[index].regions) is not None} for of_kind in members

@@ -112,6 +112,14 @@ def identity(value: Any) -> tuple[bool, Any]:
     return isinstance(value, bool), value
 
 
+def same_settings(flat: Flat) -> frozenset[Any]:
+    """What two configurations of the same settings share.
+
+    A key that is null equals one that is absent: later versions have keys that are null unless they are used.
+    """
+    return frozenset((key, identity(value)) for key, value in flat.items() if value is not None)
+
+
 def flat_value(flat: Flat, path: Path) -> Any:
     """The value at ``path``, or None."""
     return next((value for setting, value in flat.items() if setting.path == path and not setting.is_kind), None)

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,9 +127,16 @@ class RunDirectory(Tables):
         """
         if os.path.lexists(self.file(MANIFEST)):
             raise PartinrError(
-                f"{self.path} already holds a run; give another hydra.run.dir, delete it, "
-                f"or continue it with: partinr resume {for_shell(self.path)}"
+                f"{self.path} already holds a run; give another hydra.run.dir, or delete it"
+                + ("" if self._completed else f", or continue it with: partinr resume {for_shell(self.path)}")
             )
+
+    @property
+    def _completed(self) -> bool:
+        """Whether ``run.json`` can be read and says so."""
+        with suppress(PartinrError):
+            return bool(self.manifest()["status"] == "completed")
+        return False
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from partinr.base.errors import PartinrError
-from partinr.runs.configs import flatten, identity
+from partinr.runs.configs import flatten, same_settings
 from partinr.runs.directory import RunDirectory
 from partinr.runs.naming import labels, natural
 from partinr.runs.origin import Origin, told_apart
@@ -103,7 +103,7 @@ def settings_of(paths: Iterable[str | Path]) -> list[Setting]:
     ]
     kinds: dict[frozenset[object], list[int]] = {}
     for index, flat in enumerate(flats):
-        kinds.setdefault(frozenset((key, identity(value)) for key, value in flat.items()), []).append(index)
+        kinds.setdefault(same_settings(flat), []).append(index)
     members = list(kinds.values())
     parts = [{regions for index in each if (regions := records[index].regions) is not None} for each in members]
     names = labels([flats[each[0]] for each in members], parts)

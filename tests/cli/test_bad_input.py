@@ -38,6 +38,7 @@ data.path=PICTURES/text.png                         -> text.png' is not an image
 data.path=PICTURES/alpha.png                        -> alpha.png' is transparent .*; .*data.alpha=white
 data.name=astronout                                 -> no built-in image 'astronout'; did you mean astronaut\?
 data.pth=PICTURES/good.png                          -> unknown option data.pth; did you mean data.path\?
+partitoin.path=m.png                                -> unknown option partitoin.path; did you mean partition.path\?
 "data.path=~/nowhere (1).png"                       -> no such file: '/.*/nowhere \(1\).png'; check
 # partition
 partition=voronoi                                   -> there is no partition=voronoi; choose from grid, .*superpixel
@@ -227,7 +228,8 @@ def test_the_folder_one_is_in_is_not_removed(tiny: Any) -> None:
 def test_a_run_is_not_overwritten(tiny: Any, finished: Path, copy_of: Any, contents: Any) -> None:
     run = copy_of(finished)
     before = contents(run)
-    check(tiny("max_steps=5", f"hydra.run.dir={run}"), rf"{run} already holds a run; .*partinr resume {run}")
+    said = rf"{run} already holds a run; give another hydra.run.dir, or delete it$"
+    check(tiny("max_steps=5", f"hydra.run.dir={run}"), said)
     assert contents(run) == before
 
 

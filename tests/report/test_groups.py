@@ -184,6 +184,12 @@ def test_other_machines_and_other_code_are_told(write_run, tmp_path):
     assert "ffffffffff" in code
 
 
+def test_a_key_that_older_runs_lack_is_none_if_it_is_null(write_run, tmp_path):
+    for seed, settings in enumerate([{}, {"partition.pattern": None}, {"partition.pattern": "{stem}_mask"}]):
+        write_run(tmp_path / str(seed), seed=seed, regions=4, settings=settings)
+    assert [group.n for group in study_of(tmp_path).groups] == [2, 1]
+
+
 def test_several_devices_are_another_setting(write_run, tmp_path):
     write_run(tmp_path / "a")
     cpu = {"cpu": "AMD EPYC 7763", "threads": 2}
