@@ -59,7 +59,7 @@ def hydra_app(arguments: list[str]) -> int:
     register(sweep)
     flags, overrides = _sorted_out(arguments)
     worded = _words(flags)
-    _check_choices(overrides)
+    _check_size(overrides)
     register_names(overrides)
 
     def task(cfg: DictConfig) -> float | None:
@@ -121,19 +121,6 @@ def _call(application: Callable[[], object], flags: Sequence[str], overrides: Se
         if left is None:
             raise
         _call(application, flags, left)
-
-
-def _check_choices(overrides: Sequence[str]) -> None:
-    """Refuse two choices of one group, since Hydra would use the last, and a size that an experiment lacks.
-
-    Raises:
-        PartinrError: a group is chosen twice, or an experiment lacks its size.
-    """
-    for group in plugins.groups():
-        given = dict.fromkeys(each.partition("=")[2] for each in overrides if each.partition("=")[0] == group)
-        if len(given) > 1:
-            raise PartinrError(f"{group} is chosen twice: {', '.join(given)}; give one")
-    _check_size(overrides)
 
 
 def _check_size(overrides: Sequence[str]) -> None:

@@ -310,6 +310,7 @@ def _prepare(
     device = trainer.strategy.root_device
     module.model.check_engine(device, str(trainer.precision), settings.trainer.tf32)
     module.check_gradient(device, torch.float64 if trainer.precision == "64-true" else torch.float32)
+    inputs.save()
     return _Prepared(settings, module, trainer, interruption, callbacks)
 
 

@@ -70,7 +70,6 @@ class Inputs:
         for each in _named(settings):
             known = () if not is_dataclass(each.owner) else (each.key, repr(each.owner), repr(settings.data))
             found[each.key] = self._remembered(known, partial(each.digest, settings, digests, verify))
-        digests.save()
         return found
 
     def code_of(self, settings: Settings, verify: bool = False) -> dict[str, dict[str, str | None]]:
@@ -97,7 +96,6 @@ class Inputs:
             }
             for key, folder in zip(CODE_KEYS, (None, _package(module)), strict=True):
                 code[module][key] = self._remembered((module, key), partial(_code, module, folder, digests, verify))
-        digests.save()
         return code
 
     def changes(self, manifest: Mapping[str, Any], settings: Settings) -> list[Change]:
@@ -129,6 +127,11 @@ class Inputs:
         return before is not None and before == self._remembered(
             ("pixels", repr(settings.data)), partial(_pixels, settings.data)
         )
+
+    def save(self) -> None:
+        """Keep the digests for later commands. A refused run leaves nothing behind, so it does not call this."""
+        for digests in self._digests.values():
+            digests.save()
 
     def _cache(self, settings: Settings) -> Digests:
         folder = settings.root.cache_dir

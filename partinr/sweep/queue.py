@@ -102,6 +102,7 @@ class Sweep:
         except (PartinrError, OmegaConfBaseException, OSError) as error:
             self.refuse(self.say(error, overrides), overrides, hydra.job.num)
             return None
+        self._inputs.save()
         # In the form of this command; the run may have been queued with other overrides.
         self.settings[folder] = settings_asked(overrides)
         self.asked += 1

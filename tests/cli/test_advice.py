@@ -26,7 +26,6 @@ def own(name: str, text: str) -> None:
         ("++experiment=fast", r"replace it, without the plus: (experiment=fast)$", r"\1"),
         ("experiment=fsat", r"no experiment=fsat; choose from boundaries, .*; did you mean (experiment=fast)\?", r"\1"),
         ("experiment=", r"experiment= names no choice; choose from boundaries, (demo), ", r"experiment=\1"),
-        ("experiment=fast experiment=demo", r"experiment is chosen twice: fast, (demo); give one", r"experiment=\1"),
         ("+seed=1", r"seed is there already; set it without the plus: (seed)=VALUE$", r"\1=3"),
         ("optimizer.options.maximize=false", r"add it with a plus: (\+optimizer.options.maximize)=VALUE$", r"\1=false"),
         (f"callbacks.m._target_={LIGHTNING}.Timer", r"add it with a plus: (\+callbacks.m._target_)=VALUE$",
