@@ -22,6 +22,7 @@ from partinr.base.later import load
 from partinr.base.spec import READS, marked, spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
+from partinr.experiment.conf import conf_dir
 from partinr.experiment.make import checked, make
 from partinr.experiment.migrate import migrated
 from partinr.experiment.names import plain, with_absolute_paths
@@ -161,6 +162,9 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     """
     given = migrated(plain(config))
     root = {key: value for key, value in given.items() if key not in (*GROUPS, "coords", "sweep")}
+    for key in set(root) - {field.name for field in dataclasses.fields(Root)}:
+        if (conf_dir() / key).is_dir():  # a group such as experiment or local, whose files set keys of the root
+            raise PartinrError(f"the keys of a YAML of {key}/ stand under {key}; begin it with: # @package _global_")
     coords = {} if given.get("coords") is None else given["coords"]
     if not isinstance(coords, dict):
         raise PartinrError(f"coords={coords!r} is no configuration; set its keys, such as coords.frame=local")

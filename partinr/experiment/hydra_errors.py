@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
+from partinr.base.text import for_shell
 from partinr.experiment import plugins, yaml_files
 from partinr.experiment.conf import conf_dir
 
@@ -179,6 +180,9 @@ def _of_a_choice(text: str, overrides: Sequence[str], folders: Sequence[Path]) -
     return None
 
 
+_NUMBERS = re.compile(r"[-+.\deE_, ]+")
+
+
 def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
     """The error for a key that exists already, or does not exist."""
     if found := re.search(r"Could not override '([^']+)'", text):
@@ -191,7 +195,12 @@ def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
         return f"the value of {found.group(1)} is {found.group(2)}; to remove it whatever it is: ~{found.group(1)}"
     if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
         key, value = found.groups()
-        return f"{key} has several values; add -m to run each of them, or say that it is one: {key}=\"'{value}'\""
+        several = f"{key} has several values; add -m to run each of them"
+        if _NUMBERS.fullmatch(value):  # which no text is
+            return several
+        quoted = in_quotes(_as_typed(value))
+        one = for_shell(f"{key}={quoted}") if set(quoted) & set('"$`\\!') else f'{key}="{quoted}"'
+        return f"{several}, or say that it is one: {one}"
     return None
 
 
@@ -292,6 +301,14 @@ def _parses(override: str) -> bool:
     except HydraException:
         return False
     return True
+
+
+def _as_typed(values: str) -> str:
+    """Several values as they were typed: some may have got quotes since."""
+    if "'" not in values and '"' not in values:
+        return values
+    found = OverridesParser.create().parse_override(f"key={values}").value()
+    return ",".join(each.text if isinstance(each, QuotedString) else str(each) for each in found.list)
 
 
 def in_quotes(text: str) -> str:

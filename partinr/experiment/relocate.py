@@ -38,7 +38,8 @@ def places_of(changes: Sequence[str], run: RunDirectory) -> dict[str, str]:
         if not equals or not place:
             raise PartinrError(f"--set {change}: give a key and the new place, as in --set data.path=FILE")
         if key not in allowed:
-            words = [*run.overrides(), change, *([f"ckpt_path={run.file(CHECKPOINT)}"] if key in _LIMITS else [])]
+            kept = [each for each in run.overrides() if each.partition("=")[0].lstrip("+") != key]
+            words = [*kept, change, *([f"ckpt_path={run.file(CHECKPOINT)}"] if key in _LIMITS else [])]
             command = " ".join(["partinr", *map(for_shell, words)])
             start = "that goes on from its checkpoint" if key in _LIMITS else "from the start"
             raise PartinrError(

@@ -83,7 +83,9 @@ hydra.run.dir=/proc/partinr                         -> /proc/partinr: .*; choose
 # words
 reprot                                              -> cannot read 'reprot': .*; did you mean partinr report\?
 data.path=two words                                 -> cannot read 'words': .*; put quotes around
-data.path=a.png,b.png                               -> data.path has several values; add -m
+data.path=a.png,b.png                               -> several values; add -m .*: data.path="'a.png,b.png'"$
+data.path=a,b=c.png                                 -> several values; .*: data.path="'a,b=c.png'"$
+seed=0,1                                            -> seed has several values; add -m to run each of them$
 data.size='${nothing}'                              -> refers to 'nothing', which is not there; set it
 --fast                                              -> unrecognized arguments: --fast; see partinr --help
 --cfg everything                                    -> --cfg/-c: invalid choice: 'everything' .*; see partinr --help
