@@ -15,7 +15,7 @@ import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -308,6 +308,7 @@ def _as_typed(values: str) -> str:
     if "'" not in values and '"' not in values:
         return values
     found = OverridesParser.create().parse_override(f"key={values}").value()
+    assert isinstance(found, ChoiceSweep)
     return ",".join(each.text if isinstance(each, QuotedString) else str(each) for each in found.list)
 
 

@@ -72,6 +72,12 @@ def again(path: str, change: Callable[[Image.Image], Image.Image]) -> None:
     changed.save(path)
 
 
+def taken_as_an_image() -> dict[str, Any]:
+    """Take the file as the refusal says, and give the folder instead."""
+    image(path="photo.png")
+    return {"path": "photos"}
+
+
 # What is refused, and what is done to the file where the advice is not about an option.
 REFUSED: dict[str, tuple[Callable[..., None], dict[str, Any], Callable[[], Any] | None]] = {
     "another name": (image, {"path": "foto.png"}, None),
@@ -83,7 +89,7 @@ REFUSED: dict[str, tuple[Callable[..., None], dict[str, Any], Callable[[], Any] 
     "text": (image, {"path": "text.png"}, lambda: Image.new("RGB", (3, 3)).save("text.png")),
     "bits of 8": (image, {"path": "photo.png", "bits": 12}, None),
     "two sizes": (image, {"path": "photo.png", "size": 8, "max_side": 8}, lambda: {"size": None}),
-    "a file for a folder": (folder, {"path": "photo.png"}, lambda: image(path="photo.png") or {"path": "photos"}),
+    "a file for a folder": (folder, {"path": "photo.png"}, taken_as_an_image),
     "another folder": (folder, {"path": "photoz"}, lambda: {"path": "photos"}),
     "no image held out": (folder, {"path": "photos", "val_fraction": 0.001}, lambda: {"val_fraction": 0.4}),
     "crops without a size": (folder, {"path": "photos", "crops": 2}, lambda: {"size": 8}),

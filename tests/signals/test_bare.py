@@ -6,6 +6,7 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def webp(after: bytes = b"", flags: int = 0, cut: int | None = None) -> bytes:
     return (b"RIFF" + struct.pack("<I", len(body)) + body)[:cut]
 
 
-def tiff(depth: int = 8, tag: int | None = None, entry: bytes = b"", following: int = 0, **options: object) -> bytes:
+def tiff(depth: int = 8, tag: int | None = None, entry: bytes = b"", following: int = 0, **options: Any) -> bytes:
     """A TIFF in which the entry of a tag, or the pointer to a second page, is replaced."""
     buffer, samples = BytesIO(), PICTURE.astype(np.uint16) * 257 if depth == 16 else PICTURE
     tifffile.imwrite(buffer, samples, photometric="rgb", metadata=None, description="of me", **options)

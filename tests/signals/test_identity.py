@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from partinr.signals.identity import TOLERANCE, SignalIdentity, block_means, ide
 PICTURE = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
 
 
-def saved(name: str, picture: np.ndarray = PICTURE, **options: object) -> str:
+def saved(name: str, picture: np.ndarray = PICTURE, **options: Any) -> str:
     Image.fromarray(picture).save(name, **options)
     return name
 
@@ -73,7 +74,7 @@ def test_transparency_is_part_of_an_image():
     alpha = np.full((30, 40, 1), 90, np.uint8)
     saved("clear.png", np.concatenate([PICTURE, alpha], 2))
     saved("photo.png")
-    ways = ("white", "black", "drop")
+    ways: tuple[Literal["white", "black", "drop"], ...] = ("white", "black", "drop")
     over = {way: pixels(ImageData(path="clear.png", alpha=way)) for way in ways}
     assert len(set(over.values())) == 3
     assert over["drop"] == pixels(ImageData(path="photo.png"))
@@ -90,7 +91,9 @@ def test_generated_signals_are_known_by_their_values(data):
 def test_a_difference_within_the_tolerance_is_told():
     values = torch.from_numpy(PICTURE / 255).float()
     one = SignalIdentity.of("", values)
-    assert one.differs(SignalIdentity.of("", (values + 0.9 * TOLERANCE).clamp(0, 1))).startswith("its values differ")
+    said = one.differs(SignalIdentity.of("", (values + 0.9 * TOLERANCE).clamp(0, 1)))
+    assert said is not None
+    assert said.startswith("its values differ")
     assert one.differs(SignalIdentity.of("", values.flip(0))) is None
     assert one.differs(SignalIdentity.of("", values[:-1])) is None
 
