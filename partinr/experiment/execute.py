@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,9 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
     """
     RunDirectory(folder).check_free()
     prepared = _prepare(settings_for(cfg, overrides), folder, {})
-    there = set(folder.iterdir()) if folder.is_dir() else set()
+    there: set[Path] = set()
+    with suppress(OSError):  # it is not there yet, or it cannot be listed, which is refused next
+        there = set(folder.iterdir())
     run = RunDirectory.create(folder, prepared.settings.plain, overrides, regime=prepared.settings.regime.describe())
     with run.claimed(), _undone_if_refused(folder, there):
         return _carry_out(prepared, run)

@@ -206,7 +206,7 @@ def test_it_is_a_module_and_speaks_to_a_terminal(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    assert re.search(r"4 regions .*step [\d,]+/1,000,000  \d+\.\d\d dB  [\d.]+ [kM]? ?points/s  \d+:\d\d left", text)
+    assert re.search(r"4 regions .*step [\d,]+/1,000,000  \d+\.\d\d dB  [\d.]+[kM]? points/s  \d+:\d\d left", text)
     assert max(map(len, lines)) <= 100
     assert "interrupted: astronaut grid siren: stopped by signal 2" in lines
     assert "continue with: partinr resume run" in lines
