@@ -1,4 +1,4 @@
-"""The files of a run that goes on: whether they are there, are what they were, or have moved to another place."""
+"""The files of a run that continues: whether they exist, are unchanged, or have moved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from partinr.training.checkpoint import OtherRunError
 from partinr.training.loop import TrainingLoop
 
 _LIMITS = ("max_steps", "max_seconds", "target_psnr")
-"""Settings that a new run may change when it goes on from a checkpoint."""
+"""Settings that a new run may change when it continues from a checkpoint."""
 
 
 def places_of(changes: Sequence[str], run: RunDirectory) -> dict[str, str]:
@@ -41,7 +41,7 @@ def places_of(changes: Sequence[str], run: RunDirectory) -> dict[str, str]:
             kept = [each for each in run.overrides() if each.partition("=")[0].lstrip("+") != key]
             words = [*kept, change, *([f"ckpt_path={run.file(CHECKPOINT)}"] if key in _LIMITS else [])]
             command = " ".join(["partinr", *map(for_shell, words)])
-            start = "that goes on from its checkpoint" if key in _LIMITS else "from the start"
+            start = "that continues from its checkpoint" if key in _LIMITS else "from the start"
             raise PartinrError(
                 f"--set {key}: resume keeps all settings, and only learns where files are now "
                 f"({', '.join(allowed)}); for another {key} make a new run {start}: {command}"
@@ -63,22 +63,25 @@ def moved(cfg: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
 def same_content(
     run: RunDirectory, settings: Settings, places: Mapping[str, str]
 ) -> Iterator[Callable[[TrainingLoop], None]]:
-    """The check that a run still reads what it began with: before its module is made inside, and by a call of it after.
+    """A check that a run still reads what it read at first; every refusal names the cure.
 
-    What its checkpoint says of the signals is compared inside, too. Every refusal names the cure.
+    The files are looked for on entry. Make the module inside, which compares it with the checkpoint, then call the
+    check with it.
 
     Args:
-        run: its directory.
-        settings: that it goes on with.
-        places: new places of what it reads, by key.
+        run: run directory.
+        settings: settings of the continuation.
+        places: new places of the files, by key.
 
     Raises:
-        PartinrError: something is not there, or is something else.
+        PartinrError: a file is missing, or its content is different.
     """
     _check_there(run, settings)
     try:
         yield lambda module: _check_content(run, settings, module, places)
     except OtherRunError as error:
+        if not places and not _continues(run, settings):
+            raise  # about the checkpoint of another run, which the user chose
         raise _advised(run, settings, places, error.problem) from error
 
 
@@ -95,49 +98,56 @@ def _check_there(run: RunDirectory, settings: Settings) -> None:
 
 
 def _check_content(run: RunDirectory, settings: Settings, module: TrainingLoop, places: Mapping[str, str]) -> None:
-    """Compare what a run reads with what ``run.json`` says of it.
+    """Compare the files of a run with the digests in ``run.json``.
 
-    A run without a checkpoint begins anew, with what is there, unless places were given for what it began with.
+    A run without a checkpoint starts again with the present files, unless new places were given.
     """
-    continues = settings.root.ckpt_path != run.config().get("ckpt_path")
+    continues = _continues(run, settings)
     for key in _changed(run, settings):
         # The same signal may be in other files; a checkpoint has been compared with it.
         if key.startswith("data.") and (continues or _same_signal(run.manifest(), module)):
             continue
         if continues or key in places:
-            raise OtherRunError(f"the content of {key} is not what it began with")
+            raise OtherRunError(f"the content of {key} is not what it read at first")
     if not continues and places and not _same_signal(run.manifest(), module, unknown=True):
-        raise OtherRunError("the signal is not the one that it began with")
+        raise OtherRunError("the signal is not the one that it read at first")
+
+
+def _continues(run: RunDirectory, settings: Settings) -> bool:
+    """Whether a run continues from a checkpoint of its own."""
+    return bool(settings.root.ckpt_path != run.config().get("ckpt_path"))
 
 
 def _changed(run: RunDirectory, settings: Settings) -> list[str]:
-    """The keys of what a run began with whose content is another now."""
+    """The keys of files whose content has changed since the run began."""
     inputs, now = run.manifest().get("inputs"), Inputs().of(settings)
     known = inputs if isinstance(inputs, Mapping) else {}
     return [key for key, digest in known.items() if key in now and key != "ckpt_path" and now[key] != digest]
 
 
 def _advised(run: RunDirectory, settings: Settings, places: Mapping[str, str], problem: str) -> PartinrError:
-    """The refusal to go on with a run that reads something else now."""
+    """The refusal to continue a run whose files have changed."""
     if places:
         said = " ".join(f"{key}={place}" for key, place in places.items())
-        return PartinrError(f"{run.path} cannot go on with {said}: {problem}; give the place of what it began with")
+        return PartinrError(
+            f"{run.path} cannot continue with {said}: {problem}; give the place of what it read at first"
+        )
     changed = _changed(run, settings)
     which = f" ({' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} changed)" if changed else ""
     cure = f"put the old files back, or say where they are: {_resume(run, changed)}; " if changed else ""
     return PartinrError(
-        f"{run.path} cannot go on: {problem}{which}; {cure}"
-        f"to begin anew with what is here: partinr rerun {for_shell(run.path)}"
+        f"{run.path} cannot continue: {problem}{which}; {cure}"
+        f"to start again with the present files: partinr rerun {for_shell(run.path)}"
     )
 
 
 def _same_signal(manifest: Mapping[str, Any], module: TrainingLoop, unknown: bool = False) -> bool:
-    """Whether one of the digests of the signals is as ``run.json`` has it; ``unknown`` where it has none."""
+    """Whether a digest of the signals equals that in ``run.json``; ``unknown`` if it has none."""
     before, now = manifest.get("signal") or {}, identity_facts(module.identities.values())
     both = [key for key in ("pixels_sha256", "file_sha256") if key in before and key in now]
     return any(before[key] == now[key] for key in both) if both else unknown
 
 
 def _resume(run: RunDirectory, keys: Sequence[str]) -> str:
-    """The command that goes on with a run whose files are elsewhere."""
+    """The command that continues a run whose files have moved."""
     return " ".join(["partinr resume", for_shell(run.path), *(f"--set {key}=PLACE" for key in keys)])

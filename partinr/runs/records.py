@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from partinr.base.errors import PartinrError
 from partinr.base.section import lookup
-from partinr.base.text import seen
+from partinr.base.text import seen, visible
 from partinr.runs.directory import RunDirectory, find_runs
 from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST, OVERRIDES, RATE, Status, crossing
 from partinr.runs.regime_facts import RegimeFacts
@@ -178,7 +178,8 @@ def _read(run: RunDirectory) -> RunRecord:
     """The record of a run. An unreadable file makes it ``damaged``; it keeps what could be read."""
     parts: dict[str, Any] = {}
     try:
-        parts["manifest"] = manifest = seen(run.manifest())
+        manifest = run.manifest()
+        parts["manifest"] = seen(manifest)
         status = manifest["status"]
         if status != "queued" or run.file(CONFIG).is_file():
             parts["config"] = seen(run.config())
@@ -231,4 +232,4 @@ def _image_rates(run: RunDirectory, manifest: Mapping[str, Any]) -> dict[str, li
 
 
 def _line(message: object) -> str:
-    return " ".join(str(message).split())
+    return visible(" ".join(str(message).split()))

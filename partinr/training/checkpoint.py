@@ -123,12 +123,20 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
             continue
         then, now = (values.get(key, missing.get(key)) for values in (found, expected))
         if then != now:
-            raise OtherRunError(f"its {key} is {then}, here it is {now}", path)
+            raise OtherRunError(_difference(key, then, now), path)
     if module.stop.max_steps is not None and step > module.stop.max_steps:
         raise PartinrError(
             f"ckpt_path={path} has {step} steps behind it, max_steps is {module.stop.max_steps}; give a larger one"
         )
     return note
+
+
+def _difference(key: str, then: Any, now: Any) -> str:
+    """What differs, in words; digests say nothing to a reader."""
+    what, digest, _ = key.rpartition("_sha256")
+    if digest:
+        return f"its {what} are not those here: another partition, or a file that it reads has changed"
+    return f"its {key} is {then}, here it is {now}"
 
 
 def _check_signals(path: Path, then: Mapping[str, SignalIdentity], now: Mapping[str, SignalIdentity]) -> str | None:

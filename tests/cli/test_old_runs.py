@@ -81,7 +81,11 @@ def test_every_artefact_is_drawn_as_it_was(old: Path) -> None:
 
 def test_tables_say_what_they_said(old: Path, tmp_path: Path, good: Any) -> None:
     good("table", old / "runs", "--no-seconds", "-o", tmp_path / "table.md")
-    assert cells(tmp_path / "table.md") == cells(old / "said/table.md")
+    for before, after in zip(cells(old / "said/table.md"), cells(tmp_path / "table.md"), strict=True):
+        # A later version may tell the groups apart by fewer settings.
+        shorter, longer = (set(row.pop("group").split(" · ")) for row in (after, before))
+        assert shorter <= longer
+        assert after == before
     good("table", old / "runs/sweep", "-o", tmp_path / "table.csv")
     for before, after in zip(rows(old / "said/table.csv"), rows(tmp_path / "table.csv"), strict=True):
         assert list(map(number, after.values())) == list(map(number, before.values()))

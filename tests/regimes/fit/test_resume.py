@@ -171,7 +171,7 @@ OTHER = {
         r"options\.first_omega_0 is 8\.0, here it is 9\.0",
     ),
     "regions": ({"partition": Grid(regions=6)(torch.zeros(6, 9, 3))}, "its regions is 4, here it is 6"),
-    "labels": ({"partition": Grid(rows=4, cols=1)(torch.zeros(6, 9, 3))}, "its labels_sha256"),
+    "labels": ({"partition": Grid(rows=4, cols=1)(torch.zeros(6, 9, 3))}, "its labels are not those here"),
     "optimizer": ({"optimizer": "sgd"}, r"its optimizer\.name is adam, here it is sgd"),
     "learning rate": ({"lr": 0.5}, r"its optimizer\.lr is 0\.0001, here it is 0\.5"),
     "optimizer's options": (
