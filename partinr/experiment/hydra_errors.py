@@ -76,6 +76,8 @@ def one_line(
         what = next(group for group in found.groups() if group is not None)
         near = difflib.get_close_matches(what, commands, n=1)
         hint = f"did you mean partinr {near[0]}?" if near else "put quotes around a value with spaces"
+        if Path(what).is_file():
+            hint = f"did you mean data.path={for_shell(what)}?"
         return f"cannot read {what!r}: give KEY=VALUE or GROUP=NAME; {hint}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark

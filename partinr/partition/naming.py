@@ -1,4 +1,4 @@
-"""Which file of a folder is the label map of an image: by the name of the image, or by a pattern with that name."""
+"""Finds the label map of an image in a folder, by the name of the image or by a pattern that contains it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from partinr.partition.labelmap import ENDINGS
 from partinr.signals import Source
 
 _PLACE = re.compile(r"\{(?:name|stem)(?:-([^{}/]+))?\}")
-"""Where a pattern has the name of the image, and the part of the name that is left out."""
+"""The place of the image's name in a pattern, and the part of the name to leave out."""
 
 _LOOKED_AT = 10_000
-"""The most files that are looked at to suggest a pattern."""
+"""Limit of files that are searched to suggest a pattern."""
 
 
 def check_pattern(pattern: str) -> None:
     """Check a pattern before anything is read.
 
     Raises:
-        PartinrError: it has no place for the name of an image, or leaves the folder.
+        PartinrError: the pattern has no place for the name of an image, or leaves the folder.
     """
     rest = _PLACE.sub("", pattern)
     if rest == pattern or "{" in rest or "}" in rest or ".." in Path(rest).parts or Path(pattern).is_absolute():
@@ -35,17 +35,17 @@ def check_pattern(pattern: str) -> None:
 
 
 def maps_for(folder: Path, source: Source, pattern: str | None) -> list[Path]:
-    """The files of a folder that may be the label map of an image.
+    """The files in a folder that may be the label map of an image.
 
     Args:
-        folder: where they are.
-        source: the image, which is no label map itself.
-        pattern: of their paths below the folder, as for :func:`glob.glob`, with ``{name}`` for the name of the image
-            and ``{name-PART}`` for the name without a part at its beginning or end. None for the name of the image with
-            a usual ending, in the folder itself.
+        folder: folder of label maps.
+        source: source of the image; its own file is never a label map.
+        pattern: pattern of paths in the folder, as for :func:`glob.glob`, with ``{name}`` for the name of the image
+            and ``{name-PART}`` for the name without a part at its beginning or end. None looks in the folder itself for
+            the name of the image with a usual ending.
 
     Raises:
-        PartinrError: the name of the image has no such part.
+        PartinrError: the name of the image lacks the part to leave out.
         OSError: the folder cannot be listed.
     """
     if pattern is None:
@@ -59,7 +59,7 @@ def maps_for(folder: Path, source: Source, pattern: str | None) -> list[Path]:
 
 
 def missing(folder: Path, source: Source, pattern: str | None) -> str:
-    """What to do about a folder without a label map for an image, after what is wrong."""
+    """The cure, as the second half of an error, for a folder without a label map of an image."""
     if pattern is not None:
         return f"there is no {filled(pattern, source.name)} in it; correct partition.pattern, or name a file"
     *others, last = (source.name + ending for ending in ENDINGS)
@@ -74,10 +74,10 @@ def missing(folder: Path, source: Source, pattern: str | None) -> str:
 
 
 def filled(pattern: str, name: str) -> str:
-    """A pattern with the name of an image in it.
+    """A pattern with the name of an image filled in.
 
     Raises:
-        PartinrError: the name does not begin or end with the part that is to be left out.
+        PartinrError: the name neither begins nor ends with the part to leave out.
     """
 
     def place(match: re.Match[str]) -> str:
@@ -95,6 +95,6 @@ def filled(pattern: str, name: str) -> str:
 
 
 def _forms(pattern: str, name: str) -> set[str]:
-    """The filled pattern in each Unicode form that a file system may have kept."""
+    """The filled pattern in each Unicode form that a file system may use."""
     written = filled(unicodedata.normalize("NFC", pattern), unicodedata.normalize("NFC", name))
     return {written, unicodedata.normalize("NFD", written)}

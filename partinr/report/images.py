@@ -17,14 +17,14 @@ _CUT_KEYS = sorted({"bits", *(key for _, key in IMAGE_KEYS)} - {"_target_", "nam
 
 @dataclass(frozen=True)
 class Image:
-    """The image of a run, as the run knows it.
+    """The image of a run, as its directory describes it.
 
-    All images of a run for several are one, and so are all held-out signals of a run.
+    All images of one run count as one image, and so do all held-out signals of a run.
 
     Attributes:
-        name: for people; several images may have it.
+        name: name for readers; several images may share it.
         shape: ``[*grid, C]``; empty if unknown.
-        keys: what it is known by. Two runs are of one image if they share one of them.
+        keys: digests and other keys. Two runs have the same image if they share a key.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Image:
         shape = frozen(shape) if isinstance(shape, list) else ()
         keys: tuple[tuple[Any, ...], ...] = tuple(_keys(record, signal, shape))
         if not keys and isinstance(held_out, int):
-            # Older versions had no digest of signals that are many; what was asked for says which they are.
+            # Older versions have no digest of several signals; the settings identify them.
             keys = (("choice", _image_choice(record), held_out),)
         return cls(name, shape, keys or (("name", name, shape),))
 
@@ -59,7 +59,7 @@ class Image:
 
 
 def _keys(record: RunRecord, signal: Mapping[str, Any], shape: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """What an image is known by: any of these is enough."""
+    """The keys of an image, each of which identifies it."""
     if digest := signal.get("sha256"):
         yield "values", digest, shape
     # Machines resize differently in the last bits.
@@ -89,7 +89,7 @@ def _image_labels(images: Sequence[Image]) -> list[str]:
 
 
 def _digits(image: Image) -> str:
-    """The first digits of the digest that an image is known by."""
+    """The first digits of an image's first digest."""
     return str(image.keys[0][1])[:6]
 
 
@@ -99,7 +99,7 @@ class Images:
 
     Attributes:
         of: the name of each run's image.
-        notices: what a reader must know of images that are one although their values differ.
+        notices: notices about images that count as one although their values differ.
     """
 
     of: Mapping[RunRecord, str]
@@ -109,7 +109,7 @@ class Images:
     def among(cls, records: Sequence[RunRecord]) -> Images:
         """The images of runs.
 
-        A run that ended before it had read its image belongs to the image that other runs got from the same choice.
+        A run that ended before it read its image gets the image of other runs with the same settings.
         """
         known = {record: image for record in records if (image := Image.of(record))}
         by_choice = {_image_choice(record): image for record, image in known.items()}
@@ -124,7 +124,7 @@ class Images:
 
 
 def _first_alike(images: Sequence[Image]) -> dict[Image, Image]:
-    """For each image the first of those that share a key with it, directly or through others."""
+    """For each image, the first image that shares a key with it, directly or through others."""
     groups: list[tuple[set[tuple[Any, ...]], list[Image]]] = []
     for image in images:
         keys, alike = set(image.keys), [image]
@@ -137,7 +137,7 @@ def _first_alike(images: Sequence[Image]) -> dict[Image, Image]:
 
 
 def _decoded_twice(known: Mapping[RunRecord, Image]) -> Iterator[str]:
-    """A notice for each file that runs have read as different samples."""
+    """A notice for each file that runs decoded differently."""
     files: dict[Hashable, dict[str, RunRecord]] = {}
     for record, image in known.items():
         for kind, *about in image.keys:
@@ -147,7 +147,7 @@ def _decoded_twice(known: Mapping[RunRecord, Image]) -> Iterator[str]:
         if len(readings) > 1:
             name = _file_name(next(iter(readings.values())))
             by = " and by ".join(dict.fromkeys(str(record.at("signal.decoder")) for record in readings.values()))
-            yield f"{name}: the same file was decoded differently, by {by}; its runs are of one image all the same."
+            yield f"{name}: the same file was decoded differently, by {by}; its runs still count as one image."
 
 
 def _file_name(record: RunRecord) -> str:

@@ -1,6 +1,6 @@
-"""What a run was made from, as its directory says: content of files, the checkpoint it began with, foreign code.
+"""The origin of a run, from its directory: content of files, its first checkpoint, code of other packages.
 
-Runs of one configuration and one signal are runs of one setting only where these are alike.
+Runs of one configuration and one signal have the same settings only if their origins are equal.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any
 from partinr.base.section import lookup
 
 _SHOWN = ("callbacks", "logger", "sweep", "hydra")
-"""Groups that say how a run is kept and shown; their code computes nothing of it."""
+"""Groups for storing and showing a run; their code does not affect its results."""
 
 _ABSENT = ""
-"""The content of a file that is not named."""
+"""Stands for the content of a file that the configuration does not name."""
 
 CODE_KEYS = ("source", "package")
-"""What ``run.json`` says of a module: the content of its file, and that of its package; older versions the first."""
+"""Digests of a module in ``run.json``: of its file and of its package; older versions have only the first."""
 
 _MOST_LETTERS = 32
-"""Letters of a file's name in the name of a group; the names of runs are long."""
+"""Limit of letters of a file name in the name of a group, since names of runs are long."""
 
 _DIGITS = 6
-"""Hexadecimal digits of a content in a name."""
+"""Hexadecimal digits of a digest in a name."""
 
 
 def targets(node: Any) -> Iterator[str]:
-    """The dotted paths of all classes that a configuration names, at any depth."""
+    """The dotted paths of all classes in a configuration, at any depth."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == "_target_":
@@ -44,18 +44,18 @@ def is_foreign(module: str) -> bool:
 
 
 def computing(config: Mapping[str, Any]) -> list[str]:
-    """The modules that are not partinr's and that a run computes with."""
+    """The modules of other packages that affect the results of a run."""
     kept = {key: value for key, value in config.items() if key not in _SHOWN}
     return sorted(filter(is_foreign, {target.rpartition(".")[0] for target in targets(kept)}))
 
 
 class Origin:
-    """What a run was made from.
+    """The origin of a run.
 
     Args:
-        manifest: its ``run.json``.
+        manifest: content of its ``run.json``.
         config: its configuration.
-        signal: whether files and code of its signal count, even if ``run.json`` has the digest of the values.
+        signal: whether files and code of the signal count even if ``run.json`` has a digest of its values.
     """
 
     def __init__(self, manifest: Mapping[str, Any], config: Mapping[str, Any], signal: bool = False) -> None:
@@ -68,17 +68,17 @@ class Origin:
         for module in computing(self._config):
             known = code.get(module) or {}
             self.content[f"code of {module}"] = known.get("source")
-            # Older versions have not looked at the modules around it.
+            # Older versions have no digest of the package.
             self.content[f"code around {module}"] = known.get("package")
 
     def of(self, key: str) -> str | None:
-        """The content under a key; None where it is unknown."""
+        """The digest for a key; None if unknown."""
         if key in self.content:
             return self.content[key]
         return _ABSENT if self._value(key) is None else None
 
     def words(self, key: str, content: str | None) -> str:
-        """A name of a content under a key: the file, or the module, and the first digits."""
+        """A name for a digest: the file or the module, and the first digits."""
         if content == _ABSENT:
             return f"no {key}"
         path = self._value(key)
@@ -95,11 +95,11 @@ _ENTRIES = ("inputs", "code", "signal")
 
 @dataclass(frozen=True)
 class Told:
-    """What tells runs of one configuration apart.
+    """The differences between runs of one configuration.
 
     Attributes:
-        keys: in which they differ.
-        words: of each run the contents, in words, equal for runs that belong together; empty where nothing differs.
+        keys: keys whose content differs.
+        words: names of the contents for each run; equal for runs that belong together, empty if nothing differs.
     """
 
     keys: tuple[str, ...]
@@ -107,13 +107,13 @@ class Told:
 
 
 def told_apart(origins: Sequence[Origin], within: Sequence[Hashable]) -> Told:
-    """What tells runs of one configuration apart.
+    """The differences between runs of one configuration.
 
-    What is unknown of a run does not tell it from the others, unless these differ among themselves.
+    An unknown content separates a run from the others only if these differ among themselves.
 
     Args:
-        origins: of the runs.
-        within: only runs that are alike in this, as in their image, are compared.
+        origins: origins of the runs.
+        within: a property of each run, such as its image; only runs with the same one are compared.
     """
     keys: list[str] = []
     words: list[tuple[str, ...]] = [()] * len(origins)
@@ -126,7 +126,7 @@ def told_apart(origins: Sequence[Origin], within: Sequence[Hashable]) -> Told:
         called: dict[str | None, str] = {}
         finer = []
         for place, each, before in zip(within, origins, words, strict=True):
-            # A content has the same name on every image, also where it is the only one.
+            # A content has the same name on every image, even if it is the only one there.
             content = each.of(key) if len(known[place]) > 1 else next(iter(known[place]), None)
             named = len(known[place]) > 1 or content in several
             finer.append((*before, called.setdefault(content, each.words(key, content))) if named else before)
@@ -137,6 +137,6 @@ def told_apart(origins: Sequence[Origin], within: Sequence[Hashable]) -> Told:
 
 
 def said(keys: Sequence[str]) -> str:
-    """What differs, in words: ``the content of partition.path and the code of acme.rules``."""
+    """The differing keys in words: ``the content of partition.path and the code of acme.rules``."""
     parts = [f"the {key}" if key.startswith("code ") else f"the content of {key}" for key in keys]
     return " and ".join(dict.fromkeys(parts))

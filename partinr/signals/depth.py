@@ -1,4 +1,4 @@
-"""How many bits of a file's samples are used: the largest value that they can have."""
+"""The number of used bits in a file's samples, and thus their largest value."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _USUAL_BITS = (8, 10, 12, 14)
 
 
 def few_bits(samples: np.ndarray, bits: int | None) -> str | None:
-    """What to know of an image that seems to use fewer than its 16 bits, in a line; None where there is nothing.
+    """A notice about an image that seems to use fewer than its 16 bits; None if there is nothing to say.
 
     Args:
         samples: ``[H, W, C]`` as decoded; transparency does not count.
-        bits: that the user has given.
+        bits: number of bits from the user, or None.
     """
     if samples.dtype != np.uint16 or bits is not None:
         return None
@@ -40,7 +40,7 @@ def largest_value(samples: np.ndarray, bits: int | None, path: str | os.PathLike
     """The largest value that integer samples can have; None for floats.
 
     Raises:
-        PartinrError: ``bits`` is given and the samples have not 16 bits, or one of them needs more.
+        PartinrError: ``bits`` is given, but the samples do not have 16 bits, or one needs more than ``bits``.
     """
     integers = samples.dtype.kind == "u"
     if bits is None:

@@ -1,4 +1,4 @@
-"""A sweep over a group, judged job by job: an option of one choice need not be one of the others."""
+"""Checks the keys of a sweep over a group job by job: an option of one choice may be unknown to the others."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _REFUSED = r"Could not override '([^']+)'|An item is already at '([^']+)'"
 def left_to_jobs(error: Exception, overrides: Sequence[str], own: str | None = None) -> list[str] | None:
     """The overrides of a sweep, with those of a refused key left to its jobs; None if no job could accept them.
 
-    Hydra begins with what all jobs have in common, so without the choices between which they differ. A sweep of one
-    value is not part of that.
+    Hydra first composes the overrides that all jobs share, without the choices in which they differ. An override that
+    is a sweep, even of one value, is not among them.
 
     Args:
-        error: what Hydra raised.
-        overrides: of the command line.
-        own: the folder of ``--config-dir``.
+        error: exception of Hydra.
+        overrides: overrides from the command line.
+        own: folder of ``--config-dir``.
     """
     found = re.search(_REFUSED, str(error))
     groups = plugins.groups()
@@ -58,7 +58,7 @@ def _combinations(swept: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _fits(choices: Sequence[str], about: Sequence[str], own: str | None) -> bool:
-    """Whether a job with these choices has the key. Where something else is wrong with the job, it has to say that."""
+    """Whether a job with these choices has the key. The job itself reports any other fault."""
     places = [] if own is None else [f"hydra.searchpath=[{in_quotes(f'file://{Path(own).absolute()}')}]"]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         try:
@@ -69,7 +69,7 @@ def _fits(choices: Sequence[str], about: Sequence[str], own: str | None) -> bool
 
 
 def jobwise_sweeper() -> type:
-    """Hydra's own sweeper, but a job that cannot be composed does not keep the others from the launcher."""
-    # Hydra loads the module anew when it looks for plug-ins; an import would give the class of before.
+    """Hydra's own sweeper, except that a job that cannot be composed does not stop the others."""
+    # Hydra reloads the module when it looks for plug-ins; an import would give the class from before.
     basic = Plugins.instance().class_name_to_class["hydra._internal.core_plugins.basic_sweeper.BasicSweeper"]
     return type("Jobwise", (basic,), {"validate_batch_is_legal": lambda self, batch: None})

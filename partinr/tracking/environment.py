@@ -1,4 +1,4 @@
-"""W&B's own environment variables, which fill in what the configuration leaves open."""
+"""W&B's environment variables, which are used for keys that the configuration leaves open."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ VARIABLES = {
     "tags": "WANDB_TAGS",
     "dir": "WANDB_DIR",
 }
-"""By the keys of ``logger`` that they fill in."""
+"""Variable for each key of ``logger``."""
 
 
 def heeded(key: str, default: Any = None) -> Any:
-    """What the environment says of a key of ``logger``, as the key has it; the default where it says nothing."""
+    """The value of a key of ``logger`` from the environment; the default if its variable is unset or empty."""
     said = os.environ.get(VARIABLES[key])
     if not said:
         return default
     if key == "tags":
         return [tag.strip() for tag in said.split(",") if tag.strip()]
-    # A run may go on in another folder.
+    # A run may continue in another folder.
     return os.path.abspath(os.path.expanduser(said)) if key == "dir" else said
 
 
 def overruled(settings: Mapping[str, Any]) -> str | None:
-    """One line about variables that are set, but to something else than the settings; None if there is none."""
-    # An older run, or a class of Python's, may lack a key.
+    """One line about variables that differ from the settings and are not used; None if there are none."""
+    # The settings of an older run may lack a key.
     found = [key for key in VARIABLES if heeded(key) not in (None, settings.get(key))]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Checks the callbacks of Lightning and other packages: which cannot work in a run, and which raised."""
+"""Checks callbacks of other packages: finds those that cannot work in a run, and names one that raised."""
 
 from __future__ import annotations
 

@@ -82,6 +82,7 @@ hydra.run.dir=/proc/partinr                         -> /proc/partinr: .*; choose
 -m seed=0,1 hydra.sweep.dir=file/below              -> file/below: Not a directory; choose another with hydra.sweep.dir
 # words
 reprot                                              -> cannot read 'reprot': .*; did you mean partinr report\?
+PICTURES/good.png                                   -> cannot read '.*good.png': .*; did you mean data.path=.*good.png\?
 data.path=two words                                 -> cannot read 'words': .*; put quotes around
 data.path=a.png,b.png                               -> several values; add -m .*: data.path="'a.png,b.png'"$
 data.path=a,b=c.png                                 -> several values; .*: data.path="'a,b=c.png'"$
