@@ -155,7 +155,8 @@ class _Types:
         self.searched = searched if searched is not None and searched.is_dir() else None
         further = [] if self.searched is None else [each.name for each in self.searched.iterdir() if each.is_dir()]
         self.groups = {*plugins.groups(), *further}
-        asked = [each for each in overrides if self._is_group(_key(each))]
+        # Hydra reports a word that is no override.
+        asked = [each for each in overrides if "=" in each and self._is_group(_key(each))]
         self.choices = [_choices(_quoted(each, list(_parts(each)), _takes(_GROUP))) for each in asked]
         self.classes = [each for each in overrides if _key(each).endswith("._target_")]
 

@@ -223,6 +223,7 @@ RUN_BEFORE: set[str] = set()
 """Commands that stand on several pages are run once."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("sh", "bash"))
 def test_commands(block: Block, desk: Path, partinr: Any) -> None:
     names.register_resolvers()

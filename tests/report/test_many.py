@@ -13,7 +13,7 @@ from partinr.report.groups import Study
 from partinr.report.thumbnails import PictureStore
 from partinr.runs.layout import MANIFEST, RECONSTRUCTION
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 RUNS = 200
 QUEUED = 60

@@ -245,6 +245,7 @@ def test_a_batch_from_a_process_is_the_same_batch():
             assert torch.equal(task.partition.labels, same.partition.labels)
 
 
+@pytest.mark.slow
 def test_processes_share_the_work_and_keep_what_they_load(items):
     data = TaskDataModule(items[:2], meta_batch_size=2, workers=2, collate=names)
     for _, seen in zip(range(8), data.train_dataloader(), strict=False):
