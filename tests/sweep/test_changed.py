@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,30 @@ def test_a_replaced_photo_makes_its_runs_again(sweep: Callable[..., Any]) -> Non
     answer = sweep("seed=0,1,2")
     assert "3 runs (2 of them made again): 3 completed" in answer.out
     assert len({each["inputs"]["data.path"] for each in manifests().values()}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", range(2))
+def test_random_edits_between_two_calls(sweep: Callable[..., Any], draw: int) -> None:
+    rng = random.Random(draw)
+    content = {"photo": 0, "mask": 12}
+    made: dict[int, tuple[int, int]] = {}  # by seed, what its run in the sweep has read
+    for _ in range(12):
+        edited = rng.choice(["photo", "mask", "nothing"])
+        if edited == "photo":
+            content["photo"] = rng.randrange(3)
+        elif edited == "mask":
+            content["mask"] = rng.choice([6, 12])
+        photo(content["photo"], compress_level=rng.randrange(10))  # other bytes of the same pixels
+        mask(content["mask"])
+        seed, now = rng.randrange(3), (content["photo"], content["mask"])
+        answer = sweep("partition=mask", "partition.path=mask.npy", f"seed={seed}")
+        expected = {None: "1 run: 1 completed", now: "1 run: 1 completed (1 of them before)"}
+        again = "1 run (1 of them made again): 1 completed"
+        assert re.search(r"1 run.*", answer.out)[0].strip() == expected.get(made.get(seed), again)  # type: ignore[index]
+        made[seed] = now
+        (study,) = studies_of(collect(["sweep"]))
+        assert sorted(group.n for group in study.groups) == sorted(Counter(made.values()).values())
 
 
 def test_a_continued_run_is_no_fresh_one(sweep: Callable[..., Any], partinr: Any) -> None:
