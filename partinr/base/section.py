@@ -181,3 +181,11 @@ COMMON = (
     field("ssim", "SSIM", "metrics.ssim", "fixed:3", short="SSIM", **_QUALITY),
 )
 """Default columns of a section."""
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of mappings as one dictionary with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return flat

@@ -27,7 +27,7 @@ from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.provenance import Inputs, begun, check_code, identity, origin
-from partinr.experiment.relocate import moved, places_of, same_content
+from partinr.experiment.relocate import places_of, same_content
 from partinr.regimes.base import RunContext
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import RunDirectory
@@ -155,7 +155,9 @@ def resume(
     places = places_of(changes, run)
     if this_node() > 0:
         # The first node owns the run. It waits for this node before it changes anything.
-        return _carry_out(_prepare(config.read(moved(_gone_on_with(run), places)), folder, {}, interruption), run)
+        return _carry_out(
+            _prepare(config.read(names.with_values(_gone_on_with(run), places)), folder, {}, interruption), run
+        )
     _check_not_completed(run)
     if not run.file(LOCK).exists() and run.alive:
         # Runs of older versions have no lock.
@@ -169,7 +171,7 @@ def resume(
             )
     with run.claimed(force):
         manifest = _check_not_completed(run)  # another process may have completed it
-        cfg = moved(_gone_on_with(run), places)
+        cfg = names.with_values(_gone_on_with(run), places)
         known = {key: value for key, value in manifest.items() if key not in (*WRITER, "refused", "message")}
         try:
             check_code(manifest, folder)
@@ -187,7 +189,7 @@ def resume(
             run.write_manifest({**known, "status": "running"})
             run.sweep()
             if places:
-                run.write_config(moved(run.config(), places))
+                run.write_config(names.with_values(run.config(), places))
             if cfg.get("ckpt_path") == str(run.file(PREVIOUS)):
                 # A damaged checkpoint would replace the valid one at the next save.
                 run.file(CHECKPOINT).unlink(missing_ok=True)

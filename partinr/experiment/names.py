@@ -111,6 +111,15 @@ def with_absolute_paths(plain: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def with_values(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with changed values for keys at its root or in a group."""
+    changed = dict(config)
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        changed.update({group: {**changed[group], name: value}} if group else {name: value})
+    return changed
+
+
 def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """A resolved configuration as plain containers."""
     if not isinstance(config, DictConfig):

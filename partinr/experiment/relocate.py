@@ -50,15 +50,6 @@ def places_of(changes: Sequence[str], run: RunDirectory) -> dict[str, str]:
     return places
 
 
-def moved(cfg: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    """A configuration with other places for some of its files."""
-    found = dict(cfg)
-    for key, place in places.items():
-        group, _, name = key.rpartition(".")
-        found.update({group: {**found[group], name: place}} if group else {name: place})
-    return found
-
-
 @contextmanager
 def same_content(
     run: RunDirectory, settings: Settings, places: Mapping[str, str]

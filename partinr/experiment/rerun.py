@@ -14,11 +14,13 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.base.notes import print_note
+from partinr.base.section import leaves
 from partinr.base.terminal import short
 from partinr.base.text import for_shell
 from partinr.experiment.execute import execute
 from partinr.experiment.make import make
 from partinr.experiment.migrate import migrated
+from partinr.experiment.names import with_values
 from partinr.experiment.provenance import check_code
 from partinr.experiment.show import show_outcomes
 from partinr.runs.directory import RunDirectory
@@ -76,7 +78,7 @@ def rerun(folder: Path, output: Path | None = None) -> int:
     check_code(manifest, folder)
     cfg = migrated(before.config())
     changes, whole = _to_be_the_same(cfg, manifest, folder)
-    outcome = execute(_with(cfg, changes), again, [*before.overrides(), *_as_overrides(changes)])
+    outcome = execute(with_values(cfg, changes), again, [*before.overrides(), *_as_overrides(changes)])
     show_outcomes([outcome])
     if outcome.exit_code > 128:
         click.echo("nothing is compared: the second run was stopped")
@@ -112,7 +114,7 @@ def difference(before: RunDirectory, again: RunDirectory, whole: bool = True) ->
 
 def causes(before: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
     """Possible causes of a difference between two runs, one line each: ``versions.torch: 2.12.0, now 2.13.0``."""
-    one, other = (dict(_leaves({key: each.get(key) for key in _COMPARED})) for each in (before, again))
+    one, other = (leaves({key: each.get(key) for key in _COMPARED}) for each in (before, again))
     # Entries that an older partinr did not write are not compared.
     return [
         f"{key}: {_brief(one[key])}, now {_brief(other[key])}"
@@ -172,15 +174,6 @@ def _same_threads(cfg: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[s
     return {"trainer.threads": threads} if isinstance(threads, int) and threads != by_itself else {}
 
 
-def _with(cfg: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with changed values for keys at its root or in a group."""
-    changed = dict(cfg)
-    for key, value in changes.items():
-        group, _, name = key.rpartition(".")
-        changed.update({group: {**changed[group], name: value}} if group else {name: value})
-    return changed
-
-
 def _as_overrides(changes: Mapping[str, Any]) -> list[str]:
     return [f"{key}={'null' if value is None else value}" for key, value in changes.items()]
 
@@ -238,14 +231,6 @@ def _unlike(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> I
             if isinstance(left, (int, float)) and isinstance(right, (int, float)) and math.isfinite(left - right):
                 by = f", by {abs(left - right):.1e}"
             yield f"{name} was {left!r} and is {right!r}{by}"
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _brief(value: Any) -> str:

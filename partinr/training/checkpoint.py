@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from partinr.base.errors import PartinrError
+from partinr.base.section import leaves
 from partinr.base.text import for_shell
 from partinr.base.version import __version__
 from partinr.partition import Partition
@@ -115,8 +116,8 @@ def check_checkpoint(path: Path, module: TrainingLoop) -> str | None:
     here = module.fingerprint()
     known = {name: SignalIdentity(**each) for name, each in fingerprint.pop(SIGNALS).items()}
     note = None
-    missing = _leaves(module.defaults())
-    found, expected = (_leaves(each) for each in (fingerprint, {**here, SIGNALS: None}))
+    missing = leaves(module.defaults())
+    found, expected = (leaves(each) for each in (fingerprint, {**here, SIGNALS: None}))
     for key in {**expected, **found}:
         if key == SIGNALS:
             note = _check_signals(path, known, module.identities)
@@ -204,11 +205,3 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
             f"repeat the run with partinr rerun {run}, or continue it with that version"
         )
     return found
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree of dictionaries as one dictionary with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat.update(_leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
