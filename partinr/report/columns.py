@@ -46,8 +46,10 @@ class Column:
     """Heading in the terminal, which omits the column if it is empty."""
     rank: int = 0
     """Columns of a lower rank come first in Markdown and LaTeX."""
-    clock: bool = False
-    """Whether a clock measured it."""
+    clock: bool | Literal["cpu"] = False
+    """Whether a clock measured it: True for wall seconds, which mean little if other work shared the machine."""
+    compared: bool = False
+    """Whether it has measurements of the other group of the comparison, too."""
     constant: bool = False
     """Whether to omit a deviation that would be written as zero."""
     ratio: bool = False
@@ -84,7 +86,7 @@ def _column(section: Section, table: str, field: Mapping[str, Any]) -> Column:
     elif kind == "reaches":
         level, axis = rest.split(".")
         of = partial(_crossing, float(level), axis)
-    usual = {"table": table, "terminal": field.get("short", "")}
+    usual = {"table": table, "terminal": field.get("short", ""), "compared": rest.startswith("ratio")}
     return Column(**{**usual, **known, "of": of, "form": form})
 
 
