@@ -110,7 +110,7 @@ def _figures(study: Study) -> Iterator[tuple[str, Figure]]:
         groups, stem = study.on(image), f"{section.key if section else 'curve'}-{names[image]}"
         curves = [MeanCurve.of(group.counted) for group in groups]
         for axis, (suffix, label) in axes.items():
-            if any(np.isfinite(curve.on(axis)).any() for curve in curves):
+            if any((curve.on(axis) > 0).any() for curve in curves):
                 yield f"{stem}-{suffix}", _curve(table, image, style, axis, label)
         for chart in section.charts if section else ():
             if any(ListCurve.of(group.counted, chart.values).psnr.size for group in groups):
