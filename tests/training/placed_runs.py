@@ -23,13 +23,27 @@ from tests.training.card import CARD, card, reads
 # As on a card that no engine of partinr's own has passed its trial on.
 PLAIN = "engine=batched"
 Words = tuple[str, ...]
+FOUR: Words = ("partition=grid", "partition.regions=4", PLAIN)
 FIT: Words = (*TINY[:3], "regime.evaluate_every=4", "optimizer.lr=3e-3", PLAIN)
-META: Words = ("regime=meta", "data=smooth", "partition=grid", "partition.regions=4", "backbone.hidden_features=6", PLAIN)
+META: Words = (
+    "regime=meta",
+    "data=smooth",
+    "partition=grid",
+    "partition.regions=4",
+    "backbone.hidden_features=6",
+    PLAIN,
+)
 META += ("data.shape=[8,8]", "data.train_items=4", "data.val_items=2", "regime.evaluate_every=4")
-STUDY: Words = ("regime=threshold", "data=steps", "data.shape=[40]", "data.counts=[1,3]", "data.draws=1", "partition=grid")
-STUDY += ("partition.regions=2", "backbone.hidden_features=6", "regime.threshold=0.2", PLAIN)
-BEGUN: Words = ("data=smooth", "data.shape=[8,8]", "data.train_items=1", "data.val_items=0", "partition=grid")
-BEGUN += ("partition.regions=4", PLAIN)
+STUDY: Words = (
+    "regime=threshold",
+    "data=steps",
+    "data.shape=[40]",
+    "data.counts=[1,3]",
+    "data.draws=1",
+    "partition=grid",
+)
+STUDY += ("backbone.hidden_features=6", "regime.threshold=0.2")
+BEGUN: Words = (*FOUR, "data=smooth", "data.shape=[8,8]", "data.train_items=1", "data.val_items=0")
 CASES: dict[str, Words] = {
     "plain": FIT,
     "loop": (*FIT, "engine=loop"),
