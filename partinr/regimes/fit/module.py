@@ -113,8 +113,9 @@ class FitModule(StackLoop):
         weights = settings.sample_weights(model.partitions, seed)
         self.hold(model, batch, batch.by_sample(flat), None if weights is None else batch.by_sample(weights))
         self.sampler = self._sampler()
-        self._seam = dict.fromkeys(SEAM, float("nan"))
+        self._seam: dict[str, float] | None = dict.fromkeys(SEAM, float("nan"))
         self._evaluated: list[tuple[Tensor, Tensor]] = []
+        self._evaluated_step: int | None = None
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
         self._seconds_at_full_work: tuple[float, int] | None = None
 
@@ -174,6 +175,8 @@ class FitModule(StackLoop):
     @torch.no_grad()
     def reconstructions(self) -> list[Tensor]:
         """The current reconstruction of each signal: ``[*grid, C]``, not clamped, on the device."""
+        if self._evaluated_step == self.step:
+            return [values for values, _ in self._evaluated]
         self.gather()
         return self._by_signal(self.batch.unsort(self.values()))
 
@@ -190,10 +193,9 @@ class FitModule(StackLoop):
         The values are means over the signals that have borders. They are NaN before the first evaluation, or if there
         is no border. They are computed on request, since only those of the last evaluation are used.
         """
-        if self._evaluated:
+        if self._seam is None:
             pairs = zip(self._evaluated, self.model.partitions, strict=True)
             self._seam = mean_seam([seam(*pair, partition) for pair, partition in pairs])
-            self._evaluated = []
         return self._seam
 
     @property
@@ -209,11 +211,14 @@ class FitModule(StackLoop):
             "parameters": self.model.parameter_count,
             "macs_per_pixel": self.model.macs_per_sample,
             "frozen_regions": int(self.finished.sum()),
-            "metrics": {"seam": self.seam},
             "seconds": {"partition": partition_seconds(self.model.partitions), "saved": self.seconds_saved},
             **self._settled_facts,
             **({"images": images} if images else {}),
         }
+
+    def final_metrics(self) -> dict[str, Any]:
+        """How well regions match along their borders."""
+        return {"seam": self.seam}
 
     @cached_property
     def _settled_facts(self) -> dict[str, Any]:
@@ -279,6 +284,7 @@ class FitModule(StackLoop):
     def measure(self) -> dict[str, float]:
         """Mean PSNR and SSIM over the signals."""
         self.gather()
+        self._evaluated = []  # else two reconstructions would be in memory
         values = self.values()
         pairs = list(
             zip(
@@ -294,7 +300,7 @@ class FitModule(StackLoop):
         # All processes must agree on the result, because they act on it together.
         numbers = self.ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
         psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
-        self._evaluated = pairs
+        self._evaluated, self._evaluated_step, self._seam = pairs, self.step, None
         self.image_curve += [
             {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
             for name, own_psnr, own_ssim in zip(self.model.names, psnrs, ssims, strict=True)
@@ -327,6 +333,11 @@ class FitModule(StackLoop):
         """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
         return {**self.model.architecture(), "init_steps": self.start_steps}
 
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Restore the weights of a stack."""
+        super().restore(weights)
+        self._evaluated_step = None
+
     def progress(self) -> dict[str, Any]:
         """The state that a resumed run needs."""
         return {
@@ -339,7 +350,7 @@ class FitModule(StackLoop):
 
     def continue_from(self, state: dict[str, Any]) -> None:
         """Restore the :meth:`progress` of a checkpoint."""
-        self._seam, self._evaluated = state["seam"], []
+        self._seam, self._evaluated_step = state["seam"], None
         self._seconds_at_full_work = state["seconds_at_full_work"]
         self.sampler.refresh(state["sampled_errors"])
         super().continue_from(state)
@@ -351,7 +362,7 @@ class FitModule(StackLoop):
     def import_state(self, state: dict[str, Any]) -> None:
         """Restore the state in which the module of another process ended."""
         super().import_state(state)
-        self._seam, self._evaluated = state["seam"], []
+        self._seam = state["seam"]
         self._seconds_at_full_work = state["seconds_at_full_work"]
 
 
