@@ -155,6 +155,7 @@ def _context(
         "few": FEW,
         "explorable": len(records) >= EXPLORED,
         "sign": SIGN,
+        "timed": any(record.timed for record in records),
         "rated": any(record.rates for group in fits.groups for record in group.records),
         "rated_several": any(record.rates and record.images for group in fits.groups for record in group.records),
         "data": data,

@@ -174,7 +174,7 @@ def _summary(study: Study) -> list[dict[str, str]]:
 def to_csv(study: Study) -> str:
     """The whole table with every digit: ``KEY``, ``KEY_std`` and ``KEY_reached``, the number of seeds that have it.
 
-    ``shared`` is the number of runs whose machine was shared.
+    ``shared`` is the number of runs whose machine was shared; runs of older versions do not know that.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -182,7 +182,7 @@ def to_csv(study: Study) -> str:
     columns = columns_of(study)
     for column in columns:
         heading += [column.key] if column.words else [column.key, f"{column.key}_std", f"{column.key}_reached"]
-    writer.writerow([*heading, "seeds", "state", "shared"])
+    writer.writerow([*heading, "seeds", "state", *(["shared"] if study.timed else [])])
     for row in rows(study):
         line: list[str | int | float | None] = [row.group.image, row.group.label]
         for column in columns:
@@ -191,5 +191,6 @@ def to_csv(study: Study) -> str:
                 line.append(cell.text)
             else:
                 line += [cell.stat.mean, cell.stat.std, cell.stat.have] if cell.stat else [None, None, None]
-        writer.writerow([*line, row.group.n, row.group.state, sum(bool(each.shared) for each in row.group.counted)])
+        shared = [sum(bool(each.shared) for each in row.group.counted)] if study.timed else []
+        writer.writerow([*line, row.group.n, row.group.state, *shared])
     return text.getvalue()

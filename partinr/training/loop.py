@@ -213,8 +213,6 @@ class TrainingLoop(Contract):
                 self.best_psnr, self._below_best = row["psnr"], 0
                 self._best_weights = self.weights_to_keep()
             self.check_curve(row["psnr"])
-        # All processes must agree on the next evaluation.
-        (self.clock.evaluation,) = self.ranks.most(self.clock.evaluation)
         self.epoch_over = True
         self._check_target()
         self.after_evaluation()

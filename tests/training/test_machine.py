@@ -55,7 +55,7 @@ def test_the_slowest_counts_in_wall_seconds_and_all_in_cpu_seconds(
     clock = Clock()
     for kind in ("training", "evaluation"):
         hand.wall, hand.cpu = hand.wall + 50, hand.cpu + 70  # what happens between counts nowhere
-        with clock.run(kind, CPU, ranks):  # type: ignore[arg-type]
+        with clock.run(kind, CPU, ranks):
             hand.wall, hand.cpu = hand.wall + 2, hand.cpu + 3
     assert (clock.training, clock.evaluation) == (wall, wall)
     assert (clock.training_cpu, clock.evaluation_cpu) == (cpu, cpu)
