@@ -161,7 +161,11 @@ class Manifest(RunCallback):
                 },
                 "peak_memory_bytes": peak_memory(module.device),
                 "signal": {"name": self.identity["signal_name"], **facts["signal"]},
-                "hardware": {"devices": trainer.world_size, **hardware(module.device)},
+                "hardware": {
+                    "devices": trainer.world_size,
+                    "shard": module.divides(trainer.world_size),
+                    **hardware(module.device),
+                },
                 "versions": versions(),
                 "git": git_state(),
                 **(known or {}),

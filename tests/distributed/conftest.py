@@ -41,7 +41,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fit_on(quick: None, signal: Tensor) -> Fit:
-    """Fits five regions, the largest with half of the pixels, on the given number of devices."""
+    """Fits five regions, the largest with half of the pixels, on the given number of devices.
+
+    ``model`` has arguments of the model, with ``regions=1`` for a lone network.
+    """
 
     def go(
         devices: int,
@@ -55,14 +58,16 @@ def fit_on(quick: None, signal: Tensor) -> Fit:
         options: dict[str, Any] | None = None,
         callbacks: tuple[Any, ...] = (),
         ckpt_path: Path | None = None,
+        model: dict[str, Any] | None = None,
         **rest: Any,
     ) -> FitResult:
-        labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=REGIONS - 1)
+        kind = dict(model or {})
+        labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=kind.pop("regions", REGIONS) - 1)
         backbone = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
         if isinstance(optimizer, str):
             optimizer = Optimizer(name=optimizer, lr=lr, options=options or {})
         return fit(
-            PiecewiseINR(Partition(labels), backbone, widths=widths, engine=engine),
+            PiecewiseINR(Partition(labels), backbone, widths=widths, engine=engine, **kind),
             signal,
             trainer=make_trainer(accelerator="cpu", precision=precision, callbacks=callbacks, devices=devices),
             settings=FitSettings(**(settings or {})),
