@@ -297,8 +297,6 @@ def _prepare(
     devices, note = settings.trainer.devices, None
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
-    if note is not None:
-        print_note(note)
     interruption = interruption or Interruption()
     callbacks = _callbacks(settings, interruption, made, {**known, "signal_name": settings.data.title})
     trainer = make_trainer(
@@ -312,8 +310,8 @@ def _prepare(
         cuda_graphs=settings.trainer.cuda_graphs,
     )
     check_run(module, trainer, settings.root.ckpt_path)
-    if module.shard_by == "auto" and (divided := module.divides(trainer.world_size)) is not None:
-        print_note(f"{trainer.world_size} devices divide the {divided} among each other (shard=auto)")
+    if note is not None:
+        print_note(note)
     device = trainer.strategy.root_device
     module.model.check_engine(device, str(trainer.precision), settings.trainer.tf32)
     module.check_gradient(device, torch.float64 if trainer.precision == "64-true" else torch.float32)

@@ -93,7 +93,7 @@ class Contract(L.LightningModule):
         """
 
     def useful_devices(self, devices: int) -> tuple[int, str | None]:
-        """The number of devices that have work, and a note if this is not all of them."""
+        """The number of devices that have work, and a note, such as that the others have none."""
         return devices, None
 
     def divides(self, devices: int) -> str | None:

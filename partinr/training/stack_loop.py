@@ -121,10 +121,12 @@ class StackLoop(TrainingLoop):
 
     def useful_devices(self, devices: int) -> tuple[int, str | None]:
         """At most as many devices as have work, so that one sweep can include ``partition=none``."""
-        most, there = sharding_of(self.shard_by, self.model, devices).most(self.model, self.points_per_step)
-        if devices <= most:
-            return devices, None
-        return most, f"there {there} for trainer.devices={devices}; the other devices have no work"
+        sharding = sharding_of(self.shard_by, self.model, devices)
+        most, there = sharding.most(self.model, self.points_per_step)
+        if devices > most:
+            return most, f"there {there} for trainer.devices={devices}; the other devices have no work"
+        chosen = f"{devices} devices divide the {sharding.name} among each other (shard=auto)"
+        return devices, chosen if devices > 1 and self.shard_by == "auto" else None
 
     def setup(self, stage: str) -> None:
         """Divide the training among the processes, before the weights of a checkpoint are loaded."""

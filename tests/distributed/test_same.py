@@ -83,6 +83,13 @@ CASES: dict[str, dict[str, Any]] = {
         "settings": {"points_per_step": 10},
         "schedule": Plateau(patience=0, threshold=1.0),
     },
+    "samples, learned start": {
+        "steps": 10,
+        "shard": "samples",
+        "start": {"inner_lr": 1e-2, "seed": 3},
+        "start_steps": 3,
+        "settings": {"evaluate_every": 1},
+    },
     "samples, failure": {
         "steps": 60,
         "shard": "samples",
@@ -129,6 +136,7 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
                 ("failure", 3),
                 ("samples, points by error, widths", 3),
                 ("samples, failure", 2),
+                ("samples, learned start", 3),
             )
         ),
     ],
