@@ -138,10 +138,7 @@ class MetaModule(TrainingLoop):
             PartinrError: there are more processes than tasks, or they are to divide samples.
         """
         if devices > 1 and self.shard_by == "samples":
-            raise PartinrError(
-                f"shard=samples divides the samples of each network, and with regime=meta {devices} devices divide the "
-                "signals of each meta-batch; leave shard=auto"
-            )
+            raise PartinrError("shard=samples: devices divide the signals of each meta-batch; leave shard=auto")
         check_ranks(self.settings.meta_batch_size, devices)
 
     # -- what Lightning calls -----------------------------------------------------------------------------------
