@@ -193,7 +193,7 @@ class StackLoop(TrainingLoop):
             self._stepping = self.sharding.steps(self)
         stepping, loss, first = self._stepping, None, self.step
         macs, among = self.macs_a_step(), self.losses()
-        with self.clock.run("training", self.device):
+        with self.clock.run("training", self.device, self.ranks):
             for step in range(first, first + steps):
                 if self.shard.sizes:  # a process without unfinished networks only keeps step
                     loss = (self.step_of(step) or stepping).take(step)
@@ -209,7 +209,6 @@ class StackLoop(TrainingLoop):
         # All processes end their chunks here together, so that they agree on the next action.
         (total,) = self.ranks.total(own_loss)
         self._last_loss = total / among
-        (self.clock.training,) = self.ranks.most(self.clock.training)
 
     def squared_error(self, samples: list[Any]) -> Tensor:
         """The weighted squared error of samples of the shard, summed over samples and channels."""
