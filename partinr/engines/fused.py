@@ -22,8 +22,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import Architecture, HessianVector, Observations, Precision, Shape
-from partinr.engines.chain import pack, unpack
+from partinr.engines.base import (
+    AdamRun,
+    AdamSettings,
+    Architecture,
+    HessianVector,
+    Observations,
+    Precision,
+    Shape,
+)
+from partinr.engines.chain import Chain, pack, unpack
 from partinr.engines.curvature import fused_curvature
 from partinr.engines.sines import Passes, SineEngine
 
@@ -75,6 +83,16 @@ class Fused(SineEngine):
     ) -> HessianVector | None:
         """The kernel on the CPU, else None."""
         return fused_curvature if device.type == "cpu" else None
+
+    def adam(
+        self, chain: Chain, means: Sequence[Tensor], squares: Sequence[Tensor], settings: AdamSettings
+    ) -> AdamRun | None:
+        """On the CPU, since a CUDA graph does the same for plain steps."""
+        if chain[0].weight.device.type != "cpu":
+            return None
+        from partinr.engines import _numba
+
+        return _numba.AdamRows(chain, means, squares, settings)
 
 
 @cache

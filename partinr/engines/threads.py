@@ -89,6 +89,16 @@ def whole(count: int, unit: int) -> int:
     return -(-count // unit) * unit
 
 
+def together(work: Callable[[], None]) -> None:
+    """Call ``work`` on as many threads as torch uses, this one included; it shares out its pieces itself."""
+    others = torch.get_num_threads() - 1
+    waiting = [_pool(others + 1, os.getpid()).submit(work) for _ in range(others)]
+    work()
+    # Without spinning: a thread that waits leaves its core to those that have work.
+    for each in waiting:
+        each.result()
+
+
 def spread(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None:
     """Let ``work`` process pieces on as many threads as torch uses; each thread takes the next free piece."""
     if not pieces:
