@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import os
@@ -53,7 +54,18 @@ def named_class(path: str) -> Any:
     return found[name]
 
 
+def entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """The entry points of installed plug-ins. All distributions are read again if a folder of ``sys.path`` changed."""
+    folders = [os.path.abspath(each) for each in sys.path]
+    return _entry_points(tuple((each, os.stat(each).st_mtime_ns) for each in folders if os.path.exists(each)))
+
+
+@functools.lru_cache(maxsize=1)
+def _entry_points(folders: tuple[tuple[str, int], ...]) -> tuple[importlib.metadata.EntryPoint, ...]:
+    return tuple(importlib.metadata.entry_points(group=ENTRY_POINTS))
+
+
 def _trusted(module: str) -> bool:
     named = [each.strip() for each in os.environ.get(TRUSTED, "").split(",")]
-    plugins = [entry.value.partition(".")[0] for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    plugins = [entry.value.partition(".")[0] for entry in entry_points()]
     return module in named or module.partition(".")[0] in plugins

@@ -98,6 +98,9 @@ class Regime(Protocol):
         ``seconds`` joins the clocks there, ``metrics`` joins the metrics, and ``signal`` gets the signal's name.
         """
 
+    def final_metrics(self) -> Mapping[str, Any]:
+        """Further entries of ``metrics`` that take time to compute; used at the end of the run only."""
+
 
 def is_number(value: object) -> bool:
     """Whether a value of the config is a number, other than True and False."""

@@ -31,7 +31,6 @@ PACKAGES = (
     "lightning",
     "numpy",
     "hydra-core",
-    "torchmetrics",
     # These decode images and make label maps.
     "opencv-contrib-python-headless",
     "pillow",
@@ -89,13 +88,13 @@ class Manifest(RunCallback):
             for name, content in module.weights():
                 self.run.write(of_image(name, file), content)
         if module.failure is not None:
-            self._write(trainer, pl_module, "failed", module.failure)
+            self._write(trainer, pl_module, "failed", module.failure, final=True)
         elif module.stop_reason is None:
             number = self._interruption.received
             said = "stopped" if number is None else f"stopped by signal {number}"
-            self._write(trainer, pl_module, "interrupted", said)
+            self._write(trainer, pl_module, "interrupted", said, final=True)
         else:
-            self._write(trainer, pl_module, "completed")
+            self._write(trainer, pl_module, "completed", final=True)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Write the status and reason of a run that ended with an exception."""
@@ -120,6 +119,7 @@ class Manifest(RunCallback):
         status: str,
         message: str | None = None,
         known: Mapping[str, Any] | None = None,
+        final: bool = False,
     ) -> None:
         if not trainer.is_global_zero:
             return
@@ -149,6 +149,7 @@ class Manifest(RunCallback):
                     "ssim": last.get("ssim"),
                     "psnr_best": module.best_psnr if module.curve else None,
                     **facts.get("metrics", {}),
+                    **(module.final_metrics() if final else {}),
                 },
                 "steps": module.step,
                 "points_per_step": module.points_per_step,

@@ -27,7 +27,6 @@ _PACKAGES = (
     ("lightning", "lightning", "training"),
     ("hydra-core", "hydra", "configuration"),
     ("omegaconf", "omegaconf", "configuration"),
-    ("torchmetrics", "torchmetrics", "SSIM"),
     ("torchvision", "torchvision", "needed by segmentation-models-pytorch"),
     ("segmentation-models-pytorch", "segmentation_models_pytorch", "segmentation networks"),
     ("scikit-image", "skimage", "built-in images"),

@@ -24,7 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
 from partinr.base.text import for_shell
-from partinr.experiment import plugins, yaml_files
+from partinr.experiment import composing, plugins, yaml_files
 from partinr.experiment.conf import conf_dir
 
 
@@ -42,6 +42,7 @@ def search_plugins() -> None:
     """Register the choices of plug-ins with Hydra, and print faults of plug-ins. A second call changes nothing."""
     Plugins.instance().register(_PluginFolders)
     yaml_files.register()
+    composing.register()
     plugins.print_complaints()
 
 

@@ -8,7 +8,6 @@ A plug-in is an installed package with an entry point of the group ``partinr.plu
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import yaml
 
 from partinr.base.notes import print_note
 from partinr.base.text import decoded
-from partinr.base.trust import ENTRY_POINTS
+from partinr.base.trust import entry_points
 from partinr.experiment.conf import conf_dir
 
 _LOCAL = "local"
@@ -138,7 +137,7 @@ def check(plugin: Plugin) -> str | None:
 
 def _entries() -> Iterator[tuple[str, str, str]]:
     """Distribution, version and value of every entry point; its name replaces missing metadata."""
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for entry in entry_points():
         known = {} if entry.dist is None else {key: entry.dist.metadata[key] for key in entry.dist.metadata}
         yield known.get("Name", entry.name), known.get("Version", ""), entry.value
 

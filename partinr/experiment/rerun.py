@@ -77,7 +77,7 @@ def rerun(folder: Path, output: Path | None = None) -> int:
         raise PartinrError(f"{again} already holds a run; give another folder with -o")
     check_code(manifest, folder)
     cfg = migrated(before.config())
-    changes, whole = _to_be_the_same(cfg, manifest, folder)
+    changes, whole = _to_be_the_same(cfg, manifest, before)
     outcome = execute(with_values(cfg, changes), again, [*before.overrides(), *_as_overrides(changes)])
     show_outcomes([outcome])
     if outcome.exit_code > 128:
@@ -132,13 +132,16 @@ def _free(run: RunDirectory) -> Path:
     return path
 
 
-def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], bool]:
+def _to_be_the_same(
+    cfg: Mapping[str, Any], manifest: Mapping[str, Any], before: RunDirectory
+) -> tuple[dict[str, Any], bool]:
     """The settings for an identical second run. A note says what cannot be identical.
 
     Returns:
         values by dotted keys, and whether all rows of the two curves can be compared.
     """
-    changes = _same_threads(cfg, manifest)
+    changes = {**_same_threads(cfg, manifest), **_same_rows(cfg, before)}
+    folder = before.path
     schedule = make(cfg.get("schedule"), "schedule", Schedule)
     steps = manifest.get("steps")
     if schedule.follows_end and cfg.get("max_steps") is None:
@@ -162,6 +165,15 @@ def _to_be_the_same(cfg: Mapping[str, Any], manifest: Mapping[str, Any], folder:
         return changes, True
     print_note(f"{folder} is not complete; the rows that both have are compared")
     return changes, False
+
+
+def _same_rows(cfg: Mapping[str, Any], before: RunDirectory) -> dict[str, Any]:
+    """The settings for evaluations at the same steps, where the clock chose them; an evaluation may change a step."""
+    regime = cfg.get("regime")
+    if cfg.get("max_steps") is not None or not isinstance(regime, Mapping) or "evaluate_at" not in regime:
+        return {}
+    steps = [int(row["step"]) for row in before.curve()]
+    return {"regime.evaluate_every": max(1, *steps), "regime.evaluate_at": [step for step in steps if step > 0]}
 
 
 def _same_threads(cfg: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, int]:

@@ -18,6 +18,15 @@ from partinr.base.text import decoded
 class FileConfigSource(file_config_source.FileConfigSource):
     """Hydra's source of files, under its name. A byte-order mark would hide the line ``# @package`` from it."""
 
+    # Hydra resolves the links in a path first, which takes longer than to open the file.
+    def is_group(self, config_path: str) -> bool:
+        """Whether there is such a folder."""
+        return os.path.isdir(os.path.join(self.path, config_path))
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether there is such a file."""
+        return os.path.isfile(os.path.join(self.path, self._normalize_file_name(config_path)))
+
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a file.
 

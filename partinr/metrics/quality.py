@@ -19,8 +19,14 @@ SEAM_BAND = 2
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM (Wang et al. 2004), in pixels."""
 
-SSIM_SAMPLES = 2**19
-"""Pixels whose windows are evaluated at once."""
+SSIM_SIGMA = 1.5
+"""Standard deviation of that window, in pixels."""
+
+SSIM_STABLE = (0.01**2, 0.03**2)
+"""Constants of the paper that keep SSIM finite in flat windows, for the means and for the variances."""
+
+SSIM_BLOCK = 54
+"""Windows in a row whose sums are one product (measured: the fastest; the maps of a strip stay in the cache)."""
 
 EXACT_DB = 100.0
 """Upper limit [dB] of a signal's PSNR in a mean over several.
@@ -67,24 +73,55 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
     """
     if signal.ndim != 3 or min(signal.shape[:2]) < SSIM_WINDOW:
         return float("nan")
-    # Late, because torchmetrics takes a second to import and only an evaluation needs it.
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    border = SSIM_WINDOW // 2
-    height, width, channels = signal.shape
+    reach = SSIM_WINDOW - 1
+    # Only windows inside the image count, as in the paper and scikit-image.
+    height, width, channels = signal.shape[0] - reach, signal.shape[1] - reach, signal.shape[2]
+    # On CUDA a single-precision product may be rounded to TF32, which the small variances do not survive.
+    window = _window_sums(signal.new_zeros((), dtype=torch.float64 if signal.is_cuda else torch.float32))
     total = 0.0
-    # In strips, since the whole needs two dozen times the image's memory. A strip has all rows that its windows reach.
-    rows = max(1, SSIM_SAMPLES // width)
-    for top in range(border, height - border, rows):
-        bottom = min(top + rows, height - border)
-        strip = slice(top - border, bottom + border)
-        first = reconstruction[strip].detach().float().clamp(0, 1).movedim(-1, 0).unsqueeze(0)
-        second = signal[strip].float().movedim(-1, 0).unsqueeze(0)
-        _, of_each_window = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)
-        # Only windows inside the image count, as in the paper and scikit-image; torchmetrics adds those of a reflected
-        # border.
-        total += float(of_each_window[..., border:-border, border:-border].sum(dtype=torch.float64))
-    return total / ((height - 2 * border) * (width - 2 * border) * channels)
+    with torch.autocast(signal.device.type, enabled=False):
+        for top in range(0, height, SSIM_BLOCK):
+            strip = slice(top, top + SSIM_BLOCK + reach)
+            # Minus the middle of the range, which variances do not depend on, since they are small differences.
+            ours = reconstruction[strip].detach().float().clamp(0, 1).movedim(-1, 0).to(window.dtype) - 0.5
+            theirs = signal[strip].movedim(-1, 0).to(window.dtype) - 0.5
+            maps = torch.stack([ours, theirs, ours * ours + theirs * theirs, ours * theirs])
+            rows = maps.shape[2] - reach
+            sums = window[:rows, : rows + reach] @ maps
+            means = sums.new_empty(4, channels, rows, width)
+            for left in range(0, width, SSIM_BLOCK):
+                columns = min(SSIM_BLOCK, width - left)
+                block = sums[..., left : left + columns + reach]
+                means[..., left : left + columns] = block @ window[:columns, : columns + reach].T
+            total += float(_ssim_of_means(*means).sum(dtype=torch.float64))
+    return total / (height * width * channels)
+
+
+def _window_sums(like: Tensor) -> Tensor:
+    """The matrix ``[n, n + 10]`` that takes n + 10 samples in a row to their weighted sums in n windows.
+
+    The window is separable, and a product with this band takes a tenth of the time of a convolution.
+
+    Args:
+        like: has the type and the device of the matrix.
+    """
+    distance = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+    weight = torch.exp(-((distance / SSIM_SIGMA) ** 2) / 2)
+    band = torch.zeros(SSIM_BLOCK, SSIM_BLOCK + SSIM_WINDOW - 1, dtype=torch.float64)
+    for shift, value in enumerate(weight / weight.sum()):
+        band.diagonal(shift).fill_(float(value))
+    return band.to(like)
+
+
+def _ssim_of_means(ours: Tensor, theirs: Tensor, squares: Tensor, product: Tensor) -> Tensor:
+    """SSIM of windows from the means of each image, of the sum of both images' squares, and of their product.
+
+    All are of values minus 0.5.
+    """
+    covariance, variances = product - ours * theirs, squares - ours * ours - theirs * theirs
+    ours, theirs = ours + 0.5, theirs + 0.5
+    alike = (2 * ours * theirs + SSIM_STABLE[0]) * (2 * covariance + SSIM_STABLE[1])
+    return alike / ((ours * ours + theirs * theirs + SSIM_STABLE[0]) * (variances + SSIM_STABLE[1]))
 
 
 SEAM = ("psnr_band", "psnr_inside", "band", "jump_ratio", "jump_error", "gradient_ratio", "gradient_error")
@@ -125,11 +162,13 @@ def seam(reconstruction: Tensor, signal: Tensor, partition: Partition) -> dict[s
         # With the axis in front, compare sample i with sample i + 1.
         region, ours, theirs = (each.movedim(axis, 0) for each in (labels, values, signal))
         meets = region[1:] != region[:-1]
-        jumps += _sums(ours.diff(dim=0)[meets], theirs.diff(dim=0)[meets])
+        jumps += _sums(*(each[1:][meets] - each[:-1][meets] for each in (ours, theirs)))
         if len(region) > 3:
             # Two samples on either side, so that each slope is one of a single region.
             apart = meets[1:-1] & ~meets[:-2] & ~meets[2:]
-            bends += _sums(*((each[3:] - each[2:-1] - each[1:-2] + each[:-3])[apart] for each in (ours, theirs)))
+            bends += _sums(
+                *(each[3:][apart] - each[2:-1][apart] - each[1:-2][apart] + each[:-3][apart] for each in (ours, theirs))
+            )
     for name, (ours_squared, theirs_squared, wrong_squared, count) in (("jump", jumps), ("gradient", bends)):
         found[f"{name}_ratio"] = float((ours_squared / theirs_squared).sqrt())
         found[f"{name}_error"] = float((wrong_squared / count).sqrt())

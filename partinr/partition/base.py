@@ -9,7 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, ClassVar
 
 import torch
@@ -106,8 +106,13 @@ class Partition:
         for axis, n in enumerate(self.shape):
             # Repeating the outermost samples keeps the edge of the signal from counting as a border.
             places = torch.arange(-width, n + width).clamp(0, n - 1)
-            lowest = lowest.index_select(axis, places).unfold(axis, 2 * width + 1, 1).amin(-1)
-            highest = highest.index_select(axis, places).unfold(axis, 2 * width + 1, 1).amax(-1)
+            lowest, highest = (
+                reduce(better, (padded.narrow(axis, shift, n) for shift in range(2 * width + 1)))
+                for better, padded in (
+                    (torch.minimum, lowest.index_select(axis, places)),
+                    (torch.maximum, highest.index_select(axis, places)),
+                )
+            )
         return lowest != highest
 
     def labels_at(self, shape: Sequence[int], smooth: bool = False) -> Tensor:

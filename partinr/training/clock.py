@@ -70,7 +70,13 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def next_evaluation(step: int, every: int | None, per_decade: int, also_at: tuple[int, ...]) -> int:
+EVALUATION_SHARE = 0.1
+"""Evaluations of a run that only seconds limit take at most this fraction of its training seconds."""
+
+
+def next_evaluation(
+    step: int, every: int | None, per_decade: int, also_at: tuple[int, ...], not_before: int = 0
+) -> int:
     """The first step after ``step`` at which a run is evaluated.
 
     Args:
@@ -79,13 +85,14 @@ def next_evaluation(step: int, every: int | None, per_decade: int, also_at: tupl
         per_decade: evaluations per factor of ten in the geometric sequence. Steps are rounded to two digits, so that
             with 20 the sequence includes 1, 2, 5, 10, 20, 50, 100, 250, 500, 1000 …
         also_at: further steps to evaluate.
+        not_before: steps of the geometric sequence before this one are left out.
     """
     candidates = [extra for extra in also_at if extra > step]
     if every is not None:
         candidates.append((step // every + 1) * every)
     else:
         exponent = 0
-        while (candidate := _two_digits(10 ** (exponent / per_decade))) <= step:
+        while (candidate := _two_digits(10 ** (exponent / per_decade))) < max(step + 1, not_before):
             exponent += 1
         candidates.append(candidate)
     return min(candidates)

@@ -116,6 +116,10 @@ class Contract(L.LightningModule):
     def facts(self) -> dict[str, Any]:
         """The entries of this regime in ``run.json``: plain containers."""
 
+    def final_metrics(self) -> Mapping[str, Any]:
+        """Further entries of ``metrics`` in ``run.json`` that take time to compute; used at the end of the run only."""
+        return {}
+
     @abstractmethod
     def weights(self) -> Iterable[tuple[str, bytes]]:
         """For each file of weights, the name of its signal (empty for a single signal) and the content."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from partinr.base.spec import course, defaults
 from partinr.training.checkpoint import SIGNALS
-from partinr.training.clock import Clock, StopRule, keep_freed_memory, next_evaluation
+from partinr.training.clock import EVALUATION_SHARE, Clock, StopRule, keep_freed_memory, next_evaluation
 from partinr.training.contract import Contract, Evaluations
 from partinr.training.optimizer import Optimizer
 from partinr.training.ranks import Ranks
@@ -145,7 +145,19 @@ class TrainingLoop(Contract):
         evaluations = self._evaluations
         assert evaluations is not None  # else a subclass overrides this
         every, per_decade = evaluations.evaluate_every, evaluations.evaluations_per_decade
-        return next_evaluation(self.step, every, per_decade, tuple(evaluations.evaluate_at))
+        return next_evaluation(self.step, every, per_decade, tuple(evaluations.evaluate_at), self._affordable())
+
+    def _affordable(self) -> int:
+        """The step from which one more evaluation, and the last one, fit into :data:`EVALUATION_SHARE`.
+
+        It is 0 if steps limit the run, since its rows must not depend on the clock.
+        """
+        if self.stop.max_steps is not None:
+            return 0
+        if self.clock.training == 0 or self.step == 0:
+            return 2  # the pace is unknown until the first step is taken
+        evaluation = self.clock.evaluation * (1 + 2 / len(self.curve))
+        return math.ceil(evaluation / EVALUATION_SHARE / (self.clock.training / self.step))
 
     def chunk(self) -> int:
         """Number of steps until Lightning's loop gets control again; results do not depend on it."""
@@ -196,6 +208,8 @@ class TrainingLoop(Contract):
                 self.best_psnr, self._below_best = row["psnr"], 0
                 self._best_weights = self.weights_to_keep()
             self.check_curve(row["psnr"])
+        # All processes must agree on the next evaluation.
+        (self.clock.evaluation,) = self.ranks.most(self.clock.evaluation)
         self.epoch_over = True
         self._check_target()
         self.after_evaluation()

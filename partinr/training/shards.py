@@ -141,7 +141,8 @@ class Shard:
         if not self.whole:
             for name, value in self.params.items():
                 whole = model.stack[name]
-                whole.data[self.rows[name].to(whole.device)] = value.data
+                # After training, Lightning moves the model to the CPU, but not the parameters of a shard.
+                whole.data[self.rows[name].to(whole.device)] = value.data.to(whole.device)
 
 
 def _rows(table: Tensor, at: Tensor | None) -> Tensor:

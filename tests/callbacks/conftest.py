@@ -62,6 +62,9 @@ class FakeRegime:
             "signal": {"shape": list(self.signal.shape), "sha256": "0123"},
         }
 
+    def final_metrics(self) -> dict[str, Any]:
+        return {"sharpness": 0.5}
+
     def evaluate(self, psnr: float = 20.0) -> None:
         row = {"step": self.step, "seconds": self.clock.training, "macs": 7, "loss": 0.01, "psnr": psnr}
         self.curve.append({**row, "ssim": 0.5, "lr": 1e-4})

@@ -45,6 +45,7 @@ def test_it_says_what_the_run_is(manifest: Manifest, make_regime: Any, trainer: 
     manifest.on_train_start(trainer, regime)
     said = run.manifest()
     assert (said["status"], said["finished"], said["metrics"]["psnr"]) == ("running", None, None)
+    assert "sharpness" not in said["metrics"]  # it takes time, so it is computed once
     assert run.alive
     regime.evaluate(30.0)
     regime.evaluate(29.0)
@@ -59,7 +60,7 @@ def test_it_says_what_the_run_is(manifest: Manifest, make_regime: Any, trainer: 
         "seed": 3,
         "regions": 2,
     }
-    assert said["metrics"] == {"psnr": 29.0, "ssim": 0.5, "psnr_best": 30.0}
+    assert said["metrics"] == {"psnr": 29.0, "ssim": 0.5, "psnr_best": 30.0, "sharpness": 0.5}
     assert (said["steps"], said["stop"], said["points_per_step"]) == (40, "max_steps", 24)
     assert said["seconds"] == {
         "partition": 0.25,

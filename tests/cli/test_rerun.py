@@ -141,6 +141,15 @@ def test_a_run_that_the_clock_stopped(tiny: Any, partinr: Any) -> None:
     assert (answer.code, said("run_rerun")["steps"]) == (0, steps), answer.out
 
 
+def test_the_same_rows_where_the_clock_chose_them(tiny: Any, partinr: Any) -> None:
+    # These steps depend on the evaluations before them.
+    sampled = ("regime.points_per_step=16", "regime.sampling=error")
+    assert tiny("max_steps=null", "max_seconds=0.1", *sampled, "hydra.run.dir=run").code == 0
+    answer = partinr("rerun", "run")
+    assert answer.code == 0, answer.out
+    assert re.search(r"same     all \d+ rows of the curve of run, bit by bit", answer.out)
+
+
 def test_a_rate_that_follows_the_clock(tiny: Any, partinr: Any) -> None:
     assert tiny("max_steps=null", "max_seconds=0.03", "schedule=cosine", "hydra.run.dir=run").code == 0
     answer = partinr("rerun", "run")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from partinr.metrics.quality import EXACT_DB, SEAM, SEAM_BAND, mean_psnr, mse, psnr, seam, ssim
 from partinr.partition import Partition
@@ -117,14 +118,21 @@ def test_no_gradient_is_asked_for():
     assert isinstance(ssim(reconstruction, signal), float)
 
 
-def test_ssim_in_strips_is_that_of_the_whole(monkeypatch):
-    for rows in [1, 2, 7, 100]:
-        generator = torch.Generator().manual_seed(0)
-        signal = torch.rand(31, 23, 3, generator=generator)
-        reconstruction = signal + 0.1 * torch.randn(31, 23, 3, generator=generator)
-        expected = ssim(reconstruction, signal)
-        monkeypatch.setattr("partinr.metrics.quality.SSIM_SAMPLES", 23 * rows)
-        assert ssim(reconstruction, signal) == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_ssim_in_blocks_is_that_of_torchmetrics(monkeypatch, autocast):
+    reconstruction, signal = _pair((31, 27, 3), 0.1)
+    windows = structural_similarity_index_measure(
+        reconstruction.clamp(0, 1).movedim(-1, 0)[None],
+        signal.movedim(-1, 0)[None],
+        data_range=1.0,
+        return_full_image=True,
+    )[1]
+    # Without the windows that torchmetrics adds over a reflected border.
+    expected = float(windows[..., 5:-5, 5:-5].mean(dtype=torch.float64))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):  # as in training with bf16-mixed
+        for block in [1, 2, 7, 17, 54]:
+            monkeypatch.setattr("partinr.metrics.quality.SSIM_BLOCK", block)
+            assert ssim(reconstruction, signal) == pytest.approx(expected, abs=1e-5)
 
 
 def _by_hand(reconstruction, signal, labels):

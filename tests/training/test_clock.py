@@ -70,6 +70,16 @@ def test_the_geometric_sequence_rises_and_does_not_depend_on_where_it_is_asked()
             assert next_evaluation(step, None, per_decade, ()) == next(s for s in steps if s > step)
 
 
+def test_steps_that_are_too_early_are_left_out():
+    usual = _sequence(3000)
+    for step, not_before in [(0, 2), (0, 44), (7, 7), (100, 50), (100, 1234)]:
+        after = next(each for each in usual if each > step and each >= not_before)
+        assert next_evaluation(step, None, 20, (), not_before) == after
+    # Only the default sequence depends on the clock.
+    assert next_evaluation(3, 5, 20, (), 44) == 5
+    assert next_evaluation(3, None, 20, (6,), 44) == 6
+
+
 def test_an_even_sequence():
     for every in [1, 3, 100]:
         assert _sequence(5 * every, every=every) == [every * k for k in range(1, 6)]

@@ -33,7 +33,7 @@ class LearnedSteps(PlainSteps):
         names = start.adapted
         gradients = torch.autograd.grad(error, [shard.params[name] for name in names])
         # The networks are sorted by image, then by region, and the region is the cell.
-        cell = None if start.cells == 1 else (shard.networks % start.cells).to(loop.device)
+        cell = None if start.cells == 1 else (shard.networks % start.cells).to(start.device)
         with torch.no_grad():
             loss = loop.loss(step)
             for name, gradient in zip(names, gradients, strict=True):

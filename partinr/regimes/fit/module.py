@@ -12,10 +12,11 @@ from torch import Tensor
 
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
-from partinr.metrics import SEAM, mean_psnr, psnr, seam, ssim
+from partinr.metrics import mean_psnr, psnr, ssim
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
 from partinr.regimes.fit.checks import check_fit, checked_signal
+from partinr.regimes.fit.evaluated import Evaluated
 from partinr.regimes.fit.learned_steps import LearnedSteps
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
@@ -23,7 +24,6 @@ from partinr.training.checkpoint import kept_partitions
 from partinr.training.clock import StopRule
 from partinr.training.facts import (
     image_facts,
-    mean_seam,
     partition_facts,
     partition_seconds,
     signal_facts,
@@ -113,8 +113,7 @@ class FitModule(StackLoop):
         weights = settings.sample_weights(model.partitions, seed)
         self.hold(model, batch, batch.by_sample(flat), None if weights is None else batch.by_sample(weights))
         self.sampler = self._sampler()
-        self._seam = dict.fromkeys(SEAM, float("nan"))
-        self._evaluated: list[tuple[Tensor, Tensor]] = []
+        self.evaluated = Evaluated(model.partitions)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
         self._seconds_at_full_work: tuple[float, int] | None = None
 
@@ -174,6 +173,8 @@ class FitModule(StackLoop):
     @torch.no_grad()
     def reconstructions(self) -> list[Tensor]:
         """The current reconstruction of each signal: ``[*grid, C]``, not clamped, on the device."""
+        if (known := self.evaluated.at(self.step)) is not None:
+            return known
         self.gather()
         return self._by_signal(self.batch.unsort(self.values()))
 
@@ -185,16 +186,8 @@ class FitModule(StackLoop):
 
     @property
     def seam(self) -> dict[str, float]:
-        """How well regions match along their borders (:func:`partinr.metrics.seam`) at the last evaluation.
-
-        The values are means over the signals that have borders. They are NaN before the first evaluation, or if there
-        is no border. They are computed on request, since only those of the last evaluation are used.
-        """
-        if self._evaluated:
-            pairs = zip(self._evaluated, self.model.partitions, strict=True)
-            self._seam = mean_seam([seam(*pair, partition) for pair, partition in pairs])
-            self._evaluated = []
-        return self._seam
+        """How well regions match along their borders at the last evaluation; see :attr:`Evaluated.seam`."""
+        return self.evaluated.seam
 
     @property
     def points_per_step(self) -> int:
@@ -209,11 +202,14 @@ class FitModule(StackLoop):
             "parameters": self.model.parameter_count,
             "macs_per_pixel": self.model.macs_per_sample,
             "frozen_regions": int(self.finished.sum()),
-            "metrics": {"seam": self.seam},
             "seconds": {"partition": partition_seconds(self.model.partitions), "saved": self.seconds_saved},
             **self._settled_facts,
             **({"images": images} if images else {}),
         }
+
+    def final_metrics(self) -> dict[str, Any]:
+        """How well regions match along their borders."""
+        return {"seam": self.seam}
 
     @cached_property
     def _settled_facts(self) -> dict[str, Any]:
@@ -279,14 +275,10 @@ class FitModule(StackLoop):
     def measure(self) -> dict[str, float]:
         """Mean PSNR and SSIM over the signals."""
         self.gather()
+        self.evaluated = Evaluated(self.model.partitions)  # else two reconstructions would be in memory
         values = self.values()
-        pairs = list(
-            zip(
-                self._by_signal(self.batch.unsort(values)),
-                self._by_signal(self.buffer("_signals")),
-                strict=True,
-            )
-        )
+        reconstructions = self._by_signal(self.batch.unsort(values))
+        pairs = list(zip(reconstructions, self._by_signal(self.buffer("_signals")), strict=True))
         if self.settings.freeze_at_psnr is not None:
             self._errors = self._error_by_network(values)
         if self.sampler.goes_by_error:
@@ -294,7 +286,7 @@ class FitModule(StackLoop):
         # All processes must agree on the result, because they act on it together.
         numbers = self.ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
         psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
-        self._evaluated = pairs
+        self.evaluated.put(self.step, pairs)
         self.image_curve += [
             {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
             for name, own_psnr, own_ssim in zip(self.model.names, psnrs, ssims, strict=True)
@@ -327,6 +319,11 @@ class FitModule(StackLoop):
         """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
         return {**self.model.architecture(), "init_steps": self.start_steps}
 
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Restore the weights of a stack."""
+        self.evaluated.drop()
+        super().restore(weights)
+
     def progress(self) -> dict[str, Any]:
         """The state that a resumed run needs."""
         return {
@@ -339,7 +336,7 @@ class FitModule(StackLoop):
 
     def continue_from(self, state: dict[str, Any]) -> None:
         """Restore the :meth:`progress` of a checkpoint."""
-        self._seam, self._evaluated = state["seam"], []
+        self.evaluated.drop(state["seam"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
         self.sampler.refresh(state["sampled_errors"])
         super().continue_from(state)
@@ -351,7 +348,7 @@ class FitModule(StackLoop):
     def import_state(self, state: dict[str, Any]) -> None:
         """Restore the state in which the module of another process ended."""
         super().import_state(state)
-        self._seam, self._evaluated = state["seam"], []
+        self.evaluated.drop(state["seam"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
 
 

@@ -394,6 +394,23 @@ def test_after_seconds_of_training(small_fit, signal, clock):
     assert result.curve[-1]["step"] == result.steps == 10
 
 
+def test_evaluations_take_a_tenth_of_the_time_where_only_seconds_limit_a_run(small_fit, signal, clock, monkeypatch):
+    # On this clock, a step and an evaluation take a hundredth of a second each.
+    monkeypatch.setattr("partinr.training.loop.CHUNK_SECONDS", 0.0)
+    usual = [row["step"] for row in small_fit(signal, steps=150).curve]
+    assert usual[:4] == [0, 1, 2, 3]
+    limited = small_fit(signal, steps=None, seconds=1.495).curve
+    assert limited[-1]["step"] == 150
+    assert {row["step"] for row in limited} < set(usual)
+    assert 4 < len(limited) <= 15
+    for evaluations, row in enumerate(limited[1:], start=2):
+        assert evaluations <= row["step"] / 10
+    both = small_fit(signal, steps=150, seconds=1000.0).curve
+    assert [row["step"] for row in both] == usual
+    explicit = small_fit(signal, steps=None, seconds=0.295, settings={"evaluate_every": 1, "evaluate_at": [3]}).curve
+    assert [row["step"] for row in explicit] == list(range(31))
+
+
 def test_time_that_runs_out_between_evaluations_ends_with_one(small_fit, signal, clock):
     result = small_fit(signal, steps=None, seconds=0.035, settings={"evaluate_every": 10**6})
     assert result.stop == "max_seconds"
