@@ -294,6 +294,15 @@ def steps(
 
 
 @njit(nogil=True, cache=True)
+def add_runs(q, first_run, into):
+    """Add the gradients of runs, ``q [runs, P]``, to those of their networks, ``into [N, P]``, in order."""
+    for n in range(into.shape[0]):
+        for r in range(first_run[n], first_run[n + 1]):
+            for i in range(q.shape[1]):
+                into[n, i] += q[r, i]
+
+
+@njit(nogil=True, cache=True)
 def adam(params, q, mean, square, rates, decays, scale):
     """One step of Adam of all networks with gradients ``q [N, P]``; the rest as for :func:`steps`."""
     for n in range(params.shape[0]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -13,8 +12,8 @@ from llvmlite import binding
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import AdamSettings, Observations
-from partinr.engines.chain import Chain, Layers, Tiles, factors_of, pack, rows_of, tensors_of, tiles_of, unpack
+from partinr.engines.base import AdamSettings, Moments, Observations
+from partinr.engines.chain import Chain, Layers, Tiles, factors_of, layers_of, tensors_of, tiles_of
 from partinr.engines.threads import SINGLE, together
 
 TILE = 512
@@ -87,23 +86,23 @@ class AdamRows:
 
     Args:
         chain: the networks; their tensors change at :meth:`close`.
-        means: Adam's mean of gradients, for weight and bias of each layer in turn; likewise changed.
-        squares: likewise of squares.
-        settings: what does not change from step to step.
+        moments: see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
+        settings: settings of Adam.
     """
 
-    def __init__(
-        self, chain: Chain, means: Sequence[Tensor], squares: Sequence[Tensor], settings: AdamSettings
-    ) -> None:
-        self._tensors = (tensors_of(chain), means, squares)
-        self._layers, packed = pack(self._tensors[0], factors_of(chain))
-        self._rows = (packed, rows_of(means), rows_of(squares))
+    def __init__(self, chain: Chain, moments: Moments, settings: AdamSettings) -> None:
+        params = tensors_of(chain)
+        means, squares = zip(*map(moments, params), strict=True)
+        self._layers = layers_of(params, factors_of(chain))
+        # With numpy, on one thread: those of torch spin while they wait for one that is off its core.
+        self._arrays = [[each.detach().numpy() for each in many] for many in (params, means, squares)]
+        self._rows = [np.concatenate([each.reshape(len(each), -1) for each in many], 1) for many in self._arrays]
         self._decays = np.array([*settings.betas, settings.eps], dtype=np.float32)
 
     def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
-        """Take a step for each row of ``rates``; see :data:`partinr.engines.base.AdamRun`."""
+        """Take a step for each row of ``rates``; see :class:`partinr.engines.base.AdamRun`."""
         kernels, tiles = ready_kernels(), tiles_of(observed.sizes, TILE)
-        params, *moments = (each.numpy() for each in self._rows)
+        params, *moments = self._rows
         step = *moments, self._decays, np.float32(scale)
         if max(observed.sizes) * PIECES * torch.get_num_threads() > sum(observed.sizes):
             # Few networks: the threads share the runs of one step, whose sums are the same.
@@ -119,9 +118,10 @@ class AdamRows:
 
     def close(self) -> None:
         """Write the rows back."""
-        for rows, tensors in zip(self._rows, self._tensors, strict=True):
-            for tensor, found in zip(tensors, unpack(rows, [tensor.shape for tensor in tensors]), strict=True):
-                tensor.detach().copy_(found)
+        for rows, arrays in zip(self._rows, self._arrays, strict=True):
+            ends = np.cumsum([each[0].size for each in arrays])[:-1]
+            for each, found in zip(arrays, np.split(rows, ends, axis=1), strict=True):
+                np.copyto(each, found.reshape(each.shape))
 
 
 def _gradients(
@@ -132,7 +132,9 @@ def _gradients(
     by_run, total = np.empty((tiles.runs, params.shape[1]), dtype=np.float32), np.empty(tiles.runs)
     places = tiles.owner, tiles.start, tiles.run, *tables(layers)
     _run(ready_kernels().gradients, layers, tiles, given, *samples.arrays(), params, *places, by_run, total, by_x)
-    return float(total.sum()), sum_of_runs(by_run, tiles)
+    # In order within a network, as the kernel that takes steps does it.
+    networks = np.repeat(np.arange(len(samples.sizes)), np.diff(tiles.first_run))
+    return float(np.bincount(networks, total, len(samples.sizes)).sum()), sum_of_runs(by_run, tiles)
 
 
 def _run(kernel: Any, layers: Layers, tiles: Tiles, *given: Any) -> None:
@@ -166,12 +168,10 @@ def tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 def sum_of_runs(by_run: NDArray[np.float32], tiles: Tiles) -> Tensor:
     """What the runs of each network give in total: ``[runs, P]`` to ``[N, P]``."""
     networks = len(tiles.first_run) - 1
-    used = np.flatnonzero(np.diff(tiles.first_run))
-    if tiles.runs == networks == len(used):
+    if tiles.runs == networks == np.count_nonzero(np.diff(tiles.first_run)):
         return torch.from_numpy(by_run)
     by_network = np.zeros((networks, by_run.shape[1]), dtype=np.float32)
-    if tiles.runs:
-        by_network[used] = np.add.reduceat(by_run, tiles.first_run[used], axis=0)
+    _compiled().add_runs(by_run, tiles.first_run, by_network)
     return torch.from_numpy(by_network)
 
 
@@ -211,5 +211,6 @@ def _compiled() -> Any:
     kernels.gradients(*memory, False, *samples, row, *places, row.copy(), np.zeros(1), one.copy())
     adam = row.copy(), row.copy(), three, three[0], np.float32(1)
     kernels.steps(*memory, *samples, row, tile, tile, tile, layers, factor, *adam, np.zeros(1))
+    kernels.add_runs(row, tile, row.copy())
     kernels.adam(row, row.copy(), *adam[:2], three[0], *adam[3:])
     return kernels

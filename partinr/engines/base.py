@@ -153,6 +153,9 @@ class AdamSettings(NamedTuple):
     eps: float
 
 
+Moments = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
 class AdamRun(Protocol):
     """Steps of Adam that an engine takes itself. It holds copies of parameters and moments until it is closed."""
 
@@ -223,15 +226,12 @@ class Engine(ABC):
         """The kernel for second derivatives of the squared error, or None."""
         return None
 
-    def adam(
-        self, chain: Chain, means: Sequence[Tensor], squares: Sequence[Tensor], settings: AdamSettings
-    ) -> AdamRun | None:
+    def adam(self, stack: Stack, moments: Moments, settings: AdamSettings) -> AdamRun | None:
         """Steps of Adam that the engine takes itself; None if it only gives gradients.
 
         Args:
-            chain: the networks.
-            means: Adam's mean of gradients, for weight and bias of each layer in turn.
-            squares: likewise of squares.
+            stack: the networks, whose parameters will change.
+            moments: gives Adam's means of gradients and of their squares for a parameter, which will change too.
             settings: settings of Adam.
         """
         return None

@@ -27,11 +27,13 @@ from partinr.engines.base import (
     AdamSettings,
     Architecture,
     HessianVector,
+    Moments,
     Observations,
     Precision,
     Shape,
+    Stack,
 )
-from partinr.engines.chain import Chain, pack, unpack
+from partinr.engines.chain import pack, unpack
 from partinr.engines.curvature import fused_curvature
 from partinr.engines.sines import Passes, SineEngine
 
@@ -84,15 +86,13 @@ class Fused(SineEngine):
         """The kernel on the CPU, else None."""
         return fused_curvature if device.type == "cpu" else None
 
-    def adam(
-        self, chain: Chain, means: Sequence[Tensor], squares: Sequence[Tensor], settings: AdamSettings
-    ) -> AdamRun | None:
-        """On the CPU, since a CUDA graph does the same for plain steps."""
-        if chain[0].weight.device.type != "cpu":
+    def adam(self, stack: Stack, moments: Moments, settings: AdamSettings) -> AdamRun | None:
+        """Steps by the kernel on the CPU; None on CUDA, where a graph replays plain steps."""
+        if any(tensor.device.type != "cpu" or not tensor.requires_grad for tensor in stack.params.values()):
             return None
         from partinr.engines import _numba
 
-        return _numba.AdamRows(chain, means, squares, settings)
+        return _numba.AdamRows(stack.chain, moments, settings)
 
 
 @cache

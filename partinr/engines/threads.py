@@ -7,10 +7,13 @@ for each other.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -91,12 +94,40 @@ def whole(count: int, unit: int) -> int:
 
 def together(work: Callable[[], None]) -> None:
     """Call ``work`` on as many threads as torch uses, this one included; it shares out its pieces itself."""
-    others = torch.get_num_threads() - 1
-    waiting = [_pool(others + 1, os.getpid()).submit(work) for _ in range(others)]
+    threads = torch.get_num_threads()
+    if threads == 1:
+        work()
+        return
+    pool, ids = _pool(threads, os.getpid())
+    _leave_core(ids)
+    waiting = [pool.submit(work) for _ in range(threads - 1)]
     work()
     # Without spinning: a thread that waits leaves its core to those that have work.
     for each in waiting:
         each.result()
+
+
+def _leave_core(ids: Sequence[int]) -> None:
+    """Keep other threads off the calling thread's core, as long as they have other cores to go to.
+
+    Beside a busy process Linux wakes a thread on the core of the thread that woke it, and leaves it there: the two
+    would share one core, and the neighbour would have the other to itself.
+    """
+    core = _current_core()
+    if core is None:
+        return
+    allowed = os.sched_getaffinity(0)
+    for each in ids if len(allowed) > 1 else ():
+        with suppress(OSError):  # a container may forbid it
+            os.sched_setaffinity(each, allowed - {core})
+
+
+def _current_core() -> int | None:
+    """The core that the calling thread runs on; None where the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    core = ctypes.CDLL(None).sched_getcpu()
+    return core if core >= 0 else None
 
 
 def spread(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None:
@@ -115,13 +146,14 @@ def spread(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None
         quietly(0)
     else:
         # Also for a single piece: on this thread, torch would distribute products, and results would depend on threads.
-        for _ in _pool(threads, os.getpid()).map(quietly, range(min(threads, len(pieces)))):
+        pool, _ = _pool(threads, os.getpid())
+        for _ in pool.map(quietly, range(min(threads, len(pieces)))):
             pass
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """A pool of threads in each of which torch uses only that thread.
+def _pool(threads: int, process: int) -> tuple[ThreadPoolExecutor, list[int]]:
+    """A pool of threads in each of which torch uses only that thread, and their numbers in the system.
 
     Args:
         threads: number of threads.
@@ -130,17 +162,17 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(threads, "partinr-tiles")
     all_there = threading.Barrier(threads)
 
-    def alone(_: int) -> None:
+    def alone(_: int) -> int:
         # Read first: otherwise the thread would take the global number at its first larger operation.
         torch.get_num_threads()
         torch.set_num_threads(1)
         all_there.wait()
+        return threading.get_native_id()
 
-    for _ in pool.map(alone, range(threads)):
-        pass
+    ids = list(pool.map(alone, range(threads)))
     # The number is set per thread, but later threads inherit the last one.
     torch.set_num_threads(threads)
-    return pool
+    return pool, ids
 
 
 def sum_over_runs(

@@ -675,4 +675,5 @@ def test_callbacks_that_hook_into_a_step_are_called_in_every_one(signal):
     assert len(called) == hooked.step == 10
     assert with_hook.global_step == without.global_step == 10
     for name, value in plain.model.stack.items():
-        assert torch.equal(hooked.model.stack[name], value)
+        # Without the hook the engine takes the steps itself, with another order of operations.
+        torch.testing.assert_close(hooked.model.stack[name], value, rtol=1e-4, atol=1e-5)
