@@ -20,35 +20,11 @@ kernels share a counter of pieces: a thread that has lost its core delays the ot
 import numpy as np
 from numba import njit
 
+from partinr.engines._adam import adam_of_one
 from partinr.engines._blocks import BLOCK, input_gradient, output, parameter_gradient, sines, sums_4
 from partinr.engines._vectors import LANES, fma, lane, load, next_of, splat, store
 
 _F = np.float32
-
-
-# Divisions without a check for zero, so that the loop is vectorised.
-@njit(error_model="numpy")
-def _adam(p, q, m, v, rates, decays, scale):
-    """One step of Adam or AdamW (Kingma & Ba 2015; Loshchilov & Hutter 2019), in the order of torch's operations.
-
-    Args:
-        p: parameters ``[P]``, changed.
-        q: the gradient before ``scale``.
-        m: mean of gradients, changed.
-        v: mean of squares, changed.
-        rates: the learning rate over the mean's bias correction; the root of the squares' correction; the factor of
-            weight decay.
-        decays: beta 1, beta 2, epsilon.
-        scale: factor of the gradient.
-    """
-    rate, root, shrink = rates[0], rates[1], rates[2]
-    beta_1, beta_2, epsilon = decays[0], decays[1], decays[2]
-    rest_1, rest_2 = _F(1) - beta_1, _F(1) - beta_2
-    for i in range(p.shape[0]):
-        g = q[i] * scale
-        m[i] = beta_1 * m[i] + rest_1 * g
-        v[i] = beta_2 * v[i] + rest_2 * g * g
-        p[i] = p[i] * shrink - rate * (m[i] / (np.sqrt(v[i]) / root + epsilon))
 
 
 @njit(forceinline=True)
@@ -261,7 +237,7 @@ def steps(
         factor: likewise.
         mean: float32 ``[N, P]``, Adam's mean of gradients, changed.
         square: likewise of their squares.
-        rates: float32 ``[steps, 3]``, see :func:`_adam`.
+        rates: float32 ``[steps, 3]``, see :func:`adam_of_one`.
         decays: float32 ``[3]``, likewise.
         scale: factor of the gradient.
         total: float64 ``[N]``, written: each network's error before its last step.
@@ -289,7 +265,7 @@ def steps(
                 if r > r0:
                     for i in range(size):
                         q[i] += into[i]
-            _adam(p, q, mean[n], square[n], rates[step], decays, scale)
+            adam_of_one(p, q, mean[n], square[n], rates[step], decays, scale)
             total[n] = error
 
 
@@ -300,13 +276,6 @@ def add_runs(q, first_run, into):
         for r in range(first_run[n], first_run[n + 1]):
             for i in range(q.shape[1]):
                 into[n, i] += q[r, i]
-
-
-@njit(nogil=True, cache=True)
-def adam(params, q, mean, square, rates, decays, scale):
-    """One step of Adam of all networks with gradients ``q [N, P]``; the rest as for :func:`steps`."""
-    for n in range(params.shape[0]):
-        _adam(params[n], q[n], mean[n], square[n], rates, decays, scale)
 
 
 def scratch_size(layers, line, wide, parameters):

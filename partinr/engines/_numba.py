@@ -12,9 +12,10 @@ from llvmlite import binding
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.engines._adam import compiled_adam
 from partinr.engines.base import AdamSettings, Moments, Observations
 from partinr.engines.chain import Chain, Layers, Tiles, factors_of, layers_of, tensors_of, tiles_of
-from partinr.engines.threads import SINGLE, together
+from partinr.engines.threads import SINGLE, threads, together
 
 TILE = 512
 """Limit of samples per tile: 12 features in 3 layers take 0.2 MB of cache."""
@@ -104,12 +105,12 @@ class AdamRows:
         kernels, tiles = ready_kernels(), tiles_of(observed.sizes, TILE)
         params, *moments = self._rows
         step = *moments, self._decays, np.float32(scale)
-        if max(observed.sizes) * PIECES * torch.get_num_threads() > sum(observed.sizes):
+        if max(observed.sizes) * PIECES * threads() > sum(observed.sizes):
             # Few networks: the threads share the runs of one step, whose sums are the same.
             nowhere = np.empty((0, observed.coords.shape[1]), dtype=np.float32)
             for rate in rates:
                 total, found = _gradients(observed, params, self._layers, given=False, by_x=nowhere)
-                kernels.adam(params, found.numpy(), *moments, rate, *step[2:])
+                compiled_adam()(params, found.numpy(), *moments, rate, *step[2:])
             return total
         totals = np.empty(len(params))
         given = *observed.arrays(), params, tiles.start, tiles.run, tiles.first_run, *tables(self._layers)
@@ -211,6 +212,6 @@ def _compiled() -> Any:
     kernels.gradients(*memory, False, *samples, row, *places, row.copy(), np.zeros(1), one.copy())
     adam = row.copy(), row.copy(), three, three[0], np.float32(1)
     kernels.steps(*memory, *samples, row, tile, tile, tile, layers, factor, *adam, np.zeros(1))
+    compiled_adam()
     kernels.add_runs(row, tile, row.copy())
-    kernels.adam(row, row.copy(), *adam[:2], three[0], *adam[3:])
     return kernels

@@ -47,13 +47,13 @@ def _fitted(partition: Partition, engine: str, optimizer: Optimizer, **given: An
     return model, fit(model, _image(), steps=25, optimizer=optimizer, schedule=Cosine(), settings=settings)
 
 
-@pytest.mark.parametrize("optimizer", [ADAM, DECAYED])
-@pytest.mark.parametrize("loss", ["image", "region"])
-def test_they_are_those_of_torch(taken: list[type], optimizer: Optimizer, loss: Any) -> None:
+@pytest.mark.parametrize("engine", ["fused", "tiled"])
+@pytest.mark.parametrize(("optimizer", "loss"), [(ADAM, "image"), (DECAYED, "region")])
+def test_they_are_those_of_torch(taken: list[type], engine: str, optimizer: Optimizer, loss: Any) -> None:
     partition = Grid(rows=4, cols=5)(_image())
     models, curves = [], []
-    for engine in ("fused", "batched"):
-        model, result = _fitted(partition, engine, optimizer, loss=loss)
+    for each in (engine, "batched"):
+        model, result = _fitted(partition, each, optimizer, loss=loss)
         models.append(model)
         curves.append(result.curve)
     assert set(taken) == {EngineSteps, PlainSteps}
