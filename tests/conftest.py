@@ -1,9 +1,11 @@
 """What every test runs under: a directory of its own, no network, no display, and a browser for those that ask."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,32 @@ def _no_network() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_here)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kernels_are_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """By one worker, seconds a kernel, while the others wait; then numba's cache has them."""
+    from numba.core.dispatcher import Dispatcher
+
+    compiled, thread = Dispatcher.compile, threading.local()
+    # The workers' folders lie side by side.
+    lock = tmp_path_factory.getbasetemp().parent / "kernels.lock"
+
+    def compile_alone(self: Any, signature: Any) -> Any:
+        if getattr(thread, "compiles", False):  # a kernel that another one calls
+            return compiled(self, signature)
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            thread.compiles = True
+            try:
+                return compiled(self, signature)
+            finally:
+                thread.compiles = False
+                fcntl.flock(file, fcntl.LOCK_UN)  # a forked process may have the file open
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dispatcher, "compile", compile_alone)
         yield
 
 

@@ -22,9 +22,10 @@ import torch
 
 from partinr.base.errors import reason
 from partinr.base.version import __version__
-from partinr.callbacks.base import RunCallback, regime
+from partinr.callbacks.base import Regime, RunCallback, regime
 from partinr.callbacks.interruption import Interruption
 from partinr.runs.layout import WEIGHTS, of_image
+from partinr.runs.sharing import pace
 
 PACKAGES = (
     "torch",
@@ -160,6 +161,8 @@ class Manifest(RunCallback):
                     "evaluation": module.clock.evaluation,
                     **facts.get("seconds", {}),
                 },
+                "cpu_seconds": {"training": module.clock.training_cpu, "evaluation": module.clock.evaluation_cpu},
+                "machine": _machine(module, trainer),
                 "peak_memory_bytes": peak_memory(module.device),
                 "signal": {"name": self.identity["signal_name"], **facts["signal"]},
                 "hardware": {"devices": trainer.world_size, **hardware(module.device)},
@@ -169,6 +172,12 @@ class Manifest(RunCallback):
                 **now,
             }
         )
+
+
+def _machine(module: Regime, trainer: L.Trainer) -> dict[str, Any]:
+    """Facts for :func:`partinr.runs.sharing.sharing`: cores and threads of the machine, waiting, and pace."""
+    threads = torch.get_num_threads() * trainer.num_devices
+    return {"cores": os.cpu_count(), "threads": threads, **module.machine.facts(), "pace": pace(module.curve)}
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -174,7 +174,7 @@ class StackLoop(TrainingLoop):
             self._stepping = steps_of(self)
         stepping, loss, step, end = self._stepping, None, self.step, self.step + steps
         macs, among = self.macs_a_step(), self.losses()
-        with self.clock.run("training", self.device):
+        with self.clock.run("training", self.device, self.ranks):
             while step < end and self.shard.sizes and (own := self.step_of(step)) is not None:
                 loss, step = own.run(range(step, step + 1), advance), step + 1
             if self.shard.sizes:
@@ -192,7 +192,6 @@ class StackLoop(TrainingLoop):
         # All processes end their chunks here together, so that they agree on the next action.
         (total,) = self.ranks.total(own_loss)
         self._last_loss = total / among
-        (self.clock.training,) = self.ranks.most(self.clock.training)
 
     def loss(self, step: int) -> Tensor:
         """The loss of a step for this process's networks, with its graph."""
