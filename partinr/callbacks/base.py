@@ -102,6 +102,9 @@ class Regime(Protocol):
     def weights(self) -> Iterable[tuple[str, bytes]]:
         """The files to keep: for each, the name of a signal or an empty name, and the content."""
 
+    def divides(self, devices: int) -> str | None:
+        """What so many processes divide among each other, in one word; None for one process."""
+
     def facts(self) -> dict[str, Any]:
         """The regime's entries in ``run.json``.
 

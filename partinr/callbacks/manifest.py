@@ -165,7 +165,7 @@ class Manifest(RunCallback):
                 "machine": _machine(module, trainer),
                 "peak_memory_bytes": peak_memory(module.device),
                 "signal": {"name": self.identity["signal_name"], **facts["signal"]},
-                "hardware": {"devices": trainer.world_size, **hardware(module.device)},
+                "hardware": {**processes(module, trainer.world_size), **hardware(module.device)},
                 "versions": versions(),
                 "git": git_state(),
                 **(known or {}),
@@ -198,6 +198,11 @@ def peak_memory(device: torch.device) -> int:
                 return int(line.split()[1]) * 1024
     # In kilobytes on Linux, in bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def processes(module: Regime, devices: int) -> dict[str, Any]:
+    """The number of processes, and what they divide."""
+    return {"devices": devices, "shard": module.divides(devices)}
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

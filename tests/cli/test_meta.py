@@ -427,6 +427,7 @@ regime=fit data=builtin regime.inner_lr=1e-3        -> regime.inner_lr is an opt
 capacity=area                                       -> capacity=area: an initialisation has one width, .*; leave
 # how it is computed
 trainer.precision=16-mixed                          -> trainer.precision=16-mixed scales the outer loss, .*; choose
+trainer=ddp trainer.devices=2 shard=samples         -> shard=samples: devices divide the signals .*; leave shard=auto
 trainer=ddp trainer.devices=5                       -> regime.meta_batch_size=4 is less than trainer.devices=5, .*; give
 engine=fused trainer.precision=64-true              -> engine=fused has no double precision; choose
 # checkpoints

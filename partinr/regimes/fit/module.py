@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
 from partinr.metrics import mean_psnr, psnr, ssim
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
@@ -126,32 +125,8 @@ class FitModule(StackLoop):
             return ErrorSampler(self.batch.network.cpu(), sizes, points, self.seed)
         return UniformSampler(sizes, self.samples, points, self.seed)
 
-    def check_devices(self, devices: int) -> None:
-        """Check that each of ``devices`` processes has a network to train.
-
-        Raises:
-            PartinrError: there are more processes than networks, or several processes for blended networks.
-        """
-        if devices > 1 and self.model.blended:
-            raise PartinrError(
-                f"trainer.devices={devices} trains regions apart, but with overlap or global_network they are trained "
-                "together; give trainer.devices=1, or overlap=0 and global_network=false"
-            )
-        networks = self.model.networks
-        if devices > networks:
-            raise PartinrError(
-                f"trainer.devices={devices}, but there {_only(networks)}, and each device trains some of them; "
-                f"give trainer.devices={networks}, or more regions (partition.regions)"
-            )
-
-    def useful_devices(self, devices: int) -> tuple[int, str | None]:
-        """At most one device per network, so that one sweep can include ``partition=none``."""
-        useful = min(devices, self.model.networks)
-        note = f"there {_only(useful)} for trainer.devices={devices}; the other devices have no work"
-        return useful, None if useful == devices else note
-
     def setup(self, stage: str) -> None:
-        """Apply ``begin_at_mean`` and divide the networks among the processes."""
+        """Apply ``begin_at_mean`` and divide the training among the processes."""
         if self.settings.begin_at_mean:
             signals = self.buffer("_signals")
             self.model.begin_at_mean(signals[self.batch.order.to(signals.device)], self.batch.sizes)
@@ -361,7 +336,3 @@ class FitModule(StackLoop):
 def _mean_error(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
     """The mean squared error of the untrained networks, averaged over the signals."""
     return sum(float((values.float() - signal).square().mean()) for values, signal in pairs) / len(pairs)
-
-
-def _only(networks: int) -> str:
-    return "is only 1 region" if networks == 1 else f"are only {networks} regions"

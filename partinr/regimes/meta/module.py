@@ -126,12 +126,18 @@ class MetaModule(TrainingLoop):
         """All tensors that the outer optimiser changes."""
         return [value for value in self.model.parameters() if value.requires_grad]
 
+    def divides(self, devices: int) -> str | None:
+        """``signals``, those of each meta-batch; None for one process."""
+        return None if devices == 1 else "signals"
+
     def check_devices(self, devices: int) -> None:
         """Check that each of ``devices`` processes has a task of every meta-batch.
 
         Raises:
-            PartinrError: there are more processes than tasks.
+            PartinrError: there are more processes than tasks, or they are to divide samples.
         """
+        if devices > 1 and self.shard_by == "samples":
+            raise PartinrError("shard=samples: devices divide the signals of each meta-batch; leave shard=auto")
         check_ranks(self.settings.meta_batch_size, devices)
 
     # -- what Lightning calls -----------------------------------------------------------------------------------
