@@ -96,7 +96,7 @@ class Job:
         except SystemExit as end:
             if end.code:
                 last = said.getvalue().strip().splitlines()[-1:]
-                raise RuntimeError(f"partinr {' '.join(overrides)} ends with {end.code}: {' '.join(last)}") from end
+                raise RuntimeError(f"{' '.join(last)} (exit code {end.code} of partinr {' '.join(overrides)})") from end
         with (folder / "curve.csv").open(encoding="utf-8") as file:
             curve = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
         return Run(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")), curve)
