@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # One more than two cores: a test that waits for a browser or a child process leaves its core to another.
 TEST_WORKERS ?= 3
+# One more where Slurm is tested, which is mostly waited for.
+SLOW_TEST_WORKERS ?= 4
 ARGS ?=
 # A folder of its own each time: a run directory is never written over.
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
@@ -37,9 +39,8 @@ test: setup  ## Run the tests but for the slow ones; ARGS="-k grid -x" runs some
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: setup  ## Run the slow ones: many processes, wheels, a real Slurm
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "slow and not slurm and not alone" $(ARGS)
-	@# One after the other: each starts a Slurm of its own, or needs both cores.
-	$(BIN)/python -m pytest -m "slurm or alone" $(ARGS)
+	$(BIN)/python -m pytest -n $(SLOW_TEST_WORKERS) --dist worksteal -m "slow and not alone" $(ARGS)
+	$(BIN)/python -m pytest -m alone $(ARGS)
 
 lint: setup  ## Check style and formatting
 	$(BIN)/ruff check .

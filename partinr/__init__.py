@@ -13,10 +13,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from partinr.base import _torchvision, moved
+from partinr.base.later import imported, load
 from partinr.base.version import __version__
 
 # Before anything imports torchvision: torchmetrics, Lightning and segmentation-models-pytorch do.
@@ -74,9 +74,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        return load(f"{_LAZY[name]}:{name}")
     if name in _SUBPACKAGES:
-        return importlib.import_module(f"partinr.{name}")
+        return imported(f"partinr.{name}")
     raise AttributeError(f"module 'partinr' has no attribute {name!r}")
 
 

@@ -1,9 +1,12 @@
 """What every test runs under: a directory of its own, no network, no display, and a browser for those that ask."""
 
 import contextlib
+import fcntl
+import gc
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,21 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 OpenPage = Callable[..., Any]
 """``open_page(where, width=1280, height=900)`` gives a playwright ``Page`` of a file or a string of HTML."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that may take longer than others come first, so that no worker begins one when the others are done."""
+
+    def limit(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("timeout")
+        return 0 if mark is None else mark.args[0]
+
+    items.sort(key=limit, reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    """Everything is imported; a search for garbage that goes through it takes a tenth of the tests' time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +65,32 @@ def _no_network() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_here)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kernels_are_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """By one worker, seconds a kernel, while the others wait; then numba's cache has them."""
+    from numba.core.dispatcher import Dispatcher
+
+    compiled, thread = Dispatcher.compile, threading.local()
+    # The workers' folders lie side by side.
+    lock = tmp_path_factory.getbasetemp().parent / "kernels.lock"
+
+    def compile_alone(self: Any, signature: Any) -> Any:
+        if getattr(thread, "compiles", False):  # a kernel that another one calls
+            return compiled(self, signature)
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            thread.compiles = True
+            try:
+                return compiled(self, signature)
+            finally:
+                thread.compiles = False
+                fcntl.flock(file, fcntl.LOCK_UN)  # a forked process may have the file open
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dispatcher, "compile", compile_alone)
         yield
 
 

@@ -7,9 +7,31 @@ names are plain text, so that a test can read the arrows between modules from th
 
 from __future__ import annotations
 
+import gc
 import importlib
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No search for garbage within the context, such as among the million objects of modules, which stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def imported(module: str) -> ModuleType:
+    """The module of a dotted name, imported without a search for garbage."""
+    with without_collection():
+        return importlib.import_module(module)
 
 
 class Later:
@@ -30,13 +52,16 @@ class Later:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
+        if self._module not in sys.modules:
+            imported(self._module)
+            gc.freeze()  # else the next searches for garbage would go through the new modules, which takes a second
         return getattr(importlib.import_module(self._module), name)
 
 
 def load(path: str) -> Any:
     """The object that ``module:name`` names; imports the module."""
     module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return getattr(imported(module), name)
 
 
 def exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -30,7 +30,8 @@ def field(key: str, heading: str, value: str, form: str = "fixed:2", **further: 
         **further: ``span``, above this column and its neighbours of the same span; ``note``, which explains it;
             ``better``, ``high`` or ``low`` where such values are the better ones; ``short``, its heading in narrow
             tables, which leave a column without one out; ``table``, the key of the :class:`Table` that has the column,
-            by default the first; ``clock``, true if a clock measured the value; ``constant``, true if a deviation over
+            by default the first; ``clock``, true if the value depends on wall seconds, ``cpu``
+            if it depends on CPU seconds; ``constant``, true if a deviation over
             seeds is left out where it is written as zero.
     """
     return {"key": key, "heading": heading, "value": value, "form": form, **further}
@@ -177,6 +178,7 @@ COMMON = (
     field("regions", "regions", "regions", "fixed:0", short="regions", **_SIZE),
     field("parameters", "parameters", "parameters", "si", short="parameters", **_SIZE),
     field("seconds", "training s", "seconds.training", "significant", span="Cost", short="training s", clock=True),
+    field("cpu_seconds", "CPU s", "cpu_seconds.training", "significant", span="Cost", short="CPU s", clock="cpu"),
     field("psnr", "PSNR dB", "metrics.psnr", short="PSNR dB", **_QUALITY),
     field("ssim", "SSIM", "metrics.ssim", "fixed:3", short="SSIM", **_QUALITY),
 )

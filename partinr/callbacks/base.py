@@ -17,6 +17,15 @@ class Seconds(Protocol):
 
     training: float
     evaluation: float
+    training_cpu: float
+    evaluation_cpu: float
+
+
+class Machine(Protocol):
+    """What else ran on the machine."""
+
+    def facts(self) -> dict[str, Any]:
+        """Entries of ``machine`` in ``run.json``; empty before the training."""
 
 
 class Signal(Protocol):
@@ -65,6 +74,7 @@ class Regime(Protocol):
     curve: list[dict[str, float]]
     image_curve: list[dict[str, Any]]
     clock: Seconds
+    machine: Machine
     stop: Any
     stop_reason: str | None
     failure: str | None
@@ -91,6 +101,9 @@ class Regime(Protocol):
 
     def weights(self) -> Iterable[tuple[str, bytes]]:
         """The files to keep: for each, the name of a signal or an empty name, and the content."""
+
+    def divides(self, devices: int) -> str | None:
+        """What so many processes divide among each other, in one word; None for one process."""
 
     def facts(self) -> dict[str, Any]:
         """The regime's entries in ``run.json``.

@@ -22,9 +22,10 @@ import torch
 
 from partinr.base.errors import reason
 from partinr.base.version import __version__
-from partinr.callbacks.base import RunCallback, regime
+from partinr.callbacks.base import Regime, RunCallback, regime
 from partinr.callbacks.interruption import Interruption
 from partinr.runs.layout import WEIGHTS, of_image
+from partinr.runs.sharing import pace
 
 PACKAGES = (
     "torch",
@@ -160,15 +161,23 @@ class Manifest(RunCallback):
                     "evaluation": module.clock.evaluation,
                     **facts.get("seconds", {}),
                 },
+                "cpu_seconds": {"training": module.clock.training_cpu, "evaluation": module.clock.evaluation_cpu},
+                "machine": _machine(module, trainer),
                 "peak_memory_bytes": peak_memory(module.device),
                 "signal": {"name": self.identity["signal_name"], **facts["signal"]},
-                "hardware": {"devices": trainer.world_size, **hardware(module.device)},
+                "hardware": {**processes(module, trainer.world_size), **hardware(module.device)},
                 "versions": versions(),
                 "git": git_state(),
                 **(known or {}),
                 **now,
             }
         )
+
+
+def _machine(module: Regime, trainer: L.Trainer) -> dict[str, Any]:
+    """Facts for :func:`partinr.runs.sharing.sharing`: cores and threads of the machine, waiting, and pace."""
+    threads = torch.get_num_threads() * trainer.num_devices
+    return {"cores": os.cpu_count(), "threads": threads, **module.machine.facts(), "pace": pace(module.curve)}
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -189,6 +198,11 @@ def peak_memory(device: torch.device) -> int:
                 return int(line.split()[1]) * 1024
     # In kilobytes on Linux, in bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def processes(module: Regime, devices: int) -> dict[str, Any]:
+    """The number of processes, and what they divide."""
+    return {"devices": devices, "shard": module.divides(devices)}
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import sys
 import traceback
@@ -22,6 +24,8 @@ def main(argv: list[str] | None = None) -> None:
 
     Exit code: 0 done; 1 a run failed; 2 bad input; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM.
     """
+    # When the process ends, Python would search for garbage among all that torch has made, which takes a second.
+    atexit.register(gc.freeze)
     arguments = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

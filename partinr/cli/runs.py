@@ -7,21 +7,24 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import click
 from rich.cells import cell_len, chop_cells
 
 from partinr.base.errors import PartinrError
+from partinr.base.numbers import ABSENT
 from partinr.base.terminal import short, terminal
 from partinr.base.text import one_line, utf8, visible
 from partinr.base.version import __version__
 from partinr.runs.directory import find_runs
+from partinr.runs.sharing import SIGN, footnote
 from partinr.runs.standing import STATES, Standing, duration, eta_of_all, standing
 
 COLOURS = dict(zip(STATES, ("cyan", "blue", "green", "yellow", "red", "red", "red"), strict=True))
 
-HEADINGS = ("run", "state", "progress", "ETA", "PSNR dB", "")
+HEADINGS = ("run", "state", "progress", "ETA", "PSNR dB", "seconds", "CPU s", "")
 
 
 def show_runs(paths: Sequence[Path], states: str | None = None, as_json: bool = False) -> None:
@@ -49,11 +52,14 @@ def show_runs(paths: Sequence[Path], states: str | None = None, as_json: bool = 
         click.echo(utf8(json.dumps(content, indent=2, ensure_ascii=False)).decode())
         return
     width = terminal().width
-    for line in _table(shown, paths[0] if len(paths) == 1 else None, width):
+    root = paths[0] if len(paths) == 1 else None
+    for line in _table(shown, root, width):
         click.echo(line)
     many = f"{len(standings):,} run{'s' if len(standings) != 1 else ''}"
     said = ", ".join(f"{count:,} {state}" for state, count in counts.items())
     click.echo(("\n" if shown else "") + f"{many}: {said}")
+    if note := footnote([(_name(each, root), each.shared) for each in standings]):
+        click.echo("\n".join(wrap(note, width)))
     for line in _hints(standings, counts, width):
         click.echo(line)
 
@@ -78,6 +84,7 @@ def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list
             each.progress,
             "" if each.eta is None else duration(each.eta) if each.eta >= 1 else "soon",
             "" if each.psnr is None else f"{each.psnr:.2f}",
+            *_seconds(each),
             f"by {each.version}" if each.of_another_version else "",
         )
         for each in standings
@@ -93,6 +100,14 @@ def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list
     return lines
 
 
+def _seconds(each: Standing) -> tuple[str, str]:
+    """Wall and CPU seconds of the training; empty before it begins."""
+    if each.seconds is None:
+        return "", ""
+    cpu = ABSENT if each.cpu_seconds is None else f"{each.cpu_seconds:,.1f}"
+    return f"{each.seconds:,.1f}{SIGN if each.shared else ''}", cpu
+
+
 def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None = None) -> str:
     """A row with a coloured state and right-aligned numbers."""
     parts = []
@@ -100,7 +115,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None = None
         space = " " * (width - cell_len(cell))
         styled = click.style(cell, fg=colour) if heading == "state" and colour else cell
         if width:
-            parts.append(space + styled if heading in ("progress", "ETA", "PSNR dB") else styled + space)
+            parts.append(space + styled if heading in HEADINGS[2:7] else styled + space)
     return "  ".join(parts).rstrip()
 
 
@@ -134,6 +149,8 @@ def _plain(each: Standing) -> dict[str, Any]:
         "steps": each.steps,
         "max_steps": each.max_steps,
         "seconds": each.seconds,
+        "cpu_seconds": each.cpu_seconds,
+        "shared": each.shared,
         "max_seconds": each.max_seconds,
         "eta_seconds": each.eta,
         "psnr": each.psnr,

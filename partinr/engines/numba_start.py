@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from partinr.base.later import imported
 from partinr.base.notes import print_note
 
 _kept: list[tempfile.TemporaryDirectory[str]] = []
@@ -46,7 +47,7 @@ def fault() -> str | None:
 def _imported() -> Any:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        import numba
+        numba = imported("numba")
     for each in said:
         print_note(f"numba ignores what it does not understand: {_line(each.message)}; {_cure()}")
     return numba

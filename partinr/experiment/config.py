@@ -49,7 +49,7 @@ class TrainerSettings:
         precision: Lightning's flag, except for those that also round coordinates, which would merge neighbouring
             samples.
         threads: number of CPU threads; None for torch's default, divided equally between several devices.
-        devices: number of devices per node. Each of several devices has a process that trains some of the regions.
+        devices: number of devices per node. Each of several devices has a process (see ``shard`` at the root).
         num_nodes: number of machines of a cluster; several need ``hydra/launcher=submitit_slurm``.
         tf32: whether single-precision products on CUDA may round their factors to 10 bits (TF32). This is faster but
             loses quality at high frequencies. It has no effect on other devices.
@@ -81,7 +81,9 @@ class Root(StopRule):
             with its neighbours; 0 for no overlap.
         global_network: whether one more network covers the whole signal and is added to those of the regions.
         engine: how the stack is evaluated.
-        shard: how work is divided between ``trainer.devices``: by whole regions.
+        shard: what ``trainer.devices`` divide among each other: whole regions, or the samples of every region.
+            ``auto`` takes regions if there are at least as many networks as devices and no two share samples, else
+            samples.
         output_dir: folder for run directories.
         cache_dir: folder for cached label maps; None for no cache.
         study: name of a sweep's folder; None for the name of its experiment, or a label of the overrides.
@@ -96,7 +98,7 @@ class Root(StopRule):
     overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
     global_network: bool = False
     engine: EngineName = "auto"
-    shard: Literal["regions"] = "regions"
+    shard: Literal["auto", "regions", "samples"] = "auto"
     output_dir: str = "outputs"
     cache_dir: str | None = None
     study: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None = None

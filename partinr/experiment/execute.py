@@ -293,11 +293,10 @@ def _prepare(
     module = settings.regime.build(_context(settings))
     if reads and (changed := inputs.changes(known, settings)):
         raise PartinrError(f"{changed[0].what} was changed while it was read; give the command again")
+    module.shard_by = settings.root.shard
     devices, note = settings.trainer.devices, None
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
-    if note is not None:
-        print_note(note)
     interruption = interruption or Interruption()
     callbacks = _callbacks(settings, interruption, made, {**known, "signal_name": settings.data.title})
     trainer = make_trainer(
@@ -311,6 +310,8 @@ def _prepare(
         cuda_graphs=settings.trainer.cuda_graphs,
     )
     check_run(module, trainer, settings.root.ckpt_path)
+    if note is not None:
+        print_note(note)
     device = trainer.strategy.root_device
     module.model.check_engine(device, str(trainer.precision), settings.trainer.tf32)
     module.check_gradient(device, torch.float64 if trainer.precision == "64-true" else torch.float32)

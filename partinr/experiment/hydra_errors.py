@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -298,6 +299,7 @@ def readable(override: str) -> str:
     return quoted if _parses(quoted) else override
 
 
+@functools.lru_cache(1000)
 def _parses(override: str) -> bool:
     try:
         OverridesParser.create().parse_override(override)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -172,8 +173,16 @@ def _examined(distribution: str, version: str, value: str) -> Plugin:
 
 def _choices(conf: Path) -> list[str]:
     """``GROUP=NAME`` for every YAML in a folder of configuration."""
-    files = (file for folder in sorted(conf.iterdir()) if folder.is_dir() for file in sorted(folder.rglob("*.yaml")))
-    return [f"{file.parent.relative_to(conf).as_posix()}={file.stem}" for file in files]
+    return [f"{'/'.join(group)}={name[:-5]}" for *group, name in sorted(_yaml_files(str(conf), ())) if group]
+
+
+def _yaml_files(folder: str, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The parts of the path of every YAML. Commands list them several times, and ``rglob`` takes four times as long."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=not above):
+            yield from _yaml_files(entry.path, (*above, entry.name))
+        elif entry.name.endswith(".yaml"):
+            yield *above, entry.name
 
 
 def _said(error: Exception) -> str:

@@ -16,6 +16,7 @@ from partinr.base.terminal import short, terminal
 from partinr.base.text import visible
 from partinr.experiment.outcome import Outcome
 from partinr.runs.layout import ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION
+from partinr.runs.sharing import SIGN, footnote, sharing
 
 MOST_ROWS = 48
 """Number of runs up to which all are listed. Beyond it, only unsuccessful runs are; ``partinr runs`` lists all."""
@@ -49,6 +50,9 @@ def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None, asked:
     shown = [each for each in outcomes if each.begun and (each.exit_code or len(outcomes) <= MOST_ROWS)]
     for _, alike in groupby(sorted(shown, key=_headings), _headings):
         terminal().print(_table(list(alike), asked or {}))
+    manifests = [outcome.run.manifest() for outcome in outcomes if outcome.begun]
+    if note := footnote([(f"{visible(each['name'])}, seed {each['seed']}", sharing(each)) for each in manifests]):
+        terminal().print(note, highlight=False)
     for outcome in outcomes:
         if outcome.exit_code:
             manifest = outcome.run.manifest()
@@ -81,13 +85,18 @@ def show_finished(outcome: Outcome) -> None:
         return
     regions = "1 region" if manifest["regions"] == 1 else f"{manifest['regions']} regions"
     result = fill(outcome.run.regime.result, manifest, outcome.run.config(), outcome.run.path)
-    seconds = manifest["seconds"]["training"]
-    _say(f"{status:<11} {visible(manifest['name'])}, seed {manifest['seed']}, {regions}: {result}, {seconds:.1f} s")
+    seconds = f"{manifest['seconds']['training']:.1f} s{_sign(manifest)}"
+    _say(f"{status:<11} {visible(manifest['name'])}, seed {manifest['seed']}, {regions}: {result}, {seconds}")
 
 
 def state(manifest: Mapping[str, Any]) -> str:
     """The status of a finished run; ``running`` and ``queued`` mean that it has died."""
     return "died" if manifest["status"] in ("running", "queued") else str(manifest["status"])
+
+
+def _sign(manifest: Mapping[str, Any]) -> str:
+    """The mark of seconds of a shared machine; empty for others."""
+    return "" if sharing(manifest) is None else SIGN
 
 
 def frozen(manifest: Mapping[str, Any]) -> str:
@@ -122,7 +131,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         f"{manifest['regions']:,}",
         f"{manifest['parameters']:,}",
         f"{manifest['steps']:,}",
-        f"{manifest['seconds']['training']:.1f}",
+        f"{manifest['seconds']['training']:.1f}{_sign(manifest)}",
         *(ABSENT if value is None else write(value, form) for value, form in values),
         "" if manifest["status"] == "completed" else state(manifest),
     )

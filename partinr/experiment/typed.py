@@ -48,8 +48,8 @@ def as_typed(overrides: Sequence[str], searched: Path | None = None) -> list[str
         overrides: overrides from the command line that Hydra can parse.
         searched: a further folder of configuration (``--config-dir``).
     """
-    parts = [list(_parts(override)) for override in overrides]
-    if not any(itertools.chain.from_iterable(parts)):
+    parts = [_parts(override) for override in overrides]
+    if not any(parts):
         return list(overrides)
     types = _Types(overrides, searched)
     return [
@@ -77,18 +77,16 @@ def _key(override: str) -> str:
     return override.partition("=")[0]
 
 
-def _parts(override: str) -> Iterator[_Part]:
+@functools.lru_cache(1000)
+def _parts(override: str) -> tuple[_Part, ...]:
     key, equals, _ = override.partition("=")
-    if not equals or key.startswith("~"):
-        return
-    tree = _tree(override)
-    if (value := tree.value()) is None:
-        return
+    if not equals or key.startswith("~") or (value := _tree(override).value()) is None:
+        return ()
     several = value.simpleChoiceSweep()
     elements = [value.element()] if several is None else several.element()
-    for element in elements:
-        # Spaces around the whole value belong to a name; those after a comma do not.
-        yield from _of_element(override, element, None if several else (len(key) + 1, len(override)))
+    # Spaces around the whole value belong to a name; those after a comma do not.
+    span = None if several else (len(key) + 1, len(override))
+    return tuple(itertools.chain.from_iterable(_of_element(override, element, span) for element in elements))
 
 
 def _tree(override: str) -> Any:
@@ -157,7 +155,7 @@ class _Types:
         self.groups = {*plugins.groups(), *further}
         # Hydra reports a word that is no override.
         asked = [each for each in overrides if "=" in each and self._is_group(_key(each))]
-        self.choices = [_choices(_quoted(each, list(_parts(each)), _takes(_GROUP))) for each in asked]
+        self.choices = [_choices(_quoted(each, _parts(each), _takes(_GROUP))) for each in asked]
         self.classes = [each for each in overrides if _key(each).endswith("._target_")]
 
     def _is_group(self, key: str) -> bool:

@@ -82,8 +82,9 @@ def ssim(reconstruction: Tensor, signal: Tensor) -> float:
     with torch.autocast(signal.device.type, enabled=False):
         for top in range(0, height, SSIM_BLOCK):
             strip = slice(top, top + SSIM_BLOCK + reach)
-            ours = reconstruction[strip].detach().float().clamp(0, 1).movedim(-1, 0).to(window.dtype)
-            theirs = signal[strip].movedim(-1, 0).to(window.dtype)
+            # Minus the middle of the range, which variances do not depend on, since they are small differences.
+            ours = reconstruction[strip].detach().float().clamp(0, 1).movedim(-1, 0).to(window.dtype) - 0.5
+            theirs = signal[strip].movedim(-1, 0).to(window.dtype) - 0.5
             maps = torch.stack([ours, theirs, ours * ours + theirs * theirs, ours * theirs])
             rows = maps.shape[2] - reach
             sums = window[:rows, : rows + reach] @ maps
@@ -113,10 +114,14 @@ def _window_sums(like: Tensor) -> Tensor:
 
 
 def _ssim_of_means(ours: Tensor, theirs: Tensor, squares: Tensor, product: Tensor) -> Tensor:
-    """SSIM of windows from their means: of each image, of the sum of both images' squares, and of their product."""
-    means, powers = ours * theirs, ours * ours + theirs * theirs
-    alike = (2 * means + SSIM_STABLE[0]) * (2 * (product - means) + SSIM_STABLE[1])
-    return alike / ((powers + SSIM_STABLE[0]) * (squares - powers + SSIM_STABLE[1]))
+    """SSIM of windows from the means of each image, of the sum of both images' squares, and of their product.
+
+    All are of values minus 0.5.
+    """
+    covariance, variances = product - ours * theirs, squares - ours * ours - theirs * theirs
+    ours, theirs = ours + 0.5, theirs + 0.5
+    alike = (2 * ours * theirs + SSIM_STABLE[0]) * (2 * covariance + SSIM_STABLE[1])
+    return alike / ((ours * ours + theirs * theirs + SSIM_STABLE[0]) * (variances + SSIM_STABLE[1]))
 
 
 SEAM = ("psnr_band", "psnr_inside", "band", "jump_ratio", "jump_error", "gradient_ratio", "gradient_error")

@@ -132,6 +132,33 @@ class RegionBatch:
             found.append(Part(pairs, self.count(pairs), sample, place, blend))
         return found
 
+    def portion(self, samples: Tensor, portions: int, number: int) -> Tensor:
+        """One of several equal portions of some samples; each network's samples are divided equally too.
+
+        Args:
+            samples: int64 ``[P]`` on the CPU, ascending, as for :meth:`parts`.
+            portions: 1 or more.
+            number: 0 … portions - 1.
+
+        Returns:
+            int64, ascending; the portions together are all samples.
+        """
+        if self.blend is None:  # sorted by network already
+            return samples[number::portions].contiguous()
+        order = torch.argsort(self._networks_of_samples[samples], stable=True)
+        return samples[order[number::portions]].sort().values
+
+    @cached_property
+    def _networks_of_samples(self) -> Tensor:
+        """A number for the networks that contribute to each sample, from the first and the last: int64 ``[M]``."""
+        ends = [
+            torch.zeros(self.samples, dtype=torch.int64).scatter_reduce_(
+                0, self.order, self.network, end, include_self=False
+            )
+            for end in ("amin", "amax")
+        ]
+        return ends[0] * len(self.sizes) + ends[1]
+
     def unsort(self, values: Tensor) -> Tensor:
         """``values`` ``[M, c]`` of the batch, blended and in the order of the signal."""
         if self.blend is not None:

@@ -46,8 +46,10 @@ class Column:
     """Heading in the terminal, which omits the column if it is empty."""
     rank: int = 0
     """Columns of a lower rank come first in Markdown and LaTeX."""
-    clock: bool = False
-    """Whether a clock measured it."""
+    clock: bool | Literal["cpu"] = False
+    """Whether a clock measured it: True for wall seconds, which mean little if other work shared the machine."""
+    compared: bool = False
+    """Whether it has measurements of the other group of the comparison, too."""
     constant: bool = False
     """Whether to omit a deviation that would be written as zero."""
     ratio: bool = False
@@ -61,9 +63,17 @@ class Column:
 
 def columns_of(study: Study) -> tuple[Column, ...]:
     """The columns for the groups of a study, in order."""
-    if study.section is not None:
-        first = study.section.tables[0].key
-        return tuple(_column(study.section, first, field) for field in study.section.fields(study.table))
+    found = _columns_of_section(study.section, study) if study.section is not None else _columns_of_fits(study)
+    # Runs of older versions have no CPU seconds.
+    return found if study.timed else tuple(column for column in found if column.clock != "cpu")
+
+
+def _columns_of_section(section: Section, study: Study) -> tuple[Column, ...]:
+    first = section.tables[0].key
+    return tuple(_column(section, first, field) for field in section.fields(study.table))
+
+
+def _columns_of_fits(study: Study) -> tuple[Column, ...]:
     learned = any(group.learned_start for group in study.groups)
     seams = any(record.at("metrics.seam.psnr_band") is not None for group in study.groups for record in group.records)
     further = (_column(Section(), TABLES[0].key, field) for field in study.table)
@@ -84,7 +94,7 @@ def _column(section: Section, table: str, field: Mapping[str, Any]) -> Column:
     elif kind == "reaches":
         level, axis = rest.split(".")
         of = partial(_crossing, float(level), axis)
-    usual = {"table": table, "terminal": field.get("short", "")}
+    usual = {"table": table, "terminal": field.get("short", ""), "compared": rest.startswith("ratio")}
     return Column(**{**usual, **known, "of": of, "form": form})
 
 

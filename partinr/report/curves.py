@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,12 @@ class MeanCurve:
     """PSNR over the seeds of a group, at every evaluated step up to the end of the shortest run.
 
     A run without an evaluation at a step (because it stopped at its target) contributes an interpolated value.
-    ``seconds`` and ``macs`` are means at the step.
+    ``seconds``, ``cpu_seconds`` and ``macs`` are means at the step; NaN where a run does not know its CPU seconds.
     """
 
     step: Numbers
     seconds: Numbers
+    cpu_seconds: Numbers
     macs: Numbers
     psnr: Numbers
     std: Numbers | None
@@ -33,12 +35,12 @@ class MeanCurve:
         """Mean of the finite evaluations of ``records``; empty if a record has none."""
         curves = []
         for record in records:
-            columns = {name: np.array(record.curve[name]) for name in ("step", "seconds", "macs", "psnr")}
+            columns = {name: np.array(record.curve[name]) for name in (*get_args(Axis), "psnr")}
             finite = np.isfinite(columns["psnr"])
             curves.append({name: values[finite] for name, values in columns.items()})
         if not curves or any(not curve["step"].size for curve in curves):
             empty = np.empty(0)
-            return cls(empty, empty, empty, empty, None)
+            return cls(empty, empty, empty, empty, empty, None)
         first = max(curve["step"][0] for curve in curves)
         last = min(curve["step"][-1] for curve in curves)
         steps = np.unique(np.concatenate([curve["step"] for curve in curves]))
@@ -48,11 +50,13 @@ class MeanCurve:
             return np.stack([np.interp(steps, curve["step"], curve[name]) for curve in curves])
 
         psnr = over_seeds("psnr")
-        return cls(steps, over_seeds("seconds").mean(0), over_seeds("macs").mean(0), psnr.mean(0), _deviation(psnr))
+        means = {name: over_seeds(name).mean(0) for name in ("seconds", "cpu_seconds", "macs")}
+        return cls(step=steps, **means, psnr=psnr.mean(0), std=_deviation(psnr))
 
     def on(self, axis: Axis) -> Numbers:
         """The x of the curve."""
-        return {"step": self.step, "seconds": self.seconds, "macs": self.macs}[axis]
+        found: Numbers = getattr(self, axis)
+        return found
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,7 @@ _SIGNS: Mapping[str, str] = {
     "∞": r"$\infty$",
     "ω": r"$\omega$",
     "σ": r"$\sigma$",
+    "†": r"$\dagger$",
     "–": "--",
     "…": r"\dots{}",
 }
@@ -270,9 +271,9 @@ def _tex_cell(cell: Cell, column: Column, split: bool) -> str:
     whole, point, fraction = cell.text.partition(".")
     whole = rf"$-${whole[1:]}" if whole.startswith("-") else whole
     if not split:
-        return bold(_tex_number(whole))
+        return bold(_tex_number(whole)) + _tex(cell.sign)
     deviation = rf"\,$\pm$\,{_tex(cell.std)}" if cell.std else ""
-    return f"{bold(_tex_number(whole))} & {bold(point + fraction)}{deviation}"
+    return f"{bold(_tex_number(whole))} & {bold(point + fraction)}{_tex(cell.sign)}{deviation}"
 
 
 def _tex_number(whole: str) -> str:

@@ -32,6 +32,7 @@ from partinr.report.groups import Group, Study, studies_of
 from partinr.report.table import Row, lone_of, rows, to_csv
 from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import Axis, RunRecord
+from partinr.runs.sharing import SIGN
 
 PICTURE_SIDE = 1024
 """Longer side of a picture in a figure [pixels]: at least 400 dpi in print, with a small PDF."""
@@ -42,6 +43,7 @@ GROUPS_A_STRIP = 6
 _AXES: Mapping[Axis, tuple[str, str]] = {
     "step": ("steps", "optimiser steps"),
     "seconds": ("seconds", "seconds of training"),
+    "cpu_seconds": ("cpu-seconds", "CPU seconds of training"),
     "macs": ("macs", "multiply-accumulates"),
 }
 """File name part and label of each axis."""
@@ -52,11 +54,12 @@ _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (
 def write_figures(records: Sequence[RunRecord], folder: str | Path) -> list[Path]:
     """Write figures of ``records``, each as PNG (300 dpi) and as PDF (vectors).
 
-    ``curve-IMAGE-steps``, ``-seconds``, ``-macs``: PSNR with mean and one standard deviation, one column wide.
+    ``curve-IMAGE-steps``, ``-seconds``, ``-cpu-seconds``, ``-macs``: PSNR with mean and one standard deviation, one
+    column wide.
     ``pictures-IMAGE``: image, partitions, reconstructions and errors of the median seed of each group.
     ``table.csv``: every number of the report's table.
     Files of a further section begin with its key: learning to learn has ``learning-NAME-outer-steps``,
-    ``-outer-seconds``, ``-inner-steps``, and ``learning.csv``.
+    ``-outer-seconds``, ``-outer-cpu-seconds``, ``-inner-steps``, and ``learning.csv``.
 
     Args:
         records: runs, as of :func:`~partinr.runs.records.collect`.
@@ -100,11 +103,14 @@ def _figures(study: Study) -> Iterator[tuple[str, Figure]]:
     axes = _AXES
     if section is not None:
         kind = section.steps.removesuffix("steps").strip()
-        axes = {"step": (f"{kind}-steps", section.steps), "seconds": (f"{kind}-seconds", _AXES["seconds"][1])}
+        timed: tuple[Axis, ...] = ("seconds", "cpu_seconds")
+        axes = {"step": (f"{kind}-steps", section.steps)}
+        axes |= {axis: (f"{kind}-{_AXES[axis][0]}", _AXES[axis][1]) for axis in timed}
     for image in study.images:
         groups, stem = study.on(image), f"{section.key if section else 'curve'}-{names[image]}"
-        if any(MeanCurve.of(group.counted).step.size for group in groups):
-            for axis, (suffix, label) in axes.items():
+        curves = [MeanCurve.of(group.counted) for group in groups]
+        for axis, (suffix, label) in axes.items():
+            if any((curve.on(axis) > 0).any() for curve in curves):
                 yield f"{stem}-{suffix}", _curve(table, image, style, axis, label)
         for chart in section.charts if section else ():
             if any(ListCurve.of(group.counted, chart.values).psnr.size for group in groups):
@@ -133,7 +139,8 @@ def _curve(table: Sequence[Row], image: str, style: Mapping[str, Style], axis: A
     figure, axes = _empty()
     for group in (row.group for row in table if row.group.image == image):
         mean = MeanCurve.of(group.counted)
-        _line(axes, group, style, mean.on(axis), mean.psnr, mean.std)
+        sign = SIGN if axis == "seconds" and any(record.shared for record in group.counted) else ""
+        _line(axes, group, style, mean.on(axis), mean.psnr, mean.std, sign)
     lone = lone_of(table, image)
     if lone:
         axes.axhline(lone.level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
@@ -177,12 +184,13 @@ def _line(
     x: NDArray[Any],
     psnr: NDArray[np.float64],
     std: NDArray[np.float64] | None,
+    sign: str = "",
 ) -> None:
-    if not x.size:
+    if not np.isfinite(x).any():  # older runs do not know their CPU seconds
         return
     look = style[group.label]
     few = "o" if x.size <= 24 else None
-    name = f"{group.label} ({group.state})" if group.provisional else group.label
+    name = group.label + sign + (f" ({group.state})" if group.provisional else "")
     axes.plot(x, psnr, color=look.light, ls=_DASHES[look.dash], lw=1.2, marker=few, ms=2.2, label=name)
     if std is not None:
         axes.fill_between(x, psnr - std, psnr + std, color=look.light, alpha=0.18, lw=0)

@@ -197,6 +197,11 @@ class Study:
         return styles(labels, contrast_with(labels, {group.label: group.regions for group in self.groups}))
 
     @property
+    def timed(self) -> bool:
+        """Whether a run knows its CPU seconds."""
+        return any(record.timed for record in self.records)
+
+    @property
     def table(self) -> list[Mapping[str, Any]]:
         """The distinct columns that the runs name in ``run.json``, by span, with numbered ones in order."""
         columns = {column["key"]: column for record in self.records for column in record.regime.table}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from partinr.runs.records import RunRecord
+from partinr.runs.sharing import footnote
 
 STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damaged")
 """Order of states in lists."""
@@ -27,6 +28,8 @@ def notices_of(counted: Iterable[RunRecord]) -> list[str]:
             f"The runs come from {len(machines)} machines or settings of them ({'; '.join(machines)}): "
             "compare their steps, not their seconds."
         )
+    if note := footnote([(record.titled, record.shared) for record in counted]):
+        notices.append(note)
     notices += dict.fromkeys(notice for record in counted if (notice := _partition_notice(record)))
     notes = (record.at("signal.notice") for record in counted)
     notices += dict.fromkeys(f"{notice}." for notice in notes if notice)

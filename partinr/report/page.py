@@ -25,6 +25,7 @@ from partinr.report.templates import error_scale, template
 from partinr.report.thumbnails import PICTURE_BUDGET, PictureCache, PictureStore
 from partinr.report.tiles import remarks_of, tiles_of
 from partinr.runs.records import RunRecord
+from partinr.runs.sharing import SIGN
 
 FEW = 48
 """Number of runs up to which pictures have full size. With more, they share the rest of :data:`PAGE_BUDGET`."""
@@ -45,6 +46,8 @@ _RANDOM_START = (
     " Speed-up to the random start's PSNR: the effort of the same fit from random weights to the PSNR at which it "
     "ended, over that from the learned start to the same PSNR; what learning the start took is not counted."
 )
+
+_SHARED = f" {SIGN} seconds of a machine that other work shared; steps and CPU seconds hold."
 
 
 def write_html(
@@ -151,6 +154,8 @@ def _context(
         "rows_in_html": ROWS_IN_HTML,
         "few": FEW,
         "explorable": len(records) >= EXPLORED,
+        "sign": SIGN,
+        "timed": any(record.timed for record in records),
         "rated": any(record.rates for group in fits.groups for record in group.records),
         "rated_several": any(record.rates and record.images for group in fits.groups for record in group.records),
         "data": data,
@@ -210,10 +215,11 @@ def _table(about: Table, table: Sequence[Row], study: Study) -> dict[str, Any]:
         spans[-1] = (column.span, spans[-1][1] + 1)
         before = column
     random = any(column.against == "random" for column in columns)
+    marked = any(row.cells[column.key].shared for row in table for column in columns)
     return {
         "key": about.key,
         "title": about.title,
-        "caption": about.caption + (_RANDOM_START if random else ""),
+        "caption": about.caption + _RANDOM_START * random + _SHARED * marked,
         "columns": columns,
         "spans": spans,
         "starts": starts,

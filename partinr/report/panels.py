@@ -16,6 +16,7 @@ from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
 from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 from partinr.runs.records import RunRecord
+from partinr.runs.sharing import SIGN
 
 GALLERY = 24
 """Number of reconstructions shown for a run of several images."""
@@ -100,12 +101,16 @@ def run_of(record: RunRecord, section: Section | None) -> dict[str, Any]:
     psnr, memory = record.final("psnr"), record.number("peak_memory_bytes")
     clocks, versions = record.at("seconds"), record.at("versions")
     seconds = {key: record.number(f"seconds.{key}") for key in (clocks if isinstance(clocks, Mapping) else ())}
+    cpu = {key: record.number(f"cpu_seconds.{key}") for key in ("training", "evaluation")}
     facts = {
         "folder": str(record.path),
         "command": " ".join(["partinr", *map(for_shell, record.overrides)]) if record.status != "damaged" else "",
         "seed": "" if record.seed is None else str(record.seed),
         "steps": _steps(record),
-        "seconds": ", ".join(f"{k} {write(v, 'significant')}" for k, v in seconds.items() if v is not None),
+        "seconds": _listed(seconds) + (SIGN if record.shared else ""),
+        "CPU seconds": _listed(cpu),
+        "shared machine": record.shared or "",
+        "load": _load(record),
         "peak memory": "" if memory is None else f"{write(memory, 'si')}B{' (rank 0)' * (devices_of(record) > 1)}",
         "hardware": _hardware(record),
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else "",
@@ -133,6 +138,22 @@ def _steps(record: RunRecord) -> str:
     if frozen:
         said += f", {frozen:,.0f} regions finished early" + (f", {saved:.1f} s saved" if saved else "")
     return said
+
+
+def _listed(seconds: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{key} {write(value, 'significant')}" for key, value in seconds.items() if value is not None)
+
+
+def _load(record: RunRecord) -> str:
+    """Load average and other runnable threads at the start, in the middle and at the end, as far as known."""
+    said = []
+    for moment in ("start", "middle", "end"):
+        load, others, mhz = (record.number(f"machine.{moment}.{key}") for key in ("load", "others", "mhz"))
+        parts = [] if load is None else [f"load {load:g}"]
+        parts += [] if others is None else [f"{others:.0f} other threads runnable"]
+        parts += [] if mhz is None else [f"{mhz:.0f} MHz"]
+        said += [f"{moment}: {', '.join(parts)}"] if parts else []
+    return "; ".join(said)
 
 
 def _hardware(record: RunRecord) -> str:

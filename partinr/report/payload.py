@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from partinr.base.text import visible
 from partinr.pictures.palette import Style
 from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Group, Study
-from partinr.report.table import Row, lone_of, of_run
+from partinr.report.table import Row, is_marked, lone_of, of_run
 from partinr.report.thin import thin
 from partinr.runs.naming import Facet, facets
-from partinr.runs.records import RunRecord
+from partinr.runs.records import Axis, RunRecord
 
 DIGITS = 6
 """Significant digits of curves on the page: finer than any screen, at half the size."""
@@ -25,7 +25,7 @@ DIGITS = 6
 CODECS = ("jpeg", "webp")
 """Coders of ``rate.csv`` that fits are compared with."""
 
-_CURVE = ("step", "seconds", "macs", "psnr")
+_CURVE = (*get_args(Axis), "psnr")
 
 
 class Words:
@@ -71,6 +71,7 @@ def payload(
             "status": record.status,
             "seed": record.seed,
             "message": record.message,
+            "shared": bool(record.shared),
             "facts": [[words(name), words(fact)] for name, fact in facts.items()],
             "config": [words(line) for line in config.splitlines()],
             "curve": {name: numbers(values) for name, values in curve.items()} if curve["step"].size else None,
@@ -145,6 +146,12 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                 "repeated": _repeated(group, record),
                 "own": versus is not None and versus.lone is group,
                 "values": [_value(values[column.key]) for column in columns],
+                # The columns with seconds of a shared machine.
+                "marked": [
+                    index
+                    for index, column in enumerate(columns)
+                    if is_marked(column, record, row.random if column.against == "random" else versus)
+                ],
                 "charts": [
                     {"values": numbers(record.numbers(chart.values)), "mark": record.at(chart.mark)}
                     for chart in (study.section.charts if study.section else ())

@@ -13,6 +13,7 @@ from partinr.report.groups import Group, Study, studies_of
 from partinr.report.stats import Stat
 from partinr.report.versus import Versus, measured
 from partinr.runs.records import RunRecord
+from partinr.runs.sharing import SIGN
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,16 @@ class Cell:
     best: bool = False
     own: bool = False
     """Whether this is a ratio of the lone network to itself."""
+    shared: bool = False
+    """Whether these are wall seconds, and other work shared the machine."""
+
+    @property
+    def sign(self) -> str:
+        """The mark of the number, or an empty text."""
+        return SIGN if self.shared else ""
 
     def __str__(self) -> str:
-        return f"{self.text} ± {self.std}" if self.std else self.text
+        return f"{self.text}{self.sign} ± {self.std}" if self.std else f"{self.text}{self.sign}"
 
 
 @dataclass(frozen=True)
@@ -96,13 +104,20 @@ def _cell(column: Column, group: Group, versus: Versus | None) -> Cell:
         return Cell(None, stat)
     if stat is None or stat.mean is None:
         return Cell(stat, f"{stat.have}/{stat.n}" if stat and stat.have else ABSENT)
+    shared = any(is_marked(column, record, versus) for record in group.counted)
     if versus and versus.lone is group and column.ratio:
         return Cell(stat, "1", own=True)
     shape = shape_of(column.form, stat.mean)
     std = "" if stat.std is None else shaped(stat.std, *shape)
     if column.constant and not std.strip("0.kMGT"):
         std = ""
-    return Cell(stat, shaped(stat.mean, *shape), std)
+    return Cell(stat, shaped(stat.mean, *shape), std, shared=shared)
+
+
+def is_marked(column: Column, record: RunRecord, versus: Versus | None) -> bool:
+    """Whether a column of a run has wall seconds, its own or those it is compared with, of a shared machine."""
+    others = versus.lone.counted if versus and column.compared else ()
+    return column.clock is True and any(each.shared for each in (record, *others))
 
 
 def _best(column: Column, of_image: Sequence[Row]) -> str | None:
@@ -157,14 +172,17 @@ def _summary(study: Study) -> list[dict[str, str]]:
 
 
 def to_csv(study: Study) -> str:
-    """The whole table with every digit: ``KEY``, ``KEY_std`` and ``KEY_reached``, the number of seeds that have it."""
+    """The whole table with every digit: ``KEY``, ``KEY_std`` and ``KEY_reached``, the number of seeds that have it.
+
+    ``shared`` is the number of runs whose machine was shared; runs of older versions do not know that.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heading = ["image", "group"]
     columns = columns_of(study)
     for column in columns:
         heading += [column.key] if column.words else [column.key, f"{column.key}_std", f"{column.key}_reached"]
-    writer.writerow([*heading, "seeds", "state"])
+    writer.writerow([*heading, "seeds", "state", *(["shared"] if study.timed else [])])
     for row in rows(study):
         line: list[str | int | float | None] = [row.group.image, row.group.label]
         for column in columns:
@@ -173,5 +191,6 @@ def to_csv(study: Study) -> str:
                 line.append(cell.text)
             else:
                 line += [cell.stat.mean, cell.stat.std, cell.stat.have] if cell.stat else [None, None, None]
-        writer.writerow([*line, row.group.n, row.group.state])
+        shared = [sum(bool(each.shared) for each in row.group.counted)] if study.timed else []
+        writer.writerow([*line, row.group.n, row.group.state, *shared])
     return text.getvalue()

@@ -30,12 +30,12 @@ _COLUMNS = 1_200
 def thin(curves: Sequence[Columns]) -> tuple[list[Columns], float]:
     """Curves without points that make no visible difference.
 
-    A point may go if the line between its remaining neighbours passes within the tolerance, against steps, seconds and
-    multiply-accumulates, on linear and logarithmic axes. In each column of the screen, only the first, last, lowest and
-    highest evaluation stay. The tolerance is half a pixel, or more until the points fit.
+    A point may go if the line between its remaining neighbours passes within the tolerance, against steps, seconds, CPU
+    seconds and multiply-accumulates, on linear and logarithmic axes. In each column of the screen, only the first,
+    last, lowest and highest evaluation stay. The tolerance is half a pixel, or more until the points fit.
 
     Args:
-        curves: columns of equal length, including ``step``, ``seconds`` and ``psnr`` [dB].
+        curves: columns of equal length, including ``step``, ``seconds``, ``cpu_seconds`` and ``psnr`` [dB].
 
     Returns:
         curves with the same columns, and the tolerance [dB]; 0 if no point was removed.
@@ -90,7 +90,8 @@ def _missed(curve: Columns, tolerance: float) -> NDArray[np.float64]:
     """
     psnr, count = curve["psnr"], curve["psnr"].size
     missed = np.zeros(count)
-    axes = np.stack([axis for x in (curve["step"], curve["seconds"]) for axis in (x, _logarithm(x))])
+    known = [x for name in ("step", "seconds", "cpu_seconds") if np.isfinite(x := curve[name]).all()]
+    axes = np.stack([axis for x in known for axis in (x, _logarithm(x))])
     gaps = np.flatnonzero(~np.isfinite(psnr))
     missed[gaps[np.diff(gaps, prepend=-2) > 1]] = math.inf
     edges = [-1, *gaps.tolist(), count]

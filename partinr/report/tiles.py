@@ -11,6 +11,7 @@ from partinr.report.groups import Group
 from partinr.report.table import Row
 from partinr.report.versus import Versus
 from partinr.runs.records import Axis
+from partinr.runs.sharing import SIGN
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,14 @@ def tiles_of(table: Sequence[Row]) -> list[Tile]:
         return []
     tiles = []
     for key, axis in _SPEED_TILES.items():
+        if axis == "cpu_seconds" and not any(_timed(row.group) and _timed(versus.lone) for row, versus in compared):
+            continue
         ratios = [(mean, row, versus) for row, versus in compared if (mean := versus.ratio[axis].mean) is not None]
         if ratios:
             ratio, row, versus = max(ratios, key=lambda found: found[0])
             note = f"to the {versus.level:.2f} dB at which {versus.lone.label} ended"
-            tiles.append(Tile(key, *_speed(ratio, axis, row.cells[key].text), row.group.label, note))
+            number, what = _speed(ratio, axis, row.cells[key].text)
+            tiles.append(Tile(key, number + row.cells[key].sign, what, row.group.label, note))
         else:
             tiles.append(_tile_below(compared, key, axis))
     gains = [(mean, row, versus) for row, versus in compared if (mean := versus.gain.mean) is not None]
@@ -50,10 +54,14 @@ def tiles_of(table: Sequence[Row]) -> list[Tile]:
     return tiles
 
 
-_SPEED_TILES: Mapping[str, Axis] = {"lone_step_ratio": "step", "lone_time_ratio": "seconds"}
+_SPEED_TILES: Mapping[str, Axis] = {
+    "lone_step_ratio": "step",
+    "lone_time_ratio": "seconds",
+    "lone_cpu_ratio": "cpu_seconds",
+}
 """Tiles of speed-ups, by their column."""
 
-_SPENT: Mapping[Axis, str] = {"step": "steps", "seconds": "training time"}
+_SPENT: Mapping[Axis, str] = {"step": "steps", "seconds": "training time", "cpu_seconds": "CPU time"}
 """Words for the axes in tiles."""
 
 
@@ -79,8 +87,15 @@ def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis) ->
         if found:
             ratio, row = max(found, key=lambda pair: pair[0])
             note = f"to {level} dB. {unreached}"
-            return Tile(key, *_speed(ratio, axis, write(ratio, "significant")), row.group.label, note)
+            number, what = _speed(ratio, axis, write(ratio, "significant"))
+            marked = axis == "seconds" and any(each.shared for each in (*row.group.counted, *lone.counted))
+            return Tile(key, number + SIGN * marked, what, row.group.label, note)
     return Tile(key, ABSENT, f"speed-up in {_SPENT[axis]}", "", unreached)
+
+
+def _timed(group: Group) -> bool:
+    """Whether all runs of a group know their CPU seconds, which runs of older versions do not."""
+    return all(record.timed for record in group.counted)
 
 
 def _effort(group: Group, level: float, axis: Axis) -> float | None:

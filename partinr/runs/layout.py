@@ -38,11 +38,13 @@ FORMAT = 1
 Status = Literal["queued", "running", "completed", "failed", "interrupted"]
 """``queued``: the config is frozen, and the run waits to be executed."""
 
-CURVE_COLUMNS = ("step", "seconds", "macs", "loss", "psnr", "ssim", "lr")
+CURVE_COLUMNS = ("step", "seconds", "cpu_seconds", "macs", "loss", "psnr", "ssim", "lr")
 """Columns of ``curve.csv``, one row per evaluation.
 
 - ``step``: optimiser steps done
 - ``seconds``: training time in seconds, without evaluations, device synchronised
+- ``cpu_seconds``: CPU seconds of the training, over all threads and processes of the run; curves of versions before 0.3
+  lack it, and it is NaN in a run that was resumed from a checkpoint of such a version
 - ``macs``: multiply-accumulates of all forward passes so far
 - ``loss``: of the last training step, without finished regions; at step 0 of the untrained networks on the whole signal
 - ``psnr``: PSNR in dB over data range 1, of values clamped to [0, 1], on the whole signal
@@ -103,8 +105,11 @@ RATE_COLUMNS = (
 For several images together, bits and bytes are sums; ``bpp`` and ``psnr`` are means, with each PSNR limited to 100 dB.
 """
 
-CLOCK_COLUMNS = ("seconds",)
+CLOCK_COLUMNS = ("seconds", "cpu_seconds")
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
+
+NEW_COLUMNS = ("cpu_seconds",)
+"""Those of :data:`CURVE_COLUMNS` that older curves lack."""
 
 WRITER = ("host", "pid", "started", "job")
 """Keys of ``run.json`` that identify its writer."""
@@ -145,7 +150,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def crossing(x: Sequence[float], psnr: Sequence[float], level: float) -> float | None:
-    """The ``x`` at which a curve first reaches ``level`` dB; None if it does not.
+    """The ``x`` at which a curve first reaches ``level`` dB; None if it does not, or if ``x`` is unknown there.
 
     The result is linear between the two evaluations around the crossing. NaN evaluations are skipped. If the PSNR jumps
     to infinity, the crossing is at that evaluation.
@@ -155,8 +160,9 @@ def crossing(x: Sequence[float], psnr: Sequence[float], level: float) -> float |
         if math.isnan(value):
             continue
         if value >= level:
-            if before is None or not math.isfinite(value) or not math.isfinite(before[1]):
-                return float(here)
-            return float(before[0] + (level - before[1]) / (value - before[1]) * (here - before[0]))
+            found = float(here)
+            if before is not None and math.isfinite(value) and math.isfinite(before[1]):
+                found = float(before[0] + (level - before[1]) / (value - before[1]) * (here - before[0]))
+            return None if math.isnan(found) else found
         before = here, value
     return None

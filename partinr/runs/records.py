@@ -15,19 +15,26 @@ from partinr.base.errors import PartinrError
 from partinr.base.section import lookup
 from partinr.base.text import seen, visible
 from partinr.runs.directory import RunDirectory, find_runs
-from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST, OVERRIDES, RATE, Status, crossing
+from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST, NEW_COLUMNS, OVERRIDES, RATE, Status, crossing
 from partinr.runs.regime_facts import RegimeFacts
+from partinr.runs.sharing import sharing
 
 State = Status | Literal["queued", "damaged"]
 """A ``queued`` run waits for its turn in a sweep: it has no curve and no metrics."""
 
-Axis = Literal["step", "seconds", "macs"]
+Axis = Literal["step", "seconds", "cpu_seconds", "macs"]
 """The horizontal axis of a curve: a column of ``curve.csv``."""
 
 Curve = dict[str, list[float]]
 """The columns of a curve, all of one length."""
 
-_CURVE_ENDS = {"metrics.psnr": "psnr", "metrics.ssim": "ssim", "seconds.training": "seconds", "steps": "step"}
+_CURVE_ENDS = {
+    "metrics.psnr": "psnr",
+    "metrics.ssim": "ssim",
+    "seconds.training": "seconds",
+    "cpu_seconds.training": "cpu_seconds",
+    "steps": "step",
+}
 """Numbers of ``run.json`` that the last value of a curve's column can replace."""
 
 RATED_IMAGES = 48
@@ -60,6 +67,11 @@ class RunRecord:
         return str(self.manifest.get("name") or self.path.resolve().name)
 
     @property
+    def titled(self) -> str:
+        """Name and seed."""
+        return f"{self.name}, seed {self.seed}"
+
+    @property
     def seed(self) -> int | None:
         """The seed; None if neither ``run.json`` nor the config has one."""
         seed = self.manifest.get("seed", self.config.get("seed"))
@@ -90,6 +102,16 @@ class RunRecord:
         found = self.at(path)
         values = found if isinstance(found, list) else []
         return [float(value) if isinstance(value, (int, float)) else math.nan for value in values]
+
+    @cached_property
+    def shared(self) -> str | None:
+        """What shows that other work took part of the machine (:mod:`partinr.runs.sharing`); None if nothing does."""
+        return sharing(self.manifest)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the CPU seconds of the training are known."""
+        return bool(self.last("cpu_seconds"))
 
     @property
     def images(self) -> Mapping[str, Mapping[str, Any]]:
@@ -212,10 +234,10 @@ _SILENT = {
 
 def _columns(run: RunDirectory) -> Curve:
     rows = run.curve()
-    missing = [name for name in CURVE_COLUMNS if rows and name not in rows[0]]
+    missing = [name for name in CURVE_COLUMNS if rows and name not in rows[0] and name not in NEW_COLUMNS]
     if missing:
         raise PartinrError(f"cannot read {run.path}: its curve has no column {missing[0]}")
-    return {name: [float(row[name]) for row in rows] for name in CURVE_COLUMNS}
+    return {name: [float(row.get(name, math.nan)) for row in rows] for name in CURVE_COLUMNS}
 
 
 def _rates(run: RunDirectory, manifest: Mapping[str, Any], image: str | None) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.version import __version__
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CONFIG, MANIFEST
+from partinr.runs.sharing import sharing
 
 STATES = ("running", "queued", "completed", "interrupted", "died", "failed", "damaged")
 """States in the order in which they are counted.
@@ -29,6 +30,8 @@ class Standing:
         steps: number of optimiser steps so far.
         max_steps: the run's limit of steps; None without a limit or after the end.
         seconds: training time so far.
+        cpu_seconds: CPU seconds of the training so far; None for runs of older versions.
+        shared: what shows that other work shared the machine, see :func:`~partinr.runs.sharing.sharing`; else None.
         max_seconds: the run's limit of training time; None likewise.
         eta: seconds until a running run ends; None if unknown. ``target_psnr`` may end it sooner.
         took: seconds from the start to now or to the end, without time that a killed process had not recorded.
@@ -48,6 +51,8 @@ class Standing:
     psnr: float | None = None
     reason: str | None = None
     version: str | None = None
+    cpu_seconds: float | None = None
+    shared: str | None = None
 
     @property
     def of_another_version(self) -> bool:
@@ -113,6 +118,8 @@ def standing(run: RunDirectory, now: float) -> Standing:
         _number(manifest, "metrics", "psnr"),
         reason,
         version if isinstance(version, str) else None,
+        _number(manifest, "cpu_seconds", "training"),
+        sharing(manifest),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.text import decoded, utf8
-from partinr.runs.layout import CURVE, CURVE_COLUMNS, IMAGE_CURVE, RATE, RATE_COLUMNS, STEPS, of_image
+from partinr.runs.layout import CURVE, CURVE_COLUMNS, IMAGE_CURVE, NEW_COLUMNS, RATE, RATE_COLUMNS, STEPS, of_image
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Tables:
     def write_curve(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Write ``curve.csv``. Numbers keep every digit, so equal curves give equal files.
 
-        Further columns follow those of :data:`CURVE_COLUMNS`, with NaN if a row lacks a value.
+        Further columns follow those of :data:`CURVE_COLUMNS`. NaN stands where a row lacks one of them or a new column.
         """
         rows = list(rows)
         further = dict.fromkeys(name for row in rows for name in row if name not in CURVE_COLUMNS)
-        lines = [[row[name] for name in CURVE_COLUMNS] + [row.get(name, math.nan) for name in further] for row in rows]
-        self.write(CURVE, _csv([*CURVE_COLUMNS, *further], lines))
+        optional = {*NEW_COLUMNS, *further}
+        columns = [*CURVE_COLUMNS, *further]
+        lines = [[row.get(name, math.nan) if name in optional else row[name] for name in columns] for row in rows]
+        self.write(CURVE, _csv(columns, lines))
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a CSV file of a regime, such as ``images.csv``; all rows have the columns of the first."""

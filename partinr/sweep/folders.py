@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ def study_name(overrides: Sequence[str]) -> str:
     return f"{names.folder_label(label)}_{names.short_hash(' '.join([*fixed, *swept]))}"
 
 
+@functools.lru_cache(1000)
 def is_swept(override: str) -> bool:
     """Whether an override has several values: a list of them, or a range, a choice or an interval of a sweeper."""
     try:

@@ -20,8 +20,13 @@ from partinr.tracking.summary import AXES, LEVELS, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
 
-AXIS_TITLES = {"step": "optimiser steps", "seconds": "seconds of training", "macs": "multiply-accumulates"}
-COST = {"steps": "optimiser steps", "seconds": "seconds of training", "macs": "multiply-accumulates"}
+AXIS_TITLES = {
+    "step": "optimiser steps",
+    "seconds": "seconds of training",
+    "cpu_seconds": "CPU seconds of training",
+    "macs": "multiply-accumulates",
+}
+COST = {"steps" if axis == "step" else axis: title for axis, title in AXIS_TITLES.items()}
 CURVES = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss"}
 MOST_LEVELS = 3
 """Number of PSNR levels with bars: the highest ones that most runs reach."""
@@ -144,7 +149,9 @@ class Dashboard:
             project=study.settings.project,
             name=study.title,
             sections=[
-                ws.Section(name=name, panels=panels, is_open=True, layout_settings=ws.SectionLayoutSettings(columns=3))
+                ws.Section(
+                    name=name, panels=panels, is_open=True, layout_settings=ws.SectionLayoutSettings(columns=len(AXES))
+                )
                 for name, panels in self._panels(grouped=False).items()
             ],
             settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
@@ -190,7 +197,7 @@ class Dashboard:
         by = {"groupby": wr.Config(METHOD), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
         grouping = by if grouped else {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev", "aggregate": True}
         sections: dict[str, list[Any]] = {}
-        layouts = _Tiles(wr)
+        layouts = _Tiles(wr, len(AXES))
         sections[CONVERGENCE] = [
             wr.LinePlot(
                 title=f"{title} against {AXIS_TITLES[axis]}",
@@ -206,7 +213,7 @@ class Dashboard:
             for metric, title in CURVES.items()
             for axis in AXES
         ]
-        layouts = _Tiles(wr)
+        layouts = _Tiles(wr, len(COST))
         sections[QUALITY] = [
             wr.BarPlot(
                 title=f"{title} to {level} dB",
@@ -219,7 +226,7 @@ class Dashboard:
             for level in self.study.levels
             for cost, title in COST.items()
         ]
-        layouts = _Tiles(wr)
+        layouts = _Tiles(wr, 3)
         sections[LOOKS] = [
             wr.MediaBrowser(title=name, media_keys=[name], num_columns=4, layout=layouts.next())
             for name in self.study.pictures
@@ -230,23 +237,25 @@ class Dashboard:
 CONVERGENCE, QUALITY, LOOKS = "Convergence", "Time to quality", "Pictures"
 _ABOUT = {
     CONVERGENCE: "Mean over the seeds of each partition, backbone and regime; the band is one standard deviation. "
-    "Seconds are training time only.",
+    "Seconds and CPU seconds are those of training only.",
     QUALITY: "The cost of a run when its PSNR first reached a level. Runs that never reached it are left out.",
     LOOKS: "For each run: its regions, its final reconstruction, and the error.",
 }
 
 
 class _Tiles:
-    """Positions of panels, three in a row of W&B's grid of 24 columns."""
+    """Positions of panels, some in each row of W&B's grid of 24 columns."""
 
-    def __init__(self, reports: Any) -> None:
+    def __init__(self, reports: Any, a_row: int) -> None:
         self._layout = reports.Layout
+        self._a_row = a_row
         self._count = 0
 
     def next(self) -> Any:
-        row, column = divmod(self._count, 3)
+        row, column = divmod(self._count, self._a_row)
         self._count += 1
-        return self._layout(x=8 * column, y=6 * row, w=8, h=6)
+        width = 24 // self._a_row
+        return self._layout(x=width * column, y=6 * row, w=width, h=6)
 
 
 def _plain(model: Any) -> Any:

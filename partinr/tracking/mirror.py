@@ -1,7 +1,7 @@
 """Opens, fills and closes a W&B run.
 
-partinr never sets W&B's own ``step``. Each row contains ``step``, ``seconds`` and ``macs`` as values, so that any of
-them can be the axis of a curve.
+partinr never sets W&B's own ``step``. Each row contains ``step``, ``seconds``, ``cpu_seconds`` and ``macs`` as values,
+so that any of them can be the axis of a curve.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from partinr.runs.layout import CURVE_COLUMNS, crossing
+from partinr.runs.sharing import sharing
 
-AXES = ("step", "seconds", "macs")
+AXES = ("step", "seconds", "cpu_seconds", "macs")
 """Columns of ``curve.csv`` that can be the horizontal axis."""
 
 LEVELS = (20, 25, 30, 35, 40, 45, 50)
@@ -51,10 +52,15 @@ def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -
     for name, value in (manifest.get("seconds") or {}).items():
         if value is not None:
             found[f"time/{name}"] = value
+    for name, value in (manifest.get("cpu_seconds") or {}).items():
+        if value is not None:
+            found[f"cpu_time/{name}"] = value
+    if (said := sharing(manifest)) is not None:
+        found["shared_machine"] = said
     psnr = [row["psnr"] for row in curve]
-    for axis, word in zip(AXES, ("steps", "seconds", "macs"), strict=True):
+    for axis, word in zip(AXES, ("steps", "seconds", "cpu_seconds", "macs"), strict=True):
         for level in LEVELS:
-            reached = crossing([row[axis] for row in curve], psnr, level)
+            reached = crossing([row.get(axis, math.nan) for row in curve], psnr, level)
             if reached is not None:
                 found[f"{word}_to/{level}dB"] = reached
     return found

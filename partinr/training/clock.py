@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Literal
 
@@ -14,7 +15,11 @@ import torch
 from pydantic import Field
 
 from partinr.base.errors import PartinrError
+from partinr.base.machine import cpu_seconds
 from partinr.base.spec import spec
+from partinr.training.ranks import ALONE, Ranks
+
+Kind = Literal["training", "evaluation"]
 
 
 @spec
@@ -41,24 +46,50 @@ class StopRule:
             raise PartinrError("the run has no certain end; give max_steps or max_seconds")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the clocks show: wall seconds and CPU seconds, from an arbitrary start."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Reading:
+        """What they show now."""
+        return cls(time.perf_counter(), cpu_seconds())
+
+
 class Clock:
-    """Separate seconds of training and evaluation, with the device synchronised at both ends."""
+    """Separate seconds of training and evaluation, with the device synchronised at both ends.
+
+    Attributes:
+        training, evaluation: wall seconds; of several processes, those of the slowest.
+        training_cpu, evaluation_cpu: CPU seconds of all threads of all processes; NaN if those of an earlier part of a
+            resumed run are unknown.
+    """
 
     def __init__(self) -> None:
-        self.training = 0.0
-        self.evaluation = 0.0
+        self.training = self.training_cpu = 0.0
+        self.evaluation = self.evaluation_cpu = 0.0
         self._training_since: float | None = None
 
     @contextmanager
-    def run(self, kind: Literal["training", "evaluation"], device: torch.device) -> Iterator[None]:
-        """Count the time of the block as ``training`` or ``evaluation``."""
+    def run(self, kind: Kind, device: torch.device, ranks: Ranks = ALONE) -> Iterator[None]:
+        """Count the time of the block as ``training`` or ``evaluation``. All processes must end it together."""
         _synchronise(device)
-        start = time.perf_counter()
-        self._training_since = start if kind == "training" else None
+        start = Reading.now()
+        self._training_since = start.wall if kind == "training" else None
         yield
         _synchronise(device)
         self._training_since = None
-        setattr(self, kind, getattr(self, kind) + time.perf_counter() - start)
+        self.count(kind, start, ranks)
+
+    def count(self, kind: Kind, since: Reading, ranks: Ranks = ALONE) -> None:
+        """Count the time since a reading, of the slowest process, and the CPU seconds of all."""
+        now = Reading.now()
+        (wall,), (cpu,) = ranks.most(now.wall - since.wall), ranks.total(now.cpu - since.cpu)
+        setattr(self, kind, getattr(self, kind) + wall)
+        setattr(self, f"{kind}_cpu", getattr(self, f"{kind}_cpu") + cpu)
 
     def elapsed(self) -> float:
         """Seconds of training so far, also during training; does not wait for the device."""

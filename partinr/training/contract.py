@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import lightning as L
 import torch
 from torch import Tensor
 
 from partinr.signals.identity import SignalIdentity
+
+ShardBy = Literal["auto", "regions", "samples"]
+"""Values of ``shard`` in the configuration."""
 
 
 class Evaluations(Protocol):
@@ -42,6 +45,7 @@ class Contract(L.LightningModule):
         model: the model to train.
         data: the data that Lightning iterates over; None if the module holds the signals.
         about: settings of the signals that must be equal, in addition to the regime's, to continue from a checkpoint.
+        shard_by: how several processes divide the training, see ``shard`` of the configuration.
         identities: identities of the signals, by name. A checkpoint fits if they are equal, see
             :meth:`SignalIdentity.differs <partinr.signals.identity.SignalIdentity.differs>`.
     """
@@ -50,6 +54,7 @@ class Contract(L.LightningModule):
     model: Any
     image_curve: list[dict[str, Any]]
     data: L.LightningDataModule | None = None
+    shard_by: ShardBy = "auto"
     about: Mapping[str, Any] = MappingProxyType({})
     identities: Mapping[str, SignalIdentity] = MappingProxyType({})
 
@@ -88,8 +93,12 @@ class Contract(L.LightningModule):
         """
 
     def useful_devices(self, devices: int) -> tuple[int, str | None]:
-        """The number of devices that have work, and a note if this is not all of them."""
+        """The number of devices that have work, and a note, such as that the others have none."""
         return devices, None
+
+    def divides(self, devices: int) -> str | None:
+        """What so many processes divide among each other, in one word; None for one process, or if it is not said."""
+        return None
 
     def check_gradient(self, device: torch.device, dtype: torch.dtype) -> None:
         """Check that gradients on a device are correct, before a run directory is made.

@@ -14,6 +14,7 @@ from partinr.base.spec import course, defaults
 from partinr.training.checkpoint import SIGNALS
 from partinr.training.clock import EVALUATION_SHARE, Clock, StopRule, keep_freed_memory, next_evaluation
 from partinr.training.contract import Contract, Evaluations
+from partinr.training.machine import MachineLog
 from partinr.training.optimizer import Optimizer
 from partinr.training.ranks import Ranks
 from partinr.training.schedule import Schedule
@@ -31,7 +32,7 @@ to a signal or time limit.
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen", "all_reached"]
 """Why a run ended. The last two mean that no network is left to train."""
 
-STATE = ("step", "macs", "clock", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
+STATE = ("step", "macs", "clock", "machine", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
 """Attributes, in addition to the weights, that a module trained in another process passes to the parent."""
 
 
@@ -55,7 +56,8 @@ class TrainingLoop(Contract):
         step: number of optimiser steps so far.
         macs: multiply-accumulates of all forward passes so far.
         clock: seconds of training and of evaluation.
-        curve: one row per evaluation: step, seconds, macs, loss, psnr, ssim, lr, and columns of the regime.
+        machine: what else ran on the machine.
+        curve: one row per evaluation: step, seconds, cpu_seconds, macs, loss, psnr, ssim, lr, and the regime's columns.
         image_curve: for named signals one row per evaluation and signal.
         stop_reason: why the run ended; None before the end and after a failure.
         failure: one line that says why the run failed, or None.
@@ -85,6 +87,7 @@ class TrainingLoop(Contract):
         self.step = 0
         self.macs = 0
         self.clock = Clock()
+        self.machine = MachineLog()
         self.curve: list[dict[str, float]] = []
         self.image_curve: list[dict[str, Any]] = []
         self.stop_reason: StopReason | None = None
@@ -125,6 +128,7 @@ class TrainingLoop(Contract):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take a chunk of optimiser steps, evaluate if due, and stop at the end."""
+        self.machine.look(self.clock.training, self.ranks)
         if not self.curve:
             self._evaluate()
         if self.running:
@@ -138,6 +142,7 @@ class TrainingLoop(Contract):
             if self.running:
                 self._over()
         if not self.running:
+            self.machine.look(self.clock.training, self.ranks, last=True)
             self.trainer.should_stop = True
 
     def due(self) -> int:
@@ -198,18 +203,16 @@ class TrainingLoop(Contract):
 
     def _evaluate(self) -> None:
         """Add a row to the curve, keep the best weights, and check for the end of the run."""
-        with self.clock.run("evaluation", self.device):
+        with self.clock.run("evaluation", self.device, self.ranks):
             found = self.measure()
             untrained = found.pop("loss", float("nan"))
-            row = {"step": self.step, "seconds": self.clock.training, "macs": self.macs}
-            row |= {"loss": self._last_loss if self.step else untrained, "lr": self.lr, **found}
+            row = {"step": self.step, "seconds": self.clock.training, "cpu_seconds": self.clock.training_cpu}
+            row |= {"macs": self.macs, "loss": self._last_loss if self.step else untrained, "lr": self.lr, **found}
             self.curve.append(row)
             if row["psnr"] > self.best_psnr and self.failure is None:
                 self.best_psnr, self._below_best = row["psnr"], 0
                 self._best_weights = self.weights_to_keep()
             self.check_curve(row["psnr"])
-        # All processes must agree on the next evaluation.
-        (self.clock.evaluation,) = self.ranks.most(self.clock.evaluation)
         self.epoch_over = True
         self._check_target()
         self.after_evaluation()
@@ -285,6 +288,8 @@ class TrainingLoop(Contract):
             "macs": self.macs,
             "training": self.clock.training,
             "evaluation": self.clock.evaluation,
+            "cpu_seconds": (self.clock.training_cpu, self.clock.evaluation_cpu),
+            "machine": self.machine.state(),
             "curve": copy.deepcopy(self.curve),
             "image_curve": copy.deepcopy(self.image_curve),
             "best_psnr": self.best_psnr,
@@ -296,6 +301,9 @@ class TrainingLoop(Contract):
         """Restore the :meth:`progress` of a checkpoint. A run that had ended takes no further step."""
         self.step, self.macs = state["step"], state["macs"]
         self.clock.training, self.clock.evaluation = state["training"], state["evaluation"]
+        # Checkpoints of 0.2 have no CPU seconds, and the whole cannot be known from a part.
+        self.clock.training_cpu, self.clock.evaluation_cpu = state.get("cpu_seconds", (math.nan, math.nan))
+        self.machine.continue_from(state.get("machine"))
         self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
         self.best_psnr, self._best_weights = state["best_psnr"], state["best_weights"]
         self._below_best = state["below_best"]

@@ -77,6 +77,10 @@ class Ranks:
         return [float(number) for number in numbers]
 
 
+ALONE = Ranks()
+"""A single process."""
+
+
 def _outline(state: dict[int, dict[str, Any]]) -> dict[tuple[int, str], Any]:
     """The entries of an optimiser's state, tensors without their content."""
     return {

@@ -18,7 +18,7 @@ from partinr.training.samples import Samples
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Some networks of a stack, with their own parameters and samples.
+    """Some networks of a stack, with their own parameters and samples, or a portion of these samples.
 
     Attributes:
         networks: int64 ``[n]``, numbers of the networks, ascending.
@@ -31,6 +31,8 @@ class Shard:
         targets: ``[m, c]``, in the order of :meth:`RegionBatch.by_sample`.
         weights: ``[m, 1]`` in the loss, likewise; None if all are 1.
         sizes: number of samples of each of the n networks.
+        portion: how many processes share these samples, and the number of this one among them. Of the samples of each
+            network, and of those drawn for a step, every process has an equal part.
     """
 
     networks: Tensor
@@ -42,10 +44,11 @@ class Shard:
     targets: Tensor
     weights: Tensor | None
     sizes: tuple[int, ...]
+    portion: tuple[int, int] = (1, 0)
 
     @property
     def whole(self) -> bool:
-        """Whether the shard is the whole stack."""
+        """Whether the shard has all networks of the stack."""
         return self.samples is None
 
     @classmethod
@@ -57,6 +60,7 @@ class Shard:
         targets: Tensor,
         weights: Tensor | None,
         networks: Tensor,
+        portion: tuple[int, int] = (1, 0),
     ) -> Shard:
         """A shard of a model.
 
@@ -67,11 +71,12 @@ class Shard:
             targets: targets, likewise.
             weights: weights, likewise, or None.
             networks: int64 ``[n]``, ascending.
+            portion: see :class:`Shard`.
         """
         rows = model.rows(networks)
         if len(networks) == len(batch.sizes):
             own = {name: value for name, value in model.stack.items() if isinstance(value, nn.Parameter)}
-            return cls(networks, rows, own, batch, None, coords, targets, weights, batch.sizes)
+            return cls(networks, rows, own, batch, None, coords, targets, weights, batch.sizes, portion)
         mine = torch.zeros(len(batch.sizes), dtype=torch.bool)
         mine[networks] = True
         samples = torch.nonzero(mine[batch.network.cpu()]).squeeze(1)
@@ -90,6 +95,7 @@ class Shard:
             targets[at],
             None if weights is None else weights[at],
             tuple(batch.sizes[network] for network in networks.tolist()),
+            portion,
         )
 
     @cached_property
@@ -108,7 +114,7 @@ class Shard:
 
     def _pieces(self, drawn: Tensor | None, importance: Callable[[Tensor], Tensor] | None) -> list[Samples]:
         found = []
-        for part in self.batch.parts(drawn):
+        for part in self.batch.parts(self._portion_of(drawn)):
             at, sizes = (None, self.sizes) if part.pairs is None else self._among(part.pairs, part.sizes)
             rows = at if part.sample is None else part.sample
             weights = None if self.weights is None else _rows(self.weights, rows)
@@ -126,6 +132,16 @@ class Shard:
                 )
             )
         return found
+
+    def _portion_of(self, drawn: Tensor | None) -> Tensor | None:
+        """Those of the drawn samples that this process has, if several processes share them; None for all samples."""
+        processes, this = self.portion
+        if processes == 1:
+            return drawn
+        mine = torch.arange(self.batch.samples) if self.samples is None else self.samples
+        if drawn is not None:
+            mine = drawn if self.samples is None else drawn[torch.isin(drawn, self.samples)]
+        return self.batch.portion(mine, processes, this)
 
     def _among(self, pairs: Tensor, sizes: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
         """Positions in the whole batch as positions in the shard, and their number for each of its networks."""

@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
 from partinr.model.signal_stack import SignalStack
 from partinr.training.loop import StopReason, TrainingLoop
-from partinr.training.shards import Shard, deal, hand_over, narrow_state, widen_state
-from partinr.training.steps import PlainSteps, steps_of
+from partinr.training.ranks import Ranks
+from partinr.training.sharding import ByRegions, Sharding, sharding_of
+from partinr.training.shards import Shard, hand_over, narrow_state, widen_state
+from partinr.training.steps import PlainSteps
 
 
 class StackLoop(TrainingLoop):
@@ -26,12 +29,14 @@ class StackLoop(TrainingLoop):
     and cost nothing from then on. The run ends when all networks are finished.
 
     Attributes:
-        shard: the networks that this process trains.
+        sharding: how the processes divide the training.
+        shard: the networks that this process trains, and their samples.
         finished: bool ``[N]``, networks whose training has ended.
         cuda_graphs: whether steps may be recorded and replayed on CUDA.
     """
 
     model: SignalStack
+    sharding: Sharding
     shard: Shard
     finished: Tensor
     cuda_graphs = False
@@ -57,7 +62,7 @@ class StackLoop(TrainingLoop):
         self.register_buffer("_coords", batch.coords, persistent=False)
         self.register_buffer("_targets", by_sample, persistent=False)
         self.register_buffer("_weights", weights, persistent=False)
-        self.owned = torch.ones(len(batch.sizes), dtype=torch.bool)
+        self.sharding = ByRegions(Ranks(), batch.sizes)
         self.finished = torch.zeros(len(batch.sizes), dtype=torch.bool)
         self.shard = self._take_shard()
 
@@ -100,28 +105,49 @@ class StackLoop(TrainingLoop):
         """Multiply-accumulates of each network for one sample: float64 ``[N]``."""
         return torch.tensor(self.model.macs_of_networks, dtype=torch.float64)
 
+    def divides(self, devices: int) -> str | None:
+        """What so many processes divide: ``regions`` or ``samples``; None for one process."""
+        return None if devices == 1 else sharding_of(self.shard_by, self.model, devices).name
+
+    def check_devices(self, devices: int) -> None:
+        """Check that each of ``devices`` processes has work.
+
+        Raises:
+            PartinrError: a process would have no work, or the networks cannot be divided.
+        """
+        refused = sharding_of(self.shard_by, self.model, devices).refuses(self.model, self.points_per_step, devices)
+        if refused is not None:
+            raise PartinrError(refused)
+
+    def useful_devices(self, devices: int) -> tuple[int, str | None]:
+        """At most as many devices as have work, so that one sweep can include ``partition=none``."""
+        sharding = sharding_of(self.shard_by, self.model, devices)
+        most, there = sharding.most(self.model, self.points_per_step)
+        if devices > most:
+            return most, f"there {there} for trainer.devices={devices}; the other devices have no work"
+        chosen = f"{devices} devices divide the {sharding.name} among each other (shard=auto)"
+        return devices, chosen if devices > 1 and self.shard_by == "auto" else None
+
     def setup(self, stage: str) -> None:
-        """Divide the networks among the processes by their work, before the weights of a checkpoint are loaded."""
+        """Divide the training among the processes, before the weights of a checkpoint are loaded."""
         super().setup(stage)
-        dealt = deal(self.work.tolist(), self.ranks.size)
-        self.owned = torch.zeros_like(self.owned)
-        self.owned[dealt[self.ranks.rank]] = True
+        self.sharding = sharding_of(self.shard_by, self.model, self.ranks.size)(self.ranks, self.work.tolist())
+
+    def seconds_for_schedule(self) -> float:
+        """Seconds of training so far, for schedules that follow the clock."""
+        return self.sharding.seconds(self)
 
     def _take_shard(self) -> Shard:
-        networks = torch.nonzero(self.owned & ~self.finished).squeeze(1)
+        networks = torch.nonzero(self.sharding.owned & ~self.finished).squeeze(1)
+        coords, targets = self.buffer("_coords"), self.buffer("_targets")
         weights = None if self._weights is None else self.buffer("_weights")
-        return Shard.take(self.model, self.batch, self.buffer("_coords"), self.buffer("_targets"), weights, networks)
+        return Shard.take(self.model, self.batch, coords, targets, weights, networks, self.sharding.portion)
 
     @torch.no_grad()
     def gather(self) -> None:
         """Write the trained parameters of all processes into the model."""
         self.shard.give_back(self.model)
-        if self.ranks.size > 1:
-            rows = self.model.rows(torch.nonzero(self.owned).squeeze(1))
-            for name, value in self.model.stack.items():
-                own, part = rows[name].to(value.device), torch.zeros_like(value)
-                part[own] = value.data[own]
-                value.data.copy_(self.ranks.whole(part))
+        self.sharding.complete(self.model)
 
     def parameters_for(self) -> torch.optim.Optimizer:
         """The optimiser of a new shard, since the module may have changed device or precision."""
@@ -164,10 +190,10 @@ class StackLoop(TrainingLoop):
         assert not isinstance(scheduler, list) and scheduler is not None
         plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         if self._stepping is None:
-            self._stepping = steps_of(self)
+            self._stepping = self.sharding.steps(self)
         stepping, loss, first = self._stepping, None, self.step
         macs, among = self.macs_a_step(), self.losses()
-        with self.clock.run("training", self.device):
+        with self.clock.run("training", self.device, self.ranks):
             for step in range(first, first + steps):
                 if self.shard.sizes:  # a process without unfinished networks only keeps step
                     loss = (self.step_of(step) or stepping).take(step)
@@ -183,7 +209,6 @@ class StackLoop(TrainingLoop):
         # All processes end their chunks here together, so that they agree on the next action.
         (total,) = self.ranks.total(own_loss)
         self._last_loss = total / among
-        (self.clock.training,) = self.ranks.most(self.clock.training)
 
     def squared_error(self, samples: list[Any]) -> Tensor:
         """The weighted squared error of samples of the shard, summed over samples and channels."""
@@ -192,16 +217,16 @@ class StackLoop(TrainingLoop):
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def values(self) -> Tensor:
-        """The values of all rows of the batch, ``[P, C]``; each process evaluates its own networks."""
+        """The values of all rows of the batch, ``[P, C]``; each process evaluates its part."""
         # Without autocast, to measure what a user gets who loads the saved weights.
         coords = self.buffer("_coords")
         with torch.autocast(self.device.type, enabled=False):
             if self.ranks.size == 1:
                 return self.model.evaluate(coords, self.batch.sizes)
-            sizes = [size if mine else 0 for size, mine in zip(self.batch.sizes, self.owned.tolist(), strict=True)]
-            own = self.owned[self.batch.network.cpu()].to(self.device)
+            rows = self.sharding.rows(self.batch)
+            own = rows.to(self.device)
             values = coords.new_zeros(len(coords), self.model.channels)
-            values[own] = self.model.evaluate(coords[own], sizes)
+            values[own] = self.model.evaluate(coords[own], self.batch.count(rows))
             return self.ranks.whole(values)
 
     def buffer(self, name: str) -> Tensor:
@@ -245,7 +270,7 @@ class StackLoop(TrainingLoop):
         self.gather()
         checkpoint["state_dict"] = self.state_dict()
         checkpoint["optimizer_states"] = [
-            self.ranks.merged(widen_state(state, self.shard, self.model)) for state in checkpoint["optimizer_states"]
+            self.sharding.merged(widen_state(state, self.shard, self.model)) for state in checkpoint["optimizer_states"]
         ]
         super().on_save_checkpoint(checkpoint)
 

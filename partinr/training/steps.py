@@ -70,8 +70,8 @@ class RecordedSteps(PlainSteps):
 
 def steps_of(loop: StackLoop) -> PlainSteps:
     """The kind of steps that suits a loop."""
-    trainer, precision = loop.trainer, str(loop.trainer.precision)
-    if precision == "16-mixed" or _hooked(trainer):
+    precision = str(loop.trainer.precision)
+    if needs_lightning(loop):
         return WrappedSteps(loop)
     points = None if loop.sees_all else loop.points_per_step
     if loop.cuda_graphs and can_be_graphed(loop.device, precision, loop.own_optimizer(), points):
@@ -79,8 +79,10 @@ def steps_of(loop: StackLoop) -> PlainSteps:
     return PlainSteps(loop)
 
 
-def _hooked(trainer: L.Trainer) -> bool:
-    """Whether a callback has a hook within steps."""
+def needs_lightning(loop: StackLoop) -> bool:
+    """Whether steps go through Lightning: for half precision, or because a callback has a hook within steps."""
+    if str(loop.trainer.precision) == "16-mixed":
+        return True
     hooks = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
-    callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks: Sequence[L.Callback] = loop.trainer.callbacks  # type: ignore[attr-defined]
     return any(getattr(type(each), hook) is not getattr(L.Callback, hook) for each in callbacks for hook in hooks)

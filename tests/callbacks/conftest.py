@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from partinr.runs.directory import RunDirectory
+from partinr.training.clock import Clock
+from partinr.training.machine import MachineLog
 
 
 @dataclass
@@ -23,7 +25,8 @@ class FakeRegime:
     seed: int = 3
     step: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
-    clock: Any = field(default_factory=lambda: SimpleNamespace(training=0.0, evaluation=0.0))
+    clock: Any = field(default_factory=Clock)
+    machine: Any = field(default_factory=MachineLog)
     stop: Any = field(default_factory=lambda: SimpleNamespace(max_steps=100, max_seconds=None, target_psnr=None))
     stop_reason: str | None = None
     failure: str | None = None
@@ -66,8 +69,8 @@ class FakeRegime:
         return {"sharpness": 0.5}
 
     def evaluate(self, psnr: float = 20.0) -> None:
-        row = {"step": self.step, "seconds": self.clock.training, "macs": 7, "loss": 0.01, "psnr": psnr}
-        self.curve.append({**row, "ssim": 0.5, "lr": 1e-4})
+        row = {"step": self.step, "seconds": self.clock.training, "cpu_seconds": self.clock.training_cpu}
+        self.curve.append({**row, "macs": 7, "loss": 0.01, "psnr": psnr, "ssim": 0.5, "lr": 1e-4})
         self.best_psnr = max(self.best_psnr, psnr)
 
 
@@ -76,6 +79,7 @@ class FakeTrainer:
 
     should_stop = False
     world_size = 1
+    num_devices = 1
     is_global_zero = True
     strategy = SimpleNamespace(broadcast=lambda value: value)
 

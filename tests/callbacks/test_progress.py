@@ -42,10 +42,10 @@ def test_figures(
 ) -> None:
     regime = make_regime(
         step=step,
-        clock=SimpleNamespace(training=seconds, evaluation=1.0),
         stop=SimpleNamespace(max_steps=max_steps, max_seconds=max_seconds, target_psnr=None),
         points_per_step=points,
     )
+    regime.clock.training = seconds
     if psnr is not None:
         regime.evaluate(psnr)
     fraction, said = describe(regime)

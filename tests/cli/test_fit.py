@@ -78,12 +78,12 @@ def test_the_manifest_keeps_its_contract(finished: Path) -> None:
     assert re.fullmatch("[0-9a-f]{16}", said["config_hash"])
     assert said["signal"]["shape"] == [16, 16, 3]
     assert re.fullmatch("[0-9a-f]{64}", said["signal"]["sha256"])
-    machine = {"devices", "device", "system", "cpu", "instructions", "cores", "threads", "gpu"}
+    machine = {"devices", "shard", "device", "system", "cpu", "instructions", "cores", "threads", "gpu"}
     assert set(said["hardware"]) == machine
     assert (said["inputs"], said["code"]) == ({}, {})
     assert set(said["git"]) == {"commit", "dirty", "diff"}
     assert (said["git"]["diff"] is not None) == said["git"]["dirty"]
-    assert said["hardware"]["devices"] == 1
+    assert (said["hardware"]["devices"], said["hardware"]["shard"]) == (1, None)
     assert set(said["versions"]) >= {"partinr", "python", "torch", "lightning"}
     assert said["versions"]["partinr"] == api.__version__
     assert datetime.fromisoformat(said["started"]) <= datetime.fromisoformat(said["finished"])
@@ -133,12 +133,12 @@ def test_blended_networks_from_the_command_to_the_picture(tiny: Any, partinr: An
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ("trainer.devices=2", "trainer.devices=2 trains regions apart"),
+        ("trainer.devices=2 shard=regions", "trainer.devices=2 with shard=regions trains regions apart"),
         ("regime.freeze_at_psnr=30", "regime.freeze_at_psnr takes regions out of the training"),
     ],
 )
 def test_what_blended_networks_cannot_do_is_refused(tiny: Any, shared: str, other: str, said: str) -> None:
-    answer = tiny(shared, other, "hydra.run.dir=run")
+    answer = tiny(shared, *other.split(), "hydra.run.dir=run")
     assert answer.code == 2
     assert said in answer.err
     assert not Path("run").exists()

@@ -41,12 +41,13 @@ def write(path: Path, status: str, config: dict[str, Any] | None = None, **entri
 def sweep(tmp_path: Path) -> Path:
     """A run in each state."""
     folder = tmp_path / "sweep"
-    write(folder / "0_seed-0", "completed", steps=100)
+    write(folder / "0_seed-0", "completed", steps=100, cpu_seconds={"training": 12.5})
     write(folder / "1_seed-1", "running")
     write(folder / "2_seed-2", "queued", steps=None, seconds=None, metrics=None)
     reason = "the loss is not finite at step 41; " + "give a smaller optimizer.lr " * 9
     write(folder / "3_seed-3", "failed", message=reason)
-    write(folder / "4_seed-4", "interrupted", message="stopped by signal 15", versions={"partinr": "0.0.9"})
+    other = {"versions": {"partinr": "0.0.9"}, "machine": {"ran": 9.0, "waited": 3.0}}
+    write(folder / "4_seed-4", "interrupted", message="stopped by signal 15", **other)
     died = write(folder / "5_seed-5", "running")
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -61,14 +62,14 @@ def test_all_states(partinr: Any, sweep: Path) -> None:
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert max(map(cell_len, lines)) <= 100
-    assert lines[0].split() == ["run", "state", "progress", "ETA", "PSNR", "dB"]
-    assert lines[1].split() == ["0_seed-0", "completed", "100", "steps", "31.26"]
+    assert lines[0].split() == ["run", "state", "progress", "ETA", "PSNR", "dB", "seconds", "CPU", "s"]
+    assert lines[1].split() == ["0_seed-0", "completed", "100", "steps", "31.26", "8.0", "12.5"]
     assert lines[2].split()[:4] == ["1_seed-1", "running", "40/100", "steps"]
     assert lines[3].split() == ["2_seed-2", "queued"]
-    assert lines[4].split() == ["3_seed-3", "failed", "40/100", "steps", "31.26"]
+    assert lines[4].split() == ["3_seed-3", "failed", "40/100", "steps", "31.26", "8.0", "–"]
     assert lines[5].startswith("    the loss is not finite at step 41; ")
     assert lines[5].endswith("…")
-    assert lines[6].split() == ["4_seed-4", "interrupted", "40/100", "steps", "31.26", "by", "0.0.9"]
+    assert lines[6].split() == ["4_seed-4", "interrupted", "40/100", "steps", "31.26", "8.0†", "–", "by", "0.0.9"]
     assert lines[7].strip() == "stopped by signal 15"
     assert lines[8].split()[:2] == ["5_seed-5", "died"]
     assert "the process that wrote it is gone" in lines[9]
@@ -79,9 +80,11 @@ def test_all_states(partinr: Any, sweep: Path) -> None:
     assert lines[11].startswith("    cannot read run.json: ")
     counts = ", ".join(f"1 {state}" for state in STATES)
     assert lines[13] == f"7 runs: {counts}"
-    assert lines[14].startswith("the last is done in about ")
-    assert lines[15] == f"by another version of partinr than this one ({__version__}): 1"
-    assert lines[16].startswith("continue one that died or was interrupted: partinr resume ")
+    note = "† Shared machine: 1 of 7 runs, such as 4_seed-4: its threads spent 25% of their time waiting for a core. "
+    assert " ".join(lines[14:16]) == f"{note}Compare steps or CPU seconds."
+    assert lines[16].startswith("the last is done in about ")
+    assert lines[17] == f"by another version of partinr than this one ({__version__}): 1"
+    assert lines[18].startswith("continue one that died or was interrupted: partinr resume ")
 
 
 def test_some_states(partinr: Any, sweep: Path) -> None:
@@ -219,4 +222,6 @@ def test_a_run_that_partinr_made(partinr: Any, finished: Path) -> None:
         took=standing(RunDirectory(finished), 0).took,
         psnr=run["psnr"],
         version=__version__,
+        cpu_seconds=run["cpu_seconds"],
+        shared=run["shared"],
     )

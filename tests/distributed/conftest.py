@@ -16,9 +16,11 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, FitResult, FitSettings, Optimizer, make_trainer
 from partinr.regimes.fit.api import fit
+from partinr.regimes.meta.learned import LearnedStart
 from partinr.training.processes import ProcessLauncher
 
 REGIONS = 5
+BACKBONE = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
 
 Fit = Callable[..., FitResult]
 
@@ -41,7 +43,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fit_on(quick: None, signal: Tensor) -> Fit:
-    """Fits five regions, the largest with half of the pixels, on the given number of devices."""
+    """Fits five regions, the largest with half of the pixels, on the given number of devices.
+
+    ``model`` has arguments of the model, with ``regions=1`` for a lone network, and ``start`` those of a learned start.
+    """
 
     def go(
         devices: int,
@@ -55,15 +60,22 @@ def fit_on(quick: None, signal: Tensor) -> Fit:
         options: dict[str, Any] | None = None,
         callbacks: tuple[Any, ...] = (),
         ckpt_path: Path | None = None,
+        model: dict[str, Any] | None = None,
+        start: dict[str, Any] | None = None,
         **rest: Any,
     ) -> FitResult:
-        labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=REGIONS - 1)
-        backbone = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
+        kind = dict(model or {})
+        labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=kind.pop("regions", REGIONS) - 1)
         if isinstance(optimizer, str):
             optimizer = Optimizer(name=optimizer, lr=lr, options=options or {})
+        made = PiecewiseINR(Partition(labels), BACKBONE, widths=widths, engine=engine, **kind)
+        learned = None if start is None else LearnedStart(BACKBONE, **start)
+        if learned is not None:
+            learned.begin(made)
         return fit(
-            PiecewiseINR(Partition(labels), backbone, widths=widths, engine=engine),
+            made,
             signal,
+            start=learned,
             trainer=make_trainer(accelerator="cpu", precision=precision, callbacks=callbacks, devices=devices),
             settings=FitSettings(**(settings or {})),
             optimizer=optimizer,

@@ -35,6 +35,7 @@ WORDS = (
     "partition.regions=4",
     "backbone.match_params=500",
     "engine=batched",
+    "shard=regions",  # auto says what it takes
 )
 SWEPT = (*WORDS, "max_steps=40", "schedule=cosine", "regime.points_per_step=100", "capacity=detail")
 LONG = (
@@ -130,7 +131,8 @@ def test_a_run_is_whole(sweep: Path) -> None:
     said, expected = manifest(run), manifest(alone)
     assert keys(said) == keys(expected)
     assert (said["status"], said["stop"], said["steps"]) == ("completed", "max_steps", 40)
-    assert (said["hardware"]["devices"], expected["hardware"]["devices"]) == (2, 1)
+    assert [each["hardware"]["devices"] for each in (said, expected)] == [2, 1]
+    assert [each["hardware"]["shard"] for each in (said, expected)] == ["regions", None]
     for key in ("parameters", "regions", "macs_per_pixel", "signal", "partition"):
         assert said[key] == expected[key], key
     seam, expected_seam = said["metrics"].pop("seam"), expected["metrics"].pop("seam")
@@ -156,6 +158,7 @@ def test_a_folder_of_images(quick: None) -> None:
     for run, more in (
         ("one", ("trainer.devices=1", "max_steps=40")),
         ("two", ("trainer.devices=2", "max_steps=40")),
+        ("three", ("trainer.devices=3", "max_steps=40", "shard=samples")),
         # Constant: a cosine over other steps would have other rates.
         ("half", ("trainer.devices=2", "max_steps=20", "schedule=constant")),
         ("rest", ("trainer.devices=1", "max_steps=40", "schedule=constant", f"ckpt_path=half/{CHECKPOINT}")),
@@ -164,6 +167,8 @@ def test_a_folder_of_images(quick: None) -> None:
         assert (code, err) == (0, ""), out
     one, two, rest = Path("one"), Path("two"), Path("rest")
     same(one, two)
+    same(one, Path("three"))
+    assert manifest(Path("three"))["hardware"]["shard"] == "samples"
     assert files(one) == files(two) == files(rest)
     said, expected = manifest(two), manifest(one)
     assert keys(said) == keys(expected)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Callback
 
 from partinr.callbacks import LastCheckpoint
 from partinr.regimes import Cosine, FitResult, PerNetwork, Plateau
@@ -60,6 +61,42 @@ CASES: dict[str, dict[str, Any]] = {
         "optimizer": PerNetwork(name="muon", lr=3e-3, adamw_lr=1e-2),
         "settings": {"evaluate_every": 5},
     },
+    "one network": {"steps": 30, "model": {"regions": 1}, "settings": {"begin_at_mean": True}},
+    "samples, points by error, widths": {
+        "steps": 40,
+        "shard": "samples",
+        "widths": WIDTHS,
+        "settings": {"points_per_step": 7, "sampling": "error", "evaluate_every": 5},
+        "engine": "fused",
+        "schedule": Cosine(),
+    },
+    "samples, frozen regions": {
+        "steps": 120,
+        "shard": "samples",
+        "widths": WIDTHS,
+        "settings": {"freeze_at_psnr": 22.0, "evaluate_every": 5},
+        "lr": 1e-2,
+    },
+    "blended, drawn points": {
+        "steps": 40,
+        "model": {"overlap": 1, "global_network": True},
+        "settings": {"points_per_step": 10},
+        "schedule": Plateau(patience=0, threshold=1.0),
+    },
+    "samples, learned start": {
+        "steps": 10,
+        "shard": "samples",
+        "start": {"inner_lr": 1e-2, "seed": 3},
+        "start_steps": 3,
+        "settings": {"evaluate_every": 1},
+    },
+    "samples, failure": {
+        "steps": 60,
+        "shard": "samples",
+        "optimizer": "sgd",
+        "lr": 1e38,
+        "settings": {"evaluate_every": 5},
+    },
     "target": {"steps": 200, "target_psnr": 20.0, "settings": {"evaluate_every": 5}, "engine": "loop"},
     "failure": {"steps": 60, "optimizer": "sgd", "lr": 1e38, "settings": {"evaluate_every": 5}},
 }
@@ -85,6 +122,9 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
         ("adam", 2),
         ("drawn points, widths, cosine", 3),
         ("frozen regions", 2),
+        ("one network", 2),
+        ("samples, frozen regions", 3),
+        ("blended, drawn points", 3),
         *(
             pytest.param(name, devices, marks=pytest.mark.slow)
             for name, devices in (
@@ -94,6 +134,9 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
                 ("muon, widths", 2),
                 ("target", 2),
                 ("failure", 3),
+                ("samples, points by error, widths", 3),
+                ("samples, failure", 2),
+                ("samples, learned start", 3),
             )
         ),
     ],
@@ -104,12 +147,12 @@ def test_one_process_or_several(fit_on: Any, name: str, devices: int) -> None:
     if name == "adam":  # bit by bit where nothing differs
         one, other = ([row | {"seconds": 0} for row in fit_on(2, **CASES[name]).curve] for _ in range(2))
         assert str(one) == str(other)
-    if name == "frozen regions":
+    if "frozen regions" in name:
         assert alone.stop == "all_frozen"
         assert len({row["macs"] for row in alone.curve}) > 3
     if name == "target":
         assert alone.stop == "target_psnr"
-    if name == "failure":
+    if "failure" in name:
         assert alone.failure is not None
 
 
@@ -119,23 +162,75 @@ def test_a_limit_of_time_is_one_for_all(fit_on: Any) -> None:
     assert result.seconds == result.curve[-1]["seconds"] >= 0.3
 
 
+class Kept(Callback):
+    """Keeps the parameters with which each process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        content = {"step": module.step, "lr": module.lr, **module.model.stack.state_dict()}
+        torch.save(content, self.folder / f"{trainer.global_rank}.pt")
+
+
+class Hooked(Kept):
+    """Also keeps the last gradient, which Lightning shows before an optimiser step."""
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        (group,) = optimizer.param_groups
+        torch.save([each.grad for each in group["params"]], self.folder / f"{trainer.global_rank}.grad")
+
+
+@pytest.mark.parametrize("kind", [Kept, Hooked])
+def test_processes_that_divide_samples_keep_the_same_bits(fit_on: Any, kind: type[Kept], tmp_path: Path) -> None:
+    # The rate follows the clock, and each process has a clock of its own.
+    rest = {
+        "shard": "samples",
+        "schedule": Cosine(),
+        "settings": {"points_per_step": 20},
+        "callbacks": (kind(tmp_path),),
+    }
+    result = fit_on(3, steps=None, seconds=0.3, **rest)
+    assert result.stop == "max_seconds"
+    for files in ("*.pt", "*.grad") if kind is Hooked else ("*.pt",):
+        found = [torch.load(path) for path in sorted(tmp_path.glob(files))]
+        assert len(found) == 3
+        for other in found[1:]:
+            torch.testing.assert_close(other, found[0], atol=0, rtol=0)
+    one = torch.load(tmp_path / "0.pt")
+    assert one["step"] == result.steps
+    assert 0 <= one["lr"] < 1e-3
+
+
+ON_ONE, ON_TWO, ON_THREE = {"devices": 1}, {"devices": 2}, {"devices": 3}
+BY_SAMPLES = {"shard": "samples"}
+
+
 @pytest.mark.parametrize(
-    ("name", "saved_on", "devices"),
+    ("name", "saved_on", "then_on"),
     [
-        ("plateau, double precision", 1, 3),
-        pytest.param("frozen regions", 2, 2, marks=pytest.mark.slow),
-        pytest.param("muon, widths", 2, 1, marks=pytest.mark.slow),
+        ("plateau, double precision", ON_ONE, ON_THREE),
+        ("one network", ON_ONE, ON_TWO),
+        ("frozen regions", ON_TWO, ON_THREE | BY_SAMPLES),
+        pytest.param("frozen regions", ON_TWO, ON_TWO, marks=pytest.mark.slow),
+        pytest.param("muon, widths", ON_TWO, ON_ONE, marks=pytest.mark.slow),
+        pytest.param("muon, widths", ON_THREE | BY_SAMPLES, ON_TWO, marks=pytest.mark.slow),
+        pytest.param("blended, drawn points", ON_THREE, ON_TWO, marks=pytest.mark.slow),
+        pytest.param("samples, points by error, widths", ON_TWO, ON_ONE, marks=pytest.mark.slow),
     ],
 )
-def test_gone_on_with_by_another_number(fit_on: Any, name: str, saved_on: int, devices: int, tmp_path: Path) -> None:
+def test_gone_on_with_by_another_number(
+    fit_on: Any, name: str, saved_on: dict[str, Any], then_on: dict[str, Any], tmp_path: Path
+) -> None:
     unbroken = fit_on(1, **CASES[name])
     # The first part ends at a PSNR that the unbroken run comes to late.
     first_part = [row["psnr"] for row in unbroken.curve[: 4 * len(unbroken.curve) // 5]]
     checkpoint = LastCheckpoint()
     checkpoint.bind(RunDirectory.create(tmp_path / "run", {}))
-    first = fit_on(saved_on, **CASES[name], target_psnr=max(first_part) - 0.01, callbacks=(checkpoint,))
+    words = {**CASES[name], **saved_on, "target_psnr": max(first_part) - 0.01}
+    first = fit_on(**words, callbacks=(checkpoint,))
     assert first.stop == "target_psnr"
     assert 0 < first.steps < unbroken.steps
     if name == "frozen regions":
         assert first.curve[-1]["macs"] < first.steps * unbroken.curve[1]["macs"] / unbroken.curve[1]["step"]
-    same(fit_on(devices, **CASES[name], ckpt_path=tmp_path / "run" / CHECKPOINT), unbroken)
+    same(fit_on(**CASES[name] | then_on, ckpt_path=tmp_path / "run" / CHECKPOINT), unbroken)

@@ -234,9 +234,6 @@ def test_what_cannot_be_is_refused(kind):
         _module(model, signal, freeze_at_psnr=30.0)
     with pytest.raises(PartinrError, match=r"goes by the error of each network, .* leave regime.sampling=uniform"):
         _module(model, signal, points_per_step=9, sampling="error")
-    with pytest.raises(PartinrError, match=r"trainer.devices=2 trains regions apart"):
-        _module(model, signal).check_devices(2)
-    _module(model, signal).check_devices(1)
     if "global_network" in kind:
         with pytest.raises(PartinrError, match=r"twice the mean of each region; leave one of the two out"):
             _module(model, signal, begin_at_mean=True)

@@ -50,7 +50,8 @@ def jobs(submit: Any, submit_array: Any, queued: Any, cluster: Any, until: Any) 
     cancelled = submit(pair, runs_per_job=2, at_once=2, **on("n1"))
     two = "trainer.num_nodes=2"
     spread = [queued("spread", two, held=True), queued("learned", two, base="meta"), queued("whole")]
-    nodes = submit(spread, nodes=2, runs_per_job=3, **on("n[1-2]"))
+    spread.append(queued("divided", two, "shard=samples"))
+    nodes = submit(spread, nodes=2, runs_per_job=4, **on("n[1-2]"))
     lost = submit([queued("lost", held=True)], **on("n3"))
     bad = queued("bad", "data=image", "data.path=photo.png")
     calm = submit([bad, queued("first"), queued("second", "seed=1")], runs_per_job=3, **on("n2"))
@@ -153,12 +154,14 @@ def two_nodes(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     nodes = jobs["nodes"]
     nodes.wait_over()
     assert "Requeued job" in nodes.job.log()
-    spread, learned, whole = nodes.job.runs
+    spread, learned, whole, divided = nodes.job.runs
     same(spread, unbroken("trainer.devices=2"))
     same(learned, unbroken("trainer.devices=2", base="meta"))
+    same(divided, unbroken("trainer.devices=2", "shard=samples"))
     # One that needs one node is the first node's, and the second has nothing to do with it.
     same(whole, unbroken())
-    assert [manifest(run)["hardware"]["devices"] for run in nodes.job.runs] == [2, 2, 1]
+    assert [manifest(run)["hardware"]["devices"] for run in nodes.job.runs] == [2, 2, 1, 2]
+    assert manifest(divided)["hardware"]["shard"] == "samples"
     assert not (spread / ".hydra/meeting.json").exists()
 
 

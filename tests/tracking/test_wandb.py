@@ -38,7 +38,7 @@ def test_the_curve_is_whole_under_every_axis(finished: Any, offline: Any, same_r
     assert same_rows(kept.curve, curve)
     assert len(curve) > 3
     # Each of the three is a value of each row, so a panel may take any of them; W&B's own step is left to it.
-    assert {"step", "seconds", "macs"} <= kept.axes.keys()
+    assert {"step", "seconds", "cpu_seconds", "macs"} <= kept.axes.keys()
     assert {kept.axes[name] for name in ("loss", "psnr", "ssim", "lr")} == {"step"}
     assert [row["_step"] for row in kept.history] == list(range(len(kept.history)))
 

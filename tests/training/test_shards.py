@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -13,6 +14,7 @@ from partinr.backbones import Siren
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Optimizer, PerNetwork
+from partinr.training.samples import Samples
 from partinr.training.shards import Shard, deal, hand_over, narrow_state, widen_state
 from tests.covering import covering
 
@@ -112,6 +114,77 @@ def test_drawn_samples_among_a_share(model: PiecewiseINR, take: Any, networks: l
     assert positions == expected
     assert torch.equal(part.coords, batch.coords[expected])
     assert part.sizes == tuple(sum(int(batch.network[s]) == network for s in drawn) for network in networks)
+
+
+# -- portions of the samples ---------------------------------------------------------------------------------------
+
+
+@covering(
+    portions=[2, 3],
+    networks=[[0, 1, 2, 3, 4], [0, 2, 4]],
+    drawn={"all": None, "some": [3, 3, 20, 21, 40, 71], "fewer than portions": [70]},
+    widths=ONE_OR_SEVERAL,
+)
+def test_portions_of_a_share(
+    model: PiecewiseINR, take: Any, portions: int, networks: list[int], drawn: list[int] | None
+) -> None:
+    """Every sample is in one portion, each network is divided evenly, and errors and gradients add up."""
+    share = take(networks)
+    parts = [dataclasses.replace(share, portion=(portions, number)) for number in range(portions)]
+
+    def samples(of: Shard) -> list[Samples]:
+        return of.every if drawn is None else of.drawn(torch.tensor(drawn))
+
+    add_up(model, share, samples, parts)
+    sizes = torch.tensor([samples(part)[0].sizes for part in parts])
+    assert (sizes.amax(0) - sizes.amin(0)).max() <= 1
+
+
+@covering(portions=[2, 3], points=[None, 11], kind=[{"overlap": 2}, {"overlap": 1, "global_network": True}])
+def test_portions_of_networks_that_share_samples(portions: int, points: int | None, kind: dict[str, Any]) -> None:
+    labels = (torch.arange(72).reshape(8, 9) // 9).clamp(max=4)
+    backbone = Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)
+    model = PiecewiseINR(Partition(labels), backbone, **kind)
+    signal = torch.rand(8, 9, 3, generator=torch.Generator().manual_seed(0))
+    batch = model.batch(signal)
+    networks = torch.arange(model.networks)
+    share, *parts = (
+        Shard.take(model, batch, batch.coords, batch.by_sample(signal.reshape(-1, 3)), None, networks, portion)
+        for portion in [(1, 0), *((portions, number) for number in range(portions))]
+    )
+    drawn = (
+        None
+        if points is None
+        else torch.randperm(72, generator=torch.Generator().manual_seed(1))[:points].sort().values
+    )
+    add_up(model, share, lambda of: of.every if drawn is None else of.drawn(drawn), parts)
+    if drawn is None:
+        sizes = torch.tensor(
+            [[sum(each) for each in zip(*(own.sizes for own in part.every), strict=True)] for part in parts]
+        )
+        # One sample each of those with the same networks, of which a network has a few kinds.
+        assert (sizes.amax(0) - sizes.amin(0)).max() <= 3
+
+
+def add_up(model: PiecewiseINR, share: Shard, samples: Any, parts: list[Shard]) -> None:
+    """The parts have the samples of the whole once each, and its error and gradients as their sum."""
+    trained = list(share.params.values())
+    expected: list[Tensor] = []
+    found: list[list[Tensor]] = []
+    for of in (share, *parts):
+        error = sum(each.squared_error(model, share.params) for each in samples(of))
+        assert isinstance(error, Tensor)
+        values = [error.detach(), *torch.autograd.grad(error, trained)]
+        if of is share:
+            expected = values
+        else:
+            found.append(values)
+    for value, pieces in zip(expected, zip(*found, strict=True), strict=True):
+        torch.testing.assert_close(torch.stack(pieces).sum(0), value, atol=1e-4, rtol=1e-4)
+    rows = [
+        torch.cat([torch.cat([each.targets for each in samples(of)]) for of in those]) for those in ([share], parts)
+    ]
+    assert torch.equal(*(each.sort(0).values for each in rows))
 
 
 # -- an optimiser and its shares ----------------------------------------------------------------------------------

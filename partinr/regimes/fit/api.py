@@ -13,6 +13,7 @@ from partinr.regimes.fit.module import FitModule
 from partinr.regimes.fit.settings import FitSettings
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.training.clock import StopRule
+from partinr.training.contract import ShardBy
 from partinr.training.optimizer import Optimizer
 from partinr.training.schedule import Constant, Schedule
 from partinr.training.trainer import FitResult, Model, make_trainer, run_fit
@@ -35,6 +36,7 @@ def fit(
     start_steps: int = 0,
     trainer: L.Trainer | None = None,
     ckpt_path: str | Path | None = None,
+    shard: ShardBy = "auto",
 ) -> FitResult[Model]:
     """Fit a model to a signal, or an album to several signals.
 
@@ -55,6 +57,8 @@ def fit(
         start_steps: number of first steps that are inner steps with the learning rates of ``start``.
         trainer: a Lightning Trainer; by default one on the best available device.
         ckpt_path: continue from this checkpoint.
+        shard: what several devices divide among each other: ``regions``, or the ``samples`` of every region; ``auto``
+            takes regions if there are at least as many networks as devices and no two share samples.
 
     Returns:
         the result, even if the fit failed (see :attr:`FitResult.failure`).
@@ -73,4 +77,5 @@ def fit(
         start=start,
         start_steps=start_steps,
     )
+    module.shard_by = shard
     return run_fit(module, trainer if trainer is not None else make_trainer(), ckpt_path)

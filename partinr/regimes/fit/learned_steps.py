@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from partinr.regimes.meta.learned import LearnedStart
+from partinr.training.samples import Samples
 from partinr.training.steps import PlainSteps
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ class LearnedSteps(PlainSteps):
     def take(self, step: int) -> Tensor:
         """Take a step and return the loss before it."""
         loop, start, shard = self._loop, self._start, self._loop.shard
-        error = loop.model.squared_error(shard.coords, shard.targets, shard.sizes, self._weights(), shard.params)
+        (seen,) = shard.every  # in one part, since no two networks share samples
+        error = loop.model.squared_error(seen.coords, seen.targets, seen.sizes, self._weights(seen), shard.params)
         names = start.adapted
-        gradients = torch.autograd.grad(error, [shard.params[name] for name in names])
+        own = torch.autograd.grad(error, [shard.params[name] for name in names])
+        gradients = loop.sharding.total(own)
         # The networks are sorted by image, then by region, and the region is the cell.
         cell = None if start.cells == 1 else (shard.networks % start.cells).to(start.device)
         with torch.no_grad():
@@ -45,8 +48,8 @@ class LearnedSteps(PlainSteps):
         self._optimizer.step()
         return loss
 
-    def _weights(self) -> Tensor:
-        """The weight of each sample of the shard in the objective of an inner step, ``[m, 1]``."""
+    def _weights(self, seen: Samples) -> Tensor:
+        """The weight of each sample in the objective of an inner step, ``[m, 1]``."""
         model, shard, batch = self._loop.model, self._loop.shard, self._loop.batch
         sizes = torch.tensor(batch.sizes, dtype=torch.float64)
         if self._start.inner_loss == "image":
@@ -54,4 +57,4 @@ class LearnedSteps(PlainSteps):
             samples = [partition.labels.numel() for partition in model.partitions]
             sizes = torch.tensor(samples, dtype=torch.float64).repeat_interleave(regions)
         by_network = 1 / (sizes[shard.networks] * model.channels)
-        return by_network.repeat_interleave(torch.tensor(shard.sizes)).to(shard.targets).unsqueeze(1)
+        return by_network.repeat_interleave(torch.tensor(seen.sizes)).to(seen.targets).unsqueeze(1)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
-from partinr.metrics import SEAM, mean_psnr, psnr, seam, ssim
+from partinr.metrics import mean_psnr, psnr, ssim
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
 from partinr.regimes.fit.checks import check_fit, checked_signal
+from partinr.regimes.fit.evaluated import Evaluated
 from partinr.regimes.fit.learned_steps import LearnedSteps
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
@@ -23,7 +23,6 @@ from partinr.training.checkpoint import kept_partitions
 from partinr.training.clock import StopRule
 from partinr.training.facts import (
     image_facts,
-    mean_seam,
     partition_facts,
     partition_seconds,
     signal_facts,
@@ -113,9 +112,7 @@ class FitModule(StackLoop):
         weights = settings.sample_weights(model.partitions, seed)
         self.hold(model, batch, batch.by_sample(flat), None if weights is None else batch.by_sample(weights))
         self.sampler = self._sampler()
-        self._seam: dict[str, float] | None = dict.fromkeys(SEAM, float("nan"))
-        self._evaluated: list[tuple[Tensor, Tensor]] = []
-        self._evaluated_step: int | None = None
+        self.evaluated = Evaluated(model.partitions)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
         self._seconds_at_full_work: tuple[float, int] | None = None
 
@@ -127,32 +124,8 @@ class FitModule(StackLoop):
             return ErrorSampler(self.batch.network.cpu(), sizes, points, self.seed)
         return UniformSampler(sizes, self.samples, points, self.seed)
 
-    def check_devices(self, devices: int) -> None:
-        """Check that each of ``devices`` processes has a network to train.
-
-        Raises:
-            PartinrError: there are more processes than networks, or several processes for blended networks.
-        """
-        if devices > 1 and self.model.blended:
-            raise PartinrError(
-                f"trainer.devices={devices} trains regions apart, but with overlap or global_network they are trained "
-                "together; give trainer.devices=1, or overlap=0 and global_network=false"
-            )
-        networks = self.model.networks
-        if devices > networks:
-            raise PartinrError(
-                f"trainer.devices={devices}, but there {_only(networks)}, and each device trains some of them; "
-                f"give trainer.devices={networks}, or more regions (partition.regions)"
-            )
-
-    def useful_devices(self, devices: int) -> tuple[int, str | None]:
-        """At most one device per network, so that one sweep can include ``partition=none``."""
-        useful = min(devices, self.model.networks)
-        note = f"there {_only(useful)} for trainer.devices={devices}; the other devices have no work"
-        return useful, None if useful == devices else note
-
     def setup(self, stage: str) -> None:
-        """Apply ``begin_at_mean`` and divide the networks among the processes."""
+        """Apply ``begin_at_mean`` and divide the training among the processes."""
         if self.settings.begin_at_mean:
             signals = self.buffer("_signals")
             self.model.begin_at_mean(signals[self.batch.order.to(signals.device)], self.batch.sizes)
@@ -175,8 +148,8 @@ class FitModule(StackLoop):
     @torch.no_grad()
     def reconstructions(self) -> list[Tensor]:
         """The current reconstruction of each signal: ``[*grid, C]``, not clamped, on the device."""
-        if self._evaluated_step == self.step:
-            return [values for values, _ in self._evaluated]
+        if (known := self.evaluated.at(self.step)) is not None:
+            return known
         self.gather()
         return self._by_signal(self.batch.unsort(self.values()))
 
@@ -188,15 +161,8 @@ class FitModule(StackLoop):
 
     @property
     def seam(self) -> dict[str, float]:
-        """How well regions match along their borders (:func:`partinr.metrics.seam`) at the last evaluation.
-
-        The values are means over the signals that have borders. They are NaN before the first evaluation, or if there
-        is no border. They are computed on request, since only those of the last evaluation are used.
-        """
-        if self._seam is None:
-            pairs = zip(self._evaluated, self.model.partitions, strict=True)
-            self._seam = mean_seam([seam(*pair, partition) for pair, partition in pairs])
-        return self._seam
+        """How well regions match along their borders at the last evaluation; see :attr:`Evaluated.seam`."""
+        return self.evaluated.seam
 
     @property
     def points_per_step(self) -> int:
@@ -284,15 +250,10 @@ class FitModule(StackLoop):
     def measure(self) -> dict[str, float]:
         """Mean PSNR and SSIM over the signals."""
         self.gather()
-        self._evaluated = []  # else two reconstructions would be in memory
+        self.evaluated = Evaluated(self.model.partitions)  # else two reconstructions would be in memory
         values = self.values()
-        pairs = list(
-            zip(
-                self._by_signal(self.batch.unsort(values)),
-                self._by_signal(self.buffer("_signals")),
-                strict=True,
-            )
-        )
+        reconstructions = self._by_signal(self.batch.unsort(values))
+        pairs = list(zip(reconstructions, self._by_signal(self.buffer("_signals")), strict=True))
         if self.settings.freeze_at_psnr is not None:
             self._errors = self._error_by_network(values)
         if self.sampler.goes_by_error:
@@ -300,7 +261,7 @@ class FitModule(StackLoop):
         # All processes must agree on the result, because they act on it together.
         numbers = self.ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
         psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
-        self._evaluated, self._evaluated_step, self._seam = pairs, self.step, None
+        self.evaluated.put(self.step, pairs)
         self.image_curve += [
             {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
             for name, own_psnr, own_ssim in zip(self.model.names, psnrs, ssims, strict=True)
@@ -335,8 +296,8 @@ class FitModule(StackLoop):
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Restore the weights of a stack."""
+        self.evaluated.drop()
         super().restore(weights)
-        self._evaluated_step = None
 
     def progress(self) -> dict[str, Any]:
         """The state that a resumed run needs."""
@@ -350,7 +311,7 @@ class FitModule(StackLoop):
 
     def continue_from(self, state: dict[str, Any]) -> None:
         """Restore the :meth:`progress` of a checkpoint."""
-        self._seam, self._evaluated_step = state["seam"], None
+        self.evaluated.drop(state["seam"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
         self.sampler.refresh(state["sampled_errors"])
         super().continue_from(state)
@@ -362,14 +323,10 @@ class FitModule(StackLoop):
     def import_state(self, state: dict[str, Any]) -> None:
         """Restore the state in which the module of another process ended."""
         super().import_state(state)
-        self._seam = state["seam"]
+        self.evaluated.drop(state["seam"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
 
 
 def _mean_error(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
     """The mean squared error of the untrained networks, averaged over the signals."""
     return sum(float((values.float() - signal).square().mean()) for values, signal in pairs) / len(pairs)
-
-
-def _only(networks: int) -> str:
-    return "is only 1 region" if networks == 1 else f"are only {networks} regions"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from partinr.regimes.meta.loading import check_ranks
 from partinr.regimes.meta.selftest import check_meta_gradient
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals.identity import SignalIdentity
-from partinr.training.clock import StopRule
+from partinr.training.clock import Reading, StopRule
 from partinr.training.loop import TrainingLoop
 from partinr.training.optimizer import Optimizer
 from partinr.training.schedule import Schedule
@@ -111,7 +110,7 @@ class MetaModule(TrainingLoop):
             raise PartinrError(
                 "there are no held-out signals to look at; give data.val_fraction=0.1, data.val_list or data.val_path"
             )
-        self._left_at: float | None = None
+        self._left_at: Reading | None = None
 
     def _check_settings(self) -> None:
         """Check that the start was made with the same settings."""
@@ -127,12 +126,18 @@ class MetaModule(TrainingLoop):
         """All tensors that the outer optimiser changes."""
         return [value for value in self.model.parameters() if value.requires_grad]
 
+    def divides(self, devices: int) -> str | None:
+        """``signals``, those of each meta-batch; None for one process."""
+        return None if devices == 1 else "signals"
+
     def check_devices(self, devices: int) -> None:
         """Check that each of ``devices`` processes has a task of every meta-batch.
 
         Raises:
-            PartinrError: there are more processes than tasks.
+            PartinrError: there are more processes than tasks, or they are to divide samples.
         """
+        if devices > 1 and self.shard_by == "samples":
+            raise PartinrError("shard=samples: devices divide the signals of each meta-batch; leave shard=auto")
         check_ranks(self.settings.meta_batch_size, devices)
 
     # -- what Lightning calls -----------------------------------------------------------------------------------
@@ -167,7 +172,7 @@ class MetaModule(TrainingLoop):
         """Start the clock that counts the wait for the next tasks; time in callbacks does not count."""
         # Nor does time count that another process waits for them: all processes meet here.
         self.ranks.most(0.0)
-        self._left_at = time.perf_counter()
+        self._left_at = Reading.now()
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""
@@ -230,11 +235,9 @@ class MetaModule(TrainingLoop):
         """Take an outer step."""
         if self._left_at is not None:
             # The wait for the next tasks counts as training, and all processes wait for the slowest.
-            (waited,) = self.ranks.most(time.perf_counter() - self._left_at)
-            self.clock.training += waited
-        with self.clock.run("training", self.device):
+            self.clock.count("training", self._left_at, self.ranks)
+        with self.clock.run("training", self.device, self.ranks):
             self._outer_step(batch)
-        (self.clock.training,) = self.ranks.most(self.clock.training)
 
     def _outer_step(self, batch: TaskBatch) -> None:
         optimizer, scheduler = self.own_optimizer(), self.lr_schedulers()

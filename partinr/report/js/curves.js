@@ -29,8 +29,8 @@ function seriesOf(groups) {
 
 function crossingOf({ counted }) {
   if (!counted.length || !counted.every(({ reached }) => reached)) return null;
-  const [step, seconds, macs, psnr] = ["step", "seconds", "macs", "psnr"].map((name) => statOf(counted.map(({ reached }) => reached[name])).mean);
-  return step && seconds && macs ? { step, seconds, macs, psnr } : null;
+  const found = Object.fromEntries([...Object.keys(AXES), "psnr"].map((name) => [name, statOf(counted.map(({ reached }) => reached[name])).mean]));
+  return found.step ? found : null;
 }
 
 // The groups in a chart of a section: PSNR at 0, 1, 2, …, with a ring at the place that the chart marks.
@@ -55,7 +55,7 @@ function traces(series, axis, scale) {
     const { mean } = one;
     const x = mean[axis];
     const points = drawable([...x.keys()], x, scale).filter((i) => mean.psnr[i] !== null);
-    const common = { legendgroup: one.label, family: one.value ?? `${one.label} …`, name: plain(one.label + (one.provisional ? ` (${one.state})` : "")) };
+    const common = { legendgroup: one.label, family: one.value ?? `${one.label} …`, name: plain(one.label + (marked(one, axis) ? SIGN : "") + (one.provisional ? ` (${one.state})` : "")) };
     if (mean.std && points.length > 1) {
       const back = [...points].reverse();
       bands.push({
@@ -81,7 +81,7 @@ function traces(series, axis, scale) {
       line: { color: line, width: 2.4, dash: one.dash }, marker: { size: 5, color: line },
       showlegend: true,
     });
-    if (one.crossing) {
+    if (one.crossing && one.crossing[axis] !== null) {
       marks.push({
         ...common, meta: "crossing", type: "scatter", mode: "markers", showlegend: false, hoverinfo: "skip",
         x: [one.crossing[axis]], y: [one.crossing.psnr],
@@ -146,11 +146,12 @@ function layout(series, level, name, scale, words) {
 }
 
 function plot(into, series, level, axis, scale, words = AXES[axis], nothing = "No run on this image has been evaluated.") {
-  const empty = !series.some((one) => one.mean.psnr.length || one.lines.length);
+  const evaluated = series.some((one) => one.mean.psnr.length || one.lines.length);
+  const empty = !series.some((one) => one.mean[axis].some((x) => x !== null) || one.lines.some(({ curve }) => curve[axis].some((x) => x !== null)));
   into.classList.toggle("empty", empty);
   if (empty) {
     Plotly.purge(into);
-    into.textContent = nothing;
+    into.textContent = evaluated ? "These runs do not know their CPU seconds; runs of partinr 0.3 and later do." : nothing;
     return;
   }
   if (!into.data) into.textContent = "";
@@ -224,14 +225,14 @@ function efforts() {
   const rows = groups.map((group) => ({ group, stat: statOf(group.counted.map((run) => reaches(run, level, view.axis))) }));
   rows.sort((a, b) => (a.stat.mean === null) - (b.stat.mean === null) || (a.stat.mean ?? -a.stat.have) - (b.stat.mean ?? -b.stat.have));
   const longest = Math.max(...rows.map(({ stat }) => (stat.mean ?? 0) + (stat.std ?? 0)), 1e-12);
-  const form = { step: "steps", seconds: "significant", macs: "si" }[view.axis];
+  const form = { step: "steps", seconds: "significant", cpu_seconds: "significant", macs: "si" }[view.axis];
   list.innerHTML = rows.slice(0, page.efforts).map(({ group, stat }) => {
     const known = stat.mean !== null;
     const shape = known && shapeOf(form, stat.mean);
     const share = (value) => `${(100 * value / longest).toFixed(2)}%`;
     const bar = known ? `<i class="fill" style="width:${share(stat.mean)};background:var(--slot-${group.slot})"></i>` : "";
     const whisker = known && stat.std ? `<i class="whisker" style="left:${share(Math.max(0, stat.mean - stat.std))};width:${share(Math.min(stat.mean, stat.std) + stat.std)}"></i>` : "";
-    const value = known ? `${written(stat.mean, shape)}${stat.std === null ? "" : `<span class="std"> ± ${written(stat.std, shape)}</span>`}` : `${stat.have} of ${stat.n}`;
+    const value = known ? `${written(stat.mean, shape)}${marked(group, view.axis) ? SIGN : ""}${stat.std === null ? "" : `<span class="std"> ± ${written(stat.std, shape)}</span>`}` : `${stat.have} of ${stat.n}`;
     return `<li class="${group.provisional ? "provisional" : ""}" data-label="${escaped(group.label)}"${known ? ` data-value="${stat.mean}"` : ""} data-reached="${stat.have}">`
       + `<span class="who">${swatch(group)}${escaped(group.label)}</span><span class="track">${bar}${whisker}</span><span class="much">${value}</span></li>`;
   }).join("");

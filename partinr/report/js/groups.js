@@ -81,6 +81,9 @@ function groupsOf(study, only, styles) {
   return groups;
 }
 
+// Whether other work shared the machine while a run of the group trained: its seconds get a sign.
+const marked = (group, axis) => axis === "seconds" && group.counted.some(({ shared }) => shared);
+
 // -- numbers over seeds ----------------------------------------------------------------------------------------------
 
 // The reader groups and filters at will, so the page has to compute these statistics for any set of runs.
@@ -99,10 +102,10 @@ function statOf(values) {
 
 // At every evaluated step up to the end of the shortest run; values between evaluations are interpolated.
 function meanCurve(runs) {
-  const empty = { step: [], seconds: [], macs: [], psnr: [], std: null };
+  const empty = { step: [], seconds: [], cpu_seconds: [], macs: [], psnr: [], std: null };
   const curves = runs.map(({ curve }) => {
     const finite = [...(curve?.psnr ?? []).keys()].filter((i) => curve.psnr[i] !== null);
-    return Object.fromEntries(["step", "seconds", "macs", "psnr"].map((name) => [name, finite.map((i) => curve[name][i])]));
+    return Object.fromEntries([...Object.keys(AXES), "psnr"].map((name) => [name, finite.map((i) => curve[name][i])]));
   });
   if (!curves.length || curves.some((curve) => !curve.step.length)) return empty;
   if (curves.length === 1) return { ...curves[0], std: null };
@@ -114,7 +117,7 @@ function meanCurve(runs) {
     const columns = curves.map((curve) => interpolated(steps, curve.step, curve[name]));
     return steps.map((_, i) => statOf(columns.map((column) => column[i])));
   };
-  for (const name of ["seconds", "macs"]) mean[name] = over(name).map((stat) => stat.mean);
+  for (const name of ["seconds", "cpu_seconds", "macs"]) mean[name] = over(name).map((stat) => stat.mean);
   const psnr = over("psnr");
   mean.psnr = psnr.map((stat) => stat.mean);
   mean.std = psnr.map((stat) => stat.std);
@@ -127,11 +130,13 @@ function interpolated(at, x, y) {
     while (i < x.length - 2 && x[i + 1] < where) i += 1;
     if (x.length === 1 || where <= x[i]) return y[i];
     if (where >= x[i + 1]) return y[i + 1];
+    if (y[i] === null || y[i + 1] === null) return null;
     return y[i] + (y[i + 1] - y[i]) * (where - x[i]) / (x[i + 1] - x[i]);
   });
 }
 
-// Where a curve first reaches a PSNR, linear between the two evaluations around it; null if it never does.
+// Where a curve first reaches a PSNR, linear between the two evaluations around it; null if it never does, or if that
+// is unknown, as CPU seconds of older runs are.
 function reaches({ curve }, level, axis) {
   const valid = [...(curve?.psnr ?? []).keys()].filter((i) => curve.psnr[i] !== null);
   const above = valid.findIndex((i) => curve.psnr[i] >= level);
@@ -140,6 +145,7 @@ function reaches({ curve }, level, axis) {
   const i = valid[above];
   if (above === 0) return x[i];
   const before = valid[above - 1];
+  if (x[i] === null || x[before] === null) return null;
   return x[before] + (x[i] - x[before]) * (level - psnr[before]) / (psnr[i] - psnr[before]);
 }
 

@@ -7,8 +7,10 @@ const FURTHER = Object.keys(data.studies).filter((key) => key !== "fits");
 const AXES = {
   step: { title: "optimiser steps", hover: "%{x:,.0f} steps", effort: "Steps" },
   seconds: { title: "seconds of training", hover: "%{x:.3~s} s", effort: "Seconds of training" },
+  cpu_seconds: { title: "CPU seconds of training", hover: "%{x:.3~s} CPU s", effort: "CPU seconds of training" },
   macs: { title: "multiply-accumulates", hover: "%{x:.3~s} multiply-accumulates", effort: "Multiply-accumulates" },
 };
+const SIGN = document.documentElement.dataset.sign;
 const STATES = ["completed", "running", "queued", "interrupted", "failed", "damaged"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const COLOURS = 6;
@@ -20,7 +22,7 @@ const page = { ...MOST };
 // -- the view, and the address that keeps it ---------------------------------------------------------------------------
 
 // What the switches may be set to; the first is the default. Further sections have switches of their own.
-const CHOICES = { axis: ["step", "seconds", "macs"], scale: ["linear", "log"] };
+const CHOICES = { axis: ["step", "seconds", "cpu_seconds", "macs"], scale: ["linear", "log"] };
 for (const key of FURTHER) Object.assign(CHOICES, { [`${key}-axis`]: CHOICES.axis, [`${key}-scale`]: CHOICES.scale });
 
 // `image` is a number or "all"; `by` is null for the whole configuration; empty `colour` and `level` leave the choice to

@@ -11,7 +11,8 @@ function cellOf(column, index, group) {
   if (column.ratio && group.counted.every(({ own }) => own)) return { stat, text: "1", own: true };
   const form = shapeOf(column.form, stat.mean);
   const std = stat.std === null ? "" : written(stat.std, form);
-  return { stat, text: written(stat.mean, form), std: column.constant && !/[^0.kMGT]/.test(std) ? "" : std };
+  const sign = group.counted.some((run) => run.marked.includes(index)) ? SIGN : "";
+  return { stat, sign, text: written(stat.mean, form), std: column.constant && !/[^0.kMGT]/.test(std) ? "" : std };
 }
 
 // Marks the best value by its text, so that equal texts are marked alike; nothing where all texts are equal.
@@ -54,7 +55,7 @@ function rowHtml({ group, cells }, shown, heads, image) {
     return `<td class="${classes}" data-key="${column.key}" ${where}${value === null || value === undefined ? "" : ` data-value="${value}"`}`
       + (cell.stat ? `${stat.std === null ? "" : ` data-std="${stat.std}"`} data-n="${stat.n}" data-reached="${stat.have}"` : "")
       + (cell.stat && stat.mean === null && stat.have ? ` title="${stat.have} of ${stat.n} seeds"` : "")
-      + `>${escaped(cell.text)}${cell.std ? `<span class="std"> ± ${cell.std}</span>` : ""}</td>`;
+      + `>${escaped(cell.text)}${cell.sign ?? ""}${cell.std ? `<span class="std"> ± ${cell.std}</span>` : ""}</td>`;
   });
   if (heads.has("seeds")) parts.push(`<td class="number start" data-key="seeds" ${where} data-value="${group.counted.length}">${group.counted.length}</td>`);
   if (heads.has("state")) parts.push(`<td data-key="state" ${where} data-value="${escaped(group.state)}">${escaped(group.state)}</td>`);

@@ -93,13 +93,11 @@ def train(module: ThresholdModule, *callbacks: L.Callback, precision="64-true", 
 
 STACKS = {
     "a line": (LINE, 1, {}),
-    "a line in parts": (LINE, 3, {"threshold": 0.1}),
     "local": (LINE, 3, {"frame": "local", "threshold": 0.1}),
     "the plane": (PLANE, 1, {}),
     "the plane in parts": (PLANE, 4, {"frame": "local"}),
     "its grid": (PLANE, 4, {"points_per_step": None, "threshold": 0.02}),
     "relu": (LINE, 1, {"backbone": ReluPE(hidden_features=8, hidden_layers=1, frequencies=4)}),
-    "images": (None, 1, IMAGES),
     "images in parts": (None, 4, {**IMAGES, "frame": "local"}),
     "momentum": (LINE, 2, {"optimizer": Optimizer(name="sgd", lr=0.005, options={"momentum": 0.9})}),
 }
