@@ -98,7 +98,7 @@ class Job:
                 last = said.getvalue().strip().splitlines()[-1:]
                 raise RuntimeError(f"{' '.join(last)} (exit code {end.code} of partinr {' '.join(overrides)})") from end
         with (folder / "curve.csv").open(encoding="utf-8") as file:
-            curve = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
+            curve = [{name: float(row[name]) for name in ("step", "seconds", "psnr")} for row in csv.DictReader(file)]
         return Run(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")), curve)
 
 
