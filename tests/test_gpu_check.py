@@ -127,12 +127,12 @@ def test_what_is_missing_can_be_carried(
     said = capsys.readouterr().err
     assert "lacks hydra-core.\n" in said
     assert "pip wheel --no-deps -w wheels" in said
-    for name in ("hydra_core-1-py3-none-any", "torch-9-py3-none-any", "other-1-cp27-cp27m-any"):
+    for name in ("torchmetrics-1-py3-none-any", "torch-9-py3-none-any", "other-1-cp27-cp27m-any"):
         with zipfile.ZipFile(tmp_path / f"{name}.whl", "w") as wheel:
             wheel.writestr(f"{name.partition('-')[0]}_carried.py", "")
     site = tmp_path / "site"
     check.unpack(tmp_path, site)
-    assert [each.name for each in site.iterdir()] == ["hydra_core_carried.py"]
+    assert [each.name for each in site.iterdir()] == ["torchmetrics_carried.py"]
 
 
 def test_one_sentence_says_what_has_run_where() -> None:

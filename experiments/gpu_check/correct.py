@@ -31,7 +31,7 @@ STACKS = {
     "wide": (170, 3, (900, 0, 1100)),
 }
 
-SIGNAL = ("data.size=24", "partition.regions=4", "backbone.match_params=2000", "optimizer.lr=1e-3")
+SIGNAL: tuple[str, ...] = ("data.size=24", "partition.regions=4", "backbone.match_params=2000", "optimizer.lr=1e-3")
 SIGNAL += ("regime.evaluate_every=10",)
 SAME_CURVE = 0.05
 """Limit in dB on the difference of two short runs that differ in rounding alone."""

@@ -21,7 +21,9 @@ def main(job: Job) -> None:
     print(f"{parameters:,} parameters, {len(sources)} images of {'a folder' if job.images else 'those built in'}.\n")
     head("training s", "images", "mean PSNR dB", "least", "most", "steps", "ms a step")
     for budget in [each / 10 for each in BUDGETS] if job.tiny else BUDGETS:
-        psnrs, steps, seconds = [], [], []
+        psnrs: list[float] = []
+        steps: list[float] = []
+        seconds: list[float] = []
         for _, source in sources:
             if job.left < budget + 3 and psnrs:
                 break

@@ -29,7 +29,7 @@ ROOT = HERE.parents[1]
 PLACES = (ROOT, HERE.parent / "benchmarks", HERE)
 """Where the parts find partinr, the steps of the benchmarks, and each other."""
 
-OF_THE_MACHINE = ("torch", "numpy", "triton", "nvidia", "cuda")
+OF_THE_MACHINE = ("torch", "torchvision", "numpy", "triton")
 """What a machine with a GPU has; carried wheels of these are left alone."""
 
 GRACE = 5.0
@@ -102,7 +102,7 @@ def unpack(wheels: Path, target: Path) -> None:
         name, *_, pythons, abi, _ = wheel.stem.split("-")
         major, minor = sys.version_info[:2]
         suits = [each for each in pythons.split(".") if each in ("py3", f"cp{major}{minor}") or abi == "abi3"]
-        if suits and not name.lower().startswith(OF_THE_MACHINE):
+        if suits and name.lower() not in OF_THE_MACHINE:
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(target)
 
