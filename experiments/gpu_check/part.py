@@ -13,8 +13,8 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,13 @@ class Job:
         size: ``tiny`` or ``full``.
         images: folder of images, or None.
         ends: when the part should end, on the monotonic clock.
+        failed: names of what has failed; the part goes on, and ends with exit code 1.
     """
 
     size: str
     images: Path | None
     ends: float
+    failed: list[str] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
@@ -62,6 +64,15 @@ class Job:
     def left(self) -> float:
         """Seconds until the part should end."""
         return self.ends - time.monotonic()
+
+    @contextmanager
+    def attempt(self, *name: object) -> Iterator[None]:
+        """Go on after an error: a row of the table says it."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:  # whatever a driver, a compiler or a run raises
+            self.failed.append(" ".join(map(str, name)))
+            row(*name, short(error), "**failed**")
 
     def sources(self, most: int) -> list[tuple[str, list[str]]]:
         """Names of up to ``most`` images, with the overrides that choose them."""
@@ -139,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"no GPU is found ({built}); on a CPU give SIZE=tiny")
     job = Job(chosen.size, chosen.images, time.monotonic() + chosen.seconds)
     importlib.import_module(chosen.name).main(job)
+    if job.failed:
+        raise SystemExit(f"{len(job.failed)} failed: {', '.join(job.failed)}")
 
 
 if __name__ == "__main__":

@@ -28,22 +28,23 @@ def main(job: Job) -> None:
         if seconds <= 0:
             left_out.append(case)
             continue
-        words = [each.format(**widths) for each in overrides]
-        words += [f"data.path={file}", f"max_steps={steps}", f"max_seconds={seconds:.1f}"]
-        run = job.run("experiment=paper_siren", "data=image", *words)
-        last = run.curve[-1]
-        if last["step"] < steps:
-            left_out.append(f"{case} after {last['step']:.0f} steps")
-        row(
-            case,
-            f"{run.facts['parameters']:,}",
-            f"{last['step']:.0f}",
-            f"{last['seconds']:.1f}",
-            f"{1e3 * last['seconds'] / last['step']:.2f}",
-            f"{last['psnr']:.2f}",
-            f"{run.facts['metrics']['ssim']:.3f}",
-            f"{run.facts['seconds']['evaluation']:.1f}",
-        )
+        with job.attempt(case):
+            words = [each.format(**widths) for each in overrides]
+            words += [f"data.path={file}", f"max_steps={steps}", f"max_seconds={seconds:.1f}"]
+            run = job.run("experiment=paper_siren", "data=image", *words)
+            last = run.curve[-1]
+            if last["step"] < steps:
+                left_out.append(f"{case} after {last['step']:.0f} steps")
+            row(
+                case,
+                f"{run.facts['parameters']:,}",
+                f"{last['step']:.0f}",
+                f"{last['seconds']:.1f}",
+                f"{1e3 * last['seconds'] / last['step']:.2f}",
+                f"{last['psnr']:.2f}",
+                f"{run.facts['metrics']['ssim']:.3f}",
+                f"{run.facts['seconds']['evaluation']:.1f}",
+            )
     if left_out:
         cut(", ".join(left_out))
 

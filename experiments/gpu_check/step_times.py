@@ -61,29 +61,30 @@ def main(job: Job) -> None:
             if job.left < 8:
                 cut(f"{regions} × {width} in {precision} and what follows")
                 return
-            backbone = Siren(hidden_features=width, hidden_layers=layers)
-            model, bf16 = PiecewiseINR(partition, backbone), precision == "bf16"
-            pixels, parameters = grid[0] * grid[1], model.parameter_count
-            with cuda_products(tf32=precision == "TF32"):
-                steps = {
-                    "partinr": stack_step(model, image, bf16),
-                    "loop": loop_step(partition.labels, image, width, layers, bf16),
-                }
-                # A loop over a thousand heads takes a second a step.
-                times = interleaved(steps, rounds=3, seconds=0.02 if job.tiny else 0.2, budget=0.5)
-            # The first layer's input needs no gradient.
-            flop = 2 * pixels * (3 * backbone.macs(2, 3) - 2 * width)
-            moved = 4 * (5 * pixels + 8 * parameters)
-            by_products, by_memory = flop / limits[precision], moved / limits["copy"]
-            row(
-                regions,
-                f"{width} × {layers}",
-                f"{grid[1]}×{grid[0]}",
-                precision,
-                f"{1e3 * times['partinr']:.3f}",
-                f"{1e3 * times['loop']:.2f}",
-                f"{times['loop'] / times['partinr']:.1f}",
-                f"{1e3 * by_products:.3f}",
-                f"{1e3 * by_memory:.3f}",
-                f"{max(by_products, by_memory) / times['partinr']:.0%}",
-            )
+            with job.attempt(regions, f"{width} × {layers}", f"{grid[1]}×{grid[0]}", precision):
+                backbone = Siren(hidden_features=width, hidden_layers=layers)
+                model, bf16 = PiecewiseINR(partition, backbone), precision == "bf16"
+                pixels, parameters = grid[0] * grid[1], model.parameter_count
+                with cuda_products(tf32=precision == "TF32"):
+                    steps = {
+                        "partinr": stack_step(model, image, bf16),
+                        "loop": loop_step(partition.labels, image, width, layers, bf16),
+                    }
+                    # A loop over a thousand heads takes a second a step.
+                    times = interleaved(steps, rounds=3, seconds=0.02 if job.tiny else 0.2, budget=0.5)
+                # The first layer's input needs no gradient.
+                flop = 2 * pixels * (3 * backbone.macs(2, 3) - 2 * width)
+                moved = 4 * (5 * pixels + 8 * parameters)
+                by_products, by_memory = flop / limits[precision], moved / limits["copy"]
+                row(
+                    regions,
+                    f"{width} × {layers}",
+                    f"{grid[1]}×{grid[0]}",
+                    precision,
+                    f"{1e3 * times['partinr']:.3f}",
+                    f"{1e3 * times['loop']:.2f}",
+                    f"{times['loop'] / times['partinr']:.1f}",
+                    f"{1e3 * by_products:.3f}",
+                    f"{1e3 * by_memory:.3f}",
+                    f"{max(by_products, by_memory) / times['partinr']:.0%}",
+                )
