@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from partinr.base import _torchvision, moved
-from partinr.base.later import imported, load
+from partinr.base import _torchvision, later, moved
 from partinr.base.version import __version__
 
 # Before anything imports torchvision: torchmetrics, Lightning and segmentation-models-pytorch do.
@@ -74,9 +73,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return load(f"{_LAZY[name]}:{name}")
+        return later.load(f"{_LAZY[name]}:{name}")
     if name in _SUBPACKAGES:
-        return imported(f"partinr.{name}")
+        return later.imported(f"partinr.{name}")
     raise AttributeError(f"module 'partinr' has no attribute {name!r}")
 
 

@@ -53,8 +53,9 @@ class Later:
 
     def __getattr__(self, name: str) -> Any:
         if self._module not in sys.modules:
-            imported(self._module)
-            gc.freeze()  # else the next searches for garbage would go through the new modules, which takes a second
+            with without_collection():
+                importlib.import_module(self._module)
+                gc.freeze()  # else the next searches for garbage would go through the new modules, which takes a second
         return getattr(importlib.import_module(self._module), name)
 
 
