@@ -77,6 +77,7 @@ def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list
     """A heading and one line per run, with reasons below unsuccessful runs. No line is wider than ``width``."""
     if not standings:
         return []
+    marked = any(each.shared for each in standings)
     rows = [
         (
             _name(each, root),
@@ -84,7 +85,7 @@ def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list
             each.progress,
             "" if each.eta is None else duration(each.eta) if each.eta >= 1 else "soon",
             "" if each.psnr is None else f"{each.psnr:.2f}",
-            *_seconds(each),
+            *_seconds(each, marked),
             f"by {each.version}" if each.of_another_version else "",
         )
         for each in standings
@@ -100,12 +101,12 @@ def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list
     return lines
 
 
-def _seconds(each: Standing) -> tuple[str, str]:
-    """Wall and CPU seconds of the training; empty before it begins."""
+def _seconds(each: Standing, marked: bool) -> tuple[str, str]:
+    """Wall and CPU seconds of the training; empty before it begins. ``marked``: leave room for the sign of others."""
     if each.seconds is None:
         return "", ""
     cpu = ABSENT if each.cpu_seconds is None else f"{each.cpu_seconds:,.1f}"
-    return f"{each.seconds:,.1f}{SIGN if each.shared else ''}", cpu
+    return f"{each.seconds:,.1f}{SIGN if each.shared else ' ' * marked}", cpu
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None = None) -> str:

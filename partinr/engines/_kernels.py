@@ -4,307 +4,280 @@ The parameters of network n are one row ``params[n]``: weights ``[out, in]`` and
 ``layers[k] = (in, out, offset of the weights, offset of the biases)``. Layer k is the sine of ``factor[k]`` times the
 affine map; the last layer has no sine.
 
-Work is cut into tiles: samples ``start[t]`` to ``start[t + 1]`` belong to network ``owner[t]``. A tile's features fit
-into the cache of one core. Features are the first axis, so that the innermost loop runs along the samples and is
-vectorised. Gradients by the parameters are summed in runs: a run is a sequence of tiles of one network on one thread.
-Runs write to separate places in a fixed order, so results do not depend on the number of threads.
+Work is cut into tiles: samples ``start[t]`` to ``start[t + 1]`` belong to network ``owner[t]``. Features are the first
+axis of a tile, and products keep blocks of 4 features by 2 vectors of samples in registers. A block of samples goes
+through all layers and back to the coordinates while it is in the innermost cache; then the gradients by the parameters
+are summed over the tile, layer by layer.
+
+Gradients by the parameters are summed in runs: a run is a sequence of tiles of one network on one thread. Runs write to
+separate places in a fixed order, so results do not depend on the number of threads. Each thread calls a kernel, and the
+kernels share a counter of pieces: a thread that has lost its core delays the others by one piece at most.
 """
 
-# numba's decorators have no types.
-# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
-
-import math
+# Numba's decorators have no types, and its intrinsics have one argument more than their callers see.
+# mypy: ignore-errors
 
 import numpy as np
-from numba import get_thread_id, njit, prange
+from numba import njit
 
-# Fast math without the assumption that there is no NaN: a NaN loss must stay visible.
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
+from partinr.engines._adam import adam_of_one
+from partinr.engines._blocks import BLOCK, input_gradient, output, parameter_gradient, sines, sums_4
+from partinr.engines._vectors import LANES, fma, lane, load, next_of, splat, store
 
 _F = np.float32
 
-# pi in three parts (Cody & Waite 1980), and 1 / pi. The first two parts have so few digits that their products with
-# whole numbers are exact.
-PI_1, PI_2, PI_3 = _F(3.140625), _F(0.0009670257568359375), _F(6.277114152908325e-7)
-INVERSE_PI = _F(1 / math.pi)
-# Added to a float32 of up to 2^22, it leaves the nearest whole number in the last bits.
-WHOLE = _F(1.5 * 2**23)
+
+@njit(forceinline=True)
+def _layer(layers, k):
+    return layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3]
 
 
-@njit(cache=True)
-def signed(x, sign):
-    """A float32 with its sign flipped where the highest bit of the uint32 ``sign`` is set."""
-    return np.uint32(_F(x).view(np.uint32) ^ sign).view(np.float32)
+@njit
+def _samples(table, a, n, s, at, line):
+    """Copy samples ``a`` to ``a + n`` of a table ``[M, features]`` to rows of the scratch; zeros fill up a block."""
+    whole = -(-n // BLOCK) * BLOCK
+    rows = table[a : a + n]  # a slice once, so that the loops need no check for negative positions
+    for i in range(table.shape[1]):
+        row = s[at + i * line : at + i * line + whole]
+        for t in range(n):
+            row[t] = rows[t, i]
+        row[n:] = _F(0)
 
 
-# Without "reassoc", which would merge the three steps of the reduction.
-@njit(fastmath={"contract"}, cache=True)
-def sincos(x):
-    """Sine and cosine of a float32, to 2e-7 for |x| up to 1e3, 5e-7 up to 1e4: minimax polynomials on [-pi/2, pi/2].
+@njit
+def _tile_in(x, y, weight, a, n, layers, s, line, wide):
+    """Copy a tile's coordinates, targets and weights to the scratch."""
+    after = 2 * layers.shape[0] * wide * line
+    _samples(x, a, n, s, 0, line)
+    _samples(y, a, n, s, after, line)
+    row = s[after + wide * line : after + wide * line + -(-n // BLOCK) * BLOCK]
+    row[:n] = weight[a : a + n] if weight.shape[0] > 0 else s[after + wide * line + line :][:n]
+    row[n:] = _F(0)
 
-    From 2e5 on, single precision has hardly a digit of the angle, and the result is arbitrary.
+
+@njit
+def _ones(layers, s, line, wide):
+    """Write those places of the scratch that are always 1."""
+    ones = (2 * layers.shape[0] + 1) * wide * line + line
+    s[ones : ones + line + wide * BLOCK] = _F(1)
+
+
+@njit
+def _tile(p, n, given, by_x, layers, factor, s, line, wide, q):
+    """Forward and backward pass of a tile that is in the scratch; returns the squared error.
+
+    The scratch has the inputs of each layer, ``[wide, line]`` each; the gradients at the output of each layer; targets;
+    a row of weights and one of ones; and for one block the cosines that belong to the inputs of each layer (those of
+    the first layer are ones).
+
+    Args:
+        p: parameters of the network.
+        n: number of samples.
+        given: whether the targets are the gradients by the values instead.
+        by_x: whether to compute the gradient by the coordinates, in the place of the coordinates.
+        layers: as for :func:`forward`.
+        factor: likewise.
+        s: the scratch.
+        line: length of a row.
+        wide: rows of a layer.
+        q: the gradient by the parameters, written.
     """
-    shifted = x * INVERSE_PI + WHOLE
-    k = shifted - WHOLE
-    r = ((x - k * PI_1) - k * PI_2) - k * PI_3
-    # A huge angle is reduced inaccurately, and a polynomial is unbounded. (Zero times NaN or infinity is NaN.)
-    r = r * _F(abs(r) < _F(1.6))
-    # Odd multiples of pi flip the sign, which is the highest bit.
-    sign = np.uint32(_F(shifted).view(np.uint32) << np.uint32(31))
-    q = r * r
-    sine = r + r * q * (_F(-0.16666657) + q * (_F(8.333017e-3) + q * (_F(-1.9806609e-4) + q * _F(2.6000395e-6))))
-    cosine = _F(1) + q * (
-        _F(-0.5) + q * (_F(4.1666642e-2) + q * (_F(-1.3888404e-3) + q * (_F(2.4761879e-5) + q * _F(-2.6076961e-7))))
-    )
-    return signed(sine, sign), signed(cosine, sign)
+    last, plane = layers.shape[0] - 1, wide * line
+    whole = -(-n // BLOCK) * BLOCK
+    back = (last + 1) * plane
+    target = 2 * back
+    weights = target + plane
+    ones = weights + line
+    cosines = ones + line
+    channels = layers[last, 1]
+    error = splat(_F(0))
+    for t in range(0, whole, BLOCK):
+        for k in range(last):
+            cosine = cosines + (k + 1) * wide * BLOCK
+            sines(p, _layer(layers, k), factor[k], s, k * plane + t, line, (k + 1) * plane + t, cosine)
+        at = back + last * plane + t
+        if not given:
+            output(p, _layer(layers, last), factor[last], s, last * plane + t, line, at)
+        for o in range(channels):
+            for u in range(t, t + BLOCK, LANES):
+                g, y = back + last * plane + o * line + u, load(s, target + o * line + u)
+                if given:
+                    store(s, g, y)
+                else:
+                    difference = load(s, g) - y
+                    weighed = difference * load(s, weights + u)
+                    error = fma(difference, weighed, error)
+                    store(s, g, weighed + weighed)
+        for k in range(last, 0, -1):
+            cosine = cosines + k * wide * BLOCK
+            at = back + k * plane + t
+            input_gradient(p, _layer(layers, k), factor[k], s, at, line, cosine, at - plane)
+    for k in range(last + 1):
+        parameter_gradient(s, back + k * plane, k * plane, ones, line, whole, _layer(layers, k), factor[k], q)
+    if by_x:
+        for t in range(0, whole, BLOCK):
+            input_gradient(p, _layer(layers, 0), factor[0], s, back + t, line, cosines, t)
+    return float(lane(sums_4(error, error, error, error), 0))
 
 
-@njit(fastmath=_FAST, cache=True)
-def _affine(p, layer, factor, h, z, n):
-    """``z = factor (W h + b)``: from ``[in, n]`` to ``[out, n]``; four inputs at a time, to touch z less often."""
-    n_in, n_out, weight, bias = layer
-    for o in range(n_out):
-        row = weight + o * n_in
-        b = p[bias + o] * factor
-        for s in range(n):
-            z[o, s] = b
-        i = 0
-        while i + 4 <= n_in:
-            w0, w1, w2, w3 = (
-                p[row + i] * factor,
-                p[row + i + 1] * factor,
-                p[row + i + 2] * factor,
-                p[row + i + 3] * factor,
-            )
-            for s in range(n):
-                z[o, s] += (w0 * h[i, s] + w1 * h[i + 1, s]) + (w2 * h[i + 2, s] + w3 * h[i + 3, s])
-            i += 4
-        while i < n_in:
-            w0 = p[row + i] * factor
-            for s in range(n):
-                z[o, s] += w0 * h[i, s]
-            i += 1
+@njit
+def _run(x, y, weight, given, p, start, t0, t1, loaded, layers, factor, s, line, wide, spare, q, gx):
+    """The sum of a run's gradients into ``q``; returns the squared error."""
+    error = 0.0
+    for t in range(t0, t1):
+        a = start[t]
+        n = start[t + 1] - a
+        if not loaded:
+            _tile_in(x, y, weight, a, n, layers, s, line, wide)
+        into = q if t == t0 else spare
+        error += _tile(p, n, given, gx.shape[0] > 0, layers, factor, s, line, wide, into)
+        for i in range(gx.shape[1] if gx.shape[0] > 0 else 0):
+            for u in range(n):
+                gx[a + u, i] = s[i * line + u]
+        if t > t0:
+            for i in range(q.shape[0]):
+                q[i] += spare[i]
+    return error
 
 
-@njit(fastmath=_FAST, cache=True)
-def _parameter_gradient(g, h, layer, factor, q, n):
-    """Write the gradient by ``W`` and ``b`` into ``q`` at the layer's offsets, from ``g [out, n]``."""
-    n_in, n_out, weight, bias = layer
-    for o in range(n_out):
-        row = weight + o * n_in
-        total = _F(0)
-        for s in range(n):
-            total += g[o, s]
-        q[bias + o] = total * factor
-        i = 0
-        while i + 4 <= n_in:
-            t0, t1, t2, t3 = _F(0), _F(0), _F(0), _F(0)
-            for s in range(n):
-                t0 += g[o, s] * h[i, s]
-                t1 += g[o, s] * h[i + 1, s]
-                t2 += g[o, s] * h[i + 2, s]
-                t3 += g[o, s] * h[i + 3, s]
-            q[row + i], q[row + i + 1], q[row + i + 2], q[row + i + 3] = (
-                t0 * factor,
-                t1 * factor,
-                t2 * factor,
-                t3 * factor,
-            )
-            i += 4
-        while i < n_in:
-            t0 = _F(0)
-            for s in range(n):
-                t0 += g[o, s] * h[i, s]
-            q[row + i] = t0 * factor
-            i += 1
-
-
-@njit(fastmath=_FAST, cache=True)
-def _input_gradient(p, layer, factor, g, r, n):
-    """``r = factor W^T g``: from ``[out, n]`` to ``[in, n]``."""
-    n_in, n_out, weight, _ = layer
-    for i in range(n_in):
-        for s in range(n):
-            r[i, s] = _F(0)
-        o = 0
-        while o + 4 <= n_out:
-            at = weight + o * n_in + i
-            w0, w1, w2, w3 = p[at] * factor, p[at + n_in] * factor, p[at + 2 * n_in] * factor, p[at + 3 * n_in] * factor
-            for s in range(n):
-                r[i, s] += (w0 * g[o, s] + w1 * g[o + 1, s]) + (w2 * g[o + 2, s] + w3 * g[o + 3, s])
-            o += 4
-        while o < n_out:
-            w0 = p[weight + o * n_in + i] * factor
-            for s in range(n):
-                r[i, s] += w0 * g[o, s]
-            o += 1
-
-
-@njit(parallel=True, fastmath=_FAST, cache=True)
-def forward(x, params, owner, start, layers, factor, scratch, y):
+@njit(nogil=True, cache=True)
+def forward(counter, scratch, line, wide, x, params, owner, start, layers, factor, y):
     """Values of all networks.
 
     Args:
+        counter: int64 ``[1]``, shared by all threads: the next tile.
+        scratch: float32 ``[scratch_size()]``, this thread's.
+        line: length of a row in the scratch: the longest tile in whole blocks, or more.
+        wide: the most features of a layer.
         x: float32 ``[M, d]``.
         params: float32 ``[N, P]``.
         owner: int64 ``[tiles]``.
         start: int64 ``[tiles + 1]``.
         layers: int64 ``[L, 4]``.
         factor: float32 ``[L]``.
-        scratch: float32 ``[threads, 2, widest, longest tile]``.
         y: float32 ``[M, c]``, written.
     """
-    last = layers.shape[0] - 1
-    for t in prange(owner.shape[0]):
-        me = get_thread_id()
+    last, plane = layers.shape[0] - 1, wide * line
+    while True:
+        t = next_of(counter)
+        if t >= owner.shape[0]:
+            return
         p, a = params[owner[t]], start[t]
         n = start[t + 1] - a
-        h, z = scratch[me, 0], scratch[me, 1]
-        for i in range(layers[0, 0]):
-            for s in range(n):
-                h[i, s] = x[a + s, i]
-        for k in range(last + 1):
-            layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
-            _affine(p, layer, factor[k], h, z, n)
-            if k < last:
-                for o in range(layer[1]):
-                    for s in range(n):
-                        h[o, s] = sincos(z[o, s])[0]
+        _samples(x, a, n, scratch, 0, line)
+        for u in range(0, n, BLOCK):
+            for k in range(last):
+                after, spare = (k + 1) * plane + u, (last + 1) * plane
+                sines(p, _layer(layers, k), factor[k], scratch, k * plane + u, line, after, spare)
+            output(p, _layer(layers, last), factor[last], scratch, last * plane + u, line, u)
         for o in range(layers[last, 1]):
-            for s in range(n):
-                y[a + s, o] = z[o, s]
+            for u in range(n):
+                y[a + u, o] = scratch[o * line + u]
 
 
-@njit(fastmath=_FAST, cache=True)
-def _keep_forward(x, p, layers, factor, work, a, n):
-    """Evaluate samples ``a`` to ``a + n`` up to the last layer; ``work`` keeps values for the backward pass.
-
-    The input of layer k is at 2 k, the cosines at its output at 2 k + 1; two spare planes follow.
-    """
-    last = layers.shape[0] - 1
-    for i in range(layers[0, 0]):
-        for s in range(n):
-            work[0, i, s] = x[a + s, i]
-    for k in range(last):
-        layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
-        z, after = work[2 * k + 1], work[2 * k + 2]
-        spare = work[2 * last + 1]
-        _affine(p, layer, factor[k], work[2 * k], spare, n)
-        for o in range(layer[1]):
-            for s in range(n):
-                after[o, s], z[o, s] = sincos(spare[o, s])
-
-
-@njit(fastmath=_FAST, cache=True)
-def _back(p, layers, factor, work, n, q, gx, a):
-    """Gradients by parameters and coordinates, from that by the values in the plane ``2 L`` of ``work``.
-
-    They are written into ``q`` and, if it has rows, into ``gx`` from ``a`` on.
-    """
-    last = layers.shape[0] - 1
-    g, r = work[2 * last + 2], work[2 * last + 3]
-    for k in range(last, -1, -1):
-        layer = (layers[k, 0], layers[k, 1], layers[k, 2], layers[k, 3])
-        _parameter_gradient(g, work[2 * k], layer, factor[k], q, n)
-        if k > 0:
-            _input_gradient(p, layer, factor[k], g, r, n)
-            cosine = work[2 * k - 1]
-            for i in range(layer[0]):
-                for s in range(n):
-                    g[i, s] = r[i, s] * cosine[i, s]
-        elif gx.shape[0] > 0:
-            _input_gradient(p, layer, factor[k], g, r, n)
-            for i in range(layer[0]):
-                for s in range(n):
-                    gx[a + s, i] = r[i, s]
-
-
-@njit(fastmath=_FAST, cache=True)
-def _add(total, part):
-    """``total += part``, both ``[P]``."""
-    for i in range(total.shape[0]):
-        total[i] += part[i]
-
-
-@njit(parallel=True, fastmath=_FAST, cache=True)
-def backward(x, gy, params, owner, start, run, layers, factor, scratch, spare, q, gx):
-    """Gradients of a scalar by parameters and coordinates; recomputes activations.
+@njit(nogil=True, cache=True)
+def gradients(
+    counter, scratch, line, wide, given, x, y, weight, params, owner, start, run, layers, factor, q, total, gx
+):  # fmt: skip
+    """Gradients of the squared error, or of any scalar, by parameters and coordinates, in one pass.
 
     Args:
-        x: as for :func:`forward`.
-        gy: float32 ``[M, c]``, the gradient by the values.
-        params: as for :func:`forward`.
-        owner: likewise.
-        start: likewise.
-        run: int64 ``[runs + 1]``, the first tile of each run, followed by the number of tiles.
-        layers: as for :func:`forward`.
-        factor: likewise.
-        scratch: float32 ``[threads, 2 L + 2, widest, longest tile]``.
-        spare: float32 ``[threads, P or more]``.
-        q: float32 ``[runs, P]``, written: gradients by the parameters of each run's network.
-        gx: float32 ``[M, d]``, written; ``[0, d]`` if not needed.
-    """
-    last = layers.shape[0] - 1
-    for r in prange(q.shape[0]):
-        me = get_thread_id()
-        work = scratch[me]
-        for t in range(run[r], run[r + 1]):
-            p, a = params[owner[t]], start[t]
-            n = start[t + 1] - a
-            _keep_forward(x, p, layers, factor, work, a, n)
-            g = work[2 * last + 2]
-            for o in range(layers[last, 1]):
-                for s in range(n):
-                    g[o, s] = gy[a + s, o]
-            into = q[r] if t == run[r] else spare[me]
-            _back(p, layers, factor, work, n, into, gx, a)
-            if t > run[r]:
-                _add(q[r], into)
-
-
-@njit(parallel=True, fastmath=_FAST, cache=True)
-def error(x, y, weight, params, owner, start, run, layers, factor, scratch, spare, q, total):
-    """The squared error, and its gradient by the parameters, in one pass.
-
-    Args:
+        counter: int64 ``[1]``, shared by all threads: the next run.
+        scratch: as for :func:`forward`.
+        line: likewise.
+        wide: likewise.
+        given: whether ``y`` has the gradients of the scalar by the values instead of targets.
         x: as for :func:`forward`.
         y: float32 ``[M, c]``, the targets.
         weight: float32 ``[M]``, weight of each sample; ``[0]`` if all are 1.
         params: as for :func:`forward`.
         owner: likewise.
         start: likewise.
-        run: as for :func:`backward`.
+        run: int64 ``[runs + 1]``, the first tile of each run, followed by the number of tiles.
         layers: as for :func:`forward`.
         factor: likewise.
-        scratch: as for :func:`backward`.
-        spare: likewise.
-        q: likewise.
+        q: float32 ``[runs, P]``, written: gradients by the parameters of each run's network.
         total: float64 ``[runs]``, written: the error of each run.
+        gx: float32 ``[M, d]``, written: the gradient by the coordinates; ``[0, d]`` if not needed.
     """
-    last = layers.shape[0] - 1
-    nowhere = x[:0].copy()
-    for r in prange(q.shape[0]):
-        me = get_thread_id()
-        work, of_run = scratch[me], 0.0
-        for t in range(run[r], run[r + 1]):
-            p, a = params[owner[t]], start[t]
-            n = start[t + 1] - a
-            _keep_forward(x, p, layers, factor, work, a, n)
-            z, g = work[2 * last + 1], work[2 * last + 2]
-            layer = (layers[last, 0], layers[last, 1], layers[last, 2], layers[last, 3])
-            _affine(p, layer, factor[last], work[2 * last], z, n)
-            subtotal = _F(0)
-            for o in range(layer[1]):
-                part = _F(0)
-                for s in range(n):
-                    difference = z[o, s] - y[a + s, o]
-                    scaled = difference * weight[a + s] if weight.shape[0] > 0 else difference
-                    part += difference * scaled
-                    g[o, s] = _F(2) * scaled
-                subtotal += part
-            of_run += float(subtotal)
-            into = q[r] if t == run[r] else spare[me]
-            _back(p, layers, factor, work, n, into, nowhere, a)
-            if t > run[r]:
-                _add(q[r], into)
-        total[r] = of_run
+    _ones(layers, scratch, line, wide)
+    spare = scratch[scratch.shape[0] - q.shape[1] :]
+    while True:
+        r = next_of(counter)
+        if r >= q.shape[0]:
+            return
+        p, t0, t1 = params[owner[run[r]]], run[r], run[r + 1]
+        total[r] = _run(
+            x, y, weight, given, p, start, t0, t1, False, layers, factor, scratch, line, wide, spare, q[r], gx
+        )
+
+
+@njit(nogil=True, cache=True)
+def steps(
+    counter, scratch, line, wide, x, y, weight, params, start, run, first_run, layers, factor, mean, square, rates,
+    decays, scale, total,
+):  # fmt: skip
+    """Several steps of Adam on the squared error of each network.
+
+    Networks are trained independently, so each takes all its steps while its samples are in the cache.
+
+    Args:
+        counter: int64 ``[1]``, shared by all threads: the next network.
+        scratch: as for :func:`forward`.
+        line: likewise.
+        wide: likewise.
+        x: as for :func:`gradients`.
+        y: likewise.
+        weight: likewise.
+        params: float32 ``[N, P]``, changed.
+        start: as for :func:`gradients`.
+        run: likewise.
+        first_run: int64 ``[N + 1]``, the first run of each network, followed by the number of runs.
+        layers: as for :func:`gradients`.
+        factor: likewise.
+        mean: float32 ``[N, P]``, Adam's mean of gradients, changed.
+        square: likewise of their squares.
+        rates: float32 ``[steps, 3]``, see :func:`adam_of_one`.
+        decays: float32 ``[3]``, likewise.
+        scale: factor of the gradient.
+        total: float64 ``[N]``, written: each network's error before its last step.
+    """
+    _ones(layers, scratch, line, wide)
+    nowhere, size = x[:0].copy(), params.shape[1]
+    rows = scratch[scratch.shape[0] - 3 * size :]
+    q, of_run, spare = rows[:size], rows[size : 2 * size], rows[2 * size :]
+    while True:
+        n = next_of(counter)
+        if n >= params.shape[0]:
+            return
+        p, r0, r1 = params[n], first_run[n], first_run[n + 1]
+        alone = r1 == r0 + 1 and run[r1] == run[r0] + 1
+        for step in range(rates.shape[0]):
+            error = 0.0
+            if r0 == r1:
+                q[:] = _F(0)
+            for r in range(r0, r1):
+                into = q if r == r0 else of_run
+                error += _run(
+                    x, y, weight, False, p, start, run[r], run[r + 1], alone and step > 0, layers, factor,
+                    scratch, line, wide, spare, into, nowhere,
+                )  # fmt: skip
+                if r > r0:
+                    for i in range(size):
+                        q[i] += into[i]
+            adam_of_one(p, q, mean[n], square[n], rates[step], decays, scale)
+            total[n] = error
+
+
+@njit(nogil=True, cache=True)
+def add_runs(q, first_run, into):
+    """Add the gradients of runs, ``q [runs, P]``, to those of their networks, ``into [N, P]``, in order."""
+    for n in range(into.shape[0]):
+        for r in range(first_run[n], first_run[n + 1]):
+            for i in range(q.shape[1]):
+                into[n, i] += q[r, i]
+
+
+def scratch_size(layers, line, wide, parameters):
+    """Numbers in a thread's scratch: what :func:`_tile` keeps, and three rows of parameters."""
+    return (2 * layers + 1) * wide * line + 2 * line + layers * wide * BLOCK + 3 * parameters

@@ -12,12 +12,16 @@ from llvmlite import binding
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import Observations
-from partinr.engines.chain import Layers, Tiles, tiles_of
-from partinr.engines.threads import SINGLE
+from partinr.engines._adam import compiled_adam
+from partinr.engines.base import AdamSettings, Moments, Observations
+from partinr.engines.chain import Chain, Layers, Tiles, factors_of, layers_of, tensors_of, tiles_of
+from partinr.engines.threads import SINGLE, threads, together
 
 TILE = 512
 """Limit of samples per tile: 12 features in 3 layers take 0.2 MB of cache."""
+
+PIECES = 8
+"""Pieces of work per thread, at least, if each piece is a network; otherwise a piece is a run."""
 
 
 def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Layers) -> Tensor:
@@ -32,16 +36,18 @@ def forward(coords: Tensor, packed: Tensor, sizes: tuple[int, ...], layers: Laye
     Returns:
         float32 ``[M, c]``.
     """
-    kernels = ready_kernels()
     tiles = tiles_of(sizes, TILE)
     values = torch.empty(coords.shape[0], layers[-1].n_out, **SINGLE)
-    kernels.forward(
-        coords.contiguous().numpy(),
+    x = coords.contiguous().numpy()
+    _run(
+        ready_kernels().forward,
+        layers,
+        tiles,
+        x,
         packed.numpy(),
         tiles.owner,
         tiles.start,
-        *_tables(layers),
-        _scratch(2, layers, tiles),
+        *tables(layers),
         values.numpy(),
     )
     return values
@@ -64,83 +70,115 @@ def backward(
         by the parameters ``[N, P]``, and by the coordinates ``[M, d]`` or None.
     """
     by_x = torch.empty(coords.shape if by_coords else (0, coords.shape[1]), **SINGLE)
-    samples = coords.contiguous().numpy(), gradient.contiguous().numpy()
-    return run(ready_kernels().backward, samples, (packed,), sizes, layers, by_x.numpy()), by_x if by_coords else None
+    samples = Observations(coords, gradient, sizes)
+    _, found = _gradients(samples, packed.numpy(), layers, given=True, by_x=by_x.numpy())
+    return found, by_x if by_coords else None
 
 
 def error(observed: Observations, packed: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
     """The squared error, summed over samples and channels, and its gradient by the parameters ``[N, P]``."""
-    total = np.empty(tiles_of(observed.sizes, TILE).runs)
-    found = run(ready_kernels().error, observed.arrays(), (packed,), observed.sizes, layers, total)
-    return torch.tensor(total.sum(), **SINGLE), found
+    nowhere = np.empty((0, observed.coords.shape[1]), dtype=np.float32)
+    total, found = _gradients(observed, packed.numpy(), layers, given=False, by_x=nowhere)
+    return torch.tensor(total, **SINGLE), found
 
 
-def run(
-    kernel: Any,
-    samples: tuple[NDArray[np.float32], ...],
-    rows: tuple[Tensor, ...],
-    sizes: tuple[int, ...],
-    layers: Layers,
-    *written: NDArray[Any],
-    kept: int = 2,
-    further: int = 2,
-) -> Tensor:
-    """What a kernel sums over the runs of each network, ``[N, P]``.
+class AdamRows:
+    """Adam's steps of N networks, with parameters and moments packed as rows until :meth:`close`.
 
     Args:
-        kernel: takes samples, rows, the tables of tiles and layers, and memory; writes a row a run, and ``written``.
-        samples: its tables over the samples.
-        rows: its tables ``[N, P]`` over the networks.
-        sizes: samples of each network.
-        layers: offsets in a row.
-        written: what else it writes.
-        kept: planes of scratch that it needs for each layer.
-        further: planes besides.
+        chain: the networks; their tensors change at :meth:`close`.
+        moments: see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
+        settings: settings of Adam.
     """
-    tiles, (networks, width) = tiles_of(sizes, TILE), rows[0].shape
-    by_run = np.empty((tiles.runs, width), dtype=np.float32)
-    kernel(
-        *samples,
-        *(table.numpy() for table in rows),
-        tiles.owner,
-        tiles.start,
-        tiles.run,
-        *_tables(layers),
-        _scratch(kept * len(layers) + further, layers, tiles),
-        # A row of parameters for each thread, of whole cache lines.
-        np.empty((int(numba.get_num_threads()), -(-width // 16) * 16), dtype=np.float32),
-        by_run,
-        *written,
-    )
-    used = np.flatnonzero(np.diff(tiles.first_run))
-    if tiles.runs == networks == len(used):
-        return torch.from_numpy(by_run)
-    by_network = np.zeros((networks, width), dtype=np.float32)
-    if tiles.runs:
-        by_network[used] = np.add.reduceat(by_run, tiles.first_run[used], axis=0)
-    return torch.from_numpy(by_network)
+
+    def __init__(self, chain: Chain, moments: Moments, settings: AdamSettings) -> None:
+        params = tensors_of(chain)
+        means, squares = zip(*map(moments, params), strict=True)
+        self._layers = layers_of(params, factors_of(chain))
+        # With numpy, on one thread: those of torch spin while they wait for one that is off its core.
+        self._arrays = [[each.detach().numpy() for each in many] for many in (params, means, squares)]
+        self._rows = [np.concatenate([each.reshape(len(each), -1) for each in many], 1) for many in self._arrays]
+        self._decays = np.array([*settings.betas, settings.eps], dtype=np.float32)
+
+    def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
+        """Take a step for each row of ``rates``; see :class:`partinr.engines.base.AdamRun`."""
+        kernels, tiles = ready_kernels(), tiles_of(observed.sizes, TILE)
+        params, *moments = self._rows
+        step = *moments, self._decays, np.float32(scale)
+        if max(observed.sizes) * PIECES * threads() > sum(observed.sizes):
+            # Few networks: the threads share the runs of one step, whose sums are the same.
+            nowhere = np.empty((0, observed.coords.shape[1]), dtype=np.float32)
+            for rate in rates:
+                total, found = _gradients(observed, params, self._layers, given=False, by_x=nowhere)
+                compiled_adam()(params, found.numpy(), *moments, rate, *step[2:])
+            return total
+        totals = np.empty(len(params))
+        given = *observed.arrays(), params, tiles.start, tiles.run, tiles.first_run, *tables(self._layers)
+        _run(kernels.steps, self._layers, tiles, *given, *moments, rates, *step[2:], totals)
+        return float(totals.sum())
+
+    def close(self) -> None:
+        """Write the rows back."""
+        for rows, arrays in zip(self._rows, self._arrays, strict=True):
+            ends = np.cumsum([each[0].size for each in arrays])[:-1]
+            for each, found in zip(arrays, np.split(rows, ends, axis=1), strict=True):
+                np.copyto(each, found.reshape(each.shape))
 
 
-def _tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _gradients(
+    samples: Observations, params: NDArray[np.float32], layers: Layers, *, given: bool, by_x: NDArray[np.float32]
+) -> tuple[float, Tensor]:
+    """The squared error and the gradient by the parameters ``[N, P]``; see the kernel."""
+    tiles = tiles_of(samples.sizes, TILE)
+    by_run, total = np.empty((tiles.runs, params.shape[1]), dtype=np.float32), np.empty(tiles.runs)
+    places = tiles.owner, tiles.start, tiles.run, *tables(layers)
+    _run(ready_kernels().gradients, layers, tiles, given, *samples.arrays(), params, *places, by_run, total, by_x)
+    # In order within a network, as the kernel that takes steps does it.
+    networks = np.repeat(np.arange(len(samples.sizes)), np.diff(tiles.first_run))
+    return float(np.bincount(networks, total, len(samples.sizes)).sum()), sum_of_runs(by_run, tiles)
+
+
+def _run(kernel: Any, layers: Layers, tiles: Tiles, *given: Any) -> None:
+    """Run a kernel on all threads, which share a counter of pieces; each has its own scratch."""
+    counter, (line, wide) = np.zeros(1, dtype=np.int64), extent(layers, tiles)
+    size = _compiled().scratch_size(len(layers), line, wide, sum((layer.n_in + 1) * layer.n_out for layer in layers))
+
+    def work() -> None:
+        # Torch's memory begins at a cache line.
+        kernel(counter, torch.empty(size, **SINGLE).numpy(), line, wide, *given)
+
+    together(work)
+
+
+def extent(layers: Layers, tiles: Tiles) -> tuple[int, int]:
+    """The length of a row of samples, and the most features of a layer."""
+    block = _compiled().BLOCK
+    longest = -(-int(np.diff(tiles.start).max(initial=1)) // block) * block
+    # Rows a power of two apart would share few places of the cache.
+    return longest + block // 2, max(max(layer.n_in, layer.n_out) for layer in layers)
+
+
+def tables(layers: Layers) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Layers as kernels take them: their places in a row of parameters, and their factors."""
     return (
         np.array([layer[:4] for layer in layers], dtype=np.int64),
         np.array([layer.factor for layer in layers], dtype=np.float32),
     )
 
 
-def _scratch(planes: int, layers: Layers, tiles: Tiles) -> NDArray[np.float32]:
-    # A row takes whole cache lines, so that rows do not share a line.
-    length = -(-int(np.diff(tiles.start).max(initial=1)) // 16) * 16
-    widest = max(max(layer.n_in, layer.n_out) for layer in layers)
-    return np.empty((int(numba.get_num_threads()), planes, widest, length), dtype=np.float32)
+def sum_of_runs(by_run: NDArray[np.float32], tiles: Tiles) -> Tensor:
+    """What the runs of each network give in total: ``[runs, P]`` to ``[N, P]``."""
+    networks = len(tiles.first_run) - 1
+    if tiles.runs == networks == np.count_nonzero(np.diff(tiles.first_run)):
+        return torch.from_numpy(by_run)
+    by_network = np.zeros((networks, by_run.shape[1]), dtype=np.float32)
+    _compiled().add_runs(by_run, tiles.first_run, by_network)
+    return torch.from_numpy(by_network)
 
 
 def ready_kernels() -> Any:
-    """The compiled kernels, with as many threads as torch uses."""
-    kernels = _compiled()
-    # numba fixes the maximum when it starts: one thread per core.
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    return kernels
+    """The compiled kernels."""
+    return _compiled()
 
 
 def wide_vectors() -> None:
@@ -164,14 +202,16 @@ def _compiled() -> Any:
     wide_vectors()
     from partinr.engines import _kernels as kernels
 
-    threads = torch.get_num_threads()
-    row, tile = np.zeros((1, 2), dtype=np.float32), np.arange(2, dtype=np.int64)
-    layers, factor = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32)
-    scratch = np.zeros((int(numba.get_num_threads()), 4, 1, 16), dtype=np.float32)
-    one = np.zeros((1, 1), dtype=np.float32)
-    kernels.forward(one, row, tile[:1], tile, layers, factor, scratch, one.copy())
-    kernels.backward(one, one, row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), one.copy())
-    kernels.error(one, one, one[0], row, tile[:1], tile, tile, layers, factor, scratch, one, row.copy(), np.zeros(1))
-    # Starting its threads, numba sets the number of OpenMP's threads, which torch uses too.
-    torch.set_num_threads(threads)
+    none, tile = np.ones(1, dtype=np.int64), np.arange(2, dtype=np.int64)
+    row, one = np.zeros((1, 2), dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
+    layers, factor, three = np.array([[1, 1, 0, 1]]), np.ones(1, dtype=np.float32), np.ones((1, 3), dtype=np.float32)
+    memory = none, np.zeros(kernels.scratch_size(1, 48, 1, 2), dtype=np.float32), 48, 1
+    kernels.forward(*memory, one, row, tile[:1], tile, layers, factor, one.copy())
+    samples = one, one, one[0]
+    places = tile[:1], tile, tile, layers, factor
+    kernels.gradients(*memory, False, *samples, row, *places, row.copy(), np.zeros(1), one.copy())
+    adam = row.copy(), row.copy(), three, three[0], np.float32(1)
+    kernels.steps(*memory, *samples, row, tile, tile, tile, layers, factor, *adam, np.zeros(1))
+    compiled_adam()
+    kernels.add_runs(row, tile, row.copy())
     return kernels

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from partinr.engines._kernels import INVERSE_PI, PI_1, PI_2, WHOLE, signed, sincos
+from partinr.engines._sincos import INVERSE_PI, PI_1, PI_2, WHOLE, signed, sincos
 
 # Fast math without the assumption that there is no NaN; kernels with sines without reordering, see `sincos`.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -141,6 +141,41 @@ HessianVector = Callable[["Chain", "Chain", Observations], list[Tensor]]
 each layer in turn; not differentiable."""
 
 
+class AdamSettings(NamedTuple):
+    """Settings of Adam that do not change from step to step.
+
+    Attributes:
+        betas: decay of the mean of gradients, and of that of their squares.
+        eps: added to the root of the mean of squares.
+    """
+
+    betas: tuple[float, float]
+    eps: float
+
+
+Moments = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class AdamRun(Protocol):
+    """Steps of Adam that an engine takes itself. It holds copies of parameters and moments until it is closed."""
+
+    def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
+        """Take several steps on the squared error of the same samples.
+
+        Args:
+            observed: the samples.
+            scale: factor of the error in the loss.
+            rates: float32 ``[steps, 3]``: the learning rate over the bias correction of the mean of gradients, the root
+                of that of the squares, and the factor of a decoupled weight decay.
+
+        Returns:
+            the squared error before the last step.
+        """
+
+    def close(self) -> None:
+        """Write parameters and moments back."""
+
+
 class Engine(ABC):
     """A way to evaluate a stack.
 
@@ -189,6 +224,16 @@ class Engine(ABC):
         self, architecture: Architecture, device: torch.device, precision: Precision
     ) -> HessianVector | None:
         """The kernel for second derivatives of the squared error, or None."""
+        return None
+
+    def adam(self, stack: Stack, moments: Moments, settings: AdamSettings) -> AdamRun | None:
+        """Steps of Adam that the engine takes itself; None if it only gives gradients.
+
+        Args:
+            stack: the networks, whose parameters will change.
+            moments: gives Adam's means of gradients and of their squares for a parameter, which will change too.
+            settings: settings of Adam.
+        """
         return None
 
 

@@ -103,14 +103,19 @@ class Layer(NamedTuple):
 Layers = tuple[Layer, ...]
 
 
-def pack(tensors: Sequence[Tensor], factors: Sequence[float]) -> tuple[Layers, Tensor]:
-    """The table of layers, and the parameters with one row per network: ``[N, P]``."""
+def layers_of(tensors: Sequence[Tensor], factors: Sequence[float]) -> Layers:
+    """The places of weight and bias of each layer in a row of parameters."""
     layers, offset = [], 0
     for weight, factor in zip(tensors[::2], factors, strict=True):
         n_out, n_in = weight.shape[1:]
         layers.append(Layer(n_in, n_out, offset, offset + n_in * n_out, factor))
         offset += (n_in + 1) * n_out
-    return tuple(layers), rows_of(tensors)
+    return tuple(layers)
+
+
+def pack(tensors: Sequence[Tensor], factors: Sequence[float]) -> tuple[Layers, Tensor]:
+    """The table of layers, and the parameters with one row per network: ``[N, P]``."""
+    return layers_of(tensors, factors), rows_of(tensors)
 
 
 def rows_of(tensors: Sequence[Tensor]) -> Tensor:

@@ -22,7 +22,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import Architecture, HessianVector, Observations, Precision, Shape
+from partinr.engines.base import (
+    AdamRun,
+    AdamSettings,
+    Architecture,
+    HessianVector,
+    Moments,
+    Observations,
+    Precision,
+    Shape,
+    Stack,
+)
 from partinr.engines.chain import pack, unpack
 from partinr.engines.curvature import fused_curvature
 from partinr.engines.sines import Passes, SineEngine
@@ -75,6 +85,14 @@ class Fused(SineEngine):
     ) -> HessianVector | None:
         """The kernel on the CPU, else None."""
         return fused_curvature if device.type == "cpu" else None
+
+    def adam(self, stack: Stack, moments: Moments, settings: AdamSettings) -> AdamRun | None:
+        """Steps by the kernel on the CPU; None on CUDA, where a graph replays plain steps."""
+        if any(tensor.device.type != "cpu" or not tensor.requires_grad for tensor in stack.params.values()):
+            return None
+        from partinr.engines import _numba
+
+        return _numba.AdamRows(stack.chain, moments, settings)
 
 
 @cache

@@ -13,8 +13,6 @@ import warnings
 from functools import cache
 from typing import Any
 
-import torch
-
 from partinr.base.later import imported
 from partinr.base.notes import print_note
 
@@ -29,18 +27,13 @@ def fault() -> str | None:
     Returns:
         the end of a sentence that begins with ``engine=NAME``.
     """
-    threads = torch.get_num_threads()
     try:
         numba = _imported()
         if numba.config.DISABLE_JIT:
             return f"needs numba, which compiles nothing; {_cure('NUMBA_DISABLE_JIT')}"
-        _start_threads(numba)
         _find_cache(numba)
     except Exception as error:  # numba's errors have no common base
         return f"needs numba, which does not start ({_line(error)}); {_cure()}"
-    finally:
-        # Starting its threads, numba sets the number of OpenMP's threads, which torch uses too.
-        torch.set_num_threads(threads)
     return None
 
 
@@ -51,19 +44,6 @@ def _imported() -> Any:
     for each in said:
         print_note(f"numba ignores what it does not understand: {_line(each.message)}; {_cure()}")
     return numba
-
-
-def _start_threads(numba: Any) -> None:
-    """Start threads with the requested layer, else with numba's choice; results do not depend on the layer."""
-    layer = numba.config.THREADING_LAYER
-    try:
-        numba.get_num_threads()
-    except ValueError as error:
-        if layer == "default":
-            raise
-        numba.config.THREADING_LAYER = "default"
-        numba.get_num_threads()
-        print_note(f"numba has no threading layer {layer} ({_line(error)}), so it takes its own choice; {_cure()}")
 
 
 def _find_cache(numba: Any) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.engines.base import Architecture, Engine, Observations, Shape, Stack
+from partinr.engines.base import AdamRun, Architecture, Engine, Observations, Shape, Stack
 from partinr.engines.batched import BATCHED, numbered
 from partinr.engines.cache import NETWORK_BYTES, kept
 from partinr.engines.chain import chain_network, chain_of, products, widths_of
@@ -127,6 +128,30 @@ def squared_error(engines: tuple[Engine, ...], stack: Stack, observed: Observati
     if engine is not None:
         return engine.squared_error(stack, observed)
     return observed.error(values(engines, stack, observed.coords, observed.sizes))
+
+
+class JointRun:
+    """The steps of Adam of several stacks, each with its own samples; see :class:`partinr.engines.base.AdamRun`.
+
+    Args:
+        parts: the steps of each stack, the slice of its samples, and the samples of each of its networks.
+    """
+
+    def __init__(self, parts: Sequence[tuple[AdamRun, slice, tuple[int, ...]]]) -> None:
+        self._parts = parts
+
+    def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
+        """Take the steps of each stack."""
+        x, y, _, weights = observed
+        return sum(
+            run.take(Observations(x[at], y[at], sizes, None if weights is None else weights[at]), scale, rates)
+            for run, at, sizes in self._parts
+        )
+
+    def close(self) -> None:
+        """Write parameters and moments back."""
+        for run, *_ in self._parts:
+            run.close()
 
 
 def plain_chain(

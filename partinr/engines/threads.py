@@ -7,10 +7,13 @@ for each other.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -89,11 +92,81 @@ def whole(count: int, unit: int) -> int:
     return -(-count // unit) * unit
 
 
+_threads = 0
+"""The number of threads within :func:`own_threads_only`, else 0."""
+
+
+def threads() -> int:
+    """The number of threads that share the work: torch's."""
+    return _threads or torch.get_num_threads()
+
+
+@contextmanager
+def own_threads_only() -> Iterator[None]:
+    """Run torch's operations of this thread on this thread alone, within the context.
+
+    Torch's threads spin while they wait for each other. Where another process has one of the cores, each operation
+    would wait for a thread that is off its core.
+    """
+    global _threads
+    before, _threads = _threads, threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(_threads)
+        _threads = before
+
+
+def together(work: Callable[[], None]) -> None:
+    """Call ``work`` on as many threads as torch uses, this one included; it shares out its pieces itself."""
+    count = threads()
+    if count == 1:
+        work()
+        return
+    pool, ids = _pool(count, os.getpid())
+    _place(ids, beside_caller=True)
+    waiting = [pool.submit(work) for _ in range(count - 1)]
+    work()
+    # Without spinning: a thread that waits leaves its core to those that have work.
+    for each in waiting:
+        each.result()
+
+
+def _place(ids: Sequence[int], beside_caller: bool) -> None:
+    """Let the threads of a pool run on cores of their own, if they have the cores of the process to themselves.
+
+    Beside a busy process Linux wakes a thread on the core of the thread that woke it, and leaves it there: the two
+    would share one core, and the neighbour would have the other to itself.
+
+    Args:
+        ids: the threads.
+        beside_caller: whether the calling thread works too, so that its core is taken.
+    """
+    core = _current_core()
+    if core is None:
+        return
+    allowed = os.sched_getaffinity(0)
+    apart = len(ids) == len(allowed) > 1
+    for each, own in zip(ids, sorted(allowed), strict=False):
+        cores = (allowed - {core} if beside_caller else {own}) if apart else allowed
+        with suppress(OSError):  # a container may forbid it
+            os.sched_setaffinity(each, cores)
+
+
+def _current_core() -> int | None:
+    """The core that the calling thread runs on; None where the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    core = ctypes.CDLL(None).sched_getcpu()
+    return core if core >= 0 else None
+
+
 def spread(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None:
     """Let ``work`` process pieces on as many threads as torch uses; each thread takes the next free piece."""
     if not pieces:
         return
-    threads = torch.get_num_threads()
+    count = threads()
     # next() on it is atomic under Python's lock.
     left = iter(pieces)
 
@@ -101,36 +174,39 @@ def spread(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             work(left)
 
-    if threads == 1:
+    if count == 1:
         quietly(0)
     else:
         # Also for a single piece: on this thread, torch would distribute products, and results would depend on threads.
-        for _ in _pool(threads, os.getpid()).map(quietly, range(min(threads, len(pieces)))):
+        pool, ids = _pool(count, os.getpid())
+        _place(ids, beside_caller=False)
+        for _ in pool.map(quietly, range(min(count, len(pieces)))):
             pass
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """A pool of threads in each of which torch uses only that thread.
+def _pool(threads: int, process: int) -> tuple[ThreadPoolExecutor, list[int]]:
+    """A pool of threads in each of which torch uses only that thread, and their numbers in the system.
 
     Args:
         threads: number of threads.
         process: id of the process, since a forked process has no threads of its parent.
     """
+    before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "partinr-tiles")
     all_there = threading.Barrier(threads)
 
-    def alone(_: int) -> None:
+    def alone(_: int) -> int:
         # Read first: otherwise the thread would take the global number at its first larger operation.
         torch.get_num_threads()
         torch.set_num_threads(1)
         all_there.wait()
+        return threading.get_native_id()
 
-    for _ in pool.map(alone, range(threads)):
-        pass
+    ids = list(pool.map(alone, range(threads)))
     # The number is set per thread, but later threads inherit the last one.
-    torch.set_num_threads(threads)
-    return pool
+    torch.set_num_threads(before)
+    return pool, ids
 
 
 def sum_over_runs(

@@ -21,9 +21,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.engines._tile import Networks
-from partinr.engines.base import Architecture, HessianVector, Precision, Shape
+from partinr.engines.base import (
+    AdamRun,
+    AdamSettings,
+    Architecture,
+    HessianVector,
+    Moments,
+    Observations,
+    Precision,
+    Shape,
+    Stack,
+)
+from partinr.engines.chain import Chain, factors_of, tensors_of
 from partinr.engines.curvature import tiled_curvature
 from partinr.engines.sines import NO_DOUBLE, Passes, SineEngine
+from partinr.engines.threads import own_threads_only
 
 TILED_FROM_WIDTH = 48
 """``auto`` uses this engine for networks from this width on; thinner ones spend too little time on products."""
@@ -60,6 +72,12 @@ class Tiled(SineEngine):
         """See :meth:`SineEngine.passes`."""
         return Networks(factors, tensors, torch.is_autocast_enabled("cpu"))
 
+    def adam(self, stack: Stack, moments: Moments, settings: AdamSettings) -> AdamRun | None:
+        """Steps with these passes, on these threads alone."""
+        if not all(tensor.requires_grad for tensor in stack.params.values()):
+            return None
+        return _TiledAdam(stack.chain, moments, settings)
+
     def hessian_vector(
         self, architecture: Architecture, device: torch.device, precision: Precision
     ) -> HessianVector | None:
@@ -67,3 +85,30 @@ class Tiled(SineEngine):
         return (
             tiled_curvature if precision.autocast is None and len(set(architecture.shape.widths[1:-1])) == 1 else None
         )
+
+
+class _TiledAdam:
+    """Adam's steps of N networks in place; see :class:`partinr.engines.base.AdamRun`."""
+
+    def __init__(self, chain: Chain, moments: Moments, settings: AdamSettings) -> None:
+        from partinr.engines._adam import compiled_adam
+
+        self._adam = compiled_adam()
+        self._factors, self._tensors = factors_of(chain), tensors_of(chain)
+        self._moments = [moments(tensor) for tensor in self._tensors]
+        self._decays = np.array([*settings.betas, settings.eps], dtype=np.float32)
+
+    def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
+        error, half = 0.0, torch.is_autocast_enabled("cpu")
+        with own_threads_only():
+            for rate in rates:
+                found, gradients = Networks(self._factors, self._tensors, half).error(observed)
+                error = float(found)
+                for tensor, gradient, moments in zip(self._tensors, gradients, self._moments, strict=True):
+                    # Views, since all of them are contiguous.
+                    rows = [each.detach().view(len(each), -1).numpy() for each in (tensor, gradient, *moments)]
+                    self._adam(*rows, rate, self._decays, np.float32(scale))
+        return error
+
+    def close(self) -> None:
+        """Nothing: the steps are in place."""

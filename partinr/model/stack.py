@@ -18,7 +18,16 @@ from partinr.backbones import Backbone
 from partinr.base.environment import door, follows_caller
 from partinr.base.errors import PartinrError
 from partinr.engines import EngineName, plan, registry
-from partinr.engines.base import Architecture, Observations, Precision, Shape, Stack
+from partinr.engines.base import (
+    AdamRun,
+    AdamSettings,
+    Architecture,
+    Moments,
+    Observations,
+    Precision,
+    Shape,
+    Stack,
+)
 from partinr.engines.chain import widths_of
 
 CHUNK = 2**18
@@ -271,6 +280,34 @@ class NetworkStack(nn.Module):
             found = kernel(own.chain, way.chain, Observations(coords[samples], targets[samples], own_sizes, weight))
             product.update({f"{group.prefix}{name}": each for name, each in zip(group.names, found, strict=True)})
         return product
+
+    @follows_caller
+    def adam(
+        self,
+        coords: Tensor,
+        sizes: Sequence[int],
+        params: Mapping[str, Tensor],
+        moments: Moments,
+        settings: AdamSettings,
+    ) -> AdamRun | None:
+        """Steps of Adam on :meth:`squared_error`, taken by the engine; None if it only gives gradients.
+
+        Args:
+            coords: as for :meth:`forward`.
+            sizes: likewise.
+            params: the parameters to change, by name.
+            moments: see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
+            settings: settings of Adam.
+        """
+        parts = []
+        for _, own, samples, own_sizes in self._by_width(sizes, params):
+            engines = registry.usable(self.engine, own, coords[samples], own_sizes)
+            engine = plan.only_engine(engines, own, own_sizes, coords.device)
+            run = None if engine is None else engine.adam(own, moments, settings)
+            if run is None:
+                return None
+            parts.append((run, samples, own_sizes))
+        return plan.JointRun(parts)
 
     def _by_width(
         self, sizes: Sequence[int], params: Mapping[str, Tensor] | None

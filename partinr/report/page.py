@@ -47,7 +47,7 @@ _RANDOM_START = (
     "ended, over that from the learned start to the same PSNR; what learning the start took is not counted."
 )
 
-_SHARED = f" {SIGN} seconds of a machine that other work shared; steps and CPU seconds hold."
+_SHARED = f" {SIGN}: measured while other work shared the machine. Compare steps or CPU seconds."
 
 
 def write_html(

@@ -150,7 +150,7 @@ def _load(record: RunRecord) -> str:
     for moment in ("start", "middle", "end"):
         load, others, mhz = (record.number(f"machine.{moment}.{key}") for key in ("load", "others", "mhz"))
         parts = [] if load is None else [f"load {load:g}"]
-        parts += [] if others is None else [f"{others:.0f} other threads runnable"]
+        parts += [] if others is None else [f"{others:.0f} other runnable thread{'s' * (others != 1)}"]
         parts += [] if mhz is None else [f"{mhz:.0f} MHz"]
         said += [f"{moment}: {', '.join(parts)}"] if parts else []
     return "; ".join(said)

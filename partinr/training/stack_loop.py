@@ -16,6 +16,7 @@ from partinr.model.batch import RegionBatch
 from partinr.model.signal_stack import SignalStack
 from partinr.training.loop import StopReason, TrainingLoop
 from partinr.training.ranks import Ranks
+from partinr.training.samples import Samples
 from partinr.training.sharding import ByRegions, Sharding, sharding_of
 from partinr.training.shards import Shard, hand_over, narrow_state, widen_state
 from partinr.training.steps import PlainSteps
@@ -69,8 +70,13 @@ class StackLoop(TrainingLoop):
     # -- for the regime -----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def loss(self, step: int) -> Tensor:
-        """The loss of a step for this process's networks, with its graph."""
+    def samples_of(self, step: int) -> list[Samples]:
+        """The samples of a step that belong to this process's networks."""
+
+    @property
+    @abstractmethod
+    def divisor(self) -> int:
+        """What the squared error of a step is divided by."""
 
     @property
     @abstractmethod
@@ -189,16 +195,19 @@ class StackLoop(TrainingLoop):
         scheduler = self.lr_schedulers()
         assert not isinstance(scheduler, list) and scheduler is not None
         plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        advance = _nothing if plateau else scheduler.step
         if self._stepping is None:
             self._stepping = self.sharding.steps(self)
-        stepping, loss, first = self._stepping, None, self.step
+        stepping, loss, step, end = self._stepping, None, self.step, self.step + steps
         macs, among = self.macs_a_step(), self.losses()
         with self.clock.run("training", self.device, self.ranks):
-            for step in range(first, first + steps):
-                if self.shard.sizes:  # a process without unfinished networks only keeps step
-                    loss = (self.step_of(step) or stepping).take(step)
-                if not plateau:
-                    scheduler.step()
+            while step < end and self.shard.sizes and (own := self.step_of(step)) is not None:
+                loss, step = own.run(range(step, step + 1), advance), step + 1
+            if self.shard.sizes:
+                loss = stepping.run(range(step, end), advance) if step < end else loss
+            else:  # a process without unfinished networks only keeps step
+                for _ in range(steps):
+                    advance()
             # The only wait for the device in a chunk; steps never read a value.
             own_loss = 0.0 if loss is None else float(loss.detach())
         # Once per chunk, since setting an attribute of a module takes as long as a small product.
@@ -210,9 +219,10 @@ class StackLoop(TrainingLoop):
         (total,) = self.ranks.total(own_loss)
         self._last_loss = total / among
 
-    def squared_error(self, samples: list[Any]) -> Tensor:
-        """The weighted squared error of samples of the shard, summed over samples and channels."""
-        return reduce(add, [each.squared_error(self.model, self.shard.params) for each in samples])
+    def loss(self, step: int) -> Tensor:
+        """The loss of a step for this process's networks, with its graph."""
+        errors = [each.squared_error(self.model, self.shard.params) for each in self.samples_of(step)]
+        return reduce(add, errors) / self.divisor
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 
@@ -287,3 +297,7 @@ class StackLoop(TrainingLoop):
         """Restore the state in which the module of another process ended."""
         super().import_state(state)
         self.finished = state["finished"]
+
+
+def _nothing() -> None:
+    """What follows a step where the schedule goes by evaluations."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from partinr.engines.base import AdamRun, AdamSettings, Observations
 from partinr.training.graphs import GraphedSteps, can_be_graphed
 
 if TYPE_CHECKING:
@@ -29,6 +35,14 @@ class PlainSteps:
 
     def __init__(self, loop: StackLoop) -> None:
         self._loop, self._optimizer = loop, loop.own_optimizer()
+
+    def run(self, steps: range, advance: Callable[[], None]) -> Tensor | None:
+        """Take steps, and call ``advance`` after each; returns the loss of the last."""
+        loss = None
+        for step in steps:
+            loss = self.take(step)
+            advance()
+        return loss
 
     def take(self, step: int) -> Tensor:
         """Take a step and return its loss."""
@@ -68,6 +82,88 @@ class RecordedSteps(PlainSteps):
         return self._graph.take(self._loop.shard)
 
 
+BLOCK_SECONDS = 0.02
+"""Length of a block of steps that the engine takes at once. In a block a schedule by the clock sees the time of its
+beginning; other schedules do not depend on blocks, and neither do results."""
+
+
+class EngineSteps(PlainSteps):
+    """Steps in which the engine computes gradients and moves the parameters in one pass.
+
+    A region's network needs nothing of the others, so the engine takes all steps of a block with one network before it
+    goes on to the next, while its samples are in the processor's cache.
+
+    Args:
+        loop: gives samples and optimiser.
+    """
+
+    def __init__(self, loop: StackLoop) -> None:
+        super().__init__(loop)
+        self._seconds = math.inf
+        # Without gradients this does nothing, but a schedule expects a step of the optimiser before its own.
+        self._optimizer.zero_grad()
+        self._optimizer.step()
+
+    def run(self, steps: range, advance: Callable[[], None]) -> Tensor | None:
+        """Take steps, and call ``advance`` after each; returns the loss of the last."""
+        found, loop = adam_run(self._loop), self._loop
+        if found is None:  # other networks than those that the choice was made for
+            return super().run(steps, advance)
+        (samples,), loss = loop.samples_of(steps.start), None
+        observed = Observations(samples.coords, samples.targets, samples.sizes, samples.weights)
+        step = steps.start
+        try:
+            while step < steps.stop:
+                count = min(steps.stop - step, max(1, int(BLOCK_SECONDS / self._seconds)))
+                begin = time.perf_counter()
+                rates = self._rates(count, advance)
+                loss = found.take(observed, 1 / loop.divisor, rates) / loop.divisor
+                self._seconds = (time.perf_counter() - begin) / count
+                step += count
+        finally:
+            found.close()
+        return None if loss is None else torch.tensor(loss)
+
+    def _rates(self, count: int, advance: Callable[[], None]) -> NDArray[np.float32]:
+        """What :meth:`AdamRun.take <partinr.engines.base.AdamRun.take>` needs to know of the next steps."""
+        (group,) = self._optimizer.param_groups
+        counters = [self._optimizer.state[value]["step"] for value in group["params"]]
+        before, rates = int(counters[0]), []
+        for number in range(before + 1, before + 1 + count):
+            mean, square = (1 - beta**number for beta in group["betas"])
+            rates.append((group["lr"] / mean, math.sqrt(square), 1 - group["lr"] * group["weight_decay"]))
+            advance()
+        for counter in counters:
+            counter += count
+        return np.array(rates, dtype=np.float32)
+
+
+def adam_run(loop: StackLoop) -> AdamRun | None:
+    """The engine's steps, if all steps see the same samples, the optimiser is plain Adam (W), and the engine can."""
+    optimizer = loop.own_optimizer()
+    group, *more = optimizer.param_groups
+    plain = type(optimizer) is torch.optim.AdamW or (type(optimizer) is torch.optim.Adam and not group["weight_decay"])
+    if not loop.sees_all:
+        return None
+    samples = loop.samples_of(loop.step)
+    blended = len(samples) != 1 or samples[0].blend is not None
+    if not plain or more or blended or group["amsgrad"] or group["maximize"] or isinstance(group["lr"], Tensor):
+        return None
+
+    def moments(value: Tensor) -> tuple[Tensor, Tensor]:
+        state: dict[str, Any] = optimizer.state[value]
+        if not state:  # as the optimiser begins
+            state |= {
+                "step": torch.zeros(()),
+                "exp_avg": torch.zeros_like(value),
+                "exp_avg_sq": torch.zeros_like(value),
+            }
+        return state["exp_avg"], state["exp_avg_sq"]
+
+    settings = AdamSettings(tuple(group["betas"]), group["eps"])
+    return loop.model.adam(samples[0].coords, samples[0].sizes, loop.shard.params, moments, settings)
+
+
 def steps_of(loop: StackLoop) -> PlainSteps:
     """The kind of steps that suits a loop."""
     precision = str(loop.trainer.precision)
@@ -76,7 +172,7 @@ def steps_of(loop: StackLoop) -> PlainSteps:
     points = None if loop.sees_all else loop.points_per_step
     if loop.cuda_graphs and can_be_graphed(loop.device, precision, loop.own_optimizer(), points):
         return RecordedSteps(loop)
-    return PlainSteps(loop)
+    return PlainSteps(loop) if adam_run(loop) is None else EngineSteps(loop)
 
 
 def needs_lightning(loop: StackLoop) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import subprocess
-import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Siren
+from partinr.engines import _numba
 from partinr.engines._numba import TILE
 from partinr.engines.base import Observations
 from partinr.engines.chain import RUNS, tiles_of
@@ -80,7 +80,7 @@ def test_any_number_of_axes_and_channels(d, c):
 
 
 def test_the_sine_is_one_to_single_precision():
-    from partinr.engines._kernels import sincos
+    from partinr.engines._sincos import sincos
 
     for reach, tolerance in ((4, 4e-7), (300, 1e-6), (10_000, 1e-5)):
         x = np.linspace(-reach, reach, 20_001).astype(np.float32)
@@ -90,7 +90,7 @@ def test_the_sine_is_one_to_single_precision():
 
 
 def test_any_angle_has_a_sine_but_those_that_are_none():
-    from partinr.engines._kernels import sincos
+    from partinr.engines._sincos import sincos
 
     for x in (0.0, 1e5, -3e5, 1e9, -1e20, 3e38):
         sine, cosine = sincos(np.float32(x))
@@ -98,6 +98,38 @@ def test_any_angle_has_a_sine_but_those_that_are_none():
         assert abs(cosine) <= 1.000001
     for x in (math.nan, math.inf, -math.inf):
         assert all(math.isnan(value) for value in sincos(np.float32(x)))
+
+
+def test_sines_of_vectors():
+    _numba.ready_kernels()
+    from numba import njit
+
+    from partinr.engines._blocks import sincos_pi
+    from partinr.engines._vectors import LANES, load, store
+
+    @njit
+    def over(turns, sine, cosine):
+        for at in range(0, turns.shape[0], LANES):
+            s, c = sincos_pi(load(turns, at))
+            store(sine, at, s)
+            store(cosine, at, c)
+
+    def of(turns: Any) -> tuple[Any, Any]:
+        found = np.empty_like(turns), np.empty_like(turns)
+        over(turns, *found)
+        return found
+
+    for reach in (2.0, 100.0, 10_000.0):
+        turns = np.linspace(-reach, reach, 2**14).astype(np.float32)
+        sine, cosine = of(turns)
+        # An angle of thousands of half turns has few digits below one, but all that it has count.
+        angle = np.pi * np.remainder(turns.astype(np.float64), 2)
+        assert np.abs(sine - np.sin(angle)).max() < 4e-7
+        assert np.abs(cosine - np.cos(angle)).max() < 4e-7
+    huge = np.array([1e7, -1e9, 1e20, -3e38] * 4, dtype=np.float32)
+    assert all(np.abs(each).max() <= 1.000001 for each in of(huge))
+    none = np.array([math.nan, math.inf, -math.inf, math.nan] * 4, dtype=np.float32)
+    assert all(np.isnan(each).all() for each in of(none))
 
 
 def test_gradients_of_gradients_are_there():
@@ -195,24 +227,6 @@ def test_runs_of_several_tiles(few_runs):
     for one, other in zip(by_threads[0], of_plain, strict=True):
         scale = float(other.detach().abs().max())
         torch.testing.assert_close(one.double(), other.double(), rtol=1e-4, atol=2e-5 * scale)
-
-
-THREADS = """
-import torch
-from partinr.backbones import Siren
-from partinr.engines.fused import Fused
-torch.set_num_threads(1)
-backbone = Siren(hidden_features=2, hidden_layers=0)
-Fused().run(backbone.chain(backbone.init(1, 2, 3, None)), torch.zeros(4, 2), (4,))
-print(torch.get_num_threads())
-"""
-
-
-@pytest.mark.slow
-def test_it_leaves_torch_its_threads():
-    # A process of its own: it is at its first start that numba sets them.
-    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["1"]
 
 
 # -- when it is taken -----------------------------------------------------------------------------------------------

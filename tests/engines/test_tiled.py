@@ -264,7 +264,7 @@ def test_every_thread_of_the_pool_keeps_to_itself():
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        pool = tiling._pool(2, os.getpid())
+        pool, _ = tiling._pool(2, os.getpid())
 
         def after_a_large_operation(_: int) -> int:
             torch.ones(300, 300).add_(torch.ones(300, 300))

@@ -44,6 +44,7 @@ def realistic_curve(regions: int, seed: int, steps: int, hardness: float = 1.0) 
             {
                 "step": step,
                 "seconds": step * 0.05 / regions**0.2 * (1 + 0.01 * seed),
+                "cpu_seconds": step * 0.095 / regions**0.25 * (1 + 0.01 * seed),
                 "macs": int(step * macs),
                 "loss": 10 ** (-psnr / 10),
                 "psnr": psnr,
@@ -112,6 +113,7 @@ def manifest(
             "training": last.get("seconds", 0.0),
             "evaluation": 1.93,
         },
+        "cpu_seconds": {"training": last.get("cpu_seconds"), "evaluation": 3.55},
         "peak_memory_bytes": 734_003_200,
         "signal": {"name": image, "shape": [SIZE, SIZE, 3], "sha256": hashlib.sha256(image.encode()).hexdigest()},
         "hardware": {"devices": 1, "device": "cpu", "cpu": "AMD EPYC 7763", "cores": 2, "threads": 2, "gpu": None},

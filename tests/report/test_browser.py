@@ -118,3 +118,40 @@ def test_every_column_of_a_finished_study_is_in_sight(chromium, write_run, tmp_p
 
 def test_a_run_that_did_not_complete_brings_the_column_of_states(chromium, report):
     assert chromium(report).locator("td[data-key=state]").count() == 8
+
+
+def test_cpu_seconds_are_an_axis_and_the_script_marks_what_the_page_marks(chromium, write_run, tmp_path):
+    for regions in (1, 4):
+        for seed in range(3):
+            shared = {"machine": {"ran": 2.0, "waited": 1.0}} if (regions, seed) == (4, 1) else {}
+            write_run(tmp_path / f"{regions}-{seed}", regions=regions, seed=seed, facts=shared)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    texts = "tables => tables.flatMap(table => [...table.querySelectorAll('tbody td')].map(cell => cell.innerText))"
+    made = page.locator("table[data-study]").evaluate_all(texts)
+    assert sum("†" in text for text in made) >= 5
+    page.get_by_text("CPU seconds", exact=True).first.click()
+    assert page.evaluate(MEANS)[0]["x"][-1] == pytest.approx(143.925)
+    assert [mean["name"] for mean in page.evaluate(MEANS)] == ["none", "grid #4"]
+    assert "†" not in page.locator("#efforts").inner_text()
+    page.get_by_text("seconds", exact=True).first.click()
+    assert [mean["name"] for mean in page.evaluate(MEANS)] == ["none", "grid #4†"]
+    assert page.locator("#efforts .much").first.inner_text().count("†") == 1
+    # Sorting makes the script write the rows.
+    for _ in range(2):
+        page.locator("#results [data-column=group] button").click()
+    page.locator("#results [data-column=regions] button").click()
+    written = page.locator("table[data-study]").evaluate_all(texts)
+    assert written == made
+    page.fill("#filter", "-seed=1")
+    page.locator("#results td", has_text="†").first.wait_for(state="detached")
+
+
+def test_an_axis_that_no_run_knows_is_not_offered(chromium, write_run, tmp_path):
+    path = write_run(tmp_path / "old", facts={"cpu_seconds": {}})
+    lines = [line.split(",") for line in (path / "curve.csv").read_text().splitlines()]
+    (path / "curve.csv").write_text("\n".join(",".join(line[:2] + line[3:]) for line in lines) + "\n")
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    assert page.get_by_text("CPU seconds", exact=True).count() == 0
+    assert page.evaluate(MEANS)[0]["x"][-1] == 1500
+    page.evaluate("location.hash = 'axis=cpu_seconds'")
+    page.get_by_text("These runs do not know their CPU seconds").wait_for()

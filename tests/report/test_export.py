@@ -83,7 +83,7 @@ def test_clocks_may_be_left_out(study):
     heading, *_ = markdown_cells(make_table([study]))
     without, *_ = markdown_cells(make_table([study], clocks=False))
     left_out = [name for name in heading if name not in without]
-    assert left_out == ["training s", "seconds to lone PSNR", "× less time"]
+    assert left_out == ["training s", "CPU s", "seconds to lone PSNR", "× less time", "× less CPU time"]
     with pytest.raises(PartinrError, match="every column; leave out --no-seconds"):
         table_text(collect([study]), "csv", clocks=False)
 
@@ -171,3 +171,22 @@ def test_a_study_of_steps_is_shown_elsewhere(write_run, tmp_path):
 def test_csv_has_no_second_table(study):
     lines = list(csv.reader(io.StringIO(table_text(collect([study]), "csv"))))
     assert len({len(line) for line in lines}) == 1
+
+
+def test_seconds_of_a_shared_machine_have_a_sign_and_a_footnote(write_run, tmp_path):
+    shared = {"machine": {"ran": 2.0, "waited": 1.0}}
+    for name, regions, end, facts in (("a", 1, 20, shared), ("b", 4, 30, {})):
+        rows = [{**row, "cpu_seconds": 1.5 * row["seconds"]} for row in curve([0, end])]
+        write_run(tmp_path / name, regions=regions, rows=rows, facts=facts)
+    heading, lone, grid = markdown_cells(make_table([tmp_path]))
+    marked = {name for name, cell in zip(heading, lone, strict=True) if "†" in cell}
+    assert marked == {"training s", "seconds to lone PSNR"}
+    assert {name for name, cell in zip(heading, grid, strict=True) if "†" in cell} == {"× less time"}
+    note = "† Shared machine: 1 of 2 runs, such as none siren astronaut, seed 0: its threads spent 33% of their time"
+    assert note in make_table([tmp_path])
+    tex = make_table([tmp_path], tmp_path / "table.tex")
+    assert r"2 & .00$\dagger$" in tex
+    assert f"% {note}" in tex
+    assert "†" not in tex.replace(f"% {note}", "")
+    assert make_table([tmp_path], tmp_path / "table.csv").splitlines()[0].endswith(",seeds,state,shared")
+    assert "†" not in make_table([tmp_path], clocks=False).partition("Lone PSNR")[0]

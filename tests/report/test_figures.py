@@ -12,7 +12,7 @@ def test_every_figure_is_written_twice_and_the_table_once(study, tmp_path):
     runs = sorted(study.glob("coffee-*-[01]"))
     make_report(runs, tmp_path / "report.html", figures=tmp_path / "figures")
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    stems = ("curve-coffee-steps", "curve-coffee-seconds", "curve-coffee-macs", "pictures-coffee")
+    stems = [f"curve-coffee-{axis}" for axis in ("steps", "seconds", "cpu-seconds", "macs")] + ["pictures-coffee"]
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} | {"table.csv"}
     with Image.open(tmp_path / "figures" / "curve-coffee-macs.png") as picture:
         assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -42,7 +42,7 @@ def test_without_curves_or_pictures_it_makes_what_it_can_and_the_same_again(writ
     write_run(tmp_path / "b", regions=4, pictures=None, steps=1)
     records = collect([tmp_path])
     first = {path.name: path.read_bytes() for path in write_figures(records, tmp_path / "1")}
-    assert len(first) == 7
+    assert len(first) == 9
     assert not any("pictures" in name for name in first)
     assert first == {path.name: path.read_bytes() for path in write_figures(records, tmp_path / "2")}
 

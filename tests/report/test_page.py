@@ -10,6 +10,8 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.report import collect, make_report, write_html
+from partinr.report.groups import Study
+from partinr.report.table import rows as table_rows
 from partinr.report.thumbnails import PICTURE_LIMIT, PictureStore
 from partinr.runs.layout import CURVE_COLUMNS, ERROR, RECONSTRUCTION
 
@@ -195,3 +197,61 @@ def test_a_slow_down_is_called_one(write_run, tmp_path):
     page = page_of(tmp_path / "runs", tmp_path / "report.html")
     tiles = re.findall(r'<div class="what">(.*?)</div>\s*<div class="number">(.*?)</div>', page)
     assert tiles[:2] == [("slow-down in steps", "2.00× as many"), ("slow-down in training time", "2.00× as much")]
+
+
+def test_seconds_of_a_shared_machine_are_marked_and_cpu_seconds_stand_beside_them(write_run, tmp_path):
+    def rows(*psnr: float, cpu: float) -> list[dict[str, float]]:
+        blank = {**dict.fromkeys(CURVE_COLUMNS, 0), "seconds": 0.0}
+        return [{**blank, "step": i, "seconds": i / 2, "cpu_seconds": cpu * i, "psnr": p} for i, p in enumerate(psnr)]
+
+    def tiles() -> dict[str, str]:
+        page = page_of(tmp_path / "runs", tmp_path / "report.html")
+        return dict(re.findall(r'data-tile="(\w+)">.*?<div class="number">(.*?)</div>', page, re.DOTALL))
+
+    shared = {"machine": {"ran": 2.0, "waited": 1.0}, "cpu_seconds": {"training": 2.0}}
+    write_run(tmp_path / "runs/a", rows=rows(0, 10, 20, cpu=1), facts=shared)
+    write_run(tmp_path / "runs/b", regions=4, rows=rows(0, 20, 30, cpu=0.5), facts={"cpu_seconds": {"training": 1.0}})
+    # The lone network's seconds are those of a shared machine, and every ratio to them is as doubtful.
+    gain = {"gain": "+10.00 dB"}
+    assert tiles() == {"lone_step_ratio": "2.00×", "lone_time_ratio": "2.00×†", "lone_cpu_ratio": "4.00×", **gain}
+    lone, grid = table_rows(Study.of(collect([tmp_path / "runs"])))
+    assert {key for key, cell in lone.cells.items() if cell.shared} == {
+        "seconds",
+        "seconds_per_step",
+        "lone_seconds",
+        "partition_seconds",
+    }
+    assert {key for key, cell in grid.cells.items() if cell.shared} == {"lone_time_ratio", "lone_total_ratio"}
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    note = "† Shared machine: 1 of 2 runs, such as none siren astronaut, seed 0: its threads spent 33% of their time"
+    assert note in page
+    assert page.count("†: measured while other work shared the machine.") == 2, "below two of the three tables"
+    assert 'value="cpu_seconds"' in page
+
+
+def test_runs_without_cpu_seconds_have_a_dash_beside_others_and_no_tile(write_run, tmp_path):
+    def rows(*psnr: float, **further: float) -> list[dict[str, float]]:
+        known = [name for name in CURVE_COLUMNS if name != "cpu_seconds"]
+        return [
+            {
+                **dict.fromkeys(known, 0),
+                "step": i,
+                "seconds": i / 2,
+                "psnr": p,
+                **{key: each * i for key, each in further.items()},
+            }
+            for i, p in enumerate(psnr)
+        ]
+
+    write_run(tmp_path / "runs/a", rows=rows(0, 10, 20), facts={"cpu_seconds": {}})
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    assert 'value="cpu_seconds"' not in page
+    assert 'id="cpu"' not in page
+    write_run(
+        tmp_path / "runs/b", regions=4, rows=rows(0, 20, 30, cpu_seconds=0.5), facts={"cpu_seconds": {"training": 1.0}}
+    )
+    lone, grid = table_rows(Study.of(collect([tmp_path / "runs"])))
+    keys = ("cpu_seconds", "lone_cpu", "lone_cpu_ratio")
+    assert [lone.cells[key].text for key in keys] == ["–", "–", "–"]
+    assert [grid.cells[key].text for key in keys] == ["1.00", "0.500", "–"]
+    assert 'data-tile="lone_cpu_ratio"' not in page_of(tmp_path / "runs", tmp_path / "report.html")

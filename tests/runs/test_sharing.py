@@ -18,6 +18,7 @@ def facts(
     cores: int = 2,
     every: int | None = None,
     training: float | None = 10.0,
+    devices: int = 1,
     **machine: Any,
 ) -> dict[str, Any]:
     """``run.json`` of a run of 10 s on two cores, quiet by default."""
@@ -25,7 +26,7 @@ def facts(
     spent = {"ran": ran, "waited": waited, "throttled": 0.0, "stolen": 0.0}
     return {
         "seconds": {"training": training, "evaluation": 1.0},
-        "hardware": {"cores": cores},
+        "hardware": {"cores": cores, "devices": devices},
         "machine": {"cores": every or cores, "threads": threads, **moments, **spent, "pace": None, **machine},
     }
 
@@ -42,6 +43,8 @@ def facts(
         # Its own threads wait for each other; with others it is another matter.
         (facts(ran=19.0, waited=30.0, threads=8), None),
         (facts(ran=12.0, waited=30.0, threads=8, others=(0, 1, 1)), "1 other thread wanted its 2 cores"),
+        (facts(ran=4.2, waited=0.62, devices=2), None),
+        (facts(ran=4.2, waited=2.1, others=(1, 1, 1), devices=2), "1 other thread wanted its 2 cores"),
         # One of 64 threads waits, and all others for it.
         (facts(ran=600.0, waited=9.0, others=(1, 2, 1), threads=64, cores=64), "1 other thread wanted its 64 cores"),
         (facts(ran=600.0, waited=9.0, others=(0, 2, 0), threads=64, cores=64), None),

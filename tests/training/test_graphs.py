@@ -21,6 +21,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp
 from partinr.regimes.fit.api import fit
+from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.training import graphs
 from partinr.training.clock import StopRule
 from partinr.training.steps import RecordedSteps
@@ -136,7 +137,8 @@ def _fit(
 def same(one: FitModule, other: FitModule, tolerance: float = 1e-4) -> None:
     assert len(one.curve) == len(other.curve)
     for row, expected in zip(one.curve, other.curve, strict=True):
-        assert {**row, "seconds": 0} == pytest.approx({**expected, "seconds": 0}, rel=tolerance, nan_ok=True)
+        clocks = dict.fromkeys(CLOCK_COLUMNS, 0.0)
+        assert {**row, **clocks} == pytest.approx({**expected, **clocks}, rel=tolerance, nan_ok=True)
     for name, value in one.model.stack.items():
         torch.testing.assert_close(value, other.model.stack[name], rtol=tolerance, atol=tolerance)
 

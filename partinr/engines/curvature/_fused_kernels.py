@@ -5,13 +5,17 @@ therefore evaluated forward and backward as for the gradient, and each number is
 direction.
 """
 
-# numba's decorators have no types.
-# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
+# Numba's decorators have no types, and its intrinsics have one argument more than their callers see.
+# mypy: ignore-errors
 
 import numpy as np
-from numba import get_thread_id, njit, prange
+from numba import njit
 
-from partinr.engines._kernels import _FAST, _add, _affine, _input_gradient, sincos
+from partinr.engines._sincos import sincos
+from partinr.engines._vectors import next_of
+
+# Fast math without the assumption that there is no NaN: a NaN must stay visible.
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 _F = np.float32
 
@@ -20,6 +24,33 @@ KEPT = 4
 
 SPARE = 5
 """Number of further scratch planes."""
+
+
+@njit(fastmath=_FAST, cache=True)
+def _affine(p, layer, factor, h, z, n):
+    """``z = factor (W h + b)``: from ``[in, n]`` to ``[out, n]``; four inputs at a time, to touch z less often."""
+    n_in, n_out, weight, bias = layer
+    for o in range(n_out):
+        row = weight + o * n_in
+        b = p[bias + o] * factor
+        for s in range(n):
+            z[o, s] = b
+        i = 0
+        while i + 4 <= n_in:
+            w0, w1, w2, w3 = (
+                p[row + i] * factor,
+                p[row + i + 1] * factor,
+                p[row + i + 2] * factor,
+                p[row + i + 3] * factor,
+            )
+            for s in range(n):
+                z[o, s] += (w0 * h[i, s] + w1 * h[i + 1, s]) + (w2 * h[i + 2, s] + w3 * h[i + 3, s])
+            i += 4
+        while i < n_in:
+            w0 = p[row + i] * factor
+            for s in range(n):
+                z[o, s] += w0 * h[i, s]
+            i += 1
 
 
 @njit(fastmath=_FAST, cache=True)
@@ -72,6 +103,27 @@ def _parameter_gradient_along(g, dg, h, dh, layer, factor, q, n):
 
 
 @njit(fastmath=_FAST, cache=True)
+def _input_gradient(p, layer, factor, g, r, n):
+    """``r = factor W^T g``: from ``[out, n]`` to ``[in, n]``."""
+    n_in, n_out, weight, _ = layer
+    for i in range(n_in):
+        for s in range(n):
+            r[i, s] = _F(0)
+        o = 0
+        while o + 4 <= n_out:
+            at = weight + o * n_in + i
+            w0, w1, w2, w3 = p[at] * factor, p[at + n_in] * factor, p[at + 2 * n_in] * factor, p[at + 3 * n_in] * factor
+            for s in range(n):
+                r[i, s] += (w0 * g[o, s] + w1 * g[o + 1, s]) + (w2 * g[o + 2, s] + w3 * g[o + 3, s])
+            o += 4
+        while o < n_out:
+            w0 = p[weight + o * n_in + i] * factor
+            for s in range(n):
+                r[i, s] += w0 * g[o, s]
+            o += 1
+
+
+@njit(fastmath=_FAST, cache=True)
 def _input_gradient_along(p, v, layer, factor, g, dg, dr, n):
     """``dr = factor (V^T g + W^T dg)``: from ``[out, n]`` to ``[in, n]``."""
     n_in, n_out, weight, _ = layer
@@ -93,11 +145,18 @@ def _input_gradient_along(p, v, layer, factor, g, dg, dr, n):
             o += 1
 
 
-@njit(parallel=True, fastmath=_FAST, cache=True)
-def curvature(x, y, weight, params, along, owner, start, run, layers, factor, scratch, spare, q):
+@njit(nogil=True, fastmath=_FAST, cache=True)
+def curvature(counter, work, spare, x, y, weight, params, along, owner, start, run, layers, factor, q):
     """The Hessian of the squared error times a direction in the parameters.
 
+    Each thread calls it.
+
     Args:
+        counter: int64 ``[1]``, shared by all threads: the next run.
+        work: float32 ``[KEPT L + SPARE, widest, longest tile]``, this thread's. Layer k has its input h in plane
+            KEPT k, then the cosines at its output, the derivative dz of its affine map and the derivative dh of its
+            input.
+        spare: float32 ``[P]``, this thread's.
         x: float32 ``[M, d]``.
         y: float32 ``[M, c]``, the targets.
         weight: float32 ``[M]``, weight of each sample; ``[0]`` if all are 1.
@@ -108,18 +167,16 @@ def curvature(x, y, weight, params, along, owner, start, run, layers, factor, sc
         run: int64 ``[runs + 1]``: tiles ``run[r]`` to ``run[r + 1]`` have one network, and one thread sums them.
         layers: int64 ``[L, 4]``.
         factor: float32 ``[L]``.
-        scratch: float32 ``[threads, KEPT L + SPARE, widest, longest tile]``. Layer k has its input h in plane KEPT k,
-            then the cosines at its output, the derivative dz of its affine map and the derivative dh of its input.
-        spare: float32 ``[threads, P]``.
         q: float32 ``[runs, P]``, written: the product, for each run's network.
     """
     last = layers.shape[0] - 1
-    for r in prange(q.shape[0]):
-        me = get_thread_id()
-        work = scratch[me]
+    while True:
+        r = next_of(counter)
+        if r >= q.shape[0]:
+            return
         for t in range(run[r], run[r + 1]):
             p, v, a = params[owner[t]], along[owner[t]], start[t]
-            into = q[r] if t == run[r] else spare[me]
+            into = q[r] if t == run[r] else spare
             n = start[t + 1] - a
             behind = KEPT * (last + 1)
             z, g, dg, back, dr = work[behind], work[behind + 1], work[behind + 2], work[behind + 3], work[behind + 4]
@@ -156,4 +213,5 @@ def curvature(x, y, weight, params, along, owner, start, run, layers, factor, sc
                             g[i, s] = back[i, s] * cosine[i, s]
                             dg[i, s] = dr[i, s] * cosine[i, s] - back[i, s] * sine[i, s] * dz[i, s]
             if t > run[r]:
-                _add(q[r], into)
+                for i in range(into.shape[0]):
+                    q[r, i] += into[i]

@@ -11,7 +11,7 @@ precision.
 import numpy as np
 from numba import njit
 
-from partinr.engines._kernels import sincos
+from partinr.engines._sincos import sincos
 
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _SINE = {"contract", "nsz"}

@@ -28,6 +28,7 @@ from partinr.training.facts import (
     signal_facts,
 )
 from partinr.training.optimizer import Optimizer
+from partinr.training.samples import Samples
 from partinr.training.sampling import ErrorSampler, FullBatch, UniformSampler
 from partinr.training.schedule import Schedule
 from partinr.training.stack_loop import StackLoop
@@ -217,12 +218,17 @@ class FitModule(StackLoop):
         """Whether every step sees the same samples."""
         return self.settings.points_per_step is None
 
-    def loss(self, step: int) -> Tensor:
-        """The mean squared error of a step, summed over the signals, for this process's networks."""
-        # The divisor counts the samples of all shards, so that a network's training does not depend on the shards.
-        # For several signals the weights make this the sum of their losses.
-        error = self.squared_error(self.sampler.samples(self.shard, step))
-        return error / (self.points_per_step * self.model.channels)
+    def samples_of(self, step: int) -> list[Samples]:
+        """The samples of a step that belong to this process's networks."""
+        return self.sampler.samples(self.shard, step)
+
+    @property
+    def divisor(self) -> int:
+        """The samples of all shards times channels, so that a network's training does not depend on the shards.
+
+        For several signals the weights make the loss the sum of their mean squared errors.
+        """
+        return self.points_per_step * self.model.channels
 
     def macs_a_step(self) -> int:
         """Multiply-accumulates of the forward pass of one step, over all processes."""

@@ -200,23 +200,27 @@ class ThresholdModule(StackLoop):
         """Multiply-accumulates of the forward pass of one step."""
         return self.losses() * self._points_a_trial * self.model.macs_per_sample
 
-    def loss(self, step: int) -> Tensor:
-        """The sum of the trials' mean squared errors, so that trials do not affect each other."""
+    def samples_of(self, step: int) -> list[Samples]:
+        """The samples of a step of the unfinished trials."""
         shard = self.shard
-        samples = shard.every
-        if self._points is not None:
-            working = self._working
-            local, whole, values = self._points.draw(working, step)
-            seen = local if self.model.frame == "local" else whole
-            samples = [
-                Samples(
-                    seen.flatten(0, 1).to(shard.coords),
-                    tuple(self._points.sizes.tolist()) * len(working),
-                    values.flatten(0, 1).to(shard.targets),
-                    None,
-                )
-            ]
-        return self.squared_error(samples) / (self._points_a_trial * self.model.channels)
+        if self._points is None:
+            return shard.every
+        working = self._working
+        local, whole, values = self._points.draw(working, step)
+        seen = local if self.model.frame == "local" else whole
+        return [
+            Samples(
+                seen.flatten(0, 1).to(shard.coords),
+                tuple(self._points.sizes.tolist()) * len(working),
+                values.flatten(0, 1).to(shard.targets),
+                None,
+            )
+        ]
+
+    @property
+    def divisor(self) -> int:
+        """The numbers of one trial, so that the loss is the sum of the trials' and none affects another."""
+        return self._points_a_trial * self.model.channels
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 

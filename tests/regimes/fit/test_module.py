@@ -29,6 +29,7 @@ from partinr.regimes import (
     make_trainer,
 )
 from partinr.regimes.fit.api import fit
+from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.training.trainer import run_fit
 from tests.covering import cases, covering
 
@@ -41,7 +42,7 @@ def draw(module, step):
 
 def _rows(curve: list[dict[str, float]]) -> list[dict[str, str]]:
     """A curve without its clock, every digit kept; text, because NaN is never equal to itself."""
-    return [{name: repr(value) for name, value in row.items() if name != "seconds"} for row in curve]
+    return [{name: repr(value) for name, value in row.items() if name not in CLOCK_COLUMNS} for row in curve]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -675,4 +676,5 @@ def test_callbacks_that_hook_into_a_step_are_called_in_every_one(signal):
     assert len(called) == hooked.step == 10
     assert with_hook.global_step == without.global_step == 10
     for name, value in plain.model.stack.items():
-        assert torch.equal(hooked.model.stack[name], value)
+        # Without the hook the engine takes the steps itself, with another order of operations.
+        torch.testing.assert_close(hooked.model.stack[name], value, rtol=1e-4, atol=1e-5)

@@ -14,6 +14,7 @@ from partinr.base.errors import PartinrError
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.regimes import Cosine, Optimizer, PerNetwork, Plateau, WarmUp
+from partinr.runs.layout import CLOCK_COLUMNS
 from tests.covering import covering
 
 
@@ -38,7 +39,7 @@ def step_by_step(monkeypatch):
 
 
 def _rows(curve):
-    return [{name: repr(value) for name, value in row.items() if name != "seconds"} for row in curve]
+    return [{name: repr(value) for name, value in row.items() if name not in CLOCK_COLUMNS} for row in curve]
 
 
 SETUPS = {

@@ -21,6 +21,7 @@ from partinr.partition import Grid, PartitionRule
 from partinr.regimes import Constant, Cosine, MetaModule, MetaSettings, Optimizer, Plateau, Schedule, make_trainer
 from partinr.regimes.meta import LearnedStart, TaskBatch
 from partinr.regimes.meta.loading import MetaBatches, Task, TaskDataModule, TrainBatches
+from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.signals import SmoothData
 from partinr.training.clock import StopRule
 from partinr.training.trainer import run_fit
@@ -340,7 +341,7 @@ class SaveAt(L.Callback):
 
 
 def untimed(curve: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return [{name: repr(value) for name, value in row.items() if name != "seconds"} for row in curve]
+    return [{name: repr(value) for name, value in row.items() if name not in CLOCK_COLUMNS} for row in curve]
 
 
 SETUPS: dict[str, dict[str, Any]] = {
