@@ -13,7 +13,7 @@ ARGS ?=
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types docs bench studies gallery clean
+.PHONY: help setup demo test test-slow lint types docs bench gpu-check studies gallery clean
 
 help:  ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ bench: setup  ## Run the benchmarks in experiments/benchmarks
 	@for script in experiments/benchmarks/[a-z]*.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
+
+# No setup: a plain Python with torch and NumPy will do. OUT and IMAGES may be relative.
+gpu-check:  ## Test and time on a GPU in 8 minutes, without setup: SIZE=tiny IMAGES=… WHEELS=… OUT=… PYTHON=…
+	@$(PYTHON) experiments/gpu_check/run.py --size $(or $(SIZE),full) --out "$(or $(OUT),gpu-check.md)" \
+	  $(if $(IMAGES),--images "$(IMAGES)") $(if $(WHEELS),--wheels "$(WHEELS)")
 
 studies: setup  ## Remake the small size of every study and its tables in experiments/; ARGS="grid_speedup" makes some
 	$(BIN)/python experiments/studies.py $(ARGS)

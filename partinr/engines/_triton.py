@@ -224,7 +224,7 @@ def _block(layers: Layers) -> int:
     """Limit of samples per tile.
 
     With this limit and 8 warps, registers suffice for up to 32 features (in single precision, from compute capability
-    8.0 to 10.0), and nearly so for 64. The fastest limit on a GPU has not been measured yet.
+    8.0 to 10.0), and nearly so for 64. The limit is not tuned for speed.
     """
     return int(2048 // _filled(max(max(layer.n_in, layer.n_out) for layer in layers)))
 

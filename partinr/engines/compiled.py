@@ -3,8 +3,8 @@
 The networks are divided between these two like in ``auto``. The pure function of each part is compiled for any number
 of samples, once with gradients and once without. Compiling takes seconds to a minute, at the first evaluation and again
 at the first step, where the training clock counts it. ``auto`` therefore never chooses this engine. On a CPU the gain
-is small (three stacks on one thread: 1, 1 and 1.2 times as fast as ``auto``); on a GPU it has not been measured. Use it
-for long runs of a stack with a measured gain.
+is small (three stacks on one thread: 1, 1 and 1.2 times as fast as ``auto``). Use it for long runs of a stack with a
+measured gain.
 
 Compiled code has first derivatives only. Plain operations compute higher derivatives, and evaluate under transforms of
 ``torch.func``.

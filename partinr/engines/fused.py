@@ -40,7 +40,7 @@ from partinr.engines.sines import Passes, SineEngine
 FUSED_UP_TO = {"cpu": 44, "cuda": 32}
 """``auto`` uses this engine for networks up to this width; wider ones need a matrix product each.
 
-The number for CPUs is measured (experiments/benchmarks/engines.py); that for CUDA is a guess until it is measured.
+The number for CPUs is measured (experiments/benchmarks/engines.py); that for CUDA is a guess.
 """
 
 CUDA_UP_TO = 64

@@ -16,7 +16,7 @@ LOOP_FROM_MACS = {"cpu": 50e6, "cuda": 4e9}
 """Multiply-accumulates per forward pass from which a network is cheaper alone than in a batched product.
 
 The number for CPUs is measured (experiments/benchmarks/engines.py): one product of that size uses all cores, and the
-batched product's inner loop is slower. A GPU needs larger pieces; its number is a guess until it is measured.
+batched product's inner loop is slower. A GPU needs larger pieces; its number is a guess.
 """
 
 

@@ -39,7 +39,7 @@ NARROWEST = 4
 PARAMETERS_A_REGION = {"cpu": 370, "cuda": 370}
 """Approximate parameters of a region with ``partition.regions=auto``.
 
-The number for CPUs was fitted (experiments/fast); the one for GPUs has not been measured.
+The number for CPUs was fitted (experiments/fast); the one for GPUs is a guess.
 """
 
 FEWEST_SAMPLES = 64

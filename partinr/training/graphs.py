@@ -1,8 +1,8 @@
 """Optimiser steps on a GPU as a CUDA graph: recorded once, then replayed.
 
 A step of a thin stack is a few dozen kernels of microseconds each, and launching them from Python takes longer than
-running them. ``trainer.cuda_graphs=true`` therefore records a step and replays it. The default is false until
-measurements on a GPU show a gain.
+running them. ``trainer.cuda_graphs=true`` therefore records a step and replays it. The default is false:
+docs/guides/speed.md says what has been run on a GPU.
 
 The first steps of a shard are taken one by one on a side stream, as torch requires before a recording: they compile
 kernels, make workspaces and create the optimiser's state. These are ordinary steps of the run. Then a step is recorded,
@@ -13,8 +13,7 @@ A graph cannot follow changing sizes, so it is recorded again when the shard cha
 support drawn points, half-precision scaling, callbacks within a step, and optimisers other than torch's fused Adam,
 AdamW and SGD.
 
-Graphs have not run on a GPU yet. Tests record on a CPU, with a stand-in that repeats the recorded operations on the
-same memory.
+Tests record on a CPU, with a stand-in that repeats the recorded operations on the same memory.
 """
 
 from __future__ import annotations

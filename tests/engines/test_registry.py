@@ -13,7 +13,7 @@ from torch import Tensor
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.engines import EngineName, registry, trial
-from partinr.engines.base import Engine, Precision, Shape, Stack
+from partinr.engines.base import Engine, Observations, Precision, Shape, Stack
 from partinr.engines.loop import Loop
 from partinr.engines.registry import ENGINES
 from partinr.model.stack import NetworkStack
@@ -77,6 +77,37 @@ class Off(Cheap):
         return 1.01 * super().values(stack, coords, sizes)
 
 
+class Scaled(torch.autograd.Function):
+    """A number whose gradient is wrong by a little."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return 1.01 * gradients[0]
+
+
+class OffGradient(Cheap):
+    """An engine with right values and wrong gradients."""
+
+    name = "off-gradient"
+
+    def values(self, stack: Stack, coords: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        scaled: Tensor = Scaled.apply(super().values(stack, coords, sizes))
+        return scaled
+
+
+class OffError(Cheap):
+    """An engine with right values whose squared error is NaN."""
+
+    name = "off-error"
+
+    def squared_error(self, stack: Stack, observed: Observations) -> Tensor:
+        return super().squared_error(stack, observed) * float("nan")
+
+
 class Dies(Cheap):
     """An engine that fails."""
 
@@ -91,22 +122,35 @@ def test_every_engine_passes_its_trial(engine: Engine) -> None:
     assert trial.differs(engine, CPU) is None
 
 
+@pytest.mark.parametrize("name", ["auto", "off"])
 def test_an_engine_that_differs_is_left_alone_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: EngineName, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert trial.PROVED == ("cpu",)  # so CUDA is as the CPU is here
     monkeypatch.setattr(registry, "PROVED", ())
-    monkeypatch.setattr(registry, "ENGINES", (Off(), Dies(), *registry.ENGINES))
+    monkeypatch.setattr(registry, "ENGINES", (Off(), OffGradient(), OffError(), Dies(), *registry.ENGINES))
     trial.agrees.cache_clear()
     registry.engines.cache_clear()
     try:
-        stack = NetworkStack(ReluPE(hidden_features=3), 2, in_features=2)
-        coords = torch.rand(7, 2)
-        first = stack(coords, (3, 4))
+        stack = NetworkStack(ReluPE(hidden_features=3), 2, in_features=2, engine=name)
+        plain = NetworkStack(ReluPE(hidden_features=3), 2, in_features=2, engine="loop")
+        coords, targets, sizes = torch.rand(7, 2), torch.rand(7, 3), (3, 4)
+        torch.testing.assert_close(stack(coords, sizes), plain(coords, sizes))
+        errors = [model.squared_error(coords, targets, sizes) for model in (stack, plain)]
+        torch.testing.assert_close(*errors)
+        gradients = [
+            torch.autograd.grad(error, list(model.parameters()))
+            for error, model in zip(errors, (stack, plain), strict=True)
+        ]
+        torch.testing.assert_close(*gradients)
         said = capsys.readouterr().err.splitlines()
-        assert len(said) == 2
         assert "engine=off is left alone on cpu, since it is off by" in said[0]
-        assert "engine=dies is left alone on cpu, since its trial fails there (no kernel image)" in said[1]
-        assert torch.equal(first, stack(coords, (3, 4)))
+        if name == "auto":
+            assert "engine=off-gradient is left alone on cpu, since it is off by 1.0% there" in said[1]
+            assert "engine=off-error is left alone on cpu, since it is off by nan% there" in said[2]
+            assert "engine=dies is left alone on cpu, since its trial fails there (no kernel image)" in said[3]
+        assert len(said) == (4 if name == "auto" else 1)
+        stack(coords, sizes)
         assert capsys.readouterr().err == ""
     finally:
         trial.agrees.cache_clear()
