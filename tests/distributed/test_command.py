@@ -135,6 +135,9 @@ def test_a_run_is_whole(sweep: Path) -> None:
     assert [each["hardware"]["shard"] for each in (said, expected)] == ["regions", None]
     for key in ("parameters", "regions", "macs_per_pixel", "signal", "partition"):
         assert said[key] == expected[key], key
+    # Both processes count, and both have the machine for their threads.
+    assert said["machine"]["threads"] == 2 * said["hardware"]["threads"]
+    assert rows(run)[-1]["cpu_seconds"] == said["cpu_seconds"]["training"] > 0
     seam, expected_seam = said["metrics"].pop("seam"), expected["metrics"].pop("seam")
     assert said["metrics"] == pytest.approx(expected["metrics"], rel=1e-3)
     assert seam == pytest.approx(expected_seam, rel=1e-2)

@@ -55,7 +55,7 @@ def inpaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def curve(run: Path) -> list[dict[str, str]]:
-    """The rows of a run, without the clock."""
+    """The rows of a run, without the clocks."""
     with (run / "curve.csv").open(newline="") as file:
         return [{key: value for key, value in row.items() if key not in CLOCK_COLUMNS} for row in csv.DictReader(file)]
 
