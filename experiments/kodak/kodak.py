@@ -1,0 +1,141 @@
+"""The fast setting on whole images, by parameters and seconds, beside published results.
+
+    python experiments/kodak/kodak.py FOLDER                                         # all of it: some three hours
+    python experiments/kodak/kodak.py FOLDER --parameters 500000 --seconds 2.2 10    # part of it
+    python experiments/kodak/kodak.py FOLDER --size 512 --parameters 199000 264000 --seconds 5
+
+FOLDER has the images. Each image, number of parameters and number of seconds is a run of its own. The same command
+continues where it stopped, and more values add runs. It prints the table of all runs of the output so far, and writes a
+row a run to a CSV file. Nothing else may run on the machine: the last column of the table counts runs that partinr
+itself marks as made on a shared machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from partinr.api import load
+from partinr.report import RunRecord, collect
+from partinr.report.notices import commit_of, machine_of
+from partinr.signals import load_image
+
+LEVELS = (40, 44, 46)
+"""In dB: the seconds to reach them are in the table."""
+
+PUBLISHED = """
+| published, whole Kodak images | parameters | seconds | PSNR dB | hardware |
+|---|---:|---:|---:|---|
+| SAD (SIGGRAPH 2026), 50 K soft cells | about 500,000 | 2.2 | 46.00 | GPU |
+| Fast-2DGS, in SAD's table | | 10 | 43.13 | GPU |
+| Instant-NGP, in SAD's table | | 8.2 | 37.72 | GPU |
+| Image-GS, in SAD's table | | 28 | 36.90 | GPU |
+| GaussianImage (ECCV 2024) | 560,000 | 107 | 44.08 | GPU |
+| Instant-NGP, in GaussianImage's table | 300,000 | 491 | 43.88 | GPU |
+| NeuRBF, in GaussianImage's table | 337,000 | 992 | 43.78 | GPU |
+"""
+
+
+def sweep(images: Sequence[Path], given: argparse.Namespace) -> None:
+    """Make the runs that are not there yet."""
+    command = [sys.executable, "-m", "partinr", "-m", "experiment=fast", "data=image", "callbacks.pictures=null"]
+    command += [f"data.path={','.join(str(each.resolve()) for each in images)}"]
+    command += [f"backbone.match_params={','.join(map(str, given.parameters))}"]
+    command += [f"max_seconds={','.join(f'{each:g}' for each in given.seconds)}", f"hydra.sweep.dir={given.output}"]
+    subprocess.run([*command, *([f"data.size={given.size}"] if given.size else [])], check=True)
+
+
+def perceptual(run: RunRecord) -> float | None:
+    """LPIPS (Zhang et al. 2018) of a run's image, by the AlexNet that torchvision has stored; None without it."""
+    if not any(Path(torch.hub.get_dir(), "checkpoints").glob("alexnet*.pth")):
+        return None
+    from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity as lpips
+
+    data = run.config["data"]
+    images = load(run.path).render().clamp(0, 1), load_image(data["path"], size=data["size"])
+    batch = [each.permute(2, 0, 1).unsqueeze(0) * 2 - 1 for each in images]
+    return float(lpips(*batch, net_type="alex"))
+
+
+def rows_of(records: Sequence[RunRecord]) -> list[dict[str, object]]:
+    """A row a run."""
+    found: list[dict[str, object]] = []
+    for run in records:
+        said, curve = run.manifest, run.curve
+        signal, pixels = said["signal"], int(np.prod(said["signal"]["shape"][:2]))
+        reached = {f"seconds_to_{level}": run.reaches(level, "seconds") for level in LEVELS}
+        found.append(
+            {
+                "image": signal["name"],
+                "budget_parameters": run.config["backbone"]["match_params"],
+                "parameters": said["parameters"],
+                "regions": said["regions"],
+                "budget_seconds": run.config["max_seconds"],
+                "seconds": said["seconds"]["training"],
+                "steps": said["steps"],
+                "psnr": float(curve["psnr"][-1]),
+                "ssim": float(curve["ssim"][-1]),
+                "lpips": perceptual(run),
+                "bits_per_pixel": 8 * (run.path / "inr.safetensors").stat().st_size / pixels,
+                **reached,
+                "shared": run.shared,
+            }
+        )
+    return sorted(found, key=lambda row: (row["budget_parameters"], row["budget_seconds"], row["image"]))  # type: ignore[arg-type, return-value]
+
+
+def mean(rows: Sequence[dict[str, object]], name: str, digits: int) -> str:
+    """The mean of a column; with the number of rows that have a value, if some have none."""
+    values = [float(row[name]) for row in rows if row[name] is not None]  # type: ignore[arg-type]
+    if not values:
+        return "–"
+    return f"{statistics.mean(values):,.{digits}f}" + (f" ({len(values)})" if len(values) < len(rows) else "")
+
+
+def main() -> None:
+    """Make the runs, and print and write what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--parameters", type=int, nargs="+", default=[50_000, 100_000, 262_000, 500_000, 1_000_000])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[1, 2.2, 10, 60])
+    parser.add_argument("--size", type=int, help="crop the centre square and resize it to this side")
+    parser.add_argument("--output", type=Path, default=Path("outputs/kodak"))
+    parser.add_argument("--csv", type=Path, help="a row a run; by default runs.csv in the output")
+    given = parser.parse_args()
+    images = sorted(given.folder.glob("*.png"))
+    if not images:
+        sys.exit(f"there is no PNG in {given.folder}")
+    sweep(images, given)
+    records = [record for record in collect([given.output]) if record.status == "completed"]
+    rows = rows_of(records)
+    with (given.csv or given.output / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"Seed 0. {machine_of(records[0])}; torch {torch.__version__}; commit {commit_of(records[0])}\n")
+    print("| parameters | seconds | images | steps | PSNR dB | SSIM | LPIPS | bits a pixel |", end="")
+    print("".join(f" s to {level} dB |" for level in LEVELS), "shared |")
+    print("|---:|" + "---:|" * (8 + len(LEVELS)))
+    groups: dict[tuple[object, object], list[dict[str, object]]] = defaultdict(list)
+    for row in rows:
+        groups[row["budget_parameters"], row["budget_seconds"]].append(row)
+    for (parameters, seconds), own in groups.items():
+        cells = [f"{parameters:,}", f"{seconds:g}", str(len(own)), mean(own, "steps", 0), mean(own, "psnr", 2)]
+        cells += [mean(own, "ssim", 4), mean(own, "lpips", 4), mean(own, "bits_per_pixel", 1)]
+        cells += [mean(own, f"seconds_to_{level}", 2) for level in LEVELS]
+        print(f"| {' | '.join([*cells, str(sum(bool(row['shared']) for row in own))])} |")
+    if not given.size:
+        print(PUBLISHED)
+
+
+if __name__ == "__main__":
+    main()
