@@ -29,7 +29,7 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parents[2]
 CURVES = ("curve.csv", "images.csv", "steps.csv")
-CLOCKS = ("seconds",)
+CLOCKS = ("seconds", "cpu_seconds")
 
 ALWAYS = "cache_dir=null trainer.accelerator=cpu callbacks.progress=null callbacks.pictures=null"
 SMALL = "trainer.threads=1 data.size=32 max_steps=20 optimizer.lr=1e-3"

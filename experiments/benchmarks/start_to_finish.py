@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import builtins
 import functools
-import gc
 import importlib
 import json
 import subprocess
@@ -115,6 +114,7 @@ def child(output: Path, arguments: list[str]) -> None:
     ledger = Ledger()
     _count_imports(ledger)
     later = importlib.import_module("partinr.base.later")
+    later.own_process()
     for path, phase in WRAPPED.items():
         module, _, name = path.partition(":")
         owner: Any = later.imported(module)
@@ -125,7 +125,6 @@ def child(output: Path, arguments: list[str]) -> None:
         wrapped = ledger.wrap(getattr(plain, "__func__", plain), phase)
         setattr(owner, last, classmethod(wrapped) if isinstance(plain, classmethod) else wrapped)
     _count_clock(ledger)
-    gc.freeze()  # as partinr does where it imports these modules itself
     try:
         importlib.import_module("partinr.cli.main").main(arguments)
     finally:

@@ -7,6 +7,7 @@ names are plain text, so that a test can read the arrows between modules from th
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import sys
@@ -28,10 +29,27 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
+class _Process:
+    own = False
+
+
+def own_process() -> None:
+    """Let this process, which is partinr's own, never search modules for garbage, not even at its end.
+
+    That takes two seconds for those of torch. In a notebook, what is garbage during an import would stay.
+    """
+    _Process.own = True
+    atexit.register(gc.freeze)
+
+
 def imported(module: str) -> ModuleType:
     """The module of a dotted name, imported without a search for garbage."""
     with without_collection():
-        return importlib.import_module(module)
+        new = module not in sys.modules
+        found = importlib.import_module(module)
+        if new and _Process.own:
+            gc.freeze()
+    return found
 
 
 class Later:
@@ -52,11 +70,7 @@ class Later:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        if self._module not in sys.modules:
-            with without_collection():
-                importlib.import_module(self._module)
-                gc.freeze()  # else the next searches for garbage would go through the new modules, which takes a second
-        return getattr(importlib.import_module(self._module), name)
+        return getattr(imported(self._module), name)
 
 
 def load(path: str) -> Any:

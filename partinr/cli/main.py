@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import io
 import sys
 import traceback
@@ -11,7 +9,7 @@ import traceback
 import click
 
 from partinr.base.errors import STORAGE, PartinrError, reason, warnings_as_notes
-from partinr.base.later import load
+from partinr.base.later import load, own_process
 from partinr.base.notes import BAD_INPUT, print_error
 from partinr.base.text import AS_FAR_AS_POSSIBLE
 
@@ -24,8 +22,7 @@ def main(argv: list[str] | None = None) -> None:
 
     Exit code: 0 done; 1 a run failed; 2 bad input; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM.
     """
-    # When the process ends, Python would search for garbage among all that torch has made, which takes a second.
-    atexit.register(gc.freeze)
+    own_process()
     arguments = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

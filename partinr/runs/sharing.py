@@ -84,14 +84,14 @@ def sharing(manifest: Mapping[str, Any]) -> str | None:
     return None
 
 
-def pace(curve: Sequence[Mapping[str, float]]) -> dict[str, float] | None:
+def pace(curve: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Steps and CPU seconds per wall second over the whole training, against those of the best stretch.
 
     Args:
         curve: rows of ``curve.csv``.
 
     Returns:
-        ``steps`` and ``cpu``, 1 for a steady pace; None for a run of a single stretch.
+        ``steps`` and ``cpu``, 1 for a steady pace; NaN for a run of a single stretch.
     """
     stretches: list[tuple[float, float]] = []
     first = before = next(iter(curve), {})
@@ -100,7 +100,7 @@ def pace(curve: Sequence[Mapping[str, float]]) -> dict[str, float] | None:
             stretches.append(_rates(before, row))
             before = row
     if len(stretches) < 2:
-        return None
+        return {"steps": math.nan, "cpu": math.nan}
     best, whole = map(max, zip(*stretches, strict=True)), _rates(first, curve[-1])
     names = ("steps", "cpu")
     return {name: one / most if most else math.nan for name, one, most in zip(names, whole, best, strict=True)}

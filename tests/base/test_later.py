@@ -16,6 +16,7 @@ from partinr.base.later import Later, load, without_collection
 def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules that note whether garbage is searched for while they are imported."""
     for name, last in (("seen_one", ""), ("seen_two", ""), ("seen_broken", "raise ImportError")):
+        monkeypatch.delitem(sys.modules, name, raising=False)
         (tmp_path / f"{name}.py").write_text(f"import gc\nenabled = gc.isenabled()\n{last}\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -27,6 +28,13 @@ def test_imports_search_for_no_garbage(seen: None) -> None:
     with pytest.raises(ImportError):
         load("seen_broken:enabled")
     assert gc.isenabled()
+
+
+def test_a_notebook_keeps_searching_for_its_garbage(seen: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partinr.base.later._Process.own", False)
+    before = gc.get_freeze_count()
+    assert not load("seen_one:enabled")
+    assert gc.get_freeze_count() == before
 
 
 def test_a_program_without_collection_keeps_it_off() -> None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import partinr as api
-from partinr.runs.layout import CHECKPOINT, ERROR, IMAGE, PARTITION, RECONSTRUCTION, WEIGHTS
+from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS, ERROR, IMAGE, PARTITION, RECONSTRUCTION, WEIGHTS
 
 SHAPES = {"a": (16, 16), "b": (12, 20), "c": (16, 16)}
 WORDS = ("data=folder", "partition.regions=4", "backbone.match_params=500", "max_steps=3")
@@ -111,7 +111,7 @@ def test_it_goes_on_where_it_was(partinr: Any, photos: Path) -> None:
         read = []
         for run in ("whole", "rest"):
             with Path(run, file).open(newline="") as lines:
-                read.append([{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(lines)])
+                read.append([{k: v for k, v in row.items() if k not in CLOCK_COLUMNS} for row in csv.DictReader(lines)])
         assert read[0] == read[1]
     for name in SHAPES:
         assert Path("whole/images", name, WEIGHTS).read_bytes() == Path("rest/images", name, WEIGHTS).read_bytes()

@@ -24,7 +24,7 @@ from PIL import Image
 
 import partinr as api
 from partinr.cli import main
-from partinr.runs.layout import CHECKPOINT
+from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def same(run: Path, other: Path) -> None:
     ours, theirs = rows(run), rows(other)
     assert len(ours) == len(theirs)
     for one, two in zip(ours, theirs, strict=True):
-        for name in set(one) - {"seconds"}:
+        for name in set(one) - {*CLOCK_COLUMNS}:
             assert one[name] == pytest.approx(two[name], rel=2e-3), name
 
 
@@ -135,6 +135,9 @@ def test_a_run_is_whole(sweep: Path) -> None:
     assert [each["hardware"]["shard"] for each in (said, expected)] == ["regions", None]
     for key in ("parameters", "regions", "macs_per_pixel", "signal", "partition"):
         assert said[key] == expected[key], key
+    # Both processes count, and both have the machine for their threads.
+    assert said["machine"]["threads"] == 2 * said["hardware"]["threads"]
+    assert rows(run)[-1]["cpu_seconds"] == said["cpu_seconds"]["training"] > 0
     seam, expected_seam = said["metrics"].pop("seam"), expected["metrics"].pop("seam")
     assert said["metrics"] == pytest.approx(expected["metrics"], rel=1e-3)
     assert seam == pytest.approx(expected_seam, rel=1e-2)

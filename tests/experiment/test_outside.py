@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from partinr.runs.layout import CLOCK_COLUMNS
+
 CODE = """
 from typing import Annotated, ClassVar
 
@@ -53,9 +55,9 @@ def inpaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def curve(run: Path) -> list[dict[str, str]]:
-    """The rows of a run, without the clock."""
+    """The rows of a run, without the clocks."""
     with (run / "curve.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [{key: value for key, value in row.items() if key not in CLOCK_COLUMNS} for row in csv.DictReader(file)]
 
 
 def manifest(run: Path) -> dict[str, Any]:

@@ -20,7 +20,10 @@ import partinr.signals.image as images
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT
 
-SIZE = ("data.size=12", "backbone.hidden_features=6", "backbone.hidden_layers=1", "partition.regions=4", "max_steps=2")
+SIZE = (
+    *("data.size=12", "backbone.hidden_features=6", "backbone.hidden_layers=1", "partition.regions=4", "max_steps=2"),
+    "callbacks.pictures=null",
+)
 FIT = (*SIZE, "data.path=photos/a.jpg")
 KINDS = {
     "fit": FIT,

@@ -20,6 +20,7 @@ from partinr.partition import Grid, Partition
 from partinr.regimes import FitResult, FitSettings, Optimizer, make_trainer
 from partinr.regimes.fit.api import fit
 from partinr.regimes.fit.module import FitModule
+from partinr.runs.layout import CLOCK_COLUMNS
 
 TINY = Siren(match_params=500, hidden_layers=1, first_omega_0=8.0)
 
@@ -206,7 +207,7 @@ def test_an_album_of_one_is_the_image(images: dict[str, Tensor]) -> None:
     alone = go(member(image, 3, engine="loop"), image)
     assert alone.image_curve == []
     for row, expected in zip(one.curve, alone.curve, strict=True):
-        for column in {*row} - {"seconds"}:
+        for column in {*row} - {*CLOCK_COLUMNS}:
             assert row[column] == pytest.approx(expected[column], rel=1e-5), column
     same_rows = zip(one.curve, one.image_curve, strict=True)
     assert all(row["psnr"] == own["psnr"] and own["image"] == "wide" for row, own in same_rows)
@@ -265,7 +266,7 @@ def test_resumed_equals_unbroken(
     resumed = go(Album(members), list(images.values()), settings=settings, ckpt_path=tmp_path / "last.ckpt")
 
     def plain(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-        return [{name: repr(value) for name, value in row.items() if name != "seconds"} for row in rows]
+        return [{name: repr(value) for name, value in row.items() if name not in CLOCK_COLUMNS} for row in rows]
 
     assert plain(resumed.curve) == plain(unbroken.curve)
     assert plain(resumed.image_curve) == plain(unbroken.image_curve)

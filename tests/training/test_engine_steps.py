@@ -15,6 +15,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import Cosine, FitSettings, Optimizer
 from partinr.regimes.fit.api import fit
+from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.training.steps import EngineSteps, PlainSteps
 
 ADAM = Optimizer(lr=3e-3, options={"betas": [0.8, 0.9], "eps": 1e-12})
@@ -76,7 +77,9 @@ def test_results_depend_neither_on_threads_nor_on_how_they_share_the_work(monkey
             torch.set_num_threads(count)
             monkeypatch.setattr(_numba, "PIECES", pieces)
             model, result = _fitted(Partition(labels), "fused", ADAM)
-            rows = [{name: repr(each) for name, each in row.items() if "seconds" not in name} for row in result.curve]
+            rows = [
+                {name: repr(each) for name, each in row.items() if name not in CLOCK_COLUMNS} for row in result.curve
+            ]
             found.append((rows, {name: value.detach().clone() for name, value in model.stack.items()}))
     finally:
         torch.set_num_threads(threads)

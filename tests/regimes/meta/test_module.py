@@ -446,8 +446,6 @@ def test_a_limit_of_time(clock):
 
 
 def test_waiting_for_tasks_is_training_and_pictures_are_not(clock, monkeypatch):
-    monkeypatch.setattr("partinr.regimes.meta.module.time", clock)
-
     class Draws(L.Callback):
         def on_train_batch_end(self, *given):
             clock.now += 1000
