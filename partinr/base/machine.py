@@ -25,8 +25,9 @@ READINGS = 3
 
 def cpu_seconds() -> float:
     """CPU seconds of this process so far: of its threads, of its child processes, and of those that have ended."""
+    living = _children()  # first, since it collects those that have ended
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(_cpu_seconds_of(pid) for pid in _children())
+    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_cpu_seconds_of, living))
 
 
 def _cpu_seconds_of(pid: int) -> float:

@@ -58,6 +58,9 @@ class FakeRegime:
     def adaptations(self) -> tuple[()]:
         return ()
 
+    def divides(self, devices: int) -> str | None:
+        return None if devices == 1 else "regions"
+
     def facts(self) -> dict[str, Any]:
         return {
             "regions": 2,

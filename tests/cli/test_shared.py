@@ -13,19 +13,15 @@ from typing import Any
 
 import pytest
 
+from partinr.experiment.outcome import Outcome
+from partinr.experiment.show import show_finished
 from partinr.runs.directory import RunDirectory
 from partinr.runs.sharing import sharing
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="Linux tells how long threads wait")
 
-FIT = (
-    "experiment=demo",
-    "data.size=32",
-    "max_steps=null",
-    "max_seconds=1",
-    "trainer.threads=1",
-    "callbacks.pictures=null",
-)
+FIT = ("experiment=demo", "data.size=64", "max_steps=null", "max_seconds=1", "trainer.threads=1", "optimizer.lr=1e-5")
+FIT += ("regime.collapse_db=null", "callbacks.pictures=null")
 
 
 @contextmanager
@@ -91,6 +87,14 @@ def test_it_is_marked_wherever_its_seconds_are(busy: tuple[Path, str], partinr: 
     page = (tmp_path / "report.html").read_text()
     assert note in page
     assert "†</td>" in page
+
+
+def test_the_line_of_a_sweep(busy: tuple[Path, str], quiet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (busy[0], quiet):
+        show_finished(Outcome(RunDirectory(path), 0))
+    marked, plain = capsys.readouterr().out.splitlines()
+    assert marked.endswith(" s†")
+    assert plain.endswith(" s")
 
 
 def test_a_quiet_one_is_not(quiet: Path, partinr: Any, tmp_path: Path) -> None:

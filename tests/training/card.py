@@ -39,8 +39,15 @@ INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_, a
 FUSED = {aten._fused_adam_, aten._fused_adamw_, aten._fused_sgd_, aten._fused_adagrad_}
 """Take no number from the CPU, unlike other operations."""
 
-READS = {aten._local_scalar_dense, aten.nonzero}
-"""Make the host wait, as a copy to the CPU does."""
+READS = {
+    aten._local_scalar_dense,
+    aten.nonzero,
+    aten.masked_select,
+    aten.repeat_interleave,
+    aten.bincount,
+    aten._unique2,
+}
+"""Make the host wait, as a copy to the CPU and a mask as an index do."""
 
 
 class OnCard(Tensor):
@@ -140,7 +147,10 @@ def _dispatch(func: Any, args: Any, kwargs: Any) -> Any:
     leaves = from_card and device is not None and not _is_card(device)
     if kind is aten.copy_:
         leaves = isinstance(args[1], OnCard) and not isinstance(args[0], OnCard)
-    if leaves or (from_card and kind in READS):
+    masked = kind in INDEXED and any(
+        isinstance(each, OnCard) and each.dtype == torch.bool for each in _tensors(args[1])
+    )
+    if leaves or masked or (from_card and kind in READS):
         reads.append(str(kind))
     if kind is aten.copy_:
         return args[0]
