@@ -9,12 +9,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from partinr.backbones import Siren
 from partinr.callbacks.manifest import git_state, hardware
 from partinr.engines import EngineName
+from partinr.engines.base import AdamSettings, Observations
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.training.clock import keep_freed_memory
@@ -137,6 +139,37 @@ def step_of(
         return model.squared_error(coords[on_device], targets[on_device], drawn) / (3 * points)
 
     return adam_step(loss_of_all if points is None else loss_of_drawn, optimizer, bf16)
+
+
+STEPS = 4
+"""Number of steps in a call of :func:`steps_of_run`."""
+
+
+def steps_of_run(sizes: Sequence[int], width: int, layers: int, bf16: bool = False) -> Callable[[], None]:
+    """STEPS steps of Adam as a run takes them: by the engine itself, if it can. For arguments see :func:`step_of`."""
+    partition = Partition(torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[None])
+    model = PiecewiseINR(partition, Siren(hidden_features=width, hidden_layers=layers)).to(DEVICE)
+    batch = model.batch(torch.rand(1, sum(sizes), 3, generator=torch.Generator().manual_seed(0)))
+    observed = Observations(batch.coords.to(DEVICE), batch.targets.to(DEVICE), batch.sizes)
+    kept = {value: (torch.zeros_like(value), torch.zeros_like(value)) for value in model.parameters()}
+    run = model.adam(
+        observed.coords, observed.sizes, dict(model.stack), kept.__getitem__, AdamSettings((0.9, 0.9), 1e-8)
+    )
+    rates = np.tile(np.array([1e-6, 1, 1], dtype=np.float32), (STEPS, 1))
+    if run is None:
+        step = step_of("auto", sizes, width, layers, bf16)
+
+        def plain() -> None:
+            for _ in range(STEPS):
+                step()
+
+        return plain
+
+    def call() -> None:
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bf16):
+            run.take(observed, 1 / observed.targets.numel(), rates)
+
+    return call
 
 
 def where() -> str:

@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from _common import DEVICE, SHAPES, interleaved, sizes_of, step_of, where
+from _common import DEVICE, SHAPES, STEPS, interleaved, sizes_of, steps_of_run, where
 from torch import Tensor
 
 from partinr.backbones import Siren
@@ -33,7 +33,8 @@ SQUARE = 2048 if ON_CPU else 8192
 # Numbers that stay in the caches between calls: 128 kB a core on a CPU.
 NEAR = 2**15 * torch.get_num_threads() if ON_CPU else 2**22
 FAR = 2**26
-LONE = (1, 512, 3, 256)
+# A lone network, and experiment=fast with 500,000 parameters on a whole Kodak image.
+FURTHER = [(1, 512, 3, 256**2), (1504, 11, 2, 512 * 768)]
 
 
 def rates(calls: dict[str, tuple[float, Callable[[], object]]]) -> dict[str, float]:
@@ -45,22 +46,37 @@ def rates(calls: dict[str, tuple[float, Callable[[], object]]]) -> dict[str, flo
 def fused_sincos(x: Tensor) -> Callable[[], object]:
     """The fused engine's sine and cosine of all numbers in ``x``, on as many threads as torch takes."""
     import numba
+    import numpy as np
 
-    from partinr.engines._kernels import sincos
+    from partinr.engines import _numba
+    from partinr.engines.threads import together
 
-    @numba.njit(parallel=True, fastmath={"contract"})
-    def kernel(x, sine, cosine):
-        for row in numba.prange(x.shape[0]):
-            for i in range(x.shape[1]):
-                sine[row, i], cosine[row, i] = sincos(x[row, i])
+    _numba.wide_vectors()
+    from partinr.engines._blocks import BLOCK, sincos_pi
+    from partinr.engines._vectors import LANES, load, next_of, store
 
-    threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    rows = x.view(-1, 1024).numpy()
-    sine, cosine = torch.empty_like(x).view(-1, 1024).numpy(), torch.empty_like(x).view(-1, 1024).numpy()
-    kernel(rows, sine, cosine)
-    torch.set_num_threads(threads)  # numba sets OpenMP's number when it starts its threads
-    return lambda: kernel(rows, sine, cosine)
+    rows, pieces = 1024, len(x) // 1024
+
+    @numba.njit(nogil=True)
+    def kernel(counter, x, sine, cosine):
+        while True:
+            piece = next_of(counter)
+            if piece >= pieces:
+                return
+            for at in range(piece * rows, (piece + 1) * rows, BLOCK):
+                (s0, c0), (s1, c1) = sincos_pi(load(x, at)), sincos_pi(load(x, at + LANES))
+                store(sine, at, s0)
+                store(cosine, at, c0)
+                store(sine, at + LANES, s1)
+                store(cosine, at + LANES, c1)
+
+    given, out = x.numpy(), (torch.empty_like(x).numpy(), torch.empty_like(x).numpy())
+
+    def call() -> None:
+        counter = np.zeros(1, dtype=np.int64)
+        together(lambda: kernel(counter, given, *out))
+
+    return call
 
 
 def machine(dtype: torch.dtype) -> dict[str, float]:
@@ -131,8 +147,7 @@ def main() -> None:
         "| floor ms | step ms | floor / step | GFLOP/s at this shape | nearer floor ms | step / nearer floor |"
     )
     print("|---:|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-    for regions, width, layers, side in [*SHAPES, LONE]:
-        pixels = side * side
+    for regions, width, layers, pixels in [*((*shape, side**2) for *shape, side in SHAPES), *FURTHER]:
         macs = Siren(hidden_features=width, hidden_layers=layers).macs(2, 3)
         gflop = 2 * pixels * (3 * macs - 2 * width) / 1e9
         values = 2 * pixels * width * (layers + 1) / 1e9
@@ -143,10 +158,10 @@ def main() -> None:
             products, sines = gflop / found[precision]["product"], values / fastest
             near_rate = product_at(regions, width, pixels, dtype)
             floor, nearer = products + sines, gflop / near_rate + sines
-            step = step_of("auto", sizes_of(regions, pixels), width, layers, precision == "bf16")
-            took = interleaved({"step": step}, rounds=5, budget=3.0)["step"]
+            steps = steps_of_run(sizes_of(regions, pixels), width, layers, precision == "bf16")
+            took = interleaved({"steps": steps}, rounds=5, budget=3.0)["steps"] / STEPS
             print(
-                f"| {regions} | {width} × {layers} | {side}² | {precision} | {gflop:.1f} | {1e3 * products:.1f} "
+                f"| {regions} | {width} × {layers} | {pixels:,} | {precision} | {gflop:.1f} | {1e3 * products:.1f} "
                 f"| {1e3 * values:.0f} | {1e3 * sines:.1f} | {1e3 * floor:.1f} | {1e3 * took:.1f} | {floor / took:.0%} "
                 f"| {near_rate:.3g} | {1e3 * nearer:.1f} | {took / nearer:.2f} |",
                 flush=True,
