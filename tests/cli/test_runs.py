@@ -46,7 +46,7 @@ def sweep(tmp_path: Path) -> Path:
     write(folder / "2_seed-2", "queued", steps=None, seconds=None, metrics=None)
     reason = "the loss is not finite at step 41; " + "give a smaller optimizer.lr " * 9
     write(folder / "3_seed-3", "failed", message=reason)
-    other = {"versions": {"partinr": "0.0.9"}, "machine": {"ran": 9.0, "waited": 3.0}}
+    other: dict[str, Any] = {"versions": {"partinr": "0.0.9"}, "machine": {"ran": 9.0, "waited": 3.0}}
     write(folder / "4_seed-4", "interrupted", message="stopped by signal 15", **other)
     died = write(folder / "5_seed-5", "running")
     dead = subprocess.Popen([sys.executable, "-c", ""])

@@ -20,8 +20,10 @@ from partinr.runs.sharing import sharing
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="Linux tells how long threads wait")
 
-FIT = ("experiment=demo", "data.size=64", "max_steps=null", "max_seconds=1", "trainer.threads=1", "optimizer.lr=1e-5")
-FIT += ("regime.collapse_db=null", "callbacks.pictures=null")
+FIT = (
+    *("experiment=demo", "data.size=64", "max_steps=null", "max_seconds=1", "trainer.threads=1", "optimizer.lr=1e-5"),
+    *("regime.collapse_db=null", "callbacks.pictures=null"),
+)
 
 
 @contextmanager
