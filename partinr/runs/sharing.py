@@ -3,9 +3,9 @@
 ``run.json`` has the facts. The machine was shared if one of these signs shows:
 
 1. **Waiting.** The threads of the run were ready to run and had no core for more than :data:`WAITED` of the time in
-   which they could have run, or :data:`LOST` of it for a single thread. This counts only for a single process with no more threads than cores, as threads would
-   wait for each other otherwise. The same holds for the time in which the quota of the control group stopped them, or
-   a hypervisor the whole machine.
+   which they could have run, or :data:`LOST` of it for a single thread. This counts only for a single process with no
+   more threads than cores, as threads would wait for each other otherwise. The same holds, with :data:`LOST`, for the
+   time in which the quota of the control group stopped them, or a hypervisor the whole machine.
 2. **Crowd.** At two of the three moments (start, middle, end) the threads of the run and other runnable threads were
    more than the cores. Where the waiting is known, it must be :data:`CROWDED` of a core or more, because threads of low
    priority take nothing. This sign is for machines of many cores: the delay of one thread holds up all others there,
