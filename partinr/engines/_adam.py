@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from partinr.engines._cached import kernel
+
 _F = np.float32
 
 
@@ -37,7 +39,7 @@ def adam_of_one(p, q, m, v, rates, decays, scale):
         p[i] = p[i] * shrink - rate * (m[i] / (np.sqrt(v[i]) / root + epsilon))
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def adam(params, q, mean, square, rates, decays, scale):
     """One step of all networks, ``[N, P]`` each; see :func:`adam_of_one`."""
     for n in range(params.shape[0]):

@@ -1,7 +1,7 @@
 """Layers of sines for one block of samples, and sums over a tile, for :mod:`partinr.engines._kernels`.
 
 Features are rows of a flat scratch, ``line`` numbers apart. Products keep blocks of 4 rows by 2 vectors of samples in
-registers. Numba's cache of compiled kernels goes by the file of the kernel, so after a change here touch _kernels.py.
+registers.
 """
 
 # Numba's decorators have no types, and its intrinsics have one argument more than their callers see.

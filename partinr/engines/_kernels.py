@@ -22,6 +22,7 @@ from numba import njit
 
 from partinr.engines._adam import adam_of_one
 from partinr.engines._blocks import BLOCK, input_gradient, output, parameter_gradient, sines, sums_4
+from partinr.engines._cached import kernel
 from partinr.engines._vectors import LANES, fma, lane, load, next_of, splat, store
 
 _F = np.float32
@@ -140,7 +141,7 @@ def _run(x, y, weight, given, p, start, t0, t1, loaded, layers, factor, s, line,
     return error
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def forward(counter, scratch, line, wide, x, params, owner, start, layers, factor, y):
     """Values of all networks.
 
@@ -175,7 +176,7 @@ def forward(counter, scratch, line, wide, x, params, owner, start, layers, facto
                 y[a + u, o] = scratch[o * line + u]
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def gradients(
     counter, scratch, line, wide, given, x, y, weight, params, owner, start, run, layers, factor, q, total, gx
 ):  # fmt: skip
@@ -212,7 +213,7 @@ def gradients(
         )
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def steps(
     counter, scratch, line, wide, x, y, weight, params, start, run, first_run, layers, factor, mean, square, rates,
     decays, scale, total,
@@ -269,7 +270,7 @@ def steps(
             total[n] = error
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def add_runs(q, first_run, into):
     """Add the gradients of runs, ``q [runs, P]``, to those of their networks, ``into [N, P]``, in order."""
     for n in range(into.shape[0]):

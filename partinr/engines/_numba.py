@@ -141,7 +141,9 @@ def _gradients(
 def _run(kernel: Any, layers: Layers, tiles: Tiles, *given: Any) -> None:
     """Run a kernel on all threads, which share a counter of pieces; each has its own scratch."""
     counter, (line, wide) = np.zeros(1, dtype=np.int64), extent(layers, tiles)
-    size = _compiled().scratch_size(len(layers), line, wide, sum((layer.n_in + 1) * layer.n_out for layer in layers))
+    size = ready_kernels().scratch_size(
+        len(layers), line, wide, sum((layer.n_in + 1) * layer.n_out for layer in layers)
+    )
 
     def work() -> None:
         # Torch's memory begins at a cache line.
@@ -152,7 +154,7 @@ def _run(kernel: Any, layers: Layers, tiles: Tiles, *given: Any) -> None:
 
 def extent(layers: Layers, tiles: Tiles) -> tuple[int, int]:
     """The length of a row of samples, and the most features of a layer."""
-    block = _compiled().BLOCK
+    block = ready_kernels().BLOCK
     longest = -(-int(np.diff(tiles.start).max(initial=1)) // block) * block
     # Rows a power of two apart would share few places of the cache.
     return longest + block // 2, max(max(layer.n_in, layer.n_out) for layer in layers)
@@ -172,13 +174,8 @@ def sum_of_runs(by_run: NDArray[np.float32], tiles: Tiles) -> Tensor:
     if tiles.runs == networks == np.count_nonzero(np.diff(tiles.first_run)):
         return torch.from_numpy(by_run)
     by_network = np.zeros((networks, by_run.shape[1]), dtype=np.float32)
-    _compiled().add_runs(by_run, tiles.first_run, by_network)
+    ready_kernels().add_runs(by_run, tiles.first_run, by_network)
     return torch.from_numpy(by_network)
-
-
-def ready_kernels() -> Any:
-    """The compiled kernels."""
-    return _compiled()
 
 
 def wide_vectors() -> None:
@@ -194,7 +191,7 @@ def wide_vectors() -> None:
 
 
 @cache
-def _compiled() -> Any:
+def ready_kernels() -> Any:
     """The compiled kernels. Compiling takes ten seconds the first time on a machine; then numba's cache has them.
 
     All kernels are compiled before the first values, so that the training clock does not count it.

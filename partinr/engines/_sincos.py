@@ -6,7 +6,8 @@
 import math
 
 import numpy as np
-from numba import njit
+
+from partinr.engines._cached import kernel
 
 _F = np.float32
 
@@ -18,14 +19,14 @@ INVERSE_PI = _F(1 / math.pi)
 WHOLE = _F(1.5 * 2**23)
 
 
-@njit(cache=True)
+@kernel()
 def signed(x, sign):
     """A float32 with its sign flipped where the highest bit of the uint32 ``sign`` is set."""
     return np.uint32(_F(x).view(np.uint32) ^ sign).view(np.float32)
 
 
 # Without "reassoc", which would merge the three steps of the reduction.
-@njit(fastmath={"contract"}, cache=True)
+@kernel(fastmath={"contract"})
 def sincos(x):
     """Sine and cosine of a float32, to 2e-7 for |x| up to 1e3, 5e-7 up to 1e4: minimax polynomials on [-pi/2, pi/2].
 

@@ -12,9 +12,10 @@ Every loop first extracts its rows and never writes to what it reads; otherwise 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from partinr.engines._cached import kernel
 from partinr.engines._sincos import INVERSE_PI, PI_1, PI_2, WHOLE, signed, sincos
 
 # Fast math without the assumption that there is no NaN; kernels with sines without reordering, see `sincos`.
@@ -56,7 +57,7 @@ def _store_of(row, j, number):
     return as_it_is
 
 
-@njit(nogil=True, fastmath=_SINE, cache=True)
+@kernel(nogil=True, fastmath=_SINE)
 def rough_sincos(x):
     """Sine and cosine to 2e-4 for |x| up to 300, 1e-3 up to 3e3: bfloat16 rounds by up to 2e-3."""
     shifted = x * INVERSE_PI + WHOLE
@@ -81,7 +82,7 @@ def _sincos_for(row, x):
     return lambda row, x: sincos(x)
 
 
-@njit(nogil=True, fastmath=_SINE, cache=True)
+@kernel(nogil=True, fastmath=_SINE)
 def first(x, weight, bias, factor, h, c):
     """``h = sin(W x + b)``, ``c = factor cos(W x + b)``; W and b already include the factor.
 
@@ -108,7 +109,7 @@ def first(x, weight, bias, factor, h, c):
             _store(to_c, j, factor * cosine)
 
 
-@njit(nogil=True, fastmath=_SINE, cache=True)
+@kernel(nogil=True, fastmath=_SINE)
 def sine(n, z, bias, factor, h, c):
     """``h = sin(factor z + b)``, ``c = factor cos(factor z + b)``; b already includes the factor.
 
@@ -128,7 +129,7 @@ def sine(n, z, bias, factor, h, c):
             _store(to_c, j, factor * cosine)
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def output(h, weight, bias, y):
     """``y = W h + b`` in single precision.
 
@@ -151,7 +152,7 @@ def output(h, weight, bias, y):
             to[o] = total + bias[o]
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def error(y, targets, weights, by_y):
     """The squared error of a tile, and its gradient by the values.
 
@@ -173,7 +174,7 @@ def error(y, targets, weights, by_y):
     return total
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def output_backward(by_y, h, c, weight, factor, by_z, by_weight, by_bias, by_bias_before):
     """Gradient by the product of the last hidden layer, from the gradient by the values.
 
@@ -221,7 +222,7 @@ def output_backward(by_y, h, c, weight, factor, by_z, by_weight, by_bias, by_bia
         by_bias_before[j] += total_before[j]
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def sine_backward(n, g, c, by_z, by_bias):
     """Gradient by a layer's product and bias, from that by its sines.
 
@@ -243,7 +244,7 @@ def sine_backward(n, g, c, by_z, by_bias):
         by_bias[j] += total[j]
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def first_backward(x, g, c, weight, by_weight, by_bias, by_x):
     """Gradient by the first layer's parameters and, if needed, by the coordinates.
 

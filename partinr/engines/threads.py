@@ -143,23 +143,28 @@ def _place(ids: Sequence[int], beside_caller: bool) -> None:
         ids: the threads.
         beside_caller: whether the calling thread works too, so that its core is taken.
     """
-    core = _current_core()
-    if core is None:
+    current = _current_core()
+    core = -1 if current is None else current()
+    if core < 0:  # the system does not tell
         return
     allowed = os.sched_getaffinity(0)
-    apart = len(ids) == len(allowed) > 1
-    for each, own in zip(ids, sorted(allowed), strict=False):
-        cores = (allowed - {core} if beside_caller else {own}) if apart else allowed
-        with suppress(OSError):  # a container may forbid it
-            os.sched_setaffinity(each, cores)
+    own = sorted(allowed) if len(ids) == len(allowed) > 1 else None
+    for number, each in enumerate(ids):
+        cores = allowed if own is None else allowed - {core} if beside_caller else {own[number]}
+        if _cores.get(each) != cores:
+            with suppress(OSError):  # a container may forbid it
+                os.sched_setaffinity(each, cores)
+            _cores[each] = cores
 
 
-def _current_core() -> int | None:
-    """The core that the calling thread runs on; None where the system does not tell."""
-    if sys.platform != "linux":
-        return None
-    core = ctypes.CDLL(None).sched_getcpu()
-    return core if core >= 0 else None
+_cores: dict[int, set[int]] = {}
+"""The cores that each thread of a pool was last given."""
+
+
+@lru_cache(maxsize=1)
+def _current_core() -> Callable[[], int] | None:
+    """The C library's function that gives the core of the calling thread; None if there is none."""
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 
 
 def spread(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +60,32 @@ def test_what_it_cannot_follow(variables: dict[str, str], fault: str, notes: tup
     assert len(lines) == len(notes), lines
     for line, note in zip(lines, notes, strict=True):
         assert re.fullmatch(f"partinr: note: {note}", line)
+
+
+COPIED = """
+import sys
+sys.path.insert(0, {folder!r})
+from partinr.engines import numba_start
+assert numba_start.fault() is None
+from partinr.engines._adam import compiled_adam
+kernel = compiled_adam()
+print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+"""
+
+
+def test_a_change_in_what_a_kernel_calls_compiles_it_again(tmp_path: Path) -> None:
+    package = tmp_path / "partinr"
+    shutil.copytree(Path(numba_start.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+
+    def hits_and_misses() -> str:
+        command = [sys.executable, "-c", COPIED.format(folder=str(tmp_path))]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert [hits_and_misses() for _ in range(2)] == ["0 1", "1 0"]
+    with (package / "engines" / "_blocks.py").open("a") as helper:
+        helper.write("# changed")
+    assert [hits_and_misses() for _ in range(2)] == ["0 1", "1 0"]
 
 
 @pytest.fixture

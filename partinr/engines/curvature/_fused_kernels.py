@@ -9,8 +9,8 @@ direction.
 # mypy: ignore-errors
 
 import numpy as np
-from numba import njit
 
+from partinr.engines._cached import kernel
 from partinr.engines._sincos import sincos
 from partinr.engines._vectors import next_of
 
@@ -26,7 +26,7 @@ SPARE = 5
 """Number of further scratch planes."""
 
 
-@njit(fastmath=_FAST, cache=True)
+@kernel(fastmath=_FAST)
 def _affine(p, layer, factor, h, z, n):
     """``z = factor (W h + b)``: from ``[in, n]`` to ``[out, n]``; four inputs at a time, to touch z less often."""
     n_in, n_out, weight, bias = layer
@@ -53,7 +53,7 @@ def _affine(p, layer, factor, h, z, n):
             i += 1
 
 
-@njit(fastmath=_FAST, cache=True)
+@kernel(fastmath=_FAST)
 def _affine_along(p, v, layer, factor, h, dh, dz, n):
     """``dz = factor (V h + v + W dh)``: from ``[in, n]`` to ``[out, n]``."""
     n_in, n_out, weight, bias = layer
@@ -76,7 +76,7 @@ def _affine_along(p, v, layer, factor, h, dh, dz, n):
             i += 1
 
 
-@njit(fastmath=_FAST, cache=True)
+@kernel(fastmath=_FAST)
 def _parameter_gradient_along(g, dg, h, dh, layer, factor, q, n):
     """Write the derivative of the gradient by ``W`` and ``b`` into ``q``."""
     n_in, n_out, weight, bias = layer
@@ -102,7 +102,7 @@ def _parameter_gradient_along(g, dg, h, dh, layer, factor, q, n):
             i += 1
 
 
-@njit(fastmath=_FAST, cache=True)
+@kernel(fastmath=_FAST)
 def _input_gradient(p, layer, factor, g, r, n):
     """``r = factor W^T g``: from ``[out, n]`` to ``[in, n]``."""
     n_in, n_out, weight, _ = layer
@@ -123,7 +123,7 @@ def _input_gradient(p, layer, factor, g, r, n):
             o += 1
 
 
-@njit(fastmath=_FAST, cache=True)
+@kernel(fastmath=_FAST)
 def _input_gradient_along(p, v, layer, factor, g, dg, dr, n):
     """``dr = factor (V^T g + W^T dg)``: from ``[out, n]`` to ``[in, n]``."""
     n_in, n_out, weight, _ = layer
@@ -145,7 +145,7 @@ def _input_gradient_along(p, v, layer, factor, g, dg, dr, n):
             o += 1
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def curvature(counter, work, spare, x, y, weight, params, along, owner, start, run, layers, factor, q):
     """The Hessian of the squared error times a direction in the parameters.
 

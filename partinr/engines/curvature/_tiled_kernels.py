@@ -9,8 +9,8 @@ precision.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
 
 import numpy as np
-from numba import njit
 
+from partinr.engines._cached import kernel
 from partinr.engines._sincos import sincos
 
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -19,7 +19,7 @@ _SINE = {"contract", "nsz"}
 _F = np.float32
 
 
-@njit(nogil=True, fastmath=_SINE, cache=True)
+@kernel(nogil=True, fastmath=_SINE)
 def _wave(z, dz, factor, h, dh, cosine, bend):
     """Evaluate a layer's sines at one sample, from its affine map and the derivative of that."""
     for j in range(z.shape[0]):
@@ -30,7 +30,7 @@ def _wave(z, dz, factor, h, dh, cosine, bend):
         bend[j] = factor * s * dz[j]
 
 
-@njit(nogil=True, fastmath=_SINE, cache=True)
+@kernel(nogil=True, fastmath=_SINE)
 def first(x, weight, bias, along_weight, along_bias, factor, both, cosine, bend):
     """Evaluate the first layer; parameters and direction already include the factor.
 
@@ -60,7 +60,7 @@ def first(x, weight, bias, along_weight, along_bias, factor, both, cosine, bend)
         _wave(z, dz, factor, both[s, :width], both[s, width:], cosine[s], bend[s])
 
 
-@njit(nogil=True, fastmath=_SINE, cache=True)
+@kernel(nogil=True, fastmath=_SINE)
 def sine(n, product, along, bias, along_bias, factor, both, cosine, bend):
     """Evaluate a hidden layer after its products; the biases already include the factor.
 
@@ -85,7 +85,7 @@ def sine(n, product, along, bias, along_bias, factor, both, cosine, bend):
         _wave(z, dz, factor, both[s, :width], both[s, width:], cosine[s], bend[s])
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def output(n, both, weight, bias, along_weight, along_bias, factor, targets, weights, back, by_weight, by_bias):
     """Evaluate output layer and squared error, and go back to the layer's input. Weights and biases include the factor.
 
@@ -130,7 +130,7 @@ def output(n, both, weight, bias, along_weight, along_bias, factor, targets, wei
             by_weight[o, j] += factor * total[o, j]
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def sine_backward(n, back, cosine, bend, into, by_bias):
     """Gradients by a layer's product from those by its sines, each with its derivative.
 
@@ -157,7 +157,7 @@ def sine_backward(n, back, cosine, bend, into, by_bias):
         by_bias[j] += total[j]
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@kernel(nogil=True, fastmath=_FAST)
 def first_backward(x, back, cosine, bend, by_weight, by_bias):
     """Gradients by the first layer's parameters, with their derivatives.
 
