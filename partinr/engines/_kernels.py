@@ -216,11 +216,12 @@ def gradients(
 @kernel(nogil=True)
 def steps(
     counter, scratch, line, wide, x, y, weight, params, start, run, first_run, layers, factor, mean, square, rates,
-    decays, scale, total,
+    decays, first, scale, total,
 ):  # fmt: skip
     """Several steps of Adam on the squared error of each network.
 
-    Networks are trained independently, so each takes all its steps while its samples are in the cache.
+    Networks are trained independently, so each takes all its steps while its samples are in the cache. T sets of
+    samples, one after the other, take turns.
 
     Args:
         counter: int64 ``[1]``, shared by all threads: the next network.
@@ -233,13 +234,14 @@ def steps(
         params: float32 ``[N, P]``, changed.
         start: as for :func:`gradients`.
         run: likewise.
-        first_run: int64 ``[N + 1]``, the first run of each network, followed by the number of runs.
+        first_run: int64 ``[T N + 1]``, the first run of each network in each set, followed by the number of runs.
         layers: as for :func:`gradients`.
         factor: likewise.
         mean: float32 ``[N, P]``, Adam's mean of gradients, changed.
         square: likewise of their squares.
         rates: float32 ``[steps, 3]``, see :func:`adam_of_one`.
         decays: float32 ``[3]``, likewise.
+        first: number of the first step; step ``n`` sees set ``n % T``.
         scale: factor of the gradient.
         total: float64 ``[N]``, written: each network's error before its last step.
     """
@@ -247,25 +249,29 @@ def steps(
     nowhere, size = x[:0].copy(), params.shape[1]
     rows = scratch[scratch.shape[0] - 3 * size :]
     q, of_run, spare = rows[:size], rows[size : 2 * size], rows[2 * size :]
+    turns = (first_run.shape[0] - 1) // max(1, params.shape[0])
     while True:
         n = next_of(counter)
         if n >= params.shape[0]:
             return
-        p, r0, r1 = params[n], first_run[n], first_run[n + 1]
-        alone = r1 == r0 + 1 and run[r1] == run[r0] + 1
+        p, loaded = params[n], -1
         for step in range(rates.shape[0]):
+            own = (first + step) % turns * params.shape[0] + n
+            r0, r1 = first_run[own], first_run[own + 1]
+            alone = r1 == r0 + 1 and run[r1] == run[r0] + 1
             error = 0.0
             if r0 == r1:
                 q[:] = _F(0)
             for r in range(r0, r1):
                 into = q if r == r0 else of_run
                 error += _run(
-                    x, y, weight, False, p, start, run[r], run[r + 1], alone and step > 0, layers, factor,
+                    x, y, weight, False, p, start, run[r], run[r + 1], alone and loaded == own, layers, factor,
                     scratch, line, wide, spare, into, nowhere,
                 )  # fmt: skip
                 if r > r0:
                     for i in range(size):
                         q[i] += into[i]
+            loaded = own
             adam_of_one(p, q, mean[n], square[n], rates[step], decays, scale)
             total[n] = error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -87,12 +88,16 @@ class AdamRows:
 
     Args:
         chain: the networks; their tensors change at :meth:`close`.
-        moments: see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
+        turns: sets of samples, see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
+        moments: likewise.
         settings: settings of Adam.
     """
 
-    def __init__(self, chain: Chain, moments: Moments, settings: AdamSettings) -> None:
+    def __init__(self, chain: Chain, turns: Sequence[Observations], moments: Moments, settings: AdamSettings) -> None:
         params = tensors_of(chain)
+        self._turns, self._tiles = turns, tiles_of(tuple(size for turn in turns for size in turn.sizes), TILE)
+        arrays = [turn.arrays() for turn in turns]
+        self._samples = arrays[0] if len(turns) == 1 else tuple(map(np.concatenate, zip(*arrays, strict=True)))
         means, squares = zip(*map(moments, params), strict=True)
         self._layers = layers_of(params, factors_of(chain))
         # With numpy, on one thread: those of torch spin while they wait for one that is off its core.
@@ -100,21 +105,21 @@ class AdamRows:
         self._rows = [np.concatenate([each.reshape(len(each), -1) for each in many], 1) for many in self._arrays]
         self._decays = np.array([*settings.betas, settings.eps], dtype=np.float32)
 
-    def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
+    def take(self, first: int, scale: float, rates: NDArray[np.float32]) -> float:
         """Take a step for each row of ``rates``; see :class:`partinr.engines.base.AdamRun`."""
-        kernels, tiles = ready_kernels(), tiles_of(observed.sizes, TILE)
-        params, *moments = self._rows
-        step = *moments, self._decays, np.float32(scale)
-        if max(observed.sizes) * PIECES * threads() > sum(observed.sizes):
+        (params, *moments), tiles, factor = self._rows, self._tiles, np.float32(scale)
+        sizes = self._turns[0].sizes
+        if max(sizes) * PIECES * threads() > sum(sizes):
             # Few networks: the threads share the runs of one step, whose sums are the same.
-            nowhere = np.empty((0, observed.coords.shape[1]), dtype=np.float32)
-            for rate in rates:
-                total, found = _gradients(observed, params, self._layers, given=False, by_x=nowhere)
-                compiled_adam()(params, found.numpy(), *moments, rate, *step[2:])
+            nowhere = np.empty((0, self._samples[0].shape[1]), dtype=np.float32)
+            for number, rate in enumerate(rates, first):
+                turn = self._turns[number % len(self._turns)]
+                total, found = _gradients(turn, params, self._layers, given=False, by_x=nowhere)
+                compiled_adam()(params, found.numpy(), *moments, rate, self._decays, factor)
             return total
         totals = np.empty(len(params))
-        given = *observed.arrays(), params, tiles.start, tiles.run, tiles.first_run, *tables(self._layers)
-        _run(kernels.steps, self._layers, tiles, *given, *moments, rates, *step[2:], totals)
+        given = *self._samples, params, tiles.start, tiles.run, tiles.first_run, *tables(self._layers)
+        _run(ready_kernels().steps, self._layers, tiles, *given, *moments, rates, self._decays, first, factor, totals)
         return float(totals.sum())
 
     def close(self) -> None:
@@ -208,7 +213,7 @@ def ready_kernels() -> Any:
     places = tile[:1], tile, tile, layers, factor
     kernels.gradients(*memory, False, *samples, row, *places, row.copy(), np.zeros(1), one.copy())
     adam = row.copy(), row.copy(), three, three[0], np.float32(1)
-    kernels.steps(*memory, *samples, row, tile, tile, tile, layers, factor, *adam, np.zeros(1))
+    kernels.steps(*memory, *samples, row, tile, tile, tile, layers, factor, *adam[:-1], 0, adam[-1], np.zeros(1))
     compiled_adam()
     kernels.add_runs(row, tile, row.copy())
     return kernels

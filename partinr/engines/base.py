@@ -129,6 +129,11 @@ class Observations(NamedTuple):
         error = (values - self.targets).square()
         return (error if self.weights is None else error * self.weights).sum()
 
+    def of(self, samples: slice, sizes: tuple[int, ...]) -> Observations:
+        """Those of some networks: their samples, and the number of samples of each."""
+        weights = None if self.weights is None else self.weights[samples]
+        return Observations(self.coords[samples], self.targets[samples], sizes, weights)
+
     def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Coordinates, targets and weights ``[M]`` as kernels take them; ``[0]`` where all weights are 1."""
         weights = self.targets.new_empty(0) if self.weights is None else self.weights.reshape(-1)
@@ -159,11 +164,11 @@ Moments = Callable[[Tensor], tuple[Tensor, Tensor]]
 class AdamRun(Protocol):
     """Steps of Adam that an engine takes itself. It holds copies of parameters and moments until it is closed."""
 
-    def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
-        """Take several steps on the squared error of the same samples.
+    def take(self, first: int, scale: float, rates: NDArray[np.float32]) -> float:
+        """Take several steps on the squared error. The sets of samples take turns: step ``n`` sees set ``n % T`` of T.
 
         Args:
-            observed: the samples.
+            first: number of the first step.
             scale: factor of the error in the loss.
             rates: float32 ``[steps, 3]``: the learning rate over the bias correction of the mean of gradients, the root
                 of that of the squares, and the factor of a decoupled weight decay.
@@ -226,11 +231,14 @@ class Engine(ABC):
         """The kernel for second derivatives of the squared error, or None."""
         return None
 
-    def adam(self, stack: Stack, moments: Moments, settings: AdamSettings) -> AdamRun | None:
+    def adam(
+        self, stack: Stack, turns: Sequence[Observations], moments: Moments, settings: AdamSettings
+    ) -> AdamRun | None:
         """Steps of Adam that the engine takes itself; None if it only gives gradients.
 
         Args:
             stack: the networks, whose parameters will change.
+            turns: the sets of samples that take turns; one if all steps see the same samples.
             moments: gives Adam's means of gradients and of their squares for a parameter, which will change too.
             settings: settings of Adam.
         """

@@ -86,13 +86,15 @@ class Fused(SineEngine):
         """The kernel on the CPU, else None."""
         return fused_curvature if device.type == "cpu" else None
 
-    def adam(self, stack: Stack, moments: Moments, settings: AdamSettings) -> AdamRun | None:
+    def adam(
+        self, stack: Stack, turns: Sequence[Observations], moments: Moments, settings: AdamSettings
+    ) -> AdamRun | None:
         """Steps by the kernel on the CPU; None on CUDA, where a graph replays plain steps."""
         if any(tensor.device.type != "cpu" or not tensor.requires_grad for tensor in stack.params.values()):
             return None
         from partinr.engines import _numba
 
-        return _numba.AdamRows(stack.chain, moments, settings)
+        return _numba.AdamRows(stack.chain, turns, moments, settings)
 
 
 @cache

@@ -131,26 +131,22 @@ def squared_error(engines: tuple[Engine, ...], stack: Stack, observed: Observati
 
 
 class JointRun:
-    """The steps of Adam of several stacks, each with its own samples; see :class:`partinr.engines.base.AdamRun`.
+    """The steps of Adam of several stacks; see :class:`partinr.engines.base.AdamRun`.
 
     Args:
-        parts: the steps of each stack, the slice of its samples, and the samples of each of its networks.
+        parts: the steps of each stack.
     """
 
-    def __init__(self, parts: Sequence[tuple[AdamRun, slice, tuple[int, ...]]]) -> None:
+    def __init__(self, parts: Sequence[AdamRun]) -> None:
         self._parts = parts
 
-    def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
+    def take(self, first: int, scale: float, rates: NDArray[np.float32]) -> float:
         """Take the steps of each stack."""
-        x, y, _, weights = observed
-        return sum(
-            run.take(Observations(x[at], y[at], sizes, None if weights is None else weights[at]), scale, rates)
-            for run, at, sizes in self._parts
-        )
+        return sum(run.take(first, scale, rates) for run in self._parts)
 
     def close(self) -> None:
         """Write parameters and moments back."""
-        for run, *_ in self._parts:
+        for run in self._parts:
             run.close()
 
 

@@ -72,11 +72,13 @@ class Tiled(SineEngine):
         """See :meth:`SineEngine.passes`."""
         return Networks(factors, tensors, torch.is_autocast_enabled("cpu"))
 
-    def adam(self, stack: Stack, moments: Moments, settings: AdamSettings) -> AdamRun | None:
+    def adam(
+        self, stack: Stack, turns: Sequence[Observations], moments: Moments, settings: AdamSettings
+    ) -> AdamRun | None:
         """Steps with these passes, on these threads alone."""
         if not all(tensor.requires_grad for tensor in stack.params.values()):
             return None
-        return _TiledAdam(stack.chain, moments, settings)
+        return _TiledAdam(stack.chain, turns, moments, settings)
 
     def hessian_vector(
         self, architecture: Architecture, device: torch.device, precision: Precision
@@ -90,19 +92,21 @@ class Tiled(SineEngine):
 class _TiledAdam:
     """Adam's steps of N networks in place; see :class:`partinr.engines.base.AdamRun`."""
 
-    def __init__(self, chain: Chain, moments: Moments, settings: AdamSettings) -> None:
+    def __init__(self, chain: Chain, turns: Sequence[Observations], moments: Moments, settings: AdamSettings) -> None:
         from partinr.engines._adam import compiled_adam
 
         self._adam = compiled_adam()
+        self._turns = turns
         self._factors, self._tensors = factors_of(chain), tensors_of(chain)
         self._moments = [moments(tensor) for tensor in self._tensors]
         self._decays = np.array([*settings.betas, settings.eps], dtype=np.float32)
 
-    def take(self, observed: Observations, scale: float, rates: NDArray[np.float32]) -> float:
+    def take(self, first: int, scale: float, rates: NDArray[np.float32]) -> float:
         error, half = 0.0, torch.is_autocast_enabled("cpu")
         with own_threads_only():
-            for rate in rates:
-                found, gradients = Networks(self._factors, self._tensors, half).error(observed)
+            for number, rate in enumerate(rates, first):
+                turn = self._turns[number % len(self._turns)]
+                found, gradients = Networks(self._factors, self._tensors, half).error(turn)
                 error = float(found)
                 for tensor, gradient, moments in zip(self._tensors, gradients, self._moments, strict=True):
                     # Views, since all of them are contiguous.

@@ -6,15 +6,22 @@
     parameters in proportion to the samples of a region.
 ``detail``
     parameters in proportion to the gradient energy of a region, so that regions with more detail get more.
+``balanced``
+    parameters in proportion to a low power of the gradient energy (:data:`BALANCE`). The error of a region falls as a
+    power of its parameters, so the least total error gives hard regions only somewhat more.
 
-Widths are rounded to a geometric ladder, so that similar regions share a stack: a few stacks of equal networks are
-fast, a hundred different networks are not.
+The widths of ``area`` and ``detail`` are rounded to a geometric ladder, so that similar regions share a stack: a few
+stacks of equal networks are fast, a hundred different networks are not. Those of ``balanced`` differ little, so every
+width is allowed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from typing import Literal, get_args
 
 import torch
@@ -26,8 +33,11 @@ from partinr.base.errors import PartinrError, check_choice
 from partinr.partition import Grid, Partition, PartitionRule
 from partinr.signals import region_detail
 
-Capacity = Literal["equal", "area", "detail"]
+Capacity = Literal["equal", "area", "detail", "balanced"]
 CAPACITIES: tuple[str, ...] = get_args(Capacity)
+
+BALANCE = 0.2
+"""Power of the gradient energy in ``balanced``; 0 would be ``equal``, 1 ``detail`` (experiments/fast)."""
 
 STEPS_TO_DOUBLE = 2
 """Number of ladder steps in which the width doubles. A width differs by at most 19 % from the proportional one."""
@@ -129,8 +139,9 @@ def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
     weights = torch.ones_like(sizes)
     if capacity == "area":
         weights = sizes
-    elif capacity == "detail":
-        weights = region_detail(signal.detach().cpu(), partition.labels, partition.regions)
+    elif capacity != "equal":
+        detail = region_detail(signal.detach().cpu(), partition.labels, partition.regions)
+        weights = detail if capacity == "detail" else detail**BALANCE
     return weights / weights.sum()
 
 
@@ -145,7 +156,7 @@ def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal:
         signal: float32 ``[*grid, C]``.
 
     Returns:
-        R widths whose parameters come as close to the total as the ladder allows; None for ``equal``, where all
+        R widths whose parameters come as close to the total as whole widths allow; None for ``equal``, where all
         networks have the width of the backbone.
 
     Raises:
@@ -161,19 +172,23 @@ def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal:
         budget = backbone.match_params
     else:
         budget = partition.regions * backbone.with_width(equal).parameters(*features)
-    rungs = [
-        round(STEPS_TO_DOUBLE * math.log2(backbone.width_for(budget * share, 1, *features) / equal))
-        for share in deserved.tolist()
-    ]
+
+    @cache
+    def cost(width: int) -> int:
+        return backbone.with_width(width).parameters(*features)
+
+    ratios = [_width_for(budget * share, cost) / equal for share in deserved.tolist()]
+    if capacity != "balanced":
+        ratios = [2 ** (round(STEPS_TO_DOUBLE * math.log2(ratio)) / STEPS_TO_DOUBLE) for ratio in ratios]
 
     def at(base: float) -> tuple[int, ...]:
         narrowest = min(NARROWEST, equal)
-        return tuple(max(narrowest, round(base * 2 ** (rung / STEPS_TO_DOUBLE))) for rung in rungs)
+        return tuple(max(narrowest, round(base * ratio)) for ratio in ratios)
 
     def total(chosen: tuple[int, ...]) -> int:
-        return sum(backbone.with_width(width).parameters(*features) for width in chosen)
+        return sum(count * cost(width) for width, count in Counter(chosen).items())
 
-    # Move the ladder as a whole until the total fits.
+    # Change all widths by one factor until the total fits.
     low, high = 0.0, 1.0
     while total(at(high)) < budget:
         low, high = high, 2 * high
@@ -181,3 +196,16 @@ def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal:
         middle = (low + high) / 2
         low, high = (middle, high) if total(at(middle)) < budget else (low, middle)
     return min(at(low), at(high), key=lambda chosen: abs(total(chosen) - budget))
+
+
+def _width_for(parameters: float, cost: Callable[[int], int]) -> float:
+    """The width of a network with so many parameters, between whole widths by their costs."""
+    if parameters < cost(1):
+        return parameters / cost(1)
+    low, high = 1, 2
+    while cost(high) <= parameters:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) <= parameters else (low, middle)
+    return low + (parameters - cost(low)) / (cost(high) - cost(low))

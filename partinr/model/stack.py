@@ -244,10 +244,9 @@ class NetworkStack(nn.Module):
             twice: whether the gradient will be differentiated again. This always works, but is wasteful with an engine
                 that computes value and gradient in one pass.
         """
-        total = targets.new_zeros(())
+        total, whole = targets.new_zeros(()), Observations(coords, targets, tuple(sizes), weights)
         for _, own, samples, own_sizes in self._by_width(sizes, params):
-            weight = None if weights is None else weights[samples]
-            observed = Observations(coords[samples], targets[samples], own_sizes, weight)
+            observed = whole.of(samples, own_sizes)
             engines = registry.usable(self.engine, own, observed.coords, own_sizes, plain=twice)
             total = total + plan.squared_error(engines, own, observed)
         return total
@@ -268,45 +267,41 @@ class NetworkStack(nn.Module):
 
         Requires :meth:`has_hessian_vector`; not differentiable.
         """
-        coords, targets, sizes, weights = observed
+        sizes = observed.sizes
         product: dict[str, Tensor] = {}
         directions = self._by_width(sizes, along)
         for (group, own, samples, own_sizes), (_, way, *_) in zip(
             self._by_width(sizes, params), directions, strict=True
         ):
-            weight = None if weights is None else weights[samples]
-            kernel = registry.hessian_vector(self.engine, own, coords[samples], own_sizes)
+            kernel = registry.hessian_vector(self.engine, own, observed.coords[samples], own_sizes)
             assert kernel is not None, "ask has_hessian_vector() first"
-            found = kernel(own.chain, way.chain, Observations(coords[samples], targets[samples], own_sizes, weight))
+            found = kernel(own.chain, way.chain, observed.of(samples, own_sizes))
             product.update({f"{group.prefix}{name}": each for name, each in zip(group.names, found, strict=True)})
         return product
 
     @follows_caller
     def adam(
-        self,
-        coords: Tensor,
-        sizes: Sequence[int],
-        params: Mapping[str, Tensor],
-        moments: Moments,
-        settings: AdamSettings,
+        self, turns: Sequence[Observations], params: Mapping[str, Tensor], moments: Moments, settings: AdamSettings
     ) -> AdamRun | None:
         """Steps of Adam on :meth:`squared_error`, taken by the engine; None if it only gives gradients.
 
         Args:
-            coords: as for :meth:`forward`.
-            sizes: likewise.
+            turns: the sets of samples that take turns, see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
             params: the parameters to change, by name.
-            moments: see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
+            moments: likewise.
             settings: settings of Adam.
         """
         parts = []
-        for _, own, samples, own_sizes in self._by_width(sizes, params):
-            engines = registry.usable(self.engine, own, coords[samples], own_sizes)
-            engine = plan.only_engine(engines, own, own_sizes, coords.device)
-            run = None if engine is None else engine.adam(own, moments, settings)
+        for in_turns in zip(*(list(self._by_width(turn.sizes, params)) for turn in turns), strict=True):
+            _, own, *_ = in_turns[0]
+            observed = [turn.of(samples, sizes) for turn, (*_, samples, sizes) in zip(turns, in_turns, strict=True)]
+            coords, sizes = observed[0].coords, observed[0].sizes
+            engines = registry.usable(self.engine, own, coords, sizes)
+            engine = plan.only_engine(engines, own, sizes, coords.device)
+            run = None if engine is None else engine.adam(own, observed, moments, settings)
             if run is None:
                 return None
-            parts.append((run, samples, own_sizes))
+            parts.append(run)
         return plan.JointRun(parts)
 
     def _by_width(

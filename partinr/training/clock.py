@@ -45,6 +45,22 @@ class StopRule:
         if self.max_steps is None and self.max_seconds is None:
             raise PartinrError("the run has no certain end; give max_steps or max_seconds")
 
+    def step_at(self, fraction: float, step: int, seconds: float) -> int:
+        """The step at which a fraction of the run is over: of its steps, or without a limit of these, of its seconds.
+
+        Args:
+            fraction: 0 … 1.
+            step: number of optimiser steps so far.
+            seconds: seconds of training so far; their pace tells the step.
+        """
+        if self.max_steps is not None:
+            return round(fraction * self.max_steps)
+        assert self.max_seconds is not None  # see above
+        left = fraction * self.max_seconds - seconds
+        if left <= 0:
+            return step
+        return step + (max(1, int(left / seconds * step)) if step and seconds else 1)
+
 
 @dataclass(frozen=True)
 class Reading:

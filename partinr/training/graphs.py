@@ -35,22 +35,18 @@ WARM_UP = 3
 _OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 
-def can_be_graphed(
-    device: torch.device, precision: str, optimizer: torch.optim.Optimizer, points_per_step: int | None
-) -> bool:
-    """Whether steps can be recorded and replayed.
+def can_be_graphed(device: torch.device, precision: str, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether steps that all see the same samples can be recorded and replayed.
 
     Args:
         device: device of the steps.
         precision: Lightning's precision flag.
         optimizer: the optimiser; it must be fused, since others keep numbers on the host.
-        points_per_step: points drawn for each step; None for the full batch.
     """
     return (
         device.type == "cuda"
         # With 16-mixed, the host decides whether to skip a step.
         and precision in ("32-true", "bf16-mixed")
-        and points_per_step is None
         and type(optimizer) in _OPTIMIZERS
         and all(group.get("fused") for group in optimizer.param_groups)
     )

@@ -37,4 +37,9 @@ class Samples:
         if self.place is None or self.blend is None:
             return model.squared_error(self.coords, self.targets, self.sizes, self.weights, params)
         values = mix(model(self.coords, self.sizes, params), self.blend, self.place, len(self.targets))
-        return Observations(self.coords, self.targets, self.sizes, self.weights).error(values)
+        return self.observed.error(values)
+
+    @property
+    def observed(self) -> Observations:
+        """The samples as engines take them."""
+        return Observations(self.coords, self.targets, self.sizes, self.weights)

@@ -1,4 +1,4 @@
-"""Samples of a step: all of them, drawn uniformly, or drawn in proportion to their error."""
+"""Samples of a step: all of them, lattices that take turns, or points that are drawn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ class FullBatch:
 
     Args:
         sizes: number of samples of each of the N networks.
+        points: number of samples in a step.
     """
+
+    period: int | None = 1
+    """See :attr:`StackLoop.period <partinr.training.stack_loop.StackLoop.period>`."""
+
+    coarse = False
+    """Whether steps see lattices."""
 
     errors: Tensor | None = None
     """The state for a checkpoint, or None."""
@@ -28,8 +35,14 @@ class FullBatch:
     goes_by_error = False
     """Whether to call :meth:`refresh` after an evaluation."""
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], points: int) -> None:
         self.sizes = torch.tensor(sizes, dtype=torch.float64)
+        self._all = points
+
+    @property
+    def points(self) -> float:
+        """Number of samples in a step, mean over a period."""
+        return self._all
 
     def samples(self, shard: Shard, step: int) -> list[Samples]:
         """The samples of a step that belong to a shard."""
@@ -38,20 +51,71 @@ class FullBatch:
     def refresh(self, errors: Tensor | None) -> None:
         """Use new errors from now on."""
 
-    def macs(self, points: int, per_sample: int, of_networks: Tensor, working: Tensor) -> int:
+    def macs(self, per_sample: int, of_networks: Tensor, working: Tensor) -> int:
         """Multiply-accumulates of the forward pass of one step over all processes.
 
         Args:
-            points: number of samples in a step.
             per_sample: cost of all networks that contribute to a sample, mean over samples.
             of_networks: float64 ``[N]``, cost of each network for one sample.
             working: bool ``[N]``, which networks are trained.
         """
-        whole = points * per_sample
+        whole = self.points * per_sample
         if working.all():
-            return whole
+            return round(whole)
         work = self.sizes * of_networks
         return round(whole * float(work[working].sum() / work.sum()))
+
+
+class CoarseToFine(FullBatch):
+    """At first every second sample along each axis, as the multi-scale fits of MINER begin with fewer samples.
+
+    The ``2^d`` lattices of such samples take turns, a step each, so that ``2^d`` steps see every sample once. They cost
+    as much as one step on all samples, and early in a run they move the networks nearly ``2^d`` times as far.
+
+    Args:
+        sizes: number of samples of each of the N networks.
+        lattice: int64 ``[M]``, the lattice of each sample (:func:`lattices`), in the order of
+            :meth:`RegionBatch.by_sample`.
+        number: number of lattices.
+    """
+
+    coarse = True
+
+    def __init__(self, sizes: Sequence[int], lattice: Tensor, number: int) -> None:
+        super().__init__(sizes, len(lattice))
+        self._members = [torch.nonzero(lattice == turn).squeeze(1) for turn in range(number)]
+        self._turns: tuple[Shard, list[list[Samples]]] | None = None
+
+    @property
+    def period(self) -> int:  # type: ignore[override]
+        """The number of lattices, later 1."""
+        return len(self._members) if self.coarse else 1
+
+    @property
+    def points(self) -> float:
+        """Number of samples in a step, mean over a period."""
+        return self._all / self.period
+
+    def samples(self, shard: Shard, step: int) -> list[Samples]:
+        """The samples of a step that belong to a shard."""
+        if not self.coarse:
+            return super().samples(shard, step)
+        if self._turns is None or self._turns[0] is not shard:
+            self._turns = shard, [shard.drawn(members) for members in self._members]
+        return self._turns[1][step % self.period]
+
+
+def lattices(shape: Sequence[int]) -> Tensor:
+    """The turn of each sample's lattice, ``0 … 2^d - 1``: int64 ``[*shape]``.
+
+    A lattice has every second sample along each axis. The first half of the turns are those of even samples, as on a
+    chessboard, so that successive steps see neighbours of each other's samples from all sides.
+    """
+    code = torch.zeros(tuple(shape), dtype=torch.int64)
+    for axis, length in enumerate(shape):
+        code += ((torch.arange(length) % 2) << axis).view(-1, *[1] * (len(shape) - 1 - axis))
+    order = sorted(range(2 ** len(shape)), key=lambda each: (each.bit_count() % 2, each))
+    return torch.argsort(torch.tensor(order))[code]
 
 
 class UniformSampler(FullBatch):
@@ -67,8 +131,10 @@ class UniformSampler(FullBatch):
         seed: seed of the shuffles.
     """
 
+    period = None
+
     def __init__(self, sizes: Sequence[int], samples: int, points: int, seed: int) -> None:
-        super().__init__(sizes)
+        super().__init__(sizes, points)
         self._samples, self._points, self._seed = samples, points, seed
         self._order: tuple[int, Tensor] | None = None
 
@@ -110,9 +176,10 @@ class ErrorSampler(FullBatch):
     """
 
     goes_by_error = True
+    period = None
 
     def __init__(self, network: Tensor, sizes: Sequence[int], points: int, seed: int) -> None:
-        super().__init__(sizes)
+        super().__init__(sizes, points)
         self._network, self._samples, self._points, self._seed = network, len(network), points, seed
         self.refresh(None)
 
@@ -150,6 +217,6 @@ class ErrorSampler(FullBatch):
         """The weights of samples in the loss: ``[P]`` to float32 ``[P, 1]``."""
         return self._weights[drawn]
 
-    def macs(self, points: int, per_sample: int, of_networks: Tensor, working: Tensor) -> int:
+    def macs(self, per_sample: int, of_networks: Tensor, working: Tensor) -> int:
         """Expected multiply-accumulates of the forward pass of one step over all processes."""
-        return round(points * float((self.shares * of_networks)[working].sum()))
+        return round(self._points * float((self.shares * of_networks)[working].sum()))

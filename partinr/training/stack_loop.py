@@ -75,13 +75,13 @@ class StackLoop(TrainingLoop):
 
     @property
     @abstractmethod
-    def divisor(self) -> int:
+    def divisor(self) -> float:
         """What the squared error of a step is divided by."""
 
     @property
     @abstractmethod
-    def sees_all(self) -> bool:
-        """Whether every step sees the same samples."""
+    def period(self) -> int | None:
+        """The number of steps after which their samples repeat: 1 if all see the same; None if samples are drawn."""
 
     @abstractmethod
     def macs_a_step(self) -> int:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partinr.engines.base import AdamRun, AdamSettings, Observations
+from partinr.engines.base import AdamRun, AdamSettings
 from partinr.training.graphs import GraphedSteps, can_be_graphed
 
 if TYPE_CHECKING:
@@ -109,15 +109,13 @@ class EngineSteps(PlainSteps):
         found, loop = adam_run(self._loop), self._loop
         if found is None:  # other networks than those that the choice was made for
             return super().run(steps, advance)
-        (samples,), loss = loop.samples_of(steps.start), None
-        observed = Observations(samples.coords, samples.targets, samples.sizes, samples.weights)
-        step = steps.start
+        step, loss = steps.start, None
         try:
             while step < steps.stop:
                 count = min(steps.stop - step, max(1, int(BLOCK_SECONDS / self._seconds)))
                 begin = time.perf_counter()
                 rates = self._rates(count, advance)
-                loss = found.take(observed, 1 / loop.divisor, rates) / loop.divisor
+                loss = found.take(step, 1 / loop.divisor, rates) / loop.divisor
                 self._seconds = (time.perf_counter() - begin) / count
                 step += count
         finally:
@@ -139,14 +137,14 @@ class EngineSteps(PlainSteps):
 
 
 def adam_run(loop: StackLoop) -> AdamRun | None:
-    """The engine's steps, if all steps see the same samples, the optimiser is plain Adam (W), and the engine can."""
+    """The engine's steps, if samples repeat, the optimiser is plain Adam (W), and the engine can."""
     optimizer = loop.own_optimizer()
     group, *more = optimizer.param_groups
     plain = type(optimizer) is torch.optim.AdamW or (type(optimizer) is torch.optim.Adam and not group["weight_decay"])
-    if not loop.sees_all:
+    if loop.period is None:
         return None
-    samples = loop.samples_of(loop.step)
-    blended = len(samples) != 1 or samples[0].blend is not None
+    turns = [loop.samples_of(step) for step in range(loop.period)]
+    blended = any(len(samples) != 1 or samples[0].blend is not None for samples in turns)
     if not plain or more or blended or group["amsgrad"] or group["maximize"] or isinstance(group["lr"], Tensor):
         return None
 
@@ -161,7 +159,7 @@ def adam_run(loop: StackLoop) -> AdamRun | None:
         return state["exp_avg"], state["exp_avg_sq"]
 
     settings = AdamSettings(tuple(group["betas"]), group["eps"])
-    return loop.model.adam(samples[0].coords, samples[0].sizes, loop.shard.params, moments, settings)
+    return loop.model.adam([each.observed for (each,) in turns], loop.shard.params, moments, settings)
 
 
 def steps_of(loop: StackLoop) -> PlainSteps:
@@ -169,8 +167,7 @@ def steps_of(loop: StackLoop) -> PlainSteps:
     precision = str(loop.trainer.precision)
     if needs_lightning(loop):
         return WrappedSteps(loop)
-    points = None if loop.sees_all else loop.points_per_step
-    if loop.cuda_graphs and can_be_graphed(loop.device, precision, loop.own_optimizer(), points):
+    if loop.cuda_graphs and loop.period == 1 and can_be_graphed(loop.device, precision, loop.own_optimizer()):
         return RecordedSteps(loop)
     return PlainSteps(loop) if adam_run(loop) is None else EngineSteps(loop)
 

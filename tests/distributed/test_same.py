@@ -97,6 +97,14 @@ CASES: dict[str, dict[str, Any]] = {
         "lr": 1e38,
         "settings": {"evaluate_every": 5},
     },
+    "samples, coarse, widths": {
+        "steps": 40,
+        "shard": "samples",
+        "widths": WIDTHS,
+        "settings": {"coarse_until": 0.3, "evaluate_every": 5},
+        "engine": "fused",
+        "schedule": Cosine(),
+    },
     "target": {"steps": 200, "target_psnr": 20.0, "settings": {"evaluate_every": 5}, "engine": "loop"},
     "failure": {"steps": 60, "optimizer": "sgd", "lr": 1e38, "settings": {"evaluate_every": 5}},
 }
@@ -125,6 +133,7 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
         ("one network", 2),
         ("samples, frozen regions", 3),
         ("blended, drawn points", 3),
+        ("samples, coarse, widths", 2),
         *(
             pytest.param(name, devices, marks=pytest.mark.slow)
             for name, devices in (

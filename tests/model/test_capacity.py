@@ -62,6 +62,14 @@ def test_by_detail_a_busy_region_gets_more_than_a_flat_one_of_its_size():
     assert 0 < left < 0.01 < 0.99 < right
 
 
+def test_balanced_lies_between_equal_and_detail():
+    image = torch.full((8, 8, 3), 0.5)
+    image[:, 4:] = _signal(8, 4)
+    partition = Grid(rows=1, cols=2)(image)
+    equal, balanced, detail = (shares(capacity, partition, image)[1] for capacity in ("equal", "balanced", "detail"))
+    assert equal < balanced < detail
+
+
 def test_of_flat_regions_the_larger_gets_more():
     found = shares("detail", UNEVEN, torch.full((3, 4, 3), 0.5))
     assert found.tolist() == pytest.approx([1 / 12, 7 / 12, 2 / 12, 2 / 12])
@@ -77,7 +85,7 @@ def test_equal_leaves_the_backbone_its_width():
 @pytest.mark.parametrize(
     "backbone", [Siren(match_params=20_000), Siren(hidden_features=30), ReluPE(match_params=60_000)]
 )
-@pytest.mark.parametrize("capacity", ["area", "detail"])
+@pytest.mark.parametrize("capacity", ["area", "detail", "balanced"])
 def test_the_number_in_all_stays_and_widths_are_few(backbone, capacity):
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(24).repeat_interleave(torch.arange(24) ** 2 + 1)
@@ -90,6 +98,8 @@ def test_the_number_in_all_stays_and_widths_are_few(backbone, capacity):
     equal = PiecewiseINR(partition, backbone).parameter_count
     model = PiecewiseINR(partition, backbone, widths=chosen)
     assert model.parameter_count == _parameters(backbone, chosen)
+    if capacity == "balanced":  # without a ladder the total is as near as one more feature of a network allows
+        assert abs(model.parameter_count / (backbone.match_params or equal) - 1) < 0.005
     assert abs(model.parameter_count / equal - 1) < 0.05
     # Shares from 1 to 530: nine doublings, of the width half as many.
     assert len(set(chosen)) <= 10

@@ -49,12 +49,16 @@ def _fitted(partition: Partition, engine: str, optimizer: Optimizer, **given: An
 
 
 @pytest.mark.parametrize("engine", ["fused", "tiled"])
-@pytest.mark.parametrize(("optimizer", "loss"), [(ADAM, "image"), (DECAYED, "region")])
-def test_they_are_those_of_torch(taken: list[type], engine: str, optimizer: Optimizer, loss: Any) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "settings"), [(ADAM, {}), (ADAM, {"coarse_until": 0.5}), (DECAYED, {"loss": "region"})]
+)
+def test_they_are_those_of_torch(
+    taken: list[type], engine: str, optimizer: Optimizer, settings: dict[str, Any]
+) -> None:
     partition = Grid(rows=4, cols=5)(_image())
     models, curves = [], []
     for each in (engine, "batched"):
-        model, result = _fitted(partition, each, optimizer, loss=loss)
+        model, result = _fitted(partition, each, optimizer, **settings)
         models.append(model)
         curves.append(result.curve)
     assert set(taken) == {EngineSteps, PlainSteps}
@@ -76,7 +80,7 @@ def test_results_depend_neither_on_threads_nor_on_how_they_share_the_work(monkey
         for count, pieces in ((1, 0), (2, 0), (2, 1000)):
             torch.set_num_threads(count)
             monkeypatch.setattr(_numba, "PIECES", pieces)
-            model, result = _fitted(Partition(labels), "fused", ADAM)
+            model, result = _fitted(Partition(labels), "fused", ADAM, coarse_until=0.5)
             rows = [
                 {name: repr(each) for name, each in row.items() if name not in CLOCK_COLUMNS} for row in result.curve
             ]

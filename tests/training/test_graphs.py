@@ -277,12 +277,11 @@ def test_where_steps_are_taken_one_by_one(cuda: list[Graph], signal: Tensor, cas
 def test_what_can_be_graphed() -> None:
     parameter = torch.nn.Parameter(torch.ones(1))
     fused = torch.optim.Adam([parameter], fused=True)
-    assert graphs.can_be_graphed(CUDA, "32-true", fused, None)
-    assert graphs.can_be_graphed(CUDA, "bf16-mixed", torch.optim.SGD([parameter], fused=True), None)
-    assert not graphs.can_be_graphed(torch.device("cpu"), "32-true", fused, None)
-    assert not graphs.can_be_graphed(CUDA, "16-mixed", fused, None)
-    assert not graphs.can_be_graphed(CUDA, "32-true", fused, 5)
-    assert not graphs.can_be_graphed(CUDA, "32-true", torch.optim.Adam([parameter]), None)
+    assert graphs.can_be_graphed(CUDA, "32-true", fused)
+    assert graphs.can_be_graphed(CUDA, "bf16-mixed", torch.optim.SGD([parameter], fused=True))
+    assert not graphs.can_be_graphed(torch.device("cpu"), "32-true", fused)
+    assert not graphs.can_be_graphed(CUDA, "16-mixed", fused)
+    assert not graphs.can_be_graphed(CUDA, "32-true", torch.optim.Adam([parameter]))
 
 
 def test_a_notebook_says_it_to_the_trainer(signal: Tensor) -> None:

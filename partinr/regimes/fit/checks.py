@@ -78,8 +78,8 @@ def _of_points(settings: FitSettings, samples: int, learned: bool, start_steps: 
             f"regime.points_per_step={points} is more than the {samples} samples there are; "
             "give fewer, or null for all of them"
         )
-    if start_steps and (not learned or points is not None):
-        why = "they are taken on all points, not on regime.points_per_step" if learned else "there is no init"
+    if start_steps and (not learned or points is not None or settings.coarse_until):
+        why = "they are taken on all points" if learned else "there is no init"
         yield (
             f"init_steps={start_steps} are steps with the learning rates of an initialisation, but {why}; "
             "leave one of the two out"

@@ -29,7 +29,7 @@ from partinr.training.facts import (
 )
 from partinr.training.optimizer import Optimizer
 from partinr.training.samples import Samples
-from partinr.training.sampling import ErrorSampler, FullBatch, UniformSampler
+from partinr.training.sampling import CoarseToFine, ErrorSampler, FullBatch, UniformSampler, lattices
 from partinr.training.schedule import Schedule
 from partinr.training.stack_loop import StackLoop
 from partinr.training.steps import PlainSteps
@@ -119,8 +119,11 @@ class FitModule(StackLoop):
 
     def _sampler(self) -> FullBatch:
         points, sizes = self.settings.points_per_step, self.batch.sizes
+        if self.settings.coarse_until:
+            lattice = torch.cat([lattices(shape[:-1]).reshape(-1) for shape in self._shapes])
+            return CoarseToFine(sizes, self.batch.by_sample(lattice), 2 ** (len(self._shapes[0]) - 1))
         if points is None:
-            return FullBatch(sizes)
+            return FullBatch(sizes, self.samples)
         if self.settings.sampling == "error":
             return ErrorSampler(self.batch.network.cpu(), sizes, points, self.seed)
         return UniformSampler(sizes, self.samples, points, self.seed)
@@ -214,26 +217,44 @@ class FitModule(StackLoop):
     # -- training -----------------------------------------------------------------------------------------------
 
     @property
-    def sees_all(self) -> bool:
-        """Whether every step sees the same samples."""
-        return self.settings.points_per_step is None
+    def period(self) -> int | None:
+        """The number of steps after which their samples repeat."""
+        return self.sampler.period
+
+    @property
+    def _coarse_steps(self) -> int:
+        """Number of steps on lattices that are left, if the pace stays."""
+        until = self.settings.coarse_until
+        return max(0, self.stop.step_at(until, self.step, self.clock.training) - self.step) if until else 0
+
+    def chunk(self) -> int:
+        """Number of steps until Lightning's loop gets control again, all on lattices or all on all samples."""
+        steps, coarse = super().chunk(), self._coarse_steps
+        return min(steps, coarse) if coarse else steps
+
+    def take_steps(self, steps: int, batch: Any) -> None:
+        """Take optimiser steps on the networks of the shard."""
+        coarse = self._coarse_steps > 0
+        if coarse != self.sampler.coarse:
+            self.sampler.coarse, self._stepping = coarse, None
+        super().take_steps(steps, batch)
 
     def samples_of(self, step: int) -> list[Samples]:
         """The samples of a step that belong to this process's networks."""
         return self.sampler.samples(self.shard, step)
 
     @property
-    def divisor(self) -> int:
+    def divisor(self) -> float:
         """The samples of all shards times channels, so that a network's training does not depend on the shards.
 
         For several signals the weights make the loss the sum of their mean squared errors.
         """
-        return self.points_per_step * self.model.channels
+        return self.sampler.points * self.model.channels
 
     def macs_a_step(self) -> int:
         """Multiply-accumulates of the forward pass of one step, over all processes."""
         per_sample = self.model.macs_per_sample
-        return self.sampler.macs(self.points_per_step, per_sample, self.of_networks, ~self.finished)
+        return self.sampler.macs(per_sample, self.of_networks, ~self.finished)
 
     def step_of(self, step: int) -> PlainSteps | None:
         """Steps with the learned rates for the first ``start_steps``."""

@@ -33,6 +33,9 @@ class FitSettings(RegimeSettings):
         sampling: how samples are drawn. ``uniform``: all alike. ``error``: in proportion to their error at the last
             evaluation, with weights that keep the expectation of the loss (:class:`ErrorSampler
             <partinr.training.sampling.ErrorSampler>`). The number of points of a network then depends on the others.
+        coarse_until: the fraction of the run, from its beginning, in which each step sees every second sample along
+            each axis; such lattices take turns (:class:`CoarseToFine <partinr.training.sampling.CoarseToFine>`). 0 for
+            all samples in every step.
         evaluate_every: steps between evaluations; None for a geometric sequence.
         evaluations_per_decade: evaluations in the geometric sequence while the steps grow tenfold.
         evaluate_at: further steps at which to evaluate.
@@ -54,6 +57,7 @@ class FitSettings(RegimeSettings):
     border_width: Annotated[int, Field(ge=1)] = 2
     points_per_step: Annotated[int, Field(ge=1)] | None = None
     sampling: Literal["uniform", "error"] = "uniform"
+    coarse_until: Annotated[float, Field(ge=0, le=1)] = 0.0
     evaluate_every: Annotated[Annotated[int, Field(ge=1)] | None, ASIDE] = None
     evaluations_per_decade: Annotated[int, Field(ge=1, le=100), ASIDE] = 20
     evaluate_at: Annotated[list[Annotated[int, Field(ge=1)]], ASIDE] = Field(default_factory=list)
@@ -65,8 +69,13 @@ class FitSettings(RegimeSettings):
         """Check that the options are compatible.
 
         Raises:
-            PartinrError: ``sampling`` is given, but no points are drawn.
+            PartinrError: ``sampling`` is given, but no points are drawn, or ``coarse_until`` is, and they are.
         """
+        if self.coarse_until and self.points_per_step is not None:
+            raise PartinrError(
+                f"regime.coarse_until={self.coarse_until:g} takes the points of a step in turns, and "
+                f"regime.points_per_step={self.points_per_step} draws them; leave one of the two out"
+            )
         if self.sampling != "uniform" and self.points_per_step is None:
             raise PartinrError(
                 f"regime.sampling={self.sampling} is about the points that are drawn for a step, and all are taken; "

@@ -179,9 +179,9 @@ class ThresholdModule(StackLoop):
     # -- training -----------------------------------------------------------------------------------------------
 
     @property
-    def sees_all(self) -> bool:
-        """Whether every step sees the same samples."""
-        return self._points is None
+    def period(self) -> int | None:
+        """1 if every step sees all samples; None if points are drawn."""
+        return 1 if self._points is None else None
 
     @property
     def _points_a_trial(self) -> int:
