@@ -98,11 +98,10 @@ def test_the_number_in_all_stays_and_widths_are_few(backbone, capacity):
     equal = PiecewiseINR(partition, backbone).parameter_count
     model = PiecewiseINR(partition, backbone, widths=chosen)
     assert model.parameter_count == _parameters(backbone, chosen)
-    if capacity == "balanced":  # without a ladder the total is as near as one more feature of a network allows
-        assert abs(model.parameter_count / (backbone.match_params or equal) - 1) < 0.005
-    assert abs(model.parameter_count / equal - 1) < 0.05
-    # Shares from 1 to 530: nine doublings, of the width half as many.
-    assert len(set(chosen)) <= 10
+    near = 0.01 if capacity == "balanced" else 0.05
+    assert abs(model.parameter_count / (backbone.match_params or equal) - 1) < near
+    # Shares from 1 to 530: nine doublings, of the width half as many; a fifth as many for the fifth root.
+    assert len(set(chosen)) <= (16 if capacity == "balanced" else 10)
     order = shares(capacity, partition, signal).argsort().tolist()
     assert all(chosen[a] <= chosen[b] for a, b in itertools.pairwise(order))
     assert min(chosen) < max(chosen)
@@ -117,7 +116,7 @@ def test_a_network_is_about_as_wide_as_its_share_says():
     assert chosen is not None
     mine = [_parameters(backbone, [width]) for width in chosen]
     # Three quarters and a quarter, each up to half a step of the ladder, which is twice that in parameters.
-    assert mine[0] / mine[1] == pytest.approx(3, rel=2 ** (2 / STEPS_TO_DOUBLE) - 1)
+    assert mine[0] / mine[1] == pytest.approx(3, rel=2 ** (2 / STEPS_TO_DOUBLE["area"]) - 1)
 
 
 @covering(capacity=["area", "detail"], rule=[Whole(), Random(regions=4)])
