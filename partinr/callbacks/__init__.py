@@ -7,6 +7,7 @@ from partinr.callbacks.base import RunCallback
 from partinr.callbacks.checkpoint import LastCheckpoint
 from partinr.callbacks.curve import CurveFile
 from partinr.callbacks.interruption import Interruption
+from partinr.callbacks.logged import LoggedFile
 from partinr.callbacks.manifest import Manifest
 from partinr.callbacks.pictures import Pictures
 from partinr.callbacks.progress import Progress
@@ -15,6 +16,7 @@ __all__ = [
     "CurveFile",
     "Interruption",
     "LastCheckpoint",
+    "LoggedFile",
     "Manifest",
     "Pictures",
     "Progress",

@@ -34,6 +34,8 @@ class Optimizer:
             stack; use :class:`PerNetwork <partinr.regimes.PerNetwork>` for those.
         lr: learning rate, above 0.
         options: further arguments of the class, such as ``betas`` or ``momentum``.
+        clip_norm: limit of the norm of each network's gradient, above 0; None for no limit. A network that exceeds it
+            takes its step with the gradient scaled down to the limit, and does not affect others.
 
     Raises:
         PartinrError: the optimiser or an option does not exist.
@@ -42,6 +44,7 @@ class Optimizer:
     name: str = "adam"
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     options: dict[str, Any] = Field(default_factory=dict)
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     takes_any: ClassVar[bool] = True
     """Whether a class that accepts ``**kwargs`` takes every option."""

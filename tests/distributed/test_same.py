@@ -10,7 +10,7 @@ import torch
 from lightning import Callback
 
 from partinr.callbacks import LastCheckpoint
-from partinr.regimes import Cosine, FitResult, PerNetwork, Plateau
+from partinr.regimes import Cosine, FitResult, Optimizer, PerNetwork, Plateau
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 
@@ -45,7 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
         "steps": 120,
         "widths": WIDTHS,
         "settings": {"freeze_at_psnr": 22.0, "evaluate_every": 5},
-        "lr": 1e-2,
+        "optimizer": Optimizer(lr=1e-2, clip_norm=0.03),
     },
     "muon, points by error": {
         "steps": 25,
@@ -99,6 +99,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "samples, coarse, widths": {
         "steps": 40,
+        "optimizer": Optimizer(lr=3e-3, clip_norm=0.03),
         "shard": "samples",
         "widths": WIDTHS,
         "settings": {"coarse_until": 0.3, "evaluate_every": 5},

@@ -113,7 +113,12 @@ class MetaModule(TrainingLoop):
         self._left_at: Reading | None = None
 
     def _check_settings(self) -> None:
-        """Check that the start was made with the same settings."""
+        """Check that the start was made with the same settings, and that they suit the regime."""
+        if self.optimizer.clip_norm is not None:
+            raise PartinrError(
+                "optimizer.clip_norm clips the gradient of each network, and here one start is learned for all; "
+                f"give optimizer.clip_norm=null regime.clip_norm={self.optimizer.clip_norm:g}"
+            )
         made = self.model.architecture()
         for name in INNER:
             given = getattr(self.settings, name)
@@ -152,6 +157,7 @@ class MetaModule(TrainingLoop):
 
     def on_train_start(self) -> None:
         """Check the meta-gradient. This also compiles the kernels before the clock runs."""
+        super().on_train_start()
         self.check_gradient()
 
     def check_gradient(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
@@ -172,10 +178,12 @@ class MetaModule(TrainingLoop):
         """Start the clock that counts the wait for the next tasks; time in callbacks does not count."""
         # Nor does time count that another process waits for them: all processes meet here.
         self.ranks.most(0.0)
-        self._left_at = Reading.now()
+        # What the first step needs is there before the clock runs.
+        self._left_at = Reading.now() if self.step else None
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""
+        super().on_train_end()
         self.restore_best_after_failure()
 
     # -- for callbacks -------------------------------------------------------------------------------------------
