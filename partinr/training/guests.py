@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -62,7 +63,7 @@ def stopped_by(callbacks: Iterable[L.Callback]) -> str:
     return f"ended by {' or '.join(type(each).__name__ for each in guests) or 'a callback'}"
 
 
-def flags_for(callbacks: Iterable[L.Callback]) -> dict[str, bool]:
+def flags_for(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
     """The flags without which the Trainer refuses some kinds of callbacks."""
     callbacks = list(callbacks)
     return {
@@ -114,13 +115,11 @@ class _MonitorCheck(L.Callback):
     """
 
     def __init__(self, callbacks: Mapping[str, L.Callback]) -> None:
-        self._monitored = {
-            name: (callback, callback.monitor)
-            for name, callback in _guests(callbacks).items()
-            if isinstance(getattr(callback, "monitor", None), str)
-            and getattr(callback, "strict", True)
-            and _takes_a_metric(callback)
-        }
+        self._monitored: dict[str, tuple[L.Callback, str]] = {}
+        for name, callback in _guests(callbacks).items():
+            metric = getattr(callback, "monitor", None)
+            if isinstance(metric, str) and getattr(callback, "strict", True) and _takes_a_metric(callback):
+                self._monitored[name] = callback, metric
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look once; Lightning calls the callbacks that monitor something after this one."""

@@ -184,8 +184,8 @@ def test_a_metric_that_nobody_logs_is_refused_with_those_there_are(tiny: Any, ki
     answer = tiny(*words)
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1), answer.err
     found = re.search(
-        rf"callbacks.mine \({kind}\) cannot be used here: it monitors 'val_psnr', and this run logs step, .*, psnr, .*; "
-        r"give (callbacks\.mine\.monitor=psnr)$",
+        rf"callbacks.mine \({kind}\) cannot be used here: it monitors 'val_psnr', and this run logs step, "
+        r".*, psnr, .*; give (callbacks\.mine\.monitor=psnr)$",
         answer.err.strip(),
     )
     assert found is not None, answer.err
