@@ -43,7 +43,7 @@ def log_row(module: L.LightningModule, row: Mapping[str, float]) -> None:
     values = show_row(module, row)
     for shown in (True, False):
         some = {name: value for name, value in values.items() if (name in _IN_BARS) is shown}
-        module.log_dict(some, prog_bar=shown, on_step=False, on_epoch=True, batch_size=1)
+        module.log_dict(some, prog_bar=shown, on_step=False, on_epoch=True)
 
 
 def show_row(module: L.LightningModule, row: Mapping[str, float]) -> dict[str, Tensor]:

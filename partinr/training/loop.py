@@ -122,6 +122,10 @@ class TrainingLoop(Continued):
         """Seconds of training so far, for schedules that follow the clock."""
         return self.clock.elapsed()
 
+    def log(self, *given: Any, **options: Any) -> None:
+        """Log a number. Batches here have no size that would weigh it, so a callback need not give one."""
+        super().log(*given, **{**options, "batch_size": options.get("batch_size") or 1})
+
     def on_train_start(self) -> None:
         """Let callbacks know the last evaluation of a resumed run."""
         if self.curve:
