@@ -62,11 +62,19 @@ class Optimizer:
             raise PartinrError(f"optimizer {self.name} takes no {', '.join(unknown)}; {cure}")
 
     def build(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
-        """The optimiser for some parameters.
+        """The optimiser for parameters that belong to no network.
 
         Raises:
-            PartinrError: the optimiser refuses the value of an option.
+            PartinrError: the optimiser refuses the value of an option, or ``clip_norm`` is given.
         """
+        if self.clip_norm is not None:
+            raise PartinrError(
+                "optimizer.clip_norm clips each network by itself, and regime=meta also learns what belongs to none; "
+                f"give optimizer.clip_norm=null regime.clip_norm={self.clip_norm:g}"
+            )
+        return self._made(params)
+
+    def _made(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
         kind, options = self._class(), self._options()
         if "fused" in inspect.signature(kind).parameters and not {"fused", "foreach"} & set(options):
             # Fused: the same arithmetic in one pass over the parameters instead of a dozen.
@@ -92,7 +100,7 @@ class Optimizer:
                 f"optimizer.name={self.name} takes a parameter for one matrix and would mix the networks of a stack; "
                 "choose optimizer=muon or optimizer=soap (in Python PerNetwork), which treat each network by itself"
             )
-        return self.build(params.values())
+        return self._made(params.values())
 
     def _options(self) -> dict[str, Any]:
         return {key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()}

@@ -113,12 +113,7 @@ class MetaModule(TrainingLoop):
         self._left_at: Reading | None = None
 
     def _check_settings(self) -> None:
-        """Check that the start was made with the same settings, and that they suit the regime."""
-        if self.optimizer.clip_norm is not None:
-            raise PartinrError(
-                "optimizer.clip_norm clips the gradient of each network, and here one start is learned for all; "
-                f"give optimizer.clip_norm=null regime.clip_norm={self.optimizer.clip_norm:g}"
-            )
+        """Check that the start was made with the same settings."""
         made = self.model.architecture()
         for name in INNER:
             given = getattr(self.settings, name)
@@ -178,8 +173,7 @@ class MetaModule(TrainingLoop):
         """Start the clock that counts the wait for the next tasks; time in callbacks does not count."""
         # Nor does time count that another process waits for them: all processes meet here.
         self.ranks.most(0.0)
-        # What the first step needs is there before the clock runs.
-        self._left_at = Reading.now() if self.step else None
+        self._left_at = Reading.now()
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""
