@@ -30,6 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
     # So few that a region, and a process, often has none of them.
     "drawn points, widths, cosine": {
         "steps": 40,
+        "optimizer": Optimizer(lr=3e-3, clip_norm=0.03),
         "widths": WIDTHS,
         "settings": {"points_per_step": 3},
         "engine": "fused",
@@ -46,7 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
         "steps": 120,
         "widths": WIDTHS,
         "settings": {"freeze_at_psnr": 22.0, "evaluate_every": 5},
-        "optimizer": Optimizer(lr=1e-2, clip_norm=0.03),
+        "lr": 1e-2,
     },
     "muon, points by error": {
         "steps": 25,
