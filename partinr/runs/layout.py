@@ -12,6 +12,7 @@ A run directory is complete in itself. It can be reported, rendered or resumed w
     output.log              what it said, if a process of its own carried it out
     .lock  .job             held by the process that writes the run; the job of a cluster that was submitted for it
     wandb.id  wandb/        of its mirror on W&B, where there is one
+    mlflow.id  tensorboard/ of these loggers, likewise
 
 A study of steps to a fixed error has ``steps.csv``, with one row a trial (:data:`STEPS_COLUMNS`), and no network.
 
@@ -132,6 +133,7 @@ ADAPTATION = "adaptation.png"
 RATE = "rate.csv"
 CHECKPOINT = "checkpoints/last.ckpt"
 WANDB_ID = "wandb.id"
+MLFLOW_ID = "mlflow.id"
 PREVIOUS = "checkpoints/previous.ckpt"
 LOCK = ".lock"
 LOG = "output.log"
