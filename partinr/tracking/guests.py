@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+from lightning.pytorch.loggers import Logger
 
 from partinr.base.notes import print_note
 from partinr.base.terminal import short
+from partinr.callbacks.base import regime
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.sending import Sender
 from partinr.tracking.summary import AXES, PICTURES, pictures
@@ -135,9 +137,57 @@ class GuestSender(Sender):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_logger": None}
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Let callbacks find the logger where Lightning has it."""
+        self._logger = self._logger or self._again()
+        trainer.loggers = [Extras(self._logger, self, pl_module), *trainer.loggers]
+
     def open(self, pl_module: L.LightningModule) -> GuestPlace:
         """The logger with the settings of the run."""
-        return self._kind(self._logger or self._again(), self.run, self._config)
+        return self._kind(self._logger, self.run, self._config)
+
+    def extra(self, values: Mapping[str, float], step: int | None) -> None:
+        """Log what a callback logs, while the logger is open."""
+        if self._place is not None:
+            self._try(lambda: self._logger.log_metrics(dict(values), step=step))
+
+
+class Extras(Logger):
+    """A logger as callbacks find it in ``trainer.loggers``: it takes what they log.
+
+    The rows of the curve come from the sender, since Lightning would give the logger of a resumed run only new ones.
+    """
+
+    def __init__(self, logger: Any, sender: GuestSender, module: L.LightningModule) -> None:
+        self._logger, self._sender, self._module = logger, sender, module
+
+    @property
+    def name(self) -> str | None:
+        """The logger's."""
+        return self._logger.name
+
+    @property
+    def version(self) -> int | str | None:
+        """The logger's."""
+        return self._logger.version
+
+    @property
+    def experiment(self) -> Any:
+        """The logger's, such as TensorBoard's writer."""
+        return self._logger.experiment
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Log what is no column of the curve."""
+        curve = regime(self._module).curve
+        known = {"epoch", *(curve[-1] if curve else ())}
+        if values := {name: value for name, value in metrics.items() if name not in known}:
+            self._sender.extra(values, step)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the logger has the configuration."""
+
+    def finalize(self, status: str) -> None:
+        """Nothing: the sender ends the logger."""
 
 
 def tensorboard(folder: Path) -> TensorBoardLogger:

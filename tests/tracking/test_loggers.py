@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 
 from partinr.runs.directory import RunDirectory
@@ -148,6 +149,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     module = ModuleType("my_loggers")
     module.Broken = Broken  # type: ignore[attr-defined]
     module.Other = dict  # type: ignore[attr-defined]
+    module.Watching = Watching  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_loggers", module)
     return "my_loggers.Broken"  # type: ignore[return-value]
 
@@ -192,3 +194,23 @@ def test_a_package_that_is_missing(few: Any, package: str, monkeypatch: pytest.M
     said = f"logger={package} needs the package {package}, which is not installed; pip install 'partinr[{package}]'"
     assert (answer.code, answer.err) == (2, f"partinr: error: {said}\n")
     assert not Path("run").exists()
+
+
+class Watching(L.Callback):
+    """Logs to the loggers of the Trainer, as a callback of Lightning's users does."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *others: Any) -> None:
+        logger: Any = trainer.loggers[0]
+        step = RunDirectory(Path("run")).curve()[-1]["step"]
+        logger.log_metrics({"mine/steps": step, "psnr": -1.0}, step=int(step))
+        logger.experiment.add_text("note", "as it went", int(step))
+
+
+def test_a_callback_finds_the_logger(few: Any, broken: str) -> None:
+    answer = few("logger=tensorboard", "+callbacks.mine._target_=my_loggers.Watching", "hydra.run.dir=run")
+    assert (answer.code, answer.err) == (0, "")
+    kept = events(Path("run/tensorboard"))
+    assert [point.value for point in kept.Scalars("mine/steps")] == [1, 2, 3, 4]
+    curve = RunDirectory(Path("run")).curve()
+    assert [point.value for point in kept.Scalars("psnr")] == pytest.approx([row["psnr"] for row in curve])
+    assert "note/text_summary" in kept.Tags()["tensors"]
