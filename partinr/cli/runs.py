@@ -138,8 +138,8 @@ class _Cells:
         """The cell of a row, or the heading for None; a state is coloured."""
         cell = self.heading if row is None else self.cells[row]
         space = " " * (self.width - cell_len(cell))
-        if row is not None and self.heading == "state":
-            cell = click.style(cell, fg=COLOURS.get(cell))
+        if row is not None and self.heading == "state" and cell in COLOURS:
+            cell = click.style(cell, fg=COLOURS[cell])
         return space + cell if self.right else cell + space
 
 

@@ -86,7 +86,10 @@ def remove(left: Leftover) -> None:
                 raise PartinrError(f"{run.path} has been continued meanwhile; it is kept")
             # run.json goes last, so that a run which is removed by half is found again.
             for entry in sorted(run.path.iterdir(), key=lambda entry: entry.name == MANIFEST):
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
             run.path.rmdir()
         with suppress(OSError):  # others are left in it
             if run.path.parent.name == SUPERSEDED:

@@ -40,8 +40,13 @@ class Listed:
     @classmethod
     def of(cls, run: RunDirectory, now: float) -> Listed:
         """A run at a time in seconds since 1970. Damaged files are reported in its standing, not raised."""
+        parts: tuple[tuple[Callable[[], Any], Any], ...] = (
+            (run.manifest, {}),
+            (run.config, {}),
+            (run.overrides, []),
+        )
         read: list[Any] = []
-        for part, nothing in ((run.manifest, {}), (run.config, {}), (run.overrides, [])):
+        for part, nothing in parts:
             read.append(nothing)
             with suppress(PartinrError):
                 read[-1] = part()
