@@ -200,8 +200,8 @@ def _key(option: str, key: str, listed: Sequence[Listed]) -> str:
     if ends:
         raise PartinrError(f"{option}: {key} may be {' or '.join(ends)}; give one of them")
     words = dict.fromkeys([*called, *known, *(place.rpartition(".")[2] for place in known)])
-    near = difflib.get_close_matches(key, words, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"such as {', '.join([*called, 'state', 'psnr'])}"
+    near = difflib.get_close_matches(key, words, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"such as {', '.join([*called, 'state', 'psnr'])}"
     raise PartinrError(f"{option}: no run has the setting or result {key!r}; {hint}")
 
 

@@ -47,15 +47,13 @@ def run_at(word: Path, folders: bool = False) -> Path:
     runs = known_runs()
     if number := re.fullmatch(r"last(?::([1-9][0-9]*))?", text):
         return _nth(runs, text, int(number[1] or 1))
-    found = next(filter(None, _matches(text, runs, folders)), [])
+    found = sorted(next(filter(None, _matches(text, runs, folders)), []))
     if len(found) == 1:
         return found[0]
     if found:
         raise PartinrError(f"{visible(text)} is the start of {len(found)} names: {_listed(found)}; give more of one")
     if not runs:
-        raise PartinrError(
-            f"{visible(text)} does not exist; give a run directory (there is no run below outputs or here)"
-        )
+        raise PartinrError(f"{visible(text)} does not exist; give a run directory; there is none below outputs or here")
     called = {_name(run.path): run.path for run in runs}
     near = [called[name] for name in difflib.get_close_matches(text, called, n=MOST)]
     raise PartinrError(
