@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -107,13 +108,13 @@ def told_apart(names: Sequence[str], width: int) -> list[str]:
 
     What all names share is left out first; then the middle, but only where the rest tells them apart.
     """
-    split = [name.split("_") for name in names]
+    split = [re.split("_|(?<=/)", name) for name in names]
     shared = set(split[0]).intersection(*split[1:]) if len(split) > 1 else set()
     brief = []
     for parts in split:
         kept = ["…" if part in shared else part for part in parts]
         pairs = zip(kept, ["", *kept], strict=False)
-        brief.append("_".join(part for part, before in pairs if not part == before == "…"))
+        brief.append("_".join(part for part, before in pairs if not part == before == "…").replace("/_", "/"))
     count = len(set(names))
     for room in range(width, max(map(cell_len, names))):
         for form in (brief, [shortened(name, room) for name in brief]):
