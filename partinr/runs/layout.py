@@ -145,7 +145,20 @@ OWN = frozenset(
     name.partition("/")[0]
     for name in (
         *(CONFIG, MANIFEST, CURVE, IMAGE_CURVE, STEPS, IMAGES, IMAGE, PARTITION, RECONSTRUCTION, ERROR, WEIGHTS, START),
-        *(ADAPTATION, RATE, CHECKPOINT, WANDB_ID, LOCK, LOG, JOB, "wandb", "tensorboard", "report.html", "view.html"),
+        *(
+            ADAPTATION,
+            RATE,
+            CHECKPOINT,
+            WANDB_ID,
+            MLFLOW_ID,
+            LOCK,
+            LOG,
+            JOB,
+            "wandb",
+            "tensorboard",
+            "report.html",
+            "view.html",
+        ),
     )
 )
 """Names in a run directory that partinr writes. A regime may have further ones (``regime.files`` in ``run.json``)."""

@@ -77,6 +77,8 @@ def test_tensorboard(interrupted: Any) -> None:
     assert b"backbone.first_omega_0" in settings
 
 
+@pytest.mark.slow  # it makes the tables of a database
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow itself, about its database
 def test_mlflow(interrupted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'partinr[mlflow]'")
     from mlflow import MlflowClient
