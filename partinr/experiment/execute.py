@@ -298,7 +298,8 @@ def _prepare(
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
     interruption = interruption or Interruption()
-    callbacks = _callbacks(settings, own, interruption, made, {**known, "signal_name": settings.data.title})
+    known = {**known, "signal_name": settings.data.title}
+    callbacks = _callbacks(settings, folder, own, interruption, made, known)
     trainer = make_trainer(
         callbacks=callbacks,
         devices=devices,
@@ -350,6 +351,7 @@ def _context(settings: config.Settings) -> RunContext:
 
 def _callbacks(
     settings: config.Settings,
+    folder: Path,
     own: Sequence[L.Callback],
     interruption: Interruption,
     made: float,
@@ -363,7 +365,7 @@ def _callbacks(
         # Last, so that run.json says "completed" only when all other files exist.
         Manifest(known, interruption, started=made),
         # Mirrors of the run directory follow, since they read it.
-        *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
+        *settings.logger.callbacks(settings.name, settings.plain, note_unsent, folder),
     ]
 
 
