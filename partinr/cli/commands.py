@@ -204,7 +204,7 @@ def clean(paths: tuple[Path, ...], force: bool, only: str | None) -> None:
 @click.option("--offline", is_flag=True, help="Send nothing; write W&B runs into the run directories.")
 @click.option("--project", metavar="NAME", help="W&B's project; by default the one the run was started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
-@click.option("--study", metavar="NAME", help="W&B's group, likewise.")
+@click.option("--group", "--study", "group", metavar="NAME", help="W&B's group, likewise.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Limit of time for sending each run.")
 def sync(paths: tuple[Path, ...], **options: Any) -> None:
     """Make one complete W&B run from each run directory, even after several resumes or offline parts.
@@ -221,7 +221,7 @@ def sync(paths: tuple[Path, ...], **options: Any) -> None:
 )
 @click.option("--project", metavar="NAME", help="W&B's project; by default the one the runs were started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
-@click.option("--study", "name", metavar="NAME", help="W&B's group, likewise.")
+@click.option("--group", "--study", "group", metavar="NAME", help="W&B's group, likewise.")
 def dashboard(study: Path, output: Path | None, **options: Any) -> None:
     """Build a W&B workspace and report: curves, time to quality, pictures.
 

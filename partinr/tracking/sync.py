@@ -40,7 +40,10 @@ def settings_of(config: Mapping[str, Any], **instead: Any) -> Wandb:
     known = {field.name for field in dataclasses.fields(Wandb)}
     kept = config.get("logger")
     found = {key: value for key, value in kept.items() if key in known} if isinstance(kept, Mapping) else {}
-    return Wandb(**{**found, **{key: value for key, value in instead.items() if value is not None}})
+    given = {key: value for key, value in instead.items() if value is not None}
+    if "group" in given:
+        found.pop("study", None)  # the older name
+    return Wandb(**{**found, **given})
 
 
 def rebuild(run: RunDirectory, settings: Wandb, mode: Literal["online", "offline"]) -> Rebuilt:
