@@ -110,7 +110,11 @@ def _column(section: Section, table: str, field: Mapping[str, Any]) -> Column:
     elif kind == "reaches":
         level, axis = rest.split(".")
         of = partial(_crossing, float(level), axis)
-    usual = {"table": table, "terminal": field.get("short", ""), "compared": rest.startswith("ratio")}
+    usual = {
+        "table": table,
+        "terminal": field.get("terminal", field.get("short", "")),
+        "compared": rest.startswith("ratio"),
+    }
     return Column(**{**usual, **known, "of": of, "form": form})
 
 
@@ -146,5 +150,5 @@ _OF_FITS = yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text(enc
 TABLES = tuple(Table(**table) for table in _OF_FITS["tables"])
 """Tables of fits; tables without columns are omitted."""
 
-COLUMNS = tuple(_column(Section(), TABLES[0].key, field) for field in _OF_FITS["columns"])
+COLUMNS = tuple(_column(Section(), TABLES[0].key, {"terminal": "", **field}) for field in _OF_FITS["columns"])
 """All columns of the report for a group of fits, in order."""

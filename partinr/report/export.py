@@ -58,7 +58,7 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True, 
         chosen = [sorted(columns, key=lambda column: column.rank) for columns in chosen]
     tables = [PaperTable.of(study, columns, layout) for study, columns in zip(studies, chosen, strict=True)]
     if form == "text":
-        return "\n".join(terminal_text(table, terminal().width) for table in tables)
+        return "\n".join(terminal_text(table, terminal().width, not layout.columns) for table in tables)
     return "\n".join(markdown(table) if form == "md" else latex(table, layout.plain) for table in tables)
 
 

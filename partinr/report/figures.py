@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.text import Text
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from partinr.base.errors import PartinrError
@@ -29,7 +29,7 @@ from partinr.report.curves import ListCurve, MeanCurve
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.latex import escaped
 from partinr.report.looks import Looks, latex_program
-from partinr.report.strips import strips_of
+from partinr.report.strips import check_inset, strips_of
 from partinr.report.table import Row, lone_of, rows, to_csv
 from partinr.runs.records import Axis, RunRecord
 from partinr.runs.sharing import SIGN
@@ -83,6 +83,8 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path, looks: Looks
     further = [study for study in further if study.groups]
     try:
         with _settings(looks):
+            if looks.inset is not None:
+                check_inset(fits, looks)
             if fits.groups or not further:
                 written += _write(fits, folder, looks)
             for study in further:
@@ -99,8 +101,8 @@ def _settings(looks: Looks) -> Iterator[None]:
     Raises:
         PartinrError: matplotlib has no such style.
     """
-    colours = {"axes.prop_cycle": cycler(color=[light for light, _ in SLOTS])}
-    pgf = {"pgf.texsystem": latex_program() or "xelatex", "pgf.rcfonts": False}
+    colours: dict[Any, Any] = {"axes.prop_cycle": cycler(color=[light for light, _ in SLOTS])}
+    pgf: dict[Any, Any] = {"pgf.texsystem": latex_program() or "xelatex", "pgf.rcfonts": False}
     with matplotlib.rc_context({**SETTINGS, **colours, **pgf}):
         for name in looks.styles:
             try:
@@ -155,7 +157,7 @@ def _figures(study: Study, looks: Looks) -> Iterator[tuple[str, Figure, bool]]:
         for chart in section.charts if section else ():
             if any(ListCurve.of(group.counted, chart.values).psnr.size for group in groups):
                 yield f"{stem}-{chart.axis.replace(' ', '-')}", _Plot(study.styles, looks).chart(groups, chart), False
-        strips = [] if section else list(strips_of(image, groups, looks))
+        strips = [] if section else list(strips_of(groups, looks))
         for number, strip in enumerate(strips, 1):
             yield f"pictures-{names[image]}" + (f"-{number}" if len(strips) > 1 else ""), strip, True
 
@@ -200,7 +202,7 @@ class _Plot:
         if lone and metric == "psnr":
             self.axes.axhline(lone.level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
         if metric in _LOGARITHMIC:
-            self.axes.set_yscale("log", nonpositive="clip")
+            self._logarithmic()
         self.axes.set(xlabel=label, ylabel=_METRICS[metric])
         self.axes.set_xlim(left=0)
         if axis == "macs":
@@ -239,7 +241,15 @@ class _Plot:
         if std is not None:
             self.axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.18, lw=0)
 
-    def _with_legend(self, place: str) -> Figure:
+    def _logarithmic(self) -> None:
+        """Make the ordinate logarithmic. Powers would need mathematics in labels, which names rule out."""
+        self.axes.set_yscale("log", nonpositive="clip")
+        low, high = self.axes.get_ylim()
+        self.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        self.axes.yaxis.set_major_formatter("{x:g}")
+        self.axes.yaxis.set_minor_formatter(NullFormatter())
+
+    def _with_legend(self, place: Literal["upper right", "lower right"]) -> Figure:
         """Place the legend inside, away from the curves; a long one goes above the axes of a wide figure."""
         handles, names = self.axes.get_legend_handles_labels()
         longest = max(map(len, names))

@@ -289,19 +289,20 @@ def _cuts(record: RunRecord) -> set[Cut]:
     if isinstance(rows, int) and isinstance(columns, int):
         return {(rows, columns)}
     images = record.images.values() or [{"shape": record.at("signal.shape"), "regions": record.regions}]
-    found = set()
+    found: set[Cut] = set()
     for image in images:
-        shape, regions = image.get("shape"), image.get("regions")
-        cut = closest_to_squares(regions, shape) if isinstance(regions, int) and _is_plane(shape) else None
+        shape, regions = _plane(image.get("shape")), image.get("regions")
+        cut = closest_to_squares(regions, shape) if isinstance(regions, int) and shape else None
         if cut is None:
             return set()
         found.add(cut)
     return found
 
 
-def _is_plane(shape: Any) -> bool:
-    """Whether ``[H, W, C]`` is the shape of an image."""
-    return isinstance(shape, Sequence) and len(shape) == 3 and all(isinstance(length, int) for length in shape)
+def _plane(shape: Any) -> Sequence[int] | None:
+    """Height and width of an image ``[H, W, C]``; None if the shape is another."""
+    whole = isinstance(shape, Sequence) and len(shape) == 3 and all(isinstance(length, int) for length in shape)
+    return shape[:2] if whole else None
 
 
 def studies_of(records: Sequence[RunRecord]) -> list[Study]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import shutil
@@ -145,9 +144,7 @@ def _formats(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in FORMATS:
-            near = difflib.get_close_matches(name, FORMATS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(FORMATS)}"
-            raise PartinrError(f"--format: there is no format {name!r}; {hint}")
+            raise PartinrError(f"--format: there is no format {name!r}; choose from {', '.join(FORMATS)}")
     if not names:
         raise PartinrError(f"--format is empty; choose from {', '.join(FORMATS)}")
     if "pgf" in names and latex_program() is None:

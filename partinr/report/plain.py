@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from textwrap import wrap
 
 from rich.cells import cell_len
 
+from partinr.report.columns import Column
 from partinr.report.paper import PaperTable
 
 BEST = "*"
@@ -34,31 +36,51 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*<|\[\]])", r"\\\1", text)
 
 
-def terminal_text(table: PaperTable, width: int) -> str:
+def terminal_text(table: PaperTable, width: int, fit: bool = True) -> str:
     """Aligned columns with a heading for each image, and notes below. Numbers are never cut.
 
     Args:
         table: the table.
-        width: columns of the terminal, for the notes.
+        width: columns of the terminal.
+        fit: whether to leave out columns that are not about quality, one by one, until the lines are short enough.
     """
-    names = ["group", *(column.terminal or column.title for column in table.columns), *table.after]
+    columns, notes = list(table.columns), [note.replace("Bold: ", f"{BEST} ", 1) for note in table.notes]
+    lines = _lines(table)
+    while fit and max(map(cell_len, map(unstyled, lines))) > width:
+        others = [column for column in columns if column.rank or not column.better]
+        if not others:
+            break
+        # What is the same for all seeds goes before times. max returns the first of several, so the rightmost goes.
+        columns.remove(max(reversed(others), key=lambda column: (column.rank, column.constant)))
+        lines = _lines(replace(table, columns=columns))
+    if left := [_heading(column) for column in table.columns if column not in columns]:
+        notes.append(f"Left out for want of width: {', '.join(left)}; --columns KEY,KEY prints what it names.")
+    wrapped = [line for note in notes for line in wrap(note, width)]
+    return "\n".join([*lines, *(["", *wrapped] if wrapped else []), ""])
+
+
+def _heading(column: Column) -> str:
+    return column.terminal or column.title
+
+
+def _lines(table: PaperTable) -> list[str]:
+    names = ["group", *map(_heading, table.columns), *table.after]
     marks = any(row.cells[column.key].best for row in table.rows for column in table.columns)
-    lines = table.lines(str, lambda cell, _: str(cell) + (BEST if cell.best else " " * marks))
-    lines = [line[len(table.before) - 1 :] for line in lines]
+    cells = table.lines(str, lambda cell, _: str(cell) + (BEST if cell.best else " " * marks))
+    cells = [line[len(table.before) - 1 :] for line in cells]
     right = [False, *(not column.words for column in table.columns), *(name == "seeds" for name in table.after)]
-    heads = [_stacked(name, [line[place] for line in lines]) for place, name in enumerate(names)]
+    heads = [_stacked(name, [line[place] for line in cells]) for place, name in enumerate(names)]
     tall = max(map(len, heads))
     above = [[head[row - tall + len(head)] if row >= tall - len(head) else "" for head in heads] for row in range(tall)]
-    widths = [max(map(cell_len, column)) for column in zip(*above, *lines, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(*above, *cells, strict=True)]
     found = [_row(line, widths, right, bold=[True] * len(names)) for line in above]
-    for image, rows in groupby(zip(table.rows, lines, strict=True), lambda each: each[0].group.image):
+    for image, rows in groupby(zip(table.rows, cells, strict=True), lambda each: each[0].group.image):
         if "image" in table.before:
             found += ["", f"{_BOLD}{image}{_USUAL}"]
         for row, line in rows:
             best = [False, *(row.cells[column.key].best for column in table.columns), *(False for _ in table.after)]
             found.append(_row(line, widths, right, best))
-    notes = [line for note in table.notes for line in wrap(note.replace("Bold: ", f"{BEST} ", 1), width)]
-    return "\n".join([*found, *(["", *notes] if notes else []), ""])
+    return found
 
 
 def unstyled(text: str) -> str:

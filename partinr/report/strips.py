@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ from PIL import Image
 from partinr.base.numbers import write
 from partinr.pictures.draw import ERROR_COLORMAP, ERROR_RANGE, error_map, to_uint8
 from partinr.pictures.paper import COLUMN, PAGE
-from partinr.report.groups import Group
+from partinr.report.groups import Group, Study
 from partinr.report.looks import INSET_PART, Inset, Looks
 from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import RunRecord
@@ -37,26 +38,43 @@ _KINDS = {IMAGE: "image", PARTITION: "partition", RECONSTRUCTION: "reconstructio
 _ROWS = (RECONSTRUCTION, PARTITION, ERROR)
 """Rows from top to bottom; the reconstruction is next to the image."""
 
+_Shown = Sequence[tuple[Group, RunRecord]]
+"""Groups, and the runs whose pictures are drawn."""
 
-def strips_of(image: str, groups: Sequence[Group], looks: Looks) -> Iterator[Figure]:
-    """The figures of the pictures of an image; none if no group has pictures.
+
+def check_inset(study: Study, looks: Looks) -> None:
+    """Check that every image with pictures has the rectangle of the inset, before any file is written.
 
     Raises:
-        PartinrError: the image does not have the rectangle of the inset.
+        PartinrError: one does not.
     """
-    shown = [
-        (group, record)
-        for group in groups
-        if (record := group.median()) and any((record.path / name).is_file() for name in _ROWS)
-    ]
+    for image in study.images:
+        shown = _shown(study.on(image))
+        if looks.inset is not None and shown:
+            pictures = _Pictures.of(shown, looks)
+            looks.inset.check(image, pictures.height, pictures.width)
+
+
+def strips_of(groups: Sequence[Group], looks: Looks) -> Iterator[Figure]:
+    """The figures of the pictures of an image; none if no group has pictures."""
+    shown = _shown(groups)
     if not shown:
         return
-    pictures = _Pictures.of(image, [record for _, record in shown], looks)
+    pictures = _Pictures.of(shown, looks)
     if len(shown) == 1:
         yield pictures.single(shown[0][1])
         return
     for start in range(0, len(shown), GROUPS_A_STRIP):
         yield pictures.strip(shown[start : start + GROUPS_A_STRIP])
+
+
+def _shown(groups: Sequence[Group]) -> _Shown:
+    """The groups that have pictures, each with the run whose pictures they are."""
+    return [
+        (group, record)
+        for group in groups
+        if (record := group.median()) and any((record.path / name).is_file() for name in _ROWS)
+    ]
 
 
 @dataclass(frozen=True)
@@ -70,16 +88,10 @@ class _Pictures:
     """Columns of the image."""
 
     @classmethod
-    def of(cls, image: str, records: Sequence[RunRecord], looks: Looks) -> _Pictures:
-        """The pictures of runs.
-
-        Raises:
-            PartinrError: the image does not have the rectangle of the inset.
-        """
-        found = (_size(record.path / name) for name in (IMAGE, *_ROWS) for record in records)
+    def of(cls, shown: _Shown, looks: Looks) -> _Pictures:
+        """The pictures of runs."""
+        found = (_size(record.path / name) for name in (IMAGE, *_ROWS) for _, record in shown)
         width, height = next(filter(None, found), (1, 1))
-        if looks.inset is not None:
-            looks.inset.check(image, height, width)
         return cls(looks, height, width)
 
     def single(self, record: RunRecord) -> Figure:
@@ -93,15 +105,15 @@ class _Pictures:
         self._scale(figure, all_axes[3].inset_axes((0.1, -0.12 / aspect, 0.8, 0.06 / aspect)))
         return figure
 
-    def strip(self, shown: Sequence[tuple[Group, RunRecord]]) -> Figure:
+    def strip(self, shown: _Shown) -> Figure:
         """A column of pictures for each group, after that of the image."""
         columns = len(shown) + 1
         width = self.looks.width or (COLUMN if columns <= 3 else PAGE)
         figure = self._figure(width, 3 * width / columns * self.height / self.width + 0.45)
         grid = figure.add_gridspec(3, columns)
         self._show(figure.add_subplot(grid[0, 0]), shown[0][1], IMAGE).set_title("image")
-        # About 9 letters per inch.
-        letters = max(8, int(8.7 * width / columns))
+        # About 13 letters per inch.
+        letters = max(8, int(13 * width / columns))
         for column, (group, record) in enumerate(shown, 1):
             for row, name in enumerate(_ROWS):
                 axes = self._show(figure.add_subplot(grid[row, column]), record, name)
@@ -212,11 +224,11 @@ def _opened(path: Path) -> Iterator[Image.Image | None]:
 
 
 def _wrapped(label: str, width: int) -> str:
-    """``label`` in lines of at most ``width`` characters, broken between its parts."""
+    """``label`` in lines of at most ``width`` characters, broken between its parts or words."""
     lines: list[str] = []
     for part in label.split(" · "):
         if lines and len(lines[-1]) + len(part) + 3 <= width:
             lines[-1] += f" · {part}"
         else:
-            lines.append(part)
+            lines += wrap(part, width, break_long_words=False)
     return "\n".join(lines)

@@ -109,7 +109,7 @@ def test_siunitx_reads_every_number_whole(write_run, tmp_path):
     assert "S[table-format=2.2(2)]" in text
     # Units stand after the number; words and dashes are in braces.
     assert "S[table-format=2.1, table-space-text-post={k}]" in text
-    assert lines[0][heading.index("{parameters}")] == "99.9 {k}"
+    assert lines[0][heading.index("{parameters}")] == "99.8 {k}"
     assert lines[2][heading.index("{steps to lone PSNR}")] == "{--}"
     plain = table_text(collect([tmp_path]), "tex", layout=Layout(plain=True))
     assert r"\textbf{31.50} $\pm$ 0.35" in plain
