@@ -98,7 +98,7 @@ def report(
     "--sort",
     default="",
     metavar="[-]KEY",
-    help="Sort the groups of each image by a column, best first, or by group, seeds or state; - reverses.",
+    help="Sort the groups of each image by a column, or by group, seeds or state; with -, downwards.",
 )
 @_LABELS
 @_ORDER

@@ -49,8 +49,8 @@ class Layout:
     columns: str = ""
     """Keys of the columns, separated by commas; by default the usual ones for the form."""
     sort: str = ""
-    """What rows are sorted by on each image: a column, best first, or ``group``, ``seeds`` or ``state``. A minus
-    reverses the order."""
+    """What rows are sorted by on each image: a column, or ``group``, ``seeds`` or ``state``; with a minus,
+    downwards."""
     plain: bool = False
     """Whether LaTeX needs no siunitx."""
     wording: Wording = field(default_factory=Wording)
@@ -100,13 +100,10 @@ class Layout:
 
 
 def _by(column: Column) -> Callable[[Row], Any]:
-    """The place of a row by a column: the best number first, or the smallest where no end is better."""
+    """The place of a row by a column."""
     if column.words:
         return lambda row: natural(row.cells[column.key].text)
-    sign = -1 if column.better == "high" else 1
-    return lambda row: (
-        sign * (stat.mean if (stat := row.cells[column.key].stat) and stat.mean is not None else math.inf)
-    )
+    return lambda row: stat.mean if (stat := row.cells[column.key].stat) and stat.mean is not None else math.inf
 
 
 def _is_empty(row: Row, column: Column) -> bool:

@@ -103,7 +103,7 @@ def _partition(flat: Flat, regions: set[int], section: Section) -> tuple[str, st
     return name, "–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else ""
 
 
-def _partition_word(flat: Flat, regions: set[int], section: Section) -> str:
+def partition_word(flat: Flat, regions: set[int], section: Section) -> str:
     """The partition in the field's notation: none, grid #9, or grid #8–9 if it depends on the image."""
     name, count = _partition(flat, regions, section)
     return f"{name} #{count}" if count else name
@@ -170,7 +170,7 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section 
         distinct names. ``none`` is one region; ``grid #9`` is PoG#9, a grid of nine regions.
     """
     own = section or Section()
-    return _distinct(flats, [_partition_word(*each, own) for each in zip(flats, regions, strict=True)], own)
+    return _distinct(flats, [partition_word(*each, own) for each in zip(flats, regions, strict=True)], own)
 
 
 def titles(
@@ -300,7 +300,7 @@ def facets(
         sections: section of each config; the plain one by default.
     """
     own = sections or [Section()] * len(flats)
-    parts = [_partition_word(*each) for each in zip(flats, regions, own, strict=True)]
+    parts = [partition_word(*each) for each in zip(flats, regions, own, strict=True)]
     fewest = [min(counts) if counts else expected_regions(flat) for flat, counts in zip(flats, regions, strict=True)]
     starts = _starts(flats, by_run=True)
     found = [_facet("partition", "partition", fewest, parts), _facet("start", "init", starts, starts)]

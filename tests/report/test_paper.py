@@ -88,7 +88,7 @@ def test_columns_and_order(ends):
         text = table_text(records, "md", layout=Layout(**options))
         return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
 
-    heading, _, *lines = first_cells(columns="psnr,steps_25,parameters", sort="psnr")
+    heading, _, *lines = first_cells(columns="psnr,steps_25,parameters", sort="-psnr")
     assert heading == ["group", "PSNR dB", "Steps to 25 dB", "parameters"]
     assert [line[0] for line in lines] == ["2×2 grid", "3×3 grid", "no partition"]
     assert [line[2] for line in lines] == ["**8.1**", "8.3", "–"]
