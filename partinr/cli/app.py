@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from contextlib import chdir, suppress
 from functools import partial
@@ -21,6 +23,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.notes import BAD_INPUT, print_error
 from partinr.cli.commands import commands
+from partinr.cli.picture import with_picture
 from partinr.experiment import names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
@@ -150,9 +153,10 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
         PartinrError: the flag is unknown.
     """
     parser = get_args_parser()
+    parser.allow_abbrev = False
 
     def refuse(message: str) -> NoReturn:
-        raise PartinrError(f"{message}; see partinr --help")
+        raise PartinrError(f"{message}; {_flag_meant(arguments, parser) or 'see partinr --help'}")
 
     parser.error = refuse  # type: ignore[method-assign]
     asked = parser.parse_intermixed_args(arguments)
@@ -160,7 +164,19 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
     for override in asked.overrides:
         flags.remove(override)
     searched = None if asked.config_dir is None else Path(asked.config_dir)
-    return flags, as_typed([readable(override) for override in asked.overrides], searched)
+    return flags, as_typed([readable(word) for word in with_picture(asked.overrides)], searched)
+
+
+def _flag_meant(arguments: Sequence[str], parser: ArgumentParser) -> str | None:
+    """What an unknown flag may stand for, as a question: a flag, or an override, which has no dashes."""
+    known = {flag.lstrip("-"): flag for flag in parser._option_string_actions}
+    for word in (word.lstrip("-") for word in arguments if word.startswith("--")):
+        name, equals, _ = word.partition("=")
+        if name not in known and equals:
+            return f"did you mean {word}?"
+        if name not in known and (near := difflib.get_close_matches(name, known, n=1)):
+            return f"did you mean {known[near[0]]}?"
+    return None
 
 
 def _remove_if_empty(folder: Path) -> None:
