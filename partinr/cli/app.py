@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from contextlib import chdir, suppress
+from contextlib import chdir, nullcontext, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -24,7 +25,7 @@ from partinr.base.later import Later
 from partinr.base.notes import BAD_INPUT, print_error
 from partinr.cli.commands import commands
 from partinr.cli.picture import with_picture
-from partinr.experiment import names, plugins
+from partinr.experiment import comments, composing, names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
 from partinr.experiment.typed import as_typed
@@ -116,14 +117,19 @@ def _words(flags: Sequence[str]) -> Callable[..., str]:
 def _call(application: Callable[[], object], flags: Sequence[str], overrides: Sequence[str]) -> None:
     """Let Hydra read the command line. The jobs of a sweep check what depends on their choices."""
     sys.argv = ["partinr", *flags, *overrides]
+    given = get_args_parser().parse_args(flags)
+    shown = io.StringIO()
     try:
-        application()
+        with redirect_stdout(shown) if given.cfg else nullcontext():
+            application()
     except ConfigCompositionException as error:
-        given = get_args_parser().parse_args(flags)
         left = left_to_jobs(error, overrides, given.config_dir) if given.multirun else None
         if left is None:
             raise
         _call(application, flags, left)
+    if given.cfg:
+        package = "" if given.package in (None, "_global_") else given.package
+        print(comments.commented(shown.getvalue(), comments.by_key(composing.last_files()), package), end="")
 
 
 def _check_size(overrides: Sequence[str]) -> None:
