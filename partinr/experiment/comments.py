@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ class Comments:
     @property
     def summary(self) -> str:
         """The first sentence of the head."""
-        return re.split(r"(?<=[.?]) (?=[A-Z])", " ".join(self.head))[0].rstrip(".")
+        prose = " ".join(itertools.takewhile(lambda line: not line.startswith("  "), self.head))
+        return re.split(r"(?<=[.?])\s", prose)[0].rstrip(".")
 
 
 def read_comments(text: str) -> Comments:
