@@ -85,12 +85,12 @@ def commented(text: str, comments: Mapping[str, str], package: str = "") -> str:
     lines = text.splitlines()
     parents: list[str] = [package] if package else []
     top, out = len(parents), []
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in zip(lines, [*lines[1:], "..."], strict=True):
         if found := _KEY.match(line):
             parents[top + len(found["indent"]) // 2 :] = [found["name"]]
             said = comments.get(".".join(parents))
             # No comment may stand within a value that goes on in the next line.
-            whole = not found["rest"] or not following.startswith(f"{found['indent']}  ")
+            whole = not found["rest"] or (following and not following.startswith(f"{found['indent']}  "))
             line = f"{line}  # {said}" if said and whole else line
         out.append(line)
     return "".join(f"{line}\n" for line in out)
