@@ -51,8 +51,12 @@ def main(argv: list[str] | None = None) -> None:
         commands = load("partinr.cli.commands:commands")
         with warnings_as_notes():
             # Only the first word can be a subcommand, so no key can clash with one.
-            if not arguments or arguments[0] in {"-h", "--help", "--version", *commands.commands}:
-                commands.main(arguments, prog_name="partinr", standalone_mode=False, complete_var=COMPLETE)
+            known = bool(arguments) and arguments[0] in commands.commands
+            about = [word for word in arguments if word in ("-h", "--help", "--version")]
+            if known or about or not arguments:
+                commands.main(
+                    arguments if known else about[:1], prog_name="partinr", standalone_mode=False, complete_var=COMPLETE
+                )
                 return
             code = load("partinr.cli.app:hydra_app")(arguments)
     except Exception as error:
