@@ -79,8 +79,7 @@ def _group(group: str) -> list[str]:
     folder = CONF / group
     for path in sorted(folder.rglob("*.yaml")):
         name = path.relative_to(folder).with_suffix("")
-        chosen = "size" if (CONF / "size" / f"{name.name}.yaml").is_file() else "partition"
-        title = f"{name.parent} {chosen}={name.name}" if name.parent != Path() else str(name)
+        title = f"{name.parent} size={name.name}" if name.parent != Path() else str(name)
         comments = _comments(path)
         # A file of the package _global_ sets keys of many groups, which it names in full.
         everywhere = "@package _global_" in path.read_text(encoding="utf-8")

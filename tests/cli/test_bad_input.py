@@ -84,7 +84,7 @@ hydra.run.dir=/proc/partinr                         -> /proc/partinr: .*; choose
 reprot                                              -> cannot read 'reprot': .*; did you mean partinr report\?
 PICTURES                                            -> cannot read '.*': .*; did you mean data=folder data.path=.*\?
 PICTURES/good.png b.png                             -> a run fits one image; to fit each of several: partinr -m .*,b.png
-nowhere.png                                         -> no such file: 'nowhere.png'; check the path
+nowhere.png schedule.warmup_steps=0                  -> no such file: 'nowhere.png'; check the path
 data=nowhere.png                                    -> no such file: 'nowhere.png'; check the path
 data.path=two words                                 -> cannot read 'words': .*; put quotes around
 data.path=a.png,b.png                               -> several values; add -m .*: data.path="'a.png,b.png'"$
