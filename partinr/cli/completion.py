@@ -51,10 +51,10 @@ def _keys(groups: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def runs(incomplete: str) -> list[CompletionItem[str]]:
-    """Run directories and sweeps below ``outputs``, the newest first, and other folders as the shell finds them."""
+    """``last``, run directories and sweeps below ``outputs``, the newest first, and other folders, which the shell finds."""
     made = [*Path("outputs").glob("runs/*"), *Path("outputs").glob("sweeps/*"), *Path("outputs").glob("sweeps/*/*")]
     known = [path for path in made if (path / MANIFEST).is_file() or path.parent.name == "sweeps"]
-    words = [str(path) for path in sorted(known, key=os.path.getmtime, reverse=True)]
+    words = ["last", *(str(path) for path in sorted(known, key=os.path.getmtime, reverse=True))]
     return [
         *(CompletionItem(word) for word in words if word.startswith(incomplete)),
         CompletionItem(incomplete, type="dir"),

@@ -41,6 +41,17 @@ def test_words(line: str, found: list[str], monkeypatch: pytest.MonkeyPatch) -> 
     assert completed(line, monkeypatch) == found
 
 
+@pytest.mark.parametrize("command", ["render", "resume", "report", "seed=0 table"])
+def test_run_directories(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("runs/one", "runs/two", "sweeps/many/first"):
+        Path("outputs", place).mkdir(parents=True)
+        Path("outputs", place, "run.json").touch()
+    os.utime("outputs/runs/one", (0, 0))
+    Path("outputs/runs/empty").mkdir()
+    found = completed(f"partinr {command} outputs/r", monkeypatch)
+    assert found == ([] if "seed" in command else ["outputs/runs/two", "outputs/runs/one"])
+
+
 def test_bash_completes(tmp_path: Path) -> None:
     (tmp_path / "partinr").write_text(f'#!/bin/sh\nexec {sys.executable} -m partinr "$@"\n')
     (tmp_path / "partinr").chmod(0o755)
