@@ -51,7 +51,7 @@ def _keys(groups: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def runs(incomplete: str) -> list[CompletionItem[str]]:
-    """``last``, run directories and sweeps below ``outputs``, the newest first, and other folders, which the shell finds."""
+    """``last``, runs and sweeps below ``outputs``, the newest first, and other folders, which the shell finds."""
     made = [*Path("outputs").glob("runs/*"), *Path("outputs").glob("sweeps/*"), *Path("outputs").glob("sweeps/*/*")]
     known = [path for path in made if (path / MANIFEST).is_file() or path.parent.name == "sweeps"]
     words = ["last", *(str(path) for path in sorted(known, key=os.path.getmtime, reverse=True))]
