@@ -300,7 +300,8 @@ def _prepare(
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
     interruption = interruption or Interruption()
-    callbacks = [*_callbacks(settings, interruption, made, {**known, "signal_name": settings.data.title}), *shown]
+    facts = {**known, "signal_name": settings.data.title}
+    callbacks = [*_callbacks(settings, folder, interruption, made, facts), *shown]
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,
         precision=settings.trainer.precision,
@@ -352,7 +353,7 @@ def _context(settings: config.Settings) -> RunContext:
 
 
 def _callbacks(
-    settings: config.Settings, interruption: Interruption, made: float, known: Mapping[str, Any]
+    settings: config.Settings, folder: Path, interruption: Interruption, made: float, known: Mapping[str, Any]
 ) -> list[L.Callback]:
     """The callbacks of a run in their order of writing."""
     return [
@@ -362,7 +363,7 @@ def _callbacks(
         # Last, so that run.json says "completed" only when all other files exist.
         Manifest(known, interruption, started=made),
         # Mirrors of the run directory follow, since they read it.
-        *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
+        *settings.logger.callbacks(settings.name, settings.plain, note_unsent, folder),
     ]
 
 

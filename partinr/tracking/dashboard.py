@@ -15,8 +15,8 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.logger import Wandb
-from partinr.tracking.mirror import PICTURES, Unreachable
-from partinr.tracking.summary import AXES, LEVELS, summary
+from partinr.tracking.mirror import Unreachable
+from partinr.tracking.summary import AXES, LEVELS, PICTURES, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
 
@@ -40,7 +40,7 @@ class Study:
         title: heading of the report.
         settings: project, entity and study under which the runs are filed.
         levels: PSNR levels of the bars [dB].
-        pictures: keys of :data:`partinr.tracking.mirror.PICTURES` that the runs have.
+        pictures: keys of :data:`partinr.tracking.summary.PICTURES` that the runs have.
         runs: number of runs.
     """
 
