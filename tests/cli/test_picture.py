@@ -30,8 +30,8 @@ def test_alone_it_shows_commands_that_work(partinr: Partinr) -> None:
     typed = [shlex.split(line)[1:] for line in re.findall(r"^  (partinr .*?)  ", answer.out, re.MULTILINE)]
     assert len(typed) == 3
     for first, *rest in typed:
-        if first in commands.commands:
-            commands.commands[first].make_context(first, rest, resilient_parsing=True)
+        if first in commands.commands:  # there are no runs yet
+            assert partinr(first, "--help").code == 0
         else:
             words = [word.partition(",")[0] for word in (first, *rest) if word != "-m"]
             assert partinr("--cfg", "job", *words).code == 0, first
