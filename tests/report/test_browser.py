@@ -155,3 +155,28 @@ def test_an_axis_that_no_run_knows_is_not_offered(chromium, write_run, tmp_path)
     assert page.evaluate(MEANS)[0]["x"][-1] == 1500
     page.evaluate("location.hash = 'axis=cpu_seconds'")
     page.get_by_text("These runs do not know their CPU seconds").wait_for()
+
+
+def test_seconds_have_no_prefix_on_their_axis(chromium, write_run, tmp_path):
+    rows = [{"step": step, "seconds": step / 1000, "psnr": 20 + step / 100, "macs": step} for step in (0, 400, 800)]
+    write_run(tmp_path / "a", rows=rows)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    ticks = "() => [...document.querySelectorAll('#curve .xtick text')].map(tick => tick.textContent)"
+    for scale, tick in (("linear", "0.2"), ("log", "0.1")):
+        page.evaluate(f"location.hash = 'axis=seconds&scale={scale}'")
+        page.wait_for_function(f"tick => ({ticks})().includes(tick)", arg=tick)
+
+
+def test_a_printed_chart_leaves_its_caption_free(chromium, write_run, tmp_path):
+    write_run(tmp_path / "a")
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    drawn = "document.querySelector('#curve .main-svg').getBoundingClientRect()"
+    assert page.evaluate(f"{drawn}.width") > 800
+    # As for a printer: charts are told of the medium, and not of the width of the page, which is known after that.
+    page.evaluate("removeEventListener('resize', document.getElementById('curve')._responsiveChartHandler)")
+    page.emulate_media(media="print")
+    page.wait_for_function(f"{drawn}.width < 720")
+    page.set_viewport_size({"width": 718, "height": 1000})
+    caption = page.evaluate("document.querySelector('#curve + .caption').getBoundingClientRect().top")
+    assert page.evaluate(f"{drawn}.bottom") <= caption
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
