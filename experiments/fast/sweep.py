@@ -4,6 +4,7 @@
     python experiments/fast/sweep.py regions FOLDER    # number of regions against number of parameters
     python experiments/fast/sweep.py budgets FOLDER    # learning rate against seconds
     python experiments/fast/sweep.py starts FOLDER     # how a run begins
+    python experiments/fast/sweep.py shares FOLDER     # how parameters and pixels are spent
 
 FOLDER holds photographs (the results here are from BSDS500's training images): three of them, evenly spaced by name,
 are cut to their centre squares. Every run has so many seconds of training; the PSNR is that of its last step, mean over
@@ -25,6 +26,7 @@ from torch import Tensor
 
 import partinr
 from partinr.backbones import Siren
+from partinr.model import capacity
 from partinr.partition import Grid
 from partinr.regimes import Cosine, FitSettings, Optimizer
 
@@ -45,6 +47,8 @@ BASE: dict[str, Any] = {
     "frame": "local",
     "loss": "image",
     "begin_at_mean": False,
+    "balance": 0.0,
+    "coarse_until": 0.0,
 }
 
 VARIED: dict[str, list[Any]] = {
@@ -104,7 +108,18 @@ def starts() -> Iterator[dict[str, Any]]:
                 yield {**BASE, "parameters": parameters, "regions": number, **how}
 
 
-STAGES = {"settings": settings, "regions": regions, "budgets": budgets, "starts": starts}
+def shares() -> Iterator[dict[str, Any]]:
+    """Powers of the detail that regions get parameters by (0: all the same), and lengths of the coarse steps."""
+    how = {"side": 320, "parameters": 130_000, "regions": 361, "warmup": 10, "begin_at_mean": True, "lr": 6e-3}
+    for seconds in (1.0, 3.0):
+        for balance in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 1.0):
+            yield {**BASE, **how, "seconds": seconds, "balance": balance}
+        for coarse_until in (0.15, 0.25, 0.35, 0.5):
+            yield {**BASE, **how, "seconds": seconds, "balance": 0.2, "coarse_until": coarse_until}
+        yield {**BASE, **how, "seconds": seconds, "coarse_until": 0.25}
+
+
+STAGES = {"settings": settings, "regions": regions, "budgets": budgets, "starts": starts, "shares": shares}
 
 LOOK_EVERY = 5
 """Steps between two looks at the PSNR, whose time does not count; it says when 30 dB are reached."""
@@ -130,7 +145,10 @@ def fit(image: Tensor, given: dict[str, Any]) -> tuple[float, int, int, float]:
         first_omega_0=given["first_omega_0"],
         omega_0=given["omega_0"],
     )
-    model = partinr.PiecewiseINR(Grid(rows=rows, cols=rows)(image), backbone, frame=given["frame"])
+    partition = Grid(rows=rows, cols=rows)(image)
+    capacity.BALANCE = given["balance"]
+    widths = capacity.widths("balanced", backbone, partition, image) if given["balance"] else None
+    model = partinr.PiecewiseINR(partition, backbone, frame=given["frame"], widths=widths)
     result = partinr.fit(
         model,
         image,
@@ -139,7 +157,11 @@ def fit(image: Tensor, given: dict[str, Any]) -> tuple[float, int, int, float]:
         optimizer=Optimizer(lr=given["lr"], options={"betas": [given["beta1"], given["beta2"]], "eps": 1e-15}),
         schedule=Cosine(warmup_steps=given["warmup"]),
         settings=FitSettings(
-            loss=given["loss"], evaluate_every=LOOK_EVERY, collapse_db=None, begin_at_mean=given["begin_at_mean"]
+            loss=given["loss"],
+            evaluate_every=LOOK_EVERY,
+            collapse_db=None,
+            begin_at_mean=given["begin_at_mean"],
+            coarse_until=given["coarse_until"],
         ),
     )
     there = next((row["seconds"] for row in result.curve if row["psnr"] >= 30), math.nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partinr.engines._adam import compiled_adam
-from partinr.engines.base import AdamSettings, Moments, Observations
-from partinr.engines.chain import Chain, Layers, Tiles, factors_of, layers_of, tensors_of, tiles_of
+from partinr.engines.base import AdamSettings, InTurns, Moments, Observations
+from partinr.engines.chain import Layers, Tiles, factors_of, layers_of, tensors_of, tiles_of
 from partinr.engines.threads import SINGLE, threads, together
 
 TILE = 512
@@ -84,20 +84,51 @@ def error(observed: Observations, packed: Tensor, layers: Layers) -> tuple[Tenso
 
 
 class AdamRows:
-    """Adam's steps of N networks, with parameters and moments packed as rows until :meth:`close`.
+    """Adam's steps of several stacks, with parameters and moments packed as rows until :meth:`close`.
 
     Args:
-        chain: the networks; their tensors change at :meth:`close`.
-        turns: sets of samples, see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
-        moments: likewise.
+        stacks: the networks, whose tensors change at :meth:`close`, with their samples.
+        moments: see :meth:`Engine.adam <partinr.engines.base.Engine.adam>`.
         settings: settings of Adam.
     """
 
-    def __init__(self, chain: Chain, turns: Sequence[Observations], moments: Moments, settings: AdamSettings) -> None:
+    def __init__(self, stacks: Sequence[InTurns], moments: Moments, settings: AdamSettings) -> None:
+        self._stacks = [_Rows(each, moments, settings) for each in stacks]
+        sizes = [size for each in stacks for size in each.turns[0].sizes]
+        # Where networks are few, the threads share the runs of one step, whose sums are the same.
+        self._few = max(sizes) * PIECES * threads() > sum(sizes)
+
+    def take(self, first: int, scale: float, rates: NDArray[np.float32]) -> float:
+        """Take a step for each row of ``rates``; see :class:`partinr.engines.base.AdamRun`."""
+        if self._few:
+            for number, rate in enumerate(rates, first):
+                total = sum(each.step(number, scale, rate) for each in self._stacks)
+            return total
+        works, totals = zip(*(each.steps(first, scale, rates) for each in self._stacks), strict=True)
+
+        def work() -> None:
+            # From stack to stack without waiting for the other threads.
+            for each in works:
+                each()
+
+        together(work)
+        return float(sum(total.sum() for total in totals))
+
+    def close(self) -> None:
+        """Write the rows back."""
+        for each in self._stacks:
+            each.close()
+
+
+class _Rows:
+    """The networks of one stack for :class:`AdamRows`."""
+
+    def __init__(self, given: InTurns, moments: Moments, settings: AdamSettings) -> None:
+        chain, self._turns = given.stack.chain, given.turns
+        self._tiles = tiles_of(tuple(size for turn in given.turns for size in turn.sizes), TILE)
+        arrays = [turn.arrays() for turn in given.turns]
+        self._samples = arrays[0] if len(arrays) == 1 else tuple(map(np.concatenate, zip(*arrays, strict=True)))
         params = tensors_of(chain)
-        self._turns, self._tiles = turns, tiles_of(tuple(size for turn in turns for size in turn.sizes), TILE)
-        arrays = [turn.arrays() for turn in turns]
-        self._samples = arrays[0] if len(turns) == 1 else tuple(map(np.concatenate, zip(*arrays, strict=True)))
         means, squares = zip(*map(moments, params), strict=True)
         self._layers = layers_of(params, factors_of(chain))
         # With numpy, on one thread: those of torch spin while they wait for one that is off its core.
@@ -105,22 +136,23 @@ class AdamRows:
         self._rows = [np.concatenate([each.reshape(len(each), -1) for each in many], 1) for many in self._arrays]
         self._decays = np.array([*settings.betas, settings.eps], dtype=np.float32)
 
-    def take(self, first: int, scale: float, rates: NDArray[np.float32]) -> float:
-        """Take a step for each row of ``rates``; see :class:`partinr.engines.base.AdamRun`."""
-        (params, *moments), tiles, factor = self._rows, self._tiles, np.float32(scale)
-        sizes = self._turns[0].sizes
-        if max(sizes) * PIECES * threads() > sum(sizes):
-            # Few networks: the threads share the runs of one step, whose sums are the same.
-            nowhere = np.empty((0, self._samples[0].shape[1]), dtype=np.float32)
-            for number, rate in enumerate(rates, first):
-                turn = self._turns[number % len(self._turns)]
-                total, found = _gradients(turn, params, self._layers, given=False, by_x=nowhere)
-                compiled_adam()(params, found.numpy(), *moments, rate, self._decays, factor)
-            return total
-        totals = np.empty(len(params))
+    def step(self, number: int, scale: float, rate: NDArray[np.float32]) -> float:
+        """Take the step with a number on all threads; returns the error before it."""
+        params, *moments = self._rows
+        turn = self._turns[number % len(self._turns)]
+        nowhere = np.empty((0, turn.coords.shape[1]), dtype=np.float32)
+        total, found = _gradients(turn, params, self._layers, given=False, by_x=nowhere)
+        compiled_adam()(params, found.numpy(), *moments, rate, self._decays, np.float32(scale))
+        return total
+
+    def steps(
+        self, first: int, scale: float, rates: NDArray[np.float32]
+    ) -> tuple[Callable[[], None], NDArray[np.float64]]:
+        """What each thread calls to take several steps, and where the errors before the last will be."""
+        (params, *moments), tiles, totals = self._rows, self._tiles, np.empty(len(self._rows[0]))
         given = *self._samples, params, tiles.start, tiles.run, tiles.first_run, *tables(self._layers)
-        _run(ready_kernels().steps, self._layers, tiles, *given, *moments, rates, self._decays, first, factor, totals)
-        return float(totals.sum())
+        adam = *moments, rates, self._decays, first, np.float32(scale)
+        return _shared(ready_kernels().steps, self._layers, tiles, *given, *adam, totals), totals
 
     def close(self) -> None:
         """Write the rows back."""
@@ -144,7 +176,12 @@ def _gradients(
 
 
 def _run(kernel: Any, layers: Layers, tiles: Tiles, *given: Any) -> None:
-    """Run a kernel on all threads, which share a counter of pieces; each has its own scratch."""
+    """Run a kernel on all threads."""
+    together(_shared(kernel, layers, tiles, *given))
+
+
+def _shared(kernel: Any, layers: Layers, tiles: Tiles, *given: Any) -> Callable[[], None]:
+    """What each thread calls to run a kernel: they share a counter of pieces, and each has its own scratch."""
     counter, (line, wide) = np.zeros(1, dtype=np.int64), extent(layers, tiles)
     size = ready_kernels().scratch_size(
         len(layers), line, wide, sum((layer.n_in + 1) * layer.n_out for layer in layers)
@@ -154,7 +191,7 @@ def _run(kernel: Any, layers: Layers, tiles: Tiles, *given: Any) -> None:
         # Torch's memory begins at a cache line.
         kernel(counter, torch.empty(size, **SINGLE).numpy(), line, wide, *given)
 
-    together(work)
+    return work
 
 
 def extent(layers: Layers, tiles: Tiles) -> tuple[int, int]:

@@ -161,6 +161,18 @@ class AdamSettings(NamedTuple):
 Moments = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
+class InTurns(NamedTuple):
+    """A stack and the sets of samples that take turns in training it.
+
+    Attributes:
+        stack: the networks.
+        turns: the sets; one if all steps see the same samples.
+    """
+
+    stack: Stack
+    turns: Sequence[Observations]
+
+
 class AdamRun(Protocol):
     """Steps of Adam that an engine takes itself. It holds copies of parameters and moments until it is closed."""
 
@@ -231,14 +243,11 @@ class Engine(ABC):
         """The kernel for second derivatives of the squared error, or None."""
         return None
 
-    def adam(
-        self, stack: Stack, turns: Sequence[Observations], moments: Moments, settings: AdamSettings
-    ) -> AdamRun | None:
+    def adam(self, stacks: Sequence[InTurns], moments: Moments, settings: AdamSettings) -> AdamRun | None:
         """Steps of Adam that the engine takes itself; None if it only gives gradients.
 
         Args:
-            stack: the networks, whose parameters will change.
-            turns: the sets of samples that take turns; one if all steps see the same samples.
+            stacks: the networks, whose parameters will change, each stack with its samples.
             moments: gives Adam's means of gradients and of their squares for a parameter, which will change too.
             settings: settings of Adam.
         """

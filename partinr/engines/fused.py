@@ -27,11 +27,11 @@ from partinr.engines.base import (
     AdamSettings,
     Architecture,
     HessianVector,
+    InTurns,
     Moments,
     Observations,
     Precision,
     Shape,
-    Stack,
 )
 from partinr.engines.chain import pack, unpack
 from partinr.engines.curvature import fused_curvature
@@ -86,15 +86,14 @@ class Fused(SineEngine):
         """The kernel on the CPU, else None."""
         return fused_curvature if device.type == "cpu" else None
 
-    def adam(
-        self, stack: Stack, turns: Sequence[Observations], moments: Moments, settings: AdamSettings
-    ) -> AdamRun | None:
+    def adam(self, stacks: Sequence[InTurns], moments: Moments, settings: AdamSettings) -> AdamRun | None:
         """Steps by the kernel on the CPU; None on CUDA, where a graph replays plain steps."""
-        if any(tensor.device.type != "cpu" or not tensor.requires_grad for tensor in stack.params.values()):
+        tensors = [tensor for stack, _ in stacks for tensor in stack.params.values()]
+        if any(tensor.device.type != "cpu" or not tensor.requires_grad for tensor in tensors):
             return None
         from partinr.engines import _numba
 
-        return _numba.AdamRows(stack.chain, turns, moments, settings)
+        return _numba.AdamRows(stacks, moments, settings)
 
 
 @cache

@@ -131,17 +131,17 @@ def squared_error(engines: tuple[Engine, ...], stack: Stack, observed: Observati
 
 
 class JointRun:
-    """The steps of Adam of several stacks; see :class:`partinr.engines.base.AdamRun`.
+    """The steps of Adam of several stacks, one after the other; see :class:`partinr.engines.base.AdamRun`.
 
     Args:
-        parts: the steps of each stack.
+        parts: the steps of each stack, or of the stacks of each engine.
     """
 
     def __init__(self, parts: Sequence[AdamRun]) -> None:
         self._parts = parts
 
     def take(self, first: int, scale: float, rates: NDArray[np.float32]) -> float:
-        """Take the steps of each stack."""
+        """Take the steps of each part."""
         return sum(run.take(first, scale, rates) for run in self._parts)
 
     def close(self) -> None:

@@ -26,14 +26,14 @@ from partinr.engines.base import (
     AdamSettings,
     Architecture,
     HessianVector,
+    InTurns,
     Moments,
-    Observations,
     Precision,
     Shape,
-    Stack,
 )
-from partinr.engines.chain import Chain, factors_of, tensors_of
+from partinr.engines.chain import factors_of, tensors_of
 from partinr.engines.curvature import tiled_curvature
+from partinr.engines.plan import JointRun
 from partinr.engines.sines import NO_DOUBLE, Passes, SineEngine
 from partinr.engines.threads import own_threads_only
 
@@ -72,13 +72,11 @@ class Tiled(SineEngine):
         """See :meth:`SineEngine.passes`."""
         return Networks(factors, tensors, torch.is_autocast_enabled("cpu"))
 
-    def adam(
-        self, stack: Stack, turns: Sequence[Observations], moments: Moments, settings: AdamSettings
-    ) -> AdamRun | None:
+    def adam(self, stacks: Sequence[InTurns], moments: Moments, settings: AdamSettings) -> AdamRun | None:
         """Steps with these passes, on these threads alone."""
-        if not all(tensor.requires_grad for tensor in stack.params.values()):
+        if not all(tensor.requires_grad for stack, _ in stacks for tensor in stack.params.values()):
             return None
-        return _TiledAdam(stack.chain, turns, moments, settings)
+        return JointRun([_TiledAdam(each, moments, settings) for each in stacks])
 
     def hessian_vector(
         self, architecture: Architecture, device: torch.device, precision: Precision
@@ -92,11 +90,11 @@ class Tiled(SineEngine):
 class _TiledAdam:
     """Adam's steps of N networks in place; see :class:`partinr.engines.base.AdamRun`."""
 
-    def __init__(self, chain: Chain, turns: Sequence[Observations], moments: Moments, settings: AdamSettings) -> None:
+    def __init__(self, given: InTurns, moments: Moments, settings: AdamSettings) -> None:
         from partinr.engines._adam import compiled_adam
 
         self._adam = compiled_adam()
-        self._turns = turns
+        chain, self._turns = given.stack.chain, given.turns
         self._factors, self._tensors = factors_of(chain), tensors_of(chain)
         self._moments = [moments(tensor) for tensor in self._tensors]
         self._decays = np.array([*settings.betas, settings.eps], dtype=np.float32)

@@ -22,6 +22,8 @@ from partinr.engines.base import (
     AdamRun,
     AdamSettings,
     Architecture,
+    Engine,
+    InTurns,
     Moments,
     Observations,
     Precision,
@@ -291,18 +293,19 @@ class NetworkStack(nn.Module):
             moments: likewise.
             settings: settings of Adam.
         """
-        parts = []
+        stacks: dict[Engine, list[InTurns]] = {}
         for in_turns in zip(*(list(self._by_width(turn.sizes, params)) for turn in turns), strict=True):
             _, own, *_ = in_turns[0]
             observed = [turn.of(samples, sizes) for turn, (*_, samples, sizes) in zip(turns, in_turns, strict=True)]
             coords, sizes = observed[0].coords, observed[0].sizes
             engines = registry.usable(self.engine, own, coords, sizes)
             engine = plan.only_engine(engines, own, sizes, coords.device)
-            run = None if engine is None else engine.adam(own, observed, moments, settings)
-            if run is None:
+            if engine is None:
                 return None
-            parts.append(run)
-        return plan.JointRun(parts)
+            stacks.setdefault(engine, []).append(InTurns(own, observed))
+        runs = [engine.adam(own, moments, settings) for engine, own in stacks.items()]
+        parts = [run for run in runs if run is not None]
+        return plan.JointRun(parts) if len(parts) == len(runs) else None
 
     def _by_width(
         self, sizes: Sequence[int], params: Mapping[str, Tensor] | None

@@ -115,5 +115,5 @@ def test_seconds_end_the_coarse_steps_too(image: Tensor) -> None:
 
 
 def test_refused_with_drawn_points() -> None:
-    with pytest.raises(PartinrError, match="leave one of the two out"):
+    with pytest.raises(PartinrError, match=r"give regime\.coarse_until=0, or"):
         FitSettings(coarse_until=0.2, points_per_step=5)

@@ -79,7 +79,8 @@ def _of_points(settings: FitSettings, samples: int, learned: bool, start_steps: 
             "give fewer, or null for all of them"
         )
     if start_steps and (not learned or points is not None or settings.coarse_until):
-        why = "they are taken on all points" if learned else "there is no init"
+        taken = "they are taken on all points, without regime.points_per_step and regime.coarse_until"
+        why = taken if learned else "there is no init"
         yield (
             f"init_steps={start_steps} are steps with the learning rates of an initialisation, but {why}; "
             "leave one of the two out"

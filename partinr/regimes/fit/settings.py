@@ -74,7 +74,8 @@ class FitSettings(RegimeSettings):
         if self.coarse_until and self.points_per_step is not None:
             raise PartinrError(
                 f"regime.coarse_until={self.coarse_until:g} takes the points of a step in turns, and "
-                f"regime.points_per_step={self.points_per_step} draws them; leave one of the two out"
+                f"regime.points_per_step={self.points_per_step} draws them; give regime.coarse_until=0, or "
+                "regime.points_per_step=null"
             )
         if self.sampling != "uniform" and self.points_per_step is None:
             raise PartinrError(
