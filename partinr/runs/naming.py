@@ -137,9 +137,9 @@ MIXED = 3
 def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section | None = None) -> list[str]:
     """A short name for each config, made from the differences.
 
-    In an ordinary sweep every name has the value of each differing key, unless all configs but one share it. With
-    :data:`MIXED` differing keys or more, a
-    name has the partition and those values that distinguish it from most others.
+    In an ordinary sweep every name has the value of each differing key, unless all but one of four or more share it.
+    With :data:`MIXED` differing keys or more, a name has the partition and those values that distinguish it from most
+    others.
 
     Args:
         flats: distinct configs without the choice of the image.
@@ -221,13 +221,13 @@ class _Namer:
 
         A name does not mention a setting that the config lacks or leaves unset. To keep names unambiguous, a value
         therefore counts as usual only if no config leaves the setting unset, or most configs do. Unless the configs are
-        ``mixed``, all but one of three or more must have it, and a kind is always told.
+        ``mixed``, all but one of four or more must have it, and a kind is always told.
         """
         usual, unset = {}, identity(None)
         for setting in shown:
             values = [identity(f.get(setting)) for f in flats if setting.belongs(f) and self.speaks(f, setting)]
             found = _usual(values)
-            alone = not setting.is_kind and len(values) > 2 and values.count(found) == len(values) - 1
+            alone = not setting.is_kind and len(values) > 3 and values.count(found) == len(values) - 1
             if found is not ABSENT_VALUE and (found == unset or unset not in values) and (mixed or alone):
                 usual[setting] = found
         return [[each for each in shown if usual.get(each, ABSENT_VALUE) != identity(flat.get(each))] for flat in flats]

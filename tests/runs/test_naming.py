@@ -70,7 +70,7 @@ def test_in_a_mixed_bag_a_name_has_what_sets_the_run_apart():
         return named(*({**plain, **config} for config in configs))
 
     # Two keys: an ordinary sweep.
-    assert mixed(2) == ["adam", "adam · overlap 2", "muon"]
+    assert mixed(2) == ["adam · overlap 0", "adam · overlap 2", "muon · overlap 0"]
     assert mixed(5) == [
         "grid #9",
         "grid #9 · overlap 2",

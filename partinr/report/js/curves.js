@@ -124,7 +124,7 @@ function layout(series, level, scale, words) {
   };
   return {
     font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
-    paper_bgcolor: ground, plot_bgcolor: ground,
+    paper_bgcolor: ground, plot_bgcolor: ground, autosize: true,
     margin: { l: 56, r: many && !crowd ? 8 : 16, t: many && !crowd ? 12 : 44, b: 52 },
     xaxis: {
       ...axis, type: scale, title: { text: words.title, font: { color: soft, size: 13 } },
@@ -172,8 +172,8 @@ const watcher = new IntersectionObserver((entries) => {
 }, { rootMargin: "600px" });
 
 function whenSeen(into, now, drawing) {
-  // All of a page that is printed is in sight.
-  now ||= matchMedia("print").matches;
+  // All of a printed page is in sight.
+  now ||= document.documentElement.classList.contains("paper");
   watcher.unobserve(into);
   late.delete(into);
   if (now) return drawing();
