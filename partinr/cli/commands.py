@@ -11,15 +11,17 @@ import click
 from partinr.base.later import Later
 from partinr.base.version import __version__
 from partinr.cli import drawing
+from partinr.cli.clean import clean_up
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
 from partinr.cli.hypothesis import show_settings
-from partinr.cli.options import PATH, RUNS
+from partinr.cli.options import KNOWN_RUNS, PATH, RUN, RUN_OR_SWEEP, RUNS
 from partinr.cli.options import output as output_option
 from partinr.cli.runs import show_runs
 from partinr.cli.sync import sync_runs
 from partinr.experiment import plugins
 from partinr.experiment.show import show_outcomes
+from partinr.runs.leftovers import KINDS
 
 if TYPE_CHECKING:
     from partinr import report as reports
@@ -79,6 +81,9 @@ class _Application(click.Group):
                 ]
             )
         self.format_commands(ctx, formatter)
+        formatter.write(
+            "\nRUN is a run directory, last, last:2 (the run before), or the start of a run's name or hash.\n"
+        )
         plugins.print_complaints()
 
 
@@ -128,7 +133,7 @@ def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> Non
 
 
 @commands.command()
-@click.argument("run", metavar="RUN_DIR", type=PATH)
+@click.argument("run", metavar="RUN", type=RUN)
 @click.option("--force", is_flag=True, help="Resume even if the run claims to be running on another host.")
 @click.option(
     "--set",
@@ -145,8 +150,8 @@ def resume(run: Path, force: bool, changes: tuple[str, ...]) -> None:
 
 
 @commands.command()
-@click.argument("run", metavar="RUN_DIR", type=PATH)
-@output_option(metavar="DIR", help="The new run; RUN_DIR_rerun by default.")
+@click.argument("run", metavar="RUN", type=RUN)
+@output_option(metavar="DIR", help="The new run; RUN_rerun by default.")
 def rerun(run: Path, output: Path | None) -> None:
     """Repeat a run in a new directory, and compare the curves.
 
@@ -158,16 +163,40 @@ def rerun(run: Path, output: Path | None) -> None:
 
 
 @commands.command()
-@RUNS
+@KNOWN_RUNS
 @click.option("--status", metavar="STATE[,STATE...]", help="Only runs in these states, such as failed,died.")
+@click.option(
+    "--where",
+    "conditions",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only runs with this setting or result: partition=grid,mask, optimizer.lr=1e-3, 'psnr>30'; repeatable.",
+)
+@click.option("--sort", "order", metavar="[-]KEY", help="Sort by a setting or result, such as psnr; with -, downwards.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
-def runs(paths: tuple[Path, ...], status: str | None, as_json: bool) -> None:
-    """List runs with state, progress, remaining time, PSNR, and reasons for failures.
+def runs(
+    paths: tuple[Path, ...], status: str | None, conditions: tuple[str, ...], order: str | None, as_json: bool
+) -> None:
+    """List runs with settings, state, progress, remaining time, PSNR, and reasons for failures.
+
+    There is a column for each setting that differs. Without a path, all runs below outputs are listed.
 
     States: running, queued, completed, interrupted (stopped and saved), died (recorded as running, but its process is
         gone), failed, and damaged (its run.json cannot be read).
     """
-    show_runs(paths, status, as_json)
+    show_runs(paths, status, as_json, conditions=conditions, order=order)
+
+
+@commands.command()
+@KNOWN_RUNS
+@click.option("-f", "--force", is_flag=True, help="Remove them; without it, nothing is removed.")
+@click.option("--only", metavar="KIND[,KIND...]", help=f"Only these kinds: {', '.join(KINDS)}.")
+def clean(paths: tuple[Path, ...], force: bool, only: str | None) -> None:
+    """List what superseded, failed and killed runs have left, with its size; --force removes it.
+
+    Running and completed runs stay, and those that partinr resume can continue. Without a path, outputs is searched.
+    """
+    sys.exit(0 if clean_up(paths, force, only) else 1)
 
 
 @commands.command()
@@ -186,7 +215,7 @@ def sync(paths: tuple[Path, ...], **options: Any) -> None:
 
 
 @commands.command()
-@click.argument("study", metavar="STUDY_DIR", type=PATH)
+@click.argument("study", metavar="STUDY_DIR", type=RUN_OR_SWEEP)
 @output_option(
     metavar="spec.json", help="Also write the spec; without a server it goes to dashboard.json in STUDY_DIR by default."
 )

@@ -10,7 +10,7 @@ import click
 
 from partinr.base.later import Later
 from partinr.base.notes import BAD_INPUT
-from partinr.cli.options import PATH
+from partinr.cli.options import RUN
 from partinr.cli.options import output as output_option
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ else:
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=PATH)
+@click.argument("run", metavar="RUN", type=RUN)
 @output_option(required=True, help="The PNG, TIFF or NPY to write.")
 @click.option("--scale", type=float, metavar="S", help="Factor on the resolution of the fitted image; 1 by default.")
 @click.option("--size", metavar="H,W", help="Height and width of the picture in pixels, instead of --scale.")
@@ -65,7 +65,7 @@ def render(run: Path, output: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("run", metavar="RUN_DIR", type=PATH)
+@click.argument("run", metavar="RUN", type=RUN)
 @output_option(help="The file to write; view.html next to the run's pictures by default.")
 @click.option("--image", metavar="NAME", help="The image, for a run of several images.")
 @click.option(
@@ -81,7 +81,7 @@ def view(run: Path, output: Path | None, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN_DIR...", type=PATH)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=RUN)
 @output_option(help="The safetensors file to write, for one run.")
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Bits per weight.")
 @click.option(

@@ -7,9 +7,39 @@ from typing import Any
 
 import click
 
+from partinr.runs.words import run_at
+
 PATH = click.Path(path_type=Path)
 
-RUNS = click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP_DIR...", type=PATH)
+
+class _Run(click.Path):
+    """A run directory, or a word for it, see :func:`partinr.runs.words.run_at`.
+
+    Args:
+        folders: whether it may also be a folder of runs.
+    """
+
+    def __init__(self, folders: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self._folders = folders
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path of the run.
+
+        Raises:
+            PartinrError: no run fits the word, or several do.
+        """
+        path = super().convert(value, param, ctx)
+        assert isinstance(path, Path)
+        return run_at(path, self._folders)
+
+
+RUN = _Run()
+RUN_OR_SWEEP = _Run(folders=True)
+
+RUNS = click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP...", type=RUN_OR_SWEEP)
+KNOWN_RUNS = click.argument("paths", nargs=-1, metavar="[RUN_OR_SWEEP]...", type=RUN_OR_SWEEP)
+"""By default those below ``outputs``."""
 
 
 def output(**settings: Any) -> Any:

@@ -1,11 +1,13 @@
-"""``partinr runs``: prints state and progress of runs."""
+"""``partinr runs``: prints settings, state and progress of runs."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -19,41 +21,64 @@ from partinr.base.terminal import short, terminal
 from partinr.base.text import one_line, utf8, visible
 from partinr.base.version import __version__
 from partinr.runs.directory import find_runs
+from partinr.runs.listing import Column, Listed, chosen, columns, in_order
 from partinr.runs.sharing import SIGN, footnote
-from partinr.runs.standing import STATES, Standing, duration, eta_of_all, standing
+from partinr.runs.standing import STATES, Standing, duration, eta_of_all
+from partinr.runs.words import OUTPUTS
 
 COLOURS = dict(zip(STATES, ("cyan", "blue", "green", "yellow", "red", "red", "red"), strict=True))
 
-HEADINGS = ("run", "state", "progress", "ETA", "PSNR dB", "seconds", "CPU s", "")
+LEAST = 24
+"""Least width of the column of names. Where settings leave less, each run has them in a line of its own."""
+
+NARROWEST = 12
+"""Least width of a name that is cut."""
 
 
-def show_runs(paths: Sequence[Path], states: str | None = None, as_json: bool = False) -> None:
+def show_runs(
+    paths: Sequence[Path],
+    states: str | None = None,
+    as_json: bool = False,
+    *,
+    conditions: Sequence[str] = (),
+    order: str | None = None,
+) -> None:
     """Print a line for each run and a summary.
 
     Args:
-        paths: run directories, sweep directories, or folders of them.
+        paths: run directories, sweep directories, or folders of them; none for those below ``outputs``.
         states: states to list, separated by commas; None for all. Sums include the others.
         as_json: print an object with ``runs``, ``counts`` and ``eta_seconds`` for scripts.
+        conditions: list only runs that meet these, see :func:`~partinr.runs.listing.chosen`. Sums include the others.
+        order: key to sort by, see :func:`~partinr.runs.listing.in_order`; None for the order of the paths.
 
     Raises:
-        PartinrError: no run is found, or a state is unknown.
+        PartinrError: no run is found, or a state, condition or key is unknown.
     """
     wanted = [] if states is None else [state.strip() for state in states.split(",")]
     for state in wanted:
         if state not in STATES:
             raise PartinrError(f"--status={states}: there is no state {state!r}; choose from {', '.join(STATES)}")
     now = time.time()
-    standings = [standing(run, now) for run in find_runs(*paths)]
-    shown = [each for each in standings if not wanted or each.state in wanted]
+    paths = paths or default_roots()
+    runs = [Listed.of(run, now) for run in find_runs(*paths)]
+    standings = [each.standing for each in runs]
+    shown = [each for each in chosen(runs, conditions) if not wanted or each.standing.state in wanted]
+    shown = in_order(shown, order) if order and shown else shown
     counted = Counter(each.state for each in standings)
     counts = {state: counted[state] for state in (*STATES, *sorted(counted.keys() - set(STATES))) if counted[state]}
+    settings = columns(shown)
     if as_json:
-        content = {"runs": [_plain(each) for each in shown], "counts": counts, "eta_seconds": eta_of_all(standings)}
+        listed = [
+            {**_plain(each.standing), "settings": {column.key: column.of[row] for column in settings}}
+            for row, each in enumerate(shown)
+        ]
+        content = {"runs": listed, "counts": counts, "eta_seconds": eta_of_all(standings)}
         click.echo(utf8(json.dumps(content, indent=2, ensure_ascii=False)).decode())
         return
     width = terminal().width
     root = paths[0] if len(paths) == 1 else None
-    for line in _table(shown, root, width):
+    for line in _table([each.standing for each in shown], settings, root, width):
         click.echo(line)
     many = f"{len(standings):,} run{'s' if len(standings) != 1 else ''}"
     said = ", ".join(f"{count:,} {state}" for state, count in counts.items())
@@ -62,6 +87,11 @@ def show_runs(paths: Sequence[Path], states: str | None = None, as_json: bool = 
         click.echo("\n".join(wrap(note, width)))
     for line in _hints(standings, counts, width):
         click.echo(line)
+
+
+def default_roots() -> list[Path]:
+    """Where runs are searched without a path: below ``outputs``, or here if there is no such folder."""
+    return [OUTPUTS if OUTPUTS.is_dir() else Path()]
 
 
 def shortened(text: str, width: int) -> str:
@@ -73,32 +103,89 @@ def shortened(text: str, width: int) -> str:
     return f"{head}…{tail}"
 
 
-def _table(standings: Sequence[Standing], root: Path | None, width: int) -> list[str]:
-    """A heading and one line per run, with reasons below unsuccessful runs. No line is wider than ``width``."""
+def told_apart(names: Sequence[str], width: int) -> list[str]:
+    """Names of at most ``width`` columns, or as few as keep them distinct.
+
+    What all names share is left out first; then the middle, but only where the rest tells them apart.
+    """
+    split = [re.split("_|(?<=/)", name) for name in names]
+    shared = set(split[0]).intersection(*split[1:]) if len(split) > 1 else set()
+    brief = []
+    for parts in split:
+        kept = ["…" if part in shared else part for part in parts]
+        pairs = zip(kept, ["", *kept], strict=False)
+        brief.append("_".join(part for part, before in pairs if not part == before == "…").replace("/_", "/"))
+    count = len(set(names))
+    for room in range(width, max(map(cell_len, names))):
+        for form in (brief, [shortened(name, room) for name in brief]):
+            if max(map(cell_len, form)) <= room and len(set(form)) == count:
+                return form
+    return list(names)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A column of the table; ``right`` aligns it to the right."""
+
+    heading: str
+    cells: Sequence[str]
+    right: bool = False
+
+    @property
+    def width(self) -> int:
+        return max(map(cell_len, (self.heading, *self.cells)))
+
+    def padded(self, row: int | None) -> str:
+        """The cell of a row, or the heading for None; a state is coloured."""
+        cell = self.heading if row is None else self.cells[row]
+        space = " " * (self.width - cell_len(cell))
+        if row is not None and self.heading == "state" and cell in COLOURS:
+            cell = click.style(cell, fg=COLOURS[cell])
+        return space + cell if self.right else cell + space
+
+
+def _table(standings: Sequence[Standing], settings: Sequence[Column], root: Path | None, width: int) -> list[str]:
+    """A heading and one line per run, with reasons below unsuccessful runs.
+
+    Lines are at most ``width`` wide, unless only a longer name tells runs apart.
+    """
     if not standings:
         return []
-    marked = any(each.shared for each in standings)
-    rows = [
-        (
-            _name(each, root),
-            each.state,
-            each.progress,
-            "" if each.eta is None else duration(each.eta) if each.eta >= 1 else "soon",
-            "" if each.psnr is None else f"{each.psnr:.2f}",
-            *_seconds(each, marked),
-            f"by {each.version}" if each.of_another_version else "",
-        )
-        for each in standings
-    ]
-    name, *others = (max(map(cell_len, column)) for column in zip(HEADINGS, *rows, strict=True))
-    widths = [min(name, max(12, width - sum(each + 2 for each in others if each))), *others]
-    lines = [click.style(_line(HEADINGS, widths), bold=True)]
-    for each, row in zip(standings, rows, strict=True):
-        lines.append(_line((shortened(row[0], widths[0]), *row[1:]), widths, COLOURS.get(each.state)))
+    results = _results(standings)
+    swept = [_Cells(visible(each.name), [visible(cell or "") for cell in each.of]) for each in settings]
+    names = [_name(each, root) for each in standings]
+    longest = max(map(cell_len, ("run", *names)))
+    room = [width - sum(each.width + 2 for each in others if each.width) for others in ([*swept, *results], results)]
+    folded = room[0] < min(longest, LEAST)
+    if folded:
+        swept = []
+    table = [_Cells("run", told_apart(names, max(room[folded], NARROWEST))), *swept, *results]
+    lines = [click.style(_line(table, None), bold=True)]
+    for row, each in enumerate(standings):
+        lines.append(_line(table, row))
+        if folded:
+            own = (f"{column.name}={visible(said)}" for column in settings if (said := column.of[row]) is not None)
+            lines += [f"    {line}" for line in wrap("  ".join(own), width - 4, break_on_hyphens=False)]
         if each.reason is not None:
             reason = f"    {one_line(each.reason)}"
             lines.append(reason if cell_len(reason) <= width else f"{chop_cells(reason, width - 1)[0]}…")
     return lines
+
+
+def _results(standings: Sequence[Standing]) -> list[_Cells]:
+    """The columns for state, progress and results."""
+    marked = any(each.shared for each in standings)
+    left = ["" if each.eta is None else duration(each.eta) if each.eta >= 1 else "soon" for each in standings]
+    seconds, cpu = zip(*(_seconds(each, marked) for each in standings), strict=True)
+    return [
+        _Cells("state", [each.state for each in standings]),
+        _Cells("progress", [each.progress for each in standings], right=True),
+        _Cells("ETA", left, right=True),
+        _Cells("PSNR dB", ["" if each.psnr is None else f"{each.psnr:.2f}" for each in standings], right=True),
+        _Cells("seconds", seconds, right=True),
+        _Cells("CPU s", cpu, right=True),
+        _Cells("", [f"by {each.version}" if each.of_another_version else "" for each in standings]),
+    ]
 
 
 def _seconds(each: Standing, marked: bool) -> tuple[str, str]:
@@ -109,15 +196,9 @@ def _seconds(each: Standing, marked: bool) -> tuple[str, str]:
     return f"{each.seconds:,.1f}{SIGN if each.shared else ' ' * marked}", cpu
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None = None) -> str:
-    """A row with a coloured state and right-aligned numbers."""
-    parts = []
-    for heading, cell, width in zip(HEADINGS, cells, widths, strict=True):
-        space = " " * (width - cell_len(cell))
-        styled = click.style(cell, fg=colour) if heading == "state" and colour else cell
-        if width:
-            parts.append(space + styled if heading in HEADINGS[2:7] else styled + space)
-    return "  ".join(parts).rstrip()
+def _line(table: Sequence[_Cells], row: int | None) -> str:
+    """A row of the table, or its heading for None."""
+    return "  ".join(column.padded(row) for column in table if column.width).rstrip()
 
 
 def _name(each: Standing, root: Path | None) -> str:
@@ -140,7 +221,7 @@ def _hints(standings: Collection[Standing], counts: dict[str, int], width: int) 
     if stopped is not None:
         hint = "continue one that died or was interrupted: partinr resume "
         path = short(stopped.run.path)
-        yield hint + (path if cell_len(hint + path) <= width else "RUN_DIR")
+        yield hint + (path if cell_len(hint + path) <= width else "RUN")
 
 
 def _plain(each: Standing) -> dict[str, Any]:

@@ -76,17 +76,26 @@ def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None, asked:
         _say(f"{word:<8} {fill(template, {}, {}, place)}")
 
 
-def show_finished(outcome: Outcome) -> None:
-    """Print one line for a finished run of a sweep."""
+def show_finished(outcome: Outcome, swept: str = "", place: str = "") -> None:
+    """Print one line for a finished run of a sweep.
+
+    Args:
+        outcome: its outcome.
+        swept: the settings in which it differs from the others; its name, seed and size stand in for none.
+        place: its place in the sweep.
+    """
     manifest = outcome.run.manifest()
     status = state(manifest)
     if not outcome.begun:
-        _say(f"{status:<11} {visible(outcome.run.path.name)}: {manifest.get('message') or 'before the training began'}")
+        who = swept or visible(outcome.run.path.name)
+        said = manifest.get("message") or "before the training began"
+        _say(f"{status:<11} {who}: {said}{place and f'; {place}'}")
         return
     regions = "1 region" if manifest["regions"] == 1 else f"{manifest['regions']} regions"
     result = fill(outcome.run.regime.result, manifest, outcome.run.config(), outcome.run.path)
     seconds = f"{manifest['seconds']['training']:.1f} s{_sign(manifest)}"
-    _say(f"{status:<11} {visible(manifest['name'])}, seed {manifest['seed']}, {regions}: {result}, {seconds}")
+    who = swept or f"{visible(manifest['name'])}, seed {manifest['seed']}, {regions}"
+    _say(f"{status:<11} {who}: {result}, {seconds}{place and f'; {place}'}")
 
 
 def state(manifest: Mapping[str, Any]) -> str:

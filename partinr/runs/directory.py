@@ -303,7 +303,7 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
         root = Path(given)
         if not root.exists():
             raise PartinrError(f"{given} does not exist; give a run directory or a folder of runs")
-        for folder in sorted(_folders_of_runs(root), key=_natural):
+        for folder in sorted(folders_of_runs(root), key=_natural):
             found.setdefault(folder.resolve(), RunDirectory(folder))
     if not found:
         listed = ", ".join(str(path) for path in paths)
@@ -311,8 +311,13 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
     return list(found.values())
 
 
-def _folders_of_runs(root: Path) -> Iterator[Path]:
-    """Each folder at or below ``root`` that holds a run, once: under its own name where links lead there too."""
+def folders_of_runs(root: Path, depth: float = math.inf) -> Iterator[Path]:
+    """Each folder at or below ``root`` that holds a run, once: under its own name where links lead there too.
+
+    Args:
+        root: a folder.
+        depth: how many folders below it are searched.
+    """
     seen: set[tuple[int, int]] = set()
     folders, links = [root], list[Path]()
     while folders or links:
@@ -326,7 +331,7 @@ def _folders_of_runs(root: Path) -> Iterator[Path]:
                 for entry in sorted(entries, key=lambda each: each.name):
                     if entry.name == MANIFEST:
                         yield folder
-                    elif entry.name.startswith("."):
+                    elif entry.name.startswith(".") or len(folder.parts) - len(root.parts) >= depth:
                         continue  # such as the folder of those that were replaced
                     elif entry.is_dir(follow_symlinks=False):
                         folders.append(folder / entry.name)

@@ -136,6 +136,17 @@ PREVIOUS = "checkpoints/previous.ckpt"
 LOCK = ".lock"
 LOG = "output.log"
 JOB = ".job"
+SUPERSEDED = ".superseded"
+"""Folder next to the runs of a sweep for runs that were replaced."""
+
+OWN = frozenset(
+    name.partition("/")[0]
+    for name in (
+        *(CONFIG, MANIFEST, CURVE, IMAGE_CURVE, STEPS, IMAGES, IMAGE, PARTITION, RECONSTRUCTION, ERROR, WEIGHTS, START),
+        *(ADAPTATION, RATE, CHECKPOINT, WANDB_ID, LOCK, LOG, JOB, "wandb", "tensorboard", "report.html", "view.html"),
+    )
+)
+"""Names in a run directory that partinr writes. A regime may have further ones (``regime.files`` in ``run.json``)."""
 
 
 def of_image(name: str | None, file: str) -> str:

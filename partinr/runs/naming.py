@@ -90,7 +90,7 @@ def _is_whole(flat: Flat) -> bool:
     return flat.get(Setting(PARTITION, is_kind=True)) == "Whole"
 
 
-def _partition_word(flat: Flat, regions: set[int], section: Section) -> str:
+def partition_word(flat: Flat, regions: set[int], section: Section) -> str:
     """The partition in the field's notation: none, grid #9, or grid #8–9 if it depends on the image."""
     if _is_whole(flat) or any(flat_value(flat, path) == value for path, value in section.uncut.items()):
         return "none"
@@ -151,7 +151,7 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section 
     """
     namer = _Namer(section or Section())
     differences = differing(flats)
-    parts = [_partition_word(flat, counts, namer.section) for flat, counts in zip(flats, regions, strict=True)]
+    parts = [partition_word(flat, counts, namer.section) for flat, counts in zip(flats, regions, strict=True)]
     starts = _starts(flats)
     covered = _implied(flats) | REGION_KEYS
     shown = [setting for setting in differences if setting.path not in covered]
@@ -262,7 +262,7 @@ def facets(
         sections: section of each config; the plain one by default.
     """
     own = sections or [Section()] * len(flats)
-    parts = [_partition_word(*each) for each in zip(flats, regions, own, strict=True)]
+    parts = [partition_word(*each) for each in zip(flats, regions, own, strict=True)]
     fewest = [min(counts) if counts else expected_regions(flat) for flat, counts in zip(flats, regions, strict=True)]
     starts = _starts(flats, by_run=True)
     found = [_facet("partition", "partition", fewest, parts), _facet("start", "init", starts, starts)]

@@ -95,6 +95,8 @@ class SweepLauncher(Launcher):
                 missing.append(folder)
             else:
                 outcomes[folder] = self.sweep.settle(folder)
+        self.sweep.expected = int(OmegaConf.select(self.config, "hydra.sweeper.n_trials") or 0)
+        self.sweep.begin()
         try:
             outcomes |= self.carry_out(missing)
         finally:

@@ -7,6 +7,7 @@ frozen configurations before the first begins; launchers (``hydra/launcher``) re
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +23,14 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.notes import print_error, print_note
 from partinr.base.terminal import terminal
+from partinr.base.text import visible
 from partinr.base.version import __version__
 from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.provenance import Inputs, identity
 from partinr.experiment.show import show_finished, show_outcomes
 from partinr.runs.directory import BusyError, RunDirectory
-from partinr.runs.layout import MANIFEST
+from partinr.runs.layout import MANIFEST, SUPERSEDED
+from partinr.runs.standing import duration
 from partinr.sweep.folders import found, settings_asked
 from partinr.sweep.rules import SweepRules, sweep_rules
 
@@ -36,9 +39,6 @@ if TYPE_CHECKING:
     from partinr.experiment.config import Settings
 else:
     execute = Later("partinr.experiment.execute")
-
-SUPERSEDED = ".superseded"
-"""Folder next to the runs of a sweep for runs that were replaced."""
 
 
 @dataclass
@@ -56,6 +56,7 @@ class Sweep:
         asked: number of requested runs.
         settings: requested settings of each run, by its directory.
         again: number of runs that are repeated because something that they read has changed.
+        expected: number of runs that a search will request; 0 if unknown.
     """
 
     say: Callable[..., str]
@@ -68,6 +69,9 @@ class Sweep:
     asked: int = 0
     settings: dict[Path, dict[str, str]] = field(default_factory=dict)
     again: int = 0
+    expected: int = 0
+    _began: float = 0.0
+    _carried_out: int = 0
     _inputs: Inputs = field(default_factory=lambda: Inputs(once=True))
 
     def queue(self, cfg: DictConfig) -> Path | None:
@@ -186,6 +190,10 @@ class Sweep:
             return bool(manifest.get("refused"))
         return manifest["status"] != "completed"
 
+    def begin(self) -> None:
+        """Start the clock that the remaining time is estimated by."""
+        self._began = self._began or time.monotonic()
+
     def carry_out(self, folder: Path) -> Outcome | None:
         """Execute a run in this process.
 
@@ -237,7 +245,22 @@ class Sweep:
     def _ended(self, outcome: Outcome, was_there: bool = False) -> None:
         self.outcomes.append(outcome)
         if not was_there:
-            show_finished(outcome)
+            self._carried_out += 1
+            show_finished(outcome, self._swept(outcome.run.path), self._place() if outcome.exit_code <= 128 else "")
+
+    def _swept(self, folder: Path) -> str:
+        """The settings of a run in which the runs differ; empty for a single run."""
+        own = self.settings.get(folder, {})
+        keys = [key for key in own if len({each.get(key) for each in self.settings.values()}) > 1]
+        return " ".join(f"{key}={visible(own[key])}" for key in keys)
+
+    def _place(self) -> str:
+        """The place of the run that has just ended and the remaining time, as far as earlier runs tell it."""
+        ended, total = len(self.outcomes) + self.refused + len(self.elsewhere), max(self.asked, self.expected)
+        left = (time.monotonic() - self._began) / self._carried_out * (total - ended)
+        if total < 2:
+            return ""
+        return f"run {ended} of {total}" + (f", {duration(left)} to go" if total > ended else "")
 
     def sort(self, folders: Sequence[Path]) -> None:
         """Sort the outcomes by the order of the runs, which may have ended in another order."""

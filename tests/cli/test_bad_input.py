@@ -96,7 +96,7 @@ data.size='${nothing}'                              -> refers to 'nothing', whic
 """
 
 COMMANDS = r"""
-resume                                              -> RUN_DIR'; see partinr resume --help
+resume                                              -> RUN'; see partinr resume --help
 resume nowhere                                      -> nowhere does not exist; give a run directory
 resume PICTURES                                     -> is not a run directory: it has no run.json
 resume FINISHED                                     -> is completed; to make it longer: .*ckpt_path=
@@ -126,7 +126,7 @@ render FINISHED -o x.png --show curl                -> '--show': 'curl' is not o
 render FINISHED -o x.png --range 1                  -> --range is for --show gradient or laplacian .*; leave it out
 render FINISHED -o x.npy --show gradient --range 1  -> --range is for --show gradient or laplacian .*; leave it out
 render FINISHED -o x.png --show gradient --range 0  -> --range 0 is no range; give a number above 0
-report                                              -> RUN_OR_SWEEP_DIR...'; see partinr report --help
+report                                              -> RUN_OR_SWEEP...'; see partinr report --help
 report nowhere                                      -> nowhere does not exist; give a run directory
 report PICTURES                                     -> no run found in .*; a run directory is
 report FINISHED -o file/x.html                      -> file

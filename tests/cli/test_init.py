@@ -125,7 +125,7 @@ def test_an_interrupted_fit_goes_on_as_an_unbroken_one(partinr, learned, folders
         (("backbone=relu_pe",), "brings along the backbone that it was learned for; leave out backbone=relu_pe"),
         (("backbone.hidden_features=9",), "leave out backbone.hidden_features=9"),
         (("capacity=area", "partition=semantic"), "one width"),
-        (("init_steps=2", "regime.points_per_step=8"), "init_steps=2 .* regime.points_per_step and regime.coarse_until; leave one"),
+        (("init_steps=2", "regime.points_per_step=8"), "init_steps=2 .* and regime.coarse_until; leave one"),
     ],
 )
 def test_what_does_not_go_together_is_refused(partinr, learned, folders, tmp_path, more, said):

@@ -14,7 +14,7 @@ import pytest
 from rich.cells import cell_len
 
 from partinr.base.version import __version__
-from partinr.cli.runs import shortened
+from partinr.cli.runs import shortened, told_apart
 from partinr.runs.directory import RunDirectory
 from partinr.runs.standing import STATES, Standing, duration, eta_of_all, standing
 from tests.covering import covering
@@ -225,3 +225,99 @@ def test_a_run_that_partinr_made(partinr: Any, finished: Path) -> None:
         cpu_seconds=run["cpu_seconds"],
         shared=run["shared"],
     )
+
+
+# -- settings: columns, conditions, order ---------------------------------------------------------------------------
+
+GRID, WHOLE = {"_target_": "partinr.partition.Grid", "regions": 9}, {"_target_": "partinr.partition.Whole"}
+
+
+@pytest.fixture
+def mixed() -> Path:
+    """Three runs that differ in partition, rate and seed, one that an older version made, and a damaged one."""
+    folder = Path("outputs/sweeps/mixed")
+    every: tuple[Any, ...] = (("a", GRID, 1e-3, 0, 31.0), ("b", WHOLE, 1e-3, 1, 29.0), ("c", GRID, 4e-3, 1, 33.5))
+    for name, partition, lr, seed, psnr in every:
+        config = {"seed": seed, "partition": partition, "optimizer": {"lr": lr}, "capacity": "equal"}
+        write(folder / name, "completed", config, metrics={"psnr": psnr, "ssim": 0.9})
+    older = {"seed": 0, "partition": GRID, "optimizer": {"lr": 1e-3}}
+    write(folder / "d", "queued", older, steps=None, seconds=None, metrics=None)
+    write(folder / "e", "completed").file("run.json").write_text("{")
+    (folder / "e/.hydra/config.yaml").unlink()
+    return folder
+
+
+def names(answer: Any) -> list[str]:
+    """The runs of a list in their order."""
+    assert (answer.code, answer.err) == (0, "")
+    table = answer.out.partition("\n\n")[0].splitlines()
+    return [line.split()[0] for line in table[1:] if not line.startswith(" ")]
+
+
+def test_a_column_for_each_setting_that_differs(partinr: Any, mixed: Path) -> None:
+    heading, *lines = partinr("runs").out.splitlines()
+    assert heading.split()[:5] == ["run", "partition", "lr", "seed", "state"]
+    assert lines[0].split()[1:6] == ["grid", "#9", "1e-3", "0", "completed"]
+    assert lines[1].split()[1:5] == ["none", "1e-3", "1", "completed"]
+    # Of the runs that are listed, as they are listed.
+    assert partinr("runs", "--where", "seed=1", "--where", "lr=0.001").out.split()[:2] == ["run", "state"]
+    told = json.loads(partinr("runs", mixed, "--json").out)["runs"]
+    assert told[2]["settings"] == {"partition": "grid #9", "optimizer.lr": "4e-3", "seed": "1"}
+    assert told[4]["settings"] == dict.fromkeys(told[2]["settings"])
+
+
+def test_only_runs_that_meet_a_condition(partinr: Any, mixed: Path) -> None:
+    for condition, wanted in {
+        "partition=grid": ["a", "c", "d"],
+        "partition=none": ["b"],
+        "partition=none,grid": ["a", "b", "c", "d"],
+        "partition!=grid": ["b", "e"],
+        "partition.regions=9": ["a", "c", "d"],
+        "lr=4e-3": ["c"],
+        "optimizer.lr<.002": ["a", "b", "d"],
+        "psnr>=31": ["a", "c"],
+        "ssim > 0.5": ["a", "b", "c"],
+        "state=queued,damaged": ["d", "e"],
+        "run=b": ["b"],
+    }.items():
+        assert names(partinr("runs", "mixed", "--where", condition)) == wanted, condition
+    assert names(partinr("runs", mixed, "--where", "partition=grid", "--where", "psnr>32")) == ["c"]
+    for condition, said in {
+        "partitoin=grid": "no run has the setting or result 'partitoin'; did you mean partition?",
+        "psnr>high": "compares with 'high'; give a number",
+        "psnr": "is no condition; give KEY=VALUE",
+    }.items():
+        answer = partinr("runs", mixed, "--where", condition)
+        assert (answer.code, answer.err.count("\n")) == (2, 1)
+        assert said in answer.err
+
+
+def test_in_the_order_of_a_setting_or_a_result(partinr: Any, mixed: Path) -> None:
+    for order, wanted in {"psnr": "bacde", "-psnr": "cabde", "-lr": "cabde", "state": "abced", "-run": "edcba"}.items():
+        assert "".join(names(partinr("runs", mixed, "--sort", order))) == wanted, order
+    answer = partinr("runs", mixed, "--sort", "psrn")
+    assert (answer.code, "did you mean psnr" in answer.err) == (2, True)
+
+
+def test_many_settings_have_a_line_of_their_own(partinr: Any) -> None:
+    for number in range(3):
+        config = {f"setting_{letter}": f"a-rather-long-value-{number}" for letter in "abcdef"}
+        write(Path("outputs") / f"{'long_' * 20}{number}_of_many", "completed", config)
+    lines = partinr("runs").out.splitlines()
+    assert max(map(cell_len, lines)) <= 100
+    for number in range(3):
+        at = next(row for row, line in enumerate(lines) if f"{number}_" in line and "completed" in line)
+        below = " ".join(lines[at + 1 : at + 4])
+        assert all(f"setting_{letter}=a-rather-long-value-{number}" in below for letter in "abcdef")
+
+
+def test_names_are_cut_where_they_do_not_differ() -> None:
+    many = [f"a_{'common_' * 9}{number}_{'more_' * 9}end" for number in range(12)]
+    found = told_apart(many, 40)
+    assert found[3] == "…_3_…"
+    assert told_apart(["runs/2026_a1_seed-0", "runs/2026_b2_seed-0"], 10) == ["…_a1_…", "…_b2_…"]
+    # Only as far as they stay distinct.
+    found = told_apart([f"{'x' * 40}{number}{'y' * 40}" for number in range(12)], 20)
+    assert len(set(found)) == 12
+    assert told_apart(["a_b", "a_c"], 3) == ["a_b", "a_c"]
+    assert told_apart(["a_long_name"], 7) == ["a_l…ame"]

@@ -131,6 +131,18 @@ def test_the_table_says_in_what_the_runs_differ(tiny: Any) -> None:
     # Seed and partition have been said in the other columns.
     assert [line.count("=") for line in rows] == [1] * 8
     assert all(sum(f"  optimizer.lr={lr}  " in line for line in rows) == 4 for lr in ("0.001", "0.004"))
+    # So does the line of each run as it ends, with its place and the time that the others will take.
+    ended = [line for line in answer.out.splitlines() if line.startswith("completed ")]
+    told = {frozenset(line.partition(":")[0].split()[1:]) for line in ended}
+    assert told == {
+        frozenset((f"seed={seed}", f"optimizer.lr={lr}", f"partition={rule}"))
+        for seed in (0, 1)
+        for lr in ("0.001", "0.004")
+        for rule in ("grid", "random")
+    }
+    assert all(f"; run {place} of 8, " in line for place, line in enumerate(ended[:-1], 1))
+    assert all(re.search(r", \d+ (s|min) to go$", line) for line in ended[:-1])
+    assert ended[-1].endswith("; run 8 of 8")
 
 
 def test_runs_of_before_are_told_apart_in_the_words_of_now(tiny: Any) -> None:
