@@ -28,7 +28,7 @@ LINES = {"file": 400, "class": 300, "function": 60}
 
 
 HEAVY = ["torch", "numpy", "lightning", "torchvision", "torchmetrics", "numba", "scipy", "cv2", "skimage"]
-HEAVY += ["matplotlib", "plotly", "pandas", "wandb", "joblib", "submitit"]
+HEAVY += ["matplotlib", "plotly", "pandas", "wandb", "tensorboard", "mlflow", "joblib", "submitit"]
 
 
 class Sources:
@@ -331,7 +331,7 @@ def test_specs_need_nothing_but_torch() -> None:
 
 # Asked for before they are imported: what comes with torch for CUDA, in the version that this torch wants, and what an
 # extra brings.
-OPTIONAL = {"triton", "submitit", "wandb_workspaces"}
+OPTIONAL = {"triton", "submitit", "wandb_workspaces", "mlflow"}
 
 
 def test_what_is_imported_is_declared() -> None:

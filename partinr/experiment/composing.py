@@ -116,10 +116,25 @@ def _defaults_list(
         found: DefaultsList = pickle.loads(pickled)
     else:
         found = create_defaults_list(repo, config_name, choices, prepend_hydra, skip_missing)
+        _name_objects(found, files)
         if files.whole and not _asks_outside(repo) and (pickled := _pickled(found)) is not None:
             _keep(_chosen, key, (dict(files.files), pickled))
     found.config_overrides = values
     return found
+
+
+def _name_objects(found: DefaultsList, files: _Repository) -> None:
+    """Put each of several objects of a group, such as logger=[csv,wandb], under its own name: logger.csv, logger.wandb.
+
+    Hydra would merge them into one. Lists of choices that are no objects, such as callbacks=[default,mine], are merged.
+    """
+    for key, value in found.overrides.override_choices.items():
+        several = {f"{key.partition('@')[0]}/{name}": name for name in value} if isinstance(value, list) else {}
+        for each in found.defaults:
+            name = several.get(each.config_path or "")
+            loaded = None if name is None else files.load_config(str(each.config_path))
+            if loaded is not None and "_target_" in loaded.config:
+                each.package = f"{each.package}.{name}"
 
 
 def _below(repo: IConfigRepository) -> _Repository:

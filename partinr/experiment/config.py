@@ -23,6 +23,7 @@ from partinr.base.spec import READS, marked, spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
 from partinr.experiment.conf import conf_dir
+from partinr.experiment.loggers import make_loggers
 from partinr.experiment.make import checked, make
 from partinr.experiment.migrate import migrated
 from partinr.experiment.names import plain, with_absolute_paths
@@ -191,7 +192,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
             for name, node in given["callbacks"].items()
             if node is not None
         },
-        logger=make(given["logger"], "logger", Logger),
+        logger=make_loggers(given["logger"]),
     )
     for group in GROUPS:
         for name in marked(type(getattr(settings, group)), READS):

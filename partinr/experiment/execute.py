@@ -298,7 +298,7 @@ def _prepare(
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
     interruption = interruption or Interruption()
-    callbacks = _callbacks(settings, interruption, made, {**known, "signal_name": settings.data.title})
+    callbacks = _callbacks(settings, folder, interruption, made, {**known, "signal_name": settings.data.title})
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,
         precision=settings.trainer.precision,
@@ -350,7 +350,7 @@ def _context(settings: config.Settings) -> RunContext:
 
 
 def _callbacks(
-    settings: config.Settings, interruption: Interruption, made: float, known: Mapping[str, Any]
+    settings: config.Settings, folder: Path, interruption: Interruption, made: float, known: Mapping[str, Any]
 ) -> list[L.Callback]:
     """The callbacks of a run in their order of writing."""
     return [
@@ -360,7 +360,7 @@ def _callbacks(
         # Last, so that run.json says "completed" only when all other files exist.
         Manifest(known, interruption, started=made),
         # Mirrors of the run directory follow, since they read it.
-        *settings.logger.callbacks(settings.name, settings.plain, note_unsent),
+        *settings.logger.callbacks(settings.name, settings.plain, note_unsent, folder),
     ]
 
 

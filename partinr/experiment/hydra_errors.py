@@ -214,7 +214,7 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
         return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()
     # In a sweep over a group, the first choice represents all.
-    chosen = [each.partition(",")[0] for each in overrides if each.partition("=")[0] in groups]
+    chosen = [_first(each) for each in overrides if each.partition("=")[0] in groups]
     of_hydra = key.startswith("hydra.")
     listed = f"partinr --cfg {'hydra' if of_hydra else 'job'} lists all"
     now = GlobalHydra.instance()
@@ -231,9 +231,11 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
     near = difflib.get_close_matches(key.rpartition(".")[2], [name.rpartition(".")[2] for name in siblings], n=1)
     anywhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    head, dot, rest = key.partition(".")
+    if deeper := [name for name in anywhere if dot and name.startswith(f"{head}.") and name.endswith(f".{rest}")]:
+        return f"unknown option {key}; did you mean {deeper[0]}?"  # of one of several objects, as with logger=[a,b]
     if owners := _choices_with(key):
         return f"{key} is an option of {' and '.join(owners)} only; choose that, or leave the option out"
-    head, dot, rest = key.partition(".")
     if dot and head not in whole and (group := difflib.get_close_matches(head, [str(name) for name in whole], n=1)):
         return f"unknown option {key}; did you mean {group[0]}.{rest}?"
     if near:
@@ -246,6 +248,13 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     if "." in key and siblings:
         return f"unknown option {key}; there are {', '.join(siblings)}"
     return f"unknown option {key}; {listed}"
+
+
+def _first(override: str) -> str:
+    """The first choice of a sweep over a group, or the override itself."""
+    parsed = OverridesParser.create().parse_override(override)
+    several = isinstance(parsed.value(), ChoiceSweep)
+    return f"{_key(override)}={next(parsed.sweep_string_iterator())}" if several else override
 
 
 def _may_be_added(node: Any, key: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
@@ -24,15 +25,24 @@ def make(node: Any, key: str, *kinds: type) -> Any:
     Raises:
         PartinrError: the class does not exist, is of another kind, or refuses the arguments.
     """
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
-    cls = _class(node["_target_"], key)
+    cls = class_of(node, key)
     if kinds and not issubclass(cls, kinds):
         raise PartinrError(
             f"{key}._target_={node['_target_']} is no {' or '.join(kind.__name__ for kind in kinds)}; "
             f"derive the class from {' or '.join(f'{kind.__module__}.{kind.__name__}' for kind in kinds)}"
         )
     return checked(cls, {name: value for name, value in node.items() if name != "_target_"}, key)
+
+
+def class_of(node: Any, key: str) -> type:
+    """The class that a node of the configuration names.
+
+    Raises:
+        PartinrError: it names none, or one that does not exist.
+    """
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
+    return _class(node["_target_"], key)
 
 
 def _class(target: Any, key: str) -> type:
@@ -56,14 +66,7 @@ def checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
     Raises:
         PartinrError: an option is unknown, or a value is refused.
     """
-    accepted = inspect.signature(cls).parameters
-    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
-    for name in arguments:
-        if name not in accepted and not free:
-            near = difflib.get_close_matches(name, accepted, n=1)
-            known = f"there are: {', '.join(accepted)}" if accepted else f"{cls.__name__} has no options"
-            hint = f"did you mean {_dotted(key, near[0])}?" if near else known
-            raise PartinrError(f"unknown option {_dotted(key, name)}; {hint}")
+    check_options(cls, arguments, key)
     try:
         return cls(**arguments)
     except PartinrError as error:
@@ -73,6 +76,22 @@ def checked(cls: type, arguments: dict[str, Any], key: str) -> Any:
     except Exception as error:  # a foreign class may raise anything
         kind = "" if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: "
         raise PartinrError(f"{key}: {kind}{' '.join(str(error).split())}; debug=trace shows where") from error
+
+
+def check_options(cls: type, arguments: Mapping[str, Any], key: str) -> None:
+    """Check that a class has the options that a node of the configuration sets.
+
+    Raises:
+        PartinrError: it has no such option.
+    """
+    accepted = inspect.signature(cls).parameters
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    for name in arguments:
+        if name not in accepted and not free:
+            near = difflib.get_close_matches(name, accepted, n=1)
+            known = f"there are: {', '.join(accepted)}" if accepted else f"{cls.__name__} has no options"
+            hint = f"did you mean {_dotted(key, near[0])}?" if near else known
+            raise PartinrError(f"unknown option {_dotted(key, name)}; {hint}")
 
 
 def _dotted(key: str, name: str) -> str:

@@ -45,7 +45,7 @@ NOT_IDENTITY = ("output_dir", "cache_dir", "callbacks", "debug", "logger", "stud
 
 
 def register_resolvers() -> None:
-    """Register ``${partinr.token:}`` (with a new token), ``partinr.label``, ``partinr.experiment``, ``partinr.wandb``.
+    """Register ``${partinr.token:}`` (with a new token), ``partinr.label``, the experiment and the places of loggers.
 
     All processes of one start share the token, and no two starts have the same, unlike with the clock alone.
     """
@@ -54,6 +54,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
     OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
     OmegaConf.register_new_resolver("partinr.wandb", lambda *key: environment.heeded(*key), replace=True)
+    OmegaConf.register_new_resolver("partinr.mlflow", lambda folder: environment.mlflow_uri(folder), replace=True)
 
 
 def experiment(study: str | None = None) -> str | None:

@@ -40,6 +40,9 @@ _SHORT = {
 """Words for long or frequent keys."""
 
 
+Cut = tuple[int, ...]
+"""Rows and columns of a grid."""
+
 # -- words ----------------------------------------------------------------------------------------------------------
 
 
@@ -90,16 +93,34 @@ def _is_whole(flat: Flat) -> bool:
     return flat.get(Setting(PARTITION, is_kind=True)) == "Whole"
 
 
-def partition_word(flat: Flat, regions: set[int], section: Section) -> str:
-    """The partition in the field's notation: none, grid #9, or grid #8–9 if it depends on the image."""
+def _partition(flat: Flat, regions: set[int], section: Section) -> tuple[str, str]:
+    """The name of the rule and the number of regions as text, 8–9 if it depends on the image; either may be empty."""
     if _is_whole(flat) or any(flat_value(flat, path) == value for path, value in section.uncut.items()):
-        return "none"
+        return "none", ""
     kind, wanted = flat.get(Setting(PARTITION, is_kind=True)), flat_value(flat, ("partition", "regions"))
     name = word(kind) if isinstance(kind, str) else "partition"
     counts = sorted(regions) or ([wanted] if isinstance(wanted, int) else [])
-    if not counts:
-        return name
-    return f"{name} #{counts[0]}" if len(counts) == 1 else f"{name} #{counts[0]}–{counts[-1]}"
+    return name, "–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else ""
+
+
+def partition_word(flat: Flat, regions: set[int], section: Section) -> str:
+    """The partition in the field's notation: none, grid #9, or grid #8–9 if it depends on the image."""
+    name, count = _partition(flat, regions, section)
+    return f"{name} #{count}" if count else name
+
+
+def _partition_title(flat: Flat, regions: set[int], section: Section, cuts: set[Cut]) -> str:
+    """The partition in a reader's words: no partition, 3×3 grid, 9 semantic regions."""
+    name, count = _partition(flat, regions, section)
+    if name == "none":
+        return "no partition"
+    if name == "grid" and len(cuts) == 1:
+        (cut,) = cuts
+        return f"{'×'.join(map(str, cut))} grid"
+    if name == "grid" and count:
+        return f"grid of {count} regions"
+    readable = name.replace("_", " ")
+    return f"{count} {readable} region{'s' * (count != '1')}" if count else readable
 
 
 def expected_regions(flat: Flat) -> float:
@@ -149,9 +170,30 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section 
     Returns:
         distinct names. ``none`` is one region; ``grid #9`` is PoG#9, a grid of nine regions.
     """
-    namer = _Namer(section or Section())
+    own = section or Section()
+    return _distinct(flats, [partition_word(*each, own) for each in zip(flats, regions, strict=True)], own)
+
+
+def titles(
+    flats: Sequence[Flat], regions: Sequence[set[int]], cuts: Sequence[set[Cut]], section: Section | None = None
+) -> list[str]:
+    """The names of :func:`labels` in a reader's words: ``no partition``, ``3×3 grid``, ``9 semantic regions``.
+
+    Args:
+        flats: as for :func:`labels`.
+        regions: likewise.
+        cuts: rows and columns of the images of each config, where its partition is a grid.
+        section: likewise.
+    """
+    own = section or Section()
+    parts = [_partition_title(flat, counts, own, cut) for flat, counts, cut in zip(flats, regions, cuts, strict=True)]
+    return _distinct(flats, parts, own)
+
+
+def _distinct(flats: Sequence[Flat], parts: Sequence[str], section: Section) -> list[str]:
+    """A distinct name for each config, from words for its partition and its differences from the others."""
+    namer = _Namer(section)
     differences = differing(flats)
-    parts = [partition_word(flat, counts, namer.section) for flat, counts in zip(flats, regions, strict=True)]
     starts = _starts(flats)
     covered = _implied(flats) | REGION_KEYS
     shown = [setting for setting in differences if setting.path not in covered]

@@ -1,4 +1,4 @@
-"""W&B's environment variables, which are used for keys that the configuration leaves open."""
+"""Environment variables of loggers, which are used for keys that the configuration leaves open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 VARIABLES = {
     "project": "WANDB_PROJECT",
     "entity": "WANDB_ENTITY",
-    "study": "WANDB_RUN_GROUP",
+    "group": "WANDB_RUN_GROUP",
     "job_type": "WANDB_JOB_TYPE",
     "name": "WANDB_NAME",
     "notes": "WANDB_NOTES",
@@ -39,3 +39,8 @@ def overruled(settings: Mapping[str, Any]) -> str | None:
     variables = ", ".join(f"{VARIABLES[key]}={os.environ[VARIABLES[key]]}" for key in found)
     keys = ", ".join(f"logger.{key}={settings.get(key)}" for key in found)
     return f"{variables} {'are' if len(found) > 1 else 'is'} not used, as the configuration has {keys}"
+
+
+def mlflow_uri(output_dir: str) -> str:
+    """Where MLflow runs go: ``MLFLOW_TRACKING_URI``, else a database in the folder of run directories."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.abspath(output_dir)}/mlflow.db"

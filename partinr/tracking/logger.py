@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -15,12 +17,15 @@ from partinr.base.later import load
 from partinr.base.notes import print_note
 from partinr.base.spec import spec
 from partinr.tracking.environment import heeded, overruled
-from partinr.tracking.mirror import Mode, Note
+from partinr.tracking.mirror import Mode
 
 if TYPE_CHECKING:
     from partinr.callbacks import RunCallback
 
 Text = Annotated[str, Field(min_length=1)]
+
+Note = Callable[[Path, str], None]
+"""``note(run_directory, reason)`` tells the user that W&B does not have all of a run."""
 
 _MODES: Mapping[str, Mode] = {
     "online": "online",
@@ -35,16 +40,17 @@ _MODES: Mapping[str, Mode] = {
 class Logger:
     """An additional destination for the numbers of a run."""
 
-    def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
+    def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
         """The callbacks that send the numbers. They run after those that write the run directory.
 
         Args:
             name: readable name of the run.
             config: the composed configuration, plain containers.
-            note: called at most once per run, with one line that says what was not sent and why.
+            note: called at most once per run, with one line that says what W&B did not get and why.
+            folder: the run directory, which need not exist yet.
 
         Raises:
-            PartinrError: the settings are invalid on this machine.
+            PartinrError: the settings are invalid on this machine, or a package is missing.
         """
         raise NotImplementedError
 
@@ -53,9 +59,77 @@ class Logger:
 class CurveOnly(Logger):
     """No additional destination."""
 
-    def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
+    def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
         """An empty list."""
         return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Several(Logger):
+    """Several loggers, each of which gets the same rows.
+
+    Attributes:
+        loggers: the loggers.
+    """
+
+    loggers: Sequence[Logger]
+
+    def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
+        """The callbacks of all of them."""
+        return [callback for each in self.loggers for callback in each.callbacks(name, config, note, folder)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Guest(Logger):
+    """A logger of Lightning, or of another package that Lightning accepts.
+
+    Attributes:
+        make: gives the logger for a run directory.
+    """
+
+    make: Callable[[Path], Any]
+
+    def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
+        """The one that logs the rows of the curve."""
+        return [load("partinr.tracking.guests:GuestSender")(self.make, folder, config)]
+
+
+@spec
+class TensorBoard(Logger):
+    """TensorBoard's event files, in the run directory."""
+
+    def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
+        """The one that writes the files."""
+        _check_installed("tensorboard")
+        make, place = load("partinr.tracking.guests:tensorboard"), load("partinr.tracking.guests:TensorBoardPlace")
+        return [load("partinr.tracking.guests:GuestSender")(make, folder, config, place)]
+
+
+@spec
+class MLflow(Logger):
+    """MLflow: parameters, the curve and the pictures of a run.
+
+    Attributes:
+        tracking_uri: server or database; None for what MLflow takes by itself.
+        experiment: MLflow's experiment that lists the run.
+        name: name of the MLflow run; None for one made from signal, method and seed.
+    """
+
+    tracking_uri: Text | None = None
+    experiment: Text = "partinr"
+    name: Text | None = None
+
+    def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
+        """The one that sends the curve."""
+        _check_installed("mlflow")
+        return [load("partinr.tracking.mlflow:MLflowSender")(self, name, config)]
+
+
+def _check_installed(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise PartinrError(
+            f"logger={package} needs the package {package}, which is not installed; pip install 'partinr[{package}]'"
+        )
 
 
 @spec
@@ -66,7 +140,8 @@ class Wandb(Logger):
         mode: ``online``, ``offline`` or ``disabled``; None for the value of ``WANDB_MODE``, else ``online``.
         project: project that lists the run.
         entity: user or team; None for the default of the login.
-        study: W&B's group; None for no group.
+        group: W&B's group; None for no group.
+        study: the older name of ``group``.
         job_type: W&B's job type; None for the kind of the regime.
         name: name of the run; None for one made from signal, method and seed.
         notes: free text.
@@ -80,7 +155,8 @@ class Wandb(Logger):
     mode: Mode | None = None
     project: Text = Field(default_factory=partial(heeded, "project", "partinr"))
     entity: Text | None = Field(default_factory=partial(heeded, "entity"))
-    study: Text | None = Field(default_factory=partial(heeded, "study"))
+    group: Text | None = Field(default_factory=partial(heeded, "group"))
+    study: Text | None = None
     job_type: Text | None = Field(default_factory=partial(heeded, "job_type"))
     name: Text | None = Field(default_factory=partial(heeded, "name"))
     notes: str | None = Field(default_factory=partial(heeded, "notes"))
@@ -91,7 +167,13 @@ class Wandb(Logger):
     start_timeout: Annotated[float, Field(gt=0)] = 15.0
     finish_timeout: Annotated[float, Field(gt=0)] = 60.0
 
-    def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:
+    def __post_init__(self) -> None:
+        """Take a group that is given by its older name."""
+        if self.study is not None:
+            object.__setattr__(self, "group", self.study)
+            object.__setattr__(self, "study", None)
+
+    def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
         """The mirror, or an empty list if W&B is disabled."""
         mode = self.resolved_mode()
         if mode == "disabled":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,21 +17,15 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_new
 from partinr.base.text import is_utf8, seen, visible
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import ADAPTATION, ERROR, PARTITION, RECONSTRUCTION, START, WANDB_ID, WEIGHTS, of_image
+from partinr.runs.layout import START, WANDB_ID, WEIGHTS, of_image
 from partinr.tracking.server import address, answers, has_login, quiet
-from partinr.tracking.summary import AXES, results, summary
+from partinr.tracking.summary import AXES, PICTURES, pictures, results, summary
 from partinr.tracking.words import shown_config
 
 if TYPE_CHECKING:
     from partinr.tracking.logger import Wandb
 
 Mode = Literal["online", "offline", "disabled"]
-
-Note = Callable[[Path, str], None]
-"""``note(run_directory, reason)`` tells the user that part of a run was not sent."""
-
-PICTURES = {"partition": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR, "adaptation": ADAPTATION}
-"""W&B's key for each picture of a run directory."""
 
 RESULTS = "results"
 """W&B's key for the final table, with one row per image."""
@@ -116,7 +110,7 @@ class Mirror:
             made = wandb.init(
                 project=settings.project,
                 entity=settings.entity,
-                group=settings.study,
+                group=settings.group,
                 job_type=settings.job_type or run.regime.kind,
                 name=visible(settings.name or name),
                 notes=settings.notes,
@@ -171,12 +165,9 @@ class Mirror:
         import wandb
 
         found: dict[str, Any] = {}
-        images: list[str | None] = [*self._run.images()[: self._settings.max_images]]
-        for name in names:
-            files = [(image, self._run.file(of_image(image, PICTURES[name]))) for image in images or [None]]
-            shown = [wandb.Image(str(path), caption=image) for image, path in files if path.is_file()]
-            if shown:
-                found[name] = shown if images else shown[0]
+        for name, files in pictures(self._run, names, self._settings.max_images).items():
+            shown = [wandb.Image(str(path), caption=image) for image, path in files]
+            found[name] = shown if files[0][0] is not None else shown[0]
         if found:
             self._wandb.log({**{axis: at[axis] for axis in AXES if axis in at}, **found})
 

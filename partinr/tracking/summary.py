@@ -1,13 +1,15 @@
-"""Figures of a run for W&B's table of runs, and the final table."""
+"""What loggers get of a run besides its curve: figures, pictures, and the final table."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from partinr.runs.layout import CURVE_COLUMNS, crossing
+from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import ADAPTATION, CURVE_COLUMNS, ERROR, PARTITION, RECONSTRUCTION, crossing, of_image
 from partinr.runs.sharing import sharing
 
 AXES = ("step", "seconds", "cpu_seconds", "macs")
@@ -15,6 +17,9 @@ AXES = ("step", "seconds", "cpu_seconds", "macs")
 
 LEVELS = (20, 25, 30, 35, 40, 45, 50)
 """PSNR levels [dB]; the summary of a run says when it first reached each."""
+
+PICTURES = {"partition": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR, "adaptation": ADAPTATION}
+"""The key that a logger gets for each picture of a run directory."""
 
 
 def exit_code(manifest: Mapping[str, Any]) -> int:
@@ -81,3 +86,17 @@ def results(manifest: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
         known = {**each, "image": image, "seed": manifest.get("seed")}
         lines.append([known.get(column) for column in columns])
     return columns, lines
+
+
+def pictures(run: RunDirectory, names: Iterable[str], most: int) -> dict[str, list[tuple[str | None, Path]]]:
+    """The pictures of a run directory that exist: for each name the images, with their files.
+
+    Args:
+        run: the run directory.
+        names: keys of :data:`PICTURES`.
+        most: limit of images of a run that fitted several; the only image of a run is None.
+    """
+    images: list[str | None] = [*run.images()[:most]] or [None]
+    files = {name: [(image, run.file(of_image(image, PICTURES[name]))) for image in images] for name in names}
+    there = {name: [(image, path) for image, path in found if path.is_file()] for name, found in files.items()}
+    return {name: found for name, found in there.items() if found}

@@ -13,6 +13,8 @@ from partinr.tracking.logger import Wandb
 from partinr.tracking.mirror import Mirror
 from partinr.tracking.summary import exit_code
 
+_TARGET = "partinr.tracking.Wandb"
+
 
 @dataclass(frozen=True)
 class Rebuilt:
@@ -37,10 +39,15 @@ def settings_of(config: Mapping[str, Any], **instead: Any) -> Wandb:
     Raises:
         PartinrError: a setting is out of range.
     """
-    known = {field.name for field in dataclasses.fields(Wandb)}
     kept = config.get("logger")
-    found = {key: value for key, value in kept.items() if key in known} if isinstance(kept, Mapping) else {}
-    return Wandb(**{**found, **{key: value for key, value in instead.items() if value is not None}})
+    nodes = [kept, *kept.values()] if isinstance(kept, Mapping) else []  # one logger, or several by name
+    node = next((each for each in nodes if isinstance(each, Mapping) and each.get("_target_") == _TARGET), {})
+    known = {field.name for field in dataclasses.fields(Wandb)}
+    found = {key: value for key, value in node.items() if key in known}
+    given = {key: value for key, value in instead.items() if value is not None}
+    if "group" in given:
+        found.pop("study", None)  # the older name
+    return Wandb(**{**found, **given})
 
 
 def rebuild(run: RunDirectory, settings: Wandb, mode: Literal["online", "offline"]) -> Rebuilt:

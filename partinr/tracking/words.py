@@ -1,10 +1,10 @@
-"""A run's words and configuration for W&B, without secrets."""
+"""A run's words and configuration for loggers, without secrets."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from partinr.base.text import seen
@@ -63,3 +63,12 @@ def _shown(node: Any, home: str | None) -> Any:
     if home is not None and isinstance(node, str) and (node == home or node.startswith(home + os.sep)):
         return "~" + node[len(home) :]
     return node
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, str | bool | int | float]]:
+    """The leaves of a config under their dotted keys, for loggers that take no nested ones."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node if isinstance(node, (str, bool, int, float)) else str(node)

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from partinr.runs.configs import flatten, without_image
-from partinr.runs.naming import compact, facets, labels, natural, word
+from partinr.runs.naming import compact, facets, labels, natural, titles, word
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -218,3 +218,12 @@ def test_a_facet_of_another_backbone_has_no_value():
     found = found_facets(BASE, changed(backbone=relu), changed(backbone={**relu, "frequencies": 30}))
     assert found["backbone"][1] == ("siren", "relu_pe", "relu_pe")
     assert found["frequencies"] == (("30", "60"), (None, "60", "30"))
+
+
+def test_a_title_is_in_a_readers_words():
+    semantic = changed(partition={"_target_": "partinr.partition.Semantic", "regions": 9})
+    configs = [changed(partition=NONE), BASE, changed(partition__regions=6), semantic]
+    flats = [without_image(flatten(config, config["seed"])) for config in configs]
+    counts: list[set[int]] = [{1}, {9}, {6}, {8, 9}]
+    cuts: list[set[tuple[int, ...]]] = [{(1, 1)}, {(3, 3)}, {(2, 3), (3, 2)}, set()]
+    assert titles(flats, counts, cuts) == ["no partition", "3×3 grid", "grid of 6 regions", "8–9 semantic regions"]

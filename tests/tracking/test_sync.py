@@ -21,7 +21,7 @@ def run() -> RunDirectory:
 
 
 def test_a_run_that_had_another_logger(run: RunDirectory, partinr: Any, offline: Any, same_rows: Any) -> None:
-    answer = partinr("sync", "--offline", "--project", "mine", "--study", "grids", run.path)
+    answer = partinr("sync", "--offline", "--project", "mine", "--group", "grids", run.path)
     assert answer.code == 0, answer.err
     (kept,) = offline(run.path)
     assert same_rows(kept.curve, run.curve())
@@ -78,8 +78,8 @@ def test_without_a_login(run: RunDirectory, partinr: Any, offline: Any) -> None:
 def test_without_a_server(run: RunDirectory, partinr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    config = run.config()
-    run.write(".hydra/config.yaml", repr({**config, "logger": {"start_timeout": 1.0}}).encode())
+    logger = {"_target_": "partinr.tracking.Wandb", "start_timeout": 1.0}
+    run.write(".hydra/config.yaml", repr({**run.config(), "logger": logger}).encode())
     answer = partinr("sync", run.path)
     assert answer.code == 2
     assert answer.err.startswith("partinr: error: W&B cannot be reached: ")
