@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from partinr.base.later import Later
 from partinr.base.version import __version__
-from partinr.cli import drawing
+from partinr.cli import completion, drawing, papers
 from partinr.cli.clean import clean_up
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
 from partinr.cli.hypothesis import show_settings
-from partinr.cli.options import KNOWN_RUNS, PATH, RUN, RUN_OR_SWEEP, RUNS
+from partinr.cli.options import KNOWN_RUNS, RUN, RUN_OR_SWEEP, RUNS
 from partinr.cli.options import output as output_option
 from partinr.cli.runs import show_runs
 from partinr.cli.sync import sync_runs
@@ -24,12 +25,10 @@ from partinr.experiment.show import show_outcomes
 from partinr.runs.leftovers import KINDS
 
 if TYPE_CHECKING:
-    from partinr import report as reports
     from partinr import studies
     from partinr.experiment import execute
     from partinr.experiment import rerun as rerunning
 else:
-    reports = Later("partinr.report")
     studies = Later("partinr.studies")
     execute = Later("partinr.experiment.execute")
     rerunning = Later("partinr.experiment.rerun")
@@ -38,10 +37,16 @@ else:
 class _Application(click.Group):
     """A group whose help also explains the Hydra application."""
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Subcommands, which can only be the first word, and overrides."""
+        first = [] if ctx._protected_args else super().shell_complete(ctx, incomplete)
+        return [*first, *completion.overrides(incomplete)]
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(
             "partinr fits an image by parts: one small network per region, all trained as one stack.\n\n"
-            "Run a fit:      partinr partition=grid data.path=photo.png\n"
+            "Fit an image:   partinr photo.png max_seconds=10\n"
+            "Choose how:     partinr data.path=photo.png partition=grid backbone=siren\n"
             "Fit a folder:   partinr data=folder data.path=photos\n"
             "Learn to learn: partinr experiment=meta_text_both_grid\n"
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
@@ -52,6 +57,12 @@ class _Application(click.Group):
         )
         with formatter.section("Groups (GROUP=NAME)"):
             formatter.write_dl([(group, ", ".join(names)) for group, names in plugins.groups().items()])
+        for group in ("experiment", "case"):
+            choices = plugins.described(group)
+            width = max(map(len, choices), default=0)
+            with formatter.section(f"{group.capitalize()}s ({group}=NAME)"):
+                # Not by write_dl, which breaks lines at the width of the terminal.
+                formatter.write("".join(f"  {name:<{width}}  {said}\n" for name, said in choices.items()))
         added = [plugin for plugin in plugins.installed() if plugin.adds]
         if added:
             with formatter.section("Plug-ins, and their choices among the above"):
@@ -91,45 +102,6 @@ class _Application(click.Group):
 @click.version_option(__version__, prog_name="partinr", message="%(prog)s %(version)s")
 def commands() -> None:
     """Fit an image by parts."""
-
-
-@commands.command()
-@RUNS
-@output_option(help="The file to write; report.html in the first directory by default.")
-@click.option("--figures", type=PATH, metavar="DIR", help="Also write PNG and PDF figures and the table as CSV.")
-@click.option("--title", help="Heading of the page.")
-@click.option(
-    "--watch",
-    type=click.FloatRange(1),
-    is_flag=False,
-    flag_value=10.0,
-    metavar="[SECONDS]",
-    help="Rewrite the page every 10 (or given) seconds until all runs have ended; Ctrl-C stops it.",
-)
-def report(
-    paths: tuple[Path, ...], output: Path | None, figures: Path | None, title: str | None, watch: float | None
-) -> None:
-    """Compare runs: one HTML file with curves, pictures and a table."""
-    if watch is None:
-        written = reports.make_report(paths, output, figures=figures, title=title)
-    else:
-        written = paths[0] / reports.REPORT if output is None else output
-        reports.watch_runs(paths, written, watch, click.echo, title)
-        if figures is not None:
-            reports.write_figures(reports.collect(paths), figures)
-    click.echo(f"report   {written}")
-    if figures is not None:
-        click.echo(f"figures  {figures}")
-
-
-@commands.command()
-@RUNS
-@output_option(metavar="FILE", help="The file to write: .md, .tex (booktabs) or .csv (every column and digit).")
-@click.option("--no-seconds", is_flag=True, help="Leave out clock measurements, for runs that shared a machine.")
-def table(paths: tuple[Path, ...], output: Path | None, no_seconds: bool) -> None:
-    """Print the report's table as Markdown, or write it as Markdown, LaTeX or CSV."""
-    text = reports.make_table(paths, output, clocks=not no_seconds)
-    click.echo(text.rstrip("\n") if output is None else f"table    {output}")
 
 
 @commands.command()
@@ -204,7 +176,7 @@ def clean(paths: tuple[Path, ...], force: bool, only: str | None) -> None:
 @click.option("--offline", is_flag=True, help="Send nothing; write W&B runs into the run directories.")
 @click.option("--project", metavar="NAME", help="W&B's project; by default the one the run was started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
-@click.option("--study", metavar="NAME", help="W&B's group, likewise.")
+@click.option("--group", "--study", "group", metavar="NAME", help="W&B's group, likewise.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Limit of time for sending each run.")
 def sync(paths: tuple[Path, ...], **options: Any) -> None:
     """Make one complete W&B run from each run directory, even after several resumes or offline parts.
@@ -221,7 +193,7 @@ def sync(paths: tuple[Path, ...], **options: Any) -> None:
 )
 @click.option("--project", metavar="NAME", help="W&B's project; by default the one the runs were started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
-@click.option("--study", "name", metavar="NAME", help="W&B's group, likewise.")
+@click.option("--group", "--study", "group", metavar="NAME", help="W&B's group, likewise.")
 def dashboard(study: Path, output: Path | None, **options: Any) -> None:
     """Build a W&B workspace and report: curves, time to quality, pictures.
 
@@ -247,5 +219,5 @@ def doctor() -> None:
     sys.exit(0 if examine() else 1)
 
 
-for command in (drawing.render, drawing.view, drawing.export, drawing.partitions):
+for command in (papers.report, papers.table, drawing.render, drawing.view, drawing.export, drawing.partitions):
     commands.add_command(command)

@@ -22,7 +22,7 @@ from partinr.base.environment import door
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.base.text import for_shell
-from partinr.callbacks import CurveFile, Interruption, LoggedFile, Manifest, RunCallback
+from partinr.callbacks import CurveFile, Header, Interruption, LoggedFile, Manifest, RunCallback
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
@@ -53,7 +53,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: the input is invalid; nothing has been written.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(settings_for(cfg, overrides), folder, {})
+    prepared = _prepare(settings_for(cfg, overrides), folder, {}, shown=[Header()])
     there: set[Path] = set()
     with suppress(OSError):  # it is not there yet, or it cannot be listed, which is refused next
         there = set(folder.iterdir())
@@ -273,6 +273,7 @@ def _prepare(
     folder: Path,
     known: Mapping[str, Any],
     interruption: Interruption | None = None,
+    shown: Sequence[L.Callback] = (),
 ) -> _Prepared:
     """Everything that invalid input can stop.
 
@@ -281,6 +282,7 @@ def _prepare(
         folder: run directory.
         known: what ``run.json`` says of the identity and the original inputs of a resumed run; empty for a new run.
         interruption: an active listener for signals; None to listen during this run only.
+        shown: callbacks that print something.
     """
     made = time.perf_counter()
     own = hosted(settings.callbacks, folder)
@@ -298,8 +300,8 @@ def _prepare(
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
     interruption = interruption or Interruption()
-    known = {**known, "signal_name": settings.data.title}
-    callbacks = _callbacks(settings, folder, own, interruption, made, known)
+    manifest = Manifest({**known, "signal_name": settings.data.title}, interruption, started=made)
+    callbacks = [*_callbacks(settings, folder, own, interruption, manifest), *shown]
     trainer = make_trainer(
         callbacks=callbacks,
         devices=devices,
@@ -350,12 +352,7 @@ def _context(settings: config.Settings) -> RunContext:
 
 
 def _callbacks(
-    settings: config.Settings,
-    folder: Path,
-    own: Sequence[L.Callback],
-    interruption: Interruption,
-    made: float,
-    known: Mapping[str, Any],
+    settings: config.Settings, folder: Path, own: Sequence[L.Callback], interruption: Interruption, manifest: Manifest
 ) -> list[L.Callback]:
     """The callbacks of a run in their order of writing."""
     return [
@@ -363,7 +360,7 @@ def _callbacks(
         CurveFile(),
         *own,
         # Last, so that run.json says "completed" only when all other files exist.
-        Manifest(known, interruption, started=made),
+        manifest,
         # Mirrors of the run directory follow, since they read it.
         *settings.logger.callbacks(settings.name, settings.plain, note_unsent, folder),
     ]

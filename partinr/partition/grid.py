@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
+from partinr.base.rectangles import closest_to_squares, factorings
 from partinr.base.spec import spec
 from partinr.partition.base import DEFAULT_REGIONS, PartitionRule
 
@@ -81,29 +82,17 @@ class Grid(PartitionRule):
         if len(shape) == 1 and regions <= shape[0]:
             return (regions,)
         if len(shape) == 2:
-            pairs = _factorings(regions, shape)
-            if pairs:
-                # The rectangles closest to squares; ties go to more columns.
-                return min(pairs, key=lambda pair: (_elongation(pair, shape), pair[0]))
+            found = closest_to_squares(regions, shape)
+            if found is not None:
+                return found
         samples = math.prod(shape)
         size = "×".join(map(str, shape))
         if regions > samples:
             raise PartinrError(
                 f"partition.regions={regions} is more than the {samples} samples of a {size} signal; give fewer"
             )
-        nearest = next(n for n in range(regions, 0, -1) if _factorings(n, shape))
+        nearest = next(n for n in range(regions, 0, -1) if factorings(n, shape))
         raise PartinrError(
             f"partition.regions={regions} has no factoring into rows × cols that fits {size} samples; "
             f"the next smaller that has is {nearest}"
         )
-
-
-def _factorings(regions: int, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    divisors = (n for n in range(1, min(regions, shape[0]) + 1) if regions % n == 0)
-    return [(rows, regions // rows) for rows in divisors if regions // rows <= shape[1]]
-
-
-def _elongation(pair: tuple[int, int], shape: tuple[int, ...]) -> float:
-    """Long by short side of a factoring's rectangles; computed from whole numbers, so that ties are exact."""
-    first, second = shape[0] * pair[1], shape[1] * pair[0]
-    return max(first, second) / min(first, second)

@@ -207,13 +207,14 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
         return drawn(figure, kind)
 
 
-def error_map(image: Any, reconstruction: Any) -> np.ndarray:
-    """The absolute error, averaged over the channels, in the colours of `ERROR_COLORMAP` over `ERROR_RANGE`.
+def error_map(image: Any, reconstruction: Any, limits: tuple[float, float] = ERROR_RANGE) -> np.ndarray:
+    """The absolute error, averaged over the channels, in the colours of `ERROR_COLORMAP`.
 
     Args:
         image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
         reconstruction: of the same shape; clipped to [0, 1], as for the PSNR. Values that are not finite get the colour
             of the largest error.
+        limits: the errors at the ends of the colour scale.
 
     Returns:
         float32 RGB ``[H, W, 3]`` in [0, 1].
@@ -228,7 +229,7 @@ def error_map(image: Any, reconstruction: Any) -> np.ndarray:
     if wanted.shape != got.shape:
         raise PartinrError(f"the image has the shape {wanted.shape}, its reconstruction {got.shape}; give equal shapes")
     error = np.abs(wanted - got.clip(0, 1)).mean(axis=2)
-    low, high = ERROR_RANGE
+    low, high = limits
     share = np.where(np.isfinite(error), (error - low) / (high - low), 1.0).clip(0, 1)
     colormap = matplotlib.colormaps[ERROR_COLORMAP].resampled(256)
     scale: np.ndarray = np.array(colormap(range(256)), dtype=np.float32)[:, :3]

@@ -38,21 +38,25 @@ SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,  # a name may contain a dollar sign
     "pdf.fonttype": 42,  # publishers refuse Type 3 fonts
     "savefig.dpi": 300,
+    "svg.hashsalt": "partinr",  # equal figures are equal files
 }
 """Settings of matplotlib with letters and lines for a column of a paper."""
 
 
+_UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""Metadata without the date, by format."""
+
+
 def drawn(figure: Figure, kind: str) -> bytes:
-    """The PNG or PDF file of a figure; equal figures give equal files.
+    """The file of a figure; equal figures give equal files.
 
     Args:
         figure: the figure.
-        kind: ``png`` or ``pdf``.
+        kind: ``png``, ``pdf``, ``svg`` or ``pgf``.
     """
     buffer = BytesIO()
     with warnings.catch_warnings():
         # Letters that the font lacks become boxes; a warning for each would not help.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        # A PDF would have the date in it.
-        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+        figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))
     return buffer.getvalue()

@@ -12,15 +12,20 @@ from partinr.base import later
 if TYPE_CHECKING:
     from partinr.report.export import make_table
     from partinr.report.figures import write_figures
+    from partinr.report.looks import Looks
     from partinr.report.make import REPORT, make_report
     from partinr.report.page import write_html
+    from partinr.report.paper import Layout, Wording
     from partinr.report.table import summary_rows
     from partinr.report.watching import watch_runs
     from partinr.runs.records import RunRecord, collect
 
 __all__ = [
     "REPORT",
+    "Layout",
+    "Looks",
     "RunRecord",
+    "Wording",
     "collect",
     "make_report",
     "make_table",
@@ -35,7 +40,10 @@ __getattr__, __dir__ = later.exports(
     __name__,
     {
         "REPORT": "partinr.report.make",
+        "Layout": "partinr.report.paper",
+        "Looks": "partinr.report.looks",
         "RunRecord": "partinr.runs.records",
+        "Wording": "partinr.report.paper",
         "collect": "partinr.runs.records",
         "make_report": "partinr.report.make",
         "make_table": "partinr.report.export",

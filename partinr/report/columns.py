@@ -20,6 +20,9 @@ from partinr.runs.records import Axis, RunRecord
 LEVELS = (25, 30, 35, 40)
 """PSNR levels [dB] at which convergence is compared."""
 
+_GROUPINGS = ("Size", "Cost", "Quality", "CPU seconds")
+"""Common headings that a column alone can do without."""
+
 OfGroup = Callable[[Group, Versus | None], Stat | str | None]
 
 
@@ -33,6 +36,8 @@ class Column:
     """The number or word; None if it does not apply (no lone network)."""
     form: str
     """How the number is written, see :mod:`partinr.base.numbers`; :data:`~partinr.base.section.WORDS` for words."""
+    value: str = ""
+    """Path of the number in the manifest of a run, see :func:`partinr.base.section.lookup`."""
     note: str = ""
     span: str = ""
     """Common heading above this column and its neighbours."""
@@ -54,6 +59,17 @@ class Column:
     """Whether to omit a deviation that would be written as zero."""
     ratio: bool = False
     """Whether the value of the lone network is 1."""
+
+    @property
+    def title(self) -> str:
+        """The heading of the column where it stands alone, without a common heading above it."""
+        span = "" if self.span in _GROUPINGS else self.span
+        return self.short or self.terminal or f"{span} {self.heading}".strip()
+
+    @property
+    def is_effort(self) -> bool:
+        """Whether it is an effort to reach a PSNR, or a ratio of efforts."""
+        return self.value.partition(".")[0] in ("versus", "reaches")
 
     @property
     def words(self) -> bool:
@@ -94,7 +110,11 @@ def _column(section: Section, table: str, field: Mapping[str, Any]) -> Column:
     elif kind == "reaches":
         level, axis = rest.split(".")
         of = partial(_crossing, float(level), axis)
-    usual = {"table": table, "terminal": field.get("short", ""), "compared": rest.startswith("ratio")}
+    usual = {
+        "table": table,
+        "terminal": field.get("terminal", field.get("short", "")),
+        "compared": rest.startswith("ratio"),
+    }
     return Column(**{**usual, **known, "of": of, "form": form})
 
 
@@ -130,5 +150,5 @@ _OF_FITS = yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text(enc
 TABLES = tuple(Table(**table) for table in _OF_FITS["tables"])
 """Tables of fits; tables without columns are omitted."""
 
-COLUMNS = tuple(_column(Section(), TABLES[0].key, field) for field in _OF_FITS["columns"])
+COLUMNS = tuple(_column(Section(), TABLES[0].key, {"terminal": "", **field}) for field in _OF_FITS["columns"])
 """All columns of the report for a group of fits, in order."""

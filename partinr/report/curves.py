@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partinr.runs.records import Axis, RunRecord
 
+Metric = Literal["psnr", "ssim", "loss", "lr"]
+"""A column of a curve that is no axis."""
+
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class MeanCurve:
-    """PSNR over the seeds of a group, at every evaluated step up to the end of the shortest run.
+    """PSNR, or another column, over the seeds of a group, at every evaluated step up to the end of the shortest run.
 
     A run without an evaluation at a step (because it stopped at its target) contributes an interpolated value.
     ``seconds``, ``cpu_seconds`` and ``macs`` are means at the step; NaN where a run does not know its CPU seconds.
@@ -26,17 +29,17 @@ class MeanCurve:
     seconds: Numbers
     cpu_seconds: Numbers
     macs: Numbers
-    psnr: Numbers
+    mean: Numbers
     std: Numbers | None
-    """Sample standard deviation of ``psnr`` [dB]; None for one seed."""
+    """Sample standard deviation of ``mean``; None for one seed."""
 
     @classmethod
-    def of(cls, records: Sequence[RunRecord]) -> MeanCurve:
+    def of(cls, records: Sequence[RunRecord], metric: Metric = "psnr") -> MeanCurve:
         """Mean of the finite evaluations of ``records``; empty if a record has none."""
         curves = []
         for record in records:
-            columns = {name: np.array(record.curve[name]) for name in (*get_args(Axis), "psnr")}
-            finite = np.isfinite(columns["psnr"])
+            columns = {name: np.array(record.curve[name]) for name in (*get_args(Axis), metric)}
+            finite = np.isfinite(columns[metric])
             curves.append({name: values[finite] for name, values in columns.items()})
         if not curves or any(not curve["step"].size for curve in curves):
             empty = np.empty(0)
@@ -49,9 +52,9 @@ class MeanCurve:
         def over_seeds(name: str) -> Numbers:
             return np.stack([np.interp(steps, curve["step"], curve[name]) for curve in curves])
 
-        psnr = over_seeds("psnr")
+        values = over_seeds(metric)
         means = {name: over_seeds(name).mean(0) for name in ("seconds", "cpu_seconds", "macs")}
-        return cls(step=steps, **means, psnr=psnr.mean(0), std=_deviation(psnr))
+        return cls(step=steps, **means, mean=values.mean(0), std=_deviation(values))
 
     def on(self, axis: Axis) -> Numbers:
         """The x of the curve."""

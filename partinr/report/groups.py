@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from partinr.base.rectangles import closest_to_squares
 from partinr.base.section import Section
 from partinr.pictures.palette import Style, contrast_with, styles
 from partinr.report.images import Images
@@ -29,7 +30,7 @@ from partinr.runs.configs import (
     without_partition,
     without_start,
 )
-from partinr.runs.naming import expected_regions, labels, natural
+from partinr.runs.naming import Cut, expected_regions, labels, natural, titles
 from partinr.runs.origin import Origin, said, told_apart
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import section_at
@@ -49,6 +50,8 @@ class Group:
     """Difference from the other groups of the same image; the same on every image."""
     name: str
     """``label``, with the image if there are several."""
+    title: str
+    """``label`` in a reader's words, for a paper: 3×3 grid instead of grid #9."""
     image: str
     records: tuple[RunRecord, ...]
     counted: tuple[RunRecord, ...]
@@ -61,19 +64,27 @@ class Group:
 
     @classmethod
     def of(
-        cls, label: str, image: str, records: Sequence[RunRecord], flat: Flat, apart: tuple[str, ...], named: bool
+        cls,
+        label: str,
+        title: str,
+        image: str,
+        records: Sequence[RunRecord],
+        flat: Flat,
+        apart: tuple[str, ...],
+        named: bool,
     ) -> Group:
         """The group of ``records``. Of several runs with one seed, the latest counts.
 
         Args:
             label: label of the configuration.
+            title: its title.
             image: image of the runs.
             records: the runs.
             flat: configuration of the runs.
             apart: see :attr:`apart`.
             named: whether the image is part of the name.
         """
-        label = " · ".join((label, *apart))
+        label, title = (" · ".join((text, *apart)) for text in (label, title))
         name = f"{image} · {label}" if named else label
         completed = [record for record in records if record.status == "completed"]
         # Failed and other runs are not mixed, since that would tell nothing about either.
@@ -84,7 +95,7 @@ class Group:
         kept = set(latest.values())
         counted = tuple(record for record in records if record in kept)
         regions = next((record.regions for record in records if record.regions is not None), None)
-        return cls(label, name, image, tuple(records), counted, not completed, regions, flat, apart)
+        return cls(label, name, title, image, tuple(records), counted, not completed, regions, flat, apart)
 
     @property
     def n(self) -> int:
@@ -160,11 +171,13 @@ class Study:
         counts = [
             {regions for index in of_kind if (regions := usable[index].regions) is not None} for of_kind in members
         ]
-        found = labels([flats[of_kind[0]] for of_kind in members], counts, shown) if members else []
+        own = [flats[of_kind[0]] for of_kind in members]
+        cuts = [set[Cut]().union(*(_cuts(usable[index]) for index in of_kind)) for of_kind in members]
+        found = list(zip(labels(own, counts, shown), titles(own, counts, cuts, shown), strict=True)) if members else []
         few: dict[int, float] = {}
         groups: list[Group] = []
         differ: Counter[str] = Counter()
-        for label, counted, of_kind in zip(found, counts, members, strict=True):
+        for (label, title), counted, of_kind in zip(found, counts, members, strict=True):
             flat, several = flats[of_kind[0]], len(image_order) > 1
             few[id(flat)] = min(counted) if counted else expected_regions(flat)
             alike = [usable[index] for index in of_kind]
@@ -172,7 +185,9 @@ class Study:
             placed: dict[tuple[str, tuple[str, ...]], list[RunRecord]] = {}
             for record, words in zip(alike, told.words, strict=True):
                 placed.setdefault((images[record], words), []).append(record)
-            groups += [Group.of(label, image, own, flat, words, several) for (image, words), own in placed.items()]
+            groups += [
+                Group.of(label, title, image, alike, flat, words, several) for (image, words), alike in placed.items()
+            ]
             if told.keys:
                 differ[said(told.keys)] += sum(1 for _, words in placed if words)
         groups.sort(key=lambda group: (image_order.index(group.image), few[id(group.flat)], natural(group.label)))
@@ -212,6 +227,18 @@ class Study:
             return spans.index(column.get("span", "")), int(heading) if heading.isdecimal() else 0
 
         return sorted(columns.values(), key=place)
+
+    def arranged(self, titles: Mapping[str, str], order: Sequence[str]) -> Study:
+        """The same study with other titles, and with groups in another order on each image.
+
+        Args:
+            titles: new titles, by label.
+            order: labels of the groups that come first.
+        """
+        places = {label: place for place, label in enumerate(order)}
+        groups = [replace(group, title=titles.get(group.label, group.title)) for group in self.groups]
+        groups.sort(key=lambda group: (self.images.index(group.image), places.get(group.label, len(places))))
+        return replace(self, groups=tuple(groups))
 
     def on(self, image: str) -> list[Group]:
         """The groups of one image."""
@@ -254,6 +281,28 @@ class Study:
         usable = (other for other in alike if not other.learned_start and other.counted and not other.provisional)
         other = min(usable, key=lambda other: other.apart != group.apart, default=None)
         return None if other is None else measured(group, other)
+
+
+def _cuts(record: RunRecord) -> set[Cut]:
+    """Rows and columns that a grid has on the images of a run; none where a shape is unknown."""
+    rows, columns = record.at("config.partition.rows"), record.at("config.partition.cols")
+    if isinstance(rows, int) and isinstance(columns, int):
+        return {(rows, columns)}
+    images = record.images.values() or [{"shape": record.at("signal.shape"), "regions": record.regions}]
+    found: set[Cut] = set()
+    for image in images:
+        shape, regions = _plane(image.get("shape")), image.get("regions")
+        cut = closest_to_squares(regions, shape) if isinstance(regions, int) and shape else None
+        if cut is None:
+            return set()
+        found.add(cut)
+    return found
+
+
+def _plane(shape: Any) -> Sequence[int] | None:
+    """Height and width of an image ``[H, W, C]``; None if the shape is another."""
+    whole = isinstance(shape, Sequence) and len(shape) == 3 and all(isinstance(length, int) for length in shape)
+    return shape[:2] if whole else None
 
 
 def studies_of(records: Sequence[RunRecord]) -> list[Study]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Stat:
     std: float | None
     have: int
     n: int
+    values: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    """The number of each seed, if every seed has it."""
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> Stat:
@@ -29,4 +31,4 @@ class Stat:
             return cls(None, None, len(numbers), len(values))
         spread = len(numbers) >= 2 and all(map(math.isfinite, numbers))
         std = statistics.stdev(numbers) if spread else None
-        return cls(statistics.fmean(numbers), std, len(numbers), len(values))
+        return cls(statistics.fmean(numbers), std, len(numbers), len(values), tuple(numbers))

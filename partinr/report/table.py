@@ -171,19 +171,24 @@ def _summary(study: Study) -> list[dict[str, str]]:
     ]
 
 
-def to_csv(study: Study) -> str:
+def to_csv(study: Study, columns: Sequence[Column] | None = None, table: Sequence[Row] | None = None) -> str:
     """The whole table with every digit: ``KEY``, ``KEY_std`` and ``KEY_reached``, the number of seeds that have it.
 
     ``shared`` is the number of runs whose machine was shared; runs of older versions do not know that.
+
+    Args:
+        study: the study.
+        columns: the columns; all by default.
+        table: its rows; in their usual order by default.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heading = ["image", "group"]
-    columns = columns_of(study)
+    columns = columns_of(study) if columns is None else columns
     for column in columns:
         heading += [column.key] if column.words else [column.key, f"{column.key}_std", f"{column.key}_reached"]
     writer.writerow([*heading, "seeds", "state", *(["shared"] if study.timed else [])])
-    for row in rows(study):
+    for row in rows(study) if table is None else table:
         line: list[str | int | float | None] = [row.group.image, row.group.label]
         for column in columns:
             cell = row.cells[column.key]

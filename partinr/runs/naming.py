@@ -40,6 +40,9 @@ _SHORT = {
 """Words for long or frequent keys."""
 
 
+Cut = tuple[int, ...]
+"""Rows and columns of a grid."""
+
 # -- words ----------------------------------------------------------------------------------------------------------
 
 
@@ -90,16 +93,34 @@ def _is_whole(flat: Flat) -> bool:
     return flat.get(Setting(PARTITION, is_kind=True)) == "Whole"
 
 
-def partition_word(flat: Flat, regions: set[int], section: Section) -> str:
-    """The partition in the field's notation: none, grid #9, or grid #8–9 if it depends on the image."""
+def _partition(flat: Flat, regions: set[int], section: Section) -> tuple[str, str]:
+    """The name of the rule and the number of regions as text, 8–9 if it depends on the image; either may be empty."""
     if _is_whole(flat) or any(flat_value(flat, path) == value for path, value in section.uncut.items()):
-        return "none"
+        return "none", ""
     kind, wanted = flat.get(Setting(PARTITION, is_kind=True)), flat_value(flat, ("partition", "regions"))
     name = word(kind) if isinstance(kind, str) else "partition"
     counts = sorted(regions) or ([wanted] if isinstance(wanted, int) else [])
-    if not counts:
-        return name
-    return f"{name} #{counts[0]}" if len(counts) == 1 else f"{name} #{counts[0]}–{counts[-1]}"
+    return name, "–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else ""
+
+
+def partition_word(flat: Flat, regions: set[int], section: Section) -> str:
+    """The partition in the field's notation: none, grid #9, or grid #8–9 if it depends on the image."""
+    name, count = _partition(flat, regions, section)
+    return f"{name} #{count}" if count else name
+
+
+def _partition_title(flat: Flat, regions: set[int], section: Section, cuts: set[Cut]) -> str:
+    """The partition in a reader's words: no partition, 3×3 grid, 9 semantic regions."""
+    name, count = _partition(flat, regions, section)
+    if name == "none":
+        return "no partition"
+    if name == "grid" and len(cuts) == 1:
+        (cut,) = cuts
+        return f"{'×'.join(map(str, cut))} grid"
+    if name == "grid" and count:
+        return f"grid of {count} regions"
+    readable = name.replace("_", " ")
+    return f"{count} {readable} region{'s' * (count != '1')}" if count else readable
 
 
 def expected_regions(flat: Flat) -> float:
@@ -137,8 +158,9 @@ MIXED = 3
 def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section | None = None) -> list[str]:
     """A short name for each config, made from the differences.
 
-    In an ordinary sweep every name has the value of each differing key. With :data:`MIXED` differing keys or more, a
-    name has the partition and those values that distinguish it from most others.
+    In an ordinary sweep every name has the value of each differing key, unless all but one of four or more share it.
+    With :data:`MIXED` differing keys or more, a name has the partition and those values that distinguish it from most
+    others.
 
     Args:
         flats: distinct configs without the choice of the image.
@@ -148,22 +170,44 @@ def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section 
     Returns:
         distinct names. ``none`` is one region; ``grid #9`` is PoG#9, a grid of nine regions.
     """
-    namer = _Namer(section or Section())
+    own = section or Section()
+    return _distinct(flats, [partition_word(*each, own) for each in zip(flats, regions, strict=True)], own)
+
+
+def titles(
+    flats: Sequence[Flat], regions: Sequence[set[int]], cuts: Sequence[set[Cut]], section: Section | None = None
+) -> list[str]:
+    """The names of :func:`labels` in a reader's words: ``no partition``, ``3×3 grid``, ``9 semantic regions``.
+
+    Args:
+        flats: as for :func:`labels`.
+        regions: likewise.
+        cuts: rows and columns of the images of each config, where its partition is a grid.
+        section: likewise.
+    """
+    own = section or Section()
+    parts = [_partition_title(flat, counts, own, cut) for flat, counts, cut in zip(flats, regions, cuts, strict=True)]
+    return _distinct(flats, parts, own)
+
+
+def _distinct(flats: Sequence[Flat], parts: Sequence[str], section: Section) -> list[str]:
+    """A distinct name for each config, from words for its partition and its differences from the others."""
+    namer = _Namer(section)
     differences = differing(flats)
-    parts = [partition_word(flat, counts, namer.section) for flat, counts in zip(flats, regions, strict=True)]
     starts = _starts(flats)
     covered = _implied(flats) | REGION_KEYS
     shown = [setting for setting in differences if setting.path not in covered]
     varied: Sequence[str | None] = parts if len(set(parts)) > 1 else [None] * len(parts)
     names = namer.names(flats, [shown] * len(flats), varied, starts)
     names = [name or part for name, part in zip(names, parts, strict=True)]
-    if len({setting.path for setting in shown}) + (len(set(starts)) > 1) >= MIXED:
-        own = namer.set_apart(flats, shown)
-        usual = _usual(starts)
-        if any(each != shown for each in own) or usual not in (None, ABSENT_VALUE):
-            short = namer.names(flats, own, parts, [None if start == usual else start for start in starts])
-            count = Counter(short)
-            names = [name if count[brief] > 1 else brief for name, brief in zip(names, short, strict=True)]
+    mixed = len({setting.path for setting in shown}) + (len(set(starts)) > 1) >= MIXED
+    own, usual = namer.set_apart(flats, shown, mixed), _usual(starts) if mixed else None
+    if any(each != shown for each in own) or usual not in (None, ABSENT_VALUE):
+        placed = parts if mixed else varied
+        short = namer.names(flats, own, placed, [None if start == usual else start for start in starts])
+        short = [name or part for name, part in zip(short, parts, strict=True)]
+        count = Counter(short)
+        names = [name if count[brief] > 1 else brief for name, brief in zip(names, short, strict=True)]
     every = [setting for setting in differences if setting.path not in (PARTITION, INIT_KEY)]
     whole = namer.names(flats, [every] * len(flats), parts, _starts(flats, by_run=True))
     count = Counter(names)
@@ -214,17 +258,19 @@ class _Namer:
         """Whether a setting has a meaning in a config; one about regions has none for a single region."""
         return setting.path not in self.section.of_regions or not _is_whole(flat)
 
-    def set_apart(self, flats: Sequence[Flat], shown: Sequence[Setting]) -> list[list[Setting]]:
+    def set_apart(self, flats: Sequence[Flat], shown: Sequence[Setting], mixed: bool) -> list[list[Setting]]:
         """For each config, the settings whose value is not the usual one.
 
         A name does not mention a setting that the config lacks or leaves unset. To keep names unambiguous, a value
-        therefore counts as usual only if no config leaves the setting unset, or most configs do.
+        therefore counts as usual only if no config leaves the setting unset, or most configs do. Unless the configs are
+        ``mixed``, all but one of four or more must have it, and a kind is always told.
         """
         usual, unset = {}, identity(None)
         for setting in shown:
             values = [identity(f.get(setting)) for f in flats if setting.belongs(f) and self.speaks(f, setting)]
             found = _usual(values)
-            if found is not ABSENT_VALUE and (found == unset or unset not in values):
+            alone = not setting.is_kind and len(values) > 3 and values.count(found) == len(values) - 1
+            if found is not ABSENT_VALUE and (found == unset or unset not in values) and (mixed or alone):
                 usual[setting] = found
         return [[each for each in shown if usual.get(each, ABSENT_VALUE) != identity(flat.get(each))] for flat in flats]
 

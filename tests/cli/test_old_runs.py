@@ -83,8 +83,8 @@ def test_every_artefact_is_drawn_as_it_was(old: Path) -> None:
 def test_tables_say_what_they_said(old: Path, tmp_path: Path, good: Any) -> None:
     good("table", old / "runs", "--no-seconds", "-o", tmp_path / "table.md")
     for before, after in zip(cells(old / "said/table.md"), cells(tmp_path / "table.md"), strict=True):
-        # A later version may tell the groups apart by fewer settings.
-        shorter, longer = (set(row.pop("group").split(" · ")) for row in (after, before))
+        # A later version may tell the groups apart by fewer settings, and says 2×2 grid instead of grid #4.
+        shorter, longer = (set(row.pop("group").removesuffix(" (2)").split(" · ")[1:]) for row in (after, before))
         assert shorter <= longer
         assert after == before
     good("table", old / "runs/sweep", "-o", tmp_path / "table.csv")
@@ -157,7 +157,7 @@ def test_a_run_by_an_engine_that_is_gone_is_reported_but_not_made_again(
     run = Path(shutil.copytree(old / "runs/fit", tmp_path / "run"))
     config = run / ".hydra/config.yaml"
     config.write_text(config.read_text().replace("engine: auto", "engine: tcnn"))
-    assert "grid #4" in good("table", run)
+    assert "grid" in good("table", run)
     answer = partinr("rerun", run)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "engine=tcnn is gone" in answer.err

@@ -31,13 +31,20 @@ def test_a_table_is_one_command(swept):
 
 
 def test_a_table_goes_to_the_terminal_or_to_a_file(partinr, swept, tmp_path):
-    answer = partinr("table", swept)
-    assert answer.code == 0, answer.err
-    assert [line.split("|")[1].strip() for line in answer.out.splitlines()[:4]] == ["group", "---", "none", "grid #4"]
-    assert partinr("table", swept, "--no-seconds").out.count("|") < answer.out.count("|")
+    shown = partinr("table", swept)
+    assert shown.code == 0, shown.err
+    assert "|" not in shown.out
+    assert {"no", "2×2"} < {line.partition(" ")[0] for line in shown.out.splitlines()}
+    answer = partinr("table", swept, "--format", "md")
+    assert [line.split("|")[1].strip() for line in answer.out.splitlines()[:4]] == [
+        *("group", "---", "no partition", "2×2 grid")
+    ]
+    assert partinr("table", swept, "--format", "md", "--no-seconds").out.count("|") < answer.out.count("|")
     written = partinr("table", swept, "-o", tmp_path / "table.md")
     assert written.out.split() == ["table", str(tmp_path / "table.md")]
     assert (tmp_path / "table.md").read_text() == answer.out
+    alone = partinr("report", swept, "--width", "page")
+    assert (alone.code, alone.err) == (2, "partinr: error: --width is about figures; give --figures DIR, too\n")
     wrong = partinr("table", swept, "-o", tmp_path / "table.doc")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
     assert "give a file that ends in .md, .tex or .csv" in wrong.err

@@ -1,11 +1,17 @@
 import csv
+import io
+import re
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.report import collect, make_report, write_figures
-from partinr.report.figures import COLUMN, PAGE
+from partinr.pictures.paper import COLUMN, PAGE, drawn
+from partinr.report import Looks, collect, make_report, write_figures
+from partinr.report.groups import Study
+from partinr.report.strips import strips_of
 
 
 def test_every_figure_is_written_twice_and_the_table_once(study, tmp_path):
@@ -51,3 +57,55 @@ def test_a_folder_that_cannot_be_made_is_one_line(study, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PartinrError, match="cannot write figures"):
         write_figures(collect([study]), tmp_path / "file" / "figures")
+
+
+def test_the_looks_are_as_asked(study, tmp_path):
+    looks = Looks.read(metric="ssim", width="8", formats="svg,png", labels="grid #9=ours", style="ggplot")
+    records = collect([study / "coffee-09-0"])
+    written = write_figures(records, tmp_path / "1", looks)
+    names = {path.name for path in written}
+    assert {"curve-coffee-ssim-steps.svg", "curve-coffee-ssim-seconds.png", "pictures-coffee.svg"} <= names
+    assert not any(name.endswith(".pdf") for name in names)
+    for name in ("curve-coffee-ssim-steps.png", "pictures-coffee.png"):
+        with Image.open(tmp_path / "1" / name) as picture:
+            assert picture.width == pytest.approx(8 / 2.54 * 300, abs=1)
+    svg = (tmp_path / "1" / "curve-coffee-ssim-steps.svg").read_bytes()
+    assert b"Date" not in svg
+    assert b"#348abd" in svg.lower()  # the second colour of the style; the first is that of a lone network
+
+
+def test_an_inset_is_the_same_rectangle_in_all_pictures(study, tmp_path):
+    groups = Study.of(collect(sorted(study.glob("coffee-0[49]-0")))).groups
+    asked: dict[str, Any] = {"plain": {}, "inset": {"inset": "8:20,30:48"}, "errors": {"error_range": "0.3"}}
+    strips = {text: drawn(next(strips_of(groups, Looks.read(**each))), "png") for text, each in asked.items()}
+    assert strips["plain"] != strips["errors"]
+    # The image, and three pictures of each of two groups; each has a frame around the rectangle and the inset.
+    assert frame_pixels(strips["plain"]) == frame_pixels(strips["errors"]) == 0
+    assert frame_pixels(strips["inset"]) > 7 * 100
+
+
+def frame_pixels(data):
+    with Image.open(io.BytesIO(data)) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    return int((abs(pixels - np.array([0, 0xE5, 0xFF])).max(axis=2) < 8).sum())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("width", "broad", "--width=broad: give column, page, or 3 to 60 centimetres"),
+        ("inset", "1,2,3,4", "--inset=1,2,3,4 is no rectangle; give Y0:Y1,X0:X1 in pixels"),
+        ("inset", "60:70,0:8", "--inset=60:70,0:8 lies outside of coffee, which has 64 rows and 64 columns"),
+        ("inset", "0:40,0:8", "--inset=0:40,0:8 is too large to be shown enlarged within coffee; give at most 29 rows"),
+        ("error_range", "0.2:0.1", "--error-range=0.2:0.1: give the largest error, or LOW:HIGH"),
+        ("formats", "jpg", "--format: there is no format 'jpg'; choose from pdf, png, svg, pgf"),
+        ("formats", "pgf", "--format=pgf needs LaTeX to measure letters; install XeLaTeX, or choose pdf"),
+        ("style", "gplot", "--style: matplotlib has no style or file 'gplot'; choose from "),
+        ("order", "grid", "--order: there is no group 'grid'; did you mean 'grid #4'?"),
+    ],
+)
+def test_looks_that_cannot_be_are_one_line(study, tmp_path, monkeypatch, option, value, said):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(PartinrError, match=re.escape(said)):
+        write_figures(collect(study.glob("coffee-04-*")), tmp_path / "figures", Looks.read(**{option: value}))
+    assert not (tmp_path / "figures").exists()

@@ -64,7 +64,7 @@ def test_a_mean_curve_ends_with_the_shortest_run(write_run, tmp_path):
     write_run(tmp_path / "b", seed=1, rows=rows([12, 22, 27], [0, 2, 3], pace=3))
     mean = MeanCurve.of(collect([tmp_path]))
     np.testing.assert_allclose(mean.step, [0, 2, 3])
-    np.testing.assert_allclose(mean.psnr, [11, 21, 26])
+    np.testing.assert_allclose(mean.mean, [11, 21, 26])
     np.testing.assert_allclose(mean.seconds, [0, 4, 6])
     assert mean.std is not None
     np.testing.assert_allclose(mean.std, [math.sqrt(2)] * 3)
@@ -72,7 +72,7 @@ def test_a_mean_curve_ends_with_the_shortest_run(write_run, tmp_path):
 
 def test_a_mean_curve_has_finite_evaluations_only(write_run, tmp_path):
     write_run(tmp_path / "a", rows=rows([10, math.nan, 30, math.inf]))
-    np.testing.assert_allclose(MeanCurve.of(collect([tmp_path])).psnr, [10, 30])
+    np.testing.assert_allclose(MeanCurve.of(collect([tmp_path])).mean, [10, 30])
     write_run(tmp_path / "b", seed=1, rows=[])
     assert MeanCurve.of(collect([tmp_path])).step.size == 0
 

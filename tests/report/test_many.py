@@ -147,7 +147,7 @@ def test_groups_and_colours_are_chosen(chromium, report, records):
     assert [mean["name"] for mean in means(page)] == labels(page)
     completed = [record for record in records if record.regions == 9 and record.status == "completed"]
     wanted = MeanCurve.of(completed)
-    assert means(page)[2]["y"] == pytest.approx(list(wanted.psnr), abs=1e-4)
+    assert means(page)[2]["y"] == pytest.approx(list(wanted.mean), abs=1e-4)
     page.get_by_text("seconds", exact=True).first.click()
     assert means(page)[2]["x"] == pytest.approx(list(wanted.seconds), rel=1e-4)
 
@@ -216,10 +216,10 @@ def test_means_of_the_script_are_those_of_the_figures(chromium, study, tmp_path)
     groups = Study.of(collect([study])).on("astronaut")
     for mean, group in zip(means(page), groups, strict=True):
         assert mean["x"] == list(MeanCurve.of(group.counted).step)
-        assert mean["y"] == pytest.approx(list(MeanCurve.of(group.counted).psnr), abs=1e-4)
+        assert mean["y"] == pytest.approx(list(MeanCurve.of(group.counted).mean), abs=1e-4)
         std = MeanCurve.of(group.counted).std
         assert std is not None
-        assert mean["text"][-1] == f"{MeanCurve.of(group.counted).psnr[-1]:.2f} ± {std[-1]:.2f}"
+        assert mean["text"][-1] == f"{MeanCurve.of(group.counted).mean[-1]:.2f} ± {std[-1]:.2f}"
 
 
 def test_a_few_runs_have_no_filter(chromium, write_run, tmp_path):

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from partinr.runs.configs import flatten, without_image
-from partinr.runs.naming import compact, facets, labels, natural, word
+from partinr.runs.naming import compact, facets, labels, natural, titles, word
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -44,6 +44,15 @@ def test_only_what_differs_is_in_a_name():
     assert named(BASE) == ["grid #9"]
     assert named(BASE, changed(optimizer__lr=1e-3)) == ["lr 1e-4", "lr 1e-3"]
     assert named(changed(partition=NONE), changed(optimizer__lr=1e-3)) == ["none · lr 1e-4", "grid #9 · lr 1e-3"]
+
+
+def test_a_value_of_one_run_is_in_its_name_alone():
+    parts = [changed(capacity="equal", partition__regions=count) for count in (4, 9, 16)]
+    names = ["grid #4", "grid #9", "grid #16"]
+    assert named(*parts, changed(capacity="area")) == [*names, "grid #9 · capacity area"]
+    # With as many of the other value it is a sweep.
+    others = [changed(capacity="area", partition__regions=count) for count in (4, 9, 16)]
+    assert named(*parts, *others) == [f"{name} · capacity {value}" for value in ("equal", "area") for name in names]
 
 
 def test_in_a_mixed_bag_a_name_has_what_sets_the_run_apart():
@@ -209,3 +218,12 @@ def test_a_facet_of_another_backbone_has_no_value():
     found = found_facets(BASE, changed(backbone=relu), changed(backbone={**relu, "frequencies": 30}))
     assert found["backbone"][1] == ("siren", "relu_pe", "relu_pe")
     assert found["frequencies"] == (("30", "60"), (None, "60", "30"))
+
+
+def test_a_title_is_in_a_readers_words():
+    semantic = changed(partition={"_target_": "partinr.partition.Semantic", "regions": 9})
+    configs = [changed(partition=NONE), BASE, changed(partition__regions=6), semantic]
+    flats = [without_image(flatten(config, config["seed"])) for config in configs]
+    counts: list[set[int]] = [{1}, {9}, {6}, {8, 9}]
+    cuts: list[set[tuple[int, ...]]] = [{(1, 1)}, {(3, 3)}, {(2, 3), (3, 2)}, set()]
+    assert titles(flats, counts, cuts) == ["no partition", "3×3 grid", "grid of 6 regions", "8–9 semantic regions"]

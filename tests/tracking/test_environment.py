@@ -69,3 +69,11 @@ def test_a_run_with_another_logger_is_sent_where_they_say(monkeypatch: pytest.Mo
     monkeypatch.setenv("WANDB_TAGS", "")
     settings = settings_of({"logger": {"_target_": "partinr.tracking.CurveOnly"}}, entity="us")
     assert (settings.project, settings.entity, settings.tags, settings.dir) == ("mine", "us", [], None)
+
+
+@pytest.mark.parametrize("word", ["study=mine", "logger.group=mine", "logger.study=mine"])
+def test_the_group_is_the_study_unless_given(tiny: Any, word: str) -> None:
+    config = yaml.safe_load(tiny("--cfg", "job", "--resolve", word).out)
+    assert settings_of(config).group == "mine"
+    # partinr sync --group replaces it, by whichever name it was given.
+    assert settings_of(config, group="theirs").group == "theirs"

@@ -1,0 +1,143 @@
+"""Which numbers of a table are bold: the best of a column, and those that a test does not tell from it.
+
+It needs no SciPy, since a table is printed within a second.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from partinr.report.columns import Column
+from partinr.report.groups import Group
+from partinr.report.stats import Stat
+from partinr.report.table import Row
+
+LEVEL = 0.05
+"""Level of significance of the two-sided tests."""
+
+Told = Literal["images", "seeds", "digits"]
+"""What tells a number from the best one: a paired t-test over images, Welch's t-test over seeds, or its digits."""
+
+_SAID: dict[Told, str] = {
+    "images": "a paired t-test over images",
+    "seeds": "Welch's t-test over seeds",
+    "digits": "rounding, where there is one run each",
+}
+
+
+def marked(table: Sequence[Row], columns: Iterable[Column]) -> tuple[list[Row], str]:
+    """The rows with the best numbers of each image marked, and the rule in a sentence; empty if none is marked.
+
+    A number is marked if it is the best of its column, if it reads like the best, or if a test does not tell it from
+    the best: a paired t-test over the images that both groups have, else Welch's t-test over seeds. With a single run,
+    the digits decide. Nothing is marked where this leaves no number unmarked.
+
+    Args:
+        table: rows of a study.
+        columns: columns with numbers to mark.
+    """
+    best: dict[Group, set[str]] = {row.group: set() for row in table}
+    used: set[Told] = set()
+    for column in columns:
+        for image in dict.fromkeys(row.group.image for row in table):
+            rows = [row for row in table if row.group.image == image and _counts(row, column)]
+            if column.better is None or len(rows) < 2:
+                continue
+            first = (max if column.better == "high" else min)(rows, key=lambda row: _mean(row, column))
+            others = [row for row in rows if row is not first]
+            told = [_told(column, first, row) for row in others]
+            alike = [first, *(row for row, (apart, _) in zip(others, told, strict=True) if not apart)]
+            if len(alike) < len(rows):
+                used |= {by for _, by in told}
+                for row in alike:
+                    best[row.group].add(column.key)
+    found = [
+        replace(row, cells={key: replace(cell, best=key in best[row.group]) for key, cell in row.cells.items()})
+        for row in table
+    ]
+    return found, _rule(used)
+
+
+def _rule(used: set[Told]) -> str:
+    if not used:
+        return ""
+    if used == {"digits"}:
+        return "Bold: the best number as printed; with one run each there is no test."
+    tests = " and ".join(said for by, said in _SAID.items() if by in used)
+    return f"Bold: the best mean, and those that do not differ from it at {LEVEL:.0%} by {tests}."
+
+
+def _counts(row: Row, column: Column) -> bool:
+    stat = row.cells[column.key].stat
+    return not row.group.provisional and stat is not None and stat.mean is not None
+
+
+def _mean(row: Row, column: Column) -> float:
+    stat = row.cells[column.key].stat
+    assert stat is not None
+    assert stat.mean is not None
+    return stat.mean
+
+
+def _told(column: Column, best: Row, other: Row) -> tuple[bool, Told]:
+    """Whether a number differs from the best one, and what tells."""
+    cells = best.cells[column.key], other.cells[column.key]
+    reads_alike = cells[0].text == cells[1].text
+    pairs = _by_image(column, best.group, other.group)
+    if len(pairs) > 1:
+        return not reads_alike and paired(pairs) < LEVEL, "images"
+    samples = [cell.stat.values for cell in cells if isinstance(cell.stat, Stat) and cell.stat.std is not None]
+    if len(samples) == 2:
+        return not reads_alike and welch(*samples) < LEVEL, "seeds"
+    return not reads_alike, "digits"
+
+
+def _by_image(column: Column, first: Group, second: Group) -> list[tuple[float, float]]:
+    """The means over seeds of two groups on each image of their runs; none if a run lacks an image."""
+    name = column.value.removeprefix("metrics.")
+    images = {image for group in (first, second) for record in group.counted for image in record.images}
+    pairs = []
+    for image in sorted(images):
+        means = []
+        for group in (first, second):
+            values = [record.images.get(image, {}).get(name) for record in group.counted]
+            numbers = [float(value) for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
+            if len(numbers) < len(values):
+                return []
+            means.append(statistics.fmean(numbers))
+        pairs.append((means[0], means[1]))
+    return pairs
+
+
+# -- tests ----------------------------------------------------------------------------------------------------------
+
+
+def paired(pairs: Sequence[tuple[float, float]]) -> float:
+    """The two-sided p-value of a paired t-test of at least two pairs."""
+    differences = [first - second for first, second in pairs]
+    mean, variance = statistics.fmean(differences), statistics.variance(differences) / len(differences)
+    return _p_value(mean, variance, len(differences) - 1)
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> float:
+    """The two-sided p-value of Welch's t-test of two samples of at least two numbers each."""
+    parts = [(statistics.variance(sample) / len(sample), len(sample) - 1) for sample in (first, second)]
+    variance = sum(part for part, _ in parts)
+    # Welch and Satterthwaite's degrees of freedom.
+    freedom = variance**2 / sum(part**2 / count for part, count in parts) if variance else 1.0
+    return _p_value(statistics.fmean(first) - statistics.fmean(second), variance, freedom)
+
+
+def _p_value(difference: float, variance: float, freedom: float) -> float:
+    """The probability that a difference of this size or more has no cause, by Student's distribution."""
+    if not variance:
+        return 0.0 if difference else 1.0
+    # With t = √ν tan φ the density is proportional to cos(φ) ** (ν - 1), which is smooth and has a known integral.
+    angle, parts = math.atan(abs(difference) / math.sqrt(variance * freedom)), 500
+    inner = sum(math.cos(angle * (part + 0.5) / parts) ** (freedom - 1) for part in range(parts)) * angle / parts
+    whole = math.sqrt(math.pi) / 2 * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))
+    return max(0.0, 1 - inner / whole)
