@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from partinr.base.later import Later
 from partinr.base.version import __version__
-from partinr.cli import drawing, papers
+from partinr.cli import completion, drawing, papers
 from partinr.cli.clean import clean_up
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
@@ -36,10 +37,16 @@ else:
 class _Application(click.Group):
     """A group whose help also explains the Hydra application."""
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Subcommands, which can only be the first word, and overrides."""
+        first = [] if ctx._protected_args else super().shell_complete(ctx, incomplete)
+        return [*first, *completion.overrides(incomplete)]
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(
             "partinr fits an image by parts: one small network per region, all trained as one stack.\n\n"
-            "Run a fit:      partinr partition=grid data.path=photo.png\n"
+            "Fit an image:   partinr photo.png max_seconds=10\n"
+            "Choose how:     partinr data.path=photo.png partition=grid backbone=siren\n"
             "Fit a folder:   partinr data=folder data.path=photos\n"
             "Learn to learn: partinr experiment=meta_text_both_grid\n"
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
@@ -50,6 +57,12 @@ class _Application(click.Group):
         )
         with formatter.section("Groups (GROUP=NAME)"):
             formatter.write_dl([(group, ", ".join(names)) for group, names in plugins.groups().items()])
+        for group in ("experiment", "case"):
+            choices = plugins.described(group)
+            width = max(map(len, choices), default=0)
+            with formatter.section(f"{group.capitalize()}s ({group}=NAME)"):
+                # Not by write_dl, which breaks lines at the width of the terminal.
+                formatter.write("".join(f"  {name:<{width}}  {said}\n" for name, said in choices.items()))
         added = [plugin for plugin in plugins.installed() if plugin.adds]
         if added:
             with formatter.section("Plug-ins, and their choices among the above"):
@@ -163,7 +176,7 @@ def clean(paths: tuple[Path, ...], force: bool, only: str | None) -> None:
 @click.option("--offline", is_flag=True, help="Send nothing; write W&B runs into the run directories.")
 @click.option("--project", metavar="NAME", help="W&B's project; by default the one the run was started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
-@click.option("--study", metavar="NAME", help="W&B's group, likewise.")
+@click.option("--group", "--study", "group", metavar="NAME", help="W&B's group, likewise.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Limit of time for sending each run.")
 def sync(paths: tuple[Path, ...], **options: Any) -> None:
     """Make one complete W&B run from each run directory, even after several resumes or offline parts.
@@ -180,7 +193,7 @@ def sync(paths: tuple[Path, ...], **options: Any) -> None:
 )
 @click.option("--project", metavar="NAME", help="W&B's project; by default the one the runs were started with.")
 @click.option("--entity", metavar="NAME", help="User or team, likewise.")
-@click.option("--study", "name", metavar="NAME", help="W&B's group, likewise.")
+@click.option("--group", "--study", "group", metavar="NAME", help="W&B's group, likewise.")
 def dashboard(study: Path, output: Path | None, **options: Any) -> None:
     """Build a W&B workspace and report: curves, time to quality, pictures.
 

@@ -27,7 +27,7 @@ SPEC = "dashboard.json"
 
 
 def make_dashboard(
-    study: Path, output: Path | None, *, project: str | None, entity: str | None, name: str | None
+    study: Path, output: Path | None, *, project: str | None, entity: str | None, group: str | None
 ) -> None:
     """Build the W&B workspace and report of the runs in a folder; save them on the server, or else in a file.
 
@@ -36,13 +36,13 @@ def make_dashboard(
         output: the file; by default :data:`SPEC` in the folder if nothing is sent.
         project: replaces the project that the runs were started with.
         entity: likewise.
-        name: name of the study (W&B's group), likewise.
+        group: W&B's group, likewise.
 
     Raises:
         PartinrError: there is no run, the runs are from several projects, a package is missing, or a write fails.
     """
     title = study.resolve().name
-    runs = building.Study.of(find_runs(study), title, project=project, entity=entity, study=name)
+    runs = building.Study.of(find_runs(study), title, project=project, entity=entity, group=group)
     dashboard = building.Dashboard(runs)
     reason = None
     if dashboard.study.settings.resolved_mode() != "online":

@@ -30,7 +30,7 @@ def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **
         paths: run directories, or folders of them.
         offline: write W&B runs into the run directories instead of sending them.
         timeout: seconds to wait until a run is sent.
-        **where: ``project``, ``entity`` and ``study``, instead of those that the runs were started with.
+        **where: ``project``, ``entity`` and ``group``, instead of those that the runs were started with.
 
     Returns:
         whether all were made. A run that cannot be sent, such as a running one, is left out.

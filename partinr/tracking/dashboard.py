@@ -38,7 +38,7 @@ class Study:
 
     Attributes:
         title: heading of the report.
-        settings: project, entity and study under which the runs are filed.
+        settings: project, entity and group under which the runs are filed.
         levels: PSNR levels of the bars [dB].
         pictures: keys of :data:`partinr.tracking.summary.PICTURES` that the runs have.
         runs: number of runs.
@@ -56,14 +56,14 @@ class Study:
 
         Args:
             runs: at least one.
-            title: heading of the report, if the runs belong to no named study.
-            **instead: ``project``, ``entity`` and ``study`` to use; None takes those of the runs.
+            title: heading of the report, if the runs belong to no group.
+            **instead: ``project``, ``entity`` and ``group`` to use; None takes those of the runs.
 
         Raises:
-            PartinrError: a run is damaged, or the runs are filed under several projects or studies.
+            PartinrError: a run is damaged, or the runs are filed under several projects or groups.
         """
         found = [settings_of(run.config(), **instead) for run in runs]
-        for key in ("project", "entity", "study"):
+        for key in ("project", "entity", "group"):
             values = dict.fromkeys(getattr(each, key) for each in found)
             if len(values) > 1:
                 raise PartinrError(
@@ -81,7 +81,7 @@ class Study:
         most = [level for level, count in zip(LEVELS, reached, strict=True) if 2 * count > len(runs)]
         some = [level for level, count in zip(LEVELS, reached, strict=True) if count]
         return cls(
-            title=found[0].study or title,
+            title=found[0].group or title,
             settings=found[0],
             levels=tuple((most or some)[-MOST_LEVELS:]),
             pictures=tuple(name for name, there in pictures.items() if there),
@@ -122,7 +122,7 @@ class Dashboard:
         return {
             "project": self.study.settings.project,
             "entity": self.study.settings.entity,
-            "study": self.study.settings.study,
+            "group": self.study.settings.group,
             "workspace": _plain(self.workspace._to_model()),
             "report": _plain(self.report._to_model()),
         }
@@ -166,7 +166,7 @@ class Dashboard:
 
     def _filters(self) -> str:
         """The runs of the study as W&B's filter; empty for all runs of the project."""
-        name = self.study.settings.study
+        name = self.study.settings.group
         return "" if name is None else f"Metric('Group') == {json.dumps(name)}"
 
     def _report(self) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 VARIABLES = {
     "project": "WANDB_PROJECT",
     "entity": "WANDB_ENTITY",
-    "study": "WANDB_RUN_GROUP",
+    "group": "WANDB_RUN_GROUP",
     "job_type": "WANDB_JOB_TYPE",
     "name": "WANDB_NAME",
     "notes": "WANDB_NOTES",

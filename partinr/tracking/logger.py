@@ -140,7 +140,8 @@ class Wandb(Logger):
         mode: ``online``, ``offline`` or ``disabled``; None for the value of ``WANDB_MODE``, else ``online``.
         project: project that lists the run.
         entity: user or team; None for the default of the login.
-        study: W&B's group; None for no group.
+        group: W&B's group; None for no group.
+        study: the older name of ``group``.
         job_type: W&B's job type; None for the kind of the regime.
         name: name of the run; None for one made from signal, method and seed.
         notes: free text.
@@ -154,7 +155,8 @@ class Wandb(Logger):
     mode: Mode | None = None
     project: Text = Field(default_factory=partial(heeded, "project", "partinr"))
     entity: Text | None = Field(default_factory=partial(heeded, "entity"))
-    study: Text | None = Field(default_factory=partial(heeded, "study"))
+    group: Text | None = Field(default_factory=partial(heeded, "group"))
+    study: Text | None = None
     job_type: Text | None = Field(default_factory=partial(heeded, "job_type"))
     name: Text | None = Field(default_factory=partial(heeded, "name"))
     notes: str | None = Field(default_factory=partial(heeded, "notes"))
@@ -164,6 +166,12 @@ class Wandb(Logger):
     weights: bool = True
     start_timeout: Annotated[float, Field(gt=0)] = 15.0
     finish_timeout: Annotated[float, Field(gt=0)] = 60.0
+
+    def __post_init__(self) -> None:
+        """Take a group that is given by its older name."""
+        if self.study is not None:
+            object.__setattr__(self, "group", self.study)
+            object.__setattr__(self, "study", None)
 
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
         """The mirror, or an empty list if W&B is disabled."""

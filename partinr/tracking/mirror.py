@@ -110,7 +110,7 @@ class Mirror:
             made = wandb.init(
                 project=settings.project,
                 entity=settings.entity,
-                group=settings.study,
+                group=settings.group,
                 job_type=settings.job_type or run.regime.kind,
                 name=visible(settings.name or name),
                 notes=settings.notes,

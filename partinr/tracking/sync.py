@@ -44,7 +44,10 @@ def settings_of(config: Mapping[str, Any], **instead: Any) -> Wandb:
     node = next((each for each in nodes if isinstance(each, Mapping) and each.get("_target_") == _TARGET), {})
     known = {field.name for field in dataclasses.fields(Wandb)}
     found = {key: value for key, value in node.items() if key in known}
-    return Wandb(**{**found, **{key: value for key, value in instead.items() if value is not None}})
+    given = {key: value for key, value in instead.items() if value is not None}
+    if "group" in given:
+        found.pop("study", None)  # the older name
+    return Wandb(**{**found, **given})
 
 
 def rebuild(run: RunDirectory, settings: Wandb, mode: Literal["online", "offline"]) -> Rebuilt:

@@ -85,7 +85,7 @@ def keys(node: Any, name: str) -> Iterator[Any]:
 
 
 def test_where_it_belongs(spec: Any) -> None:
-    assert (spec["project"], spec["entity"], spec["study"]) == ("images", "us", "grids")
+    assert (spec["project"], spec["entity"], spec["group"]) == ("images", "us", "grids")
     assert (spec["workspace"]["project"], spec["workspace"]["entity"]) == ("images", "us")
     assert spec["report"]["project"]["name"] == "images"
 

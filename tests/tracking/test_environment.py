@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
+from partinr.experiment import names
+from partinr.experiment.conf import conf_dir
 from partinr.tracking.sync import settings_of
 
 SAID = {
@@ -69,3 +73,13 @@ def test_a_run_with_another_logger_is_sent_where_they_say(monkeypatch: pytest.Mo
     monkeypatch.setenv("WANDB_TAGS", "")
     settings = settings_of({"logger": {"_target_": "partinr.tracking.CurveOnly"}}, entity="us")
     assert (settings.project, settings.entity, settings.tags, settings.dir) == ("mine", "us", [], None)
+
+
+@pytest.mark.parametrize("word", ["study=mine", "logger.group=mine", "logger.study=mine"])
+def test_the_group_is_the_study_unless_given(word: str) -> None:
+    names.register_resolvers()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        config = names.plain(OmegaConf.masked_copy(hydra.compose("train", ["logger=wandb", word]), ["logger", "study"]))
+    assert settings_of(config).group == "mine"
+    # partinr sync --group replaces it, by whichever name it was given.
+    assert settings_of(config, group="theirs").group == "theirs"

@@ -21,7 +21,7 @@ def run() -> RunDirectory:
 
 
 def test_a_run_that_had_another_logger(run: RunDirectory, partinr: Any, offline: Any, same_rows: Any) -> None:
-    answer = partinr("sync", "--offline", "--project", "mine", "--study", "grids", run.path)
+    answer = partinr("sync", "--offline", "--project", "mine", "--group", "grids", run.path)
     assert answer.code == 0, answer.err
     (kept,) = offline(run.path)
     assert same_rows(kept.curve, run.curve())
