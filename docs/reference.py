@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from partinr.cli.commands import commands
+from partinr.experiment.comments import Comments, Key, read_comments
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -37,51 +37,8 @@ GROUPS = {
 """The groups of conf/ in the order of the page, each with one line on what it selects."""
 
 
-@dataclass(frozen=True)
-class Key:
-    """One key of a YAML file: its dotted name, its default as written, and its comment."""
-
-    name: str
-    default: str
-    comment: str
-
-
-@dataclass
-class Comments:
-    """What the comments of a YAML file say: the lines at its head, and its keys in order."""
-
-    head: list[str]
-    keys: list[Key] = field(default_factory=list)
-
-
-_KEY = re.compile(r"^(?P<indent> *)(?P<name>[\w/.+~-]+):(?: (?P<rest>.*))?$")
-_COMMENT = re.compile(r"(?:^|\s+)# (?P<text>.*)$")
-
-
-def read_comments(path: Path) -> Comments:
-    """The comments of one file of conf/."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    head: list[str] = []
-    while lines and lines[0].startswith("#"):
-        head.append(lines.pop(0).removeprefix("#").removeprefix(" "))
-    comments = Comments([line for line in head if not line.startswith("@package")])
-    above: list[str] = []
-    parents: list[str] = []
-    for line in lines:
-        if line.strip().startswith("# "):
-            above.append(line.strip().removeprefix("# "))
-        elif found := _KEY.match(line):
-            parents[len(found["indent"]) // 2 :] = [found["name"]]
-            rest = found["rest"] or ""
-            comment = _COMMENT.search(rest)
-            default = rest[: comment.start()] if comment else rest
-            said = ". ".join([*([comment["text"]] if comment else []), *([" ".join(above)] if above else [])])
-            above.clear()
-            if parents[0] != "defaults":
-                comments.keys.append(Key(".".join(parents), default.strip(), said))
-        elif not line.strip():
-            above.clear()
-    return comments
+def _comments(path: Path) -> Comments:
+    return read_comments(path.read_text(encoding="utf-8"))
 
 
 def commands_in(head: list[str]) -> list[str]:
@@ -123,7 +80,7 @@ def _group(group: str) -> list[str]:
     for path in sorted(folder.rglob("*.yaml")):
         name = path.relative_to(folder).with_suffix("")
         title = f"{name.parent} size={name.name}" if name.parent != Path() else str(name)
-        comments = read_comments(path)
+        comments = _comments(path)
         # A file of the package _global_ sets keys of many groups, which it names in full.
         everywhere = "@package _global_" in path.read_text(encoding="utf-8")
         lines += [f"## {group}={title}", "", *_prose(comments.head), ""]
@@ -133,7 +90,7 @@ def _group(group: str) -> list[str]:
 
 def _configuration() -> list[str]:
     """The page of the root: the groups, and the keys that belong to none."""
-    keys = read_comments(CONF / "train.yaml").keys
+    keys = _comments(CONF / "train.yaml").keys
     return [
         "# Configuration",
         "",

@@ -299,10 +299,11 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ([], "Three commands to try"),
         (["--help"], "Groups (GROUP=NAME)"),
         (["--version"], "partinr "),
         (["--cfg", "job"], "max_steps"),
-        (["partition.regoins=4"], "unknown option"),
+        (["data.size=8", "study=7", "partition.regoins=4"], "unknown option"),
         (["partition=gird"], "there is no partition=gird"),
         (["rnus"], "did you mean partinr runs?"),
         (["-sc", "query=bash"], ""),

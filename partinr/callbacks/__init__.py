@@ -6,6 +6,7 @@ They know a regime through Lightning's hooks and the attributes of a protocol (:
 from partinr.callbacks.base import RunCallback
 from partinr.callbacks.checkpoint import LastCheckpoint
 from partinr.callbacks.curve import CurveFile
+from partinr.callbacks.header import Header
 from partinr.callbacks.interruption import Interruption
 from partinr.callbacks.manifest import Manifest
 from partinr.callbacks.pictures import Pictures
@@ -13,6 +14,7 @@ from partinr.callbacks.progress import Progress
 
 __all__ = [
     "CurveFile",
+    "Header",
     "Interruption",
     "LastCheckpoint",
     "Manifest",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import io
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from contextlib import chdir, suppress
+from contextlib import chdir, nullcontext, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -21,7 +24,8 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.notes import BAD_INPUT, print_error
 from partinr.cli.commands import commands
-from partinr.experiment import names, plugins
+from partinr.cli.picture import with_picture
+from partinr.experiment import comments, composing, names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
 from partinr.experiment.typed import as_typed
@@ -113,14 +117,19 @@ def _words(flags: Sequence[str]) -> Callable[..., str]:
 def _call(application: Callable[[], object], flags: Sequence[str], overrides: Sequence[str]) -> None:
     """Let Hydra read the command line. The jobs of a sweep check what depends on their choices."""
     sys.argv = ["partinr", *flags, *overrides]
+    given = get_args_parser().parse_args(flags)
+    shown = io.StringIO()
     try:
-        application()
+        with redirect_stdout(shown) if given.cfg else nullcontext():
+            application()
     except ConfigCompositionException as error:
-        given = get_args_parser().parse_args(flags)
         left = left_to_jobs(error, overrides, given.config_dir) if given.multirun else None
         if left is None:
             raise
         _call(application, flags, left)
+    if given.cfg:
+        package = "" if given.package in (None, "_global_") else given.package
+        print(comments.commented(shown.getvalue(), comments.by_key(composing.last_files()), package), end="")
 
 
 def _check_size(overrides: Sequence[str]) -> None:
@@ -150,9 +159,10 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
         PartinrError: the flag is unknown.
     """
     parser = get_args_parser()
+    parser.allow_abbrev = False
 
     def refuse(message: str) -> NoReturn:
-        raise PartinrError(f"{message}; see partinr --help")
+        raise PartinrError(f"{message}; {_flag_meant(arguments, parser) or 'see partinr --help'}")
 
     parser.error = refuse  # type: ignore[method-assign]
     asked = parser.parse_intermixed_args(arguments)
@@ -160,7 +170,19 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
     for override in asked.overrides:
         flags.remove(override)
     searched = None if asked.config_dir is None else Path(asked.config_dir)
-    return flags, as_typed([readable(override) for override in asked.overrides], searched)
+    return flags, as_typed([readable(word) for word in with_picture(asked.overrides)], searched)
+
+
+def _flag_meant(arguments: Sequence[str], parser: ArgumentParser) -> str | None:
+    """What an unknown flag may stand for, as a question: a flag, or an override, which has no dashes."""
+    known = {flag.lstrip("-"): flag for flag in parser._option_string_actions}
+    for word in (word.lstrip("-") for word in arguments if word.startswith("--")):
+        name, equals, _ = word.partition("=")
+        if name not in known and equals:
+            return f"did you mean {word}?"
+        if name not in known and (near := difflib.get_close_matches(name, known, n=1)):
+            return f"did you mean {known[near[0]]}?"
+    return None
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from partinr.base.later import Later
 from partinr.base.version import __version__
-from partinr.cli import drawing, papers
+from partinr.cli import completion, drawing, papers
 from partinr.cli.clean import clean_up
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
@@ -36,10 +37,16 @@ else:
 class _Application(click.Group):
     """A group whose help also explains the Hydra application."""
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Subcommands, which can only be the first word, and overrides."""
+        first = [] if ctx._protected_args else super().shell_complete(ctx, incomplete)
+        return [*first, *completion.overrides(incomplete)]
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(
             "partinr fits an image by parts: one small network per region, all trained as one stack.\n\n"
-            "Run a fit:      partinr partition=grid data.path=photo.png\n"
+            "Fit an image:   partinr photo.png max_seconds=10\n"
+            "Choose how:     partinr data.path=photo.png partition=grid backbone=siren\n"
             "Fit a folder:   partinr data=folder data.path=photos\n"
             "Learn to learn: partinr experiment=meta_text_both_grid\n"
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
@@ -50,6 +57,12 @@ class _Application(click.Group):
         )
         with formatter.section("Groups (GROUP=NAME)"):
             formatter.write_dl([(group, ", ".join(names)) for group, names in plugins.groups().items()])
+        for group in ("experiment", "case"):
+            choices = plugins.described(group)
+            width = max(map(len, choices), default=0)
+            with formatter.section(f"{group.capitalize()}s ({group}=NAME)"):
+                # Not by write_dl, which breaks lines at the width of the terminal.
+                formatter.write("".join(f"  {name:<{width}}  {said}\n" for name, said in choices.items()))
         added = [plugin for plugin in plugins.installed() if plugin.adds]
         if added:
             with formatter.section("Plug-ins, and their choices among the above"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 
@@ -12,6 +13,21 @@ from partinr.base.errors import STORAGE, PartinrError, reason, warnings_as_notes
 from partinr.base.later import load, own_process
 from partinr.base.notes import BAD_INPUT, print_error
 from partinr.base.text import AS_FAR_AS_POSSIBLE
+
+WELCOME = """\
+partinr fits an image by parts: one small network per region, all trained as one stack.
+
+Three commands to try:
+
+  partinr photo.png                               fit an image of yours: 10 s of training
+  partinr -m experiment=demo partition=none,grid  fit a built-in image by one network and by nine
+  partinr report outputs/sweeps/demo              compare these two: curves, pictures, a table
+
+partinr --help lists everything else.
+"""
+
+COMPLETE = "_PARTINR_COMPLETE"
+"""With this variable a shell asks for the completion of a word (:mod:`partinr.cli.completion`)."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,13 +43,20 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=AS_FAR_AS_POSSIBLE)
+    if not arguments and COMPLETE not in os.environ:
+        print(WELCOME, end="")
+        return
     # Imported late, so that errors of imports are reported and --help does not wait for Hydra.
     try:
         commands = load("partinr.cli.commands:commands")
         with warnings_as_notes():
             # Only the first word can be a subcommand, so no key can clash with one.
-            if arguments and arguments[0] in {"-h", "--help", "--version", *commands.commands}:
-                commands.main(arguments, prog_name="partinr", standalone_mode=False)
+            known = bool(arguments) and arguments[0] in commands.commands
+            about = [word for word in arguments if word in ("-h", "--help", "--version")]
+            if known or about or not arguments:
+                commands.main(
+                    arguments if known else about[:1], prog_name="partinr", standalone_mode=False, complete_var=COMPLETE
+                )
                 return
             code = load("partinr.cli.app:hydra_app")(arguments)
     except Exception as error:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from partinr.cli import completion
 from partinr.runs.words import run_at
 
 PATH = click.Path(path_type=Path)
@@ -32,6 +34,10 @@ class _Run(click.Path):
         path = super().convert(value, param, ctx)
         assert isinstance(path, Path)
         return run_at(path, self._folders)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Run directories, and other folders."""
+        return completion.runs(incomplete)
 
 
 RUN = _Run()

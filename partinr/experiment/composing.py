@@ -34,12 +34,20 @@ _Files = dict[str, bytes | None]
 _read: dict[_Key, tuple[object, bytes]] = {}
 _chosen: dict[_Key, tuple[_Files, bytes]] = {}
 _merged: dict[_Key, bytes] = {}
+_last: list[tuple[ConfigSource, str, str]] = []
+"""Source, path and package of what was composed last, in the order of merging."""
 
 
 def register() -> None:
     """Have Hydra compose this way."""
     hydra_itself.ConfigLoaderImpl = _Loader  # type: ignore[misc]
     config_loader_impl.create_defaults_list = _defaults_list
+
+
+def last_files() -> list[tuple[str, str]]:
+    """Text and package of each file of the configuration that was composed last, in the order of merging."""
+    contents = [(_content(source, path), package) for source, path, package in _last]
+    return [(content.decode("utf-8-sig"), package) for content, package in contents if isinstance(content, bytes)]
 
 
 class _Repository(ConfigRepository):
@@ -86,6 +94,11 @@ class _Loader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         files = _below(repo)
+        _last.clear()
+        for each in defaults:
+            path = each.config_path
+            if path is not None and (source := files._find_object_source(path, ObjectType.CONFIG)) is not None:
+                _last.append((source, path, each.package or ""))
         parts = ((each.config_path, each.package, each.primary) for each in defaults)
         key = tuple((*each, None if each[0] is None else files.stored(each[0])) for each in parts)
         if files.whole and key in _merged:

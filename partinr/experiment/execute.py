@@ -22,7 +22,7 @@ from partinr.base.environment import door
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.base.text import for_shell
-from partinr.callbacks import CurveFile, Interruption, Manifest, RunCallback
+from partinr.callbacks import CurveFile, Header, Interruption, Manifest, RunCallback
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
@@ -53,7 +53,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: the input is invalid; nothing has been written.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(settings_for(cfg, overrides), folder, {})
+    prepared = _prepare(settings_for(cfg, overrides), folder, {}, shown=[Header()])
     there: set[Path] = set()
     with suppress(OSError):  # it is not there yet, or it cannot be listed, which is refused next
         there = set(folder.iterdir())
@@ -273,6 +273,7 @@ def _prepare(
     folder: Path,
     known: Mapping[str, Any],
     interruption: Interruption | None = None,
+    shown: Sequence[L.Callback] = (),
 ) -> _Prepared:
     """Everything that invalid input can stop.
 
@@ -281,6 +282,7 @@ def _prepare(
         folder: run directory.
         known: what ``run.json`` says of the identity and the original inputs of a resumed run; empty for a new run.
         interruption: an active listener for signals; None to listen during this run only.
+        shown: callbacks that print something.
     """
     made = time.perf_counter()
     check_guests(settings.callbacks)
@@ -298,7 +300,8 @@ def _prepare(
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
     interruption = interruption or Interruption()
-    callbacks = _callbacks(settings, folder, interruption, made, {**known, "signal_name": settings.data.title})
+    facts = {**known, "signal_name": settings.data.title}
+    callbacks = [*_callbacks(settings, folder, interruption, made, facts), *shown]
     trainer = make_trainer(
         accelerator=settings.trainer.accelerator,
         precision=settings.trainer.precision,

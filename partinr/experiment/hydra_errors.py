@@ -78,8 +78,8 @@ def one_line(
         what = next(group for group in found.groups() if group is not None)
         near = difflib.get_close_matches(what, commands, n=1)
         hint = f"did you mean partinr {near[0]}?" if near else "put quotes around a value with spaces"
-        if Path(what).is_file():
-            hint = f"did you mean data.path={for_shell(what)}?"
+        if Path(what).is_dir():
+            hint = f"did you mean data=folder data.path={for_shell(what)}?"
         return f"cannot read {what!r}: give KEY=VALUE or GROUP=NAME; {hint}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -215,6 +215,8 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     if key.startswith("hydra.launcher."):
         return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()
+    if owners := [f"{group}={key.lower()}" for group, choices in groups.items() if key.lower() in choices]:
+        return f"unknown option {key}; did you mean {' or '.join(owners)}?"
     # In a sweep over a group, the first choice represents all.
     chosen = [_first(each) for each in overrides if each.partition("=")[0] in groups]
     of_hydra = key.startswith("hydra.")

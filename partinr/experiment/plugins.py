@@ -20,6 +20,7 @@ import yaml
 from partinr.base.notes import print_note
 from partinr.base.text import decoded
 from partinr.base.trust import entry_points
+from partinr.experiment.comments import read_comments
 from partinr.experiment.conf import conf_dir
 
 _LOCAL = "local"
@@ -97,6 +98,13 @@ def groups() -> dict[str, list[str]]:
             group, _, name = choice.partition("=")
             found.setdefault(group, set()).add(name)
     return {group: sorted(found[group]) for group in sorted(found) if group != _LOCAL}
+
+
+def described(group: str) -> dict[str, str]:
+    """The choices of a group, each with the first sentence of its YAML file."""
+    files = {path.stem: path for folder in reversed(conf_dirs()) for path in (folder / group).glob("*.yaml")}
+    texts = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in sorted(files.items())}
+    return {name: read_comments(text).summary for name, text in texts.items()}
 
 
 def print_complaints() -> None:

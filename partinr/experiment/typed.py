@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,6 +53,8 @@ def as_typed(overrides: Sequence[str], searched: Path | None = None) -> list[str
     if not any(parts):
         return list(overrides)
     types = _Types(overrides, searched)
+    if not all(types.knows(_key(each)) for each in overrides):
+        return list(overrides)  # Hydra refuses the unknown key; no class is imported before
     return [
         _quoted(override, found, types.of(_key(override))) if found else override
         for override, found in zip(overrides, parts, strict=True)
@@ -171,6 +174,12 @@ class _Types:
                 return _takes(hint)
         return None
 
+    def knows(self, key: str) -> bool:
+        """Whether a key exists, as far as can be told."""
+        if not re.fullmatch(r"\w+(\.\w+)*", key) or self._is_group(key) or not self._composed:
+            return True
+        return any(_exists(config, key) for config in self._composed)
+
     @functools.cached_property
     def _composed(self) -> list[DictConfig]:
         """The configuration without values; several in a sweep over groups, so that each choice occurs."""
@@ -220,6 +229,16 @@ def _hint(config: DictConfig, key: str) -> Any:
         if path is not None:
             return _of_class(RENAMED.get(path, path), [*above[depth:], name])
     return None
+
+
+def _exists(config: DictConfig, key: str) -> bool:
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_interpolation():
+            return isinstance(node, DictConfig) and node._is_interpolation()
+        if (node := _child(node, name)) is None:
+            return False
+    return True
 
 
 def _child(node: DictConfig, name: str) -> Any:

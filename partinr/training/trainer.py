@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
+from partinr.base.machine import cores
 from partinr.base.notes import print_note
 from partinr.engines.base import cuda_products
 from partinr.model.album import Album
@@ -162,7 +163,7 @@ def make_trainer(
         cuda_graphs: whether to replay steps as a graph on CUDA if possible (:mod:`partinr.training.graphs`).
 
     Raises:
-        PartinrError: Lightning refuses the flags on this machine.
+        PartinrError: Lightning refuses the flags on this machine, or a CPU has far fewer cores than ``devices``.
     """
     nodes = nodes or Nodes()
     alone = devices == nodes.size == 1
@@ -193,12 +194,30 @@ def make_trainer(
             raise PartinrError(
                 f"{with_devices}trainer.accelerator={accelerator} with trainer.precision={precision}: {reason}{cure}"
             ) from error
+    _check_cores(trainer, devices)
     if trainer.precision != precision and str(trainer.precision) != f"{precision}-true":
         # Lightning falls back to another precision, and the curve would have the wrong label.
         raise PartinrError(
             f"trainer.precision={precision} is not to be had on this device; give trainer.precision={trainer.precision}"
         )
     return trainer
+
+
+PROCESSES_PER_CORE = 4
+"""More processes of one run than this on a CPU core spend their time on starting."""
+
+
+def _check_cores(trainer: L.Trainer, devices: int) -> None:
+    """Check that a CPU has cores for the processes of several devices.
+
+    Raises:
+        PartinrError: there are far more processes than cores.
+    """
+    if trainer.strategy.root_device.type == "cpu" and devices > PROCESSES_PER_CORE * cores():
+        raise PartinrError(
+            f"trainer.devices={devices} would start {devices} processes on this CPU, which has {cores()} cores to use; "
+            f"give trainer.devices={cores()}"
+        )
 
 
 @door

@@ -82,7 +82,10 @@ hydra.run.dir=/proc/partinr                         -> /proc/partinr: .*; choose
 -m seed=0,1 hydra.sweep.dir=file/below              -> file/below: Not a directory; choose another with hydra.sweep.dir
 # words
 reprot                                              -> cannot read 'reprot': .*; did you mean partinr report\?
-PICTURES/good.png                                   -> cannot read '.*good.png': .*; did you mean data.path=.*good.png\?
+PICTURES                                            -> cannot read '.*': .*; did you mean data=folder data.path=.*\?
+PICTURES/good.png b.png                             -> a run fits one image; to fit each of several: partinr -m .*,b.png
+nowhere.png schedule.warmup_steps=0                  -> no such file: 'nowhere.png'; check the path
+data=nowhere.png                                    -> no such file: 'nowhere.png'; check the path
 data.path=two words                                 -> cannot read 'words': .*; put quotes around
 data.path=a.png,b.png                               -> several values; add -m .*: data.path="'a.png,b.png'"$
 data.path=a,b=c.png                                 -> several values; .*: data.path="'a,b=c.png'"$

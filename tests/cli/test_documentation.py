@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from partinr.cli.commands import commands
+from partinr.cli.picture import with_picture
 from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
 from partinr.sweep.folders import register_names
@@ -164,7 +165,7 @@ def typed(block: Block, desk: Path) -> list[list[str]]:
 
 def jobs(words: list[str]) -> list[list[str]]:
     """The single run, or runs of a sweep that include the first, the last, and every value at least once."""
-    given = [word for word in words if not word.startswith("-")]
+    given = with_picture([word for word in words if not word.startswith("-")])
     if not {"-m", "--multirun"} & set(words):
         return [given]
     choices = [
@@ -246,7 +247,12 @@ def test_commands(block: Block, desk: Path, partinr: Any) -> None:
             else:
                 answer = partinr(*words)
                 assert answer.code == 0, f"{said}\n{answer.err}"
-        elif name == "partinr" and "--config-dir" not in words and not any(word.startswith("--") for word in words):
+        elif (
+            name == "partinr"
+            and words
+            and "--config-dir" not in words
+            and not any(word.startswith("--") for word in words)
+        ):
             if any(word.startswith("sweep=") for word in words):
                 continue  # the sweeper's own group: tests/sweep/test_queue.py
             if {"-m", "--multirun"} & set(words):

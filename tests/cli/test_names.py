@@ -48,7 +48,7 @@ def test_a_yaml_from_windows(partinr: Partinr) -> None:
     file.parent.mkdir(parents=True)
     file.write_text("# @package _global_\nmax_steps: 7\nstudy: 2024_01\n", encoding="utf-8-sig")
     ask = ("--config-dir", "own", "experiment=1_0")
-    assert "max_steps: 7\n" in partinr("--cfg", "job", *ask).out
+    assert "\nmax_steps: 7  #" in partinr("--cfg", "job", *ask).out
     answer = partinr(*ask)
     assert answer.code == 2
     assert "study=202401: should be text; where YAML takes it for a number" in answer.err

@@ -40,6 +40,7 @@ def test_help_names_every_group_choice_and_command(partinr: Any, flag: str) -> N
     for path in conf_dir().glob("*/*.yaml"):
         if path.parent.name != "local":
             assert re.search(rf"^  {path.parent.name} .*\b{path.stem}\b", unwrapped, re.MULTILINE), path
+    assert re.search(r"^  demo +The demo: one network against nine", answer.out, re.MULTILINE)
     for command in ("doctor", "partitions", "render", "report", "resume"):
         assert re.search(rf"^  {command}  ", answer.out, re.MULTILINE)
         assert partinr(command, flag).out.startswith(f"Usage: partinr {command} ")
@@ -74,6 +75,7 @@ def test_cfg_prints_the_config_and_stops(tiny: Any) -> None:
     assert (answer.code, answer.err) == (0, "")
     composed = yaml.safe_load(answer.out)
     assert composed["optimizer"]["name"] == "sgd"
+    assert "  lr: 0.01  # learning rate\n" in answer.out
     assert composed["data"]["size"] == 16
     assert not list(Path().iterdir())
 

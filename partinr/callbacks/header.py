@@ -1,0 +1,49 @@
+"""The lines at the start of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+
+from partinr.base.terminal import short, terminal
+from partinr.base.text import visible
+from partinr.callbacks.base import RunCallback, regime
+
+
+class Header(RunCallback):
+    """Prints three lines: what is fitted, by how many parameters; on which device and for how long; and the directory.
+
+    It belongs after :class:`~partinr.callbacks.manifest.Manifest`, whose facts it prints.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print them, on the first of several processes."""
+        if trainer.is_global_zero:
+            module, console = regime(pl_module), terminal()
+            for line in (*describe(self.run.manifest(), module.title, module.stop), f"into     {short(self.run.path)}"):
+                console.print(line, highlight=False, soft_wrap=True)
+
+
+def describe(manifest: Mapping[str, Any], title: str, stop: Any) -> list[str]:
+    """What is fitted, and on what and how long, from ``run.json``, the regime's title and its rule to stop."""
+    shape = manifest["signal"].get("shape")
+    parts = ["×".join(map(str, shape))] if shape else []
+    parts += [title, f"{manifest['parameters']:,} parameters"]
+    hardware = manifest["hardware"]
+    several = f"{hardware['devices']} processes, " if hardware["devices"] > 1 else ""
+    device = hardware["gpu"] or hardware["device"]
+    threads = "1 thread" if hardware["threads"] == 1 else f"{hardware['threads']} threads"
+    return [
+        f"fit      {visible(manifest['name'])}: {', '.join(parts)}",
+        f"on       {several}{device}, {threads}; {_duration(stop)}",
+    ]
+
+
+def _duration(stop: Any) -> str:
+    """How long a run takes at most: seconds where they are limited, else steps, whose pace is not known yet."""
+    limits = [] if stop.max_steps is None else [f"{stop.max_steps:,} steps"]
+    limits += [] if stop.max_seconds is None else [f"{stop.max_seconds:g} s of training"]
+    until = "" if stop.target_psnr is None else f"until {stop.target_psnr:g} dB, at most "
+    return until + " or ".join(limits)
