@@ -202,6 +202,8 @@ def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
         several = f"{key} has several values; add -m to run each of them"
         if _NUMBERS.fullmatch(value):  # which no text is
             return several
+        if key in plugins.groups():
+            return f"{several}, or give one; a group that takes several at once takes them in brackets: {key}=[{value}]"
         quoted = in_quotes(_as_typed(value))
         one = for_shell(f"{key}={quoted}") if set(quoted) & set('"$`\\!') else f'{key}="{quoted}"'
         return f"{several}, or say that it is one: {one}"
