@@ -49,7 +49,7 @@ STUDIES = {
     "paper_relu_table": Small("paper"),
     "paper_meta_table": Small("paper", ("learning-*-inner-steps.png",)),
     "grid_speedup": Small("grid_speedup"),
-    "mask_source": Small("mask-source"),
+    "mask_source": Small("mask_source"),
     "hypothesis_1d": Small("hypothesis"),
     "hypothesis_2d": Small("hypothesis"),
     "boundaries": Small("boundaries", own=True),

@@ -23,6 +23,11 @@ SYS = Path("/sys")
 READINGS = 3
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cpu_seconds() -> float:
     """CPU seconds of this process so far: of its threads, of its child processes, and of those that have ended."""
     living = _children()  # first, since it collects those that have ended

@@ -24,4 +24,4 @@ def print_note(message: str) -> None:
 
 def note_unsent(run: Path, reason: str) -> None:
     """Print that W&B does not have a run, why, and how to send it later."""
-    print_note(f"{reason}; the run continues, and is sent to W&B with: partinr sync {short(run)}")
+    print_note(f"{reason}; to send the run later: partinr sync {short(run)}")

@@ -106,18 +106,20 @@ def shortened(text: str, width: int) -> str:
 def told_apart(names: Sequence[str], width: int) -> list[str]:
     """Names of at most ``width`` columns, or as few as keep them distinct.
 
-    What all names share is left out first; then the middle, but only where the rest tells them apart.
+    Folders are left out first, then what all names share, then the middle, but only where the rest tells them apart.
     """
-    split = [re.split("_|(?<=/)", name) for name in names]
+    count = len(set(names))
+    own = [name.rpartition("/")[2] for name in names]
+    own = own if len(set(own)) == count else list(names)
+    split = [re.split("_|(?<=/)", name) for name in own]
     shared = set(split[0]).intersection(*split[1:]) if len(split) > 1 else set()
     brief = []
     for parts in split:
         kept = ["…" if part in shared else part for part in parts]
         pairs = zip(kept, ["", *kept], strict=False)
         brief.append("_".join(part for part, before in pairs if not part == before == "…").replace("/_", "/"))
-    count = len(set(names))
     for room in range(width, max(map(cell_len, names))):
-        for form in (brief, [shortened(name, room) for name in brief]):
+        for form in (own, brief, [shortened(name, room) for name in brief]):
             if max(map(cell_len, form)) <= room and len(set(form)) == count:
                 return form
     return list(names)

@@ -25,7 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
 from partinr.base.text import for_shell
-from partinr.experiment import composing, plugins, yaml_files
+from partinr.experiment import composing, flags, plugins, yaml_files
 from partinr.experiment.conf import conf_dir
 
 
@@ -202,6 +202,8 @@ def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
         several = f"{key} has several values; add -m to run each of them"
         if _NUMBERS.fullmatch(value):  # which no text is
             return several
+        if key in plugins.groups():
+            return f"{several}, or give one; a group that takes several at once takes them in brackets: {key}=[{value}]"
         quoted = in_quotes(_as_typed(value))
         one = for_shell(f"{key}={quoted}") if set(quoted) & set('"$`\\!') else f'{key}="{quoted}"'
         return f"{several}, or say that it is one: {one}"
@@ -210,6 +212,8 @@ def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     """The error for an unknown key: the option that may be meant, where it belongs, or how to add it."""
+    if (line := flags.refusal(key)) is not None:
+        return line
     if key.startswith("hydra.launcher."):
         return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()

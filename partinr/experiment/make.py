@@ -41,6 +41,9 @@ def class_of(node: Any, key: str) -> type:
         PartinrError: it names none, or one that does not exist.
     """
     if not isinstance(node, dict) or "_target_" not in node:
+        nodes = node if isinstance(node, dict) else {}
+        if several := [name for name, each in nodes.items() if isinstance(each, dict) and "_target_" in each]:
+            raise PartinrError(f"{key} takes one choice; give {' or '.join(f'{key}={name}' for name in several)}")
         raise PartinrError(f"{key} needs a _target_, the dotted path of a class")
     return _class(node["_target_"], key)
 

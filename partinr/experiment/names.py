@@ -53,8 +53,14 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
     OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
-    OmegaConf.register_new_resolver("partinr.wandb", lambda *key: environment.heeded(*key), replace=True)
+    OmegaConf.register_new_resolver("partinr.wandb", _from_environment, replace=True)
     OmegaConf.register_new_resolver("partinr.mlflow", lambda folder: environment.mlflow_uri(folder), replace=True)
+
+
+def _from_environment(*key: Any) -> Any:
+    """The value of a key of ``logger``, with a list in the form that ``--cfg job --resolve`` can print."""
+    said = environment.heeded(*key)
+    return OmegaConf.create(said) if isinstance(said, list) else said
 
 
 def experiment(study: str | None = None) -> str | None:

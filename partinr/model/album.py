@@ -162,7 +162,7 @@ def _check_alike(first_name: str, first: PiecewiseINR, name: str, member: Piecew
     if member.channels != first.channels:
         raise PartinrError(
             f"{name} has another number of channels ({member.channels}) than {first_name} ({first.channels}); images "
-            "that are fitted as one stack have equally many: leave one of them out, or convert it"
+            "that are fitted as one stack have equally many: give data.channels=grey or rgb, or leave one of them out"
         )
     if member.in_features != first.in_features:
         raise PartinrError(

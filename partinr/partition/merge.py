@@ -134,6 +134,22 @@ def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArr
     return renumber(graph.representatives()[labels])
 
 
+def without_small(labels: NDArray[np.integer], below: int, image: NDArray[np.float32]) -> Labels:
+    """The regions, with each one of fewer than ``below`` pixels merged into its smallest neighbour, the smallest first.
+
+    Args:
+        labels: whole numbers ``[H, W]``.
+        below: a smaller region is merged; the last one stays whatever its size.
+        image: ``[H, W, C]``.
+    """
+    labels = renumber(labels)
+    if np.bincount(labels.reshape(-1)).min() >= below:
+        return labels
+    graph = _Graph(labels, image, "smallest")
+    graph.absorb(1, below, graph.smallest_neighbour)
+    return renumber(graph.representatives()[labels])
+
+
 class _Graph:
     """Regions as nodes with a measure, borders as edges with a strength."""
 

@@ -21,12 +21,15 @@ from partinr.base.spec import spec
 from partinr.base.version import __version__
 from partinr.coords import nearest_samples
 from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule, Regions, settled
-from partinr.partition.merge import Merging, components, merge, renumber
+from partinr.partition.merge import Merging, components, merge, renumber, without_small
 
 if TYPE_CHECKING:
     import cv2
 else:
     cv2 = Later("cv2")
+
+_FEWEST = 4
+"""A region of fewer pixels is not worth a network."""
 
 
 @spec
@@ -91,6 +94,11 @@ class ImageSegmentation(Segmentation):
         Returns:
             any whole numbers ``[H, W]``; gaps are allowed, and so are segments that are not connected.
         """
+
+    def merged(self, segments: NDArray[np.integer[Any]], image: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The regions made of segments. In a small image, segments of a few pixels are merged with their neighbours."""
+        found = super().merged(segments, image)
+        return without_small(found, min(_FEWEST, found.size // 64), image)
 
     def labels(self, signal: Tensor) -> Tensor:
         """The segments, split and merged.

@@ -35,7 +35,7 @@ class Superpixel(ImageSegmentation):
 
     The rule makes more superpixels than ``regions`` and merges them: small superpixels follow edges better, and neither
     method gives an exact number. Merging across the weakest borders leaves regions of very different sizes, which costs
-    PSNR if all have the same network (experiments/mask-source).
+    PSNR if all have the same network (experiments/mask_source).
 
     Attributes:
         method: ``slic``, segments of about the same size, or ``felzenszwalb``, segments that follow contrast.

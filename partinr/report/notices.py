@@ -11,6 +11,9 @@ from partinr.runs.sharing import footnote
 STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damaged")
 """Order of states in lists."""
 
+UNDER_WAY = frozenset({"running", "queued"})
+"""States of runs that end by themselves."""
+
 
 def states(records: Sequence[RunRecord]) -> str:
     """Numbers of runs by state: 312 completed, 40 running, 148 queued."""

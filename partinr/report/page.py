@@ -17,7 +17,7 @@ from partinr.pictures.draw import ERROR_RANGE
 from partinr.pictures.palette import SLOTS, Style
 from partinr.report.columns import TABLES, Column, columns_of
 from partinr.report.groups import Study, studies_of
-from partinr.report.notices import states
+from partinr.report.notices import UNDER_WAY, states
 from partinr.report.panels import GALLERY, pictures_of, run_of
 from partinr.report.payload import payload
 from partinr.report.table import Row, rows
@@ -145,6 +145,7 @@ def _context(
         "notices": list(dict.fromkeys(notice for each in studies for notice in each.notices)),
         "unfinished": [run for run in runs if run["record"].status not in ("completed", "queued")],
         "queued": sum(record.status == "queued" for record in records),
+        "under_way": all(record.status in UNDER_WAY for record in records if record.status != "completed"),
         "repeated": [record for each in studies for record in each.repeated()],
         "tiles": {image: tiles_of([row for row in first if row.group.image == image]) for image in fits.images},
         "remarks": {image: remarks_of([row for row in first if row.group.image == image]) for image in fits.images},

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from partinr.report.groups import states
+from partinr.report.notices import UNDER_WAY, states
 from partinr.report.page import PictureCache, write_html
 from partinr.runs.records import Reader, RunRecord
 
@@ -27,7 +27,7 @@ def watch_runs(
         paths: run directories, sweep directories, or folders of them; runs that appear later are included.
         output: the HTML file.
         seconds: shortest time between two readings of the runs.
-        say: receives one line for each page: the time, the numbers of runs by state, and how many changed.
+        say: receives the time and the numbers of runs by state whenever these numbers have changed.
         title: title of the page.
 
     Raises:
@@ -35,21 +35,22 @@ def watch_runs(
     """
     reader, pictures = Reader(), PictureCache()
     records: list[RunRecord] = []
+    said = ""
     try:
         while True:
             began = time.monotonic()
             before, records = records, reader.read(paths)
             # An unchanged run is the same object as before.
-            same = set(before) & set(records)
-            changed = max(len(records), len(before)) - len(same)
+            changed = set(before) != set(records)
             # Only after a second reading, since for a moment between two runs of a sweep there may be none.
-            over = not changed and not any(record.status in ("queued", "running") for record in records)
+            over = not changed and not any(record.status in UNDER_WAY for record in records)
             if changed or over:
                 write_html(records, output, title, refresh=None if over else seconds, cache=pictures)
             if over:
                 return
-            if changed:
-                say(f"{time.strftime('%H:%M:%S')}  {states(records)}; {changed} changed")
+            if (now := states(records)) != said:
+                said = now
+                say(f"{time.strftime('%H:%M:%S')}  {said}")
             time.sleep(max(seconds, 5 * (time.monotonic() - began)))
     except KeyboardInterrupt:
         # The user ends with Ctrl-C. The last page need not reload itself.

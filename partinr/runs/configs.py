@@ -52,9 +52,8 @@ _SILENT_KEYS = {
 }
 """Keys for the output and evaluation of a run, which do not change the computation."""
 
-IMAGE_KEYS = {
-    ("data", key) for key in (_KIND, "name", "path", "size", "max_side", "alpha", "bits", "limit", "crops", "crop_size")
-}
+_IMAGE = ("name", "path", "size", "max_side", "alpha", "bits", "channels", "limit", "crops", "crop_size")
+IMAGE_KEYS = {("data", key) for key in (_KIND, *_IMAGE)}
 """Keys that only choose the images; a run identifies these by their content."""
 
 PARTITION = ("partition",)

@@ -158,8 +158,9 @@ MIXED = 3
 def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section | None = None) -> list[str]:
     """A short name for each config, made from the differences.
 
-    In an ordinary sweep every name has the value of each differing key. With :data:`MIXED` differing keys or more, a
-    name has the partition and those values that distinguish it from most others.
+    In an ordinary sweep every name has the value of each differing key, unless all but one of four or more share it.
+    With :data:`MIXED` differing keys or more, a name has the partition and those values that distinguish it from most
+    others.
 
     Args:
         flats: distinct configs without the choice of the image.
@@ -199,13 +200,14 @@ def _distinct(flats: Sequence[Flat], parts: Sequence[str], section: Section) -> 
     varied: Sequence[str | None] = parts if len(set(parts)) > 1 else [None] * len(parts)
     names = namer.names(flats, [shown] * len(flats), varied, starts)
     names = [name or part for name, part in zip(names, parts, strict=True)]
-    if len({setting.path for setting in shown}) + (len(set(starts)) > 1) >= MIXED:
-        own = namer.set_apart(flats, shown)
-        usual = _usual(starts)
-        if any(each != shown for each in own) or usual not in (None, ABSENT_VALUE):
-            short = namer.names(flats, own, parts, [None if start == usual else start for start in starts])
-            count = Counter(short)
-            names = [name if count[brief] > 1 else brief for name, brief in zip(names, short, strict=True)]
+    mixed = len({setting.path for setting in shown}) + (len(set(starts)) > 1) >= MIXED
+    own, usual = namer.set_apart(flats, shown, mixed), _usual(starts) if mixed else None
+    if any(each != shown for each in own) or usual not in (None, ABSENT_VALUE):
+        placed = parts if mixed else varied
+        short = namer.names(flats, own, placed, [None if start == usual else start for start in starts])
+        short = [name or part for name, part in zip(short, parts, strict=True)]
+        count = Counter(short)
+        names = [name if count[brief] > 1 else brief for name, brief in zip(names, short, strict=True)]
     every = [setting for setting in differences if setting.path not in (PARTITION, INIT_KEY)]
     whole = namer.names(flats, [every] * len(flats), parts, _starts(flats, by_run=True))
     count = Counter(names)
@@ -256,17 +258,19 @@ class _Namer:
         """Whether a setting has a meaning in a config; one about regions has none for a single region."""
         return setting.path not in self.section.of_regions or not _is_whole(flat)
 
-    def set_apart(self, flats: Sequence[Flat], shown: Sequence[Setting]) -> list[list[Setting]]:
+    def set_apart(self, flats: Sequence[Flat], shown: Sequence[Setting], mixed: bool) -> list[list[Setting]]:
         """For each config, the settings whose value is not the usual one.
 
         A name does not mention a setting that the config lacks or leaves unset. To keep names unambiguous, a value
-        therefore counts as usual only if no config leaves the setting unset, or most configs do.
+        therefore counts as usual only if no config leaves the setting unset, or most configs do. Unless the configs are
+        ``mixed``, all but one of four or more must have it, and a kind is always told.
         """
         usual, unset = {}, identity(None)
         for setting in shown:
             values = [identity(f.get(setting)) for f in flats if setting.belongs(f) and self.speaks(f, setting)]
             found = _usual(values)
-            if found is not ABSENT_VALUE and (found == unset or unset not in values):
+            alone = not setting.is_kind and len(values) > 3 and values.count(found) == len(values) - 1
+            if found is not ABSENT_VALUE and (found == unset or unset not in values) and (mixed or alone):
                 usual[setting] = found
         return [[each for each in shown if usual.get(each, ABSENT_VALUE) != identity(flat.get(each))] for flat in flats]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
 from partinr.base.text import decoded, normal
+from partinr.signals.channels import Channels
 from partinr.signals.decode import IMAGE_ENDINGS
 from partinr.signals.depth import Bits
 from partinr.signals.identity import Reading
@@ -36,12 +37,14 @@ class ImageItem(Item):
         source: the file and how it is cut.
         alpha: what to do with transparency, see :func:`partinr.load_image`.
         bits: how many bits a file of 16 uses.
+        channels: what to convert the image to, see :func:`partinr.load_image`.
     """
 
     name: str
     source: Source
     alpha: Alpha = "refuse"
     bits: int | None = None
+    channels: Channels = "as_is"
 
     def load(self) -> Tensor:
         """The image: float32 ``[H, W, C]`` in [0, 1].
@@ -68,7 +71,7 @@ class ImageItem(Item):
     def _options(self) -> dict[str, Any]:
         source = self.source
         cut = {"size": source.size, "max_side": source.max_side, "crop": source.crop}
-        return {**cut, "alpha": self.alpha, "bits": self.bits}
+        return {**cut, "alpha": self.alpha, "bits": self.bits, "channels": self.channels}
 
 
 @spec
@@ -85,6 +88,7 @@ class FolderData(SignalSet):
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
         bits: how many bits files of 16 use, such as 12.
+        channels: convert to ``grey`` or ``rgb``; ``as_is`` keeps the channels of each file.
         limit: use only the first images to learn from; those held out do not count.
         crops: number of squares from each image, instead of the centred one. The place of a square follows from the
             file's name and the square's number alone.
@@ -102,6 +106,7 @@ class FolderData(SignalSet):
     max_side: Size | None = None
     alpha: Alpha = "refuse"
     bits: Bits | None = None
+    channels: Channels = "as_is"
     limit: Annotated[int, Field(ge=1)] | None = None
     crops: Annotated[int, Field(ge=1)] | None = None
     crop_size: Size | None = None
@@ -196,7 +201,7 @@ class FolderData(SignalSet):
         for file in files:
             for crop in self._crops(file.name):
                 source = Source(file.stem, str(file), self.size, self.max_side, crop)
-                items.append(ImageItem(names.new(file.stem), source, self.alpha, self.bits))
+                items.append(ImageItem(names.new(file.stem), source, self.alpha, self.bits, self.channels))
         return items
 
     def _crops(self, name: str) -> Iterator[Crop | None]:

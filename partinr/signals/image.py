@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, PartinrWarning
+from partinr.signals.channels import Channels, converted
 from partinr.signals.decode import MAX_PIXELS, decode, decoder
 from partinr.signals.depth import few_bits, largest_value
 from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
@@ -76,6 +77,7 @@ def load_image(
     alpha: Alpha = "refuse",
     crop: Crop | None = None,
     bits: int | None = None,
+    channels: Channels = "as_is",
 ) -> torch.Tensor:
     """Read an image file; warns if a file of 16 bits seems to hold fewer.
 
@@ -91,6 +93,7 @@ def load_image(
             channel and keep the stored colours. An opaque channel is always dropped.
         crop: the square to cut out, instead of the centred one; it is resized if `size` is given.
         bits: how many of the 16 bits of the file are used, such as 12 from a camera: the largest value is then 4095.
+        channels: convert to ``grey`` (luma) or ``rgb``; ``as_is`` keeps the channels of the file.
 
     Returns:
         float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
@@ -98,7 +101,7 @@ def load_image(
     Raises:
         PartinrError: the file is not such an image, or an option is invalid.
     """
-    values, samples, _ = _read(path, size, max_side, alpha, crop, bits)
+    values, samples, _ = _read(path, size, max_side, alpha, crop, bits, channels)
     if (notice := few_bits(samples, bits)) is not None:
         warnings.warn(f"{quoted(Path(path))}: {notice}", PartinrWarning, stacklevel=3)
     return values
@@ -117,16 +120,18 @@ def read_image(
     alpha: Alpha = "refuse",
     crop: Crop | None = None,
     bits: int | None = None,
+    channels: Channels = "as_is",
 ) -> Reading:
     """An image as from `load_image`, and its identity.
 
     Raises:
         PartinrError: as for `load_image`.
     """
-    values, samples, background = _read(path, size, max_side, alpha, crop, bits)
+    values, samples, background = _read(path, size, max_side, alpha, crop, bits, channels)
     (top, left, height, width), target = cut_shape((samples.shape[0], samples.shape[1]), size, max_side, crop)
     shape = f"to {target}" if background is None else f"to {target} over {background}"
     shape += "" if bits is None else f" of {bits} bits"
+    shape += "" if channels == "as_is" else f" in {channels}"
     file = Path(os.path.expanduser(path))
     identity = SignalIdentity(
         file.name,
@@ -147,6 +152,7 @@ def _read(
     alpha: Alpha,
     crop: Crop | None = None,
     bits: int | None = None,
+    channels: Channels = "as_is",
 ) -> tuple[torch.Tensor, np.ndarray, str | None]:
     """The values of an image, the relevant samples of the file, and their background if composited."""
     _check_options(size, max_side, alpha)
@@ -156,7 +162,7 @@ def _read(
         colour, opacity = image[:, :, :-1], image[:, :, -1:]
         image = torch.lerp(torch.full_like(colour, _BACKGROUNDS[background]), colour, opacity)
     try:
-        return resized(image, size, max_side, crop), samples, background
+        return converted(resized(image, size, max_side, crop), channels), samples, background
     except PartinrError as error:
         raise PartinrError(f"{quoted(Path(path))}: {error}") from error
 

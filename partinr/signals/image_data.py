@@ -10,6 +10,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
+from partinr.signals.channels import Channels
 from partinr.signals.depth import Bits
 from partinr.signals.identity import Reading
 from partinr.signals.image import builtin_path, read_image
@@ -30,6 +31,7 @@ class ImageData(SingleSignal):
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
         bits: how many bits a file of 16 uses, such as 12.
+        channels: convert to ``grey`` or ``rgb``; ``as_is`` keeps the channels of the file.
     """
 
     path: Annotated[str | None, READS] = None
@@ -38,6 +40,7 @@ class ImageData(SingleSignal):
     max_side: Size | None = None
     alpha: Literal["refuse", "white", "black", "drop"] = "refuse"
     bits: Bits | None = None
+    channels: Channels = "as_is"
 
     def __post_init__(self) -> None:
         """Check that the options go together.
@@ -80,4 +83,11 @@ class ImageData(SingleSignal):
             PartinrError: as for :meth:`load`.
         """
         path = builtin_path(self.title) if self.path is None else self.path
-        return read_image(path, size=self.size, max_side=self.max_side, alpha=self.alpha, bits=self.bits)
+        return read_image(
+            path,
+            size=self.size,
+            max_side=self.max_side,
+            alpha=self.alpha,
+            bits=self.bits,
+            channels=self.channels,
+        )

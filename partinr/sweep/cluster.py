@@ -323,7 +323,8 @@ class Local:
 
         if nodes > 1:
             raise PartinrError(f"trainer.num_nodes={nodes} needs a cluster: choose hydra/launcher=submitit_slurm")
-        executor = LocalExecutor(folder=self._folder / "%j", max_num_timeout=MAX_TIMEOUTS, python=PYTHON_APART)
+        # Without %j, for which LocalExecutor makes a folder of that very name.
+        executor = LocalExecutor(folder=self._folder, max_num_timeout=MAX_TIMEOUTS, python=PYTHON_APART)
         shared = ("timeout_min", "signal_delay_s", "gpus_per_node", "setup", "stderr_to_stdout")
         executor.update_parameters(**{name: getattr(self._settings, name) for name in shared})
         number = min(self._settings.jobs, len(jobs))
@@ -346,6 +347,6 @@ class Local:
         try:
             process = psutil.Process(int(number))
             ended = process.status() == psutil.STATUS_ZOMBIE
-            return not ended and str(self._folder / "%j") in " ".join(process.cmdline())
+            return not ended and str(self._folder) in " ".join(process.cmdline())
         except (psutil.NoSuchProcess, psutil.AccessDenied, ValueError):
             return False

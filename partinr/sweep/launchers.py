@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from partinr.base.errors import PartinrError
+from partinr.base.machine import cores
 from partinr.base.notes import print_note
 from partinr.base.spec import spec
 from partinr.base.stopping import heeded, leave_closed_terminal
@@ -36,7 +37,7 @@ from partinr.experiment.outcome import Outcome
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import JOB, LOG
 from partinr.sweep.cluster import Cluster, Local, LocalSettings, Slurm, SlurmSettings, packed
-from partinr.sweep.crew import Crew, cores
+from partinr.sweep.crew import Crew
 from partinr.sweep.jobwise import jobwise_sweeper
 from partinr.sweep.queue import Sweep
 from partinr.sweep.rules import sweep_rules

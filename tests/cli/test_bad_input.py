@@ -90,6 +90,8 @@ data.path=two words                                 -> cannot read 'words': .*; 
 data.path=a.png,b.png                               -> several values; add -m .*: data.path="'a.png,b.png'"$
 data.path=a,b=c.png                                 -> several values; .*: data.path="'a,b=c.png'"$
 seed=0,1                                            -> seed has several values; add -m to run each of them$
+logger=csv,tensorboard                              -> several values; add -m .* in brackets: logger=\[csv,tensorboard
+schedule=[cosine,constant]                          -> schedule takes one choice; give schedule=cosine or schedule=cons
 data.size='${nothing}'                              -> refers to 'nothing', which is not there; set it
 --fast                                              -> unrecognized arguments: --fast; see partinr --help
 --cfg everything                                    -> --cfg/-c: invalid choice: 'everything' .*; see partinr --help

@@ -125,7 +125,7 @@ def test_an_interrupted_fit_goes_on_as_an_unbroken_one(partinr, learned, folders
         (("backbone=relu_pe",), "brings along the backbone that it was learned for; leave out backbone=relu_pe"),
         (("backbone.hidden_features=9",), "leave out backbone.hidden_features=9"),
         (("capacity=area", "partition=semantic"), "one width"),
-        (("init_steps=2", "regime.points_per_step=8"), "init_steps=2 .* regime.points_per_step; leave one"),
+        (("init_steps=2", "regime.points_per_step=8"), "init_steps=2 .* and regime.coarse_until; leave one"),
     ],
 )
 def test_what_does_not_go_together_is_refused(partinr, learned, folders, tmp_path, more, said):
@@ -155,3 +155,26 @@ def test_from_python(folders):
     start.begin(model)
     result = partinr.fit(model, image, steps=3, start=start, start_steps=3)
     assert result.psnr > result.curve[0]["psnr"]
+
+
+def test_a_start_and_an_image_of_other_channels_are_brought_together_as_the_message_says(
+    partinr, learned, folders, tmp_path
+):
+    image = tmp_path / "grey.png"
+    Image.open(folders / "val" / "0.png").convert("L").save(image)
+    answer = _fit(partinr, learned, image, tmp_path / "refused", "max_steps=1")
+    assert answer.code == 2
+    found = re.search(r"learned for 3 channels, and the signal has 1 channel; give (\S+) \(", answer.err)
+    assert found is not None, answer.err
+    answer = _fit(partinr, learned, image, tmp_path / "followed", "max_steps=1", found[1])
+    assert answer.code == 0, answer.err
+    assert PiecewiseINR.load(tmp_path / "followed" / "inr.safetensors").channels == 3
+
+
+def test_a_word_for_the_run(partinr):
+    RunDirectory.create("outputs/runs/learned", {}).write_manifest({"status": "completed"})
+    for word in ("last", "lear"):
+        assert "\ninit: outputs/runs/learned  #" in partinr("--cfg", "job", f"init={word}").out
+    answer = partinr("--cfg", "job", "init=learnt")
+    assert (answer.code, answer.err.count("\n"), "hash: learned" in answer.err) == (2, 1, True)
+    assert "\ninit: null" in partinr("--cfg", "job", "init=null").out

@@ -315,7 +315,10 @@ def test_names_are_cut_where_they_do_not_differ() -> None:
     many = [f"a_{'common_' * 9}{number}_{'more_' * 9}end" for number in range(12)]
     found = told_apart(many, 40)
     assert found[3] == "…_3_…"
+    # A folder goes first, if the names alone are distinct.
+    assert told_apart(["runs/2026_a1_seed-0", "runs/2026_b2_seed-0"], 16) == ["2026_a1_seed-0", "2026_b2_seed-0"]
     assert told_apart(["runs/2026_a1_seed-0", "runs/2026_b2_seed-0"], 10) == ["…_a1_…", "…_b2_…"]
+    assert told_apart(["one/seed-0", "other/seed-0"], 7) == ["one/…", "other/…"]
     # Only as far as they stay distinct.
     found = told_apart([f"{'x' * 40}{number}{'y' * 40}" for number in range(12)], 20)
     assert len(set(found)) == 12

@@ -178,6 +178,23 @@ def test_segments_are_taken_apart_and_merged(picture):
             assert np.array_equal(Blocks(regions=regions, merge=rule)(signal).labels, expected)
 
 
+@spec
+class Speckled(ImageSegmentation):
+    """Two halves, a pixel at a corner, and two in the middle."""
+
+    def segments(self, image):
+        found = (np.indices(image.shape[:2])[1] >= image.shape[1] // 2).astype(np.int32)
+        found[0, 0], found[8, 8:10] = 2, 3
+        return found
+
+
+def test_no_region_of_a_small_picture_has_only_a_few_pixels(picture):
+    for connected in (True, False):
+        partition = quietly(Speckled(connected=connected), picture("noise", (16, 16)))
+        assert partition.sizes.tolist() == [128, 128]
+        assert partition.notice == "partition=speckled found 2 regions in this image, fewer than the 9 asked for"
+
+
 def test_no_number_means_as_many_as_there_are(picture):
     signal = picture("noise", (16, 12))
     segments = Blocks().segments(signal.numpy())

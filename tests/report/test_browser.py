@@ -2,6 +2,7 @@ import pytest
 
 from partinr.report import collect, make_report
 from partinr.report.groups import Study
+from partinr.runs.layout import CURVE_COLUMNS
 
 pytestmark = pytest.mark.browser
 
@@ -155,3 +156,31 @@ def test_an_axis_that_no_run_knows_is_not_offered(chromium, write_run, tmp_path)
     assert page.evaluate(MEANS)[0]["x"][-1] == 1500
     page.evaluate("location.hash = 'axis=cpu_seconds'")
     page.get_by_text("These runs do not know their CPU seconds").wait_for()
+
+
+def test_seconds_have_no_prefix_on_their_axis(chromium, write_run, tmp_path):
+    rows = [{**dict.fromkeys(CURVE_COLUMNS, step), "seconds": step / 1000, "psnr": 20} for step in (0, 100, 1000)]
+    write_run(tmp_path / "a", rows=rows)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    ticks = "() => [...document.querySelectorAll('#curve .xtick text')].map(tick => tick.textContent)"
+    for scale, tick in (("linear", "0.2"), ("log", "0.1")):
+        page.evaluate(f"location.hash = 'axis=seconds&scale={scale}'")
+        page.wait_for_function(f"tick => ({ticks})().includes(tick)", arg=tick)
+        assert not any("m" in each for each in page.evaluate(ticks))
+
+
+def test_a_printed_chart_is_drawn_for_paper_and_leaves_its_caption_free(chromium, write_run, tmp_path):
+    write_run(tmp_path / "a")
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    chart = "document.querySelector('#curve .main-svg').getBoundingClientRect()"
+    wide = page.evaluate(f"{chart}.width")
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = [{chart}.width, {chart}.height]; }})")
+    page.pdf()
+    assert page.evaluate("window.printed") == [680, 460]
+    assert page.evaluate(f"{chart}.width") == pytest.approx(wide, abs=16), "it is drawn for the screen again"
+    page.emulate_media(media="print")
+    page.wait_for_function(f"() => {chart}.width === 680")
+    page.set_viewport_size({"width": 718, "height": 1000})
+    caption = page.evaluate("document.querySelector('#curve + .caption').getBoundingClientRect().top")
+    assert page.evaluate(f"{chart}.bottom") <= caption
+    assert page.evaluate("document.documentElement.scrollWidth") == 718

@@ -102,6 +102,18 @@ def test_no_run_is_dropped(write_run, tmp_path):
     assert page.count("<details>") == 4
 
 
+def test_a_sweep_that_merely_runs_is_no_warning(write_run, tmp_path):
+    write_run(tmp_path / "runs" / "a")
+    write_run(tmp_path / "runs" / "b", seed=1, status="running", steps=50)
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    assert '<section class="unfinished under-way"' in page
+    assert "1 of 2 runs is under way" in page
+    write_run(tmp_path / "runs" / "c", seed=2, status="failed", message="the loss is not finite")
+    page = page_of(tmp_path / "runs", tmp_path / "report.html")
+    assert '<section class="unfinished"' in page
+    assert "2 of 3 runs have not completed" in page
+
+
 def test_only_damaged_runs_still_make_a_page(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "run.json").write_text("{")

@@ -46,6 +46,15 @@ def test_only_what_differs_is_in_a_name():
     assert named(changed(partition=NONE), changed(optimizer__lr=1e-3)) == ["none · lr 1e-4", "grid #9 · lr 1e-3"]
 
 
+def test_a_value_of_one_run_is_in_its_name_alone():
+    parts = [changed(capacity="equal", partition__regions=count) for count in (4, 9, 16)]
+    names = ["grid #4", "grid #9", "grid #16"]
+    assert named(*parts, changed(capacity="area")) == [*names, "grid #9 · capacity area"]
+    # With as many of the other value it is a sweep.
+    others = [changed(capacity="area", partition__regions=count) for count in (4, 9, 16)]
+    assert named(*parts, *others) == [f"{name} · capacity {value}" for value in ("equal", "area") for name in names]
+
+
 def test_in_a_mixed_bag_a_name_has_what_sets_the_run_apart():
     plain = {**BASE, "overlap": 0, "steps": 50, "blend": None}
     others: list[dict[str, Any]] = [

@@ -12,6 +12,7 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.signals import builtin_image, builtin_names, check_image, load_image
+from partinr.signals.image import read_image
 from tests.covering import cases, covering
 
 
@@ -114,6 +115,24 @@ def test_size_too_large_to_hold(wide):
 def test_unknown_alpha(wide):
     with pytest.raises(PartinrError, match="refuse, white, black or drop, not 'pink'"):
         load_image(wide, alpha="pink")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# channels
+
+
+def test_grey_and_rgb_are_converted_and_are_other_signals(save):
+    path = save(np.random.default_rng(0).random((4, 5, 3)))
+    colour, grey = load_image(path), load_image(path, channels="grey")
+    torch.testing.assert_close(grey, (colour @ torch.tensor([0.299, 0.587, 0.114]))[..., None])
+    assert torch.equal(load_image(path, channels="rgb"), colour)
+    assert read_image(path, channels="grey").identity != read_image(path).identity
+    with pytest.raises(PartinrError, match="channels must be as_is, grey or rgb, not 'gray'"):
+        load_image(path, channels="gray")  # type: ignore[arg-type]
+    assert torch.equal(load_image(save(np.ones((4, 4, 3))), channels="grey"), torch.ones(4, 4, 1))
+    path = save(np.random.default_rng(0).random((4, 5)))
+    assert torch.equal(load_image(path, channels="rgb"), load_image(path).expand(4, 5, 3))
+    assert torch.equal(load_image(path, channels="grey"), load_image(path))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -209,6 +209,7 @@ def test_jobs_of_this_machine(
             time.sleep(0.05)
 
     wait_for(lambda: runs[0].file(CHECKPOINT).exists())
+    assert not (tmp_path / "jobs" / "%j").exists()
     assert Local(LocalSettings(), tmp_path / "jobs").states([first]) == {first: "running"}
     controller = psutil.Process(int(first))
     (task,) = controller.children()

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 import yaml
-from omegaconf import OmegaConf
 
-from partinr.experiment import names
-from partinr.experiment.conf import conf_dir
 from partinr.tracking.sync import settings_of
 
 SAID = {
@@ -76,10 +72,8 @@ def test_a_run_with_another_logger_is_sent_where_they_say(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("word", ["study=mine", "logger.group=mine", "logger.study=mine"])
-def test_the_group_is_the_study_unless_given(word: str) -> None:
-    names.register_resolvers()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        config = names.plain(OmegaConf.masked_copy(hydra.compose("train", ["logger=wandb", word]), ["logger", "study"]))
+def test_the_group_is_the_study_unless_given(tiny: Any, word: str) -> None:
+    config = yaml.safe_load(tiny("--cfg", "job", "--resolve", word).out)
     assert settings_of(config).group == "mine"
     # partinr sync --group replaces it, by whichever name it was given.
     assert settings_of(config, group="theirs").group == "theirs"

@@ -10,9 +10,11 @@ import torch
 
 from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
+from partinr.base.machine import cores
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule
+from partinr.training.trainer import make_trainer
 
 
 def module_of(regions: int, by: Any = "auto", points: int | None = None, **model: Any) -> FitModule:
@@ -83,3 +85,11 @@ def test_more_devices_than_work(words: dict[str, Any], useful: int, why: str) ->
 def test_no_other_choice() -> None:
     with pytest.raises(PartinrError, match="shard='pixels'; choose from auto, regions, samples"):
         module_of(4, "pixels").check_devices(1)
+
+
+def test_far_more_processes_than_cores_are_refused_and_the_advice_works() -> None:
+    with pytest.raises(PartinrError, match=r"trainer.devices=\d+ would start \d+ processes on this CPU") as refused:
+        make_trainer(accelerator="cpu", devices=99 * cores())
+    fewer = re.search(r"give trainer.devices=(\d+)$", str(refused.value))
+    assert fewer is not None
+    assert make_trainer(accelerator="cpu", devices=int(fewer[1])).world_size == cores()

@@ -168,7 +168,7 @@ def _check_channels(first: Task, other: Task) -> None:
     if counts[0] != counts[1]:
         raise PartinrError(
             f"all signals need the same channels, but {first.name} has {counts[0]} and {other.name} has {counts[1]}; "
-            "leave some out, or convert them"
+            "leave some out, or convert images: data.channels=grey or rgb"
         )
 
 

@@ -21,6 +21,7 @@ from partinr.model.stack import NetworkStack
 from partinr.regimes.meta.inner import Order, adapt
 from partinr.regimes.meta.inner_rates import InnerRates, RateKind
 from partinr.regimes.meta.tasks import Context, InnerLoss, TaskBatch
+from partinr.signals.channels import cure_for
 
 FORMAT = 2
 """Version of the layout of ``initialisation.safetensors``. Version 2 has a checksum."""
@@ -224,7 +225,12 @@ class LearnedStart(nn.Module):
                 "leave init out, or give overlap=0 and global_network=false"
             )
         own, other = self.networks, model
-        if (own.backbone, own.in_features, own.channels) != (other.backbone, other.in_features, other.channels):
+        if own.channels != other.channels:
+            raise PartinrError(
+                f"the initialisation was learned for {_channels(own.channels)}, and the signal has "
+                f"{_channels(other.channels)}; {cure_for(own.channels)}"
+            )
+        if (own.backbone, own.in_features) != (other.backbone, other.in_features):
             raise PartinrError(
                 f"the initialisation is one of {_describe(own)}, the model has {_describe(other)}; "
                 "make the model with the backbone of the initialisation"
@@ -283,7 +289,11 @@ class LearnedStart(nn.Module):
 
 
 def _describe(networks: NetworkStack) -> str:
-    return f"{networks.backbone} from {networks.in_features} coordinates to {networks.channels} values"
+    return f"{networks.backbone} from {networks.in_features} coordinates"
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel" if count == 1 else f"{count} channels"
 
 
 Algorithm = Literal["maml", "fomaml", "reptile", "unadapted"]

@@ -68,7 +68,7 @@ def _of_images(
             if [*values.shape] != shape:
                 raise PartinrError(
                     f"it has the shape {[*values.shape]}, and the first image {shape}; regime=threshold cuts all "
-                    "alike: give data.size, and images with equally many channels"
+                    "alike: give data.size, and data.channels=grey or rgb"
                 )
             image = EdgedImage(values)
             if not image.boundaries:

@@ -110,7 +110,7 @@ function together(all) {
   return [...found.values()];
 }
 
-function layout(series, level, name, scale, words) {
+function layout(series, level, scale, words) {
   const [ink, soft, rule, ground] = ["--ink", "--soft", "--line", "--ground"].map(colour);
   const axis = {
     gridcolor: rule, linecolor: rule, zeroline: false, tickcolor: rule, ticks: "outside", ticklen: 4,
@@ -124,12 +124,12 @@ function layout(series, level, name, scale, words) {
   };
   return {
     font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
-    paper_bgcolor: ground, plot_bgcolor: ground,
+    paper_bgcolor: ground, plot_bgcolor: ground, autosize: true,
     margin: { l: 56, r: many && !crowd ? 8 : 16, t: many && !crowd ? 12 : 44, b: 52 },
     xaxis: {
       ...axis, type: scale, title: { text: words.title, font: { color: soft, size: 13 } },
       unifiedhovertitle: { text: words.hover },
-      tickformat: ["step", "place"].includes(name) ? "," : "~s", ...(scale === "log" ? { dtick: 1 } : { rangemode: "tozero" }),
+      tickformat: words.ticks ?? ",", ...(scale === "log" ? { dtick: 1 } : { rangemode: "tozero" }),
     },
     yaxis: { ...axis, title: { text: "PSNR [dB]", font: { color: soft, size: 13 } } },
     hovermode: crowd ? "closest" : "x unified",
@@ -155,7 +155,7 @@ function plot(into, series, level, axis, scale, words = AXES[axis], nothing = "N
     return;
   }
   if (!into.data) into.textContent = "";
-  Plotly.react(into, traces(series, axis, scale), layout(series, level, axis, scale, words), {
+  Plotly.react(into, traces(series, axis, scale), layout(series, level, scale, words), {
     displaylogo: false, responsive: true,
     modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     toImageButtonOptions: { format: "svg", filename: `psnr-${axis}` },
@@ -172,6 +172,8 @@ const watcher = new IntersectionObserver((entries) => {
 }, { rootMargin: "600px" });
 
 function whenSeen(into, now, drawing) {
+  // All of a printed page is in sight.
+  now ||= document.documentElement.classList.contains("paper");
   watcher.unobserve(into);
   late.delete(into);
   if (now) return drawing();

@@ -192,8 +192,15 @@ addEventListener("hashchange", () => {
   controls();
   update();
 });
-// Colours follow the system, and paper is white.
-for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", draw);
+// Colours follow the system.
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+// Paper is white and narrow. Some browsers tell of it by one of these, some by the other.
+function paper(on) {
+  document.documentElement.classList.toggle("paper", on);
+  draw();
+}
+matchMedia("print").addEventListener("change", ({ matches }) => paper(matches));
+for (const kind of ["beforeprint", "afterprint"]) addEventListener(kind, () => paper(kind === "beforeprint"));
 
 // -- large pictures --------------------------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ function drawRates() {
     drawn.push({ ...common, name, meta: coder, mode: "lines+markers", legendrank: 1000, x: points.map(([bpp]) => bpp), y: points.map(([, psnr]) => psnr), text: points.map(() => name), line: { color: colour("--soft"), width: 1.6, dash }, marker: { size: 4, color: colour("--soft") } });
   }
   const over = count > 1 ? `, mean over ${count} images` : "";
-  const shape = layout(series, null, "bpp", "log", { title: `bits per pixel${over}`, hover: "%{x}" });
+  const shape = layout(series, null, "log", { title: `bits per pixel${over}`, hover: "%{x}" });
   if (over) shape.yaxis.title.text = "mean PSNR [dB]";
   const shown = [...each, ...drawn];
   // At least three ticks a decade: 1, 2, 5.

@@ -4,11 +4,12 @@ const at = (id) => document.getElementById(id);
 const { fits } = data.studies;
 // Studies of further sections, which are never compared with the fits.
 const FURTHER = Object.keys(data.studies).filter((key) => key !== "fits");
+// Seconds have no prefix: 0.2, not 200m.
 const AXES = {
-  step: { title: "optimiser steps", hover: "%{x:,.0f} steps", effort: "Steps" },
-  seconds: { title: "seconds of training", hover: "%{x:.3~s} s", effort: "Seconds of training" },
-  cpu_seconds: { title: "CPU seconds of training", hover: "%{x:.3~s} CPU s", effort: "CPU seconds of training" },
-  macs: { title: "multiply-accumulates", hover: "%{x:.3~s} multiply-accumulates", effort: "Multiply-accumulates" },
+  step: { title: "optimiser steps", hover: "%{x:,.0f} steps", ticks: ",", effort: "Steps" },
+  seconds: { title: "seconds of training", hover: "%{x:,.3~r} s", ticks: ",~r", effort: "Seconds of training" },
+  cpu_seconds: { title: "CPU seconds of training", hover: "%{x:,.3~r} CPU s", ticks: ",~r", effort: "CPU seconds of training" },
+  macs: { title: "multiply-accumulates", hover: "%{x:.3~s} multiply-accumulates", ticks: "~s", effort: "Multiply-accumulates" },
 };
 const SIGN = document.documentElement.dataset.sign;
 const STATES = ["completed", "running", "queued", "interrupted", "failed", "damaged"];

@@ -1,6 +1,6 @@
 """The tables and the figure of this study, from the run directories of its sweeps.
 
-    python experiments/mask-source/table.py outputs/mask_source --figures experiments/mask-source/figures
+    python experiments/mask_source/table.py outputs/mask_source --figures experiments/mask_source/figures
 
 Prints Markdown. A rule's number on an image is the mean over seeds; a number over images is the mean of those, and ± is
 the standard deviation between images. Differences are paired: on the same image, to the grid. ``steps to lone's end``

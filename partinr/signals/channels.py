@@ -1,0 +1,41 @@
+"""Images in grey or RGB, as ``data.channels`` says."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from partinr.base.errors import PartinrError
+
+Channels = Literal["as_is", "grey", "rgb"]
+"""What to make of the channels of an image: leave them, or convert them to one or three."""
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey, as for JPEG (ITU-R BT.601)."""
+
+
+def converted(image: Tensor, channels: Channels) -> Tensor:
+    """An image in grey or RGB; grey is the luma, and RGB of a grey image has three equal channels.
+
+    Args:
+        image: float32 ``[H, W, C]`` in [0, 1], C = 1 or 3.
+        channels: ``grey``, ``rgb``, or ``as_is`` to leave it.
+
+    Raises:
+        PartinrError: ``channels`` is none of these.
+    """
+    if channels not in get_args(Channels):
+        raise PartinrError(f"channels must be as_is, grey or rgb, not {channels!r}; choose one of them")
+    if channels == "grey" and image.shape[-1] == 3:
+        return (image * image.new_tensor(_LUMA)).sum(dim=-1, keepdim=True).clamp(0, 1)
+    if channels == "rgb" and image.shape[-1] == 1:
+        return image.repeat(1, 1, 3)
+    return image
+
+
+def cure_for(count: int) -> str:
+    """Advice that gives signals ``count`` channels."""
+    word = {1: "grey", 3: "rgb"}.get(count)
+    generated = f"data.channels={count} for data=text and data=smooth"
+    return f"give data.channels={word} ({generated})" if word else f"give a signal with {count} channels"
