@@ -8,6 +8,7 @@ from partinr.callbacks.checkpoint import LastCheckpoint
 from partinr.callbacks.curve import CurveFile
 from partinr.callbacks.header import Header
 from partinr.callbacks.interruption import Interruption
+from partinr.callbacks.logged import LoggedFile
 from partinr.callbacks.manifest import Manifest
 from partinr.callbacks.pictures import Pictures
 from partinr.callbacks.progress import Progress
@@ -17,6 +18,7 @@ __all__ = [
     "Header",
     "Interruption",
     "LastCheckpoint",
+    "LoggedFile",
     "Manifest",
     "Pictures",
     "Progress",

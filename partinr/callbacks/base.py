@@ -67,6 +67,8 @@ class Regime(Protocol):
         curve: one row per evaluation, with the columns of :data:`partinr.runs.layout.CURVE_COLUMNS` and further ones.
         image_curve: for several images one row per evaluation and image (:data:`partinr.runs.layout.IMAGE_COLUMNS`);
             else empty.
+        ended_by: one line about the callback that ended the run, or None.
+        interrupted: whether a signal stops the run.
     """
 
     seed: int
@@ -77,6 +79,8 @@ class Regime(Protocol):
     machine: Machine
     stop: Any
     stop_reason: str | None
+    ended_by: str | None
+    interrupted: bool
     failure: str | None
     best_psnr: float
     points_per_step: int

@@ -44,13 +44,17 @@ class LastCheckpoint(RunCallback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when the interval is over."""
-        if self.agreed(trainer, time.monotonic() >= self._due):
+        """Save when the interval is over, and before a signal ends the run within an epoch of Lightning."""
+        if regime(pl_module).interrupted or self.agreed(trainer, time.monotonic() >= self._due):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end, so that a run can be extended. A failed run keeps its last good checkpoint."""
-        self.save(trainer, pl_module)
+        if not regime(pl_module).interrupted:
+            self.save(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep one checkpoint of a completed run."""
         if trainer.is_global_zero and regime(pl_module).stop_reason is not None:
             # The run is complete, so a second checkpoint would only take space, hundreds of times in a sweep.
             self.run.file(PREVIOUS).unlink(missing_ok=True)

@@ -28,6 +28,11 @@ class CurveFile(RunCallback):
         if len(regime(pl_module).curve) != self._rows:
             self._write(trainer, pl_module)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the evaluation after a callback has ended the run, if there is one."""
+        if len(regime(pl_module).curve) != self._rows:
+            self._write(trainer, pl_module)
+
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         module = regime(pl_module)
         if trainer.is_global_zero:

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 
 from partinr.base.stopping import heeded, leave_closed_terminal
+from partinr.callbacks.base import regime
 from partinr.runs.directory import in_job
 
 WARNING = signal.SIGUSR2
@@ -99,7 +100,7 @@ class Interruption(L.Callback):
             received = int(trainer.strategy.reduce(heard, reduce_op="max")) or None
         if received is not None:
             self.received = received
-            trainer.should_stop = True
+            regime(pl_module).interrupted = trainer.should_stop = True
 
     def results(self) -> int | None:
         """The signal received, for the parent process."""

@@ -95,7 +95,7 @@ class Manifest(RunCallback):
             said = "stopped" if number is None else f"stopped by signal {number}"
             self._write(trainer, pl_module, "interrupted", said, final=True)
         else:
-            self._write(trainer, pl_module, "completed", final=True)
+            self._write(trainer, pl_module, "completed", module.ended_by, final=True)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Write the status and reason of a run that ended with an exception."""

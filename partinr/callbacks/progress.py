@@ -14,7 +14,10 @@ from partinr.callbacks.base import Regime, RunCallback, regime
 
 
 class Progress(RunCallback):
-    """Shows one line with step, PSNR, points per second and remaining time, if the output is a terminal."""
+    """Shows one line with step, PSNR, points per second and remaining time, if the output is a terminal.
+
+    A progress bar of Lightning takes its place.
+    """
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
@@ -23,7 +26,7 @@ class Progress(RunCallback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the bar."""
         console = Console(stderr=True)
-        if not console.is_terminal or not trainer.is_global_zero:
+        if not console.is_terminal or not trainer.is_global_zero or trainer.progress_bar_callback is not None:
             return
         self._bar = Bar(
             TextColumn("  {task.description}"),

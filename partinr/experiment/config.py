@@ -23,6 +23,7 @@ from partinr.base.spec import READS, marked, spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
 from partinr.experiment.conf import conf_dir
+from partinr.experiment.flags import check_flags
 from partinr.experiment.loggers import make_loggers
 from partinr.experiment.make import checked, make
 from partinr.experiment.migrate import migrated
@@ -56,6 +57,10 @@ class TrainerSettings:
             loses quality at high frequencies. It has no effect on other devices.
         cuda_graphs: on CUDA, record an optimiser step and replay it if possible. Not possible with
             ``regime.points_per_step``, 16-mixed, 64-true, and optimisers other than Adam, AdamW and SGD.
+        profiler: Lightning's flag; the file ``fit-profile.txt`` in the run directory has the profile.
+        deterministic: Lightning's flag: torch refuses operations whose result differs from run to run; ``warn`` to be
+            warned of them.
+        log_every_n_steps: Lightning's flag: steps between two values that callbacks log between evaluations.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -65,6 +70,14 @@ class TrainerSettings:
     num_nodes: Annotated[int, Field(ge=1)] = 1
     tf32: bool = False
     cuda_graphs: bool = False
+    profiler: Literal["simple", "advanced"] | None = None
+    deterministic: bool | Literal["warn"] = False
+    log_every_n_steps: Annotated[int, Field(ge=1)] = 50
+
+    def flags(self) -> dict[str, Any]:
+        """The arguments of :func:`partinr.training.trainer.make_trainer`, except for the number of processes."""
+        names = {field.name for field in dataclasses.fields(self)} - {"devices", "num_nodes"}
+        return {name: getattr(self, name) for name in names}
 
 
 @spec
@@ -176,6 +189,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
             raise PartinrError(
                 f"{group}={given.get(group)!r} is no configuration; choose one by name, such as {group}=NAME"
             )
+    check_flags(given["trainer"])
     settings = Settings(
         plain=with_absolute_paths(given),
         root=checked(Root, root, ""),

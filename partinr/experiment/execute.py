@@ -22,7 +22,7 @@ from partinr.base.environment import door
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
 from partinr.base.text import for_shell
-from partinr.callbacks import CurveFile, Header, Interruption, Manifest, RunCallback
+from partinr.callbacks import CurveFile, Header, Interruption, LoggedFile, Manifest, RunCallback
 from partinr.experiment import config, names
 from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
@@ -33,7 +33,7 @@ from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
-from partinr.training.guests import GuestError, check_guests, guests_named
+from partinr.training.guests import GuestError, guests_named, hosted, is_guest
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
 from partinr.training.trainer import check_run, make_trainer, run_fit
@@ -285,7 +285,7 @@ def _prepare(
         shown: callbacks that print something.
     """
     made = time.perf_counter()
-    check_guests(settings.callbacks)
+    own = hosted(settings.callbacks, folder)
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Set in any case, since the previous run of a sweep may have changed it.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
@@ -300,17 +300,16 @@ def _prepare(
     if nodes.size == 1:
         devices, note = module.useful_devices(devices)
     interruption = interruption or Interruption()
-    facts = {**known, "signal_name": settings.data.title}
-    callbacks = [*_callbacks(settings, folder, interruption, made, facts), *shown]
+    manifest = Manifest({**known, "signal_name": settings.data.title}, interruption, started=made)
+    callbacks = [*_callbacks(settings, folder, own, interruption, manifest), *shown]
     trainer = make_trainer(
-        accelerator=settings.trainer.accelerator,
-        precision=settings.trainer.precision,
         callbacks=callbacks,
         devices=devices,
         nodes=nodes,
-        threads=settings.trainer.threads,
-        tf32=settings.trainer.tf32,
-        cuda_graphs=settings.trainer.cuda_graphs,
+        # A logger of Lightning, without which some callbacks refuse to work.
+        loggers=[LoggedFile(RunDirectory(folder), module)] if any(map(is_guest, own)) else [],
+        folder=folder,
+        **settings.trainer.flags(),
     )
     check_run(module, trainer, settings.root.ckpt_path)
     if note is not None:
@@ -353,15 +352,15 @@ def _context(settings: config.Settings) -> RunContext:
 
 
 def _callbacks(
-    settings: config.Settings, folder: Path, interruption: Interruption, made: float, known: Mapping[str, Any]
+    settings: config.Settings, folder: Path, own: Sequence[L.Callback], interruption: Interruption, manifest: Manifest
 ) -> list[L.Callback]:
     """The callbacks of a run in their order of writing."""
     return [
         interruption,
         CurveFile(),
-        *settings.callbacks.values(),
+        *own,
         # Last, so that run.json says "completed" only when all other files exist.
-        Manifest(known, interruption, started=made),
+        manifest,
         # Mirrors of the run directory follow, since they read it.
         *settings.logger.callbacks(settings.name, settings.plain, note_unsent, folder),
     ]

@@ -25,7 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
 from partinr.base.text import for_shell
-from partinr.experiment import composing, plugins, yaml_files
+from partinr.experiment import composing, flags, plugins, yaml_files
 from partinr.experiment.conf import conf_dir
 
 
@@ -212,6 +212,8 @@ def _of_a_key(text: str, overrides: Sequence[str]) -> str | None:
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     """The error for an unknown key: the option that may be meant, where it belongs, or how to add it."""
+    if (line := flags.refusal(key)) is not None:
+        return line
     if key.startswith("hydra.launcher."):
         return f"unknown option {key}; conf/hydra/launcher has those of each launcher"
     groups = plugins.groups()

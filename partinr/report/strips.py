@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ PICTURE_SIDE = 1024
 """Longer side of a picture in a figure [pixels]: at least 400 dpi in print, with a small PDF."""
 
 GROUPS_A_STRIP = 6
-"""Groups per figure of pictures; more groups need further figures."""
+"""Most groups per figure of pictures; more groups need further figures."""
 
 FRAME = "#00e5ff"
 """Colour of the inset's frame, which neither photographs nor the colours of errors have."""
@@ -64,8 +65,10 @@ def strips_of(groups: Sequence[Group], looks: Looks) -> Iterator[Figure]:
     if len(shown) == 1:
         yield pictures.single(shown[0][1])
         return
-    for start in range(0, len(shown), GROUPS_A_STRIP):
-        yield pictures.strip(shown[start : start + GROUPS_A_STRIP])
+    # Of much the same length: seven groups are four and three.
+    length = math.ceil(len(shown) / math.ceil(len(shown) / GROUPS_A_STRIP))
+    for start in range(0, len(shown), length):
+        yield pictures.strip(shown[start : start + length])
 
 
 def _shown(groups: Sequence[Group]) -> _Shown:

@@ -5,6 +5,7 @@ A run directory is complete in itself. It can be reported, rendered or resumed w
     .hydra/config.yaml      the composed config          .hydra/overrides.yaml   what was asked for
     run.json                status, metrics, parameters, clocks, hardware, versions (:data:`FORMAT`)
     curve.csv               one row an evaluation (:data:`CURVE_COLUMNS`)
+    logged.csv              what callbacks of other packages logged, where there are any: one row a step
     image.png  partition.png  reconstruction.png  error.png
     inr.safetensors         the fitted network
     rate.csv                what it takes in bits (:data:`RATE_COLUMNS`), once somebody has asked: partinr export
@@ -120,6 +121,7 @@ OVERRIDES = ".hydra/overrides.yaml"
 MEETING = ".hydra/meeting.json"  # while several nodes execute the run
 MANIFEST = "run.json"
 CURVE = "curve.csv"
+LOGGED = "logged.csv"
 IMAGE_CURVE = "images.csv"
 STEPS = "steps.csv"
 IMAGES = "images"

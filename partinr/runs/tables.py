@@ -13,7 +13,17 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.text import decoded, utf8
-from partinr.runs.layout import CURVE, CURVE_COLUMNS, IMAGE_CURVE, NEW_COLUMNS, RATE, RATE_COLUMNS, STEPS, of_image
+from partinr.runs.layout import (
+    CURVE,
+    CURVE_COLUMNS,
+    IMAGE_CURVE,
+    LOGGED,
+    NEW_COLUMNS,
+    RATE,
+    RATE_COLUMNS,
+    STEPS,
+    of_image,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,22 @@ class Tables:
         columns = [*CURVE_COLUMNS, *further]
         lines = [[row.get(name, math.nan) if name in optional else row[name] for name in columns] for row in rows]
         self.write(CURVE, _csv(columns, lines))
+
+    def write_logged(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Write ``logged.csv``. NaN stands where a row lacks a column."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        self.write(LOGGED, _csv(columns, [[row.get(name, math.nan) for name in columns] for row in rows]))
+
+    def logged(self) -> list[dict[str, float]]:
+        """The rows of ``logged.csv``, each with the columns that it has; empty without the file.
+
+        Raises:
+            PartinrError: the file is damaged.
+        """
+        if not self.file(LOGGED).is_file():
+            return []
+        rows = self._rows(LOGGED, lambda row: {name: float(value) for name, value in row.items()})
+        return [{name: value for name, value in row.items() if not math.isnan(value)} for row in rows]
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a CSV file of a regime, such as ``images.csv``; all rows have the columns of the first."""

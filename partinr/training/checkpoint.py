@@ -46,6 +46,7 @@ class LocalFiles(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save({**checkpoint, VERSION: __version__}, content)
         try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
             with Path(path).open("wb") as file:
                 file.write(content.getbuffer())
         except OSError as error:

@@ -1,66 +1,135 @@
-"""Checks callbacks of other packages: finds those that cannot work in a run, and names one that raised."""
+"""Callbacks of other packages: what they get of a run, which of them cannot work, and which one raised or ended it."""
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+import torch
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.training.quiet import quiet_lightning
 
-_INSTEAD = {
-    Checkpoint: "partinr writes checkpoints/last.ckpt itself, set by callbacks.checkpoint.every_seconds",
-    ProgressBar: "partinr shows the progress itself, by callbacks.progress",
-}
-"""Replacements for kinds of callbacks that the Trainer refuses."""
-
 _BEFORE_STEPS = {"setup", "configure_sharded_model", "on_fit_start", "load_state_dict", "on_train_start"}
 """Hooks of callbacks that Lightning calls before a step, also in a resumed run."""
 
-
-_LOGGERLESS = "leave it out; a run gives Lightning no logger: curve.csv has lr and metrics, and logger=wandb sends them"
+_IN_BARS = ("psnr", "loss")
+"""Columns of the curve that progress bars show."""
 
 
 class GuestError(PartinrError):
     """A callback refused to take part, before any step."""
 
 
-def check_guests(callbacks: Mapping[str, L.Callback]) -> None:
-    """Refuse callbacks that would have no effect in a run, or would fail after its last step.
+def is_guest(callback: L.Callback) -> bool:
+    """Whether a callback comes from another package."""
+    return not type(callback).__module__.startswith("partinr.")
+
+
+def log_row(module: L.LightningModule, row: Mapping[str, float]) -> None:
+    """Log a row of the curve through Lightning: at once for callbacks, at the end of its epoch for loggers.
+
+    An epoch of Lightning ends with each evaluation.
+    """
+    values = show_row(module, row)
+    for shown in (True, False):
+        some = {name: value for name, value in values.items() if (name in _IN_BARS) is shown}
+        module.log_dict(some, prog_bar=shown, on_step=False, on_epoch=True)
+
+
+def show_row(module: L.LightningModule, row: Mapping[str, float]) -> dict[str, Tensor]:
+    """Let callbacks see a row of the curve, and return it as tensors."""
+    # In double precision: steps and multiply-accumulates stay exact.
+    values = {name: torch.tensor(value, dtype=torch.float64) for name, value in row.items()}
+    module.trainer.callback_metrics.update(values)
+    return values
+
+
+def stopped_by(callbacks: Iterable[L.Callback]) -> str:
+    """A line that says which callback ended a run, as far as the callbacks tell."""
+    guests = [each for each in callbacks if is_guest(each) and not isinstance(each, (Checkpoint, ProgressBar))]
+    for each in guests:
+        if reason := getattr(each, "stopping_reason_message", None):  # of EarlyStopping
+            return f"{type(each).__name__}: {str(reason).removesuffix(' Signaling Trainer to stop.')}"
+    return f"ended by {' or '.join(type(each).__name__ for each in guests) or 'a callback'}"
+
+
+def flags_for(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
+    """The flags without which the Trainer refuses some kinds of callbacks."""
+    callbacks = list(callbacks)
+    return {
+        "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),
+        "enable_progress_bar": any(isinstance(each, ProgressBar) for each in callbacks),
+        "enable_model_summary": False,
+    }
+
+
+def hosted(callbacks: Mapping[str, L.Callback], folder: Path) -> list[L.Callback]:
+    """The callbacks of a run by their configuration.
+
+    A ``ModelCheckpoint`` without a place gets ``checkpoints/NAME/`` in the run directory, since one may write
+    ``last.ckpt``, as partinr does.
 
     Args:
         callbacks: callbacks of the configuration, by name.
+        folder: the run directory.
 
     Raises:
-        PartinrError: the Trainer refuses a callback next to others, or a callback waits for a metric of Lightning.
+        PartinrError: the Trainer refuses a callback next to others.
     """
-    guests = _guests(callbacks)
+    for name, callback in callbacks.items():
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = os.path.realpath(folder / "checkpoints" / name)
+    _check(_guests(callbacks))
+    return [*callbacks.values(), _MonitorCheck(callbacks)]
+
+
+def _check(guests: Mapping[str, L.Callback]) -> None:
     so_far: list[L.Callback] = []
     for name, callback in guests.items():
         so_far.append(callback)
         try:
             with quiet_lightning():
-                L.Trainer(
-                    accelerator="cpu",
-                    logger=False,
-                    enable_checkpointing=False,
-                    enable_progress_bar=False,
-                    enable_model_summary=False,
-                    callbacks=list(so_far),
-                )
+                L.Trainer(accelerator="cpu", logger=False, callbacks=list(so_far), **flags_for(so_far))
         except Exception as error:
-            own = next((said for kind, said in _INSTEAD.items() if isinstance(callback, kind)), None)
-            raise PartinrError(_line(name, callback, own or " ".join(str(error).split()))) from error
-        metric = getattr(callback, "monitor", None)
-        if isinstance(metric, str) and _takes_a_metric(callback):
-            reason = f"it waits for the metric {metric!r}, and a run logs no metrics to Lightning"
-            cure = "leave it out; target_psnr=DB, max_steps and max_seconds end a run, and curve.csv has every metric"
-            raise PartinrError(_line(name, callback, reason, cure))
+            raise PartinrError(_line(name, callback, " ".join(str(error).split()))) from error
+
+
+class _MonitorCheck(L.Callback):
+    """Refuses callbacks that monitor a metric which nobody has logged at the first evaluation.
+
+    Args:
+        callbacks: callbacks of the configuration, by name.
+
+    Raises:
+        GuestError: a metric is missing.
+    """
+
+    def __init__(self, callbacks: Mapping[str, L.Callback]) -> None:
+        self._monitored: dict[str, tuple[L.Callback, str]] = {}
+        for name, callback in _guests(callbacks).items():
+            metric = getattr(callback, "monitor", None)
+            if isinstance(metric, str) and getattr(callback, "strict", True) and _takes_a_metric(callback):
+                self._monitored[name] = callback, metric
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look once; Lightning calls the callbacks that monitor something after this one."""
+        monitored, self._monitored = self._monitored, {}
+        for name, (callback, metric) in monitored.items():
+            logged = [*trainer.callback_metrics, "epoch"]
+            if metric not in logged:
+                near = difflib.get_close_matches(metric, logged, n=1) or ["psnr"]
+                reason = f"it monitors {metric!r}, and this run logs {', '.join(logged)}"
+                raise GuestError(_line(name, callback, reason, f"give callbacks.{name}.monitor={near[0]}"))
 
 
 @contextmanager
@@ -74,18 +143,18 @@ def guests_named(callbacks: Mapping[str, L.Callback], module: L.LightningModule)
         yield
     except Exception as error:
         guests = _guests(callbacks)
-        for frame, _ in traceback.walk_tb(error.__traceback__):
+        # The innermost first: one callback may call another.
+        for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
             early = frame.f_code.co_name in _BEFORE_STEPS or getattr(module, "step", None) == 0
             for name, callback in guests.items() if early else ():
                 if frame.f_locals.get("self") is callback:
                     said = " ".join(str(error).split())[:300].rstrip(".")
-                    cure = _LOGGERLESS if "logger" in said.lower() else ""
-                    raise GuestError(_line(name, callback, f"{type(error).__name__}: {said}", cure)) from error
+                    raise GuestError(_line(name, callback, f"{type(error).__name__}: {said}")) from error
         raise
 
 
 def _guests(callbacks: Mapping[str, L.Callback]) -> dict[str, L.Callback]:
-    return {name: each for name, each in callbacks.items() if not type(each).__module__.startswith("partinr.")}
+    return {name: each for name, each in callbacks.items() if is_guest(each)}
 
 
 def _takes_a_metric(callback: L.Callback) -> bool:

@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from partinr.base.spec import course, defaults
-from partinr.training.checkpoint import SIGNALS
 from partinr.training.clock import EVALUATION_SHARE, Clock, StopRule, keep_freed_memory, next_evaluation
-from partinr.training.contract import Contract, Evaluations
+from partinr.training.continued import Continued
+from partinr.training.contract import Evaluations
+from partinr.training.guests import log_row, show_row, stopped_by
 from partinr.training.machine import MachineLog
 from partinr.training.optimizer import Optimizer
 from partinr.training.ranks import Ranks
@@ -29,19 +29,16 @@ It is long enough to make the work between chunks negligible, and short enough t
 to a signal or time limit.
 """
 
-StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen", "all_reached"]
-"""Why a run ended. The last two mean that no network is left to train."""
-
-STATE = ("step", "macs", "clock", "machine", "curve", "image_curve", "stop_reason", "failure", "best_psnr")
-"""Attributes, in addition to the weights, that a module trained in another process passes to the parent."""
+StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen", "all_reached", "callback"]
+"""Why a run ended. ``all_frozen`` and ``all_reached`` mean that no network is left to train."""
 
 
-class TrainingLoop(Contract):
+class TrainingLoop(Continued):
     """A LightningModule that takes steps, evaluates itself and decides when to stop.
 
     :meth:`training_step` is the body of the loop. A regime implements steps (:meth:`take_steps`) and evaluation
     (:meth:`measure`). Lightning's epoch ends at each evaluation. Callbacks read :attr:`curve`, :attr:`clock`,
-    :attr:`stop_reason` and :attr:`failure` after a batch; nothing is logged step by step.
+    :attr:`stop_reason` and :attr:`failure` after a batch. Each row of the curve is logged through Lightning.
 
     Args:
         optimizer: the optimiser and its options.
@@ -60,9 +57,11 @@ class TrainingLoop(Contract):
         curve: one row per evaluation: step, seconds, cpu_seconds, macs, loss, psnr, ssim, lr, and the regime's columns.
         image_curve: for named signals one row per evaluation and signal.
         stop_reason: why the run ended; None before the end and after a failure.
+        ended_by: one line about the callback that ended the run, or None.
+        interrupted: whether a signal stops the run; set by a callback.
         failure: one line that says why the run failed, or None.
         best_psnr: highest PSNR of the curve.
-        epoch_over: whether Lightning's epoch ends before the next batch.
+        epoch_over: whether the last evaluation still has to end an epoch of Lightning.
 
     Raises:
         PartinrError: schedule and run are incompatible.
@@ -91,6 +90,8 @@ class TrainingLoop(Contract):
         self.curve: list[dict[str, float]] = []
         self.image_curve: list[dict[str, Any]] = []
         self.stop_reason: StopReason | None = None
+        self.ended_by: str | None = None
+        self.interrupted = False
         self.failure: str | None = None
         self.best_psnr = float("-inf")
         self._best_weights: dict[str, Tensor] | None = None
@@ -121,17 +122,30 @@ class TrainingLoop(Contract):
         """Seconds of training so far, for schedules that follow the clock."""
         return self.clock.elapsed()
 
+    def log(self, *given: Any, **options: Any) -> None:
+        """Log a number. Batches here have no size that would weigh it, so a callback need not give one."""
+        super().log(*given, **{**options, "batch_size": options.get("batch_size") or 1})
+
+    def on_train_start(self) -> None:
+        """Let callbacks know the last evaluation of a resumed run."""
+        if self.curve:
+            show_row(self, self.curve[-1])
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """End Lightning's epoch after an evaluation."""
-        over, self.epoch_over = self.epoch_over, False
-        return -1 if over else None
+        return -1 if self.epoch_over else None
+
+    def on_train_epoch_end(self) -> None:
+        """Begin another epoch; a checkpoint from before this leaves the end to the run that continues from it."""
+        self.epoch_over = False
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Take a chunk of optimiser steps, evaluate if due, and stop at the end."""
+        rows = len(self.curve)
         self.machine.look(self.clock.training, self.ranks)
         if not self.curve:
-            self._evaluate()
-        if self.running:
+            self._evaluate()  # alone, since each evaluation ends an epoch of Lightning
+        elif self.running:
             due = self.due()
             due = due if self.stop.max_steps is None else min(due, self.stop.max_steps)
             self.take_steps(min(due - self.step, self.chunk()), batch)
@@ -144,6 +158,18 @@ class TrainingLoop(Contract):
         if not self.running:
             self.machine.look(self.clock.training, self.ranks, last=True)
             self.trainer.should_stop = True
+        if len(self.curve) > rows:
+            log_row(self, self.curve[-1])
+        # Lightning adds 1 and gives loggers the sum as their step.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.step - 1
+
+    def on_train_end(self) -> None:
+        """Note which callback ended the run, if one did, and evaluate what it left."""
+        if self.running and self.trainer.should_stop and not self.interrupted:
+            if not self.curve or self.step > self.curve[-1]["step"]:
+                self._evaluate()
+            if self.running:
+                self.stop_reason, self.ended_by = "callback", stopped_by(self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def due(self) -> int:
         """The step of the next evaluation."""
@@ -259,27 +285,7 @@ class TrainingLoop(Contract):
         self.restore(self._best_weights)
         return True
 
-    # -- state for checkpoints and other processes ---------------------------------------------------------------
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What must be equal in two runs for one to continue from the other's checkpoint."""
-        # A checkpoint is compared in this order: settings, then signals, then what follows from both.
-        return {
-            "kind": self.kind,
-            # Options are included, since a continued run restores them from the checkpoint.
-            "optimizer": course(self.optimizer),
-            "schedule": {"name": type(self.schedule).__qualname__, **course(self.schedule)},
-            "regime": course(self.settings),
-            "seed": self.seed,
-            **self.about,
-            SIGNALS: {name: each.plain() for name, each in self.identities.items()},
-            **self.identity(),
-        }
-
-    def defaults(self) -> dict[str, Any]:
-        """Values for fields that a :meth:`fingerprint` of an older version lacks."""
-        settings = {"optimizer": self.optimizer, "schedule": self.schedule, "regime": self.settings}
-        return {group: defaults(each) for group, each in settings.items()}
+    # -- state for checkpoints ------------------------------------------------------------------------------------
 
     def progress(self) -> dict[str, Any]:
         """The state that a resumed run needs, in plain types; a regime adds entries."""
@@ -295,6 +301,7 @@ class TrainingLoop(Contract):
             "best_psnr": self.best_psnr,
             "best_weights": self._best_weights,
             "below_best": self._below_best,
+            "epoch_over": self.epoch_over,
         }
 
     def continue_from(self, state: dict[str, Any]) -> None:
@@ -307,6 +314,7 @@ class TrainingLoop(Contract):
         self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
         self.best_psnr, self._best_weights = state["best_psnr"], state["best_weights"]
         self._below_best = state["below_best"]
+        self.epoch_over = state.get("epoch_over", False)
         self._check_target()
         if self.stop_reason is None:
             self._over()
@@ -320,14 +328,3 @@ class TrainingLoop(Contract):
         # Lightning has already loaded the weights, but with 64-true it rounded them to single precision.
         self.trainer.precision_plugin.convert_module(self)
         self.continue_from(checkpoint["partinr"])
-
-    def export_state(self) -> dict[str, Any]:
-        """The training state that the parent process needs."""
-        weights = {name: value.detach().cpu() for name, value in self.weights_to_keep().items()}
-        return {"weights": weights, **{name: getattr(self, name) for name in STATE}}
-
-    def import_state(self, state: dict[str, Any]) -> None:
-        """Restore the state in which the module of another process ended."""
-        self.restore(state["weights"])
-        for name in STATE:
-            setattr(self, name, state[name])

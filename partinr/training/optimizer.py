@@ -34,6 +34,8 @@ class Optimizer:
             stack; use :class:`PerNetwork <partinr.regimes.PerNetwork>` for those.
         lr: learning rate, above 0.
         options: further arguments of the class, such as ``betas`` or ``momentum``.
+        clip_norm: limit of the norm of each network's gradient, above 0; None for no limit. A network that exceeds it
+            takes its step with the gradient scaled down to the limit, and does not affect others.
 
     Raises:
         PartinrError: the optimiser or an option does not exist.
@@ -42,6 +44,7 @@ class Optimizer:
     name: str = "adam"
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     options: dict[str, Any] = Field(default_factory=dict)
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     takes_any: ClassVar[bool] = True
     """Whether a class that accepts ``**kwargs`` takes every option."""
@@ -59,11 +62,19 @@ class Optimizer:
             raise PartinrError(f"optimizer {self.name} takes no {', '.join(unknown)}; {cure}")
 
     def build(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
-        """The optimiser for some parameters.
+        """The optimiser for parameters that belong to no network.
 
         Raises:
-            PartinrError: the optimiser refuses the value of an option.
+            PartinrError: the optimiser refuses the value of an option, or ``clip_norm`` is given.
         """
+        if self.clip_norm is not None:
+            raise PartinrError(
+                "optimizer.clip_norm clips each network by itself, and regime=meta also learns what belongs to none; "
+                f"give optimizer.clip_norm=null regime.clip_norm={self.clip_norm:g}"
+            )
+        return self._made(params)
+
+    def _made(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
         kind, options = self._class(), self._options()
         if "fused" in inspect.signature(kind).parameters and not {"fused", "foreach"} & set(options):
             # Fused: the same arithmetic in one pass over the parameters instead of a dozen.
@@ -89,7 +100,7 @@ class Optimizer:
                 f"optimizer.name={self.name} takes a parameter for one matrix and would mix the networks of a stack; "
                 "choose optimizer=muon or optimizer=soap (in Python PerNetwork), which treat each network by itself"
             )
-        return self.build(params.values())
+        return self._made(params.values())
 
     def _options(self) -> dict[str, Any]:
         return {key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()}

@@ -14,6 +14,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
 from partinr.model.signal_stack import SignalStack
+from partinr.training.clipping import clip_networks
 from partinr.training.loop import StopReason, TrainingLoop
 from partinr.training.ranks import Ranks
 from partinr.training.samples import Samples
@@ -163,7 +164,10 @@ class StackLoop(TrainingLoop):
             states = self._loaded["optimizer_states"]
             self._loaded["optimizer_states"] = [narrow_state(state, self.shard, self.model) for state in states]
             self._loaded = None
-        return self.optimizer.build_stack(self.model, self.shard.params)
+        optimizer = self.optimizer.build_stack(self.model, self.shard.params)
+        if self.optimizer.clip_norm is not None:
+            clip_networks(optimizer, self.model, self.optimizer.clip_norm)
+        return optimizer
 
     def after_evaluation(self) -> None:
         """Drop finished networks from the shard."""
@@ -183,6 +187,7 @@ class StackLoop(TrainingLoop):
 
     def on_train_start(self) -> None:
         """Take a step without effect before the clock runs, to compile or load kernels."""
+        super().on_train_start()
         if self.shard.sizes and self.stop_reason is None:
             with self.trainer.precision_plugin.forward_context():
                 loss = self.loss(self.step)
@@ -258,6 +263,7 @@ class StackLoop(TrainingLoop):
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""
+        super().on_train_end()
         self._stepping = None
         self.gather()
         if self.restore_best_after_failure():

@@ -137,11 +137,11 @@ class EngineSteps(PlainSteps):
 
 
 def adam_run(loop: StackLoop) -> AdamRun | None:
-    """The engine's steps, if samples repeat, the optimiser is plain Adam (W), and the engine can."""
+    """The engine's steps, if samples repeat, the optimiser is plain Adam (W) without clipping, and the engine can."""
     optimizer = loop.own_optimizer()
     group, *more = optimizer.param_groups
     plain = type(optimizer) is torch.optim.AdamW or (type(optimizer) is torch.optim.Adam and not group["weight_decay"])
-    if loop.period is None:
+    if loop.period is None or loop.optimizer.clip_norm is not None:
         return None
     turns = [loop.samples_of(step) for step in range(loop.period)]
     blended = any(len(samples) != 1 or samples[0].blend is not None for samples in turns)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
@@ -22,12 +26,17 @@ from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.training.checkpoint import LocalFiles, check_checkpoint
 from partinr.training.graphs import CudaGraphs
+from partinr.training.guests import flags_for
 from partinr.training.loop import StopReason, TrainingLoop
 from partinr.training.nodes import Host, Nodes
 from partinr.training.processes import ShardStrategy, check_can_be_sent
 from partinr.training.quiet import quiet_lightning
 
 Model = TypeVar("Model", PiecewiseINR, Album)
+
+Deterministic = bool | Literal["warn"]
+
+_PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,8 +52,8 @@ class FitResult(Generic[Model]):
         psnr_best: highest PSNR of the curve.
         steps: number of optimiser steps.
         seconds: training time without evaluation.
-        stop: why training ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``, ``all_reached``; None
-            if it was interrupted or failed.
+        stop: why training ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``, ``all_reached``,
+            ``callback`` such as EarlyStopping; None if it was interrupted or failed.
         failure: one line that says why the fit failed, or None. The model of a failed fit has its best weights.
     """
 
@@ -112,23 +121,42 @@ class SignalDataModule(L.LightningDataModule):
         return Ticks()
 
 
-class _CudaProducts(L.Callback):
-    """Sets the precision of CUDA's single-precision products, in every process, for the duration of a run."""
+class _TorchFlags(L.Callback):
+    """Sets flags of torch, in every process, for the duration of a run.
 
-    def __init__(self, tf32: bool) -> None:
-        self._tf32, self._set = tf32, ExitStack()
+    Args:
+        tf32: see :func:`make_trainer`.
+        deterministic: likewise.
+    """
+
+    def __init__(self, tf32: bool, deterministic: Deterministic) -> None:
+        self._tf32, self._deterministic, self._set = tf32, deterministic, ExitStack()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Set the precision."""
+        """Set the flags."""
         self._set.enter_context(cuda_products(self._tf32))
+        if self._deterministic:
+            self._set.enter_context(_deterministic_algorithms(self._deterministic == "warn"))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Restore the precision."""
+        """Restore the flags."""
         self._set.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Restore the precision: Lightning calls no teardown after an exception."""
+        """Restore the flags: Lightning calls no teardown after an exception."""
         self._set.close()
+
+
+@contextmanager
+def _deterministic_algorithms(only_warn: bool) -> Iterator[None]:
+    """Let torch refuse, or warn of, operations whose result differs from run to run, within the context."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which torch asks for on CUDA
+    torch.use_deterministic_algorithms(True, warn_only=only_warn)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 class OwnTrainer(L.Trainer):
@@ -148,6 +176,11 @@ def make_trainer(
     threads: int | None = None,
     tf32: bool = False,
     cuda_graphs: bool = False,
+    deterministic: Deterministic = False,
+    profiler: Literal["simple", "advanced"] | None = None,
+    log_every_n_steps: int = 50,
+    loggers: Iterable[Logger] = (),
+    folder: str | Path | None = None,
 ) -> L.Trainer:
     """A Lightning Trainer without the parts that partinr's loop replaces.
 
@@ -161,12 +194,18 @@ def make_trainer(
         threads: CPU threads for each of several processes; None to divide torch's equally.
         tf32: whether single-precision products on CUDA may round their factors to 10 bits.
         cuda_graphs: whether to replay steps as a graph on CUDA if possible (:mod:`partinr.training.graphs`).
+        deterministic: Lightning's flag: whether torch refuses operations whose result differs from run to run; ``warn``
+            to be warned of them.
+        profiler: Lightning's flag; the profile becomes a file in ``folder``.
+        log_every_n_steps: Lightning's flag, for callbacks that log between two evaluations.
+        loggers: Lightning loggers; they get each row of the curve, and what callbacks log.
+        folder: folder of files that callbacks and profilers write; None for the working directory.
 
     Raises:
         PartinrError: Lightning refuses the flags on this machine, or a CPU has far fewer cores than ``devices``.
     """
     nodes = nodes or Nodes()
-    alone = devices == nodes.size == 1
+    alone, callbacks = devices == nodes.size == 1, list(callbacks)
     with quiet_lightning():
         # Refused below.
         warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
@@ -178,12 +217,13 @@ def make_trainer(
                 strategy="auto" if alone else ShardStrategy(threads, nodes),
                 use_distributed_sampler=False,
                 precision=precision,  # type: ignore[arg-type]
-                callbacks=[_CudaProducts(tf32), CudaGraphs(cuda_graphs), *callbacks],
-                logger=False,
+                callbacks=[_TorchFlags(tf32, deterministic), CudaGraphs(cuda_graphs), *callbacks],
+                logger=list(loggers),
                 max_epochs=-1,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
+                log_every_n_steps=log_every_n_steps,
+                profiler=None if profiler is None else _PROFILERS[profiler](dirpath=folder, filename="profile"),
+                default_root_dir=folder,
+                **flags_for(callbacks),
                 # On a cluster, Lightning would treat the number of tasks as a process group to join.
                 plugins=[LightningEnvironment() if alone else Host(nodes.rank), LocalFiles()],
             )

@@ -29,6 +29,8 @@ class FakeRegime:
     machine: Any = field(default_factory=MachineLog)
     stop: Any = field(default_factory=lambda: SimpleNamespace(max_steps=100, max_seconds=None, target_psnr=None))
     stop_reason: str | None = None
+    ended_by: str | None = None
+    interrupted: bool = False
     failure: str | None = None
     best_psnr: float = float("-inf")
     points_per_step: int = 24
@@ -81,6 +83,7 @@ class FakeTrainer:
     """Saves checkpoints, and stops when told. The only process there is."""
 
     should_stop = False
+    progress_bar_callback = None
     world_size = 1
     num_devices = 1
     is_global_zero = True

@@ -224,6 +224,7 @@ def test_a_run_that_is_over_keeps_one_checkpoint(make_regime: Any, trainer: Any,
     batch(callback, trainer, regime)
     regime.stop_reason = "max_steps"
     callback.on_train_end(trainer, regime)
+    callback.on_fit_end(trainer, regime)
     assert run.file(CHECKPOINT).read_bytes() == b"checkpoint 2"
     assert os.listdir(run.file(CHECKPOINT).parent) == ["last.ckpt"]
 

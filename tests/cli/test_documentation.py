@@ -49,6 +49,7 @@ STAND_INS = {
     r"\bSTUDY_DIR\b": "outputs/sweeps/study",
     r"\bNAME\b": "a",
     r"40:60,100:130.5": "4:6,10:13.5",
+    r"40:72,64:96": "4:8,6:12",
     r"20000,30000": "20,30",
     r"\bUS\b": "someone",
     r"\bFOLDER\b": "photos",

@@ -426,6 +426,7 @@ regime.loss=image                                   -> regime.loss is an option 
 regime=fit data=builtin regime.inner_lr=1e-3        -> regime.inner_lr is an option of regime=meta only; choose
 capacity=area                                       -> capacity=area: an initialisation has one width, .*; leave
 # how it is computed
+optimizer.clip_norm=2                               -> clips each .*; give optimizer.clip_norm=null regime.clip_norm=2
 trainer.precision=16-mixed                          -> trainer.precision=16-mixed scales the outer loss, .*; choose
 trainer=ddp trainer.devices=2 shard=samples         -> shard=samples: devices divide the signals .*; leave shard=auto
 trainer=ddp trainer.devices=5                       -> regime.meta_batch_size=4 is less than trainer.devices=5, .*; give

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.callbacks import EarlyStopping
 
 from partinr.callbacks import LastCheckpoint
-from partinr.regimes import Cosine, FitResult, PerNetwork, Plateau
+from partinr.regimes import Cosine, FitResult, Optimizer, PerNetwork, Plateau
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 
@@ -29,6 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
     # So few that a region, and a process, often has none of them.
     "drawn points, widths, cosine": {
         "steps": 40,
+        "optimizer": Optimizer(lr=3e-3, clip_norm=0.03),
         "widths": WIDTHS,
         "settings": {"points_per_step": 3},
         "engine": "fused",
@@ -99,6 +101,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "samples, coarse, widths": {
         "steps": 40,
+        "optimizer": Optimizer(lr=3e-3, clip_norm=0.03),
         "shard": "samples",
         "widths": WIDTHS,
         "settings": {"coarse_until": 0.3, "evaluate_every": 5},
@@ -165,6 +168,20 @@ def test_one_process_or_several(fit_on: Any, name: str, devices: int) -> None:
         assert alone.stop == "target_psnr"
     if "failure" in name:
         assert alone.failure is not None
+
+
+def test_a_callback_ends_all_of_them(fit_on: Any) -> None:
+    one, several = (
+        fit_on(
+            devices,
+            steps=50,
+            settings={"evaluate_every": 2},
+            callbacks=(EarlyStopping(monitor="psnr", mode="max", min_delta=1000, patience=2),),
+        )
+        for devices in (1, 2)
+    )
+    assert (several.stop, several.steps) == ("callback", 4)
+    same(one, several)
 
 
 def test_a_limit_of_time_is_one_for_all(fit_on: Any) -> None:

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.pictures.paper import COLUMN, PAGE, drawn
-from partinr.report import Looks, collect, make_report, write_figures
+from partinr.report import Looks, Wording, collect, figures, make_report, write_figures
 from partinr.report.groups import Study
 from partinr.report.strips import strips_of
 
@@ -109,3 +110,20 @@ def test_looks_that_cannot_be_are_one_line(study, tmp_path, monkeypatch, option,
     with pytest.raises(PartinrError, match=re.escape(said)):
         write_figures(collect(study.glob("coffee-04-*")), tmp_path / "figures", Looks.read(**{option: value}))
     assert not (tmp_path / "figures").exists()
+
+
+def test_pgf_has_words_that_latex_can_read_and_no_pictures(write_run, tmp_path, monkeypatch):
+    write_run(tmp_path / "a", regions=4)
+    said = {}
+
+    def draw(figure, kind):
+        said[kind] = {text.get_text() for text in figure.findobj(Text)}
+        return b""
+
+    monkeypatch.setattr(figures, "drawn", draw)
+    looks = Looks(formats=("pgf", "png"), wording=Wording(labels="grid #4=100% ours_2"))
+    written = write_figures(collect([tmp_path]), tmp_path / "figures", looks)
+    assert {path.suffix for path in written if path.name.startswith("curve")} == {".pgf", ".png"}
+    assert {path.suffix for path in written if path.name.startswith("pictures")} == {".pdf", ".png"}
+    assert r"100\% ours\_2" in said["pgf"]
+    assert "100% ours_2" not in said["pgf"]

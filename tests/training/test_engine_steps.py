@@ -98,6 +98,7 @@ def test_plain_steps_where_the_engine_has_none(taken: list[type]) -> None:
         Optimizer(name="sgd"),
         Optimizer(options={"amsgrad": True}),
         Optimizer(options={"weight_decay": 1}),
+        Optimizer(clip_norm=0.1),
     ):
         _fitted(partition, "fused", optimizer)
     _fitted(partition, "fused", ADAM, points_per_step=50)

@@ -152,6 +152,7 @@ class MetaModule(TrainingLoop):
 
     def on_train_start(self) -> None:
         """Check the meta-gradient. This also compiles the kernels before the clock runs."""
+        super().on_train_start()
         self.check_gradient()
 
     def check_gradient(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
@@ -176,6 +177,7 @@ class MetaModule(TrainingLoop):
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""
+        super().on_train_end()
         self.restore_best_after_failure()
 
     # -- for callbacks -------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_broken_off_and_resumed_twice(small_fit, signal, tmp_path, step_by_step)
     unbroken = small_fit(signal, steps=30, lr=1e-2)
     first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
     broken = small_fit(signal, steps=30, lr=1e-2, callbacks=(SaveAt(8, first, stop=True),))
-    assert (broken.steps, broken.stop, broken.failure) == (8, None, None)
+    assert (broken.steps, broken.stop, broken.failure) == (8, "callback", None)
     broken = small_fit(signal, steps=30, lr=1e-2, callbacks=(SaveAt(19, second, stop=True),), ckpt_path=first)
     assert broken.steps == 19
     assert _rows(small_fit(signal, steps=30, lr=1e-2, ckpt_path=second).curve) == _rows(unbroken.curve)
