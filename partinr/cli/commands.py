@@ -166,8 +166,8 @@ def runs(
 def clean(paths: tuple[Path, ...], force: bool, only: str | None) -> None:
     """List what failed and superseded runs have left, or remove it.
 
-    Each item has its size. Nothing is removed without --force. Running and completed runs stay, and those that partinr resume
-    can continue. Without a path, outputs is searched.
+    Each item has its size. Nothing is removed without --force. Running and completed runs stay, and those that partinr
+    resume can continue. Without a path, outputs is searched.
     """
     sys.exit(0 if clean_up(paths, force, only) else 1)
 
