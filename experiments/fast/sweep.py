@@ -110,7 +110,7 @@ def starts() -> Iterator[dict[str, Any]]:
 
 def shares() -> Iterator[dict[str, Any]]:
     """Powers of the detail that regions get parameters by (0: all the same), and lengths of the coarse steps."""
-    how = {"side": 320, "parameters": 130_000, "regions": 361, "warmup": 10, "begin_at_mean": True, "lr": 6e-3}
+    how = {"side": 320, "parameters": 133_200, "regions": 400, "warmup": 10, "begin_at_mean": True, "lr": 6e-3}
     for seconds in (1.0, 3.0):
         for balance in (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 1.0):
             yield {**BASE, **how, "seconds": seconds, "balance": balance}

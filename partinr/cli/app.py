@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from partinr.experiment import comments, composing, names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
 from partinr.experiment.typed import as_typed
+from partinr.runs.words import run_at
 from partinr.sweep.folders import register_names
 from partinr.sweep.jobwise import left_to_jobs
 from partinr.sweep.launchers import register
@@ -170,7 +172,17 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
     for override in asked.overrides:
         flags.remove(override)
     searched = None if asked.config_dir is None else Path(asked.config_dir)
-    return flags, as_typed([readable(word) for word in with_picture(asked.overrides)], searched)
+    return flags, as_typed([readable(word) for word in with_picture(list(map(_at_run, asked.overrides)))], searched)
+
+
+def _at_run(word: str) -> str:
+    """``init=last`` with the path of the run; other overrides stay as they are.
+
+    Raises:
+        PartinrError: no run fits the word, or several do.
+    """
+    plain = re.fullmatch(r"init=([\w.:+-]+)", word)
+    return word if plain is None or plain[1] == "null" else f"init={run_at(Path(plain[1]))}"
 
 
 def _flag_meant(arguments: Sequence[str], parser: ArgumentParser) -> str | None:

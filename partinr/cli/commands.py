@@ -164,9 +164,10 @@ def runs(
 @click.option("-f", "--force", is_flag=True, help="Remove them; without it, nothing is removed.")
 @click.option("--only", metavar="KIND[,KIND...]", help=f"Only these kinds: {', '.join(KINDS)}.")
 def clean(paths: tuple[Path, ...], force: bool, only: str | None) -> None:
-    """List what superseded, failed and killed runs have left, with its size; --force removes it.
+    """List what failed and superseded runs have left, or remove it.
 
-    Running and completed runs stay, and those that partinr resume can continue. Without a path, outputs is searched.
+    Each item has its size. Nothing is removed without --force. Running and completed runs stay, and those that partinr
+    resume can continue. Without a path, outputs is searched.
     """
     sys.exit(0 if clean_up(paths, force, only) else 1)
 

@@ -85,7 +85,7 @@ def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, devi
     Raises:
         PartinrError: a width is given instead of a budget.
     """
-    if not isinstance(rule, Grid) or rule.regions != "auto":
+    if getattr(rule, "regions", None) != "auto":
         return rule
     budget = backbone.match_params
     if backbone.hidden_features is not None or budget is None:
@@ -95,6 +95,8 @@ def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, devi
         )
     shape, channels = tuple(signal.shape[:-1]), signal.shape[-1]
     best = best_regions(budget, math.prod(shape), device)
+    if not isinstance(rule, Grid):
+        return rule.about(best)
     near = range(max(1, round(0.8 * best)), round(1.25 * best) + 1)
     grids = {_nearly_squares(regions, shape) for regions in near}
 

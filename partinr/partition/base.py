@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from partinr.base.environment import door
@@ -25,6 +26,23 @@ from partinr.signals import Source
 
 DEFAULT_REGIONS = 9
 """The default number of regions: the paper's #9."""
+
+Regions = Annotated[int, Field(ge=1)] | Literal["auto"]
+"""A number of regions, or ``auto``, see :func:`partinr.model.capacity.settle_regions`."""
+
+
+def settled(regions: int | Literal["auto"]) -> int:
+    """A number of regions.
+
+    Raises:
+        PartinrError: it is ``auto``.
+    """
+    if regions == "auto":
+        raise PartinrError(
+            "partition.regions=auto follows from backbone.match_params, which a rule alone does not know; "
+            "give a number, or settle it with partinr.model.capacity.settle_regions"
+        )
+    return regions
 
 
 @door
@@ -202,6 +220,10 @@ class PartitionRule(ABC):
         Raises:
             PartinrError: the rule does not work on this signal.
         """
+
+    def about(self, regions: int) -> PartitionRule:
+        """This rule, whose ``regions`` is ``auto``, with a number instead."""
+        return dataclasses.replace(self, regions=regions)  # type: ignore[call-arg]
 
     def labels_of(self, signal: Tensor, source: Source | None) -> Tensor:
         """:meth:`labels`, for a rule that also needs to know where the signal is from: override this instead.

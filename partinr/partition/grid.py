@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.rectangles import closest_to_squares, factorings
 from partinr.base.spec import spec
-from partinr.partition.base import DEFAULT_REGIONS, PartitionRule
+from partinr.partition.base import DEFAULT_REGIONS, PartitionRule, Regions, settled
 
 
 @spec
@@ -33,7 +33,7 @@ class Grid(PartitionRule):
     free: ClassVar[bool] = True
     rows: Annotated[int, Field(ge=1)] | None = None
     cols: Annotated[int, Field(ge=1)] | None = None
-    regions: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    regions: Regions | None = None
 
     def __post_init__(self) -> None:
         """Check that the options go together.
@@ -61,11 +61,6 @@ class Grid(PartitionRule):
 
     def _counts(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The number of rectangles along each axis."""
-        if self.regions == "auto":
-            raise PartinrError(
-                "partition.regions=auto follows from backbone.match_params, which a rule alone does not know; "
-                "give a number, or settle it with partinr.model.capacity.settle_regions"
-            )
         if self.rows is not None and self.cols is not None:
             if len(shape) != 2:
                 raise PartinrError(
@@ -78,7 +73,7 @@ class Grid(PartitionRule):
                     "give fewer partition.rows or partition.cols"
                 )
             return self.rows, self.cols
-        regions = DEFAULT_REGIONS if self.regions is None else self.regions
+        regions = DEFAULT_REGIONS if self.regions is None else settled(self.regions)
         if len(shape) == 1 and regions <= shape[0]:
             return (regions,)
         if len(shape) == 2:

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from partinr.base.later import Later
 from partinr.base.spec import spec
-from partinr.partition.base import DEFAULT_REGIONS
-from partinr.partition.segmentation import ImageSegmentation, Regions
+from partinr.partition.base import DEFAULT_REGIONS, Regions, settled
+from partinr.partition.segmentation import ImageSegmentation
 
 if TYPE_CHECKING:
     import cv2
@@ -57,7 +57,7 @@ class KMeans(ImageSegmentation):
         if len(features) > _SAMPLE:
             sample = features[np.random.default_rng(self.seed).choice(len(features), _SAMPLE, replace=False)]
         # OpenCV needs at least one distinct pixel for each cluster.
-        clusters = min(self.regions, len(np.unique(sample, axis=0)))
+        clusters = min(settled(self.regions), len(np.unique(sample, axis=0)))
         if clusters == 1:
             return np.zeros((height, width), dtype=np.int64)
         cv2.setRNGSeed(self.seed % 2**31)

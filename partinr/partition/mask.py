@@ -16,11 +16,11 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
 from partinr.base.text import normal
-from partinr.partition.base import Partition
+from partinr.partition.base import Partition, Regions
 from partinr.partition.labelmap import Stack, read_label_map
 from partinr.partition.merge import specks, without_specks
 from partinr.partition.naming import check_pattern, maps_for, missing
-from partinr.partition.segmentation import Regions, Segmentation
+from partinr.partition.segmentation import Segmentation
 from partinr.signals import SignalSet, Source
 from partinr.signals.decode import orientation
 from partinr.signals.image import decoded_shape

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.partition.base import DEFAULT_REGIONS, PartitionRule
+from partinr.partition.base import DEFAULT_REGIONS, PartitionRule, Regions, settled
 
 
 @spec
@@ -24,7 +24,7 @@ class Random(PartitionRule):
     """
 
     free: ClassVar[bool] = True
-    regions: Annotated[int, Field(ge=1)] = DEFAULT_REGIONS
+    regions: Regions = DEFAULT_REGIONS
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     def labels(self, signal: Tensor) -> Tensor:
@@ -34,10 +34,10 @@ class Random(PartitionRule):
             PartinrError: more regions than samples.
         """
         shape = signal.shape[:-1]
-        samples = math.prod(shape)
-        if self.regions > samples:
+        samples, regions = math.prod(shape), settled(self.regions)
+        if regions > samples:
             raise PartinrError(
-                f"partition.regions={self.regions} is more than the {samples} samples of the signal; give fewer"
+                f"partition.regions={regions} is more than the {samples} samples of the signal; give fewer"
             )
         order = torch.randperm(samples, generator=torch.Generator().manual_seed(self.seed))
-        return (order % self.regions).reshape(shape)
+        return (order % regions).reshape(shape)

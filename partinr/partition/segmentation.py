@@ -20,15 +20,13 @@ from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.base.version import __version__
 from partinr.coords import nearest_samples
-from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule
+from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule, Regions, settled
 from partinr.partition.merge import Merging, components, merge, renumber, without_small
 
 if TYPE_CHECKING:
     import cv2
 else:
     cv2 = Later("cv2")
-
-Regions = Annotated[int, Field(ge=1)]
 
 _FEWEST = 4
 """A region of fewer pixels is not worth a network."""
@@ -39,7 +37,7 @@ class Segmentation(PartitionRule):
     """Segments, split into connected ones and merged until ``regions`` are left.
 
     Attributes:
-        regions: requested number; None for the number of segments.
+        regions: requested number; None for the number of segments; ``auto``: as many as suit the number of parameters.
         merge: order of merging, see :mod:`partinr.partition.merge`.
         connected: whether a region must be connected (8-connected): other segments are split first.
         fewer: what to do with fewer segments than ``regions``: ``continue`` with a notice, or ``stop``.
@@ -53,7 +51,7 @@ class Segmentation(PartitionRule):
     def merged(self, segments: NDArray[np.integer[Any]], image: NDArray[np.float32]) -> NDArray[np.int64]:
         """The regions ``[H, W]`` made of segments ``[H, W]`` of an image ``[H, W, C]``."""
         found = components(segments) if self.connected else renumber(segments)
-        return found if self.regions is None else merge(found, self.regions, self.merge, image)
+        return found if self.regions is None else merge(found, settled(self.regions), self.merge, image)
 
     def check(self, partition: Partition) -> Partition:
         """The partition, with a notice if it has fewer regions than requested.
@@ -61,7 +59,7 @@ class Segmentation(PartitionRule):
         Raises:
             PartinrError: it has fewer, and ``fewer`` is ``stop``.
         """
-        if self.regions is None or partition.regions >= self.regions:
+        if self.regions is None or partition.regions >= settled(self.regions):
             return partition
         found = f"{partition.regions} region{'s' if partition.regions != 1 else ''}"
         notice = f"partition={self.title} found {found} in this image, fewer than the {self.regions} asked for"

@@ -12,6 +12,7 @@ from pydantic import Field
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import spec
+from partinr.partition.base import settled
 from partinr.partition.segmentation import ImageSegmentation
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class Superpixel(ImageSegmentation):
         }
         if self.method == "felzenszwalb":
             return segmentation.felzenszwalb(image, sigma=self.sigma, channel_axis=-1, **options)
-        wanted = min(max(options["superpixels"], 4 * (self.regions or 1)), image.shape[0] * image.shape[1])
-        compactness, enough = options["compactness"], min(self.regions or 1, wanted)
+        regions = settled(self.regions or 1)
+        wanted = min(max(options["superpixels"], 4 * regions), image.shape[0] * image.shape[1])
+        compactness, enough = options["compactness"], min(regions, wanted)
         while True:
             found = segmentation.slic(
                 image,

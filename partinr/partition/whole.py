@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,10 +13,19 @@ from partinr.partition.base import PartitionRule
 
 @spec
 class Whole(PartitionRule):
-    """One region, one network: the baseline."""
+    """One region, one network: the baseline.
+
+    Attributes:
+        regions: 1, also as ``auto``.
+    """
 
     title: ClassVar[str] = "none"
     free: ClassVar[bool] = True
+    regions: Literal[1, "auto"] = 1
+
+    def about(self, regions: int) -> PartitionRule:
+        """One region, whatever would suit."""
+        return Whole()
 
     def labels(self, signal: Tensor) -> Tensor:
         """All 0."""

@@ -143,7 +143,8 @@ def guests_named(callbacks: Mapping[str, L.Callback], module: L.LightningModule)
         yield
     except Exception as error:
         guests = _guests(callbacks)
-        for frame, _ in traceback.walk_tb(error.__traceback__):
+        # The innermost first: one callback may call another.
+        for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
             early = frame.f_code.co_name in _BEFORE_STEPS or getattr(module, "step", None) == 0
             for name, callback in guests.items() if early else ():
                 if frame.f_locals.get("self") is callback:

@@ -169,3 +169,12 @@ def test_a_start_and_an_image_of_other_channels_are_brought_together_as_the_mess
     answer = _fit(partinr, learned, image, tmp_path / "followed", "max_steps=1", found[1])
     assert answer.code == 0, answer.err
     assert PiecewiseINR.load(tmp_path / "followed" / "inr.safetensors").channels == 3
+
+
+def test_a_word_for_the_run(partinr):
+    RunDirectory.create("outputs/runs/learned", {}).write_manifest({"status": "completed"})
+    for word in ("last", "lear"):
+        assert "\ninit: outputs/runs/learned  #" in partinr("--cfg", "job", f"init={word}").out
+    answer = partinr("--cfg", "job", "init=learnt")
+    assert (answer.code, answer.err.count("\n"), "hash: learned" in answer.err) == (2, 1, True)
+    assert "\ninit: null" in partinr("--cfg", "job", "init=null").out

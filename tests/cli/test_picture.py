@@ -39,7 +39,7 @@ def test_alone_it_shows_commands_that_work(partinr: Partinr) -> None:
     assert not list(Path().iterdir())
 
 
-@pytest.mark.parametrize("words", [[], ["partition=semantic", "partition.regions=4", "max_seconds=30"]], ids=" ".join)
+@pytest.mark.parametrize("words", [[], ["partition=none"], ["partition=semantic", "max_seconds=30"]], ids=" ".join)
 def test_a_picture_is_fitted_fast(partinr: Partinr, words: list[str]) -> None:
     picture("photo.png")
     answer = partinr("photo.png", *words, *SMALL)

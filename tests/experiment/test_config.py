@@ -218,12 +218,16 @@ def nodes(content: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 NODES = [node for path in FILES for node in nodes(yaml.safe_load((CONF / path).read_text()), path)]
 
 
+UNWRITTEN = {"partition/none.yaml": {"regions"}}
+"""What an experiment may set for every rule; in the file it would change the hash of runs that older versions made."""
+
+
 def test_a_file_has_the_options_of_its_class() -> None:
     for where, node in NODES:
         module, _, name = node["_target_"].rpartition(".")
         cls = getattr(importlib.import_module(module), name)
         options = inspect.signature(getattr(cls, "settings_class", cls)).parameters
-        assert {key for key in node if key != "_target_"} == set(options), where
+        assert {key for key in node if key != "_target_"} == set(options) - UNWRITTEN.get(where, set()), where
 
 
 def test_the_root_has_the_options_of_its_class(plain: dict[str, Any]) -> None:

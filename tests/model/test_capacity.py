@@ -22,7 +22,7 @@ from partinr.model.capacity import (
     widths,
 )
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import Grid, Partition, Random, Whole
+from partinr.partition import Grid, KMeans, Partition, Random, Semantic, Superpixel, Whole
 from partinr.regimes import FitSettings, Optimizer, make_trainer
 from partinr.regimes.fit.api import fit
 from tests.covering import cases, covering
@@ -302,6 +302,17 @@ def test_auto_regions_need_a_budget():
         settle_regions(Grid(regions="auto"), Siren(hidden_features=8), torch.rand(8, 8, 3))
     with pytest.raises(PartinrError, match="settle_regions"):
         Grid(regions="auto")(torch.rand(8, 8, 3))
+
+
+@pytest.mark.parametrize("rule", [KMeans, Random, Semantic, Superpixel, Whole])
+def test_auto_regions_of_other_rules(rule: Any) -> None:
+    signal = torch.rand(32, 40, 3, generator=torch.Generator().manual_seed(0))
+    found: Any = settle_regions(rule(regions="auto"), Siren(match_params=4000), signal)
+    assert found.regions == (1 if rule is Whole else best_regions(4000, 32 * 40))
+    assert found(signal).regions <= found.regions
+    if rule is not Whole:
+        with pytest.raises(PartinrError, match="settle_regions"):
+            rule(regions="auto")(signal)
 
 
 def test_other_rules_are_as_they_are():

@@ -240,7 +240,9 @@ def test_no_login_and_no_home(tmp_path: Path, offline: Any, same_rows: Any) -> N
     )
     assert process.returncode == 0, process.stderr
     assert process.stderr.count("\n") == 1
-    assert process.stderr.startswith("partinr: note: there is no W&B login (wandb login makes one); the run continues")
+    assert process.stderr.startswith(
+        "partinr: note: there is no W&B login (wandb login makes one); to send the run later"
+    )
     (kept,) = offline(Path("run"))
     assert same_rows(kept.curve, RunDirectory(Path("run")).curve())
     assert kept.exits == [0]

@@ -139,7 +139,7 @@ def _check(settings: MetaSettings, context: RunContext) -> None:
             "regime.partition_in=test with partition=none: there is nothing to copy the one initialisation to; "
             "choose partition=grid or semantic, or regime.partition_in=neither"
         )
-    if isinstance(rule, Grid) and rule.regions == "auto":
+    if getattr(rule, "regions", None) == "auto":
         raise PartinrError("partition.regions=auto is for one image; with regime=meta give a number")
     if settings.initialisation == "region" and not isinstance(rule, Grid):
         raise PartinrError(
