@@ -29,7 +29,7 @@ else:
     cv2 = Later("cv2")
 
 _FEWEST = 4
-"""A region of fewer pixels is not worth a network."""
+"""A region of fewer pixels is not worth a network, unless so many regions are requested that all are small."""
 
 
 @spec
@@ -96,9 +96,10 @@ class ImageSegmentation(Segmentation):
         """
 
     def merged(self, segments: NDArray[np.integer[Any]], image: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The regions made of segments. In a small image, segments of a few pixels are merged with their neighbours."""
+        """The regions made of segments; those of a few pixels are merged with their neighbours."""
         found = super().merged(segments, image)
-        return without_small(found, min(_FEWEST, found.size // 64), image)
+        requested = 16 if self.regions is None else settled(self.regions)
+        return without_small(found, min(_FEWEST, found.size // (4 * requested)), image)
 
     def labels(self, signal: Tensor) -> Tensor:
         """The segments, split and merged.

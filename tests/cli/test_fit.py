@@ -265,7 +265,7 @@ def test_a_sweep_leaves_a_directory_a_job_and_a_table(tiny: Any) -> None:
     ]
     said = sorted(said, key=lambda each: (each["seed"], "relu" in each["name"]))  # as they were asked for
     assert len({each["config_hash"] for each in said}) == 4
-    table = answer.out[answer.out.index("run ") :].splitlines()
+    table = answer.out[answer.out.index("\nrun ") + 1 :].splitlines()
     assert [column in table[0] for column in ("seed", "regions", "parameters", "steps", "PSNR dB", "SSIM")] == [
         True
     ] * 6
