@@ -37,8 +37,9 @@ from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep
 
 if TYPE_CHECKING:
-    from partinr.experiment import execute
+    from partinr.experiment import config, execute
 else:
+    config = Later("partinr.experiment.config")
     execute = Later("partinr.experiment.execute")
 
 _COMPOSING = (HydraException, OmegaConfBaseException)
@@ -71,14 +72,15 @@ def hydra_app(arguments: list[str]) -> int:
     def task(cfg: DictConfig) -> float | None:
         sweep.begun = True
         hydra_config = HydraConfig.get()
-        # Unresolved: a folder may be called ${x}.
-        where = OmegaConf.to_container(hydra_config.runtime, resolve=False)
+        where = OmegaConf.to_container(hydra_config.runtime, resolve=False)  # a folder may be called ${x}
         assert isinstance(where, dict)
         folder = Path(where["output_dir"])
         # With hydra.job.chdir=true Hydra is elsewhere; paths are relative to where they were typed, as in a sweep.
         with chdir(where["cwd"]):
             try:
-                outcome = execute.execute(cfg, folder, list(hydra_config.overrides.task))
+                asked = list(hydra_config.overrides.task)
+                settings = config.settings_for(cfg, asked)  # before what a run imports: a wrong value ends at once
+                outcome = execute.execute(settings, folder, asked)
             except (PartinrError, OmegaConfBaseException) as error:
                 print_error(say(error))
                 sweep.refused += 1

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from omegaconf import DictConfig
 from pydantic import Field
 
-from partinr.backbones import Backbone
+from partinr.backbones import Backbone, class_path
 from partinr.base.errors import PartinrError
-from partinr.base.later import load
+from partinr.base.later import Later, load
 from partinr.base.spec import READS, marked, spec
 from partinr.coords import Frame
 from partinr.engines import EngineName
+from partinr.experiment import names
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.flags import check_flags
 from partinr.experiment.loggers import make_loggers
@@ -32,12 +33,18 @@ from partinr.model.capacity import Capacity
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import RegimeSettings
+from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import START
 from partinr.signals import SignalSet
 from partinr.tracking import Logger
 from partinr.training.clock import StopRule
 from partinr.training.optimizer import Optimizer
 from partinr.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from partinr.regimes.meta import learned
+else:
+    learned = Later("partinr.regimes.meta.learned")
 
 GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")
 
@@ -214,6 +221,41 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     settings.schedule.check(settings.stop)
     settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings
+
+
+def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> Settings:
+    """The checked settings of a new or queued run.
+
+    Raises:
+        PartinrError: the configuration is invalid.
+    """
+    return read(with_start(cfg, overrides))
+
+
+def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
+    """The configuration with the backbone of ``init`` and, unless another is given, its frame.
+
+    Raises:
+        PartinrError: the initialisation does not exist, or another backbone is given.
+    """
+    if cfg.get("init") is None:
+        return cfg
+    plain = names.plain(cfg)
+    folder = Path(str(plain["init"])).expanduser()
+    if not (folder / START).is_file():
+        RunDirectory.open(folder)
+        raise PartinrError(f"init={folder} has no {START}; give the directory of a completed run with regime=meta")
+    asked = [each for each in overrides if each.split("=")[0].lstrip("+~").split(".")[0] == "backbone"]
+    if asked:
+        raise PartinrError(
+            f"init={folder} brings along the backbone that it was learned for; leave out {' '.join(asked)}"
+        )
+    start = learned.LearnedStart.load(folder / START)
+    backbone = start.networks.backbone
+    plain["backbone"] = {"_target_": class_path(backbone), **dataclasses.asdict(backbone)}
+    if not any(each.startswith("coords.frame=") for each in overrides):
+        plain["coords"] = {**(plain.get("coords") or {}), "frame": start.frame}
+    return plain
 
 
 def _absolute(value: Any) -> Any:

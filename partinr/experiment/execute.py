@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import shutil
 import sys
@@ -15,9 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from omegaconf import DictConfig
 
-from partinr.backbones import class_path
 from partinr.base.environment import door
 from partinr.base.errors import STORAGE, PartinrError
 from partinr.base.notes import note_unsent, print_note
@@ -29,7 +26,6 @@ from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.provenance import Inputs, begun, check_code, identity, origin
 from partinr.experiment.relocate import places_of, same_content
 from partinr.regimes.base import RunContext
-from partinr.regimes.meta.learned import LearnedStart
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
@@ -41,11 +37,11 @@ from partinr.training.trainer import check_run, make_trainer, run_fit
 _DEFAULT_THREADS = torch.get_num_threads()
 
 
-def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> Outcome:
+def execute(settings: config.Settings, folder: Path, overrides: Sequence[str]) -> Outcome:
     """Execute a run in a new run directory.
 
     Args:
-        cfg: composed configuration.
+        settings: settings of the run.
         folder: the new directory; must not hold a run.
         overrides: overrides from the command line.
 
@@ -53,7 +49,7 @@ def execute(cfg: DictConfig | Mapping[str, Any], folder: Path, overrides: Sequen
         PartinrError: the input is invalid; nothing has been written.
     """
     RunDirectory(folder).check_free()
-    prepared = _prepare(settings_for(cfg, overrides), folder, {}, shown=[Header()])
+    prepared = _prepare(settings, folder, {}, shown=[Header()])
     there: set[Path] = set()
     with suppress(OSError):  # it is not there yet, or it cannot be listed, which is refused next
         there = set(folder.iterdir())
@@ -95,41 +91,6 @@ def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
             {**identity(settings), "seed": settings.root.seed},
             regime=settings.regime.describe(),
         )
-
-
-def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> config.Settings:
-    """The checked settings of a new or queued run.
-
-    Raises:
-        PartinrError: the configuration is invalid.
-    """
-    return config.read(with_start(cfg, overrides))
-
-
-def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
-    """The configuration with the backbone of ``init`` and, unless another is given, its frame.
-
-    Raises:
-        PartinrError: the initialisation does not exist, or another backbone is given.
-    """
-    if cfg.get("init") is None:
-        return cfg
-    plain = names.plain(cfg)
-    folder = Path(str(plain["init"])).expanduser()
-    if not (folder / START).is_file():
-        RunDirectory.open(folder)
-        raise PartinrError(f"init={folder} has no {START}; give the directory of a completed run with regime=meta")
-    asked = [each for each in overrides if each.split("=")[0].lstrip("+~").split(".")[0] == "backbone"]
-    if asked:
-        raise PartinrError(
-            f"init={folder} brings along the backbone that it was learned for; leave out {' '.join(asked)}"
-        )
-    start = LearnedStart.load(folder / START)
-    backbone = start.networks.backbone
-    plain["backbone"] = {"_target_": class_path(backbone), **dataclasses.asdict(backbone)}
-    if not any(each.startswith("coords.frame=") for each in overrides):
-        plain["coords"] = {**(plain.get("coords") or {}), "frame": start.frame}
-    return plain
 
 
 def resume(

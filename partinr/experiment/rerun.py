@@ -17,6 +17,7 @@ from partinr.base.notes import print_note
 from partinr.base.section import leaves
 from partinr.base.terminal import short
 from partinr.base.text import for_shell
+from partinr.experiment.config import settings_for
 from partinr.experiment.execute import execute
 from partinr.experiment.make import make
 from partinr.experiment.migrate import migrated
@@ -78,7 +79,8 @@ def rerun(folder: Path, output: Path | None = None) -> int:
     check_code(manifest, folder)
     cfg = migrated(before.config())
     changes, whole = _to_be_the_same(cfg, manifest, before)
-    outcome = execute(with_values(cfg, changes), again, [*before.overrides(), *_as_overrides(changes)])
+    overrides = [*before.overrides(), *_as_overrides(changes)]
+    outcome = execute(settings_for(with_values(cfg, changes), overrides), again, overrides)
     show_outcomes([outcome])
     if outcome.exit_code > 128:
         click.echo("nothing is compared: the second run was stopped")

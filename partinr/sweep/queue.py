@@ -35,9 +35,10 @@ from partinr.sweep.folders import found, settings_asked
 from partinr.sweep.rules import SweepRules, sweep_rules
 
 if TYPE_CHECKING:
-    from partinr.experiment import execute
+    from partinr.experiment import config, execute
     from partinr.experiment.config import Settings
 else:
+    config = Later("partinr.experiment.config")
     execute = Later("partinr.experiment.execute")
 
 
@@ -94,7 +95,7 @@ class Sweep:
             cfg = cfg.copy()
             with open_dict(cfg):
                 del cfg["hydra"]
-            settings = execute.settings_for(cfg, overrides)
+            settings = config.settings_for(cfg, overrides)
             rules = sweep_rules(cfg)
             if not self._is_there(RunDirectory(folder), settings, rules):
                 try:
