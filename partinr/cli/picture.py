@@ -18,8 +18,9 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 def with_picture(words: Sequence[str]) -> list[str]:
     """Overrides that fit the picture that a word names. Other words stay as they are.
 
-    A word alone stands for ``data.path=photo.png experiment=fast``, unless another experiment is given;
-    ``data=photo.png`` stands for ``data=image data.path=photo.png``.
+    A word alone stands for ``data.path=photo.png experiment=fast data.max_side=1024``, unless another experiment or size
+    is given: ten seconds are few for all pixels of a large photograph. ``data=photo.png`` stands for ``data=image
+    data.path=photo.png``.
 
     Raises:
         PartinrError: several words name pictures.
@@ -28,12 +29,14 @@ def with_picture(words: Sequence[str]) -> list[str]:
     if len(pictures) > 1:
         several = for_shell(f"data.path={','.join(pictures)}")
         raise PartinrError(f"a run fits one image; to fit each of several: partinr -m experiment=fast {several}")
-    named = any(word.lstrip("+").startswith("experiment=") for word in words)
+    keys = {word.lstrip("+").partition("=")[0] for word in words}
+    fast = [] if "experiment" in keys else ["experiment=fast"]
+    fast += [] if "experiment" in keys or {"data.size", "data.max_side"} & keys else ["data.max_side=1024"]
     found: list[str] = []
     for word in words:
         key, _, value = word.partition("=")
         if word in pictures:
-            found += [f"data.path={_as_value(word)}", *([] if named else ["experiment=fast"])]
+            found += [f"data.path={_as_value(word)}", *fast]
         elif key == "data" and value not in plugins.groups()["data"] and all(map(_is_picture, value.split(","))):
             found += ["data=image", f"data.path={value}"]
         else:

@@ -56,7 +56,8 @@ def test_a_picture_is_fitted_fast(partinr: Partinr, words: list[str]) -> None:
     ("typed", "meant"),
     [
         ("photo.png experiment=demo seed=3", "data.path=photo.png experiment=demo seed=3"),
-        ("seed=3 photo.png", "seed=3 data.path=photo.png experiment=fast"),
+        ("seed=3 photo.png", "seed=3 data.path=photo.png experiment=fast data.max_side=1024"),
+        ("photo.png data.size=64", "data.path=photo.png experiment=fast data.size=64"),
         ("data=photo.png", "data=image data.path=photo.png"),
         ("data=photo.png,b.jpg", "data=image data.path=photo.png,b.jpg"),
         ("data=builtin,photo.png", "data=builtin,photo.png"),
