@@ -18,9 +18,9 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 def with_picture(words: Sequence[str]) -> list[str]:
     """Overrides that fit the picture that a word names. Other words stay as they are.
 
-    A word alone stands for ``data.path=photo.png experiment=fast data.max_side=1024``, unless another experiment or size
-    is given: ten seconds are few for all pixels of a large photograph. ``data=photo.png`` stands for ``data=image
-    data.path=photo.png``.
+    A word alone stands for ``data.path=photo.png experiment=fast data.max_side=1024``, unless another experiment or
+    size is given: ten seconds are few for all pixels of a large photograph. ``data=photo.png`` stands for
+    ``data=image data.path=photo.png``.
 
     Raises:
         PartinrError: several words name pictures.
