@@ -21,11 +21,20 @@ class Progress(RunCallback):
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
+        self._due = False
         self._task = TaskID(0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the bar."""
-        console = Console(stderr=True)
+        """Let the first batch start the bar, below what other callbacks print now."""
+        self._due = True
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the bar if it is due."""
+        if not self._due:
+            return
+        self._due, console = False, Console(stderr=True)
         if not console.is_terminal or not trainer.is_global_zero or trainer.progress_bar_callback is not None:
             return
         self._bar = Bar(

@@ -56,6 +56,7 @@ def test_figures(
 def go_through(progress: Progress, regime: Any, trainer: Any) -> None:
     progress.on_train_start(trainer, regime)
     for _ in range(3):
+        progress.on_train_batch_start(trainer, regime, None, 0)
         regime.step += 20
         regime.clock.training += 1.0
         regime.evaluate()
