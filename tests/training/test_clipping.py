@@ -68,7 +68,7 @@ def test_every_way_to_take_a_step_clips(small_fit: Fit, signal: Tensor) -> None:
         assert not torch.allclose(free[name], value)
     # Each of ten steps moves each network by 0.5 · 0.01 at most, and by that much where it is clipped.
     begun = PiecewiseINR(Grid(regions=4)(signal), Siren(hidden_features=6, hidden_layers=1, first_omega_0=8.0)).stack
-    moved = sum((value - begun[name]).flatten(1).square().sum(1) for name, value in plain.items()).sqrt()  # type: ignore[union-attr]
+    moved = sum((value - begun[name]).flatten(1).square().sum(1) for name, value in plain.items()).sqrt()
     assert bool((moved <= 10 * 0.5 * 0.01 + 1e-6).all())
 
 
