@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar, Self
 
@@ -139,13 +139,8 @@ class Backbone(ABC):
         def total(width: int) -> int:
             return networks * self.with_width(width).parameters(in_features, out_features)
 
-        low, high = 1, 2
-        while total(high) <= budget:
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if total(middle) <= budget else (low, middle)
-        return low if budget - total(low) <= total(high) - budget else high
+        # Half a feature is rounded down.
+        return max(1, math.ceil(width_between(budget, total) - 0.5))
 
     def with_width(self, width: int) -> Self:
         """This backbone with another ``hidden_features``."""
@@ -255,3 +250,16 @@ class Mlp(Backbone):
     def macs(self, in_features: int, out_features: int) -> int:
         """Products of the layers, without encoding and activations."""
         return sum(rows * columns for rows, columns in self.shapes(in_features, out_features))
+
+
+def width_between(budget: float, cost: Callable[[int], int]) -> float:
+    """The width that costs so many parameters, between whole widths by their costs; below 1 if not even 1 is paid."""
+    if budget < cost(1):
+        return budget / cost(1)
+    low, high = 1, 2
+    while cost(high) <= budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+    return low + (budget - cost(low)) / (cost(high) - cost(low))

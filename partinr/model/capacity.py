@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable
 from functools import cache
 from typing import Literal, get_args
 
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from partinr.backbones import Backbone
+from partinr.backbones.base import width_between
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, check_choice
 from partinr.partition import Grid, Partition, PartitionRule
@@ -180,7 +180,7 @@ def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal:
         return backbone.with_width(width).parameters(*features)
 
     steps = STEPS_TO_DOUBLE[capacity]
-    rungs = [round(steps * math.log2(_width_for(budget * share, cost) / equal)) for share in deserved.tolist()]
+    rungs = [round(steps * math.log2(width_between(budget * share, cost) / equal)) for share in deserved.tolist()]
 
     def at(base: float) -> tuple[int, ...]:
         narrowest = min(NARROWEST, equal)
@@ -197,16 +197,3 @@ def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal:
         middle = (low + high) / 2
         low, high = (middle, high) if total(at(middle)) < budget else (low, middle)
     return min(at(low), at(high), key=lambda chosen: abs(total(chosen) - budget))
-
-
-def _width_for(parameters: float, cost: Callable[[int], int]) -> float:
-    """The width of a network with so many parameters, between whole widths by their costs."""
-    if parameters < cost(1):
-        return parameters / cost(1)
-    low, high = 1, 2
-    while cost(high) <= parameters:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost(middle) <= parameters else (low, middle)
-    return low + (parameters - cost(low)) / (cost(high) - cost(low))
