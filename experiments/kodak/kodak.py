@@ -68,8 +68,8 @@ def perceptual(run: RunRecord) -> float | None:
 
     data = run.config["data"]
     images = load(run.path).render().clamp(0, 1), load_image(data["path"], size=data["size"])
-    batch = [each.permute(2, 0, 1).unsqueeze(0) * 2 - 1 for each in images]
-    return float(lpips(*batch, net_type="alex"))
+    fitted, given = (each.permute(2, 0, 1).unsqueeze(0) * 2 - 1 for each in images)
+    return float(lpips(fitted, given, net_type="alex"))
 
 
 def rows_of(records: Sequence[RunRecord]) -> list[dict[str, object]]:
@@ -98,7 +98,7 @@ def rows_of(records: Sequence[RunRecord]) -> list[dict[str, object]]:
                 "shared": run.shared,
             }
         )
-    return sorted(found, key=lambda row: (*budget_of(row), row["image"]))  # type: ignore[arg-type, return-value]
+    return sorted(found, key=lambda row: (*budget_of(row), row["image"]))
 
 
 def budget_of(row: dict[str, object]) -> tuple[object, object, object]:
