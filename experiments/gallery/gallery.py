@@ -28,7 +28,8 @@ from partinr.base.files import write_atomically
 from partinr.experiment.conf import conf_dir
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, KMeans, PartitionRule, Random, Semantic, Superpixel, Whole
-from partinr.pictures.draw import Panel, contact_sheet, error_map, partition_overlay, thumbnail, to_uint8
+from partinr.pictures.draw import Panel, contact_sheet, partition_overlay, thumbnail, to_uint8
+from partinr.pictures.errors import error_map
 from partinr.regimes import Cosine, FitSettings, Optimizer
 from partinr.report import collect
 from partinr.signals import builtin_image
