@@ -142,7 +142,9 @@ class PaperTable:
         several = len(study.images) > 1
         before: dict[str, Callable[[Group], str]] = {"image": lambda group: group.image} if several else {}
         # Shown if rows have different numbers of seeds, or not all runs have completed.
-        after: dict[str, Callable[[Group], str]] = {"seeds": lambda group: str(group.n)} if len(_seeds(table)) > 1 else {}
+        after: dict[str, Callable[[Group], str]] = (
+            {"seeds": lambda group: str(group.n)} if len(_seeds(table)) > 1 else {}
+        )
         if any(row.group.state != "completed" for row in table):
             after["state"] = lambda group: group.state
         return cls(study, shown, table, {**before, "group": lambda group: group.title}, after, rule)
