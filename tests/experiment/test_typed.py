@@ -87,8 +87,8 @@ def test_types_are_read_from_the_source() -> None:
             takes = _takes(known)
             for value in ("x", True, None, ["x"]):
                 assert read(value) == takes(value), (target, field, value)
-            for value in (9, 0.5, [9]):
-                assert read(value) or not takes(value), (target, field, value)
+            for number in (9, 0.5, [9]):
+                assert read(number) or not takes(number), (target, field, number)
     assert left == {"Optimizer.options", "PerNetwork.options"}
 
 
