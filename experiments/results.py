@@ -22,7 +22,6 @@ import re
 import runpy
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -30,11 +29,9 @@ HERE = Path(__file__).parent
 BLOCK = re.compile(r"(?<=^<!-- result: )(.+?)( -->\n)(.*?)(?=^<!-- end: result -->$)", re.DOTALL | re.MULTILINE)
 
 
-def readmes() -> Iterator[Path]:
+def readmes() -> list[Path]:
     """Those that have generated tables."""
-    for path in sorted(HERE.glob("*/README.md")):
-        if "<!-- result:" in path.read_text(encoding="utf-8"):
-            yield path
+    return [path for path in sorted(HERE.glob("*/README.md")) if "<!-- result:" in path.read_text(encoding="utf-8")]
 
 
 def remade(readme: Path) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.coords import (
     AxisSamples,
     Frame,
@@ -64,6 +66,12 @@ class Frames:
             centre = torch.cat([centre, torch.zeros_like(centre[:1])])
             half_extent = torch.cat([half_extent, torch.ones_like(half_extent[:1])])
         return cls(centre, half_extent, overlap, global_network)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those that are set; others are left out, so that checkpoints from before they existed can be continued."""
+        given = {"overlap": self.overlap, "global_network": self.global_network, "layout": self.layout}
+        return {name: value for name, value in given.items() if value}
 
     def sizes(self, partition: Partition) -> list[int]:
         """Number of samples of the frames' partition that each network contributes to."""
@@ -126,7 +134,12 @@ class Frames:
 
         Returns:
             float64 ``[M, d]``, along each axis.
+
+        Raises:
+            PartinrError: the layout is not the right one.
         """
+        if self.layout is not None:
+            raise PartinrError(f"coords.layout={self.layout} scrambles the image: it has no slopes; render its values")
         step = 2 / torch.tensor(shape, dtype=torch.float64)
         if self.half_extent is None:
             return step.expand(len(region), -1)

@@ -125,10 +125,7 @@ class PiecewiseINR(SignalStack):
             "options": dataclasses.asdict(self.backbone),
             "widths": None if self.widths is None else list(self.widths),
             "frame": self.frame,
-            # Omitted where there is none, so that checkpoints from before there were such keys can be continued.
-            **({"overlap": self.overlap} if self.overlap else {}),
-            **({"global_network": True} if self.global_network else {}),
-            **({"layout": self._frames.layout} if self._frames.layout else {}),
+            **self._frames.options,
             "channels": self.channels,
             "shape": list(self.partition.shape),
             "regions": self.partition.regions,
@@ -254,10 +251,6 @@ class PiecewiseINR(SignalStack):
                 :data:`BAND`.
         """
         check_choice("field", field, get_args(Field))
-        if self._frames.layout and field != "value":
-            raise PartinrError(
-                f"there is no {field} between pixels that coords.layout=public_code scrambles; give the value"
-            )
         if self.blended and field != "value":
             raise PartinrError(
                 f"there is no {field} of networks that are blended (overlap, global_network); "
@@ -341,9 +334,7 @@ class PiecewiseINR(SignalStack):
                 widths=widths,
                 channels=header["channels"],
                 frame=header["frame"],
-                overlap=header.get("overlap", 0),
-                global_network=header.get("global_network", False),
-                layout=header.get("layout"),
+                **{name: header[name] for name in ("overlap", "global_network", "layout") if name in header},
                 engine=header["engine"],
                 seed=None,
             )
