@@ -20,7 +20,7 @@ from partinr.backbones import Backbone, class_path
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later, load
 from partinr.base.spec import READS, marked, spec
-from partinr.coords import Frame
+from partinr.coords import Frame, Layout, check_layout
 from partinr.engines import EngineName
 from partinr.experiment import names
 from partinr.experiment.conf import conf_dir
@@ -136,9 +136,19 @@ class Coords:
 
     Attributes:
         frame: frame of the coordinates.
+        layout: ``public_code`` for a fault of the paper's public code; None for the right layout.
     """
 
     frame: Frame = "global"
+    layout: Layout | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the options go together.
+
+        Raises:
+            PartinrError: the layout does not go with the frame.
+        """
+        check_layout(self.layout, self.frame)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +229,8 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         for name in marked(type(getattr(settings, group)), READS):
             settings.plain[group][name] = _absolute(settings.plain[group].get(name))
     settings.schedule.check(settings.stop)
+    if settings.coords.layout not in (None, *settings.regime.layouts):
+        raise PartinrError(f"coords.layout={settings.coords.layout} is for regime=fit; leave it out")
     settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings
 
