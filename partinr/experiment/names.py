@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from partinr.base.later import Later
 from partinr.base.text import utf8
+from partinr.runs.origin import with_guests
 
 if TYPE_CHECKING:
     from partinr.tracking import environment
@@ -40,8 +41,11 @@ _FOLDERS_OR_NAMES = (("partition", "model"),)
 """Keys that name a folder if it exists, and otherwise something else."""
 
 
-NOT_IDENTITY = ("output_dir", "cache_dir", "callbacks", "debug", "logger", "study", "sweep")
+NOT_IDENTITY = ("output_dir", "cache_dir", "debug", "logger", "study", "sweep")
 """Keys for the place or display of a run, which are not part of its identity."""
+
+OWN_CALLBACKS = ("checkpoint", "pictures", "progress")
+"""Keys of ``callbacks`` for partinr's own callbacks, which are not part of it, either."""
 
 
 def register_resolvers() -> None:
@@ -96,11 +100,11 @@ def short_hash(text: str) -> str:
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration without :data:`NOT_IDENTITY`, with absolute paths.
+    """A resolved configuration without :data:`NOT_IDENTITY` and partinr's own callbacks, with absolute paths.
 
     ``ckpt_path`` is part of it where there is one: what was continued is not what was fitted at one go.
     """
-    absolute = with_absolute_paths(dict(plain))
+    absolute = with_absolute_paths(with_guests(plain))
     return {
         key: value for key, value in absolute.items() if key not in NOT_IDENTITY and (key, value) != ("ckpt_path", None)
     }

@@ -33,7 +33,7 @@ def study_name(overrides: Sequence[str]) -> str:
     It is named after the experiment, with its size unless that is full. Without an experiment it is named after the
     common settings of all runs and the keys in which they differ, so that a further value joins the others.
     """
-    asked = sorted(each for each in overrides if _first(each) not in _NOT_SHOWN)
+    asked = sorted(each for each in overrides if _is_shown(each))
     experiments = [each.partition("=")[2] for each in asked if _first(each) == "experiment"]
     if experiments and "," not in experiments[0]:
         size = next((each.partition("=")[2] for each in asked if _first(each) == "size"), None)
@@ -55,7 +55,7 @@ def is_swept(override: str) -> bool:
 
 def _run_name(cfg: DictConfig, swept: Collection[str]) -> str:
     """The requested settings, first those that differ in the sweep, and a hash of the whole configuration."""
-    asked = [each for each in cfg.hydra.overrides.task if _first(each) not in _NOT_SHOWN]
+    asked = [each for each in cfg.hydra.overrides.task if _is_shown(each)]
     label = ",".join(map(_short, sorted(asked, key=lambda each: (key_of(each) not in swept, each))))
     plain = names.plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     return f"{names.safe_name(label)[:MOST_LETTERS]}_{config_hash(names.identity(plain))[:HASH_LETTERS]}"
@@ -74,7 +74,12 @@ def found(folder: Path) -> Path:
     return next((path for path in sorted(same) if path.joinpath(MANIFEST).exists()), folder)
 
 
-_NOT_SHOWN = (*names.NOT_IDENTITY, "hydra")
+def _is_shown(override: str) -> bool:
+    """Whether an override is part of names: not where it only says what is kept, and where."""
+    group, _, name = re.split(r"[=/@]", key_of(override), maxsplit=1)[0].partition(".")
+    if group == "callbacks":
+        return bool(name) and name.partition(".")[0] not in names.OWN_CALLBACKS
+    return group not in (*names.NOT_IDENTITY, "hydra")
 
 
 def _first(override: str) -> str:
@@ -97,7 +102,7 @@ def key_of(override: str) -> str:
 
 def settings_asked(overrides: Sequence[str]) -> dict[str, str]:
     """The requested settings of a run, without those for its place."""
-    return dict(_setting(each) for each in overrides if _first(each) not in _NOT_SHOWN)
+    return dict(_setting(each) for each in overrides if _is_shown(each))
 
 
 def _setting(override: str) -> tuple[str, str]:
@@ -114,5 +119,7 @@ def _short(override: str) -> str:
     """An override without the group of its key, and a file path without its folders."""
     key, _, value = override.partition("=")
     value = value.strip("'\"")
+    if key.endswith("._target_") and _first(override) == "callbacks":
+        return value.rpartition(".")[2]
     name = Path(value).stem if "/" in value else _digits(value)
     return name if key == "data.path" else f"{key.rpartition('.')[2]}={name}"
