@@ -13,6 +13,7 @@ from partinr.base.later import Later
 from partinr.base.version import __version__
 from partinr.cli import completion, drawing, papers
 from partinr.cli.clean import clean_up
+from partinr.cli.compare import compare
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
 from partinr.cli.hypothesis import show_settings
@@ -220,5 +221,5 @@ def doctor() -> None:
     sys.exit(0 if examine() else 1)
 
 
-for command in (papers.report, papers.table, drawing.render, drawing.view, drawing.export, drawing.partitions):
+for command in (papers.report, papers.table, compare, drawing.render, drawing.view, drawing.export, drawing.partitions):
     commands.add_command(command)
