@@ -71,7 +71,10 @@ def _value(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, (int, float)) and math.isfinite(value):
         return compact(value)
-    return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        extent = all(isinstance(each, int) for each in value)
+        return ("×" if extent else ",").join(str(each) if extent else _value(each) for each in value)
+    return str(value)
 
 
 def numbered(names: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.logger import Wandb
-from partinr.tracking.mirror import Unreachable
+from partinr.tracking.server import Unreachable
 from partinr.tracking.summary import AXES, LEVELS, PICTURES, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
