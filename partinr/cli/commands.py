@@ -52,7 +52,7 @@ class _Application(click.Group):
             "Learn to learn: partinr experiment=meta_text_both_grid\n"
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
             "Run a study:    partinr experiment=demo\n"
-            "Compare runs:   partinr report outputs/runs\n"
+            "Compare runs:   partinr report outputs/runs, or two: partinr compare last:2 last\n"
             "Compare rules:  partinr partitions photo.png\n"
             "Test the claim: partinr experiment=hypothesis_1d, then partinr hypothesis RUN\n\n"
         )

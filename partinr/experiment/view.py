@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def make_view(
     """
     directory = RunDirectory.open(run)
     if against is None:
-        seen = [_seen(directory, "fit", image, scale)]
+        seen = [_seen(directory, image, scale)]
         title = f"{seen[0].image}, {directory.manifest().get('name') or directory.path.resolve().name}"
         facts = seen[0].facts
     else:
@@ -106,16 +106,16 @@ def _alike(runs: Sequence[Path], names: Sequence[str], image: str | None, scale:
     Raises:
         PartinrError: a run has no fit of an image, or the images differ.
     """
-    seen = [_seen(RunDirectory.open(run), name, image, scale) for run, name in zip(runs, names, strict=True)]
+    seen = [_seen(RunDirectory.open(run), image, scale) for run in runs]
     for run, each in zip(runs[1:], seen[1:], strict=True):
         if not np.array_equal(seen[0].pixels, each.pixels):
             raise PartinrError(
                 f"{short(runs[0])} and {short(run)} fitted different images; partinr compare shows them side by side"
             )
-    return seen
+    return [replace(each, fit=replace(each.fit, name=name)) for each, name in zip(seen, names, strict=True)]
 
 
-def _seen(run: RunDirectory, fit_name: str, image: str | None, scale: float) -> _Seen:
+def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
     """A run's fit of an image.
 
     Raises:
@@ -151,6 +151,6 @@ def _seen(run: RunDirectory, fit_name: str, image: str | None, scale: float) -> 
         pixels, fit = shrunk(pixels, smaller) / 255, shrunk(fit, smaller) / 255
         rows, columns = (torch.arange(few) * many // few for few, many in zip(smaller, shape, strict=True))
         labels = labels[rows[:, None], columns]
-    shown = Fit(fit_name, fit, labels.numpy(), None if larger == shape else model.render(scale))
+    shown = Fit(fit, labels.numpy(), None if larger == shape else model.render(scale))
     name = image or manifest.get("signal", {}).get("name") or run.path.resolve().name
     return _Seen(pixels, shown, name, facts)

@@ -69,13 +69,13 @@ def shrunk(image: Any, shape: Sequence[int]) -> np.ndarray:
 class Fit:
     """A fit of an image, as a page shows it."""
 
-    name: str
     values: Any
     """The fit at the pixels of the image, ``[H, W, C]``, values as for :func:`to_uint8`."""
     labels: Any
     """Integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1."""
     fine: Any = None
     """The fit at a higher resolution, ``[kH, kW, C]``, to show instead; the error is always that of ``values``."""
+    name: str = "fit"
 
 
 def stage_of(image: Any, fits: Sequence[Fit]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ LABELS[3:6, 4:9] = 6
 
 def write(path, image, fit, labels, fine=None, **about):
     """The page of one fit."""
-    return write_view(path, image, [Fit("fit", fit, labels, fine)], **about)
+    return write_view(path, image, [Fit(fit, labels, fine)], **about)
 
 
 def content(page):
@@ -328,7 +328,7 @@ def test_more_borders_than_can_be_seen_are_left_out_with_a_word(opened, tmp_path
 @pytest.mark.browser
 def test_two_fits_are_compared_with_each_other(opened, tmp_path):
     other, one = (1 - IMAGE), np.zeros_like(LABELS)
-    fits = [Fit("grid #6", FIT, LABELS), Fit("none", other, one)]
+    fits = [Fit(FIT, LABELS, name="grid #6"), Fit(other, one, name="none")]
     file = write_view(tmp_path / "two.html", IMAGE, fits, title="two")
     page = opened("mode=left&borders=off&zoom=40&at=10,15", file)
     assert page.locator("#left").inner_text() == "grid #6"
