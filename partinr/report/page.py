@@ -99,7 +99,7 @@ def write_comparison(comparison: Comparison, path: Path, stage: Mapping[str, Any
     """
     studies, names = comparison.studies, comparison.names
     images = dict.fromkeys(group.image for study in studies for group in study.groups)
-    title = f"{', '.join(images)}: {' against '.join(names)}"
+    title = f"{', '.join(images)}: {names[0]} against {', '.join(names[1:])}"
     context = _context(comparison.records, studies, title, None, {})
     # Runs on different images are drawn in one chart.
     context["data"]["image"] = 0 if comparison.one_image else "all"
