@@ -13,7 +13,7 @@ ARGS ?=
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-release lint types docs bench gpu-check studies gallery clean
+.PHONY: help setup demo test test-slow test-release lint types docs bench gpu-check studies results gallery clean
 
 help:  ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ gpu-check:  ## Test and time on a GPU in 8 minutes, without setup: SIZE=tiny IMA
 
 studies: setup  ## Remake the small size of every study and its tables in experiments/; ARGS="grid_speedup" makes some
 	$(BIN)/python experiments/studies.py $(ARGS)
+
+results: setup  ## Remake the tables in experiments/ from the data beside them, without a run; ARGS=--check only compares
+	$(BIN)/python experiments/results.py $(ARGS)
 
 gallery: setup  ## Draw the pictures of experiments/gallery; ARGS="regions" draws one
 	$(BIN)/python experiments/gallery/gallery.py $(ARGS)

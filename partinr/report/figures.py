@@ -25,7 +25,7 @@ from partinr.base.section import Chart
 from partinr.base.text import utf8
 from partinr.pictures.palette import SLOTS, Style
 from partinr.pictures.paper import COLUMN, PAGE, SETTINGS, drawn
-from partinr.report.curves import ListCurve, MeanCurve
+from partinr.report.curves import LOGARITHMIC, TITLES, ListCurve, MeanCurve
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.latex import escaped
 from partinr.report.looks import Looks, latex_program
@@ -44,11 +44,6 @@ _AXES: Mapping[Axis, tuple[str, str]] = {
     "macs": ("macs", "multiply-accumulates"),
 }
 """File name part and label of each axis."""
-
-_METRICS = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss", "lr": "learning rate"}
-"""Label of each metric."""
-
-_LOGARITHMIC = ("loss", "lr")
 
 _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
 
@@ -201,13 +196,13 @@ class _Plot:
         lone = lone_of(table, image)
         if lone and metric == "psnr":
             self.axes.axhline(lone.level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
-        if metric in _LOGARITHMIC:
+        if metric in LOGARITHMIC:
             self._logarithmic()
-        self.axes.set(xlabel=label, ylabel=_METRICS[metric])
+        self.axes.set(xlabel=label, ylabel=TITLES[metric])
         self.axes.set_xlim(left=0)
         if axis == "macs":
             self.axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        return self._with_legend("upper right" if metric in _LOGARITHMIC else "lower right")
+        return self._with_legend("upper right" if metric in LOGARITHMIC else "lower right")
 
     def chart(self, groups: Sequence[Group], chart: Chart) -> Figure:
         """PSNR at 0, 1, 2, … for a chart, with a ring at the chart's mark."""
@@ -218,7 +213,7 @@ class _Plot:
             if isinstance(mark, int) and mark < curve.psnr.size:
                 colour = f"C{self.style[group.label].slot}"
                 self.axes.plot([mark], [curve.psnr[mark]], "o", ms=5, mfc="white", mec=colour, mew=1.2, zorder=3)
-        self.axes.set(xlabel=chart.axis, ylabel=_METRICS["psnr"])
+        self.axes.set(xlabel=chart.axis, ylabel=TITLES["psnr"])
         self.axes.set_xlim(left=0)
         self.axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return self._with_legend("lower right")
