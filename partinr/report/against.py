@@ -209,7 +209,20 @@ def _estimate(
 _HEADINGS = ("pairs", "PSNR dB", "p", "arrived", "steps", "steps of reference", "× fewer steps", "× less time")
 
 
-def against_table(study: Study, label: str, clocks: bool = True) -> PaperTable:
+@dataclass(frozen=True)
+class AgainstTable(PaperTable):
+    """Comparisons with one group as a table for a document."""
+
+    said: Sequence[str] = ()
+    """What the numbers are, one sentence each."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the table has to know, one sentence each."""
+        return [*self.said, *self.study.notices]
+
+
+def against_table(study: Study, label: str, clocks: bool = True) -> AgainstTable:
     """The comparisons with one group as a table, with notes on how it is made.
 
     Args:
@@ -222,8 +235,8 @@ def against_table(study: Study, label: str, clocks: bool = True) -> PaperTable:
     headings = _HEADINGS if clocks else _HEADINGS[:-1]
     columns = [Column(heading, heading, lambda *_: None, WORDS, short=heading) for heading in headings]
     rows = [Row(each.group, None, None, dict(zip(headings, _cells(each), strict=False))) for each in compared]
-    notes = [*_explained(compared, title, clocks), *notes, *study.notices]
-    return PaperTable(study, columns, rows, {"group": lambda group: group.title}, {}, notes)
+    said = [*_explained(compared, title, clocks), *notes]
+    return AgainstTable(study, columns, rows, {"group": lambda group: group.title}, {}, "", said)
 
 
 def _cells(compared: Comparison) -> list[Cell]:
