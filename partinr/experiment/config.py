@@ -19,7 +19,7 @@ from pydantic import Field
 from partinr.backbones import Backbone, class_path
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later, load
-from partinr.base.spec import READS, marked, spec
+from partinr.base.spec import READS, Unused, marked, spec
 from partinr.coords import Frame, Layout, check_layout
 from partinr.engines import EngineName
 from partinr.experiment import names
@@ -242,6 +242,23 @@ def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) 
         PartinrError: the configuration is invalid.
     """
     return read(with_start(cfg, overrides))
+
+
+def asked_settings(cfg: DictConfig, overrides: Sequence[str]) -> Settings:
+    """The checked settings of a command.
+
+    Raises:
+        PartinrError: the configuration is invalid, or one override has no effect beside another.
+    """
+    settings = settings_for(cfg, overrides)
+    given = {key.lstrip("+"): each for each in overrides for key, _, value in [each.partition("=")] if value != "null"}
+    for group in GROUPS:
+        for name, other in Unused.of(type(getattr(settings, group))).items():
+            # A choice that is given brings its own value.
+            unused = given.get(f"{group}.{name}", given.get(group))
+            if f"{group}.{other}" in given and unused and getattr(getattr(settings, group), name) is not None:
+                raise PartinrError(f"{unused} has no effect beside {given[f'{group}.{other}']}; leave out one of them")
+    return settings
 
 
 def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -44,6 +45,13 @@ NOT_IDENTITY = ("output_dir", "cache_dir", "callbacks", "debug", "logger", "stud
 """Keys for the place or display of a run, which are not part of its identity."""
 
 
+NOT_SHOWN = (*NOT_IDENTITY, "hydra")
+"""Groups and root keys that are not in names."""
+
+_IN_LABEL = ("data", "data.path", "data.name", "partition", "backbone")
+"""Keys that a label tells without their names."""
+
+
 def register_resolvers() -> None:
     """Register ``${partinr.token:}`` (with a new token), ``partinr.label``, the experiment and the places of loggers.
 
@@ -51,7 +59,7 @@ def register_resolvers() -> None:
     """
     token = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
+    OmegaConf.register_new_resolver("partinr.label", lambda *_, _root_: run_label(_root_), replace=True)
     OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
     OmegaConf.register_new_resolver("partinr.wandb", _from_environment, replace=True)
     OmegaConf.register_new_resolver("partinr.mlflow", lambda folder: environment.mlflow_uri(folder), replace=True)
@@ -74,6 +82,16 @@ def experiment(study: str | None = None) -> str | None:
 def sized(experiment: str, size: str | None) -> str:
     """The name of an experiment at a size, which distinguishes a small study from the full one."""
     return experiment if size in (None, "full") else f"{experiment}_{size}"
+
+
+def run_label(config: DictConfig) -> str:
+    """The name of a single run without its date: its signal, partition, backbone and other requested settings."""
+    chosen = [str(config.hydra.runtime.choices.get(group)) for group in ("partition", "backbone")]
+    path, name = OmegaConf.select(config, "data.path"), OmegaConf.select(config, "data.name")
+    asked = [each for each in config.hydra.overrides.task if first_key(each) not in NOT_SHOWN]
+    others = sorted(short(each) for each in asked if key_of(each) not in _IN_LABEL)
+    signal = PurePath(path).stem if path else name or config.hydra.runtime.choices.get("data")
+    return folder_label(",".join([str(signal), *chosen, *others]), limit=64)
 
 
 def folder_label(overrides: str, limit: int = 80) -> str:
@@ -134,3 +152,32 @@ def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
+
+
+# -- overrides --------------------------------------------------------------------------------------------------------
+
+
+def first_key(override: str) -> str:
+    """The group or root key of an override."""
+    return re.split(r"[=./@]", override.lstrip("+~"), maxsplit=1)[0]
+
+
+def key_of(override: str) -> str:
+    """The key, or the group, of an override."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def short(override: str) -> str:
+    """An override without the group of its key, and a file path without its folders."""
+    key, _, value = override.partition("=")
+    value = value.strip("'\"")
+    name = Path(value).stem if "/" in value else _digits(value)
+    return name if key == "data.path" else f"{key.rpartition('.')[2]}={name}"
+
+
+def _digits(value: str) -> str:
+    """A number drawn by a sampler in its usual notation."""
+    try:
+        return f"{float(value):.4g}" if "." in value and len(value) > 8 else value
+    except ValueError:
+        return value
