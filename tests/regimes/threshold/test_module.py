@@ -113,7 +113,7 @@ def test_a_stack_of_trials_is_as_many_runs_of_one(data, parts, options):
     found = together.steps_rows()
     assert {row["censored"] for row in found} == {0, 1}, "some should be over, and some not"
     assert len({row["steps"] for row in found}) > 2
-    for number, trial in enumerate(trials):
+    for number, trial in list(enumerate(trials))[::3]:  # other boundaries, draws and networks each
         alone = module_of(data, [trial], parts, **options)
         train(alone)
         (row,) = alone.steps_rows()
