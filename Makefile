@@ -13,10 +13,10 @@ ARGS ?=
 DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types docs bench gpu-check studies gallery clean
+.PHONY: help setup demo test test-slow test-release lint types docs bench gpu-check studies results gallery clean
 
 help:  ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## Make .venv with everything in it (nothing to do when it is up to date)
 
@@ -39,8 +39,11 @@ test: setup  ## Run the tests but for the slow ones; ARGS="-k grid -x" runs some
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: setup  ## Run the slow ones: many processes, wheels, a real Slurm
-	$(BIN)/python -m pytest -n $(SLOW_TEST_WORKERS) --dist worksteal -m "slow and not alone" $(ARGS)
+	$(BIN)/python -m pytest -n $(SLOW_TEST_WORKERS) --dist worksteal -m "slow and not alone and not release" $(ARGS)
 	$(BIN)/python -m pytest -m alone $(ARGS)
+
+test-release: setup  ## Check the tag, and install the wheel with each extra from an index: docs/releasing.md
+	$(BIN)/python -m pytest -m release $(ARGS)
 
 lint: setup  ## Check style and formatting
 	$(BIN)/ruff check .
@@ -65,6 +68,9 @@ gpu-check:  ## Test and time on a GPU in 8 minutes, without setup: SIZE=tiny IMA
 
 studies: setup  ## Remake the small size of every study and its tables in experiments/; ARGS="grid_speedup" makes some
 	$(BIN)/python experiments/studies.py $(ARGS)
+
+results: setup  ## Remake the tables in experiments/ from the data beside them, without a run; ARGS=--check only compares
+	$(BIN)/python experiments/results.py $(ARGS)
 
 gallery: setup  ## Draw the pictures of experiments/gallery; ARGS="regions" draws one
 	$(BIN)/python experiments/gallery/gallery.py $(ARGS)

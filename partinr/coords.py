@@ -12,6 +12,9 @@ coordinates at every resolution.
 
 There are two frames: ``global``, one for the whole signal (the paper's), and ``local``, in which each region's bounding
 box (at the outer edges of its cells) is [-1, 1] along every axis.
+
+There is one more layout, for the study of the published claim alone: ``public_code``, a fault of the paper's public
+code, see :func:`layout_coords`.
 """
 
 from __future__ import annotations
@@ -22,15 +25,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, check_choice
 
 Frame = Literal["global", "local"]
+
+Layout = Literal["public_code"]
+"""Another layout than the right one: a fault, see :func:`layout_coords`."""
 
 _AT_ONCE = 1_000_000
 """Points that vote at a time, to limit memory."""
@@ -67,6 +73,66 @@ def outer_coords(axes: Sequence[Tensor]) -> Tensor:
         ``[m_0 · … · m_(d-1), d]``, row-major.
     """
     return torch.stack([axis.reshape(-1) for axis in torch.meshgrid(*axes, indexing="ij")], dim=-1)
+
+
+def check_layout(layout: Layout | None, frame: Frame, dimensions: int = 2) -> None:
+    """Check that a layout of coordinates can be had.
+
+    Args:
+        layout: the layout; None for the right one.
+        frame: frame of the coordinates.
+        dimensions: axes of the signal.
+
+    Raises:
+        PartinrError: the layout is unknown, or goes neither with the frame nor with the signal.
+    """
+    check_choice("coords.layout", layout, (None, *get_args(Layout)))
+    if layout is not None and frame != "global":
+        raise PartinrError(
+            f"coords.layout=public_code scatters a region over the plane, so coords.frame={frame} has no box to fill; "
+            "give coords.frame=global"
+        )
+    if layout is not None and dimensions != 2:
+        raise PartinrError(
+            f"coords.layout=public_code is for images, and the signal has {dimensions} axes; leave the layout out"
+        )
+
+
+def layout_coords(axes: Sequence[AxisSamples], layout: Layout | None = None) -> Tensor:
+    """Global coordinates of every combination of one point from each axis.
+
+    ``public_code`` repeats a fault of the paper's public code. It flattens pixels row by row, H rows of W, and
+    coordinates as W rows of H. So pixel number ``n`` of the image, at row ``n // W`` and column ``n % W``, has the
+    coordinates of row ``n // H`` and column ``n % H`` of a grid ``[W, H]``. What the networks fit is therefore
+    ``image.reshape(W, H, C)``. A 2×3 image is seen as 3×2::
+
+        a b c            a b
+        d e f    as      c d
+                         e f
+
+    Neighbours a and d lie apart, and c and d, at opposite ends of the image, are neighbours. If H = W, both layouts are
+    the same. The regions are still those of the image: each is scattered over the plane in stripes.
+
+    Args:
+        axes: the points along each axis.
+        layout: the layout; None for the right one, in which a sample has the coordinates of its row and column.
+
+    Returns:
+        float64 ``[m_0 · … · m_(d-1), d]``, row-major.
+
+    Raises:
+        PartinrError: the layout is ``public_code`` and a point is not at the centre of a sample.
+    """
+    if layout is None:
+        return outer_coords([axis.coords for axis in axes])
+    if not all(torch.equal(axis.places, axis.cells.double()) for axis in axes):
+        raise PartinrError(
+            "coords.layout=public_code scrambles the image, so there is nothing between its pixels; "
+            "render at scale 1, all of it or whole pixels"
+        )
+    rows, columns = axes
+    sample = (rows.cells[:, None] * columns.n + columns.cells).reshape(-1)
+    return grid_coords((columns.n, rows.n))[sample]
 
 
 def scaled_shape(shape: Sequence[int | Fraction], scale: float) -> tuple[int, ...]:

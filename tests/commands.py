@@ -10,9 +10,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -25,8 +25,7 @@ TINY = ("data.size=16", "partition.regions=4", "backbone.match_params=500", "max
 """A run of a few milliseconds."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a command gave."""
 
     code: int

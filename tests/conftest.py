@@ -26,6 +26,14 @@ OpenPage = Callable[..., Any]
 """``open_page(where, width=1280, height=900)`` gives a playwright ``Page`` of a file or a string of HTML."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where a mark alone is asked for, no file without it: to import all of them takes each worker ten seconds."""
+    mark = config.option.markexpr.partition(" ")[0]
+    if mark in ("slow", "alone") and collection_path.match("test_*.py"):
+        return f"mark.{mark}" not in collection_path.read_text(encoding="utf-8") or None
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that may take longer than others come first, so that no worker begins one when the others are done."""
 

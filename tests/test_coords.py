@@ -5,22 +5,28 @@ from __future__ import annotations
 import itertools
 import math
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
 
+import partinr
 from partinr import coords
+from partinr.backbones import Siren
 from partinr.base.errors import PartinrError
 from partinr.coords import (
+    Layout,
     axis_coords,
     axis_samples,
     grid_coords,
+    layout_coords,
     nearest_samples,
     region_frames,
     scaled_shape,
     to_frame,
     vote_of_nearest,
 )
+from partinr.model.album import Album
 from partinr.partition import Grid, Partition
 from tests.covering import covering
 
@@ -261,3 +267,54 @@ def test_a_small_region_of_a_large_grid_keeps_its_precision():
     labels[20_000:20_004] = 1
     local = _local(labels)[20_000:20_004, 0]
     torch.testing.assert_close(local, axis_coords(4), rtol=0, atol=1e-11)
+
+
+def test_the_layout_of_the_public_code_by_hand():
+    # a b c        a b
+    # d e f   as   c d
+    #              e f
+    axes = Partition(torch.zeros(2, 3, dtype=torch.int64)).axes
+    third, half = 2 / 3, 1 / 2
+    layouts: tuple[Layout | None, ...] = (None, "public_code")
+    right = [(-half, -third), (-half, 0), (-half, third), (half, -third), (half, 0), (half, third)]
+    seen = [(-third, -half), (-third, half), (0, -half), (0, half), (third, -half), (third, half)]
+    for layout, wanted in zip(layouts, (right, seen), strict=True):
+        torch.testing.assert_close(layout_coords(axes, layout), torch.tensor(wanted, dtype=torch.float64))
+    square = Partition(torch.zeros(4, 4, dtype=torch.int64)).axes
+    assert torch.equal(layout_coords(square, "public_code"), layout_coords(square))
+
+
+def test_a_scrambled_image_is_fitted_as_the_image_that_its_networks_see():
+    image = torch.rand(6, 4, 3, generator=torch.Generator().manual_seed(0))
+    partition = Grid(regions=4)(image)
+    scrambled = partinr.PiecewiseINR(partition, Siren(hidden_features=6), layout="public_code")
+    seen = partinr.PiecewiseINR(Partition(partition.labels.reshape(4, 6)), Siren(hidden_features=6))
+    batches = scrambled.batch(image), seen.batch(image.reshape(4, 6, 3))
+    for part in ("coords", "targets", "network", "order"):
+        assert torch.equal(*(getattr(batch, part) for batch in batches))
+    whole = scrambled.render()
+    assert torch.equal(whole.reshape(4, 6, 3), seen.render())
+    assert torch.equal(scrambled.render(crop=[(2, 5), (1, 3)]), whole[2:5, 1:3])
+    album = Album({"a": scrambled, "b": seen})
+    assert torch.equal(album.member(0).render(), whole)
+    assert album.member(0).architecture()["layout"] == "public_code"
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        (lambda image: _scrambled(image, frame="local"), "give coords.frame=global"),
+        (lambda image: _scrambled(image[0]), "leave the layout out"),
+        (lambda image: _scrambled(image).render(2), "render at scale 1"),
+        (lambda image: _scrambled(image).render(crop=[(0, 1.5), (0, 3)]), "render at scale 1"),
+        (lambda image: _scrambled(image).render(field="gradient"), "render its values"),
+    ],
+)
+def test_a_scrambled_image_has_nothing_between_its_pixels(refused, message):
+    with pytest.raises(PartinrError, match=message):
+        refused(torch.rand(2, 3, 3))
+
+
+def _scrambled(image: torch.Tensor, **options: Any) -> partinr.PiecewiseINR:
+    """A model with the coordinates of the public code."""
+    return partinr.PiecewiseINR(Grid(regions=1)(image), Siren(hidden_features=2), layout="public_code", **options)

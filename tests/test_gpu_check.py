@@ -69,7 +69,6 @@ def bare(check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("bare")
 def test_the_tiny_check_ends_well(check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -302,7 +302,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ([], "Three commands to try"),
         (["--help"], "Groups (GROUP=NAME)"),
         (["--version"], "partinr "),
-        (["--cfg", "job"], "max_steps"),
+        (["--cfg", "job", "data.size=8", "study=2024_01_31", "regime.points_per_step=9"], "study: '2024_01_31'"),
         (["data.size=8", "study=7", "partition.regoins=4"], "unknown option"),
         (["partition=gird"], "there is no partition=gird"),
         (["rnus"], "did you mean partinr runs?"),

@@ -110,7 +110,7 @@ def show(path: Path) -> None:
             found[row["backbone"]][row["image"], row["cut"]].append(row)
     columns = list(dict.fromkeys(column for rows in found.values() for column in rows))
     heading = "".join(f" {image}, {cut} |" for image, cut in columns)
-    print(f"At a rate of its own:\n\n| backbone | lr | parameters |{heading}")
+    print(f"At the backbone's own rate:\n\n| backbone | lr | parameters |{heading}")
     print("|---|---:|---:|" + "---:|" * len(columns))
     for label, rows in found.items():
         own = [next((row for row in rows[column] if float(row["lr"]) == RUNS[label][0]), None) for column in columns]

@@ -30,7 +30,8 @@ from omegaconf import OmegaConf
 
 from partinr.experiment.conf import conf_dir
 from partinr.partition import Grid
-from partinr.pictures.draw import encode_png, error_map, partition_overlay
+from partinr.pictures.draw import encode_png, partition_overlay
+from partinr.pictures.errors import error_map
 from partinr.report import collect, write_html
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION

@@ -3,11 +3,13 @@
     python experiments/kodak/kodak.py FOLDER                                         # all of it: some three hours
     python experiments/kodak/kodak.py FOLDER --parameters 500000 --seconds 2.2 10    # part of it
     python experiments/kodak/kodak.py FOLDER --size 512 --parameters 199000 264000 --seconds 5
+    python experiments/kodak/kodak.py FOLDER --parameters 500000 --steps 18600       # on a machine that is not quiet
 
 FOLDER has the images. Each image, number of parameters and number of seconds is a run of its own. The same command
 continues where it stopped, and more values add runs. It prints the table of all runs of the output so far, and writes a
 row a run to a CSV file. Nothing else may run on the machine: the last column of the table counts runs that partinr
-itself marks as made on a shared machine.
+itself marks as made on a shared machine. A budget of steps gives the same picture on a busy machine; its seconds say
+nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +52,11 @@ def sweep(images: Sequence[Path], given: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "partinr", "-m", "experiment=fast", "data=image", "callbacks.pictures=null"]
     command += [f"data.path={','.join(str(each.resolve()) for each in images)}"]
     command += [f"backbone.match_params={','.join(map(str, given.parameters))}"]
-    command += [f"max_seconds={','.join(f'{each:g}' for each in given.seconds)}", f"hydra.sweep.dir={given.output}"]
+    command += [f"hydra.sweep.dir={given.output}"]
+    if given.steps:
+        command += ["max_seconds=null", f"max_steps={','.join(map(str, given.steps))}"]
+    else:
+        command += [f"max_seconds={','.join(f'{each:g}' for each in given.seconds)}"]
     subprocess.run([*command, *([f"data.size={given.size}"] if given.size else [])], check=True)
 
 
@@ -62,8 +68,8 @@ def perceptual(run: RunRecord) -> float | None:
 
     data = run.config["data"]
     images = load(run.path).render().clamp(0, 1), load_image(data["path"], size=data["size"])
-    batch = [each.permute(2, 0, 1).unsqueeze(0) * 2 - 1 for each in images]
-    return float(lpips(*batch, net_type="alex"))
+    fitted, given = (each.permute(2, 0, 1).unsqueeze(0) * 2 - 1 for each in images)
+    return float(lpips(fitted, given, net_type="alex"))
 
 
 def rows_of(records: Sequence[RunRecord]) -> list[dict[str, object]]:
@@ -72,7 +78,8 @@ def rows_of(records: Sequence[RunRecord]) -> list[dict[str, object]]:
     for run in records:
         said, curve = run.manifest, run.curve
         signal, pixels = said["signal"], int(np.prod(said["signal"]["shape"][:2]))
-        reached = {f"seconds_to_{level}": run.reaches(level, "seconds") for level in LEVELS}
+        timed = run.config["max_seconds"] is not None
+        reached = {f"seconds_to_{level}": run.reaches(level, "seconds") if timed else None for level in LEVELS}
         found.append(
             {
                 "image": signal["name"],
@@ -80,7 +87,8 @@ def rows_of(records: Sequence[RunRecord]) -> list[dict[str, object]]:
                 "parameters": said["parameters"],
                 "regions": said["regions"],
                 "budget_seconds": run.config["max_seconds"],
-                "seconds": said["seconds"]["training"],
+                "budget_steps": run.config["max_steps"],
+                "seconds": said["seconds"]["training"] if timed else None,
                 "steps": said["steps"],
                 "psnr": float(curve["psnr"][-1]),
                 "ssim": float(curve["ssim"][-1]),
@@ -90,7 +98,12 @@ def rows_of(records: Sequence[RunRecord]) -> list[dict[str, object]]:
                 "shared": run.shared,
             }
         )
-    return sorted(found, key=lambda row: (row["budget_parameters"], row["budget_seconds"], row["image"]))  # type: ignore[arg-type, return-value]
+    return sorted(found, key=lambda row: (*budget_of(row), row["image"]))
+
+
+def budget_of(row: dict[str, object]) -> tuple[object, object, object]:
+    """Parameters, steps and seconds, of which 0 stands for no limit."""
+    return row["budget_parameters"], row["budget_steps"] or 0, row["budget_seconds"] or 0
 
 
 def mean(rows: Sequence[dict[str, object]], name: str, digits: int) -> str:
@@ -107,6 +120,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parameters", type=int, nargs="+", default=[50_000, 100_000, 262_000, 500_000, 1_000_000])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1, 2.2, 10, 60])
+    parser.add_argument("--steps", type=int, nargs="+", help="budgets of steps, in place of seconds")
     parser.add_argument("--size", type=int, help="crop the centre square and resize it to this side")
     parser.add_argument("--output", type=Path, default=Path("outputs/kodak"))
     parser.add_argument("--csv", type=Path, help="a row a run; by default runs.csv in the output")
@@ -125,11 +139,12 @@ def main() -> None:
     print("| parameters | seconds | images | steps | PSNR dB | SSIM | LPIPS | bits a pixel |", end="")
     print("".join(f" s to {level} dB |" for level in LEVELS), "shared |")
     print("|---:|" + "---:|" * (8 + len(LEVELS)))
-    groups: dict[tuple[object, object], list[dict[str, object]]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
     for row in rows:
-        groups[row["budget_parameters"], row["budget_seconds"]].append(row)
-    for (parameters, seconds), own in groups.items():
-        cells = [f"{parameters:,}", f"{seconds:g}", str(len(own)), mean(own, "steps", 0), mean(own, "psnr", 2)]
+        groups[budget_of(row)].append(row)
+    for (parameters, steps, seconds), own in groups.items():
+        budget = "–" if steps else f"{seconds:g}"
+        cells = [f"{parameters:,}", budget, str(len(own)), mean(own, "steps", 0), mean(own, "psnr", 2)]
         cells += [mean(own, "ssim", 4), mean(own, "lpips", 4), mean(own, "bits_per_pixel", 1)]
         cells += [mean(own, f"seconds_to_{level}", 2) for level in LEVELS]
         print(f"| {' | '.join([*cells, str(sum(bool(row['shared']) for row in own))])} |")

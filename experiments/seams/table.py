@@ -96,7 +96,7 @@ def show(paths: list[Path]) -> None:
                 methods.setdefault(row["method"], {})[row["image"]] = row
     for (limit, cut), methods in found.items():
         images = list(methods["plain"])
-        print(f"\n{cut}, the same {limit}; means over {', '.join(images)}\n")
+        print(f"\n**{cut.capitalize()}, the same {limit}; means over {', '.join(images)}**\n")
         print(
             "| method | parameters | MACs | steps | PSNR | band | inside | band, by image "
             "| jump | error | slope | error |"

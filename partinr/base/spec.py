@@ -43,6 +43,26 @@ no path on this machine, such as a name on a hub, is left out.
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class Unused:
+    """Marks a field that is not used where another has a value: ``Annotated[str | None, Unused(beside="path")]``.
+
+    A command that gives both is refused; a default is overruled without a word.
+
+    Attributes:
+        beside: the other field.
+    """
+
+    beside: str
+
+    @staticmethod
+    def of(kind: type) -> dict[str, str]:
+        """The marked fields of a class, each with the other."""
+        hints = typing.get_type_hints(kind, include_extras=True)
+        marks = ((name, mark) for name, hint in hints.items() for mark in getattr(hint, "__metadata__", ()))
+        return {name: mark.beside for name, mark in marks if isinstance(mark, Unused)}
+
+
 def course(settings: Any) -> dict[str, Any]:
     """The fields of a spec that change the course of training, with their values: plain containers."""
     aside = marked(type(settings), ASIDE)

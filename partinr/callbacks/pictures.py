@@ -13,7 +13,8 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError, PartinrWarning, reason
 from partinr.callbacks.base import Adaptation, RunCallback, is_number, regime
-from partinr.pictures.draw import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail
+from partinr.pictures.draw import Panel, contact_sheet, encode_png, partition_overlay, thumbnail
+from partinr.pictures.errors import error_map
 from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
 
 

@@ -79,7 +79,7 @@ def hydra_app(arguments: list[str]) -> int:
         with chdir(where["cwd"]):
             try:
                 asked = list(hydra_config.overrides.task)
-                settings = config.settings_for(cfg, asked)  # before what a run imports: a wrong value ends at once
+                settings = config.asked_settings(cfg, asked)  # before what a run imports: a wrong value ends at once
                 outcome = execute.execute(settings, folder, asked)
             except (PartinrError, OmegaConfBaseException) as error:
                 print_error(say(error))

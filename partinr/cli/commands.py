@@ -16,7 +16,7 @@ from partinr.cli.clean import clean_up
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
 from partinr.cli.hypothesis import show_settings
-from partinr.cli.options import KNOWN_RUNS, RUN, RUN_OR_SWEEP, RUNS
+from partinr.cli.options import KNOWN_RUNS, PLACES, RUN, RUN_OR_SWEEP, RUNS
 from partinr.cli.options import output as output_option
 from partinr.cli.runs import show_runs
 from partinr.cli.sync import sync_runs
@@ -107,13 +107,7 @@ def commands() -> None:
 @commands.command()
 @click.argument("run", metavar="RUN", type=RUN)
 @click.option("--force", is_flag=True, help="Resume even if the run claims to be running on another host.")
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=PLACE",
-    help="Where a file or folder that the run reads is now, such as data.path=FILE; its content is checked.",
-)
+@PLACES
 def resume(run: Path, force: bool, changes: tuple[str, ...]) -> None:
     """Continue a stopped run in its own directory."""
     outcome = execute.resume(run, force, changes=changes)
@@ -124,14 +118,20 @@ def resume(run: Path, force: bool, changes: tuple[str, ...]) -> None:
 @commands.command()
 @click.argument("run", metavar="RUN", type=RUN)
 @output_option(metavar="DIR", help="The new run; RUN_rerun by default.")
-def rerun(run: Path, output: Path | None) -> None:
+@PLACES
+def rerun(run: Path, output: Path | None, changes: tuple[str, ...]) -> None:
     """Repeat a run in a new directory, and compare the curves.
+
+    RUN may also be a run that partinr sent to W&B: wandb:ENTITY/PROJECT/ID.
 
     All columns except the clocks are compared, bit by bit. The exit code is 0 if the curves are the same, else 1. In
     the latter case the first differing row is printed, and differences in versions, hardware, threads, git commit,
     signal and code.
     """
-    sys.exit(rerunning.rerun(run, output))
+    name, place = str(run), str(run).removeprefix(rerunning.WANDB)
+    if place != name and not run.exists():
+        sys.exit(rerunning.rerun_from_wandb(place, output, changes))
+    sys.exit(rerunning.rerun(run, output, changes))
 
 
 @commands.command()

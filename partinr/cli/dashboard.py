@@ -17,10 +17,9 @@ from partinr.runs.directory import find_runs
 
 if TYPE_CHECKING:
     from partinr.tracking import dashboard as building
-    from partinr.tracking import mirror, server
+    from partinr.tracking import server
 else:
     building = Later("partinr.tracking.dashboard")
-    mirror = Later("partinr.tracking.mirror")
     server = Later("partinr.tracking.server")
 
 SPEC = "dashboard.json"
@@ -48,14 +47,14 @@ def make_dashboard(
     if dashboard.study.settings.resolved_mode() != "online":
         reason = "W&B is offline"
     elif not server.has_login():
-        reason = mirror.NO_LOGIN
+        reason = server.NO_LOGIN
     elif dashboard.study.settings.entity is None:
         reason = "there is no entity; give --entity USER_OR_TEAM"
     else:
         try:
             for kind, url in dashboard.save().items():
                 click.echo(f"{kind:<10} {url}")
-        except mirror.Unreachable as error:
+        except server.Unreachable as error:
             reason = str(error)
     if output is None and reason is not None:
         output = study / SPEC

@@ -39,4 +39,6 @@ def show_settings(settings: Sequence[Setting]) -> None:
         console.print(
             f"p of a · p^b: {growth.base:.4f}, 95 % interval {low:.4f} to {high:.4f}", highlight=False, soft_wrap=True
         )
+        if growth.halves:
+            console.print(f"p by ranges: {', '.join(map(str, growth.halves))}", highlight=False, soft_wrap=True)
         console.print(f"{setting.verdict}\n", highlight=False, soft_wrap=True)

@@ -47,6 +47,14 @@ RUNS = click.argument("paths", nargs=-1, required=True, metavar="RUN_OR_SWEEP...
 KNOWN_RUNS = click.argument("paths", nargs=-1, metavar="[RUN_OR_SWEEP]...", type=RUN_OR_SWEEP)
 """By default those below ``outputs``."""
 
+PLACES = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=PLACE",
+    help="Where a file or folder that the run reads is now, such as data.path=FILE; its content is compared.",
+)
+
 
 def output(**settings: Any) -> Any:
     """The option for the file or folder to write."""

@@ -52,7 +52,9 @@ _ORDER = click.option("--order", metavar="GROUP[,...]", help="Groups that come f
     "--inset", metavar="Y0:Y1,X0:X1", help="Figures: a rectangle [pixels] that all pictures show enlarged in a corner."
 )
 @click.option(
-    "--error-range", metavar="[LOW:]HIGH", help="Figures: absolute errors at the ends of the colours; 0.1 by default."
+    "--error-range",
+    metavar="[LOW:]HIGH",
+    help="Figures: absolute errors at the ends of linear colours; by default logarithmic, 0.003:0.3.",
 )
 @click.option("--format", "formats", metavar="FORMAT[,...]", help="Figures: pdf, png, svg, pgf; by default png,pdf.")
 @click.option("--style", metavar="STYLE[,...]", help="Figures: styles of matplotlib, by name or file.")

@@ -84,7 +84,7 @@ def show_runs(
     said = ", ".join(f"{count:,} {state}" for state, count in counts.items())
     click.echo(("\n" if shown else "") + f"{many}: {said}")
     if note := footnote([(_name(each, root), each.shared) for each in standings]):
-        click.echo("\n".join(wrap(note, width)))
+        click.echo("\n".join(wrap(note, width, break_on_hyphens=False)))
     for line in _hints(standings, counts, width):
         click.echo(line)
 

@@ -15,10 +15,9 @@ from partinr.base.terminal import short
 from partinr.runs.directory import find_runs
 
 if TYPE_CHECKING:
-    from partinr.tracking import mirror, server
+    from partinr.tracking import server
     from partinr.tracking import sync as syncing
 else:
-    mirror = Later("partinr.tracking.mirror")
     server = Later("partinr.tracking.server")
     syncing = Later("partinr.tracking.sync")
 
@@ -40,13 +39,13 @@ def sync_runs(paths: Sequence[Path], *, offline: bool, timeout: float | None, **
     """
     runs = find_runs(*paths)
     if not offline and not server.has_login():
-        raise PartinrError(f"{mirror.NO_LOGIN}. {_OFFLINE}")
+        raise PartinrError(f"{server.NO_LOGIN}. {_OFFLINE}")
     made = 0
     for run in runs:
         try:
             settings = syncing.settings_of(run.config(), finish_timeout=timeout, **where)
             rebuilt = syncing.rebuild(run, settings, "offline" if offline else "online")
-        except mirror.Unreachable as error:
+        except server.Unreachable as error:
             raise PartinrError(f"{error}. {_OFFLINE}") from error
         except PartinrError as error:
             print_error(str(error))

@@ -19,8 +19,8 @@ from pydantic import Field
 from partinr.backbones import Backbone, class_path
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later, load
-from partinr.base.spec import READS, marked, spec
-from partinr.coords import Frame
+from partinr.base.spec import READS, Unused, marked, spec
+from partinr.coords import Frame, Layout, check_layout
 from partinr.engines import EngineName
 from partinr.experiment import names
 from partinr.experiment.conf import conf_dir
@@ -136,9 +136,19 @@ class Coords:
 
     Attributes:
         frame: frame of the coordinates.
+        layout: ``public_code`` for a fault of the paper's public code; None for the right layout.
     """
 
     frame: Frame = "global"
+    layout: Layout | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the options go together.
+
+        Raises:
+            PartinrError: the layout does not go with the frame.
+        """
+        check_layout(self.layout, self.frame)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +229,8 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         for name in marked(type(getattr(settings, group)), READS):
             settings.plain[group][name] = _absolute(settings.plain[group].get(name))
     settings.schedule.check(settings.stop)
+    if settings.coords.layout not in (None, *settings.regime.layouts):
+        raise PartinrError(f"coords.layout={settings.coords.layout} is for regime=fit; leave it out")
     settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings
 
@@ -230,6 +242,23 @@ def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) 
         PartinrError: the configuration is invalid.
     """
     return read(with_start(cfg, overrides))
+
+
+def asked_settings(cfg: DictConfig, overrides: Sequence[str]) -> Settings:
+    """The checked settings of a command.
+
+    Raises:
+        PartinrError: the configuration is invalid, or one override has no effect beside another.
+    """
+    settings = settings_for(cfg, overrides)
+    given = {key.lstrip("+"): each for each in overrides for key, _, value in [each.partition("=")] if value != "null"}
+    for group in GROUPS:
+        for name, other in Unused.of(type(getattr(settings, group))).items():
+            # A choice that is given brings its own value.
+            unused = given.get(f"{group}.{name}", given.get(group))
+            if f"{group}.{other}" in given and unused and getattr(getattr(settings, group), name) is not None:
+                raise PartinrError(f"{unused} has no effect beside {given[f'{group}.{other}']}; leave out one of them")
+    return settings
 
 
 def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:

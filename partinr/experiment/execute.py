@@ -298,6 +298,7 @@ def _context(settings: config.Settings) -> RunContext:
         schedule=settings.schedule,
         stop=settings.stop,
         frame=settings.coords.frame,
+        layout=settings.coords.layout,
         seed=root.seed,
         capacity=root.capacity,
         overlap=root.overlap,

@@ -230,7 +230,7 @@ def _code(module: str, folder: Path | None, digests: Digests, verify: bool) -> s
     return None
 
 
-def check_code(manifest: Mapping[str, Any], folder: Path) -> None:
+def check_code(manifest: Mapping[str, Any], folder: Path | str) -> None:
     """Refuse a run whose plug-ins are not installed in any version.
 
     Args:

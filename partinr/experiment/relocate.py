@@ -42,9 +42,10 @@ def places_of(changes: Sequence[str], run: RunDirectory) -> dict[str, str]:
             words = [*kept, change, *([f"ckpt_path={run.file(CHECKPOINT)}"] if key in _LIMITS else [])]
             command = " ".join(["partinr", *map(for_shell, words)])
             start = "that continues from its checkpoint" if key in _LIMITS else "from the start"
+            instead = f"; for another {key} make a new run {start}: {command}" if kept else ""
             raise PartinrError(
-                f"--set {key}: resume keeps all settings, and only learns where files are now "
-                f"({', '.join(allowed)}); for another {key} make a new run {start}: {command}"
+                f"--set {key}: all settings are kept, and --set only says where files are now "
+                f"({', '.join(allowed)}){instead}"
             )
         places[key] = os.path.abspath(os.path.expanduser(place))
     return places
@@ -67,7 +68,7 @@ def same_content(
     Raises:
         PartinrError: a file is missing, or its content is different.
     """
-    _check_there(run, settings)
+    check_there(settings, f"partinr resume {for_shell(run.path)}")
     try:
         yield lambda module: _check_content(run, settings, module, places)
     except OtherRunError as error:
@@ -76,7 +77,16 @@ def same_content(
         raise _advised(run, settings, places, error.problem) from error
 
 
-def _check_there(run: RunDirectory, settings: Settings) -> None:
+def check_there(settings: Settings, command: str) -> None:
+    """Check that the files of a run are where it read them.
+
+    Args:
+        settings: settings of the run.
+        command: the command that executes it, for the advice.
+
+    Raises:
+        PartinrError: a file is missing.
+    """
     # Values that are no absolute path may be names that are found elsewhere.
     named = {key: value for key, value in readable(settings).items() if isinstance(value, str) and os.path.isabs(value)}
     missing = {key: value for key, value in named.items() if not os.path.exists(value)}
@@ -84,7 +94,7 @@ def _check_there(run: RunDirectory, settings: Settings) -> None:
         said = " and ".join(f"{key}={value}" for key, value in missing.items())
         raise PartinrError(
             f"{said} {'is' if len(missing) == 1 else 'are'} not there; "
-            f"say where the content is now: {_resume(run, list(missing))}"
+            f"say where the content is now: {_with_places(command, list(missing))}"
         )
 
 
@@ -125,7 +135,10 @@ def _advised(run: RunDirectory, settings: Settings, places: Mapping[str, str], p
         )
     changed = _changed(run, settings)
     which = f" ({' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} changed)" if changed else ""
-    cure = f"put the old files back, or say where they are: {_resume(run, changed)}; " if changed else ""
+    cure = ""
+    if changed:
+        command = _with_places(f"partinr resume {for_shell(run.path)}", changed)
+        cure = f"put the old files back, or say where they are: {command}; "
     return PartinrError(
         f"{run.path} cannot continue: {problem}{which}; {cure}"
         f"to start again with the present files: partinr rerun {for_shell(run.path)}"
@@ -139,6 +152,6 @@ def _same_signal(manifest: Mapping[str, Any], module: TrainingLoop, unknown: boo
     return any(before[key] == now[key] for key in both) if both else unknown
 
 
-def _resume(run: RunDirectory, keys: Sequence[str]) -> str:
-    """The command that continues a run whose files have moved."""
-    return " ".join(["partinr resume", for_shell(run.path), *(f"--set {key}=PLACE" for key in keys)])
+def _with_places(command: str, keys: Sequence[str]) -> str:
+    """A command with the options that say where files are."""
+    return " ".join([command, *(f"--set {key}=PLACE" for key in keys)])

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -21,11 +22,14 @@ from partinr.experiment.config import settings_for
 from partinr.experiment.execute import execute
 from partinr.experiment.make import make
 from partinr.experiment.migrate import migrated
-from partinr.experiment.names import with_values
+from partinr.experiment.names import safe_name, with_values
 from partinr.experiment.provenance import check_code
+from partinr.experiment.relocate import check_there, places_of
 from partinr.experiment.show import show_outcomes
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST
+from partinr.runs.words import OUTPUTS
+from partinr.tracking.fetch import fetch
 from partinr.training.schedule import Schedule
 
 _COMPARED = ("versions", "hardware", "git", "signal", "inputs", "code")
@@ -52,12 +56,17 @@ class Difference:
     compared: int
 
 
-def rerun(folder: Path, output: Path | None = None) -> int:
+WANDB = "wandb:"
+"""What stands before the ENTITY/PROJECT/RUN of a run on W&B."""
+
+
+def rerun(folder: Path, output: Path | None = None, changes: Sequence[str] = ()) -> int:
     """Repeat a run in a new directory; print whether the curves are the same and, if not, possible causes.
 
     Args:
         folder: the run directory. Nothing in it is changed.
         output: the new directory; by default next to the first, with ``_rerun`` appended to its name.
+        changes: new places of files that the run reads, as ``data.path=PLACE``.
 
     Returns:
         0 for the same curve, 1 for another, 130 or 143 if the run was stopped.
@@ -66,26 +75,76 @@ def rerun(folder: Path, output: Path | None = None) -> int:
         PartinrError: there is no run, it has no curve yet, or it can no longer be executed; nothing has been written.
     """
     before = RunDirectory.open(folder)
-    manifest = before.manifest()
-    if before.alive:
-        raise PartinrError(f"{folder} is still running; wait for it, or stop it first")
-    if not before.curve():
+    if not before.curve() and not before.alive:
         raise PartinrError(
             f"{folder} has no curve to compare with; continue it instead: partinr resume {for_shell(folder)}"
         )
-    again = _free(before) if output is None else output
+    return _repeated(_Before(before, str(folder)), output or _free(before.path.resolve()), changes)
+
+
+def rerun_from_wandb(place: str, output: Path | None = None, changes: Sequence[str] = ()) -> int:
+    """Repeat a run from its configuration on W&B, and compare the rows of the curve that W&B has.
+
+    Args:
+        place: ENTITY/PROJECT/RUN.
+        output: the new directory; by default one in ``outputs/runs`` that is named after the id of the run.
+        changes: as for :func:`rerun`.
+
+    Returns:
+        as :func:`rerun`; 0 as well if W&B has no curve.
+
+    Raises:
+        PartinrError: W&B cannot be reached or does not have the run, or the run cannot be executed here.
+    """
+    with TemporaryDirectory(prefix="partinr-") as temporary:
+        before = fetch(place, Path(temporary, "run"))
+        again = output or _free(OUTPUTS / "runs" / f"wandb_{safe_name(place.rpartition('/')[2])}")
+        return _repeated(_Before(before, f"{WANDB}{place}", partly=True), again, changes)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The first run.
+
+    Attributes:
+        run: its directory.
+        title: what the user calls it.
+        partly: whether its curve may lack rows, and the curves of its images.
+    """
+
+    run: RunDirectory
+    title: str
+    partly: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The title, shortened for a terminal."""
+        return self.title if self.partly else short(self.run.path)
+
+
+def _repeated(before: _Before, again: Path, places: Sequence[str]) -> int:
+    """Execute a run again, and compare the curves; returns the exit code."""
+    manifest = before.run.manifest()
+    if before.run.alive:
+        raise PartinrError(f"{before.title} is still running; wait for it, or stop it first")
     if os.path.lexists(again / MANIFEST):
         raise PartinrError(f"{again} already holds a run; give another folder with -o")
-    check_code(manifest, folder)
-    cfg = migrated(before.config())
+    check_code(manifest, before.title)
+    cfg = migrated(before.run.config())
     changes, whole = _to_be_the_same(cfg, manifest, before)
-    overrides = [*before.overrides(), *_as_overrides(changes)]
-    outcome = execute(settings_for(with_values(cfg, changes), overrides), again, overrides)
+    changes |= places_of(places, before.run)
+    overrides = [*before.run.overrides(), *_as_overrides(changes)]
+    settings = settings_for(with_values(cfg, changes), overrides)
+    check_there(settings, f"partinr rerun {for_shell(before.title)}")
+    outcome = execute(settings, again, overrides)
     show_outcomes([outcome])
     if outcome.exit_code > 128:
         click.echo("nothing is compared: the second run was stopped")
         return outcome.exit_code
-    return 0 if _compared(before, outcome.run, whole) else 1
+    if not before.run.curve():
+        click.echo(f"nothing is compared: W&B has no curve of {before.title}")
+        return outcome.exit_code
+    return 0 if _compared(before, outcome.run, whole and not before.partly) else 1
 
 
 def difference(before: RunDirectory, again: RunDirectory, whole: bool = True) -> Difference | None:
@@ -125,9 +184,8 @@ def causes(before: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _free(run: RunDirectory) -> Path:
+def _free(base: Path) -> Path:
     """An unused name for a folder next to a run."""
-    base = run.path.resolve()
     path, number = base.with_name(f"{base.name}_rerun"), 2
     while os.path.lexists(path):
         path, number = base.with_name(f"{base.name}_rerun_{number}"), number + 1
@@ -135,15 +193,15 @@ def _free(run: RunDirectory) -> Path:
 
 
 def _to_be_the_same(
-    cfg: Mapping[str, Any], manifest: Mapping[str, Any], before: RunDirectory
+    cfg: Mapping[str, Any], manifest: Mapping[str, Any], before: _Before
 ) -> tuple[dict[str, Any], bool]:
     """The settings for an identical second run. A note says what cannot be identical.
 
     Returns:
         values by dotted keys, and whether all rows of the two curves can be compared.
     """
-    changes = {**_same_threads(cfg, manifest), **_same_rows(cfg, before)}
-    folder = before.path
+    changes = {**_same_threads(cfg, manifest), **_same_rows(cfg, before.run)}
+    folder = before.title
     schedule = make(cfg.get("schedule"), "schedule", Schedule)
     steps = manifest.get("steps")
     if schedule.follows_end and cfg.get("max_steps") is None:
@@ -174,7 +232,8 @@ def _same_rows(cfg: Mapping[str, Any], before: RunDirectory) -> dict[str, Any]:
     regime = cfg.get("regime")
     if cfg.get("max_steps") is not None or not isinstance(regime, Mapping) or "evaluate_at" not in regime:
         return {}
-    steps = [int(row["step"]) for row in before.curve()]
+    if not (steps := [int(row["step"]) for row in before.curve()]):
+        return {}
     return {"regime.evaluate_every": max(1, *steps), "regime.evaluate_at": [step for step in steps if step > 0]}
 
 
@@ -192,8 +251,9 @@ def _as_overrides(changes: Mapping[str, Any]) -> list[str]:
     return [f"{key}={'null' if value is None else value}" for key, value in changes.items()]
 
 
-def _compared(before: RunDirectory, again: RunDirectory, whole: bool) -> bool:
+def _compared(first: _Before, again: RunDirectory, whole: bool) -> bool:
     """Print whether two curves are the same, else why not; returns whether they are."""
+    before = first.run
     old, new = before.manifest(), again.manifest()
     if old["status"] == "failed" and new["status"] == "completed":
         whole = False
@@ -206,7 +266,7 @@ def _compared(before: RunDirectory, again: RunDirectory, whole: bool) -> bool:
     elif "failed" in (old["status"], new["status"]) and old["status"] != new["status"]:
         click.echo(f"differs  it was {old['status']} and is {new['status']} now; {rows} of the curve are the same")
     else:
-        click.echo(f"same     {rows} of the curve of {short(before.path)}, bit by bit")
+        click.echo(f"same     {rows} of the curve of {first.shown}, bit by bit")
         for line in why:
             click.echo(f"         although {line}")
         return True

@@ -13,6 +13,7 @@ import itertools
 import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from partinr.base.later import load
 from partinr.experiment import plugins
+from partinr.experiment.annotations import UnknownError, type_of
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes
 from partinr.experiment.migrate import RENAMED
@@ -252,6 +254,9 @@ def _is_number(value: Any) -> bool:
 
 def _of_class(target: str, names: Sequence[str]) -> Any:
     """The type of a class's key, or of a nested key."""
+    if len(names) == 1:
+        with suppress(UnknownError):
+            return type_of(target, names[0])
     try:
         module, _, attribute = target.rpartition(".")
         cls = load(f"{module}:{attribute}")

@@ -63,8 +63,9 @@ class Album(SignalStack):
         self._plans = tuple((member.backbone, member.widths) for member in members.values())
         self._architectures = {name: member.architecture() for name, member in members.items()}
         self.frames = tuple(
-            Frames.of(member.partition, self.frame, member.overlap, member.global_network)
+            Frames.of(member.partition, self.frame, member.overlap, member.global_network, own.layout)
             for member in members.values()
+            for own in member.frames
         )
         with torch.no_grad():
             for number, member in enumerate(members.values()):
@@ -106,6 +107,7 @@ class Album(SignalStack):
             frame=self.frame,
             overlap=self.frames[number].overlap,
             global_network=self.frames[number].global_network,
+            layout=self.frames[number].layout,
             engine=self.engine,
         )
         # assign keeps the precision and device of training.

@@ -5,11 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from partinr.coords import AxisSamples, Frame, axis_coords, outer_coords, region_frames, to_frame
+from partinr.base.errors import PartinrError
+from partinr.coords import (
+    AxisSamples,
+    Frame,
+    Layout,
+    axis_samples,
+    check_layout,
+    layout_coords,
+    region_frames,
+    to_frame,
+)
 from partinr.partition import Cover, Partition
 
 
@@ -24,23 +35,43 @@ class Frames:
             :meth:`Partition.cover_on <partinr.partition.Partition.cover_on>`.
         global_network: whether one more network, the last, covers the whole signal in the global frame; its values are
             added to those of the regions.
+        layout: layout of the coordinates, see :func:`partinr.coords.layout_coords`; None for the right one.
     """
 
     centre: Tensor | None = None
     half_extent: Tensor | None = None
     overlap: int = 0
     global_network: bool = False
+    layout: Layout | None = None
 
     @classmethod
-    def of(cls, partition: Partition, frame: Frame, overlap: int = 0, global_network: bool = False) -> Frames:
-        """The frames of a partition."""
+    def of(
+        cls,
+        partition: Partition,
+        frame: Frame,
+        overlap: int = 0,
+        global_network: bool = False,
+        layout: Layout | None = None,
+    ) -> Frames:
+        """The frames of a partition.
+
+        Raises:
+            PartinrError: the layout goes neither with the frame nor with the signal.
+        """
+        check_layout(layout, frame, len(partition.shape))
         if frame == "global":
-            return cls(overlap=overlap, global_network=global_network)
+            return cls(overlap=overlap, global_network=global_network, layout=layout)
         centre, half_extent = region_frames(partition.labels, partition.regions, overlap)
         if global_network:
             centre = torch.cat([centre, torch.zeros_like(centre[:1])])
             half_extent = torch.cat([half_extent, torch.ones_like(half_extent[:1])])
         return cls(centre, half_extent, overlap, global_network)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those that are set; others are left out, so that checkpoints from before they existed can be continued."""
+        given = {"overlap": self.overlap, "global_network": self.global_network, "layout": self.layout}
+        return {name: value for name, value in given.items() if value}
 
     def sizes(self, partition: Partition) -> list[int]:
         """Number of samples of the frames' partition that each network contributes to."""
@@ -64,10 +95,8 @@ class Frames:
         Returns:
             float32 ``[M, d]``, row-major.
         """
-        coords = outer_coords(
-            [axis_coords(n) for n in labels.shape] if axes is None else [axis.coords for axis in axes]
-        )
-        return self._seen(coords, labels.reshape(-1))
+        axes = [axis_samples(n, n) for n in labels.shape] if axes is None else axes
+        return self._seen(layout_coords(axes, self.layout), labels.reshape(-1))
 
     def cover(self, partition: Partition, axes: Sequence[AxisSamples], smooth: bool = False) -> tuple[Cover, Tensor]:
         """The networks that contribute to each of some points, and their coordinates.
@@ -89,7 +118,7 @@ class Frames:
             order = torch.argsort(sample, stable=True)
             network, weight = (torch.cat([getattr(each, name) for each in parts]) for name in ("network", "weight"))
             cover = Cover(sample[order], network[order], weight[order])
-        return cover, self._seen(outer_coords([axis.coords for axis in axes])[cover.sample], cover.network)
+        return cover, self._seen(layout_coords(axes, self.layout)[cover.sample], cover.network)
 
     def _seen(self, coords: Tensor, network: Tensor) -> Tensor:
         if self.centre is not None and self.half_extent is not None:
@@ -105,7 +134,12 @@ class Frames:
 
         Returns:
             float64 ``[M, d]``, along each axis.
+
+        Raises:
+            PartinrError: the layout is not the right one.
         """
+        if self.layout is not None:
+            raise PartinrError(f"coords.layout={self.layout} scrambles the image: it has no slopes; render its values")
         step = 2 / torch.tensor(shape, dtype=torch.float64)
         if self.half_extent is None:
             return step.expand(len(region), -1)

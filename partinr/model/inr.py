@@ -18,7 +18,7 @@ from torch import Tensor
 from partinr.backbones import Backbone, backbone_name, load_backbone
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, check_choice
-from partinr.coords import AxisSamples, Frame, axis_samples, scaled_shape
+from partinr.coords import AxisSamples, Frame, Layout, axis_samples, scaled_shape
 from partinr.engines import EngineName
 from partinr.model.batch import RegionBatch, mix, sort_by_network
 from partinr.model.derivatives import Field, derivatives
@@ -66,6 +66,7 @@ class PiecewiseINR(SignalStack):
         global_network: add one more network of the same architecture, which covers the whole signal in the global
             frame. Its values are added to those of the regions. It takes part in the budget ``match_params``. With a
             single region there is no such network.
+        layout: layout of the coordinates (:func:`partinr.coords.layout_coords`); None for the right one.
         engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
         seed: seed of the initialisation, 0 or more; None for weights without values, which :meth:`load` fills in.
 
@@ -83,6 +84,7 @@ class PiecewiseINR(SignalStack):
         frame: Frame = "global",
         overlap: int = 0,
         global_network: bool = False,
+        layout: Layout | None = None,
         engine: EngineName = "auto",
         seed: int | None = 0,
     ) -> None:
@@ -104,7 +106,7 @@ class PiecewiseINR(SignalStack):
         )
         self.partition = partition
         self.frame = frame
-        self._frames = Frames.of(partition, frame, self.overlap, self.global_network)
+        self._frames = Frames.of(partition, frame, self.overlap, self.global_network, layout)
         self.names, self.partitions, self.frames = ("",), (partition,), (self._frames,)
         self.parameter_counts = [self.parameter_count]
 
@@ -123,9 +125,7 @@ class PiecewiseINR(SignalStack):
             "options": dataclasses.asdict(self.backbone),
             "widths": None if self.widths is None else list(self.widths),
             "frame": self.frame,
-            # Omitted for unblended models, so that checkpoints from before blending can be continued.
-            **({"overlap": self.overlap} if self.overlap else {}),
-            **({"global_network": True} if self.global_network else {}),
+            **self._frames.options,
             "channels": self.channels,
             "shape": list(self.partition.shape),
             "regions": self.partition.regions,
@@ -334,8 +334,7 @@ class PiecewiseINR(SignalStack):
                 widths=widths,
                 channels=header["channels"],
                 frame=header["frame"],
-                overlap=header.get("overlap", 0),
-                global_network=header.get("global_network", False),
+                **{name: header[name] for name in ("overlap", "global_network", "layout") if name in header},
                 engine=header["engine"],
                 seed=None,
             )

@@ -16,10 +16,11 @@ AXES: Mapping[str, str] = {
 }
 """Label of each column that can be the abscissa."""
 
-METRICS: Mapping[str, str] = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss", "lr": "learning rate"}
-"""Label of each column that can be the ordinate."""
+TITLES: Mapping[str, str] = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss", "lr": "learning rate"}
+"""Label of each metric; a column of a third party's regime is its own label."""
 
 LOGARITHMIC = ("loss", "lr")
+"""Metrics that are drawn on a logarithmic axis."""
 
 
 def dress(axes: Axes, metric: str, axis: str, label: str = "") -> None:
@@ -27,7 +28,7 @@ def dress(axes: Axes, metric: str, axis: str, label: str = "") -> None:
 
     Args:
         axes: with the curves.
-        metric: one of :data:`METRICS`.
+        metric: one of :data:`TITLES`.
         axis: one of :data:`AXES`.
         label: label of the abscissa instead of the usual one.
     """
@@ -36,7 +37,7 @@ def dress(axes: Axes, metric: str, axis: str, label: str = "") -> None:
 
     if metric in LOGARITHMIC:
         _logarithmic(axes)
-    axes.set(xlabel=label or AXES[axis], ylabel=METRICS[metric])
+    axes.set(xlabel=label or AXES[axis], ylabel=TITLES[metric])
     axes.set_xlim(left=0)
     if axis == "macs":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

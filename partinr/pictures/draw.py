@@ -1,4 +1,4 @@
-"""Pictures of images, partitions and errors.
+"""Pictures of images and partitions.
 
 Arrays in, arrays or PNG bytes out. Images are ``[H, W, C]`` with values in [0, 1], C = 3 (RGB) or 1 (grey),
 NumPy arrays or tensors on any device. Pictures are float32 RGB NumPy arrays with values in [0, 1].
@@ -19,12 +19,6 @@ from PIL import Image
 
 from partinr.base.errors import PartinrError
 from partinr.pictures.paper import drawn
-
-#: The absolute errors at the ends of the colour scale of `error_map`; larger errors get the last colour. They are fixed
-#: so that pictures of different runs compare. A PSNR of 30 dB is a root mean square error of 0.032.
-ERROR_RANGE = (0.0, 0.1)
-#: Name in matplotlib of the colour scale of `error_map`. It is perceptually uniform, and dark means a small error.
-ERROR_COLORMAP = "inferno"
 
 #: Level of zlib for PNG. The default, 6, takes two to three times as long for files that are hardly smaller.
 PNG_LEVEL = 3
@@ -67,7 +61,7 @@ def to_uint8(image: Any) -> np.ndarray:
     Raises:
         PartinrError: `image` has another shape.
     """
-    finite = np.nan_to_num(_as_image(image), nan=0.0, posinf=0.0, neginf=0.0)
+    finite = np.nan_to_num(as_image(image), nan=0.0, posinf=0.0, neginf=0.0)
     rounded: np.ndarray = np.rint(np.clip(finite, 0, 1) * 255)
     return rounded.astype(np.uint8)
 
@@ -207,41 +201,17 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
         return drawn(figure, kind)
 
 
-def error_map(image: Any, reconstruction: Any, limits: tuple[float, float] = ERROR_RANGE) -> np.ndarray:
-    """The absolute error, averaged over the channels, in the colours of `ERROR_COLORMAP`.
-
-    Args:
-        image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
-        reconstruction: of the same shape; clipped to [0, 1], as for the PSNR. Values that are not finite get the colour
-            of the largest error.
-        limits: the errors at the ends of the colour scale.
-
-    Returns:
-        float32 RGB ``[H, W, 3]`` in [0, 1].
-
-    Raises:
-        PartinrError: a shape is wrong.
-    """
-    # Slower to import than the rest of this module.
-    import matplotlib
-
-    wanted, got = _as_image(image), _as_image(reconstruction)
-    if wanted.shape != got.shape:
-        raise PartinrError(f"the image has the shape {wanted.shape}, its reconstruction {got.shape}; give equal shapes")
-    error = np.abs(wanted - got.clip(0, 1)).mean(axis=2)
-    low, high = limits
-    share = np.where(np.isfinite(error), (error - low) / (high - low), 1.0).clip(0, 1)
-    colormap = matplotlib.colormaps[ERROR_COLORMAP].resampled(256)
-    scale: np.ndarray = np.array(colormap(range(256)), dtype=np.float32)[:, :3]
-    return scale[np.rint(share * 255).astype(np.uint8)]
-
-
 def _as_array(values: Any) -> np.ndarray:
     # NumPy does not accept tensors with gradients or on a GPU.
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
-def _as_image(values: Any) -> np.ndarray:
+def as_image(values: Any) -> np.ndarray:
+    """An image as float32 ``[H, W, C]``, C = 1 or 3.
+
+    Raises:
+        PartinrError: `values` has another shape.
+    """
     array = _as_array(values)
     if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
         raise PartinrError(f"a picture needs [H, W, C] with C = 1 or 3, not the shape {array.shape}; reshape it")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from partinr.base.errors import check_choice
-from partinr.pictures.curves import AXES, METRICS, dress
+from partinr.pictures.curves import AXES, TITLES, dress
 from partinr.pictures.draw import partition_overlay, thumbnail
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def check_columns(metric: str, axis: str) -> None:
     Raises:
         PartinrError: it has not.
     """
-    check_choice("metric", metric, list(METRICS))
+    check_choice("metric", metric, list(TITLES))
     check_choice("axis", axis, list(AXES))
 
 

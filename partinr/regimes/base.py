@@ -15,7 +15,7 @@ from partinr.backbones import Backbone
 from partinr.base.errors import PartinrError
 from partinr.base.later import load
 from partinr.base.spec import spec
-from partinr.coords import Frame
+from partinr.coords import Frame, Layout
 from partinr.model.capacity import Capacity, settle_regions, widths
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Partition, PartitionRule, make
@@ -40,6 +40,7 @@ class RunContext:
         schedule: schedule of the learning rate.
         stop: when the run ends.
         frame: frame of the coordinates.
+        layout: layout of the coordinates; None for the right one.
         seed: seed of initialisation and sampling.
         capacity: how parameters are divided between regions.
         overlap: number of samples that each region's network reaches beyond the region's border.
@@ -63,6 +64,7 @@ class RunContext:
     schedule: Schedule
     stop: StopRule
     frame: Frame
+    layout: Layout | None
     seed: int
     capacity: Capacity
     overlap: int
@@ -132,6 +134,7 @@ class RunContext:
             frame=self.frame,
             overlap=self.overlap,
             global_network=self.global_network,
+            layout=self.layout,
             engine=self.engine,
             seed=self.seed if seed is None else seed,
         )
@@ -175,6 +178,9 @@ class RegimeSettings(ABC):
 
     blends: ClassVar[bool] = False
     """Whether the regime can train networks that share samples (``overlap``, ``global_network``)."""
+
+    layouts: ClassVar[tuple[Layout, ...]] = ()
+    """The choices of ``coords.layout`` that the regime takes beside the right one."""
 
     def build(self, context: RunContext) -> TrainingLoop:
         """The module of a run. Reads the signals and makes partitions and models.

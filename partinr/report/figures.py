@@ -23,7 +23,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.section import Chart
 from partinr.base.text import utf8
-from partinr.pictures.curves import LOGARITHMIC, METRICS, dress
+from partinr.pictures.curves import LOGARITHMIC, TITLES, dress
 from partinr.pictures.palette import SLOTS, Style
 from partinr.pictures.paper import COLUMN, PAGE, SETTINGS, drawn
 from partinr.report.curves import ListCurve, MeanCurve, Metric
@@ -226,7 +226,7 @@ class _Plot:
             if isinstance(mark, int) and mark < curve.psnr.size:
                 colour = self._colour(group)
                 self.axes.plot([mark], [curve.psnr[mark]], "o", ms=5, mfc="white", mec=colour, mew=1.2, zorder=3)
-        self.axes.set(xlabel=chart.axis, ylabel=METRICS["psnr"])
+        self.axes.set(xlabel=chart.axis, ylabel=TITLES["psnr"])
         self.axes.set_xlim(left=0)
         self.axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return self._with_legend("lower right")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from partinr.base.errors import PartinrError
+from partinr.pictures.errors import ERROR_SCALE, ErrorScale
 from partinr.pictures.paper import COLUMN, PAGE
 from partinr.report.curves import Metric
 from partinr.report.paper import Wording
@@ -83,8 +84,8 @@ class Looks:
     """Width of each figure [in]; by default a column for curves, and both columns for more than two groups of
     pictures."""
     inset: Inset | None = None
-    error_range: tuple[float, float] | None = None
-    """Absolute errors at the ends of the colour scale; by default those of the runs' own pictures."""
+    error_scale: ErrorScale = ERROR_SCALE
+    """The colours of absolute errors."""
     formats: tuple[str, ...] = ("png", "pdf")
     styles: tuple[str, ...] = ()
     """Styles of matplotlib, by name or file; later ones win."""
@@ -111,7 +112,7 @@ class Looks:
             Wording(labels, order),
             _width(width) if width else None,
             Inset.read(inset) if inset else None,
-            _error_range(error_range) if error_range else None,
+            _error_scale(error_range) if error_range else ERROR_SCALE,
             _formats(formats),
             tuple(name.strip() for name in style.split(",") if name.strip()),
         )
@@ -129,15 +130,15 @@ def _width(text: str) -> float:
     return width / 2.54
 
 
-def _error_range(text: str) -> tuple[float, float]:
-    """The ends of ``HIGH`` or ``LOW:HIGH``."""
+def _error_scale(text: str) -> ErrorScale:
+    """The linear scale of ``HIGH`` or ``LOW:HIGH``."""
     first, colon, second = text.partition(":")
     low, high = (_number(first), _number(second)) if colon else (0.0, _number(first))
     if low is None or high is None or not 0 <= low < high <= 1:
         raise PartinrError(
             f"--error-range={text}: give the largest error, or LOW:HIGH, between 0 and 1; such as 0.05 or 0.01:0.2"
         )
-    return low, high
+    return ErrorScale(low, high)
 
 
 def _formats(text: str) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from partinr.base.files import write_output
 from partinr.base.section import Table
 from partinr.base.text import utf8
-from partinr.pictures.draw import ERROR_RANGE
 from partinr.pictures.palette import SLOTS, Style
 from partinr.report.columns import TABLES, Column, columns_of
 from partinr.report.groups import Study, studies_of
@@ -21,7 +20,7 @@ from partinr.report.notices import UNDER_WAY, states
 from partinr.report.panels import GALLERY, pictures_of, run_of
 from partinr.report.payload import payload
 from partinr.report.table import Row, rows
-from partinr.report.templates import error_scale, template
+from partinr.report.templates import error_legend, template
 from partinr.report.thumbnails import PICTURE_BUDGET, PictureCache, PictureStore
 from partinr.report.tiles import remarks_of, tiles_of
 from partinr.runs.records import RunRecord
@@ -149,8 +148,7 @@ def _context(
         "repeated": [record for each in studies for record in each.repeated()],
         "tiles": {image: tiles_of([row for row in first if row.group.image == image]) for image in fits.images},
         "remarks": {image: remarks_of([row for row in first if row.group.image == image]) for image in fits.images},
-        "error_scale": error_scale(),
-        "error_range": ERROR_RANGE,
+        **error_legend(),
         "runs": runs,
         "rows_in_html": ROWS_IN_HTML,
         "few": FEW,

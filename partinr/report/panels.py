@@ -10,11 +10,10 @@ import yaml
 from partinr.base.numbers import ABSENT, write
 from partinr.base.section import Section, fill
 from partinr.base.text import for_shell
-from partinr.pictures.draw import ERROR_RANGE
 from partinr.report.groups import Group
 from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
-from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.layout import IMAGE, PARTITION, RECONSTRUCTION, of_image
 from partinr.runs.records import RunRecord
 from partinr.runs.sharing import SIGN
 
@@ -58,11 +57,11 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
         (IMAGE, "image", ""),
         (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
         (RECONSTRUCTION, "reconstruction", ", ".join(quality)),
-        (ERROR, "absolute error", f"{ERROR_RANGE[0]:g} to {ERROR_RANGE[1]:g}"),
     )
-    return [
+    found = [
         {"kind": kind, "caption": caption, "picture": store.add(record.path / name)} for name, kind, caption in captions
     ]
+    return [*found, {"kind": "absolute error", "caption": "", "picture": store.add_error(record.path)}]
 
 
 def _chosen(group: Group, record: RunRecord | None) -> str:

@@ -131,23 +131,28 @@ class PaperTable:
     """Text columns before the numbers, by heading."""
     after: Mapping[str, Callable[[Group], str]]
     """Text columns after the numbers, by heading."""
-    notes: Sequence[str]
-    """Notes, one sentence each."""
+    rule: str
+    """How the best numbers are found; empty if none is marked."""
 
     @classmethod
     def of(cls, study: Study, columns: Sequence[Column], layout: Layout) -> PaperTable:
         """The table of a study with these columns."""
         table, rule = marked(layout.ordered(study, rows(study)), columns)
         shown = [c for c in columns if layout.columns or any(row.cells[c.key].text != ABSENT for row in table)]
-        seeds = sorted({row.group.n for row in table})
         several = len(study.images) > 1
         before: dict[str, Callable[[Group], str]] = {"image": lambda group: group.image} if several else {}
         # Shown if rows have different numbers of seeds, or not all runs have completed.
-        after: dict[str, Callable[[Group], str]] = {"seeds": lambda group: str(group.n)} if len(seeds) > 1 else {}
+        after: dict[str, Callable[[Group], str]] = (
+            {"seeds": lambda group: str(group.n)} if len(_seeds(table)) > 1 else {}
+        )
         if any(row.group.state != "completed" for row in table):
             after["state"] = lambda group: group.state
-        notes = [*_notes(table, shown, seeds), *([rule] if rule else []), *study.notices]
-        return cls(study, shown, table, {**before, "group": lambda group: group.title}, after, notes)
+        return cls(study, shown, table, {**before, "group": lambda group: group.title}, after, rule)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of these columns has to know, one sentence each."""
+        return [*_notes(self.rows, self.columns), *([self.rule] if self.rule else []), *self.study.notices]
 
     def lines(self, text: Callable[[str], str], cell: Callable[[Cell, Column], str]) -> list[list[str]]:
         """The rows as text.
@@ -166,8 +171,13 @@ class PaperTable:
         ]
 
 
-def _notes(table: Sequence[Row], columns: Sequence[Column], seeds: Sequence[int]) -> list[str]:
-    notes = []
+def _seeds(table: Sequence[Row]) -> list[int]:
+    """The numbers of seeds that rows have."""
+    return sorted({row.group.n for row in table})
+
+
+def _notes(table: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+    notes, seeds = [], _seeds(table)
     if seeds[-1] > 1:
         count = f"{seeds[0]} seeds" if len(seeds) == 1 else "seeds"
         notes.append(f"Mean ± standard deviation over {count}.")

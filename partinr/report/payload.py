@@ -11,9 +11,12 @@ import numpy as np
 
 from partinr.base.section import Section
 from partinr.base.text import visible
+from partinr.pictures.curves import LOGARITHMIC, TITLES
 from partinr.pictures.palette import Style
 from partinr.report.columns import Column, columns_of
+from partinr.report.curves import Numbers
 from partinr.report.groups import Group, Study
+from partinr.report.search import search_of
 from partinr.report.table import Row, is_marked, lone_of, of_run
 from partinr.report.thin import thin
 from partinr.runs.naming import Facet, facets
@@ -25,7 +28,11 @@ DIGITS = 6
 CODECS = ("jpeg", "webp")
 """Coders of ``rate.csv`` that fits are compared with."""
 
-_CURVE = (*get_args(Axis), "psnr")
+_FORMS = {"psnr": "fixed:2", "ssim": "fixed:3"}
+"""Forms of the metrics of a curve that have a usual number of decimals."""
+
+_NEEDED = (*get_args(Axis), "psnr")
+"""Columns of a curve that the page always has."""
 
 
 class Words:
@@ -62,7 +69,7 @@ def payload(
         columns; ``facets`` to filter and group runs by; ``tolerance`` [dB] of thinned curves.
     """
     words = Words()
-    curves, tolerance = thin([{name: np.array(record.curve[name]) for name in _CURVE} for record in records])
+    curves, tolerance = thin([_curve(record) for record in records])
     runs: dict[RunRecord, dict[str, Any]] = {}
     for record, curve, (facts, config) in zip(records, curves, details, strict=True):
         runs[record] = {
@@ -74,18 +81,46 @@ def payload(
             "shared": bool(record.shared),
             "facts": [[words(name), words(fact)] for name, fact in facts.items()],
             "config": [words(line) for line in config.splitlines()],
-            "curve": {name: numbers(values) for name, values in curve.items()} if curve["step"].size else None,
+            "curve": {name: _written(name, values) for name, values in curve.items()} if curve["step"].size else None,
         }
     for key, (study, table, _) in studies.items():
         _place(runs, key, study, table)
+    searches = {key: search_of(study, runs) for key, (study, _, _) in studies.items()}
     found = _facets(records, [study for study, _, _ in studies.values()], runs)
     return {
         "runs": list(runs.values()),
-        "studies": {key: _study(*parts) for key, parts in studies.items()},
+        "studies": {key: {**_study(*parts), "search": searches[key]} for key, parts in studies.items()},
         "facets": found,
         "tolerance": number(tolerance),
         "words": words.texts,
     }
+
+
+def _curve(record: RunRecord) -> dict[str, Numbers]:
+    """The axes and PSNR of a curve, and its other columns that have a number."""
+    columns = {name: np.array(values) for name, values in record.curve.items()}
+    return {name: values for name, values in columns.items() if name in _NEEDED or np.isfinite(values).any()}
+
+
+def _written(name: str, values: Numbers) -> list[float | int | None] | float | int | None:
+    """A column of a curve; a metric that never changes, as a constant learning rate, is one number."""
+    constant = name not in _NEEDED and bool((values == values[0]).all())
+    return number(float(values[0])) if constant else numbers(values)
+
+
+def _metrics(study: Study) -> list[dict[str, Any]]:
+    """The metrics of the curves that some run has: PSNR, the other usual ones, and those of third parties."""
+    found = {"psnr", *(name for record in study.records for name in _curve(record) if name not in get_args(Axis))}
+    return [
+        {
+            "key": name,
+            "title": TITLES.get(name, name),
+            "log": name in LOGARITHMIC,
+            "form": _FORMS.get(name, "significant"),
+            "unit": " dB" if name == "psnr" else "",
+        }
+        for name in sorted(found, key=lambda name: ([*TITLES, name].index(name), name))
+    ]
 
 
 def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
@@ -98,6 +133,7 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
         "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
         "columns": [_column(column) for column in columns_of(study)],
         "charts": [asdict(chart) for chart in (study.section.charts if study.section else ())],
+        "metrics": _metrics(study),
         "steps": study.section.steps if study.section else "optimiser steps",
     }
 

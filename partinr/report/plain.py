@@ -44,18 +44,19 @@ def terminal_text(table: PaperTable, width: int, fit: bool = True) -> str:
         width: columns of the terminal.
         fit: whether to leave out columns that are not about quality, one by one, until the lines are short enough.
     """
-    columns, notes = list(table.columns), [note.replace("Bold: ", f"{BEST} ", 1) for note in table.notes]
-    lines = _lines(table)
+    every, lines = table.columns, _lines(table)
     while fit and max(map(cell_len, map(unstyled, lines))) > width:
-        others = [column for column in columns if column.rank or not column.better]
+        others = [column for column in table.columns if column.rank or not column.better]
         if not others:
             break
         # What is the same for all seeds goes before times. max returns the first of several, so the rightmost goes.
-        columns.remove(max(reversed(others), key=lambda column: (column.rank, column.constant)))
-        lines = _lines(replace(table, columns=columns))
-    if left := [_heading(column) for column in table.columns if column not in columns]:
+        least = max(reversed(others), key=lambda column: (column.rank, column.constant))
+        table = replace(table, columns=[column for column in table.columns if column != least])
+        lines = _lines(table)
+    notes = [note.replace("Bold: ", f"{BEST} ", 1) for note in table.notes]
+    if left := [_heading(column) for column in every if column not in table.columns]:
         notes.append(f"Left out for want of width: {', '.join(left)}; --columns KEY,KEY prints what it names.")
-    wrapped = [line for note in notes for line in wrap(note, width)]
+    wrapped = [line for note in notes for line in wrap(note, width, break_on_hyphens=False)]
     return "\n".join([*lines, *(["", *wrapped] if wrapped else []), ""])
 
 

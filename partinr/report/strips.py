@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from partinr.base.numbers import write
-from partinr.pictures.draw import ERROR_COLORMAP, ERROR_RANGE, error_map, to_uint8
+from partinr.pictures.errors import ERROR_COLORMAP
 from partinr.pictures.paper import COLUMN, PAGE
+from partinr.report.errors import error_of, opened
 from partinr.report.groups import Group, Study
 from partinr.report.looks import INSET_PART, Inset, Looks
 from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
@@ -144,11 +144,12 @@ class _Pictures:
 
     def _scale(self, figure: Figure, axes: Axes, label: str = "") -> None:
         """Draw the colours of the error pictures into ``axes``."""
-        low, high = self.looks.error_range or ERROR_RANGE
-        colours = ScalarMappable(Normalize(low, high), ERROR_COLORMAP)
-        bar = figure.colorbar(
-            colours, cax=axes, orientation="horizontal", extend="max", ticks=[low, high], format="%g", label=label
-        )
+        scale = self.looks.error_scale
+        norm = (LogNorm if scale.logarithmic else Normalize)(scale.low, scale.high)
+        colours, extend = ScalarMappable(norm, ERROR_COLORMAP), "both" if scale.low > 0 else "max"
+        bar = figure.colorbar(colours, cax=axes, orientation="horizontal", extend=extend, label=label)
+        bar.set_ticks(scale.ticks, labels=[f"{tick:g}" for tick in scale.ticks])
+        bar.minorticks_off()
         bar.outline.set_linewidth(0)
 
     def _show(self, axes: Axes, record: RunRecord, name: str) -> Axes:
@@ -187,22 +188,18 @@ class _Pictures:
 
     @contextmanager
     def _picture(self, record: RunRecord, name: str) -> Iterator[Image.Image | None]:
-        """A picture of a run; errors in the range that is asked for. None if it is missing or damaged."""
-        if name != ERROR or self.looks.error_range is None:
-            with _opened(record.path / name) as picture:
-                yield picture
+        """A picture of a run; errors on the scale of the figure. None if it is missing or damaged."""
+        if name == ERROR:
+            error = error_of(record.path, self.looks.error_scale)
+            yield None if error is None else Image.fromarray(error)
             return
-        with _opened(record.path / IMAGE) as image, _opened(record.path / RECONSTRUCTION) as fit:
-            if image is None or fit is None or image.size != fit.size:
-                yield None
-                return
-            wanted, got = (np.asarray(each.convert("RGB"), dtype=np.float32) / 255 for each in (image, fit))
-            yield Image.fromarray(to_uint8(error_map(wanted, got, self.looks.error_range)))
+        with opened(record.path / name) as picture:
+            yield picture
 
 
 def _size(path: Path) -> tuple[int, int] | None:
     """Width and height of a picture file; None if it is missing or damaged."""
-    with _opened(path) as picture:
+    with opened(path) as picture:
         return None if picture is None else picture.size
 
 
@@ -211,19 +208,6 @@ def _small(picture: Image.Image) -> Image.Image:
     copy = picture.convert("RGB")
     copy.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
     return copy
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image | None]:
-    """An opened picture file; None if it is missing or damaged."""
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        yield None
-        return
-    with picture:
-        yield picture
 
 
 def _wrapped(label: str, width: int) -> str:

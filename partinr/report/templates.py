@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib
@@ -10,7 +11,7 @@ import matplotlib.colors
 import numpy as np
 
 from partinr.base.text import visible
-from partinr.pictures.draw import ERROR_COLORMAP
+from partinr.pictures.errors import ERROR_COLORMAP, ERROR_SCALE
 
 
 def template(name: str) -> jinja2.Template:
@@ -37,6 +38,9 @@ def error_colours(count: int) -> list[str]:
     return [matplotlib.colors.to_hex(colormap(share)) for share in np.linspace(0, 1, count)]
 
 
-def error_scale() -> str:
-    """The colours of the error pictures as a CSS gradient."""
-    return f"linear-gradient(to right, {', '.join(error_colours(9))})"
+def error_legend() -> dict[str, Any]:
+    """What ``scale.html`` and the styles show of the colours of errors."""
+    return {
+        "error_scale": f"linear-gradient(to right, {', '.join(error_colours(9))})",
+        "error_ticks": [f"{tick:g}" for tick in ERROR_SCALE.ticks],
+    }

@@ -7,11 +7,16 @@ import hashlib
 import io
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from partinr.pictures.draw import encode_png
+from partinr.report.errors import error_of
+from partinr.runs.layout import IMAGE, RECONSTRUCTION
 
 PICTURE_BUDGET = 24_000_000
 """Byte budget for the pictures of a page of a few runs; larger pictures are scaled down."""
@@ -52,11 +57,23 @@ class PictureStore:
 
         A file that is too large is scaled down until its longer side has ``side`` pixels, and further until it fits.
         """
+        return self._add([path], path.read_bytes, side)
+
+    def add_error(self, folder: Path) -> dict[str, Any] | None:
+        """Add the error of the fit in a folder, drawn from its image and reconstruction; like :meth:`add`."""
+
+        def draw() -> bytes:
+            error = error_of(folder)
+            return b"" if error is None else encode_png(error / 255)
+
+        return self._add([folder / IMAGE, folder / RECONSTRUCTION], draw, PICTURE_SIDE)
+
+    def _add(self, files: Sequence[Path], read: Callable[[], bytes], side: int) -> dict[str, Any] | None:
         try:
-            stat = path.stat()
-            about = (str(path), stat.st_mtime_ns, stat.st_size, self._allowance, side)
+            stats = [(str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files]
+            about = (*stats, self._allowance, side)
             if about not in self.cache:
-                raw = path.read_bytes()
+                raw = read()
                 # Several runs share files such as their image, which is scaled only once.
                 alike = (hashlib.sha256(raw).hexdigest()[:16], self._allowance, side)
                 if alike not in self.cache:

@@ -103,6 +103,10 @@ def _effort(group: Group, level: float, axis: Axis) -> float | None:
     return group.stat(lambda record: record.reaches(level, axis)).mean
 
 
+MOST_NAMES = 8
+"""Limit of groups that a remark names; it counts more."""
+
+
 def remarks_of(table: Sequence[Row]) -> list[str]:
     """Remarks for readers about the speed-ups on one image."""
     remarks = [
@@ -113,8 +117,6 @@ def remarks_of(table: Sequence[Row]) -> list[str]:
     ]
     unmeasured = [row.group.label for row in table if row.group.regions != 1 and row.group.counted and not row.versus]
     if unmeasured:
-        remarks.append(
-            f"No speed-up for {', '.join(unmeasured)}: no completed run has one region and otherwise the same "
-            "configuration."
-        )
+        who = ", ".join(unmeasured) if len(unmeasured) <= MOST_NAMES else f"{len(unmeasured)} groups"
+        remarks.append(f"No speed-up for {who}: no completed run has one region and otherwise the same configuration.")
     return remarks

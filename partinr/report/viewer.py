@@ -15,8 +15,9 @@ from PIL import Image
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_output
 from partinr.base.text import utf8
-from partinr.pictures.draw import ERROR_RANGE, encode_png, to_uint8
-from partinr.report.templates import error_colours, error_scale, template
+from partinr.pictures.draw import encode_png, to_uint8
+from partinr.pictures.errors import ERROR_SCALE
+from partinr.report.templates import error_colours, error_legend, template
 
 MOST_PIXELS = 2**25
 """Limit of pixels of a picture, such as 7,680×4,320: a browser holds several copies of four bytes each."""
@@ -108,11 +109,9 @@ def write_view(
         "shape": pixels.shape[:2],
         "channels": pixels.shape[2],
         "pictures": {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pictures.items()},
-        "error": {"range": ERROR_RANGE, "colours": error_colours(256)},
+        "error": {"range": [ERROR_SCALE.low, ERROR_SCALE.high], "colours": error_colours(256)},
     }
-    page = template("view.html").render(
-        title=title, facts=list(facts), data=data, error_scale=error_scale(), error_range=ERROR_RANGE
-    )
+    page = template("view.html").render(title=title, facts=list(facts), data=data, **error_legend())
     write_output(path, utf8(page))
     return path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -71,7 +71,23 @@ def _value(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, (int, float)) and math.isfinite(value):
         return compact(value)
-    return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        extent = all(isinstance(each, int) for each in value)
+        return ("×" if extent else ",").join(str(each) if extent else _value(each) for each in value)
+    return str(value)
+
+
+def in_words(setting: Setting, value: Any) -> str:
+    """The value of a setting in words: relu_pe, on, 1e-4."""
+    return word(str(value)) if setting.is_kind else _value(value)
+
+
+def short_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """A short name for each path in a config, with its section where two would have the same."""
+    paths = list(paths)
+    short = {path: _SHORT.get(path[-1], path[-1]) for path in paths}
+    keys = Counter([*short.values(), *PARTITION, "start"])
+    return {path: name if keys[name] == 1 or path == PARTITION else ".".join(path[-2:]) for path, name in short.items()}
 
 
 def numbered(names: Sequence[str]) -> list[str]:
@@ -143,7 +159,7 @@ def _starts(flats: Sequence[Flat], by_run: bool = False) -> list[str | None]:
     return [called.get(run, "random start") for run in runs]
 
 
-def _implied(flats: Sequence[Flat]) -> set[Path]:
+def implied(flats: Sequence[Flat]) -> set[Path]:
     """Settings that other words of a name cover: partition, start, and a width that follows from the budget."""
     matched = all(flat_value(flat, MATCH_KEY) for flat in flats)
     return {PARTITION, INIT_KEY} | ({WIDTH_KEY} if matched else set())
@@ -195,7 +211,7 @@ def _distinct(flats: Sequence[Flat], parts: Sequence[str], section: Section) -> 
     namer = _Namer(section)
     differences = differing(flats)
     starts = _starts(flats)
-    covered = _implied(flats) | REGION_KEYS
+    covered = implied(flats) | REGION_KEYS
     shown = [setting for setting in differences if setting.path not in covered]
     varied: Sequence[str | None] = parts if len(set(parts)) > 1 else [None] * len(parts)
     names = namer.names(flats, [shown] * len(flats), varied, starts)
@@ -308,18 +324,14 @@ def facets(
     fewest = [min(counts) if counts else expected_regions(flat) for flat, counts in zip(flats, regions, strict=True)]
     starts = _starts(flats, by_run=True)
     found = [_facet("partition", "partition", fewest, parts), _facet("start", "init", starts, starts)]
-    covered = _implied(flats) | (REGION_KEYS if len(set(parts)) > 1 else set())
+    covered = implied(flats) | (REGION_KEYS if len(set(parts)) > 1 else set())
     paths = dict.fromkeys(setting.path for setting in differing(flats) if setting.path not in covered)
-    keys = Counter(_SHORT.get(path[-1], path[-1]) for path in [PARTITION, ("start",), *paths])
+    short = short_names(paths)
     for path in paths:
-        short = _SHORT.get(path[-1], path[-1])
         settings = [next((each for each in flat if each.path == path), None) for flat in flats]
         raw = [None if each is None else flat[each] for flat, each in zip(flats, settings, strict=True)]
-        words = [
-            None if each is None else word(str(value)) if each.is_kind else _value(value)
-            for each, value in zip(settings, raw, strict=True)
-        ]
-        found.append(_facet(short if keys[short] == 1 else ".".join(path[-2:]), ".".join(path), raw, words))
+        words = [None if each is None else in_words(each, value) for each, value in zip(settings, raw, strict=True)]
+        found.append(_facet(short[path], ".".join(path), raw, words))
     return [facet for facet in found if len(set(facet.of)) > 1]
 
 

@@ -56,6 +56,7 @@ class RunRecord:
     config: Mapping[str, Any] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     curve: Curve = field(default_factory=lambda: {name: [] for name in CURVE_COLUMNS})
+    """The columns of ``curve.csv``: :data:`~partinr.runs.layout.CURVE_COLUMNS`, and those of the regime."""
     rates: Sequence[Mapping[str, Any]] = ()
     """Rows of ``rate.csv`` (:data:`partinr.runs.layout.RATE_COLUMNS`); none if the weights have changed since."""
     image_rates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -237,7 +238,8 @@ def _columns(run: RunDirectory) -> Curve:
     missing = [name for name in CURVE_COLUMNS if rows and name not in rows[0] and name not in NEW_COLUMNS]
     if missing:
         raise PartinrError(f"cannot read {run.path}: its curve has no column {missing[0]}")
-    return {name: [float(row.get(name, math.nan)) for row in rows] for name in CURVE_COLUMNS}
+    names = dict.fromkeys((*CURVE_COLUMNS, *(rows[0] if rows else ())))
+    return {name: [float(row.get(name, math.nan)) for row in rows] for name in names}
 
 
 def _rates(run: RunDirectory, manifest: Mapping[str, Any], image: str | None) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import READS, spec
+from partinr.base.spec import READS, Unused, spec
 from partinr.base.text import decoded, normal
 from partinr.signals.channels import Channels
 from partinr.signals.decode import IMAGE_ENDINGS
@@ -83,7 +83,7 @@ class FolderData(SignalSet):
 
     Attributes:
         path: the folder; None for the built-in images ``names``.
-        names: names of built-in images, in order; ignored if ``path`` is given.
+        names: names of built-in images, in order; not used if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
@@ -101,7 +101,7 @@ class FolderData(SignalSet):
     """
 
     path: Annotated[str | None, READS] = None
-    names: Annotated[list[str], Field(min_length=1)] | None = None
+    names: Annotated[Annotated[list[str], Field(min_length=1)] | None, Unused(beside="path")] = None
     size: Size | None = None
     max_side: Size | None = None
     alpha: Alpha = "refuse"

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.base.spec import READS, spec
+from partinr.base.spec import READS, Unused, spec
 from partinr.signals.channels import Channels
 from partinr.signals.depth import Bits
 from partinr.signals.identity import Reading
@@ -26,7 +26,7 @@ class ImageData(SingleSignal):
 
     Attributes:
         path: an image file; None for the built-in image ``name``.
-        name: of a built-in image; ignored if ``path`` is given.
+        name: of a built-in image; not used if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
         alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
@@ -35,7 +35,7 @@ class ImageData(SingleSignal):
     """
 
     path: Annotated[str | None, READS] = None
-    name: str | None = "astronaut"
+    name: Annotated[str | None, Unused(beside="path")] = "astronaut"
     size: Size | None = None
     max_side: Size | None = None
     alpha: Literal["refuse", "white", "black", "drop"] = "refuse"

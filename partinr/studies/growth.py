@@ -10,8 +10,9 @@ the cap is right-censored: it contributes the probability of more steps than the
 Maximum likelihood fits laws and sigma to the raw trials; nothing is averaged or smoothed first.
 
 The Bayesian information criterion compares the laws, and their weights follow from it like Akaike weights from AIC. The
-quadratic contains the linear law. If the linear law is true, AICc would prefer the quadratic in one of six samples of
-any size; with BIC this becomes rarer with more trials.
+quadratic contains the linear law, and the power law with an offset contains the linear and the plain power law. If the
+linear law is true, AICc would prefer the quadratic in one of six samples of any size; with BIC this becomes rarer with
+more trials.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +125,25 @@ class Fit:
 
 
 @dataclass(frozen=True, eq=False)
+class Half:
+    """The exponential law of the trials on one side of the middle number of boundaries.
+
+    Attributes:
+        where: the side, ``below 30`` or ``from 30 on``.
+        base: p of ``a · p^b`` there.
+        base_interval: its 95 % interval by profile likelihood.
+    """
+
+    where: str
+    base: float
+    base_interval: tuple[float, float]
+
+    def __str__(self) -> str:
+        low, high = self.base_interval
+        return f"{self.base:.4f} ({low:.4f} to {high:.4f}) {self.where}"
+
+
+@dataclass(frozen=True, eq=False)
 class Growth:
     """The comparison of all laws on some trials.
 
@@ -148,6 +169,11 @@ class Growth:
     def fit(self, name: str) -> Fit:
         """The fit of a law."""
         return next(fit for fit in self.fits if fit.law.name == name)
+
+    @cached_property
+    def halves(self) -> tuple[Half, ...]:
+        """Factors p below and from the median number of boundaries on; empty if a half has too few trials for a law."""
+        return _halves(self.trials)
 
     @property
     def clear(self) -> bool:
@@ -178,11 +204,13 @@ class Growth:
             said = f"Undecided: the {_noun(best.law)} is ahead, but not clearly ({ahead})."
         if self.lack_of_fit < LACK:
             said += (
-                " It is the best of the four and no good description: trials that follow it would lie so far from it "
+                " It is the best of the five and no good description: trials that follow it would lie so far from it "
                 f"in {_chance(self.lack_of_fit)} of all samples."
             )
         if falls := self._falls:
             said += f" It falls from {falls[0]:.3g} to {falls[1]:.3g}: it describes the trials and is no law of growth."
+        if self.halves and max(h.base_interval[0] for h in self.halves) > min(h.base_interval[1] for h in self.halves):
+            said += f" p is not constant: {' and '.join(map(str, self.halves))}."
         low, high = self.base_interval
         if low <= 1 <= high:
             said += " Growth with boundaries is not shown: the interval of p contains 1."
@@ -203,15 +231,7 @@ def fit_laws(trials: Trials) -> Growth:
     Args:
         trials: trials of one setting.
     """
-    n = len(trials.steps)
-    low, high = float(trials.boundaries.min()), float(trials.boundaries.max())
-    spread = _spread(trials)
-    found = []
-    for law in LAWS:
-        theta, sigma, likelihood = _fit(law, trials, low, high)
-        bic = (law.parameters + 1) * math.log(n) - 2 * likelihood
-        explained, formula = 1 - (sigma / spread) ** 2, law.formula(theta, low, high)
-        found.append(Fit(law, theta, sigma, likelihood, bic, 0.0, explained, formula, low, high))
+    found = [_fit(law, trials) for law in LAWS]
     weights = special.softmax([-fit.bic / 2 for fit in found])
     weighted = [replace(fit, weight=float(weight)) for fit, weight in zip(found, weights, strict=True)]
     fits = tuple(sorted(weighted, key=lambda fit: fit.bic))
@@ -239,8 +259,9 @@ def _minimised(loss: Loss, start: Numbers, bounds: list[tuple[float, float]] | N
     return optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
 
 
-def _fit(law: Law, trials: Trials, low: float, high: float) -> tuple[Numbers, float, float]:
-    """Parameters, sigma and log-likelihood, at its maximum."""
+def _fit(law: Law, trials: Trials) -> Fit:
+    """The law at the maximum of its likelihood, without a weight."""
+    low, high = float(trials.boundaries.min()), float(trials.boundaries.max())
 
     def loss(x: Numbers) -> tuple[float, Numbers]:
         mean, by_theta = law.log(x[:-1], trials.boundaries, low, high)
@@ -253,7 +274,10 @@ def _fit(law: Law, trials: Trials, low: float, high: float) -> tuple[Numbers, fl
     bounds = [(-about, about)] * law.parameters + [_SIGMAS]
     fits = (_minimised(loss, np.append(start, math.log(0.5)), bounds) for start in law.start(ends))
     best = min(fits, key=lambda result: float(result.fun))
-    return best.x[:-1], math.exp(best.x[-1]), -float(best.fun)
+    theta, sigma, likelihood = best.x[:-1], math.exp(best.x[-1]), -float(best.fun)
+    bic = (law.parameters + 1) * math.log(len(trials.steps)) - 2 * likelihood
+    explained, formula = 1 - (sigma / _spread(trials)) ** 2, law.formula(theta, low, high)
+    return Fit(law, theta, sigma, likelihood, bic, 0.0, explained, formula, low, high)
 
 
 def _spread(trials: Trials) -> float:
@@ -291,7 +315,7 @@ def _base(fit: Fit, trials: Trials) -> tuple[float, tuple[float, float]]:
 
         # The line rotates about its middle, where the trials are.
         start = np.array([fit.theta.mean() - slope * width / 2, math.log(fit.sigma)])
-        return -float(_minimised(loss, start).fun) - allowed
+        return -float(_minimised(loss, start, [(-math.inf, math.inf), _SIGMAS]).fun) - allowed
 
     def edge(direction: int) -> float:
         reach = 4 * fit.sigma / (width * math.sqrt(len(trials.steps)))
@@ -300,6 +324,20 @@ def _base(fit: Fit, trials: Trials) -> tuple[float, tuple[float, float]]:
         return float(optimize.brentq(profile, best, best + direction * reach, xtol=1e-7))
 
     return math.exp(best), (math.exp(edge(-1)), math.exp(edge(1)))
+
+
+def _halves(trials: Trials) -> tuple[Half, ...]:
+    """The exponential law on both sides of the median number of boundaries; none if a side has too few trials."""
+    middle = float(np.median(trials.boundaries))
+    below = trials.boundaries < middle
+    halves = []
+    for where, own in ((f"below {middle:.3g}", below), (f"from {middle:.3g} on", ~below)):
+        try:
+            half = Trials(trials.boundaries[own], trials.steps[own], trials.censored[own])
+        except PartinrError:
+            return ()
+        halves.append(Half(where, *_base(_fit(Exponential(), half), half)))
+    return tuple(halves)
 
 
 def _lack_of_fit(fit: Fit, trials: Trials) -> float:

@@ -165,4 +165,42 @@ class Quadratic(Law):
         return f"{a - slope * low - square * low**2:.4g} {slope:+.4g} b {square:+.4g} b²"
 
 
-LAWS: tuple[Law, ...] = (Exponential(), Power(), Quadratic(), Linear())
+class OffsetPower(Law):
+    """``a + c · b^k``.
+
+    It passes from the value at the smallest number of boundaries to that at the largest along ``s``, 0 … 1. With the
+    logarithm of the boundaries scaled to ``x``, 0 … 1, and ``q = k · log(high / low)``, ``s = expm1(q x) / expm1(q)``,
+    which stays finite for every k; k = 0 is a logarithm.
+    """
+
+    name = "offset power law"
+    parameters = 3
+    contains = frozenset({"linear", "power law"})
+
+    def log(self, theta: Numbers, boundaries: Numbers, low: float, high: float) -> tuple[Numbers, Numbers]:
+        """See :meth:`Law.log`."""
+        span = math.log(high / low)
+        x, q = np.log(boundaries / low) / span, float(theta[2]) * span
+        if abs(q) < 1e-4:
+            # Both quotients lose their digits, so they are replaced by their series.
+            s, by_q = x + q * x * (x - 1) / 2, x * (x - 1) / 2 + q * x * (x - 1) * (2 * x - 1) / 6
+        else:
+            s = np.expm1(q * x) / np.expm1(q)
+            by_q = x * (s + 1 / np.expm1(q)) - s * (1 + 1 / np.expm1(q))
+        pieces = np.stack([(1 - s) * np.exp(theta[0]), s * np.exp(theta[1])], axis=1)
+        steps = pieces.sum(axis=1)
+        by_k = (np.exp(theta[1]) - np.exp(theta[0])) * by_q * span
+        return np.log(steps), np.append(pieces, by_k[:, None], axis=1) / steps[:, None]
+
+    def start(self, ends: tuple[float, float, float]) -> list[Numbers]:
+        """Four exponents, since the likelihood may have several maxima."""
+        return [np.array([ends[0], ends[2], exponent]) for exponent in (0.5, 1.0, 2.0, 4.0)]
+
+    def formula(self, theta: Numbers, low: float, high: float) -> str:
+        """See :meth:`Law.formula`."""
+        k = float(theta[2])
+        factor = (math.exp(theta[1]) - math.exp(theta[0])) / (high**k - low**k)
+        return f"{math.exp(theta[0]) - factor * low**k:.4g} {factor:+.4g} · b^{k:.3f}"
+
+
+LAWS: tuple[Law, ...] = (Exponential(), Power(), Quadratic(), Linear(), OffsetPower())

@@ -20,7 +20,7 @@ from partinr.studies.growth import Trials
 from partinr.studies.hypothesis import Setting
 from partinr.studies.laws import LAWS
 
-_DASHES = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.5)))
+_DASHES = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.5)), (0, (3, 3)))
 _HEIGHT = 2.4
 """Height of one setting [in]."""
 
@@ -62,11 +62,11 @@ def write_growth(settings: Sequence[Setting], path: str | Path) -> Path:
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
                 if name not in names:
                     handles, names = [*handles, handle], [*names, name]
-        # All eight entries in one row if the figure is wide enough.
+        # Nine entries: three rows in a column, two on a page.
         figure.legend(
             *(handles, names),
             loc="outside upper left",
-            ncols=3 if columns == 1 else 8,
+            ncols=3 if columns == 1 else 5,
             frameon=False,
             handlelength=1.5,
             handletextpad=0.5,
@@ -95,7 +95,7 @@ def _draw(axes: Axes, setting: Setting) -> None:
     axes.fill_between(counts, low, high, color=LONE[0], alpha=0.15, lw=0, label="quartiles")
     axes.plot(counts, middle, color=LONE[0], lw=1, label="median")
     b = np.linspace(trials.boundaries.min(), trials.boundaries.max(), 200)
-    for law, (colour, _), dash in zip(LAWS, COLOURS, _DASHES, strict=False):
+    for law, (colour, _), dash in zip(LAWS, COLOURS[: len(LAWS)], _DASHES, strict=True):
         fit = growth.fit(law.name)
         best = fit is growth.best
         axes.plot(b, fit(b), color=colour, ls=dash, lw=1.6 if best else 0.9, label=law.name)

@@ -95,7 +95,7 @@ class Sweep:
             cfg = cfg.copy()
             with open_dict(cfg):
                 del cfg["hydra"]
-            settings = config.settings_for(cfg, overrides)
+            settings = config.asked_settings(cfg, overrides)
             rules = sweep_rules(cfg)
             if not self._is_there(RunDirectory(folder), settings, rules):
                 try:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 
 from partinr.callbacks.base import regime
-from partinr.tracking.mirror import Mirror, Mode, Unreachable
+from partinr.tracking.mirror import Mirror, Mode
 from partinr.tracking.sending import Sender
+from partinr.tracking.server import Unreachable
 
 if TYPE_CHECKING:
     from partinr.tracking.logger import Note, Wandb

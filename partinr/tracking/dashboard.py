@@ -15,18 +15,12 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.logger import Wandb
-from partinr.tracking.mirror import Unreachable
+from partinr.tracking.server import Unreachable
 from partinr.tracking.summary import AXES, LEVELS, PICTURES, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
 
-AXIS_TITLES = {
-    "step": "optimiser steps",
-    "seconds": "seconds of training",
-    "cpu_seconds": "CPU seconds of training",
-    "macs": "multiply-accumulates",
-}
-COST = {"steps" if axis == "step" else axis: title for axis, title in AXIS_TITLES.items()}
+COST = {"steps" if axis == "step" else axis: title for axis, title in AXES.items()}
 CURVES = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss"}
 MOST_LEVELS = 3
 """Number of PSNR levels with bars: the highest ones that most runs reach."""
@@ -200,10 +194,10 @@ class Dashboard:
         layouts = _Tiles(wr, len(AXES))
         sections[CONVERGENCE] = [
             wr.LinePlot(
-                title=f"{title} against {AXIS_TITLES[axis]}",
+                title=f"{title} against {AXES[axis]}",
                 x=axis,
                 y=[metric],
-                title_x=AXIS_TITLES[axis],
+                title_x=AXES[axis],
                 title_y=title,
                 log_y=metric == "loss",
                 max_runs_to_show=100,

@@ -18,7 +18,7 @@ from partinr.base.files import write_new
 from partinr.base.text import is_utf8, seen, visible
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import START, WANDB_ID, WEIGHTS, of_image
-from partinr.tracking.server import address, answers, has_login, quiet
+from partinr.tracking.server import NO_LOGIN, Unreachable, check_reachable, quiet
 from partinr.tracking.summary import AXES, PICTURES, pictures, results, summary
 from partinr.tracking.words import shown_config
 
@@ -32,12 +32,6 @@ RESULTS = "results"
 
 FOLDER = "wandb"
 """Folder for W&B's files in a run directory."""
-
-NO_LOGIN = "there is no W&B login (wandb login makes one)"
-
-
-class Unreachable(PartinrError):
-    """There is no login, or the server does not answer."""
 
 
 def run_id(run: RunDirectory) -> str:
@@ -98,10 +92,8 @@ class Mirror:
         quiet()
         import wandb
 
-        if mode == "online" and not has_login():
-            raise Unreachable(NO_LOGIN)
-        if mode == "online" and not answers(address()):
-            raise Unreachable(f"W&B cannot be reached: nobody answers at {address()}")
+        if mode == "online":
+            check_reachable()
         identity = run_id(run)
         folder = run.path if settings.dir is None else Path(settings.dir)
         folder.mkdir(parents=True, exist_ok=True)  # W&B would take a temporary one instead

@@ -8,6 +8,26 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
+from partinr.base.errors import PartinrError
+
+NO_LOGIN = "there is no W&B login (wandb login makes one)"
+
+
+class Unreachable(PartinrError):
+    """There is no login, or the server does not answer."""
+
+
+def check_reachable() -> None:
+    """Check login and server.
+
+    Raises:
+        Unreachable: there is no login, or nobody answers.
+    """
+    if not has_login():
+        raise Unreachable(NO_LOGIN)
+    if not answers(address()):
+        raise Unreachable(f"W&B cannot be reached: nobody answers at {address()}")
+
 
 def has_login() -> bool:
     """Whether W&B finds credentials for its server. Never prompts for them."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from partinr.base.text import seen
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ADAPTATION, CURVE_COLUMNS, ERROR, PARTITION, RECONSTRUCTION, crossing, of_image
 from partinr.runs.sharing import sharing
@@ -17,6 +18,9 @@ AXES = ("step", "seconds", "cpu_seconds", "macs")
 
 LEVELS = (20, 25, 30, 35, 40, 45, 50)
 """PSNR levels [dB]; the summary of a run says when it first reached each."""
+
+PROVENANCE = "provenance"
+"""Key for what can change a curve, which ``partinr rerun wandb:…`` compares."""
 
 PICTURES = {"partition": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR, "adaptation": ADAPTATION}
 """The key that a logger gets for each picture of a run directory."""
@@ -46,6 +50,9 @@ def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -
         )
         if manifest.get(key) is not None
     }
+    provenance = {key: manifest[key] for key in ("versions", "git", "signal", "inputs", "code") if manifest.get(key)}
+    threads = (manifest.get("hardware") or {}).get("threads")  # it affects the rounding of sums
+    found[PROVENANCE] = seen({**provenance, "hardware": {"threads": threads}})
     metrics = dict(manifest.get("metrics") or {})
     seam = metrics.pop("seam", None) or {}
     metrics.update({f"seam/{key}": value for key, value in seam.items()})

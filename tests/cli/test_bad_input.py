@@ -37,6 +37,9 @@ data.path=PICTURES                                  -> is a folder, not an image
 data.path=PICTURES/text.png                         -> text.png' is not an image .*; give one of PNG
 data.path=PICTURES/alpha.png                        -> alpha.png' is transparent .*; .*data.alpha=white
 data.name=astronout                                 -> no built-in image 'astronout'; did you mean astronaut\?
+data=builtin data.path=PICTURES/good.png            -> data=builtin has no effect beside data.path=.*; leave out one
+data=image data.path=PICTURES/good.png data.name=camera -> data.name=camera has no effect beside data.path=.*; leave
+data=builtins data.path=PICTURES                    -> data=builtins has no effect beside data.path=.*; leave out one
 data.pth=PICTURES/good.png                          -> unknown option data.pth; did you mean data.path\?
 partitoin.path=m.png                                -> unknown option partitoin.path; did you mean partition.path\?
 "data.path=~/nowhere (1).png"                       -> no such file: '/.*/nowhere \(1\).png'; check

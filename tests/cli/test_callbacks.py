@@ -16,6 +16,7 @@ import torch
 from partinr.experiment.flags import REFUSED
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT
+from tests.read_back import manifest
 
 LIGHTNING = "lightning.pytorch.callbacks"
 MINE = '''
@@ -85,17 +86,13 @@ def given(kind: str, **options: Any) -> list[str]:
     return [f"+callbacks.mine._target_={target}", *(f"+callbacks.mine.{key}={each}" for key, each in options.items())]
 
 
-def manifest(run: str = "run") -> dict[str, Any]:
-    return json.loads(Path(run, "run.json").read_text())
-
-
 STOPPING = given("EarlyStopping", monitor="psnr", mode="max", min_delta=1000, patience=3)
 
 
 def test_early_stopping_ends_a_run_and_says_why(tiny: Any) -> None:
     answer = tiny("max_steps=50", "regime.evaluate_every=2", *STOPPING, "hydra.run.dir=run")
     assert (answer.code, answer.err) == (0, ""), answer.err
-    said = manifest()
+    said = manifest("run")
     # The first of four evaluations is the best.
     assert (said["status"], said["stop"], said["steps"]) == ("completed", "callback", 6)
     reason = r"EarlyStopping: Monitored metric psnr did not improve in the last 3 records\. Best score: [\d.]+\."
@@ -111,15 +108,15 @@ def test_early_stopping_ends_a_run_and_says_why(tiny: Any) -> None:
 def test_a_resumed_run_stops_where_the_unbroken_one_does(tiny: Any, partinr: Any, mine: None) -> None:
     signals = "+callbacks.signals._target_=mine_for_a_test.Signals"
     answer = tiny("max_steps=50", "regime.evaluate_every=2", *STOPPING, signals, "hydra.run.dir=run")
-    assert (answer.code, manifest()["status"], manifest()["steps"]) == (143, "interrupted", 4)
+    assert (answer.code, manifest("run")["status"], manifest("run")["steps"]) == (143, "interrupted", 4)
     assert partinr("resume", "run").code == 0
-    assert (manifest()["stop"], manifest()["steps"]) == ("callback", 6)
+    assert (manifest("run")["stop"], manifest("run")["steps"]) == ("callback", 6)
 
 
 def test_a_callback_that_ends_a_run_between_evaluations(tiny: Any, mine: None) -> None:
     answer = tiny("max_steps=50", "regime.evaluate_every=20", *given("mine_for_a_test.Ends"), "hydra.run.dir=run")
     assert (answer.code, answer.err) == (0, ""), answer.err
-    said, curve = manifest(), RunDirectory(Path("run")).curve()
+    said, curve = manifest("run"), RunDirectory(Path("run")).curve()
     assert (said["status"], said["stop"], said["message"]) == ("completed", "callback", "ended by Ends")
     # The last row is that of the weights which the run keeps.
     assert [row["step"] for row in curve] == [0, 1]
@@ -157,7 +154,7 @@ def test_lightnings_progress_bar_takes_the_place_of_partinrs(tiny: Any) -> None:
     answer = tiny("max_steps=4", "regime.evaluate_every=1", *given("RichProgressBar"), "hydra.run.dir=run")
     assert (answer.code, answer.err) == (0, ""), answer.err
     assert "psnr" in answer.out
-    assert manifest()["status"] == "completed"
+    assert manifest("run")["status"] == "completed"
 
 
 @pytest.mark.parametrize("regime", REGIMES)

@@ -149,7 +149,7 @@ def typed(block: Block, desk: Path) -> list[list[str]]:
     places = desk / "places"
     places.mkdir()
     file = desk / "typed"
-    for name in ("partinr", "python", "pip", "make"):
+    for name in ("partinr", "python", "pip", "make", "git", "twine"):
         (places / name).write_text(STUB.format(python=sys.executable, file=str(file), name=name))
         (places / name).chmod(0o755)
     text = block.text

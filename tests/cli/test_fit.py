@@ -16,7 +16,8 @@ import yaml
 from PIL import Image
 
 import partinr as api
-from partinr.runs.layout import CLOCK_COLUMNS, CURVE_COLUMNS, PREVIOUS
+from partinr.runs.layout import CURVE_COLUMNS, PREVIOUS
+from tests.read_back import curve
 
 FILES = [
     ".hydra/config.yaml",
@@ -38,12 +39,6 @@ SWEEP = ("hydra.sweep.dir=sweep", "callbacks.pictures=null")
 
 def files(run: Path) -> list[str]:
     return sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
-
-
-def curve(run: Path) -> list[dict[str, str]]:
-    """The curve as it is written, without the clocks."""
-    with (run / "curve.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k not in CLOCK_COLUMNS} for row in csv.DictReader(file)]
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 import partinr as api
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS, ERROR, IMAGE, PARTITION, RECONSTRUCTION, WEIGHTS
+from tests.read_back import manifest
 
 SHAPES = {"a": (16, 16), "b": (12, 20), "c": (16, 16)}
 WORDS = ("data=folder", "partition.regions=4", "backbone.match_params=500", "max_steps=3")
@@ -40,12 +40,6 @@ def album(partinr: Any, photos: Path) -> Path:
     assert answer.code == 0, answer.err
     assert answer.err == ""
     return run
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    found = json.loads((run / "run.json").read_bytes())
-    assert isinstance(found, dict)
-    return found
 
 
 def test_the_run_directory_is_whole(album: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 import shlex
@@ -21,8 +19,9 @@ from partinr.experiment import config, names
 from partinr.experiment.execute import _prepare
 from partinr.regimes import MetaModule
 from partinr.regimes.meta import LearnedStart, inner
-from partinr.runs.layout import ADAPTATION, CHECKPOINT, CLOCK_COLUMNS, START
+from partinr.runs.layout import ADAPTATION, CHECKPOINT, START
 from tests.covering import covering
+from tests.read_back import curve, manifest, rows
 
 TINY = (
     "regime=meta",
@@ -77,25 +76,10 @@ def without(base: tuple[str, ...], words: Any) -> list[str]:
     return [word for word in base if word.partition("=")[0].partition(".")[0] not in groups]
 
 
-def rows(run: Path, file: str = "curve.csv") -> list[dict[str, str]]:
-    if not (run / file).exists():
-        return []
-    with (run / file).open(newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
-def untimed(run: Path, file: str = "curve.csv") -> list[dict[str, str]]:
-    return [{name: value for name, value in row.items() if name not in CLOCK_COLUMNS} for row in rows(run, file)]
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    return json.loads((run / "run.json").read_bytes())
-
-
 def same(run: Path, unbroken: Path) -> None:
     """Bit for bit, but for the clocks."""
     for file in ("curve.csv", "images.csv"):
-        assert untimed(run, file) == untimed(unbroken, file)
+        assert curve(run, file) == curve(unbroken, file)
     assert (run / START).read_bytes() == (unbroken / START).read_bytes()
     one, other = manifest(run), manifest(unbroken)
     assert (one["status"], one["message"], one["stop"]) == ("completed", None, "max_steps")
@@ -247,7 +231,7 @@ def test_where_the_partition_is(place: tuple[str, int, int], budget: str) -> Non
 def test_no_partition_is_the_same_wherever_it_is(learn: Any) -> None:
     for run, words in (("none", ["partition=none"]), ("neither", ["regime.partition_in=neither"])):
         assert learn(*words, f"hydra.run.dir={run}").code == 0
-    assert untimed(Path("none")) == untimed(Path("neither"))
+    assert curve(Path("none")) == curve(Path("neither"))
 
 
 def test_an_initialisation_for_each_region() -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
-import json
 import os
 import re
 import signal
@@ -23,8 +20,9 @@ import pytest
 from PIL import Image
 
 import partinr as api
-from partinr.cli import main
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
+from tests.commands import call
+from tests.read_back import manifest
 
 pytestmark = pytest.mark.slow
 
@@ -50,24 +48,9 @@ LONG = (
 SCRIPT = "import sys\nfrom partinr.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
 
 
-def call(*arguments: str | Path) -> tuple[int, str, str]:
-    """Run ``partinr`` in this process: code, out, err. The processes that it starts are real."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else -1
-    return code, out.getvalue(), err.getvalue()
-
-
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    return json.loads((run / "run.json").read_bytes())
 
 
 def rows(run: Path) -> list[dict[str, float]]:

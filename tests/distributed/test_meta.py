@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
-import json
 import os
 import re
 import signal
@@ -18,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from partinr.cli import main
 from partinr.regimes.meta import LearnedStart
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS, START
+from tests.commands import call
 from tests.covering import covering
+from tests.read_back import manifest, rows
 
 pytestmark = pytest.mark.slow
 
@@ -48,17 +45,6 @@ TOLERANCE = 1e-3
 where a gradient is nearly 0."""
 
 
-def call(*arguments: str | Path) -> tuple[int, str, str]:
-    """Run ``partinr`` in this process: code, out, err. The processes that it starts are real."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else -1
-    return code, out.getvalue(), err.getvalue()
-
-
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
@@ -70,17 +56,6 @@ def learn(run: str, devices: int, *words: str) -> Path:
     code, out, err = call(*WORDS, *several, accelerator, *words, "cache_dir=null", f"hydra.run.dir={run}")
     assert (code, err) == (0, ""), out
     return Path(run)
-
-
-def rows(run: Path, file: str = "curve.csv") -> list[dict[str, str]]:
-    if not (run / file).exists():
-        return []
-    with (run / file).open(newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    return json.loads((run / "run.json").read_bytes())
 
 
 def same(run: Path, alone: Path) -> None:

@@ -267,6 +267,8 @@ WRONG = [
     ("coords", "local", "coords='local' is no configuration; "),
     ("coords", {"frame": "polar"}, "coords.frame='polar': should be 'global' or 'local'"),
     ("coords", {"zoom": 2}, "unknown option coords.zoom; there are: frame"),
+    ("coords", {"layout": "row"}, "coords.layout='row': should be 'public_code'"),
+    ("coords", {"layout": "public_code", "frame": "local"}, "coords.layout=public_code .*; give coords.frame=global"),
     ("data", None, "data=None is no configuration; choose one by name"),
     ("data", [1], r"data=\[1\] is no configuration; choose one by name"),
     ("data.size", 0, "data.size=0: should be"),

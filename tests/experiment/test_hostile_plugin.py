@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CLOCK_COLUMNS
+from tests.read_back import curve
 
 PLUGIN = """
 import random
@@ -65,11 +64,6 @@ def _taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     random.setstate(states[2])
     np.seterr(**errors)
     sys.modules.pop("hostile", None)
-
-
-def curve(run: str) -> list[dict[str, float]]:
-    rows = RunDirectory.open(run).curve()
-    return [{name: value for name, value in row.items() if name not in CLOCK_COLUMNS} for row in rows]
 
 
 @pytest.mark.parametrize("more", [(), pytest.param(("trainer=ddp",), marks=pytest.mark.slow)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from partinr.runs.layout import CLOCK_COLUMNS
+from tests.read_back import curve, manifest
 
 CODE = """
 from typing import Annotated, ClassVar
@@ -52,17 +50,6 @@ def inpaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.chdir(tmp_path)
     yield f"hydra.searchpath=[file://{site / 'conf'}]"
     sys.modules.pop("outside_inpaint", None)
-
-
-def curve(run: Path) -> list[dict[str, str]]:
-    """The rows of a run, without the clocks."""
-    with (run / "curve.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key not in CLOCK_COLUMNS} for row in csv.DictReader(file)]
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "run.json").read_text())
-    return found
 
 
 @pytest.mark.slow

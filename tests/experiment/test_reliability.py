@@ -34,9 +34,10 @@ from partinr.experiment import execute
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS, CURVE, ERROR, MANIFEST, PREVIOUS, RECONSTRUCTION, WEIGHTS
+from partinr.runs.layout import CHECKPOINT, CURVE, ERROR, MANIFEST, PREVIOUS, RECONSTRUCTION, WEIGHTS
 from partinr.training.checkpoint import read_checkpoint
 from partinr.training.processes import ProcessLauncher
+from tests.read_back import curve, manifest
 
 RUN = (
     "max_steps=40",
@@ -81,14 +82,6 @@ def at_half_way(patch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
             acted.append(act())
 
     patch.setattr(CurveFile, "_write", acts)
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    return json.loads((run / MANIFEST).read_bytes())
-
-
-def curve(run: Path) -> list[dict[str, float]]:
-    return [{name: row[name] for name in row if name not in CLOCK_COLUMNS} for row in RunDirectory(run).curve()]
 
 
 def same(run: Path, other: Path) -> None:

@@ -216,7 +216,7 @@ def test_another_place_must_have_the_same_content(partinr: Any, stopped: Any, co
 def test_other_settings_are_for_a_new_run(partinr: Any, stopped: Any, change: str) -> None:
     stopped(*FIT)
     answer = partinr("resume", "run", "--set", change)
-    assert "only learns where files are now (ckpt_path, init, data.path)" in answer.err
+    assert "only says where files are now (ckpt_path, init, data.path)" in answer.err
     words = shlex.split(answer.err.rpartition(": partinr ")[2])
     answer = partinr(*words, "hydra.run.dir=new")
     assert answer.code == 0, answer.err

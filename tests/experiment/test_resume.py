@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -15,7 +14,8 @@ from typing import Any
 import pytest
 
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
+from partinr.runs.layout import CHECKPOINT
+from tests.read_back import curve, manifest, rows
 
 TINY = ("data.size=16", "partition.regions=4", "backbone.match_params=500")
 STEPS = 240
@@ -35,21 +35,6 @@ def unbroken(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("unbroken") / "run"
     assert tiny(*LONG, f"hydra.run.dir={run}").code == 0
     return run
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    if not (run / "curve.csv").exists():
-        return []
-    with (run / "curve.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def curve(run: Path) -> list[dict[str, str]]:
-    return [{name: value for name, value in row.items() if name not in CLOCK_COLUMNS} for row in rows(run)]
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    return json.loads((run / "run.json").read_bytes())
 
 
 def half_way(run: Path) -> Callable[[], bool]:

@@ -1,5 +1,7 @@
 """A key that holds text gets the text that was typed."""
 
+import importlib
+import re
 from pathlib import Path
 
 import hydra
@@ -8,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from partinr.experiment import names
+from partinr.experiment.annotations import UnknownError, type_of
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import readable
-from partinr.experiment.typed import as_typed
+from partinr.experiment.typed import _fields, _takes, as_typed
 from tests.commands import Partinr
 
 NUMBERS = ("2024_01_31", "1e5", "007", "0x1F", "1.50", ".5", "inf", "1:30", "2024-01-31")
@@ -61,6 +64,32 @@ def test_the_type_of_a_foreign_class_decides(tmp_path: Path, monkeypatch: pytest
     monkeypatch.syspath_prepend(tmp_path)
     given = ["+callbacks.x._target_=theirs.Watch", "+callbacks.x.name=1_0", "+callbacks.x.n=1_0"]
     assert as_typed(given) == [*given[:1], "+callbacks.x.name='1_0'", given[2]]
+
+
+def test_types_are_read_from_the_source() -> None:
+    """As importing would give them, but for limits, which a value is checked against later."""
+    targets = {
+        target
+        for file in conf_dir().rglob("*.yaml")
+        for target in re.findall(r"_target_: (partinr\.\S+)", file.read_text(encoding="utf-8"))
+    }
+    left = set()
+    for target in sorted({*targets, "partinr.experiment.config.Root", "partinr.experiment.config.Coords"}):
+        module, _, name = target.rpartition(".")
+        for field, known in _fields(getattr(importlib.import_module(module), name)).items():
+            if "ClassVar" in str(known):
+                continue
+            try:
+                read = _takes(type_of(target, field))
+            except UnknownError:
+                left.add(f"{name}.{field}")
+                continue
+            takes = _takes(known)
+            for value in ("x", True, None, ["x"]):
+                assert read(value) == takes(value), (target, field, value)
+            for number in (9, 0.5, [9]):
+                assert read(number) or not takes(number), (target, field, number)
+    assert left == {"Optimizer.options", "PerNetwork.options"}
 
 
 def test_a_sweep_over_texts(tiny: Partinr, partinr: Partinr) -> None:

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.pictures import draw as pictures
-from partinr.pictures.draw import Panel, contact_sheet, encode_png, error_map, partition_overlay, thumbnail, to_uint8
+from partinr.pictures.draw import Panel, contact_sheet, encode_png, partition_overlay, thumbnail, to_uint8
 from tests.covering import cases, covering
 
 RNG = np.random.default_rng(0)
@@ -241,43 +240,3 @@ def test_contact_sheet_as_pdf_is_the_same_file_each_time():
     assert first.startswith(b"%PDF")
     assert first == second
     assert b"/Type3" not in first
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# error_map
-
-
-def test_error_map_grows_lighter_over_its_range():
-    low, high = pictures.ERROR_RANGE
-    errors = np.linspace(low, 2 * high, 41)
-    image = np.full((1, 41, 3), 0.5)
-    colours = error_map(image, image + errors[None, :, None])
-    assert colours.shape == (1, 41, 3)
-    assert colours.dtype == np.float32
-    lightness = colours @ np.array([0.299, 0.587, 0.114])
-    assert (np.diff(lightness[0, :21]) > 0).all()
-    assert np.array_equal(colours[0, 20:], np.broadcast_to(colours[0, 20], (21, 3)))
-    assert lightness[0, 0] < 0.02
-
-
-def test_error_map_averages_absolute_errors():
-    image = np.full((2, 2, 3), 0.5)
-    signed, one = image + np.array([0.03, -0.03, 0]), image + np.array([0.06, 0, 0])
-    assert np.allclose(error_map(image, signed), error_map(image, one), atol=1e-2)
-    assert np.allclose(error_map(image, signed), error_map(image[..., :1], image[..., :1] + 0.02), atol=1e-2)
-
-
-def test_error_map_clips_as_the_psnr_does():
-    image = np.ones((2, 2, 1))
-    assert np.array_equal(error_map(image, image + 5), error_map(image, image))
-
-
-def test_error_map_of_a_reconstruction_that_diverged():
-    image = torch.full((1, 2, 1), 0.5)
-    broken = torch.tensor([[[torch.nan], [0.5]]])
-    assert error_map(image, broken)[0, 0].sum() > error_map(image, broken)[0, 1].sum() + 1
-
-
-def test_error_map_of_different_shapes():
-    with pytest.raises(PartinrError, match="equal shapes"):
-        error_map(np.zeros((4, 4, 3)), np.zeros((4, 5, 3)))

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from partinr.pictures.draw import encode_png, error_map
+from partinr.pictures.draw import encode_png
+from partinr.pictures.errors import error_map
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 

@@ -184,3 +184,26 @@ def test_a_printed_chart_is_drawn_for_paper_and_leaves_its_caption_free(chromium
     caption = page.evaluate("document.querySelector('#curve + .caption').getBoundingClientRect().top")
     assert page.evaluate(f"{chart}.bottom") <= caption
     assert page.evaluate("document.documentElement.scrollWidth") == 718
+
+
+def test_curves_show_the_metric_that_is_chosen(chromium, write_run, tmp_path):
+    for seed, factor in enumerate((1, 4)):
+        rows = [
+            {**dict.fromkeys(CURVE_COLUMNS, step), "psnr": 20, "ssim": 0.5, "loss": factor / (1 + step), "lr": 1e-3}
+            for step in (0, 100, 1000)
+        ]
+        write_run(tmp_path / str(seed), seed=seed, rows=[{**row, "sharpness": 7} for row in rows], pictures=None)
+    page = chromium(make_report([tmp_path], tmp_path / "report.html"))
+    chosen = page.locator("select[name=metric]")
+    said = ["PSNR [dB]", "SSIM", "loss", "learning rate", "sharpness"]
+    assert chosen.locator("option").all_inner_texts() == said
+    chosen.select_option("loss")
+    (mean,) = page.evaluate(MEANS)
+    assert mean["y"] == pytest.approx([2, 2 / 101, 2 / 1001]), "the geometric mean"
+    assert mean["text"][0] == "2.00 ×÷ 2.67"
+    assert page.evaluate("document.getElementById('curve').layout.yaxis.type") == "log"
+    # A constant column is one number in the page.
+    chosen.select_option("sharpness")
+    assert page.evaluate(MEANS)[0]["y"] == [7, 7, 7]
+    assert page.evaluate("document.getElementById('curve').layout.yaxis.type") == "linear"
+    assert "metric=sharpness" in page.url

@@ -127,5 +127,8 @@ def test_a_terminal_has_aligned_columns_and_no_markup(study, tmp_path):
     assert max(map(len, lines)) <= 100
     assert "Left out for want of width: " in text
     assert "× time" not in lines[1]
+    # The columns that these are about are left out.
+    assert "no seed got there" not in text
+    assert "Lone PSNR:" not in text
     # A file has no control characters.
     assert "\x1b" not in make_table([study], tmp_path / "table.txt", form="text")

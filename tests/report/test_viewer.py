@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.pictures.draw import error_map, to_uint8
+from partinr.pictures.draw import to_uint8
+from partinr.pictures.errors import error_map
 from partinr.report.viewer import MOST_PIXELS, MOST_SIDE, check_size, write_view
 
 HEIGHT, WIDTH = 20, 30

@@ -211,6 +211,9 @@ def test_facets_are_the_settings_that_differ():
     assert list(found) == ["partition", "lr"]
     assert found["partition"] == (("none", "grid #9", "grid #16"), ("none", "grid #16", "grid #9"))
     assert found["lr"] == (("1e-4", "1e-3"), ("1e-4", "1e-3", "1e-4"))
+    # Two numbers are a size only if they are whole.
+    found = found_facets(changed(partition__shape=[2, 3]), changed(optimizer__betas=[0.9, 1e-3]))
+    assert [found[name][0] for name in ("shape", "betas")] == [("2×3",), ("0.9,1e-3",)]
 
 
 def test_a_facet_of_another_backbone_has_no_value():

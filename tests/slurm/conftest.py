@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import shutil
 import socket
@@ -22,11 +20,12 @@ import pytest
 from partinr.experiment import config, names
 from partinr.experiment.conf import conf_dir
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CLOCK_COLUMNS, config_hash
+from partinr.runs.layout import config_hash
 from partinr.sweep.cluster import Slurm, SlurmSettings
 from partinr.sweep.folders import register_names
 from partinr.sweep.launchers import register
 from partinr.sweep.queue import Sweep
+from tests.read_back import curve, manifest, rows
 
 NODES = ("n1", "n2", "n3")
 """Two to work on, and one to lose."""
@@ -337,21 +336,6 @@ def unbroken(queued: Callable[..., Path]) -> Callable[..., Path]:
         return made[key]
 
     return run
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    if not (run / "curve.csv").exists():
-        return []
-    with (run / "curve.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def curve(run: Path) -> list[dict[str, str]]:
-    return [{name: value for name, value in row.items() if name not in CLOCK_COLUMNS} for row in rows(run)]
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    return json.loads((run / "run.json").read_bytes())
 
 
 @pytest.fixture(scope="session")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.read_back import manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 def on(node: str, gres: str = "") -> dict[str, Any]:
     return {"additional_parameters": {"nodelist": node} | ({"gres": gres} if gres else {})}
-
-
-def manifest(run: Path) -> dict[str, Any]:
-    return json.loads((run / "run.json").read_bytes())
 
 
 def status(job: Any) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 import struct
@@ -18,28 +16,10 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 from wandb.sdk.lib.wbauth import unauthenticate_session
 
-from partinr.cli import main
+from tests.commands import Answer, call
 
 TINY = ("data.size=16", "partition.regions=4", "backbone.match_params=500", "max_steps=4", "regime.evaluate_every=1")
 BLOCK = 32768
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-def call(*arguments: str | Path) -> Answer:
-    """Run ``partinr`` in this process."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else -1
-    return Answer(code, out.getvalue(), err.getvalue())
 
 
 @dataclass

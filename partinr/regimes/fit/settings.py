@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import ASIDE, spec
+from partinr.coords import Layout
 from partinr.partition import Partition
 from partinr.regimes.base import RegimeSettings
 from partinr.training.loss import sample_weights
@@ -51,6 +52,7 @@ class FitSettings(RegimeSettings):
     kind: ClassVar[str] = "fit"
     builder: ClassVar[str] = "partinr.regimes.fit.build:fit_module"
     blends: ClassVar[bool] = True
+    layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)
 
     loss: Literal["image", "region"] = "image"
     border_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0

@@ -14,16 +14,24 @@ function plain(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
 
+const PSNR = { key: "psnr", title: "PSNR [dB]", log: false, form: "fixed:2", unit: " dB" };
+
+// What the curves of a study show.
+function metricOf(study) {
+  const chosen = view[study === "fits" ? "metric" : `${study}-metric`];
+  return data.studies[study].metrics.find(({ key }) => key === chosen);
+}
+
 // Leaves out what an axis cannot show: gaps, and 0 on a logarithmic one.
 function drawable(points, xs, scale) {
   return points.filter((i) => xs[i] !== null && (scale === "linear" || xs[i] > 0));
 }
 
 // The groups as they are drawn. Of many groups single runs are left out, as their thin lines would hide each other.
-function seriesOf(groups) {
+function seriesOf(groups, metric) {
   return groups.map((group) => ({
-    ...group, mean: meanCurve(group.counted), crossing: crossingOf(group),
-    lines: groups.length > STYLES ? [] : group.runs.filter((run) => run.curve && (group.counted.length > 1 || !group.counted.includes(run))),
+    ...group, mean: meanCurve(group.counted, metric), crossing: metric.key === "psnr" ? crossingOf(group) : null,
+    lines: groups.length > STYLES ? [] : group.runs.filter((run) => run.curve?.[metric.key] && (group.counted.length > 1 || !group.counted.includes(run))),
   }));
 }
 
@@ -42,26 +50,28 @@ function chartSeries(groups, chart) {
     const { mark } = group.runs[0].charts[chart];
     return {
       ...group, lines: [],
-      mean: { place, psnr: stats.map(({ mean }) => mean), std: runs.length > 1 ? stats.map(({ std }) => std) : null },
+      mean: { place, y: stats.map(({ mean }) => mean), std: runs.length > 1 ? stats.map(({ std }) => std) : null },
       crossing: mark !== null && mark < place.length ? { place: mark, psnr: stats[mark].mean } : null,
     };
   });
 }
 
-function traces(series, axis, scale) {
+function traces(series, axis, scale, metric) {
   const bands = [], runs = [], means = [], marks = [];
   series.forEach((one, rank) => {
     const line = colour(`--slot-${one.slot}`);
     const { mean } = one;
     const x = mean[axis];
-    const points = drawable([...x.keys()], x, scale).filter((i) => mean.psnr[i] !== null);
+    const points = drawable([...x.keys()], x, scale).filter((i) => mean.y[i] !== null);
     const common = { legendgroup: one.label, family: one.value ?? `${one.label} …`, name: plain(one.label + (marked(one, axis) ? SIGN : "") + (one.provisional ? ` (${one.state})` : "")) };
     if (mean.std && points.length > 1) {
       const back = [...points].reverse();
       bands.push({
         ...common, meta: "band", type: "scatter", mode: "lines", fill: "toself", showlegend: false, hoverinfo: "skip",
         x: [...points, ...back].map((i) => x[i]),
-        y: [...points.map((i) => mean.psnr[i] + mean.std[i]), ...back.map((i) => mean.psnr[i] - mean.std[i])],
+        y: metric.log
+          ? [...points.map((i) => mean.y[i] * mean.std[i]), ...back.map((i) => mean.y[i] / mean.std[i])]
+          : [...points.map((i) => mean.y[i] + mean.std[i]), ...back.map((i) => mean.y[i] - mean.std[i])],
         line: { width: 0 }, fillcolor: translucent(line, 0.16),
       });
     }
@@ -69,15 +79,18 @@ function traces(series, axis, scale) {
       const own = drawable([...run.curve.step.keys()], run.curve[axis], scale);
       runs.push({
         ...common, meta: "run", type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip",
-        x: own.map((i) => run.curve[axis][i]), y: own.map((i) => run.curve.psnr[i]),
+        x: own.map((i) => run.curve[axis][i]), y: own.map((i) => run.curve[metric.key][i]),
         line: { color: translucent(line, 0.45), width: 1, dash: run.status === "completed" ? "solid" : "4px,3px" },
       });
     }
     if (points.length) means.push({
       ...common, meta: "mean", type: "scatter", mode: points.length > 24 ? "lines" : "lines+markers", legendrank: rank,
-      x: points.map((i) => x[i]), y: points.map((i) => mean.psnr[i]),
-      text: points.map((i) => mean.psnr[i].toFixed(2) + (mean.std ? ` ± ${mean.std[i].toFixed(2)}` : "")),
-      hovertemplate: "%{text} dB",
+      x: points.map((i) => x[i]), y: points.map((i) => mean.y[i]),
+      text: points.map((i) => {
+        const shape = shapeOf(metric.form, mean.y[i]);
+        return written(mean.y[i], shape) + (!mean.std ? "" : metric.log ? ` ×÷ ${mean.std[i].toFixed(2)}` : ` ± ${written(mean.std[i], shape)}`) + metric.unit;
+      }),
+      hovertemplate: "%{text}",
       line: { color: line, width: 2.4, dash: one.dash }, marker: { size: 5, color: line },
       showlegend: true,
     });
@@ -100,7 +113,7 @@ function together(all) {
     const before = found.get(look);
     if (!before) {
       const text = trace.text?.map((each) => `${trace.name}<br>${each}`);
-      found.set(look, { ...trace, x: [...trace.x], y: [...trace.y], text, ...(text && { name: plain(trace.family), hovertemplate: "%{text} dB<extra></extra>" }) });
+      found.set(look, { ...trace, x: [...trace.x], y: [...trace.y], text, ...(text && { name: plain(trace.family), hovertemplate: "%{text}<extra></extra>" }) });
       continue;
     }
     before.x.push(null, ...trace.x);
@@ -110,7 +123,7 @@ function together(all) {
   return [...found.values()];
 }
 
-function layout(series, level, scale, words) {
+function layout(series, level, scale, words, metric = PSNR) {
   const [ink, soft, rule, ground] = ["--ink", "--soft", "--line", "--ground"].map(colour);
   const axis = {
     gridcolor: rule, linecolor: rule, zeroline: false, tickcolor: rule, ticks: "outside", ticklen: 4,
@@ -131,7 +144,10 @@ function layout(series, level, scale, words) {
       unifiedhovertitle: { text: words.hover },
       tickformat: words.ticks ?? ",", ...(scale === "log" ? { dtick: 1 } : { rangemode: "tozero" }),
     },
-    yaxis: { ...axis, title: { text: "PSNR [dB]", font: { color: soft, size: 13 } } },
+    yaxis: {
+      ...axis, title: { text: plain(metric.title), font: { color: soft, size: 13 } },
+      ...(metric.log ? { type: "log", tickformat: "~g" } : { type: "linear" }),
+    },
     hovermode: crowd ? "closest" : "x unified",
     hoverlabel: { bgcolor: ground, bordercolor: rule, font: { color: ink, size: 12.5 } },
     legend: many && !crowd
@@ -145,8 +161,8 @@ function layout(series, level, scale, words) {
   };
 }
 
-function plot(into, series, level, axis, scale, words = AXES[axis], nothing = "No run on this image has been evaluated.") {
-  const evaluated = series.some((one) => one.mean.psnr.length || one.lines.length);
+function plot(into, series, { level = null, axis, scale, metric = PSNR, words = AXES[axis], nothing }) {
+  const evaluated = series.some((one) => one.mean.y.length || one.lines.length);
   const empty = !series.some((one) => one.mean[axis].some((x) => x !== null) || one.lines.some(({ curve }) => curve[axis].some((x) => x !== null)));
   into.classList.toggle("empty", empty);
   if (empty) {
@@ -155,10 +171,10 @@ function plot(into, series, level, axis, scale, words = AXES[axis], nothing = "N
     return;
   }
   if (!into.data) into.textContent = "";
-  Plotly.react(into, traces(series, axis, scale), layout(series, level, scale, words), {
+  Plotly.react(into, traces(series, axis, scale, metric), layout(series, level, scale, words, metric), {
     displaylogo: false, responsive: true,
     modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
-    toImageButtonOptions: { format: "svg", filename: `psnr-${axis}` },
+    toImageButtonOptions: { format: "svg", filename: `${metric.key}-${axis}` },
   });
 }
 
@@ -183,10 +199,12 @@ function whenSeen(into, now, drawing) {
 
 function draw() {
   if (at("curve")) {
-    const nothing = filtered() ? "No run that has been evaluated matches the filter." : undefined;
+    const nothing = filtered() ? "No run that has been evaluated matches the filter." : "No run on this image has been evaluated.";
     const chosen = image();
-    const level = chosen === "all" ? null : fits.images[chosen].level;
-    plot(at("curve"), seriesOf(groupsOf("fits", chosen, stylesOf("fits"))), level, view.axis, view.scale, undefined, nothing);
+    const metric = metricOf("fits");
+    const level = chosen === "all" || metric.key !== "psnr" ? null : fits.images[chosen].level;
+    const series = seriesOf(groupsOf("fits", chosen, stylesOf("fits")), metric);
+    plot(at("curve"), series, { level, axis: view.axis, scale: view.scale, metric, nothing });
   }
   if (at("rates")) whenSeen(at("rates"), false, drawRates);
   document.querySelectorAll("[data-of]").forEach((into, i) => whenSeen(into, i < 2, () => drawSection(into)));
@@ -201,11 +219,12 @@ function drawSection(into) {
   const chart = charts.findIndex(({ key }) => key === curve);
   if (chart >= 0) {
     const { axis, title } = charts[chart];
-    return plot(into, chartSeries(groups, chart), null, "place", "linear", { title, hover: `%{x} ${axis}` }, nothing);
+    return plot(into, chartSeries(groups, chart), { axis: "place", scale: "linear", words: { title, hover: `%{x} ${axis}` }, nothing });
   }
   const axis = view[`${study}-axis`];
   const words = axis === "step" ? { ...AXES.step, title: steps } : AXES[axis];
-  plot(into, seriesOf(groups), null, axis, view[`${study}-scale`], words, nothing);
+  const metric = metricOf(study);
+  plot(into, seriesOf(groups, metric), { axis, scale: view[`${study}-scale`], metric, words, nothing });
 }
 
 // -- effort to a quality ---------------------------------------------------------------------------------------------

@@ -101,11 +101,14 @@ function statOf(values) {
 }
 
 // At every evaluated step up to the end of the shortest run; values between evaluations are interpolated.
-function meanCurve(runs) {
-  const empty = { step: [], seconds: [], cpu_seconds: [], macs: [], psnr: [], std: null };
+// On a logarithmic axis, mean and deviation are those of the logarithm.
+function meanCurve(runs, { key, log }) {
+  const empty = { step: [], seconds: [], cpu_seconds: [], macs: [], y: [], std: null };
   const curves = runs.map(({ curve }) => {
-    const finite = [...(curve?.psnr ?? []).keys()].filter((i) => curve.psnr[i] !== null);
-    return Object.fromEntries([...Object.keys(AXES), "psnr"].map((name) => [name, finite.map((i) => curve[name][i])]));
+    const values = curve?.[key] ?? [];
+    const finite = [...values.keys()].filter((i) => values[i] !== null && (!log || values[i] > 0));
+    const columns = Object.fromEntries(Object.keys(AXES).map((name) => [name, finite.map((i) => curve[name][i])]));
+    return { ...columns, y: finite.map((i) => values[i]) };
   });
   if (!curves.length || curves.some((curve) => !curve.step.length)) return empty;
   if (curves.length === 1) return { ...curves[0], std: null };
@@ -118,9 +121,11 @@ function meanCurve(runs) {
     return steps.map((_, i) => statOf(columns.map((column) => column[i])));
   };
   for (const name of ["seconds", "cpu_seconds", "macs"]) mean[name] = over(name).map((stat) => stat.mean);
-  const psnr = over("psnr");
-  mean.psnr = psnr.map((stat) => stat.mean);
-  mean.std = psnr.map((stat) => stat.std);
+  if (log) for (const curve of curves) curve.y = curve.y.map(Math.log);
+  const y = over("y");
+  const shown = log ? Math.exp : (value) => value;
+  mean.y = y.map((stat) => shown(stat.mean));
+  mean.std = y.map((stat) => shown(stat.std));
   return mean;
 }
 

@@ -110,6 +110,8 @@ function controls() {
   for (const key of Object.keys(CHOICES)) {
     const radio = document.querySelector(`input[name="${key}"][value="${view[key]}"]`);
     if (radio) radio.checked = true;
+    const select = document.querySelector(`select[name="${key}"]`);
+    if (select) select.value = view[key];
   }
 }
 
@@ -148,6 +150,7 @@ function refresh() {
   runs();
   efforts();
   rates();
+  searches();
   draw();
 }
 
@@ -168,7 +171,11 @@ document.addEventListener("change", ({ target }) => {
   update();
 });
 document.addEventListener("click", ({ target }) => {
-  const { more: what } = target.dataset;
+  const { more: what, run } = target.dataset;
+  if (run) {
+    entries[run].open = true;
+    entries[run].scrollIntoView();
+  }
   if (what) {
     page[what] = Infinity;
     ({ rows: tables, panels: pictures, efforts, rates })[what]();
@@ -193,11 +200,15 @@ addEventListener("hashchange", () => {
   update();
 });
 // Colours follow the system.
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+function redraw() {
+  draw();
+  searches();
+}
 // Paper is white and narrow. Some browsers tell of it by one of these, some by the other.
 function paper(on) {
   document.documentElement.classList.toggle("paper", on);
-  draw();
+  redraw();
 }
 matchMedia("print").addEventListener("change", ({ matches }) => paper(matches));
 for (const kind of ["beforeprint", "afterprint"]) addEventListener(kind, () => paper(kind === "beforeprint"));

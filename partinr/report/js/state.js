@@ -2,6 +2,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const store = JSON.parse(document.getElementById("store").textContent);
 const at = (id) => document.getElementById(id);
 const { fits } = data.studies;
+// A metric that never changes is one number.
+for (const { curve } of data.runs) for (const name in curve) if (!Array.isArray(curve[name])) curve[name] = curve.step.map(() => curve[name]);
 // Studies of further sections, which are never compared with the fits.
 const FURTHER = Object.keys(data.studies).filter((key) => key !== "fits");
 // Seconds have no prefix: 0.2, not 200m.
@@ -23,8 +25,14 @@ const page = { ...MOST };
 // -- the view, and the address that keeps it ---------------------------------------------------------------------------
 
 // What the switches may be set to; the first is the default. Further sections have switches of their own.
-const CHOICES = { axis: ["step", "seconds", "cpu_seconds", "macs"], scale: ["linear", "log"] };
-for (const key of FURTHER) Object.assign(CHOICES, { [`${key}-axis`]: CHOICES.axis, [`${key}-scale`]: CHOICES.scale });
+const CHOICES = { axis: ["step", "seconds", "cpu_seconds", "macs"], scale: ["linear", "log"], metric: fits.metrics.map(({ key }) => key) };
+for (const [key, { search }] of Object.entries(data.studies)) {
+  if (search) CHOICES[key === "fits" ? "search" : `${key}-search`] = search.metrics.map((metric) => metric.key);
+}
+for (const key of FURTHER) {
+  const metrics = data.studies[key].metrics.map((metric) => metric.key);
+  Object.assign(CHOICES, { [`${key}-axis`]: CHOICES.axis, [`${key}-scale`]: CHOICES.scale, [`${key}-metric`]: metrics });
+}
 
 // `image` is a number or "all"; `by` is null for the whole configuration; empty `colour` and `level` leave the choice to
 // the page.

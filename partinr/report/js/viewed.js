@@ -95,7 +95,7 @@ function errorPicture() {
     const result = new ImageData(width, count);
     for (let i = 0; i < wanted.length; i += 4) {
       const error = (Math.abs(wanted[i] - got[i]) + Math.abs(wanted[i + 1] - got[i + 1]) + Math.abs(wanted[i + 2] - got[i + 2])) / (3 * 255);
-      const share = Math.min(Math.max((error - low) / (high - low), 0), 1);
+      const share = Math.min(Math.log(Math.max(error, low) / low) / Math.log(high / low), 1);
       result.data.set(colours[Math.round(share * 255)], i);
       result.data[i + 3] = 255;
     }

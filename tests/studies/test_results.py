@@ -1,0 +1,31 @@
+"""The tables of the studies are what their scripts print from the data beside them."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+STUDIES = Path(__file__).parents[2] / "experiments"
+
+results = SimpleNamespace(**runpy.run_path(str(STUDIES / "results.py")))
+
+
+@pytest.mark.parametrize("readme", results.readmes(), ids=lambda path: path.parent.name)
+def test_no_number_differs(readme: Path) -> None:
+    assert results.remade(readme) == readme.read_text(encoding="utf-8")
+
+
+def test_a_number_that_was_typed_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "table.py").write_text(
+        "import pathlib, sys\nprint(f'| {pathlib.Path(sys.argv[1]).read_text()} |\\n')\n"
+    )
+    (tmp_path / "data.csv").write_text("30.12")
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n\n<!-- result: table.py data.csv -->\n\n| 31 |\n\n<!-- end: result -->\n\nb\n")
+    assert results.remade(readme) == readme.read_text().replace("31", "30.12")
+    readme.write_text("<!-- result: table.py data.csv -->\n")
+    with pytest.raises(SystemExit, match="without the other"):
+        results.remade(readme)
