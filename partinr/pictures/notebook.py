@@ -115,7 +115,7 @@ def sparkline(rows: Sequence[Mapping[str, float]]) -> Shown:
     )
     line = f'<polyline points="{path}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
     size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
-    said = f"{min(levels):.1f} to {max(levels):.1f} dB in {max(steps):,.0f} steps"
+    said = f"{min(levels):.1f} to {max(levels):.1f} dB"
     return Shown(said, f'<svg {size} style="border-left:1px solid;border-bottom:1px solid">{line}</svg>')
 
 
@@ -141,7 +141,7 @@ def card(title: str, facts: Mapping[str, object], pictures: Sequence[Shown] = ()
         for each in pictures
     )
     return (
-        '<div style="display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start;font-size:13px;line-height:1.5">'
+        '<div style="display:flex;flex-wrap:wrap;gap:16px;margin:4px 0;font-size:13px;line-height:1.5">'
         f'<div><div style="font-weight:600">{escape(title)}</div>'
         '<div style="display:grid;grid-template-columns:max-content fit-content(18em);column-gap:12px">'
         f"{lines}</div></div>{figures}</div>"
