@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from partinr.base.errors import PartinrError
+from partinr.pictures.curves import AXES as AXIS_TITLES
 from partinr.runs.directory import RunDirectory
 from partinr.tracking.logger import Wandb
 from partinr.tracking.server import Unreachable
@@ -20,7 +21,7 @@ from partinr.tracking.summary import AXES, LEVELS, PICTURES, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
 
-COST = {"steps" if axis == "step" else axis: title for axis, title in AXES.items()}
+COST = {"steps" if axis == "step" else axis: title for axis, title in AXIS_TITLES.items()}
 CURVES = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss"}
 MOST_LEVELS = 3
 """Number of PSNR levels with bars: the highest ones that most runs reach."""
@@ -194,10 +195,10 @@ class Dashboard:
         layouts = _Tiles(wr, len(AXES))
         sections[CONVERGENCE] = [
             wr.LinePlot(
-                title=f"{title} against {AXES[axis]}",
+                title=f"{title} against {AXIS_TITLES[axis]}",
                 x=axis,
                 y=[metric],
-                title_x=AXES[axis],
+                title_x=AXIS_TITLES[axis],
                 title_y=title,
                 log_y=metric == "loss",
                 max_runs_to_show=100,
