@@ -5,6 +5,7 @@
     python experiments/fast/sweep.py budgets FOLDER    # learning rate against seconds
     python experiments/fast/sweep.py starts FOLDER     # how a run begins
     python experiments/fast/sweep.py shares FOLDER     # how parameters and pixels are spent
+    python experiments/fast/sweep.py --show FILE.csv   # the table of a stage: what differs, and what came of it
 
 FOLDER holds photographs (the results here are from BSDS500's training images): three of them, evenly spaced by name,
 are cut to their centre squares. Every run has so many seconds of training; the PSNR is that of its last step, mean over
@@ -168,13 +169,29 @@ def fit(image: Tensor, given: dict[str, Any]) -> tuple[float, int, int, float]:
     return result.psnr, result.steps, model.parameter_count, there
 
 
+def show(path: Path) -> None:
+    """Print a stage as Markdown: the settings that differ between its rows, and what came of them."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name not in BASE or len({row[name] for row in rows}) > 1]
+    print(f"| {' | '.join(names)} |\n|{'---:|' * len(names)}")
+    for row in rows:
+        print(f"| {' | '.join(row[name] for name in names)} |")
+
+
 def main() -> None:
     """Run a stage; a row a setting, as CSV on standard output."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("stage", choices=STAGES, nargs="?")
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--only", help="of `settings`: this one")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="run nothing; print the table of a CSV file")
     arguments = parser.parse_args()
+    if arguments.show is not None:
+        show(arguments.show)
+        return
+    if arguments.stage is None or arguments.folder is None:
+        parser.error("give a stage and a folder, or --show FILE")
     fit(load(arguments.folder, 64)[0], {**BASE, "regions": 16, "parameters": 4000, "seconds": 0.1})  # compiles
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow([*BASE, "found_parameters", "steps", "psnr", "seconds_to_30"])

@@ -1,82 +1,60 @@
-"""The table of this study, from the run directories of its sweep.
+"""The table of this study, from what `partinr table` writes of its sweep.
 
-    python experiments/grid_speedup/table.py outputs/grid_speedup
+    partinr table outputs/grid_speedup -o experiments/grid_speedup/table.csv
+    python experiments/grid_speedup/table.py table.csv
 
-Mean ± sample standard deviation over seeds. Crossings are linear between two evaluations, seed by seed; k/n where only
-k of n seeds crossed. "to lone's end": what the group spends until it has the PSNR with which the lone network ended.
-"lone to this end": what the lone network spends until it has the PSNR with which the group ended. "sooner": the lone
-network's seconds for that, over the group's.
+Mean ± sample standard deviation over seeds; k/n where only k of n seeds got there, and – where none did. "sooner": the
+mean seconds of the single network to a level over those of the grid to the same level.
 """
 
 from __future__ import annotations
 
-import statistics
+import csv
 import sys
-from collections import defaultdict
+from pathlib import Path
 
-import numpy as np
-
-from partinr.report import RunRecord, collect
-from partinr.runs.records import Axis
-
-STEPS = (100, 250, 500)
+LEVELS = (25, 30, 35)
+"""In dB."""
 
 
-def spread(values: list[float | None], digits: int) -> str:
-    """Mean ± deviation, or how many of the values there are."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return f"{len(known)}/{len(values)}"
-    deviation = statistics.stdev(known) if len(known) > 1 else 0.0
-    return f"{statistics.mean(known):.{digits}f} ± {deviation:.{digits}f}"
+def spread(row: dict[str, str], name: str, digits: int, factor: float = 1.0) -> str:
+    """A number of a group."""
+    reached, seeds = int(row[f"{name}_reached"]), int(row["seeds"])
+    if reached < seeds:
+        return f"{reached}/{seeds}" if reached else "–"
+    return f"{factor * float(row[name]):,.{digits}f} ± {factor * float(row[f'{name}_std']):,.{digits}f}"
 
 
-def psnr_at(record: RunRecord, step: int) -> float | None:
-    """PSNR of the evaluation at a step."""
-    found = np.flatnonzero(np.array(record.curve["step"]) == step)
-    return float(record.curve["psnr"][found[0]]) if len(found) else None
+def sooner(row: dict[str, str], lone: dict[str, str], name: str) -> str:
+    """The single network's mean seconds over the group's, if all seeds of both got there."""
+    if row is lone or any(int(each[f"{name}_reached"]) < int(each["seeds"]) for each in (row, lone)):
+        return "–"
+    return f"{float(lone[name]) / float(row[name]):.1f}"
 
 
-def main(folders: list[str]) -> None:
+def main(path: Path) -> None:
     """Print the table as Markdown, image by image."""
-    records = [record for record in collect(folders) if record.status == "completed"]
-    groups: dict[tuple[str, int], dict[int, RunRecord]] = defaultdict(dict)
-    for record in records:
-        groups[record.manifest["signal"]["name"], record.manifest["regions"]][record.manifest["seed"]] = record
-    at = "".join(f" PSNR at {step} |" for step in STEPS)
-    print(
-        f"| image | regions | parameters |{at} ms a step | steps to lone's end | seconds to lone's end "
-        "| lone to this end: steps | seconds | sooner |"
-    )
-    print("|---|---|---:|" + "---:|" * (len(STEPS) + 6))
-    for image, regions in sorted(groups):
-        seeds = groups[image, regions]
-        pairs = [(record, groups[image, 1][seed]) for seed, record in seeds.items()]
-
-        def to_lone(axis: Axis, pairs: list[tuple[RunRecord, RunRecord]] = pairs) -> list[float | None]:
-            return [record.reaches(float(lone.curve["psnr"][-1]), axis) for record, lone in pairs]
-
-        def lone_to(axis: Axis, pairs: list[tuple[RunRecord, RunRecord]] = pairs) -> list[float | None]:
-            return [lone.reaches(float(record.curve["psnr"][-1]), axis) for record, lone in pairs]
-
-        sooner = [
-            None if seconds is None else seconds / float(record.curve["seconds"][-1])
-            for seconds, (record, _) in zip(lone_to("seconds"), pairs, strict=True)
-        ]
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: (row["image"], float(row["regions"])))
+    steps = "".join(f" steps to {level} dB |" for level in LEVELS)
+    seconds = "".join(f" s to {level} dB | sooner |" for level in LEVELS[:2])
+    print(f"| image | regions | parameters | PSNR dB after 500 |{steps} ms a step |{seconds}")
+    print("|---|---|---:|" + "---:|" * (len(LEVELS) + 6))
+    for row in rows:
+        lone = next(each for each in rows if each["image"] == row["image"] and float(each["regions"]) == 1)
         cells = [
-            image,
-            "none" if regions == 1 else f"grid #{regions}",
-            f"{next(iter(seeds.values())).manifest['parameters']:,}",
-            *(spread([psnr_at(record, step) for record in seeds.values()], 2) for step in STEPS),
-            spread([1e3 * r.curve["seconds"][-1] / r.curve["step"][-1] for r in seeds.values()], 0),
-            spread(to_lone("step"), 0),
-            spread(to_lone("seconds"), 1),
-            spread(lone_to("step"), 0),
-            spread(lone_to("seconds"), 1),
-            spread(sooner, 1),
+            row["image"],
+            "none" if row is lone else row["group"],
+            f"{float(row['parameters']):,.0f}",
+            spread(row, "psnr", 2),
+            *(spread(row, f"steps_{level}", 0) for level in LEVELS),
+            spread(row, "seconds_per_step", 0, 1000),
         ]
+        for level in LEVELS[:2]:
+            name = f"seconds_{level}"
+            cells += [spread(row, name, 1), sooner(row, lone, name)]
         print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(Path(sys.argv[1]))

@@ -1,8 +1,9 @@
-"""The fast setting on whole images, by parameters and seconds, beside published results.
+"""The fast setting on whole images, by parameters and seconds.
 
     python experiments/kodak/kodak.py FOLDER                                         # all of it: some three hours
     python experiments/kodak/kodak.py FOLDER --parameters 500000 --seconds 2.2 10    # part of it
     python experiments/kodak/kodak.py FOLDER --size 512 --parameters 199000 264000 --seconds 5
+    python experiments/kodak/kodak.py --show whole.csv                               # the table alone
     python experiments/kodak/kodak.py FOLDER --parameters 500000 --steps 18600       # on a machine that is not quiet
 
 FOLDER has the images. Each image, number of parameters and number of seconds is a run of its own. The same command
@@ -20,8 +21,9 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,18 +35,6 @@ from partinr.signals import load_image
 
 LEVELS = (40, 44, 46)
 """In dB: the seconds to reach them are in the table."""
-
-PUBLISHED = """
-| published, whole Kodak images | parameters | seconds | PSNR dB | hardware |
-|---|---:|---:|---:|---|
-| SAD (SIGGRAPH 2026), 50 K soft cells | about 500,000 | 2.2 | 46.00 | GPU |
-| Fast-2DGS, in SAD's table | | 10 | 43.13 | GPU |
-| Instant-NGP, in SAD's table | | 8.2 | 37.72 | GPU |
-| Image-GS, in SAD's table | | 28 | 36.90 | GPU |
-| GaussianImage (ECCV 2024) | 560,000 | 107 | 44.08 | GPU |
-| Instant-NGP, in GaussianImage's table | 300,000 | 491 | 43.88 | GPU |
-| NeuRBF, in GaussianImage's table | 337,000 | 992 | 43.78 | GPU |
-"""
 
 
 def sweep(images: Sequence[Path], given: argparse.Namespace) -> None:
@@ -106,50 +96,60 @@ def budget_of(row: dict[str, object]) -> tuple[object, object, object]:
     return row["budget_parameters"], row["budget_steps"] or 0, row["budget_seconds"] or 0
 
 
-def mean(rows: Sequence[dict[str, object]], name: str, digits: int) -> str:
+def mean(rows: Sequence[Mapping[str, Any]], name: str, digits: int) -> str:
     """The mean of a column; with the number of rows that have a value, if some have none."""
-    values = [float(row[name]) for row in rows if row[name] is not None]  # type: ignore[arg-type]
+    values = [float(row[name]) for row in rows if row[name] not in (None, "")]
     if not values:
         return "–"
     return f"{statistics.mean(values):,.{digits}f}" + (f" ({len(values)})" if len(values) < len(rows) else "")
 
 
+def show(path: Path) -> None:
+    """Print the table of a CSV file as Markdown."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    means = {"steps": ("steps", 0), "PSNR dB": ("psnr", 2), "SSIM": ("ssim", 4), "LPIPS": ("lpips", 4)}
+    means |= {"bits a pixel": ("bits_per_pixel", 1)}
+    means |= {f"s to {level} dB": (f"seconds_to_{level}", 2) for level in LEVELS}
+    if not any(row["lpips"] for row in rows):
+        del means["LPIPS"]
+    print(f"| parameters | seconds | images | {' | '.join(means)} | shared |")
+    print("|---:|" + "---:|" * (3 + len(means)))
+    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        groups[row["budget_parameters"], row["budget_seconds"]].append(row)
+    for (parameters, seconds), own in groups.items():
+        cells = [f"{int(parameters):,}", f"{float(seconds):g}", str(len(own))]
+        cells += [mean(own, name, digits) for name, digits in means.values()]
+        print(f"| {' | '.join([*cells, str(sum(bool(row['shared']) for row in own))])} |")
+
+
 def main() -> None:
     """Make the runs, and print and write what came of them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="of the images; with --show, a CSV file")
     parser.add_argument("--parameters", type=int, nargs="+", default=[50_000, 100_000, 262_000, 500_000, 1_000_000])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1, 2.2, 10, 60])
-    parser.add_argument("--steps", type=int, nargs="+", help="budgets of steps, in place of seconds")
     parser.add_argument("--size", type=int, help="crop the centre square and resize it to this side")
     parser.add_argument("--output", type=Path, default=Path("outputs/kodak"))
     parser.add_argument("--csv", type=Path, help="a row a run; by default runs.csv in the output")
+    parser.add_argument("--show", action="store_true", help="run nothing; print the table of a CSV file")
     given = parser.parse_args()
+    if given.show:
+        show(given.folder)
+        return
     images = sorted(given.folder.glob("*.png"))
     if not images:
         sys.exit(f"there is no PNG in {given.folder}")
     sweep(images, given)
     records = [record for record in collect([given.output]) if record.status == "completed"]
-    rows = rows_of(records)
-    with (given.csv or given.output / "runs.csv").open("w", newline="") as file:
+    rows, path = rows_of(records), given.csv or given.output / "runs.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     print(f"Seed 0. {machine_of(records[0])}; torch {torch.__version__}; commit {commit_of(records[0])}\n")
-    print("| parameters | seconds | images | steps | PSNR dB | SSIM | LPIPS | bits a pixel |", end="")
-    print("".join(f" s to {level} dB |" for level in LEVELS), "shared |")
-    print("|---:|" + "---:|" * (8 + len(LEVELS)))
-    groups: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
-    for row in rows:
-        groups[budget_of(row)].append(row)
-    for (parameters, steps, seconds), own in groups.items():
-        budget = "–" if steps else f"{seconds:g}"
-        cells = [f"{parameters:,}", budget, str(len(own)), mean(own, "steps", 0), mean(own, "psnr", 2)]
-        cells += [mean(own, "ssim", 4), mean(own, "lpips", 4), mean(own, "bits_per_pixel", 1)]
-        cells += [mean(own, f"seconds_to_{level}", 2) for level in LEVELS]
-        print(f"| {' | '.join([*cells, str(sum(bool(row['shared']) for row in own))])} |")
-    if not given.size:
-        print(PUBLISHED)
+    show(path)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,32 @@
-"""The tables and the figure of this study, from the run directories of its sweeps.
+"""The tables and the figure of this study.
 
-    python experiments/mask_source/table.py outputs/mask_source --figures experiments/mask_source/figures
+    python experiments/mask_source/table.py --collect outputs/mask_source --figures experiments/mask_source/figures
+    python experiments/mask_source/table.py runs.csv rules     # a table: rules, cost, capacity or images
 
-Prints Markdown. A rule's number on an image is the mean over seeds; a number over images is the mean of those, and ± is
-the standard deviation between images. Differences are paired: on the same image, to the grid. ``steps to lone's end``
-is where the PSNR first comes to that at which the lone network of the same image and seed ended, linear between two
-evaluations; where a seed does not come to it, it is counted in ``reached`` and not in the mean.
+The first command writes runs.csv and draws the figure. A rule's number on an image is the mean over seeds; a number
+over images is the mean of those, and ± is the standard deviation between images. Differences are paired: on the same
+image, to the grid. "steps to lone's end" is the median over images and seeds of the step at which the PSNR first comes
+to that at which the lone network of the same image and seed ended, linear between two evaluations. A run that does not
+get there counts as later than any that does. "p, Holm": a paired t-test against the grid over images, adjusted by
+Holm's procedure for the rows of the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from partinr.base.statistics import holm, paired
 from partinr.report import RunRecord, collect
 
 STEPS = (32, 100, 200, 300)
@@ -58,9 +64,80 @@ def psnr_at(record: RunRecord, step: int) -> float:
     return float(record.curve["psnr"][record.curve["step"].index(step)])
 
 
-def per_image(runs: Runs, rule: str, of: Callable[[RunRecord], float]) -> dict[str, float]:
-    """A number of a rule on each image, mean over seeds."""
-    return {image: mean(of(record) for record in seeds.values()) for image, seeds in runs[rule].items()}
+class Table:
+    """The rows of runs.csv.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open(newline="", encoding="utf-8") as file:
+            self.rows = list(csv.DictReader(file))
+        self.rules = list(dict.fromkeys(row["rule"] for row in self.rows))
+
+    def of(self, rule: str) -> list[dict[str, str]]:
+        """The runs of a rule."""
+        return [row for row in self.rows if row["rule"] == rule]
+
+    def numbers(self, rule: str, name: str) -> list[float]:
+        """A column of a rule."""
+        return [float(row[name]) for row in self.of(rule)]
+
+    def per_image(self, rule: str, name: str) -> dict[str, list[float]]:
+        """A column of a rule on each image, one value a seed."""
+        found: dict[str, list[float]] = defaultdict(list)
+        for row in self.of(rule):
+            found[row["image"]].append(float(row[name]))
+        return found
+
+    def differences(self, rule: str) -> list[float]:
+        """PSNR at the end over the grid's on the same image, means over seeds."""
+        end = f"psnr_{STEPS[-1]}"
+        grid = self.per_image("grid", end)
+        return [mean(own) - mean(grid[image]) for image, own in self.per_image(rule, end).items()]
+
+    def p_values(self, rules: Sequence[str]) -> dict[str, str]:
+        """Of each rule the p-value of a paired t-test against the grid over images, adjusted for all of these rules."""
+        found = holm([paired([(each, 0.0) for each in self.differences(rule)]) for rule in rules])
+        return {rule: f"{p:.2g}" for rule, p in zip(rules, found, strict=True)}
+
+    def cell(self, rule: str, column: str) -> str:
+        """A cell of a table."""
+        if column.startswith("PSNR at "):
+            return spread([mean(each) for each in self.per_image(rule, f"psnr_{column.split()[-1]}").values()], 2)
+        if column in ("to grid at 300", "better on"):
+            found = self.differences(rule)
+            shown = spread(found, 2) if column != "better on" else f"{sum(each > 0 for each in found)}/{len(found)}"
+            return "–" if rule == "grid" else shown
+        if column == "regions":
+            counts = sorted(set(self.numbers(rule, "regions")))
+            return "–".join(f"{count:.0f}" for count in dict.fromkeys((counts[0], counts[-1])))
+        if column == "steps to lone's end (reached)":
+            steps = [float(row["steps_to_lone_end"] or math.inf) for row in self.of(rule)]
+            middle, reached = median(steps), sum(map(math.isfinite, steps))
+            return f"{f'{middle:.0f}' if math.isfinite(middle) else f'> {STEPS[-1]}'} ({reached}/{len(steps)})"
+        name, form = COST[column]
+        return form(mean(self.numbers(rule, name)))
+
+
+COST: dict[str, tuple[str, Callable[[float], str]]] = {
+    "MACs/pixel": ("macs_per_pixel", lambda value: f"{value / 1000:.1f}k"),
+    "mask s": ("partition_seconds", lambda value: f"{value:.3f}"),
+    "mask bits": ("map_bits", lambda value: f"{value:,.0f}"),
+}
+"""Columns that are means over all runs of a rule."""
+
+AT = [f"PSNR at {step}" for step in STEPS]
+AGAINST = [f"to grid at {STEPS[-1]}", "better on", "p, Holm"]
+RULES = ("none", "grid", "HFS", "SLIC", "SLIC, boundary", "k-means", "random", "human")
+
+TABLES: dict[str, tuple[Sequence[str] | None, list[str]]] = {
+    "rules": (RULES, ["regions", *AT, *AGAINST, "steps to lone's end (reached)"]),
+    "cost": (RULES, list(COST)),
+    "capacity": (None, [*AT[1:], *AGAINST, "MACs/pixel"]),
+}
+"""Rules and columns; None for the rules that were also run with another capacity."""
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -68,63 +145,29 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}" if len(values) > 1 else f"{values[0]:.{digits}f}"
 
 
-def crossings(runs: Runs, rule: str) -> list[float | None]:
-    """Steps of every image and seed to the PSNR at which the lone network of that image and seed ended."""
-    return [
-        record.steps_to(float(runs["none"][image][seed].curve["psnr"][-1]))
-        for image, seeds in runs[rule].items()
-        for seed, record in seeds.items()
-    ]
-
-
-def over_images(runs: Runs) -> list[list[str]]:
-    """A row a rule, over all images."""
-    rows = []
-    for rule, images in runs.items():
-        end, grid = (per_image(runs, name, lambda record: psnr_at(record, STEPS[-1])) for name in (rule, "grid"))
-        differences = [end[image] - grid[image] for image in images if image in grid]
-        steps = crossings(runs, rule)
-        reached = [step for step in steps if step is not None]
-        records = [record for seeds in images.values() for record in seeds.values()]
-        regions = sorted({int(record.number("regions") or 0) for record in records})
-        rows.append(
-            [
-                rule,
-                f"{regions[0]}–{regions[-1]}" if len(regions) > 1 else str(regions[0]),
-                *(spread(list(per_image(runs, rule, lambda r, at=at: psnr_at(r, at)).values()), 2) for at in STEPS),
-                "–" if rule == "grid" else f"{spread(differences, 2)}",
-                "–" if rule == "grid" else f"{sum(d > 0 for d in differences)}/{len(differences)}",
-                f"{mean(reached):.0f}" if reached else "–",
-                f"{len(reached)}/{len(steps)}",
-                f"{mean(record.number('macs_per_pixel') or 0 for record in records) / 1000:.1f}k",
-                f"{mean(record.number('seconds.partition') or 0 for record in records):.3f}",
-                f"{mean(record.number('partition.bits') or 0 for record in records):,.0f}",
-            ]
-        )
-    return rows
-
-
-def by_image(runs: Runs) -> list[list[str]]:
-    """A row an image: the PSNR at the end under each rule, mean ± deviation over seeds."""
-    images = list(runs["grid"])
-    return [
-        [image]
-        + [
-            spread([psnr_at(record, STEPS[-1]) for record in runs[rule][image].values()], 2)
-            for rule in runs
-            if image in runs[rule]
+def show(table: Table, which: str) -> None:
+    """Print a table as Markdown."""
+    if which == "images":
+        end = f"psnr_{STEPS[-1]}"
+        lines = [
+            [image, *(spread(table.per_image(rule, end)[image], 2) for rule in RULES)]
+            for image in table.per_image("grid", end)
         ]
-        for image in images
-    ]
+        heading = ["image", *RULES]
+    else:
+        rules, columns = TABLES[which]
+        varied = {rule.removesuffix(" capacity").rpartition(",")[0] for rule in table.rules if "capacity" in rule}
+        rules = rules or [rule for rule in table.rules if rule in varied or "capacity" in rule]
+        tested = table.p_values([rule for rule in rules if rule != "grid"])
+        lines = [
+            [rule, *(tested.get(rule, "–") if column == "p, Holm" else table.cell(rule, column) for column in columns)]
+            for rule in rules
+        ]
+        heading = ["regions from", *columns]
+    print("\n".join(f"| {' | '.join(line)} |" for line in [heading, ["---", *["---:"] * (len(heading) - 1)], *lines]))
 
 
-def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; the first column is text, the others are numbers."""
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def figure(runs: Runs) -> Figure:
+def figure(runs: Runs, table: Table) -> Figure:
     """Left: difference to the grid, a dot an image. Right: mean curve of each rule."""
     rules = [rule for rule in runs if "," not in rule]
     colours = dict(
@@ -132,11 +175,9 @@ def figure(runs: Runs) -> Figure:
     )
     made = Figure(figsize=(6.9, 2.7), layout="constrained")
     left, right = made.subplots(1, 2, width_ratios=(1, 1))
-    grid = per_image(runs, "grid", lambda record: psnr_at(record, STEPS[-1]))
     others = [rule for rule in rules if rule != "grid"]
     for at, rule in enumerate(others):
-        end = per_image(runs, rule, lambda record: psnr_at(record, STEPS[-1]))
-        differences = [end[image] - grid[image] for image in end]
+        differences = table.differences(rule)
         jitter = np.linspace(-0.18, 0.18, len(differences))
         left.plot(at + jitter, sorted(differences), "o", ms=3, color=colours[rule], alpha=0.7, mew=0)
         left.plot([at - 0.28, at + 0.28], [mean(differences)] * 2, color=colours[rule], lw=1.8)
@@ -186,22 +227,23 @@ def write_csv(runs: Runs, path: Path) -> None:
 
 
 def main() -> None:
-    """Print the tables and write the figure and the numbers."""
+    """Print a table, or write the figure and the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+")
-    parser.add_argument("--figures", type=Path)
+    parser.add_argument("csv", type=Path, nargs="?", default=Path(__file__).parent / "runs.csv")
+    parser.add_argument("table", choices=[*TABLES, "images"], nargs="?", default="rules")
+    parser.add_argument("--collect", nargs="+", metavar="FOLDER", help="write the CSV from these runs first")
+    parser.add_argument("--figures", type=Path, help="also draw the figure of these runs")
     given = parser.parse_args()
-    runs = by_rule(collect(given.folders))
-    heading = ["regions from", "regions", *(f"PSNR at {step}" for step in STEPS), f"to grid at {STEPS[-1]}"]
-    heading += ["better on", "steps to lone's end", "reached", "MACs/pixel", "mask s", "mask bits"]
-    print(markdown(heading, over_images(runs)), "\n")
-    print(markdown(["image", *runs], by_image(runs)))
+    if given.collect is None:
+        show(Table(given.csv), given.table)
+        return
+    runs = by_rule(collect(given.collect))
+    write_csv(runs, given.csv)
     if given.figures is not None:
         given.figures.mkdir(parents=True, exist_ok=True)
-        settings = {"font.size": 8, "axes.linewidth": 0.6, "savefig.dpi": 200, "text.parse_math": False}
+        settings: dict[Any, Any] = {"font.size": 8, "axes.linewidth": 0.6, "savefig.dpi": 200, "text.parse_math": False}
         with rc_context(settings):
-            figure(runs).savefig(given.figures / "rules.png")
-        write_csv(runs, given.figures.parent / "runs.csv")
+            figure(runs, Table(given.csv)).savefig(given.figures / "rules.png")
 
 
 if __name__ == "__main__":

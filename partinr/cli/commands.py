@@ -13,6 +13,7 @@ from partinr.base.later import Later
 from partinr.base.version import __version__
 from partinr.cli import completion, drawing, papers
 from partinr.cli.clean import clean_up
+from partinr.cli.compare import compare
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
 from partinr.cli.hypothesis import show_settings
@@ -51,7 +52,7 @@ class _Application(click.Group):
             "Learn to learn: partinr experiment=meta_text_both_grid\n"
             "Run a sweep:    partinr -m partition=none,grid seed=0,1,2\n"
             "Run a study:    partinr experiment=demo\n"
-            "Compare runs:   partinr report outputs/runs\n"
+            "Compare runs:   partinr report outputs/runs, or two: partinr compare last:2 last\n"
             "Compare rules:  partinr partitions photo.png\n"
             "Test the claim: partinr experiment=hypothesis_1d, then partinr hypothesis RUN\n\n"
         )
@@ -220,5 +221,5 @@ def doctor() -> None:
     sys.exit(0 if examine() else 1)
 
 
-for command in (papers.report, papers.table, drawing.render, drawing.view, drawing.export, drawing.partitions):
+for command in (papers.report, papers.table, compare, drawing.render, drawing.view, drawing.export, drawing.partitions):
     commands.add_command(command)

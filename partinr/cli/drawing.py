@@ -67,6 +67,7 @@ def render(run: Path, output: Path, **options: Any) -> None:
 @click.command()
 @click.argument("run", metavar="RUN", type=RUN)
 @output_option(help="The file to write; view.html next to the run's pictures by default.")
+@click.option("--against", metavar="RUN", type=RUN, help="Compare the fit with this run's instead of with the image.")
 @click.option("--image", metavar="NAME", help="The image, for a run of several images.")
 @click.option(
     "--scale",

@@ -102,6 +102,12 @@ def report(
     metavar="[-]KEY",
     help="Sort the groups of each image by a column, or by group, seeds or state; with -, downwards.",
 )
+@click.option(
+    "--against",
+    default="",
+    metavar="GROUP",
+    help="Compare groups with this one, pair by pair over all signals: intervals, tests, and steps to its PSNR.",
+)
 @_LABELS
 @_ORDER
 @click.option("--plain", is_flag=True, help="LaTeX without siunitx: right-aligned numbers.")

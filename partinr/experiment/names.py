@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from partinr.base.later import Later
 from partinr.base.text import utf8
+from partinr.runs.origin import with_guests
 
 if TYPE_CHECKING:
     from partinr.tracking import environment
@@ -40,8 +42,14 @@ _FOLDERS_OR_NAMES = (("partition", "model"),)
 """Keys that name a folder if it exists, and otherwise something else."""
 
 
-NOT_IDENTITY = ("output_dir", "cache_dir", "callbacks", "debug", "logger", "study", "sweep")
+NOT_IDENTITY = ("output_dir", "cache_dir", "debug", "logger", "study", "sweep")
 """Keys for the place or display of a run, which are not part of its identity."""
+
+OWN_CALLBACKS = ("checkpoint", "pictures", "progress")
+"""Keys of ``callbacks`` for partinr's own callbacks, which are not part of it, either."""
+
+_IN_LABEL = ("data", "data.path", "data.name", "partition", "backbone")
+"""Keys that a label tells without their names."""
 
 
 def register_resolvers() -> None:
@@ -51,7 +59,7 @@ def register_resolvers() -> None:
     """
     token = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     OmegaConf.register_new_resolver("partinr.token", lambda: token, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("partinr.label", folder_label, replace=True)
+    OmegaConf.register_new_resolver("partinr.label", lambda *_, _root_: run_label(_root_), replace=True)
     OmegaConf.register_new_resolver("partinr.experiment", experiment, replace=True)
     OmegaConf.register_new_resolver("partinr.wandb", _from_environment, replace=True)
     OmegaConf.register_new_resolver("partinr.mlflow", lambda folder: environment.mlflow_uri(folder), replace=True)
@@ -76,6 +84,16 @@ def sized(experiment: str, size: str | None) -> str:
     return experiment if size in (None, "full") else f"{experiment}_{size}"
 
 
+def run_label(config: DictConfig) -> str:
+    """The name of a single run without its date: its signal, partition, backbone and other requested settings."""
+    chosen = [str(config.hydra.runtime.choices.get(group)) for group in ("partition", "backbone")]
+    path, name = OmegaConf.select(config, "data.path"), OmegaConf.select(config, "data.name")
+    asked = [each for each in config.hydra.overrides.task if is_shown(each)]
+    others = sorted(short(each) for each in asked if key_of(each) not in _IN_LABEL)
+    signal = PurePath(path).stem if path else name or config.hydra.runtime.choices.get("data")
+    return folder_label(",".join([str(signal), *chosen, *others]), limit=64)
+
+
 def folder_label(overrides: str, limit: int = 80) -> str:
     """Overrides as part of a folder name, safe in any file system and limited in length."""
     label = safe_name(overrides)
@@ -96,11 +114,11 @@ def short_hash(text: str) -> str:
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration without :data:`NOT_IDENTITY`, with absolute paths.
+    """A resolved configuration without :data:`NOT_IDENTITY` and partinr's own callbacks, with absolute paths.
 
     ``ckpt_path`` is part of it where there is one: what was continued is not what was fitted at one go.
     """
-    absolute = with_absolute_paths(dict(plain))
+    absolute = with_absolute_paths(with_guests(plain))
     return {
         key: value for key, value in absolute.items() if key not in NOT_IDENTITY and (key, value) != ("ckpt_path", None)
     }
@@ -134,3 +152,42 @@ def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
+
+
+# -- overrides --------------------------------------------------------------------------------------------------------
+
+
+def first_key(override: str) -> str:
+    """The group or root key of an override."""
+    return re.split(r"[=./@]", override.lstrip("+~"), maxsplit=1)[0]
+
+
+def is_shown(override: str) -> bool:
+    """Whether an override is part of names: not where it only says what is kept, and where."""
+    group, _, name = re.split("[=/@]", key_of(override), maxsplit=1)[0].partition(".")
+    if group == "callbacks":
+        return bool(name) and name.partition(".")[0] not in OWN_CALLBACKS
+    return group not in (*NOT_IDENTITY, "hydra")
+
+
+def key_of(override: str) -> str:
+    """The key, or the group, of an override."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def short(override: str) -> str:
+    """An override without the group of its key, and a file path without its folders."""
+    key, _, value = override.partition("=")
+    value = value.strip("'\"")
+    if key.endswith("._target_") and first_key(override) == "callbacks":
+        return value.rpartition(".")[2]
+    name = Path(value).stem if "/" in value else _digits(value)
+    return name if key == "data.path" else f"{key.rpartition('.')[2]}={name}"
+
+
+def _digits(value: str) -> str:
+    """A number drawn by a sampler in its usual notation."""
+    try:
+        return f"{float(value):.4g}" if "." in value and len(value) > 8 else value
+    except ValueError:
+        return value

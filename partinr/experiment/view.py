@@ -1,17 +1,23 @@
-"""``partinr view``: writes a page to pan and zoom in an image and its fit."""
+"""``partinr view`` and ``partinr compare -o``: write pages to look closely at images and fits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from partinr.api import load
 from partinr.base.errors import PartinrError
 from partinr.base.notes import print_note
+from partinr.base.terminal import short
 from partinr.coords import scaled_shape
-from partinr.report.viewer import check_size, shrunk, shrunk_shape, write_view
+from partinr.report.comparison import Comparison
+from partinr.report.page import write_comparison
+from partinr.report.viewer import Fit, check_size, shrunk, shrunk_shape, stage_of, write_view
 from partinr.runs.directory import RunDirectory
 from partinr.runs.fitted import fitted_image
 from partinr.runs.layout import of_image
@@ -19,12 +25,15 @@ from partinr.runs.layout import of_image
 VIEW = "view.html"
 
 
-def make_view(run: Path, output: Path | None, *, image: str | None = None, scale: float = 1) -> Path:
+def make_view(
+    run: Path, output: Path | None, *, against: Path | None = None, image: str | None = None, scale: float = 1
+) -> Path:
     """Write the page of a run. A picture that is too large for a page is shrunk, and a note says how far.
 
     Args:
         run: the run directory.
         output: the file; by default ``view.html`` next to the pictures.
+        against: a run on the same image to compare the fit with, instead of with the image.
         image: the name of one image, for a run that fitted several.
         scale: factor on the image's resolution for drawing the fit, 1 or more.
 
@@ -32,22 +41,99 @@ def make_view(run: Path, output: Path | None, *, image: str | None = None, scale
         path of the page.
 
     Raises:
-        PartinrError: the run has no fit of an image or no image to compare it with, or ``scale`` makes it too large
-            for a page.
+        PartinrError: a run has no fit of an image or no image to compare it with, the images of two runs differ, or
+            ``scale`` makes it too large for a page.
     """
     directory = RunDirectory.open(run)
-    model = load(run, image)
+    if against is None:
+        seen = [_seen(directory, image, scale)]
+        title = f"{seen[0].image}, {directory.manifest().get('name') or directory.path.resolve().name}"
+        facts = seen[0].facts
+    else:
+        names = Comparison.of([run, against]).names
+        seen = _alike([run, against], names, image, scale)
+        title = f"{seen[0].image}: {' against '.join(names)}"
+        facts = [f"{name}: {', '.join(each.facts[1:])}" for name, each in zip(names, seen, strict=True)]
+    return write_view(
+        directory.file(of_image(image, VIEW)) if output is None else output,
+        seen[0].pixels,
+        [each.fit for each in seen],
+        title=title,
+        facts=facts,
+    )
+
+
+def make_comparison(comparison: Comparison, output: Path, *, image: str | None = None) -> Path:
+    """Write the page of a comparison: settings, curves, numbers, and, where possible, a slider between pictures.
+
+    Args:
+        comparison: the runs.
+        output: the file.
+        image: the name of one image, for runs that fitted several.
+
+    Returns:
+        path of the page.
+
+    Raises:
+        PartinrError: the file cannot be written, or an image of that name was not fitted.
+    """
+    stage, note = None, ""
+    try:
+        seen = _alike([record.path for record in comparison.records], comparison.names, image, 1)
+        stage = stage_of(seen[0].pixels, [each.fit for each in seen])
+    except PartinrError as error:
+        if image is not None:
+            raise
+        note = f"There is no slider: {error}."
+    return write_comparison(comparison, output, stage, note)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A fit with its image."""
+
+    pixels: np.ndarray
+    fit: Fit
+    image: str
+    """The name of the image."""
+    facts: list[str]
+    """The size of the image, then facts about the fit."""
+
+
+def _alike(runs: Sequence[Path], names: Sequence[str], image: str | None, scale: float) -> list[_Seen]:
+    """The fits of one image by several runs.
+
+    Raises:
+        PartinrError: a run has no fit of an image, or the images differ.
+    """
+    seen = [_seen(RunDirectory.open(run), image, scale) for run in runs]
+    for run, each in zip(runs[1:], seen[1:], strict=True):
+        if not np.array_equal(seen[0].pixels, each.pixels):
+            raise PartinrError(
+                f"{short(runs[0])} and {short(run)} fitted different images; partinr compare shows them side by side"
+            )
+    return [replace(each, fit=replace(each.fit, name=name)) for each, name in zip(seen, names, strict=True)]
+
+
+def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
+    """A run's fit of an image.
+
+    Raises:
+        PartinrError: the run has none, or ``scale`` makes it too large for a page.
+    """
+    model = load(run.path, image)
     shape = model.partition.shape
     if len(shape) != 2:
-        raise PartinrError(f"{run} fitted a {len(shape)}-D signal, which is no picture; use partinr.load(…).render()")
+        raise PartinrError(
+            f"{run.path} fitted a {len(shape)}-D signal, which is no picture; use partinr.load(…).render()"
+        )
     larger, smaller = scaled_shape(shape, scale), shrunk_shape(shape)
     if larger != shape:
         check_size(larger)
-    pixels = fitted_image(directory, image, (*shape, model.channels))
+    pixels = fitted_image(run, image, (*shape, model.channels))
     fit: Any = model.render()
     labels = model.partition.labels
-    manifest = directory.manifest()
-    name = image or manifest.get("signal", {}).get("name") or directory.path.resolve().name
+    manifest = run.manifest()
     psnr = manifest.get("metrics", {}).get("psnr") if image is None else manifest["images"][image].get("psnr")
     facts = [
         f"{shape[0]}×{shape[1]} pixels",
@@ -65,12 +151,6 @@ def make_view(run: Path, output: Path | None, *, image: str | None = None, scale
         pixels, fit = shrunk(pixels, smaller) / 255, shrunk(fit, smaller) / 255
         rows, columns = (torch.arange(few) * many // few for few, many in zip(smaller, shape, strict=True))
         labels = labels[rows[:, None], columns]
-    return write_view(
-        directory.file(of_image(image, VIEW)) if output is None else output,
-        pixels,
-        fit,
-        labels.numpy(),
-        fine=None if larger == shape else model.render(scale),
-        title=f"{name}, {manifest.get('name') or directory.path.resolve().name}",
-        facts=facts,
-    )
+    shown = Fit(fit, labels.numpy(), None if larger == shape else model.render(scale))
+    name = image or manifest.get("signal", {}).get("name") or run.path.resolve().name
+    return _Seen(pixels, shown, name, facts)

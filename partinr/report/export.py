@@ -11,8 +11,9 @@ from partinr.base.files import write_output
 from partinr.base.section import fill
 from partinr.base.terminal import terminal
 from partinr.base.text import utf8
+from partinr.report.against import against_csv, against_table
 from partinr.report.columns import Column
-from partinr.report.groups import studies_of
+from partinr.report.groups import Study, studies_of
 from partinr.report.latex import latex
 from partinr.report.paper import Layout, PaperTable
 from partinr.report.plain import markdown, terminal_text, unstyled
@@ -51,15 +52,35 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True, 
             "directories, or write .md"
         )
     studies = layout.wording.of(studies)
+    if layout.against:
+        return _against(studies[0], form, clocks, layout)
     chosen = layout.chosen(studies, {"csv": _every, "text": _of_terminal}.get(form, _of_paper), clocks)
     if form == "csv":
         return to_csv(studies[0], chosen[0], layout.ordered(studies[0], rows(studies[0])))
     if form != "text" and not layout.columns:
         chosen = [sorted(columns, key=lambda column: column.rank) for columns in chosen]
     tables = [PaperTable.of(study, columns, layout) for study, columns in zip(studies, chosen, strict=True)]
+    return "\n".join(_written(table, form, layout) for table in tables)
+
+
+def _against(study: Study, form: Format, clocks: bool, layout: Layout) -> str:
+    if study.section is not None:
+        raise PartinrError("--against compares fits of signals, and these runs are none; leave it out")
+    reference = layout.reference(study)
+    if form == "csv":
+        return against_csv(study, reference)
+    table = against_table(study, reference, clocks)
+    if not table.rows:
+        raise PartinrError(
+            f"--against {layout.against}: no other group has run on the same signal with the same seed; make such a run"
+        )
+    return _written(table, form, layout)
+
+
+def _written(table: PaperTable, form: Format, layout: Layout) -> str:
     if form == "text":
-        return "\n".join(terminal_text(table, terminal().width, not layout.columns) for table in tables)
-    return "\n".join(markdown(table) if form == "md" else latex(table, layout.plain) for table in tables)
+        return terminal_text(table, terminal().width, not layout.columns and not layout.against)
+    return markdown(table) if form == "md" else latex(table, layout.plain)
 
 
 def _every(column: Column) -> bool:

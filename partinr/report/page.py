@@ -15,6 +15,7 @@ from partinr.base.section import Table
 from partinr.base.text import utf8
 from partinr.pictures.palette import SLOTS, Style
 from partinr.report.columns import TABLES, Column, columns_of
+from partinr.report.comparison import Comparison
 from partinr.report.groups import Study, studies_of
 from partinr.report.notices import UNDER_WAY, states
 from partinr.report.panels import GALLERY, pictures_of, run_of
@@ -78,6 +79,32 @@ def write_html(
         _context(records, studies, title or _title(studies), refresh, {} if cache is None else cache)
     )
     write_output(path, utf8(page))
+    return path
+
+
+def write_comparison(comparison: Comparison, path: Path, stage: Mapping[str, Any] | None, note: str = "") -> Path:
+    """Write the page of a comparison: the report of its runs, each in a group of its own, and what only few can have.
+
+    Args:
+        comparison: the runs.
+        path: the file; replaced in one step.
+        stage: the fits under a slider, as of :func:`~partinr.report.viewer.stage_of`; None without.
+        note: why there is no slider.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        PartinrError: the file cannot be written.
+    """
+    studies, names = comparison.studies, comparison.names
+    images = dict.fromkeys(group.image for study in studies for group in study.groups)
+    title = f"{', '.join(images)}: {names[0]} against {', '.join(names[1:])}"
+    context = _context(comparison.records, studies, title, None, {})
+    # Runs on different images are drawn in one chart.
+    context["data"]["image"] = 0 if comparison.one_image else "all"
+    context |= {"comparison": comparison, "stage": stage, "stage_note": note, "maker": "partinr compare"}
+    write_output(path, utf8(template("template.html").render(context)))
     return path
 
 
@@ -149,6 +176,8 @@ def _context(
         "tiles": {image: tiles_of([row for row in first if row.group.image == image]) for image in fits.images},
         "remarks": {image: remarks_of([row for row in first if row.group.image == image]) for image in fits.images},
         **error_legend(),
+        "comparison": None,
+        "maker": "partinr report",
         "runs": runs,
         "rows_in_html": ROWS_IN_HTML,
         "few": FEW,

@@ -54,6 +54,19 @@ class Layout:
     plain: bool = False
     """Whether LaTeX needs no siunitx."""
     wording: Wording = field(default_factory=Wording)
+    against: str = ""
+    """The group that all others are compared with, pair by pair; by default none is, and the table is the usual one."""
+
+    def reference(self, study: Study) -> str:
+        """The label of the group that the others are compared with.
+
+        Raises:
+            PartinrError: there is no such group, or an option is of the usual table.
+        """
+        if self.columns or self.sort:
+            raise PartinrError(f"--against has a table of its own; leave out --{'columns' if self.columns else 'sort'}")
+        known = {name: group.label for group in study.groups for name in (group.label, group.title)}
+        return known[_known(self.against, known, "--against", "group")]
 
     def chosen(
         self, studies: Sequence[Study], usual: Callable[[Column], bool], clocks: bool = True

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from partinr.base.statistics import paired, welch
 from partinr.report.columns import Column
 from partinr.report.groups import Group
 from partinr.report.stats import Stat
@@ -108,31 +109,3 @@ def _by_image(column: Column, first: Group, second: Group) -> list[tuple[float, 
             means.append(statistics.fmean(numbers))
         pairs.append((means[0], means[1]))
     return pairs
-
-
-# -- tests ----------------------------------------------------------------------------------------------------------
-
-
-def paired(pairs: Sequence[tuple[float, float]]) -> float:
-    """The two-sided p-value of a paired t-test of at least two pairs."""
-    differences = [first - second for first, second in pairs]
-    mean, variance = statistics.fmean(differences), statistics.variance(differences) / len(differences)
-    return _p_value(mean, variance, len(differences) - 1)
-
-
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """The two-sided p-value of Welch's t-test of two samples of at least two numbers each."""
-    parts = [(statistics.variance(sample) / len(sample), len(sample) - 1) for sample in (first, second)]
-    variance = sum(part for part, _ in parts)
-    # Welch and Satterthwaite's degrees of freedom.
-    freedom = variance**2 / sum(part**2 / count for part, count in parts) if variance else 1.0
-    return _p_value(statistics.fmean(first) - statistics.fmean(second), variance, freedom)
-
-
-def _p_value(difference: float, variance: float, freedom: float) -> float:
-    """The probability of a difference of this size or more if the means are equal, by Student's distribution."""
-    from scipy import special  # here, since its import takes a third of a second
-
-    if not variance:
-        return 0.0 if difference else 1.0
-    return float(2 * special.stdtr(freedom, -abs(difference) / math.sqrt(variance)))

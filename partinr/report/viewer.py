@@ -1,4 +1,4 @@
-"""An image and its fit as one self-contained HTML file to pan and zoom."""
+"""An image and its fits as one self-contained HTML file to pan and zoom."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,25 +65,66 @@ def shrunk(image: Any, shape: Sequence[int]) -> np.ndarray:
     return np.stack([np.asarray(channel) for channel in small], axis=2)
 
 
-def write_view(
-    path: str | Path,
-    image: Any,
-    fit: Any,
-    labels: Any,
-    *,
-    fine: Any = None,
-    title: str,
-    facts: Sequence[str] = (),
-) -> Path:
-    """Write an image and its fit as a page.
+@dataclass(frozen=True)
+class Fit:
+    """A fit of an image, as a page shows it."""
+
+    values: Any
+    """The fit at the pixels of the image, ``[H, W, C]``, values as for :func:`to_uint8`."""
+    labels: Any
+    """Integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1."""
+    fine: Any = None
+    """The fit at a higher resolution, ``[kH, kW, C]``, to show instead; the error is always that of ``values``."""
+    name: str = "fit"
+
+
+def stage_of(image: Any, fits: Sequence[Fit]) -> dict[str, Any]:
+    """The data of ``stage.html``: an image and its fits in 8 bits.
+
+    Args:
+        image: ``[H, W, C]``, C = 1 or 3, values as for :func:`to_uint8`.
+        fits: its fits; one is compared with the image, several with each other.
+
+    Raises:
+        PartinrError: shapes differ, or a picture is too large for a page.
+    """
+    pixels = to_uint8(image)
+    check_size(pixels.shape[:2])
+    return {
+        "shape": pixels.shape[:2],
+        "channels": pixels.shape[2],
+        "image": _uri(encode_png(pixels / 255)),
+        "fits": [{"name": fit.name, "pictures": _pictures(pixels, fit)} for fit in fits],
+        "error": {"range": [ERROR_SCALE.low, ERROR_SCALE.high], "colours": error_colours(256)},
+    }
+
+
+def _pictures(pixels: np.ndarray, fit: Fit) -> dict[str, str]:
+    """The pictures of a fit as data URIs.
+
+    Raises:
+        PartinrError: a shape is not that of the image, or a picture is too large for a page.
+    """
+    regions, shape = np.asarray(fit.labels), np.shape(fit.values)
+    if pixels.shape != shape or regions.shape != pixels.shape[:2]:
+        raise PartinrError(
+            f"the image has the shape {list(pixels.shape)}, its fit {list(shape)}, the label map "
+            f"{list(regions.shape)}; give those of one image"
+        )
+    found = {"fit": _uri(encode_png(fit.values)), "labels": _uri(_labels_png(regions))}
+    if fit.fine is not None:
+        check_size(fit.fine.shape[:2])
+        found["fine"] = _uri(encode_png(fit.fine))
+    return found
+
+
+def write_view(path: str | Path, image: Any, fits: Sequence[Fit], *, title: str, facts: Sequence[str] = ()) -> Path:
+    """Write an image and its fits as a page.
 
     Args:
         path: the file; replaced in one step.
-        image: ``[H, W, C]``, C = 1 or 3, values as for :func:`to_uint8`; the page shows 8 bits.
-        fit: the fit at the same pixels.
-        labels: integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1.
-        fine: the fit at a higher resolution, ``[kH, kW, C]``, to show instead of ``fit``; the error is always that of
-            ``fit``.
+        image: as for :func:`stage_of`.
+        fits: likewise.
         title: title of the page.
         facts: lines under the title.
 
@@ -93,27 +135,14 @@ def write_view(
         PartinrError: shapes differ, a picture is too large for a page, or the file cannot be written.
     """
     path = Path(path)
-    pixels, fitted = to_uint8(image), to_uint8(fit)
-    regions = np.asarray(labels)
-    if pixels.shape != fitted.shape or regions.shape != pixels.shape[:2]:
-        raise PartinrError(
-            f"the image has the shape {list(pixels.shape)}, its fit {list(fitted.shape)}, the label map "
-            f"{list(regions.shape)}; give those of one image"
-        )
-    check_size(pixels.shape[:2])
-    pictures = {"image": encode_png(pixels / 255), "fit": encode_png(fit), "labels": _labels_png(regions)}
-    if fine is not None:
-        check_size(fine.shape[:2])
-        pictures["fine"] = encode_png(fine)
-    data = {
-        "shape": pixels.shape[:2],
-        "channels": pixels.shape[2],
-        "pictures": {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pictures.items()},
-        "error": {"range": [ERROR_SCALE.low, ERROR_SCALE.high], "colours": error_colours(256)},
-    }
-    page = template("view.html").render(title=title, facts=list(facts), data=data, **error_legend())
+    stage = stage_of(image, fits)
+    page = template("view.html").render(title=title, facts=list(facts), stage=stage, **error_legend())
     write_output(path, utf8(page))
     return path
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _labels_png(labels: np.ndarray) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def register_names(overrides: Sequence[str]) -> None:
         overrides: overrides from the command line, with all values of a sweep.
     """
     study = study_name(overrides)
-    swept = {key_of(each) for each in overrides if is_swept(each)}
+    swept = {names.key_of(each) for each in overrides if is_swept(each)}
     OmegaConf.register_new_resolver("partinr.study", lambda named: named or study, replace=True)
     OmegaConf.register_new_resolver("partinr.run", lambda *, _root_: _run_name(_root_, swept), replace=True)
 
@@ -33,14 +32,14 @@ def study_name(overrides: Sequence[str]) -> str:
     It is named after the experiment, with its size unless that is full. Without an experiment it is named after the
     common settings of all runs and the keys in which they differ, so that a further value joins the others.
     """
-    asked = sorted(each for each in overrides if _first(each) not in _NOT_SHOWN)
-    experiments = [each.partition("=")[2] for each in asked if _first(each) == "experiment"]
+    asked = sorted(each for each in overrides if names.is_shown(each))
+    experiments = [each.partition("=")[2] for each in asked if names.first_key(each) == "experiment"]
     if experiments and "," not in experiments[0]:
-        size = next((each.partition("=")[2] for each in asked if _first(each) == "size"), None)
+        size = next((each.partition("=")[2] for each in asked if names.first_key(each) == "size"), None)
         return names.folder_label(names.sized(experiments[0], size))
-    swept = [key_of(each) for each in asked if is_swept(each)]
+    swept = [names.key_of(each) for each in asked if is_swept(each)]
     fixed = [each for each in asked if not is_swept(each)]
-    label = ",".join([*map(_short, fixed), "by", *(key.rpartition(".")[2] for key in swept)])
+    label = ",".join([*map(names.short, fixed), "by", *(key.rpartition(".")[2] for key in swept)])
     return f"{names.folder_label(label)}_{names.short_hash(' '.join([*fixed, *swept]))}"
 
 
@@ -55,8 +54,8 @@ def is_swept(override: str) -> bool:
 
 def _run_name(cfg: DictConfig, swept: Collection[str]) -> str:
     """The requested settings, first those that differ in the sweep, and a hash of the whole configuration."""
-    asked = [each for each in cfg.hydra.overrides.task if _first(each) not in _NOT_SHOWN]
-    label = ",".join(map(_short, sorted(asked, key=lambda each: (key_of(each) not in swept, each))))
+    asked = [each for each in cfg.hydra.overrides.task if names.is_shown(each)]
+    label = ",".join(map(names.short, sorted(asked, key=lambda each: (names.key_of(each) not in swept, each))))
     plain = names.plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     return f"{names.safe_name(label)[:MOST_LETTERS]}_{config_hash(names.identity(plain))[:HASH_LETTERS]}"
 
@@ -74,30 +73,9 @@ def found(folder: Path) -> Path:
     return next((path for path in sorted(same) if path.joinpath(MANIFEST).exists()), folder)
 
 
-_NOT_SHOWN = (*names.NOT_IDENTITY, "hydra")
-
-
-def _first(override: str) -> str:
-    """The group or root key of an override."""
-    return re.split(r"[=./@]", override.lstrip("+~"), maxsplit=1)[0]
-
-
-def _digits(value: str) -> str:
-    """A number drawn by a sampler in its usual notation."""
-    try:
-        return f"{float(value):.4g}" if "." in value and len(value) > 8 else value
-    except ValueError:
-        return value
-
-
-def key_of(override: str) -> str:
-    """The key, or the group, of an override."""
-    return override.lstrip("+~").partition("=")[0]
-
-
 def settings_asked(overrides: Sequence[str]) -> dict[str, str]:
     """The requested settings of a run, without those for its place."""
-    return dict(_setting(each) for each in overrides if _first(each) not in _NOT_SHOWN)
+    return dict(_setting(each) for each in overrides if names.is_shown(each))
 
 
 def _setting(override: str) -> tuple[str, str]:
@@ -108,11 +86,3 @@ def _setting(override: str) -> tuple[str, str]:
         return key, value if value.lstrip("-").isdigit() else f"{float(value):g}"
     except ValueError:
         return key, value
-
-
-def _short(override: str) -> str:
-    """An override without the group of its key, and a file path without its folders."""
-    key, _, value = override.partition("=")
-    value = value.strip("'\"")
-    name = Path(value).stem if "/" in value else _digits(value)
-    return name if key == "data.path" else f"{key.rpartition('.')[2]}={name}"

@@ -15,7 +15,8 @@ from hydra.errors import HydraException
 from partinr.experiment import plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes
-from partinr.sweep.folders import is_swept, key_of
+from partinr.experiment.names import key_of
+from partinr.sweep.folders import is_swept
 
 _REFUSED = r"Could not override '([^']+)'|An item is already at '([^']+)'"
 

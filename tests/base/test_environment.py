@@ -162,9 +162,19 @@ def plain(file: Path) -> list[bytes]:
     return flat(journey(file))
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_results_and_settings_stay(name: str, file: Path, plain: list[bytes]) -> None:
-    with ENVIRONMENTS[name]():
+@pytest.mark.parametrize(
+    "names",
+    [  # those that do not undo each other
+        ("float64", "default device", "inference", "deterministic", "warnings", "random"),
+        ("float16", "device", "no_grad", "products", "numpy"),
+        ("grad", "autocast"),
+    ],
+    ids=" ".join,
+)
+def test_results_and_settings_stay(names: tuple[str, ...], file: Path, plain: list[bytes]) -> None:
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(ENVIRONMENTS[name]())
         before = state()
         found = journey(file)
         after = state()

@@ -41,7 +41,7 @@ def test_words(line: str, found: list[str], monkeypatch: pytest.MonkeyPatch) -> 
     assert completed(line, monkeypatch) == found
 
 
-@pytest.mark.parametrize("command", ["render", "resume", "report", "seed=0 table"])
+@pytest.mark.parametrize("command", ["render", "resume", "report", "compare", "seed=0 table"])
 def test_run_directories(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("runs/one", "runs/two", "sweeps/many/first"):
         Path("outputs", place).mkdir(parents=True)

@@ -16,6 +16,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.regimes.meta import LearnedStart
 from partinr.runs.directory import RunDirectory
+from partinr.runs.layout import CHECKPOINT
 from partinr.signals import load_image
 
 META = (
@@ -178,3 +179,6 @@ def test_a_word_for_the_run(partinr):
     answer = partinr("--cfg", "job", "init=learnt")
     assert (answer.code, answer.err.count("\n"), "hash: learned" in answer.err) == (2, 1, True)
     assert "\ninit: null" in partinr("--cfg", "job", "init=null").out
+    for word in ("last", "lear", "outputs/runs/learned"):
+        assert f"\nckpt_path: outputs/runs/learned/{CHECKPOINT}" in partinr("--cfg", "job", f"ckpt_path={word}").out
+    assert "\nckpt_path: my.ckpt" in partinr("--cfg", "job", "ckpt_path=my.ckpt").out

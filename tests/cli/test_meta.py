@@ -172,24 +172,22 @@ def photos() -> str:
     return "photos"
 
 
-@pytest.mark.parametrize("where", ["both", "test", "neither"])
+@pytest.mark.parametrize("where", ["both", "test"])
 def test_a_folder_of_images_of_several_shapes(learn: Any, photos: str, where: str) -> None:
     words = ("data=folder", f"data.path={photos}", "data.val_list=held.txt", "partition=kmeans", "partition.regions=3")
     answer = learn(*words, f"regime.partition_in={where}", "regime.workers=1", "hydra.run.dir=run")
     assert answer.code == 0, answer.err
     made = {"both": ["6 label maps: 0 found, 6 made", "2 label maps: 0 found, 2 made"], "test": ["2 label maps: "]}
-    lines = answer.err.splitlines()
-    assert len(lines) == len(made.get(where, []))
-    assert all(said in line for said, line in zip(made.get(where, []), lines, strict=True))
+    assert all(said in line for said, line in zip(made[where], answer.err.splitlines(), strict=True))
     run = manifest(Path("run"))
     assert run["signal"] | {"name": "photos", "shape": None, "train": 6, "held_out": 2} == run["signal"]
     assert run["points_per_step"] == 4 * (16 * 12 + 12 * 18) // 2
     assert [row["image"] for row in rows(Path("run"), "images.csv")[:2]] == ["2", "5"]
-    names = {"train": "kmeans" if where == "both" else "none", "test": "none" if where == "neither" else "kmeans"}
+    names = {"train": "kmeans" if where == "both" else "none", "test": "kmeans"}
     assert {key: run["partition"][key] for key in names} == names
-    # The second time they are there.
-    again = learn(*words, f"regime.partition_in={where}", "hydra.run.dir=again")
-    assert (again.code, again.err) == (0, "")
+    if where == "both":  # the second time they are there
+        again = learn(*words, "hydra.run.dir=again")
+        assert (again.code, again.err) == (0, "")
 
 
 # -- the partition ----------------------------------------------------------------------------------------------------

@@ -94,10 +94,11 @@ def test_tables_say_what_they_said(old: Path, tmp_path: Path, good: Any) -> None
 
 
 def test_a_report_of_all_of_them(old: Path, tmp_path: Path, good: Any) -> None:
-    good("report", old / "runs", "-o", tmp_path / "report.html", "--figures", tmp_path / "figures")
+    good("report", old / "runs", "-o", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "learned start" in page
     assert "superpixel" in page
+    good("report", old / "runs/sweep", "-o", tmp_path / "sweep.html", "--figures", tmp_path / "figures")
     assert list((tmp_path / "figures").glob("*.pdf"))
 
 

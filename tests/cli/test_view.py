@@ -24,10 +24,11 @@ Copy = Callable[[Path], Path]
 
 
 def shown_on(page: Path) -> dict[str, Any]:
-    found = re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    found = re.search(r'id="stage-data">(.*?)</script>', page.read_text(), re.DOTALL)
     assert found is not None
     decoded = {}
-    for name, uri in json.loads(found[1])["pictures"].items():
+    data = json.loads(found[1])
+    for name, uri in {"image": data["image"], **data["fits"][0]["pictures"]}.items():
         with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
             decoded[name] = np.asarray(picture)
     return decoded

@@ -155,10 +155,12 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
 )
 def test_one_process_or_several(fit_on: Any, name: str, devices: int) -> None:
     alone = fit_on(1, **CASES[name])
-    same(fit_on(devices, **CASES[name]), alone)
+    several = fit_on(devices, **CASES[name])
+    same(several, alone)
     if name == "adam":  # bit by bit where nothing differs
         one, other = (
-            [row | dict.fromkeys(CLOCK_COLUMNS, 0) for row in fit_on(2, **CASES[name]).curve] for _ in range(2)
+            [row | dict.fromkeys(CLOCK_COLUMNS, 0) for row in result.curve]
+            for result in (several, fit_on(devices, **CASES[name]))
         )
         assert str(one) == str(other)
     if "frozen regions" in name:

@@ -117,8 +117,8 @@ def test_other_sizes_are_not_compiled_anew(counter):
 
 
 def test_each_backbone_has_its_own_count_of_compilations(counter):
-    for layers in range(10):
-        backbone = Siren(hidden_features=2, hidden_layers=layers)
+    for width in range(1, 11):
+        backbone = Siren(hidden_features=width, hidden_layers=0)
         params = backbone.init(1, 2, 3, None)
         evaluate(compile_network(backbone.apply), params, torch.rand(5, 2), (5,))
     assert counter.frame_count == 10

@@ -63,12 +63,6 @@ def test_the_kernels_compile_for_gpus_and_keep_to_their_registers(tmp_path):
         assert int(spilled) == 0
 
 
-def test_importing_partinr_imports_no_triton():
-    code = "import sys, partinr.model.inr, partinr.api; print([x for x in ('triton', 'numba') if x in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["[]"]
-
-
 # -- when they are taken --------------------------------------------------------------------------------------------
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import label
 from torch import Tensor
+
+from partinr.partition import _mat
+from partinr.partition.isolated import IsolatedError
 
 Picture = Callable[..., Tensor]
 """``picture(kind, shape, channels=3)``: ``flat``, ``two`` values at random, ``noise``, a ``ramp``, or a ``scene``."""
@@ -48,3 +54,21 @@ def pieces() -> Pieces:
         return sum(label(array == region, np.ones((3, 3)))[1] for region in np.unique(array))
 
     return count
+
+
+@pytest.fixture
+def mat_is_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MAT files are read in this process: one of its own takes a third of a second each."""
+
+    def read(program: Path, content: bytes, patience: float) -> bytes:
+        output = io.BytesIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+            patch.setattr("sys.stdout", SimpleNamespace(buffer=output))
+            try:
+                _mat.main()
+            except Exception as error:
+                raise IsolatedError(str(error)) from error
+        return output.getvalue()
+
+    monkeypatch.setattr("partinr.partition.labelmap.run_isolated", read)

@@ -37,7 +37,7 @@ def mask(**options: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _files() -> None:
+def _files(mat_is_read_here: None) -> None:
     """Good and bad files, in the folder that the test runs in."""
     photo = Image.fromarray(RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8))
     photo.save("photo.png")

@@ -18,6 +18,7 @@ from scipy.io import savemat
 from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import LabelCache, Mask, Partition, make
 from partinr.partition.coding import coded_bits
+from partinr.partition.isolated import run_isolated
 from partinr.signals import ImageData, Source
 from tests.covering import cases
 
@@ -41,7 +42,7 @@ def same(partition: Partition, labels: np.ndarray) -> bool:
 
 
 @pytest.fixture
-def mask(tmp_path: Path) -> Callable[..., Mask]:
+def mask(tmp_path: Path, mat_is_read_here: None) -> Callable[..., Mask]:
     """The rule for a file with this content, whose name says nothing about it."""
 
     def write(content: bytes, **options: Any) -> Mask:
@@ -256,11 +257,12 @@ def test_what_is_no_label_map_is_refused(mask: Any) -> None:
         assert re.fullmatch(r"'.*labels' .*; .*", str(caught.value))
 
 
-def test_a_file_with_any_damage_is_refused_in_a_line_or_is_a_map(mask: Any) -> None:
+def test_a_file_with_any_damage_is_refused_in_a_line_or_is_a_map(mask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partinr.partition.labelmap.run_isolated", run_isolated)
     rng = np.random.default_rng(0)
     refusals = []
     # Each MAT file is read by a new process, so there are few of them.
-    for content, times in ((png(FIVE), 100), (npy(FIVE), 100), (mat(ground_truth(FIVE)), 8)):
+    for content, times in ((png(FIVE), 100), (npy(FIVE), 100), (mat(ground_truth(FIVE)), 4)):
         for _ in range(times):
             damaged = bytearray(content)
             for at in rng.integers(0, len(content), 3):
@@ -279,6 +281,7 @@ def test_a_reader_that_dies_or_hangs_takes_nothing_along(
     mask: Any, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     Path("program.py").write_text(program)
+    monkeypatch.setattr("partinr.partition.labelmap.run_isolated", run_isolated)
     monkeypatch.setattr("partinr.partition.labelmap._MAT_PROGRAM", Path("program.py"))
     monkeypatch.setattr("partinr.partition.labelmap._MAT_PATIENCE", 0.5)
     with pytest.raises(PartinrError, match="is a damaged or unusual MAT file; copy it again"):

@@ -17,7 +17,7 @@ from torch.nn import functional
 from partinr.base.errors import PartinrError
 from partinr.partition import LabelCache, Smp, make
 from partinr.partition.merge import components
-from tests.covering import cases
+from tests.covering import cases, covering
 
 ENCODER = "mobilenet_v2"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -126,13 +126,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 # -- what it finds ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("height", "width"), SIZES)
-def test_regions_are_the_objects(folder, height, width, channels):
+@covering(shape=SIZES, channels=[1, 3])
+def test_regions_are_the_objects(folder, shape, channels):
     rule, rng = Smp(model=str(folder), regions=3), np.random.default_rng(1)
-    for _ in range(3):
-        values, classes = scene(rng, height, width, channels)
-        assert np.mean(rule.segments(np.broadcast_to(values, (height, width, 3))) == classes) > 0.95
+    for _ in range(2):
+        values, classes = scene(rng, *shape, channels)
+        assert np.mean(rule.segments(np.broadcast_to(values, (*shape, 3))) == classes) > 0.95
         partition = rule(signal(values))
         assert (partition.regions, partition.labels.dtype, partition.labels.device.type) == (3, torch.int64, "cpu")
         assert agreement(partition.labels, classes) > 0.95

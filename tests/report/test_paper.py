@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from scipy import stats
 
 from partinr.base.errors import PartinrError
 from partinr.report import Layout, Wording, collect, make_table
@@ -11,7 +10,7 @@ from partinr.report.columns import columns_of
 from partinr.report.export import table_text
 from partinr.report.groups import Study
 from partinr.report.plain import unstyled
-from partinr.report.significance import marked, paired, welch
+from partinr.report.significance import marked
 from partinr.report.table import rows
 from partinr.runs.layout import CURVE_COLUMNS
 
@@ -39,17 +38,6 @@ def bold(records):
     study = Study.of(records)
     table, rule = marked(rows(study), [column for column in columns_of(study) if column.key == "psnr"])
     return [row.group.regions for row in table if row.cells["psnr"].best], rule
-
-
-def test_the_tests_are_those_of_scipy():
-    first, second = [30.1, 30.4, 29.8, 31.0], [29.0, 30.2, 28.8]
-    assert welch(first, second) == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue, abs=1e-5)
-    pairs = list(zip(first, second, strict=False))
-    assert paired(pairs) == pytest.approx(stats.ttest_rel(first[:3], second).pvalue, abs=1e-5)
-    assert welch([1.0, 3.0], [2.0, 2.5]) == pytest.approx(
-        stats.ttest_ind([1.0, 3.0], [2.0, 2.5], equal_var=False).pvalue, abs=1e-4
-    )
-    assert (welch([1, 1], [2, 2]), welch([1, 1], [1, 1]), paired([(1, 2), (2, 3)])) == (0, 1, 0)
 
 
 def test_bold_is_what_a_test_does_not_tell_from_the_best(ends):

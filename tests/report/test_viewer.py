@@ -10,7 +10,7 @@ from PIL import Image
 from partinr.base.errors import PartinrError
 from partinr.pictures.draw import to_uint8
 from partinr.pictures.errors import error_map
-from partinr.report.viewer import MOST_PIXELS, MOST_SIDE, check_size, write_view
+from partinr.report.viewer import MOST_PIXELS, MOST_SIDE, Fit, check_size, write_view
 
 HEIGHT, WIDTH = 20, 30
 RNG = np.random.default_rng(0)
@@ -20,11 +20,17 @@ LABELS = (np.arange(HEIGHT)[:, None] * 2 // HEIGHT) * 3 + np.arange(WIDTH)[None]
 LABELS[3:6, 4:9] = 6
 
 
+def write(path, image, fit, labels, fine=None, **about):
+    """The page of one fit."""
+    return write_view(path, image, [Fit(fit, labels, fine)], **about)
+
+
 def content(page):
-    """What is embedded in a page, pictures as arrays."""
-    found = re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    """What is embedded in a page of one fit, pictures as arrays."""
+    found = re.search(r'id="stage-data">(.*?)</script>', page.read_text(), re.DOTALL)
     assert found is not None
     data = json.loads(found[1])
+    data["pictures"] = {"image": data["image"], **data["fits"][0]["pictures"]}
     for name, uri in data["pictures"].items():
         with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
             data["pictures"][name] = np.asarray(picture)
@@ -34,7 +40,7 @@ def content(page):
 def test_the_page_holds_what_it_was_given_bit_by_bit(tmp_path):
     labels = LABELS * 70_000
     fine = RNG.random((2 * HEIGHT, 2 * WIDTH, 3))
-    data = content(write_view(tmp_path / "view.html", IMAGE, FIT, labels, fine=fine, title="a"))
+    data = content(write(tmp_path / "view.html", IMAGE, FIT, labels, fine=fine, title="a"))
     assert np.array_equal(data["pictures"]["image"], to_uint8(IMAGE))
     assert np.array_equal(data["pictures"]["fit"], to_uint8(FIT))
     assert np.array_equal(data["pictures"]["fine"], to_uint8(fine))
@@ -43,7 +49,7 @@ def test_the_page_holds_what_it_was_given_bit_by_bit(tmp_path):
 
 
 def test_the_page_asks_for_nothing_and_a_name_is_only_a_name(tmp_path):
-    page = write_view(tmp_path / "view.html", IMAGE, FIT, LABELS, title="</script><img src=x>", facts=["<b>"])
+    page = write(tmp_path / "view.html", IMAGE, FIT, LABELS, title="</script><img src=x>", facts=["<b>"])
     text = page.read_text()
     assert "<img" not in text
     assert "<b>" not in text
@@ -53,9 +59,9 @@ def test_the_page_asks_for_nothing_and_a_name_is_only_a_name(tmp_path):
 def test_what_does_not_belong_together_is_refused(tmp_path):
     for image, fit, labels in ((IMAGE[1:], FIT, LABELS), (IMAGE, FIT, LABELS[:, 1:]), (IMAGE[:, :, :1], FIT, LABELS)):
         with pytest.raises(PartinrError, match="give those of one image"):
-            write_view(tmp_path / "view.html", image, fit, labels, title="a")
+            write(tmp_path / "view.html", image, fit, labels, title="a")
     with pytest.raises(PartinrError, match="choose another with -o"):
-        write_view(tmp_path, IMAGE, FIT, LABELS, title="a")
+        write(tmp_path, IMAGE, FIT, LABELS, title="a")
 
 
 def test_a_picture_of_a_page_has_bounds():
@@ -72,7 +78,7 @@ def test_a_picture_of_a_page_has_bounds():
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    return write_view(tmp_path_factory.mktemp("view") / "view.html", IMAGE, FIT, LABELS, title="a")
+    return write(tmp_path_factory.mktemp("view") / "view.html", IMAGE, FIT, LABELS, title="a")
 
 
 @pytest.fixture
@@ -123,8 +129,8 @@ def middle(page):
 
 @pytest.mark.browser
 def test_enlarged_pixels_are_the_pixels_themselves(opened):
-    wanted = {"image": to_uint8(IMAGE), "fit": to_uint8(FIT)}
-    wanted["error"] = to_uint8(error_map(wanted["image"] / 255, wanted["fit"] / 255))
+    wanted = {"left": to_uint8(IMAGE), "right": to_uint8(FIT)}
+    wanted["error"] = to_uint8(error_map(wanted["left"] / 255, wanted["right"] / 255))
     for mode, values in wanted.items():
         page = opened(f"mode={mode}&borders=off&zoom=40&at=10,15")
         for row, column in ((8, 10), (10, 15), (12, 20)):
@@ -135,8 +141,8 @@ def test_enlarged_pixels_are_the_pixels_themselves(opened):
 def test_a_finer_fit_is_drawn_and_the_error_stays_that_of_the_pixels(opened, tmp_path):
     fine = np.zeros((2 * HEIGHT, 2 * WIDTH, 3))
     fine[1::2, 1::2] = (1, 0, 0)  # the lower right quarter of each pixel begins at its middle
-    file = write_view(tmp_path / "view.html", IMAGE, FIT, LABELS, fine=fine, title="a")
-    page = opened("mode=fit&borders=off&zoom=40&at=10,15", file)
+    file = write(tmp_path / "view.html", IMAGE, FIT, LABELS, fine=fine, title="a")
+    page = opened("mode=right&borders=off&zoom=40&at=10,15", file)
     assert pixel(page, 10.25, 15.25) == [255, 0, 0]
     assert pixel(page, 9.75, 14.75) == [0, 0, 0]
     page.focus("#stage")
@@ -173,7 +179,7 @@ def test_the_pixel_under_the_pointer_is_read_out(opened):
 @pytest.mark.browser
 def test_the_lines_are_the_borders_of_the_regions(opened):
     page = opened()
-    down, across = page.evaluate("[[...lines.down], [...lines.across]]")
+    down, across = page.evaluate("[[...fits[0].lines.down], [...fits[0].lines.across]]")
     seen: list[set[tuple[int, int]]] = [set(), set()]
     for found, cells in zip((down, across), seen, strict=True):
         for line in np.reshape(found, (-1, 3)).tolist():
@@ -251,7 +257,7 @@ def test_dragging_and_keys_move(opened):
     page.keyboard.press("0")
     where = box(page)
     assert state(page)["zoom"] == pytest.approx(min(where["width"] / WIDTH, where["height"] / HEIGHT), rel=0.01)
-    for key, mode in ((" ", "image"), (" ", "fit"), (" ", "image"), ("e", "error"), ("d", "side"), ("s", "split")):
+    for key, mode in ((" ", "left"), (" ", "right"), (" ", "left"), ("e", "error"), ("d", "side"), ("s", "split")):
         page.keyboard.press(key)
         assert state(page)["mode"] == mode
 
@@ -288,13 +294,14 @@ def test_the_address_keeps_what_is_shown(opened, page_file):
     again = opened(kept)
     now = state(again)
     assert (now.pop("mode"), now["borders"]) == (before.pop("mode"), False) == ("side", False)
+    assert now.pop("of") == before.pop("of")
     assert now == pytest.approx(before, rel=1e-3)
 
 
 @pytest.mark.browser
 def test_the_page_fits_its_window_and_grey_is_one_number(opened, tmp_path):
-    file = write_view(tmp_path / "view.html", IMAGE[:, :, :1], FIT[:, :, :1], LABELS, title="grey")
-    page = opened("mode=image&borders=off&zoom=40&at=10,15", file)
+    file = write(tmp_path / "view.html", IMAGE[:, :, :1], FIT[:, :, :1], LABELS, title="grey")
+    page = opened("mode=left&borders=off&zoom=40&at=10,15", file)
     page.focus("#stage")
     settle(page)
     assert page.locator("#image").inner_text() == str(to_uint8(IMAGE)[10, 15, 0])
@@ -310,9 +317,33 @@ def test_more_borders_than_can_be_seen_are_left_out_with_a_word(opened, tmp_path
     side = 400
     noise = np.random.default_rng(1).integers(0, 2, (side, side))
     flat = np.zeros((side, side, 1))
-    file = write_view(tmp_path / "view.html", flat, flat, noise, title="noise")
-    page = opened("mode=image", file)
+    file = write(tmp_path / "view.html", flat, flat, noise, title="noise")
+    page = opened("mode=left", file)
     assert "Zoom in" in page.locator("#message").inner_text()
-    page.evaluate("location.hash = 'mode=image&zoom=32&at=100,100'")
+    page.evaluate("location.hash = 'mode=left&zoom=32&at=100,100'")
     settle(page)
     assert page.locator("#message").inner_text() == ""
+
+
+@pytest.mark.browser
+def test_two_fits_are_compared_with_each_other(opened, tmp_path):
+    other, one = (1 - IMAGE), np.zeros_like(LABELS)
+    fits = [Fit(FIT, LABELS, name="grid #6"), Fit(other, one, name="none")]
+    file = write_view(tmp_path / "two.html", IMAGE, fits, title="two")
+    page = opened("mode=left&borders=off&zoom=40&at=10,15", file)
+    assert page.locator("#left").inner_text() == "grid #6"
+    assert pixel(page, 10, 15) == to_uint8(FIT)[10, 15].tolist()
+    page.keyboard.press(" ")
+    page.keyboard.press("e")
+    settle(page)
+    error = to_uint8(error_map(to_uint8(IMAGE) / 255, to_uint8(other) / 255))
+    assert pixel(page, 10, 15) == error[10, 15].tolist()
+    assert page.locator("#left").inner_text() == "none, error"
+    page.focus("#stage")
+    settle(page)
+    assert page.locator("#region").inner_text() == f"{LABELS[10, 15]} | 0"
+    assert len(page.locator("#error").inner_text().split(" | ")) == 2
+    page.locator('select[name="right"]').select_option("image")
+    page.get_by_text("fits", exact=True).click()
+    settle(page)
+    assert pixel(page, 10, 15) == to_uint8(IMAGE)[10, 15].tolist()

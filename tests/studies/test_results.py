@@ -18,6 +18,16 @@ def test_no_number_differs(readme: Path) -> None:
     assert results.remade(readme) == readme.read_text(encoding="utf-8")
 
 
+def test_a_page_with_generated_tables_shows_all_of_its_data() -> None:
+    for readme in results.readmes():
+        shown = {
+            word
+            for command, *_ in results.BLOCK.findall(readme.read_text(encoding="utf-8"))
+            for word in command.split()
+        }
+        assert {path.name for path in readme.parent.glob("*.csv")} <= shown, readme
+
+
 def test_a_number_that_was_typed_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "table.py").write_text(
         "import pathlib, sys\nprint(f'| {pathlib.Path(sys.argv[1]).read_text()} |\\n')\n"

@@ -37,7 +37,7 @@ for (const key of FURTHER) {
 // `image` is a number or "all"; `by` is null for the whole configuration; empty `colour` and `level` leave the choice to
 // the page.
 const start = () => ({
-  image: 0, filter: "", facets: {}, by: null, colour: "", level: "", sort: null,
+  image: data.image ?? 0, filter: "", facets: {}, by: null, colour: "", level: "", sort: null,
   ...Object.fromEntries(Object.entries(CHOICES).map(([key, [first]]) => [key, first])),
 });
 let view = start();

@@ -1,6 +1,9 @@
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("stage-data").textContent);
 const at = (id) => document.getElementById(id);
 const [height, width] = data.shape;
+// Each with its name, picture, region borders and, once shown, error.
+const fits = data.fits.map(({ name }) => ({ name }));
+const several = fits.length > 1;
 const [stage, canvas, divider] = ["stage", "canvas", "divider"].map(at);
 const paper = canvas.getContext("2d", { alpha: false });
 
@@ -12,16 +15,17 @@ const STRIP = 256;
 
 // -- the view, and the address that keeps it ---------------------------------------------------------------------------
 
-const MODES = ["split", "side", "image", "fit", "error"];
-// `zoom` is in CSS pixels for one pixel of the image, null for the whole image; `row` and `column` are the place in the
+const MODES = ["split", "side", "left", "right", "error"];
+const KINDS = ["fit", "error", "partition"];
+// `left` and `right` are 0 for the image, or the number of a fit, from 1; `of` is what several fits show; `zoom` is in CSS pixels for one pixel of the image, null for the whole image; `row` and `column` are the place in the
 // middle, in pixels from the upper left corner; `split` is the part of the stage that shows the image.
-const start = () => ({ mode: "split", borders: true, zoom: null, row: height / 2, column: width / 2, split: 0.5 });
+const start = () => ({ mode: "split", of: "fit", left: several ? 1 : 0, right: several ? 2 : 1, borders: true, zoom: null, row: height / 2, column: width / 2, split: 0.5 });
 let view = start();
 
 function address() {
   const said = new URLSearchParams();
   const plain = start();
-  if (view.mode !== plain.mode) said.set("mode", view.mode);
+  for (const key of ["mode", "of", "left", "right"]) if (view[key] !== plain[key]) said.set(key, view[key]);
   if (!view.borders) said.set("borders", "off");
   if (view.split !== plain.split) said.set("split", view.split.toFixed(3));
   if (view.zoom !== null) {
@@ -35,6 +39,8 @@ function read(said) {
   const parts = new URLSearchParams(said);
   const found = start();
   if (MODES.includes(parts.get("mode"))) found.mode = parts.get("mode");
+  if (KINDS.includes(parts.get("of"))) found.of = parts.get("of");
+  for (const side of ["left", "right"]) if (parts.has(side) && Number(parts.get(side)) in [null, ...fits]) found[side] = Number(parts.get(side));
   found.borders = parts.get("borders") !== "off";
   const split = Number(parts.get("split") ?? NaN);
   if (split >= 0 && split <= 1) found.split = split;
@@ -44,8 +50,11 @@ function read(said) {
   return found;
 }
 
+// On a page with more than the stage, the address belongs to the page.
+const embedded = stage.closest(".embedded") !== null;
 let remembering = 0;
 function remember() {
+  if (embedded) return;
   clearTimeout(remembering);
   remembering = setTimeout(() => {
     const said = address();
@@ -83,15 +92,15 @@ function valuesAt(picture, row, column) {
 
 const meanError = (a, b) => (Math.abs(a[0] - b[0]) + Math.abs(a[1] - b[1]) + Math.abs(a[2] - b[2])) / (3 * 255);
 
-// The error in the colours of the report, made when it is first shown.
-function errorPicture() {
+// The error of a fit in the colours of the report.
+function errorPicture(fit) {
   const [low, high] = data.error.range;
   const colours = data.error.colours.map((hex) => [1, 3, 5].map((from) => parseInt(hex.slice(from, from + 2), 16)));
   const drawn = new OffscreenCanvas(width, height);
   const context = drawn.getContext("2d", { alpha: false });
   for (let top = 0; top < height; top += STRIP) {
     const count = Math.min(STRIP, height - top);
-    const [wanted, got] = [rowsOf(pictures.image, top, count), rowsOf(pictures.fit, top, count)];
+    const [wanted, got] = [rowsOf(pictures.image, top, count), rowsOf(fit.fit, top, count)];
     const result = new ImageData(width, count);
     for (let i = 0; i < wanted.length; i += 4) {
       const error = (Math.abs(wanted[i] - got[i]) + Math.abs(wanted[i + 1] - got[i + 1]) + Math.abs(wanted[i + 2] - got[i + 2])) / (3 * 255);
@@ -104,17 +113,23 @@ function errorPicture() {
   return drawn;
 }
 
-function pictureOf(what) {
-  if (what === "fit") return pictures.fine ?? pictures.fit;
-  if (what === "error") pictures.error ??= errorPicture();
-  return pictures[what];
+const kind = () => (view.mode === "error" ? "error" : view.of);
+
+// What is shown on the left or on the right.
+function pictureOf(side) {
+  const fit = fits[view[side] - 1];
+  if (!fit || kind() === "partition") return pictures.image;
+  if (kind() === "error") return fit.error ??= errorPicture(fit);
+  return fit.fine ?? fit.fit;
 }
+
+// The fit whose regions a side shows: for the image, those of the fit beside it.
+const fitOf = (side) => fits[(view[side] || view[side === "left" ? "right" : "left"] || 1) - 1];
 
 // -- region borders --------------------------------------------------------------------------------------------------
 
 // Straight lines between pixels of different regions, each as long as it goes. A line has three numbers: down the image
 // its column, first row and the row behind the last; across it its row, first column and the column behind the last.
-let lines = { down: new Uint16Array(0), across: new Uint16Array(0) };
 
 class Lines {
   constructor() { Object.assign(this, { kept: new Uint16Array(3 * 1024), length: 0 }); }
@@ -165,7 +180,7 @@ function bordersOf(picture) {
 }
 
 // The lines in sight as rectangles of the screen: left, top, width, height. Null where they are too many.
-function linesInSight({ x, y, zoom }, { left, right, bottom }) {
+function linesInSight(lines, { x, y, zoom }, { left, right, bottom }) {
   const found = [];
   const [low, high] = [-y / zoom, (bottom - y) / zoom];
   const [near, far] = [(left - x) / zoom, (right - x) / zoom];
@@ -185,8 +200,8 @@ function linesInSight({ x, y, zoom }, { left, right, bottom }) {
   return found;
 }
 
-function drawBorders(place, pane) {
-  const found = linesInSight(place, pane);
+function drawBorders(lines, place, pane) {
+  const found = linesInSight(lines, place, pane);
   if (!found) return false;
   const dense = devicePixelRatio;
   // A light line with a dark edge is visible on every ground.

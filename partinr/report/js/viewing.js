@@ -8,9 +8,9 @@ const limited = (zoom) => Math.min(Math.max(zoom, Math.min(wholeZoom() / 2, 1)),
 // The parts of the stage that each show the whole view, in CSS pixels, with what they show in which columns.
 function panes() {
   const [all, half] = [stage.clientWidth, stage.clientWidth / 2];
-  if (view.mode === "side") return [{ left: 0, right: half, shows: [["image", 0, half - 1]] }, { left: half, right: all, shows: [["fit", half + 1, all]] }];
+  if (view.mode === "side") return [{ left: 0, right: half, shows: [["left", 0, half - 1]] }, { left: half, right: all, shows: [["right", half + 1, all]] }];
   const cut = view.split * all;
-  return [{ left: 0, right: all, shows: view.mode === "split" ? [["image", 0, cut], ["fit", cut, all]] : [[view.mode, 0, all]] }];
+  return [{ left: 0, right: all, shows: view.mode === "split" ? [["left", 0, cut], ["right", cut, all]] : [[view.mode === "left" ? "left" : "right", 0, all]] }];
 }
 
 const paneAt = (x) => panes().find(({ right }) => x < right) ?? panes().at(-1);
@@ -49,13 +49,13 @@ function draw() {
   for (const pane of panes()) {
     const middle = dense * (pane.left + pane.right) / 2;
     const place = { x: middle - view.column * zoom, y: high / 2 - view.row * zoom, zoom };
-    for (const [what, from, to] of pane.shows) {
+    for (const [side, from, to] of pane.shows) {
       paper.save();
       paper.beginPath();
       paper.rect(from * dense, 0, (to - from) * dense, high);
       paper.clip();
-      drawPicture(pictureOf(what), place, from * dense, to * dense, high);
-      if (view.borders) crowded = !drawBorders(place, { left: from * dense, right: to * dense, bottom: high }) || crowded;
+      drawPicture(pictureOf(side), place, from * dense, to * dense, high);
+      if (view.borders || kind() === "partition") crowded = !drawBorders(fitOf(side).lines, place, { left: from * dense, right: to * dense, bottom: high }) || crowded;
       drawMark(place);
       paper.restore();
     }
@@ -76,9 +76,9 @@ function drawMark({ x, y, zoom }) {
   }
 }
 
-let waiting = false;
+let [ready, waiting] = [false, false];
 function redraw() {
-  if (waiting || !pictures.labels) return;
+  if (waiting || !ready) return;
   waiting = true;
   requestAnimationFrame(() => { waiting = false; draw(); });
 }
@@ -108,20 +108,28 @@ function swatch(values) {
   return [square, shown.join(", ")];
 }
 
+// The fits that are read out: all that are on a side.
+const fitsRead = () => [...new Set([view.left, view.right])].filter(Boolean).map((number) => fits[number - 1]);
+
+// What a side is called.
+const nameOf = (side) => (view[side] ? fits[view[side] - 1].name + (several && kind() !== "fit" ? `, ${kind()}` : "") : "image");
+
 function say() {
   const pixel = pixelRead();
+  const shown = fitsRead();
   at("readout").setAttribute("aria-live", pointer ? "off" : "polite");
   if (pixel) {
     const { row, column } = pixel;
     const place = placeRead();
-    const [wanted, got] = [pictures.image, pictures.fit].map((picture) => valuesAt(picture, row, column));
-    const [red, green, blue] = valuesAt(pictures.labels, row, column);
+    const wanted = valuesAt(pictures.image, row, column);
+    const got = shown.map(({ fit }) => valuesAt(fit, row, column));
+    const regions = shown.map(({ labels }) => valuesAt(labels, row, column));
     at("pixel").textContent = `${row}, ${column}`;
     at("coords").textContent = `${(2 * place.row / height - 1).toFixed(4)}, ${(2 * place.column / width - 1).toFixed(4)}`;
-    at("region").textContent = 65536 * red + 256 * green + blue;
+    at("region").textContent = regions.map(([red, green, blue]) => 65536 * red + 256 * green + blue).join(" | ");
     at("image").replaceChildren(...swatch(wanted));
-    at("fit").replaceChildren(...swatch(got));
-    at("error").textContent = meanError(wanted, got).toFixed(4);
+    at("fit").replaceChildren(...got.flatMap((values, i) => [i ? " | " : "", ...swatch(values)]));
+    at("error").textContent = got.map((values) => meanError(wanted, values).toFixed(4)).join(" | ");
   } else for (const id of ["pixel", "coords", "region", "image", "fit", "error"]) at(id).textContent = "–";
 
   const zoom = 100 * zoomNow();
@@ -129,14 +137,16 @@ function say() {
   divider.hidden = view.mode !== "split";
   divider.style.left = `${100 * view.split}%`;
   divider.setAttribute("aria-valuenow", Math.round(100 * view.split));
-  divider.setAttribute("aria-valuetext", `image up to ${Math.round(100 * view.split)} % of the width`);
+  divider.setAttribute("aria-valuetext", `${nameOf("left")} up to ${Math.round(100 * view.split)} % of the width`);
   const two = view.mode === "split" || view.mode === "side";
   at("left").hidden = view.mode === "error";
   at("right").hidden = !two;
-  at("left").textContent = two ? "image" : view.mode;
-  at("scale").hidden = view.mode !== "error";
+  at("left").textContent = nameOf(two || view.mode === "left" ? "left" : "right");
+  at("right").textContent = nameOf("right");
+  at("scale").hidden = kind() !== "error";
   at("borders").checked = view.borders;
-  for (const input of document.querySelectorAll('input[name="mode"]')) input.checked = input.value === view.mode;
+  for (const name of ["mode", "of"]) for (const input of document.querySelectorAll(`input[name="${name}"]`)) input.checked = input.value === view[name];
+  for (const side of ["left", "right"]) for (const select of document.querySelectorAll(`select[name="${side}"]`)) select.value = view[side];
 }
 
 function change(what) {
@@ -168,6 +178,8 @@ function onStage({ clientX, clientY }) {
 }
 
 stage.addEventListener("wheel", (event) => {
+  // On a longer page the wheel scrolls until the stage has been clicked.
+  if (embedded && !event.ctrlKey && document.activeElement !== stage) return;
   event.preventDefault();
   const { x, y } = onStage(event);
   // Some mice report lines or pages. Spreading two fingers comes as a wheel event with the control key.
@@ -231,18 +243,18 @@ const KEYS = {
   "+": () => zoomBy(1.25), "=": () => zoomBy(1.25), "-": () => zoomBy(0.8), "−": () => zoomBy(0.8),
   0: whole, 1: actual,
   b: () => change({ borders: !view.borders }),
-  e: () => change({ mode: "error" }), s: () => change({ mode: "split" }), d: () => change({ mode: "side" }),
+  e: () => change(several ? { of: view.of === "error" ? "fit" : "error" } : { mode: "error" }), s: () => change({ mode: "split" }), d: () => change({ mode: "side" }),
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || (embedded && !stage.parentElement.contains(document.activeElement))) return;
   let does = KEYS[event.key.toLowerCase()];
   // On a control these keys have a meaning of their own.
   if (document.activeElement === stage || document.activeElement === document.body) {
     const step = event.shiftKey ? 200 : 40;
     does ??= {
       ArrowLeft: () => move(-step, 0), ArrowRight: () => move(step, 0), ArrowUp: () => move(0, -step), ArrowDown: () => move(0, step),
-      " ": () => change({ mode: view.mode === "image" ? "fit" : "image" }),
+      " ": () => change({ mode: view.mode === "left" ? "right" : "left" }),
     }[event.key];
   }
   if (!does) return;
@@ -251,11 +263,13 @@ document.addEventListener("keydown", (event) => {
   does();
 });
 document.addEventListener("change", ({ target }) => {
-  if (target.name === "mode") change({ mode: target.value });
+  if (["mode", "of"].includes(target.name)) change({ [target.name]: target.value });
+  if (["left", "right"].includes(target.name)) change({ [target.name]: Number(target.value) });
   if (target.id === "borders") change({ borders: target.checked });
 });
 for (const [id, does] of Object.entries({ less: () => zoomBy(0.8), more: () => zoomBy(1.25), whole, actual })) at(id).addEventListener("click", does);
 addEventListener("hashchange", () => {
+  if (embedded) return;
   view = read(location.hash.slice(1));
   redraw();
 });
@@ -264,16 +278,16 @@ new ResizeObserver(redraw).observe(stage);
 // -- start -----------------------------------------------------------------------------------------------------------
 
 async function begin() {
-  view = read(location.hash.slice(1));
+  if (!embedded) view = read(location.hash.slice(1));
   try {
-    const names = Object.keys(data.pictures);
-    const found = await Promise.all(names.map((name) => decoded(data.pictures[name])));
-    names.forEach((name, i) => { pictures[name] = found[i]; });
+    pictures.image = await decoded(data.image);
+    for (const [i, fit] of fits.entries()) for (const [name, uri] of Object.entries(data.fits[i].pictures)) fit[name] = await decoded(uri);
   } catch {
     at("message").textContent = "This browser has not enough memory for these pictures; make the page with a smaller --scale.";
     return;
   }
-  lines = bordersOf(pictures.labels);
+  for (const fit of fits) fit.lines = bordersOf(fit.labels);
+  ready = true;
   draw();
   performance.mark("usable");
 }

@@ -78,9 +78,7 @@ def _fit_gradient(small_fit, shape, rule, frame="global"):
     ("shape", "rule", "frame"),
     [
         ((24, 36), Whole(), "global"),
-        ((36, 24), Whole(), "local"),
-        ((24, 36), Grid(rows=2, cols=3), "global"),
-        ((24, 36), Grid(rows=2, cols=3), "local"),
+        ((36, 24), Grid(rows=2, cols=3), "local"),
     ],
 )
 def test_vertical_and_horizontal_neighbours_are_fitted_alike(small_fit, shape, rule, frame):
@@ -90,11 +88,10 @@ def test_vertical_and_horizontal_neighbours_are_fitted_alike(small_fit, shape, r
     assert 1 / 2.5 < vertical / horizontal < 2.5
 
 
-@pytest.mark.parametrize("rule", [Whole(), Grid(rows=2, cols=3)])
-def test_the_test_above_sees_swapped_axes(small_fit, rule, monkeypatch):
+def test_the_test_above_sees_swapped_axes(small_fit, monkeypatch):
     # The published code's fault: coordinates laid out width-major, pixels height-major.
     monkeypatch.setattr("partinr.model.frames.outer_coords", lambda axes: outer_coords(axes[::-1]).flip(-1))
-    psnr, vertical, horizontal = _fit_gradient(small_fit, (24, 36), rule)
+    psnr, vertical, horizontal = _fit_gradient(small_fit, (24, 36), Grid(rows=2, cols=3))
     assert psnr < 38
     assert min(vertical, horizontal) > 1
 
@@ -269,10 +266,8 @@ def test_drawing_leaves_the_global_generator_alone(signal):
     "options",
     [
         {},
-        {"settings": {"points_per_step": 10}},
-        {"settings": {"loss": "region"}, "optimizer": "sgd"},
-        {"schedule": Plateau(patience=0, threshold=1.0)},
-        {"precision": "bf16-mixed"},
+        {"settings": {"points_per_step": 10}, "schedule": Plateau(patience=0, threshold=1.0)},
+        {"settings": {"loss": "region"}, "optimizer": "sgd", "precision": "bf16-mixed"},
     ],
     ids=str,
 )

@@ -1,0 +1,295 @@
+"""Compares groups with one of them over all signals, pair by pair: differences, intervals, tests and times."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from partinr.base.numbers import ABSENT, write
+from partinr.base.section import WORDS
+from partinr.base.statistics import bootstrap, holm, paired, restricted_means
+from partinr.report.columns import Column
+from partinr.report.groups import Group, Study
+from partinr.report.paper import PaperTable
+from partinr.report.significance import LEVEL
+from partinr.report.table import Cell, Row
+from partinr.runs.records import RunRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FEWEST = 5
+"""Pairs from which there is an interval: fewer are too few to draw from."""
+
+Clock = Literal["step", "seconds"]
+
+Arrival = tuple[float, bool]
+"""When a run reached a PSNR, and True; or when it ended, and False."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a group and the reference have on one signal with one seed.
+
+    Attributes:
+        signal: name of the signal.
+        seed: the seed of both runs.
+        psnr: PSNR at the end, of the group and of the reference [dB].
+        arrivals: at the reference's final PSNR, of the group and of the reference; empty for runs of several signals,
+            whose curves are of all of them.
+    """
+
+    signal: str
+    seed: int | None
+    psnr: tuple[float, float]
+    arrivals: Mapping[Clock, tuple[Arrival, Arrival]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, which is None for too few pairs."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+    def text(self, signed: bool = False) -> str:
+        """The number with two decimals, and the interval in brackets."""
+        value, *ends = (f"{each:{'+' if signed else ''}.2f}" for each in (self.value, *(self.interval or ())))
+        return f"{value} ({' to '.join(ends)})" if ends else value
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Restricted mean times to the reference's final PSNR.
+
+    Attributes:
+        own: of the group.
+        reference: of the reference.
+        until: the horizon; infinite if all runs arrived.
+        ratio: the reference's over the group's: 2 means half the effort. None if the group needs none.
+    """
+
+    own: float
+    reference: float
+    until: float
+    ratio: Estimate | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A group compared with the reference.
+
+    Attributes:
+        group: the group, of the first signal.
+        units: number of signals that both have, or of seeds if there is one signal.
+        gain: difference of the PSNR at the end [dB].
+        p: of a paired t-test of the difference, corrected for the number of groups by Holm; None for a single pair.
+        arrived: number of runs that reached the reference's final PSNR, and of those that could.
+        efforts: steps and seconds to that PSNR; empty for runs of several signals.
+    """
+
+    group: Group
+    units: int
+    gain: Estimate
+    p: float | None
+    arrived: tuple[int, int]
+    efforts: Mapping[Clock, Effort]
+
+
+def comparisons(study: Study, label: str) -> tuple[list[Comparison], list[str]]:
+    """Every other group compared with one, and notes about results that have no partner.
+
+    Groups that share no signal and seed with it are left out.
+
+    Args:
+        study: runs that fit signals.
+        label: label of the reference.
+    """
+    reference = _results(study, label)
+    found: list[tuple[Group, list[list[Pair]]]] = []
+    notes = []
+    for other in dict.fromkeys(group.label for group in study.groups if group.label != label):
+        results = _results(study, other)
+        pairs = [pair for key in results if key in reference and (pair := _pair(key, results[key], reference[key]))]
+        group = next(group for group in study.groups if group.label == other)
+        if alone := len(results.keys() | reference.keys()) - len(pairs):
+            notes.append(f"{group.title}: left out without a partner on the same signal with the same seed: {alone}.")
+        if pairs:
+            found.append((group, _units(pairs)))
+    tests = [paired(_means(units)) if len(units) > 1 else None for _, units in found]
+    corrected = iter(holm([p for p in tests if p is not None]))
+    return [
+        _comparison(group, units, None if p is None else next(corrected))
+        for (group, units), p in zip(found, tests, strict=True)
+    ], notes
+
+
+Key = tuple[str, int | None]
+
+
+def _results(study: Study, label: str) -> dict[Key, RunRecord]:
+    """The counted runs of a configuration by signal and seed; a run of several signals under each of them."""
+    return {
+        (signal, record.seed): record
+        for group in study.groups
+        if group.label == label and not group.provisional
+        for record in group.counted
+        for signal in record.images or (group.image,)
+    }
+
+
+def _pair(key: Key, own: RunRecord, reference: RunRecord) -> Pair | None:
+    """The pair of two runs; None if one has no finite PSNR at the end."""
+    signal, seed = key
+    both, several = (own, reference), own.images or reference.images
+    found = [record.images.get(signal, {}).get("psnr") if several else record.last("psnr") for record in both]
+    values = [float(value) for value in found if isinstance(value, (int, float)) and math.isfinite(value)]
+    if len(values) < 2:
+        return None
+    clocks: tuple[Clock, ...] = () if several else get_args(Clock)
+    arrivals = {clock: (_arrival(own, values[1], clock), _arrival(reference, values[1], clock)) for clock in clocks}
+    return Pair(signal, seed, (values[0], values[1]), arrivals)
+
+
+def _arrival(record: RunRecord, level: float, clock: Clock) -> Arrival:
+    time = record.reaches(level, clock)
+    return (record.last(clock) or 0.0, False) if time is None else (time, True)
+
+
+def _units(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """What is drawn and tested: the pairs of each signal, or each pair if there is one signal."""
+    several = len({pair.signal for pair in pairs}) > 1
+    found: dict[Any, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair.signal if several else pair.seed, []).append(pair)
+    return list(found.values())
+
+
+def _means(units: Sequence[Sequence[Pair]]) -> list[tuple[float, float]]:
+    """PSNR of the group and the reference, means over the pairs of each unit."""
+    return [(fmean(pair.psnr[0] for pair in unit), fmean(pair.psnr[1] for pair in unit)) for unit in units]
+
+
+def _comparison(group: Group, units: Sequence[Sequence[Pair]], p: float | None) -> Comparison:
+    pairs = [pair for unit in units for pair in unit]
+    watched = [pair.arrivals["step"][0][1] for pair in pairs if pair.arrivals]
+    gain = _estimate(_means(units), lambda means: means[0] - means[1])
+    efforts = {clock: _effort(units, clock) for clock in get_args(Clock)} if watched else {}
+    return Comparison(group, len(units), gain, p, (sum(watched), len(watched)), efforts)
+
+
+def _effort(units: Sequence[Sequence[Pair]], clock: Clock) -> Effort:
+    arms = [[[pair.arrivals[clock][arm] for pair in unit if pair.arrivals] for unit in units] for arm in (0, 1)]
+    _, until = restricted_means(*([each for unit in arm for each in unit] for arm in arms))
+    own, reference = ([fmean(min(time, until) for time, _ in unit) for unit in arm] for arm in arms)
+    ratio = _estimate(list(zip(own, reference, strict=True)), lambda means: means[1] / means[0]) if all(own) else None
+    return Effort(fmean(own), fmean(reference), until, ratio)
+
+
+def _estimate(
+    means: Sequence[tuple[float, float]], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> Estimate:
+    """A statistic of the means of both columns, with its interval."""
+    import numpy as np
+
+    columns = np.array(means).T
+    value = float(statistic(columns.mean(axis=1, keepdims=True))[0])
+    return Estimate(value, bootstrap(columns, statistic) if len(means) >= FEWEST else None)
+
+
+# -- as a table -----------------------------------------------------------------------------------------------------
+
+
+_HEADINGS = ("pairs", "PSNR dB", "p", "arrived", "steps", "steps of reference", "× fewer steps", "× less time")
+
+
+@dataclass(frozen=True)
+class AgainstTable(PaperTable):
+    """Comparisons with one group as a table for a document."""
+
+    said: Sequence[str] = ()
+    """What the numbers are, one sentence each."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the table has to know, one sentence each."""
+        return [*self.said, *self.study.notices]
+
+
+def against_table(study: Study, label: str, clocks: bool = True) -> AgainstTable:
+    """The comparisons with one group as a table, with notes on how it is made.
+
+    Args:
+        study: runs that fit signals.
+        label: label of the reference.
+        clocks: whether to keep the ratio of seconds.
+    """
+    compared, notes = comparisons(study, label)
+    title = next(group.title for group in study.groups if group.label == label)
+    headings = _HEADINGS if clocks else _HEADINGS[:-1]
+    columns = [Column(heading, heading, lambda *_: None, WORDS, short=heading) for heading in headings]
+    rows = [Row(each.group, None, None, dict(zip(headings, _cells(each), strict=False))) for each in compared]
+    said = [*_explained(compared, title, clocks), *notes]
+    return AgainstTable(study, columns, rows, {"group": lambda group: group.title}, {}, "", said)
+
+
+def _cells(compared: Comparison) -> list[Cell]:
+    steps, seconds = (compared.efforts.get(clock) for clock in get_args(Clock))
+    p = compared.p
+    texts = [
+        str(compared.units),
+        compared.gain.text(signed=True),
+        ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}",
+        "{}/{}".format(*compared.arrived) if steps else ABSENT,
+        write(steps.own, "steps") if steps else ABSENT,
+        write(steps.reference, "steps") if steps else ABSENT,
+        *(effort.ratio.text() if effort and effort.ratio else ABSENT for effort in (steps, seconds)),
+    ]
+    return [Cell(None, text, best=place == 1 and p is not None and p < LEVEL) for place, text in enumerate(texts)]
+
+
+def _explained(compared: Sequence[Comparison], title: str, clocks: bool) -> list[str]:
+    """What the numbers are, a sentence each."""
+    notes = [f"Reference: {title}. Pairs: signals, each the mean over seeds that both have; with one signal, seeds."]
+    if any(each.gain.interval for each in compared):
+        notes.append("In brackets: 95 % intervals by bootstrap over pairs (BCa).")
+    if any(each.gain.interval is None for each in compared):
+        notes.append(f"There is no interval with fewer than {FEWEST} pairs.")
+    tests = sum(each.p is not None for each in compared)
+    if tests:
+        notes.append(f"p: paired t-test of the PSNR{f', corrected for {tests} groups by Holm' * (tests > 1)}.")
+    if any(each.p is not None and each.p < LEVEL for each in compared):
+        notes.append(f"Bold: p is below {LEVEL:.0%}.")
+    steps = [each.efforts["step"] for each in compared if each.efforts]
+    if steps:
+        notes.append(f"Steps{' and time' * clocks}: mean to the PSNR at which the reference ended on the signal.")
+    if ends := sorted({effort.until for effort in steps if math.isfinite(effort.until)}):
+        most = f"{ends[0]:,.0f}" if len(ends) == 1 else f"{ends[0]:,.0f} to {ends[-1]:,.0f}"
+        notes.append(f"Restricted means: where a run did not arrive, all runs count at most {most} steps.")
+    return notes
+
+
+def against_csv(study: Study, label: str) -> str:
+    """The comparisons with every digit; an interval has the columns ``_low`` and ``_high``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ratios = [f"{name}_ratio{end}" for name in ("step", "time") for end in ("", "_low", "_high")]
+    efforts = [f"{name}{end}" for name in ("step", "time") for end in ("", "_reference", "_until")]
+    writer.writerow(["group", "pairs", "psnr", "psnr_low", "psnr_high", "p", "arrived", "runs", *efforts, *ratios])
+    for each in comparisons(study, label)[0]:
+        found = [each.efforts.get(clock) for clock in get_args(Clock)]
+        line = [each.group.label, each.units, *_numbers(each.gain), each.p, *each.arrived]
+        for effort in found:
+            line += [effort.own, effort.reference, effort.until] if effort else [None] * 3
+        writer.writerow([*line, *(number for effort in found for number in _numbers(effort.ratio if effort else None))])
+    return text.getvalue()
+
+
+def _numbers(estimate: Estimate | None) -> list[float | None]:
+    return [None] * 3 if estimate is None else [estimate.value, *(estimate.interval or (None, None))]
