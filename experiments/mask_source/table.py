@@ -7,7 +7,8 @@ The first command writes runs.csv and draws the figure. A rule's number on an im
 over images is the mean of those, and ± is the standard deviation between images. Differences are paired: on the same
 image, to the grid. "steps to lone's end" is the median over images and seeds of the step at which the PSNR first comes
 to that at which the lone network of the same image and seed ended, linear between two evaluations. A run that does not
-get there counts as later than any that does.
+get there counts as later than any that does. "p, Holm": a paired t-test against the grid over images, adjusted by
+Holm's procedure for the rows of the table.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from partinr.base.statistics import holm, paired
 from partinr.report import RunRecord, collect
 
 STEPS = (32, 100, 200, 300)
@@ -95,6 +97,11 @@ class Table:
         grid = self.per_image("grid", end)
         return [mean(own) - mean(grid[image]) for image, own in self.per_image(rule, end).items()]
 
+    def p_values(self, rules: Sequence[str]) -> dict[str, str]:
+        """Of each rule the p-value of a paired t-test against the grid over images, adjusted for all of these rules."""
+        found = holm([paired([(each, 0.0) for each in self.differences(rule)]) for rule in rules])
+        return {rule: f"{p:.2g}" for rule, p in zip(rules, found, strict=True)}
+
     def cell(self, rule: str, column: str) -> str:
         """A cell of a table."""
         if column.startswith("PSNR at "):
@@ -122,7 +129,7 @@ COST: dict[str, tuple[str, Callable[[float], str]]] = {
 """Columns that are means over all runs of a rule."""
 
 AT = [f"PSNR at {step}" for step in STEPS]
-AGAINST = [f"to grid at {STEPS[-1]}", "better on"]
+AGAINST = [f"to grid at {STEPS[-1]}", "better on", "p, Holm"]
 RULES = ("none", "grid", "HFS", "SLIC", "SLIC, boundary", "k-means", "random", "human")
 
 TABLES: dict[str, tuple[Sequence[str] | None, list[str]]] = {
@@ -151,7 +158,11 @@ def show(table: Table, which: str) -> None:
         rules, columns = TABLES[which]
         varied = {rule.removesuffix(" capacity").rpartition(",")[0] for rule in table.rules if "capacity" in rule}
         rules = rules or [rule for rule in table.rules if rule in varied or "capacity" in rule]
-        lines = [[rule, *(table.cell(rule, column) for column in columns)] for rule in rules]
+        tested = table.p_values([rule for rule in rules if rule != "grid"])
+        lines = [
+            [rule, *(tested.get(rule, "–") if column == "p, Holm" else table.cell(rule, column) for column in columns)]
+            for rule in rules
+        ]
         heading = ["regions from", *columns]
     print("\n".join(f"| {' | '.join(line)} |" for line in [heading, ["---", *["---:"] * (len(heading) - 1)], *lines]))
 

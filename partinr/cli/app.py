@@ -30,6 +30,7 @@ from partinr.experiment import comments, composing, names, plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import one_line, readable, search_plugins
 from partinr.experiment.typed import as_typed
+from partinr.runs.layout import CHECKPOINT, MANIFEST
 from partinr.runs.words import run_at
 from partinr.sweep.folders import register_names
 from partinr.sweep.jobwise import left_to_jobs
@@ -178,13 +179,17 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _at_run(word: str) -> str:
-    """``init=last`` with the path of the run; other overrides stay as they are.
+    """``init=last`` with the path of the run, ``ckpt_path=last`` with that of its checkpoint; others stay as they are.
 
     Raises:
         PartinrError: no run fits the word, or several do.
     """
-    plain = re.fullmatch(r"init=([\w.:+-]+)", word)
-    return word if plain is None or plain[1] == "null" else f"init={run_at(Path(plain[1]))}"
+    plain = re.fullmatch(r"(init|ckpt_path)=([\w./:+-]+)(?<!\.ckpt)", word)
+    if plain is None or plain[2] == "null":
+        return word
+    run = run_at(Path(plain[2]))
+    continues = plain[1] == "ckpt_path" and (run / MANIFEST).is_file()
+    return f"{plain[1]}={run / CHECKPOINT if continues else run}"
 
 
 def _flag_meant(arguments: Sequence[str], parser: ArgumentParser) -> str | None:

@@ -24,7 +24,7 @@ from partinr.runs.directory import find_runs
 from partinr.runs.listing import Column, Listed, chosen, columns, in_order
 from partinr.runs.sharing import SIGN, footnote
 from partinr.runs.standing import STATES, Standing, duration, eta_of_all
-from partinr.runs.words import OUTPUTS
+from partinr.runs.words import folders_of_outputs
 
 COLOURS = dict(zip(STATES, ("cyan", "blue", "green", "yellow", "red", "red", "red"), strict=True))
 
@@ -91,7 +91,7 @@ def show_runs(
 
 def default_roots() -> list[Path]:
     """Where runs are searched without a path: below ``outputs``, or here if there is no such folder."""
-    return [OUTPUTS if OUTPUTS.is_dir() else Path()]
+    return [each for each in folders_of_outputs() if each.is_dir()] or [Path()]
 
 
 def shortened(text: str, width: int) -> str:

@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from partinr.regimes.base import RunContext
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
-from partinr.training.guests import GuestError, guests_named, hosted, is_guest
+from partinr.training.guests import GuestError, GuestFailedError, guests_named, hosted, is_guest
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
 from partinr.training.trainer import check_run, make_trainer, run_fit
@@ -341,6 +342,11 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     except RankError as error:
         if prepared.settings.root.debug == "trace" and error.trace:
             print(error.trace, file=sys.stderr)
+        return Outcome(run, 1)
+    except GuestFailedError as error:
+        if prepared.settings.root.debug == "trace":
+            traceback.print_exception(error.__cause__)
+        run.write_manifest({**run.manifest(), "status": "failed", "message": str(error)})
         return Outcome(run, 1)
     except OSError as error:
         # The disk is full or gone. If run.json could not be written either, the error must say so.

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from partinr.base.later import Later
 from partinr.base.text import utf8
+from partinr.runs.origin import with_guests
 
 if TYPE_CHECKING:
     from partinr.tracking import environment
@@ -41,12 +42,11 @@ _FOLDERS_OR_NAMES = (("partition", "model"),)
 """Keys that name a folder if it exists, and otherwise something else."""
 
 
-NOT_IDENTITY = ("output_dir", "cache_dir", "callbacks", "debug", "logger", "study", "sweep")
+NOT_IDENTITY = ("output_dir", "cache_dir", "debug", "logger", "study", "sweep")
 """Keys for the place or display of a run, which are not part of its identity."""
 
-
-NOT_SHOWN = (*NOT_IDENTITY, "hydra")
-"""Groups and root keys that are not in names."""
+OWN_CALLBACKS = ("checkpoint", "pictures", "progress")
+"""Keys of ``callbacks`` for partinr's own callbacks, which are not part of it, either."""
 
 _IN_LABEL = ("data", "data.path", "data.name", "partition", "backbone")
 """Keys that a label tells without their names."""
@@ -88,7 +88,7 @@ def run_label(config: DictConfig) -> str:
     """The name of a single run without its date: its signal, partition, backbone and other requested settings."""
     chosen = [str(config.hydra.runtime.choices.get(group)) for group in ("partition", "backbone")]
     path, name = OmegaConf.select(config, "data.path"), OmegaConf.select(config, "data.name")
-    asked = [each for each in config.hydra.overrides.task if first_key(each) not in NOT_SHOWN]
+    asked = [each for each in config.hydra.overrides.task if is_shown(each)]
     others = sorted(short(each) for each in asked if key_of(each) not in _IN_LABEL)
     signal = PurePath(path).stem if path else name or config.hydra.runtime.choices.get("data")
     return folder_label(",".join([str(signal), *chosen, *others]), limit=64)
@@ -114,11 +114,11 @@ def short_hash(text: str) -> str:
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration without :data:`NOT_IDENTITY`, with absolute paths.
+    """A resolved configuration without :data:`NOT_IDENTITY` and partinr's own callbacks, with absolute paths.
 
     ``ckpt_path`` is part of it where there is one: what was continued is not what was fitted at one go.
     """
-    absolute = with_absolute_paths(dict(plain))
+    absolute = with_absolute_paths(with_guests(plain))
     return {
         key: value for key, value in absolute.items() if key not in NOT_IDENTITY and (key, value) != ("ckpt_path", None)
     }
@@ -162,6 +162,14 @@ def first_key(override: str) -> str:
     return re.split(r"[=./@]", override.lstrip("+~"), maxsplit=1)[0]
 
 
+def is_shown(override: str) -> bool:
+    """Whether an override is part of names: not where it only says what is kept, and where."""
+    group, _, name = re.split("[=/@]", key_of(override), maxsplit=1)[0].partition(".")
+    if group == "callbacks":
+        return bool(name) and name.partition(".")[0] not in OWN_CALLBACKS
+    return group not in (*NOT_IDENTITY, "hydra")
+
+
 def key_of(override: str) -> str:
     """The key, or the group, of an override."""
     return override.lstrip("+~").partition("=")[0]
@@ -171,6 +179,8 @@ def short(override: str) -> str:
     """An override without the group of its key, and a file path without its folders."""
     key, _, value = override.partition("=")
     value = value.strip("'\"")
+    if key.endswith("._target_") and first_key(override) == "callbacks":
+        return value.rpartition(".")[2]
     name = Path(value).stem if "/" in value else _digits(value)
     return name if key == "data.path" else f"{key.rpartition('.')[2]}={name}"
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from partinr.runs.origin import with_guests
+
 Path = tuple[str, ...]
 
 
@@ -34,7 +36,6 @@ _KIND = "_target_"
 
 _SILENT_KEYS = {
     ("cache_dir",),
-    ("callbacks",),
     ("ckpt_path",),
     ("debug",),
     ("hydra",),
@@ -95,7 +96,7 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             else:
                 flat[Setting(at, scopes)] = frozen(value)
 
-    walk(config, (), ())
+    walk(with_guests(config), (), ())
     return flat
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from partinr.base.section import lookup
 
-_SHOWN = ("callbacks", "logger", "sweep", "hydra")
+_SHOWN = ("logger", "sweep", "hydra")
 """Groups for storing and showing a run; their code does not affect its results."""
 
 _ABSENT = ""
@@ -43,10 +43,26 @@ def is_foreign(module: str) -> bool:
     return module.partition(".")[0] not in ("partinr", "")
 
 
+def with_guests(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration whose callbacks are those of other packages, which may change the training.
+
+    partinr's own only keep what a run does. Without any others, there is no key ``callbacks``.
+    """
+    callbacks = config.get("callbacks")
+    nodes = callbacks.items() if isinstance(callbacks, Mapping) else ()
+    guests = {name: node for name, node in nodes if any(is_foreign(target) for target in targets(node))}
+    kept = {key: value for key, value in config.items() if key != "callbacks"}
+    return {**kept, "callbacks": guests} if guests else kept
+
+
 def computing(config: Mapping[str, Any]) -> list[str]:
-    """The modules of other packages that affect the results of a run."""
-    kept = {key: value for key, value in config.items() if key not in _SHOWN}
-    return sorted(filter(is_foreign, {target.rpartition(".")[0] for target in targets(kept)}))
+    """The modules of other packages that affect the results of a run. Lightning's version is known otherwise."""
+    kept = {key: value for key, value in with_guests(config).items() if key not in _SHOWN}
+    modules = {target.rpartition(".")[0] for target in targets(kept)}
+    return sorted(each for each in modules if is_foreign(each) and each.partition(".")[0] not in _LIGHTNING)
+
+
+_LIGHTNING = ("lightning", "pytorch_lightning")
 
 
 class Origin:

@@ -19,6 +19,9 @@ from partinr.runs.layout import MANIFEST
 OUTPUTS = Path("outputs")
 """Where runs go by default, see ``output_dir``."""
 
+VARIABLE = "PARTINR_OUTPUTS"
+"""Environment variable for other folders of runs, separated by colons."""
+
 DEPTH = 3
 """How deep the current folder is searched, since it may be anything. Below :data:`OUTPUTS`, every folder is."""
 
@@ -34,8 +37,8 @@ def run_at(word: Path, folders: bool = False) -> Path:
 
     Args:
         word: a path, which wins if it exists; else ``last``, ``last:2`` (the run before), or the start of a run's name,
-            of a part of it, or of the hash of its configuration. Runs below ``outputs`` and the current folder are
-            known.
+            of a part of it, or of the hash of its configuration. Runs below :func:`folders_of_outputs` and the current
+            folder are known.
         folders: whether the word may also be the start of the name of a folder of runs, such as a sweep.
 
     Raises:
@@ -53,7 +56,7 @@ def run_at(word: Path, folders: bool = False) -> Path:
     if found:
         raise PartinrError(f"{visible(text)} is the start of {len(found)} names: {_listed(found)}; give more of one")
     if not runs:
-        raise PartinrError(f"{visible(text)} does not exist; give a run directory; there is none below outputs or here")
+        raise PartinrError(f"{visible(text)} does not exist; give a run directory; there is none {_searched()}")
     called = {_name(run.path): run.path for run in runs}
     near = [called[name] for name in difflib.get_close_matches(text, called, n=MOST)]
     raise PartinrError(
@@ -62,10 +65,16 @@ def run_at(word: Path, folders: bool = False) -> Path:
     )
 
 
+def folders_of_outputs() -> list[Path]:
+    """Where runs are: the folders that :data:`VARIABLE` names, else :data:`OUTPUTS`."""
+    named = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return [Path(each).expanduser() for each in named if each] or [OUTPUTS]
+
+
 def known_runs() -> list[RunDirectory]:
     """The runs that a word can stand for, each once."""
     found: dict[Path, RunDirectory] = {}
-    for root, depth in ((OUTPUTS, math.inf), (Path(), DEPTH)):
+    for root, depth in (*((each, math.inf) for each in folders_of_outputs()), (Path(), DEPTH)):
         for folder in folders_of_runs(root, depth):
             found.setdefault(folder.resolve(), RunDirectory(folder))
     return list(found.values())
@@ -100,7 +109,11 @@ def _nth(runs: Sequence[RunDirectory], text: str, number: int) -> Path:
     if number <= len(begun):
         return begun[number - 1]
     there = f"{len(begun)} run{'s have' if len(begun) != 1 else ' has'} begun" if begun else "no run has begun"
-    raise PartinrError(f"{text} does not exist; give a run directory; {there} below outputs or here")
+    raise PartinrError(f"{text} does not exist; give a run directory; {there} {_searched()}")
+
+
+def _searched() -> str:
+    return f"below {' or '.join(map(short, folders_of_outputs()))} or here"
 
 
 def _begun(runs: Sequence[RunDirectory]) -> list[Path]:

@@ -32,7 +32,7 @@ def study_name(overrides: Sequence[str]) -> str:
     It is named after the experiment, with its size unless that is full. Without an experiment it is named after the
     common settings of all runs and the keys in which they differ, so that a further value joins the others.
     """
-    asked = sorted(each for each in overrides if names.first_key(each) not in names.NOT_SHOWN)
+    asked = sorted(each for each in overrides if names.is_shown(each))
     experiments = [each.partition("=")[2] for each in asked if names.first_key(each) == "experiment"]
     if experiments and "," not in experiments[0]:
         size = next((each.partition("=")[2] for each in asked if names.first_key(each) == "size"), None)
@@ -54,7 +54,7 @@ def is_swept(override: str) -> bool:
 
 def _run_name(cfg: DictConfig, swept: Collection[str]) -> str:
     """The requested settings, first those that differ in the sweep, and a hash of the whole configuration."""
-    asked = [each for each in cfg.hydra.overrides.task if names.first_key(each) not in names.NOT_SHOWN]
+    asked = [each for each in cfg.hydra.overrides.task if names.is_shown(each)]
     label = ",".join(map(names.short, sorted(asked, key=lambda each: (names.key_of(each) not in swept, each))))
     plain = names.plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     return f"{names.safe_name(label)[:MOST_LETTERS]}_{config_hash(names.identity(plain))[:HASH_LETTERS]}"
@@ -75,7 +75,7 @@ def found(folder: Path) -> Path:
 
 def settings_asked(overrides: Sequence[str]) -> dict[str, str]:
     """The requested settings of a run, without those for its place."""
-    return dict(_setting(each) for each in overrides if names.first_key(each) not in names.NOT_SHOWN)
+    return dict(_setting(each) for each in overrides if names.is_shown(each))
 
 
 def _setting(override: str) -> tuple[str, str]:

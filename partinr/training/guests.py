@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from torch import Tensor
 
-from partinr.base.errors import PartinrError
+from partinr.base.errors import PartinrError, reason
 from partinr.training.quiet import quiet_lightning
 
 _BEFORE_STEPS = {"setup", "configure_sharded_model", "on_fit_start", "load_state_dict", "on_train_start"}
@@ -28,6 +28,10 @@ _IN_BARS = ("psnr", "loss")
 
 class GuestError(PartinrError):
     """A callback refused to take part, before any step."""
+
+
+class GuestFailedError(PartinrError):
+    """A callback raised an error after the first step."""
 
 
 def is_guest(callback: L.Callback) -> bool:
@@ -134,10 +138,11 @@ class _MonitorCheck(L.Callback):
 
 @contextmanager
 def guests_named(callbacks: Mapping[str, L.Callback], module: L.LightningModule) -> Iterator[None]:
-    """Name the callback in an error that it raises before the module's first step.
+    """Name the callback in an error that it raises.
 
     Raises:
-        GuestError: a callback raised an error.
+        GuestError: a callback raised an error before the module's first step.
+        GuestFailedError: it did later.
     """
     try:
         yield
@@ -146,10 +151,13 @@ def guests_named(callbacks: Mapping[str, L.Callback], module: L.LightningModule)
         # The innermost first: one callback may call another.
         for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
             early = frame.f_code.co_name in _BEFORE_STEPS or getattr(module, "step", None) == 0
-            for name, callback in guests.items() if early else ():
+            for name, callback in guests.items():
                 if frame.f_locals.get("self") is callback:
-                    said = " ".join(str(error).split())[:300].rstrip(".")
-                    raise GuestError(_line(name, callback, f"{type(error).__name__}: {said}")) from error
+                    said = reason(error)[:300].rstrip(".")
+                    if early:
+                        raise GuestError(_line(name, callback, said)) from error
+                    who = f"callbacks.{name} ({type(callback).__name__})"
+                    raise GuestFailedError(f"{who} raised {said}; debug=trace shows where") from error
         raise
 
 

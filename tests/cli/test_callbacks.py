@@ -55,6 +55,14 @@ class Ends(L.Callback):
         trainer.should_stop = module.step == 1
 
 
+class Breaks(L.Callback):
+    """Raises an error in the middle."""
+
+    def on_train_batch_end(self, trainer, module, *_):
+        if module.step == 2:
+            raise RuntimeError("no disk\\nfor pictures.")
+
+
 class Signals(L.Callback):
     """Asks this process to stop."""
 
@@ -121,6 +129,23 @@ def test_a_callback_that_ends_a_run_between_evaluations(tiny: Any, mine: None) -
     # The last row is that of the weights which the run keeps.
     assert [row["step"] for row in curve] == [0, 1]
     assert said["metrics"]["psnr"] == curve[-1]["psnr"]
+
+
+def test_a_callback_that_fails_in_the_middle(tiny: Any, partinr: Any, mine: None) -> None:
+    words = (*given("mine_for_a_test.Breaks"), "regime.evaluate_every=1", "max_steps=3")
+    answer = tiny(*words, "hydra.run.dir=run")
+    said = "callbacks.mine (Breaks) raised RuntimeError: no disk for pictures; debug=trace shows where"
+    assert (answer.code, answer.err) == (1, "")
+    assert f"failed: astronaut grid siren: {said}\n" in answer.out
+    assert (manifest("run")["status"], manifest("run")["message"]) == ("failed", said)
+    assert [row["step"] for row in RunDirectory(Path("run")).curve()] == [0, 1, 2]
+    answer = tiny(*words, "hydra.run.dir=traced", "debug=trace")
+    assert answer.code == 1
+    assert 'raise RuntimeError("no disk' in answer.err
+    # The other runs of a sweep go on.
+    answer = tiny("-m", *words[:-1], "max_steps=1,3", "hydra.sweep.dir=sweep")
+    assert answer.code == 1
+    assert "2 runs: 1 completed, 1 failed" in answer.out
 
 
 def test_the_best_checkpoints_are_kept_and_continue(tiny: Any) -> None:

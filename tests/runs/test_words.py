@@ -57,6 +57,14 @@ def test_the_start_of_a_name_or_a_hash() -> None:
         run_at(Path("demo"))
 
 
+def test_other_folders_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    make(Path("a/b/c/d/deep"), 8, seed=9)  # deeper than the current folder is searched
+    monkeypatch.setenv("PARTINR_OUTPUTS", "elsewhere:a")
+    assert run_at(Path("last")) == Path("a/b/c/d/deep")
+    with pytest.raises(PartinrError, match="below elsewhere or a or here"):
+        run_at(Path("last:9"))
+
+
 def test_a_path_that_exists_wins() -> None:
     for path in (Path("last"), Path("partition-none"), Path("9f8e7d")):
         path.mkdir()

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from partinr.experiment.conf import conf_dir
+from partinr.experiment.names import OWN_CALLBACKS
 from partinr.report.groups import studies_of
 from partinr.report.table import summary_rows
 from partinr.runs.directory import RunDirectory, find_runs
@@ -216,3 +219,33 @@ def test_a_run_that_another_sweep_has_taken_is_left_to_it(sweep: Callable[..., A
     assert (answer.code, superseded()) == (0, [])
     assert "made again" not in answer.out
     assert "1 of them made again" in sweep("seed=0").out
+
+
+COUNTING = """
+import lightning as L
+
+class Ends(L.Callback):
+    def __init__(self, at=1):
+        self.at = at
+
+    def on_train_batch_end(self, trainer, module, *_):
+        trainer.should_stop = module.step == self.at
+"""
+
+
+def test_callbacks_of_other_packages_count(
+    sweep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("ending_for_a_test.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert set(OWN_CALLBACKS) == set(yaml.safe_load((conf_dir() / "callbacks/default.yaml").read_text()))
+    words = ("+callbacks.mine._target_=ending_for_a_test.Ends", "+callbacks.mine.at=1,2")
+    assert "2 runs: 2 completed" in sweep(*words).out
+    assert sorted(each["steps"] for each in manifests().values()) == [1, 2]
+    assert [name[:9] for name in sorted(manifests())] == ["at-1_Ends", "at-2_Ends"]
+    (study,) = studies_of(collect(["sweep"]))
+    assert [group.n for group in study.groups] == [1, 1]
+    # What is kept while a run is in progress does not count, but code does.
+    assert "2 of them before" in sweep(*words, "callbacks.progress=null").out
+    Path("ending_for_a_test.py").write_text(COUNTING.replace("== self.at", ">= self.at"))
+    assert "the code of ending_for_a_test has changed since" in sweep(*words).err
