@@ -81,8 +81,8 @@ def load_image(
 ) -> torch.Tensor:
     """Read an image file; warns if a file of 16 bits seems to hold fewer.
 
-    The formats are PNG, JPEG, TIFF, WebP and BMP, with 1 to 8 or 16 bits a channel, and TIFF of floats in [0, 1]. An
-    EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK, animations and files of several
+    The formats are PNG, JPEG, TIFF, WebP, BMP and GIF, with 1 to 8 or 16 bits a channel, and TIFF of floats in [0, 1].
+    An EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK, animations and files of several
     pages are refused. The first picture of a phone's multi-picture JPEG is read.
 
     Args:
