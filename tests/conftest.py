@@ -29,7 +29,7 @@ OpenPage = Callable[..., Any]
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where a mark alone is asked for, no file without it: to import all of them takes each worker ten seconds."""
     mark = config.option.markexpr.partition(" ")[0]
-    if mark in ("slow", "alone") and collection_path.match("test_*.py"):
+    if mark in ("slow", "alone", "release") and collection_path.match("test_*.py"):
         return f"mark.{mark}" not in collection_path.read_text(encoding="utf-8") or None
     return None
 

@@ -1,44 +1,156 @@
-"""The table of this study, from its run directories.
+"""The tables of this study, from the data beside this file.
 
-    python experiments/hypothesis/table.py outputs/hypothesis
+    python experiments/hypothesis/table.py trials           # of steps.csv and public.csv
+    python experiments/hypothesis/table.py simulations      # of simulations.csv
+    python experiments/hypothesis/table.py read NAME=RUN    # writes steps.csv: the trials of run directories
+    python experiments/hypothesis/table.py public 1D 2D     # writes public.csv, from the trials of the public code
 
-"R²": of the logarithm of the steps of single trials, capped ones as censored, exponential and power law. "R² of means":
-likewise of the mean logarithm of each number of boundaries, by least squares and with capped trials as if they had
-converged at the cap, which is how the public code looks at its runs.
+"steps": medians at the fewest, the median and the most boundaries. "behind": how far the exponential law is behind the
+best one in BIC. The trials of the public code (1999kevin/INR-Partition, motivation_fit: number of boundaries or cells,
+draw, steps) are not part of this repository; public.csv has numbers that follow from them.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
-from partinr.studies import Trials, settings_of
+from partinr.runs.directory import RunDirectory
+from partinr.runs.records import collect
+from partinr.studies import Trials, fit_laws
+
+HERE = Path(__file__).parent
+CAP = 4000
+"""Where the public code stops, and takes a trial for converged."""
+
+COLUMNS = (
+    *("setting", "trials", "capped", "boundaries", "steps", "p, 95 % interval", "p by halves"),
+    *("best law", "weights", "exponential behind", "lack of fit"),
+)
+
+Row = Mapping[str, str]
 
 
-def of_means(trials: Trials, logarithmic: bool) -> float:
-    """R² of a straight line through the mean logarithms, over the boundaries or over their logarithm."""
+def read(name: str) -> list[dict[str, str]]:
+    """The rows of a file beside this one."""
+    with (HERE / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write(name: str, rows: Iterable[Row]) -> None:
+    """Write rows into a file beside this one."""
+    found = list(rows)
+    with (HERE / name).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+
+
+def show(rows: Iterable[Row]) -> None:
+    """Print rows as Markdown."""
+    found = list(rows)
+    print("| " + " | ".join(found[0]) + " |")
+    print("|" + "---|" * len(found[0]))
+    for row in found:
+        print("| " + " | ".join(row.values()) + " |")
+
+
+def judged(setting: str, trials: Trials) -> Row:
+    """What the laws say of the trials of a setting."""
+    growth = fit_laws(trials)
     counts = np.unique(trials.boundaries)
-    means = [trials.log_steps[trials.boundaries == count].mean() for count in counts]
-    return float(np.corrcoef(np.log(counts) if logarithmic else counts, means)[0, 1] ** 2)
+    shown = (counts[0], counts[(len(counts) - 1) // 2], counts[-1])
+    medians = [float(np.median(trials.steps[trials.boundaries == count])) for count in shown]
+    low, high = growth.base_interval
+    weights = (f"{fit.law.name} {fit.weight:.2f}" for fit in growth.fits if fit.weight >= 0.005)
+    best = growth.best
+    values = (
+        setting,
+        str(len(trials.steps)),
+        str(int(trials.censored.sum())),
+        ", ".join(f"{count:.0f}" for count in shown),
+        ", ".join(f"{median:,.0f}" for median in medians),
+        f"{growth.base:.4f} ({low:.4f} to {high:.4f})",
+        ", ".join(f"{half.base:.4f} {half.where}" for half in growth.halves),
+        f"{best.law.name}{'' if growth.clear else ', undecided'}: {best.formula}",
+        ", ".join(weights),
+        f"{growth.fit('exponential').bic - best.bic:.1f}",
+        f"{growth.lack_of_fit:.2g}",
+    )
+    return dict(zip(COLUMNS, values, strict=True))
 
 
-def main(folders: list[str]) -> None:
-    """Print it as Markdown, a row a setting."""
-    print("| setting | parameters | trials | capped | R² | R² of means | p, 95 % interval | weights | lack of fit |")
-    print("|---|---:|---:|---:|---|---|---|---|---:|")
-    for setting in settings_of(folders):
-        trials, growth = setting.trials, setting.growth
-        low, high = growth.base_interval
-        raw = "{:.2f}, {:.2f}".format(*(growth.fit(name).r_squared for name in ("exponential", "power law")))
-        means = f"{of_means(trials, False):.2f}, {of_means(trials, True):.2f}"
-        capped = int(trials.censored.sum())
-        weights = ", ".join(f"{fit.law.name} {fit.weight:.2f}" for fit in growth.fits if fit.weight >= 0.005)
-        print(
-            f"| {setting.label} | {setting.parameters:,} | {len(trials.steps)} | {capped} | {raw} | {means} | "
-            f"{growth.base:.4f} ({low:.4f} to {high:.4f}) | {weights} | {growth.lack_of_fit:.2g} |"
+def trials_of(rows: Iterable[Row], abscissa: str = "boundaries") -> Trials:
+    """Trials from rows with ``steps`` and perhaps ``censored``."""
+    numbers = [(float(row[abscissa]), float(row["steps"]), row.get("censored")) for row in rows]
+    boundaries, steps = np.array([number[:2] for number in numbers]).T
+    censored = [steps >= CAP if mark is None else mark == "1" for _, steps, mark in numbers]
+    return Trials(boundaries, steps, np.array(censored))
+
+
+def trials() -> None:
+    """Print what the laws say of each setting, and of the public code's trials."""
+    kept = read("steps.csv")
+    ours = {name: [row for row in kept if row["setting"] == name] for name in dict.fromkeys(r["setting"] for r in kept)}
+    show([*(judged(name, trials_of(rows)) for name, rows in ours.items()), *read("public.csv")])
+
+
+def simulations() -> None:
+    """Print how often each planted law is named, another one is, or none."""
+    kept = read("simulations.csv")
+    rows = []
+    for formula in dict.fromkeys(row["planted"] for row in kept):
+        own = [row for row in kept if row["planted"] == formula]
+        name = own[0]["law"]
+        said, fewer = (Counter(row[key] for row in own) for key in ("said", "fewer"))
+        others = {law: count for law, count in fewer.items() if law not in (name, "undecided")}
+        rows.append(
+            {
+                "planted": formula,
+                "law": name,
+                "named": str(said[name]),
+                "undecided": str(said["undecided"]),
+                "another": str(len(own) - said[name] - said["undecided"]),
+                "another, by the four laws without the fifth": ", ".join(f"{n} {law}" for law, n in others.items())
+                or "0",
+            }
         )
+    show(rows)
+
+
+def read_runs(named: list[str]) -> None:
+    """Keep the trials of run directories, each under the name of its setting; runs of one name are pooled."""
+    rows = []
+    for setting, _, folder in (each.partition("=") for each in named):
+        for record in collect([folder]):
+            for row in RunDirectory(record.path).steps():
+                numbers = {key: f"{row[key]:g}" for key in ("boundaries", "draw", "steps", "censored")}
+                rows.append({"setting": setting, **numbers})
+    write("steps.csv", rows)
+
+
+def read_public(files: list[str]) -> None:
+    """Keep what the laws say of the trials of the public code."""
+    rows = []
+    for file, (name, abscissa) in zip(files, (("line", "boundaries"), ("plane", "cells")), strict=True):
+        with Path(file).open(newline="", encoding="utf-8") as opened:
+            rows.append(judged(f"public code, {name}", trials_of(csv.DictReader(opened), abscissa)))
+    write("public.csv", rows)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["trials", "simulations", "read", "public"])
+    parser.add_argument("paths", nargs="*", help="NAME=RUN for read, two files for public")
+    given = parser.parse_args()
+    if given.what == "read":
+        read_runs(given.paths)
+    elif given.what == "public":
+        read_public(given.paths)
+    else:
+        {"trials": trials, "simulations": simulations}[given.what]()

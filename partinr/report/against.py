@@ -43,12 +43,14 @@ class Pair:
         psnr: PSNR at the end, of the group and of the reference [dB].
         arrivals: at the reference's final PSNR, of the group and of the reference; empty for runs of several signals,
             whose curves are of all of them.
+        shared: whether other work shared the machine of a run.
     """
 
     signal: str
     seed: int | None
     psnr: tuple[float, float]
     arrivals: Mapping[Clock, tuple[Arrival, Arrival]]
+    shared: bool
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Comparison:
         p: of a paired t-test of the difference, corrected for the number of groups by Holm; None for a single pair.
         arrived: number of runs that reached the reference's final PSNR, and of those that could.
         efforts: steps and seconds to that PSNR; empty for runs of several signals.
+        shared: whether other work shared the machine of a run.
     """
 
     group: Group
@@ -100,6 +103,7 @@ class Comparison:
     p: float | None
     arrived: tuple[int, int]
     efforts: Mapping[Clock, Effort]
+    shared: bool
 
 
 def comparisons(study: Study, label: str) -> tuple[list[Comparison], list[str]]:
@@ -154,7 +158,7 @@ def _pair(key: Key, own: RunRecord, reference: RunRecord) -> Pair | None:
         return None
     clocks: tuple[Clock, ...] = () if several else get_args(Clock)
     arrivals = {clock: (_arrival(own, values[1], clock), _arrival(reference, values[1], clock)) for clock in clocks}
-    return Pair(signal, seed, (values[0], values[1]), arrivals)
+    return Pair(signal, seed, (values[0], values[1]), arrivals, any(record.shared for record in both))
 
 
 def _arrival(record: RunRecord, level: float, clock: Clock) -> Arrival:
@@ -181,7 +185,8 @@ def _comparison(group: Group, units: Sequence[Sequence[Pair]], p: float | None) 
     watched = [pair.arrivals["step"][0][1] for pair in pairs if pair.arrivals]
     gain = _estimate(_means(units), lambda means: means[0] - means[1])
     efforts = {clock: _effort(units, clock) for clock in get_args(Clock)} if watched else {}
-    return Comparison(group, len(units), gain, p, (sum(watched), len(watched)), efforts)
+    shared = any(pair.shared for pair in pairs)
+    return Comparison(group, len(units), gain, p, (sum(watched), len(watched)), efforts, shared)
 
 
 def _effort(units: Sequence[Sequence[Pair]], clock: Clock) -> Effort:
@@ -239,6 +244,13 @@ def against_table(study: Study, label: str, clocks: bool = True) -> AgainstTable
     return AgainstTable(study, columns, rows, {"group": lambda group: group.title}, {}, "", said)
 
 
+def against_lone(study: Study) -> AgainstTable | None:
+    """The comparisons with the lone network; None if there is none, or no two pairs."""
+    label = study.contrast
+    table = None if label is None else against_table(study, label)
+    return table if table and any(int(row.cells["pairs"].text) > 1 for row in table.rows) else None
+
+
 def _cells(compared: Comparison) -> list[Cell]:
     steps, seconds = (compared.efforts.get(clock) for clock in get_args(Clock))
     p = compared.p
@@ -251,7 +263,11 @@ def _cells(compared: Comparison) -> list[Cell]:
         write(steps.reference, "steps") if steps else ABSENT,
         *(effort.ratio.text() if effort and effort.ratio else ABSENT for effort in (steps, seconds)),
     ]
-    return [Cell(None, text, best=place == 1 and p is not None and p < LEVEL) for place, text in enumerate(texts)]
+    clear, last = p is not None and p < LEVEL, len(texts) - 1
+    return [
+        Cell(None, text, best=place == 1 and clear, shared=place == last and text != ABSENT and compared.shared)
+        for place, text in enumerate(texts)
+    ]
 
 
 def _explained(compared: Sequence[Comparison], title: str, clocks: bool) -> list[str]:

@@ -208,8 +208,12 @@ class Study:
     @property
     def styles(self) -> dict[str, Style]:
         """Styles of the groups, by label."""
-        labels = self.labels
-        return styles(labels, contrast_with(labels, {group.label: group.regions for group in self.groups}))
+        return styles(self.labels, self.contrast)
+
+    @property
+    def contrast(self) -> str | None:
+        """The label of the lone network, to compare the others with; None if there is none, or more than one."""
+        return contrast_with(self.labels, {group.label: group.regions for group in self.groups})
 
     @property
     def timed(self) -> bool:

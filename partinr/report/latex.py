@@ -124,7 +124,7 @@ def _after(cell: Cell) -> str:
 
 def _siunitx_cell(cell: Cell, column: Column) -> str:
     if column.words:
-        return rf"\textbf{{{escaped(cell.text)}}}" if cell.best else escaped(cell.text)
+        return rf"\textbf{{{escaped(str(cell))}}}" if cell.best else escaped(str(cell))
     if not _is_number(cell):
         return f"{{{escaped(cell.text)}}}"
     number, std, _ = _parts(cell)

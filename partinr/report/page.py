@@ -14,6 +14,7 @@ from partinr.base.files import write_output
 from partinr.base.section import Table
 from partinr.base.text import utf8
 from partinr.pictures.palette import SLOTS, Style
+from partinr.report.against import against_lone
 from partinr.report.columns import TABLES, Column, columns_of
 from partinr.report.comparison import Comparison
 from partinr.report.groups import Study, studies_of
@@ -162,6 +163,7 @@ def _context(
         "refresh": refresh,
         "study": fits,
         "fits": parts[0],
+        "against": against_lone(fits),
         "further": [part for part in parts[1:] if part["study"].groups],
         "count": _count(records, studies),
         "states_count": states(records),

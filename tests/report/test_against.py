@@ -8,11 +8,12 @@ import pytest
 
 from partinr.base.errors import PartinrError
 from partinr.base.statistics import holm, paired
-from partinr.report import Layout, Wording, collect
-from partinr.report.against import comparisons
+from partinr.report import Layout, Wording, collect, write_html
+from partinr.report.against import against_lone, comparisons
 from partinr.report.export import table_text
 from partinr.report.groups import Study
 from partinr.runs.layout import CURVE_COLUMNS
+from partinr.runs.sharing import SIGN
 
 SIGNALS = {"a": 20.0, "b": 24.0, "c": 30.0, "d": 22.0, "e": 26.0, "f": 28.0}
 """The PSNR at which the lone network ends on each [dB]."""
@@ -97,12 +98,24 @@ def test_the_table_says_how_it_is_made_in_every_form(records):
 def test_few_pairs_have_a_test_and_no_interval(write_run, tmp_path):
     for seed, gain in enumerate((1.0, 1.2, 0.9)):
         write_run(tmp_path / f"n{seed}", seed=seed, rows=curve(20.0 + seed))
-        write_run(tmp_path / f"g{seed}", regions=4, seed=seed, rows=curve(20.0 + seed + gain))
+        facts = {"machine": {"ran": 2.0, "waited": 1.0}}
+        write_run(tmp_path / f"g{seed}", regions=4, seed=seed, rows=curve(20.0 + seed + gain), facts=facts)
     (grid,), notes = comparisons(Study.of(collect([tmp_path])), "none")
     assert (grid.units, grid.gain.interval, notes) == (3, None, [])
     assert grid.p is not None
     assert grid.p < 0.05
-    assert "no interval with fewer than 5 pairs" in table_text(collect([tmp_path]), "md", layout=Layout(against="none"))
+    text = table_text(collect([tmp_path]), "md", layout=Layout(against="none"))
+    assert "no interval with fewer than 5 pairs" in text
+    assert f"{SIGN} |" in text.splitlines()[2]
+
+
+def test_the_report_compares_with_the_lone_network(records, write_run, tmp_path):
+    page = write_html(records, tmp_path / "many.html").read_text(encoding="utf-8")
+    assert "Compared with none, over all images" in page
+    assert page.count("<td", page.index('id="against"'), page.index("Reference: no partition")) == 16
+    for regions in (1, 4):
+        write_run(tmp_path / "one" / str(regions), regions=regions, pictures=None)
+    assert against_lone(Study.of(collect([tmp_path / "one"]))) is None
 
 
 def test_images_of_one_run_are_pairs_without_times(write_run, tmp_path):
