@@ -219,7 +219,7 @@ def test_means_of_the_script_are_those_of_the_figures(chromium, study, tmp_path)
         assert mean["y"] == pytest.approx(list(MeanCurve.of(group.counted).mean), abs=1e-4)
         std = MeanCurve.of(group.counted).std
         assert std is not None
-        assert mean["text"][-1] == f"{MeanCurve.of(group.counted).mean[-1]:.2f} ± {std[-1]:.2f}"
+        assert mean["text"][-1] == f"{MeanCurve.of(group.counted).mean[-1]:.2f} ± {std[-1]:.2f} dB"
 
 
 def test_a_few_runs_have_no_filter(chromium, write_run, tmp_path):
