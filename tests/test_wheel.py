@@ -161,6 +161,7 @@ USES: dict[str, tuple[str, ...]] = {
     "mlflow": ("-m", "partinr", "logger=mlflow"),
     "optimizers": ("-m", "partinr", "optimizer=soap"),
     "optuna": ("-m", "partinr", "-m", "sweep=optuna_fast", "hydra.sweeper.n_trials=1"),
+    "pandas": ("-c", "import pandas"),
     "tensorboard": ("-m", "partinr", "logger=tensorboard"),
     "all": ("-m", "partinr", "logger=[tensorboard,mlflow]", "optimizer=soap"),
 }

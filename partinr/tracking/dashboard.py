@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from partinr.base.errors import PartinrError
+from partinr.pictures.curves import AXES as AXIS_TITLES
 from partinr.runs.configs import flatten, without_image
 from partinr.runs.directory import RunDirectory
 from partinr.runs.swept import Swept, swept
@@ -22,12 +23,6 @@ from partinr.tracking.summary import AXES, LEVELS, PICTURES, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
 
-AXIS_TITLES = {
-    "step": "optimiser steps",
-    "seconds": "seconds of training",
-    "cpu_seconds": "CPU seconds of training",
-    "macs": "multiply-accumulates",
-}
 COST = {"steps" if axis == "step" else axis: title for axis, title in AXIS_TITLES.items()}
 CURVES = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss"}
 MOST_LEVELS = 3

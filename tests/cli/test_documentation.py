@@ -283,6 +283,7 @@ def test_commands_in_the_comments_of_conf(folder: str) -> None:
 def test_python(block: Block, desk: Path) -> None:
     text = re.sub(r"\bRUN\b", "run", block.text)
     for pattern, few in (
+        (r"\bSWEEP\b", "study"),
         (r"steps=\d+", "steps=1"),
         (r"size=\d+", "size=16"),
         (r"hidden_features=\d+", "hidden_features=4"),
