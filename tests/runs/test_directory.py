@@ -223,6 +223,14 @@ def test_runs_are_found_once_at_any_depth(tmp_path: Path) -> None:
     assert len(find_runs(tmp_path / "a", tmp_path / "link")) == 1
 
 
+def test_single_runs_of_a_folder_come_in_the_order_of_their_times(tmp_path):
+    names = ("b_grid_2026-11-29_09-00-00_f", "a_grid_2026-11-29_10-00-00_e", "a_none_2026-11-30_08-00-00_d")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / MANIFEST).write_text("{}")
+    assert [run.path.name for run in find_runs(tmp_path)] == list(names)
+
+
 def test_links_are_followed_and_loops_cut(tmp_path: Path) -> None:
     real = RunDirectory.create(tmp_path / "elsewhere" / "run", CONFIGURATION).path
     folder = tmp_path / "outputs"
