@@ -229,7 +229,8 @@ def _facets(
     for group in groups:
         counts[id(group.flat)] |= {record.regions for record in group.records if record.regions is not None}
         cuts[id(group.flat)] = cuts[id(group.flat)].union(*map(cuts_of, group.records))
-    of_flats = ([by[id(flat)] for flat in flats] for by in (counts, sections, cuts))
+    ids = [id(flat) for flat in flats]
+    of_flats = [counts[each] for each in ids], [sections[each] for each in ids], [cuts[each] for each in ids]
     found = facets(flats, *of_flats) if flats else []
     at = {id(flat): index for index, flat in enumerate(flats)}
     of_group = {record: group for group in groups for record in group.records}
