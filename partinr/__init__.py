@@ -31,10 +31,11 @@ _LAZY = {
     "PartinrError": "partinr.base.errors",
     "PiecewiseINR": "partinr.model.inr",
     "builtin_image": "partinr.signals",
-    "fit": "partinr.regimes.fit.api",
+    "fit": "partinr.api",
     "load": "partinr.api",
     "load_image": "partinr.signals",
     "load_run": "partinr.api",
+    "load_runs": "partinr.api",
 }
 _SUBPACKAGES = ("backbones", "coords", "partition", "regimes", "report", "signals", "spec")
 
@@ -53,6 +54,7 @@ __all__ = [
     "load",
     "load_image",
     "load_run",
+    "load_runs",
     "partition",
     "regimes",
     "report",
@@ -61,13 +63,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from partinr import backbones, coords, partition, regimes, report, signals
-    from partinr.api import load, load_run
+    from partinr.api import fit, load, load_run, load_runs
     from partinr.base.errors import PartinrError
     from partinr.model.album import Album
     from partinr.model.inr import PiecewiseINR
     from partinr.partition import Partition
     from partinr.regimes import FitResult, FitSettings
-    from partinr.regimes.fit.api import fit
     from partinr.signals import builtin_image, load_image
 
 

@@ -1,20 +1,171 @@
-"""Loads runs and models in notebooks."""
+"""What a notebook calls: fits, runs and models."""
 
 from __future__ import annotations
 
+import signal as signals
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from partinr.base.errors import PartinrError
+from partinr import regimes
+from partinr.base.environment import door
+from partinr.base.errors import PartinrError, named
+from partinr.base.later import Later
 from partinr.base.section import fill
 from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
+from partinr.model.signal_stack import SignalStack
+from partinr.pictures.notebook import SIDE, Shown, card, draw_curve, sparkline
+from partinr.report.frames import RunTable, pandas
+from partinr.report.thumbnails import PictureStore
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import MANIFEST, WEIGHTS, of_image
+from partinr.runs.layout import ERROR, IMAGE, MANIFEST, PARTITION, RECONSTRUCTION, WEIGHTS, of_image
+from partinr.runs.records import RunRecord, collect
+from partinr.signals import Given, signal_from
+
+if TYPE_CHECKING:
+    import lightning as L
+    from matplotlib.axes import Axes
+
+    from partinr.callbacks import progress as bars
+    from partinr.regimes import FitResult, FitSettings, Optimizer, Schedule
+    from partinr.regimes.meta.learned import LearnedStart
+    from partinr.report.curves import Metric
+    from partinr.runs.records import Axis
+    from partinr.training import guests
+    from partinr.training import trainer as trainers
+    from partinr.training.contract import ShardBy
+    from partinr.training.result import Model
+else:
+    # Lightning takes seconds to import, and reading a model does not need it.
+    bars = Later("partinr.callbacks.progress")
+    guests = Later("partinr.training.guests")
+    trainers = Later("partinr.training.trainer")
 
 _MOST_NAMES = 12
 """Limit of image names in a message."""
+
+_PICTURES = {"image": IMAGE, "regions": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR}
+"""Pictures of a run by their captions."""
+
+_BYTES = 40_000
+"""Limit of a picture in a notebook."""
+
+# -- fits -----------------------------------------------------------------------------------------------------------
+
+
+@door
+def fit(
+    model: Model,
+    signal: Given | Sequence[Given],
+    *,
+    steps: int | None = 1500,
+    lr: float = 1e-4,
+    seconds: float | None = None,
+    target_psnr: float | None = None,
+    optimizer: str | Optimizer = "adam",
+    schedule: Schedule | None = None,
+    settings: FitSettings | None = None,
+    seed: int = 0,
+    start: LearnedStart | None = None,
+    start_steps: int = 0,
+    callbacks: L.Callback | Sequence[L.Callback] = (),
+    progress: bool = True,
+    trainer: L.Trainer | None = None,
+    ckpt_path: str | Path | None = None,
+    shard: ShardBy = "auto",
+) -> FitResult[Model]:
+    """Fit a model to a signal, or an album to several signals.
+
+    Args:
+        model: trained in place.
+        signal: a picture file; or a NumPy array or tensor ``[*grid, C]``, where C = 1 may be left out: floats in
+            [0, 1], or unsigned integers, of which the largest is 1. For an album a list with one per image, in the
+            order of its names.
+        steps: limit of optimiser steps.
+        lr: learning rate if ``optimizer`` is a name.
+        seconds: limit of training time.
+        target_psnr: stop when the PSNR of an evaluation reaches this value in dB; for an album the mean over images.
+        optimizer: name of an optimiser, or an optimiser with options.
+        schedule: schedule of the learning rate; constant by default.
+        settings: loss, points per step, evaluations.
+        seed: seed for drawing points; the model has its own seed.
+        start: the learned initialisation that the model began with, see :meth:`LearnedStart.begin
+            <partinr.regimes.meta.LearnedStart.begin>`.
+        start_steps: number of first steps that are inner steps with the learning rates of ``start``.
+        callbacks: Lightning callbacks.
+        progress: whether to show a progress bar on a terminal or in a notebook.
+        trainer: a Lightning Trainer, which has callbacks of its own; by default one on the best available device.
+        ckpt_path: continue from this checkpoint.
+        shard: what several devices divide among each other: ``regions``, or the ``samples`` of every region; ``auto``
+            takes regions if there are at least as many networks as devices and no two share samples.
+
+    Returns:
+        the result, even if the fit failed (see :attr:`FitResult.failure`).
+
+    Raises:
+        PartinrError: the input is invalid, or a callback cannot work; raised before training.
+    """
+    if not isinstance(model, SignalStack):
+        raise PartinrError(
+            f"the model is of type {type(model).__name__}; give a PiecewiseINR or Album, then the signal"
+        )
+    own: dict[str, L.Callback] = guests.given(callbacks)
+    if own and trainer is not None:
+        raise PartinrError("callbacks and trainer exclude each other; give make_trainer(callbacks=…) the callbacks")
+    module = regimes.FitModule(
+        model,
+        _signals(model, signal),
+        optimizer=regimes.Optimizer(name=optimizer, lr=lr) if isinstance(optimizer, str) else optimizer,
+        schedule=schedule if schedule is not None else regimes.Constant(),
+        stop=regimes.StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr),
+        settings=settings if settings is not None else regimes.FitSettings(),
+        seed=seed,
+        start=start,
+        start_steps=start_steps,
+    )
+    module.shard_by = shard
+    if trainer is None:
+        shown: list[L.Callback] = [bars.Progress()] if progress else []
+        trainer = trainers.make_trainer(callbacks=[*guests.hosted(own), *shown])
+    with _interruptible(), guests.guests_named(own, module):
+        return trainers.run_fit(module, trainer, ckpt_path)
+
+
+def _signals(model: SignalStack, given: Given | Sequence[Given]) -> list[Any]:
+    """The signals of a model as tensors.
+
+    Raises:
+        PartinrError: one is invalid.
+    """
+    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    names = model.names if len(model.names) == len(several) else [""] * len(several)
+    found = []
+    for name, each in zip(names, several, strict=True):
+        with named(name):
+            found.append(signal_from(each, model.in_features))
+    return found
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and a notebook's stop button interrupt a fit as they interrupt other code.
+
+    Lightning would end the process, and ignore further interrupts.
+    """
+    handler = signals.getsignal(signals.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        signals.signal(signals.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+# -- runs -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -48,6 +199,37 @@ class LoadedRun:
         """Seconds of training up to the last evaluation."""
         return self.curve[-1]["seconds"] if self.curve else 0.0
 
+    def to_pandas(self) -> Any:
+        """The curve as a pandas DataFrame, one row per evaluation.
+
+        Raises:
+            PartinrError: pandas is not installed.
+        """
+        return pandas().DataFrame(self.curve)
+
+    def plot(
+        self, metric: Metric = "psnr", axis: Axis = "step", ax: Axes | None = None, label: str | None = None
+    ) -> Axes:
+        """Draw the curve, see :meth:`FitResult.plot <partinr.FitResult.plot>`."""
+        return draw_curve(self.curve, metric, axis, ax, label)
+
+    def _repr_html_(self) -> str:
+        record = RunRecord(self.path, "completed", manifest=self.manifest, config=self.config)
+        shape = record.numbers("signal.shape")
+        facts = {
+            "state": self.status,
+            "signal": record.at("signal.name"),
+            "shape": "×".join(f"{n:.0f}" for n in shape) or None,
+            "regions": record.regions,
+            "parameters": f"{record.number('parameters'):,.0f}",
+            "PSNR": None if self.psnr is None else f"{self.psnr:.2f} dB",
+            "training": f"{self.seconds:.1f} s",
+        }
+        store, name = PictureStore(len(_PICTURES), len(_PICTURES) * _BYTES), next(iter(record.images), None)
+        files = {caption: store.add(self.path / of_image(name, file), SIDE) for caption, file in _PICTURES.items()}
+        pictures = [Shown(caption, store.uris[file["key"]]) for caption, file in files.items() if file is not None]
+        return card(record.name, facts, [*pictures, *([sparkline(self.curve)] if self.curve else [])])
+
     def model(self, image: str | None = None) -> PiecewiseINR:
         """The fitted model.
 
@@ -69,6 +251,33 @@ def load_run(path: str | Path) -> LoadedRun:
     """
     run = RunDirectory.open(path)
     return LoadedRun(run.path, run.config(), run.manifest(), run.curve())
+
+
+def load_runs(*paths: str | Path) -> Runs:
+    """Read all runs at or below some paths.
+
+    Args:
+        paths: run directories, sweeps, or folders of them.
+
+    Raises:
+        PartinrError: a path does not exist, or there is no run.
+    """
+    if not paths:
+        raise PartinrError("load_runs needs a path; give a run, a sweep or a folder of runs, such as outputs")
+    return Runs(tuple(collect(paths)))
+
+
+class Runs(RunTable):
+    """Several runs, as :func:`load_runs` reads them. Each item is a :class:`LoadedRun`."""
+
+    def __getitem__(self, number: int) -> LoadedRun:
+        return load_run(self.records[number].path)
+
+    def __iter__(self) -> Iterator[LoadedRun]:
+        return (self[number] for number in range(len(self)))
+
+
+# -- models ---------------------------------------------------------------------------------------------------------
 
 
 def load(path: str | Path, image: str | None = None) -> PiecewiseINR:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from partinr.api import fit
 from partinr.backbones import Backbone, Siren
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import FitResult, FitSettings, make_trainer
-from partinr.regimes.fit.api import fit
 
 Fit = Callable[..., FitResult]
 

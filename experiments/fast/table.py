@@ -1,7 +1,6 @@
-"""The tables of this study, from its run directories.
+"""The table of settings against each other, image by image, from run directories.
 
-    python experiments/fast/table.py compare FOLDER...   # settings against each other, image by image
-    python experiments/fast/table.py kodak FOLDER...     # one setting, image by image, a column a budget of seconds
+    python experiments/fast/table.py FOLDER...
 
 Mean over seeds. Seconds are of training; a level that a run does not reach counts as "> its seconds".
 """
@@ -46,22 +45,5 @@ def compare(records: Sequence[RunRecord]) -> None:
         )
 
 
-def kodak(records: Sequence[RunRecord]) -> None:
-    """One row an image, and their mean."""
-    budgets = sorted({record.config["max_seconds"] for record in records})
-    found: dict[str, dict[float, float]] = defaultdict(dict)
-    for record in records:
-        found[record.manifest["signal"]["name"]][record.config["max_seconds"]] = float(record.curve["psnr"][-1])
-    print("| image |" + "".join(f" {budget:g} s |" for budget in budgets))
-    print("|---|" + "---:|" * len(budgets))
-    for image, by_budget in sorted(found.items()):
-        cells = (f"{by_budget[budget]:.2f}" if budget in by_budget else "–" for budget in budgets)
-        print(f"| {image} | {' | '.join(cells)} |")
-    columns = [[each[budget] for each in found.values() if budget in each] for budget in budgets]
-    print(f"| mean | {' | '.join(f'{statistics.mean(column):.2f} (of {len(column)})' for column in columns)} |")
-
-
 if __name__ == "__main__":
-    {"compare": compare, "kodak": kodak}[sys.argv[1]](
-        [record for record in collect(sys.argv[2:]) if record.status == "completed"]
-    )
+    compare([record for record in collect(sys.argv[1:]) if record.status == "completed"])

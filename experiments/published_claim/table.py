@@ -4,8 +4,9 @@
     python experiments/published_claim/table.py curves.csv                          # the tables
     python experiments/published_claim/table.py curves.csv --figures figures --image IMAGE
 
-"end": mean of the last five evaluations, since single ones fluctuate at a constant rate. Numbers of an image are means
-over its seeds; ± is the standard deviation between images. "over lone" is paired: the same image, seed and coordinates.
+"end": mean of the evaluations of the last hundred steps, since single ones fluctuate at a constant rate. Numbers of an
+image are means over its seeds; ± is the standard deviation between images, and brackets are 95 % intervals by Student's
+t over images. "over lone" is paired: the same image, seed and coordinates. "ahead": on how many of the runs.
 "steps to lone's end" is the median over images and seeds of the first step at which the PSNR is that of the lone
 network's end. A run that does not get there counts as later than any that does.
 """
@@ -28,10 +29,13 @@ from partinr.runs.layout import crossing
 HERE = Path(__file__).parent
 SIZES = {1000: "full", 500: "half", 250: "quarter", 143: "seventh"}
 """By the longer side in pixels."""
+SAMPLED = ", sampled"
+"""Of a size whose steps see some of the pixels."""
 ARMS = {"Whole": "lone network", "Grid": "PoG#9", "Semantic": "PoS#9"}
 LAYOUTS = {None: "right", "public_code": "public code"}
 STEPS = (100, 300, 500)
-LAST = 5
+LAST = 100
+"""Steps whose evaluations are the end."""
 
 Key = tuple[str, str, str, str, int]
 """Size, coordinates, arm, image, seed."""
@@ -45,8 +49,9 @@ def write_csv(folders: Sequence[str], path: Path) -> None:
     rows = []
     for record in collect(folders):
         if record.status == "completed":
+            sampled = SAMPLED if record.config["regime"]["points_per_step"] else ""
             key = (
-                SIZES[max(record.manifest["signal"]["shape"])],
+                SIZES[max(record.manifest["signal"]["shape"])] + sampled,
                 LAYOUTS[record.config["coords"].get("layout")],
                 ARMS[record.config["partition"]["_target_"].rpartition(".")[2]],
                 record.manifest["signal"]["name"],
@@ -74,7 +79,8 @@ def read_csv(path: Path) -> Curves:
 
 def end(curve: tuple[list[int], list[float]]) -> float:
     """PSNR at the end."""
-    return mean(curve[1][-LAST:])
+    steps, psnr = curve
+    return mean(value for step, value in zip(steps, psnr, strict=True) if step > steps[-1] - LAST)
 
 
 def by_image(values: dict[tuple[str, int], float]) -> list[float]:
@@ -87,6 +93,8 @@ def by_image(values: dict[tuple[str, int], float]) -> list[float]:
 
 def spread(values: Sequence[float], sign: str = "") -> str:
     """Mean ± standard deviation."""
+    if not values:
+        return "–"
     return f"{mean(values):{sign}.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
@@ -131,7 +139,10 @@ class Size:
     def row(self, layout: str, arm: str) -> list[str]:
         """PSNR on the way and at the end, and against the lone network."""
         own = {run: self.curves[layout, arm, *run] for run in self.runs}
-        at = [by_image({run: psnr[steps.index(step)] for run, (steps, psnr) in own.items()}) for step in STEPS]
+        at = [
+            by_image({run: psnr[steps.index(step)] for run, (steps, psnr) in own.items() if step in steps})
+            for step in STEPS
+        ]
         ends, over = by_image({run: end(curve) for run, curve in own.items()}), self.over_lone(layout, arm)
         lone = arm == ARMS["Whole"]
         return [
@@ -158,9 +169,15 @@ class Size:
         ]
 
 
+def sizes_of(curves: Curves) -> list[Size]:
+    """The sizes that were run, the largest first."""
+    names = [size + sampled for size in SIZES.values() for sampled in ("", SAMPLED)]
+    return [Size(curves, name) for name in names if any(key[0] == name for key in curves)]
+
+
 def show(curves: Curves) -> None:
     """Print both tables as Markdown."""
-    sizes = [Size(curves, name) for name in SIZES.values() if any(key[0] == name for key in curves)]
+    sizes = sizes_of(curves)
     print("| size | arm | images × seeds | over lone, right | over lone, public code | change by the scrambling |")
     print("|---|---|---:|---:|---:|---:|")
     for size in sizes:
@@ -182,7 +199,7 @@ def draw(curves: Curves, folder: Path) -> None:
     from partinr.pictures.palette import SLOTS
     from partinr.pictures.paper import PAGE, SETTINGS
 
-    sizes = [Size(curves, name) for name in SIZES.values() if any(key[0] == name for key in curves)]
+    sizes = sizes_of(curves)
     with rc_context(SETTINGS):
         figure = Figure(figsize=(PAGE, 2.4 * len(sizes)), layout="constrained")
         grid = figure.subplots(len(sizes), 2, squeeze=False, sharey="row")

@@ -13,6 +13,7 @@ MOVED = {
     "partinr.data": "partinr.signals",
     "partinr.errors": "partinr.base.errors",
     "partinr.inr": "partinr.model.inr",
+    "partinr.regimes.fit.api": "partinr.api",
     "partinr.training.stack": "partinr.training.stack_loop",
 }
 """Former and current paths of modules. Each entry is removed one minor version after the move."""

@@ -22,15 +22,27 @@ class Header(RunCallback):
         """Print them, on the first of several processes."""
         if trainer.is_global_zero:
             module, console = regime(pl_module), terminal()
-            for line in (*describe(self.run.manifest(), module.title, module.stop), f"into     {short(self.run.path)}"):
+            lines = describe(self.run.manifest(), self.run.config(), module.title, module.stop)
+            for line in (*lines, f"into     {short(self.run.path)}"):
                 console.print(line, highlight=False, soft_wrap=True)
 
 
-def describe(manifest: Mapping[str, Any], title: str, stop: Any) -> list[str]:
-    """What is fitted, and on what and how long, from ``run.json``, the regime's title and its rule to stop."""
+NEAR = 0.03
+"""Relative difference from a requested number of parameters up to which the reached one stands for it."""
+
+
+def describe(manifest: Mapping[str, Any], config: Mapping[str, Any], title: str, stop: Any) -> list[str]:
+    """What is fitted, and on what and how long.
+
+    Args:
+        manifest: content of ``run.json``.
+        config: the composed configuration.
+        title: the regime's title.
+        stop: its rule to stop.
+    """
     shape = manifest["signal"].get("shape")
     parts = ["×".join(map(str, shape))] if shape else []
-    parts += [title, f"{manifest['parameters']:,} parameters"]
+    parts += [title, f"{manifest['parameters']:,} parameters{_off(manifest, config)}"]
     hardware = manifest["hardware"]
     several = f"{hardware['devices']} processes, " if hardware["devices"] > 1 else ""
     device = hardware["gpu"] or hardware["device"]
@@ -39,6 +51,17 @@ def describe(manifest: Mapping[str, Any], title: str, stop: Any) -> list[str]:
         f"fit      {visible(manifest['name'])}: {', '.join(parts)}",
         f"on       {several}{device}, {threads}; {_duration(stop)}",
     ]
+
+
+def _off(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """How far the parameters of a signal are from ``backbone.match_params``, since widths are whole numbers."""
+    backbone = config.get("backbone") or {}
+    wanted = None if backbone.get("hidden_features") is not None else backbone.get("match_params")
+    reached = manifest["parameters"] / max(1, len(manifest.get("images") or ()))
+    if wanted is None or abs(reached / wanted - 1) <= NEAR:
+        return ""
+    more = "more" if reached > wanted else "fewer"
+    return f" ({abs(reached / wanted - 1):.0%} {more} than backbone.match_params={wanted}: widths are whole numbers)"
 
 
 def _duration(stop: Any) -> str:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from html import escape
 from typing import Any
 
 import lightning as L
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from partinr.base.notebook import Output, in_notebook
 from partinr.base.numbers import write
 from partinr.callbacks.base import Regime, RunCallback, regime
 
 
 class Progress(RunCallback):
-    """Shows one line with step, PSNR, points per second and remaining time, if the output is a terminal.
+    """Shows step, PSNR, points per second and remaining time in one line, on a terminal or below a notebook's cell.
 
-    A progress bar of Lightning takes its place.
+    Other outputs, such as files, get nothing. A progress bar of Lightning takes its place.
     """
 
     def __init__(self) -> None:
-        self._bar: Bar | None = None
+        self._bar: _TerminalBar | _NotebookBar | None = None
         self._due = False
-        self._task = TaskID(0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let the first batch start the bar, below what other callbacks print now."""
@@ -34,43 +36,91 @@ class Progress(RunCallback):
         """Start the bar if it is due."""
         if not self._due:
             return
-        self._due, console = False, Console(stderr=True)
-        if not console.is_terminal or not trainer.is_global_zero or trainer.progress_bar_callback is not None:
+        self._due = False
+        if not trainer.is_global_zero or trainer.progress_bar_callback is not None:
             return
-        self._bar = Bar(
-            TextColumn("  {task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-            transient=True,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(regime(pl_module).title, total=1.0, figures="")
-        self._show(pl_module)
+        module, console = regime(pl_module), Console(stderr=True)
+        if in_notebook():
+            self._bar = _NotebookBar(module)
+        elif console.is_terminal:
+            self._bar = _TerminalBar(module, console)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Update the bar."""
-        self._show(pl_module)
+        if self._bar is not None:
+            self._bar.show(regime(pl_module))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove the bar."""
-        self._remove()
+        """End the bar."""
+        self._end(pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Remove the bar; Lightning calls no teardown after an exception."""
-        self._remove()
+        """End the bar; Lightning calls no teardown after an exception."""
+        self._end(pl_module)
 
-    def _remove(self) -> None:
+    def _end(self, pl_module: L.LightningModule) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.end(regime(pl_module))
             self._bar = None
 
-    def _show(self, pl_module: L.LightningModule) -> None:
-        if self._bar is not None:
-            done, figures = describe(regime(pl_module))
-            self._bar.update(self._task, completed=done, figures=figures)
+
+class _TerminalBar:
+    """A line of the terminal, which is empty again in the end."""
+
+    def __init__(self, module: Regime, console: Console) -> None:
+        columns = TextColumn("  {task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}")
+        self._bar = Bar(*columns, console=console, transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task(module.title, total=1.0, figures="")
+        self.show(module)
+
+    def show(self, module: Regime) -> None:
+        """Show the state of a run."""
+        done, figures = describe(module)
+        self._bar.update(self._task, completed=done, figures=figures)
+
+    def end(self, module: Regime) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+
+class _NotebookBar:
+    """An output of the cell, which says in the end what has been done."""
+
+    EVERY = 0.2
+    """Seconds between two changes."""
+
+    def __init__(self, module: Regime) -> None:
+        self._output = Output(*_line(module, *describe(module)))
+        self._shown = time.monotonic()
+
+    def show(self, module: Regime) -> None:
+        """Show the state of a run."""
+        if time.monotonic() - self._shown >= self.EVERY:
+            self._output.replace(*_line(module, *describe(module)))
+            self._shown = time.monotonic()
+
+    def end(self, module: Regime) -> None:
+        """Leave a line about the whole run."""
+        said = [f"{module.step:,} steps"]
+        if module.curve:
+            said.append(f"{module.curve[-1]['psnr']:.2f} dB")
+        said.append(f"{module.clock.training:.1f} s")
+        self._output.replace(*_line(module, None, "  ".join(said)))
+
+
+def _line(module: Regime, done: float | None, figures: str) -> tuple[str, str]:
+    """The bar as HTML and as text; without a bar if ``done`` is None."""
+    bar = "" if done is None else f'<progress max="1" value="{done:.4f}" style="width:14em"></progress>'
+    style = "display:flex;gap:1em;align-items:center;font-size:13px;font-variant-numeric:tabular-nums"
+    words = "".join(f"<span>{escape(word)}</span>" for word in figures.split("  "))
+    text = "" if done is None else f"{'█' * round(24 * done):░<24}  "
+    return (
+        f'<div style="{style}"><span>{escape(module.title)}</span>{bar}{words}</div>',
+        f"{module.title}  {text}{figures}",
+    )
 
 
 def describe(module: Regime) -> tuple[float, str]:

@@ -30,7 +30,7 @@ from partinr.regimes.base import RunContext
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
-from partinr.training.guests import GuestError, GuestFailedError, guests_named, hosted, is_guest
+from partinr.training.guests import GuestError, GuestFailedError, configured, guests_named, hosted, is_guest
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
 from partinr.training.trainer import check_run, make_trainer, run_fit
@@ -227,6 +227,8 @@ class _Prepared:
     trainer: L.Trainer
     interruption: Interruption
     callbacks: list[L.Callback]
+    guests: dict[str, L.Callback]
+    """Callbacks of the configuration, by their keys."""
 
 
 @door
@@ -247,7 +249,8 @@ def _prepare(
         shown: callbacks that print something.
     """
     made = time.perf_counter()
-    own = hosted(settings.callbacks, folder)
+    guests = configured(settings.callbacks, folder)
+    own = hosted(guests)
     nodes = nodes_for(settings.trainer.num_nodes, folder)
     # Set in any case, since the previous run of a sweep may have changed it.
     torch.set_num_threads(settings.trainer.threads or _DEFAULT_THREADS)
@@ -280,7 +283,7 @@ def _prepare(
     module.model.check_engine(device, str(trainer.precision), settings.trainer.tf32)
     module.check_gradient(device, torch.float64 if trainer.precision == "64-true" else torch.float32)
     inputs.save()
-    return _Prepared(settings, module, trainer, interruption, callbacks)
+    return _Prepared(settings, module, trainer, interruption, callbacks, guests)
 
 
 def _context(settings: config.Settings) -> RunContext:
@@ -337,7 +340,7 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     launcher = prepared.trainer.strategy.launcher
     try:
         listening = prepared.interruption.listening(forward=None if launcher is None else launcher.kill)
-        with listening, guests_named(prepared.settings.callbacks, prepared.module):
+        with listening, guests_named(prepared.guests, prepared.module):
             result = run_fit(prepared.module, prepared.trainer, prepared.settings.root.ckpt_path)
     except RankError as error:
         if prepared.settings.root.debug == "trace" and error.trace:
@@ -346,7 +349,7 @@ def _carry_out(prepared: _Prepared, run: RunDirectory) -> Outcome:
     except GuestFailedError as error:
         if prepared.settings.root.debug == "trace":
             traceback.print_exception(error.__cause__)
-        run.write_manifest({**run.manifest(), "status": "failed", "message": str(error)})
+        run.write_manifest({**run.manifest(), "status": "failed", "message": f"{error}; debug=trace shows where"})
         return Outcome(run, 1)
     except OSError as error:
         # The disk is full or gone. If run.json could not be written either, the error must say so.

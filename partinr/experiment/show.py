@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.table import Table
+from rich.text import Text
 
 from partinr.base.numbers import ABSENT, write
 from partinr.base.section import fill, lookup
@@ -49,7 +50,7 @@ def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None, asked:
     # In a long list, failures must not be lost among successful runs.
     shown = [each for each in outcomes if each.begun and (each.exit_code or len(outcomes) <= MOST_ROWS)]
     for _, alike in groupby(sorted(shown, key=_headings), _headings):
-        terminal().print(_table(list(alike), asked or {}))
+        _print_table(list(alike), asked or {})
     manifests = [outcome.run.manifest() for outcome in outcomes if outcome.begun]
     if note := footnote([(f"{visible(each['name'])}, seed {each['seed']}", sharing(each)) for each in manifests]):
         terminal().print(note, highlight=False)
@@ -146,26 +147,37 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def _table(outcomes: Sequence[Outcome], asked: Settings) -> Table:
-    """One row per run: size, cost, the columns of its regime, and its status if unsuccessful.
+def _print_table(outcomes: Sequence[Outcome], asked: Settings) -> None:
+    """Print one row per run: size, cost, the columns of its regime, and its status if unsuccessful.
 
-    A column ``swept`` has differing settings that no other column shows.
+    A column ``swept`` has differing settings that no other column shows. Where it does not fit, each run has them in a
+    line of its own, since a value must not be cut.
     """
     headings = ("run", "seed", "regions", "parameters", "steps", "seconds", *_headings(outcomes[0]), "")
     rows = [_row(outcome) for outcome in outcomes]
     swept = _swept([asked.get(outcome.run.path, {}) for outcome in outcomes], headings, rows)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    console, table = terminal(), Table(box=None, pad_edge=False, header_style="bold")
     # The name is shortened in favour of settings; each other column is preceded by two spaces.
     name, *others = (max(map(cell_len, column)) for column in zip(headings, *rows, strict=True))
-    room = terminal().width - sum(width + 2 for width in (*others, max(map(cell_len, swept))))
-    table.add_column("run", width=min(name, max(NARROWEST, room)) if any(swept) else None)
-    if any(swept):
-        table.add_column("swept")
+    whole = console.width - sum(width + 2 for width in others)
+    room = whole - max(map(cell_len, swept)) - 2
+    apart = any(swept) and room < min(name, NARROWEST)
+    beside = any(swept) and not apart
+    width = min(name, max(NARROWEST, whole if apart else room)) if any(swept) else None
+    table.add_column("run", width=width, no_wrap=apart)
+    if beside:
+        table.add_column("swept", no_wrap=True)
     for heading in headings[1:]:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for row, settings in zip(rows, swept, strict=True):
-        table.add_row(row[0], *([settings] if any(swept) else []), *row[1:])
-    return table
+        table.add_row(row[0], *([settings] if beside else []), *row[1:])
+    with console.capture() as printed:
+        console.print(table)
+    head, *lines = printed.get().splitlines()
+    for line, settings in zip([head, *lines], ["", *swept] if apart else [""] * (len(lines) + 1), strict=True):
+        console.print(Text.from_ansi(line), soft_wrap=True)
+        if settings:
+            _say(f"    {settings}")
 
 
 def _swept(asked: Sequence[Mapping[str, str]], headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from partinr.base.errors import PartinrError
+from partinr.base.section import lookup
 from partinr.base.text import decoded
 
 
@@ -43,12 +46,28 @@ class FileConfigSource(file_config_source.FileConfigSource):
         except ValueError as error:
             raise PartinrError(f"cannot read {path}: {error}") from error
         text.name = str(path)  # YAML's errors begin with it
+        config = OmegaConf.load(text)
+        _keep_names(config, text.getvalue())
         return ConfigResult(
-            config=OmegaConf.load(text),
+            config=config,
             path=f"{self.scheme()}://{self.path}",
             provider=self.provider,
             header=ConfigSource._get_header_dict(text.getvalue()[:512]),
         )
+
+
+_NAMES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name")
+"""Keys of Hydra for names, which it takes as text, whatever YAML read."""
+
+
+def _keep_names(config: Any, text: str) -> None:
+    """Give the names among Hydra's keys the text of a file: 2024_01_31 is a whole number to YAML."""
+    if "hydra" not in config:
+        return
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    for key in _NAMES:
+        if isinstance(lookup(key, plain, {}), (int, float)):
+            OmegaConf.update(config, key, lookup(key, yaml.load(text, yaml.BaseLoader), {}))
 
 
 def register() -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from partinr.base.environment import door
@@ -16,8 +17,12 @@ from partinr.model.batch import RegionBatch, region_batch
 from partinr.model.frames import Frames
 from partinr.model.stack import NetworkStack
 from partinr.partition import Partition
+from partinr.pictures.draw import to_uint8
+from partinr.pictures.notebook import MOST, SIDE, Shown, card, draw_picture, label_picture, mosaic, plane, shown
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from partinr.model.inr import PiecewiseINR
 
 
@@ -67,6 +72,52 @@ class SignalStack(NetworkStack):
     @abstractmethod
     def member(self, number: int) -> PiecewiseINR:
         """The model of one signal, to render or save."""
+
+    # -- for notebooks ------------------------------------------------------------------------------------------
+
+    def pictures(self) -> list[Shown]:
+        """Small pictures of the first fitted signals, for a notebook."""
+        found = []
+        for number, (name, partition) in enumerate(zip(self.names[:MOST], self.partitions, strict=False)):
+            # Small, whatever the signal is.
+            shrink = min(1.0, (SIDE**2 / partition.labels.numel()) ** (1 / len(partition.shape)))
+            values = self.member(number).render(shape=[max(1, round(shrink * n)) for n in partition.shape])
+            found.append(shown(name or "reconstruction", plane(values, len(partition.shape))))
+        return found
+
+    @door
+    def _repr_html_(self) -> str:
+        narrowest, widest = (self.groups[end].backbone.hidden_features for end in (0, -1))
+        facts = {
+            "signals": None if self.names == ("",) else len(self.names),
+            "grid": "×".join(map(str, self.partitions[0].shape)),
+            "channels": self.channels,
+            "regions": f"{self.regions:,}",
+            "backbone": self.backbone.title,
+            "width": widest if len(self.groups) == 1 else f"{narrowest} to {widest}",
+            "parameters": f"{self.parameter_count:,}",
+            "MACs a sample": f"{self.macs_per_sample:,}",
+        }
+        regions = shown("regions", label_picture(self.partitions[0].labels))
+        return card(type(self).__name__, facts, [regions, *self.pictures()])
+
+    def plot(self, scale: float = 1, ax: Axes | None = None, title: str = "") -> Axes:
+        """Draw the fitted signals: an image, the middle slice of a volume, or several side by side.
+
+        Args:
+            scale: factor on the resolution.
+            ax: axes of matplotlib to draw on; None for a new figure.
+            title: title of the axes.
+
+        Raises:
+            PartinrError: the scale is out of range.
+        """
+        drawn = [
+            to_uint8(plane(self.member(number).render(scale), self.in_features)) for number in range(len(self.names))
+        ]
+        return draw_picture(mosaic([np.broadcast_to(each, (*each.shape[:2], 3)) for each in drawn]), ax, title)
+
+    # -- batches ------------------------------------------------------------------------------------------------
 
     def batch_of(self, signals: Sequence[Tensor]) -> RegionBatch:
         """The signals as one ragged region batch.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -22,7 +24,11 @@ from partinr.base.spec import spec
 from partinr.coords import AxisSamples, axis_samples, vote_of_nearest
 from partinr.partition.coding import coded_bits
 from partinr.partition.cover import Cover, blended_cover
-from partinr.signals import Source
+from partinr.pictures.notebook import card, draw_picture, label_picture, shown
+from partinr.signals import Given, Source, signal_from
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DEFAULT_REGIONS = 9
 """The default number of regions: the paper's #9."""
@@ -110,6 +116,38 @@ class Partition:
         See :func:`~partinr.partition.coding.coded_bits`.
         """
         return 0 if self.free else coded_bits(self.labels)
+
+    @door
+    def _repr_html_(self) -> str:
+        sizes = self.sizes
+        facts = {
+            "grid": "×".join(map(str, self.shape)),
+            "regions": f"{self.regions:,}",
+            "samples a region": f"{int(sizes.min()):,} to {int(sizes.max()):,}",
+            "label map": f"{self.bits:,} bits",
+            "made in": None if self.seconds is None else f"{self.seconds:.2g} s",
+            "notice": self.notice,
+        }
+        return card("Partition", facts, [shown("regions", label_picture(self.labels))])
+
+    def plot(self, image: Given | None = None, ax: Axes | None = None, title: str = "") -> Axes:
+        """Draw the regions.
+
+        Args:
+            image: a picture to tint: a file, NumPy array or tensor; None for plain colours.
+            ax: axes of matplotlib to draw on; None for a new figure.
+            title: title of the axes.
+
+        Raises:
+            PartinrError: the image lies on another grid, or cannot be read.
+        """
+        under = None if image is None else signal_from(image, len(self.shape))
+        if under is not None and tuple(under.shape[:-1]) != self.shape:
+            raise PartinrError(
+                f"the image lies on a grid of {list(under.shape[:-1])}, the partition on one of {list(self.shape)}; "
+                "give the image that the partition was made of"
+            )
+        return draw_picture(label_picture(self.labels, under), ax, title)
 
     def near_border(self, width: int) -> Tensor:
         """Mask of the samples that have a sample of another region within ``width`` steps, diagonals included.
@@ -246,8 +284,15 @@ class PartitionRule(ABC):
         """
         return partition
 
-    def __call__(self, signal: Tensor, source: Source | None = None) -> Partition:
-        """Same as :meth:`carry_out`, but a notice of the partition is also a :class:`PartinrWarning`."""
+    def __call__(self, signal: Given, source: Source | None = None) -> Partition:
+        """Same as :meth:`carry_out`, also for a picture file or a NumPy array.
+
+        A notice of the partition is also a :class:`PartinrWarning`.
+        """
+        if isinstance(signal, (str, os.PathLike)) and source is None:
+            source = Source(Path(signal).stem, os.fspath(signal))
+        if not isinstance(signal, Tensor):
+            signal = signal_from(signal)
         partition = self.carry_out(signal, source)
         if partition.notice is not None:
             warnings.warn(partition.notice, PartinrWarning, stacklevel=2)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from partinr.training.clock import StopRule
     from partinr.training.optimizer import Optimizer
     from partinr.training.per_network import PerNetwork
+    from partinr.training.result import FitResult
     from partinr.training.schedule import Constant, Cosine, Plateau, Schedule, WarmUp
-    from partinr.training.trainer import FitResult, make_trainer
+    from partinr.training.trainer import make_trainer
 
 __all__ = [
     "Adaptation",
@@ -53,7 +54,7 @@ __getattr__, __dir__ = later.exports(
         "Constant": "partinr.training.schedule",
         "Cosine": "partinr.training.schedule",
         "FitModule": "partinr.regimes.fit.module",
-        "FitResult": "partinr.training.trainer",
+        "FitResult": "partinr.training.result",
         "FitSettings": "partinr.regimes.fit.settings",
         "MetaModule": "partinr.regimes.meta.module",
         "MetaSettings": "partinr.regimes.meta.settings",

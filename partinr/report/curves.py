@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,12 +13,6 @@ from partinr.runs.records import Axis, RunRecord
 
 Metric = Literal["psnr", "ssim", "loss", "lr"]
 """A column of a curve that is no axis."""
-
-TITLES: Mapping[str, str] = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss", "lr": "learning rate"}
-"""Label of each metric; a column of a third party's regime is its own label."""
-
-LOGARITHMIC = ("loss", "lr")
-"""Metrics that are drawn on a logarithmic axis."""
 
 Numbers = NDArray[np.float64]
 

@@ -16,16 +16,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.text import Text
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.section import Chart
 from partinr.base.text import utf8
+from partinr.pictures.curves import LOGARITHMIC, TITLES, dress
 from partinr.pictures.palette import SLOTS, Style
 from partinr.pictures.paper import COLUMN, PAGE, SETTINGS, drawn
-from partinr.report.curves import LOGARITHMIC, TITLES, ListCurve, MeanCurve
+from partinr.report.curves import ListCurve, MeanCurve, Metric
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.latex import escaped
 from partinr.report.looks import Looks, latex_program
@@ -37,13 +38,8 @@ from partinr.runs.sharing import SIGN
 HEIGHT = 2.3
 """Height of a curve one column wide [in]; it grows with the root of the width."""
 
-_AXES: Mapping[Axis, tuple[str, str]] = {
-    "step": ("steps", "optimiser steps"),
-    "seconds": ("seconds", "seconds of training"),
-    "cpu_seconds": ("cpu-seconds", "CPU seconds of training"),
-    "macs": ("macs", "multiply-accumulates"),
-}
-"""File name part and label of each axis."""
+_AXES: Mapping[Axis, str] = {"step": "steps", "seconds": "seconds", "cpu_seconds": "cpu-seconds", "macs": "macs"}
+"""Part of a file's name for each axis."""
 
 _DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (5, 1.5, 1, 1.5))}
 
@@ -138,17 +134,16 @@ def _figures(study: Study, looks: Looks) -> Iterator[tuple[str, Figure, bool]]:
     axes = _AXES
     if section is not None:
         kind = section.steps.removesuffix("steps").strip()
-        timed: tuple[Axis, ...] = ("seconds", "cpu_seconds")
-        axes = {"step": (f"{kind}-steps", section.steps)}
-        axes |= {axis: (f"{kind}-{_AXES[axis][0]}", _AXES[axis][1]) for axis in timed}
+        timed: tuple[Axis, ...] = ("step", "seconds", "cpu_seconds")
+        axes = {axis: f"{kind}-{_AXES[axis]}" for axis in timed}
     for image in study.images:
         groups, stem = study.on(image), f"{section.key if section else 'curve'}-{names[image]}"
         metric = "" if looks.metric == "psnr" else f"-{looks.metric}"
         curves = [MeanCurve.of(group.counted, looks.metric) for group in groups]
-        for axis, (suffix, label) in axes.items():
+        for axis, suffix in axes.items():
             if any((curve.on(axis) > 0).any() for curve in curves):
                 plot = _Plot(study.styles, looks)
-                yield f"{stem}{metric}-{suffix}", plot.curve(table, image, axis, label), False
+                yield f"{stem}{metric}-{suffix}", plot.curve(study, table, image, axis), False
         for chart in section.charts if section else ():
             if any(ListCurve.of(group.counted, chart.values).psnr.size for group in groups):
                 yield f"{stem}-{chart.axis.replace(' ', '-')}", _Plot(study.styles, looks).chart(groups, chart), False
@@ -172,22 +167,46 @@ def _file_names(images: Sequence[str]) -> dict[str, str]:
 # -- curves ---------------------------------------------------------------------------------------------------------
 
 
+def draw_curves(axes: Axes, study: Study, image: str, metric: Metric, axis: Axis) -> None:
+    """Draw mean curves of the groups of an image, each with a band of one standard deviation.
+
+    Args:
+        axes: where to draw; gets labels and a legend, beside the curves if it is long.
+        study: the study.
+        image: one of its images.
+        metric: the ordinate.
+        axis: the abscissa.
+    """
+    _Plot(study.styles, Looks(metric=metric), axes).lines(study, rows(study), image, axis)
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(axes.lines) > 6 else {}
+    with matplotlib.rc_context({"text.parse_math": False}):
+        axes.legend(frameon=False, fontsize="small", **beside)
+
+
 class _Plot:
     """A figure of curves.
 
     Args:
         style: style of each group, by label.
         looks: looks of the figure.
+        axes: where to draw; None for a figure of its own.
     """
 
-    def __init__(self, style: Mapping[str, Style], looks: Looks) -> None:
+    def __init__(self, style: Mapping[str, Style], looks: Looks, axes: Axes | None = None) -> None:
         self.style, self.looks = style, looks
-        width = looks.width or COLUMN
-        self.figure = Figure(figsize=(width, HEIGHT * math.sqrt(width / COLUMN)), layout="constrained")
-        self.axes: Axes = self.figure.add_subplot()
+        self._own = axes is None
+        if axes is None:
+            width = looks.width or COLUMN
+            self.figure = Figure(figsize=(width, HEIGHT * math.sqrt(width / COLUMN)), layout="constrained")
+        self.axes: Axes = self.figure.add_subplot() if axes is None else axes
 
-    def curve(self, table: Sequence[Row], image: str, axis: Axis, label: str) -> Figure:
+    def curve(self, study: Study, table: Sequence[Row], image: str, axis: Axis) -> Figure:
         """The metric of the groups of an image against an axis."""
+        self.lines(study, table, image, axis)
+        return self._with_legend("upper right" if self.looks.metric in LOGARITHMIC else "lower right")
+
+    def lines(self, study: Study, table: Sequence[Row], image: str, axis: Axis) -> None:
+        """Draw the same without a legend."""
         metric = self.looks.metric
         for group in (row.group for row in table if row.group.image == image):
             mean = MeanCurve.of(group.counted, metric)
@@ -196,13 +215,7 @@ class _Plot:
         lone = lone_of(table, image)
         if lone and metric == "psnr":
             self.axes.axhline(lone.level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
-        if metric in LOGARITHMIC:
-            self._logarithmic()
-        self.axes.set(xlabel=label, ylabel=TITLES[metric])
-        self.axes.set_xlim(left=0)
-        if axis == "macs":
-            self.axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        return self._with_legend("upper right" if metric in LOGARITHMIC else "lower right")
+        dress(self.axes, metric, axis, study.section.steps if study.section and axis == "step" else "")
 
     def chart(self, groups: Sequence[Group], chart: Chart) -> Figure:
         """PSNR at 0, 1, 2, … for a chart, with a ring at the chart's mark."""
@@ -211,7 +224,7 @@ class _Plot:
             self._line(group, np.arange(curve.psnr.size), curve.psnr, curve.std)
             mark = group.records[0].at(chart.mark)
             if isinstance(mark, int) and mark < curve.psnr.size:
-                colour = f"C{self.style[group.label].slot}"
+                colour = self._colour(group)
                 self.axes.plot([mark], [curve.psnr[mark]], "o", ms=5, mfc="white", mec=colour, mew=1.2, zorder=3)
         self.axes.set(xlabel=chart.axis, ylabel=TITLES["psnr"])
         self.axes.set_xlim(left=0)
@@ -229,20 +242,17 @@ class _Plot:
         if not np.isfinite(x).any():  # older runs do not know their CPU seconds
             return
         look = self.style[group.label]
-        colour = f"C{look.slot}"
+        colour = self._colour(group)
         few = "o" if x.size <= 24 else None
         name = group.title + sign + (f" ({group.state})" if group.provisional else "")
         self.axes.plot(x, mean, color=colour, ls=_DASHES[look.dash], lw=1.2, marker=few, ms=2.2, label=name)
         if std is not None:
             self.axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.18, lw=0)
 
-    def _logarithmic(self) -> None:
-        """Make the ordinate logarithmic. Powers would need mathematics in labels, which names rule out."""
-        self.axes.set_yscale("log", nonpositive="clip")
-        low, high = self.axes.get_ylim()
-        self.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        self.axes.yaxis.set_major_formatter("{x:g}")
-        self.axes.yaxis.set_minor_formatter(NullFormatter())
+    def _colour(self, group: Group) -> str:
+        # In a figure of its own, a style of matplotlib has the last word on colours.
+        look = self.style[group.label]
+        return f"C{look.slot}" if self._own else look.light
 
     def _with_legend(self, place: Literal["upper right", "lower right"]) -> Figure:
         """Place the legend inside, away from the curves; a long one goes above the axes of a wide figure."""

@@ -11,9 +11,10 @@ import numpy as np
 
 from partinr.base.section import Section
 from partinr.base.text import visible
+from partinr.pictures.curves import LOGARITHMIC, TITLES
 from partinr.pictures.palette import Style
 from partinr.report.columns import Column, columns_of
-from partinr.report.curves import LOGARITHMIC, TITLES, Numbers
+from partinr.report.curves import Numbers
 from partinr.report.groups import Group, Study
 from partinr.report.search import search_of
 from partinr.report.table import Row, is_marked, lone_of, of_run

@@ -289,7 +289,7 @@ class RunDirectory(Tables):
 
 
 def find_runs(*paths: str | Path) -> list[RunDirectory]:
-    """All run directories at or below ``paths``, in the order of their paths, each once.
+    """All run directories at or below ``paths``, in the order of their paths, each once; single runs by their time.
 
     Args:
         paths: run directories, sweep directories, or folders of them. Symbolic links are followed, hidden folders
@@ -341,10 +341,17 @@ def folders_of_runs(root: Path, depth: float = math.inf) -> Iterator[Path]:
             continue  # a folder of somebody else's, or that is gone by now
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """A sort key that puts the folder 2_x before 10_x."""
-    parts = re.split(r"([0-9]+)", str(path))
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2}")
+"""The time in the name of a single run."""
+
+
+def _natural(path: Path) -> tuple[Any, ...]:
+    """A sort key that puts the folder 2_x before 10_x, and single runs of a folder in the order of their times."""
+    parents, name = (
+        [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", text) if part]
+        for text in (str(path.parent), path.name)
+    )
+    return parents, _TIME.findall(path.name)[-1:], name
 
 
 def _manifest(manifest: Mapping[str, Any]) -> bytes:

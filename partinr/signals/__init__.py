@@ -3,6 +3,7 @@
 from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.edges import EdgedImage, edge_pixels
 from partinr.signals.folder import FolderData, ImageItem
+from partinr.signals.given import Given, signal_from
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.image_data import ImageData
 from partinr.signals.lsun import LsunData
@@ -16,6 +17,7 @@ __all__ = [
     "Crop",
     "EdgedImage",
     "FolderData",
+    "Given",
     "ImageData",
     "ImageItem",
     "Item",
@@ -36,6 +38,7 @@ __all__ = [
     "gradient_energy",
     "load_image",
     "region_detail",
+    "signal_from",
     "smooth_signal",
     "step_signal",
     "text_image",

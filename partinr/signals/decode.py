@@ -40,9 +40,10 @@ _SIGNATURES = {
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "WebP": rb"RIFF....WEBP",
     "BMP": rb"BM",
+    "GIF": rb"GIF8[79]a",
 }
-_FORMATS = "PNG, JPEG, TIFF, WebP and BMP"
-_PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
+_FORMATS = "PNG, JPEG, TIFF, WebP, BMP and GIF"
+_PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 """Usual endings of such files, in lower case."""
@@ -68,7 +69,7 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
     """Read the samples of an image file, upright.
 
     Args:
-        path: PNG, JPEG, TIFF, WebP or BMP; ``~`` is the home folder.
+        path: PNG, JPEG, TIFF, WebP, BMP or GIF; ``~`` is the home folder.
         indices: for an image with a palette, return the palette indices (C = 1) instead of the colours.
 
     Returns:

@@ -81,8 +81,8 @@ def load_image(
 ) -> torch.Tensor:
     """Read an image file; warns if a file of 16 bits seems to hold fewer.
 
-    The formats are PNG, JPEG, TIFF, WebP and BMP, with 1 to 8 or 16 bits a channel, and TIFF of floats in [0, 1]. An
-    EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK, animations and files of several
+    The formats are PNG, JPEG, TIFF, WebP, BMP and GIF, with 1 to 8 or 16 bits a channel, and TIFF of floats in [0, 1].
+    An EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK, animations and files of several
     pages are refused. The first picture of a phone's multi-picture JPEG is read.
 
     Args:
@@ -235,7 +235,7 @@ def check_image(values: torch.Tensor | np.ndarray) -> torch.Tensor:
         image = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
     else:
         image = values.detach().to(torch.float32, copy=True).contiguous()
-    _check_values(image, "the image", "clamp or rescale it")
+    check_values(image, "the image", "clamp or rescale it")
     return image if image.ndim == 3 else image[:, :, None]
 
 
@@ -256,7 +256,17 @@ def _check_shape(shape: tuple[int, ...]) -> None:
         raise PartinrError(f"an image must have 1 or 3 channels, not {shape[2]} (shape {shown}); {cure}")
 
 
-def _check_values(image: torch.Tensor, what: str, cure: str) -> None:
+def check_values(image: torch.Tensor, what: str, cure: str) -> None:
+    """Check that all values are in [0, 1].
+
+    Args:
+        image: float32.
+        what: what the message calls it.
+        cure: what to do about values out of range.
+
+    Raises:
+        PartinrError: a value is not in [0, 1].
+    """
     bad = image.numel() - int(torch.isfinite(image).sum())
     if bad:
         raise PartinrError(
@@ -290,7 +300,7 @@ def _unit_range(samples: np.ndarray, path: str | os.PathLike[str], bits: int | N
     image = torch.from_numpy(np.array(samples, dtype=np.float32, order="C"))
     if largest is not None:
         return image.div_(largest)
-    _check_values(image, repr(os.fspath(path)), "rescale it and save it again")
+    check_values(image, repr(os.fspath(path)), "rescale it and save it again")
     return image
 
 

@@ -41,6 +41,7 @@ from partinr.sweep.crew import Crew
 from partinr.sweep.jobwise import jobwise_sweeper
 from partinr.sweep.queue import Sweep
 from partinr.sweep.rules import sweep_rules
+from partinr.sweep.search import search_sweeper
 
 Outcomes = dict[Path, Outcome | None]
 """The outcome of each run, by its directory; None if it has not ended."""
@@ -310,12 +311,16 @@ LAUNCHERS: dict[str, type[SweepLauncher]] = {
 """Launchers by their names in ``conf/hydra/launcher``, where all except the first have a file."""
 
 
+MODULE = "hydra_plugins.partinr"
+"""Name of the module of partinr's plug-ins of Hydra, which has no file."""
+
+
 def register(sweep: Sweep) -> None:
     """Make the launchers known to Hydra, for one sweep, and the sweeper."""
     plugins = Plugins.instance()
     # Hydra imports plug-ins by name from the package hydra_plugins only. A folder of that name would have to be at the
     # top level next to partinr, so the module is made here.
-    module = types.ModuleType("hydra_plugins.partinr")
+    module = types.ModuleType(MODULE)
     try:
         package = importlib.import_module("hydra_plugins")
     except ImportError:
@@ -333,9 +338,17 @@ def register(sweep: Sweep) -> None:
         schemas.pop(f"{name}.yaml", None)
     # Hydra's own basic launcher and sweeper have no files that ours could replace.
     store.store(group="hydra/launcher", name="basic", node={"_target_": f"{module.__name__}.Basic"})
-    jobwise = jobwise_sweeper()
-    jobwise.__module__ = module.__name__
-    setattr(module, jobwise.__name__, jobwise)
-    plugins.register(jobwise)
-    node = {"_target_": f"{module.__name__}.Jobwise", "max_batch_size": None, "params": None}
+    node = {"_target_": _known(jobwise_sweeper()), "max_batch_size": None, "params": None}
     store.store(group="hydra/sweeper", name="basic", node=node)
+    if (search := search_sweeper()) is not None:
+        node = store.repo["hydra"]["sweeper"]["optuna.yaml"].node.copy()
+        store.store(group="hydra/sweeper", name="optuna", node=OmegaConf.merge(node, {"_target_": _known(search)}))
+
+
+def _known(sweeper: type) -> str:
+    """The name by which Hydra finds a sweeper, which becomes known to it."""
+    module = sys.modules[MODULE]
+    sweeper.__module__ = module.__name__
+    setattr(module, sweeper.__name__, sweeper)
+    Plugins.instance().register(sweeper)
+    return f"{module.__name__}.{sweeper.__name__}"

@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from partinr.base.errors import PartinrError
+from partinr.pictures.curves import AXES as AXIS_TITLES
+from partinr.runs.configs import flatten, without_image
 from partinr.runs.directory import RunDirectory
+from partinr.runs.swept import Swept, swept
 from partinr.tracking.logger import Wandb
 from partinr.tracking.server import Unreachable
 from partinr.tracking.summary import AXES, LEVELS, PICTURES, summary
 from partinr.tracking.sync import settings_of
 from partinr.tracking.words import GROUPED_BY, METHOD
 
-AXIS_TITLES = {
-    "step": "optimiser steps",
-    "seconds": "seconds of training",
-    "cpu_seconds": "CPU seconds of training",
-    "macs": "multiply-accumulates",
-}
 COST = {"steps" if axis == "step" else axis: title for axis, title in AXIS_TITLES.items()}
 CURVES = {"psnr": "PSNR [dB]", "ssim": "SSIM", "loss": "loss"}
 MOST_LEVELS = 3
@@ -42,6 +39,7 @@ class Study:
         levels: PSNR levels of the bars [dB].
         pictures: keys of :data:`partinr.tracking.summary.PICTURES` that the runs have.
         runs: number of runs.
+        search: the settings of a search over numbers; empty for another study.
     """
 
     title: str
@@ -49,6 +47,7 @@ class Study:
     levels: tuple[int, ...]
     pictures: tuple[str, ...]
     runs: int
+    search: tuple[Swept, ...]
 
     @classmethod
     def of(cls, runs: Sequence[RunDirectory], title: str, **instead: Any) -> Study:
@@ -62,7 +61,8 @@ class Study:
         Raises:
             PartinrError: a run is damaged, or the runs are filed under several projects or groups.
         """
-        found = [settings_of(run.config(), **instead) for run in runs]
+        configs = [run.config() for run in runs]
+        found = [settings_of(config, **instead) for config in configs]
         for key in ("project", "entity", "group"):
             values = dict.fromkeys(getattr(each, key) for each in found)
             if len(values) > 1:
@@ -86,6 +86,7 @@ class Study:
             levels=tuple((most or some)[-MOST_LEVELS:]),
             pictures=tuple(name for name, there in pictures.items() if there),
             runs=len(runs),
+            search=tuple(swept([without_image(flatten(config, config.get("seed"))) for config in configs])),
         )
 
 
@@ -144,6 +145,8 @@ class Dashboard:
     def _workspace(self) -> Any:
         ws = self._workspaces
         study = self.study
+        # Trials of a search would be one group.
+        grouped = [] if study.search else GROUPED_BY
         return ws.Workspace(
             entity=study.settings.entity or "",
             project=study.settings.project,
@@ -152,14 +155,18 @@ class Dashboard:
                 ws.Section(
                     name=name, panels=panels, is_open=True, layout_settings=ws.SectionLayoutSettings(columns=len(AXES))
                 )
-                for name, panels in self._panels(grouped=False).items()
+                for name, panels in self._panels(grouped=not grouped).items()
             ],
             settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
             runset_settings=ws.RunsetSettings(
                 filters=self._filters(),
                 # The panels follow the table of runs, in which each group is a curve.
-                groupby=[ws.Config(key) for key in GROUPED_BY],
-                pinned_columns=[f"config:{key}.value" for key in GROUPED_BY]
+                groupby=[ws.Config(key) for key in grouped],
+                order=[ws.Ordering(ws.Summary("psnr"), ascending=False)] if study.search else [],
+                pinned_columns=[
+                    f"config:{_place(key)}"
+                    for key in (*GROUPED_BY, *(each.key for each in study.search if each.numbers))
+                ]
                 + [f"summary:{key}" for key in ("psnr", "ssim", "parameters", "status")],
             ),
         )
@@ -172,7 +179,8 @@ class Dashboard:
     def _report(self) -> Any:
         wr = self._reports
         study = self.study
-        runset = wr.Runset(name=study.title, filters=self._filters())
+        order = [wr.OrderBy("psnr", ascending=False)] if study.search else []
+        runset = wr.Runset(name=study.title, filters=self._filters(), order=order)
         blocks: list[Any] = [wr.TableOfContents()]
         for name, panels in self._panels(grouped=True).items():
             blocks += [wr.H2(text=name), wr.P(text=_ABOUT[name]), wr.PanelGrid(runsets=[runset], panels=panels)]
@@ -213,18 +221,16 @@ class Dashboard:
             for metric, title in CURVES.items()
             for axis in AXES
         ]
-        layouts = _Tiles(wr, len(COST))
+        sections[SEARCH] = self._search()
+        layouts = _Tiles(wr, len(COST) + 1)
         sections[QUALITY] = [
-            wr.BarPlot(
-                title=f"{title} to {level} dB",
-                metrics=[f"{cost}_to/{level}dB"],
-                title_x=title,
-                layout=layouts.next(),
-                # A bar plot always needs its own grouping.
-                **by,
-            )
+            # A bar plot always needs its own grouping.
+            wr.BarPlot(title=title, metrics=[metric], title_x=axis, layout=layouts.next(), **by)
             for level in self.study.levels
-            for cost, title in COST.items()
+            for title, metric, axis in (
+                (f"share of runs that reach {level} dB", f"reached/{level}dB", "share of runs"),
+                *((f"{title} to {level} dB", f"{cost}_to/{level}dB", title) for cost, title in COST.items()),
+            )
         ]
         layouts = _Tiles(wr, 3)
         sections[LOOKS] = [
@@ -233,12 +239,46 @@ class Dashboard:
         ]
         return {name: panels for name, panels in sections.items() if panels}
 
+    def _search(self) -> list[Any]:
+        """PSNR against each number that differs, all of them as parallel coordinates, and their importance."""
+        wr, layouts = self._reports, _Tiles(self._reports, 3)
+        psnr = wr.SummaryMetric("psnr")
+        numbers = [each for each in self.study.search if each.numbers]
+        if not numbers:
+            return []
+        words = [f"{each.key}_name" for each in self.study.search if f"{each.key}_name" in GROUPED_BY]
+        column = wr.ParallelCoordinatesPlotColumn
+        return [
+            *(
+                wr.ScatterPlot(
+                    title=f"PSNR against {each.name}",
+                    x=wr.Config(each.key),
+                    y=psnr,
+                    log_x=each.log,
+                    layout=layouts.next(),
+                )
+                for each in numbers
+            ),
+            wr.ParallelCoordinatesPlot(
+                title="all settings",
+                columns=[
+                    *(column(wr.Config(word)) for word in words),
+                    *(column(wr.Config(each.key), display_name=each.name, log=each.log) for each in numbers),
+                    column(psnr, display_name="PSNR [dB]"),
+                ],
+                layout=layouts.whole(),
+            ),
+            wr.ParameterImportancePlot(with_respect_to="psnr", layout=layouts.whole()),
+        ]
 
-CONVERGENCE, QUALITY, LOOKS = "Convergence", "Time to quality", "Pictures"
+
+CONVERGENCE, SEARCH, QUALITY, LOOKS = "Convergence", "Search", "Time to quality", "Pictures"
 _ABOUT = {
     CONVERGENCE: "Mean over the seeds of each partition, backbone and regime; the band is one standard deviation. "
     "Seconds and CPU seconds are those of training only.",
-    QUALITY: "The cost of a run when its PSNR first reached a level. Runs that never reached it are left out.",
+    SEARCH: "Each point and each line is a run. The table of runs is sorted by PSNR.",
+    QUALITY: "The share of the runs whose PSNR reached a level, and the mean cost of those that did. Where the share "
+    "is below 1, the cost leaves out the runs that never arrived.",
     LOOKS: "For each run: its regions, its final reconstruction, and the error.",
 }
 
@@ -256,6 +296,18 @@ class _Tiles:
         self._count += 1
         width = 24 // self._a_row
         return self._layout(x=width * column, y=6 * row, w=width, h=6)
+
+    def whole(self) -> Any:
+        """A row of its own."""
+        row = -(-self._count // self._a_row)
+        self._count = (row + 1) * self._a_row
+        return self._layout(x=0, y=6 * row, w=24, h=6)
+
+
+def _place(key: str) -> str:
+    """A key of the config in W&B's columns, which have ``value`` after its first part."""
+    first, *rest = key.split(".")
+    return ".".join([first, "value", *rest])
 
 
 def _plain(model: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import load
 from partinr.base.notes import print_note
 from partinr.base.spec import spec
-from partinr.tracking.environment import heeded, overruled
+from partinr.tracking.environment import heeded, node_of, overruled
 from partinr.tracking.mirror import Mode
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ _MODES: Mapping[str, Mode] = {
 class Logger:
     """An additional destination for the numbers of a run."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # Until version 0.5: a class that was written for 0.3, whose callbacks() has no folder.
+        older = vars(cls).get("callbacks")
+        if older is not None and not _takes_a_folder(older):
+            cls.callbacks = lambda self, *given: older(self, *given[:3])  # type: ignore[method-assign]
+
     def callbacks(self, name: str, config: Mapping[str, Any], note: Note, folder: Path) -> list[RunCallback]:
         """The callbacks that send the numbers. They run after those that write the run directory.
 
@@ -53,6 +61,14 @@ class Logger:
             PartinrError: the settings are invalid on this machine, or a package is missing.
         """
         raise NotImplementedError
+
+
+def _takes_a_folder(callbacks: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(callbacks).bind(None, None, None, None, None)
+    except TypeError:
+        return False
+    return True
 
 
 @spec
@@ -178,7 +194,7 @@ class Wandb(Logger):
         mode = self.resolved_mode()
         if mode == "disabled":
             return []
-        if (line := overruled(dataclasses.asdict(self))) is not None:
+        if (line := overruled(dataclasses.asdict(self), node_of(config)[0])) is not None:
             print_note(line)
         return [load("partinr.tracking.callback:WandbMirror")(self, mode, name, config, note)]
 

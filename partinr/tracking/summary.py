@@ -35,7 +35,7 @@ def exit_code(manifest: Mapping[str, Any]) -> int:
 
 
 def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """A row of W&B's table of runs: figures of ``run.json``, and when the run reached each PSNR level."""
+    """A row of W&B's table of runs: figures of ``run.json``, and whether and when the run reached each PSNR level."""
     found: dict[str, Any] = {
         key: manifest[key]
         for key in (
@@ -75,6 +75,8 @@ def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -
             reached = crossing([row.get(axis, math.nan) for row in curve], psnr, level)
             if reached is not None:
                 found[f"{word}_to/{level}dB"] = reached
+    # A run that never arrives has no cost, but counts in the share of those that do.
+    found.update({f"reached/{level}dB": int(f"steps_to/{level}dB" in found) for level in LEVELS})
     return found
 
 

@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
+from partinr.tracking.environment import node_of
 from partinr.tracking.logger import Wandb
 from partinr.tracking.mirror import Mirror
 from partinr.tracking.summary import exit_code
-
-_TARGET = "partinr.tracking.Wandb"
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ def settings_of(config: Mapping[str, Any], **instead: Any) -> Wandb:
     Raises:
         PartinrError: a setting is out of range.
     """
-    kept = config.get("logger")
-    nodes = [kept, *kept.values()] if isinstance(kept, Mapping) else []  # one logger, or several by name
-    node = next((each for each in nodes if isinstance(each, Mapping) and each.get("_target_") == _TARGET), {})
+    _, node = node_of(config)
     known = {field.name for field in dataclasses.fields(Wandb)}
     found = {key: value for key, value in node.items() if key in known}
     given = {key: value for key, value in instead.items() if value is not None}

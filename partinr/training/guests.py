@@ -77,22 +77,45 @@ def flags_for(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
     }
 
 
-def hosted(callbacks: Mapping[str, L.Callback], folder: Path) -> list[L.Callback]:
-    """The callbacks of a run by their configuration.
+def given(callbacks: L.Callback | Iterable[L.Callback]) -> dict[str, L.Callback]:
+    """The callbacks of a caller, each by the expression that it is known by in messages.
+
+    Raises:
+        PartinrError: one is not a callback.
+    """
+    several: list[Any] = [callbacks] if isinstance(callbacks, L.Callback) else list(callbacks)
+    for number, callback in enumerate(several):
+        if not isinstance(callback, L.Callback):
+            what = f"the class {callback.__name__}" if isinstance(callback, type) else f"a {type(callback).__name__}"
+            raise PartinrError(f"callbacks[{number}] is {what}; give an object of a class of Lightning callbacks")
+    return {f"callbacks[{number}]": callback for number, callback in enumerate(several)}
+
+
+def configured(callbacks: Mapping[str, L.Callback], folder: Path) -> dict[str, L.Callback]:
+    """The callbacks of a configuration, each by its key.
 
     A ``ModelCheckpoint`` without a place gets ``checkpoints/NAME/`` in the run directory, since one may write
     ``last.ckpt``, as partinr does.
 
     Args:
-        callbacks: callbacks of the configuration, by name.
+        callbacks: by name.
         folder: the run directory.
-
-    Raises:
-        PartinrError: the Trainer refuses a callback next to others.
     """
     for name, callback in callbacks.items():
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = os.path.realpath(folder / "checkpoints" / name)
+    return {f"callbacks.{name}": callback for name, callback in callbacks.items()}
+
+
+def hosted(callbacks: Mapping[str, L.Callback]) -> list[L.Callback]:
+    """Callbacks for a Trainer, with one that refuses others which cannot work.
+
+    Args:
+        callbacks: from :func:`given` or :func:`configured`.
+
+    Raises:
+        PartinrError: the Trainer refuses a callback next to others.
+    """
     _check(_guests(callbacks))
     return [*callbacks.values(), _MonitorCheck(callbacks)]
 
@@ -112,7 +135,7 @@ class _MonitorCheck(L.Callback):
     """Refuses callbacks that monitor a metric which nobody has logged at the first evaluation.
 
     Args:
-        callbacks: callbacks of the configuration, by name.
+        callbacks: from :func:`given` or :func:`configured`.
 
     Raises:
         GuestError: a metric is missing.
@@ -133,12 +156,16 @@ class _MonitorCheck(L.Callback):
             if metric not in logged:
                 near = difflib.get_close_matches(metric, logged, n=1) or ["psnr"]
                 reason = f"it monitors {metric!r}, and this run logs {', '.join(logged)}"
-                raise GuestError(_line(name, callback, reason, f"give callbacks.{name}.monitor={near[0]}"))
+                raise GuestError(_line(name, callback, reason, f"give {name}.monitor={near[0]}"))
 
 
 @contextmanager
 def guests_named(callbacks: Mapping[str, L.Callback], module: L.LightningModule) -> Iterator[None]:
     """Name the callback in an error that it raises.
+
+    Args:
+        callbacks: from :func:`given` or :func:`configured`.
+        module: the module that is trained.
 
     Raises:
         GuestError: a callback raised an error before the module's first step.
@@ -156,8 +183,7 @@ def guests_named(callbacks: Mapping[str, L.Callback], module: L.LightningModule)
                     said = reason(error)[:300].rstrip(".")
                     if early:
                         raise GuestError(_line(name, callback, said)) from error
-                    who = f"callbacks.{name} ({type(callback).__name__})"
-                    raise GuestFailedError(f"{who} raised {said}; debug=trace shows where") from error
+                    raise GuestFailedError(f"{name} ({type(callback).__name__}) raised {said}") from error
         raise
 
 
@@ -175,4 +201,4 @@ def _takes_a_metric(callback: L.Callback) -> bool:
 
 
 def _line(name: str, callback: L.Callback, reason: str, cure: str = "") -> str:
-    return f"callbacks.{name} ({type(callback).__name__}) cannot be used here: {reason}; {cure or 'leave it out'}"
+    return f"{name} ({type(callback).__name__}) cannot be used here: {reason}; {cure or 'leave it out'}"

@@ -1,4 +1,4 @@
-"""Training a module: the Trainer, its data, and the result."""
+"""Training a module: the Trainer and its data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -22,75 +21,18 @@ from partinr.base.errors import PartinrError
 from partinr.base.machine import cores
 from partinr.base.notes import print_note
 from partinr.engines.base import cuda_products
-from partinr.model.album import Album
-from partinr.model.inr import PiecewiseINR
 from partinr.training.checkpoint import LocalFiles, check_checkpoint
 from partinr.training.graphs import CudaGraphs
 from partinr.training.guests import flags_for
-from partinr.training.loop import StopReason, TrainingLoop
+from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import Host, Nodes
 from partinr.training.processes import ShardStrategy, check_can_be_sent
 from partinr.training.quiet import quiet_lightning
-
-Model = TypeVar("Model", PiecewiseINR, Album)
+from partinr.training.result import FitResult
 
 Deterministic = bool | Literal["warn"]
 
 _PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
-
-
-@dataclass(frozen=True, repr=False)
-class FitResult(Generic[Model]):
-    """The result of a fit.
-
-    Attributes:
-        model: the fitted model, which is the given one.
-        curve: one row per evaluation, see :data:`partinr.runs.layout.CURVE_COLUMNS`.
-        image_curve: for an album one row per evaluation and image, see :data:`IMAGE_COLUMNS`; else empty.
-        psnr: final PSNR in dB, over data range 1 on values clamped to [0, 1]; for an album the mean over images.
-        ssim: final SSIM, likewise; NaN if undefined.
-        psnr_best: highest PSNR of the curve.
-        steps: number of optimiser steps.
-        seconds: training time without evaluation.
-        stop: why training ended: ``max_steps``, ``max_seconds``, ``target_psnr``, ``all_frozen``, ``all_reached``,
-            ``callback`` such as EarlyStopping; None if it was interrupted or failed.
-        failure: one line that says why the fit failed, or None. The model of a failed fit has its best weights.
-    """
-
-    model: Model
-    curve: list[dict[str, float]]
-    image_curve: list[dict[str, Any]]
-    psnr: float
-    ssim: float
-    psnr_best: float
-    steps: int
-    seconds: float
-    stop: StopReason | None
-    failure: str | None
-
-    def __repr__(self) -> str:
-        # Without the curves, which may have thousands of rows.
-        ending = f"stop={self.stop!r}" if self.failure is None else f"failure={self.failure!r}"
-        figures = f"steps={self.steps}, psnr={self.psnr:.2f}, seconds={self.seconds:.1f}"
-        return f"FitResult({figures}, {ending}, model={self.model!r})"
-
-    @classmethod
-    def of(cls, module: TrainingLoop) -> FitResult[Any]:
-        """The result of a trained module."""
-        last = module.curve[-1]
-        model: Any = module.model
-        return FitResult(
-            model=model,
-            curve=module.curve,
-            image_curve=module.image_curve,
-            psnr=last["psnr"],
-            ssim=last["ssim"],
-            psnr_best=module.best_psnr,
-            steps=module.step,
-            seconds=module.clock.training,
-            stop=module.stop_reason,
-            failure=module.failure,
-        )
 
 
 class Ticks:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from partinr.callbacks import Header
+from partinr.callbacks.header import describe
 from partinr.runs.directory import RunDirectory
 
 HARDWARE = {"devices": 1, "device": "cpu", "gpu": None, "threads": 2}
@@ -48,3 +49,24 @@ def test_three_lines(
     assert said[0] in fit
     assert on == f"on       {said[1]}"
     assert into == "into     run"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters", "images", "said"),
+    [
+        ({"match_params": 1000}, 975, 1, ""),
+        ({"match_params": 1000}, 820, 1, " (18% fewer than backbone.match_params=1000: widths are whole numbers)"),
+        ({"match_params": 500}, 1100, 2, " (10% more than backbone.match_params=500: widths are whole numbers)"),
+        ({"match_params": 1000, "hidden_features": 9}, 300, 1, ""),
+        ({"width": 4}, 300, 1, ""),
+    ],
+)
+def test_a_number_of_parameters_that_was_not_reached(
+    backbone: dict[str, int], parameters: int, images: int, said: str
+) -> None:
+    several: dict[str, Any] = {"images": {str(number): {} for number in range(images)}} if images > 1 else {}
+    manifest = {"name": "a", "parameters": parameters, "signal": {}, "hardware": HARDWARE, **several}
+    fit, _ = describe(
+        manifest, {"backbone": backbone}, "2 regions", SimpleNamespace(max_steps=1, max_seconds=None, target_psnr=None)
+    )
+    assert fit == f"fit      a: 2 regions, {parameters:,} parameters{said}"

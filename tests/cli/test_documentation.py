@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,10 +84,8 @@ LONG = (
 )
 """What is only composed and checked: many runs or processes, or what other tests carry out from end to end."""
 
-STUB = """#!{python}
-import json, sys
-with open({file!r}, "a") as file:
-    file.write(json.dumps([{name!r}, *sys.argv[1:]]) + "\\n")
+STUB = r"""#!/bin/sh
+{{ printf '%s\0' {name} "$@"; printf '\1'; }} >>'{file}'
 """
 
 
@@ -120,8 +117,8 @@ def blocks(*languages: str) -> list[Any]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> Path:
-    """A folder such as a reader is in: photos, and a run."""
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, block: Block) -> Path:
+    """A folder such as a reader of the block is in: photos, and runs."""
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for path in ("photo.png", "photos/a.png", "photos/b.png", "photos/c.png"):
@@ -129,7 +126,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> Pat
     Image.fromarray((np.arange(400).reshape(20, 20) // 100).astype(np.uint8)).save(tmp_path / "labels.png")
     for place in ("runs/run", "sweeps/study/one"):
         shutil.copytree(finished, tmp_path / "outputs" / place)
-    for study in [path.stem for path in conf_dir().glob("experiment/*.yaml")]:
+    for study in [path.stem for path in conf_dir().glob("experiment/*.yaml") if path.stem in block.text]:
         # What the commands before would have left.
         for place in (f"sweeps/{study}", f"sweeps/{study}_small", study):
             shutil.copytree(finished, tmp_path / "outputs" / place / "one")
@@ -150,7 +147,7 @@ def typed(block: Block, desk: Path) -> list[list[str]]:
     places.mkdir()
     file = desk / "typed"
     for name in ("partinr", "python", "pip", "make", "git", "twine"):
-        (places / name).write_text(STUB.format(python=sys.executable, file=str(file), name=name))
+        (places / name).write_text(STUB.format(file=file, name=name))
         (places / name).chmod(0o755)
     text = block.text
     for pattern, word in STAND_INS.items():
@@ -161,7 +158,7 @@ def typed(block: Block, desk: Path) -> list[list[str]]:
         ["bash", "-euc", text], capture_output=True, text=True, cwd=desk, env=environment, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [command.split("\0")[:-1] for command in file.read_text().split("\1")[:-1]] if file.exists() else []
 
 
 def jobs(words: list[str]) -> list[list[str]]:
@@ -286,6 +283,7 @@ def test_commands_in_the_comments_of_conf(folder: str) -> None:
 def test_python(block: Block, desk: Path) -> None:
     text = re.sub(r"\bRUN\b", "run", block.text)
     for pattern, few in (
+        (r"\bSWEEP\b", "study"),
         (r"steps=\d+", "steps=1"),
         (r"size=\d+", "size=16"),
         (r"hidden_features=\d+", "hidden_features=4"),

@@ -87,10 +87,10 @@ def test_other_backbones_and_widths_are_overrides(partinr, tmp_path):
         assert "partinr hypothesis" in answer.out
 
 
-def test_it_goes_on_where_it_was(partinr, tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+def test_it_goes_on_where_it_was(partinr, study, tmp_path):
+    (whole,) = (path.parent for path in study.rglob("run.json") if json.loads(path.read_text())["regions"] == 1)
+    broken = tmp_path / "broken"
     # With max_seconds it would be completed; so it is stopped short and made longer.
-    assert partinr(*TINY, f"hydra.run.dir={whole}").code == 0
     assert partinr(*TINY, "max_steps=20", f"hydra.run.dir={tmp_path / 'short'}").code == 0
     checkpoint = tmp_path / "short" / "checkpoints" / "last.ckpt"
     assert partinr(*TINY, f"ckpt_path={checkpoint}", f"hydra.run.dir={broken}").code == 0

@@ -62,7 +62,9 @@ def _fit(partinr, learned: Path, image: Path, run: Path, *more: str):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("inner_loss", ["region", "image"])
+@pytest.mark.parametrize(
+    ("learned", "inner_loss"), [("shared", "region"), ("region", "region"), ("shared", "image")], indirect=["learned"]
+)
 def test_inner_steps_are_those_of_the_other_regime(partinr, learned, folders, tmp_path, inner_loss):
     if inner_loss == "image":
         other = tmp_path / "other"
@@ -120,6 +122,7 @@ def test_an_interrupted_fit_goes_on_as_an_unbroken_one(partinr, learned, folders
     assert [row["psnr"] for row in whole] == [row["psnr"] for row in second]
 
 
+@pytest.mark.parametrize("learned", ["shared"], indirect=True)
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -158,6 +161,7 @@ def test_from_python(folders):
     assert result.psnr > result.curve[0]["psnr"]
 
 
+@pytest.mark.parametrize("learned", ["shared"], indirect=True)
 def test_a_start_and_an_image_of_other_channels_are_brought_together_as_the_message_says(
     partinr, learned, folders, tmp_path
 ):

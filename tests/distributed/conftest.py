@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from partinr.api import fit
 from partinr.backbones import Siren
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, FitResult, FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit.api import fit
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.training.processes import ProcessLauncher
 

@@ -40,6 +40,16 @@ def test_text_stays_as_it_was_typed() -> None:
         assert [OmegaConf.select(config, key) for key in keys] == [text] * len(keys)
 
 
+def test_names_of_folders_in_yaml(partinr: Partinr) -> None:
+    Path("own/experiment").mkdir(parents=True)
+    name = "2024_01_31"
+    Path("own/experiment/mine.yaml").write_text(
+        f"# @package _global_\nhydra: {{run: {{dir: {name}}}, sweep: {{dir: {name}, subdir: 1e3}}}}\n"
+    )
+    answer = partinr("--cfg", "hydra", "--config-dir", "own", "experiment=mine")
+    assert re.findall(r"^ +(?:sub)?dir: '?(\S+?)'?(?: |$)", answer.out, re.MULTILINE)[:3] == [name, name, "1e3"]
+
+
 @pytest.mark.parametrize(
     ("typed", "read"),
     [

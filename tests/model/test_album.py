@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 import partinr
+from partinr.api import fit
 from partinr.backbones import Backbone, ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import FitResult, FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit.api import fit
 from partinr.regimes.fit.module import FitModule
 from partinr.runs.layout import CLOCK_COLUMNS
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from partinr.api import fit
 from partinr.backbones import HashGrid, Siren
 from partinr.base.errors import PartinrError
 from partinr.coords import axis_samples, grid_coords
@@ -17,7 +18,6 @@ from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition, Whole
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule, make_trainer
-from partinr.regimes.fit.api import fit
 from partinr.regimes.meta import LearnedStart
 from tests.covering import covering
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from partinr.api import fit
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.model.capacity import (
@@ -24,7 +25,6 @@ from partinr.model.capacity import (
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, KMeans, Partition, Random, Semantic, Superpixel, Whole
 from partinr.regimes import FitSettings, Optimizer, make_trainer
-from partinr.regimes.fit.api import fit
 from tests.covering import cases, covering
 
 SMALL = Siren(hidden_features=6, hidden_layers=1, first_omega_0=9.0)

@@ -37,11 +37,13 @@ def test_many_groups_with_any_letters_are_several_strips_and_a_legend_above(writ
     # Dollars would be read as mathematics; the font has no Japanese; a slash is no part of a file name.
     for k, engine in enumerate(("$\\bad{", "日本", "a", "b", "c", "d", "e")):
         write_run(tmp_path / str(k), image="../$x_$/日本", settings={"engine": engine}, steps=10)
-    written = write_figures(collect([tmp_path]), tmp_path / "figures")
+    written = write_figures(collect([tmp_path]), tmp_path / "figures", Looks(formats=("pdf",)))
     assert {path.parent for path in written} == {tmp_path / "figures"}
-    assert sum("pictures" in path.name for path in written) == 4
-    with Image.open(next(path for path in written if path.name.endswith("steps.png"))) as picture:
-        assert picture.width == round(PAGE * 300)
+    assert sum("pictures" in path.name for path in written) == 2
+    page = next(path for path in written if path.name.endswith("steps.pdf")).read_bytes()
+    width = re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", page)
+    assert width is not None
+    assert float(width[1]) == pytest.approx(PAGE * 72, abs=1)
 
 
 def test_without_curves_or_pictures_it_makes_what_it_can_and_the_same_again(write_run, tmp_path):

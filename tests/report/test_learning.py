@@ -170,7 +170,7 @@ def test_the_summary_has_psnr_in_columns_of_its_own(learned, study):
         assert (line["PSNR dB"] == "–") == (line["PSNR dB after 2"] != "–") == (line["algorithm"] == "maml")
 
 
-def test_figures_and_numbers_are_files_of_their_own(learned, study, tmp_path):
+def test_figures_and_numbers_are_files_of_their_own(learned, study, tmp_path, monkeypatch):
     made = {path.name for path in write_figures(collect([learned]), tmp_path)}
     stems = [f"learning-smooth-16-held-out-{what}" for what in ("outer-steps", "outer-seconds", "inner-steps")]
     assert made == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} | {"learning.csv"}
@@ -182,6 +182,7 @@ def test_figures_and_numbers_are_files_of_their_own(learned, study, tmp_path):
         ("grid #4 · cut in test only", "maml", "2"),
     ]
     assert float(lines[0]["psnr_2"]) == pytest.approx((after(2, 1, 0) + after(2, 1, 1)) / 2)
+    monkeypatch.setattr("partinr.report.figures.drawn", lambda *_: b"")
     both = {path.name for path in write_figures(collect([learned, *study.glob("coffee-01-*")]), tmp_path / "both")}
     assert {"table.csv", "learning.csv", "curve-coffee-steps.pdf"} <= both
     assert not any(name.startswith("curve-smooth") for name in both)

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import statistics
 
 import pytest
@@ -32,25 +31,22 @@ def sweep(write_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     settings = [(1e-4, 30.0), (1e-3, 30.0), (1e-4, 20.0), (1e-3, 20.0), (1e-3, 10.0)]
     each = itertools.product(settings, ("astronaut", "coffee"), (1, 4, 9, 16, 25), range(4))
-    with pytest.MonkeyPatch.context() as patch:
-        # Nobody pulls the plug here.
-        patch.setattr(os, "fsync", lambda handle: None)
-        for index, ((lr, omega), image, regions, seed) in enumerate(each):
-            status = status_of(index)
-            run = write_run(
-                folder / f"{index:03}-{image}",
-                image=image,
-                regions=regions,
-                seed=seed,
-                status=status,
-                message=FAILED if status == "failed" else None,
-                hardness=1 + 100 * lr + omega / 100,
-                settings={"optimizer.lr": lr, "backbone.omega_0": omega},
-                pictures=None if status == "queued" else 64,
-                rows=[] if status == "queued" else None,
-            )
-            if status == "queued":
-                (run / MANIFEST).write_text(json.dumps({"format": 1, "status": "queued"}))
+    for index, ((lr, omega), image, regions, seed) in enumerate(each):
+        status = status_of(index)
+        run = write_run(
+            folder / f"{index:03}-{image}",
+            image=image,
+            regions=regions,
+            seed=seed,
+            status=status,
+            message=FAILED if status == "failed" else None,
+            hardness=1 + 100 * lr + omega / 100,
+            settings={"optimizer.lr": lr, "backbone.omega_0": omega},
+            pictures=None if status == "queued" else 64,
+            rows=[] if status == "queued" else None,
+        )
+        if status == "queued":
+            (run / MANIFEST).write_text(json.dumps({"format": 1, "status": "queued"}))
     return folder
 
 
@@ -219,7 +215,7 @@ def test_means_of_the_script_are_those_of_the_figures(chromium, study, tmp_path)
         assert mean["y"] == pytest.approx(list(MeanCurve.of(group.counted).mean), abs=1e-4)
         std = MeanCurve.of(group.counted).std
         assert std is not None
-        assert mean["text"][-1] == f"{MeanCurve.of(group.counted).mean[-1]:.2f} ± {std[-1]:.2f}"
+        assert mean["text"][-1] == f"{MeanCurve.of(group.counted).mean[-1]:.2f} ± {std[-1]:.2f} dB"
 
 
 def test_a_few_runs_have_no_filter(chromium, write_run, tmp_path):

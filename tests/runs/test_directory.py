@@ -215,12 +215,24 @@ def test_a_damaged_config_is_refused(run: RunDirectory, content: bytes) -> None:
 
 
 def test_runs_are_found_once_at_any_depth(tmp_path: Path) -> None:
-    wanted = [RunDirectory.create(tmp_path / name, {}).path for name in ("a", "b/0_x", "b/1_x", "c")]
+    wanted = [RunDirectory.create(tmp_path / name, {}).path for name in ("a", "c", "b/0_x", "b/1_x")]
     (tmp_path / "link").symlink_to(tmp_path / "a")
     assert [run.path for run in find_runs(tmp_path)] == wanted
-    assert [run.path for run in find_runs(tmp_path / "c", tmp_path, tmp_path / "b")] == [wanted[3], *wanted[:3]]
+    assert [run.path for run in find_runs(tmp_path / "c", tmp_path, tmp_path / "b")] == [
+        wanted[1],
+        wanted[0],
+        *wanted[2:],
+    ]
     assert [run.path for run in find_runs(str(tmp_path / "a"))] == [wanted[0]]
     assert len(find_runs(tmp_path / "a", tmp_path / "link")) == 1
+
+
+def test_single_runs_of_a_folder_come_in_the_order_of_their_times(tmp_path):
+    names = ("b_grid_2026-11-29_09-00-00_f", "a_grid_2026-11-29_10-00-00_e", "a_none_2026-11-30_08-00-00_d")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / MANIFEST).write_text("{}")
+    assert [run.path.name for run in find_runs(tmp_path)] == list(names)
 
 
 def test_links_are_followed_and_loops_cut(tmp_path: Path) -> None:

@@ -142,3 +142,12 @@ def test_faults_of_the_picture_are_found(tmp_path: Path) -> None:
         (tmp_path / "picture").write_bytes(content)
         with pytest.raises(PartinrError, match=r"is a damaged or unusual PNG|holds 3 pictures"):
             decode(tmp_path / "picture")
+
+
+def test_a_gif_of_one_picture(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(np.full((4, 6, 3), (level, 0, 200), dtype=np.uint8)) for level in (10, 250)]
+    pictures[0].save(tmp_path / "one.gif")
+    assert (decode(tmp_path / "one.gif") == np.asarray(pictures[0])).all()
+    pictures[0].save(tmp_path / "two.gif", save_all=True, append_images=pictures[1:])
+    with pytest.raises(PartinrError, match=r"two.gif' holds 2 pictures \(an animation"):
+        decode(tmp_path / "two.gif")

@@ -393,7 +393,7 @@ def test_unreadable(tmp_path, monkeypatch, error, words):
 
 
 def test_not_an_image(refuse):
-    for content in (b"hello", b"%PDF-1.7 ....", b"GIF89a" + bytes(99), b"RIFF\0\0\0\0WAVEfmt ", b"<svg/>"):
+    for content in (b"hello", b"%PDF-1.7 ....", b"RIFF\0\0\0\0WAVEfmt ", b"<svg/>"):
         assert "convert it to PNG" in refuse(content)
     assert "empty file" in refuse(b"")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,24 @@ def test_a_page_with_generated_tables_shows_all_of_its_data() -> None:
             for word in command.split()
         }
         assert {path.name for path in readme.parent.glob("*.csv")} <= shown, readme
+
+
+SPREAD = re.compile(r"([\d.,]+) ± ([\d.,]+)")
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*/small/*.csv")), ids=lambda path: path.stem)
+def test_the_table_of_a_small_size_has_the_numbers_of_its_file(path: Path) -> None:
+    page = (path.parents[1] / "README.md").read_text(encoding="utf-8")
+    table = page.partition(f"<!-- small: {path.stem} -->")[2].partition("<!-- end: ")[0]
+    shown = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| ")}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            pairs = [(float(row[name]), float(row[f"{name}_std"])) for name in row if row.get(f"{name}_std")]
+            cells = SPREAD.findall(shown[row["group"]])
+            assert cells
+            for cell in cells:
+                digits = len(cell[0].partition(".")[2])
+                assert cell in {tuple(f"{number:,.{digits}f}" for number in pair) for pair in pairs}, row["group"]
 
 
 def test_a_number_that_was_typed_is_replaced(tmp_path: Path) -> None:

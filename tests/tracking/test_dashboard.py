@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from partinr.pictures.draw import encode_png
-from partinr.runs.directory import RunDirectory
+from partinr.runs.directory import RunDirectory, find_runs
 from partinr.runs.layout import CURVE_COLUMNS
+from partinr.tracking.dashboard import Dashboard
+from partinr.tracking.dashboard import Study as DashboardStudy
 from partinr.tracking.summary import AXES
 
 PNG = encode_png(np.zeros((2, 2, 3), np.float32))
@@ -111,7 +113,8 @@ def test_the_table_of_runs_is_grouped(spec: Any) -> None:
 def test_bars_of_the_qualities_that_are_reached(spec: Any, part: str) -> None:
     # 20 dB by all; 25 and 30 by half of the runs, which are not most.
     metrics = [metric for plot in panels(spec[part], "Bar Chart") for metric in plot["metrics"]]
-    assert metrics == [f"{cost}_to/20dB" for cost in ("steps", "seconds", "cpu_seconds", "macs")]
+    assert metrics == ["reached/20dB", *(f"{cost}_to/20dB" for cost in ("steps", "seconds", "cpu_seconds", "macs"))]
+    assert not list(panels(spec[part], "Scatter Plot"))
 
 
 @pytest.mark.parametrize("part", ["workspace", "report"])
@@ -127,6 +130,25 @@ def test_the_groups_are_those_of_the_runs(study: Path, partinr: Any, offline: An
         ["none", "relu_pe", "fit", "none · relu_pe · fit"],
     ]
     assert all("seconds_to/20dB" in each.summary for each in kept)
+    assert [each.summary["reached/25dB"] for each in kept] == [1, 1, 0, 0], "those that never arrive count"
+
+
+def test_a_search_has_a_view(tmp_path: Path) -> None:
+    for number, lr in enumerate((1e-4, 1e-3, 1e-2, 1e-1)):
+        config = {"seed": 0, "optimizer": {"name": "adam", "lr": lr}, "partition": {"_target_": "partinr.Whole"}}
+        run = RunDirectory.create(tmp_path / str(number), config)
+        run.write_manifest({"status": "completed", "name": "astronaut"})
+    spec = Dashboard(DashboardStudy.of(find_runs(tmp_path), "lr")).spec()
+    for part in ("workspace", "report"):
+        (scatter,) = panels(spec[part], "Scatter Plot")
+        assert (scatter["xAxis"], scatter["yAxis"]) == ("config:optimizer.value.lr", "summary:psnr")
+        assert scatter["xAxisLogScale"]
+        (parallel,) = panels(spec[part], "Parallel Coordinates Plot")
+        assert [column["accessor"] for column in parallel["columns"]] == ["config:optimizer.value.lr", "summary:psnr"]
+        assert [plot["targetKey"] for plot in panels(spec[part], "Parameter Importance")] == ["psnr"]
+    # One group of all trials would be one point.
+    (runs,) = keys(spec["workspace"], "runSets")
+    assert not runs[0].get("grouping")
 
 
 def test_without_the_package(study: Path, partinr: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,11 @@ from typing import Any
 import lightning as L
 import pytest
 
+from partinr.callbacks import RunCallback
 from partinr.runs.directory import RunDirectory
+from partinr.spec import spec
+from partinr.tracking import CurveOnly, Logger, Several
+from partinr.tracking.logger import Note
 
 LIGHTNING = "lightning.pytorch.loggers"
 
@@ -101,12 +105,15 @@ def test_mlflow(interrupted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "reconstruction.png" in {each.path for each in client.list_artifacts(kept.info.run_id)}
 
 
-def test_several_in_a_sweep(few: Any, offline: Any, same_rows: Any) -> None:
+def test_several_in_a_sweep(few: Any, offline: Any, same_rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
     answer = few(
         "-m", "logger=[wandb,tensorboard]", "seed=0,1", "logger.wandb.project=both", "hydra.sweep.dir=sweep",
         f"+logger.mine._target_={LIGHTNING}.CSVLogger",
     )  # fmt: skip
     assert answer.code == 0, answer.err
+    said = "WANDB_PROJECT=mine is not used, as the configuration has logger.wandb.project=both"
+    assert answer.err.count(said) == 2
     runs = [RunDirectory(path.parent) for path in sorted(Path("sweep").glob("*/run.json"))]
     assert [run.manifest()["seed"] for run in runs] == [0, 1]
     for run in runs:
@@ -216,3 +223,13 @@ def test_a_callback_finds_the_logger(few: Any, broken: str) -> None:
     curve = RunDirectory(Path("run")).curve()
     assert [point.value for point in kept.Scalars("psnr")] == pytest.approx([row["psnr"] for row in curve])
     assert "note/text_summary" in kept.Tags()["tensors"]
+
+
+def test_a_logger_written_for_version_0_3() -> None:
+    @spec
+    class Older(Logger):
+        def callbacks(self, name: str, config: Mapping[str, Any], note: Note) -> list[RunCallback]:  # type: ignore[override]
+            return [RunCallback()]
+
+    older = Older()
+    assert len(Several([older, CurveOnly(), older]).callbacks("name", {}, print, Path("run"))) == 2

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from partinr.api import fit
 from partinr.backbones import Siren
 from partinr.engines import _numba
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import Cosine, FitSettings, Optimizer
-from partinr.regimes.fit.api import fit
 from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.training.steps import EngineSteps, PlainSteps
 

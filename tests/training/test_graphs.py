@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from partinr.api import fit
 from partinr.backbones import Backbone, Siren
 from partinr.base.errors import PartinrWarning
 from partinr.engines.batched import Tiling
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes import Constant, Cosine, FitModule, FitSettings, Optimizer, Plateau, WarmUp
-from partinr.regimes.fit.api import fit
 from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.training import graphs
 from partinr.training.clock import StopRule

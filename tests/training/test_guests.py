@@ -26,5 +26,8 @@ def test_of_callbacks_that_call_each_other_the_one_that_raised_is_named() -> Non
     first = Calls(second)
     trainer, module = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), L.LightningModule()
     said = r"callbacks\.second \(Raises\) .*ValueError: the moon is full"
-    with pytest.raises(GuestError, match=said), guests_named({"first": first, "second": second}, module):
+    with (
+        pytest.raises(GuestError, match=said),
+        guests_named({"callbacks.first": first, "callbacks.second": second}, module),
+    ):
         first.on_fit_start(trainer, module)

@@ -123,6 +123,12 @@ function together(all) {
   return [...found.values()];
 }
 
+// Marks at 1, 2 and 5, and over many decades at 1 alone.
+function logAxis(values, many = 300) {
+  const known = values.filter((value) => value > 0);
+  return { type: "log", tickformat: "~g", dtick: Math.max(...known) > many * Math.min(...known) ? 1 : "D2" };
+}
+
 function layout(series, level, scale, words, metric = PSNR) {
   const [ink, soft, rule, ground] = ["--ink", "--soft", "--line", "--ground"].map(colour);
   const axis = {
@@ -146,7 +152,7 @@ function layout(series, level, scale, words, metric = PSNR) {
     },
     yaxis: {
       ...axis, title: { text: plain(metric.title), font: { color: soft, size: 13 } },
-      ...(metric.log ? { type: "log", tickformat: "~g" } : { type: "linear" }),
+      ...(metric.log ? logAxis(series.flatMap(({ mean }) => mean.y)) : { type: "linear" }),
     },
     hovermode: crowd ? "closest" : "x unified",
     hoverlabel: { bgcolor: ground, bordercolor: rule, font: { color: ink, size: 12.5 } },

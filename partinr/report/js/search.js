@@ -74,11 +74,6 @@ function searchLayout(margin) {
 
 const SEARCH_CONFIG = { displayModeBar: false, responsive: true };
 
-function axisOf({ log, numbers }) {
-  if (!log) return { type: "linear", tickformat: "~g" };
-  return { type: "log", tickformat: "~g", dtick: numbers.at(-1) / numbers[0] > 30 ? 1 : "D2" };
-}
-
 function drawSetting(into, setting, at, metric, all) {
   const { axis, shape, soft } = searchLayout({ l: 50, r: 12, t: 8, b: 44 });
   const given = all.filter(({ values }) => values[at] !== null);
@@ -93,7 +88,7 @@ function drawSetting(into, setting, at, metric, all) {
   });
   const failed = given.filter(({ value }) => value === null);
   const crosses = trace(failed, { meta: "failed", y: failed.map(() => 0.03), yaxis: "y2", marker: { size: 7, symbol: "x-thin", line: { color: colour("--bad"), width: 1.5 } } });
-  const kind = setting.words.length ? { type: "category", categoryorder: "array", categoryarray: setting.words.map(plain) } : axisOf(setting);
+  const kind = setting.words.length ? { type: "category", categoryorder: "array", categoryarray: setting.words.map(plain) } : setting.log ? logAxis(setting.numbers, 30) : { type: "linear", tickformat: "~g" };
   Plotly.react(into, [...done, crosses], {
     ...shape,
     xaxis: { ...axis, ...kind, title: { text: plain(setting.name), font: { color: soft } } },

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from partinr.api import fit
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.coords import grid_coords, outer_coords
@@ -28,7 +29,6 @@ from partinr.regimes import (
     WarmUp,
     make_trainer,
 )
-from partinr.regimes.fit.api import fit
 from partinr.runs.layout import CLOCK_COLUMNS
 from partinr.training.trainer import run_fit
 from tests.covering import cases, covering

@@ -45,20 +45,17 @@ def _rows(curve):
 SETUPS = {
     "plain": {},
     "cosine after a warm-up": {"schedule": Cosine(warmup_steps=6, final=0.1)},
-    "warm-up": {"schedule": WarmUp(warmup_steps=20)},
     # Nothing is enough of a rise: every second evaluation the rate falls, and one is counted when the run breaks off.
     "plateau": {"schedule": Plateau(patience=1, threshold=50.0, factor=0.7)},
-    "points": {"settings": {"points_per_step": 10}},
+    "points, bf16": {"settings": {"points_per_step": 10}, "precision": "bf16-mixed"},
     "points by error": {"settings": {"points_per_step": 10, "sampling": "error", "evaluate_every": 4}},
     "muon": {"optimizer": PerNetwork(name="muon", lr=1e-2, adamw_lr=1e-2), "schedule": Cosine()},
     "soap": {"optimizer": PerNetwork(lr=1e-2, options={"precondition_frequency": 4})},
-    "begins at the mean": {"settings": {"begin_at_mean": True}},
+    "begins at the mean, double": {"settings": {"begin_at_mean": True}, "precision": "64-true"},
     "points by region, momentum": {
         "settings": {"points_per_step": 13, "loss": "region", "evaluate_every": 4},
         "optimizer": Optimizer(name="sgd", lr=0.02, options={"momentum": 0.9}),
     },
-    "bf16": {"precision": "bf16-mixed"},
-    "double": {"precision": "64-true"},
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from partinr.backbones import Backbone, ReluPE, Siren
 from partinr.partition import Partition
-from partinr.regimes.meta import LearnedStart, TaskBatch
+from partinr.regimes.meta import LearnedStart, TaskBatch, check_meta_gradient
 
 BACKBONES: dict[str, Backbone] = {
     "siren": Siren(hidden_features=4, hidden_layers=1, first_omega_0=4.0, omega_0=3.0),
@@ -26,6 +26,19 @@ LABELS = (
 )
 
 MakeStart = Callable[..., LearnedStart]
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _a_gradient_is_checked_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A third of the time of a tiny training, if each would check its meta-gradient."""
+    folder = tmp_path_factory.mktemp("checked")
+
+    def check(start: Any, algorithm: Any, recompute: bool, device: Any, dtype: Any, cache: Any) -> None:
+        check_meta_gradient(start, algorithm, recompute, device, dtype, folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("partinr.regimes.meta.module.check_meta_gradient", check)
+        yield
 
 
 @pytest.fixture

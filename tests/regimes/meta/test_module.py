@@ -347,15 +347,21 @@ def untimed(curve: list[dict[str, Any]]) -> list[dict[str, str]]:
 SETUPS: dict[str, dict[str, Any]] = {
     "plain": {},
     "reptile, drawn context": {"algorithm": "reptile", "context_fraction": 0.5},
-    "cosine, clipped": {"schedule": Cosine(warmup_steps=2, final=0.1), "clip_norm": 0.01},
-    "plateau": {"schedule": Plateau(patience=1, threshold=50.0), "evaluate_every": 2},
+    "cosine, clipped, single": {
+        "schedule": Cosine(warmup_steps=2, final=0.1),
+        "clip_norm": 0.01,
+        "precision": "32-true",
+    },
+    "plateau, bf16": {
+        "schedule": Plateau(patience=1, threshold=50.0),
+        "evaluate_every": 2,
+        "precision": "bf16-mixed",
+    },
     "momentum, drawn context": {
         "optimizer": Optimizer(name="sgd", lr=0.02, options={"momentum": 0.9}),
         "context_fraction": 0.3,
     },
     "workers": {"workers": 2, "context_fraction": 0.5},
-    "bf16": {"precision": "bf16-mixed"},
-    "single": {"precision": "32-true"},
 }
 
 
@@ -530,8 +536,9 @@ def test_a_collapse(monkeypatch, seen, margin, collapses):
 
 
 def test_a_wrong_gradient_stops_the_run_before_any_step(monkeypatch):
-    from partinr.regimes.meta import inner
+    from partinr.regimes.meta import check_meta_gradient, inner
 
+    monkeypatch.setattr("partinr.regimes.meta.module.check_meta_gradient", check_meta_gradient)
     gradient = inner._gradient
 
     def forgetful(objective, params, names, twice):

@@ -94,7 +94,6 @@ def train(module: ThresholdModule, *callbacks: L.Callback, precision="64-true", 
 STACKS = {
     "a line": (LINE, 1, {}),
     "local": (LINE, 3, {"frame": "local", "threshold": 0.1}),
-    "the plane": (PLANE, 1, {}),
     "the plane in parts": (PLANE, 4, {"frame": "local"}),
     "its grid": (PLANE, 4, {"points_per_step": None, "threshold": 0.02}),
     "relu": (LINE, 1, {"backbone": ReluPE(hidden_features=8, hidden_layers=1, frequencies=4)}),
@@ -113,7 +112,7 @@ def test_a_stack_of_trials_is_as_many_runs_of_one(data, parts, options):
     found = together.steps_rows()
     assert {row["censored"] for row in found} == {0, 1}, "some should be over, and some not"
     assert len({row["steps"] for row in found}) > 2
-    for number, trial in enumerate(trials):
+    for number, trial in list(enumerate(trials))[::5]:  # other boundaries, draws and networks each
         alone = module_of(data, [trial], parts, **options)
         train(alone)
         (row,) = alone.steps_rows()
