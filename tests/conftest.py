@@ -89,6 +89,14 @@ def _no_network() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_power_fails() -> Iterator[None]:
+    """Of tens of thousands of files, each would else wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _kernels_are_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """By one worker, seconds a kernel, while the others wait; then numba's cache has them."""
     from numba.core.dispatcher import Dispatcher
