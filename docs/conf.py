@@ -46,7 +46,7 @@ myst_links_external_new_tab = True
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
-nb_execution_timeout = 120  # a notebook takes less than 30 s on two quiet cores
+nb_execution_timeout = 300  # a notebook takes less than 30 s on two quiet cores; .ci/run has others on them
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"

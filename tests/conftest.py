@@ -34,14 +34,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that may take longer than others come first, so that no worker begins one when the others are done."""
+@pytest.hookimpl(trylast=True)  # after others have left some out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each worker begins with files of its own whose tests may take longest, so that none comes last.
 
-    def limit(item: pytest.Item) -> float:
-        mark = item.get_closest_marker("timeout")
-        return 0 if mark is None else mark.args[0]
-
-    items.sort(key=limit, reverse=True)
+    What xdist gives a worker at first is one piece of the list.
+    """
+    limits: dict[Path, float] = {}
+    for item in items:
+        if (mark := item.get_closest_marker("timeout")) is not None:
+            limits[item.path] = max(mark.args[0], limits.get(item.path, 0))
+    files = sorted(limits, key=lambda path: -limits[path])
+    rest = [item for item in items if item.path not in limits]
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    dealt: list[pytest.Item] = []
+    for worker in range(workers):
+        long = [item for path in files[worker::workers] for item in items if item.path == path]
+        short = max(0, (len(items) - len(dealt)) // (workers - worker) - len(long))
+        dealt += [*long, *rest[:short]]
+        del rest[:short]
+    items[:] = dealt + rest
 
 
 def pytest_collection_finish() -> None:
@@ -73,6 +85,14 @@ def _no_network() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_here)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_power_fails() -> Iterator[None]:
+    """Of tens of thousands of files, each would else wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
         yield
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.covering import cases
+
 ROOT = Path(__file__).parents[1]
 
 # Each column from the ground up. A room imports the rooms under its own in its own column, and the floor under both.
@@ -280,7 +282,15 @@ def loaded_by(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str]
     return set(json.loads(last)), "\n".join([*output, process.stderr])
 
 
-COMMAND = "import sys; from partinr.cli import main; main(sys.argv[1:])"
+END = "-- end of a command --"
+COMMANDS = f"""
+import contextlib, json, sys
+from partinr.cli import main
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(sys.stdout), contextlib.suppress(SystemExit):
+        main(words)
+    print({END!r})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -296,9 +306,8 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
+def test_a_command_that_computes_nothing_needs_no_torch(run_directory: Path) -> None:
+    commands = cases(
         ([], "Three commands to try"),
         (["--help"], "Groups (GROUP=NAME)"),
         (["--version"], "partinr "),
@@ -307,17 +316,15 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["partition=gird"], "there is no partition=gird"),
         (["rnus"], "did you mean partinr runs?"),
         (["-sc", "query=bash"], ""),
-        (["runs", "RUN"], "1 completed"),
-        (["table", "RUN"], "20.00"),
+        (["runs", str(run_directory)], "1 completed"),
+        (["table", str(run_directory)], "20.00"),
         (["report", "--help"], "curves"),
         (["render", "--help"], "resolution"),
-    ],
-    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
-)
-def test_a_command_that_computes_nothing_needs_no_torch(arguments: list[str], said: str, run_directory: Path) -> None:
-    words = [str(run_directory) if word == "RUN" else word for word in arguments]
-    loaded, output = loaded_by(COMMAND, *words, folder=run_directory.parent)
-    assert said in output
+    )
+    words = json.dumps([arguments for arguments, _ in commands])
+    loaded, output = loaded_by(COMMANDS, words, folder=run_directory.parent)
+    for (_, said), answer in zip(commands, output.split(END)[:-1], strict=True):
+        assert said in answer
     assert loaded == set()
 
 

@@ -617,7 +617,6 @@ def test_fifty_runs_in_one_process(tiny: Any, monkeypatch: pytest.MonkeyPatch) -
     fifty = ",".join(map(str, range(50)))
     with monkeypatch.context() as patch:
         patch.setattr(execute, "resume", measured)
-        patch.setattr("os.fsync", lambda _: None)  # hundreds of them, and no power fails here
         answer = tiny("-m", f"seed={fifty}", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${seed}")
     assert (answer.code, answer.err, len(memory)) == (0, "", 50)
     assert states[0] == states[1]

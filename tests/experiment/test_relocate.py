@@ -134,7 +134,9 @@ def advice(answer: Any, command: str) -> list[str]:
 
 
 CHANGED = {
-    **{kind: ("photos/c.jpg" if kind == "meta" else "photos/a.jpg", "photos", "data.path") for kind in KINDS},
+    "fit": ("photos/a.jpg", "photos", "data.path"),
+    "folder": ("photos/a.jpg", "photos", "data.path"),
+    "meta": ("photos/c.jpg", "photos", "data.path"),
     "learned from": ("photos/b.jpg", "photos", "data.path"),
     "masks": ("masks/a.png", "masks", "partition.path"),
 }
@@ -162,7 +164,7 @@ def test_a_file_that_was_replaced(partinr: Any, stopped: Any, contents: Any, wha
     assert notes(answer) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["masks", "folder", "meta"])
 def test_files_that_have_moved(partinr: Any, stopped: Any, kind: str) -> None:
     run = stopped(*KINDS[kind])
     hashed = run.manifest()["config_hash"]

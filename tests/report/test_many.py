@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import statistics
 
 import pytest
@@ -32,25 +31,22 @@ def sweep(write_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     settings = [(1e-4, 30.0), (1e-3, 30.0), (1e-4, 20.0), (1e-3, 20.0), (1e-3, 10.0)]
     each = itertools.product(settings, ("astronaut", "coffee"), (1, 4, 9, 16, 25), range(4))
-    with pytest.MonkeyPatch.context() as patch:
-        # Nobody pulls the plug here.
-        patch.setattr(os, "fsync", lambda handle: None)
-        for index, ((lr, omega), image, regions, seed) in enumerate(each):
-            status = status_of(index)
-            run = write_run(
-                folder / f"{index:03}-{image}",
-                image=image,
-                regions=regions,
-                seed=seed,
-                status=status,
-                message=FAILED if status == "failed" else None,
-                hardness=1 + 100 * lr + omega / 100,
-                settings={"optimizer.lr": lr, "backbone.omega_0": omega},
-                pictures=None if status == "queued" else 64,
-                rows=[] if status == "queued" else None,
-            )
-            if status == "queued":
-                (run / MANIFEST).write_text(json.dumps({"format": 1, "status": "queued"}))
+    for index, ((lr, omega), image, regions, seed) in enumerate(each):
+        status = status_of(index)
+        run = write_run(
+            folder / f"{index:03}-{image}",
+            image=image,
+            regions=regions,
+            seed=seed,
+            status=status,
+            message=FAILED if status == "failed" else None,
+            hardness=1 + 100 * lr + omega / 100,
+            settings={"optimizer.lr": lr, "backbone.omega_0": omega},
+            pictures=None if status == "queued" else 64,
+            rows=[] if status == "queued" else None,
+        )
+        if status == "queued":
+            (run / MANIFEST).write_text(json.dumps({"format": 1, "status": "queued"}))
     return folder
 
 

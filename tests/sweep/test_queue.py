@@ -487,8 +487,9 @@ def test_jobs_are_found_again(submit: Any) -> None:
 
 
 def test_runs_share_jobs_by_their_nodes(submit: Any) -> None:
-    jobs = Jobs(*[complete] * 5)
-    assert submit(jobs, "seed=0,1,2,3,4", "hydra.launcher.runs_per_job=2").code == 0
+    jobs = Jobs(*[lambda run: None] * 5)
+    words = ("hydra.launcher.runs_per_job=2", "hydra.launcher.wait=false")
+    assert submit(jobs, "seed=0,1,2,3,4", *words).code == 0
     assert [len(runs) for runs in jobs.submitted] == [2, 2, 1]
 
 

@@ -56,7 +56,6 @@ def _by_region(module: FitModule, values: dict[str, Tensor]) -> dict[int, list[T
 OPTIMIZERS = [
     Optimizer(lr=1e-2),
     Optimizer(name="sgd", lr=0.01, options={"momentum": 0.9}),
-    Optimizer(name="rmsprop", lr=1e-3),
     PerNetwork(name="muon", lr=3e-3, adamw_lr=1e-2),
     PerNetwork(lr=3e-3),
 ]
