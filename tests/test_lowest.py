@@ -33,7 +33,6 @@ SMOKE = (
     "tests/model/test_quantise.py",
     "tests/partition/test_superpixel.py",
     "tests/pictures/test_write.py",
-    "tests/regimes/fit/test_resume.py",
     "tests/runs/test_directory.py",
     "tests/signals/test_image.py",
     "tests/studies/test_growth.py",

@@ -285,6 +285,7 @@ def loaded_by(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str]
 END = "-- end of a command --"
 COMMANDS = f"""
 import contextlib, json, sys
+import partinr.spec, partinr.experiment.names, partinr.sweep.launchers
 from partinr.cli import main
 for words in json.loads(sys.argv[1]):
     with contextlib.redirect_stderr(sys.stdout), contextlib.suppress(SystemExit):
@@ -306,7 +307,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_a_command_that_computes_nothing_needs_no_torch(run_directory: Path) -> None:
+def test_composing_and_a_command_that_computes_nothing_need_no_torch(run_directory: Path) -> None:
     commands = cases(
         ([], "Three commands to try"),
         (["--help"], "Groups (GROUP=NAME)"),
@@ -326,10 +327,6 @@ def test_a_command_that_computes_nothing_needs_no_torch(run_directory: Path) -> 
     for (_, said), answer in zip(commands, output.split(END)[:-1], strict=True):
         assert said in answer
     assert loaded == set()
-
-
-def test_composing_needs_no_torch() -> None:
-    assert loaded_by("import partinr.spec, partinr.experiment.names, partinr.sweep.launchers")[0] == set()
 
 
 def test_specs_need_nothing_but_torch() -> None:

@@ -64,7 +64,7 @@ class Comparison:
         damaged = next((record for record in records if record.status == "damaged"), None)
         if damaged is not None:
             raise PartinrError(damaged.message or f"{damaged.path} is damaged")
-        studies = tuple(_one_by_one(study) for study in studies_of(records))
+        studies = tuple(_one_by_one(study.in_words()) for study in studies_of(records))
         called = {group.records[0]: group.label for study in studies for group in study.groups}
         listed = [Listed.of(each, 0.0) for each in directories]
         return cls(

@@ -114,11 +114,10 @@ class RunTable:
             said = [ABSENT if each is None else write(each, form) for each, form in zip(numbers, _FORMS, strict=True)]
             words = [column.of[number] or ABSENT for column in self._settings.values()]
             lines.append([record.name, *words, record.status, *said])
-        rows = "".join(f"<tr>{''.join(f'<td>{escape(word)}</td>' for word in line)}</tr>" for line in lines)
+        body = "".join(_html_row("td", line) for line in lines)
         left = len(self) - len(lines)
         more = f"<div>and {left} more</div>" if left else ""
-        head = "".join(f"<th>{escape(word)}</th>" for word in heads)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}"
+        return f"<table><thead>{_html_row('th', heads)}</thead><tbody>{body}</tbody></table>{more}"
 
     @cached_property
     def _listed(self) -> list[Listed]:
@@ -146,6 +145,11 @@ class RunTable:
 
 _FORMS = ("fixed:2", "fixed:3", "fixed:0", "significant")
 """How a notebook's table writes its numbers."""
+
+
+def _html_row(element: str, words: Sequence[str]) -> str:
+    style = 'style="text-align:left;padding:2px 12px 2px 0"'
+    return f"<tr>{''.join(f'<{element} {style}>{escape(word)}</{element}>' for word in words)}</tr>"
 
 
 def _results(record: RunRecord) -> dict[str, Any]:

@@ -172,7 +172,7 @@ class Study:
             {regions for index in of_kind if (regions := usable[index].regions) is not None} for of_kind in members
         ]
         own = [flats[of_kind[0]] for of_kind in members]
-        cuts = [set[Cut]().union(*(_cuts(usable[index]) for index in of_kind)) for of_kind in members]
+        cuts = [set[Cut]().union(*(cuts_of(usable[index]) for index in of_kind)) for of_kind in members]
         found = list(zip(labels(own, counts, shown), titles(own, counts, cuts, shown), strict=True)) if members else []
         few: dict[int, float] = {}
         groups: list[Group] = []
@@ -232,6 +232,15 @@ class Study:
 
         return sorted(columns.values(), key=place)
 
+    def in_words(self) -> Study:
+        """The same study with titles for labels, for a page: 3×3 grid instead of grid #9."""
+        several = len(self.images) > 1
+        named = [
+            replace(group, label=group.title, name=f"{group.image} · {group.title}" if several else group.title)
+            for group in self.groups
+        ]
+        return replace(self, groups=tuple(named))
+
     def arranged(self, titles: Mapping[str, str], order: Sequence[str]) -> Study:
         """The same study with other titles, and with groups in another order on each image.
 
@@ -287,7 +296,7 @@ class Study:
         return None if other is None else measured(group, other)
 
 
-def _cuts(record: RunRecord) -> set[Cut]:
+def cuts_of(record: RunRecord) -> set[Cut]:
     """Rows and columns that a grid has on the images of a run; none where a shape is unknown."""
     rows, columns = record.at("config.partition.rows"), record.at("config.partition.cols")
     if isinstance(rows, int) and isinstance(columns, int):

@@ -75,7 +75,7 @@ def write_html(
         PartinrError: the file cannot be written.
     """
     path = Path(path)
-    studies = studies_of(records)
+    studies = [study.in_words() for study in studies_of(records)]
     page = template("template.html").render(
         _context(records, studies, title or _title(studies), refresh, {} if cache is None else cache)
     )

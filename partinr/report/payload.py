@@ -15,11 +15,11 @@ from partinr.pictures.curves import LOGARITHMIC, TITLES
 from partinr.pictures.palette import Style
 from partinr.report.columns import Column, columns_of
 from partinr.report.curves import Numbers
-from partinr.report.groups import Group, Study
+from partinr.report.groups import Group, Study, cuts_of
 from partinr.report.search import search_of
 from partinr.report.table import Row, is_marked, lone_of, of_run
 from partinr.report.thin import thin
-from partinr.runs.naming import Facet, facets
+from partinr.runs.naming import UNCUT, Cut, Facet, facets
 from partinr.runs.records import Axis, RunRecord
 
 DIGITS = 6
@@ -66,7 +66,7 @@ def payload(
     Returns:
         ``runs`` in the order of ``records``: their study, group and image by number, their values for the columns of
         the study, curve, and details by the number of the lines in ``words``; ``studies`` with images, labels and
-        columns; ``facets`` to filter and group runs by; ``tolerance`` [dB] of thinned curves.
+        columns; ``facets`` to filter and group runs by; ``uncut``, a word for one region; ``tolerance`` [dB] of curves.
     """
     words = Words()
     curves, tolerance = thin([_curve(record) for record in records])
@@ -91,6 +91,7 @@ def payload(
         "runs": list(runs.values()),
         "studies": {key: {**_study(*parts), "search": searches[key]} for key, parts in studies.items()},
         "facets": found,
+        "uncut": UNCUT,
         "tolerance": number(tolerance),
         "words": words.texts,
     }
@@ -224,9 +225,13 @@ def _facets(
     flats = list({id(group.flat): group.flat for group in groups}.values())
     sections = {id(group.flat): study.section or Section() for study in studies for group in study.groups}
     counts: dict[int, set[int]] = {id(flat): set() for flat in flats}
+    cuts: dict[int, set[Cut]] = {id(flat): set() for flat in flats}
     for group in groups:
         counts[id(group.flat)] |= {record.regions for record in group.records if record.regions is not None}
-    found = facets(flats, [counts[id(flat)] for flat in flats], [sections[id(flat)] for flat in flats]) if flats else []
+        cuts[id(group.flat)] = cuts[id(group.flat)].union(*map(cuts_of, group.records))
+    ids = [id(flat) for flat in flats]
+    of_flats = [counts[each] for each in ids], [sections[each] for each in ids], [cuts[each] for each in ids]
+    found = facets(flats, *of_flats) if flats else []
     at = {id(flat): index for index, flat in enumerate(flats)}
     of_group = {record: group for group in groups for record in group.records}
     columns = []

@@ -41,7 +41,7 @@ def tiles_of(table: Sequence[Row]) -> list[Tile]:
         ratios = [(mean, row, versus) for row, versus in compared if (mean := versus.ratio[axis].mean) is not None]
         if ratios:
             ratio, row, versus = max(ratios, key=lambda found: found[0])
-            note = f"to the {versus.level:.2f} dB at which {versus.lone.label} ended"
+            note = f"to the {versus.level:.2f} dB of the runs with {versus.lone.label}"
             number, what = _speed(ratio, axis, row.cells[key].text)
             tiles.append(Tile(key, number + row.cells[key].sign, what, row.group.label, note))
         else:
@@ -50,7 +50,9 @@ def tiles_of(table: Sequence[Row]) -> list[Tile]:
     if gains:
         gain, row, versus = max(gains, key=lambda found: found[0])
         number = f"{'+' if gain >= 0 else '−'}{write(abs(gain), 'fixed:2')} dB"
-        tiles.append(Tile("gain", number, "PSNR at the end", row.group.label, f"against {versus.lone.label}"))
+        tiles.append(
+            Tile("gain", number, "PSNR at the end", row.group.label, f"against the runs with {versus.lone.label}")
+        )
     return tiles
 
 
@@ -77,7 +79,7 @@ def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis) ->
     """The speed-up to the highest level that a group reached, if none reached the lone network's final PSNR."""
     lone = compared[0][1].lone
     seeds = " in all its seeds" if max(row.group.n for row, _ in compared) > 1 else ""
-    unreached = f"No group reached the final PSNR of {lone.label}{seeds}."
+    unreached = f"No group reached the final PSNR of the runs with {lone.label}{seeds}."
     for level in reversed(LEVELS):
         found = []
         for row, versus in compared:
@@ -111,7 +113,7 @@ def remarks_of(table: Sequence[Row]) -> list[str]:
     """Remarks for readers about the speed-ups on one image."""
     remarks = [
         f"Not at equal parameters: {row.group.label} has {write(1 / row.versus.parameters, 'significant')} times the "
-        f"parameters of {row.versus.lone.label}, which it is measured against."
+        f"parameters of the runs with {row.versus.lone.label}, which it is measured against."
         for row in table
         if row.versus and row.versus.parameters and not 0.9 <= row.versus.parameters <= 1 / 0.9
     ]

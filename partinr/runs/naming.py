@@ -43,6 +43,9 @@ _SHORT = {
 Cut = tuple[int, ...]
 """Rows and columns of a grid."""
 
+UNCUT = "no partition"
+"""What a reader calls a signal in one region."""
+
 # -- words ----------------------------------------------------------------------------------------------------------
 
 
@@ -129,7 +132,7 @@ def _partition_title(flat: Flat, regions: set[int], section: Section, cuts: set[
     """The partition in a reader's words: no partition, 3×3 grid, 9 semantic regions."""
     name, count = _partition(flat, regions, section)
     if name == "none":
-        return "no partition"
+        return UNCUT
     if name == "grid" and len(cuts) == 1:
         (cut,) = cuts
         return f"{'×'.join(map(str, cut))} grid"
@@ -137,6 +140,18 @@ def _partition_title(flat: Flat, regions: set[int], section: Section, cuts: set[
         return f"grid of {count} regions"
     readable = name.replace("_", " ")
     return f"{count} {readable} region{'s' * (count != '1')}" if count else readable
+
+
+def _partition_titles(
+    flats: Sequence[Flat], regions: Sequence[set[int]], sections: Sequence[Section], cuts: Sequence[set[Cut]]
+) -> list[str]:
+    """The title of each partition. Runs that have not begun share the cuts of others with as many regions."""
+    words = [partition_word(*each) for each in zip(flats, regions, sections, strict=True)]
+    known: dict[str, set[Cut]] = {}
+    for notation, cut in zip(words, cuts, strict=True):
+        known.setdefault(notation, set()).update(cut)
+    shared = [cut or known[notation] for notation, cut in zip(words, cuts, strict=True)]
+    return [_partition_title(*each) for each in zip(flats, regions, sections, shared, strict=True)]
 
 
 def expected_regions(flat: Flat) -> float:
@@ -202,8 +217,7 @@ def titles(
         section: likewise.
     """
     own = section or Section()
-    parts = [_partition_title(flat, counts, own, cut) for flat, counts, cut in zip(flats, regions, cuts, strict=True)]
-    return _distinct(flats, parts, own)
+    return _distinct(flats, _partition_titles(flats, regions, [own] * len(flats), cuts), own)
 
 
 def _distinct(flats: Sequence[Flat], parts: Sequence[str], section: Section) -> list[str]:
@@ -308,7 +322,10 @@ class Facet:
 
 
 def facets(
-    flats: Sequence[Flat], regions: Sequence[set[int]], sections: Sequence[Section] | None = None
+    flats: Sequence[Flat],
+    regions: Sequence[set[int]],
+    sections: Sequence[Section] | None = None,
+    cuts: Sequence[set[Cut]] | None = None,
 ) -> list[Facet]:
     """The settings in which configs differ, the partition first.
 
@@ -318,9 +335,13 @@ def facets(
         flats: as for :func:`labels`.
         regions: likewise.
         sections: section of each config; the plain one by default.
+        cuts: as for :func:`titles`, for a partition in a reader's words.
     """
     own = sections or [Section()] * len(flats)
-    parts = [partition_word(*each) for each in zip(flats, regions, own, strict=True)]
+    if cuts is None:
+        parts = [partition_word(*each) for each in zip(flats, regions, own, strict=True)]
+    else:
+        parts = _partition_titles(flats, regions, own, cuts)
     fewest = [min(counts) if counts else expected_regions(flat) for flat, counts in zip(flats, regions, strict=True)]
     starts = _starts(flats, by_run=True)
     found = [_facet("partition", "partition", fewest, parts), _facet("start", "init", starts, starts)]

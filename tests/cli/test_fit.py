@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 import partinr as api
+from partinr.callbacks import CurveFile
 from partinr.runs.layout import CURVE_COLUMNS, PREVIOUS
 from tests.read_back import curve
 
@@ -282,18 +283,16 @@ def test_jobs_that_fail_do_not_stop_the_others(tiny: Any, monkeypatch: pytest.Mo
     assert answer.out.count("failed: astronaut grid siren: the ") == 2
 
 
-def test_a_job_with_a_fault_of_the_program_does_not_hide_the_others(
-    tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "broken_callback.py").write_text(
-        "from lightning import Callback\n"
-        "class Broken(Callback):\n"
-        "    def on_train_batch_end(self, trainer, module, *rest):\n"
-        "        if module.seed == 0 and module.step > 0:\n"
-        "            raise RuntimeError('out of memory')\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    answer = tiny(*("-m", "seed=0,1", "+callbacks.broken._target_=broken_callback.Broken", *SWEEP))
+def test_a_job_with_a_fault_of_the_program_does_not_hide_the_others(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = CurveFile._write
+
+    def break_down(self: CurveFile, trainer: Any, module: Any) -> None:
+        if module.seed == 0 and module.step > 0:
+            raise RuntimeError("out of memory")
+        write(self, trainer, module)
+
+    monkeypatch.setattr(CurveFile, "_write", break_down)
+    answer = tiny(*("-m", "seed=0,1", *SWEEP))
     assert answer.code == 1
     assert "RuntimeError: out of memory" in answer.err
     said = {each["seed"]: each for each in (json.loads(path.read_text()) for path in Path("sweep").rglob("run.json"))}

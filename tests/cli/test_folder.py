@@ -190,7 +190,7 @@ def test_a_checkpoint_of_other_images_is_refused(partinr: Any, photos: Path, alb
 def test_a_report_shows_every_image(partinr: Any, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert partinr("report", album, "-o", "report.html").code == 0
     page = re.sub(r"<script>/\*\*.*?</script>", "", Path("report.html").read_text(), flags=re.DOTALL)
-    assert "<title>photos, 3 images: grid #4</title>" in page
+    assert "<title>photos, 3 images: 2×2 grid</title>" in page
     for name, of in manifest(album)["images"].items():
         assert f"<span>{name}</span> <span>{of['psnr']:.2f} dB</span>" in page
         assert f'<th scope="row">{name}</th>' in page

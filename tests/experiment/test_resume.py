@@ -18,7 +18,7 @@ from partinr.runs.layout import CHECKPOINT
 from tests.read_back import curve, manifest, rows
 
 TINY = ("data.size=16", "partition.regions=4", "backbone.match_params=500")
-STEPS = 240
+STEPS = 160
 LONG = (
     f"max_steps={STEPS}",
     "regime.evaluate_every=4",

@@ -111,7 +111,7 @@ def test_few_pairs_have_a_test_and_no_interval(write_run, tmp_path):
 
 def test_the_report_compares_with_the_lone_network(records, write_run, tmp_path):
     page = write_html(records, tmp_path / "many.html").read_text(encoding="utf-8")
-    assert "Compared with none, over all images" in page
+    assert "Compared with no partition, over all images" in page
     assert page.count("<td", page.index('id="against"'), page.index("Reference: no partition")) == 16
     for regions in (1, 4):
         write_run(tmp_path / "one" / str(regions), regions=regions, pictures=None)

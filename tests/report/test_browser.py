@@ -20,7 +20,7 @@ def cell(page, key, group, image="astronaut"):
 
 def test_the_page_shows_what_the_runs_say(chromium, report, study):
     page = chromium(report)
-    groups = Study.of(collect([study])).groups
+    groups = Study.of(collect([study])).in_words().groups
     assert page.get_attribute("#counts", "data-runs") == "24"
     for group in groups:
         mean = group.stat(lambda record: record.final("psnr")).mean
@@ -35,7 +35,7 @@ def test_the_page_shows_what_the_runs_say(chromium, report, study):
 def test_switches_change_the_curves(chromium, report):
     page = chromium(report)
     means = page.evaluate(MEANS)
-    assert [mean["name"] for mean in means] == ["none", "grid #4", "grid #9", "grid #16"]
+    assert [mean["name"] for mean in means] == ["no partition", "2×2 grid", "3×3 grid", "4×4 grid"]
     assert means[0]["x"][-1] == 1500
     assert means[0]["x"][0] == 0
     page.get_by_text("seconds", exact=True).first.click()
@@ -63,10 +63,10 @@ def test_an_image_is_chosen_for_curves_and_pictures(chromium, report):
     # A picture is enlarged, and changed in its place.
     page.locator("article.group:visible [data-picture]").nth(2).click()
     large = page.locator("dialog[open] img")
-    assert large.get_attribute("alt") == "reconstruction of coffee, none"
+    assert large.get_attribute("alt") == "reconstruction of coffee, no partition"
     assert large.bounding_box()["width"] > 600
     page.keyboard.press("ArrowRight")
-    assert large.get_attribute("alt") == "absolute error of coffee, none"
+    assert large.get_attribute("alt") == "absolute error of coffee, no partition"
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
 
@@ -74,13 +74,13 @@ def test_an_image_is_chosen_for_curves_and_pictures(chromium, report):
 def test_tables_are_sorted_within_each_image_and_the_page_fits_its_window(chromium, report):
     page = chromium(report)
     order = "() => [...document.querySelectorAll('#results tbody th[scope=row]')].map(head => head.dataset.value)"
-    ascending = ["none", "grid #4", "grid #9", "grid #16"]
+    ascending = ["no partition", "2×2 grid", "3×3 grid", "4×4 grid"]
     page.locator("#results").get_by_role("button", name="PSNR dB").click()
     assert page.evaluate(order) == ascending * 2
     page.locator("#results").get_by_role("button", name="PSNR dB").click()
     assert page.evaluate(order) == ascending[::-1] * 2
     page.locator("#results").get_by_role("button", name="group").click()
-    assert page.evaluate(order) == [*ascending[1:], "none"] * 2
+    assert page.evaluate(order) == [*ascending[1:], "no partition"] * 2
     for width in (1280, 800, 400):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_function("w => document.querySelector('#curve .main-svg').clientWidth <= w", arg=width)
@@ -91,7 +91,7 @@ def test_odd_runs_open_without_an_error(chromium, write_run, tmp_path):
     write_run(tmp_path / "a", image="<b>&", steps=1, pictures=None)
     write_run(tmp_path / "b", image="none yet", rows=[], status="running", pictures=None)
     page = chromium(make_report([tmp_path], tmp_path / "report.html"))
-    assert page.locator("h1").inner_text() == "<b>&, none yet: none"
+    assert page.locator("h1").inner_text() == "<b>&, none yet: no partition"
     page.locator("nav").get_by_text("none yet").click()
     assert page.locator("#curve").inner_text() == "No run on this image has been evaluated."
     page.locator("nav").get_by_text("<b>&").click()
@@ -112,7 +112,7 @@ def test_every_column_of_a_finished_study_is_in_sight(chromium, write_run, tmp_p
     page = chromium(make_report([tmp_path], tmp_path / "report.html"))
     inner, outer = page.locator("#results").evaluate("table => [table.scrollWidth, table.parentElement.clientWidth]")
     assert inner <= outer
-    assert cell(page, "lone_total_ratio", "grid #9").is_visible()
+    assert cell(page, "lone_total_ratio", "3×3 grid").is_visible()
     # All have completed: no column says so of each.
     assert page.locator("td[data-key=state]").count() == 0
 
@@ -132,10 +132,10 @@ def test_cpu_seconds_are_an_axis_and_the_script_marks_what_the_page_marks(chromi
     assert sum("†" in text for text in made) >= 5
     page.get_by_text("CPU seconds", exact=True).first.click()
     assert page.evaluate(MEANS)[0]["x"][-1] == pytest.approx(143.925)
-    assert [mean["name"] for mean in page.evaluate(MEANS)] == ["none", "grid #4"]
+    assert [mean["name"] for mean in page.evaluate(MEANS)] == ["no partition", "2×2 grid"]
     assert "†" not in page.locator("#efforts").inner_text()
     page.get_by_text("seconds", exact=True).first.click()
-    assert [mean["name"] for mean in page.evaluate(MEANS)] == ["none", "grid #4†"]
+    assert [mean["name"] for mean in page.evaluate(MEANS)] == ["no partition", "2×2 grid†"]
     assert page.locator("#efforts .much").first.inner_text().count("†") == 1
     # Sorting makes the script write the rows.
     for _ in range(2):

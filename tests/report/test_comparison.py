@@ -10,7 +10,7 @@ from partinr.report.comparison import Comparison
 from partinr.report.page import write_comparison
 from partinr.report.viewer import Fit, stage_of
 
-NAMES = ("none · lr 1e-3", "grid #9 · lr 1e-4")
+NAMES = ("no partition · lr 1e-3", "3×3 grid · lr 1e-4")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_what_differs_is_told_run_by_run(two):
 
 def test_every_run_has_a_name_of_its_own(write_run, tmp_path):
     runs = [write_run(tmp_path / name, regions=4, seed=seed) for name, seed in (("a", 0), ("b", 1), ("c", 1))]
-    assert Comparison.of(runs).names == ("grid #4 · seed 0", "grid #4 · seed 1", "grid #4 · seed 1 (2)")
+    assert Comparison.of(runs).names == ("2×2 grid · seed 0", "2×2 grid · seed 1", "2×2 grid · seed 1 (2)")
     for wrong in (runs[:1], [runs[0], runs[0], runs[1]]):
         with pytest.raises(PartinrError, match="needs different runs, and at least two"):
             Comparison.of(wrong)
@@ -43,7 +43,7 @@ def test_every_run_has_a_name_of_its_own(write_run, tmp_path):
 
 def test_runs_on_different_images_have_no_slider(write_run, tmp_path):
     found = Comparison.of([write_run(tmp_path / image, image=image) for image in ("coffee", "rocket")])
-    assert (found.names, found.one_image) == (("none · coffee", "none · rocket"), False)
+    assert (found.names, found.one_image) == (("no partition · coffee", "no partition · rocket"), False)
     text = write_comparison(found, tmp_path / "page.html", None, "There is no slider: other images.").read_text()
     assert "There is no slider: other images." in text
     assert '"image":"all"' in text

@@ -34,7 +34,7 @@ def test_a_setting_that_is_called_like_a_result_keeps_its_whole_key(write_run, t
     assert list(runs.curves().columns[:3]) == ["run", "optimizer.lr", "momentum"]
     assert list(runs.to_pandas()["optimizer.lr"]) == [0.1, 0.2]
     assert "optimizer.lr" in repr(runs)
-    assert "<th>optimizer.lr</th>" in runs._repr_html_()
+    assert ">optimizer.lr</th>" in runs._repr_html_()
 
 
 def test_curves_are_means_over_seeds_with_a_band(study: Path) -> None:

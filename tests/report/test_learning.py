@@ -196,7 +196,7 @@ def test_the_page_of_learned_initialisations_has_no_tables_of_fits(learned, tmp_
     assert 'id="section-learning"' in page
     assert 'id="results"' not in page
     assert "6 runs in 3 groups on 1 set of held-out signals" in page
-    assert re.search(r'data-key="psnr_2" data-group="none"[^>]* data-n="2"', page)
+    assert re.search(r'data-key="psnr_2" data-group="no partition"[^>]* data-n="2"', page)
 
 
 def test_the_page_of_fits_says_nothing_of_them(study, tmp_path):
@@ -211,7 +211,8 @@ def test_the_curves_are_drawn_and_the_page_fits_its_window(chromium, learned, st
     plot = "document.querySelector(`[data-of=learning][data-curve=${which}]`)"
     means = f"which => {plot}.data.filter(trace => trace.meta === 'mean')"
     outer, inner = page.evaluate(means, "curve"), page.evaluate(means, "inner")
-    assert [mean["name"] for mean in outer] == [mean["name"] for mean in inner] == names(learned)
+    worded = [group.title for group in Study.of(collect([learned]), SECTION).groups]
+    assert [mean["name"] for mean in outer] == [mean["name"] for mean in inner] == worded
     assert outer[0]["x"] == [0, 1, 10, 100]
     assert inner[0]["x"] == list(range(6))
     rings = (

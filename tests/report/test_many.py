@@ -100,19 +100,19 @@ def test_hundreds_of_runs_are_a_small_page(chromium, report, records):
 
 def test_runs_are_filtered_by_words_and_by_settings(chromium, report, records):
     page = chromium(report)
-    page.locator("#filter").fill("grid #9 lr=1e-3 -queued")
-    study = Study.of(records)
+    page.locator("#filter").fill("3x3 grid lr=1e-3 -queued")
+    study = Study.of(records).in_words()
     kept = [
         record
         for group in study.groups
         for record in group.records
-        if "grid #9" in group.label and "lr 1e-3" in group.label and record.status != "queued"
+        if "3×3 grid" in group.label and "lr 1e-3" in group.label and record.status != "queued"
     ]
     page.wait_for_function(
         "said => document.getElementById('matching').textContent === said", arg=f"{len(kept)} of {RUNS} runs"
     )
     assert len(set(labels(page))) > 1
-    assert all("grid #9" in label and "lr 1e-3" in label for label in labels(page))
+    assert all("3×3 grid" in label and "lr 1e-3" in label for label in labels(page))
     assert labels(page) == labels(page, "convergence")
     assert len(means(page)) == len(page.locator("#results tbody:first-of-type th[scope=row]").all())
     shown = page.locator("article.group:visible").evaluate_all("all => all.map(one => one.dataset.label)")
@@ -139,7 +139,7 @@ def test_groups_and_colours_are_chosen(chromium, report, records):
     page = chromium(report)
     page.locator("nav").get_by_text("all", exact=True).click()
     tick(page, "by", "lr", "ω0")
-    assert labels(page) == ["none", "grid #4", "grid #9", "grid #16", "grid #25"]
+    assert labels(page) == ["no partition", "2×2 grid", "3×3 grid", "4×4 grid", "5×5 grid"]
     assert [mean["name"] for mean in means(page)] == labels(page)
     completed = [record for record in records if record.regions == 9 and record.status == "completed"]
     wanted = MeanCurve.of(completed)
@@ -183,7 +183,7 @@ def test_bars_are_as_long_as_the_effort(chromium, report, records):
     page = chromium(report)
     page.locator("#level").fill("18.5")
     page.wait_for_function("() => location.hash.includes('18.5')")
-    groups = {group.label: group for group in Study.of(records).on("astronaut")}
+    groups = {group.label: group for group in Study.of(records).in_words().on("astronaut")}
     found = page.locator("#efforts li").evaluate_all(
         "all => all.map(one => [one.dataset.label, one.dataset.value, one.querySelector('.fill')?.offsetWidth])"
     )

@@ -50,7 +50,7 @@ def test_by_default_it_is_in_the_first_folder(study, write_run, tmp_path):
 
 def test_numbers_can_be_read_off(study, tmp_path):
     page = page_of(study, tmp_path / "report.html")
-    cell = re.search(r'<td[^>]*data-key="psnr" data-group="grid #9" data-image="coffee"[^>]*>', page)
+    cell = re.search(r'<td[^>]*data-key="psnr" data-group="3×3 grid" data-image="coffee"[^>]*>', page)
     assert cell
     facts = dict(re.findall(r'data-(\w+)="([^"]*)"', cell[0]))
     runs = [run for run in collect([study]) if run.path.name.startswith("coffee-09")]
@@ -150,8 +150,8 @@ def test_unequal_parameters_and_a_missing_lone_network_are_told(write_run, tmp_p
     write_run(tmp_path / "runs" / "b", regions=4, facts={"parameters": 250_000})
     write_run(tmp_path / "runs" / "c", regions=4, settings={"optimizer.lr": 1e-3})
     page = page_of(tmp_path / "runs", tmp_path / "report.html")
-    assert "Not at equal parameters: grid #4 · lr 1e-4 has 2.50 times" in page
-    assert "No speed-up for grid #4 · lr 1e-3" in page
+    assert "Not at equal parameters: 2×2 grid · lr 1e-4 has 2.50 times" in page
+    assert "No speed-up for 2×2 grid · lr 1e-3" in page
 
 
 def test_a_place_that_cannot_be_written_is_one_line(study, tmp_path):
@@ -197,7 +197,7 @@ def test_where_no_group_reaches_the_lone_end_the_speed_up_is_to_the_highest_leve
     tiles = dict(re.findall(r'data-tile="(\w+)">.*?<div class="number">(.*?)</div>', page, re.DOTALL))
     # 35 dB: the lone network between steps 1 and 2, at 1.75; the four between 0 and 1, at 35 / 36.
     assert tiles["lone_step_ratio"] == tiles["lone_time_ratio"] == "1.80×"
-    assert "to 35 dB. No group reached the final PSNR of none." in page
+    assert "to 35 dB. No group reached the final PSNR of the runs with no partition." in page
 
 
 def test_a_slow_down_is_called_one(write_run, tmp_path):

@@ -130,14 +130,14 @@ def test_groups_stand_beside_jpeg_and_webp(chromium, measured):
     drawn = page.evaluate("document.getElementById('rates').data.map(({ name, meta, x, y }) => ({ name, meta, x, y }))")
     by_kind = {(trace["name"], trace["meta"]): trace for trace in drawn}
     assert by_kind.keys() == {
-        *((name, kind) for name in ("none", "grid #4") for kind in ("channel", "tensor")),
+        *((name, kind) for name in ("no partition", "2×2 grid") for kind in ("channel", "tensor")),
         ("JPEG", "jpeg"),
         ("WebP", "webp"),
     }
     # Means over the two seeds.
-    assert by_kind["none", "channel"]["x"] == pytest.approx([3.2, 1.7, 0.9])
-    assert by_kind["none", "channel"]["y"] == pytest.approx([29.5, 29.4, 29.2])
-    assert by_kind["grid #4", "tensor"]["y"] == pytest.approx([32.3, 32.1])
+    assert by_kind["no partition", "channel"]["x"] == pytest.approx([3.2, 1.7, 0.9])
+    assert by_kind["no partition", "channel"]["y"] == pytest.approx([29.5, 29.4, 29.2])
+    assert by_kind["2×2 grid", "tensor"]["y"] == pytest.approx([32.3, 32.1])
     # No more of a codec than what is around these bits.
     assert by_kind["JPEG", "jpeg"]["x"] == [0.25, 0.5, 1, 2, 4]
 
@@ -145,7 +145,7 @@ def test_groups_stand_beside_jpeg_and_webp(chromium, measured):
         "all => all.map(row => [...row.children].map(cell => cell.textContent))"
     )
     assert len(cells) == 10
-    assert cells[1] == ["none", "int16 channel", "1.70", "29.40 ± 0.71", "−0.10", "33.06", "35.06"]
+    assert cells[1] == ["no partition", "int16 channel", "1.70", "29.40 ± 0.71", "−0.10", "33.06", "35.06"]
     assert page.evaluate("document.documentElement.scrollWidth") == 1280
 
 
@@ -197,10 +197,10 @@ def test_a_folder_has_one_panel_of_means(chromium, measured_folder):
     by_kind = {(trace["name"], trace["meta"]): trace for trace in drawn}
     assert len(by_kind) == 2 * 3 + 2
     # Means over images and the two seeds.
-    assert by_kind["grid #4", "channel"]["x"] == pytest.approx([bits / 10 * 5 / 6 for bits in (32, 17, 9)], rel=1e-5)
-    assert by_kind["grid #4", "channel"]["y"] == pytest.approx([32.5, 32.4, 32.2])
+    assert by_kind["2×2 grid", "channel"]["x"] == pytest.approx([bits / 10 * 5 / 6 for bits in (32, 17, 9)], rel=1e-5)
+    assert by_kind["2×2 grid", "channel"]["y"] == pytest.approx([32.5, 32.4, 32.2])
     # Each image is a line, with a gap behind it; of it JPEG and WebP are those of the same image.
-    each = by_kind["grid #4", "image"]
+    each = by_kind["2×2 grid", "image"]
     assert each["x"][:4] == [pytest.approx(3.2), pytest.approx(1.7), pytest.approx(0.9), None]
     assert each["x"][4] == pytest.approx(1.6)
     assert each["y"][4::4][:1] == [pytest.approx(32.5)]
@@ -233,6 +233,6 @@ def test_a_crowd_has_a_short_legend(chromium, write_run, tmp_path):
     page.locator("#rates").scroll_into_view_if_needed()
     page.wait_for_function("() => document.getElementById('rates').data?.length > 0")
     shown = page.locator("#rates .legendtext").evaluate_all("all => all.map(text => text.textContent)")
-    assert shown == ["none", "grid #4", "grid #9", "grid #16", "grid #25", "JPEG", "WebP"]
+    assert shown == ["no partition", "2×2 grid", "3×3 grid", "4×4 grid", "5×5 grid", "JPEG", "WebP"]
     said = page.evaluate("document.getElementById('rates').data[0].text")
-    assert said[0] == "none · width 8<br>float32"
+    assert said[0] == "no partition · width 8<br>float32"

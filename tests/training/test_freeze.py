@@ -65,9 +65,9 @@ OPTIMIZERS = [
     optimizer={optimizer.name: optimizer for optimizer in OPTIMIZERS}, widths=[None, [6, 6, 5, 4]], points=[None, 60]
 )
 def test_what_is_frozen_stays_and_the_others_do_not_notice(image, widths, optimizer, points):
-    free = _module(image, 200, widths, optimizer=optimizer, points_per_step=points)
+    free = _module(image, 120, widths, optimizer=optimizer, points_per_step=points)
     run_fit(free, _trainer())
-    some = _module(image, 200, widths, optimizer=optimizer, points_per_step=points, freeze_at_psnr=34)
+    some = _module(image, 120, widths, optimizer=optimizer, points_per_step=points, freeze_at_psnr=34)
     seen = {}
     evaluate = some.after_evaluation
 

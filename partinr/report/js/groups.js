@@ -30,7 +30,7 @@ function stylesOf(study) {
   const facet = colourFacet(study, labels.length);
   if (facet) {
     const { values } = data.facets[facet.index];
-    const others = values.filter((value) => value !== "none");
+    const others = values.filter((value) => value !== data.uncut);
     const drawn = new Map();
     return { facet: values, of: new Map(labels.map((label) => {
       const found = new Set(all.get(label).runs.map((run) => run.facets[facet.index]));
@@ -44,7 +44,7 @@ function stylesOf(study) {
     })) };
   }
   if (!view.by) return { of: new Map(data.studies[study].labels.map((of) => [of.label, of])) };
-  const others = labels.filter((label) => label !== "none");
+  const others = labels.filter((label) => label !== data.uncut);
   return { of: new Map(labels.map((label) => {
     const rank = others.indexOf(label);
     return [label, { slot: rank < 0 ? 0 : 1 + rank % COLOURS, dash: DASHES[Math.floor(Math.max(0, rank) / COLOURS) % DASHES.length] }];

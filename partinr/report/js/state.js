@@ -78,13 +78,16 @@ function read(said) {
 
 // -- filter ----------------------------------------------------------------------------------------------------------
 
+// Text as it may be typed: 3x3 finds 3×3.
+function typed(text) { return text.toLowerCase().replaceAll("×", "x"); }
+
 const texts = data.runs.map((run) => [
   run.name, run.path, run.message, run.study && data.studies[run.study].labels[run.label].label,
   ...data.facets.map(({ name, key, values }, i) => (run.facets[i] < 0 ? "" : [name, key].map((word) => `${word} ${values[run.facets[i]]}\n${word}=${values[run.facets[i]]}`).join("\n"))),
-].join("\n").toLowerCase());
+].join("\n")).map(typed);
 
 function matching() {
-  const words = view.filter.toLowerCase().split(/\s+/).filter((word) => word && word !== "-");
+  const words = typed(view.filter).split(/\s+/).filter((word) => word && word !== "-");
   const chosen = Object.entries(view.facets).map(([name, values]) => {
     const i = data.facets.findIndex((facet) => facet.name === name);
     return [i, new Set(values.map((value) => data.facets[i].values.indexOf(value)).filter((value) => value >= 0))];
