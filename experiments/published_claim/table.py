@@ -17,7 +17,7 @@ import argparse
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 
@@ -83,6 +83,14 @@ def end(curve: tuple[list[int], list[float]]) -> float:
     return mean(value for step, value in zip(steps, psnr, strict=True) if step > steps[-1] - LAST)
 
 
+MEASURES: dict[str, Callable[[tuple[list[int], list[float]]], float]] = {
+    "end": end,
+    "last evaluation": lambda curve: curve[1][-1],
+    "best evaluation": lambda curve: max(curve[1]),
+}
+"""Numbers of a curve that runs are compared by."""
+
+
 def by_image(values: dict[tuple[str, int], float]) -> list[float]:
     """The mean over seeds of each image."""
     found: dict[str, list[float]] = defaultdict(list)
@@ -119,10 +127,10 @@ class Size:
         self.curves = {key[1:]: curve for key, curve in curves.items() if key[0] == size}
         self.runs = sorted({key[2:] for key in self.curves})
 
-    def over_lone(self, layout: str, arm: str) -> dict[tuple[str, int], float]:
-        """PSNR at the end over that of the lone network, by image and seed."""
-        lone = ARMS["Whole"]
-        return {run: end(self.curves[layout, arm, *run]) - end(self.curves[layout, lone, *run]) for run in self.runs}
+    def over_lone(self, layout: str, arm: str, measure: str = "end") -> dict[tuple[str, int], float]:
+        """PSNR over that of the lone network, by image and seed."""
+        of, lone = MEASURES[measure], ARMS["Whole"]
+        return {run: of(self.curves[layout, arm, *run]) - of(self.curves[layout, lone, *run]) for run in self.runs}
 
     def to_lone(self, layout: str, arm: str) -> str:
         """Median steps to the PSNR at which the lone network ended, and how many runs get there."""
@@ -155,14 +163,15 @@ class Size:
             self.to_lone(layout, arm),
         ]
 
-    def turn(self, arm: str) -> list[str]:
+    def turn(self, arm: str, measure: str) -> list[str]:
         """The gain over the lone network with both coordinates, and its change."""
-        right, public = (self.over_lone(layout, arm) for layout in LAYOUTS.values())
+        right, public = (self.over_lone(layout, arm, measure) for layout in LAYOUTS.values())
         change = by_image({run: public[run] - right[run] for run in self.runs})
         images = len({image for image, _ in self.runs})
         return [
             self.name,
             arm,
+            measure,
             f"{images} × {len(self.runs) / images:g}",
             *(interval(by_image(each)) for each in (right, public)),
             interval(change),
@@ -178,11 +187,12 @@ def sizes_of(curves: Curves) -> list[Size]:
 def show(curves: Curves) -> None:
     """Print both tables as Markdown."""
     sizes = sizes_of(curves)
-    print("| size | arm | images × seeds | over lone, right | over lone, public code | change by the scrambling |")
-    print("|---|---|---:|---:|---:|---:|")
+    print("| size | arm | PSNR of | images × seeds | over lone, right | over lone, public code | change |")
+    print("|---|---|---|---:|---:|---:|---:|")
     for size in sizes:
         for arm in list(ARMS.values())[1:]:
-            print(f"| {' | '.join(size.turn(arm))} |")
+            for measure in MEASURES:
+                print(f"| {' | '.join(size.turn(arm, measure))} |")
     print("\n| size | coordinates | arm |" + "".join(f" PSNR at {step} |" for step in STEPS), end="")
     print(" end | over lone | ahead | steps to lone's end (reached) |\n|---|---|---|" + "---:|" * (len(STEPS) + 4))
     for size in sizes:
@@ -209,7 +219,7 @@ def draw(curves: Curves, folder: Path) -> None:
                     own = [size.curves[layout, arm, *run] for run in size.runs]
                     means = [mean(values) for values in zip(*(psnr for _, psnr in own), strict=True)]
                     axes.plot(own[0][0][1:], means[1:], color=colour, lw=1.2, label=arm)
-                axes.set_title(f"{size.name} size, {layout} coordinates")
+                axes.set_title(f"{size.name} size, coordinates: {layout}")
                 axes.set_xlabel("optimiser steps")
                 axes.spines[["top", "right"]].set_visible(False)
             row[0].set_ylabel("mean PSNR [dB]")
