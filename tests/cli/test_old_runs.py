@@ -83,9 +83,10 @@ def test_every_artefact_is_drawn_as_it_was(old: Path) -> None:
 def test_tables_say_what_they_said(old: Path, tmp_path: Path, good: Any) -> None:
     good("table", old / "runs", "--no-seconds", "-o", tmp_path / "table.md")
     for before, after in zip(cells(old / "said/table.md"), cells(tmp_path / "table.md"), strict=True):
-        # A later version may tell the groups apart by fewer settings, and says 2×2 grid instead of grid #4.
+        # A later version may tell the groups apart by fewer settings, and says 2×2 grid instead of grid #4. Callbacks
+        # of other packages are part of a run now.
         shorter, longer = (set(row.pop("group").removesuffix(" (2)").split(" · ")[1:]) for row in (after, before))
-        assert shorter <= longer
+        assert shorter - {"mark"} <= longer
         assert after == before
     good("table", old / "runs/sweep", "-o", tmp_path / "table.csv")
     for before, after in zip(rows(old / "said/table.csv"), rows(tmp_path / "table.csv"), strict=True):
