@@ -49,6 +49,19 @@ def _p_value(difference: float, variance: float, freedom: float) -> float:
     return float(2 * special.stdtr(freedom, -abs(difference) / math.sqrt(variance)))
 
 
+def critical_values(level: float, points: int) -> list[float]:
+    """The size of Student's t from which a two-sided test is significant, for 1 / degrees of freedom from 0 to 1.
+
+    Args:
+        level: level of significance.
+        points: number of values, at equal distances of 1 / degrees of freedom.
+    """
+    from scipy import special  # here, since its import takes a third of a second
+
+    freedoms = [math.inf, *((points - 1) / place for place in range(1, points))]
+    return [float(-special.stdtrit(min(freedom, 1e9), level / 2)) for freedom in freedoms]
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values of several tests, adjusted so that any false positive has at most the level's probability."""
     adjusted, highest = list(p_values), 0.0

@@ -3,11 +3,15 @@
 # numba has no types.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
 
+import functools
 import hashlib
+import sys
 from pathlib import Path
 
 from numba import njit
 from numba.core.caching import FunctionCache
+
+from partinr.base.notes import print_note
 
 _DIGEST = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("_*.py")))
@@ -19,6 +23,19 @@ class _Cache(FunctionCache):
 
     def _index_key(self, sig, codegen):
         return (*super()._index_key(sig, codegen), _DIGEST)
+
+    def load_overload(self, sig, target_context):
+        found = super().load_overload(sig, target_context)
+        if found is None:
+            _announce()
+        return found
+
+
+@functools.cache
+def _announce() -> None:
+    """Say once why the first run begins late, to a user who is waiting for it."""
+    if sys.stderr.isatty():
+        print_note("compiles its kernels for this processor, once; this takes about 20 s")
 
 
 def kernel(**options):

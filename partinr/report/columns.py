@@ -72,6 +72,11 @@ class Column:
         return self.value.partition(".")[0] in ("versus", "reaches")
 
     @property
+    def of_image(self) -> str:
+        """Key of the number among those of one of several images of a run."""
+        return self.value.removeprefix("metrics.")
+
+    @property
     def words(self) -> bool:
         """Whether the column is text instead of numbers."""
         return self.form == WORDS

@@ -21,6 +21,7 @@ from partinr.report.groups import Study, studies_of
 from partinr.report.notices import UNDER_WAY, states
 from partinr.report.panels import GALLERY, pictures_of, run_of
 from partinr.report.payload import payload
+from partinr.report.significance import RULE, marked
 from partinr.report.table import Row, rows
 from partinr.report.templates import error_legend, template
 from partinr.report.thumbnails import PICTURE_BUDGET, PictureCache, PictureStore
@@ -143,7 +144,7 @@ def _context(
     from plotly.offline import get_plotlyjs
 
     fits = studies[0]
-    tables = [rows(study) for study in studies]
+    tables = [marked(rows(study), columns_of(study))[0] for study in studies]
     looks = [study.styles for study in studies]
     keys = ["fits" if study.section is None else study.section.key for study in studies]
     section_of = {record: study.section for study in studies for record in study.records}
@@ -245,11 +246,12 @@ def _table(about: Table, table: Sequence[Row], study: Study) -> dict[str, Any]:
         spans[-1] = (column.span, spans[-1][1] + 1)
         before = column
     random = any(column.against == "random" for column in columns)
-    marked = any(row.cells[column.key].shared for row in table for column in columns)
+    shared = any(row.cells[column.key].shared for row in table for column in columns)
+    bold = any(row.cells[column.key].best for row in table for column in columns)
     return {
         "key": about.key,
         "title": about.title,
-        "caption": about.caption + _RANDOM_START * random + _SHARED * marked,
+        "caption": about.caption + f" {RULE}" * bold + _RANDOM_START * random + _SHARED * shared,
         "columns": columns,
         "spans": spans,
         "starts": starts,

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from partinr.base.section import Section
+from partinr.base.statistics import critical_values
 from partinr.base.text import visible
 from partinr.pictures.curves import LOGARITHMIC, TITLES
 from partinr.pictures.palette import Style
@@ -17,6 +18,7 @@ from partinr.report.columns import Column, columns_of
 from partinr.report.curves import Numbers
 from partinr.report.groups import Group, Study, cuts_of
 from partinr.report.search import search_of
+from partinr.report.significance import LEVEL
 from partinr.report.table import Row, is_marked, lone_of, of_run
 from partinr.report.thin import thin
 from partinr.runs.naming import UNCUT, Cut, Facet, facets
@@ -30,6 +32,9 @@ CODECS = ("jpeg", "webp")
 
 _FORMS = {"psnr": "fixed:2", "ssim": "fixed:3"}
 """Forms of the metrics of a curve that have a usual number of decimals."""
+
+CRITICAL = 201
+"""Number of critical values of the page's t-tests."""
 
 _NEEDED = (*get_args(Axis), "psnr")
 """Columns of a curve that the page always has."""
@@ -92,6 +97,7 @@ def payload(
         "studies": {key: {**_study(*parts), "search": searches[key]} for key, parts in studies.items()},
         "facets": found,
         "uncut": UNCUT,
+        "critical": [round(each, 4) for each in critical_values(LEVEL, CRITICAL)],
         "tolerance": number(tolerance),
         "words": words.texts,
     }
@@ -194,6 +200,8 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                     for chart in (study.section.charts if study.section else ())
                 ],
             }
+            if record.images:
+                runs[record]["of_images"] = _of_images(columns, record)
             if fits := _fits(record.rates):
                 runs[record]["rates"] = [[setting, *numbers(point)] for setting, point in fits.items()]
                 # The precisions are the same for each image and left out.
@@ -204,6 +212,17 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
             if versus and own and versus.lone is not group:
                 effort = {axis: number(stat.mean) for axis, stat in own.effort.items()}
                 runs[record]["reached"] = {"psnr": number(versus.level), **effort}
+
+
+def _of_images(columns: Sequence[Column], record: RunRecord) -> dict[str, Any]:
+    """The names of the images of a run, and the numbers of each in the columns that a test compares."""
+    names = sorted(record.images)
+    values = {}
+    for index, column in enumerate(columns):
+        found = [record.images[name].get(column.of_image) for name in names]
+        if column.better and all(isinstance(each, (int, float)) for each in found):
+            values[index] = numbers(found)
+    return {"names": names, "values": values}
 
 
 def _fits(rates: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:

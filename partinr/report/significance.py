@@ -17,6 +17,13 @@ from partinr.report.table import Row
 LEVEL = 0.05
 """Level of significance of the two-sided tests."""
 
+RULE = (
+    "Bold: the best mean of an image, and those that do not differ from it at "
+    f"{LEVEL:.0%} by Welch's t-test over seeds, or by a paired one over the images of a run; with one run each, "
+    "those that read like it."
+)
+"""The rule in a sentence, for a page whose groups the reader can change."""
+
 Told = Literal["images", "seeds", "digits"]
 """What tells a number from the best one: a paired t-test over images, Welch's t-test over seeds, or its digits."""
 
@@ -96,13 +103,12 @@ def _told(column: Column, best: Row, other: Row) -> tuple[bool, Told]:
 
 def _by_image(column: Column, first: Group, second: Group) -> list[tuple[float, float]]:
     """The means over seeds of two groups on each image of their runs; none if a run lacks an image."""
-    name = column.value.removeprefix("metrics.")
     images = {image for group in (first, second) for record in group.counted for image in record.images}
     pairs = []
     for image in sorted(images):
         means = []
         for group in (first, second):
-            values = [record.images.get(image, {}).get(name) for record in group.counted]
+            values = [record.images.get(image, {}).get(column.of_image) for record in group.counted]
             numbers = [float(value) for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
             if len(numbers) < len(values):
                 return []

@@ -50,30 +50,14 @@ class Row:
 
 
 def rows(study: Study) -> list[Row]:
-    """One row per group; the best value of a column is marked among the groups of one image."""
+    """One row per group; nothing is marked, see :func:`~partinr.report.significance.marked`."""
     columns = columns_of(study)
-    plain = {}
+    found = []
     for group in study.groups:
         measures = {"lone": study.versus(group), "random": study.versus_random(group)}
         cells = {column.key: _cell(column, group, measures[column.against]) for column in columns}
-        plain[group] = Row(group, measures["lone"], measures["random"], cells)
-    best = {
-        (column.key, image): _best(column, [plain[group] for group in study.on(image)])
-        for column in columns
-        for image in study.images
-    }
-    return [
-        Row(
-            group,
-            row.versus,
-            row.random,
-            {
-                key: replace(cell, best=not group.provisional and cell.text == best[key, group.image])
-                for key, cell in row.cells.items()
-            },
-        )
-        for group, row in plain.items()
-    ]
+        found.append(Row(group, measures["lone"], measures["random"], cells))
+    return found
 
 
 def of_run(
@@ -118,18 +102,6 @@ def is_marked(column: Column, record: RunRecord, versus: Versus | None) -> bool:
     """Whether a column of a run has wall seconds, its own or those it is compared with, of a shared machine."""
     others = versus.lone.counted if versus and column.compared else ()
     return column.clock is True and any(each.shared for each in (record, *others))
-
-
-def _best(column: Column, of_image: Sequence[Row]) -> str | None:
-    """The best value as formatted, so that equal texts are marked alike; None if no value stands out."""
-    found = {
-        row.cells[column.key].text: stat.mean
-        for row in of_image
-        if not row.group.provisional and (stat := row.cells[column.key].stat) and stat.mean is not None
-    }
-    if column.better is None or len(found) < 2:
-        return None
-    return (max if column.better == "high" else min)(found, key=lambda text: found[text])
 
 
 # -- for the terminal and as CSV ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from partinr.base import statistics
-from partinr.base.statistics import bootstrap, holm, paired, restricted_means, welch
+from partinr.base.statistics import bootstrap, critical_values, holm, paired, restricted_means, welch
 
 
 def test_the_tests_are_those_of_scipy():
@@ -20,6 +20,15 @@ def test_the_tests_are_those_of_scipy():
         stats.ttest_ind([1.0, 3.0], [2.0, 2.5], equal_var=False).pvalue, abs=1e-4
     )
     assert (welch([1, 1], [2, 2]), welch([1, 1], [1, 1]), paired([(1, 2), (2, 3)])) == (0, 1, 0)
+
+
+def test_critical_values_decide_as_the_tests_do():
+    values = critical_values(0.05, 201)
+    places = np.linspace(0, 1, len(values))
+    assert values[0] == pytest.approx(1.959964)
+    for freedom in (1, 1.3, 1.9, 2.7, 4, 9.5, 30, 400):
+        exact = stats.t.ppf(0.975, freedom)
+        assert np.interp(1 / freedom, places, values) == pytest.approx(exact, rel=1e-3)
 
 
 def test_holm_is_the_textbook_example():

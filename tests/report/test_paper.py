@@ -5,7 +5,7 @@ import re
 import pytest
 
 from partinr.base.errors import PartinrError
-from partinr.report import Layout, Wording, collect, make_table
+from partinr.report import Layout, Wording, collect, make_report, make_table
 from partinr.report.columns import columns_of
 from partinr.report.export import table_text
 from partinr.report.groups import Study
@@ -57,16 +57,33 @@ def test_one_run_each_has_no_test(ends):
     assert (regions, rule) == ([4, 9], "Bold: the best number as printed; with one run each there is no test.")
 
 
-def test_images_of_a_run_are_compared_in_pairs(write_run, tmp_path):
+@pytest.fixture
+def albums(write_run, tmp_path):
+    """A folder of three runs of four images."""
     # Images differ more than groups do, which Welch's test would not see through.
     for regions, gain in ((1, 0.0), (4, 0.5), (9, 0.45)):
         noise = (0.02, -0.01, 0.0, 0.01) if regions == 9 else (0.0, 0.01, -0.01, 0.02)
         psnrs = [20 + 5 * k + gain + noise[k] for k in range(4)]
         images = {str(k): {"shape": [64, 64, 3], "regions": regions, "psnr": psnr} for k, psnr in enumerate(psnrs)}
         write_run(tmp_path / str(regions), regions=regions, rows=curve(sum(psnrs) / 4), facts={"images": images})
-    regions, rule = bold(collect([tmp_path]))
+    return tmp_path
+
+
+def test_images_of_a_run_are_compared_in_pairs(albums):
+    regions, rule = bold(collect([albums]))
     assert regions == [4]
     assert "by a paired t-test over images." in rule
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_so_does_the_script_of_a_report(chromium, albums):
+    page = chromium(make_report([albums], albums / "report.html"))
+    found = "() => [...document.querySelectorAll('td.best[data-key=psnr]')].map((cell) => cell.dataset.group)"
+    assert page.evaluate(found) == ["2×2 grid"]
+    page.locator("#results").get_by_role("button", name="PSNR dB").click()
+    page.wait_for_function("() => document.querySelector('table[data-written]')")
+    assert page.evaluate(found) == ["2×2 grid"]
 
 
 def test_columns_and_order(ends):

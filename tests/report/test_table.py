@@ -6,6 +6,7 @@ from partinr.base.numbers import write
 from partinr.report import collect, summary_rows
 from partinr.report.columns import columns_of
 from partinr.report.groups import Study
+from partinr.report.significance import marked
 from partinr.report.table import rows, to_csv
 from partinr.runs.layout import CURVE_COLUMNS
 
@@ -55,15 +56,21 @@ def test_what_some_seeds_reach_is_counted(write_run, tmp_path):
     assert row.cells["seconds_25"].text == "2/3"
 
 
+def bold(folder):
+    study = Study.of(collect([folder]))
+    return marked(rows(study), columns_of(study))[0]
+
+
 def test_the_best_is_marked_within_an_image(study):
-    found = [(row.group.image, row.group.label) for row in rows(Study.of(collect([study]))) if row.cells["psnr"].best]
-    assert found == [("astronaut", "grid #16"), ("coffee", "grid #16")]
+    found = [(row.group.image, row.group.label) for row in bold(study) if row.cells["psnr"].best]
+    # The two completed runs on the other image are too few to tell.
+    assert found == [("astronaut", "grid #16")]
 
 
 def test_what_reads_alike_is_marked_alike_and_all_alike_not_at_all(write_run, tmp_path):
     for regions, end in ((1, 20.0), (4, 30.001), (9, 30.002)):
         write_run(tmp_path / str(regions), regions=regions, rows=curve([0, end], 1.0))
-    table = rows(Study.of(collect([tmp_path])))
+    table = bold(tmp_path)
     assert [row.cells["psnr"].best for row in table] == [False, True, True]
     assert not any(row.cells["seconds_per_step"].best for row in table)
 
@@ -85,7 +92,7 @@ def test_a_run_that_goes_on_is_not_the_best(write_run, tmp_path):
     write_run(tmp_path / "a", rows=curve([0, 20], 1.0))
     write_run(tmp_path / "b", regions=4, rows=curve([0, 21], 1.0))
     write_run(tmp_path / "c", regions=9, rows=curve([0, 40], 1.0), status="running")
-    assert [row.cells["psnr"].best for row in rows(Study.of(collect([tmp_path])))] == [False, True, False]
+    assert [row.cells["psnr"].best for row in bold(tmp_path)] == [False, True, False]
 
 
 def test_seams_have_a_table_where_there_are_any(write_run, study, tmp_path):

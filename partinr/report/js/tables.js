@@ -15,16 +15,45 @@ function cellOf(column, index, group) {
   return { stat, sign, text: written(stat.mean, form), std: column.constant && !/[^0.kMGT]/.test(std) ? "" : std };
 }
 
-// Marks the best value by its text, so that equal texts are marked alike; nothing where all texts are equal.
-function markBest(column, rows) {
-  const found = new Map();
-  for (const { group, cells } of rows) {
-    const cell = cells[column.key];
-    if (!group.provisional && cell.stat && cell.stat.mean !== null) found.set(cell.text, cell.stat.mean);
+// The rule of partinr/report/significance.py: the best mean, and those that a test does not tell from it.
+function markBest(column, index, rows) {
+  const counting = rows.filter(({ group, cells }) => !group.provisional && cells[column.key].stat && cells[column.key].stat.mean !== null);
+  if (!column.better || counting.length < 2) return;
+  const of = (row) => row.cells[column.key];
+  const best = counting.reduce((a, b) => ((column.better === "high" ? of(b).stat.mean > of(a).stat.mean : of(b).stat.mean < of(a).stat.mean) ? b : a));
+  const alike = counting.filter((row) => row === best || of(row).text === of(best).text || !apart(index, row, best, of));
+  if (alike.length < counting.length) for (const row of alike) of(row).best = true;
+}
+
+// Whether two numbers differ: by a paired t-test over images, by Welch's over seeds, or, with one run each, in any case.
+function apart(index, row, best, of) {
+  const [pairs, sides] = [pairsOf(index, row.group, best.group), [row, best].map((one) => of(one).stat)];
+  if (pairs.length > 1) {
+    const { mean, std } = statOf(pairs.map(([a, b]) => a - b));
+    return beyond(mean, std ** 2 / pairs.length, pairs.length - 1);
   }
-  if (!column.better || found.size < 2) return;
-  const [best] = [...found].reduce((a, b) => ((column.better === "high" ? b[1] > a[1] : b[1] < a[1]) ? b : a));
-  for (const { group, cells } of rows) cells[column.key].best = !group.provisional && cells[column.key].text === best;
+  if (sides.some(({ std }) => std === null)) return true;
+  const parts = sides.map(({ std, n }) => [std ** 2 / n, n - 1]);
+  const variance = parts[0][0] + parts[1][0];
+  const freedom = variance ? variance ** 2 / parts.reduce((sum, [part, count]) => sum + part ** 2 / count, 0) : 1;
+  return beyond(sides[0].mean - sides[1].mean, variance, freedom);
+}
+
+// The means over seeds of two groups on each image of their runs; none if the runs have other images.
+function pairsOf(index, ...groups) {
+  const found = groups.map(({ counted }) => counted.map(({ of_images }) => of_images));
+  const [first] = found[0];
+  const same = (one) => one?.values[index] && one.names.join("\n") === first.names.join("\n");
+  if (!first?.values[index] || !found.flat().every(same)) return [];
+  return first.names.map((_, i) => found.map((runs) => runs.reduce((sum, one) => sum + one.values[index][i], 0) / runs.length));
+}
+
+function beyond(difference, variance, freedom) {
+  if (!variance) return difference !== 0;
+  const at = (data.critical.length - 1) / freedom;
+  const below = Math.min(Math.floor(at), data.critical.length - 2);
+  const critical = data.critical[below] + (at - below) * (data.critical[below + 1] - data.critical[below]);
+  return Math.abs(difference) / Math.sqrt(variance) > critical;
 }
 
 function sortKey({ group, cells }, column) {
@@ -86,7 +115,7 @@ function tables() {
         group, cells: Object.fromEntries(columns.map((column, index) => [column, index]).filter(([column]) => column.table === table.id)
           .map(([column, index]) => [column.key, cellOf(column, index, group)])),
       }));
-      for (const column of shown) markBest(column, rows);
+      for (const column of shown) markBest(column, columns.indexOf(column), rows);
       if (sort) rows = sorted(rows, sort);
       count += rows.length;
       rows = rows.slice(0, left);
