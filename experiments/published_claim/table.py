@@ -107,8 +107,8 @@ def spread(values: Sequence[float], sign: str = "") -> str:
 
 
 def interval(values: Sequence[float]) -> str:
-    """Mean and its 95 % interval by Student's t, over images."""
-    if len(values) < 2:
+    """Mean and, of three images or more, its 95 % interval by Student's t."""
+    if len(values) < 3:
         return f"{mean(values):+.2f}"
     half = stats.t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return f"{mean(values):+.2f} ({mean(values) - half:+.2f} to {mean(values) + half:+.2f})"

@@ -345,13 +345,13 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2}")
 """The time in the name of a single run."""
 
 
-def _natural(path: Path) -> tuple[Any, ...]:
+def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
     """A sort key that puts the folder 2_x before 10_x, and single runs of a folder in the order of their times."""
-    parents, name = (
+    *parents, name = (
         [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", text) if part]
-        for text in (str(path.parent), path.name)
+        for text in path.parts
     )
-    return parents, _TIME.findall(path.name)[-1:], name
+    return [*parents, [*((0, -1, time) for time in _TIME.findall(path.name)[-1:]), *name]]
 
 
 def _manifest(manifest: Mapping[str, Any]) -> bytes:

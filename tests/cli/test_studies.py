@@ -55,7 +55,7 @@ def test_a_study_without_a_small_size_says_which_have_one(partinr):
         answer = partinr("size=small", *asked)
         assert answer.code == 2
         assert "has no size=small; choose from boundaries, grid_speedup, " in answer.err
-    assert "there is no size=tiny; choose from full, small" in partinr("size=tiny", "experiment=demo").err
+    assert "there is no size=tiny; choose from full, half, " in partinr("size=tiny", "experiment=demo").err
 
 
 SIGNALS = {

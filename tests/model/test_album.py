@@ -149,7 +149,7 @@ def test_signals_that_are_not_the_albums_are_refused(
         PartinrError, match=r"square: the signal lies on a grid of \[11, 17\], the partition on one of \[12, 12\]"
     ):
         fit(album, [signals[1], signals[0], signals[2]])
-    with pytest.raises(PartinrError, match=r"wide: the signal must be a tensor of floating-point numbers in"):
+    with pytest.raises(PartinrError, match=r"wide: the signal has values from .*, but must stay in \[0, 1\]"):
         fit(album, [signals[0], 2 * signals[1] + 1, signals[2]])
 
 

@@ -215,14 +215,10 @@ def test_a_damaged_config_is_refused(run: RunDirectory, content: bytes) -> None:
 
 
 def test_runs_are_found_once_at_any_depth(tmp_path: Path) -> None:
-    wanted = [RunDirectory.create(tmp_path / name, {}).path for name in ("a", "c", "b/0_x", "b/1_x")]
+    wanted = [RunDirectory.create(tmp_path / name, {}).path for name in ("a", "b/0_x", "b/1_x", "c")]
     (tmp_path / "link").symlink_to(tmp_path / "a")
     assert [run.path for run in find_runs(tmp_path)] == wanted
-    assert [run.path for run in find_runs(tmp_path / "c", tmp_path, tmp_path / "b")] == [
-        wanted[1],
-        wanted[0],
-        *wanted[2:],
-    ]
+    assert [run.path for run in find_runs(tmp_path / "c", tmp_path, tmp_path / "b")] == [wanted[3], *wanted[:3]]
     assert [run.path for run in find_runs(str(tmp_path / "a"))] == [wanted[0]]
     assert len(find_runs(tmp_path / "a", tmp_path / "link")) == 1
 
