@@ -130,7 +130,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def test_regions_are_the_objects(folder, shape, channels):
     rule, rng = Smp(model=str(folder), regions=3), np.random.default_rng(1)
     for _ in range(2):
-        values, classes = scene(rng, *shape, channels)
+        values, classes = scene(rng, shape[0], shape[1], channels)
         assert np.mean(rule.segments(np.broadcast_to(values, (*shape, 3))) == classes) > 0.95
         partition = rule(signal(values))
         assert (partition.regions, partition.labels.dtype, partition.labels.device.type) == (3, torch.int64, "cpu")
