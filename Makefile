@@ -18,7 +18,7 @@ DEMO_DIR := outputs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 help:  ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED)  ## Make .venv with everything in it (nothing to do when it is up to date)
+setup: $(INSTALLED)  ## Make .venv with partinr and what its tests need (nothing to do when it is up to date)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -30,6 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
+	@echo "Installed; to have partinr on your path: source $(BIN)/activate"
 
 demo: setup  ## Fit a built-in image alone and by parts, and write a report
 	$(BIN)/partinr -m experiment=demo partition=none,grid,semantic seed=0,1,2 hydra.sweep.dir=$(DEMO_DIR)

@@ -19,6 +19,7 @@ from typing import Any
 
 # Both operators' signature; torchvision/_meta_registrations.py gives them their fake kernels (torchvision 0.28).
 _OPERATORS = ("nms", "qnms")
+_EXTENSIONS = ("_C", "_C_stable")  # before torchvision 0.29, and from there on
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 # torch.library removes definitions when the object that made them is collected.
@@ -73,11 +74,12 @@ def _extension_loads(package: Path) -> bool:
     """Whether the extension loads, as torchvision's own extension.py would; a second load of the file is free."""
     import torch
 
-    spec = FileFinder(str(package), (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec("_C")
-    if spec is None or spec.origin is None:
+    finder = FileFinder(str(package), (ExtensionFileLoader, EXTENSION_SUFFIXES))
+    found = next((spec for spec in map(finder.find_spec, _EXTENSIONS) if spec is not None), None)
+    if found is None or found.origin is None:
         return False
     try:
-        torch.ops.load_library(spec.origin)
+        torch.ops.load_library(found.origin)
     except OSError:
         return False
     return True

@@ -106,3 +106,9 @@ AS_FAR_AS_POSSIBLE = "partinr"
 """How a stream handles what its encoding lacks: a name keeps its bytes, other characters are escaped."""
 
 codecs.register_error(AS_FAR_AS_POSSIBLE, _as_far_as_possible)
+
+
+def natural(label: str) -> list[tuple[float, str]]:
+    """A sort key that puts #9 before #16, and lr 3e-4 before lr 1e-3."""
+    parts = re.split(r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)", label)
+    return [(float(part), "") if number % 2 else (0.0, part) for number, part in enumerate(parts)]

@@ -15,6 +15,7 @@ from typing import Any
 
 from partinr.base.rectangles import closest_to_squares
 from partinr.base.section import Section
+from partinr.base.text import natural
 from partinr.pictures.palette import Style, contrast_with, styles
 from partinr.report.images import Images
 from partinr.report.notices import notices_of, states
@@ -30,7 +31,7 @@ from partinr.runs.configs import (
     without_partition,
     without_start,
 )
-from partinr.runs.naming import Cut, expected_regions, labels, natural, titles
+from partinr.runs.naming import Cut, expected_regions, labels, titles
 from partinr.runs.origin import Origin, said, told_apart
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import section_at

@@ -10,11 +10,11 @@ from typing import Any
 
 from partinr.base.errors import PartinrError
 from partinr.base.numbers import ABSENT
+from partinr.base.text import natural
 from partinr.report.columns import Column, columns_of
 from partinr.report.groups import Group, Study
 from partinr.report.significance import marked
 from partinr.report.table import Cell, Row, rows
-from partinr.runs.naming import natural
 
 
 @dataclass(frozen=True)

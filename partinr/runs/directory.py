@@ -20,7 +20,7 @@ import yaml
 from partinr.base import lock as lease
 from partinr.base.errors import FULL, PartinrError
 from partinr.base.files import overwrite, write_new
-from partinr.base.text import decoded, for_shell, utf8
+from partinr.base.text import decoded, for_shell, natural, utf8
 from partinr.runs.layout import CHECKPOINT, CONFIG, FORMAT, LOCK, MANIFEST, OVERRIDES, config_hash
 from partinr.runs.regime_facts import RegimeFacts
 from partinr.runs.tables import Tables
@@ -303,7 +303,7 @@ def find_runs(*paths: str | Path) -> list[RunDirectory]:
         root = Path(given)
         if not root.exists():
             raise PartinrError(f"{given} does not exist; give a run directory or a folder of runs")
-        for folder in sorted(folders_of_runs(root), key=_natural):
+        for folder in sorted(folders_of_runs(root), key=_in_order):
             found.setdefault(folder.resolve(), RunDirectory(folder))
     if not found:
         listed = ", ".join(str(path) for path in paths)
@@ -345,13 +345,10 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2}")
 """The time in the name of a single run."""
 
 
-def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
+def _in_order(path: Path) -> list[list[tuple[float, str]]]:
     """A sort key that puts the folder 2_x before 10_x, and single runs of a folder in the order of their times."""
-    *parents, name = (
-        [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", text) if part]
-        for text in path.parts
-    )
-    return [*parents, [*((0, -1, time) for time in _TIME.findall(path.name)[-1:]), *name]]
+    *parents, name = map(natural, path.parts)
+    return [*parents, [*((-1.0, time) for time in _TIME.findall(path.name)[-1:]), *name]]
 
 
 def _manifest(manifest: Mapping[str, Any]) -> bytes:

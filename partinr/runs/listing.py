@@ -15,9 +15,10 @@ from typing import Any
 
 from partinr.base.errors import PartinrError
 from partinr.base.section import Section, leaves
+from partinr.base.text import natural
 from partinr.runs.configs import Flat, flatten
 from partinr.runs.directory import RunDirectory
-from partinr.runs.naming import facets, natural, partition_word, word
+from partinr.runs.naming import facets, partition_word, word
 from partinr.runs.standing import Standing, standing
 
 
@@ -176,7 +177,7 @@ def in_order(listed: Sequence[Listed], order: str) -> list[Listed]:
     place = _key("--sort", order.removeprefix("-"), listed)
     known = [each for each in listed if not _is_nothing(each.values.get(place))]
 
-    def rank(each: Listed) -> tuple[bool, float, list[tuple[int, str]]]:
+    def rank(each: Listed) -> tuple[bool, float, list[tuple[float, str]]]:
         value, number = each.values[place], _number(each.values[place])
         return math.isnan(number), 0.0 if math.isnan(number) else number, natural(str(value))
 

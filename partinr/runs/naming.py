@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from partinr.base.section import Section
+from partinr.base.text import natural
 from partinr.runs.configs import (
     ABSENT_VALUE,
     INIT_KEY,
@@ -101,11 +102,6 @@ def numbered(names: Sequence[str]) -> list[str]:
         seen[name] += 1
         result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return result
-
-
-def natural(label: str) -> list[tuple[int, str]]:
-    """A sort key that puts #9 before #16."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", label)]
 
 
 def _is_whole(flat: Flat) -> bool:
@@ -359,7 +355,7 @@ def facets(
 def _facet(name: str, place: str, raw: Sequence[Any], words: Sequence[str | None]) -> Facet:
     order = {said: value for value, said in zip(raw, words, strict=True) if said is not None}
 
-    def key(said: str) -> tuple[bool, float, list[tuple[int, str]]]:
+    def key(said: str) -> tuple[bool, float, list[tuple[float, str]]]:
         value = order[said]
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return not number, value if number else 0, natural(said)

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from partinr.base.errors import PartinrError
+from partinr.base.text import natural
 from partinr.runs.configs import flatten, same_settings
 from partinr.runs.directory import RunDirectory
-from partinr.runs.naming import labels, natural
+from partinr.runs.naming import labels
 from partinr.runs.origin import Origin, told_apart
 from partinr.runs.records import RunRecord, collect
 from partinr.studies.growth import LACK, Growth, Trials, fit_laws

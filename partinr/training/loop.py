@@ -29,6 +29,9 @@ It is long enough to make the work between chunks negligible, and short enough t
 to a signal or time limit.
 """
 
+WARM_UP = 10
+"""The first evaluation is taken to last this many times as long as another, until there is another."""
+
 StopReason = Literal["max_steps", "max_seconds", "target_psnr", "all_frozen", "all_reached", "callback"]
 """Why a run ended. ``all_frozen`` and ``all_reached`` mean that no network is left to train."""
 
@@ -96,6 +99,7 @@ class TrainingLoop(Continued):
         self.best_psnr = float("-inf")
         self._best_weights: dict[str, Tensor] | None = None
         self._below_best = 0
+        self._first_evaluation = 0.0
         self._last_loss = float("nan")
         self.epoch_over = False
         self.ranks = Ranks()
@@ -181,14 +185,16 @@ class TrainingLoop(Continued):
     def _affordable(self) -> int:
         """The step from which one more evaluation, and the last one, fit into :data:`EVALUATION_SHARE`.
 
-        It is 0 if steps limit the run, since its rows must not depend on the clock.
+        It is 0 if steps limit the run, since its rows must not depend on the clock. The first evaluation is left out,
+        as it loads and compiles what the others use.
         """
         if self.stop.max_steps is not None:
             return 0
         if self.clock.training == 0 or self.step == 0:
             return 2  # the pace is unknown until the first step is taken
-        evaluation = self.clock.evaluation * (1 + 2 / len(self.curve))
-        return math.ceil(evaluation / EVALUATION_SHARE / (self.clock.training / self.step))
+        spent, others = self.clock.evaluation - self._first_evaluation, len(self.curve) - 1
+        each = spent / others if others else self._first_evaluation / WARM_UP
+        return math.ceil((spent + 2 * each) / EVALUATION_SHARE / (self.clock.training / self.step))
 
     def chunk(self) -> int:
         """Number of steps until Lightning's loop gets control again; results do not depend on it."""
@@ -239,6 +245,8 @@ class TrainingLoop(Continued):
                 self.best_psnr, self._below_best = row["psnr"], 0
                 self._best_weights = self.weights_to_keep()
             self.check_curve(row["psnr"])
+        if len(self.curve) == 1:
+            self._first_evaluation = self.clock.evaluation
         self.epoch_over = True
         self._check_target()
         self.after_evaluation()

@@ -37,13 +37,13 @@ assert hasattr(torch.ops.torchvision, "nms") and hasattr(torch.ops.torchvision, 
 """)
 
 
-@pytest.mark.slow
-def test_a_sound_torchvision_is_left_alone(fake: Path) -> None:
+@pytest.mark.parametrize("name", ["_C", pytest.param("_C_stable", marks=pytest.mark.slow)])
+def test_a_sound_torchvision_is_left_alone(fake: Path, name: str) -> None:
     import torch
 
     # Any library that loads will do for one that is sound; this one defines no operators.
     library = next((Path(torch.__file__).parent / "lib").glob("*c10.*"))
-    (fake / "torchvision" / "_C.so").symlink_to(library)
+    (fake / "torchvision" / f"{name}.so").symlink_to(library)
     assert run(f"from partinr.base._torchvision import mend; mend(); {IMPORT}", before=fake) == "False"
 
 

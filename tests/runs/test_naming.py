@@ -3,8 +3,9 @@ import random
 from functools import partial
 from typing import Any
 
+from partinr.base.text import natural
 from partinr.runs.configs import flatten, without_image
-from partinr.runs.naming import compact, facets, labels, natural, titles, word
+from partinr.runs.naming import compact, facets, labels, titles, word
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -197,6 +198,7 @@ def test_numbers_in_names_are_short():
 def test_words():
     assert [word(name) for name in ("Siren", "ReluPE", "SLIC", "Grid")] == ["siren", "relu_pe", "slic", "grid"]
     assert sorted(["#16", "#9", "#4²"], key=natural) == ["#4²", "#9", "#16"]
+    assert sorted(["lr 1e-3", "lr 3e-4", "lr 0.002"], key=natural) == ["lr 3e-4", "lr 1e-3", "lr 0.002"]
 
 
 def found_facets(*configs: dict[str, Any]) -> dict[str, tuple[tuple[str, ...], tuple[str | None, ...]]]:

@@ -135,7 +135,7 @@ def test_runs_under_faults(cluster: Any, tmp_path: Path, until: Any) -> None:
     # None was carried out to its end twice.
     assert Counter((tmp_path / "completed").read_text().split()) == Counter({str(seed): RUNS // 3 for seed in range(3)})
     before = {path: path.stat().st_ino for path in sweep.glob("*/run.json")}
-    again = command(*launcher)
+    again = command(*launcher, *counted, "+callbacks.counted.seconds=0.15")
     out, _ = again.communicate(timeout=200)
     assert again.returncode == 0, out
     assert f"{RUNS} runs: {RUNS} completed ({RUNS} of them before)" in out

@@ -356,8 +356,10 @@ def test_processes_do_what_one_does(tiny: Any) -> None:
     (swept,) = (run for run in runs() if run.manifest()["seed"] == 1 and run.manifest()["status"] == "completed")
     assert curve(swept) == curve(RunDirectory.open("alone"))
     # What the command says is in the order of what was asked for, whichever ended first.
-    rows = [line for line in table(answer.out) if "optimizer.lr=" in line]
-    assert [line.partition("optimizer.lr=")[2].split()[1] for line in rows] == ["0", "0", "1", "1"]
+    rows = [line.split() for line in table(answer.out)[1:] if not line.startswith("failed:")]
+    assert [(row[3], below[0]) for row, below in zip(rows[::2], rows[1::2], strict=True)] == [
+        (seed, f"optimizer.lr={lr}") for seed in "01" for lr in ("0.0001", "1e+30")
+    ]
     again = tiny("-m", "seed=0,1", "optimizer.lr=1e-4", *SWEEP, *JOBLIB)
     assert "2 runs: 2 completed (2 of them before)" in again.out
 
