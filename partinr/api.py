@@ -18,7 +18,7 @@ from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
 from partinr.pictures.notebook import SIDE, Shown, card, draw_curve, sparkline
-from partinr.report.frames import RunTable, pandas
+from partinr.report.run_table import RunTable, pandas
 from partinr.report.thumbnails import PictureStore
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ERROR, IMAGE, MANIFEST, PARTITION, RECONSTRUCTION, WEIGHTS, of_image

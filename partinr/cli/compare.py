@@ -17,11 +17,11 @@ from partinr.cli.options import output as output_option
 from partinr.runs.sharing import footnote
 
 if TYPE_CHECKING:
-    from partinr.experiment import view as viewing
+    from partinr.experiment import pages
     from partinr.report import comparison as comparing
 else:
     comparing = Later("partinr.report.comparison")
-    viewing = Later("partinr.experiment.view")
+    pages = Later("partinr.experiment.pages")
 
 
 @click.command()
@@ -36,7 +36,7 @@ def compare(runs: tuple[Path, ...], output: Path | None, everything: bool, image
     """
     found = comparing.Comparison.of(runs)
     if output is not None:
-        click.echo(f"compare  {viewing.make_comparison(found, output, image=image)}")
+        click.echo(f"compare  {pages.make_comparison(found, output, image=image)}")
         return
     show(found, everything)
 

@@ -15,14 +15,14 @@ from partinr.cli.options import output as output_option
 
 if TYPE_CHECKING:
     from partinr.experiment import export as exporting
+    from partinr.experiment import pages
     from partinr.experiment import partitions as drawing_rules
     from partinr.experiment import render as rendering
-    from partinr.experiment import view as viewing
 else:
     exporting = Later("partinr.experiment.export")
     drawing_rules = Later("partinr.experiment.partitions")
     rendering = Later("partinr.experiment.render")
-    viewing = Later("partinr.experiment.view")
+    pages = Later("partinr.experiment.pages")
 
 
 @click.command()
@@ -78,7 +78,7 @@ def render(run: Path, output: Path, **options: Any) -> None:
 )
 def view(run: Path, output: Path | None, **options: Any) -> None:
     """Write an HTML file to pan and zoom in an image and its fit, for any browser, without a server."""
-    click.echo(f"view  {viewing.make_view(run, output, **options)}")
+    click.echo(f"view  {pages.make_view(run, output, **options)}")
 
 
 @click.command()

@@ -84,7 +84,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """A group compared with the reference.
 
     Attributes:
@@ -106,7 +106,7 @@ class Comparison:
     shared: bool
 
 
-def comparisons(study: Study, label: str) -> tuple[list[Comparison], list[str]]:
+def comparisons(study: Study, label: str) -> tuple[list[PairedComparison], list[str]]:
     """Every other group compared with one, and notes about results that have no partner.
 
     Groups that share no signal and seed with it are left out.
@@ -180,13 +180,13 @@ def _means(units: Sequence[Sequence[Pair]]) -> list[tuple[float, float]]:
     return [(fmean(pair.psnr[0] for pair in unit), fmean(pair.psnr[1] for pair in unit)) for unit in units]
 
 
-def _comparison(group: Group, units: Sequence[Sequence[Pair]], p: float | None) -> Comparison:
+def _comparison(group: Group, units: Sequence[Sequence[Pair]], p: float | None) -> PairedComparison:
     pairs = [pair for unit in units for pair in unit]
     watched = [pair.arrivals["step"][0][1] for pair in pairs if pair.arrivals]
     gain = _estimate(_means(units), lambda means: means[0] - means[1])
     efforts = {clock: _effort(units, clock) for clock in get_args(Clock)} if watched else {}
     shared = any(pair.shared for pair in pairs)
-    return Comparison(group, len(units), gain, p, (sum(watched), len(watched)), efforts, shared)
+    return PairedComparison(group, len(units), gain, p, (sum(watched), len(watched)), efforts, shared)
 
 
 def _effort(units: Sequence[Sequence[Pair]], clock: Clock) -> Effort:
@@ -251,7 +251,7 @@ def against_lone(study: Study) -> AgainstTable | None:
     return table if table and any(int(row.cells["pairs"].text) > 1 for row in table.rows) else None
 
 
-def _cells(compared: Comparison) -> list[Cell]:
+def _cells(compared: PairedComparison) -> list[Cell]:
     steps, seconds = (compared.efforts.get(clock) for clock in get_args(Clock))
     p = compared.p
     texts = [
@@ -270,7 +270,7 @@ def _cells(compared: Comparison) -> list[Cell]:
     ]
 
 
-def _explained(compared: Sequence[Comparison], title: str, clocks: bool) -> list[str]:
+def _explained(compared: Sequence[PairedComparison], title: str, clocks: bool) -> list[str]:
     """What the numbers are, a sentence each."""
     notes = [f"Reference: {title}. Pairs: signals, each the mean over seeds that both have; with one signal, seeds."]
     if any(each.gain.interval for each in compared):

@@ -131,7 +131,7 @@ function rates() {
     const others = Object.keys(CODECS).map((coder) => besideCodec(fits.images[only].codecs[coder] ?? [], bpp));
     const size = Math.abs(psnr.mean - plainPsnr).toFixed(2);
     const change = setting === group.points[0].setting ? "" : `${Number(size) === 0 ? "" : psnr.mean < plainPsnr ? "−" : "+"}${size}`;
-    return `<tr class="${group.provisional ? "provisional" : ""}"><th scope="row">${swatch(group)}${escaped(group.label)}</th><td>${escaped(setting)}</td>`
+    return `<tr class="${group.provisional ? "provisional" : ""}"><th scope="row"><div class="called">${swatch(group)}<span>${escaped(group.label)}</span></div></th><td>${escaped(setting)}</td>`
       + `<td class="number" data-key="bpp" data-value="${bpp}">${written(bpp, shapeOf("significant", bpp))}</td>`
       + `<td class="number" data-key="rate-psnr" data-value="${psnr.mean}">${psnr.mean.toFixed(2)}${psnr.std === null ? "" : `<span class="std"> ± ${psnr.std.toFixed(2)}</span>`}</td>`
       + `<td class="number">${change}</td>${others.map((text) => `<td class="number">${text}</td>`).join("")}</tr>`;

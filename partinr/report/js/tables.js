@@ -88,7 +88,7 @@ function rowHtml({ group, cells }, shown, heads, image) {
   });
   if (heads.has("seeds")) parts.push(`<td class="number start" data-key="seeds" ${where} data-value="${group.counted.length}">${group.counted.length}</td>`);
   if (heads.has("state")) parts.push(`<td data-key="state" ${where} data-value="${escaped(group.state)}">${escaped(group.state)}</td>`);
-  return `<tr class="${group.provisional ? "provisional" : ""}"><th scope="row" data-value="${escaped(group.label)}">${swatch(group)}${escaped(group.label)}</th>${parts.join("")}</tr>`;
+  return `<tr class="${group.provisional ? "provisional" : ""}"><th scope="row" data-value="${escaped(group.label)}"><div class="called">${swatch(group)}<span>${escaped(group.label)}</span></div></th>${parts.join("")}</tr>`;
 }
 
 // The page comes with its tables. The script writes a table only once the view asks for another one.
