@@ -40,6 +40,7 @@ class Signal(Protocol):
     name: str
     signal: Tensor
     partition: Any
+    observation: Tensor | None
 
 
 class Adaptation(Protocol):
@@ -105,6 +106,9 @@ class Regime(Protocol):
 
     def weights(self) -> Iterable[tuple[str, bytes]]:
         """The files to keep: for each, the name of a signal or an empty name, and the content."""
+
+    def best(self) -> Iterable[tuple[str, bytes]]:
+        """The same with the weights of the best point of the curve, for regimes that name a file for them."""
 
     def divides(self, devices: int) -> str | None:
         """What so many processes divide among each other, in one word; None for one process."""

@@ -53,6 +53,9 @@ class Pictures(RunCallback):
                 overlay = partition_overlay(image, view.partition.labels)
                 self._keep(of_image(view.name, IMAGE), encode_png(image))
                 self._keep(of_image(view.name, PARTITION), encode_png(overlay))
+                file = self.run.regime.files.get("observation")
+                if file is not None and view.observation is not None:
+                    self._keep(of_image(view.name, file), encode_png(view.observation))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

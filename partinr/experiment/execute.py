@@ -54,7 +54,7 @@ def execute(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
     there: set[Path] = set()
     with suppress(OSError):  # it is not there yet, or it cannot be listed, which is refused next
         there = set(folder.iterdir())
-    run = RunDirectory.create(folder, prepared.settings.plain, overrides, regime=prepared.settings.regime.describe())
+    run = RunDirectory.create(folder, prepared.settings.plain, overrides, regime=prepared.settings.describe())
     with run.claimed(), _undone_if_refused(folder, there):
         return _carry_out(prepared, run)
 
@@ -90,7 +90,7 @@ def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
             settings.plain,
             overrides,
             {**identity(settings), "seed": settings.root.seed},
-            regime=settings.regime.describe(),
+            regime=settings.describe(),
         )
 
 
@@ -313,6 +313,7 @@ def _context(settings: config.Settings) -> RunContext:
         precision=settings.trainer.precision,
         plain=settings.plain,
         note=print_note,
+        observe=settings.observe,
         made={} if root.ckpt_path is None else read_partitions(Path(root.ckpt_path)),
     )
 

@@ -133,6 +133,10 @@ class Contract(L.LightningModule):
     def weights(self) -> Iterable[tuple[str, bytes]]:
         """For each file of weights, the name of its signal (empty for a single signal) and the content."""
 
+    def best(self) -> Iterable[tuple[str, bytes]]:
+        """What :meth:`weights` gives, with the weights of the best point of the curve."""
+        return ()
+
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Rows of further CSV files, by the name of the file."""
         return {"images.csv": self.image_curve}

@@ -70,6 +70,9 @@ class TrainingLoop(Continued):
         PartinrError: schedule and run are incompatible.
     """
 
+    watched = "psnr"
+    """The column of the curve that must not collapse. The best point is that of the PSNR in any case."""
+
     def __init__(
         self,
         *,
@@ -270,16 +273,18 @@ class TrainingLoop(Continued):
             self._fail(f"the loss is {self._last_loss} after {self.step} steps")
 
     def check_curve(self, psnr: float) -> None:
-        """Fail if the PSNR is NaN or has collapsed."""
+        """Fail if the PSNR is NaN, or if the watched column has collapsed."""
         # The last step may make weights NaN after a finite loss.
         if math.isnan(psnr) and self.failure is None:
             self._fail(f"the PSNR is nan after {self.step} steps")
         margin = None if self._evaluations is None else self._evaluations.collapse_db
         if self.failure is not None or margin is None:
             return
-        self._below_best = self._below_best + 1 if psnr < self.best_psnr - margin else 0
+        best = self.best_psnr
+        if self.watched != "psnr":
+            psnr, best = self.curve[-1][self.watched], max(row[self.watched] for row in self.curve)
+        self._below_best = self._below_best + 1 if psnr < best - margin else 0
         if self._below_best >= COLLAPSE_EVALUATIONS:
-            best = self.best_psnr
             self._fail(f"the curve has collapsed: {psnr:.1f} dB after {self.step} steps, {best:.1f} dB at best", True)
 
     def _fail(self, what: str, collapsed: bool = False) -> None:
