@@ -1,5 +1,6 @@
 """Signals: values on a regular grid from a file, a package, the caller or a generator, and sets of them."""
 
+from partinr.signals.celeba import CelebaData
 from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.edges import EdgedImage, edge_pixels
 from partinr.signals.film import FilmData, film
@@ -17,6 +18,7 @@ from partinr.signals.video import load_video
 from partinr.signals.video_data import VideoData
 
 __all__ = [
+    "CelebaData",
     "Crop",
     "EdgedImage",
     "FilmData",
