@@ -76,6 +76,7 @@ LONG = (
     "experiment=hypothesis",
     "experiment=meta",
     "experiment=demo",
+    "data=video",
     "--config-dir",
     "init=",
     "ckpt_path=",
