@@ -1,5 +1,6 @@
 """Signals: values on a regular grid from a file, a package, the caller or a generator, and sets of them."""
 
+from partinr.signals.celeba import CelebaData
 from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.edges import EdgedImage, edge_pixels
 from partinr.signals.folder import FolderData, ImageItem
@@ -14,6 +15,7 @@ from partinr.signals.step_functions import StepItem, StepsData, StepSignal, step
 from partinr.signals.text import TextData, text_image
 
 __all__ = [
+    "CelebaData",
     "Crop",
     "EdgedImage",
     "FolderData",
