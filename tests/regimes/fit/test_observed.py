@@ -81,10 +81,10 @@ def test_a_fit_to_noise_has_its_best_point_before_the_last_and_does_not_count_as
     row = torch.linspace(0.3, 0.7, 12).expand(12, 12).unsqueeze(-1)
     result = small_fit(
         row,
-        Grid(regions=4)(row),
-        Siren(hidden_features=32, hidden_layers=1, first_omega_0=30.0),
-        steps=60,
-        lr=1e-2,
+        Grid(regions=1)(row),
+        Siren(hidden_features=32, hidden_layers=1, first_omega_0=5.0),
+        steps=150,
+        lr=3e-3,
         settings={"evaluate_every": 10, "collapse_db": 3.0},
         observe=Noise(sigma=0.3),
     )
