@@ -70,9 +70,6 @@ class TrainingLoop(Continued):
         PartinrError: schedule and run are incompatible.
     """
 
-    watched = "psnr"
-    """The column of the curve that must not collapse. The best point is that of the PSNR in any case."""
-
     def __init__(
         self,
         *,
@@ -273,19 +270,17 @@ class TrainingLoop(Continued):
             self._fail(f"the loss is {self._last_loss} after {self.step} steps")
 
     def check_curve(self, psnr: float) -> None:
-        """Fail if the PSNR is NaN, or if the watched column has collapsed."""
-        # The last step may make weights NaN after a finite loss.
+        """Fail if the PSNR is NaN, as after a step that makes weights NaN, or if the watched column has collapsed."""
         if math.isnan(psnr) and self.failure is None:
             self._fail(f"the PSNR is nan after {self.step} steps")
         margin = None if self._evaluations is None else self._evaluations.collapse_db
         if self.failure is not None or margin is None:
             return
-        best = self.best_psnr
-        if self.watched != "psnr":
-            psnr, best = self.curve[-1][self.watched], max(row[self.watched] for row in self.curve)
-        self._below_best = self._below_best + 1 if psnr < best - margin else 0
+        seen = [row[self.watched] for row in self.curve]
+        self._below_best = self._below_best + 1 if seen[-1] < max(seen) - margin else 0
         if self._below_best >= COLLAPSE_EVALUATIONS:
-            self._fail(f"the curve has collapsed: {psnr:.1f} dB after {self.step} steps, {best:.1f} dB at best", True)
+            now = f"{seen[-1]:.1f} dB after {self.step} steps"
+            self._fail(f"the curve has collapsed: {now}, {max(seen):.1f} dB at best", True)
 
     def _fail(self, what: str, collapsed: bool = False) -> None:
         self.stop_reason = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -270,6 +270,14 @@ class StackLoop(TrainingLoop):
         """Restore the weights of a stack."""
         # assign keeps the precision of training.
         self.model.stack.load_state_dict(weights, assign=True)
+
+    def best(self) -> Iterator[tuple[str, bytes]]:
+        """What :meth:`weights` gives, with the weights of the best point of the curve."""
+        if self._best_weights is not None:
+            last = self.weights_to_keep()
+            StackLoop.restore(self, self._best_weights)
+            yield from self.weights()
+            StackLoop.restore(self, last)
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""

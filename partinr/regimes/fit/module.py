@@ -22,7 +22,6 @@ from partinr.regimes.fit.seen import Seen
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
 from partinr.signals.observations import Identity, Observation, Observed
-from partinr.signals.observations.base import FIT
 from partinr.training.checkpoint import kept_partitions
 from partinr.training.clock import StopRule
 from partinr.training.facts import (
@@ -114,10 +113,7 @@ class FitModule(StackLoop):
         self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named.items()}
         batch = model.batch_of(signals)
         self.samples = batch.samples
-        observe = Identity() if observe is None else observe
-        if observed is None:
-            observed = [observe.observe(each.cpu(), number) for number, each in enumerate(signals)]
-        self.seen = Seen(observe, observed, model.partitions, settings, seed)
+        self.seen = Seen.of(observe or Identity(), observed, signals, model.partitions, settings, seed)
         check_fit(model, settings, self.samples, start is not None, start_steps, self.seen)
         self._shapes = [tuple(each.shape) for each in signals]
         # Sorted by signal; each signal is row-major.
@@ -127,7 +123,7 @@ class FitModule(StackLoop):
         self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
         error, exchange = self.seen.error, lambda part: self.ranks.whole(part)  # the ranks are known later
         self.sampler = sampler_of(settings, batch, self._shapes, seed, error, exchange)
-        self.watched = FIT if not observe.sees_all else self.watched
+        self.watched = self.seen.watched
         self.evaluated = Evaluated(model.partitions)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
         self._seconds_at_full_work: tuple[float, int] | None = None
@@ -149,7 +145,7 @@ class FitModule(StackLoop):
     @property
     def views(self) -> list[View]:
         """The signals, each with its partition."""
-        signals = self._by_signal(self.buffer("_signals"))
+        signals = self.seen.by_signal(self.buffer("_signals"))
         pictures = self.seen.pictures
         return [View(*each) for each in zip(self.model.names, signals, self.model.partitions, pictures, strict=True)]
 
@@ -160,21 +156,13 @@ class FitModule(StackLoop):
         if (known := self.evaluated.at(self.step)) is not None:
             return known
         self.gather()
-        return self._by_signal(self.batch.unsort(self.values()))
+        return self.seen.by_signal(self.batch.unsort(self.values()))
 
     @door
     def weights(self) -> Iterator[tuple[str, bytes]]:
         """For each signal its name and its model as the content of a file."""
         for number, name in enumerate(self.model.names):
             yield name, self.model.member(number).to_bytes()
-
-    def best(self) -> Iterator[tuple[str, bytes]]:
-        """What :meth:`weights` gives, with the weights of the best point of the curve."""
-        if self._best_weights is not None:
-            last = self.weights_to_keep()
-            super().restore(self._best_weights)
-            yield from self.weights()
-            super().restore(last)
 
     @property
     def together(self) -> tuple[str, str] | None:
@@ -227,10 +215,6 @@ class FitModule(StackLoop):
             return None
         seconds, steps = self._seconds_at_full_work
         return max(0.0, seconds / steps * self.step - self.clock.training) if steps else None
-
-    def _by_signal(self, values: Tensor) -> list[Tensor]:
-        """Values ``[M, C]``, sorted by signal, as one grid per signal."""
-        return self.seen.by_signal(values)
 
     # -- training -----------------------------------------------------------------------------------------------
 
@@ -297,8 +281,8 @@ class FitModule(StackLoop):
         self.gather()
         self.evaluated = Evaluated(self.model.partitions)  # else two reconstructions would be in memory
         values = self.values()
-        reconstructions = self._by_signal(self.batch.unsort(values))
-        pairs = list(zip(reconstructions, self._by_signal(self.buffer("_signals")), strict=True))
+        reconstructions = self.seen.by_signal(self.batch.unsort(values))
+        pairs = list(zip(reconstructions, self.seen.by_signal(self.buffer("_signals")), strict=True))
         if self.settings.freeze_at_psnr is not None:
             self._errors = self._error_by_network(values)
         if self.sampler.goes_by_error:

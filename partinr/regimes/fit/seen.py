@@ -42,6 +42,30 @@ class Seen:
     settings: FitSettings
     seed: int
 
+    @classmethod
+    def of(
+        cls,
+        observation: Observation,
+        known: Sequence[Observed] | None,
+        signals: Sequence[Tensor],
+        partitions: Sequence[Partition],
+        settings: FitSettings,
+        seed: int,
+    ) -> Seen:
+        """What is seen of the signals, unless it is known already.
+
+        Raises:
+            PartinrError: a signal cannot be observed so.
+        """
+        if known is None:
+            known = [observation.observe(each.cpu(), number) for number, each in enumerate(signals)]
+        return cls(observation, known, partitions, settings, seed)
+
+    @property
+    def watched(self) -> str:
+        """The column of the curve that must not collapse."""
+        return "psnr" if self.observation.sees_all else FIT
+
     @cached_property
     def joint(self) -> str | None:
         """The setting by which the loss needs the values of all samples at once; None if it is a sum over samples."""
