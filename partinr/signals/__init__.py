@@ -7,11 +7,13 @@ from partinr.signals.given import Given, signal_from
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.image_data import ImageData
 from partinr.signals.lsun import LsunData
+from partinr.signals.phantom import PhantomData, shepp_logan
 from partinr.signals.sets import Item, SignalSet, SingleSignal
 from partinr.signals.smooth import SmoothData, smooth_signal
 from partinr.signals.source import Source
 from partinr.signals.step_functions import StepItem, StepsData, StepSignal, step_signal
 from partinr.signals.text import TextData, text_image
+from partinr.signals.volume import VolumeData
 
 __all__ = [
     "Crop",
@@ -22,6 +24,7 @@ __all__ = [
     "ImageItem",
     "Item",
     "LsunData",
+    "PhantomData",
     "SignalSet",
     "SingleSignal",
     "SmoothData",
@@ -30,6 +33,7 @@ __all__ = [
     "StepSignal",
     "StepsData",
     "TextData",
+    "VolumeData",
     "builtin_image",
     "builtin_names",
     "builtin_path",
@@ -38,6 +42,7 @@ __all__ = [
     "gradient_energy",
     "load_image",
     "region_detail",
+    "shepp_logan",
     "signal_from",
     "smooth_signal",
     "step_signal",
