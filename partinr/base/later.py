@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from partinr.base.errors import PartinrError
+
 
 @contextmanager
 def without_collection() -> Iterator[None]:
@@ -71,6 +73,23 @@ class Later:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(imported(self._module), name)
+
+
+def of_extra(module: str, extra: str, what: str) -> Any:
+    """A module that comes with an extra of partinr.
+
+    Args:
+        module: its dotted name.
+        extra: name of the extra.
+        what: what needs it, for the message: ``meshes are read``.
+
+    Raises:
+        PartinrError: it is not installed.
+    """
+    try:
+        return imported(module)
+    except ModuleNotFoundError as error:
+        raise PartinrError(f"{what} by {module}, which is not here: pip install 'partinr[{extra}]'") from error
 
 
 def load(path: str) -> Any:

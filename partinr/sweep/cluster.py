@@ -24,6 +24,7 @@ import psutil
 from pydantic import Field
 
 from partinr.base.errors import PartinrError
+from partinr.base.later import of_extra
 from partinr.base.spec import spec
 from partinr.sweep import slurm
 from partinr.sweep.jobs import Job
@@ -228,15 +229,6 @@ def _out_of_reach() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _needs_submitit() -> None:
-    try:
-        import submitit  # noqa: F401
-    except ImportError as error:
-        raise PartinrError(
-            "jobs are submitted by submitit, which is not here: pip install 'partinr[cluster]'"
-        ) from error
-
-
 def _job(runs: Sequence[Path], at_once: int) -> Job:
     return Job(tuple(str(run.absolute()) for run in runs), at_once)
 
@@ -253,7 +245,7 @@ class Slurm:
     """
 
     def __init__(self, settings: SlurmSettings, folder: Path) -> None:
-        _needs_submitit()
+        of_extra("submitit", "cluster", "jobs are submitted")
         for command in ("sbatch", "srun", "squeue", "scancel"):
             if shutil.which(command) is None:
                 raise PartinrError(
@@ -308,7 +300,7 @@ class Local:
     """
 
     def __init__(self, settings: LocalSettings, folder: Path) -> None:
-        _needs_submitit()
+        of_extra("submitit", "cluster", "jobs are submitted")
         self._settings = settings
         self._folder = folder
         self._jobs: dict[str, Any] = {}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from partinr.base.later import Later, load, without_collection
+from partinr.base.errors import PartinrError
+from partinr.base.later import Later, load, of_extra, without_collection
 
 
 @pytest.fixture
@@ -57,3 +58,9 @@ main(["--version"])
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(process.stdout.splitlines()[-1]) > 1000
+
+
+def test_a_module_of_an_extra_that_is_missing_says_what_to_install(seen: None) -> None:
+    assert of_extra("seen_one", "mesh", "meshes are read").enabled is False
+    with pytest.raises(PartinrError, match=r"^meshes are read by unseen, .*: pip install 'partinr\[mesh\]'$"):
+        of_extra("unseen", "mesh", "meshes are read")
