@@ -6,8 +6,8 @@ Training, model and engines know no kind. What differs is the answer of a :class
 To add a kind:
 
 1. Write ``signals/kinds/NAME.py`` with a ``@spec`` class that derives from :class:`SignalKind` and sets ``name``. Its
-   fields are the facts of one signal, such as a sampling rate; they are plain values, and those that have a default may
-   be absent in files. Every method of the base class has a default, which takes the middle slice for a picture.
+   fields are the facts of one signal, such as a sampling rate: numbers, text or lists. One with a default may be absent
+   in files. Every method of the base class has a default, which takes the middle slice for a picture.
 2. Inside partinr, add a line to ``BUILT_IN`` in ``signals/kinds/__init__.py``. A kind of another package needs none:
    files name it by the dotted path of its class (:mod:`partinr.base.trust`).
 3. Write the set of signals (``SingleSignal`` or ``SignalSet``), whose ``read`` returns ``Reading(values, identity,
