@@ -7,6 +7,7 @@ from partinr.signals.given import Given, signal_from
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.image_data import ImageData
 from partinr.signals.lsun import LsunData
+from partinr.signals.sdf import SdfData
 from partinr.signals.sets import Item, SignalSet, SingleSignal
 from partinr.signals.smooth import SmoothData, smooth_signal
 from partinr.signals.source import Source
@@ -22,6 +23,7 @@ __all__ = [
     "ImageItem",
     "Item",
     "LsunData",
+    "SdfData",
     "SignalSet",
     "SingleSignal",
     "SmoothData",
