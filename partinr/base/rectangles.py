@@ -1,23 +1,28 @@
-"""How many rows and columns a grid of a given number of rectangles has."""
+"""How many boxes a grid of a given number of them has along each axis."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
-def factorings(count: int, shape: Sequence[int]) -> list[tuple[int, int]]:
-    """The pairs of rows and columns whose product is ``count`` and that fit ``shape``, two lengths in samples."""
+def factorings(count: int, shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """The numbers of boxes along each axis whose product is ``count`` and that fit ``shape``, in samples."""
+    if len(shape) == 1:
+        return [(count,)] if count <= shape[0] else []
     divisors = (n for n in range(1, min(count, shape[0]) + 1) if count % n == 0)
-    return [(rows, count // rows) for rows in divisors if count // rows <= shape[1]]
+    return [(first, *rest) for first in divisors for rest in factorings(count // first, shape[1:])]
 
 
-def closest_to_squares(count: int, shape: Sequence[int]) -> tuple[int, int] | None:
-    """The rows and columns whose rectangles are closest to squares; None if no factoring of ``count`` fits."""
-    # Ties go to more columns.
-    return min(factorings(count, shape), key=lambda pair: (_elongation(pair, shape), pair[0]), default=None)
+def closest_to_cubes(count: int, shape: Sequence[int]) -> tuple[int, ...] | None:
+    """The factoring whose boxes are closest to squares or cubes; None if none fits.
 
+    Of boxes of the same volume, those have the smallest surface.
+    """
 
-def _elongation(pair: tuple[int, int], shape: Sequence[int]) -> float:
-    """Long by short side of a factoring's rectangles; computed from whole numbers, so that ties are exact."""
-    first, second = shape[0] * pair[1], shape[1] * pair[0]
-    return max(first, second) / min(first, second)
+    def surface(counts: tuple[int, ...]) -> int:
+        # In whole numbers, so that ties are exact: the sum of 1 / side, times the volume of the signal.
+        return sum(n * math.prod(shape) // side for n, side in zip(counts, shape, strict=True))
+
+    # Ties go to fewer boxes along the earlier axes.
+    return min(factorings(count, shape), key=lambda counts: (surface(counts), counts), default=None)

@@ -259,8 +259,8 @@ def _tasks(
             print_note(f"{name} is left out: {error}")
         return []
     told = {option.lstrip("+").partition("=")[0].removeprefix("partition.") for option in options}
-    # Rows and columns also determine the number of regions.
-    if "regions" not in node or told & {"regions", "rows", "cols"}:
+    # The boxes along each axis also determine the number of regions.
+    if "regions" not in node or told & {"regions", "rows", "cols", "shape"}:
         return [Task(name, None, rule, words)]
     words = {r"partition\.regions\b": "--regions", **words}
     with _named_as(words):

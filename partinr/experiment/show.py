@@ -31,6 +31,7 @@ _TOLD_BY = {
     "partition.regions": ("regions",),
     "partition.rows": ("regions",),
     "partition.cols": ("regions",),
+    "partition.shape": ("regions",),
     "max_steps": ("steps",),
 }
 """Columns that may already show a setting's value; for other settings, the name of the run does."""

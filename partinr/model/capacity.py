@@ -79,7 +79,7 @@ def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, devi
         rule: the rule.
         backbone: its ``match_params`` is the budget. Since widths are whole numbers, the result is the number of
             regions near the best one that comes closest to the budget.
-        signal: float32 ``[*grid, C]``; an image is cut into nearly square rectangles.
+        signal: float32 ``[*grid, C]``; a grid has nearly square or cubic boxes.
         device: ``cpu`` or ``cuda``.
 
     Raises:
@@ -98,7 +98,7 @@ def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, devi
     if not isinstance(rule, Grid):
         return rule.about(best)
     near = range(max(1, round(0.8 * best)), round(1.25 * best) + 1)
-    grids = {_nearly_squares(regions, shape) for regions in near}
+    grids = {_nearly_cubes(regions, shape) for regions in near}
 
     def cost(grid: tuple[int, ...]) -> float:
         """Distance of a grid from the budget and, with less weight, from the best number of regions."""
@@ -108,17 +108,17 @@ def settle_regions(rule: PartitionRule, backbone: Backbone, signal: Tensor, devi
         return abs(math.log(parameters / budget)) + 0.1 * abs(math.log(regions / best))
 
     grid = min(sorted(grids), key=cost)
-    if len(grid) == 1:
-        return dataclasses.replace(rule, regions=grid[0])
-    return dataclasses.replace(rule, regions=None, rows=grid[0], cols=grid[1])
+    options = {"rows": grid[0], "cols": grid[1]} if len(grid) == 2 else {"shape": grid}
+    return dataclasses.replace(rule, regions=None, **options)
 
 
-def _nearly_squares(regions: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Parts along each axis, for about ``regions`` nearly square parts of a grid of samples."""
-    if len(shape) != 2:
-        return (min(regions, math.prod(shape)),)
-    rows = min(shape[0], max(1, round(math.sqrt(regions * shape[0] / shape[1]))))
-    return rows, min(shape[1], max(1, round(regions / rows)))
+def _nearly_cubes(regions: float, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Parts along each axis, for about ``regions`` nearly square or cubic parts of a grid of samples."""
+    if not shape:
+        return ()
+    wanted = (regions * shape[0] ** len(shape) / math.prod(shape)) ** (1 / len(shape))
+    first = min(shape[0], max(1, round(wanted)))
+    return first, *_nearly_cubes(regions / first, shape[1:])
 
 
 @door

@@ -7,7 +7,7 @@ from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
 from partinr.partition.mask import Mask
 from partinr.partition.random import Random
-from partinr.partition.segmentation import ImageSegmentation, Segmentation
+from partinr.partition.segmentation import ImageSegmentation, Segmentation, SignalSegmentation
 from partinr.partition.semantic import Semantic
 from partinr.partition.smp import Smp
 from partinr.partition.superpixel import Superpixel
@@ -25,6 +25,7 @@ __all__ = [
     "Random",
     "Segmentation",
     "Semantic",
+    "SignalSegmentation",
     "Smp",
     "Superpixel",
     "Whole",

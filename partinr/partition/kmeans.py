@@ -1,4 +1,4 @@
-"""Regions of similar colour and position: k-means."""
+"""Regions of similar values and position: k-means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.partition.base import DEFAULT_REGIONS, Regions, settled
-from partinr.partition.segmentation import ImageSegmentation
+from partinr.partition.segmentation import SignalSegmentation
 
 if TYPE_CHECKING:
     import cv2
@@ -23,19 +23,19 @@ else:
     spatial = Later("scipy.spatial")
 
 _SAMPLE = 20_000
-"""Number of pixels that determine the centres; every pixel then goes to the nearest centre."""
+"""Number of samples that determine the centres; every sample then goes to the nearest centre."""
 
 
 @spec
-class KMeans(ImageSegmentation):
-    """k-means (Lloyd, started by k-means++) on colour and position; each cluster is a region.
+class KMeans(SignalSegmentation):
+    """k-means (Lloyd, started by k-means++) on values and position; each cluster is a region.
 
     A cluster may lie in several places; with ``connected`` its parts are split, and merged to ``regions`` again.
 
     Attributes:
         regions: number of clusters.
-        position: weight of the position (unit: the longer side of the image) against the colour (unit: from black to
-            white of one channel); 0 for colour alone.
+        position: weight of the position (unit: the longest axis) against the values (unit: from 0 to 1 of one channel,
+            black to white); 0 for values alone.
         iterations: iterations of Lloyd's algorithm.
         seed: seed of the first centres.
     """
@@ -48,24 +48,23 @@ class KMeans(ImageSegmentation):
     seed: Annotated[int, Field(ge=0)] = 0
 
     def segments(self, image: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
-        """See :meth:`ImageSegmentation.segments`."""
-        height, width = image.shape[:2]
-        rows, cols = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-        place = np.stack([rows, cols], axis=-1) * (self.position / max(height, width))
-        features = np.concatenate([image, place], axis=-1).reshape(height * width, -1).astype(np.float32)
+        """See :meth:`SignalSegmentation.segments`."""
+        shape = image.shape[:-1]
+        place = np.moveaxis(np.indices(shape), 0, -1) * (self.position / max(shape))
+        features = np.concatenate([image, place], axis=-1).reshape(image[..., 0].size, -1).astype(np.float32)
         sample = features
         if len(features) > _SAMPLE:
             sample = features[np.random.default_rng(self.seed).choice(len(features), _SAMPLE, replace=False)]
-        # OpenCV needs at least one distinct pixel for each cluster.
+        # OpenCV needs at least one distinct sample for each cluster.
         clusters = min(settled(self.regions), len(np.unique(sample, axis=0)))
         if clusters == 1:
-            return np.zeros((height, width), dtype=np.int64)
+            return np.zeros(shape, dtype=np.int64)
         cv2.setRNGSeed(self.seed % 2**31)
         how = (cv2.TERM_CRITERIA_COUNT, self.iterations, 0.0)
         _, _, centres = cv2.kmeans(sample, clusters, np.empty(0), how, 1, cv2.KMEANS_PP_CENTERS)
         # A tree skips distant centres, which pays off with many clusters.
         _, nearest = spatial.cKDTree(centres).query(features)
-        return nearest.reshape(height, width)
+        return nearest.reshape(shape)
 
     def fingerprint(self) -> dict[str, Any]:
         """The options, and the version of SciPy, which finds the nearest centre."""

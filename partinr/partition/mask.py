@@ -90,9 +90,7 @@ class Mask(Segmentation):
         found = torch.from_numpy(read_label_map(file, self.key, self.annotator, self.stack, self.tolerance))
         if tuple(found.shape) != grid:
             found = _cut(found, grid, source, file)
-        # For the search of neighbours, a 1-D signal is an image of one row.
-        rows = (-1, grid[-1])
-        image, labels = signal.detach().cpu().float().reshape(*rows, signal.shape[-1]), found.reshape(rows).numpy()
+        labels = found.numpy()
         if self.min_pixels is not None:
             if specks(labels, self.min_pixels).all():
                 raise PartinrError(
@@ -100,7 +98,7 @@ class Mask(Segmentation):
                     "give a smaller number"
                 )
             labels = without_specks(labels, self.min_pixels)
-        return torch.from_numpy(self.merged(labels, image.numpy())).reshape(grid)
+        return torch.from_numpy(self.merged(labels, signal.detach().cpu().float().numpy()))
 
     def carry_out(self, signal: Tensor, source: Source | None = None) -> Partition:
         """The partition of a signal; its notice also says whether a label map may lie the wrong way round.
@@ -127,7 +125,7 @@ class Mask(Segmentation):
         partition = super().check(partition)
         if partition.regions == 1 and self.regions is None:
             return _noticed(partition, "the label map has one label on this signal, so there is one region")
-        labels = partition.labels.reshape(-1, partition.shape[-1]).numpy()
+        labels = partition.labels.numpy()
         least = min(max(_SPECK, math.isqrt(labels.size) // 5), labels.size // 64)
         if least < 2:
             return partition

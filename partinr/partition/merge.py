@@ -1,12 +1,12 @@
 """Merging segments to a given number of regions.
 
-The segments are split into 8-connected components and merged, two neighbours at a time, until the requested number is
-left. Two segments are neighbours if their pixels touch at a side or corner. The order of merging:
+The segments are split into connected components and merged, two neighbours at a time, until the requested number is
+left. Two segments are neighbours if their samples touch at a side, edge or corner. The order of merging:
 
 ``smallest``
     the smallest region into its smallest neighbour (Liu et al., ICCV 2023).
 ``boundary``
-    the two regions with the weakest common border: the mean difference in colour across it, Euclidean in RGB. Specks
+    the two regions with the weakest common border: the mean Euclidean difference of the channels across it. Specks
     have strong borders and would all survive, so they go first: while there are any, the smallest one is merged across
     its weakest border.
 ``balanced``
@@ -23,7 +23,7 @@ another; of an unordered pair, the one with more neighbours does.
 from __future__ import annotations
 
 import heapq
-import math
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
@@ -63,27 +63,28 @@ def renumber(labels: NDArray[np.integer]) -> Labels:
 
 
 def components(labels: NDArray[np.integer]) -> Labels:
-    """The 8-connected parts of each segment, numbered as :func:`renumber` does.
+    """The parts of each segment that touch at sides or corners, numbered as :func:`renumber` does.
 
     Args:
-        labels: whole numbers ``[H, W]``.
+        labels: whole numbers ``[*grid]``.
     """
-    return renumber(measure.label(renumber(labels), background=-1, connectivity=2))
+    return renumber(measure.label(renumber(labels), background=-1, connectivity=labels.ndim))
 
 
 def specks(labels: NDArray[np.integer], below: int) -> NDArray[np.bool_]:
-    """Where the connected part of a region that a pixel is in is small or thin.
+    """Where the connected part of a region that a sample is in is small or thin.
 
     Args:
-        labels: whole numbers ``[H, W]``.
-        below: a part of fewer pixels is small, and one in which no square of a quarter of them fits is thin.
+        labels: whole numbers ``[*grid]``.
+        below: a part of fewer samples is small, and one in which no square or cube of a quarter of them fits is thin.
 
     Returns:
-        bool ``[H, W]``.
+        bool ``[*grid]``.
     """
     parts = components(labels)
     small = np.bincount(parts.reshape(-1)) < below
-    side = min(math.isqrt(below) // 2, *parts.shape)
+    # The sum keeps the root of a perfect power whole.
+    side = min(int((below / 4) ** (1 / parts.ndim) + 1e-9), *parts.shape)
     if side > 1:
         extremes = (ndimage.minimum_filter, ndimage.maximum_filter)
         lowest, highest = (extreme(parts, size=side, mode="constant", cval=-1) for extreme in extremes)
@@ -93,10 +94,10 @@ def specks(labels: NDArray[np.integer], below: int) -> NDArray[np.bool_]:
 
 
 def without_specks(labels: NDArray[np.integer], below: int) -> Labels:
-    """The regions, with each pixel of the :func:`specks` in the region of the nearest pixel that is in none.
+    """The regions, with each sample of the :func:`specks` in the region of the nearest one that is in none.
 
     Args:
-        labels: whole numbers ``[H, W]``.
+        labels: whole numbers ``[*grid]``.
         below: a smaller part is a speck; none remains, unless the whole map consists of specks.
     """
     while (small := specks(labels, below)).any() and not small.all():
@@ -109,13 +110,13 @@ def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArr
     """Merge neighbours until ``regions`` are left.
 
     Args:
-        labels: whole numbers ``[H, W]``.
+        labels: whole numbers ``[*grid]``.
         regions: requested number, 1 or more.
         rule: order of merging, see the module.
-        image: ``[H, W, C]``, for the rules that compare colours.
+        image: ``[*grid, C]``, for the rules that compare values.
 
     Returns:
-        int64 ``[H, W]``, numbered as :func:`renumber` does; unmerged if there are no more than ``regions``.
+        int64 ``[*grid]``, numbered as :func:`renumber` does; unmerged if there are no more than ``regions``.
     """
     labels = renumber(labels)
     count = int(labels.max()) + 1
@@ -135,12 +136,12 @@ def merge(labels: NDArray[np.integer], regions: int, rule: Merging, image: NDArr
 
 
 def without_small(labels: NDArray[np.integer], below: int, image: NDArray[np.float32]) -> Labels:
-    """The regions, with each one of fewer than ``below`` pixels merged into its smallest neighbour, the smallest first.
+    """The regions, with each one of fewer than ``below`` samples merged into its smallest neighbour.
 
     Args:
-        labels: whole numbers ``[H, W]``.
-        below: a smaller region is merged; the last one stays whatever its size.
-        image: ``[H, W, C]``.
+        labels: whole numbers ``[*grid]``.
+        below: a smaller region is merged, the smallest first; the last one stays whatever its size.
+        image: ``[*grid, C]``.
     """
     labels = renumber(labels)
     if np.bincount(labels.reshape(-1)).min() >= below:
@@ -352,12 +353,11 @@ def _borders(labels: Labels, image: NDArray[np.float32]) -> Iterator[tuple[int, 
     count = int(labels.max()) + 1
     codes, differences = [], []
     ahead, behind, all_of_it = slice(1, None), slice(None, -1), slice(None)
-    for here, there in (
-        ((behind, all_of_it), (ahead, all_of_it)),
-        ((all_of_it, behind), (all_of_it, ahead)),
-        ((behind, behind), (ahead, ahead)),
-        ((behind, ahead), (ahead, behind)),
-    ):
+    # Each direction once: of an image down, across, and along both diagonals.
+    steps = (step for step in itertools.product((1, 0, -1), repeat=labels.ndim) if step > (0,) * labels.ndim)
+    for step in sorted(steps, key=lambda step: (np.count_nonzero(step), *(-each for each in step))):
+        here = tuple({1: behind, 0: all_of_it, -1: ahead}[each] for each in step)
+        there = tuple({1: ahead, 0: all_of_it, -1: behind}[each] for each in step)
         first, second = labels[here], labels[there]
         at = first != second
         low, high = np.minimum(first[at], second[at]), np.maximum(first[at], second[at])

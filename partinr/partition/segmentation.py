@@ -1,10 +1,12 @@
-"""Base classes of the rules that follow the image."""
+"""Base classes of the rules that follow the signal."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
@@ -39,7 +42,7 @@ class Segmentation(PartitionRule):
     Attributes:
         regions: requested number; None for the number of segments; ``auto``: as many as suit the number of parameters.
         merge: order of merging, see :mod:`partinr.partition.merge`.
-        connected: whether a region must be connected (8-connected): other segments are split first.
+        connected: whether a region must be connected (at sides or corners): other segments are split first.
         fewer: what to do with fewer segments than ``regions``: ``continue`` with a notice, or ``stop``.
     """
 
@@ -48,10 +51,10 @@ class Segmentation(PartitionRule):
     connected: bool = True
     fewer: Literal["continue", "stop"] = "continue"
 
-    def merged(self, segments: NDArray[np.integer[Any]], image: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The regions ``[H, W]`` made of segments ``[H, W]`` of an image ``[H, W, C]``."""
+    def merged(self, segments: NDArray[np.integer[Any]], values: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The regions ``[*grid]`` made of segments ``[*grid]`` of values ``[*grid, C]``."""
         found = components(segments) if self.connected else renumber(segments)
-        return found if self.regions is None else merge(found, settled(self.regions), self.merge, image)
+        return found if self.regions is None else merge(found, settled(self.regions), self.merge, values)
 
     def check(self, partition: Partition) -> Partition:
         """The partition, with a notice if it has fewer regions than requested.
@@ -62,7 +65,7 @@ class Segmentation(PartitionRule):
         if self.regions is None or partition.regions >= settled(self.regions):
             return partition
         found = f"{partition.regions} region{'s' if partition.regions != 1 else ''}"
-        notice = f"partition={self.title} found {found} in this image, fewer than the {self.regions} asked for"
+        notice = f"partition={self.title} found {found} in this signal, fewer than the {self.regions} asked for"
         if self.fewer == "stop":
             raise PartinrError(
                 f"{notice}; ask for fewer with partition.regions, or let it be with partition.fewer=continue"
@@ -71,46 +74,78 @@ class Segmentation(PartitionRule):
 
 
 @spec
-class ImageSegmentation(Segmentation):
-    """Segments that an algorithm finds in the image. A subclass is a spec and writes :meth:`segments`.
+class SignalSegmentation(Segmentation):
+    """Segments that an algorithm finds in a signal of any number of axes and channels.
 
-    A larger image is shrunk to ``max_pixels`` first, and every pixel gets the label at its place: a finer border would
-    not be worth the time and the memory.
+    A subclass is a spec and writes :meth:`segments`. A larger signal is shrunk to ``max_pixels`` first, and every
+    sample gets the label at its place: a finer border would not be worth the time and the memory.
 
     Attributes:
-        max_pixels: largest image for the algorithm.
+        max_pixels: most samples for the algorithm.
+        held: of a signal of three axes, such as a film: segments one image, and holds its regions through the first
+            axis. ``mean`` is the mean along that axis, a number one frame, from 0. None for regions in three axes.
     """
 
     cached: ClassVar[bool] = True
     max_pixels: Annotated[int, Field(ge=4096, le=4_000_000)] = 1_000_000
+    held: Literal["mean"] | Annotated[int, Field(ge=0)] | None = None
 
     @abstractmethod
     def segments(self, image: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
-        """The segment of each pixel.
+        """The segment of each sample.
 
         Args:
-            image: RGB ``[H, W, 3]`` in [0, 1]; a grey image has three equal channels.
+            image: ``[*grid, C]`` in [0, 1]; an image with one channel has become RGB.
 
         Returns:
-            any whole numbers ``[H, W]``; gaps are allowed, and so are segments that are not connected.
+            any whole numbers ``[*grid]``; gaps are allowed, and so are segments that are not connected.
         """
 
-    def merged(self, segments: NDArray[np.integer[Any]], image: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The regions made of segments; those of a few pixels are merged with their neighbours."""
-        found = super().merged(segments, image)
+    def seen(self, signal: Tensor) -> NDArray[np.float32]:
+        """What the algorithm sees of a signal.
+
+        Raises:
+            PartinrError: the rule does not work on this signal.
+        """
+        if is_image(signal):
+            return resized(as_rgb(signal), max_pixels=self.max_pixels)
+        return pooled(signal.detach().cpu().float(), self.max_pixels).numpy()
+
+    def merged(self, segments: NDArray[np.integer[Any]], values: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The regions made of segments; those of a few samples are merged with their neighbours."""
+        found = super().merged(segments, values)
         requested = 16 if self.regions is None else settled(self.regions)
-        return without_small(found, min(_FEWEST, found.size // (4 * requested)), image)
+        return without_small(found, min(_FEWEST, found.size // (4 * requested)), values)
 
     def labels(self, signal: Tensor) -> Tensor:
         """The segments, split and merged.
 
         Raises:
-            PartinrError: the signal is no image.
+            PartinrError: the rule does not work on this signal, or there is no frame to hold.
         """
-        image = resized(as_rgb(signal, self.title), max_pixels=self.max_pixels)
-        regions = torch.from_numpy(self.merged(self.segments(image), image))
         shape = signal.shape[:-1]
-        return regions.reshape(-1)[nearest_samples(regions.shape, shape)].reshape(shape)
+        if self.held is not None:
+            signal = self._frame(signal)
+        image = self.seen(signal)
+        regions = torch.from_numpy(self.merged(self.segments(image), image))
+        seen = signal.shape[:-1]
+        return regions.reshape(-1)[nearest_samples(regions.shape, seen)].reshape(seen).expand(shape)
+
+    def _frame(self, signal: Tensor) -> Tensor:
+        """The image whose regions are held."""
+        if signal.ndim != 4:
+            raise PartinrError(
+                f"partition.held={self.held} holds the regions of an image through a signal of three axes, and this "
+                f"one has {signal.ndim - 1}; leave it out"
+            )
+        if self.held == "mean":
+            return signal.float().mean(0)
+        assert self.held is not None
+        if self.held >= len(signal):
+            raise PartinrError(
+                f"partition.held={self.held} is behind the last of {len(signal)} frames; give 0 … {len(signal) - 1}"
+            )
+        return signal[self.held]
 
     def fingerprint(self) -> dict[str, Any]:
         """The options, the code of the rule's module, and the versions of partinr and OpenCV."""
@@ -120,17 +155,36 @@ class ImageSegmentation(Segmentation):
         return {**super().fingerprint(), "code": code, "partinr": __version__, "cv2": cv2.__version__}
 
 
-def as_rgb(signal: Tensor, title: str) -> NDArray[np.float32]:
-    """A signal as an RGB image ``[H, W, 3]``.
+@spec
+class ImageSegmentation(SignalSegmentation):
+    """Segments that an algorithm for images finds. A subclass is a spec and writes :meth:`segments`.
 
-    Raises:
-        PartinrError: the signal is no image.
+    Its ``image`` is RGB ``[H, W, 3]``; a grey image has three equal channels.
     """
-    if signal.ndim != 3 or signal.shape[-1] not in (1, 3):
-        raise PartinrError(
-            f"partition={title} needs an image [H, W, C] with C = 1 or 3, not a signal of shape {list(signal.shape)}; "
-            "choose partition=grid or partition=none"
-        )
+
+    def seen(self, signal: Tensor) -> NDArray[np.float32]:
+        """The signal as an RGB image.
+
+        Raises:
+            PartinrError: the signal is no image.
+        """
+        if not is_image(signal):
+            films = signal.ndim == 4 and signal.shape[-1] in (1, 3)
+            raise PartinrError(
+                f"partition={self.title} needs an image [H, W, C] with C = 1 or 3, not a signal of shape "
+                f"{list(signal.shape)}; choose partition=grid or partition=superpixel"
+                + (", or hold the regions of one frame with partition.held=0 or mean" if films else "")
+            )
+        return super().seen(signal)
+
+
+def is_image(signal: Tensor) -> bool:
+    """Whether a signal ``[*grid, C]`` is a grey or RGB image."""
+    return signal.ndim == 3 and signal.shape[-1] in (1, 3)
+
+
+def as_rgb(signal: Tensor) -> NDArray[np.float32]:
+    """An image as RGB ``[H, W, 3]``."""
     image = signal.detach().cpu().float().numpy()
     return np.array(np.broadcast_to(image, (*image.shape[:2], 3)), order="C")
 
@@ -157,3 +211,22 @@ def resized(image: NDArray[np.float32], *, min_pixels: int = 1, max_pixels: int 
         return image
     made = cv2.resize(image, (shape[1], shape[0]), interpolation=method).reshape(*shape, image.shape[2])
     return np.clip(made, 0, 1).astype(np.float32)
+
+
+def pooled(values: Tensor, most: int) -> Tensor:
+    """Values ``[*grid, C]`` with at most ``most`` samples; each new one is the mean of those it covers.
+
+    Args:
+        values: float32, one to three axes.
+        most: 1 or more.
+    """
+    shape = list(values.shape[:-1])
+    while (samples := math.prod(shape)) > most:
+        # Rounded down, so that it ends. An axis of one sample cannot get thinner.
+        scale = (most / samples) ** (1 / sum(side > 1 for side in shape))
+        shape = [max(1, int(side * scale)) for side in shape]
+    if shape == list(values.shape[:-1]):
+        return values
+    pools: Sequence[Callable[..., Tensor]]
+    pools = functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d
+    return pools[len(shape) - 1](values.movedim(-1, 0), shape).movedim(0, -1).contiguous()

@@ -1,4 +1,4 @@
-"""Superpixels of scikit-image, merged."""
+"""Superpixels of scikit-image, in images, films and volumes, merged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.partition.base import settled
-from partinr.partition.segmentation import ImageSegmentation
+from partinr.partition.segmentation import SignalSegmentation
+from partinr.signals.userfile import warnings_as
 
 if TYPE_CHECKING:
     from skimage import segmentation
@@ -30,8 +31,10 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 @spec
-class Superpixel(ImageSegmentation):
+class Superpixel(SignalSegmentation):
     """SLIC (Achanta et al. 2012) or graph-based segments (Felzenszwalb & Huttenlocher 2004).
+
+    In a film or volume SLIC finds supervoxels; Felzenszwalb is for images and signals of one axis.
 
     The rule makes more superpixels than ``regions`` and merges them: small superpixels follow edges better, and neither
     method gives an exact number. Merging across the weakest borders leaves regions of very different sizes, which costs
@@ -69,21 +72,28 @@ class Superpixel(ImageSegmentation):
                 )
 
     def segments(self, image: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
-        """See :meth:`ImageSegmentation.segments`."""
+        """See :meth:`SignalSegmentation.segments`."""
+        if image.ndim == 2:  # scikit-image takes an image of one row for one axis
+            return self.segments(image[None])[0]
+        if image.ndim == 4 and self.method == "felzenszwalb":
+            raise PartinrError("partition.method=felzenszwalb is for images; choose partition.method=slic")
         own = _SLIC if self.method == "slic" else _FELZENSZWALB
         options = {
             name: default if getattr(self, name) is None else getattr(self, name) for name, default in own.items()
         }
         if self.method == "felzenszwalb":
-            return segmentation.felzenszwalb(image, sigma=self.sigma, channel_axis=-1, **options)
+            with warnings_as("ignore"):  # about other numbers of channels than 1 and 3
+                return segmentation.felzenszwalb(image, sigma=self.sigma, channel_axis=-1, **options)
         regions = settled(self.regions or 1)
-        wanted = min(max(options["superpixels"], 4 * regions), image.shape[0] * image.shape[1])
+        wanted = min(max(options["superpixels"], 4 * regions), image[..., 0].size)
+        # scikit-image turns three channels into CIELAB, whose lightness goes up to 100; others go up to 1.
+        unit = 1.0 if image.shape[-1] == 3 else 0.01
         compactness, enough = options["compactness"], min(regions, wanted)
         while True:
             found = segmentation.slic(
                 image,
                 n_segments=wanted,
-                compactness=compactness,
+                compactness=unit * compactness,
                 sigma=self.sigma,
                 start_label=0,
                 channel_axis=-1,

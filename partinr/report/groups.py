@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from partinr.base.rectangles import closest_to_squares
+from partinr.base.rectangles import closest_to_cubes
 from partinr.base.section import Section
 from partinr.base.text import natural
 from partinr.pictures.palette import Style, contrast_with, styles
@@ -298,25 +298,25 @@ class Study:
 
 
 def cuts_of(record: RunRecord) -> set[Cut]:
-    """Rows and columns that a grid has on the images of a run; none where a shape is unknown."""
-    rows, columns = record.at("config.partition.rows"), record.at("config.partition.cols")
-    if isinstance(rows, int) and isinstance(columns, int):
-        return {(rows, columns)}
+    """Boxes along each axis that a grid has on the signals of a run; none where a shape is unknown."""
+    given = record.at("config.partition.shape") or [record.at(f"config.partition.{axis}") for axis in ("rows", "cols")]
+    if all(isinstance(count, int) for count in given):
+        return {tuple(given)}
     images = record.images.values() or [{"shape": record.at("signal.shape"), "regions": record.regions}]
     found: set[Cut] = set()
     for image in images:
-        shape, regions = _plane(image.get("shape")), image.get("regions")
-        cut = closest_to_squares(regions, shape) if isinstance(regions, int) and shape else None
+        shape, regions = _grid(image.get("shape")), image.get("regions")
+        cut = closest_to_cubes(regions, shape) if isinstance(regions, int) and shape else None
         if cut is None:
             return set()
         found.add(cut)
     return found
 
 
-def _plane(shape: Any) -> Sequence[int] | None:
-    """Height and width of an image ``[H, W, C]``; None if the shape is another."""
-    whole = isinstance(shape, Sequence) and len(shape) == 3 and all(isinstance(length, int) for length in shape)
-    return shape[:2] if whole else None
+def _grid(shape: Any) -> Sequence[int] | None:
+    """The grid of a signal ``[*grid, C]`` of two or three axes; None if the shape is another."""
+    whole = isinstance(shape, Sequence) and len(shape) > 2 and all(isinstance(length, int) for length in shape)
+    return shape[:-1] if whole else None
 
 
 def studies_of(records: Sequence[RunRecord]) -> list[Study]:

@@ -58,7 +58,7 @@ IMAGE_KEYS = {("data", key) for key in (_KIND, *_IMAGE)}
 """Keys that only choose the images; a run identifies these by their content."""
 
 PARTITION = ("partition",)
-REGION_KEYS = {("partition", key) for key in ("regions", "rows", "cols")}
+REGION_KEYS = {("partition", key) for key in ("regions", "rows", "cols", "shape")}
 WIDTH_KEY, MATCH_KEY = ("backbone", "hidden_features"), ("backbone", "match_params")
 FRAME_KEY = ("coords", "frame")
 CAPACITY_KEY = ("capacity",)

@@ -1,7 +1,9 @@
 """Signals: values on a regular grid from a file, a package, the caller or a generator, and sets of them."""
 
+from partinr.signals.celeba import CelebaData
 from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.edges import EdgedImage, edge_pixels
+from partinr.signals.film import FilmData, film
 from partinr.signals.folder import FolderData, ImageItem
 from partinr.signals.given import Given, signal_from
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
@@ -13,10 +15,14 @@ from partinr.signals.smooth import SmoothData, smooth_signal
 from partinr.signals.source import Source
 from partinr.signals.step_functions import StepItem, StepsData, StepSignal, step_signal
 from partinr.signals.text import TextData, text_image
+from partinr.signals.video import load_video
+from partinr.signals.video_data import VideoData
 
 __all__ = [
+    "CelebaData",
     "Crop",
     "EdgedImage",
+    "FilmData",
     "FolderData",
     "Given",
     "ImageData",
@@ -32,13 +38,16 @@ __all__ = [
     "StepSignal",
     "StepsData",
     "TextData",
+    "VideoData",
     "builtin_image",
     "builtin_names",
     "builtin_path",
     "check_image",
     "edge_pixels",
+    "film",
     "gradient_energy",
     "load_image",
+    "load_video",
     "region_detail",
     "signal_from",
     "smooth_signal",

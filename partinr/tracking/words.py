@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -43,9 +44,9 @@ def _regions(partition: Any) -> Any:
     """The number of regions that the config asks for, or None."""
     if not isinstance(partition, Mapping):
         return None
-    rows, columns = partition.get("rows"), partition.get("cols")
-    if isinstance(rows, int) and isinstance(columns, int):
-        return rows * columns
+    counts = partition.get("shape") or [partition.get("rows"), partition.get("cols")]
+    if all(isinstance(count, int) for count in counts):
+        return math.prod(counts)
     return partition.get("regions")
 
 

@@ -76,6 +76,7 @@ LONG = (
     "experiment=hypothesis",
     "experiment=meta",
     "experiment=demo",
+    "data=video",
     "--config-dir",
     "init=",
     "ckpt_path=",
@@ -130,7 +131,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, block:
         # What the commands before would have left.
         for place in (f"sweeps/{study}", f"sweeps/{study}_small", study):
             shutil.copytree(finished, tmp_path / "outputs" / place / "one")
-    for place in ("BSDS500/train", "BSDS500/val", "BSDS500/groundtruth/val", "kodak", "KODAK", "LSUN"):
+    for place in ("BSDS500/train", "BSDS500/val", "BSDS500/groundtruth/val", "kodak", "KODAK", "LSUN", "CELEBA"):
         shutil.copytree(tmp_path / "photos", tmp_path / place)
     for page in ROOT.glob("experiments/*"):
         if page.is_dir():

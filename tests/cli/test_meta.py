@@ -481,7 +481,7 @@ def test_a_meta_checkpoint_is_none_of_a_fit(tiny: Any, learned: Path) -> None:
 
 def test_what_is_wrong_with_one_image_to_learn_from_is_said_before_the_training(partinr, tmp_path):
     for shape, mode, said in [
-        ((1, 9), "RGB", "small: a grid of 2×2 regions does not fit an image of 1×9 pixels"),
+        ((1, 9), "RGB", "small: a grid of 2×2 regions does not fit 1×9 samples"),
         ((8, 9), "L", "all signals need the same channels, but .* has 3 and small has 1"),
         (None, "RGB", "small.*cannot be read|small.*is not an image"),
     ]:

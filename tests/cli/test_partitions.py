@@ -112,7 +112,7 @@ def test_options_of_rules_and_of_the_image(partinr: Any, listed: list[Rows], pic
     assert [line[0] for line in table(answer.out)] == sorted(["mask", *NEED_NOTHING])
     assert [line[1] for line in table(answer.out) if line[0] in ("semantic", "mask", "kmeans")] == ["9", "5 of 9", "2"]
     assert (
-        answer.err == "partinr: note: good: partition=mask found 5 regions in this image, fewer than the 9 asked for\n"
+        answer.err == "partinr: note: good: partition=mask found 5 regions in this signal, fewer than the 9 asked for\n"
     )
 
 

@@ -67,6 +67,7 @@ def plain() -> dict[str, Any]:
 SETS = {
     "builtins": [],
     "folder": ["data.path=photos"],
+    "celeba": ["data.path=celeba"],
     "lsun": ["data.path=lsun"],
     "smooth": [],
     "steps": [],

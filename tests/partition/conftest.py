@@ -20,7 +20,7 @@ Picture = Callable[..., Tensor]
 """``picture(kind, shape, channels=3)``: ``flat``, ``two`` values at random, ``noise``, a ``ramp``, or a ``scene``."""
 
 Pieces = Callable[[Tensor], int]
-"""In how many 8-connected pieces a label map falls."""
+"""In how many pieces, connected at sides or corners, a label map falls."""
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def picture() -> Picture:
 def pieces() -> Pieces:
     def count(labels: Tensor) -> int:
         array = labels.numpy()
-        return sum(label(array == region, np.ones((3, 3)))[1] for region in np.unique(array))
+        return sum(label(array == region, np.ones((3,) * array.ndim))[1] for region in np.unique(array))
 
     return count
 

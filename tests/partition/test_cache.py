@@ -150,7 +150,7 @@ def test_what_is_cheap_is_not_kept(rule, cache, signal):
 def test_what_is_to_be_said_is_said_every_time(cache, signal):
     notices = [make(Counted(regions=9), signal, cache=cache).notice for _ in range(3)]
     assert len(MADE) == 1
-    assert notices == ["partition=counted found 4 regions in this image, fewer than the 9 asked for"] * 3
+    assert notices == ["partition=counted found 4 regions in this signal, fewer than the 9 asked for"] * 3
 
 
 def test_what_is_to_stop_stops_every_time(cache, signal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -92,17 +93,37 @@ def test_a_signal_of_one_axis_is_cut_into_even_intervals():
         assert int(partition.sizes.max() - partition.sizes.min()) <= 1
 
 
+def test_a_volume_is_cut_into_the_boxes_nearest_to_cubes():
+    for shape, regions, expected in [
+        ((8, 8, 8), 8, (2, 2, 2)),
+        ((8, 8, 8), 9, (1, 3, 3)),
+        ((60, 32, 32), 16, (4, 2, 2)),
+        ((3, 40, 20), 50, (1, 10, 5)),
+        ((4, 4, 1), 4, (2, 2, 1)),
+        ((2, 2, 2), 8, (2, 2, 2)),
+    ]:
+        labels = Grid(regions=regions)(torch.zeros(*shape, 2)).labels
+        assert torch.equal(labels, Grid(shape=expected)(torch.zeros(*shape, 5)).labels)
+        assert labels[-1, -1, -1] == regions - 1
+        along = [labels.select(axis, 0).unique() for axis in range(3)]
+        assert [regions // len(found) for found in along] == list(expected)
+
+
 def test_a_grid_that_does_not_fit_is_refused():
-    for options, shape, said in [
-        ({"rows": 5, "cols": 1}, (4, 4), "does not fit an image of 4×4 pixels"),
-        ({"rows": 1, "cols": 5}, (4, 4), "does not fit an image of 4×4 pixels"),
+    refused: list[tuple[dict[str, Any], tuple[int, ...], str]] = [
+        ({"rows": 5, "cols": 1}, (4, 4), "does not fit 4×4 samples; give smaller partition.rows"),
+        ({"rows": 1, "cols": 5}, (4, 4), "does not fit 4×4 samples; give smaller partition.rows"),
         ({"regions": 17}, (4, 4), "more than the 16 samples"),
         ({"regions": 11}, (4, 4), "next smaller that has is 9"),
         ({"regions": 7}, (5, 5), "next smaller that has is 6"),
         ({"regions": 11}, (10,), "more than the 10 samples"),
         ({"rows": 2, "cols": 2}, (10,), "give partition.regions"),
+        ({"shape": [2, 2, 2]}, (10, 10), "a grid of 3 axes, and the signal has 2"),
+        ({"shape": [2, 2, 9]}, (4, 4, 4), "does not fit 4×4×4 samples; give smaller partition.shape"),
+        ({"regions": 7}, (4, 4, 4), "next smaller that has is 6"),
         ({}, (2, 2), "more than the 4 samples"),
-    ]:
+    ]
+    for options, shape, said in refused:
         with pytest.raises(PartinrError, match=said) as caught:
             Grid(**options)(_signal(*shape))
         assert "\n" not in str(caught.value)
@@ -121,6 +142,10 @@ def test_options_are_checked_when_it_is_made():
         ({"cols": 3}, "go together"),
         ({"rows": 3, "cols": 3, "regions": 9}, "excludes"),
         ({"rows": 3, "regions": 9}, "excludes"),
+        ({"shape": [2, 2], "regions": 4}, "partition.shape excludes partition.regions"),
+        ({"shape": [2, 2], "rows": 2, "cols": 2}, "partition.shape excludes partition.rows"),
+        ({"shape": [2, 0]}, r"Grid\.shape"),
+        ({"shape": []}, r"Grid\.shape"),
         ({"rows": 0, "cols": 3}, r"Grid\.rows=0"),
         ({"regions": -1}, r"Grid\.regions=-1"),
         ({"regions": 9.0}, r"Grid\.regions=9\.0"),

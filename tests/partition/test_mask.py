@@ -618,7 +618,7 @@ def test_parts_become_regions_on_request(mask: Any) -> None:
 
 
 def test_fewer_than_asked_for(mask: Any) -> None:
-    with pytest.warns(PartinrWarning, match="partition=mask found 5 regions in this image, fewer than the 6"):
+    with pytest.warns(PartinrWarning, match="partition=mask found 5 regions in this signal, fewer than the 6"):
         partition = mask(npy(FIVE), regions=6)(SIGNAL)
     assert partition.notice is not None
     assert same(partition, FIVE)

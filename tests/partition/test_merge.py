@@ -16,8 +16,8 @@ from partinr.partition.merge import MERGINGS, components, merge, renumber
 from partinr.signals import gradient_energy
 from tests.covering import cases, covering
 
-BOX = np.ones((3, 3))
-SHAPES = [(1, 12), (12, 1), (2, 9), (7, 8), (9, 6), (12, 13)]
+BOX = {axes: np.ones((3,) * axes) for axes in (1, 2, 3)}
+SHAPES = [(1, 12), (12, 1), (2, 9), (7, 8), (9, 6), (12, 13), (14,), (3, 5, 4)]
 
 
 def random_map(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,8 +26,10 @@ def random_map(seed: int) -> tuple[np.ndarray, np.ndarray]:
     shape = SHAPES[seed % len(SHAPES)]
     labels = rng.integers(0, rng.integers(2, 20), shape)
     if seed % 3:  # larger ones, with straight borders
-        labels = labels[: (shape[0] + 1) // 2, : (shape[1] + 1) // 2].repeat(2, axis=0).repeat(2, axis=1)
-        labels = labels[: shape[0], : shape[1]]
+        labels = labels[tuple(slice((side + 1) // 2) for side in shape)]
+        for axis in range(len(shape)):
+            labels = labels.repeat(2, axis=axis)
+        labels = labels[tuple(slice(side) for side in shape)]
     return labels, (rng.integers(0, 9, (*shape, 1)) / 8).astype(np.float32)
 
 
@@ -63,11 +65,11 @@ def test_what_numbers_the_segments_had_does_not_matter():
 
 
 def test_components_are_the_pieces_that_hang_together_at_sides_and_corners():
-    for seed in range(6):
+    for seed in range(8):
         labels, _ = random_map(seed)
         expected, count = np.zeros(labels.shape, int), 0
         for segment in np.unique(labels):
-            parts, found = label(labels == segment, BOX)
+            parts, found = label(labels == segment, BOX[labels.ndim])
             expected += np.where(parts > 0, parts + count, 0)
             count += found
         found = components(labels)
@@ -89,15 +91,14 @@ Choose = Callable[[dict[int, float], dict[tuple[int, int], float]], tuple[int, i
 def borders(labels: np.ndarray, image: np.ndarray) -> dict[tuple[int, int], float]:
     """Mean difference across each border: pairs of pixels that touch at a side or a corner."""
     sums: dict[tuple[int, int], list[float]] = {}
-    height, width = labels.shape
-    for row, col in itertools.product(range(height), range(width)):
-        for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
-            if row + down < height and 0 <= col + right < width:
-                here, there = (row, col), (row + down, col + right)
-                if labels[here] != labels[there]:
-                    pair = (int(labels[here]), int(labels[there]))
-                    difference = float(np.sqrt(np.square(image[here] - image[there]).sum()))
-                    sums.setdefault((min(pair), max(pair)), []).append(difference)
+    steps = [step for step in itertools.product((-1, 0, 1), repeat=labels.ndim) if step > (0,) * labels.ndim]
+    for here, step in itertools.product(np.ndindex(labels.shape), steps):
+        there = tuple(place + by for place, by in zip(here, step, strict=True))
+        inside = all(0 <= place < side for place, side in zip(there, labels.shape, strict=True))
+        if inside and labels[here] != labels[there]:
+            pair = (int(labels[here]), int(labels[there]))
+            difference = float(np.sqrt(np.square(image[here] - image[there]).sum()))
+            sums.setdefault((min(pair), max(pair)), []).append(difference)
     return {pair: sum(differences) / len(differences) for pair, differences in sums.items()}
 
 
@@ -131,14 +132,14 @@ def least_product(measure, pairs):
 
 
 def test_smallest_against_the_plain_procedure():
-    for seed in range(7):
+    for seed in range(8):
         labels, image = random_map(seed)
         for regions in (1, 2, 5):
             expected = step_by_step(labels, regions, image, np.ones(labels.shape), smallest_into_smallest)
             assert np.array_equal(merge(labels, regions, "smallest", image), expected)
 
 
-@pytest.mark.parametrize("seed", range(7))
+@pytest.mark.parametrize("seed", range(8))
 def test_boundary_against_the_plain_procedure(seed):
     labels, image = random_map(seed)
     for regions in (1, 2, 5):
@@ -154,7 +155,7 @@ def test_boundary_against_the_plain_procedure(seed):
         assert np.array_equal(merge(labels, regions, "boundary", image), expected)
 
 
-@pytest.mark.parametrize("seed", range(7))
+@pytest.mark.parametrize("seed", range(8))
 def test_balanced_against_the_plain_procedure(seed, monkeypatch):
     monkeypatch.setattr(merge_module, "_PASSES", 0)  # without the changes of side that follow
     labels, image = random_map(seed)
@@ -163,7 +164,7 @@ def test_balanced_against_the_plain_procedure(seed, monkeypatch):
         assert np.array_equal(merge(labels, regions, "balanced", image), expected)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_balanced_detail_against_the_plain_procedure(seed, monkeypatch):
     monkeypatch.setattr(merge_module, "_PASSES", 0)
     labels, _ = random_map(seed)
@@ -190,7 +191,7 @@ def test_nothing_is_split_nothing_falls_apart_and_the_number_is_exact(rule, seed
         for part in range(count):
             assert len(np.unique(merged[parts == part])) == 1
         for region in range(int(merged.max()) + 1):
-            assert label(merged == region, BOX)[1] == 1
+            assert label(merged == region, BOX[merged.ndim])[1] == 1
 
 
 def test_no_more_segments_than_wanted_are_left_as_they_are():
@@ -274,7 +275,7 @@ def squares(labels: np.ndarray, energy: np.ndarray | None = None) -> float:
     return float(np.square(np.bincount(labels.reshape(-1), weights)).sum())
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_balanced_is_more_even_than_smallest(seed):
     rng = np.random.default_rng(seed)
     labels = components(rng.integers(0, 4, (20, 24)).repeat(2, axis=0))
@@ -307,7 +308,7 @@ def test_after_balancing_no_segment_would_change_sides(rule, seed, monkeypatch):
     least = squares(merged, energy)
     for segment, region in itertools.product(range(int(labels.max()) + 1), range(4)):
         moved = np.where(labels == segment, region, merged)
-        whole = len(np.unique(moved)) == 4 and all(label(moved == other, BOX)[1] == 1 for other in range(4))
+        whole = len(np.unique(moved)) == 4 and all(label(moved == other, BOX[2])[1] == 1 for other in range(4))
         assert not whole or squares(moved, energy) >= least * (1 - 1e-6)
     monkeypatch.setattr(merge_module, "_PASSES", 0)
     assert least <= squares(merge(labels, 4, rule, image), energy)

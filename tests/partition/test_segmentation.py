@@ -6,17 +6,19 @@ import dataclasses
 import json
 import random
 import warnings
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.base.spec import spec
 from partinr.partition import ImageSegmentation, KMeans, Partition, Random, Segmentation, Semantic, Superpixel
 from partinr.partition.merge import MERGINGS, components, merge, renumber
-from partinr.partition.segmentation import as_rgb, resized
+from partinr.partition.segmentation import as_rgb, pooled, resized
 from tests.covering import cases, covering
 
 QUICK = {
@@ -123,14 +125,67 @@ def test_grey_is_three_equal_channels(picture):
         assert torch.equal(quietly(RULES[name], grey).labels, quietly(RULES[name], grey.repeat(1, 1, 3)).labels)
 
 
-@covering(name=list(RULES), shape=[(500, 1), (4, 6, 4), (4, 6, 2), (3, 4, 6, 3)])
-def test_what_is_no_image_is_refused(name, shape):
+@covering(
+    name=["slic", "kmeans", "kmeans connected"],
+    shape=[(400,), (16, 18), (12, 10, 14), (1, 20, 20)],
+    channels=[1, 2, 3, 5],
+)
+def test_signals_of_any_axes_and_channels(name, shape, channels, picture, pieces):
+    signal = picture("scene", shape, channels)
+    check(QUICK[name], partition := QUICK[name](signal), signal, pieces)
+    assert partition.regions == 9
+
+
+def test_supervoxels_follow_a_ball(picture):
+    places = np.indices((20, 24, 16)).astype(np.float32)
+    inside = np.square(places - np.array([9, 12, 8])[:, None, None, None]).sum(0) < 36
+    for channels in (1, 2, 3):
+        signal = torch.from_numpy(np.repeat(0.2 + 0.6 * inside[..., None], channels, -1).astype(np.float32))
+        partition = Superpixel(regions=2, merge="boundary", sigma=0.0)(signal)
+        assert torch.equal(partition.labels, torch.from_numpy(inside).long())
+
+
+@covering(name=["semantic", "felzenszwalb"], shape=[(500, 1), (4, 6, 4), (4, 6, 2), (3, 4, 6, 2)])
+def test_what_is_no_image_is_refused_by_rules_for_images(name, shape):
     rule = RULES[name]
-    with pytest.raises(
-        PartinrError, match=rf"^partition={rule.title} needs an image .*; choose partition=grid"
-    ) as caught:
+    if name == "felzenszwalb" and len(shape) < 4:
+        assert quietly(rule, torch.zeros(shape)).regions == 1
+        return
+    said = "partition=semantic needs an image .*; choose partition=grid or" if name == "semantic" else "method=slic"
+    with pytest.raises(PartinrError, match=said) as caught:
         rule(torch.zeros(shape))
     assert "\n" not in str(caught.value)
+
+
+def test_regions_of_one_frame_are_held_through_a_film(picture):
+    film = picture("scene", (5, 20, 30))
+    film[3] = picture("scene", (20, 30))
+    held: list[tuple[Any, Tensor]] = [
+        (KMeans(held=3), film[3]),
+        (Blocks(held="mean"), film.mean(0)),
+        (Superpixel(held=0), film[0]),
+    ]
+    for rule, image in held:
+        labels = quietly(rule, film).labels
+        expected = quietly(dataclasses.replace(rule, held=None), image).labels
+        assert torch.equal(labels, expected.expand(5, -1, -1))
+    for rule, signal, said in [
+        (KMeans(held=5), film, "behind the last of 5 frames; give 0 … 4"),
+        (KMeans(held="mean"), film[0], "and this one has 2; leave it out"),
+        (Semantic(), film, "or hold the regions of one frame with partition.held=0 or mean"),
+    ]:
+        with pytest.raises(PartinrError, match=said):
+            rule(signal)
+
+
+def test_a_large_signal_is_pooled():
+    for shape in [(9000,), (100, 90), (30, 20, 16), (1, 9000, 1), (2, 3, 9000)]:
+        values = torch.linspace(0, 1, int(np.prod(shape))).reshape(*shape, 1).repeat_interleave(5, -1)
+        seen = pooled(values, 4096)
+        assert 2000 < seen[..., 0].numel() <= 4096
+        assert (seen.ndim, seen.shape[-1]) == (values.ndim, 5)
+        assert float(seen.mean()) == pytest.approx(float(values.mean()), abs=0.02)
+    assert pooled(values, 10**6) is values
 
 
 @pytest.mark.slow
@@ -192,7 +247,7 @@ def test_no_region_of_a_small_picture_has_only_a_few_pixels(picture):
     for connected in (True, False):
         partition = quietly(Speckled(connected=connected), picture("noise", (16, 16)))
         assert partition.sizes.tolist() == [128, 128]
-        assert partition.notice == "partition=speckled found 2 regions in this image, fewer than the 9 asked for"
+        assert partition.notice == "partition=speckled found 2 regions in this signal, fewer than the 9 asked for"
 
 
 def test_no_number_means_as_many_as_there_are(picture):
@@ -213,12 +268,12 @@ def test_fewer_than_wanted_is_said_once_and_goes_on(picture):
         partition = rule(signal)
     [said] = [str(warning.message) for warning in caught]
     assert said == partition.notice
-    assert said == f"partition=blocks found {partition.regions} regions in this image, fewer than the 500 asked for"
+    assert said == f"partition=blocks found {partition.regions} regions in this signal, fewer than the 500 asked for"
     assert "\n" not in said
 
 
 def test_one_region_has_no_plural(picture):
-    with pytest.warns(PartinrWarning, match="found 1 region in this image, fewer than the 9 asked for"):
+    with pytest.warns(PartinrWarning, match="found 1 region in this signal, fewer than the 9 asked for"):
         Seen()(picture("noise", (8, 8)))
 
 
@@ -310,7 +365,7 @@ def test_a_rule_without_segments_cannot_be_made():
 
 def test_an_image_for_an_algorithm_is_its_own(picture):
     signal = picture("noise", (4, 5))
-    image = as_rgb(signal, "x")
+    image = as_rgb(signal)
     assert image.flags["C_CONTIGUOUS"]
     image[:] = 0
     assert float(signal.max()) > 0

@@ -200,7 +200,7 @@ def test_several_devices_are_another_setting(write_run, tmp_path):
 
 
 def test_what_a_partition_has_to_say_is_told_once(write_run, tmp_path):
-    said = {"bits": 800, "notice": "partition=semantic found 2 regions in this image, fewer than the 9 asked for"}
+    said = {"bits": 800, "notice": "partition=semantic found 2 regions in this signal, fewer than the 9 asked for"}
     for seed in range(3):
         write_run(tmp_path / str(seed), regions=2, seed=seed, facts={"partition": said})
     (notice,) = study_of(tmp_path).notices

@@ -193,7 +193,7 @@ def _check_cells(rule: PartitionRule, settings: MetaSettings, validation: Sequen
         PartinrError: signals of different shapes might be cut into different rows and columns.
     """
     shapes = sorted({shape for batch in validation for shape in batch.shapes})
-    if settings.initialisation == "region" and isinstance(rule, Grid) and rule.rows is None and len(shapes) > 1:
+    if settings.initialisation == "region" and isinstance(rule, Grid) and rule.counts is None and len(shapes) > 1:
         said = " and ".join("×".join(map(str, shape)) for shape in (shapes[0], shapes[-1]))
         raise PartinrError(
             f"regime.initialisation=region with signals of {said}: a number of regions may be other rows and columns "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -199,7 +200,7 @@ class TaskDataModule(L.LightningDataModule):
         self.seed = seed
         self.workers = workers
         self.collate = collate
-        self._train_batches: TrainBatches | None = None
+        self._train_batches: weakref.ref[TrainBatches] | None = None
 
     def setup(self, stage: str) -> None:
         """Check that every rank gets a task.
@@ -212,13 +213,17 @@ class TaskDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> TrainBatches:
         """Endless batches: the regime decides when to stop."""
-        self._train_batches = TrainBatches(self)
-        return self._train_batches
+        batches = TrainBatches(self)
+        # A cycle would keep the loading processes of a dropped loader until garbage collection, which may delete their
+        # queues first; then each process takes ten seconds to end.
+        self._train_batches = weakref.ref(batches)
+        return batches
 
     def teardown(self, stage: str) -> None:
         """End the loading processes."""
-        if self._train_batches is not None:
-            self._train_batches.close()
+        batches = None if self._train_batches is None else self._train_batches()
+        if batches is not None:
+            batches.close()
 
     def val_batches(self) -> Iterator[Any]:
         """The held-out tasks in order, in batches of the size of the training batches.
