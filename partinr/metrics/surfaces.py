@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,6 @@ def eikonal(reconstruction: Field, signal: Field, truncation: float) -> float:
     near &= inner
     if not near.any():
         return float("nan")
-    slopes = np.stack(np.gradient(2 * truncation * reconstruction.astype(np.float64), *steps))
-    length = np.linalg.norm(slopes[:, near], axis=0)
+    slopes: Any = np.gradient(2 * truncation * reconstruction.astype(np.float64), *steps)
+    length = np.linalg.norm([slope[near] for slope in slopes], axis=0)
     return float(np.abs(length - 1).mean())
