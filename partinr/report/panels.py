@@ -15,6 +15,7 @@ from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
 from partinr.runs.layout import IMAGE, PARTITION, RECONSTRUCTION, of_image
 from partinr.runs.records import RunRecord
+from partinr.runs.regime_facts import metrics_of
 from partinr.runs.sharing import SIGN
 
 GALLERY = 24
@@ -54,6 +55,8 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
     quality = [_decibels(psnr)] if psnr is not None else []
     quality += [f"SSIM {write(ssim, 'fixed:3')}"] if ssim is not None else []
     observation = record.regime.files.get("observation")
+    further = ((each, record.number(each["value"])) for each in metrics_of(record.manifest))
+    quality += [f"{each['heading']} {write(value, each['form'])}" for each, value in further if value is not None]
     captions = (
         (IMAGE, "image", ""),
         *(((observation, "observation", "what the loss sees"),) if observation else ()),

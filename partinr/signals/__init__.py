@@ -9,6 +9,8 @@ from partinr.signals.given import Given, signal_from
 from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_path, check_image, load_image
 from partinr.signals.image_data import ImageData
 from partinr.signals.lsun import LsunData
+from partinr.signals.phantom import PhantomData, shepp_logan
+from partinr.signals.sdf import SdfData
 from partinr.signals.sets import Item, SignalSet, SingleSignal
 from partinr.signals.smooth import SmoothData, smooth_signal
 from partinr.signals.source import Source
@@ -16,6 +18,7 @@ from partinr.signals.step_functions import StepItem, StepsData, StepSignal, step
 from partinr.signals.text import TextData, text_image
 from partinr.signals.video import load_video
 from partinr.signals.video_data import VideoData
+from partinr.signals.volume import VolumeData
 
 __all__ = [
     "CelebaData",
@@ -28,6 +31,8 @@ __all__ = [
     "ImageItem",
     "Item",
     "LsunData",
+    "PhantomData",
+    "SdfData",
     "SignalSet",
     "SingleSignal",
     "SmoothData",
@@ -37,6 +42,7 @@ __all__ = [
     "StepsData",
     "TextData",
     "VideoData",
+    "VolumeData",
     "builtin_image",
     "builtin_names",
     "builtin_path",
@@ -47,6 +53,7 @@ __all__ = [
     "load_image",
     "load_video",
     "region_detail",
+    "shepp_logan",
     "signal_from",
     "smooth_signal",
     "step_signal",

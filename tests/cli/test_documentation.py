@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import nibabel
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -61,6 +63,7 @@ SMALL: dict[str, Any] = {
     "data.size": 16,
     "data.max_side": None,
     "data.items": 4,
+    "data.resolution": 24,
     "data.train_items": 4,
     "data.val_items": 2,
     "backbone.match_params": 3000,
@@ -77,6 +80,7 @@ LONG = (
     "experiment=meta",
     "experiment=demo",
     "data=video",
+    "data.path=bunny.ply",
     "--config-dir",
     "init=",
     "ckpt_path=",
@@ -125,6 +129,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, block:
     for path in ("photo.png", "photos/a.png", "photos/b.png", "photos/c.png"):
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / path)
     Image.fromarray((np.arange(400).reshape(20, 20) // 100).astype(np.uint8)).save(tmp_path / "labels.png")
+    scan = rng.integers(-1000, 1000, (8, 9, 10), dtype=np.int16)
+    nibabel.save(nibabel.Nifti1Image(scan, np.eye(4)), tmp_path / "scan.nii.gz")
+    tifffile.imwrite(tmp_path / "stack.tif", scan.astype(np.uint8))
     for place in ("runs/run", "sweeps/study/one"):
         shutil.copytree(finished, tmp_path / "outputs" / place)
     for study in [path.stem for path in conf_dir().glob("experiment/*.yaml") if path.stem in block.text]:

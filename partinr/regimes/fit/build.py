@@ -34,10 +34,11 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     observed: list[Observed] = []
     for number, item in enumerate(context.data.train()):
         with named(item.name):
-            signal, identities[item.name] = context.read(item)
+            signal, identities[item.name], kind = context.read(item)
             observed.append(context.observe.observe(signal, number))
             estimate = observed[-1].estimate  # whatever else depends on the signal must not know more than the loss
-            model = context.model(context.cut(item.name or context.data.title, estimate, item.source), estimate)
+            partition = context.cut(item.name or context.data.title, estimate, item.source)
+            model = context.model(partition, estimate, kind=kind)
             if start is not None:
                 start.begin(model)
         signals.append(signal)
