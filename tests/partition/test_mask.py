@@ -248,7 +248,7 @@ BAD = {
     "MAT with nothing": (mat({"x": np.zeros((0, 0))}), r"has no label map .* \(x\); give"),
     "struct without labels": (mat({"x": {"Boundaries": FIVE}}), r"has no label map .* \(x\); give"),
     "MATLAB 7.3": (b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM".ljust(388, b"\0") + b"\x89HDF\r\n\x1a\n", "'-v7'"),
-    "damaged NIfTI": (gzip.compress(bytes(999))[:-9], "is a damaged gzip file; copy"),
+    "damaged NIfTI": (gzip.compress(bytes(999))[:15], "is a damaged gzip file; copy"),
     "a compressed text": (gzip.compress(b"labels"), "is not a volume that can be read here; give NIfTI"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(999), "is an HDF5 file, .*; save"),
 }
