@@ -10,10 +10,12 @@ import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 
+from partinr.base.errors import PartinrError
 from partinr.callbacks import LastCheckpoint
 from partinr.regimes import Cosine, FitResult, Optimizer, PerNetwork, Plateau
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
+from partinr.signals.observations import Downsample, Mask, Radon
 
 WIDTHS = (4, 9, 4, 6, 9)
 
@@ -108,6 +110,16 @@ CASES: dict[str, dict[str, Any]] = {
         "engine": "fused",
         "schedule": Cosine(),
     },
+    # Rays cross regions, so processes divide samples.
+    "projections": {"steps": 20, "observe": Radon(angles=5), "settings": {"evaluate_every": 5}},
+    "averages, overlap, prior": {
+        "steps": 20,
+        "model": {"overlap": 1},
+        "observe": Downsample(factor=2),
+        "settings": {"total_variation": 0.1},
+    },
+    "mask and prior": {"steps": 20, "observe": Mask(fraction=0.5), "settings": {"total_variation": 0.1}},
+    "mask": {"steps": 20, "observe": Mask(fraction=0.5)},
     "target": {"steps": 200, "target_psnr": 20.0, "settings": {"evaluate_every": 5}, "engine": "loop"},
     "failure": {"steps": 60, "optimizer": "sgd", "lr": 1e38, "settings": {"evaluate_every": 5}},
 }
@@ -144,6 +156,10 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
                 ("failure", 3),
                 ("samples, failure", 2),
                 ("samples, learned start", 3),
+                ("projections", 2),
+                ("averages, overlap, prior", 3),
+                ("mask and prior", 2),
+                ("mask", 2),
             )
         ),
     ],
@@ -180,6 +196,12 @@ def test_a_callback_ends_all_of_them(fit_on: Any) -> None:
     )
     assert (several.stop, several.steps) == ("callback", 4)
     same(one, several)
+
+
+def test_a_loss_that_joins_all_regions_is_not_divided_by_regions(fit_on: Any) -> None:
+    said = "observe=radon needs the values of all regions at once; give shard=samples, or trainer.devices=1"
+    with pytest.raises(PartinrError, match=said):
+        fit_on(2, steps=2, observe=Radon(angles=5), shard="regions")
 
 
 def test_a_limit_of_time_is_one_for_all(fit_on: Any) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from partinr.model.batch import RegionBatch
 from partinr.training.sampling import CoarseToFine, ErrorSampler, FullBatch, UniformSampler, lattices
@@ -22,7 +21,6 @@ def sampler_of(
     shapes: Sequence[Sequence[int]],
     seed: int,
     error: Error | None,
-    exchange: Callable[[Tensor], Tensor],
 ) -> FullBatch:
     """The sampler of a fit.
 
@@ -32,11 +30,10 @@ def sampler_of(
         shapes: ``[*grid, C]`` of each signal.
         seed: seed for drawing samples.
         error: a loss by the values of all samples; None for the squared error of each sample.
-        exchange: sums a tensor over the processes.
     """
     points, sizes = settings.points_per_step, batch.sizes
     if error is not None:
-        return Joint(sizes, batch.samples, error, exchange)
+        return Joint(sizes, batch.samples, error)
     if settings.coarse_until:
         lattice = torch.cat([lattices(shape[:-1]).reshape(-1) for shape in shapes])
         return CoarseToFine(sizes, batch.by_sample(lattice), 2 ** (len(shapes[0]) - 1))

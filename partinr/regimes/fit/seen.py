@@ -18,7 +18,6 @@ from partinr.signals.observations.base import FIT
 from partinr.training.facts import signal_sha256
 from partinr.training.loss import seen_weights, total_variation
 from partinr.training.ranks import Ranks
-from partinr.training.whole import Error
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.settings import FitSettings
@@ -99,24 +98,16 @@ class Seen:
         visible = [each.weights for each in self.signals]
         return seen_weights(whole, visible, self.partitions, by_region=self.settings.loss == "region")
 
-    @property
-    def error(self) -> Error | None:
-        """The loss by the values of all samples; None if it is a sum over samples."""
-        if self.joint is None:
-            return None
-        smooth, targets, weights = self.settings.total_variation, self.targets, self.weights
-        mapped = any(each.joint for each in self.signals)
-
-        def error(values: Tensor) -> Tensor:
-            parts = self.by_signal(values)
-            if mapped:
-                total = reduce(add, (each.error(part) for each, part in zip(self.signals, parts, strict=True)))
-            else:
-                squares = (values - targets.to(values)).square()
-                total = (squares if weights is None else squares * weights.to(values)).mean()
-            return total if smooth is None else total + smooth * reduce(add, map(total_variation, parts))
-
-        return error
+    def error(self, values: Tensor) -> Tensor:
+        """The loss by the values ``[M, C]`` of all samples: a scalar, differentiable."""
+        parts, smooth = self.by_signal(values), self.settings.total_variation
+        pairs = list(zip(self.signals, parts, strict=True))
+        if any(each.joint for each in self.signals):
+            total = reduce(add, (each.error(part) for each, part in pairs))
+        else:
+            squares = torch.cat([(part - each.targets.to(part)).square().flatten(0, -2) for each, part in pairs])
+            total = (squares if self.weights is None else squares * self.weights.to(squares)).mean()
+        return total if smooth is None else total + smooth * reduce(add, map(total_variation, parts))
 
     @property
     def pictures(self) -> list[Tensor | None]:

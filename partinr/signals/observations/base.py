@@ -69,7 +69,8 @@ class Pointwise(Observed):
     joint = False
 
     def __init__(self, targets: Tensor, weights: Tensor | None = None) -> None:
-        estimate = picture = targets.clamp(0, 1)
+        inside = 0 <= float(targets.min()) <= float(targets.max()) <= 1
+        estimate = picture = targets if inside else targets.clamp(0, 1)  # a long film is not copied
         if weights is not None:
             hidden = weights == 0
             picture = picture.masked_fill(hidden, UNSEEN)

@@ -85,6 +85,10 @@ class Projector:
         self._matrix = sparse.vstack([_matrix(shape, math.radians(each)) for each in degrees]).tocsr()
         self._on: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The matrix alone, since sparse tensors cannot be sent to other processes."""
+        return {**vars(self), "_on": {}}
+
     def __call__(self, values: Tensor) -> Tensor:
         """The projections ``[angles, rays, C]`` of values ``[H, W, C]``; differentiable."""
         key = values.device, values.dtype
@@ -108,7 +112,7 @@ class _Product(torch.autograd.Function):
 
 
 def _tensor(matrix: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
-    rows, columns = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
+    rows, columns = (torch.from_numpy(part.astype(np.int32)) for part in (matrix.indptr, matrix.indices))
     values, shape = torch.from_numpy(matrix.data).to(dtype), torch.Size(matrix.shape)
     with warnings_as("ignore", UserWarning):  # that torch's support of such matrices is young
         return torch.sparse_csr_tensor(rows, columns, values, size=shape, check_invariants=False).to(device)
