@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from partinr.base.environment import door
+from partinr.metrics import psnr
 from partinr.metrics.rate import Rate, picture_psnr
 from partinr.model.inr import PiecewiseINR
 from partinr.model.quantise import Bits, Per, quantise, weight_bits
@@ -20,12 +24,12 @@ SETTINGS: tuple[tuple[Bits, Per] | None, ...] = (None, (16, "channel"), (16, "te
 
 
 @door
-def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rate, bytes]]:
+def fit_rates(model: PiecewiseINR, signal: Any, free: bool) -> Iterator[tuple[Rate, bytes]]:
     """Rates of a fit in each of :data:`SETTINGS`.
 
     Args:
-        model: a model fitted to the image.
-        image: ``[H, W, C]``, from :func:`~partinr.pictures.draw.to_uint8`.
+        model: a model fitted to the signal.
+        signal: ``[*grid, C]`` in [0, 1]; an image is compared as a picture in 8 bits.
         free: whether the label map follows from the options of its rule.
 
     Yields:
@@ -34,7 +38,6 @@ def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rat
     Raises:
         PartinrError: a weight is not finite.
     """
-    wanted = to_uint8(image)
     label_bits = 0 if free else coded_bits(model.partition.labels)
     stack = dict(model.stack)
     for setting in SETTINGS:
@@ -47,10 +50,16 @@ def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rat
             label_bits,
             len(file),
             len(zlib.compress(file, 9)),
-            wanted.shape[0] * wanted.shape[1],
-            picture_psnr(to_uint8(_read(file).render()), wanted),
+            math.prod(model.partition.shape),
+            _psnr(_read(file), signal),
         )
         yield rate, file
+
+
+def _psnr(model: PiecewiseINR, signal: Any) -> float:
+    if model.kind(0).is_picture and model.channels in (1, 3):
+        return picture_psnr(to_uint8(model.render()), to_uint8(signal))
+    return psnr(model.render(), torch.as_tensor(signal))
 
 
 def _read(file: bytes) -> PiecewiseINR:

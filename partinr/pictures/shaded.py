@@ -212,12 +212,10 @@ def partition_of(labels: NDArray[np.integer[Any]], distance: Floats, truncation:
     return drawn
 
 
-def cut_labels(labels: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
-    """The regions of a plane through the middle that faces the eye, and of the slice: ``[side, 2 · side]``."""
-    origin, rays = _rays(SIDE)
-    reach = -(origin @ origin) / (rays @ origin)
-    facing = (origin + reach[:, None] * rays).reshape(SIDE, SIDE, 3)
-    return np.concatenate([_labels_at(labels, facing), _labels_at(labels, _SLICE)], axis=1)
+def slice_labels(labels: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """The regions of the slice beside a view, which has label 0: ``[side, 2 · side]``."""
+    cut = _labels_at(labels, _SLICE)
+    return np.concatenate([np.zeros_like(cut), cut], axis=1)
 
 
 def _labels_at(labels: NDArray[np.integer[Any]], points: NDArray[np.floating]) -> NDArray[np.integer[Any]]:

@@ -15,7 +15,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.section import field
 from partinr.base.spec import spec
 from partinr.metrics.surfaces import chamfer, eikonal, iou
-from partinr.pictures.shaded import both, cut_labels, error_of, partition_of
+from partinr.pictures.shaded import both, error_of, partition_of, slice_labels
 from partinr.pictures.surfaces import surface_of, write_ply
 from partinr.pictures.write import Depth
 from partinr.signals.kind import Asked, SignalKind
@@ -74,9 +74,9 @@ class FieldKind(SignalKind):
     def label_plane(self, labels: Any) -> NDArray[np.integer[Any]]:
         """See :meth:`SignalKind.label_plane`.
 
-        The view has the regions of the plane through the middle that faces the eye.
+        Only the slice has regions, since labels alone do not say which of them the view shows.
         """
-        return cut_labels(np.asarray(labels))
+        return slice_labels(np.asarray(labels))
 
     def partition_picture(self, labels: Any, values: Any) -> NDArray[Any]:
         """The surface and a slice, with their regions; see :meth:`SignalKind.partition_picture`."""
