@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from partinr.base.files import replacing
 
-
 _APART = 1e-5
 """The least difference of a value from the level."""
 
