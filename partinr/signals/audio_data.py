@@ -29,7 +29,7 @@ class AudioData(SingleSignal):
 
     Attributes:
         path: a file that libsndfile reads, such as WAV, FLAC or MP3; None for the generated sound ``name``.
-        name: of a generated sound, ``melody`` or ``chirps``; not used if ``path`` is given.
+        name: of a generated sound, ``melody`` or ``chirps``, None for the melody; not used if ``path`` is given.
         start: first second that is used.
         seconds: how many seconds from there; None for all of a file.
         rate: samples per second after resampling [Hz]; None for those of the file.
@@ -40,7 +40,7 @@ class AudioData(SingleSignal):
     """
 
     path: Annotated[str | None, READS] = None
-    name: Annotated[str | None, Unused(beside="path")] = "melody"
+    name: Annotated[str | None, Unused(beside="path")] = None
     start: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     rate: Annotated[int, Field(ge=1)] | None = None
@@ -52,9 +52,9 @@ class AudioData(SingleSignal):
         """Check that there is a sound.
 
         Raises:
-            PartinrError: neither a path nor the name of a generated sound is given.
+            PartinrError: there is no generated sound of that name.
         """
-        if not self.path and self.name not in GENERATED:
+        if not self.path and self.title not in GENERATED:
             raise PartinrError(
                 f"data.name={self.name} is no generated sound; give {' or '.join(GENERATED)}, or data.path=FILE"
             )
@@ -62,7 +62,7 @@ class AudioData(SingleSignal):
     @property
     def title(self) -> str:
         """The name of the file without its ending, or of the generated sound."""
-        return Path(os.path.expanduser(self.path)).stem if self.path else str(self.name)
+        return Path(os.path.expanduser(self.path)).stem if self.path else self.name or "melody"
 
     def load(self) -> Tensor:
         """The sound: float32 ``[N, C]`` in [0, 1], where 0.5 is silence.
