@@ -74,7 +74,7 @@ def test_bad_sounds_get_one_line(tmp_path: Path, stereo: Path) -> None:
         ("gone.wav", {}, "no such file"),
     ):
         with pytest.raises(PartinrError, match=said):
-            AudioData(path=str(tmp_path / name), **options).read()  # type: ignore[arg-type]
+            AudioData(path=str(tmp_path / name), **options).read()
     with pytest.raises(PartinrError, match=r"data\.name=organ is no generated sound; give chirps or melody"):
         AudioData(name="organ")
 
