@@ -201,7 +201,8 @@ def contact_sheet(rows: Sequence[Sequence[Panel | None]], kind: Literal["png", "
         return drawn(figure, kind)
 
 
-def _as_array(values: Any) -> np.ndarray:
+def as_array(values: Any) -> np.ndarray:
+    """Values as an array, without a copy if they are one."""
     # NumPy does not accept tensors with gradients or on a GPU.
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
@@ -212,7 +213,7 @@ def as_image(values: Any) -> np.ndarray:
     Raises:
         PartinrError: `values` has another shape.
     """
-    array = _as_array(values)
+    array = as_array(values)
     if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
         raise PartinrError(f"a picture needs [H, W, C] with C = 1 or 3, not the shape {array.shape}; reshape it")
     return array.astype(np.float32)
@@ -220,7 +221,7 @@ def as_image(values: Any) -> np.ndarray:
 
 def _as_labels(values: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Labels ``[H, W]``, renumbered 0..R-1 without a gap."""
-    labels = _as_array(values)
+    labels = as_array(values)
     if labels.dtype.kind not in "iu":
         raise PartinrError(f"labels must be integers, not {labels.dtype}; convert them with .astype(int)")
     if labels.shape != shape:

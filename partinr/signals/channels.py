@@ -1,15 +1,23 @@
-"""Images in grey or RGB, as ``data.channels`` says."""
+"""Images in grey or RGB, as ``data.channels`` says, without transparency, as ``data.alpha`` says."""
 
 from __future__ import annotations
 
+import os
 from typing import Literal, get_args
 
+import numpy as np
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
 
 Channels = Literal["as_is", "grey", "rgb"]
 """What to make of the channels of an image: leave them, or convert them to one or three."""
+
+Alpha = Literal["refuse", "white", "black", "drop"]
+"""What to do with transparency, see :func:`partinr.load_image`."""
+
+BACKGROUNDS = {"white": 1.0, "black": 0.0}
+"""The value of each background."""
 
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey, as for JPEG (ITU-R BT.601)."""
@@ -39,3 +47,28 @@ def cure_for(count: int) -> str:
     word = {1: "grey", 3: "rgb"}.get(count)
     generated = f"data.channels={count} for data=text and data=smooth"
     return f"give data.channels={word} ({generated})" if word else f"give a signal with {count} channels"
+
+
+def without_alpha(
+    samples: np.ndarray, alpha: Alpha, path: str | os.PathLike[str]
+) -> tuple[np.ndarray, Literal["white", "black"] | None]:
+    """The samples without an irrelevant alpha channel, and the background to composite them over.
+
+    Args:
+        samples: ``[H, W, C]``; a second or fourth channel is the opacity.
+        alpha: what to do with it.
+        path: the file, for messages.
+
+    Raises:
+        PartinrError: it is transparent in places, and ``alpha`` refuses that.
+    """
+    if samples.shape[2] in (1, 3):
+        return samples, None
+    opaque = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else 1
+    if alpha == "drop" or bool((samples[:, :, -1] == opaque).all()):
+        return samples[:, :, :-1], None
+    if alpha == "refuse":
+        raise PartinrError(
+            f"{os.fspath(path)!r} is transparent in places; say what to put there: data.alpha=white, black or drop"
+        )
+    return samples, alpha

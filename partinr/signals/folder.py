@@ -167,7 +167,7 @@ class FolderData(SignalSet):
     def _items(self) -> tuple[list[ImageItem], list[ImageItem]]:
         """Both parts together, so that names are unique."""
         if self.path is not None:
-            files = _images(Path(os.path.expanduser(self.path)), "path")
+            files = image_files(Path(os.path.expanduser(self.path)), "path")
         else:
             files = [builtin_path(name) for name in dict.fromkeys(self.names or ())]
         held = self._held_out(files)
@@ -183,7 +183,7 @@ class FolderData(SignalSet):
 
     def _held_out(self, files: list[Path]) -> list[Path]:
         if self.val_path is not None:
-            return _images(Path(os.path.expanduser(self.val_path)), "val_path")
+            return image_files(Path(os.path.expanduser(self.val_path)), "val_path")
         if self.val_list is not None:
             return _listed(Path(os.path.expanduser(self.val_list)), files)
         if self.val_fraction is None:
@@ -235,8 +235,12 @@ def _lot(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:6], "big") / 2**48
 
 
-def _images(folder: Path, key: str) -> list[Path]:
+def image_files(folder: Path, key: str) -> list[Path]:
     """The image files of a folder, in order.
+
+    Args:
+        folder: where they lie.
+        key: the key of ``data`` that names it.
 
     Raises:
         PartinrError: there is none, a link leads nowhere, or there is no such folder.

@@ -13,7 +13,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +21,11 @@ from torch.nn import functional
 
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, PartinrWarning
-from partinr.signals.channels import Channels, converted
+from partinr.signals.channels import BACKGROUNDS, Alpha, Channels, converted, without_alpha
 from partinr.signals.decode import MAX_PIXELS, decode, decoder
 from partinr.signals.depth import few_bits, largest_value
 from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
 from partinr.signals.userfile import quoted
-
-Alpha = Literal["refuse", "white", "black", "drop"]
-
-_BACKGROUNDS = {"white": 1.0, "black": 0.0}
 
 # The photographs in scikit-image's wheel, under the names of its functions in `skimage.data`. They are read as files:
 # the functions may download a file whose hash they do not know.
@@ -156,15 +152,33 @@ def _read(
 ) -> tuple[torch.Tensor, np.ndarray, str | None]:
     """The values of an image, the relevant samples of the file, and their background if composited."""
     _check_options(size, max_side, alpha)
-    samples, background = _without_alpha(decode(path), alpha, path)
-    image = _unit_range(samples, path, bits)
-    if background is not None:
-        colour, opacity = image[:, :, :-1], image[:, :, -1:]
-        image = torch.lerp(torch.full_like(colour, _BACKGROUNDS[background]), colour, opacity)
+    samples, background, image = unit_samples(decode(path), path, alpha, bits)
     try:
         return converted(resized(image, size, max_side, crop), channels), samples, background
     except PartinrError as error:
         raise PartinrError(f"{quoted(Path(path))}: {error}") from error
+
+
+def unit_samples(
+    samples: np.ndarray, path: str | os.PathLike[str], alpha: Alpha, bits: int | None = None
+) -> tuple[np.ndarray, str | None, torch.Tensor]:
+    """The relevant samples of a picture, their background if composited, and their values in [0, 1].
+
+    Args:
+        samples: as :func:`~partinr.signals.decode.decode` gives them.
+        path: their file, for messages.
+        alpha: as in `load_image`.
+        bits: likewise.
+
+    Raises:
+        PartinrError: the picture is transparent and `alpha` refuses it, or a value is out of range.
+    """
+    samples, background = without_alpha(samples, alpha, path)
+    image = _unit_range(samples, path, bits)
+    if background is not None:
+        colour, opacity = image[:, :, :-1], image[:, :, -1:]
+        image = torch.lerp(torch.full_like(colour, BACKGROUNDS[background]), colour, opacity)
+    return samples, background, image
 
 
 def builtin_names() -> list[str]:
@@ -302,22 +316,6 @@ def _unit_range(samples: np.ndarray, path: str | os.PathLike[str], bits: int | N
         return image.div_(largest)
     check_values(image, repr(os.fspath(path)), "rescale it and save it again")
     return image
-
-
-def _without_alpha(
-    samples: np.ndarray, alpha: Alpha, path: str | os.PathLike[str]
-) -> tuple[np.ndarray, Literal["white", "black"] | None]:
-    """The samples without an irrelevant alpha channel, and the background to composite them over."""
-    if samples.shape[2] in (1, 3):
-        return samples, None
-    opaque = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else 1
-    if alpha == "drop" or bool((samples[:, :, -1] == opaque).all()):
-        return samples[:, :, :-1], None
-    if alpha == "refuse":
-        raise PartinrError(
-            f"{os.fspath(path)!r} is transparent in places; say what to put there: data.alpha=white, black or drop"
-        )
-    return samples, alpha
 
 
 def cut_shape(

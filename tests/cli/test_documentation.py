@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import nibabel
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -76,6 +78,7 @@ LONG = (
     "experiment=hypothesis",
     "experiment=meta",
     "experiment=demo",
+    "data=video",
     "--config-dir",
     "init=",
     "ckpt_path=",
@@ -124,6 +127,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, block:
     for path in ("photo.png", "photos/a.png", "photos/b.png", "photos/c.png"):
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / path)
     Image.fromarray((np.arange(400).reshape(20, 20) // 100).astype(np.uint8)).save(tmp_path / "labels.png")
+    scan = rng.integers(-1000, 1000, (8, 9, 10), dtype=np.int16)
+    nibabel.save(nibabel.Nifti1Image(scan, np.eye(4)), tmp_path / "scan.nii.gz")
+    tifffile.imwrite(tmp_path / "stack.tif", scan.astype(np.uint8))
     for place in ("runs/run", "sweeps/study/one"):
         shutil.copytree(finished, tmp_path / "outputs" / place)
     for study in [path.stem for path in conf_dir().glob("experiment/*.yaml") if path.stem in block.text]:

@@ -1,0 +1,256 @@
+"""A volume: a scan in a file, cut, windowed and resized."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from partinr.base.errors import PartinrError
+from partinr.base.spec import READS, spec
+from partinr.signals.decode import MAX_PIXELS
+from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
+from partinr.signals.image_data import Size
+from partinr.signals.scans import Frame, Scan, open_scan
+from partinr.signals.sets import SingleSignal
+from partinr.signals.userfile import quoted
+
+Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Volume(NamedTuple):
+    """A volume as it is fitted.
+
+    Attributes:
+        values: float32 ``[*grid, C]`` in [0, 1].
+        low: the physical value that is 0.
+        high: the physical value that is 1.
+        affine: from the number of a sample along each axis to its place in space in mm, ``[4, 4]``.
+        axes: their names, see :class:`~partinr.signals.scans.Scan`.
+        identity: of the signal.
+    """
+
+    values: Tensor
+    low: float
+    high: float
+    affine: NDArray[np.float64]
+    axes: tuple[str, ...]
+    identity: SignalIdentity
+
+
+@spec
+class VolumeData(SingleSignal):
+    """A volume: NIfTI, a TIFF stack, or NPY, ``[D, H, W]`` with or without channels behind.
+
+    Its axes are those of the file, in their order. Physical values from ``low`` to ``high`` become 0 to 1, and values
+    outside are clipped to them.
+
+    Attributes:
+        path: the file.
+        low: the physical value that becomes 0; None for the smallest of those that are used.
+        high: the physical value that becomes 1; None for the largest.
+        crop: the first sample, and the one behind the last, along each axis; None for all.
+        stride: take every n-th sample along each axis.
+        size: resize to three numbers of samples, or to this many along the longest axis; shrinking takes means.
+        frame: of a NIfTI of four axes: the number of one volume, or ``all``, whose volumes are the channels.
+        fill: the value in place of NaN and infinity; None to refuse them.
+        spacing: distance of neighbouring samples along each axis, in mm; None for that of the file.
+    """
+
+    path: Annotated[str, READS]
+    low: Real | None = None
+    high: Real | None = None
+    crop: Annotated[list[Range], Field(min_length=3, max_length=3)] | None = None
+    stride: Size = 1
+    size: Size | Annotated[list[Size], Field(min_length=3, max_length=3)] | None = None
+    frame: Annotated[int, Field(ge=0)] | Frame | None = None
+    fill: Real | None = None
+    spacing: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)] | (
+        None
+    ) = None
+
+    def __post_init__(self) -> None:
+        """Check that the options go together.
+
+        Raises:
+            PartinrError: the window or the crop is empty.
+        """
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise PartinrError(f"data.low={self.low:g} is not below data.high={self.high:g}; swap or widen them")
+        for start, stop in self.crop or ():
+            if start >= stop:
+                raise PartinrError(f"data.crop has {start} to {stop}, which is empty; give the end behind the start")
+
+    @property
+    def title(self) -> str:
+        """The name of the file, without ``.nii.gz`` and other endings."""
+        return Path(self.path).name.removesuffix(".gz").rpartition(".")[0] or Path(self.path).name
+
+    def load(self) -> Tensor:
+        """The volume: float32 ``[*grid, C]`` in [0, 1].
+
+        Raises:
+            PartinrError: as for :meth:`volume`.
+        """
+        return self.volume().values
+
+    def read(self) -> Reading:
+        """The volume and its identity: its file and the samples in it.
+
+        Raises:
+            PartinrError: as for :meth:`volume`.
+        """
+        volume = self.volume()
+        return Reading(volume.values, volume.identity)
+
+    def volume(self) -> Volume:
+        """The volume with its place in space.
+
+        Raises:
+            PartinrError: the file cannot be read, holds no volume, NaN or a single value, or the crop is too large.
+        """
+        file = Path(os.path.expanduser(self.path))
+        scan = open_scan(file, self.frame)
+        window = self._window(scan, file)
+        samples = self._finite(scan.part(window), file)
+        low, high = self._range(samples, file)
+        shape = self._shape(samples.shape[:3])
+        # In single precision: of integers and of doubles alike, what a network can tell apart.
+        values = torch.from_numpy(np.array(samples, np.float32, order="C")).sub_(low).div_(high - low).clamp_(0, 1)
+        values = resampled(values, shape)
+        about = f"to {shape} from {self.low} to {self.high}" + ("" if self.fill is None else f" over {self.fill}")
+        identity = SignalIdentity(
+            file.name,
+            samples_sha256(samples, about),
+            block_means(values),
+            file_sha256(file),
+            f"{[(each.start, each.stop, each.step) for each in window]} {self.frame} {about}",
+            scan.decoder,
+        )
+        affine = regridded(self._affine(scan), [each.start for each in window], [self.stride] * 3)
+        ratio = [old / new for old, new in zip(samples.shape, shape, strict=False)]
+        affine = regridded(affine, [(each - 1) / 2 for each in ratio], ratio)
+        return Volume(values, low, high, affine, scan.axes, identity)
+
+    def _window(self, scan: Scan, file: Path) -> tuple[slice, ...]:
+        """The samples to read along each axis.
+
+        Raises:
+            PartinrError: the crop is larger than the volume, or too many samples are left.
+        """
+        ends = [(0, n) for n in scan.shape] if self.crop is None else self.crop
+        for (_, stop), n in zip(ends, scan.shape, strict=True):
+            if stop > n:
+                whole = "×".join(map(str, scan.shape))
+                raise PartinrError(f"data.crop ends at {stop}, but {quoted(file)} has {whole} samples; end it earlier")
+        window = tuple(slice(start, stop, self.stride) for start, stop in ends)
+        used = scan.channels * math.prod(
+            len(range(*each.indices(n))) for each, n in zip(window, scan.shape, strict=True)
+        )
+        if used > MAX_PIXELS:
+            raise PartinrError(
+                f"{used:,} samples of {quoted(file)} are more than the {MAX_PIXELS:,} that can be read; "
+                "give data.crop or data.stride"
+            )
+        return window
+
+    def _finite(self, samples: NDArray[Any], file: Path) -> NDArray[Any]:
+        """Samples without NaN and infinity.
+
+        Raises:
+            PartinrError: there are some, and ``fill`` is None.
+        """
+        if samples.dtype.kind != "f" or (finite := np.isfinite(samples)).all():
+            return samples
+        if self.fill is None:
+            raise PartinrError(
+                f"{quoted(file)} has {int((~finite).sum()):,} of {samples.size:,} values that are NaN or infinite; "
+                "say what is there with data.fill=0, or cut them off with data.crop"
+            )
+        return np.where(finite, samples, np.asarray(self.fill, samples.dtype))
+
+    def _range(self, samples: NDArray[Any], file: Path) -> tuple[float, float]:
+        """The physical values that become 0 and 1.
+
+        Raises:
+            PartinrError: there is a single value, or the window has no extent.
+        """
+        least, most = float(samples.min()), float(samples.max())
+        if least == most and None in (self.low, self.high):
+            raise PartinrError(
+                f"{quoted(file)} has the value {least:g} everywhere; give another part, or data.low and data.high"
+            )
+        low, high = least if self.low is None else self.low, most if self.high is None else self.high
+        if low >= high:
+            raise PartinrError(
+                f"the window from {low:g} to {high:g} is empty, since {quoted(file)} has values from {least:g} to "
+                f"{most:g}; give both data.low and data.high"
+            )
+        return low, high
+
+    def _shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        if self.size is None:
+            return tuple(shape)
+        if isinstance(self.size, list):
+            return tuple(self.size)
+        return tuple(max(1, round(n * self.size / max(shape))) for n in shape)
+
+    def _affine(self, scan: Scan) -> NDArray[np.float64]:
+        """From samples of the whole file to places in space."""
+        if scan.affine is None:
+            return stack_affine(scan.spacing if self.spacing is None else self.spacing)
+        if self.spacing is None:
+            return scan.affine
+        return scan.affine @ np.diag([*(np.array(self.spacing) / scan.spacing), 1.0])
+
+
+def resampled(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Values on a grid of another shape: means of what a sample covers where all axes shrink, else linear between.
+
+    Args:
+        values: ``[*grid, C]`` of three axes.
+        shape: three numbers.
+    """
+    if tuple(values.shape[:-1]) == tuple(shape):
+        return values
+    planes = values.movedim(-1, 0)[None]
+    if all(new <= old for new, old in zip(shape, values.shape, strict=False)):
+        found = functional.interpolate(planes, size=list(shape), mode="area")
+    else:
+        found = functional.interpolate(planes, size=list(shape), mode="trilinear", align_corners=False)
+    return found[0].movedim(0, -1).contiguous()
+
+
+def stack_affine(spacing: Sequence[float]) -> NDArray[np.float64]:
+    """A place in space for a stack without one: slices from above to below, rows from front to back.
+
+    Columns run to the left of the body, as radiologists look at it.
+    """
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0], [0, 1, 2]] = -np.asarray(spacing, np.float64)
+    affine[3, 3] = 1
+    return affine
+
+
+def regridded(affine: NDArray[np.float64], first: Sequence[float], step: Sequence[float]) -> NDArray[np.float64]:
+    """The affine of another grid over the same volume.
+
+    Args:
+        affine: ``[4, 4]`` of the old grid.
+        first: place of the first new sample along each axis, in old samples.
+        step: distance of new samples along each axis, in old samples.
+    """
+    inner = np.diag([*step, 1.0])
+    inner[:3, 3] = first
+    found: NDArray[np.float64] = affine @ inner
+    return found
