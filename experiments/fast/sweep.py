@@ -9,8 +9,8 @@
     python experiments/fast/sweep.py --show FILE.csv   # the table of a stage: what differs, and what came of it
 
 FOLDER holds photographs (the results here are from BSDS500's training images): three of them, evenly spaced by name,
-are cut to their centre squares. Every run has so many seconds of training, or steps in `lengths`; the PSNR is that of its
-last step, mean over the images. Nothing else may run on the machine meanwhile, except during `lengths`.
+are cut to their centre squares. Every run has so many seconds of training, or steps in `lengths`; the PSNR is that of
+its last step, mean over the images. Nothing else may run on the machine meanwhile, except during `lengths`.
 """
 
 from __future__ import annotations
