@@ -190,7 +190,9 @@ def show(path: Path) -> None:
     """Print a stage as Markdown: the settings that differ between its rows, and what came of them."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name not in BASE or len({row[name] for row in rows}) > 1]
+    names = [
+        name for name in rows[0] if len(values := {row[name] for row in rows}) > 1 or name not in BASE and any(values)
+    ]
     print(f"| {' | '.join(names)} |\n|{'---:|' * len(names)}")
     for row in rows:
         print(f"| {' | '.join(row[name] for name in names)} |")
@@ -217,8 +219,9 @@ def main() -> None:
             continue
         found = [fit(image, given) for image in load(arguments.folder, given["side"])]
         psnr = statistics.mean(each[0] for each in found)
-        there = statistics.mean(each[3] for each in found)
-        out.writerow([*given.values(), found[0][2], found[0][1], f"{psnr:.2f}", f"{there:.3f}"])
+        # Runs by steps may share the machine, so that their seconds say nothing.
+        there = f"{statistics.mean(each[3] for each in found):.3f}" if given["max_steps"] is None else ""
+        out.writerow([*given.values(), found[0][2], found[0][1], f"{psnr:.2f}", there])
         sys.stdout.flush()
 
 

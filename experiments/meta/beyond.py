@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from table import spread
 from torch import Tensor
 
 from partinr.partition import Grid
@@ -74,7 +74,7 @@ def show(path: Path) -> None:
         key = row["partition"], int(row["parameters"]), row["rates"]
         groups[key][int(row["step"])].append(float(row["psnr"]))
     for (partition, parameters, rates), by_step in sorted(groups.items(), key=lambda group: group[0][1:]):
-        cells = [spread(by_step[step]) for step in SHOWN]
+        cells = [f"{statistics.mean(by_step[step]):.2f} ± {statistics.stdev(by_step[step]):.2f}" for step in SHOWN]
         print(f"| {partition} | {parameters:,} | {rates} | {' | '.join(cells)} |")
 
 
