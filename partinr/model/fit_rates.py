@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from partinr.base.environment import door
-from partinr.metrics import psnr
+from partinr.metrics.quality import psnr
 from partinr.metrics.rate import Rate, picture_psnr
 from partinr.model.inr import PiecewiseINR
 from partinr.model.quantise import Bits, Per, quantise, weight_bits
@@ -29,7 +28,8 @@ def fit_rates(model: PiecewiseINR, signal: Any, free: bool) -> Iterator[tuple[Ra
 
     Args:
         model: a model fitted to the signal.
-        signal: ``[*grid, C]`` in [0, 1]; an image is compared as a picture in 8 bits.
+        signal: ``[*grid, C]``, values as for :func:`~partinr.pictures.draw.to_uint8`. Grey and RGB images are compared
+            in 8 bits, like the codecs.
         free: whether the label map follows from the options of its rule.
 
     Yields:
@@ -38,11 +38,14 @@ def fit_rates(model: PiecewiseINR, signal: Any, free: bool) -> Iterator[tuple[Ra
     Raises:
         PartinrError: a weight is not finite.
     """
+    in_bytes = model.kind(0).is_picture and model.channels in (1, 3)
+    wanted: Any = to_uint8(signal) if in_bytes else torch.as_tensor(signal)
     label_bits = 0 if free else coded_bits(model.partition.labels)
     stack = dict(model.stack)
     for setting in SETTINGS:
         weights = stack if setting is None else quantise(stack, *setting, model.untrained)
         file = model.to_bytes() if setting is None else model.to_bytes(*setting)
+        fitted = _read(file).render()
         rate = Rate(
             "fit",
             str(next(iter(stack.values())).dtype).removeprefix("torch.") if setting is None else name_of(*setting),
@@ -50,16 +53,10 @@ def fit_rates(model: PiecewiseINR, signal: Any, free: bool) -> Iterator[tuple[Ra
             label_bits,
             len(file),
             len(zlib.compress(file, 9)),
-            math.prod(model.partition.shape),
-            _psnr(_read(file), signal),
+            model.partition.labels.numel(),
+            picture_psnr(to_uint8(fitted), wanted) if in_bytes else psnr(fitted, wanted),
         )
         yield rate, file
-
-
-def _psnr(model: PiecewiseINR, signal: Any) -> float:
-    if model.kind(0).is_picture and model.channels in (1, 3):
-        return picture_psnr(to_uint8(model.render()), to_uint8(signal))
-    return psnr(model.render(), torch.as_tensor(signal))
 
 
 def _read(file: bytes) -> PiecewiseINR:
