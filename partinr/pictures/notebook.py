@@ -14,7 +14,7 @@ from PIL import Image
 
 from partinr.base.errors import check_choice
 from partinr.pictures.curves import AXES, TITLES, dress
-from partinr.pictures.draw import partition_overlay, thumbnail
+from partinr.pictures.draw import coloured, partition_overlay, thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,8 @@ class Shown(NamedTuple):
 def plane(values: Any, axes: int) -> np.ndarray:
     """The part of a signal or label map that a picture can show.
 
-    A volume is cut in the middle, a line becomes a strip. Of other than 1 or 3 channels, the first is taken.
+    A volume is cut in the middle, a line becomes a strip. Other than 1 or 3 channels are false
+    colours (:func:`~partinr.pictures.draw.coloured`).
 
     Args:
         values: ``[*grid]`` or ``[*grid, C]``, NumPy array or tensor.
@@ -58,7 +59,7 @@ def plane(values: Any, axes: int) -> np.ndarray:
         array = np.repeat(array[None], max(1, len(array) // 8), axis=0)
     elif axes == 3:
         array = array[len(array) // 2]
-    return array[..., :1] if array.ndim == 3 and array.shape[2] not in (1, 3) else array
+    return coloured(array) if array.ndim == 3 else array
 
 
 def label_picture(labels: Any, image: Any = None) -> np.ndarray:
