@@ -8,7 +8,9 @@ the command line and ``Grid(rows=3, cols=3)`` in Python are the same thing.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import typing
+from collections.abc import Iterable
 from typing import Any, dataclass_transform
 
 import pydantic
@@ -109,7 +111,9 @@ def spec(cls: type) -> Any:
         try:
             validated_init(self, **kwargs)
         except pydantic.ValidationError as error:
-            raise PartinrError(describe(cls.__name__, error)) from error
+            raise PartinrError(
+                describe(cls.__name__, error, (field.name for field in dataclasses.fields(made)))
+            ) from error
 
     made.__init__ = __init__  # type: ignore[method-assign]
     return made
@@ -126,8 +130,15 @@ _BRANCHES = ("function-", "lax-or", "constrained-", "literal[")
 """Prefixes that pydantic adds to the name of a field that may be one of several types."""
 
 
-def describe(name: str, error: pydantic.ValidationError) -> str:
-    """A validation error as one line."""
+def describe(name: str, error: pydantic.ValidationError, options: Iterable[str] = ()) -> str:
+    """A validation error as one line.
+
+    Args:
+        name: what was to be made.
+        error: the error.
+        options: names of its fields, to suggest one for a misspelt name.
+    """
+    options = list(options)
     problems: list[str] = []
     found: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False):
@@ -138,7 +149,8 @@ def describe(name: str, error: pydantic.ValidationError) -> str:
         parts = [str(part) for part in problem["loc"] if not str(part).startswith(_BRANCHES)]
         key = ".".join([name, *parts] if name else parts)
         if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            problems.append(f"there is no option {key}")
+            near = difflib.get_close_matches(parts[-1], options, n=1) if len(parts) == 1 else []
+            problems.append(f"there is no option {key}" + (f"; did you mean {near[0]}?" if near else ""))
         elif problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             problems.append(f"the option {key} is missing")
         else:

@@ -21,10 +21,11 @@ import lightning as L
 import torch
 
 from partinr.base.errors import reason
+from partinr.base.stopping import said
 from partinr.base.version import __version__
 from partinr.callbacks.base import Regime, RunCallback, regime
 from partinr.callbacks.interruption import Interruption
-from partinr.runs.layout import WEIGHTS, of_image
+from partinr.runs.layout import REPEATS, WEIGHTS, of_image
 from partinr.runs.sharing import pace
 
 PACKAGES = (
@@ -92,8 +93,8 @@ class Manifest(RunCallback):
             self._write(trainer, pl_module, "failed", module.failure, final=True)
         elif module.stop_reason is None:
             number = self._interruption.received
-            said = "stopped" if number is None else f"stopped by signal {number}"
-            self._write(trainer, pl_module, "interrupted", said, final=True)
+            message = "stopped" if number is None else said(number)
+            self._write(trainer, pl_module, "interrupted", message, final=True)
         else:
             self._write(trainer, pl_module, "completed", module.ended_by, final=True)
 
@@ -108,10 +109,10 @@ class Manifest(RunCallback):
             self._write(trainer, pl_module, status, reason(exception), known)
 
     @cached_property
-    def _regime(self) -> dict[str, Any]:
-        """The entry ``regime`` that ``run.json`` already has."""
-        said = self.run.manifest().get("regime")
-        return {} if said is None else {"regime": said}
+    def _kept(self) -> dict[str, Any]:
+        """The entries that ``run.json`` has had since the run was made."""
+        manifest = self.run.manifest()
+        return {key: manifest[key] for key in ("regime", REPEATS) if manifest.get(key) is not None}
 
     def _write(
         self,
@@ -139,7 +140,7 @@ class Manifest(RunCallback):
             {
                 **now,
                 "name": self.identity["name"],
-                **self._regime,
+                **self._kept,
                 "config_hash": self.identity["config_hash"],
                 "inputs": self.identity.get("inputs", {}),
                 "code": self.identity.get("code", {}),

@@ -72,22 +72,22 @@ def hydra_app(arguments: list[str]) -> int:
 
     def task(cfg: DictConfig) -> float | None:
         sweep.begun = True
-        hydra_config = HydraConfig.get()
-        where = OmegaConf.to_container(hydra_config.runtime, resolve=False)  # a folder may be called ${x}
+        asked = list(HydraConfig.get().overrides.task)
+        where = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)  # a folder may be called ${x}
         assert isinstance(where, dict)
         folder = Path(where["output_dir"])
-        # With hydra.job.chdir=true Hydra is elsewhere; paths are relative to where they were typed, as in a sweep.
-        with chdir(where["cwd"]):
-            try:
-                asked = list(hydra_config.overrides.task)
+        _remove_if_empty(folder)  # a start that is killed leaves nothing; the run makes it again
+        try:
+            # With hydra.job.chdir=true Hydra is elsewhere; paths are relative to where they were typed, as in a sweep.
+            with chdir(where["cwd"]):
                 settings = config.asked_settings(cfg, asked)  # before what a run imports: a wrong value ends at once
                 outcome = execute.execute(settings, folder, asked)
-            except (PartinrError, OmegaConfBaseException) as error:
-                print_error(say(error))
-                sweep.refused += 1
-                return None
-            finally:
-                _remove_if_empty(folder)
+        except (PartinrError, OmegaConfBaseException) as error:
+            print_error(say(error))
+            sweep.refused += 1
+            return None
+        finally:
+            _remove_if_empty(folder)
         sweep.outcomes.append(outcome)
         return outcome.psnr
 
@@ -205,7 +205,7 @@ def _flag_meant(arguments: Sequence[str], parser: ArgumentParser) -> str | None:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove the folder of a refused run, which Hydra makes before any check."""
+    """Remove the folder of a run that has no file yet. Hydra makes it before any check."""
     if folder != Path.cwd():
         with suppress(OSError):
             folder.rmdir()

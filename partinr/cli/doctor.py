@@ -7,12 +7,15 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 
@@ -45,6 +48,8 @@ class Finding:
     what: str
     found: str
     cure: str | None = None
+    optional: bool = False
+    """Whether it may be missing, and is."""
 
 
 def examine() -> bool:
@@ -53,7 +58,7 @@ def examine() -> bool:
     findings = list(look())
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
-        mark = "[green]ok[/]  " if finding.cure is None else "[red]bad[/] "
+        mark = "[red]bad[/] " if finding.cure is not None else "[dim]--[/]  " if finding.optional else "[green]ok[/]  "
         console.print(f"{mark} {finding.what:<{width}}  {escape(finding.found)}", soft_wrap=True)
         if finding.cure is not None:
             console.print(f"     {'':<{width}}  [bold]→ {escape(finding.cure)}[/]", soft_wrap=True)
@@ -72,6 +77,8 @@ def look() -> Iterator[Finding]:
         yield Finding("device", f"unknown: {_reason(error)}", "see torch below")
     for distribution, module, purpose in _PACKAGES:
         yield _package(distribution, module, purpose)
+    with suppress(importlib.metadata.PackageNotFoundError):  # a checkout that is not installed
+        yield from extras(importlib.metadata.requires("partinr") or ())
     if _torchvision.mended():
         yield Finding("torchvision", "built for another torch and mended by partinr: import partinr before lightning")
     yield _attempt("configuration", lambda: str(conf_dir()), "install partinr again")
@@ -122,6 +129,40 @@ def _package(distribution: str, module: str, purpose: str) -> Finding:
         lambda: (importlib.import_module(module), version)[1],
         f"pip install --force-reinstall {distribution}",
     )
+
+
+def extras(required: Sequence[str]) -> Iterator[Finding]:
+    """A finding for each extra that users install: its packages, or what to install.
+
+    Args:
+        required: the requirements of partinr. The extra ``all`` has those of each feature.
+    """
+    packages: dict[str, dict[str, Requirement]] = {}
+    for each in map(Requirement, required):
+        marker = str(each.marker or "")
+        if named := re.search(r"extra == ['\"]([^'\"]+)['\"]", marker):
+            packages.setdefault(named[1], {})[each.name] = each
+    features = packages.pop("all", {}).keys()
+    for extra, needed in sorted(packages.items()):
+        if needed.keys() <= features:
+            yield _extra(extra, needed)
+
+
+def _extra(extra: str, needed: Mapping[str, Requirement]) -> Finding:
+    there, missing = [], []
+    for name, requirement in sorted(needed.items()):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(f"no {name}")
+        else:
+            if requirement.specifier.contains(version, prereleases=True):
+                there.append(f"{name} {version}")
+            else:
+                missing.append(f"{name} {version} does not fit {requirement.specifier}")
+    if missing:
+        return Finding(f"extra {extra}", f"{', '.join(missing)}; pip install 'partinr[{extra}]'", optional=True)
+    return Finding(f"extra {extra}", ", ".join(there))
 
 
 def _plugins() -> Iterator[Finding]:

@@ -28,7 +28,7 @@ from partinr.experiment.provenance import Inputs, begun, check_code, identity, o
 from partinr.experiment.relocate import places_of, same_content
 from partinr.regimes.base import RunContext
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, START, WRITER
+from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, REPEATS, START, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
 from partinr.training.guests import GuestError, GuestFailedError, configured, guests_named, hosted, is_guest
 from partinr.training.loop import TrainingLoop
@@ -38,13 +38,14 @@ from partinr.training.trainer import check_run, make_trainer, run_fit
 _DEFAULT_THREADS = torch.get_num_threads()
 
 
-def execute(settings: config.Settings, folder: Path, overrides: Sequence[str]) -> Outcome:
+def execute(settings: config.Settings, folder: Path, overrides: Sequence[str], repeats: str | None = None) -> Outcome:
     """Execute a run in a new run directory.
 
     Args:
         settings: settings of the run.
         folder: the new directory; must not hold a run.
         overrides: overrides from the command line.
+        repeats: the run that this one repeats as a check, for ``run.json``.
 
     Raises:
         PartinrError: the input is invalid; nothing has been written.
@@ -54,7 +55,8 @@ def execute(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
     there: set[Path] = set()
     with suppress(OSError):  # it is not there yet, or it cannot be listed, which is refused next
         there = set(folder.iterdir())
-    run = RunDirectory.create(folder, prepared.settings.plain, overrides, regime=prepared.settings.regime.describe())
+    facts = {"regime": prepared.settings.regime.describe(), **({} if repeats is None else {REPEATS: repeats})}
+    run = RunDirectory.create(folder, prepared.settings.plain, overrides, facts=facts)
     with run.claimed(), _undone_if_refused(folder, there):
         return _carry_out(prepared, run)
 
@@ -90,7 +92,7 @@ def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
             settings.plain,
             overrides,
             {**identity(settings), "seed": settings.root.seed},
-            regime=settings.regime.describe(),
+            facts={"regime": settings.regime.describe()},
         )
 
 

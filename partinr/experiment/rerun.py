@@ -136,7 +136,7 @@ def _repeated(before: _Before, again: Path, places: Sequence[str]) -> int:
     overrides = [*before.run.overrides(), *_as_overrides(changes)]
     settings = settings_for(with_values(cfg, changes), overrides)
     check_there(settings, f"partinr rerun {for_shell(before.title)}")
-    outcome = execute(settings, again, overrides)
+    outcome = execute(settings, again, overrides, repeats=before.title)
     show_outcomes([outcome])
     if outcome.exit_code > 128:
         click.echo("nothing is compared: the second run was stopped")

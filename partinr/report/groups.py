@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from partinr.base.section import Section
 from partinr.base.text import natural
 from partinr.pictures.palette import Style, contrast_with, styles
 from partinr.report.images import Images
-from partinr.report.notices import notices_of, states
+from partinr.report.notices import not_counted, notices_of, states
 from partinr.report.stats import Stat
 from partinr.report.versus import Versus, measured
 from partinr.runs.configs import (
@@ -31,6 +31,7 @@ from partinr.runs.configs import (
     without_partition,
     without_start,
 )
+from partinr.runs.layout import REPEATS
 from partinr.runs.naming import Cut, expected_regions, labels, titles
 from partinr.runs.origin import Origin, said, told_apart
 from partinr.runs.records import RunRecord
@@ -74,7 +75,7 @@ class Group:
         apart: tuple[str, ...],
         named: bool,
     ) -> Group:
-        """The group of ``records``. Of several runs with one seed, the latest counts.
+        """The group of ``records``. Of several runs with one seed the latest counts, and a check only by itself.
 
         Args:
             label: label of the configuration.
@@ -91,7 +92,7 @@ class Group:
         # Failed and other runs are not mixed, since that would tell nothing about either.
         eligible = completed or [record for record in records if record.curve["step"]]
         latest: dict[Any, RunRecord] = {}
-        for record in sorted(eligible, key=_time):
+        for record in sorted(eligible, key=lambda record: (record.manifest.get(REPEATS) is None, _time(record))):
             latest[record.seed if record.seed is not None else record.path] = record
         kept = set(latest.values())
         counted = tuple(record for record in records if record in kept)
@@ -194,7 +195,7 @@ class Study:
         groups.sort(key=lambda group: (image_order.index(group.image), few[id(group.flat)], natural(group.label)))
         notices = notices_of(record for group in groups for record in group.counted)
         apart = [f"{count} groups differ only in {what}." for what, count in differ.items()]
-        notices = [*missing, *apart, *found_images.notices, *notices]
+        notices = [*missing, *apart, *found_images.notices, *notices, *not_counted(repeated(groups))]
         return cls(shown, tuple(records), tuple(image_order), tuple(groups), tuple(notices))
 
     @property
@@ -258,15 +259,6 @@ class Study:
         """The groups of one image."""
         return [group for group in self.groups if group.image == image]
 
-    def repeated(self) -> list[RunRecord]:
-        """Completed runs that do not count, because a later run of their group has the same seed."""
-        return [
-            record
-            for group in self.groups
-            for record in group.records
-            if record.status == "completed" and record not in group.counted
-        ]
-
     def versus(self, group: Group) -> Versus | None:
         """The comparison of ``group`` with the lone network of its image that is nearest in parameters."""
         if self.section is not None:
@@ -295,6 +287,16 @@ class Study:
         usable = (other for other in alike if not other.learned_start and other.counted and not other.provisional)
         other = min(usable, key=lambda other: other.apart != group.apart, default=None)
         return None if other is None else measured(group, other)
+
+
+def repeated(groups: Iterable[Group]) -> list[RunRecord]:
+    """Completed runs that do not count, because another run of their group has the same seed."""
+    return [
+        record
+        for group in groups
+        for record in group.records
+        if record.status == "completed" and record not in group.counted
+    ]
 
 
 def cuts_of(record: RunRecord) -> set[Cut]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from partinr.base.text import visible
 from partinr.runs.records import RunRecord
 from partinr.runs.sharing import footnote
 
 STATE_ORDER = ("completed", "running", "queued", "interrupted", "failed", "damaged")
 """Order of states in lists."""
+
+NAMED = 6
+"""Limit of runs that a notice names."""
 
 UNDER_WAY = frozenset({"running", "queued"})
 """States of runs that end by themselves."""
@@ -40,6 +44,16 @@ def notices_of(counted: Iterable[RunRecord]) -> list[str]:
     if len(commits) > 1:
         notices.append(f"The runs come from {len(commits)} states of the code: {', '.join(commits)}.")
     return notices
+
+
+def not_counted(repeated: Sequence[RunRecord]) -> list[str]:
+    """The notice about runs that another one stands for, by their folders."""
+    if not repeated:
+        return []
+    folders = [visible(record.path.resolve().name) for record in repeated]
+    left = len(folders) - NAMED
+    listed = ", ".join(folders[:NAMED]) + (f" and {left} other{'s' * (left > 1)}" if left > 0 else "")
+    return [f"Not counted, as another run with the same configuration and seed counts: {listed}."]
 
 
 def _partition_notice(record: RunRecord) -> str | None:

@@ -175,7 +175,6 @@ def _context(
         "unfinished": [run for run in runs if run["record"].status not in ("completed", "queued")],
         "queued": sum(record.status == "queued" for record in records),
         "under_way": all(record.status in UNDER_WAY for record in records if record.status != "completed"),
-        "repeated": [record for each in studies for record in each.repeated()],
         "tiles": {image: tiles_of([row for row in first if row.group.image == image]) for image in fits.images},
         "remarks": {image: remarks_of([row for row in first if row.group.image == image]) for image in fits.images},
         **error_legend(),

@@ -64,7 +64,7 @@ class RunDirectory(Tables):
         overrides: Sequence[str] = (),
         queued: Mapping[str, Any] | None = None,
         *,
-        regime: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> RunDirectory:
         """A new run directory with the config frozen in it.
 
@@ -73,7 +73,7 @@ class RunDirectory(Tables):
             config: the resolved config, plain containers.
             overrides: overrides from the command line.
             queued: entries of ``run.json`` until a later process executes the run; None if the run starts now.
-            regime: the regime's entry in ``run.json``; None if unknown.
+            facts: entries of ``run.json`` that the run keeps, such as those of its regime.
 
         Raises:
             PartinrError: the directory holds a run (which stays untouched), or cannot be written.
@@ -85,7 +85,7 @@ class RunDirectory(Tables):
         try:
             # The claim: if two runs start together, only one can make this file.
             status = {"status": "running"} if queued is None else {**queued, "status": "queued"}
-            known = {"config_hash": config_hash(config), **({} if regime is None else {"regime": dict(regime)})}
+            known = {"config_hash": config_hash(config), **(facts or {})}
             write_new(run.file(MANIFEST), _manifest({**known, **status}))
             claimed = True
             run.write_config(config)

@@ -37,6 +37,9 @@ from typing import Any, Literal
 FORMAT = 1
 """Version of the layout of ``run.json``; a reader refuses a newer one."""
 
+REPEATS = "repeats"
+"""Entry of ``run.json``: the run that this one repeats as a check, see ``partinr rerun``."""
+
 Status = Literal["queued", "running", "completed", "failed", "interrupted"]
 """``queued``: the config is frozen, and the run waits to be executed."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from partinr.base.stopping import signal_of
 from partinr.base.text import seen
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import ADAPTATION, CURVE_COLUMNS, ERROR, PARTITION, RECONSTRUCTION, crossing, of_image
@@ -30,8 +30,8 @@ def exit_code(manifest: Mapping[str, Any]) -> int:
     """The exit code of a run: 0 completed, 128 + the number of the signal that stopped it, else 1."""
     if manifest["status"] == "completed":
         return 0
-    signal = re.search(r"stopped by signal ([0-9]+)", str(manifest.get("message")))
-    return 128 + int(signal[1]) if manifest["status"] == "interrupted" and signal else 1
+    number = signal_of(str(manifest.get("message")))
+    return 128 + number if manifest["status"] == "interrupted" and number else 1
 
 
 def summary(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:

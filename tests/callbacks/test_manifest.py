@@ -87,7 +87,7 @@ def test_each_of_several_images_keeps_its_weights(
     [
         ("the loss is nan", None, None, "failed", "the loss is nan"),
         ("the loss is nan", None, 15, "failed", "the loss is nan"),
-        (None, None, 15, "interrupted", "stopped by signal 15"),
+        (None, None, 15, "interrupted", "stopped from outside (SIGTERM)"),
         (None, None, None, "interrupted", "stopped"),
         (None, "max_seconds", 15, "completed", None),
     ],

@@ -231,6 +231,16 @@ def test_the_usual_place_stays_empty(tiny: Any) -> None:
     assert not list(Path().glob("outputs/runs/*"))
 
 
+def test_a_start_has_no_folder_before_its_first_file(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(settings: Any, folder: Path, overrides: Any) -> None:
+        assert not folder.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("partinr.experiment.execute.execute", killed)
+    assert (tiny().code, list(Path().glob("outputs/runs/*"))) == (130, [])
+    assert "max_steps=-3: should be greater" in tiny("max_steps=-3", "hydra.job.chdir=true").err
+
+
 def test_the_folder_one_is_in_is_not_removed(tiny: Any) -> None:
     assert tiny("seed=-1", "hydra.run.dir=.").code == 2
     assert Path.cwd().exists()

@@ -293,7 +293,7 @@ def test_after_a_polite_signal(
     process.join()
     assert process.exitcode == 128 + signal.SIGTERM
     said = manifest(run)
-    assert (said["status"], said["message"], said["stop"]) == ("interrupted", "stopped by signal 15", None)
+    assert (said["status"], said["message"], said["stop"]) == ("interrupted", "stopped from outside (SIGTERM)", None)
     assert 0 < said["steps"] < 150
     for name in (CHECKPOINT, START, ADAPTATION):
         assert (run / name).exists(), name

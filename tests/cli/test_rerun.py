@@ -71,6 +71,7 @@ def test_the_same_again(partinr: Any, finished: Path, copy_of: Any, contents: An
     again = run.with_name(f"{run.name}_rerun")
     assert set(contents(again)) == set(before)
     assert said(again)["config_hash"] == said(run)["config_hash"]
+    assert said(again)["repeats"] == str(run)  # the report goes on to count the original
     assert RunDirectory(again).overrides() == RunDirectory(run).overrides()
     # Once more: neither of them is touched.
     assert partinr("rerun", run).code == 0

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import partinr as api
+from partinr.base.stopping import said as said_of
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 from tests.commands import call
 from tests.read_back import manifest
@@ -352,7 +353,7 @@ def test_killed_stopped_and_gone_on_with(start: Any, quick: None, tmp_path: Path
     assert process.returncode == 130, out
     assert "Traceback" not in out
     assert gone(here)
-    assert (manifest(run)["status"], manifest(run)["message"]) == ("interrupted", "stopped by signal 2")
+    assert (manifest(run)["status"], manifest(run)["message"]) == ("interrupted", "stopped with Ctrl-C")
 
     # The rest by one process: as if it had never been stopped.
     words = [*LONG, f"max_steps={manifest(run)['steps'] + 20}"]
@@ -382,6 +383,6 @@ def test_a_polite_signal_to_one_that_is_not_the_first(quick: None, number: signa
     assert gone(here)
     assert "continue with: partinr resume" in out
     said = manifest(run)
-    assert (said["status"], said["message"], said["stop"]) == ("interrupted", f"stopped by signal {number:d}", None)
+    assert (said["status"], said["message"], said["stop"]) == ("interrupted", said_of(number), None)
     assert said["metrics"]["psnr"] == rows(run)[-1]["psnr"]
     assert (run / CHECKPOINT).exists()

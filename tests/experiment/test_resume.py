@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from partinr.base.stopping import said as said_of
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT
 from tests.read_back import curve, manifest, rows
@@ -94,7 +95,7 @@ def test_after_a_polite_signal(start: Any, until: Any, partinr: Any, unbroken: P
     process.join()
     assert process.exitcode == 128 + number
     said = manifest(run)
-    assert (said["status"], said["message"], said["stop"]) == ("interrupted", f"stopped by signal {number:d}", None)
+    assert (said["status"], said["message"], said["stop"]) == ("interrupted", said_of(number), None)
     assert said["metrics"]["psnr"] == float(rows(run)[-1]["psnr"])
     for name in (CHECKPOINT, "inr.safetensors", "reconstruction.png", "error.png"):
         assert (run / name).exists(), name

@@ -46,7 +46,15 @@ def test_a_repeated_seed_counts_once_and_is_told(write_run, tmp_path):
     write_run(tmp_path / "b", facts={"finished": "2026-11-23T13:00:00+00:00"})
     found = study_of(tmp_path)
     assert [run.path.name for run in found.groups[0].counted] == ["a"]
-    assert [run.path.name for run in found.repeated()] == ["b"]
+    assert "Not counted, as another run with the same configuration and seed counts: b." in found.notices
+
+
+def test_a_rerun_does_not_stand_for_its_original(write_run, tmp_path):
+    write_run(tmp_path / "a", facts={"finished": "2026-11-23T13:00:00+00:00"})
+    write_run(tmp_path / "a_rerun", facts={"finished": "2026-11-23T14:00:00+00:00", "repeats": "a"})
+    found = study_of(tmp_path)
+    assert [run.path.name for run in found.groups[0].counted] == ["a"]
+    assert any(notice.endswith(" counts: a_rerun.") for notice in found.notices)
 
 
 def test_mean_and_deviation_are_of_the_sample():
@@ -236,7 +244,8 @@ def test_a_file_that_was_decoded_in_two_ways_is_one_image_and_told(write_run, tm
         write_run(tmp_path / pixels, facts=facts, settings={"data.size": size, "data.path": "/photos/photo.jpg"})
     found = study_of(tmp_path)
     assert [len(found.on(image)) for image in found.images] == [1, 1]
-    (notice,) = found.notices
+    notice, not_counted = found.notices
+    assert not_counted.startswith("Not counted")
     assert notice.startswith("photo.jpg: the same file was decoded differently, by Pillow 0 and by Pillow 1;")
 
 
@@ -258,4 +267,4 @@ def test_runs_that_read_other_files_are_not_pooled(write_run, tmp_path):
     assert labels == {"mask #4 · m.npy 111111": 1, "mask #4 · m.npy 333333": 1, "mask #4 · m.npy unknown": 1}
     assert [group.label for group in found.on("coffee")] == ["mask #4"]
     assert "3 groups differ only in the content of partition.path." in found.notices
-    assert not found.repeated()
+    assert not any("Not counted" in notice for notice in found.notices)

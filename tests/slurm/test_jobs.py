@@ -95,7 +95,7 @@ def jobs(submit: Any, submit_array: Any, queued: Any, cluster: Any, until: Any) 
 def a_time_limit(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     limit = jobs["limit"]
     limit.wait_over()
-    assert limit.message == "stopped by signal 12"
+    assert limit.message == "stopped before the end of its job"
     assert limit.job.job.endswith("_0"), "of an array"
     assert f"Requeued job {limit.job.job} " in limit.job.log()
     same(limit.job.runs[0], unbroken())
@@ -106,7 +106,7 @@ def a_time_limit(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
 def preempted_at_once(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     preempted = jobs["preempted"]
     preempted.wait_over()
-    assert preempted.message == "stopped by signal 15"
+    assert preempted.message == "stopped from outside (SIGTERM)"
     assert "Requeued job" not in preempted.job.log(), "Slurm does it itself"
     same(preempted.job.runs[0], unbroken())
 
@@ -114,7 +114,7 @@ def preempted_at_once(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> N
 def preempted_with_time_of_grace(jobs: dict[str, Disturbed], same: Any, unbroken: Any) -> None:
     grace = jobs["grace"]
     grace.wait_over()
-    assert grace.message == "stopped by signal 15"
+    assert grace.message == "stopped from outside (SIGTERM)"
     assert "Requeued job" in grace.job.log(), "to Slurm a job that ends in this time is done"
     same(grace.job.runs[0], unbroken())
 
