@@ -25,6 +25,9 @@ SIDE = 152
 MOST = 4
 """Limit of signals on a card."""
 
+STRIP = 1024
+"""Limit of samples of a line in a picture."""
+
 
 class Shown(NamedTuple):
     """A picture on a card.
@@ -44,22 +47,23 @@ class Shown(NamedTuple):
 def plane(values: Any, axes: int) -> np.ndarray:
     """The part of a signal or label map that a picture can show.
 
-    A volume is cut in the middle, a line becomes a strip. Other than 1 or 3 channels are false
-    colours (:func:`~partinr.pictures.draw.coloured`).
+    A volume is cut in the middle, a line becomes a strip of at most :data:`STRIP` samples.
 
     Args:
         values: ``[*grid]`` or ``[*grid, C]``, NumPy array or tensor.
         axes: number of axes of the grid: 1, 2 or 3.
 
     Returns:
-        ``[H, W]`` or ``[H, W, C]`` with C = 1 or 3.
+        ``[H, W]`` or ``[H, W, C]``.
     """
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
     if axes == 1:
+        if len(array) > STRIP:
+            array = array[np.arange(STRIP) * len(array) // STRIP]
         array = np.repeat(array[None], max(1, len(array) // 8), axis=0)
     elif axes == 3:
         array = array[len(array) // 2]
-    return coloured(array) if array.ndim == 3 else array
+    return array
 
 
 def label_picture(labels: Any, image: Any = None) -> np.ndarray:
@@ -164,12 +168,12 @@ def draw_picture(picture: Any, ax: Axes | None = None, title: str = "") -> Axes:
     """Draw a picture without ticks.
 
     Args:
-        picture: ``[H, W, C]`` with C = 1 or 3, in [0, 1] or uint8.
+        picture: ``[H, W, C]``, in [0, 1] or uint8.
         ax: where to draw; None for a new figure.
         title: title of the axes.
     """
     axes = new_axes(4, 4)[0] if ax is None else ax
-    array = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
+    array = coloured(picture)
     axes.imshow(array if array.shape[2] == 3 else np.broadcast_to(array, (*array.shape[:2], 3)))
     axes.set_axis_off()
     if title:
