@@ -206,7 +206,7 @@ class SignalKind(ABC):
         Raises:
             PartinrError: no such file can be written, or not in this depth.
         """
-        if path.suffix.lower() not in self.endings:
+        if not path.name.lower().endswith(self.endings):
             return depth_of(path, depth, further=self.endings)
         if depth is not None:
             raise PartinrError(f"--depth is for pictures and NPY, not for {path}; leave it out")

@@ -87,16 +87,6 @@ class VolumeKind(SignalKind):
         affine = regridded(np.array(self.affine), first, step).tolist()
         return type(self)(low=self.low, high=self.high, affine=affine, directions=self.directions)
 
-    def depth_of(self, path: Path, depth: Depth | None) -> Depth:
-        """Physical values for volumes; see :meth:`SignalKind.depth_of`.
-
-        Raises:
-            PartinrError: no such file can be written, or not in this depth.
-        """
-        if path.name.lower().endswith(self.endings):
-            path = path.with_suffix(self.endings[0])
-        return super().depth_of(path, depth)
-
     def write(self, path: Path, values: Iterable[NDArray[np.float32]], shape: Sequence[int], depth: Depth) -> None:
         """NIfTI and TIFF stacks with physical values; see :meth:`SignalKind.write`."""
         if not path.name.lower().endswith(self.endings):
