@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nibabel
+import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
@@ -23,7 +23,7 @@ def scan(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, .
     """Words that select a volume of one or two channels."""
     channels, path = request.param, tmp_path_factory.mktemp("scan") / "scan.nii.gz"
     values = np.linspace(-50, 150, 8 * 9 * 10 * channels, dtype=np.float32).reshape(8, 9, 10, channels)
-    nibabel.save(nibabel.Nifti1Image(values[..., 0] if channels == 1 else values, AFFINE), path)
+    nib.save(nib.Nifti1Image(values[..., 0] if channels == 1 else values, AFFINE), path)
     return ("data=volume", f"data.path={path}", *(("data.frame=all",) if channels > 1 else ()))
 
 
@@ -49,7 +49,8 @@ def test_what_is_done_with_a_run(fitted: Path, scan: tuple[str, ...], partinr: A
     rest = () if channels == 1 else (channels,)
     for output in ("whole.nii.gz", "stack.tif", "array.npy", "slices.png"):
         assert partinr("render", run / "inr.safetensors", "-o", output).code == 0
-    whole, array = nibabel.load("whole.nii.gz"), np.load("array.npy")
+    whole: Any = nib.load("whole.nii.gz")
+    array = np.load("array.npy")
     assert whole.shape == (8, 9, 10, *rest)
     assert np.allclose(whole.affine, AFFINE)
     assert np.allclose(whole.get_fdata().reshape(array.shape), -50 + 200 * array.clip(0, 1), atol=1e-3)
@@ -57,8 +58,8 @@ def test_what_is_done_with_a_run(fitted: Path, scan: tuple[str, ...], partinr: A
     answer = partinr("render", run, "--spacing", "0.5", "--crop", "2:6,0:9,0:10", "-o", "part.nii")
     assert "16×18×10 samples of 0.5×0.5×0.5 mm" in answer.out, answer.err
     # Centres of smaller samples lie nearer to the edge of the part.
-    assert np.allclose(nibabel.load("part.nii").affine @ [0, 0, 0, 1], AFFINE @ [2 - 0.375, -0.25, 0, 1])
-    assert partinr("export", run, "-o", "small.safetensors").code == 0
+    part: Any = nib.load("part.nii")
+    assert np.allclose(part.affine @ [0, 0, 0, 1], AFFINE @ [2 - 0.375, -0.25, 0, 1])
     assert partinr("report", run, "-o", "report.html").code == 0
     assert partinr("view", run, "-o", "view.html").code == 0
     answer = partinr("render", run, "--rate", "8000", "-o", "x.nii")
