@@ -190,9 +190,8 @@ def show(path: Path) -> None:
     """Print a stage as Markdown: the settings that differ between its rows, and what came of them."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    names = [
-        name for name in rows[0] if len(values := {row[name] for row in rows}) > 1 or name not in BASE and any(values)
-    ]
+    found = {name: {row[name] for row in rows} for name in rows[0]}
+    names = [name for name, values in found.items() if len(values) > 1 or (name not in BASE and any(values))]
     print(f"| {' | '.join(names)} |\n|{'---:|' * len(names)}")
     for row in rows:
         print(f"| {' | '.join(row[name] for name in names)} |")

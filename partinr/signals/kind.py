@@ -118,6 +118,8 @@ class SignalKind(ABC):
             # The names that partinr.runs.layout gives them.
             names = {part: f"{part}{self.kept}" for part in ("signal", "reconstruction")}
             found["files"] = {**names, "media": self.media}
+        if not self.is_picture:
+            found["picture"] = False
         if self.metrics:
             found["metrics"] = [dict(each) for each in self.metrics]
         return found

@@ -14,8 +14,8 @@ import tifffile
 from tests.read_back import curve, manifest
 
 AFFINE = np.diag([-2.0, 1.0, 0.5, 1.0])
-SMALL = ("partition=grid", "partition.regions=4", "backbone.match_params=600", "regime.evaluate_every=5")
-SMALL += ("engine=batched", "trainer.accelerator=cpu")
+CUT = ("partition=grid", "partition.regions=4", "backbone.match_params=600", "regime.evaluate_every=5")
+SMALL = (*CUT, "engine=batched", "trainer.accelerator=cpu")
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -60,6 +60,7 @@ def test_what_is_done_with_a_run(fitted: Path, scan: tuple[str, ...], partinr: A
     # Centres of smaller samples lie nearer to the edge of the part.
     part: Any = nib.load("part.nii")
     assert np.allclose(part.affine @ [0, 0, 0, 1], AFFINE @ [2 - 0.375, -0.25, 0, 1])
+    assert partinr("export", run, "-o", "small.safetensors").code == 0
     assert partinr("report", run, "-o", "report.html").code == 0
     assert partinr("view", run, "-o", "view.html").code == 0
     answer = partinr("render", run, "--rate", "8000", "-o", "x.nii")
