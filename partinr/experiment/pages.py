@@ -15,7 +15,7 @@ from partinr.base.terminal import short
 from partinr.coords import scaled_shape
 from partinr.experiment.fitted import fitted_signal
 from partinr.report.comparison import Comparison
-from partinr.report.media import media_of
+from partinr.report.media import media_of, observation_of
 from partinr.report.page import write_comparison
 from partinr.report.viewer import Fit, check_size, shrunk, shrunk_shape, stage_of, write_view
 from partinr.runs.directory import RunDirectory
@@ -63,6 +63,11 @@ def make_view(
             {"name": name, **found}
             for name, own, part in [("signal", run, SIGNAL), *((each.fit.name, each.run, FITTED) for each in seen)]
             if (found := media_of(own, RunDirectory(own).manifest(), part, image)) is not None
+        ]
+        + [
+            {"name": f"what the loss of {each.fit.name} sees" if against else "what the loss sees", **found}
+            for each in seen
+            if (found := observation_of(RunDirectory.open(each.run), image)) is not None
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Sounds and films of runs, as pages play them."""
+"""Sounds and films of runs, as pages play them, and pictures of what their loss sees."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import FITTED, SIGNAL, of_image
 from partinr.runs.regime_facts import native_of
 
@@ -38,10 +39,27 @@ def media_of(folder: Path, manifest: Mapping[str, Any], part: str, image: str | 
     # A name in a file may say anything.
     if element not in ELEMENTS or Path(name).stem not in (SIGNAL, FITTED) or Path(name).name != name:
         return None
+    return _embedded(path, element, element)
+
+
+def observation_of(run: RunDirectory, image: str | None = None) -> dict[str, str] | None:
+    """The picture of what the loss of a run sees, likewise; None if that is the signal itself.
+
+    Args:
+        run: the run directory.
+        image: name of one of several signals.
+    """
+    name = run.regime.files.get("observation")
+    if name is None or Path(name).name != name or Path(name).suffix != ".png":
+        return None
+    return _embedded(run.file(of_image(image, name)), "img", "image")
+
+
+def _embedded(path: Path, element: str, kind: str) -> dict[str, str] | None:
+    """An HTML element with the content of a file; None if it cannot be read, or is too large."""
     try:
         content = path.read_bytes() if path.stat().st_size <= MEDIA_LIMIT else b""
     except OSError:
         return None
-    kind = f"{element}/{path.suffix.lower().removeprefix('.')}"
-    uri = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    uri = f"data:{kind}/{path.suffix.lower().removeprefix('.')};base64,{base64.b64encode(content).decode()}"
     return {"element": element, "uri": uri} if content else None

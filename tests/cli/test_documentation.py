@@ -322,7 +322,17 @@ def test_readme_names_every_group() -> None:
 def test_guides_name_every_choice_and_subcommand() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("guides/*.md"))
     text += (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
-    for group in ("partition", "backbone", "regime", "data", "optimizer", "schedule", "logger", "hydra/launcher"):
+    for group in (
+        "partition",
+        "backbone",
+        "regime",
+        "data",
+        "observe",
+        "optimizer",
+        "schedule",
+        "logger",
+        "hydra/launcher",
+    ):
         for choice in (conf_dir() / group).glob("*.yaml"):
             assert f"`{choice.stem}`" in text or f"{group}={choice.stem}" in text, f"{group}={choice.stem}"
     for name in commands.commands:

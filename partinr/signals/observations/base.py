@@ -147,10 +147,11 @@ class Observation(ABC):
         """Additions to the regime's entry in ``run.json``: the best and the last point, and the fit to what is seen."""
         if self.sees_all:
             return {}
-        best = field("psnr_best", "best dB", "metrics.psnr_best", better="high", span="Quality", short="best PSNR dB")
-        step = field("step_best", "at step", "metrics.step_best", "fixed:0", span="Quality", short="best at step")
-        fit = field(FIT, "observed dB", f"metrics.{FIT}", span="Quality", short="observed PSNR dB")
+        best = field("psnr_best", "PSNR dB", "metrics.psnr_best", better="high", span="Best", short="best PSNR dB")
+        step = field("step_best", "at step", "metrics.step_best", "fixed:0", span="Best", short="best at step")
+        fit = field(FIT, "PSNR dB", f"metrics.{FIT}", span="Observed", short="observed PSNR dB")
         last = field("psnr", "PSNR dB", "metrics.psnr"), field("ssim", "SSIM", "metrics.ssim", "fixed:4")
+        further = {**best, "heading": "best dB"}, step, {**fit, "heading": "observed dB"}
         return {
             "columns": [FIT],
             "files": {"weights": WEIGHTS, **FILES},
@@ -159,7 +160,7 @@ class Observation(ABC):
                 {**step, "note": "Where the PSNR is highest"},
                 {**fit, "note": "Of the fit to what is seen, at the end of training"},
             ],
-            "summary": [*last, best, step, fit],
+            "summary": [*last, *further],
             "result": "{metrics.psnr|fixed:2} dB after {steps|fixed:0} steps, "
             "{metrics.psnr_best|fixed:2} dB at best, at step {metrics.step_best|fixed:0}",
         }
