@@ -152,6 +152,20 @@ def test_the_others_go_on(partinr: Any, listed: list[Rows]) -> None:
     assert Path("partitions.png").is_file()
 
 
+def test_other_signals(partinr: Any, listed: list[Rows]) -> None:
+    film = ("data=film", "data.frames=12", "data.height=16", "data.width=20", "data.shots=3")
+    answer = partinr("partitions", *film, "--regions", "9")
+    assert (answer.code, answer.err) == (0, "")
+    assert [line[:2] for line in table(answer.out)] == [
+        [name, "9"] for name in ("grid", "kmeans", "octree", "random", "shots", "superpixel")
+    ]
+    assert listed[0][0][0].note == "12×16×20"  # type: ignore[union-attr]
+    answer = partinr("partitions", *film, "kmeans.held=mean", "shots.regions=null", "--rules", "kmeans,shots,silence")
+    assert answer.code == 2
+    assert [line[:2] for line in table(answer.out)] == [["kmeans", "9"], ["shots", "3"], ["silence", "– of 9"]]
+    assert re.fullmatch(r"partinr: error: film, silence #9: .* is for signals of 1 axis.*; choose .*\n", answer.err)
+
+
 def example(name: str) -> str:
     """The code block of docs/extending.md that begins with the name of a file."""
     found = re.search(rf"```\w+\n# {re.escape(name)}\n(.*?)```", PAGE.read_text(), re.DOTALL)
