@@ -13,7 +13,7 @@ from partinr.base.text import for_shell
 from partinr.report.groups import Group
 from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
-from partinr.runs.layout import IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.layout import ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import metrics_of
 from partinr.runs.sharing import SIGN
@@ -48,22 +48,29 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
                 "kind": name,
                 "caption": _decibels(of.get("psnr")),
                 "picture": store.add(record.path / of_image(name, RECONSTRUCTION)),
+                "media": store.media(record.path, record.manifest, FITTED, name),
             }
             for name, of in list(record.images.items())[:GALLERY]
         ]
     psnr, ssim = record.final("psnr"), record.final("ssim")
     quality = [_decibels(psnr)] if psnr is not None else []
     quality += [f"SSIM {write(ssim, 'fixed:3')}"] if ssim is not None else []
+    observation = record.regime.files.get("observation")
     further = ((each, record.number(each["value"])) for each in metrics_of(record.manifest))
     quality += [f"{each['heading']} {write(value, each['form'])}" for each, value in further if value is not None]
     captions = (
         (IMAGE, "image", ""),
+        *(((observation, "observation", "what the loss sees"),) if observation else ()),
         (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
         (RECONSTRUCTION, "reconstruction", ", ".join(quality)),
     )
-    found = [
+    found: list[dict[str, Any]] = [
         {"kind": kind, "caption": caption, "picture": store.add(record.path / name)} for name, kind, caption in captions
     ]
+    for figure, part in ((found[0], SIGNAL), (found[2], FITTED)):
+        figure["media"] = store.media(record.path, record.manifest, part)
+    if not record.is_picture:
+        return [*found, {"kind": "error", "caption": "", "picture": store.add(record.path / ERROR)}]
     return [*found, {"kind": "absolute error", "caption": "", "picture": store.add_error(record.path)}]
 
 

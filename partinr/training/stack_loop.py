@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -100,7 +100,17 @@ class StackLoop(TrainingLoop):
         """An alternative to the optimiser for a step; None for the optimiser."""
         return None
 
+    @property
+    def together(self) -> tuple[str, str] | None:
+        """Why no part of the networks can be trained without the others, and what to give instead; None if one can."""
+        if not self.model.blended:
+            return None
+        return "with overlap or global_network they are trained together", "overlap=0 and global_network=false"
+
     # -- shards -------------------------------------------------------------------------------------------------
+
+    def _sharding_of(self, devices: int) -> type[Sharding]:
+        return sharding_of(self.shard_by, self.model, devices, self.together is not None)
 
     @cached_property
     def work(self) -> Tensor:
@@ -114,7 +124,7 @@ class StackLoop(TrainingLoop):
 
     def divides(self, devices: int) -> str | None:
         """What so many processes divide: ``regions`` or ``samples``; None for one process."""
-        return None if devices == 1 else sharding_of(self.shard_by, self.model, devices).name
+        return None if devices == 1 else self._sharding_of(devices).name
 
     def check_devices(self, devices: int) -> None:
         """Check that each of ``devices`` processes has work.
@@ -122,13 +132,13 @@ class StackLoop(TrainingLoop):
         Raises:
             PartinrError: a process would have no work, or the networks cannot be divided.
         """
-        refused = sharding_of(self.shard_by, self.model, devices).refuses(self.model, self.points_per_step, devices)
+        refused = self._sharding_of(devices).refuses(self.model, self.points_per_step, devices, self.together)
         if refused is not None:
             raise PartinrError(refused)
 
     def useful_devices(self, devices: int) -> tuple[int, str | None]:
         """At most as many devices as have work, so that one sweep can include ``partition=none``."""
-        sharding = sharding_of(self.shard_by, self.model, devices)
+        sharding = self._sharding_of(devices)
         most, there = sharding.most(self.model, self.points_per_step)
         if devices > most:
             return most, f"there {there} for trainer.devices={devices}; the other devices have no work"
@@ -138,7 +148,7 @@ class StackLoop(TrainingLoop):
     def setup(self, stage: str) -> None:
         """Divide the training among the processes, before the weights of a checkpoint are loaded."""
         super().setup(stage)
-        self.sharding = sharding_of(self.shard_by, self.model, self.ranks.size)(self.ranks, self.work.tolist())
+        self.sharding = self._sharding_of(self.ranks.size)(self.ranks, self.work.tolist())
 
     def seconds_for_schedule(self) -> float:
         """Seconds of training so far, for schedules that follow the clock."""
@@ -260,6 +270,14 @@ class StackLoop(TrainingLoop):
         """Restore the weights of a stack."""
         # assign keeps the precision of training.
         self.model.stack.load_state_dict(weights, assign=True)
+
+    def best(self) -> Iterator[tuple[str, bytes]]:
+        """What :meth:`weights` gives, with the weights of the best point of the curve."""
+        if self._best_weights is not None:
+            last = self.weights_to_keep()
+            StackLoop.restore(self, self._best_weights)
+            yield from self.weights()
+            StackLoop.restore(self, last)
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""
