@@ -41,7 +41,7 @@ class Shown(NamedTuple):
     @property
     def panel(self) -> Panel:
         """Its picture."""
-        size = "×".join(map(str, self.values.shape[:-1]))
+        size = self.kind.size(self.values.shape[:-1])
         return Panel(thumbnail(self.kind.picture(self.values)), self.title, size)
 
 

@@ -99,12 +99,8 @@ def show_partitions(
     items = [(item.name or data.title, item) for data in sets for item in (*data.train(), *data.val())]
     with named_as(_DATA_FLAGS):
         signals = [_read(*item) for item in items[:_MAX_PANELS]]
-    if rules is None:  # without those for other signals
-
-        def fits(rule: PartitionRule) -> bool:
-            return any(rule.refuses(signal.values) is None for signal in signals)
-
-        tasks = [made for made in tasks if made[0].name in options or fits(made[0].rule)]
+    if rules is None:
+        tasks = [made for made in tasks if made[0].name in options or _fits(made[0].rule, signals)]
     panels = len(items) * (1 + sum(map(len, tasks)))
     if panels > _MAX_PANELS:
         raise PartinrError(f"{panels} pictures are more than {_MAX_PANELS}; give fewer images, --regions or --rules")
@@ -266,6 +262,11 @@ def _set(image: str, size: int | None, max_side: int | None, options: Sequence[s
     cut = [f"data.{key}={side}" for key, side in (("size", size), ("max_side", max_side)) if side is not None]
     with named_as(_DATA_FLAGS):
         return make(_composed("data", [*found, *cut, *options]), "data", SignalSet)
+
+
+def _fits(rule: PartitionRule, signals: Sequence[Shown]) -> bool:
+    """Whether a rule is for one of the signals."""
+    return any(rule.refuses(signal.values) is None for signal in signals)
 
 
 def _read(title: str, item: Item) -> Shown:
