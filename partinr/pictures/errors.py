@@ -55,7 +55,7 @@ def error_map(image: Any, reconstruction: Any, scale: ErrorScale = ERROR_SCALE) 
     """The absolute error, averaged over the channels, in the colours of `ERROR_COLORMAP`.
 
     Args:
-        image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
+        image: ``[H, W, C]`` in [0, 1].
         reconstruction: of the same shape; clipped to [0, 1], as for the PSNR. Values that are not finite get the colour
             of the largest error.
         scale: the colour of each error.

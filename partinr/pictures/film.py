@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 from partinr.base.errors import PartinrError
 from partinr.base.files import replacing
 from partinr.base.later import of_extra
-from partinr.pictures.draw import as_array, partition_overlay, to_uint8
+from partinr.pictures.draw import to_uint8
+from partinr.pictures.sheet import Sheet
 
 FRAMES = 12
 """Frames on a contact sheet."""
@@ -26,7 +26,7 @@ _QUALITY = "14"
 """Constant rate factor of H.264, at which a coded film is hard to tell from the film."""
 
 
-class FilmSheet:
+class FilmSheet(Sheet):
     """A contact sheet: frames at equal distances in time, row by row, and below them the x–t slice of the middle row.
 
     In the slice, time goes to the right and the columns of the frames go down; a cut is an upright line.
@@ -55,44 +55,7 @@ class FilmSheet:
         strip = min(width, height)
         across = (2 * np.arange(strip) + 1) * width // (2 * strip)
         source[-strip:] = (times * height + height // 2) * width + across[:, None]
-        self._source = source
-
-    def values(self, film: Any) -> np.ndarray:
-        """The sheet of a film: uint8 ``[h, w, C]`` on white, C = 1 or 3.
-
-        Args:
-            film: ``[T, H, W, C]``, of other than 1 or 3 channels the first is drawn; values as in
-                :func:`~partinr.pictures.draw.to_uint8`.
-        """
-        laid = self._laid(film)
-        return self._paper(to_uint8(laid if laid.shape[2] in (1, 3) else laid[..., :1]))
-
-    def regions(self, labels: Any, film: Any) -> np.ndarray:
-        """The sheet of a film with its label map, as :func:`~partinr.pictures.draw.partition_overlay` draws it.
-
-        A region has one colour in all frames.
-
-        Args:
-            labels: whole numbers ``[T, H, W]``.
-            film: ``[T, H, W, C]``.
-
-        Returns:
-            float32 RGB ``[k*h, k*w, 3]`` in [0, 1].
-        """
-        regions = np.where(self._source < 0, -1, self._laid(labels))
-        return self._paper(partition_overlay(self.values(film) / np.float32(255), regions))
-
-    def _laid(self, table: Any) -> np.ndarray:
-        array = as_array(table)
-        flat = array.reshape(-1, *array.shape[3:])
-        return flat[np.maximum(self._source, 0)]
-
-    def _paper(self, picture: np.ndarray) -> np.ndarray:
-        """White between the frames of a picture of the sheet, which may be enlarged by a whole factor."""
-        factor = len(picture) // len(self._source)
-        bare = np.repeat(np.repeat(self._source < 0, factor, axis=0), factor, axis=1)
-        picture[bare] = 255 if picture.dtype == np.uint8 else 1
-        return picture
+        super().__init__(source)
 
 
 def write_film(

@@ -10,12 +10,14 @@ from partinr.signals.kinds.audio import AudioKind
 from partinr.signals.kinds.field import FieldKind
 from partinr.signals.kinds.grid import GridKind
 from partinr.signals.kinds.image import ImageKind
+from partinr.signals.kinds.volume import VolumeKind
 
 _KINDS = (
     AudioKind,
     FieldKind,
     GridKind,
     ImageKind,
+    VolumeKind,
 )
 
 BUILT_IN: dict[str, type[SignalKind]] = {kind.name: kind for kind in _KINDS}
@@ -47,4 +49,14 @@ def kind_of(plain: Mapping[str, Any] | None, axes: int) -> SignalKind:
     return kind(**facts)
 
 
-__all__ = ["BUILT_IN", "AudioKind", "FieldKind", "GridKind", "ImageKind", "SignalKind", "default_kind", "kind_of"]
+__all__ = [
+    "BUILT_IN",
+    "AudioKind",
+    "FieldKind",
+    "GridKind",
+    "ImageKind",
+    "SignalKind",
+    "VolumeKind",
+    "default_kind",
+    "kind_of",
+]
