@@ -104,7 +104,8 @@ class FitModule(StackLoop):
         self.register_buffer("_signals", flat, persistent=False)
         targets, weights = self.seen.targets, self.seen.weights
         self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
-        self.sampler = sampler_of(settings, batch, self._shapes, seed, self.seen.error if self.seen.joint else None)
+        error = self.seen.error if self.seen.joint else None
+        self.sampler = sampler_of(settings, model, batch, signals, seed, error)
         self.watched = self.seen.watched
         self.evaluated = Evaluated(model.partitions, self.kinds)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
