@@ -11,6 +11,7 @@ from partinr.model.album import stack_of
 from partinr.model.inr import PiecewiseINR
 from partinr.regimes.base import RunContext
 from partinr.regimes.fit.module import FitModule
+from partinr.regimes.fit.seen import unseen
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
 from partinr.signals.observations import Observed
@@ -38,6 +39,8 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
             observed.append(context.observe.observe(signal, number))
             estimate = observed[-1].estimate  # whatever else depends on the signal must not know more than the loss
             partition = context.cut(item.name or context.data.title, estimate, item.source)
+            if (notice := unseen(observed[-1], partition)) is not None:
+                context.note(notice)
             model = context.model(partition, estimate, kind=kind)
             if start is not None:
                 start.begin(model)

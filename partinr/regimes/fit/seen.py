@@ -151,3 +151,22 @@ class Seen:
         masks = [each.weights for each in self.signals if each.weights is not None]
         digest = {"mask_sha256": signal_sha256(torch.cat([each.reshape(-1) for each in masks]))} if masks else {}
         return {"observe": {**self.observation.about(), **digest}}
+
+
+def unseen(observed: Observed, partition: Partition) -> str | None:
+    """A notice of regions of which nothing is seen, so that their networks learn nothing; None if there are none.
+
+    Args:
+        observed: what is seen of a signal.
+        partition: its partition.
+    """
+    if observed.weights is None:
+        return None
+    visible = torch.bincount(partition.labels.reshape(-1), weights=observed.weights.reshape(-1) > 0)
+    dark = int((visible == 0).sum())
+    if not dark:
+        return None
+    return (
+        f"nothing is seen of {dark:,} of {partition.regions:,} regions, whose networks learn nothing; "
+        "fewer regions, overlap or global_network=true cover them"
+    )

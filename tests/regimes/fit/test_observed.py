@@ -17,6 +17,7 @@ from partinr.base.errors import PartinrError
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid
 from partinr.regimes import FitResult, FitSettings, make_trainer
+from partinr.regimes.fit.seen import unseen
 from partinr.signals.observations import (
     Downsample,
     Mapped,
@@ -24,6 +25,7 @@ from partinr.signals.observations import (
     Noise,
     Observation,
     Observed,
+    Pointwise,
     Radon,
 )
 from partinr.spec import spec
@@ -141,6 +143,15 @@ def test_resumed_bit_by_bit(signal: Tensor, observe: Observation, tmp_path: Path
                 observe=Noise(sigma=0.2),
                 ckpt_path=tmp_path / "5.ckpt",
             )
+
+
+def test_a_region_of_which_nothing_is_seen_is_noticed(signal: Tensor) -> None:
+    weights = torch.ones(*signal.shape[:-1], 1)
+    weights[:3] = 0  # the upper two of four regions
+    said = unseen(Pointwise(signal * weights, weights), Grid(regions=4)(signal))
+    assert said is not None
+    assert said.startswith("nothing is seen of 2 of 4 regions")
+    assert unseen(Pointwise(signal), Grid(regions=4)(signal)) is None
 
 
 REFUSED: dict[str, tuple[Observation | None, dict[str, Any], str]] = {
