@@ -16,6 +16,7 @@ To add a kind:
 Runs then measure and draw it: ``metrics`` and :meth:`~SignalKind.measure` become columns of the curve and the report,
 :meth:`~SignalKind.final` goes into ``metrics`` of ``run.json``, :meth:`~SignalKind.picture` and the other pictures into
 the run directory, and ``kept`` names the format in which a run keeps ``signal`` and ``reconstruction`` beside them.
+``partinr view`` has sliders where :meth:`~SignalKind.upright` says how a volume is turned.
 ``partinr render`` asks :meth:`~SignalKind.shape_for`, :meth:`~SignalKind.resampled` and :meth:`~SignalKind.write`.
 Drawing belongs into ``partinr/pictures``, and numbers into ``partinr/metrics``; import slow packages late.
 """
@@ -40,6 +41,7 @@ from partinr.coords import scaled_shape
 from partinr.pictures.draw import coloured, partition_overlay
 from partinr.pictures.errors import error_map
 from partinr.pictures.notebook import plane
+from partinr.pictures.slices import Upright
 from partinr.pictures.write import Depth, depth_of, write_picture
 
 
@@ -178,6 +180,10 @@ class SignalKind(ABC):
         """The error of a reconstruction as a picture: float RGB ``[H, W, 3]`` in [0, 1]."""
         axes = len(signal.shape) - 1
         return error_map(plane(signal, axes), plane(reconstruction, axes))
+
+    def upright(self) -> Upright | None:
+        """How pages turn a volume to slice it along all axes; None for other signals, which :meth:`picture` shows."""
+        return None
 
     # -- files ---------------------------------------------------------------------------------------------------
 

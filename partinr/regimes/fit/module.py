@@ -105,7 +105,7 @@ class FitModule(StackLoop):
         targets, weights = self.seen.targets, self.seen.weights
         self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
         error, exchange = self.seen.error, lambda part: self.ranks.whole(part)  # the ranks are known later
-        self.sampler = sampler_of(settings, batch, self._shapes, seed, error, exchange)
+        self.sampler = sampler_of(settings, model, batch, signals, seed, error, exchange)
         self.watched = self.seen.watched
         self.evaluated = Evaluated(model.partitions, self.kinds)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.pictures.slices import SliceSheet
+from partinr.pictures.slices import SliceSheet, Upright
 from partinr.pictures.volume import write_nifti, write_stack
 from partinr.pictures.write import Depth
 from partinr.signals.affine import regridded, spacing_of, stack_affine
@@ -64,6 +64,10 @@ class VolumeKind(SignalKind):
         """See :meth:`SignalKind.error_picture`."""
         return self._sheet(signal.shape[:3]).errors(signal, reconstruction)
 
+    def upright(self) -> Upright:
+        """See :meth:`SignalKind.upright`."""
+        return Upright.of(self.directions, self.spacing)
+
     def _sheet(self, shape: Sequence[int]) -> SliceSheet:
         return _sheet(tuple(shape), tuple(self.directions), self.spacing)
 
@@ -103,6 +107,6 @@ class VolumeKind(SignalKind):
             write_stack(path, whole, self.spacing)
 
 
-@cache
+@lru_cache(maxsize=4)
 def _sheet(shape: tuple[int, ...], directions: tuple[str, ...], spacing: tuple[float, ...]) -> SliceSheet:
     return SliceSheet(shape, directions, spacing)
