@@ -129,7 +129,7 @@ class PiecewiseINR(SignalStack):
             "channels": self.channels,
             "shape": list(self.partition.shape),
             "regions": self.partition.regions,
-            "labels_sha256": hashlib.sha256(self.partition.labels.numpy().tobytes()).hexdigest(),
+            "labels_sha256": hashlib.sha256(self.partition.labels.contiguous().numpy().data).hexdigest(),
         }
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
+from partinr.model.computed import ComputedCoords, Coords, some
 from partinr.model.signal_stack import SignalStack
 from partinr.training.clipping import clip_networks
 from partinr.training.loop import StopReason, TrainingLoop
@@ -50,7 +51,14 @@ class StackLoop(TrainingLoop):
 
     _stepping: PlainSteps | None = None
 
-    def hold(self, model: SignalStack, batch: RegionBatch, by_sample: Tensor, weights: Tensor | None) -> None:
+    def hold(
+        self,
+        model: SignalStack,
+        batch: RegionBatch,
+        by_sample: Tensor,
+        weights: Tensor | None,
+        coords: Coords | None = None,
+    ) -> None:
         """Set the model, and keep its samples as buffers of the module.
 
         Args:
@@ -58,10 +66,14 @@ class StackLoop(TrainingLoop):
             batch: all samples of the signals.
             by_sample: targets ``[M, C]``, as :meth:`RegionBatch.by_sample` orders them.
             weights: ``[M, 1]``, weights of the samples in the loss, likewise; None if all are 1.
+            coords: coordinates of the batch if they may be computed, since no step needs all of them; None for a table.
         """
         self.model = model
         self.batch = batch
-        self.register_buffer("_coords", batch.coords, persistent=False)
+        if isinstance(coords, ComputedCoords):
+            self._coords = coords
+        else:
+            self.register_buffer("_coords", batch.coords, persistent=False)
         self.register_buffer("_targets", by_sample, persistent=False)
         self.register_buffer("_weights", weights, persistent=False)
         self.sharding = ByRegions(Ranks(), batch.sizes)
@@ -146,9 +158,9 @@ class StackLoop(TrainingLoop):
 
     def _take_shard(self) -> Shard:
         networks = torch.nonzero(self.sharding.owned & ~self.finished).squeeze(1)
-        coords, targets = self.buffer("_coords"), self.buffer("_targets")
+        targets = self.buffer("_targets")
         weights = None if self._weights is None else self.buffer("_weights")
-        return Shard.take(self.model, self.batch, coords, targets, weights, networks, self.sharding.portion)
+        return Shard.take(self.model, self.batch, self.coords, targets, weights, networks, self.sharding.portion)
 
     @torch.no_grad()
     def gather(self) -> None:
@@ -234,15 +246,22 @@ class StackLoop(TrainingLoop):
     def values(self) -> Tensor:
         """The values of all rows of the batch, ``[P, C]``; each process evaluates its part."""
         # Without autocast, to measure what a user gets who loads the saved weights.
-        coords = self.buffer("_coords")
+        coords = self.coords
         with torch.autocast(self.device.type, enabled=False):
             if self.ranks.size == 1:
                 return self.model.evaluate(coords, self.batch.sizes)
             rows = self.sharding.rows(self.batch)
             own = rows.to(self.device)
-            values = coords.new_zeros(len(coords), self.model.channels)
-            values[own] = self.model.evaluate(coords[own], self.batch.count(rows))
+            values = self.buffer("_targets").new_zeros(len(coords), self.model.channels)
+            values[own] = self.model.evaluate(some(coords, own), self.batch.count(rows))
             return self.ranks.whole(values)
+
+    @property
+    def coords(self) -> Coords:
+        """The coordinates of the batch, on the device."""
+        found = self._coords
+        assert isinstance(found, Coords)
+        return found
 
     def buffer(self, name: str) -> Tensor:
         """A buffer, typed as a tensor."""

@@ -108,10 +108,16 @@ class FitModule(StackLoop):
         check_fit(model, settings, self.samples, start is not None, start_steps)
         self._shapes = [tuple(each.shape) for each in signals]
         # Sorted by signal; each signal is row-major.
-        flat = torch.cat([each.reshape(-1, model.channels) for each in signals])
-        self.register_buffer("_signals", flat, persistent=False)
+        self.register_buffer("_signals", batch.signal, persistent=False)
         weights = settings.sample_weights(model.partitions, seed)
-        self.hold(model, batch, batch.by_sample(flat), None if weights is None else batch.by_sample(weights))
+        drawn = settings.points_per_step is not None and not settings.coarse_until
+        self.hold(
+            model,
+            batch,
+            batch.by_sample(batch.signal),
+            None if weights is None else batch.by_sample(weights),
+            batch.points if drawn else None,
+        )
         self.sampler = self._sampler()
         self.evaluated = Evaluated(model.partitions)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
