@@ -337,6 +337,7 @@ def test_specs_need_nothing_but_torch() -> None:
 # Asked for before they are imported: what comes with torch for CUDA, in the version that this torch wants, and what an
 # extra brings.
 OPTIONAL = {"triton", "submitit", "wandb_workspaces", "mlflow", "optuna", "pandas"}
+OPTIONAL |= {"av", "nibabel", "soundfile", "soxr", "trimesh"}
 
 
 def test_what_is_imported_is_declared() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import lightning as L
@@ -28,6 +29,30 @@ class Machine(Protocol):
         """Entries of ``machine`` in ``run.json``; empty before the training."""
 
 
+class Kind(Protocol):
+    """The pictures and files of a kind of signal (:class:`partinr.signals.kind.SignalKind`).
+
+    Attributes:
+        drawn: whether runs keep pictures of such signals.
+        kept: ending of the files that a run keeps of signal and reconstruction; empty for none.
+    """
+
+    drawn: bool
+    kept: str
+
+    def picture(self, values: Any) -> Any:
+        """The signal as ``[H, W, 1 or 3]`` in [0, 1]."""
+
+    def partition_picture(self, labels: Any, values: Any) -> Any:
+        """The picture of the signal with the borders of its regions."""
+
+    def error_picture(self, signal: Any, reconstruction: Any) -> Any:
+        """The error of a reconstruction."""
+
+    def write(self, path: Path, values: Iterable[Any], shape: Sequence[int], depth: Any) -> None:
+        """Write a signal into a file."""
+
+
 class Signal(Protocol):
     """A signal that gets pictures.
 
@@ -35,11 +60,13 @@ class Signal(Protocol):
         name: name of the image if there are several; empty for the only signal of a run.
         signal: ``[*grid, C]`` in [0, 1].
         partition: the partition of the signal.
+        kind: the kind of the signal.
     """
 
     name: str
     signal: Tensor
     partition: Any
+    kind: Kind
 
 
 class Adaptation(Protocol):
@@ -51,6 +78,7 @@ class Adaptation(Protocol):
         steps: number of inner steps for each entry of ``values``.
         values: the fitted signal after each of ``steps``, ``[*grid, C]``.
         psnr: PSNR of each entry of ``values`` [dB].
+        kind: the kind of the signal.
     """
 
     name: str
@@ -58,6 +86,7 @@ class Adaptation(Protocol):
     steps: Sequence[int]
     values: Sequence[Tensor]
     psnr: Sequence[float]
+    kind: Kind
 
 
 class Regime(Protocol):

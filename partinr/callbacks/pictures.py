@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -12,17 +12,18 @@ import numpy as np
 from torch import Tensor
 
 from partinr.base.errors import PartinrError, PartinrWarning, reason
-from partinr.callbacks.base import Adaptation, RunCallback, is_number, regime
-from partinr.pictures.draw import Panel, contact_sheet, encode_png, partition_overlay, thumbnail
-from partinr.pictures.errors import error_map
-from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.callbacks.base import Adaptation, RunCallback, Signal, is_number, regime
+from partinr.pictures.draw import Panel, contact_sheet, encode_png, thumbnail
+from partinr.runs.layout import ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
 
 
 class Pictures(RunCallback):
     """Draws image and partition at the start, reconstruction and error at intervals and at the end.
 
-    Signals that are not images get no pictures. Each of several images has its own folder. A regime of learned
-    initialisations gets a sheet that shows held-out images after each of a few inner steps.
+    The kind of the signal says how it is drawn. Some kinds also have a file of the signal at the start, and one of the
+    reconstruction at the end, such as sounds; a signal without a kind of its own has no pictures. Each of several
+    signals has its own folder. A regime of learned initialisations gets a sheet that shows held-out signals after each
+    of a few inner steps.
 
     If a picture cannot be written, for example on a full disk, the callback issues a :class:`PartinrWarning` and the
     run continues, since the picture can be drawn later. If curve, weights or checkpoint cannot be written, the run ends
@@ -48,11 +49,12 @@ class Pictures(RunCallback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw image and partition, which do not change."""
         for view in regime(pl_module).views if trainer.is_global_zero else ():
-            if view.signal.ndim == 3:
-                image = view.signal.cpu()
-                overlay = partition_overlay(image, view.partition.labels)
-                self._keep(of_image(view.name, IMAGE), encode_png(image))
+            values = view.signal.cpu()
+            if view.kind.drawn:
+                overlay = view.kind.partition_picture(view.partition.labels, values)
+                self._keep(of_image(view.name, IMAGE), encode_png(view.kind.picture(values)))
                 self._keep(of_image(view.name, PARTITION), encode_png(overlay))
+            self._keep_native(view, SIGNAL, values)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -67,31 +69,44 @@ class Pictures(RunCallback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the final state."""
-        self._draw(trainer, pl_module)
+        self._draw(trainer, pl_module, final=True)
 
-    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, final: bool = False) -> None:
         started = time.monotonic()
         module = regime(pl_module)
         sheet = self.run.regime.files.get("sheet")
         if sheet is not None and trainer.is_global_zero:
-            shown = [each for each in module.adaptations() if each.signal.ndim == 3]
+            shown = [each for each in module.adaptations() if each.kind.drawn]
             if shown:
                 self._keep(sheet, adaptation_sheet(shown))
         views = module.views
-        if any(view.signal.ndim == 3 for view in views):
+        if any(view.kind.drawn or (final and view.kind.kept) for view in views):
             drawn = module.reconstructions()  # all processes must call this
             for view, values in zip(views, drawn, strict=True) if trainer.is_global_zero else ():
-                if view.signal.ndim == 3:
-                    reconstruction = values.float().clamp(0, 1).cpu()
-                    self._keep(of_image(view.name, RECONSTRUCTION), encode_png(reconstruction))
-                    self._keep(of_image(view.name, ERROR), encode_png(error_map(view.signal.cpu(), reconstruction)))
+                reconstruction = values.float().clamp(0, 1).cpu()
+                if view.kind.drawn:
+                    error = view.kind.error_picture(view.signal.cpu(), reconstruction)
+                    self._keep(of_image(view.name, RECONSTRUCTION), encode_png(view.kind.picture(reconstruction)))
+                    self._keep(of_image(view.name, ERROR), encode_png(error))
+                if final:
+                    self._keep_native(view, FITTED, reconstruction)
         self._drawn = time.monotonic()
         self._took = self._drawn - started
 
+    def _keep_native(self, view: Signal, name: str, values: Tensor) -> None:
+        """Write a signal in the format of its kind, if runs keep one."""
+        if view.kind.kept:
+            path = self.run.file(of_image(view.name, f"{name}{view.kind.kept}"))
+            self._kept(lambda: view.kind.write(path, [values.numpy()], values.shape, "float"))
+
     def _keep(self, name: str, content: bytes) -> None:
-        """Write a picture. Warns only about the first that cannot be written."""
+        """Write a picture."""
+        self._kept(lambda: self.run.write(name, content))
+
+    def _kept(self, write: Callable[[], object]) -> None:
+        """Write a file. Warns only about the first that cannot be written."""
         try:
-            self.run.write(name, content)
+            write()
         except OSError as error:
             if not self._lost:
                 self._lost = True
@@ -109,13 +124,15 @@ def adaptation_sheet(adaptations: Sequence[Adaptation]) -> bytes:
     for each in adaptations:
         last = len(each.steps) - 1
         columns = range(last + 1) if last < MOST_COLUMNS else [*range(MOST_COLUMNS - 1), last]
-        panels = [Panel(_picture(each.values[at]), _steps(each.steps[at]), f"{each.psnr[at]:.2f} dB") for at in columns]
-        rows.append([Panel(_picture(each.signal), each.name, "held out"), *panels])
+        panels = [
+            Panel(_picture(each, each.values[at]), _steps(each.steps[at]), f"{each.psnr[at]:.2f} dB") for at in columns
+        ]
+        rows.append([Panel(_picture(each, each.signal), each.name, "held out"), *panels])
     return contact_sheet(rows)
 
 
-def _picture(image: Tensor) -> np.ndarray:
-    return thumbnail(image, side=256)
+def _picture(each: Adaptation, values: Tensor) -> np.ndarray:
+    return thumbnail(each.kind.picture(values), side=256)
 
 
 def _steps(count: int) -> str:

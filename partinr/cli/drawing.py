@@ -27,11 +27,18 @@ else:
 
 @click.command()
 @click.argument("run", metavar="RUN", type=RUN)
-@output_option(required=True, help="The PNG, TIFF or NPY to write.")
-@click.option("--scale", type=float, metavar="S", help="Factor on the resolution of the fitted image; 1 by default.")
-@click.option("--size", metavar="H,W", help="Height and width of the picture in pixels, instead of --scale.")
+@output_option(required=True, help="The PNG, TIFF or NPY to write, or a file of the signal's kind: a WAV of a sound.")
+@click.option("--scale", type=float, metavar="S", help="Factor on the resolution of the fitted signal; 1 by default.")
 @click.option(
-    "--crop", metavar="Y0:Y1,X0:X1", help="A part of the fitted image, in its pixels: 0:64,100.5:164.5; all by default."
+    "--size", metavar="H,W", help="Height and width of the picture in pixels, instead of --scale; samples of a sound."
+)
+@click.option("--rate", type=float, metavar="R", help="Samples per second of a sound, frames per second of a film.")
+@click.option("--spacing", type=float, metavar="D", help="Distance of the samples of a volume or field, in its unit.")
+@click.option(
+    "--crop",
+    metavar="Y0:Y1,X0:X1",
+    help="A part of the fitted image, in its pixels: 0:64,100.5:164.5; all by default. Other signals have a range of "
+    "samples for each axis.",
 )
 @click.option(
     "--depth",
@@ -57,7 +64,7 @@ else:
 @click.option("--image", metavar="NAME", help="The image, for a run of several images.")
 @click.option("--smooth", is_flag=True, help="Smooth the staircase borders between regions.")
 def render(run: Path, output: Path, **options: Any) -> None:
-    """Draw the fitted image at any resolution.
+    """Draw the fitted image, or write the fitted sound, film or volume, at any resolution.
 
     RUN is a run directory, or the inr.safetensors of one. Memory does not grow with the picture.
     """

@@ -15,12 +15,12 @@ from partinr.api import load
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.terminal import terminal
+from partinr.experiment.fitted import fitted_signal
 from partinr.metrics.rate import MeanRate, Rate, at_rate, best_of, codec_rates, mean_rates
 from partinr.model.fit_rates import fit_rates, name_of
 from partinr.model.quantise import Bits, Per
 from partinr.pictures.draw import to_uint8
 from partinr.runs.directory import RunDirectory
-from partinr.runs.fitted import fitted_image
 
 
 def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, image: str | None = None) -> None:
@@ -69,7 +69,7 @@ def export(runs: Sequence[Path], output: Path | None, *, bits: Bits, per: Per, i
 def _measure(
     run: RunDirectory, image: str | None, setting: str, codecs: dict[str, list[Rate]]
 ) -> tuple[list[Rate], bytes]:
-    """The rates of a fit in every precision and of its image in JPEG and WebP, and the file of one precision.
+    """The rates of a fit in every precision, those of an image in JPEG and WebP, and the file of one precision.
 
     Args:
         run: the run directory.
@@ -81,16 +81,14 @@ def _measure(
         PartinrError: the run has no fit of an image, or no image to compare with.
     """
     model = load(run.path, image)
-    shape = model.partition.shape
-    if len(shape) != 2:
-        raise PartinrError(f"{run.path} fitted a {len(shape)}-D signal; only fits of images are measured and exported")
-    pixels = fitted_image(run, image, (*shape, model.channels))
+    pixels = fitted_signal(run, image, model)
     # A map that follows from the rule's options costs no bits, as the run says.
     free = run.manifest().get("partition", {}).get("bits") == 0
     fits = {rate.setting: (rate, file) for rate, file in fit_rates(model, pixels, free)}
     content = f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
     if content not in codecs:
-        codecs[content] = codec_rates(to_uint8(pixels))
+        picture = model.kind(0).is_picture and model.channels in (1, 3)
+        codecs[content] = codec_rates(to_uint8(pixels)) if picture else []
     return [*(rate for rate, _ in fits.values()), *codecs[content]], fits[setting][1]
 
 

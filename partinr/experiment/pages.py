@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 from partinr.api import load
 from partinr.base.errors import PartinrError
 from partinr.base.notes import print_note
 from partinr.base.terminal import short
 from partinr.coords import scaled_shape
+from partinr.experiment.fitted import fitted_signal
 from partinr.report.comparison import Comparison
 from partinr.report.page import write_comparison
 from partinr.report.viewer import Fit, check_size, shrunk, shrunk_shape, stage_of, write_view
 from partinr.runs.directory import RunDirectory
-from partinr.runs.fitted import fitted_image
 from partinr.runs.layout import of_image
 
 VIEW = "view.html"
@@ -122,21 +120,24 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         PartinrError: the run has none, or ``scale`` makes it too large for a page.
     """
     model = load(run.path, image)
-    shape = model.partition.shape
-    if len(shape) != 2:
+    kind = model.kind(0)
+    if not kind.drawn:
         raise PartinrError(
-            f"{run.path} fitted a {len(shape)}-D signal, which is no picture; use partinr.load(…).render()"
+            f"{run.path} fitted a {len(model.partition.shape)}-D signal, which is no picture; "
+            "use partinr.load(…).render()"
         )
+    if scale != 1 and not kind.is_picture:
+        raise PartinrError(f"--scale is for images, and {run.path} fitted another signal ({kind.name}); leave it out")
+    pixels, fit = kind.picture(fitted_signal(run, image, model)), kind.picture(model.render())
+    labels = kind.label_plane(model.partition.labels)
+    shape = labels.shape
     larger, smaller = scaled_shape(shape, scale), shrunk_shape(shape)
     if larger != shape:
         check_size(larger)
-    pixels = fitted_image(run, image, (*shape, model.channels))
-    fit: Any = model.render()
-    labels = model.partition.labels
     manifest = run.manifest()
     psnr = manifest.get("metrics", {}).get("psnr") if image is None else manifest["images"][image].get("psnr")
     facts = [
-        f"{shape[0]}×{shape[1]} pixels",
+        kind.size(model.partition.shape),
         f"{model.partition.regions:,} region{'s' * (model.partition.regions > 1)}",
         f"{model.parameter_count:,} parameters",
     ]
@@ -149,8 +150,8 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         print_note(f"the picture is too large for a page, and is shown at {said}; partinr render draws all of it")
         facts.append(f"shown at {said}")
         pixels, fit = shrunk(pixels, smaller) / 255, shrunk(fit, smaller) / 255
-        rows, columns = (torch.arange(few) * many // few for few, many in zip(smaller, shape, strict=True))
+        rows, columns = (np.arange(few) * many // few for few, many in zip(smaller, shape, strict=True))
         labels = labels[rows[:, None], columns]
-    shown = Fit(fit, labels.numpy(), None if larger == shape else model.render(scale))
+    shown = Fit(fit, labels, None if larger == shape else kind.picture(model.render(scale)))
     name = image or manifest.get("signal", {}).get("name") or run.path.resolve().name
     return _Seen(pixels, shown, name, facts)

@@ -98,8 +98,8 @@ def show_partitions(
         words: images (files, or names of built-in ones), and options of rules (``RULE.KEY=VALUE``) or of ``data``.
         output: file for the figure, PNG or PDF.
         regions: numbers of regions, separated by commas; each makes a row of the figure.
-        rules: names, separated by commas. None for all rules except ``none`` and those that lack a required option; a
-            rule of ``config_dir`` that lacks one is refused.
+        rules: names, separated by commas. None for all rules except ``none``, those for other signals, and those that
+            lack a required option; a rule of ``config_dir`` that lacks one is refused.
         size: see :class:`~partinr.signals.ImageData`.
         max_side: see there.
         seed: seed of the rules that draw random numbers.
@@ -127,19 +127,20 @@ def show_partitions(
         if made := _tasks(name, counts, options.get(name, []), shared, optional, available[name] == "partinr"):
             tasks.append(made)
     sources = [_source(image, size, max_side, options.get("data", [])) for image in images]
+    with _named_as(_DATA_FLAGS):
+        signals = [source.load() for source in sources]
+    if rules is None:  # without those for sounds
+        axes = {signal.ndim - 1 for signal in signals}
+        tasks = [made for made in tasks if made[0].name in options or axes & set(made[0].rule.axes)]
     panels = len(images) * (1 + sum(map(len, tasks)))
     if panels > _MAX_PANELS:
         raise PartinrError(f"{panels} pictures are more than {_MAX_PANELS}; give fewer images, --regions or --rules")
-    with _named_as(_DATA_FLAGS):
-        signals = [source.load() for source in sources]
-
     rows: list[list[Panel | None]] = []
     results: list[Result] = []
     for source, signal in zip(sources, signals, strict=True):
         done = [[_carried_out(task, source, signal) for task in column] for column in tasks]
         results += [result for column in done for result in column]
-        height, width = signal.shape[:2]
-        image = Panel(thumbnail(signal), source.title, f"{height}×{width}")
+        image = Panel(thumbnail(signal), source.title, "×".join(map(str, signal.shape[:-1])))
         drawn = [[_panel(result, signal) for result in column] for column in done]
         for row in range(max(map(len, drawn))):
             # A rule without a number of regions is drawn once.

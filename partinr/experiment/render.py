@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +22,9 @@ from partinr.base.errors import FULL, PartinrError
 from partinr.coords import AxisSamples
 from partinr.model.derivatives import Field
 from partinr.model.inr import Crop, PiecewiseINR
-from partinr.pictures.write import Depth, check_shape, depth_of, file_bytes, write_picture
+from partinr.pictures.write import Depth, check_shape, file_bytes
 from partinr.runs.directory import RunDirectory
-
-MOST = 1_000_000
-"""Limit of pixels along a side, since a band of one row must fit into memory."""
+from partinr.signals.kind import Asked, SignalKind
 
 _PROBE = 256
 """Samples along an axis that determine the range of a derivative's picture."""
@@ -43,21 +43,25 @@ def render_run(
     image: str | None = None,
     scale: float | None = None,
     size: str | None = None,
+    rate: float | None = None,
+    spacing: float | None = None,
     crop: str | None = None,
     depth: Depth | None = None,
     field: Field = "value",
     top: float | None = None,
     smooth: bool = False,
 ) -> str:
-    """Render the fit of a run into a file.
+    """Render the fit of a run into a file, at the resolution that its kind of signal makes of the arguments.
 
     Args:
         run: a run directory, or an ``inr.safetensors``.
-        output: the file: PNG, TIFF or NPY, by its ending.
+        output: the file: PNG, TIFF, NPY, or what the kind writes, by its ending.
         image: name of one image of a run with several.
         scale: factor on the resolution of the fitted image; None for 1.
         size: ``H,W`` in pixels, instead of ``scale``.
-        crop: ``y0:y1,x0:x1`` in pixels of the fitted image.
+        rate: samples or frames per second, for kinds that have a time.
+        spacing: distance of two samples, for kinds that have a length.
+        crop: ``y0:y1,x0:x1`` in pixels of the fitted image; a range for each axis of other kinds.
         depth: bits, or ``float``; None for the default of the kind of file.
         field: the field to draw.
         top: white value of a derivative that is drawn in whole numbers; None for a suitable one.
@@ -69,68 +73,102 @@ def render_run(
     Raises:
         PartinrError: an argument is out of range, or the file cannot be written.
     """
-    depth = depth_of(output, depth)
-    if top is not None and (field == "value" or depth == "float"):
-        raise PartinrError("--range is for --show gradient or laplacian with --depth 8 or 16; leave it out")
-    if top is not None and not 0 < top < float("inf"):
-        raise PartinrError(f"--range {top:g} is no range; give a number above 0")
     if scale is not None and size is not None:
         raise PartinrError("--scale and --size both say how large the picture is; give one of them")
-    shape = None if size is None else _size(size)
-    window = None if crop is None else _crop(crop)
     if not run.is_file():
         RunDirectory.open(run)
     elif image is not None:
         raise PartinrError(f"{run} holds one image; leave out --image {image}")
     model = load(run, image)
-    if len(model.partition.shape) != 2:
-        raise PartinrError(
-            f"{run} fitted a {len(model.partition.shape)}-D signal, which is no picture; "
-            "use partinr.load(…).render() in Python"
-        )
-    axes = model.raster(1.0 if scale is None else scale, shape=shape, crop=window)
-    height, width = map(len, axes)
-    if max(height, width) > MOST:
-        asked = f"--scale {scale:g}" if size is None and scale is not None else f"--size {size}"
-        raise PartinrError(f"{asked} makes {height:,}×{width:,} pixels; give sides of up to {MOST:,}")
+    kind = model.kind(0)
+    depth = kind.depth_of(output, depth)
+    _check_field(output, kind, field, depth, top)
+    asked = Asked(scale, None if size is None else _size(size, kind, len(model.partition.shape)), rate, spacing)
+    window = None if crop is None else _crop(crop, kind, len(model.partition.shape))
+    axes, kind = _raster(model, kind, asked, window)
+    shape = tuple(map(len, axes))
     # Only an array can store both components of a gradient; a picture shows its length.
     vector = field == "gradient" and output.suffix.lower() == ".npy" and depth == "float"
-    whole = (height, width, model.channels, *((2,) if vector else ()))
-    check_shape(output, whole)
+    whole = (*shape, model.channels, *((len(shape),) if vector else ()))
+    if kind.is_picture:
+        check_shape(output, whole)
     _check_place(output, whole, depth)
-    said = f"{output}  {'×'.join(map(str, whole if output.suffix.lower() == '.npy' else whole[:2]))}"
+    array = output.suffix.lower() == ".npy"
+    sides = "×".join(map(str, whole if array else shape))
+    said = f"{output}  {sides if array or kind.is_picture else kind.size(shape)}"
     if field != "value" and depth != "float":
         top = _range(model, axes, field, smooth) if top is None else top
         said += f"  black is {-top if field == 'laplacian' else 0:.3g}, white {top:.3g}"
         said += " per pixel" + (" squared" if field == "laplacian" else "")
     bands = (
         _drawn(band, field, vector, top)
-        for band in _with_progress(model.bands(axes, smooth=smooth, field=field), height, height * width)
+        for band in _with_progress(model.bands(axes, smooth=smooth, field=field), shape[0], math.prod(shape))
     )
     try:
-        write_picture(output, whole, depth, bands)
+        kind.write(output, bands, whole, depth)
     except OSError as error:
         raise _unwritable(output, error) from error
     return said
 
 
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", text)
-    if found is None:
-        raise PartinrError(f"--size {text} is no size; give height and width in pixels, such as --size 1080,1920")
-    return int(found[1]), int(found[2])
+def _check_field(output: Path, kind: SignalKind, field: Field, depth: Depth, top: float | None) -> None:
+    """Refuse options of derivatives that do not go together.
+
+    Raises:
+        PartinrError: they do not.
+    """
+    if top is not None and (field == "value" or depth == "float"):
+        raise PartinrError("--range is for --show gradient or laplacian with --depth 8 or 16; leave it out")
+    if top is not None and not 0 < top < float("inf"):
+        raise PartinrError(f"--range {top:g} is no range; give a number above 0")
+    if field != "value" and not kind.is_picture and output.suffix.lower() != ".npy":
+        raise PartinrError(f"--show {field} is for images, and for a file that ends in .npy; leave it out")
 
 
-def _crop(text: str) -> Crop:
+def _raster(
+    model: PiecewiseINR, kind: SignalKind, asked: Asked, window: Crop | None
+) -> tuple[tuple[AxisSamples, ...], SignalKind]:
+    """The samples to render along each axis, and the facts of the signal at that resolution.
+
+    Raises:
+        PartinrError: the resolution is not for this kind, or is too high.
+    """
+    grid: Sequence[Any] = model.partition.shape
+    if window is not None:
+        model.raster(crop=window)  # refuses a part that is none
+        grid = [Fraction(high) - Fraction(low) for low, high in window]
+    shape = kind.shape_for(grid, asked)
+    if max(shape) > kind.most_samples:
+        said = [f"--{name} {value:g}" for name, value in vars(asked).items() if isinstance(value, (int, float))]
+        said += [f"--size {','.join(map(str, asked.size))}"] if asked.size else []
+        size = "×".join(f"{n:,}" for n in shape)
+        raise PartinrError(f"{' '.join(said)} makes {size} {kind.units}; give sides of up to {kind.most_samples:,}")
+    return model.raster(shape=shape, crop=window), kind.resampled(grid, shape, asked)
+
+
+def _size(text: str, kind: SignalKind, axes: int) -> tuple[int, ...]:
+    found = tuple(map(int, re.findall(r"\d+", text)))
+    sides = kind.sides or kind.axes
+    if re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", text) is None or len(found) != (len(sides) or axes):
+        wanted = f"{' and '.join(sides)} in {kind.units}" if sides else f"{axes} whole numbers"
+        example = ",".join(map(str, (1080, 1920, 64)[: len(sides) or axes]))
+        raise PartinrError(f"--size {text} is no size; give {wanted}, such as --size {example}")
+    return found
+
+
+def _crop(text: str, kind: SignalKind, axes: int) -> Crop:
     number = r"\s*(\d{1,9}(?:\.\d{0,6})?)\s*"
-    found = re.fullmatch(f"{number}:{number},{number}:{number}", text)
+    found = re.fullmatch(",".join([f"{number}:{number}"] * axes), text)
     if found is None:
-        raise PartinrError(
-            f"--crop {text} is no part of an image; give rows and columns of the fitted image, such as "
-            "--crop 0:64,128:192.5"
+        example = ",".join(("0:64", "128:192.5", "0:32")[:axes])
+        what, ranges = (
+            ("an image", "rows and columns of the fitted image")
+            if kind.is_picture
+            else ("a signal", "a range of samples for each axis")
         )
-    y0, y1, x0, x1 = map(Fraction, found.groups())
-    return (y0, y1), (x0, x1)
+        raise PartinrError(f"--crop {text} is no part of {what}; give {ranges}, such as --crop {example}")
+    ends = [Fraction(each) for each in found.groups()]
+    return tuple(zip(ends[::2], ends[1::2], strict=True))
 
 
 def _check_place(output: Path, shape: Sequence[int], depth: Depth) -> None:

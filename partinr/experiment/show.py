@@ -16,7 +16,8 @@ from partinr.base.section import fill, lookup
 from partinr.base.terminal import short, terminal
 from partinr.base.text import visible
 from partinr.experiment.outcome import Outcome
-from partinr.runs.layout import ERROR, IMAGES, LOG, PARTITION, RECONSTRUCTION
+from partinr.runs.layout import ERROR, FITTED, IMAGES, LOG, PARTITION, RECONSTRUCTION
+from partinr.runs.regime_facts import native_of
 from partinr.runs.sharing import SIGN, footnote, sharing
 
 MOST_ROWS = 48
@@ -68,7 +69,12 @@ def show_outcomes(outcomes: Sequence[Outcome], sweep: Path | None = None, asked:
     first = outcomes[0].run
     if sweep is None:
         left = [file for role, file in first.regime.files.items() if role != "weights"]
-        names = [name for name in (RECONSTRUCTION, PARTITION, ERROR, f"{IMAGES}/", *left) if first.file(name).exists()]
+        left += [native_of(first.manifest()).get(FITTED, RECONSTRUCTION)]
+        names = [
+            name
+            for name in dict.fromkeys((RECONSTRUCTION, PARTITION, ERROR, f"{IMAGES}/", *left))
+            if first.file(name).exists()
+        ]
         _say(f"\nrun      {short(first.path)}" + (f"  ({', '.join(names)})" if names else ""))
     else:
         _say(f"\nruns     {short(sweep)}")

@@ -60,6 +60,7 @@ class Album(SignalStack):
         self.names = tuple(members)
         self.partitions = tuple(member.partition for member in members.values())
         self.parameter_counts = [member.parameter_count for member in members.values()]
+        self.kinds = tuple(member.kinds[0] for member in members.values())
         self._plans = tuple((member.backbone, member.widths) for member in members.values())
         self._architectures = {name: member.architecture() for name, member in members.items()}
         self.frames = tuple(
@@ -109,6 +110,7 @@ class Album(SignalStack):
             global_network=self.frames[number].global_network,
             layout=self.frames[number].layout,
             engine=self.engine,
+            kind=self.kinds[number],
         )
         # assign keeps the precision and device of training.
         member.stack.load_state_dict(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -24,7 +24,7 @@ from partinr.model.batch import RegionBatch, mix, sort_by_network
 from partinr.model.derivatives import Field, derivatives
 from partinr.model.frames import Frames
 from partinr.model.quantise import Bits, Per, pack, unpack
-from partinr.model.serialise import deserialise, serialise
+from partinr.model.serialise import check_said, check_tensors, deserialise, serialise
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
 
@@ -69,6 +69,8 @@ class PiecewiseINR(SignalStack):
         layout: layout of the coordinates (:func:`partinr.coords.layout_coords`); None for the right one.
         engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
         seed: seed of the initialisation, 0 or more; None for weights without values, which :meth:`load` fills in.
+        kind: kind of the signal, kept in files and not used here (:meth:`partinr.signals.kind.SignalKind.plain`); None
+            for an image, or a grid of other than two axes.
 
     Raises:
         PartinrError: an argument is out of range, or ``match_params`` is too small.
@@ -87,6 +89,7 @@ class PiecewiseINR(SignalStack):
         layout: Layout | None = None,
         engine: EngineName = "auto",
         seed: int | None = 0,
+        kind: Mapping[str, Any] | None = None,
     ) -> None:
         check_choice("coords.frame", frame, get_args(Frame))
         if not 0 <= overlap <= MOST_OVERLAP:
@@ -107,7 +110,7 @@ class PiecewiseINR(SignalStack):
         self.partition = partition
         self.frame = frame
         self._frames = Frames.of(partition, frame, self.overlap, self.global_network, layout)
-        self.names, self.partitions, self.frames = ("",), (partition,), (self._frames,)
+        self.names, self.partitions, self.frames, self.kinds = ("",), (partition,), (self._frames,), (kind,)
         self.parameter_counts = [self.parameter_count]
 
     def extra_repr(self) -> str:
@@ -302,6 +305,8 @@ class PiecewiseINR(SignalStack):
             PartinrError: the precision is unknown, or a weight to be quantised is not finite.
         """
         header: dict[str, Any] = {"format": FORMAT, "engine": self.engine, **self.architecture()}
+        if (kind := self.kinds[0]) is not None:
+            header["kind"] = dict(kind)
         if bits is None:
             return serialise("partinr", header, {**self.stack, LABELS: self.partition.labels.int()})
         said, tensors = pack(dict(self.stack), self.partition.labels, bits, per, self.untrained)
@@ -318,35 +323,44 @@ class PiecewiseINR(SignalStack):
             PartinrError: the file is missing, damaged, altered, of a newer format or not written by partinr, or its
                 backbone is not trusted.
         """
-
-        def make(header: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
-            unpack(header, tensors, LABELS)
-            labels = tensors.pop(LABELS)
-            if labels.dtype != torch.int32 or list(labels.shape) != header["shape"]:
-                raise ValueError(f"its label map is {labels.dtype} {list(labels.shape)}, not int32 {header['shape']}")
-            options, widths = header["options"], header.get("widths")
-            # Checked first: a huge depth or number of stacks in the header would take long to iterate over.
-            if max(options.get("hidden_layers", 0), 0 if widths is None else len(set(widths))) > len(tensors):
-                raise ValueError("it has fewer weights than its header says")
-            model = cls(
-                Partition(labels),
-                load_backbone(header["backbone"], options),
-                widths=widths,
-                channels=header["channels"],
-                frame=header["frame"],
-                **{name: header[name] for name in ("overlap", "global_network", "layout") if name in header},
-                engine=header["engine"],
-                seed=None,
-            )
-            _check_tensors(dict(model.stack), tensors)
-            _check_said({name: said for name, said in header.items() if name != "engine"}, model.architecture())
-            # assign keeps the precision of training.
-            model.stack.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
-            return model
-
         what, cure = "a readable partinr model", "the inr.safetensors of a run directory"
-        model: Self = deserialise(path, "partinr", FORMAT, make, what=what, cure=cure, unsealed=UNSEALED)
+        model: Self = deserialise(path, "partinr", FORMAT, partial(_read, cls), what=what, cure=cure, unsealed=UNSEALED)
         return model
+
+
+def _read(cls: type[PiecewiseINR], header: dict[str, Any], tensors: dict[str, Tensor]) -> PiecewiseINR:
+    """The model of a file's header and tensors.
+
+    Raises:
+        ValueError: they do not go together.
+    """
+    unpack(header, tensors, LABELS)
+    kind = header.pop("kind", None)
+    if not isinstance(kind, dict | None):
+        raise ValueError(f"its kind of signal is {str(kind)[:60]}")
+    labels = tensors.pop(LABELS)
+    if labels.dtype != torch.int32 or list(labels.shape) != header["shape"]:
+        raise ValueError(f"its label map is {labels.dtype} {list(labels.shape)}, not int32 {header['shape']}")
+    options, widths = header["options"], header.get("widths")
+    # Checked first: a huge depth or number of stacks in the header would take long to iterate over.
+    if max(options.get("hidden_layers", 0), 0 if widths is None else len(set(widths))) > len(tensors):
+        raise ValueError("it has fewer weights than its header says")
+    model = cls(
+        Partition(labels),
+        load_backbone(header["backbone"], options),
+        widths=widths,
+        channels=header["channels"],
+        frame=header["frame"],
+        **{name: header[name] for name in ("overlap", "global_network", "layout") if name in header},
+        engine=header["engine"],
+        seed=None,
+        kind=kind,
+    )
+    check_tensors(dict(model.stack), tensors)
+    check_said({name: said for name, said in header.items() if name != "engine"}, model.architecture())
+    # assign keeps the precision of training.
+    model.stack.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
+    return model
 
 
 def _within(crop: Crop, grid: Sequence[int]) -> list[tuple[Fraction, Fraction]]:
@@ -364,33 +378,3 @@ def _within(crop: Crop, grid: Sequence[int]) -> list[tuple[Fraction, Fraction]]:
     given = ",".join(f"{float(low):g}:{float(high):g}" for low, high in crop)
     whole = ",".join(f"0:{n}" for n in grid)
     raise PartinrError(f"the crop {given} is no part of the fitted signal; give one within {whole}")
-
-
-def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Check that a file has the weights of an architecture.
-
-    Raises:
-        ValueError: a tensor is missing, superfluous, of another shape or type, or not finite.
-    """
-    if wanted.keys() != given.keys():
-        raise ValueError(f"its weights are {', '.join(sorted(given))}; expected are {', '.join(sorted(wanted))}")
-    for name, value in given.items():
-        if value.shape != wanted[name].shape:
-            raise ValueError(f"its {name} is {list(value.shape)}, and {list(wanted[name].shape)} by its header")
-        if value.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"its {name} is {value.dtype}, not float32 or float64")
-        if not value.isfinite().all():
-            raise ValueError(f"its {name} has values that are NaN or infinite")
-
-
-def _check_said(said: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Check that a header matches the model. Options that the header lacks have their defaults.
-
-    Raises:
-        ValueError: the header does not match.
-    """
-    for name, value in said.items():
-        if name == "options":
-            _check_said(value, found[name])
-        elif name not in found or json.dumps(value) != json.dumps(found[name]):
-            raise ValueError(f"its header says {name}={str(value)[:60]}, which does not go with the rest of it")

@@ -120,3 +120,33 @@ def deserialise(
         said = " ".join(str(error).split())[:MOST_SAID]
         reason = said if isinstance(error, ValueError) else f"{type(error).__name__}: {said}"
         raise PartinrError(f"{path} is not {what}: {reason}") from error
+
+
+def check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Check that a file has the weights of an architecture.
+
+    Raises:
+        ValueError: a tensor is missing, superfluous, of another shape or type, or not finite.
+    """
+    if wanted.keys() != given.keys():
+        raise ValueError(f"its weights are {', '.join(sorted(given))}; expected are {', '.join(sorted(wanted))}")
+    for name, value in given.items():
+        if value.shape != wanted[name].shape:
+            raise ValueError(f"its {name} is {list(value.shape)}, and {list(wanted[name].shape)} by its header")
+        if value.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"its {name} is {value.dtype}, not float32 or float64")
+        if not value.isfinite().all():
+            raise ValueError(f"its {name} has values that are NaN or infinite")
+
+
+def check_said(said: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Check that a header matches the model. Options that the header lacks have their defaults.
+
+    Raises:
+        ValueError: the header does not match.
+    """
+    for name, value in said.items():
+        if name == "options":
+            check_said(value, found[name])
+        elif name not in found or json.dumps(value) != json.dumps(found[name]):
+            raise ValueError(f"its header says {name}={str(value)[:60]}, which does not go with the rest of it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ from partinr.model.frames import Frames
 from partinr.model.stack import NetworkStack
 from partinr.partition import Partition
 from partinr.pictures.draw import to_uint8
-from partinr.pictures.notebook import MOST, SIDE, Shown, card, draw_picture, label_picture, mosaic, plane, shown
+from partinr.pictures.notebook import MOST, SIDE, Shown, card, draw_picture, label_picture, mosaic, shown
+from partinr.signals.kind import SignalKind
+from partinr.signals.kinds import kind_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,12 +39,15 @@ class SignalStack(NetworkStack):
         partitions: partition of each signal.
         frames: frames of each signal's networks.
         parameter_counts: number of trained parameters of each signal.
+        kinds: kind of each signal (:meth:`partinr.signals.kind.SignalKind.plain`); None for the kind that follows from
+            the number of axes.
     """
 
     names: tuple[str, ...]
     partitions: tuple[Partition, ...]
     frames: tuple[Frames, ...]
     parameter_counts: list[int]
+    kinds: tuple[Mapping[str, Any] | None, ...]
 
     @property
     def regions(self) -> int:
@@ -73,6 +78,14 @@ class SignalStack(NetworkStack):
     def member(self, number: int) -> PiecewiseINR:
         """The model of one signal, to render or save."""
 
+    def kind(self, number: int) -> SignalKind:
+        """The kind of a signal.
+
+        Raises:
+            PartinrError: it is of a package that is missing or not trusted.
+        """
+        return kind_of(self.kinds[number], len(self.partitions[number].shape))
+
     # -- for notebooks ------------------------------------------------------------------------------------------
 
     def pictures(self) -> list[Shown]:
@@ -82,7 +95,7 @@ class SignalStack(NetworkStack):
             # Small, whatever the signal is.
             shrink = min(1.0, (SIDE**2 / partition.labels.numel()) ** (1 / len(partition.shape)))
             values = self.member(number).render(shape=[max(1, round(shrink * n)) for n in partition.shape])
-            found.append(shown(name or "reconstruction", plane(values, len(partition.shape))))
+            found.append(shown(name or "reconstruction", self.kind(number).picture(values)))
         return found
 
     @door
@@ -112,9 +125,8 @@ class SignalStack(NetworkStack):
         Raises:
             PartinrError: the scale is out of range.
         """
-        drawn = [
-            to_uint8(plane(self.member(number).render(scale), self.in_features)) for number in range(len(self.names))
-        ]
+        members = range(len(self.names))
+        drawn = [to_uint8(self.kind(number).picture(self.member(number).render(scale))) for number in members]
         return draw_picture(mosaic([np.broadcast_to(each, (*each.shape[:2], 3)) for each in drawn]), ax, title)
 
     # -- batches ------------------------------------------------------------------------------------------------

@@ -3,29 +3,39 @@
 from partinr.partition.base import Partition, PartitionRule
 from partinr.partition.cache import LabelCache, make
 from partinr.partition.cover import Cover
+from partinr.partition.cuts import Cuts
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
 from partinr.partition.mask import Mask
+from partinr.partition.octree import Octree
+from partinr.partition.onsets import Onsets
 from partinr.partition.random import Random
 from partinr.partition.segmentation import ImageSegmentation, Segmentation, SignalSegmentation
 from partinr.partition.semantic import Semantic
+from partinr.partition.shots import Shots
+from partinr.partition.silence import Silence
 from partinr.partition.smp import Smp
 from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
 __all__ = [
     "Cover",
+    "Cuts",
     "Grid",
     "ImageSegmentation",
     "KMeans",
     "LabelCache",
     "Mask",
+    "Octree",
+    "Onsets",
     "Partition",
     "PartitionRule",
     "Random",
     "Segmentation",
     "Semantic",
+    "Shots",
     "SignalSegmentation",
+    "Silence",
     "Smp",
     "Superpixel",
     "Whole",

@@ -51,6 +51,20 @@ def settled(regions: int | Literal["auto"]) -> int:
     return regions
 
 
+def fitting(regions: int | Literal["auto"], shape: Sequence[int]) -> int:
+    """A number of regions for a grid.
+
+    Raises:
+        PartinrError: it is ``auto``, or more than the samples.
+    """
+    if (number := settled(regions)) > (samples := math.prod(shape)):
+        raise PartinrError(
+            f"partition.regions={number} is more than the {samples} samples of a {'×'.join(map(str, shape))} signal; "
+            "give fewer"
+        )
+    return number
+
+
 @door
 @dataclass(frozen=True, eq=False)
 class Partition:
@@ -232,12 +246,14 @@ class PartitionRule(ABC):
     Attributes:
         title: name of the rule in tables; defaults to the class's name in lower case.
         free: whether the label map follows from the rule's options alone, whatever the signal is.
+        axes: numbers of axes of the signals that the rule takes.
         cached: whether a label map may be kept under signal and options (:mod:`partinr.partition.cache`). Leave it
             False for a rule that is cheap, or that reads something its options do not name.
     """
 
     title: ClassVar[str]
     free: ClassVar[bool] = False
+    axes: ClassVar[Sequence[int]] = (1, 2, 3)
     cached: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -313,6 +329,12 @@ class PartitionRule(ABC):
         """
         if math.prod(signal.shape) == 0:
             raise PartinrError(f"the signal has the shape {list(signal.shape)}; give one with samples")
+        if signal.ndim - 1 not in self.axes:
+            wanted = " or ".join(map(str, self.axes))
+            raise PartinrError(
+                f"partition={self.title} is for signals of {wanted} ax{'i' if wanted == '1' else 'e'}s, and this one "
+                f"has {signal.ndim - 1}; choose partition=grid"
+            )
         start = time.perf_counter()
         labels = self.labels_of(signal, source)
         seconds = time.perf_counter() - start

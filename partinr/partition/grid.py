@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, ClassVar
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.rectangles import closest_to_cubes, factorings
 from partinr.base.spec import spec
-from partinr.partition.base import DEFAULT_REGIONS, PartitionRule, Regions, settled
+from partinr.partition.base import DEFAULT_REGIONS, PartitionRule, Regions, fitting
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -88,13 +87,9 @@ class Grid(PartitionRule):
                     f"give smaller {option}, at most the samples along each axis"
                 )
             return counts
-        regions = DEFAULT_REGIONS if self.regions is None else settled(self.regions)
+        regions = fitting(DEFAULT_REGIONS if self.regions is None else self.regions, shape)
         if (found := closest_to_cubes(regions, shape)) is not None:
             return found
-        if regions > (samples := math.prod(shape)):
-            raise PartinrError(
-                f"partition.regions={regions} is more than the {samples} samples of a {size} signal; give fewer"
-            )
         nearest = next(n for n in range(regions, 0, -1) if factorings(n, shape))
         raise PartinrError(
             f"partition.regions={regions} has no factoring that fits {size} samples; "

@@ -9,9 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.partition.base import DEFAULT_REGIONS, PartitionRule, Regions, settled
+from partinr.partition.base import DEFAULT_REGIONS, PartitionRule, Regions, fitting
 
 
 @spec
@@ -34,10 +33,6 @@ class Random(PartitionRule):
             PartinrError: more regions than samples.
         """
         shape = signal.shape[:-1]
-        samples, regions = math.prod(shape), settled(self.regions)
-        if regions > samples:
-            raise PartinrError(
-                f"partition.regions={regions} is more than the {samples} samples of the signal; give fewer"
-            )
-        order = torch.randperm(samples, generator=torch.Generator().manual_seed(self.seed))
+        regions = fitting(self.regions, shape)
+        order = torch.randperm(math.prod(shape), generator=torch.Generator().manual_seed(self.seed))
         return (order % regions).reshape(shape)

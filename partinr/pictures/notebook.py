@@ -25,6 +25,9 @@ SIDE = 152
 MOST = 4
 """Limit of signals on a card."""
 
+STRIP = 1024
+"""Limit of samples of a line in a picture."""
+
 
 class Shown(NamedTuple):
     """A picture on a card.
@@ -44,7 +47,8 @@ class Shown(NamedTuple):
 def plane(values: Any, axes: int) -> np.ndarray:
     """The part of a signal or label map that a picture can show.
 
-    A volume is cut in the middle, a line becomes a strip. Of other than 1 or 3 channels, the first is taken.
+    A volume is cut in the middle, a line becomes a strip of at most :data:`STRIP` samples. Of other than 1 or 3
+    channels, the first is taken.
 
     Args:
         values: ``[*grid]`` or ``[*grid, C]``, NumPy array or tensor.
@@ -55,6 +59,8 @@ def plane(values: Any, axes: int) -> np.ndarray:
     """
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
     if axes == 1:
+        if len(array) > STRIP:
+            array = array[np.arange(STRIP) * len(array) // STRIP]
         array = np.repeat(array[None], max(1, len(array) // 8), axis=0)
     elif axes == 3:
         array = array[len(array) // 2]

@@ -42,19 +42,20 @@ _BIG_BYTES = 2**32 - 2**25
 """Bytes of pixels from which a TIFF is a BigTIFF, since offsets of a plain TIFF end at 2^32."""
 
 
-def depth_of(path: Path, depth: Depth | None = None) -> Depth:
+def depth_of(path: Path, depth: Depth | None = None, further: Sequence[str] = ()) -> Depth:
     """The depth of a file.
 
     Args:
         path: path of the file, whose ending determines the format.
         depth: the requested depth; None for the default of the format.
+        further: other endings that could be written, for the message.
 
     Raises:
         PartinrError: the format is unknown, or does not have this depth.
     """
     depths = DEPTHS.get(path.suffix.lower())
     if depths is None:
-        *others, last = DEPTHS
+        *others, last = *further, *DEPTHS
         raise PartinrError(f"cannot write {path}; give a file that ends in {', '.join(others)} or {last}")
     if depth is None:
         return depths[0]

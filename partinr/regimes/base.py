@@ -21,6 +21,8 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Partition, PartitionRule, make
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
+from partinr.signals.kind import SignalKind
+from partinr.signals.kinds import default_kind
 from partinr.training.clock import StopRule
 from partinr.training.schedule import Schedule
 
@@ -86,7 +88,7 @@ class RunContext:
         return LabelCache.at(self.cache_dir)
 
     def read(self, item: Item) -> Reading:
-        """The signal of an item and its identity; prints the notice that the signal carries.
+        """The signal of an item, its identity and its kind; prints the notice that the signal carries.
 
         Raises:
             PartinrError: the signal cannot be read.
@@ -94,7 +96,7 @@ class RunContext:
         reading = item.read()
         if reading.identity.notice is not None:
             self.note(f"{item.name or self.data.title}: {reading.identity.notice}")
-        return reading
+        return reading if reading.kind else reading._replace(kind=default_kind(reading.values.ndim - 1))
 
     def cut(self, label: str, signal: Tensor, source: Source | None) -> Partition:
         """The partition of a signal, from the cache if possible. Prints the partition's notices.
@@ -118,13 +120,16 @@ class RunContext:
         """The settings of a rule that follows the signal; empty for others, which are known by their label maps."""
         return {"partition": without_places(self.plain["partition"])} if self.partition.cached else {}
 
-    def model(self, partition: Partition, signal: Tensor, seed: int | None = None) -> PiecewiseINR:
+    def model(
+        self, partition: Partition, signal: Tensor, seed: int | None = None, kind: SignalKind | None = None
+    ) -> PiecewiseINR:
         """A model with newly initialised networks for the regions of a signal.
 
         Args:
             partition: partition of the signal.
             signal: float32 ``[*grid, C]``.
             seed: seed of the initialisation; None for the seed of the run.
+            kind: kind of the signal; None for the one that follows from its number of axes.
         """
         return PiecewiseINR(
             partition,
@@ -137,6 +142,7 @@ class RunContext:
             layout=self.layout,
             engine=self.engine,
             seed=self.seed if seed is None else seed,
+            kind=None if kind in (None, default_kind(signal.ndim - 1)) else kind.plain(),
         )
 
     def training(self) -> dict[str, Any]:

@@ -71,13 +71,14 @@ class Effort:
     """Restricted mean times to the reference's final PSNR.
 
     Attributes:
-        own: of the group.
+        own: of the group; None if no run arrived.
         reference: of the reference.
-        until: the horizon; infinite if all runs arrived.
-        ratio: the reference's over the group's: 2 means half the effort. None if the group needs none.
+        until: the horizon; infinite if all runs arrived, or none of the group.
+        ratio: the reference's over the group's: 2 means half the effort. None if the group needs none, or does not
+            arrive.
     """
 
-    own: float
+    own: float | None
     reference: float
     until: float
     ratio: Estimate | None
@@ -191,7 +192,10 @@ def _comparison(group: Group, units: Sequence[Sequence[Pair]], p: float | None) 
 
 def _effort(units: Sequence[Sequence[Pair]], clock: Clock) -> Effort:
     arms = [[[pair.arrivals[clock][arm] for pair in unit if pair.arrivals] for unit in units] for arm in (0, 1)]
-    _, until = restricted_means(*([each for unit in arm for each in unit] for arm in arms))
+    every = [[each for unit in arm for each in unit] for arm in arms]
+    if not any(arrived for _, arrived in every[0]):
+        return Effort(None, fmean(fmean(time for time, _ in unit) for unit in arms[1]), math.inf, None)
+    _, until = restricted_means(*every)
     own, reference = ([fmean(min(time, until) for time, _ in unit) for unit in arm] for arm in arms)
     ratio = _estimate(list(zip(own, reference, strict=True)), lambda means: means[1] / means[0]) if all(own) else None
     return Effort(fmean(own), fmean(reference), until, ratio)
@@ -259,7 +263,7 @@ def _cells(compared: PairedComparison) -> list[Cell]:
         compared.gain.text(signed=True),
         ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}",
         "{}/{}".format(*compared.arrived) if steps else ABSENT,
-        write(steps.own, "steps") if steps else ABSENT,
+        write(steps.own, "steps") if steps and steps.own is not None else ABSENT,
         write(steps.reference, "steps") if steps else ABSENT,
         *(effort.ratio.text() if effort and effort.ratio else ABSENT for effort in (steps, seconds)),
     ]
@@ -285,6 +289,8 @@ def _explained(compared: Sequence[PairedComparison], title: str, clocks: bool) -
     steps = [each.efforts["step"] for each in compared if each.efforts]
     if steps:
         notes.append(f"Steps{' and time' * clocks}: mean to the PSNR at which the reference ended on the signal.")
+    if any(effort.own is None for effort in steps):
+        notes.append(f"{ABSENT}: no run of the group reached that PSNR.")
     if ends := sorted({effort.until for effort in steps if math.isfinite(effort.until)}):
         most = f"{ends[0]:,.0f}" if len(ends) == 1 else f"{ends[0]:,.0f} to {ends[-1]:,.0f}"
         notes.append(f"Restricted means: where a run did not arrive, all runs count at most {most} steps.")

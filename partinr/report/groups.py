@@ -175,7 +175,9 @@ class Study:
         ]
         own = [flats[of_kind[0]] for of_kind in members]
         cuts = [set[Cut]().union(*(cuts_of(usable[index]) for index in of_kind)) for of_kind in members]
-        found = list(zip(labels(own, counts, shown), titles(own, counts, cuts, shown), strict=True)) if members else []
+        asked = [[usable[index].overrides for index in of_kind] for of_kind in members]
+        named = labels(own, counts, shown, asked), titles(own, counts, cuts, shown, asked)
+        found = list(zip(*named, strict=True)) if members else []
         few: dict[int, float] = {}
         groups: list[Group] = []
         differ: Counter[str] = Counter()

@@ -15,6 +15,7 @@ from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
 from partinr.runs.layout import IMAGE, PARTITION, RECONSTRUCTION, of_image
 from partinr.runs.records import RunRecord
+from partinr.runs.regime_facts import metrics_of
 from partinr.runs.sharing import SIGN
 
 GALLERY = 24
@@ -53,6 +54,8 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
     psnr, ssim = record.final("psnr"), record.final("ssim")
     quality = [_decibels(psnr)] if psnr is not None else []
     quality += [f"SSIM {write(ssim, 'fixed:3')}"] if ssim is not None else []
+    further = ((each, record.number(each["value"])) for each in metrics_of(record.manifest))
+    quality += [f"{each['heading']} {write(value, each['form'])}" for each, value in further if value is not None]
     captions = (
         (IMAGE, "image", ""),
         (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),

@@ -245,12 +245,14 @@ def _facets(
     sections = {id(group.flat): study.section or Section() for study in studies for group in study.groups}
     counts: dict[int, set[int]] = {id(flat): set() for flat in flats}
     cuts: dict[int, set[Cut]] = {id(flat): set() for flat in flats}
+    asked: dict[int, list[Sequence[str]]] = {id(flat): [] for flat in flats}
     for group in groups:
+        asked[id(group.flat)] += [record.overrides for record in group.records]
         counts[id(group.flat)] |= {record.regions for record in group.records if record.regions is not None}
         cuts[id(group.flat)] = cuts[id(group.flat)].union(*map(cuts_of, group.records))
     ids = [id(flat) for flat in flats]
     of_flats = [counts[each] for each in ids], [sections[each] for each in ids], [cuts[each] for each in ids]
-    found = facets(flats, *of_flats) if flats else []
+    found = facets(flats, *of_flats, [asked[each] for each in ids]) if flats else []
     at = {id(flat): index for index, flat in enumerate(flats)}
     of_group = {record: group for group in groups for record in group.records}
     columns = []

@@ -17,10 +17,13 @@ from partinr.report.table import Row
 LEVEL = 0.05
 """Level of significance of the two-sided tests."""
 
+ENOUGH = 3
+"""Runs or images from which a test that finds no difference says something."""
+
 RULE = (
     "Bold: the best mean of an image, and those that do not differ from it at "
     f"{LEVEL:.0%} by Welch's t-test over seeds, or by a paired one over the images of a run; with one run each, "
-    "those that read like it."
+    "those that read like it. With two runs, a column is bold only if the test is clear."
 )
 """The rule in a sentence, for a page whose groups the reader can change."""
 
@@ -39,7 +42,8 @@ def marked(table: Sequence[Row], columns: Iterable[Column]) -> tuple[list[Row], 
 
     A number is marked if it is the best of its column, if it reads like the best, or if a test does not tell it from
     the best: a paired t-test over the images that both groups have, else Welch's t-test over seeds. With a single run,
-    the digits decide. Nothing is marked where this leaves no number unmarked.
+    the digits decide. Nothing is marked where this leaves no number unmarked, or where a difference from the best is
+    open because there are fewer than :data:`ENOUGH` runs.
 
     Args:
         table: rows of a study.
@@ -55,6 +59,8 @@ def marked(table: Sequence[Row], columns: Iterable[Column]) -> tuple[list[Row], 
             first = (max if column.better == "high" else min)(rows, key=lambda row: _mean(row, column))
             others = [row for row in rows if row is not first]
             told = [_told(column, first, row) for row in others]
+            if any(apart is None for apart, _ in told):
+                continue
             alike = [first, *(row for row, (apart, _) in zip(others, told, strict=True) if not apart)]
             if len(alike) < len(rows):
                 used |= {by for _, by in told}
@@ -88,17 +94,23 @@ def _mean(row: Row, column: Column) -> float:
     return stat.mean
 
 
-def _told(column: Column, best: Row, other: Row) -> tuple[bool, Told]:
-    """Whether a number differs from the best one, and what tells."""
+def _told(column: Column, best: Row, other: Row) -> tuple[bool | None, Told]:
+    """Whether a number differs from the best one, None if there are too few runs to tell; and what tells."""
     cells = best.cells[column.key], other.cells[column.key]
     reads_alike = cells[0].text == cells[1].text
     pairs = _by_image(column, best.group, other.group)
     if len(pairs) > 1:
-        return not reads_alike and paired(pairs) < LEVEL, "images"
-    samples = [cell.stat.values for cell in cells if isinstance(cell.stat, Stat) and cell.stat.std is not None]
-    if len(samples) == 2:
-        return not reads_alike and welch(*samples) < LEVEL, "seeds"
-    return not reads_alike, "digits"
+        return not reads_alike and _apart(paired(pairs), len(pairs)), "images"
+    samples = [cell.stat.values for cell in cells if isinstance(cell.stat, Stat)]
+    fewest = min(map(len, samples))
+    if max(map(len, samples)) == 1 or not all(math.isfinite(value) for sample in samples for value in sample):
+        return not reads_alike, "digits"
+    return not reads_alike and _apart(welch(*samples) if fewest > 1 else 1.0, fewest), "seeds"
+
+
+def _apart(p: float, runs: int) -> bool | None:
+    """What a test says of a difference."""
+    return True if p < LEVEL else None if runs < ENOUGH else False
 
 
 def _by_image(column: Column, first: Group, second: Group) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ A run directory is complete in itself. It can be reported, rendered or resumed w
     curve.csv               one row an evaluation (:data:`CURVE_COLUMNS`)
     logged.csv              what callbacks of other packages logged, where there are any: one row a step
     image.png  partition.png  reconstruction.png  error.png
+    signal.wav  reconstruction.wav   in the format of the kind of signal, if it has one: ``signal.files`` in run.json
     inr.safetensors         the fitted network
     rate.csv                what it takes in bits (:data:`RATE_COLUMNS`), once somebody has asked: partinr export
     checkpoints/last.ckpt   what a resume needs; during the run also previous.ckpt, the one before it
@@ -56,8 +57,8 @@ CURVE_COLUMNS = ("step", "seconds", "cpu_seconds", "macs", "loss", "psnr", "ssim
 - ``ssim``: SSIM over the same range
 - ``lr``: learning rate of the next step
 
-With several images, loss, PSNR and SSIM are means over the images, with each PSNR limited to 100 dB. A regime may
-append columns.
+With several images, loss, PSNR and SSIM are means over the images, with each PSNR limited to 100 dB. A regime and the
+kind of signal may append columns, which ``regime`` and ``signal.metrics`` of ``run.json`` describe.
 """
 
 IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
@@ -65,6 +66,8 @@ IMAGE_COLUMNS = ("step", "seconds", "image", "psnr", "ssim")
 
 - ``image``: name of the image
 - ``step``, ``seconds``, ``psnr``, ``ssim``: as in ``curve.csv``
+
+The kind of signal may append columns.
 """
 
 STEPS_COLUMNS = ("signal", "boundaries", "cells", "draw", "seed", "parts", "steps", "censored", "mse")
@@ -132,6 +135,9 @@ IMAGE = "image.png"
 PARTITION = "partition.png"
 RECONSTRUCTION = "reconstruction.png"
 ERROR = "error.png"
+SIGNAL = "signal"
+FITTED = "reconstruction"
+"""Names of the files, without their ending, in which a run keeps signals such as sounds (``signal.files``)."""
 WEIGHTS = "inr.safetensors"
 START = "initialisation.safetensors"
 ADAPTATION = "adaptation.png"

@@ -14,6 +14,7 @@ from pathlib import Path
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import LOCK, MANIFEST, OWN, SUPERSEDED
+from partinr.runs.regime_facts import native_of
 from partinr.runs.standing import standing
 
 KINDS = ("superseded", "failed", "orphaned")
@@ -115,7 +116,10 @@ def _kept(run: RunDirectory) -> str | None:
     """Why a run is kept: its folder has something that no run writes, or is in use."""
     if Path.cwd().is_relative_to(run.path.resolve()):
         return "the current folder is in it"
-    own = {*OWN, *(file.partition("/")[0] for file in run.regime.files.values())}
+    own = {
+        *OWN,
+        *(file.partition("/")[0] for file in (*run.regime.files.values(), *native_of(run.manifest()).values())),
+    }
     foreign = sorted(name for name in os.listdir(run.path) if name not in own and not _TEMPORARY.fullmatch(name))
     return f"{foreign[0]} is no file of a run" if foreign else None
 

@@ -18,7 +18,7 @@ from partinr.base.section import Section, leaves
 from partinr.base.text import natural
 from partinr.runs.configs import Flat, flatten
 from partinr.runs.directory import RunDirectory
-from partinr.runs.naming import facets, partition_word, word
+from partinr.runs.naming import UNSET, facets, partition_word, word
 from partinr.runs.standing import Standing, standing
 
 
@@ -106,9 +106,11 @@ class Column:
 def columns(listed: Sequence[Listed]) -> list[Column]:
     """The settings in which runs differ. A key that only some versions of partinr know is no difference."""
     known = [each for each in listed if each.config]
+    asked = [[each.overrides] for each in known]
     found = [
-        Column(facet.name, facet.key, facet.of)
-        for facet in facets([each.flat for each in known], [each.regions for each in known])
+        # An unset option needs no word in a list.
+        Column(facet.name, facet.key, tuple(None if said == UNSET else said for said in facet.of))
+        for facet in facets([each.flat for each in known], [each.regions for each in known], asked=asked)
     ]
     seeds = tuple(None if each.seed is None else str(each.seed) for each in known)
     kept = [each for each in (*found, Column("seed", "seed", seeds)) if len({*each.of} - {None}) > 1]

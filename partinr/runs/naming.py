@@ -26,6 +26,7 @@ from partinr.runs.configs import (
     flat_value,
     identity,
 )
+from partinr.runs.experiments import Experiments, Overrides
 
 _SHORT = {
     "first_omega_0": "first ω0",
@@ -43,6 +44,9 @@ _SHORT = {
 
 Cut = tuple[int, ...]
 """Rows and columns of a grid."""
+
+UNSET = "unset"
+"""The word for a setting that is null."""
 
 UNCUT = "no partition"
 """What a reader calls a signal in one region."""
@@ -70,7 +74,7 @@ def word(name: str) -> str:
 
 def _value(value: Any) -> str:
     if value is None:
-        return "unset"
+        return UNSET
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, (int, float)) and math.isfinite(value):
@@ -182,27 +186,37 @@ MIXED = 3
 """With at least this many differing keys, not counting the partition, names leave out usual values."""
 
 
-def labels(flats: Sequence[Flat], regions: Sequence[set[int]], section: Section | None = None) -> list[str]:
+def labels(
+    flats: Sequence[Flat],
+    regions: Sequence[set[int]],
+    section: Section | None = None,
+    asked: Sequence[Overrides] | None = None,
+) -> list[str]:
     """A short name for each config, made from the differences.
 
     In an ordinary sweep every name has the value of each differing key, unless all but one of four or more share it.
     With :data:`MIXED` differing keys or more, a name has the partition and those values that distinguish it from most
-    others.
+    others. An experiment stands for the settings that differ because of it.
 
     Args:
         flats: distinct configs without the choice of the image.
         regions: numbers of regions of the runs of each config.
         section: the section of the runs, which provides words.
+        asked: the overrides of the runs of each config.
 
     Returns:
         distinct names. ``none`` is one region; ``grid #9`` is PoG#9, a grid of nine regions.
     """
     own = section or Section()
-    return _distinct(flats, [partition_word(*each, own) for each in zip(flats, regions, strict=True)], own)
+    return _distinct(flats, [partition_word(*each, own) for each in zip(flats, regions, strict=True)], own, asked)
 
 
 def titles(
-    flats: Sequence[Flat], regions: Sequence[set[int]], cuts: Sequence[set[Cut]], section: Section | None = None
+    flats: Sequence[Flat],
+    regions: Sequence[set[int]],
+    cuts: Sequence[set[Cut]],
+    section: Section | None = None,
+    asked: Sequence[Overrides] | None = None,
 ) -> list[str]:
     """The names of :func:`labels` in a reader's words: ``no partition``, ``3×3 grid``, ``9 semantic regions``.
 
@@ -211,19 +225,27 @@ def titles(
         regions: likewise.
         cuts: rows and columns of the images of each config, where its partition is a grid.
         section: likewise.
+        asked: likewise.
     """
     own = section or Section()
-    return _distinct(flats, _partition_titles(flats, regions, [own] * len(flats), cuts), own)
+    return _distinct(flats, _partition_titles(flats, regions, [own] * len(flats), cuts), own, asked)
 
 
-def _distinct(flats: Sequence[Flat], parts: Sequence[str], section: Section) -> list[str]:
+def _distinct(
+    flats: Sequence[Flat], parts: Sequence[str], section: Section, asked: Sequence[Overrides] | None
+) -> list[str]:
     """A distinct name for each config, from words for its partition and its differences from the others."""
     namer = _Namer(section)
     differences = differing(flats)
-    starts = _starts(flats)
     covered = implied(flats) | REGION_KEYS
     shown = [setting for setting in differences if setting.path not in covered]
+    experiments = Experiments.of(flats, shown, asked)
+    shown = [setting for setting in shown if setting not in experiments.explained]
+    phrases = experiments.phrases(brief=len(set(parts)) > 1)
     varied: Sequence[str | None] = parts if len(set(parts)) > 1 else [None] * len(parts)
+    varied = [" · ".join(filter(None, each)) or None for each in zip(varied, phrases, strict=True)]
+    parts = [" · ".join(filter(None, each)) for each in zip(parts, phrases, strict=True)]
+    starts = _starts(flats)
     names = namer.names(flats, [shown] * len(flats), varied, starts)
     names = [name or part for name, part in zip(names, parts, strict=True)]
     mixed = len({setting.path for setting in shown}) + (len(set(starts)) > 1) >= MIXED
@@ -322,6 +344,7 @@ def facets(
     regions: Sequence[set[int]],
     sections: Sequence[Section] | None = None,
     cuts: Sequence[set[Cut]] | None = None,
+    asked: Sequence[Overrides] | None = None,
 ) -> list[Facet]:
     """The settings in which configs differ, the partition first.
 
@@ -332,6 +355,7 @@ def facets(
         regions: likewise.
         sections: section of each config; the plain one by default.
         cuts: as for :func:`titles`, for a partition in a reader's words.
+        asked: as for :func:`labels`.
     """
     own = sections or [Section()] * len(flats)
     if cuts is None:
@@ -340,9 +364,15 @@ def facets(
         parts = _partition_titles(flats, regions, own, cuts)
     fewest = [min(counts) if counts else expected_regions(flat) for flat, counts in zip(flats, regions, strict=True)]
     starts = _starts(flats, by_run=True)
-    found = [_facet("partition", "partition", fewest, parts), _facet("start", "init", starts, starts)]
     covered = implied(flats) | (REGION_KEYS if len(set(parts)) > 1 else set())
-    paths = dict.fromkeys(setting.path for setting in differing(flats) if setting.path not in covered)
+    differences = [setting for setting in differing(flats) if setting.path not in covered]
+    experiments = Experiments.of(flats, differences, asked)
+    found = [
+        _facet("partition", "partition", fewest, parts),
+        _facet("start", "init", starts, starts),
+        _facet("experiment", "experiment", experiments.words, experiments.words),
+    ]
+    paths = dict.fromkeys(setting.path for setting in differences if setting not in experiments.explained)
     short = short_names(paths)
     for path in paths:
         settings = [next((each for each in flat if each.path == path), None) for flat in flats]

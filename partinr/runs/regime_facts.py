@@ -20,6 +20,21 @@ OLDER: Mapping[str, str] = {
 SUMMARY = (column("psnr", "PSNR dB", "metrics.psnr"), column("ssim", "SSIM", "metrics.ssim", "fixed:4"))
 
 
+def metrics_of(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The columns of what a run measured beyond PSNR and SSIM, as its kind of signal describes them."""
+    found = lookup("signal.metrics", manifest, {})
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+
+
+def native_of(manifest: Mapping[str, Any]) -> Mapping[str, str]:
+    """The files of ``signal`` and ``reconstruction`` in the format of the kind of signal, if a run keeps them.
+
+    ``media`` is the HTML element that plays them.
+    """
+    found = lookup("signal.files", manifest, {})
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, Mapping) else {}
+
+
 @dataclass(frozen=True)
 class RegimeFacts:
     """The entry ``regime`` of ``run.json``."""
@@ -49,7 +64,13 @@ class RegimeFacts:
         said = manifest.get("regime")
         if not isinstance(said, Mapping):
             said = _older(config)
-        return cls(**{"kind": "", **{key: value for key, value in said.items() if key in cls.__dataclass_fields__}})
+        known = {"kind": "", **{key: value for key, value in said.items() if key in cls.__dataclass_fields__}}
+        metrics = metrics_of(manifest)
+        if metrics and "summary" not in known:
+            known["summary"] = (SUMMARY[0], *metrics)
+        known["columns"] = (*known.get("columns", ()), *(each["key"] for each in metrics))
+        known["table"] = (*known.get("table", ()), *metrics)
+        return cls(**known)
 
     def load(self) -> type[Section]:
         """The class of the report section.

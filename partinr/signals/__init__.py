@@ -10,6 +10,7 @@ from partinr.signals.image import Crop, builtin_image, builtin_names, builtin_pa
 from partinr.signals.image_data import ImageData
 from partinr.signals.lsun import LsunData
 from partinr.signals.phantom import PhantomData, shepp_logan
+from partinr.signals.sdf import SdfData
 from partinr.signals.sets import Item, SignalSet, SingleSignal
 from partinr.signals.smooth import SmoothData, smooth_signal
 from partinr.signals.source import Source
@@ -31,6 +32,7 @@ __all__ = [
     "Item",
     "LsunData",
     "PhantomData",
+    "SdfData",
     "SignalSet",
     "SingleSignal",
     "SmoothData",

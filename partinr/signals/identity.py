@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from partinr.base.digests import of_text
+
+if TYPE_CHECKING:
+    from partinr.signals.kind import SignalKind
 
 BLOCKS = 1024
 """Limit of blocks in :attr:`SignalIdentity.means`: 32 x 32 of an image, 32 along a line."""
@@ -82,10 +85,11 @@ class SignalIdentity:
 
 
 class Reading(NamedTuple):
-    """A signal and its identity."""
+    """A signal, its identity, and its kind; None for the kind that follows from the number of axes."""
 
     values: Tensor
     identity: SignalIdentity
+    kind: SignalKind | None = None
 
 
 def decoders(one: str | None, other: str | None) -> str:

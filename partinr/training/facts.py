@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from partinr.metrics import EXACT_DB, SEAM
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
 from partinr.signals.identity import SignalIdentity, identity_facts
+
+IMAGE_ROW = ("step", "seconds", "image", "psnr", "ssim")
+"""Columns of every row of a signal; those of the metrics of its kind follow."""
 
 
 def signal_sha256(values: Tensor) -> str:
@@ -82,10 +85,15 @@ def signal_facts(
     }
 
 
+def further_metrics(metrics: Sequence[Mapping[str, Any]], curve: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The metrics of a kind of signal at the last evaluation, as entries of ``metrics``; empty before the first."""
+    return {each["key"]: curve[-1][each["key"]] for each in metrics if curve}
+
+
 def image_facts(
     model: SignalStack, shapes: Sequence[Sequence[int]], curve: Sequence[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Shape, regions, parameters, PSNR and SSIM of each named signal.
+    """Shape, regions, parameters, PSNR, SSIM and further metrics of each named signal.
 
     Args:
         model: model of the signals.
@@ -101,6 +109,7 @@ def image_facts(
             "parameters": parameters,
             "psnr": latest[name]["psnr"] if latest else None,
             "ssim": latest[name]["ssim"] if latest else None,
+            **{key: latest[name][key] for key in latest.get(name, {}) if key not in IMAGE_ROW},
         }
         for name, shape, partition, parameters in of_signals
         if name

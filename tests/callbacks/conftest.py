@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from partinr.runs.directory import RunDirectory
+from partinr.signals.kinds import default_kind
 from partinr.training.clock import Clock
 from partinr.training.machine import MachineLog
 
@@ -45,7 +46,8 @@ class FakeRegime:
         grid = self.signal.shape[:-1]
         labels = (torch.arange(self.signal.shape[:-1].numel()) % 2).reshape(grid)
         partition = SimpleNamespace(labels=labels)
-        return [SimpleNamespace(name=name, signal=self.signal, partition=partition) for name in self.names]
+        kind = default_kind(len(grid))
+        return [SimpleNamespace(name=name, signal=self.signal, partition=partition, kind=kind) for name in self.names]
 
     def reconstructions(self) -> list[Tensor]:
         self.drawn += 1

@@ -118,7 +118,9 @@ def test_a_line_is_no_picture(partinr: Any, tmp_path: Path) -> None:
     (tmp_path / "line.safetensors").write_bytes(model.to_bytes())
     answer = partinr("render", "line.safetensors", "-o", "x.png")
     assert answer.code == 2
-    assert "line.safetensors fitted a 1-D signal, which is no picture; use partinr.load" in answer.err
+    assert "cannot write x.png: the fitted signal is no picture; give a file that ends in .npy" in answer.err
+    assert partinr("render", "line.safetensors", "--size", "5", "-o", "x.npy").out == "x.npy  5×1\n"
+    assert np.array_equal(np.load("x.npy"), model.render(shape=(5,)).numpy())
 
 
 def test_the_help_is_readable(partinr: Any) -> None:

@@ -109,6 +109,16 @@ def test_few_pairs_have_a_test_and_no_interval(write_run, tmp_path):
     assert f"{SIGN} |" in text.splitlines()[2]
 
 
+def test_a_group_that_never_arrives_has_no_ratio(write_run, tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / f"n{seed}", seed=seed, rows=curve(20.0 + seed))
+        write_run(tmp_path / f"g{seed}", regions=4, seed=seed, rows=curve(15.0 + seed, steps=80))
+    text = table_text(collect([tmp_path]), "md", layout=Layout(against="none"))
+    assert text.splitlines()[2].endswith("| 0/2 | – | 100 | – | – |")
+    assert "–: no run of the group reached that PSNR." in text
+    assert "Restricted" not in text
+
+
 def test_the_report_compares_with_the_lone_network(records, write_run, tmp_path):
     page = write_html(records, tmp_path / "many.html").read_text(encoding="utf-8")
     assert "Compared with no partition, over all images" in page

@@ -52,6 +52,11 @@ def test_nothing_is_bold_where_nothing_differs(ends):
     assert bold(ends({1: (29.0, 31.0), 4: (29.1, 31.2)})) == ([], "")
 
 
+def test_nothing_is_bold_where_two_runs_leave_it_open(ends):
+    assert bold(ends({1: (20.0, 20.1), 4: (30.0, 30.1)}))[0] == [4]
+    assert bold(ends({9: (25.0, 29.9)})) == ([], "")
+
+
 def test_one_run_each_has_no_test(ends):
     regions, rule = bold(ends({1: (20.0,), 4: (30.001,), 9: (30.002,)}))
     assert (regions, rule) == ([4, 9], "Bold: the best number as printed; with one run each there is no test.")
@@ -135,5 +140,10 @@ def test_a_terminal_has_aligned_columns_and_no_markup(study, tmp_path):
     # The columns that these are about are left out.
     assert "no seed got there" not in text
     assert "Lone PSNR:" not in text
+    # Where names alone are too long, they take several lines, broken between settings.
+    long = "9=a name · with · many · parts · of which · every one · has some letters · and more of them"
+    text = unstyled(make_table([study], form="text", layout=Layout(wording=Wording(f"grid #{long}"))))
+    assert max(map(len, text.splitlines())) <= 100
+    assert re.search(r"^a name · with ·.* ·  +\d.*\n  of which.* ·\n", text, re.MULTILINE)
     # A file has no control characters.
     assert "\x1b" not in make_table([study], tmp_path / "table.txt", form="text")

@@ -56,6 +56,22 @@ def test_a_value_of_one_run_is_in_its_name_alone():
     assert named(*parts, *others) == [f"{name} · capacity {value}" for value in ("equal", "area") for name in names]
 
 
+def test_an_experiment_stands_for_its_settings():
+    fast = {"optimizer__lr": 1e-2, "max_steps": 7, "backbone__omega_0": 10.0}
+    configs = [BASE, changed(partition=NONE), changed(**fast), changed(**fast, partition=NONE)]
+    flats = [without_image(flatten(config, 0)) for config in configs]
+    counts = [{9}, {1}, {9}, {1}]
+    asked = [[["partition=grid"]], [[]], [["+experiment=fast"]], [["experiment=fast", "partition=none"]]]
+    own = ["grid #9", "none", "grid #9 · experiment fast", "none · experiment fast"]
+    assert labels(flats, counts, asked=asked) == own
+    assert labels(flats[::2], counts[::2], asked=asked[::2]) == ["no experiment", "experiment fast"]
+    assert [facet.name for facet in facets(flats, counts, asked=asked)] == ["partition", "experiment"]
+    # What a run asked for itself is told, and an experiment that explains nothing is not.
+    asked[2][0].append("optimizer.lr=0.01")
+    assert labels(flats, counts, asked=asked)[3] == "none · experiment fast · lr 0.01"
+    assert labels(flats[:2], counts[:2], asked=[asked[2], [[]]]) == ["grid #9", "none"]
+
+
 def test_in_a_mixed_bag_a_name_has_what_sets_the_run_apart():
     plain = {**BASE, "overlap": 0, "steps": 50, "blend": None}
     others: list[dict[str, Any]] = [

@@ -32,8 +32,9 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     members: dict[str, PiecewiseINR] = {}
     for item in context.data.train():
         with named(item.name):
-            signal, identities[item.name] = context.read(item)
-            model = context.model(context.cut(item.name or context.data.title, signal, item.source), signal)
+            signal, identities[item.name], kind = context.read(item)
+            partition = context.cut(item.name or context.data.title, signal, item.source)
+            model = context.model(partition, signal, kind=kind)
             if start is not None:
                 start.begin(model)
         signals.append(signal)

@@ -1,49 +1,126 @@
-"""The reconstructions of the last evaluation."""
+"""The signals of a fit with their kinds, and the reconstructions of the last evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from partinr.metrics import SEAM, seam
+from partinr.base.errors import PartinrError
+from partinr.metrics import EXACT_DB, SEAM, mean_psnr, psnr, seam
 from partinr.partition import Partition
+from partinr.signals.kind import SignalKind
 from partinr.training.facts import mean_seam
+from partinr.training.ranks import Ranks
+
+SSIM = "ssim"
+"""The column of every curve that is NaN for kinds without it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One signal of a run, as callbacks see it.
+
+    Attributes:
+        name: name of an image of a set; empty if the run fits one signal.
+        signal: float32 ``[*grid, C]``, on the device.
+        partition: partition of the signal.
+        kind: kind of the signal.
+    """
+
+    name: str
+    signal: Tensor
+    partition: Partition
+    kind: SignalKind
 
 
 class Evaluated:
-    """The reconstructions of the last evaluation, for pictures of the same step, and their seams.
+    """The reconstructions of the last evaluation, for pictures of the same step, and what is measured at the end.
 
     Args:
         partitions: partition of each signal.
+        kinds: kind of each signal.
     """
 
-    def __init__(self, partitions: Sequence[Partition]) -> None:
-        self._partitions = partitions
+    def __init__(self, partitions: Sequence[Partition], kinds: Sequence[SignalKind]) -> None:
+        self._partitions, self._kinds = partitions, kinds
         self._pairs: Sequence[tuple[Tensor, Tensor]] = ()
         self._step: int | None = None
-        self._seam: dict[str, float] | None = dict.fromkeys(SEAM, float("nan"))
+        self._at_end: dict[str, Any] | None = {"seam": dict.fromkeys(SEAM, float("nan"))}
 
     def put(self, step: int, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Keep the reconstructions of a step, each with its signal."""
-        self._pairs, self._step, self._seam = pairs, step, None
+        self._pairs, self._step, self._at_end = pairs, step, None
 
-    def drop(self, known: dict[str, float] | None = None) -> None:
-        """Forget the reconstructions, since the weights change; ``known`` or the present seams are kept."""
-        self._seam, self._pairs, self._step = known or self.seam, (), None
+    def drop(self, known: dict[str, Any] | None = None) -> None:
+        """Forget the reconstructions, since the weights change; ``known`` or the present :attr:`at_end` is kept."""
+        self._at_end, self._pairs, self._step = known or self.at_end, (), None
 
     def at(self, step: int) -> list[Tensor] | None:
         """The reconstructions, if they are those of this step."""
         return [values for values, _ in self._pairs] if step == self._step else None
 
     @property
-    def seam(self) -> dict[str, float]:
-        """How well regions match along their borders (:func:`partinr.metrics.seam`) at the last evaluation.
+    def at_end(self) -> dict[str, Any]:
+        """What takes time to measure, at the last evaluation.
 
-        The values are means over the signals that have borders. They are NaN before the first evaluation, or if there
-        is no border. They are computed on request, since only those of the last evaluation are used.
+        ``seam`` is how well regions match along their borders (:func:`partinr.metrics.seam`): means over the signals
+        that have borders, NaN before the first evaluation, or if there is no border. The other entries are those of the
+        kind (:meth:`SignalKind.final <partinr.signals.kind.SignalKind.final>`), of several signals the means of
+        numbers. They are computed on request, since only those of the last evaluation are used.
         """
-        if self._seam is None:
-            pairs = zip(self._pairs, self._partitions, strict=True)
-            self._seam = mean_seam([seam(*pair, partition) for pair, partition in pairs])
-        return self._seam
+        if self._at_end is None:
+            pairs = list(zip(self._pairs, self._partitions, strict=True))
+            found = [kind.final(*pair) for kind, pair in zip(self._kinds, self._pairs, strict=True)]
+            further = found[0] if len(found) == 1 else mean_of(found)
+            self._at_end = {"seam": mean_seam([seam(*pair, partition) for pair, partition in pairs]), **further}
+        return self._at_end
+
+
+def check_kinds(names: Sequence[str], kinds: Sequence[SignalKind]) -> None:
+    """Check that signals that are fitted together are of one kind.
+
+    Raises:
+        PartinrError: they are not.
+    """
+    for name, kind in zip(names, kinds, strict=True):
+        if type(kind) is not type(kinds[0]):
+            raise PartinrError(
+                f"{name} is of the kind {kind.name}, and {names[0]} of {kinds[0].name}; fit them in runs of their own"
+            )
+
+
+def measured(
+    pairs: Sequence[tuple[Tensor, Tensor]], kinds: Sequence[SignalKind], ranks: Ranks
+) -> list[dict[str, float]]:
+    """PSNR, SSIM and the metrics of its kind for each signal, equal in all processes, which act on them together.
+
+    Args:
+        pairs: reconstruction and signal.
+        kinds: kind of each signal.
+        ranks: the processes.
+    """
+    rows = [
+        {"psnr": psnr(*pair), SSIM: math.nan, **kind.measure(*pair)} for pair, kind in zip(pairs, kinds, strict=True)
+    ]
+    numbers = iter(ranks.first(*(value for row in rows for value in row.values())))
+    return [{key: next(numbers) for key in row} for row in rows]
+
+
+def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of each number over the signals; see :func:`partinr.metrics.mean_psnr`. Others are left out."""
+    found = {}
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        if key == "psnr":
+            found[key] = mean_psnr(values)
+        elif all(isinstance(value, (int, float)) for value in values):
+            # An exact signal would hide all others.
+            finite = [
+                math.copysign(EXACT_DB, value) if math.isinf(value) and len(rows) > 1 else value for value in values
+            ]
+            found[key] = sum(finite) / len(finite)
+    return found

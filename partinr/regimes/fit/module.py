@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,16 @@ import torch
 from torch import Tensor
 
 from partinr.base.environment import door
-from partinr.metrics import mean_psnr, psnr, ssim
 from partinr.model.signal_stack import SignalStack
-from partinr.partition import Partition
 from partinr.regimes.fit.checks import check_fit, checked_signal
-from partinr.regimes.fit.evaluated import Evaluated
+from partinr.regimes.fit.evaluated import Evaluated, View, check_kinds, mean_of, measured
 from partinr.regimes.fit.learned_steps import LearnedSteps
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
 from partinr.training.checkpoint import kept_partitions
 from partinr.training.clock import StopRule
 from partinr.training.facts import (
+    further_metrics,
     image_facts,
     partition_facts,
     partition_seconds,
@@ -36,21 +34,6 @@ from partinr.training.steps import PlainSteps
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.settings import FitSettings
-
-
-@dataclass(frozen=True)
-class View:
-    """One signal of a run, as callbacks see it.
-
-    Attributes:
-        name: name of an image of a set; empty if the run fits one signal.
-        signal: float32 ``[*grid, C]``, on the device.
-        partition: partition of the signal.
-    """
-
-    name: str
-    signal: Tensor
-    partition: Partition
 
 
 class FitModule(StackLoop):
@@ -102,6 +85,8 @@ class FitModule(StackLoop):
         names = model.names if len(signals) == len(model.names) else [""] * len(signals)
         signals = [checked_signal(each, name) for name, each in zip(names, signals, strict=True)]
         named = dict(zip(names, signals, strict=True))
+        self.kinds = [model.kind(number) for number in range(len(model.names))]
+        check_kinds(model.names, self.kinds)
         self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named.items()}
         batch = model.batch_of(signals)
         self.samples = batch.samples
@@ -119,7 +104,7 @@ class FitModule(StackLoop):
             batch.points if drawn else None,
         )
         self.sampler = self._sampler()
-        self.evaluated = Evaluated(model.partitions)
+        self.evaluated = Evaluated(model.partitions, self.kinds)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
         self._seconds_at_full_work: tuple[float, int] | None = None
 
@@ -150,9 +135,9 @@ class FitModule(StackLoop):
 
     @property
     def views(self) -> list[View]:
-        """The signals, each with its partition."""
+        """The signals, each with its partition and its kind."""
         signals = self._by_signal(self.buffer("_signals"))
-        return [View(*each) for each in zip(self.model.names, signals, self.model.partitions, strict=True)]
+        return [View(*each) for each in zip(self.model.names, signals, self.model.partitions, self.kinds, strict=True)]
 
     @door
     @torch.no_grad()
@@ -170,11 +155,6 @@ class FitModule(StackLoop):
             yield name, self.model.member(number).to_bytes()
 
     @property
-    def seam(self) -> dict[str, float]:
-        """How well regions match along their borders at the last evaluation; see :attr:`Evaluated.seam`."""
-        return self.evaluated.seam
-
-    @property
     def points_per_step(self) -> int:
         """Number of samples in a step."""
         return self.settings.points_per_step or self.samples
@@ -189,19 +169,21 @@ class FitModule(StackLoop):
             "frozen_regions": int(self.finished.sum()),
             "seconds": {"partition": partition_seconds(self.model.partitions), "saved": self.seconds_saved},
             **self._settled_facts,
+            "metrics": further_metrics(self.kinds[0].metrics, self.curve),
             **({"images": images} if images else {}),
         }
 
     def final_metrics(self) -> dict[str, Any]:
-        """How well regions match along their borders."""
-        return {"seam": self.seam}
+        """How well regions match along their borders, and what else the kind of signal measures at the end."""
+        return self.evaluated.at_end
 
     @cached_property
     def _settled_facts(self) -> dict[str, Any]:
         """Facts that do not change and take time to compute from signals and label maps."""
         return {
             "partition": partition_facts(self.model.names, self.model.partitions),
-            "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals"), self.identities.values()),
+            "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals"), self.identities.values())
+            | self.kinds[0].describe(),
         }
 
     @property
@@ -281,9 +263,9 @@ class FitModule(StackLoop):
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def measure(self) -> dict[str, float]:
-        """Mean PSNR and SSIM over the signals."""
+        """Mean PSNR, SSIM and metrics of the kind over the signals."""
         self.gather()
-        self.evaluated = Evaluated(self.model.partitions)  # else two reconstructions would be in memory
+        self.evaluated = Evaluated(self.model.partitions, self.kinds)  # else two reconstructions would be in memory
         values = self.values()
         reconstructions = self._by_signal(self.batch.unsort(values))
         pairs = list(zip(reconstructions, self._by_signal(self.buffer("_signals")), strict=True))
@@ -291,16 +273,14 @@ class FitModule(StackLoop):
             self._errors = self._error_by_network(values)
         if self.sampler.goes_by_error:
             self.sampler.refresh(self._error_by_sample(values))
-        # All processes must agree on the result, because they act on it together.
-        numbers = self.ranks.first(*(metric(*pair) for metric in (psnr, ssim) for pair in pairs))
-        psnrs, ssims = numbers[: len(pairs)], numbers[len(pairs) :]
+        rows = measured(pairs, self.kinds, self.ranks)
         self.evaluated.put(self.step, pairs)
         self.image_curve += [
-            {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": own_psnr, "ssim": own_ssim}
-            for name, own_psnr, own_ssim in zip(self.model.names, psnrs, ssims, strict=True)
+            {"step": self.step, "seconds": self.clock.training, "image": name, **row}
+            for name, row in zip(self.model.names, rows, strict=True)
             if name
         ]
-        found = {"psnr": mean_psnr(psnrs), "ssim": sum(ssims) / len(pairs)}
+        found = mean_of(rows)
         return found if self.step else {**found, "loss": _mean_error(pairs)}
 
     def _error_by_network(self, values: Tensor) -> Tensor:
@@ -336,7 +316,7 @@ class FitModule(StackLoop):
         """The state that a resumed run needs."""
         return {
             **super().progress(),
-            "seam": self.seam,
+            "at_end": self.evaluated.at_end,
             "seconds_at_full_work": self._seconds_at_full_work,
             "sampled_errors": self.sampler.errors,
             "partitions": kept_partitions(self.model.names, self.model.partitions),
@@ -344,19 +324,23 @@ class FitModule(StackLoop):
 
     def continue_from(self, state: dict[str, Any]) -> None:
         """Restore the :meth:`progress` of a checkpoint."""
-        self.evaluated.drop(state["seam"])
+        self.evaluated.drop(state["at_end"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
         self.sampler.refresh(state["sampled_errors"])
         super().continue_from(state)
 
     def export_state(self) -> dict[str, Any]:
         """The training state that the parent process needs."""
-        return {**super().export_state(), "seam": self.seam, "seconds_at_full_work": self._seconds_at_full_work}
+        return {
+            **super().export_state(),
+            "at_end": self.evaluated.at_end,
+            "seconds_at_full_work": self._seconds_at_full_work,
+        }
 
     def import_state(self, state: dict[str, Any]) -> None:
         """Restore the state in which the module of another process ended."""
         super().import_state(state)
-        self.evaluated.drop(state["seam"])
+        self.evaluated.drop(state["at_end"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
 
 

@@ -20,6 +20,7 @@ from partinr.regimes.meta.prepare import prepare_partitions
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals import Item
 from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means
+from partinr.signals.kind import SignalKind
 from partinr.training.facts import partition_notice
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         seed=context.seed,
         **{name: getattr(settings, name) for name in INNER},
     )
-    identities = _identities(tasks, context)
+    identities, kind = _identities(tasks, context)
     return MetaModule(
         start,
         validation,
@@ -84,6 +85,7 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         data=tasks,
         about={group: without_places(context.plain[group]) for group in ("data", "partition")},
         identities=identities,
+        kind=kind,
         cache_dir=context.cache_dir,
         **context.training(),
     )
@@ -208,8 +210,11 @@ def _some(items: Sequence[Item], count: int | None) -> Sequence[Item]:
     return [items[number * len(items) // count] for number in range(count)]
 
 
-def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalIdentity]:
-    """What the held-out signals are, and, under an empty name, all that is learned from: these by their files alone."""
+def _identities(tasks: TaskDataModule, context: RunContext) -> tuple[dict[str, SignalIdentity], SignalKind | None]:
+    """What the held-out signals are, and, under an empty name, all that is learned from: these by their files alone.
+
+    The second is the kind of the first held-out signal.
+    """
     learned_from = tasks.train_tasks.items
     sources = [item.source for item in learned_from]
     files = dict.fromkeys(source.path for source in sources if source is not None and source.path is not None)
@@ -217,7 +222,11 @@ def _identities(tasks: TaskDataModule, context: RunContext) -> dict[str, SignalI
     about = [without_places(context.plain["data"]), *names]
     digest = of_text(json.dumps([*about, [file_sha256(Path(path)) for path in files]], default=str))
     whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
-    return {"": whole, **{item.name: context.read(item).identity for item in tasks.val_tasks.items}}
+    found, kind = {"": whole}, None
+    for item in tasks.val_tasks.items:
+        _, found[item.name], own = context.read(item)
+        kind = kind or own
+    return found, kind
 
 
 def _notice(tasks: TaskDataModule, context: RunContext) -> str | None:

@@ -21,6 +21,8 @@ from partinr.regimes.meta.loading import check_ranks
 from partinr.regimes.meta.selftest import check_meta_gradient
 from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals.identity import SignalIdentity
+from partinr.signals.kind import SignalKind
+from partinr.signals.kinds import default_kind
 from partinr.training.clock import Reading, StopRule
 from partinr.training.loop import TrainingLoop
 from partinr.training.optimizer import Optimizer
@@ -43,6 +45,7 @@ class Adaptation:
         steps: number of inner steps for each entry of ``values``.
         values: ``[*grid, C]`` each, clamped to [0, 1].
         psnr: PSNR of each entry of ``values``, in dB.
+        kind: the kind of the signal.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Adaptation:
     steps: tuple[int, ...]
     values: tuple[Tensor, ...]
     psnr: tuple[float, ...]
+    kind: SignalKind
 
 
 class MetaModule(TrainingLoop):
@@ -69,6 +73,7 @@ class MetaModule(TrainingLoop):
         data: the training tasks; None if the caller passes them to Lightning.
         about: settings of data and partition; a run continues only with equal ones.
         identities: identities of the signals, by name; by default those of the values of the held-out signals.
+        kind: kind of the signals; None for the one that follows from their number of axes.
         cache_dir: folder for results of the gradient check; None to keep none.
         seed: seed for drawing context samples.
 
@@ -92,6 +97,7 @@ class MetaModule(TrainingLoop):
         data: L.LightningDataModule | None = None,
         about: Mapping[str, Any] | None = None,
         identities: Mapping[str, SignalIdentity] | None = None,
+        kind: SignalKind | None = None,
         cache_dir: Path | None = None,
         seed: int = 0,
     ) -> None:
@@ -104,7 +110,7 @@ class MetaModule(TrainingLoop):
         self._facts = facts
         self.about = about or {}
         self.identities = identities or _identities(self._validation)
-        self._cache_dir = cache_dir
+        self._cache_dir, self._kind = cache_dir, kind or default_kind(start.networks.in_features)
         self._check_settings()
         if not self._validation:
             raise PartinrError(
@@ -224,7 +230,7 @@ class MetaModule(TrainingLoop):
                 images = [images[task].float().clamp(0, 1).cpu() for images, _ in by_step]
                 errors = [float(each[task]) for _, each in by_step]
                 truth = batch.images(batch.targets)[task].float().cpu()
-                shown.append(Adaptation(name, truth, steps, tuple(images), tuple(map(_decibel, errors))))
+                shown.append(Adaptation(name, truth, steps, tuple(images), tuple(map(_decibel, errors)), self._kind))
         return shown[:SHOWN_TASKS]
 
     # -- training -----------------------------------------------------------------------------------------------

@@ -15,28 +15,36 @@ function cellOf(column, index, group) {
   return { stat, sign, text: written(stat.mean, form), std: column.constant && !/[^0.kMGT]/.test(std) ? "" : std };
 }
 
+// Runs or images from which a test that finds no difference says something.
+const ENOUGH = 3;
+
 // The rule of partinr/report/significance.py: the best mean, and those that a test does not tell from it.
 function markBest(column, index, rows) {
   const counting = rows.filter(({ group, cells }) => !group.provisional && cells[column.key].stat && cells[column.key].stat.mean !== null);
   if (!column.better || counting.length < 2) return;
   const of = (row) => row.cells[column.key];
   const best = counting.reduce((a, b) => ((column.better === "high" ? of(b).stat.mean > of(a).stat.mean : of(b).stat.mean < of(a).stat.mean) ? b : a));
-  const alike = counting.filter((row) => row === best || of(row).text === of(best).text || !apart(index, row, best, of));
+  const told = counting.map((row) => row !== best && of(row).text !== of(best).text && apart(index, row, best, of));
+  if (told.includes(null)) return;
+  const alike = counting.filter((_, i) => !told[i]);
   if (alike.length < counting.length) for (const row of alike) of(row).best = true;
 }
 
-// Whether two numbers differ: by a paired t-test over images, by Welch's over seeds, or, with one run each, in any case.
+// Whether two numbers differ: by a paired t-test over images, by Welch's over seeds, or, with one run each, in any case;
+// null where too few runs leave it open.
 function apart(index, row, best, of) {
   const [pairs, sides] = [pairsOf(index, row.group, best.group), [row, best].map((one) => of(one).stat)];
   if (pairs.length > 1) {
     const { mean, std } = statOf(pairs.map(([a, b]) => a - b));
-    return beyond(mean, std ** 2 / pairs.length, pairs.length - 1);
+    return beyond(mean, std ** 2 / pairs.length, pairs.length - 1) || (pairs.length < ENOUGH ? null : false);
   }
-  if (sides.some(({ std }) => std === null)) return true;
+  const fewest = Math.min(...sides.map(({ n }) => n));
+  if (sides.every(({ n }) => n === 1) || sides.some(({ n, std }) => n > 1 && std === null)) return true;
+  if (fewest === 1) return null;
   const parts = sides.map(({ std, n }) => [std ** 2 / n, n - 1]);
   const variance = parts[0][0] + parts[1][0];
   const freedom = variance ? variance ** 2 / parts.reduce((sum, [part, count]) => sum + part ** 2 / count, 0) : 1;
-  return beyond(sides[0].mean - sides[1].mean, variance, freedom);
+  return beyond(sides[0].mean - sides[1].mean, variance, freedom) || (fewest < ENOUGH ? null : false);
 }
 
 // The means over seeds of two groups on each image of their runs; none if the runs have other images.

@@ -1,0 +1,31 @@
+"""Images: rows and columns of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from partinr.base.spec import spec
+from partinr.metrics import ssim
+from partinr.signals.kind import SignalKind
+
+
+@spec
+class ImageKind(SignalKind):
+    """An image of any number of channels. Pictures of other than 1 or 3 channels show the first."""
+
+    name: ClassVar[str] = "image"
+    axes: ClassVar[tuple[str, ...]] = ("row", "column")
+    is_picture: ClassVar[bool] = True
+    sides: ClassVar[tuple[str, ...]] = ("height", "width")
+    units: ClassVar[str] = "pixels"
+
+    def size(self, shape: Sequence[int]) -> str:
+        """See :meth:`SignalKind.size`."""
+        return f"{shape[0]}×{shape[1]} pixels"
+
+    def measure(self, reconstruction: Tensor, signal: Tensor) -> dict[str, float]:
+        """SSIM, which is a column of every curve; see :meth:`SignalKind.measure`."""
+        return {"ssim": ssim(reconstruction, signal)}
