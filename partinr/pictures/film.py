@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from partinr.base.errors import PartinrError
 from partinr.base.files import replacing
 from partinr.base.later import of_extra
 from partinr.pictures.draw import as_array, partition_overlay, to_uint8
+from partinr.pictures.errors import error_map
 
 FRAMES = 12
 """Frames on a contact sheet."""
@@ -58,14 +58,20 @@ class FilmSheet:
         self._source = source
 
     def values(self, film: Any) -> np.ndarray:
-        """The sheet of a film: uint8 ``[h, w, C]`` on white, C = 1 or 3.
+        """The sheet of a film: float32 ``[h, w, C]`` on white, C = 1 or 3.
 
         Args:
-            film: ``[T, H, W, C]``, of other than 1 or 3 channels the first is drawn; values as in
-                :func:`~partinr.pictures.draw.to_uint8`.
+            film: ``[T, H, W, C]``; of other than 1 or 3 channels the first is drawn.
         """
-        laid = self._laid(film)
-        return self._paper(to_uint8(laid if laid.shape[2] in (1, 3) else laid[..., :1]))
+        return self._on_paper(self._laid(film))
+
+    def labels(self, labels: Any) -> np.ndarray:
+        """The region of each pixel of the sheet, -1 between frames: integer ``[h, w]``.
+
+        Args:
+            labels: whole numbers ``[T, H, W]``.
+        """
+        return np.where(self._source < 0, -1, self._picked(labels))
 
     def regions(self, labels: Any, film: Any) -> np.ndarray:
         """The sheet of a film with its label map, as :func:`~partinr.pictures.draw.partition_overlay` draws it.
@@ -79,25 +85,28 @@ class FilmSheet:
         Returns:
             float32 RGB ``[k*h, k*w, 3]`` in [0, 1].
         """
-        regions = np.where(self._source < 0, -1, self._laid(labels))
-        return self._paper(partition_overlay(self.values(film) / np.float32(255), regions))
+        return self._on_paper(partition_overlay(self.values(film), self.labels(labels)))
 
-    def _laid(self, table: Any) -> np.ndarray:
+    def errors(self, film: Any, reconstruction: Any) -> np.ndarray:
+        """The sheet of the errors of a film, see :func:`~partinr.pictures.errors.error_map`: float32 ``[h, w, 3]``."""
+        return self._on_paper(error_map(self._laid(film), self._laid(reconstruction)))
+
+    def _laid(self, film: Any) -> np.ndarray:
+        found = self._picked(film)
+        return (found if found.shape[2] in (1, 3) else found[..., :1]).astype(np.float32)
+
+    def _picked(self, table: Any) -> np.ndarray:
         array = as_array(table)
-        flat = array.reshape(-1, *array.shape[3:])
-        return flat[np.maximum(self._source, 0)]
+        return array.reshape(-1, *array.shape[3:])[np.maximum(self._source, 0)]
 
-    def _paper(self, picture: np.ndarray) -> np.ndarray:
+    def _on_paper(self, picture: np.ndarray) -> np.ndarray:
         """White between the frames of a picture of the sheet, which may be enlarged by a whole factor."""
         factor = len(picture) // len(self._source)
-        bare = np.repeat(np.repeat(self._source < 0, factor, axis=0), factor, axis=1)
-        picture[bare] = 255 if picture.dtype == np.uint8 else 1
+        picture[np.repeat(np.repeat(self._source < 0, factor, axis=0), factor, axis=1)] = 1
         return picture
 
 
-def write_film(
-    path: Path, shape: tuple[int, int, int, int], rate: float, bands: Iterable[NDArray[np.floating]]
-) -> None:
+def write_film(path: Path, shape: tuple[int, int, int], rate: float, bands: Iterable[NDArray[np.floating]]) -> None:
     """Write a film as MP4 (H.264), one band of frames in memory.
 
     Colours have half the resolution of brightness, which players expect; with an odd side they have all of it, which
@@ -105,17 +114,15 @@ def write_film(
 
     Args:
         path: the file.
-        shape: ``[T, H, W, C]`` with C = 1 or 3.
+        shape: ``[T, H, W]``.
         rate: frames a second.
-        bands: float ``[t, H, W, C]`` each, in order, in [0, 1].
+        bands: float ``[t, H, W, C]`` each, in order, in [0, 1]; of other than 1 or 3 channels the first is written.
 
     Raises:
-        PartinrError: PyAV is not installed, or a film cannot have such channels.
+        PartinrError: PyAV is not installed.
         OSError: the file cannot be written; an existing one stays unchanged.
     """
-    _, height, width, channels = shape
-    if channels not in (1, 3):
-        raise PartinrError(f"{path} is for films in grey and RGB, not for {channels} channels; write a .npy")
+    _, height, width = shape
     av = of_extra("av", "video", "films are written")
     with replacing(path) as file, av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
@@ -124,7 +131,8 @@ def write_film(
         stream.options = {"crf": _QUALITY, "preset": "medium"}
         for band in bands:
             for values in band:
-                pixels = np.broadcast_to(to_uint8(values), (height, width, 3))
+                shown = values if values.shape[2] in (1, 3) else values[..., :1]
+                pixels = np.broadcast_to(to_uint8(shown), (height, width, 3))
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
                 container.mux(stream.encode(frame))
         container.mux(stream.encode())

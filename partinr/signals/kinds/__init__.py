@@ -8,8 +8,9 @@ from partinr.base.trust import named_class
 from partinr.signals.kind import SignalKind
 from partinr.signals.kinds.grid import GridKind
 from partinr.signals.kinds.image import ImageKind
+from partinr.signals.kinds.video import VideoKind
 
-BUILT_IN: dict[str, type[SignalKind]] = {kind.name: kind for kind in (GridKind, ImageKind)}
+BUILT_IN: dict[str, type[SignalKind]] = {kind.name: kind for kind in (GridKind, ImageKind, VideoKind)}
 """partinr's kinds by name. Files contain the names, so a name never changes its meaning."""
 
 
@@ -38,4 +39,4 @@ def kind_of(plain: Mapping[str, Any] | None, axes: int) -> SignalKind:
     return kind(**facts)
 
 
-__all__ = ["BUILT_IN", "GridKind", "ImageKind", "SignalKind", "default_kind", "kind_of"]
+__all__ = ["BUILT_IN", "GridKind", "ImageKind", "SignalKind", "VideoKind", "default_kind", "kind_of"]
