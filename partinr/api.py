@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from partinr.regimes.meta.learned import LearnedStart
     from partinr.report.curves import Metric
     from partinr.runs.records import Axis
+    from partinr.signals.observations import Observation
     from partinr.training import guests
     from partinr.training import trainer as trainers
     from partinr.training.contract import ShardBy
@@ -76,6 +77,7 @@ def fit(
     trainer: L.Trainer | None = None,
     ckpt_path: str | Path | None = None,
     shard: ShardBy = "auto",
+    observe: Observation | None = None,
 ) -> FitResult[Model]:
     """Fit a model to a signal, or an album to several signals.
 
@@ -101,6 +103,9 @@ def fit(
         ckpt_path: continue from this checkpoint.
         shard: what several devices divide among each other: ``regions``, or the ``samples`` of every region; ``auto``
             takes regions if there are at least as many networks as devices and no two share samples.
+        observe: what the loss sees of the signal (:mod:`partinr.signals.observations`); None for all of it. PSNR and
+            SSIM are against the signal itself. Make partition and model from ``observe.observe(signal, 0).estimate``,
+            as they would else know what the loss does not see.
 
     Returns:
         the result, even if the fit failed (see :attr:`FitResult.failure`).
@@ -125,6 +130,7 @@ def fit(
         seed=seed,
         start=start,
         start_steps=start_steps,
+        observe=observe,
     )
     module.shard_by = shard
     if trainer is None:

@@ -61,12 +61,14 @@ class Signal(Protocol):
         signal: ``[*grid, C]`` in [0, 1].
         partition: the partition of the signal.
         kind: the kind of the signal.
+        observation: what is seen of it, likewise; None if all is seen.
     """
 
     name: str
     signal: Tensor
     partition: Any
     kind: Kind
+    observation: Tensor | None
 
 
 class Adaptation(Protocol):
@@ -134,6 +136,9 @@ class Regime(Protocol):
 
     def weights(self) -> Iterable[tuple[str, bytes]]:
         """The files to keep: for each, the name of a signal or an empty name, and the content."""
+
+    def best(self) -> Iterable[tuple[str, bytes]]:
+        """The same with the weights of the best point of the curve, for regimes that name a file for them."""
 
     def divides(self, devices: int) -> str | None:
         """What so many processes divide among each other, in one word; None for one process."""

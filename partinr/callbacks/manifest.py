@@ -89,6 +89,8 @@ class Manifest(RunCallback):
             file = files.get("weights") or files.get("start", WEIGHTS)
             for name, content in module.weights():
                 self.run.write(of_image(name, file), content)
+            for name, content in module.best() if "best" in files else ():
+                self.run.write(of_image(name, files["best"]), content)
         if module.failure is not None:
             self._write(trainer, pl_module, "failed", module.failure, final=True)
         elif module.stop_reason is None:

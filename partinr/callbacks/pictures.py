@@ -54,6 +54,9 @@ class Pictures(RunCallback):
                 overlay = view.kind.partition_picture(view.partition.labels, values)
                 self._keep(of_image(view.name, IMAGE), encode_png(view.kind.picture(values)))
                 self._keep(of_image(view.name, PARTITION), encode_png(overlay))
+            file = self.run.regime.files.get("observation")
+            if view.kind.drawn and file is not None and view.observation is not None:
+                self._keep(of_image(view.name, file), encode_png(view.kind.picture(view.observation)))
             self._keep_native(view, SIGNAL, values)
 
     def on_train_batch_end(

@@ -36,6 +36,7 @@ from partinr.regimes.base import RegimeSettings
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import START
 from partinr.signals import SignalSet
+from partinr.signals.observations import Observation
 from partinr.tracking import Logger
 from partinr.training.clock import StopRule
 from partinr.training.optimizer import Optimizer
@@ -46,7 +47,18 @@ if TYPE_CHECKING:
 else:
     learned = Later("partinr.regimes.meta.learned")
 
-GROUPS = ("data", "partition", "backbone", "regime", "optimizer", "schedule", "trainer", "callbacks", "logger")
+GROUPS = (
+    "data",
+    "observe",
+    "partition",
+    "backbone",
+    "regime",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "callbacks",
+    "logger",
+)
 
 
 @spec
@@ -162,6 +174,7 @@ class Settings:
     root: Root
     coords: Coords
     data: SignalSet
+    observe: Observation
     partition: PartitionRule
     backbone: Backbone
     regime: RegimeSettings
@@ -181,7 +194,16 @@ class Settings:
     @property
     def name(self) -> str:
         """A short readable name."""
-        return f"{self.data.title} {self.regime.name(self.partition.title)} {self.backbone.title}"
+        seen = "" if self.observe.sees_all else f"{self.observe.title} "
+        return f"{self.data.title} {seen}{self.regime.name(self.partition.title)} {self.backbone.title}"
+
+    def describe(self) -> dict[str, Any]:
+        """The entry ``regime`` of ``run.json``, with what the observation adds."""
+        own, added = self.regime.describe(), self.observe.describe()
+        further: dict[str, Any] = {
+            key: [*own.get(key, ()), *added[key]] for key in ("columns", "table") if key in added
+        }
+        return {**own, **added, **further}
 
 
 def read(config: DictConfig | Mapping[str, Any]) -> Settings:
@@ -212,6 +234,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         root=checked(Root, root, ""),
         coords=checked(Coords, coords, "coords"),
         data=make(given["data"], "data", SignalSet),
+        observe=make(given["observe"], "observe", Observation),
         partition=make(given["partition"], "partition", PartitionRule),
         backbone=make(given["backbone"], "backbone", Backbone),
         regime=make(given["regime"], "regime", RegimeSettings),
@@ -231,6 +254,8 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     settings.schedule.check(settings.stop)
     if settings.coords.layout not in (None, *settings.regime.layouts):
         raise PartinrError(f"coords.layout={settings.coords.layout} is for regime=fit; leave it out")
+    if not (settings.observe.sees_all or settings.regime.observes):
+        raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
     settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings
 

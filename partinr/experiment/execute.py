@@ -55,7 +55,7 @@ def execute(settings: config.Settings, folder: Path, overrides: Sequence[str], r
     there: set[Path] = set()
     with suppress(OSError):  # it is not there yet, or it cannot be listed, which is refused next
         there = set(folder.iterdir())
-    facts = {"regime": prepared.settings.regime.describe(), **({} if repeats is None else {REPEATS: repeats})}
+    facts = {"regime": prepared.settings.describe(), **({} if repeats is None else {REPEATS: repeats})}
     run = RunDirectory.create(folder, prepared.settings.plain, overrides, facts=facts)
     with run.claimed(), _undone_if_refused(folder, there):
         return _carry_out(prepared, run)
@@ -92,7 +92,7 @@ def enqueue(settings: config.Settings, folder: Path, overrides: Sequence[str]) -
             settings.plain,
             overrides,
             {**identity(settings), "seed": settings.root.seed},
-            facts={"regime": settings.regime.describe()},
+            facts={"regime": settings.describe()},
         )
 
 
@@ -315,6 +315,7 @@ def _context(settings: config.Settings) -> RunContext:
         precision=settings.trainer.precision,
         plain=settings.plain,
         note=print_note,
+        observe=settings.observe,
         made={} if root.ckpt_path is None else read_partitions(Path(root.ckpt_path)),
     )
 

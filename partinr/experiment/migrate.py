@@ -28,7 +28,10 @@ RETIRED = {
 }
 """Retired keys and values, and what to give instead."""
 
-LATER: dict[str, Any] = {"logger": {"_target_": "partinr.tracking.CurveOnly"}}
+LATER: dict[str, Any] = {
+    "logger": {"_target_": "partinr.tracking.CurveOnly"},
+    "observe": {"_target_": "partinr.signals.observations.Identity"},
+}
 """Defaults for groups that older versions did not have."""
 
 

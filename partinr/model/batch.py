@@ -218,17 +218,17 @@ def region_batch(
     first = torch.tensor([0, *networks]).cumsum(0)
     if not all(own.plain for own in frames):
         return _blended_batch(signals, partitions, frames, position, first)
-    region = _joined([start + each.labels.reshape(-1) for start, each in zip(first, partitions, strict=False)])
+    region = joined([start + each.labels.reshape(-1) for start, each in zip(first, partitions, strict=False)])
     network = region if position is None else position[region]
     order, sizes = sort_by_network(network, int(first[-1]))
-    flat = _joined([signal.reshape(-1, signal.shape[-1]) for signal in signals])
+    flat = joined([signal.reshape(-1, signal.shape[-1]) for signal in signals])
     if len(order) > TABLE:
         return RegionBatch(ComputedCoords(frames, partitions, order), flat, network[order], order, sizes)
-    coords = _joined([own.coords(each.labels) for own, each in zip(frames, partitions, strict=True)])
+    coords = joined([own.coords(each.labels) for own, each in zip(frames, partitions, strict=True)])
     return RegionBatch(coords[order], flat, network[order], order, sizes)
 
 
-def _joined(tables: Sequence[Tensor]) -> Tensor:
+def joined(tables: Sequence[Tensor]) -> Tensor:
     """Tables after one another; a single one is not copied."""
     return tables[0] if len(tables) == 1 else torch.cat(list(tables))
 
@@ -258,6 +258,6 @@ def _blended_batch(
     if position is not None:
         network = position[network]
     order, sizes = sort_by_network(network, int(first[-1]))
-    flat = _joined([signal.reshape(-1, signal.shape[-1]) for signal in signals])
+    flat = joined([signal.reshape(-1, signal.shape[-1]) for signal in signals])
     blend = torch.cat([cover.weight for cover in covers])[order].float().unsqueeze(1)
     return RegionBatch(torch.cat(coords)[order], flat, network[order], sample[order], sizes, blend)

@@ -21,7 +21,7 @@ def matrices(value: Any) -> list[Any]:
     if value.dtype == object:
         return [matrix for cell in value.flat for matrix in matrices(cell)]
     # In MATLAB a single number is a matrix too. A third axis is that of a stack.
-    return [value] if value.dtype.kind in "biuf" and value.ndim in (2, 3) and value.size > 1 else []
+    return [value] if value.dtype.kind in "biuf" and value.ndim in (2, 3, 4) and value.size > 1 else []
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Reads label maps from files: PNG, TIFF, BMP, NumPy's NPY and MATLAB's MAT.
+"""Reads label maps from files: PNG, TIFF, BMP, NumPy's NPY, MATLAB's MAT and NIfTI.
 
 The content of a file determines its format, not its name. In a picture, grey values, palette indices or colours are the
 labels. NPY and MAT may also hold a stack: a score or a mask for each class. A MAT file holds a matrix, or the structure
@@ -20,19 +20,27 @@ from partinr.base.errors import PartinrError
 from partinr.partition.isolated import IsolatedError, run_isolated
 from partinr.partition.merge import Labels, renumber
 from partinr.signals.decode import decode
+from partinr.signals.scans import open_scan
 from partinr.signals.userfile import open_file, quoted, warnings_as
 
-ENDINGS = (".png", ".npy", ".mat", ".tif", ".tiff", ".bmp")
+ENDINGS = (".png", ".npy", ".mat", ".nii", ".nii.gz", ".tif", ".tiff", ".bmp")
 """Usual endings of such files."""
 
+
+def bare_name(file: Path) -> str | None:
+    """The name of a file without a usual ending; None if it has another."""
+    return next((file.name[: -len(ending)] for ending in ENDINGS if file.name.lower().endswith(ending)), None)
+
+
 Stack = Literal["first", "last"]
-"""The axis of the classes in a stack: ``[K, H, W]`` or ``[H, W, K]``."""
+"""The axis of the classes in a stack: ``[K, *grid]`` or ``[*grid, K]``."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 _KINDS = {
     "MAT": rb".{124}(\x00\x01IM|\x01\x00MI)",  # version 5, in either byte order
     "NPY": rb"\x93NUMPY",
+    "NIfTI": rb"\x1f\x8b|.{344}n[+i]1\0|.{4}n[+i]2\0",  # the first: compressed
     "picture": rb"\x89PNG\r\n\x1a\n|II[*+]\0|MM\0[*+]|BM",
     "lossy picture": rb"\xff\xd8\xff|RIFF....WEBP",
 }
@@ -60,21 +68,23 @@ def read_label_map(
     annotator: int = 0,
     stack: Stack | None = None,
     tolerance: int | None = None,
+    axes: int = 2,
 ) -> Labels:
     """The labels in a file.
 
     Args:
         file: PNG, TIFF or BMP of any depth, grey, with a palette or in colour; NPY of whole numbers, booleans, or
-            floats with whole values; MAT of version 5 (MATLAB's ``save -v6`` and ``-v7``). Axes of length 1 before and
-            after those of the map are ignored.
+            floats with whole values; MAT of version 5 (MATLAB's ``save -v6`` and ``-v7``); NIfTI of one volume. Axes of
+            length 1 before and after those of the map are ignored.
         key: the variable of a MAT file; None for the only one that holds label maps.
         annotator: which of the maps in that variable, from 0.
         stack: the axis of the classes in an array of scores or masks; None for an array of labels.
         tolerance: of a picture, a value or colour that differs by at most this from a more frequent one, in each
             channel, is the same label.
+        axes: number of axes of the signal; the map may have fewer.
 
     Returns:
-        int64 ``[H, W]``, or ``[n]`` from NPY, numbered 0 … R-1 by the first sample of each label, row by row.
+        int64 ``[*grid]``, numbered 0 … R-1 by the first sample of each label, row by row.
 
     Raises:
         PartinrError: the file is not a label map, or lacks the variable or annotator.
@@ -92,15 +102,17 @@ def read_label_map(
         kind = _kind(head)
         _check_options(file, kind, {"key": key, "stack": stack, "tolerance": tolerance})
         if kind == "MAT":
-            maps = _mat(stream, file, key, 2 if stack is None else 3)
+            maps = _mat(stream, file, key, axes if stack is None else axes + 1)
         elif kind == "NPY":
             maps = [_npy(stream, file)]
+        elif kind == "NIfTI":
+            maps = [_nifti(file)]
         elif kind == "picture" or (kind == "lossy picture" and tolerance is not None):
             maps = [_picture(file, tolerance)]
         elif kind is None:
             raise PartinrError(
                 f"{quoted(file)} is not a label map that can be read here; "
-                "give a PNG, TIFF, BMP, NPY or MAT (version 5) file"
+                "give a PNG, TIFF, BMP, NPY, MAT (version 5) or NIfTI file"
             )
         else:
             raise PartinrError(
@@ -114,7 +126,7 @@ def read_label_map(
         raise PartinrError(f"partition.annotator={annotator}, but {quoted(file)} holds {count}; {cure}")
     values = maps[annotator]
     _check_numbers(values, file)
-    values = _labels_of(values, file) if stack is None else _strongest(values, stack, file)
+    values = _labels_of(values, file, axes) if stack is None else _strongest(values, stack, file, axes)
     return renumber(values)
 
 
@@ -182,6 +194,13 @@ def _npy(stream: BinaryIO, file: Path) -> NDArray[Any]:
     return values
 
 
+def _nifti(file: Path) -> NDArray[Any]:
+    scan = open_scan(file, "all")
+    if scan.channels > 1:
+        raise PartinrError(f"{quoted(file)} holds {scan.channels} volumes; save one of them as a label map")
+    return scan.part([slice(None)] * 3)[..., 0]
+
+
 def _mat(stream: BinaryIO, file: Path, key: str | None, axes: int) -> list[NDArray[Any]]:
     """All label maps of a variable: of ``key``, else of the only one with this number of axes."""
     try:
@@ -228,14 +247,14 @@ def _check_numbers(values: NDArray[Any], file: Path) -> None:
         )
 
 
-def _labels_of(values: NDArray[Any], file: Path) -> NDArray[Any]:
-    """The map in an array of labels, without further axes of length 1."""
+def _labels_of(values: NDArray[Any], file: Path, axes: int) -> NDArray[Any]:
+    """The map in an array of labels, of at most ``axes`` axes, without further ones of length 1."""
     shape = list(values.shape)
-    while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
+    while values.ndim > axes and 1 in (values.shape[0], values.shape[-1]):
         values = values[..., 0] if values.shape[-1] == 1 else values[0]
-    if values.ndim not in (1, 2):
-        cure = "give one label a pixel, [H, W]"
-        if values.ndim == 3:
+    if not 0 < values.ndim <= axes:
+        cure = f"give one label a sample, [{', '.join('DHW'[-axes:])}]"
+        if values.ndim == axes + 1:
             axis = "first" if values.shape[0] <= values.shape[-1] else "last"
             cure += f"; if it holds a score or a mask for each class, give partition.stack={axis}"
         raise PartinrError(f"{quoted(file)} holds an array of shape {shape}; {cure}")
@@ -246,17 +265,17 @@ def _labels_of(values: NDArray[Any], file: Path) -> NDArray[Any]:
     return values
 
 
-def _strongest(values: NDArray[Any], stack: Stack, file: Path) -> NDArray[Any]:
-    """The class with the highest score at each pixel of a stack, or that whose mask covers it.
+def _strongest(values: NDArray[Any], stack: Stack, file: Path, axes: int) -> NDArray[Any]:
+    """The class with the highest score at each sample of a stack, or that whose mask covers it.
 
     Pixels that no mask covers have a label of their own.
     """
     shape = list(values.shape)
-    if values.ndim == 4 and values.shape[0] == 1:  # a batch of one
+    if values.ndim == axes + 2 and values.shape[0] == 1:  # a batch of one
         values = values[0]
-    if values.ndim != 3:
+    if values.ndim != axes + 1:
         raise PartinrError(
-            f"partition.stack={stack} needs an array of three axes, and {quoted(file)} has the shape {shape}; "
+            f"partition.stack={stack} needs an array of {axes + 1} axes, and {quoted(file)} has the shape {shape}; "
             "leave it out if these are labels"
         )
     scores = np.moveaxis(values, 0 if stack == "first" else -1, 0)

@@ -35,10 +35,11 @@ class Mask(Segmentation):
     """The regions of a label map (:mod:`partinr.partition.labelmap`), unchanged by default.
 
     A map on the grid of the signal is used as it is. A map on the grid of the image file is cropped and resized like
-    the image; each pixel gets the label at its place.
+    the image; each pixel gets the label at its place. A map of two axes is held through the first axis of a signal of
+    three, such as a film.
 
     Attributes:
-        path: a label map (PNG, TIFF, BMP, NPY or MAT), or a folder of them, in which the file with the name of the
+        path: a label map (PNG, TIFF, BMP, NPY, MAT, NIfTI), or a folder of them, in which the file with the name of the
             image is used.
         pattern: of the paths of label maps in the folder, as for :func:`glob.glob`: ``{name}`` is the name of the
             image, ``{name-PART}`` that name without a part at its beginning or end, ``**/`` any subfolder. None for the
@@ -71,7 +72,9 @@ class Mask(Segmentation):
             PartinrError: the path is empty, or the pattern is none.
         """
         if not self.path:
-            raise PartinrError("partition.path is empty; give a label map (PNG, TIFF, NPY or MAT), or a folder of them")
+            raise PartinrError(
+                "partition.path is empty; give a label map (PNG, TIFF, NPY, MAT or NIfTI), or a folder of them"
+            )
         if self.pattern is not None:
             check_pattern(self.pattern)
 
@@ -87,9 +90,13 @@ class Mask(Segmentation):
         """
         grid = tuple(signal.shape[:-1])
         file = self._file(source)
-        found = torch.from_numpy(read_label_map(file, self.key, self.annotator, self.stack, self.tolerance))
-        if tuple(found.shape) != grid:
-            found = _cut(found, grid, source, file)
+        options = self.key, self.annotator, self.stack, self.tolerance, len(grid)
+        found = torch.from_numpy(read_label_map(file, *options))
+        seen = grid[1:] if (held := found.ndim == 2 and len(grid) == 3) else grid
+        if tuple(found.shape) != seen:
+            found = _cut(found, seen, source, file)
+        if held:
+            found = found.expand(grid)
         labels = found.numpy()
         if self.min_pixels is not None:
             if specks(labels, self.min_pixels).all():
@@ -182,7 +189,7 @@ class Mask(Segmentation):
 
 def _cut(labels: Tensor, grid: tuple[int, ...], source: Source | None, file: Path) -> Tensor:
     """A map of another shape, cut like the signal."""
-    if source is not None and labels.ndim == len(grid) == 2:
+    if source is not None and labels.ndim == len(grid) == source.axes:
         own = orientation(file)
         if own != 1 and source.path is not None and tuple(labels.shape) != (whole := decoded_shape(source.path)):
             raise PartinrError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from partinr.base.errors import PartinrError
 from partinr.base.text import normal
-from partinr.partition.labelmap import ENDINGS
+from partinr.partition.labelmap import ENDINGS, bare_name
 from partinr.signals import Source
 
 _PLACE = re.compile(r"\{(?:name|stem)(?:-([^{}/]+))?\}")
@@ -50,7 +50,7 @@ def maps_for(folder: Path, source: Source, pattern: str | None) -> list[Path]:
     """
     if pattern is None:
         wanted = normal(source.name)
-        named = (file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and normal(file.stem) == wanted)
+        named = (file for file in folder.iterdir() if normal(bare_name(file) or "") == wanted)
         return sorted(file for file in named if not source.is_file(file))
     found = set()
     for each in _forms(pattern, source.name):
@@ -65,7 +65,7 @@ def missing(folder: Path, source: Source, pattern: str | None) -> str:
     *others, last = (source.name + ending for ending in ENDINGS)
     below = islice((Path(path) for path in glob.iglob("**/*", root_dir=folder, recursive=True)), _LOOKED_AT)
     for path in sorted(below):
-        if source.name in path.stem and path.suffix.lower() in ENDINGS and not source.is_file(folder / path):
+        if source.name in (bare_name(path) or "") and not source.is_file(folder / path):
             deeper = "**/" if len(path.parts) > 1 else ""
             return f"for names such as {path} give partition.pattern={deeper}{path.name.replace(source.name, '{name}')}"
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +23,7 @@ from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
 from partinr.signals.kinds import default_kind
+from partinr.signals.observations import Identity, Observation
 from partinr.training.clock import StopRule
 from partinr.training.schedule import Schedule
 
@@ -57,6 +58,7 @@ class RunContext:
         plain: the configuration as plain containers.
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
+        observe: what the loss sees of the signals.
     """
 
     data: SignalSet
@@ -81,6 +83,7 @@ class RunContext:
     plain: Mapping[str, Any]
     note: Callable[[str], None]
     made: Mapping[str, Partition]
+    observe: Observation = field(default_factory=Identity)
 
     @property
     def cache(self) -> LabelCache | None:
@@ -184,6 +187,9 @@ class RegimeSettings(ABC):
 
     blends: ClassVar[bool] = False
     """Whether the regime can train networks that share samples (``overlap``, ``global_network``)."""
+
+    observes: ClassVar[bool] = False
+    """Whether the regime takes its loss through what the group ``observe`` lets it see."""
 
     layouts: ClassVar[tuple[Layout, ...]] = ()
     """The choices of ``coords.layout`` that the regime takes beside the right one."""

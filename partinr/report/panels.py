@@ -54,10 +54,12 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
     psnr, ssim = record.final("psnr"), record.final("ssim")
     quality = [_decibels(psnr)] if psnr is not None else []
     quality += [f"SSIM {write(ssim, 'fixed:3')}"] if ssim is not None else []
+    observation = record.regime.files.get("observation")
     further = ((each, record.number(each["value"])) for each in metrics_of(record.manifest))
     quality += [f"{each['heading']} {write(value, each['form'])}" for each, value in further if value is not None]
     captions = (
         (IMAGE, "image", ""),
+        *(((observation, "observation", "what the loss sees"),) if observation else ()),
         (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
         (RECONSTRUCTION, "reconstruction", ", ".join(quality)),
     )

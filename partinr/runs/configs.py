@@ -65,6 +65,10 @@ CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
 """The run whose learned initialisation a fit starts from; null for a random one."""
 
+OBSERVE_KEY = ("observe",)
+_AS_IT_IS = "Identity"
+"""The kind of observation that shows the signal as it is; older runs have no key for it."""
+
 START_KEYS = {INIT_KEY, ("init_steps",)}
 """Keys for the start of a fit."""
 
@@ -90,6 +94,8 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
                 continue
             # A given width overrides the parameter budget; older runs have no key for the start.
             if (at == MATCH_KEY and node.get("hidden_features") is not None) or (at == INIT_KEY and value is None):
+                continue
+            if at == OBSERVE_KEY and str(value.get(_KIND)).rpartition(".")[2] == _AS_IT_IS:
                 continue
             if isinstance(value, Mapping) and value:
                 walk(value, at, scopes)

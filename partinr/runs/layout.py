@@ -7,6 +7,8 @@ A run directory is complete in itself. It can be reported, rendered or resumed w
     curve.csv               one row an evaluation (:data:`CURVE_COLUMNS`)
     logged.csv              what callbacks of other packages logged, where there are any: one row a step
     image.png  partition.png  reconstruction.png  error.png
+    observation.png         what the loss sees, if that is not the signal; then best.safetensors is the network of the
+                            best PSNR
     signal.wav  reconstruction.wav   in the format of the kind of signal, if it has one: ``signal.files`` in run.json
     inr.safetensors         the fitted network
     rate.csv                what it takes in bits (:data:`RATE_COLUMNS`), once somebody has asked: partinr export
@@ -156,6 +158,7 @@ OWN = frozenset(
     name.partition("/")[0]
     for name in (
         *(CONFIG, MANIFEST, CURVE, IMAGE_CURVE, STEPS, IMAGES, IMAGE, PARTITION, RECONSTRUCTION, ERROR, WEIGHTS, START),
+        *("observation.png", "best.safetensors"),
         *(
             ADAPTATION,
             RATE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +27,10 @@ class Source:
         size: side of the centred square after resizing, see :func:`partinr.load_image`.
         max_side: the longer side after shrinking.
         crop: the square that was cut out, instead of the centred one.
+        axes: number of axes of a label map that :meth:`cut_labels` takes.
     """
+
+    axes: ClassVar[int] = 2
 
     name: str
     path: str | None = None

@@ -76,7 +76,7 @@ def text_image(
     """
     rng = np.random.default_rng(list(seed))
     text = "".join(rng.choice(list(_CHARACTERS), length))
-    font = _font(FONTS[rng.integers(len(FONTS))], int(rng.integers(font_size[0], font_size[1] + 1)))
+    font = font_of(FONTS[rng.integers(len(FONTS))], int(rng.integers(font_size[0], font_size[1] + 1)))
     ground, ink = _colours(rng, channels) if colours else ((255,) * channels, (0,) * channels)
     image = Image.new("L" if channels == 1 else "RGB", (size, size), _colour(ground))
     draw = ImageDraw.Draw(image)
@@ -103,7 +103,16 @@ def _colour(values: tuple[int, ...]) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def font_of(name: str, size: int) -> ImageFont.FreeTypeFont:
+    """A font of matplotlib's.
+
+    Args:
+        name: one of :data:`FONTS`.
+        size: in pixels.
+
+    Raises:
+        PartinrError: it is missing.
+    """
     # matplotlib's font manager could find a font of the same name elsewhere on the machine.
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
     try:

@@ -48,6 +48,7 @@ class Contract(L.LightningModule):
         shard_by: how several processes divide the training, see ``shard`` of the configuration.
         identities: identities of the signals, by name. A checkpoint fits if they are equal, see
             :meth:`SignalIdentity.differs <partinr.signals.identity.SignalIdentity.differs>`.
+        watched: the column of the curve that must not collapse. The best point is that of the PSNR in any case.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class Contract(L.LightningModule):
     image_curve: list[dict[str, Any]]
     data: L.LightningDataModule | None = None
     shard_by: ShardBy = "auto"
+    watched: str = "psnr"
     about: Mapping[str, Any] = MappingProxyType({})
     identities: Mapping[str, SignalIdentity] = MappingProxyType({})
 
@@ -132,6 +134,10 @@ class Contract(L.LightningModule):
     @abstractmethod
     def weights(self) -> Iterable[tuple[str, bytes]]:
         """For each file of weights, the name of its signal (empty for a single signal) and the content."""
+
+    def best(self) -> Iterable[tuple[str, bytes]]:
+        """What :meth:`weights` gives, with the weights of the best point of the curve."""
+        return ()
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Rows of further CSV files, by the name of the file."""

@@ -270,17 +270,17 @@ class TrainingLoop(Continued):
             self._fail(f"the loss is {self._last_loss} after {self.step} steps")
 
     def check_curve(self, psnr: float) -> None:
-        """Fail if the PSNR is NaN or has collapsed."""
-        # The last step may make weights NaN after a finite loss.
+        """Fail if the PSNR is NaN, as after a step that makes weights NaN, or if the watched column has collapsed."""
         if math.isnan(psnr) and self.failure is None:
             self._fail(f"the PSNR is nan after {self.step} steps")
         margin = None if self._evaluations is None else self._evaluations.collapse_db
         if self.failure is not None or margin is None:
             return
-        self._below_best = self._below_best + 1 if psnr < self.best_psnr - margin else 0
+        seen = [row[self.watched] for row in self.curve]
+        self._below_best = self._below_best + 1 if seen[-1] < max(seen) - margin else 0
         if self._below_best >= COLLAPSE_EVALUATIONS:
-            best = self.best_psnr
-            self._fail(f"the curve has collapsed: {psnr:.1f} dB after {self.step} steps, {best:.1f} dB at best", True)
+            now = f"{seen[-1]:.1f} dB after {self.step} steps"
+            self._fail(f"the curve has collapsed: {now}, {max(seen):.1f} dB at best", True)
 
     def _fail(self, what: str, collapsed: bool = False) -> None:
         self.stop_reason = None

@@ -52,8 +52,17 @@ class Sharding(ABC):
         """
 
     @classmethod
-    def refuses(cls, model: SignalStack, points: int, devices: int) -> str | None:
-        """Why so many processes cannot divide the work, and what to do about it; None if they can."""
+    def refuses(
+        cls, model: SignalStack, points: int, devices: int, together: tuple[str, str] | None = None
+    ) -> str | None:
+        """Why so many processes cannot divide the work, and what to do about it; None if they can.
+
+        Args:
+            model: the stack.
+            points: number of samples in a step.
+            devices: number of processes.
+            together: see :attr:`StackLoop.together <partinr.training.stack_loop.StackLoop.together>`.
+        """
         most, there = cls.most(model, points)
         if devices <= most:
             return None
@@ -113,12 +122,15 @@ class ByRegions(Sharding):
         return count, "is only 1 region" if count == 1 else f"are only {count} regions"
 
     @classmethod
-    def refuses(cls, model: SignalStack, points: int, devices: int) -> str | None:
-        """Also refuses networks that share samples."""
-        if devices > 1 and model.blended:
+    def refuses(
+        cls, model: SignalStack, points: int, devices: int, together: tuple[str, str] | None = None
+    ) -> str | None:
+        """Also refuses networks that are trained together."""
+        if devices > 1 and together is not None:
+            why, instead = together
             return (
-                f"trainer.devices={devices} with shard=regions trains regions apart, but with overlap or "
-                "global_network they are trained together; give shard=samples, or overlap=0 and global_network=false"
+                f"trainer.devices={devices} with shard=regions trains regions apart, but {why}; "
+                f"give shard=samples, or {instead}"
             )
         return super().refuses(model, points, devices)
 
@@ -195,15 +207,16 @@ class BySamples(Sharding):
         return loop.clock.training * (max(self.taken, loop.step) / loop.step if loop.step else 1.0)
 
 
-def sharding_of(by: ShardBy, model: SignalStack, devices: int) -> type[Sharding]:
+def sharding_of(by: ShardBy, model: SignalStack, devices: int, together: bool) -> type[Sharding]:
     """How so many processes divide the training of a stack.
 
-    ``auto`` divides by regions, which exchange no gradients, if each process gets one and no two share samples.
+    ``auto`` divides by regions, which exchange no gradients, if each process gets one and they are not trained
+    together.
 
     Raises:
         PartinrError: ``by`` is none of the choices.
     """
     if by not in get_args(ShardBy):
         raise PartinrError(f"shard={by!r}; choose from {', '.join(get_args(ShardBy))}")
-    apart = devices <= model.networks and not model.blended
+    apart = devices <= model.networks and not together
     return ByRegions if devices == 1 or by == "regions" or (by == "auto" and apart) else BySamples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
-from partinr.model.computed import ComputedCoords, Coords, some
+from partinr.model.computed import Coords, some
 from partinr.model.signal_stack import SignalStack
 from partinr.training.clipping import clip_networks
 from partinr.training.loop import StopReason, TrainingLoop
@@ -57,7 +57,7 @@ class StackLoop(TrainingLoop):
         batch: RegionBatch,
         by_sample: Tensor,
         weights: Tensor | None,
-        coords: Coords | None = None,
+        coords: Coords,
     ) -> None:
         """Set the model, and keep its samples as buffers of the module.
 
@@ -66,14 +66,14 @@ class StackLoop(TrainingLoop):
             batch: all samples of the signals.
             by_sample: targets ``[M, C]``, as :meth:`RegionBatch.by_sample` orders them.
             weights: ``[M, 1]``, weights of the samples in the loss, likewise; None if all are 1.
-            coords: coordinates of the batch if they may be computed, since no step needs all of them; None for a table.
+            coords: coordinates of the batch; a table if steps need all of them.
         """
         self.model = model
         self.batch = batch
-        if isinstance(coords, ComputedCoords):
-            self._coords = coords
+        if isinstance(coords, Tensor):
+            self.register_buffer("_coords", coords, persistent=False)
         else:
-            self.register_buffer("_coords", batch.coords, persistent=False)
+            self._coords = coords
         self.register_buffer("_targets", by_sample, persistent=False)
         self.register_buffer("_weights", weights, persistent=False)
         self.sharding = ByRegions(Ranks(), batch.sizes)
@@ -112,7 +112,17 @@ class StackLoop(TrainingLoop):
         """An alternative to the optimiser for a step; None for the optimiser."""
         return None
 
+    @property
+    def together(self) -> tuple[str, str] | None:
+        """Why no part of the networks can be trained without the others, and what to give instead; None if one can."""
+        if not self.model.blended:
+            return None
+        return "with overlap or global_network they are trained together", "overlap=0 and global_network=false"
+
     # -- shards -------------------------------------------------------------------------------------------------
+
+    def _sharding_of(self, devices: int) -> type[Sharding]:
+        return sharding_of(self.shard_by, self.model, devices, self.together is not None)
 
     @cached_property
     def work(self) -> Tensor:
@@ -126,7 +136,7 @@ class StackLoop(TrainingLoop):
 
     def divides(self, devices: int) -> str | None:
         """What so many processes divide: ``regions`` or ``samples``; None for one process."""
-        return None if devices == 1 else sharding_of(self.shard_by, self.model, devices).name
+        return None if devices == 1 else self._sharding_of(devices).name
 
     def check_devices(self, devices: int) -> None:
         """Check that each of ``devices`` processes has work.
@@ -134,13 +144,13 @@ class StackLoop(TrainingLoop):
         Raises:
             PartinrError: a process would have no work, or the networks cannot be divided.
         """
-        refused = sharding_of(self.shard_by, self.model, devices).refuses(self.model, self.points_per_step, devices)
+        refused = self._sharding_of(devices).refuses(self.model, self.points_per_step, devices, self.together)
         if refused is not None:
             raise PartinrError(refused)
 
     def useful_devices(self, devices: int) -> tuple[int, str | None]:
         """At most as many devices as have work, so that one sweep can include ``partition=none``."""
-        sharding = sharding_of(self.shard_by, self.model, devices)
+        sharding = self._sharding_of(devices)
         most, there = sharding.most(self.model, self.points_per_step)
         if devices > most:
             return most, f"there {there} for trainer.devices={devices}; the other devices have no work"
@@ -150,7 +160,7 @@ class StackLoop(TrainingLoop):
     def setup(self, stage: str) -> None:
         """Divide the training among the processes, before the weights of a checkpoint are loaded."""
         super().setup(stage)
-        self.sharding = sharding_of(self.shard_by, self.model, self.ranks.size)(self.ranks, self.work.tolist())
+        self.sharding = self._sharding_of(self.ranks.size)(self.ranks, self.work.tolist())
 
     def seconds_for_schedule(self) -> float:
         """Seconds of training so far, for schedules that follow the clock."""
@@ -279,6 +289,14 @@ class StackLoop(TrainingLoop):
         """Restore the weights of a stack."""
         # assign keeps the precision of training.
         self.model.stack.load_state_dict(weights, assign=True)
+
+    def best(self) -> Iterator[tuple[str, bytes]]:
+        """What :meth:`weights` gives, with the weights of the best point of the curve."""
+        if self._best_weights is not None:
+            last = self.weights_to_keep()
+            StackLoop.restore(self, self._best_weights)
+            yield from self.weights()
+            StackLoop.restore(self, last)
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""

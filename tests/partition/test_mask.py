@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from partinr.partition import LabelCache, Mask, Partition, make
 from partinr.partition.coding import coded_bits
 from partinr.partition.isolated import run_isolated
 from partinr.signals import ImageData, Source
+from partinr.signals.video import FilmSource
 from tests.covering import cases
 
 HEIGHT, WIDTH = 12, 18
@@ -213,8 +216,8 @@ def flat_png() -> bytes:
 NAN = np.where(FIVE == 3, np.nan, FIVE)
 BAD = {
     "nothing": (b"", "is an empty file; copy"),
-    "text": (b"0 0 1 1\n" * 99, r"is not a label map .*; give a PNG, TIFF, BMP, NPY or MAT"),
-    "a short text": (b"0", r"is not a label map .*; give a PNG, TIFF, BMP, NPY or MAT"),
+    "text": (b"0 0 1 1\n" * 99, r"is not a label map .*; give a PNG, TIFF, BMP, NPY, MAT"),
+    "a short text": (b"0", r"is not a label map .*; give a PNG, TIFF, BMP, NPY, MAT"),
     "JPEG": (jpeg(), r"is a JPEG .* changes labels; give the PNG .* partition.tolerance=16"),
     "damaged PNG": (png(noise(40, 40))[:-300], "is a damaged .* PNG .*; copy"),
     "PNG without pixels": (flat_png(), r"has no pixels \(0x0\); give"),
@@ -230,7 +233,7 @@ BAD = {
     "names": (npy(FIVE.astype(str)), "holds <U.* values; save whole numbers"),
     "complex": (npy(FIVE.astype(complex)), "holds complex128 values; save"),
     "no rows": (npy(np.zeros((0, 5), int)), r"has no labels \(shape \[0, 5\]\); give"),
-    "a number": (npy(np.array(3)), r"array of shape \[\]; give one label a pixel"),
+    "a number": (npy(np.array(3)), r"array of shape \[\]; give one label a sample"),
     "a stack": (
         npy(np.zeros((3, HEIGHT, WIDTH), bool)),
         rf"shape \[3, {HEIGHT}, {WIDTH}\]; give .* partition.stack=first",
@@ -245,6 +248,8 @@ BAD = {
     "MAT with nothing": (mat({"x": np.zeros((0, 0))}), r"has no label map .* \(x\); give"),
     "struct without labels": (mat({"x": {"Boundaries": FIVE}}), r"has no label map .* \(x\); give"),
     "MATLAB 7.3": (b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM".ljust(388, b"\0") + b"\x89HDF\r\n\x1a\n", "'-v7'"),
+    "damaged NIfTI": (gzip.compress(bytes(999))[:15], "is a damaged gzip file; copy"),
+    "a compressed text": (gzip.compress(b"labels"), "is not a volume that can be read here; give NIfTI"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(999), "is an HDF5 file, .*; save"),
 }
 
@@ -381,8 +386,30 @@ def test_a_signal_on_a_line(mask: Any) -> None:
         mask(npy(labels[:8]))(signal)
     with pytest.raises(PartinrError, match=r"another shape .*: 9 labels for 12×18 samples; give"):
         mask(npy(labels))(SIGNAL, Source("line", size=3))
-    with pytest.raises(PartinrError, match=r"another shape .*: 12×18 labels for 2×12×18 samples; give"):
-        mask(npy(FIVE))(torch.zeros(2, HEIGHT, WIDTH, 3))
+
+
+def test_volumes_and_films(mask: Any, tmp_path: Path) -> None:
+    volume = np.stack([FIVE, FIVE, TWO + 7, FIVE])
+    signal = torch.zeros(4, HEIGHT, WIDTH, 2)
+    scores = np.stack([volume == label for label in np.unique(volume)])
+    nibabel.save(nibabel.Nifti1Image(volume.astype(np.int16), np.eye(4)), tmp_path / "scan.nii.gz")
+    for rule in (Mask(path=str(tmp_path / "scan.nii.gz")), Mask(path=str(tmp_path))):
+        assert same(rule(signal, Source("scan")), volume)
+    for content in (npy(volume), npy(volume[None, ..., None]), mat({"labels": volume, "plane": FIVE})):
+        assert same(mask(content)(signal), volume)
+    assert same(mask(npy(scores), stack="first")(signal), volume)
+    # Neighbours are those along all three axes.
+    apart = np.zeros((3, 4, 4), int)
+    apart[0, 0, 0], apart[2, 3, 3] = 1, 1
+    assert mask(npy(apart), connected=True)(torch.zeros(3, 4, 4, 1)).regions == 3
+    # A map of one frame is held through a film, and cut like its frames.
+    assert same(mask(npy(FIVE))(signal), np.stack([FIVE] * 4))
+    with pytest.raises(PartinrError, match=r"another shape .*: 12×18 labels for 9×9 samples; give"):
+        mask(npy(FIVE))(torch.zeros(2, 9, 9, 3))
+    half = mask(npy(FIVE))(signal[:, ::2, ::2], FilmSource("film", max_side=WIDTH // 2)).labels
+    assert torch.equal(half[0], half[1])
+    with pytest.raises(PartinrError, match=r"give one label a sample, \[D, H, W\]; .*partition.stack=first"):
+        mask(npy(scores))(signal)
 
 
 def turned(array: np.ndarray, orientation: int) -> bytes:
@@ -505,7 +532,9 @@ def test_a_stack_is_taken_with_the_option_that_its_refusal_names(mask: Any) -> N
     scores = one_hot(FIVE) * 5.0 + RNG.random((5, HEIGHT, WIDTH)) - 2
     stacks = [one_hot(FIVE), one_hot(FIVE) * 255, scores, scores.astype(np.float16), scores[None]]
     for stack in [*stacks, *(np.moveaxis(stack, -3, -1) for stack in stacks)]:
-        with pytest.raises(PartinrError, match=r"array of shape .*; give one label a pixel.* partition.stack=") as said:
+        with pytest.raises(
+            PartinrError, match=r"array of shape .*; give one label a sample, .H, W.; .* partition.stack="
+        ) as said:
             mask(npy(stack))(SIGNAL)
         advised = re.findall(r"partition.stack=(\w+)", str(said.value))[0]
         assert same(mask(npy(stack), stack=advised)(SIGNAL), FIVE)
@@ -524,7 +553,7 @@ def test_masks_that_overlap_or_leave_pixels_out(mask: Any) -> None:
 
 def test_a_stack_that_is_none_is_refused(mask: Any) -> None:
     for content, said in cases(
-        (npy(FIVE), r"partition.stack=first needs an array of three axes.*; leave it out"),
+        (npy(FIVE), r"partition.stack=first needs an array of 3 axes.*; leave it out"),
         (npy(FIVE[None]), r"partition.stack=first finds one class in .*; leave it out"),
         (png(FIVE), r"partition.stack=first is the axis of an array .*; leave it out"),
     ):

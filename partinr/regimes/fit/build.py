@@ -13,6 +13,7 @@ from partinr.regimes.base import RunContext
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
+from partinr.signals.observations import Observed
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.settings import FitSettings
@@ -30,11 +31,14 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     signals: list[Tensor] = []
     identities: dict[str, SignalIdentity] = {}
     members: dict[str, PiecewiseINR] = {}
-    for item in context.data.train():
+    observed: list[Observed] = []
+    for number, item in enumerate(context.data.train()):
         with named(item.name):
             signal, identities[item.name], kind = context.read(item)
-            partition = context.cut(item.name or context.data.title, signal, item.source)
-            model = context.model(partition, signal, kind=kind)
+            observed.append(context.observe.observe(signal, number))
+            estimate = observed[-1].estimate  # whatever else depends on the signal must not know more than the loss
+            partition = context.cut(item.name or context.data.title, estimate, item.source)
+            model = context.model(partition, estimate, kind=kind)
             if start is not None:
                 start.begin(model)
         signals.append(signal)
@@ -46,6 +50,8 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         start=start,
         start_steps=context.start_steps,
         identities=identities,
+        observe=context.observe,
+        observed=observed,
         **context.training(),
     )
     module.about = context.rule

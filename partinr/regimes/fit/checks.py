@@ -11,6 +11,7 @@ from partinr.base.errors import PartinrError
 from partinr.model.signal_stack import SignalStack
 
 if TYPE_CHECKING:
+    from partinr.regimes.fit.seen import Seen
     from partinr.regimes.fit.settings import FitSettings
 
 
@@ -33,7 +34,9 @@ def _within_range(signal: Tensor) -> bool:
     return bool(((signal >= 0) & (signal <= 1)).all())
 
 
-def check_fit(model: SignalStack, settings: FitSettings, samples: int, learned: bool, start_steps: int) -> None:
+def check_fit(
+    model: SignalStack, settings: FitSettings, samples: int, learned: bool, start_steps: int, seen: Seen
+) -> None:
     """Check that settings, model and initialisation are compatible.
 
     Args:
@@ -42,11 +45,16 @@ def check_fit(model: SignalStack, settings: FitSettings, samples: int, learned: 
         samples: number of samples of all signals.
         learned: whether the model begins with a learned initialisation.
         start_steps: number of first steps with the learned rates.
+        seen: what is seen of the signals.
 
     Raises:
         PartinrError: they are not compatible.
     """
-    for problem in (*_of_blending(model, settings, learned), *_of_points(settings, samples, learned, start_steps)):
+    for problem in (
+        *_of_blending(model, settings, learned),
+        *_of_points(settings, samples, learned, start_steps),
+        *_of_observation(settings, start_steps, seen),
+    ):
         raise PartinrError(problem)
     if settings.begin_at_mean:
         for problem in _of_means(model, learned):
@@ -84,6 +92,35 @@ def _of_points(settings: FitSettings, samples: int, learned: bool, start_steps: 
         yield (
             f"init_steps={start_steps} are steps with the learning rates of an initialisation, but {why}; "
             "leave one of the two out"
+        )
+
+
+def _of_observation(settings: FitSettings, start_steps: int, seen: Seen) -> Iterator[str]:
+    whole = seen.observation.sees_all
+    if not whole and settings.freeze_at_psnr is not None:
+        yield (
+            f"regime.freeze_at_psnr goes by the signal itself, which observe={seen.observation.title} hides; "
+            "leave regime.freeze_at_psnr out, or give observe=identity"
+        )
+    if start_steps and (not whole or seen.joint):
+        yield (
+            f"init_steps={start_steps} are steps on the signal itself, without "
+            f"{'regime.total_variation' if whole else f'observe={seen.observation.title}'}; leave init_steps out"
+        )
+    if seen.joint is None:
+        return
+    taken = {
+        "points_per_step": (settings.points_per_step is not None, "null"),
+        "coarse_until": (settings.coarse_until > 0, "0"),
+        "freeze_at_psnr": (settings.freeze_at_psnr is not None, "null"),
+    }
+    for key, (given, instead) in taken.items():
+        if given:
+            yield f"{seen.joint} needs the values of all samples in each step; give regime.{key}={instead}"
+    if any(each.joint for each in seen.signals) and (settings.loss != "image" or settings.border_weight != 1):
+        yield (
+            f"{seen.joint} has no error of a sample by itself that regime.loss or regime.border_weight could weigh; "
+            "give regime.loss=image and regime.border_weight=1"
         )
 
 

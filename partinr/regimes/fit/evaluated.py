@@ -29,12 +29,14 @@ class View:
         signal: float32 ``[*grid, C]``, on the device.
         partition: partition of the signal.
         kind: kind of the signal.
+        observation: what is seen of it, to be drawn as such a signal; None if all is seen.
     """
 
     name: str
     signal: Tensor
     partition: Partition
     kind: SignalKind
+    observation: Tensor | None = None
 
 
 class Evaluated:

@@ -14,8 +14,11 @@ from partinr.model.signal_stack import SignalStack
 from partinr.regimes.fit.checks import check_fit, checked_signal
 from partinr.regimes.fit.evaluated import Evaluated, View, check_kinds, mean_of, measured
 from partinr.regimes.fit.learned_steps import LearnedSteps
+from partinr.regimes.fit.sampler import sampler_of
+from partinr.regimes.fit.seen import Seen
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
+from partinr.signals.observations import Identity, Observation, Observed
 from partinr.training.checkpoint import kept_partitions
 from partinr.training.clock import StopRule
 from partinr.training.facts import (
@@ -27,7 +30,6 @@ from partinr.training.facts import (
 )
 from partinr.training.optimizer import Optimizer
 from partinr.training.samples import Samples
-from partinr.training.sampling import CoarseToFine, ErrorSampler, FullBatch, UniformSampler, lattices
 from partinr.training.schedule import Schedule
 from partinr.training.stack_loop import StackLoop
 from partinr.training.steps import PlainSteps
@@ -55,6 +57,8 @@ class FitModule(StackLoop):
         start_steps: number of first steps that are inner steps with the rates of ``start``; the optimiser takes the
             others.
         identities: identity of each signal, by name; by default that of its values.
+        observe: what the loss sees of the signals.
+        observed: what it sees of each, if that is known already.
 
     Raises:
         PartinrError: signals and model do not match, or the settings contradict each other.
@@ -74,6 +78,8 @@ class FitModule(StackLoop):
         start: LearnedStart | None = None,
         start_steps: int = 0,
         identities: Mapping[str, SignalIdentity] | None = None,
+        observe: Observation | None = None,
+        observed: Sequence[Observed] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
@@ -90,40 +96,31 @@ class FitModule(StackLoop):
         self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named.items()}
         batch = model.batch_of(signals)
         self.samples = batch.samples
-        check_fit(model, settings, self.samples, start is not None, start_steps)
+        self.seen = Seen.of(observe or Identity(), observed, signals, model.partitions, settings, seed)
+        check_fit(model, settings, self.samples, start is not None, start_steps, self.seen)
         self._shapes = [tuple(each.shape) for each in signals]
         # Sorted by signal; each signal is row-major.
         self.register_buffer("_signals", batch.signal, persistent=False)
-        weights = settings.sample_weights(model.partitions, seed)
-        drawn = settings.points_per_step is not None and not settings.coarse_until
+        targets, weights = self.seen.targets, self.seen.weights
+        error, exchange = self.seen.error, lambda part: self.ranks.whole(part)  # the ranks are known later
+        self.sampler = sampler_of(settings, batch, self._shapes, seed, error, exchange)
         self.hold(
             model,
             batch,
-            batch.by_sample(batch.signal),
+            batch.by_sample(targets),
             None if weights is None else batch.by_sample(weights),
-            batch.points if drawn else None,
+            batch.points if self.sampler.period is None else batch.coords,
         )
-        self.sampler = self._sampler()
+        self.watched = self.seen.watched
         self.evaluated = Evaluated(model.partitions, self.kinds)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
         self._seconds_at_full_work: tuple[float, int] | None = None
 
-    def _sampler(self) -> FullBatch:
-        points, sizes = self.settings.points_per_step, self.batch.sizes
-        if self.settings.coarse_until:
-            lattice = torch.cat([lattices(shape[:-1]).reshape(-1) for shape in self._shapes])
-            return CoarseToFine(sizes, self.batch.by_sample(lattice), 2 ** (len(self._shapes[0]) - 1))
-        if points is None:
-            return FullBatch(sizes, self.samples)
-        if self.settings.sampling == "error":
-            return ErrorSampler(self.batch.network.cpu(), sizes, points, self.seed)
-        return UniformSampler(sizes, self.samples, points, self.seed)
-
     def setup(self, stage: str) -> None:
         """Apply ``begin_at_mean`` and divide the training among the processes."""
         if self.settings.begin_at_mean:
-            signals = self.buffer("_signals")
-            self.model.begin_at_mean(signals[self.batch.order.to(signals.device)], self.batch.sizes)
+            estimates = self.seen.estimates.to(self.buffer("_signals"))
+            self.model.begin_at_mean(estimates[self.batch.order.to(estimates.device)], self.batch.sizes)
         super().setup(stage)
 
     # -- for callbacks -------------------------------------------------------------------------------------------
@@ -135,9 +132,10 @@ class FitModule(StackLoop):
 
     @property
     def views(self) -> list[View]:
-        """The signals, each with its partition and its kind."""
-        signals = self._by_signal(self.buffer("_signals"))
-        return [View(*each) for each in zip(self.model.names, signals, self.model.partitions, self.kinds, strict=True)]
+        """The signals, each with its partition, its kind and what is seen of it."""
+        signals, kinds = self.seen.by_signal(self.buffer("_signals")), self.kinds
+        each = zip(self.model.names, signals, self.model.partitions, kinds, self.seen.pictures, strict=True)
+        return [View(*facts) for facts in each]
 
     @door
     @torch.no_grad()
@@ -146,13 +144,18 @@ class FitModule(StackLoop):
         if (known := self.evaluated.at(self.step)) is not None:
             return known
         self.gather()
-        return self._by_signal(self.batch.unsort(self.values()))
+        return self.seen.by_signal(self.batch.unsort(self.values()))
 
     @door
     def weights(self) -> Iterator[tuple[str, bytes]]:
         """For each signal its name and its model as the content of a file."""
         for number, name in enumerate(self.model.names):
             yield name, self.model.member(number).to_bytes()
+
+    @property
+    def together(self) -> tuple[str, str] | None:
+        """Why no part of the networks can be trained without the others; see :attr:`StackLoop.together`."""
+        return super().together or self.seen.together
 
     @property
     def points_per_step(self) -> int:
@@ -169,7 +172,7 @@ class FitModule(StackLoop):
             "frozen_regions": int(self.finished.sum()),
             "seconds": {"partition": partition_seconds(self.model.partitions), "saved": self.seconds_saved},
             **self._settled_facts,
-            "metrics": further_metrics(self.kinds[0].metrics, self.curve),
+            "metrics": further_metrics(self.kinds[0].metrics, self.curve) | self.seen.metrics(self.curve),
             **({"images": images} if images else {}),
         }
 
@@ -196,11 +199,6 @@ class FitModule(StackLoop):
             return None
         seconds, steps = self._seconds_at_full_work
         return max(0.0, seconds / steps * self.step - self.clock.training) if steps else None
-
-    def _by_signal(self, values: Tensor) -> list[Tensor]:
-        """Values ``[M, C]``, sorted by signal, as one grid per signal."""
-        parts = values.split([partition.labels.numel() for partition in self.model.partitions])
-        return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     # -- training -----------------------------------------------------------------------------------------------
 
@@ -267,8 +265,8 @@ class FitModule(StackLoop):
         self.gather()
         self.evaluated = Evaluated(self.model.partitions, self.kinds)  # else two reconstructions would be in memory
         values = self.values()
-        reconstructions = self._by_signal(self.batch.unsort(values))
-        pairs = list(zip(reconstructions, self._by_signal(self.buffer("_signals")), strict=True))
+        reconstructions = self.seen.by_signal(self.batch.unsort(values))
+        pairs = list(zip(reconstructions, self.seen.by_signal(self.buffer("_signals")), strict=True))
         if self.settings.freeze_at_psnr is not None:
             self._errors = self._error_by_network(values)
         if self.sampler.goes_by_error:
@@ -280,8 +278,7 @@ class FitModule(StackLoop):
             for name, row in zip(self.model.names, rows, strict=True)
             if name
         ]
-        found = mean_of(rows)
-        return found if self.step else {**found, "loss": _mean_error(pairs)}
+        return {**mean_of(rows), **self.seen.measured(reconstructions, self.ranks, untrained=self.step == 0)}
 
     def _error_by_network(self, values: Tensor) -> Tensor:
         """Mean squared error of each network on its own samples, values clamped: float64 ``[N]``, on the CPU."""
@@ -305,7 +302,7 @@ class FitModule(StackLoop):
 
     def identity(self) -> dict[str, Any]:
         """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
-        return {**self.model.architecture(), "init_steps": self.start_steps}
+        return {**self.model.architecture(), "init_steps": self.start_steps, **self.seen.identity()}
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Restore the weights of a stack."""
@@ -342,8 +339,3 @@ class FitModule(StackLoop):
         super().import_state(state)
         self.evaluated.drop(state["at_end"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
-
-
-def _mean_error(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """The mean squared error of the untrained networks, averaged over the signals."""
-    return sum(float((values.float() - signal).square().mean()) for values, signal in pairs) / len(pairs)

@@ -45,6 +45,9 @@ class FitSettings(RegimeSettings):
         freeze_at_psnr: a region is finished once its PSNR reaches this value in dB at an evaluation. Its network keeps
             its weights and costs nothing from then on (like the blocks of Saragadam et al., "MINER", 2022). The run
             ends when all regions are finished. None to train every region to the end.
+        total_variation: weight in the loss of the mean length of the gradient, by differences of neighbouring samples.
+            This is a prior for signals of which little or only noise is seen. It needs the values of all samples in
+            each step. None for no prior.
         begin_at_mean: set the bias of each output layer so that the network's values begin around the mean of its
             region instead of 0. This saves steps. The papers of the backbones draw that bias at random.
     """
@@ -52,6 +55,7 @@ class FitSettings(RegimeSettings):
     kind: ClassVar[str] = "fit"
     builder: ClassVar[str] = "partinr.regimes.fit.build:fit_module"
     blends: ClassVar[bool] = True
+    observes: ClassVar[bool] = True
     layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)
 
     loss: Literal["image", "region"] = "image"
@@ -65,6 +69,7 @@ class FitSettings(RegimeSettings):
     evaluate_at: Annotated[list[Annotated[int, Field(ge=1)]], ASIDE] = Field(default_factory=list)
     collapse_db: Annotated[Annotated[float, Field(gt=0)] | None, ASIDE] = 10.0
     freeze_at_psnr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    total_variation: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     begin_at_mean: bool = False
 
     def __post_init__(self) -> None:
@@ -88,8 +93,8 @@ class FitSettings(RegimeSettings):
     def sample_weights(self, partitions: Sequence[Partition], seed: int) -> Tensor | None:
         """The weight of each sample in the loss.
 
-        A regime that observes its signals through a mask or the like overrides this. A sample of weight 0 does not
-        enter the loss, but metrics still include it.
+        A regime that weighs samples in another way overrides this; what is hidden follows from the group ``observe``. A
+        sample of weight 0 does not enter the loss, but metrics still include it.
 
         Args:
             partitions: partition of each signal.

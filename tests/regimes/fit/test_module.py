@@ -348,7 +348,7 @@ def test_a_schedule_moves_step_by_step(small_fit, signal):
 
 def test_a_plateau_moves_with_evaluations(small_fit, signal, monkeypatch):
     told = iter([20.0, 21.0, 21.0, 21.0, 25.0, 25.0, 25.0])
-    monkeypatch.setattr("partinr.regimes.fit.module.psnr", lambda *_: next(told))
+    monkeypatch.setattr("partinr.regimes.fit.evaluated.psnr", lambda *_: next(told))
     schedule = Plateau(factor=0.5, patience=0, threshold=0.1, min_lr=0.0)
     curve = small_fit(signal, steps=12, lr=8.0e-3, schedule=schedule, settings={"evaluate_every": 2}).curve
     # Evaluation 0 comes before there is anything to wait for.
@@ -474,7 +474,7 @@ def test_a_run_that_diverges_fails_with_its_best_weights(small_fit, signal):
 
 def _told(monkeypatch, values):
     told = iter(values)
-    monkeypatch.setattr("partinr.regimes.fit.module.psnr", lambda *_: next(told))
+    monkeypatch.setattr("partinr.regimes.fit.evaluated.psnr", lambda *_: next(told))
 
 
 def test_a_curve_that_collapses_fails_with_its_best_weights(small_fit, signal, monkeypatch):
