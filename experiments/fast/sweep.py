@@ -5,11 +5,12 @@
     python experiments/fast/sweep.py budgets FOLDER    # learning rate against seconds
     python experiments/fast/sweep.py starts FOLDER     # how a run begins
     python experiments/fast/sweep.py shares FOLDER     # how parameters and pixels are spent
+    python experiments/fast/sweep.py lengths FOLDER    # learning rate against steps
     python experiments/fast/sweep.py --show FILE.csv   # the table of a stage: what differs, and what came of it
 
 FOLDER holds photographs (the results here are from BSDS500's training images): three of them, evenly spaced by name,
-are cut to their centre squares. Every run has so many seconds of training; the PSNR is that of its last step, mean over
-the images. Nothing else may run on the machine meanwhile.
+are cut to their centre squares. Every run has so many seconds of training, or steps in `lengths`; the PSNR is that of
+its last step, mean over the images. Nothing else may run on the machine meanwhile, except during `lengths`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ BASE: dict[str, Any] = {
     "parameters": 100_000,
     "regions": 256,
     "seconds": 6.0,
+    "max_steps": None,
     "layers": 2,
     "first_omega_0": 10.0,
     "omega_0": 30.0,
@@ -120,7 +122,22 @@ def shares() -> Iterator[dict[str, Any]]:
         yield {**BASE, **how, "seconds": seconds, "coarse_until": 0.25}
 
 
-STAGES = {"settings": settings, "regions": regions, "budgets": budgets, "starts": starts, "shares": shares}
+def lengths() -> Iterator[dict[str, Any]]:
+    """Learning rates, in steps of √2, for runs of different length."""
+    how = {"seconds": None, "warmup": 10, "begin_at_mean": True, "balance": 0.2, "coarse_until": 0.25}
+    for steps, middle in ((300, 10e-3), (1000, 6e-3), (3000, 3.5e-3), (10_000, 2e-3)):
+        for half_octaves in range(-2, 3):
+            yield {**BASE, **how, "max_steps": steps, "lr": round(middle * 2 ** (half_octaves / 2), 5)}
+
+
+STAGES = {
+    "settings": settings,
+    "regions": regions,
+    "budgets": budgets,
+    "starts": starts,
+    "shares": shares,
+    "lengths": lengths,
+}
 
 LOOK_EVERY = 5
 """Steps between two looks at the PSNR, whose time does not count; it says when 30 dB are reached."""
@@ -153,13 +170,13 @@ def fit(image: Tensor, given: dict[str, Any]) -> tuple[float, int, int, float]:
     result = partinr.fit(
         model,
         image,
-        steps=None,
+        steps=given["max_steps"],
         seconds=given["seconds"],
         optimizer=Optimizer(lr=given["lr"], options={"betas": [given["beta1"], given["beta2"]], "eps": 1e-15}),
         schedule=Cosine(warmup_steps=given["warmup"]),
         settings=FitSettings(
             loss=given["loss"],
-            evaluate_every=LOOK_EVERY,
+            evaluate_every=LOOK_EVERY if given["max_steps"] is None else max(LOOK_EVERY, given["max_steps"] // 60),
             collapse_db=None,
             begin_at_mean=given["begin_at_mean"],
             coarse_until=given["coarse_until"],
@@ -173,7 +190,8 @@ def show(path: Path) -> None:
     """Print a stage as Markdown: the settings that differ between its rows, and what came of them."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name not in BASE or len({row[name] for row in rows}) > 1]
+    found = {name: {row[name] for row in rows} for name in rows[0]}
+    names = [name for name, values in found.items() if len(values) > 1 or (name not in BASE and any(values))]
     print(f"| {' | '.join(names)} |\n|{'---:|' * len(names)}")
     for row in rows:
         print(f"| {' | '.join(row[name] for name in names)} |")
@@ -200,8 +218,9 @@ def main() -> None:
             continue
         found = [fit(image, given) for image in load(arguments.folder, given["side"])]
         psnr = statistics.mean(each[0] for each in found)
-        there = statistics.mean(each[3] for each in found)
-        out.writerow([*given.values(), found[0][2], found[0][1], f"{psnr:.2f}", f"{there:.3f}"])
+        # Runs by steps may share the machine, so that their seconds say nothing.
+        there = f"{statistics.mean(each[3] for each in found):.3f}" if given["max_steps"] is None else ""
+        out.writerow([*given.values(), found[0][2], found[0][1], f"{psnr:.2f}", there])
         sys.stdout.flush()
 
 

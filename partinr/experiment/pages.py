@@ -15,10 +15,11 @@ from partinr.base.terminal import short
 from partinr.coords import scaled_shape
 from partinr.experiment.fitted import fitted_signal
 from partinr.report.comparison import Comparison
+from partinr.report.media import media_of
 from partinr.report.page import write_comparison
 from partinr.report.viewer import Fit, check_size, shrunk, shrunk_shape, stage_of, write_view
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import of_image
+from partinr.runs.layout import FITTED, SIGNAL, of_image
 
 VIEW = "view.html"
 
@@ -58,6 +59,11 @@ def make_view(
         [each.fit for each in seen],
         title=title,
         facts=facts,
+        media=[
+            {"name": name, **found}
+            for name, own, part in [("signal", run, SIGNAL), *((each.fit.name, each.run, FITTED) for each in seen)]
+            if (found := media_of(own, RunDirectory(own).manifest(), part, image)) is not None
+        ],
     )
 
 
@@ -96,6 +102,8 @@ class _Seen:
     """The name of the image."""
     facts: list[str]
     """The size of the image, then facts about the fit."""
+    run: Path
+    """The run directory."""
 
 
 def _alike(runs: Sequence[Path], names: Sequence[str], image: str | None, scale: float) -> list[_Seen]:
@@ -154,4 +162,4 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         labels = labels[rows[:, None], columns]
     shown = Fit(fit, labels, None if larger == shape else kind.picture(model.render(scale)))
     name = image or manifest.get("signal", {}).get("name") or run.path.resolve().name
-    return _Seen(pixels, shown, name, facts)
+    return _Seen(pixels, shown, name, facts, run.path)

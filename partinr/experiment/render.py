@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,7 @@ def _raster(
     if window is not None:
         model.raster(crop=window)  # refuses a part that is none
         grid = [Fraction(high) - Fraction(low) for low, high in window]
+        asked = replace(asked, start=tuple(Fraction(low) for low, _ in window))
     shape = kind.shape_for(grid, asked)
     if max(shape) > kind.most_samples:
         said = [f"--{name} {value:g}" for name, value in vars(asked).items() if isinstance(value, (int, float))]

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from partinr.base.environment import door
+from partinr.metrics.quality import psnr
 from partinr.metrics.rate import Rate, picture_psnr
 from partinr.model.inr import PiecewiseINR
 from partinr.model.quantise import Bits, Per, quantise, weight_bits
@@ -20,12 +23,13 @@ SETTINGS: tuple[tuple[Bits, Per] | None, ...] = (None, (16, "channel"), (16, "te
 
 
 @door
-def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rate, bytes]]:
+def fit_rates(model: PiecewiseINR, signal: Any, free: bool) -> Iterator[tuple[Rate, bytes]]:
     """Rates of a fit in each of :data:`SETTINGS`.
 
     Args:
-        model: a model fitted to the image.
-        image: ``[H, W, C]``, from :func:`~partinr.pictures.draw.to_uint8`.
+        model: a model fitted to the signal.
+        signal: ``[*grid, C]``, values as for :func:`~partinr.pictures.draw.to_uint8`. Grey and RGB images are compared
+            in 8 bits, like the codecs.
         free: whether the label map follows from the options of its rule.
 
     Yields:
@@ -34,12 +38,14 @@ def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rat
     Raises:
         PartinrError: a weight is not finite.
     """
-    wanted = to_uint8(image)
+    in_bytes = model.kind(0).is_picture and model.channels in (1, 3)
+    wanted: Any = to_uint8(signal) if in_bytes else torch.as_tensor(signal)
     label_bits = 0 if free else coded_bits(model.partition.labels)
     stack = dict(model.stack)
     for setting in SETTINGS:
         weights = stack if setting is None else quantise(stack, *setting, model.untrained)
         file = model.to_bytes() if setting is None else model.to_bytes(*setting)
+        fitted = _read(file).render()
         rate = Rate(
             "fit",
             str(next(iter(stack.values())).dtype).removeprefix("torch.") if setting is None else name_of(*setting),
@@ -47,8 +53,8 @@ def fit_rates(model: PiecewiseINR, image: Any, free: bool) -> Iterator[tuple[Rat
             label_bits,
             len(file),
             len(zlib.compress(file, 9)),
-            wanted.shape[0] * wanted.shape[1],
-            picture_psnr(to_uint8(_read(file).render()), wanted),
+            model.partition.labels.numel(),
+            picture_psnr(to_uint8(fitted), wanted) if in_bytes else psnr(fitted, wanted),
         )
         yield rate, file
 

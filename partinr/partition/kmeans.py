@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
+from partinr.base.errors import PartinrError
 from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.partition.base import DEFAULT_REGIONS, Regions, settled
 from partinr.partition.segmentation import SignalSegmentation
+from partinr.partition.spectra import bands
 
 if TYPE_CHECKING:
     import cv2
@@ -36,6 +39,8 @@ class KMeans(SignalSegmentation):
         regions: number of clusters.
         position: weight of the position (unit: the longest axis) against the values (unit: from 0 to 1 of one channel,
             black to white); 0 for values alone.
+        spectrum: of a sound, compares spectra instead of values: those of frames of so many samples, as the levels of
+            16 bands of frequencies (unit: the 80 dB between the loudest and the least that is heard). None for values.
         iterations: iterations of Lloyd's algorithm.
         seed: seed of the first centres.
     """
@@ -44,8 +49,25 @@ class KMeans(SignalSegmentation):
     regions: Regions = DEFAULT_REGIONS
     connected: bool = False
     position: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    spectrum: Annotated[int, Field(ge=16)] | None = None
     iterations: Annotated[int, Field(ge=1, le=1000)] = 20
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def seen(self, signal: Tensor) -> NDArray[np.float32]:
+        """The values, or the spectra of frames.
+
+        Raises:
+            PartinrError: spectra are asked for, and this is no sound.
+        """
+        if self.spectrum is None:
+            return super().seen(signal)
+        if signal.ndim != 2:
+            raise PartinrError(
+                f"partition.spectrum={self.spectrum} compares the spectra of a sound, and this signal has "
+                f"{signal.ndim - 1} axes; leave it out"
+            )
+        values = signal.detach().cpu().float().numpy()
+        return bands(values, min(self.spectrum, len(values)))
 
     def segments(self, image: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
         """See :meth:`SignalSegmentation.segments`."""

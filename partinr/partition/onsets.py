@@ -12,22 +12,20 @@ from pydantic import Field
 from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.partition.cuts import Cuts
+from partinr.partition.spectra import levels
 
 if TYPE_CHECKING:
     from scipy import signal as processing
 else:
     processing = Later("scipy.signal")
 
-_DYNAMICS = 80.0
-"""Below this many dB under the loudest frequency of all, a change is not heard."""
-
 
 @spec
 class Onsets(Cuts):
     """Cuts at onsets: peaks of the spectral flux, which is the mean rise of the level of all frequencies.
 
-    Levels are in dB, from frames of ``window`` samples, a quarter of that apart; a change below the loudest frequency
-    by 80 dB does not count. A higher peak is a stronger cut.
+    Levels are in dB, from frames of ``window`` samples, a quarter of that apart; what is 80 dB below the loudest
+    frequency does not count. A higher peak is a stronger cut.
 
     Attributes:
         threshold: least height of a peak above its surroundings, in dB; a lower one finds more onsets.
@@ -42,17 +40,12 @@ class Onsets(Cuts):
 
     def cuts(self, values: NDArray[np.float32]) -> Sequence[tuple[float, int]]:
         """The peaks of the spectral flux, with their height above the surroundings."""
-        wave = values.mean(-1) - values.mean()
-        window = min(self.window, len(wave))
+        window = min(self.window, len(values))
         hop = max(1, window // 4)
-        # Frame i is around sample i * hop.
-        frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, (window // 2, window)), window)[::hop]
-        power = np.square(np.abs(np.fft.rfft(frames * np.hanning(window))))
-        level = 10 * np.log10(np.maximum(power, max(power.max() * 10 ** (-_DYNAMICS / 10), 1e-30)))
-        flux = np.maximum(np.diff(level, axis=0), 0).mean(-1)
+        flux = np.maximum(np.diff(levels(values, window, hop), axis=0), 0).mean(-1)
         apart = max(1, self.shortest // hop)
         # Between frames i and i + 1; a rise in the first or last frames may be that of the padding.
         at, found = processing.find_peaks(flux, prominence=self.threshold, distance=apart)
         places = (at + 1) * hop
-        inside = (places > window // 2) & (places < len(wave) - window // 2)
+        inside = (places > window // 2) & (places < len(values) - window // 2)
         return list(zip(found["prominences"][inside].tolist(), places[inside].tolist(), strict=True))

@@ -1,7 +1,8 @@
 """Pictures of images and partitions.
 
-Arrays in, arrays or PNG bytes out. Images are ``[H, W, C]`` with values in [0, 1], C = 3 (RGB) or 1 (grey),
-NumPy arrays or tensors on any device. Pictures are float32 RGB NumPy arrays with values in [0, 1].
+Arrays in, arrays or PNG bytes out. Images are ``[H, W, C]`` with values in [0, 1], NumPy arrays or tensors on any
+device; C = 3 is RGB, 1 grey, and other numbers of channels are drawn as `coloured` says. Pictures are float32 RGB NumPy
+arrays with values in [0, 1].
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def to_uint8(image: Any) -> np.ndarray:
     """An image rounded to 8 bits.
 
     Args:
-        image: ``[H, W, C]``, C = 1 or 3. Values outside [0, 1] are clipped. Values that are not finite become 0, so
+        image: ``[H, W, C]``. Values outside [0, 1] are clipped. Values that are not finite become 0, so
             that a diverged reconstruction can be drawn.
 
     Returns:
@@ -66,9 +67,34 @@ def to_uint8(image: Any) -> np.ndarray:
     return rounded.astype(np.uint8)
 
 
+def coloured(values: Any) -> np.ndarray:
+    """Channels as colours: those of 1 (grey) and 3 (RGB) as they are, false colours of others.
+
+    Of two channels, the first is red, the second blue and their mean green. Of four, the first three are RGB, and the
+    fourth, such as transparency or infrared, is not drawn. More are bands from short to long waves: blue is the mean of
+    the first third, green of the second and red of the last. Equal channels are grey.
+
+    Args:
+        values: ``[*grid, C]``.
+
+    Returns:
+        ``[*grid, 1 or 3]``.
+    """
+    array = as_array(values)
+    channels = array.shape[-1]
+    if channels in (1, 3):
+        return array
+    if channels == 4:
+        return array[..., :3]
+    if channels == 2:
+        array = np.stack([array[..., 1], array.mean(-1), array[..., 0]], -1)
+    thirds = np.array_split(array, 3, -1)
+    return np.stack([third.mean(-1) for third in reversed(thirds)], -1)
+
+
 def encode_png(image: Any) -> bytes:
     """The bytes of an 8-bit PNG file, grey or RGB, of ``[H, W, C]``; values as in `to_uint8`."""
-    pixels = to_uint8(image)
+    pixels = to_uint8(coloured(image))
     buffer = io.BytesIO()
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     picture.save(buffer, "PNG", compress_level=PNG_LEVEL)
@@ -83,7 +109,7 @@ def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alp
     and do not cover them.
 
     Args:
-        image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
+        image: ``[H, W, C]`` in [0, 1].
         labels: integer ``[H, W]``, the region of each pixel.
         border: width of the lines in pixels of the picture; 0 for no lines. By default it follows from the sizes of
             picture and regions.
@@ -96,7 +122,7 @@ def partition_overlay(image: Any, labels: Any, *, border: int | None = None, alp
     Raises:
         PartinrError: a shape, the type of the labels, or an option is invalid.
     """
-    pixels = to_uint8(image).astype(np.float32) / 255
+    pixels = to_uint8(coloured(image)).astype(np.float32) / 255
     regions = _as_labels(labels, pixels.shape[:2])
     if not 0 <= alpha <= 1:
         raise PartinrError(f"alpha={alpha} is no weight for a tint; choose a value from 0 to 1")
@@ -126,10 +152,10 @@ def thumbnail(image: Any, side: int = 1024) -> np.ndarray:
     """An image as uint8 RGB ``[H, W, 3]``, shrunk until its longer side has at most ``side`` pixels.
 
     Args:
-        image: ``[H, W, C]``, C = 1 or 3; values as in `to_uint8`.
+        image: ``[H, W, C]``; values as in `to_uint8`.
         side: limit of the longer side in pixels.
     """
-    pixels = to_uint8(image)
+    pixels = to_uint8(coloured(image))
     small = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return np.asarray(small)
@@ -208,14 +234,14 @@ def as_array(values: Any) -> np.ndarray:
 
 
 def as_image(values: Any) -> np.ndarray:
-    """An image as float32 ``[H, W, C]``, C = 1 or 3.
+    """An image as float32 ``[H, W, C]``.
 
     Raises:
         PartinrError: `values` has another shape.
     """
     array = as_array(values)
-    if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
-        raise PartinrError(f"a picture needs [H, W, C] with C = 1 or 3, not the shape {array.shape}; reshape it")
+    if array.ndim != 3 or array.size == 0:
+        raise PartinrError(f"a picture needs [H, W, C], not the shape {array.shape}; reshape it")
     return array.astype(np.float32)
 
 

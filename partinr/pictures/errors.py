@@ -55,7 +55,7 @@ def error_map(image: Any, reconstruction: Any, scale: ErrorScale = ERROR_SCALE) 
     """The absolute error, averaged over the channels, in the colours of `ERROR_COLORMAP`.
 
     Args:
-        image: ``[H, W, C]`` in [0, 1], C = 1 or 3.
+        image: ``[H, W, C]`` in [0, 1].
         reconstruction: of the same shape; clipped to [0, 1], as for the PSNR. Values that are not finite get the colour
             of the largest error.
         scale: the colour of each error.
@@ -69,7 +69,11 @@ def error_map(image: Any, reconstruction: Any, scale: ErrorScale = ERROR_SCALE) 
     wanted, got = as_image(image), as_image(reconstruction)
     if wanted.shape != got.shape:
         raise PartinrError(f"the image has the shape {wanted.shape}, its reconstruction {got.shape}; give equal shapes")
-    error = np.abs(wanted - got.clip(0, 1)).mean(axis=2)
+    return error_colours(np.abs(wanted - got.clip(0, 1)).mean(axis=2), scale)
+
+
+def error_colours(error: NDArray[np.floating], scale: ErrorScale = ERROR_SCALE) -> np.ndarray:
+    """The colours of absolute errors: float32 RGB ``[..., 3]`` in [0, 1]."""
     return _colours()[np.rint(scale.share(error) * 255).astype(np.uint8)]
 
 

@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partinr.base.files import replacing
 from partinr.base.later import of_extra
-from partinr.pictures.draw import as_array, partition_overlay, to_uint8
-from partinr.pictures.errors import error_map
+from partinr.pictures.draw import coloured, to_uint8
+from partinr.pictures.sheet import Sheet
 
 FRAMES = 12
 """Frames on a contact sheet."""
@@ -26,7 +25,7 @@ _QUALITY = "14"
 """Constant rate factor of H.264, at which a coded film is hard to tell from the film."""
 
 
-class FilmSheet:
+class FilmSheet(Sheet):
     """A contact sheet: frames at equal distances in time, row by row, and below them the x–t slice of the middle row.
 
     In the slice, time goes to the right and the columns of the frames go down; a cut is an upright line.
@@ -55,55 +54,7 @@ class FilmSheet:
         strip = min(width, height)
         across = (2 * np.arange(strip) + 1) * width // (2 * strip)
         source[-strip:] = (times * height + height // 2) * width + across[:, None]
-        self._source = source
-
-    def values(self, film: Any) -> np.ndarray:
-        """The sheet of a film: float32 ``[h, w, C]`` on white, C = 1 or 3.
-
-        Args:
-            film: ``[T, H, W, C]``; of other than 1 or 3 channels the first is drawn.
-        """
-        return self._on_paper(self._laid(film))
-
-    def labels(self, labels: Any) -> np.ndarray:
-        """The region of each pixel of the sheet, -1 between frames: integer ``[h, w]``.
-
-        Args:
-            labels: whole numbers ``[T, H, W]``.
-        """
-        return np.where(self._source < 0, -1, self._picked(labels))
-
-    def regions(self, labels: Any, film: Any) -> np.ndarray:
-        """The sheet of a film with its label map, as :func:`~partinr.pictures.draw.partition_overlay` draws it.
-
-        A region has one colour in all frames.
-
-        Args:
-            labels: whole numbers ``[T, H, W]``.
-            film: ``[T, H, W, C]``.
-
-        Returns:
-            float32 RGB ``[k*h, k*w, 3]`` in [0, 1].
-        """
-        return self._on_paper(partition_overlay(self.values(film), self.labels(labels)))
-
-    def errors(self, film: Any, reconstruction: Any) -> np.ndarray:
-        """The sheet of the errors of a film, see :func:`~partinr.pictures.errors.error_map`: float32 ``[h, w, 3]``."""
-        return self._on_paper(error_map(self._laid(film), self._laid(reconstruction)))
-
-    def _laid(self, film: Any) -> np.ndarray:
-        found = self._picked(film)
-        return (found if found.shape[2] in (1, 3) else found[..., :1]).astype(np.float32)
-
-    def _picked(self, table: Any) -> np.ndarray:
-        array = as_array(table)
-        return array.reshape(-1, *array.shape[3:])[np.maximum(self._source, 0)]
-
-    def _on_paper(self, picture: np.ndarray) -> np.ndarray:
-        """White between the frames of a picture of the sheet, which may be enlarged by a whole factor."""
-        factor = len(picture) // len(self._source)
-        picture[np.repeat(np.repeat(self._source < 0, factor, axis=0), factor, axis=1)] = 1
-        return picture
+        super().__init__(source)
 
 
 def write_film(path: Path, shape: tuple[int, int, int], rate: float, bands: Iterable[NDArray[np.floating]]) -> None:
@@ -116,7 +67,8 @@ def write_film(path: Path, shape: tuple[int, int, int], rate: float, bands: Iter
         path: the file.
         shape: ``[T, H, W]``.
         rate: frames a second.
-        bands: float ``[t, H, W, C]`` each, in order, in [0, 1]; of other than 1 or 3 channels the first is written.
+        bands: float ``[t, H, W, C]`` each, in order, in [0, 1]; drawn as
+            :func:`~partinr.pictures.draw.coloured` says.
 
     Raises:
         PartinrError: PyAV is not installed.
@@ -131,8 +83,7 @@ def write_film(path: Path, shape: tuple[int, int, int], rate: float, bands: Iter
         stream.options = {"crf": _QUALITY, "preset": "medium"}
         for band in bands:
             for values in band:
-                shown = values if values.shape[2] in (1, 3) else values[..., :1]
-                pixels = np.broadcast_to(to_uint8(shown), (height, width, 3))
+                pixels = np.broadcast_to(to_uint8(coloured(values)), (height, width, 3))
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
                 container.mux(stream.encode(frame))
         container.mux(stream.encode())

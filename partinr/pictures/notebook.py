@@ -14,7 +14,7 @@ from PIL import Image
 
 from partinr.base.errors import check_choice
 from partinr.pictures.curves import AXES, TITLES, dress
-from partinr.pictures.draw import partition_overlay, thumbnail
+from partinr.pictures.draw import coloured, partition_overlay, thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,15 +47,14 @@ class Shown(NamedTuple):
 def plane(values: Any, axes: int) -> np.ndarray:
     """The part of a signal or label map that a picture can show.
 
-    A volume is cut in the middle, a line becomes a strip of at most :data:`STRIP` samples. Of other than 1 or 3
-    channels, the first is taken.
+    A volume is cut in the middle, a line becomes a strip of at most :data:`STRIP` samples.
 
     Args:
         values: ``[*grid]`` or ``[*grid, C]``, NumPy array or tensor.
         axes: number of axes of the grid: 1, 2 or 3.
 
     Returns:
-        ``[H, W]`` or ``[H, W, C]`` with C = 1 or 3.
+        ``[H, W]`` or ``[H, W, C]``.
     """
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
     if axes == 1:
@@ -64,7 +63,7 @@ def plane(values: Any, axes: int) -> np.ndarray:
         array = np.repeat(array[None], max(1, len(array) // 8), axis=0)
     elif axes == 3:
         array = array[len(array) // 2]
-    return array[..., :1] if array.ndim == 3 and array.shape[2] not in (1, 3) else array
+    return array
 
 
 def label_picture(labels: Any, image: Any = None) -> np.ndarray:
@@ -169,12 +168,12 @@ def draw_picture(picture: Any, ax: Axes | None = None, title: str = "") -> Axes:
     """Draw a picture without ticks.
 
     Args:
-        picture: ``[H, W, C]`` with C = 1 or 3, in [0, 1] or uint8.
+        picture: ``[H, W, C]``, in [0, 1] or uint8.
         ax: where to draw; None for a new figure.
         title: title of the axes.
     """
     axes = new_axes(4, 4)[0] if ax is None else ax
-    array = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
+    array = coloured(picture)
     axes.imshow(array if array.shape[2] == 3 else np.broadcast_to(array, (*array.shape[:2], 3)))
     axes.set_axis_off()
     if title:

@@ -6,14 +6,15 @@ the middle slice across the second axis with its level lines.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partinr.base.later import Later
+from partinr.pictures.draw import partition_overlay
+from partinr.pictures.errors import error_colours
 
 if TYPE_CHECKING:
     from scipy import ndimage
@@ -37,9 +38,15 @@ _LIGHTS = (((0.75, -0.35, 0.9), 0.62), ((-0.8, -0.6, 0.25), 0.16))
 """Direction and strength of the lights."""
 _LINES = 5
 """Level lines on either side of the surface."""
-_INSIDE = (np.array((0.80, 0.90, 0.97)), np.array((0.12, 0.42, 0.66)))
-_OUTSIDE = (np.array((0.99, 0.96, 0.91)), np.array((0.90, 0.74, 0.52)))
-"""Colours at the surface and at the truncation."""
+Sides = tuple[tuple[Any, Any], tuple[Any, Any]]
+"""Colours at the surface and at the truncation, inside and outside."""
+
+COLOURS: Sides = (
+    (np.array((0.80, 0.90, 0.97)), np.array((0.12, 0.42, 0.66))),
+    (np.array((0.99, 0.96, 0.91)), np.array((0.90, 0.74, 0.52))),
+)
+GREYS: Sides = ((np.full(3, 0.78), np.full(3, 0.62)), (np.full(3, 0.98), np.full(3, 0.90)))
+"""Without hues, which those of regions would mix with."""
 
 
 @dataclass(frozen=True)
@@ -145,44 +152,84 @@ def _light(distance: Floats, points: Floats, rays: NDArray[np.float64]) -> Float
     return found
 
 
-def slice_of(distance: Floats, truncation: float, side: int = SIDE) -> Floats:
-    """The middle slice across the second axis: blue inside, ochre outside, with level lines and the surface in black.
+def slice_of(distance: Floats, truncation: float, colours: Sides = COLOURS) -> Floats:
+    """The middle slice across the second axis, with level lines and the surface in black.
 
     The first axis runs to the right and the third upwards.
     """
-    here = sampled(distance, slice_points(side))
+    here = sampled(distance, _SLICE)
     share = (np.abs(here) / truncation).clip(0, 1)[..., None]
-    picture = np.where(
-        (here < 0)[..., None],
-        (1 - share) * _INSIDE[0] + share * _INSIDE[1],
-        (1 - share) * _OUTSIDE[0] + share * _OUTSIDE[1],
-    )
+    inside, outside = ((1 - share) * near + share * far for near, far in colours)
+    picture = np.where((here < 0)[..., None], inside, outside)
     slope = np.maximum(np.hypot(*np.gradient(here)), 1e-6)
     for nth in range(1 - _LINES, _LINES):
         level, width, strength = nth * truncation / _LINES, 0.9 if nth else 2.0, 0.25 if nth else 0.9
-        # The slice may be flat at a level, such as between two shapes; a line has a width of its own.
-        apart = np.abs(here - level) / slope
+        apart = np.abs(here - level) / slope  # in pixels
         picture *= 1 - strength * (width + 0.5 - apart).clip(0, 1)[..., None]
     found: Floats = picture.astype(np.float32)
     return found
 
 
-def slice_points(side: int = SIDE) -> NDArray[np.float64]:
-    """The places that the pixels of a slice show: ``[side, side, 3]``."""
-    along = (2 * np.arange(side) + 1) / side - 1
-    x, z = np.broadcast_arrays(along[None, :], -along[:, None])
-    return np.stack([x, np.zeros_like(x), z], axis=-1)
-
-
-def both(distance: Floats, truncation: float, paint: Callable[[NDArray[np.floating]], Floats] | None = None) -> Floats:
+def both(distance: Floats, truncation: float) -> Floats:
     """The view and the slice side by side.
 
     Args:
         distance: ``[n_0, n_1, n_2]``; the side of the grid has length 2.
-        truncation: in the same units.
-        paint: from places ``[..., 3]`` to their colours; None for stone and for distances.
+        truncation: the largest distance, in the same units.
+    """
+    return np.concatenate([view(distance).painted(STONE), slice_of(distance, truncation)], axis=1)
+
+
+def error_of(error: Floats, distance: Floats, truncation: float) -> Floats:
+    """The same with the colours of :mod:`partinr.pictures.errors`.
+
+    Args:
+        error: ``[n_0, n_1, n_2]``, absolute error of the stored values.
+        distance: as for :func:`both`.
+        truncation: as for :func:`both`.
     """
     seen = view(distance)
-    left = seen.painted(STONE if paint is None else paint(seen.points))
-    right = slice_of(distance, truncation) if paint is None else paint(slice_points())
-    return np.concatenate([left, right], axis=1)
+    left = seen.painted(error_colours(sampled(error, seen.points)))
+    return np.concatenate([left, error_colours(sampled(error, _SLICE))], axis=1)
+
+
+def partition_of(labels: NDArray[np.integer[Any]], distance: Floats, truncation: float) -> Floats:
+    """The same with regions.
+
+    Args:
+        labels: ``[n_0, n_1, n_2]``.
+        distance: as for :func:`both`.
+        truncation: as for :func:`both`.
+    """
+    seen = view(distance)
+    picture = np.concatenate([seen.painted(STONE), slice_of(distance, truncation, GREYS)], axis=1)
+    regions = np.full((SIDE, SIDE), labels.max() + 1)  # the ground is like a region of its own
+    regions[seen.hit] = _labels_at(labels, seen.points)
+    drawn = partition_overlay(picture, np.concatenate([regions, _labels_at(labels, _SLICE)], axis=1))
+    factor = len(drawn) // SIDE
+    ground = np.kron(~seen.hit, np.ones((factor, factor), bool))
+    drawn[:, : SIDE * factor][ground] = _GROUND
+    return drawn
+
+
+def slice_labels(labels: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """The regions of the slice beside a view, which has label 0: ``[side, 2 · side]``."""
+    cut = _labels_at(labels, _SLICE)
+    return np.concatenate([np.zeros_like(cut), cut], axis=1)
+
+
+def _labels_at(labels: NDArray[np.integer[Any]], points: NDArray[np.floating]) -> NDArray[np.integer[Any]]:
+    """The label of the sample whose cell contains each point, or is nearest to it."""
+    cells = np.floor((points + 1) / 2 * np.array(labels.shape)).astype(int)
+    found: NDArray[np.integer[Any]] = labels[tuple(np.moveaxis(cells.clip(0, np.array(labels.shape) - 1), -1, 0))]
+    return found
+
+
+def _slice_points() -> NDArray[np.float64]:
+    """The places that the pixels of a slice show: ``[side, side, 3]``."""
+    along = (2 * np.arange(SIDE) + 1) / SIDE - 1
+    x, z = np.broadcast_arrays(along[None, :], -along[:, None])
+    return np.stack([x, np.zeros_like(x), z], axis=-1)
+
+
+_SLICE = _slice_points()

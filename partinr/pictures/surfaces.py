@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from partinr.base.files import replacing
 
+_APART = 1e-5
+"""The least difference of a value from the level."""
+
 
 class Surface(NamedTuple):
     """A surface of triangles.
@@ -36,6 +39,8 @@ def surface_of(values: NDArray[np.floating], level: float = 0.5) -> Surface:
 
     high = level + 1
     field = np.pad(np.nan_to_num(values.astype(np.float32), nan=high, posinf=high), 1, constant_values=high)
+    # Corners of several triangles would be one place where a sample lies on the surface.
+    field[np.abs(field - level) < _APART] = level + _APART
     if not (field < level).any():
         return Surface(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
     vertices, faces, *_ = marching_cubes(field, level, gradient_direction="descent")

@@ -55,7 +55,7 @@ def depth_of(path: Path, depth: Depth | None = None, further: Sequence[str] = ()
     """
     depths = DEPTHS.get(path.suffix.lower())
     if depths is None:
-        *others, last = *further, *DEPTHS
+        *others, last = dict.fromkeys([*further, *DEPTHS])
         raise PartinrError(f"cannot write {path}; give a file that ends in {', '.join(others)} or {last}")
     if depth is None:
         return depths[0]

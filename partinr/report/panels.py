@@ -13,7 +13,7 @@ from partinr.base.text import for_shell
 from partinr.report.groups import Group
 from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
-from partinr.runs.layout import IMAGE, PARTITION, RECONSTRUCTION, of_image
+from partinr.runs.layout import ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import metrics_of
 from partinr.runs.sharing import SIGN
@@ -48,6 +48,7 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
                 "kind": name,
                 "caption": _decibels(of.get("psnr")),
                 "picture": store.add(record.path / of_image(name, RECONSTRUCTION)),
+                "media": store.media(record.path, record.manifest, FITTED, name),
             }
             for name, of in list(record.images.items())[:GALLERY]
         ]
@@ -63,9 +64,13 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
         (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
         (RECONSTRUCTION, "reconstruction", ", ".join(quality)),
     )
-    found = [
+    found: list[dict[str, Any]] = [
         {"kind": kind, "caption": caption, "picture": store.add(record.path / name)} for name, kind, caption in captions
     ]
+    for figure, part in ((found[0], SIGNAL), (found[2], FITTED)):
+        figure["media"] = store.media(record.path, record.manifest, part)
+    if not record.is_picture:
+        return [*found, {"kind": "error", "caption": "", "picture": store.add(record.path / ERROR)}]
     return [*found, {"kind": "absolute error", "caption": "", "picture": store.add_error(record.path)}]
 
 

@@ -189,7 +189,7 @@ class _Pictures:
     @contextmanager
     def _picture(self, record: RunRecord, name: str) -> Iterator[Image.Image | None]:
         """A picture of a run; errors on the scale of the figure. None if it is missing or damaged."""
-        if name == ERROR:
+        if name == ERROR and record.is_picture:
             error = error_of(record.path, self.looks.error_scale)
             yield None if error is None else Image.fromarray(error)
             return

@@ -7,7 +7,7 @@ import hashlib
 import io
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 
 from partinr.pictures.draw import encode_png
 from partinr.report.errors import error_of
+from partinr.report.media import MEDIA_BUDGET, media_of
 from partinr.runs.layout import IMAGE, RECONSTRUCTION
 
 PICTURE_BUDGET = 24_000_000
@@ -49,6 +50,8 @@ class PictureStore:
     """Byte budget for all pictures."""
     cache: PictureCache = field(default_factory=dict)
     uris: dict[str, str] = field(default_factory=dict)
+    media_left: int = MEDIA_BUDGET
+    """Bytes that are left for sounds and films."""
     used: set[tuple[Any, ...]] = field(default_factory=set)
     """Keys of ``cache``."""
 
@@ -89,6 +92,16 @@ class PictureStore:
         uri, about_it = shown
         self.uris[about_it["key"]] = uri
         return about_it
+
+    def media(
+        self, folder: Path, manifest: Mapping[str, Any], part: str, image: str | None = None
+    ) -> dict[str, str] | None:
+        """What plays a sound or film of a run, as of :func:`media_of`; None once their budget is spent."""
+        found = media_of(folder, manifest, part, image)
+        if found is None or len(found["uri"]) > self.media_left:
+            return None
+        self.media_left -= len(found["uri"])
+        return found
 
     def forget(self) -> None:
         """Remove pictures that this page did not use from the cache, since their files have changed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,15 @@ def _pictures(pixels: np.ndarray, fit: Fit) -> dict[str, str]:
     return found
 
 
-def write_view(path: str | Path, image: Any, fits: Sequence[Fit], *, title: str, facts: Sequence[str] = ()) -> Path:
+def write_view(
+    path: str | Path,
+    image: Any,
+    fits: Sequence[Fit],
+    *,
+    title: str,
+    facts: Sequence[str] = (),
+    media: Sequence[Mapping[str, str]] = (),
+) -> Path:
     """Write an image and its fits as a page.
 
     Args:
@@ -127,6 +135,7 @@ def write_view(path: str | Path, image: Any, fits: Sequence[Fit], *, title: str,
         fits: likewise.
         title: title of the page.
         facts: lines under the title.
+        media: what plays sounds or films, from :func:`partinr.report.media.media_of`, each with its ``name``.
 
     Returns:
         ``path``.
@@ -136,7 +145,7 @@ def write_view(path: str | Path, image: Any, fits: Sequence[Fit], *, title: str,
     """
     path = Path(path)
     stage = stage_of(image, fits)
-    page = template("view.html").render(title=title, facts=list(facts), stage=stage, **error_legend())
+    page = template("view.html").render(title=title, facts=list(facts), stage=stage, media=media, **error_legend())
     write_output(path, utf8(page))
     return path
 

@@ -68,6 +68,11 @@ class RunRecord:
         return str(self.manifest.get("name") or self.path.resolve().name)
 
     @property
+    def is_picture(self) -> bool:
+        """Whether the pictures of the run hold its signal, so that an error can be drawn from them."""
+        return self.at("signal.picture") is not False
+
+    @property
     def titled(self) -> str:
         """Name and seed."""
         return f"{self.name}, seed {self.seed}"

@@ -1,5 +1,6 @@
 """Signals: values on a regular grid from a file, a package, the caller or a generator, and sets of them."""
 
+from partinr.signals.audio_data import AudioData
 from partinr.signals.celeba import CelebaData
 from partinr.signals.detail import gradient_energy, region_detail
 from partinr.signals.edges import EdgedImage, edge_pixels
@@ -21,6 +22,7 @@ from partinr.signals.video_data import VideoData
 from partinr.signals.volume import VolumeData
 
 __all__ = [
+    "AudioData",
     "CelebaData",
     "Crop",
     "EdgedImage",

@@ -2,8 +2,9 @@
 
 Pillow reads up to 8 bits a channel (palettes, 1-bit, JPEG, WebP, BMP, most TIFF). It has no mode for deeper colour and
 silently keeps the upper byte, so OpenCV reads 16-bit PNG and deeper TIFF. OpenCV gives wrong pixels without an error
-for some layouts (separate planes, grey with alpha), so the header decides which files it decodes, and others are
-refused. tifffile would need a large package of codecs for the common LZW compression.
+for some layouts (separate planes, grey with alpha), so the header decides which files it decodes. tifffile reads other
+numbers of channels (:mod:`partinr.signals.bands`); it would need a large package of codecs for the common LZW
+compression.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from PIL import __version__ as pillow
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import Later
+from partinr.signals.bands import read_array, read_bands
 from partinr.signals.bare import BARE
 from partinr.signals.userfile import open_file, quiet_stderr, quoted, warnings_as
 
@@ -41,8 +43,9 @@ _SIGNATURES = {
     "WebP": rb"RIFF....WEBP",
     "BMP": rb"BM",
     "GIF": rb"GIF8[79]a",
+    "NPY": rb"\x93NUMPY",
 }
-_FORMATS = "PNG, JPEG, TIFF, WebP, BMP and GIF"
+_FORMATS = "PNG, JPEG, TIFF, WebP, BMP, GIF and NPY"
 _PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -69,17 +72,18 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
     """Read the samples of an image file, upright.
 
     Args:
-        path: PNG, JPEG, TIFF, WebP, BMP or GIF; ``~`` is the home folder.
+        path: PNG, JPEG, TIFF, WebP, BMP, GIF or NPY; ``~`` is the home folder.
         indices: for an image with a palette, return the palette indices (C = 1) instead of the colours.
 
     Returns:
-        ``[H, W, C]`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha, not premultiplied), of dtype uint8
+        ``[H, W, C]`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha, not premultiplied), or any C for
+        channels that are no colours (:func:`has_alpha` tells which); of dtype uint8
         or uint16 over the full range of the type, or float32 as stored. The orientation (EXIF, or the tag of a TIFF) is
         applied. Palettes become RGB. Colour profiles are ignored.
 
     Raises:
         PartinrError: the file does not exist, cannot be read, is no image, is damaged, has no pixels or more than
-            `MAX_PIXELS`, is an animation or has several pages, or stores something other than grey or RGB.
+            `MAX_PIXELS`, is an animation or has several pages, or stores something other than these.
     """
     if not os.fspath(path):
         raise PartinrError("the path of the image is empty; give the path of an image file")
@@ -101,6 +105,18 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
             raise PartinrError(
                 f"{quoted(file)} is a damaged or unusual {kind} file ({error}); copy it again, or {_SAVE_AGAIN}"
             ) from error
+
+
+def has_alpha(path: str | os.PathLike[str]) -> bool:
+    """Whether the second or fourth channel that `decode` gives for a file is transparency, not a channel like others.
+
+    Raises:
+        PartinrError: the file does not exist or cannot be read.
+    """
+    file = Path(os.path.expanduser(path))
+    with open_file(file, "an image") as stream:
+        kind = _kind(stream.read(26))
+        return kind != "NPY" and not (kind == "TIFF" and _has_bands(_tiff_tags(stream, file)))
 
 
 def orientation(path: str | os.PathLike[str]) -> int:
@@ -130,6 +146,10 @@ def _kind(head: bytes) -> str | None:
 
 def _decode_stream(stream: BinaryIO, file: Path, kind: str, head: bytes, indices: bool) -> np.ndarray:
     depth = 8
+    if kind == "NPY":
+        samples = read_array(stream, file)
+        _check_pixels(file, samples.shape[1], samples.shape[0])
+        return samples
     if kind == "PNG":
         # From the IHDR chunk (PNG specification, section 11.2.1).
         if len(head) < 26 or head[12:16] != b"IHDR":
@@ -143,7 +163,7 @@ def _decode_stream(stream: BinaryIO, file: Path, kind: str, head: bytes, indices
     if kind == "TIFF":
         tags = _tiff_tags(stream, file)
         # Pillow would read signed bytes as unsigned ones; the deep decoder refuses them.
-        if max(_tag(tags, 258, (1,))) > 8 or max(_tag(tags, 339, (1,))) == 2:
+        if _has_bands(tags) or max(_tag(tags, 258, (1,))) > 8 or max(_tag(tags, 339, (1,))) == 2:
             return _decode_deep_tiff(stream, file, tags)
     with quiet_stderr() if kind == "TIFF" else nullcontext(), _pillow(stream, file) as image:
         if depth < 16:
@@ -287,25 +307,42 @@ def _tag(tags: Any, number: int, default: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, tuple) else (value,)
 
 
+def _has_bands(tags: Any) -> bool:
+    """Whether a TIFF has channels that are no colours, whose last is no transparency; numbers as below."""
+    channels, photometric, extra = _tag(tags, 277, (1,))[0], _tag(tags, 262, (-1,))[0], _tag(tags, 338, ())
+    colours = {1: 1, 2: 3}.get(photometric)
+    return (
+        colours is not None
+        and channels > colours
+        and (channels > colours + 1 or (colours == 1 and extra in ((), (0,))))
+    )
+
+
 def _decode_deep_tiff(stream: BinaryIO, file: Path, tags: Any) -> np.ndarray:
-    """The samples of a TIFF of more than 8 bits; numbers are the tags and values of TIFF 6.0."""
+    """The samples of a TIFF of more than 8 bits or with bands; numbers are the tags and values of TIFF 6.0."""
     bits = set(_tag(tags, 258, (1,)))
     sample_format = set(_tag(tags, 339, (1,)))
     channels = _tag(tags, 277, (1,))[0]
     photometric = _tag(tags, 262, (-1,))[0]
     extra = _tag(tags, 338, ())
-    dtype = {(16, 1): "uint16", (32, 3): "float32", (64, 3): "float64"}.get((max(bits), max(sample_format)))
+    types = {(8, 1): "uint8", (16, 1): "uint16", (32, 3): "float32", (64, 3): "float64"}
+    dtype = types.get((max(bits), max(sample_format)))
     if dtype is None or len(bits) > 1 or len(sample_format) > 1:
         sort = {1: "unsigned integer", 2: "signed integer", 3: "float"}.get(max(sample_format), "unknown")
         raise PartinrError(
             f"{quoted(file)} stores {max(bits)}-bit {sort} samples; save it with 8 or 16 bits, or as float32 in [0, 1]"
+        )
+    plain = _tag(tags, 284, (1,))[0] == 1 or channels == 1
+    if _has_bands(tags) or (not plain and (channels, photometric) == (3, 2)):
+        return upright(_bands(stream, file), int(_tag(tags, 274, (1,))[0])).astype(
+            np.float32 if dtype == "float64" else dtype
         )
     if (channels, photometric) not in ((1, 0), (1, 1), (3, 2), (4, 2)) or len(extra) > (channels == 4):
         raise PartinrError(
             f"{quoted(file)} is a TIFF of {channels} channels of {max(bits)} bits, but not plain grey, RGB or RGB "
             "with alpha; save it as a 16-bit PNG"
         )
-    if channels > 1 and _tag(tags, 284, (1,))[0] != 1:
+    if not plain:
         raise PartinrError(
             f"{quoted(file)} stores its {max(bits)}-bit channels in separate planes; save it with interleaved channels"
         )
@@ -322,6 +359,18 @@ def _decode_deep_tiff(stream: BinaryIO, file: Path, tags: Any) -> np.ndarray:
         elif extra == (1,):
             samples = _unmultiplied(samples)
     return samples.astype(np.float32) if dtype == "float64" else samples
+
+
+def _bands(stream: BinaryIO, file: Path) -> np.ndarray:
+    try:
+        return read_bands(stream)
+    except Exception as error:  # tifffile's own, and any error of its parsers
+        if "imagecodecs" in str(error):
+            raise PartinrError(
+                f"{quoted(file)} has a compression that is not read with such channels; "
+                "save it without one, or with deflate"
+            ) from error
+        raise _Unreadable("its image data cannot be decoded") from error
 
 
 def _unmultiplied(samples: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ def few_bits(samples: np.ndarray, bits: int | None) -> str | None:
     """
     if samples.dtype != np.uint16 or bits is not None:
         return None
-    peak = int(samples[:, :, : 3 if samples.shape[2] > 2 else 1].max())
+    peak = int(samples[:, :, : {2: 1, 4: 3}.get(samples.shape[2])].max())
     used = next((used for used in _USUAL_BITS if peak < 2**used), None)
     if peak == 0 or used is None:
         return None

@@ -86,7 +86,8 @@ class FolderData(SignalSet):
         names: names of built-in images, in order; not used if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
-        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
+        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, ``drop`` it,
+            or keep it as a further ``channel``.
         bits: how many bits files of 16 use, such as 12.
         channels: convert to ``grey`` or ``rgb``; ``as_is`` keeps the channels of each file.
         limit: use only the first images to learn from; those held out do not count.

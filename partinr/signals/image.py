@@ -1,8 +1,8 @@
 """Images from a file, from scikit-image, or from the caller.
 
-Every function gives a float32 tensor ``[H, W, C]`` with values in [0, 1]; C is 3 (RGB) or 1 (grey), and the first axis
-is the row. The values are those of the file (for a photograph, sRGB with its gamma), without colour management or
-linearisation.
+Every function gives a float32 tensor ``[H, W, C]`` with values in [0, 1]; C is 3 (RGB), 1 (grey), or any number for
+other channels, and the first axis is the row. The values are those of the file (for a photograph, sRGB with its gamma),
+without colour management or linearisation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch.nn import functional
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.signals.channels import BACKGROUNDS, Alpha, Channels, converted, without_alpha
-from partinr.signals.decode import MAX_PIXELS, decode, decoder
+from partinr.signals.decode import MAX_PIXELS, decode, decoder, has_alpha
 from partinr.signals.depth import few_bits, largest_value
 from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
 from partinr.signals.userfile import quoted
@@ -77,7 +77,8 @@ def load_image(
 ) -> torch.Tensor:
     """Read an image file; warns if a file of 16 bits seems to hold fewer.
 
-    The formats are PNG, JPEG, TIFF, WebP, BMP and GIF, with 1 to 8 or 16 bits a channel, and TIFF of floats in [0, 1].
+    The formats are PNG, JPEG, TIFF, WebP, BMP and GIF, with 1 to 8 or 16 bits a channel, and TIFF and NPY of any number
+    of channels, also of floats in [0, 1].
     An EXIF orientation is applied. Palettes become RGB; grey stays grey (C = 1). CMYK, animations and files of several
     pages are refused. The first picture of a phone's multi-picture JPEG is read.
 
@@ -85,14 +86,15 @@ def load_image(
         path: the file; ``~`` is the home folder.
         size: crop to the largest centred square, then resize to ``size`` x ``size`` pixels, up or down.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect. Excludes `size`.
-        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` the
-            channel and keep the stored colours. An opaque channel is always dropped.
+        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, ``drop`` the
+            channel and keep the stored colours, or keep it as a further ``channel``. Otherwise an opaque channel is
+            dropped.
         crop: the square to cut out, instead of the centred one; it is resized if `size` is given.
         bits: how many of the 16 bits of the file are used, such as 12 from a camera: the largest value is then 4095.
         channels: convert to ``grey`` (luma) or ``rgb``; ``as_is`` keeps the channels of the file.
 
     Returns:
-        float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB) or 1.
+        float32 ``[H, W, C]`` in [0, 1]; C = 3 (RGB), 1, or what a file of other channels has.
 
     Raises:
         PartinrError: the file is not such an image, or an option is invalid.
@@ -152,7 +154,10 @@ def _read(
 ) -> tuple[torch.Tensor, np.ndarray, str | None]:
     """The values of an image, the relevant samples of the file, and their background if composited."""
     _check_options(size, max_side, alpha)
-    samples, background, image = unit_samples(decode(path), path, alpha, bits)
+    samples = decode(path)
+    if samples.shape[2] > 4 or (samples.shape[2] in (2, 4) and not has_alpha(path)):
+        alpha = "channel"
+    samples, background, image = unit_samples(samples, path, alpha, bits)
     try:
         return converted(resized(image, size, max_side, crop), channels), samples, background
     except PartinrError as error:
@@ -227,7 +232,7 @@ def check_image(values: torch.Tensor | np.ndarray) -> torch.Tensor:
     Integers are refused instead of scaled, since an array does not say whether it means 0..255 or 0..1.
 
     Args:
-        values: floating, ``[H, W, C]`` with C = 1 or 3, or ``[H, W]`` for grey; finite, in [0, 1].
+        values: floating, ``[H, W, C]``, or ``[H, W]`` for grey; finite, in [0, 1].
 
     Returns:
         A copy, float32 ``[H, W, C]``, on the device of `values`, without its gradient.
@@ -260,14 +265,11 @@ def _check_shape(shape: tuple[int, ...]) -> None:
         raise PartinrError(f"an image must have the shape [H, W, C] or [H, W], not {shown}; {cure}")
     if 0 in shape:
         raise PartinrError(f"the image has no pixels (shape {shown}); give one of at least 1x1")
-    if len(shape) == 3 and shape[2] not in (1, 3):
-        if shape[0] in (1, 3):
-            cure = "the channels go last: values.permute(1, 2, 0) or numpy.moveaxis(values, 0, -1)"
-        elif shape[2] == 4:
-            cure = "drop or composite the alpha channel: values[..., :3]"
-        else:
-            cure = "choose the channels to fit"
-        raise PartinrError(f"an image must have 1 or 3 channels, not {shape[2]} (shape {shown}); {cure}")
+    if len(shape) == 3 and shape[0] in (1, 3) and shape[2] > 4:
+        raise PartinrError(
+            f"the image has {shape[2]} channels (shape {shown}); the channels go last: values.permute(1, 2, 0) or "
+            "numpy.moveaxis(values, 0, -1)"
+        )
 
 
 def check_values(image: torch.Tensor, what: str, cure: str) -> None:
@@ -304,8 +306,8 @@ def _check_options(size: int | None, max_side: int | None, alpha: str) -> None:
             )
     if size is not None and size * size > MAX_PIXELS:
         raise PartinrError(f"size={size} makes more than {MAX_PIXELS:,} pixels; choose at most {int(MAX_PIXELS**0.5)}")
-    if alpha not in ("refuse", "white", "black", "drop"):
-        raise PartinrError(f"alpha must be refuse, white, black or drop, not {alpha!r}; choose one of them")
+    if alpha not in get_args(Alpha):
+        raise PartinrError(f"alpha must be refuse, white, black, drop or channel, not {alpha!r}; choose one of them")
 
 
 def _unit_range(samples: np.ndarray, path: str | os.PathLike[str], bits: int | None) -> torch.Tensor:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, Unused, spec
-from partinr.signals.channels import Channels
+from partinr.signals.channels import Alpha, Channels
 from partinr.signals.depth import Bits
 from partinr.signals.identity import Reading
 from partinr.signals.image import builtin_path, read_image
@@ -29,7 +29,8 @@ class ImageData(SingleSignal):
         name: of a built-in image; not used if ``path`` is given.
         size: centre crop to a square and resize it to this side, in pixels.
         max_side: shrink so that the longer side has at most this many pixels, keeping the aspect.
-        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
+        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, ``drop`` it,
+            or keep it as a further ``channel``.
         bits: how many bits a file of 16 uses, such as 12.
         channels: convert to ``grey`` or ``rgb``; ``as_is`` keeps the channels of the file.
     """
@@ -38,7 +39,7 @@ class ImageData(SingleSignal):
     name: Annotated[str | None, Unused(beside="path")] = "astronaut"
     size: Size | None = None
     max_side: Size | None = None
-    alpha: Literal["refuse", "white", "black", "drop"] = "refuse"
+    alpha: Alpha = "refuse"
     bits: Bits | None = None
     channels: Channels = "as_is"
 

@@ -37,7 +37,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.base.spec import defaults, spec
 from partinr.coords import scaled_shape
-from partinr.pictures.draw import partition_overlay
+from partinr.pictures.draw import coloured, partition_overlay
 from partinr.pictures.errors import error_map
 from partinr.pictures.notebook import plane
 from partinr.pictures.write import Depth, depth_of, write_picture
@@ -52,12 +52,14 @@ class Asked:
         size: numbers of ``--size``.
         rate: samples, or frames, per second.
         spacing: distance of two samples, in the unit of the signal.
+        start: place of the part that is rendered, in samples along each axis.
     """
 
     scale: float | None = None
     size: tuple[int, ...] | None = None
     rate: float | None = None
     spacing: float | None = None
+    start: tuple[Fraction, ...] | None = None
 
 
 @spec
@@ -116,6 +118,8 @@ class SignalKind(ABC):
             # The names that partinr.runs.layout gives them.
             names = {part: f"{part}{self.kept}" for part in ("signal", "reconstruction")}
             found["files"] = {**names, "media": self.media}
+        if not self.is_picture:
+            found["picture"] = False
         if self.metrics:
             found["metrics"] = [dict(each) for each in self.metrics]
         return found
@@ -156,7 +160,7 @@ class SignalKind(ABC):
         Args:
             values: ``[*grid, C]`` in [0, 1], NumPy array or tensor on the CPU.
         """
-        return plane(values, len(values.shape) - 1)
+        return coloured(plane(values, len(values.shape) - 1))
 
     def label_plane(self, labels: Any) -> NDArray[np.integer[Any]]:
         """The region of each pixel of :meth:`picture`: integer ``[H, W]``.
@@ -204,7 +208,7 @@ class SignalKind(ABC):
         Raises:
             PartinrError: no such file can be written, or not in this depth.
         """
-        if path.suffix.lower() not in self.endings:
+        if not path.name.lower().endswith(self.endings):
             return depth_of(path, depth, further=self.endings)
         if depth is not None:
             raise PartinrError(f"--depth is for pictures and NPY, not for {path}; leave it out")

@@ -13,7 +13,9 @@ from torch import Tensor
 from partinr.base.environment import door
 from partinr.base.spec import spec
 from partinr.coords import axis_coords
+from partinr.signals.identity import Reading
 from partinr.signals.image_data import Size
+from partinr.signals.kinds.volume import VolumeKind
 from partinr.signals.sets import SingleSignal
 
 _ELLIPSOIDS = (
@@ -81,3 +83,8 @@ class PhantomData(SingleSignal):
     def load(self) -> Tensor:
         """The phantom: float32 ``[*shape, 1]`` in [0, 1]."""
         return shepp_logan(self.shape)
+
+    def read(self) -> Reading:
+        """The phantom and its identity; it is an image or a volume."""
+        found = super().read()
+        return found._replace(kind=VolumeKind()) if len(self.shape) == 3 else found

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from partinr.base.errors import PartinrError
 from partinr.base.later import of_extra
+from partinr.signals.affine import spacing_of
 from partinr.signals.userfile import open_file, quoted, warnings_as
 
 Frame = int | Literal["all"]
@@ -121,7 +122,7 @@ def _nifti(path: Path, frame: Frame | None) -> Scan:
             raise _damaged(path, "NIfTI", error) from error
         return found.reshape(*found.shape[:3], channels)
 
-    spacing = tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+    spacing = spacing_of(affine)
     if not np.isfinite(affine).all() or min(spacing) <= 0:
         raise PartinrError(f"{quoted(path)} has an affine that is no map to space; set its sform or qform again")
     axes = tuple(str(code) for code in nibabel.aff2axcodes(affine))

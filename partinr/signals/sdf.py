@@ -16,6 +16,7 @@ from partinr.base.later import Later
 from partinr.base.spec import READS, Unused, spec
 from partinr.coords import grid_coords
 from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
+from partinr.signals.kinds.field import FieldKind
 from partinr.signals.mesh import Mesh, Triangles, read_mesh
 from partinr.signals.sets import SingleSignal
 from partinr.signals.shapes import SHAPES, Distances
@@ -140,8 +141,8 @@ class SdfData(SingleSignal):
         """
         if self.path is None:
             values = self._values(shape_distances(self.title, self.resolution, self.truncation))
-            return Reading(values, SignalIdentity.of(self.title, values))
-        found, _ = placed(triangles := read_mesh(self.path))
+            return Reading(values, SignalIdentity.of(self.title, values), self._kind(Box()))
+        found, box = placed(triangles := read_mesh(self.path))
         name = quoted(Path(self.path))
         values = self._values(mesh_distances(found, self.resolution, self.truncation, name))
         cut = f"distances on {self.resolution}³, truncated at {self.truncation:g}"
@@ -152,7 +153,16 @@ class SdfData(SingleSignal):
             file_sha256(Path(self.path)),
             cut,
         )
-        return Reading(values, identity)
+        return Reading(values, identity, self._kind(box))
+
+    def _kind(self, box: Box) -> FieldKind:
+        most = self.truncation * box.half
+        return FieldKind(
+            low=-most,
+            high=most,
+            spacing=[2 * box.half / self.resolution] * 3,
+            origin=[middle - box.half for middle in box.centre],
+        )
 
     def _values(self, distances: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(((distances / self.truncation + 1) / 2).astype(np.float32))[..., None]

@@ -35,7 +35,8 @@ class VideoData(SingleSignal):
         size: cut the window to its centred square and resize it to this side, in pixels.
         max_side: shrink frames so that the longer side has at most this many pixels, keeping the aspect.
         rate: frames a second of what is used; None for what the file says, 25 of a folder.
-        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, or ``drop`` it.
+        alpha: what to do with transparency: ``refuse`` it, composite over ``white`` or ``black``, ``drop`` it,
+            or keep it as a further ``channel``.
         channels: convert to ``grey`` or ``rgb``; ``as_is`` keeps the channels of the film.
     """
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,35 +17,17 @@ from torch.nn import functional
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
+from partinr.signals.affine import regridded, stack_affine
 from partinr.signals.decode import MAX_PIXELS
 from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
 from partinr.signals.image_data import Size
+from partinr.signals.kinds.volume import VolumeKind
 from partinr.signals.scans import Frame, Scan, open_scan
 from partinr.signals.sets import SingleSignal
 from partinr.signals.userfile import quoted
 
 Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Volume(NamedTuple):
-    """A volume as it is fitted.
-
-    Attributes:
-        values: float32 ``[*grid, C]`` in [0, 1].
-        low: the physical value that is 0.
-        high: the physical value that is 1.
-        affine: from the number of a sample along each axis to its place in space in mm, ``[4, 4]``.
-        axes: their names, see :class:`~partinr.signals.scans.Scan`.
-        identity: of the signal.
-    """
-
-    values: Tensor
-    low: float
-    high: float
-    affine: NDArray[np.float64]
-    axes: tuple[str, ...]
-    identity: SignalIdentity
 
 
 @spec
@@ -100,21 +82,12 @@ class VolumeData(SingleSignal):
         """The volume: float32 ``[*grid, C]`` in [0, 1].
 
         Raises:
-            PartinrError: as for :meth:`volume`.
+            PartinrError: as for :meth:`read`.
         """
-        return self.volume().values
+        return VolumeData.read(self).values  # not of self: a subclass may read what it loads
 
     def read(self) -> Reading:
-        """The volume and its identity: its file and the samples in it.
-
-        Raises:
-            PartinrError: as for :meth:`volume`.
-        """
-        volume = self.volume()
-        return Reading(volume.values, volume.identity)
-
-    def volume(self) -> Volume:
-        """The volume with its place in space.
+        """The volume, its identity, and its units and place in space.
 
         Raises:
             PartinrError: the file cannot be read, holds no volume, NaN or a single value, or the crop is too large.
@@ -140,7 +113,8 @@ class VolumeData(SingleSignal):
         affine = regridded(self._affine(scan), [each.start for each in window], [self.stride] * 3)
         ratio = [old / new for old, new in zip(samples.shape, shape, strict=False)]
         affine = regridded(affine, [(each - 1) / 2 for each in ratio], ratio)
-        return Volume(values, low, high, affine, scan.axes, identity)
+        kind = VolumeKind(low=low, high=high, affine=affine.tolist(), directions=list(scan.axes))
+        return Reading(values, identity, kind)
 
     def _window(self, scan: Scan, file: Path) -> tuple[slice, ...]:
         """The samples to read along each axis.
@@ -229,28 +203,3 @@ def resampled(values: Tensor, shape: Sequence[int]) -> Tensor:
     else:
         found = functional.interpolate(planes, size=list(shape), mode="trilinear", align_corners=False)
     return found[0].movedim(0, -1).contiguous()
-
-
-def stack_affine(spacing: Sequence[float]) -> NDArray[np.float64]:
-    """A place in space for a stack without one: slices from above to below, rows from front to back.
-
-    Columns run to the left of the body, as radiologists look at it.
-    """
-    affine = np.zeros((4, 4))
-    affine[[2, 1, 0], [0, 1, 2]] = -np.asarray(spacing, np.float64)
-    affine[3, 3] = 1
-    return affine
-
-
-def regridded(affine: NDArray[np.float64], first: Sequence[float], step: Sequence[float]) -> NDArray[np.float64]:
-    """The affine of another grid over the same volume.
-
-    Args:
-        affine: ``[4, 4]`` of the old grid.
-        first: place of the first new sample along each axis, in old samples.
-        step: distance of new samples along each axis, in old samples.
-    """
-    inner = np.diag([*step, 1.0])
-    inner[:3, 3] = first
-    found: NDArray[np.float64] = affine @ inner
-    return found

@@ -91,9 +91,13 @@ class Cosine(Schedule):
 
     Attributes:
         final: fraction of the rate that remains at the end, 0 … 1.
+        full_rate_steps: a longer run has a lower rate, in proportion to 1 / √steps, since the best rate falls about as
+            fast; None for the full rate at any length. A run that ends by the clock has the steps that its pace so far
+            leads to.
     """
 
     final: Fraction = 0.0
+    full_rate_steps: Annotated[int, Field(ge=1)] | None = None
 
     def build(self, optimizer: torch.optim.Optimizer, stop: StopRule, elapsed: Callable[[], float]) -> LRScheduler:
         """See :meth:`Schedule.build`."""
@@ -102,14 +106,21 @@ class Cosine(Schedule):
         def factor(step: int) -> float:
             if stop.max_steps is not None:
                 progress = max(0, step - self.warmup_steps) / (stop.max_steps - self.warmup_steps)
+                steps: float = stop.max_steps
             else:
                 assert stop.max_seconds is not None  # StopRule refuses both None
                 progress = elapsed() / stop.max_seconds
-            return self._warmed(step) * (
-                self.final + (1 - self.final) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-            )
+                steps = step / progress if progress else 0.0
+            shape = self.final + (1 - self.final) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+            return self._warmed(step) * self._of_length(steps) * shape
 
         return LambdaLR(optimizer, factor)
+
+    def _of_length(self, steps: float) -> float:
+        """The fraction of the rate that a run of so many steps has."""
+        if self.full_rate_steps is None or steps <= self.full_rate_steps:
+            return 1.0
+        return math.sqrt(self.full_rate_steps / steps)
 
 
 @spec

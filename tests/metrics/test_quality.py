@@ -173,6 +173,17 @@ def test_seams_against_their_definition(channels):
     assert found == pytest.approx(_by_hand(reconstruction, signal, labels), rel=1e-5)
 
 
+def test_seams_of_a_volume_are_those_of_its_slices():
+    reconstruction, signal = _pair((9, 12, 2))
+    labels = torch.zeros(9, 12, dtype=torch.int64)
+    labels[3:, 5:] = 1
+    flat = seam(reconstruction, signal, Partition(labels))
+    deep = [each.expand(4, -1, -1, -1) for each in (reconstruction, signal)]
+    assert seam(deep[0], deep[1], Partition(labels.expand(4, -1, -1))) == pytest.approx(flat, rel=1e-5)
+    turned = seam(reconstruction[:, :, None], signal[:, :, None], Partition(labels[..., None]))
+    assert turned == pytest.approx(flat, rel=1e-5)
+
+
 def test_an_edge_of_the_image_is_no_seam():
     # A step of the image that lies on the border, met exactly but for a constant that both regions are off by.
     labels = (torch.arange(12) >= 6).long().expand(8, 12)

@@ -62,6 +62,18 @@ def test_by_detail_a_busy_region_gets_more_than_a_flat_one_of_its_size():
     assert 0 < left < 0.01 < 0.99 < right
 
 
+def test_detail_counts_along_every_axis():
+    for shape in [(40,), (8, 8), (6, 4, 5)]:
+        for axis in range(len(shape)):
+            signal = torch.full((*shape, 2), 0.5)
+            half = signal.narrow(axis, 0, shape[axis] // 2)
+            half.copy_(_signal(*shape)[..., :2].narrow(axis, 0, shape[axis] // 2))
+            cut = [1] * len(shape)
+            cut[axis] = 2
+            busy, flat = shares("detail", Grid(shape=tuple(cut))(signal), signal).tolist()
+            assert busy > 5 * flat
+
+
 def test_balanced_lies_between_equal_and_detail():
     image = torch.full((8, 8, 3), 0.5)
     image[:, 4:] = _signal(8, 4)

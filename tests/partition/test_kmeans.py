@@ -114,6 +114,18 @@ def test_more_iterations_fit_better(picture):
     assert costs[0] > costs[1] > costs[2]
 
 
+def test_sounds_are_told_apart_by_their_spectra():
+    time = np.arange(4000)
+    notes = [0.5 + 0.4 * np.sin(2 * np.pi * time / period) for period in (60, 9, 60, 23)]
+    signal = torch.from_numpy(np.concatenate(notes)[:, None].astype(np.float32))
+    labels = KMeans(regions=3, spectrum=256, position=0.0)(signal).labels
+    inner = [labels[start + 300 : start + 3700] for start in (0, 4000, 8000, 12_000)]
+    assert [each.unique().tolist() for each in inner] == [[0], [1], [0], [2]]
+    assert KMeans(regions=4, spectrum=256, connected=True)(signal).regions == 4
+    with pytest.raises(PartinrError, match="compares the spectra of a sound, and this signal has 2 axes; leave it out"):
+        KMeans(spectrum=256)(torch.zeros(4, 4, 1))
+
+
 def test_options_are_checked_when_it_is_made():
     for options, said in cases(
         ({"regions": None}, r"KMeans\.regions=None"),

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from partinr.base.errors import PartinrError
-from partinr.pictures.draw import Panel, contact_sheet, encode_png, partition_overlay, thumbnail, to_uint8
+from partinr.pictures.draw import Panel, coloured, contact_sheet, encode_png, partition_overlay, thumbnail, to_uint8
 from tests.covering import cases, covering
 
 RNG = np.random.default_rng(0)
@@ -43,6 +43,19 @@ def test_round_trip_through_png(channels, convert):
         assert np.array_equal(np.atleast_3d(np.asarray(picture)), bytes_in)
 
 
+def test_other_channels_are_false_colours():
+    """Equal channels are grey, and what is drawn of others is what is said."""
+    for channels in (2, 4, 5, 12):
+        assert (coloured(np.full((2, 3, channels), 0.25)) == 0.25).all()
+    assert coloured(np.array([[[1, 0]]])).tolist() == [[[1, 0.5, 0]]]
+    assert coloured(np.array([[[1, 2, 3, 4]]])).tolist() == [[[1, 2, 3]]]
+    assert coloured(np.arange(6.0).reshape(1, 1, 6)).tolist() == [[[4.5, 2.5, 0.5]]]
+    spectrum = RNG.random((5, 7, 12))
+    with Image.open(BytesIO(encode_png(spectrum))) as picture:
+        assert np.array_equal(np.asarray(picture), to_uint8(coloured(spectrum)))
+    assert partition_overlay(spectrum, grid(5, 7, 2, 2)).shape[2] == thumbnail(spectrum).shape[2] == 3
+
+
 def test_rounding_and_clipping():
     values = np.array([-1, 0, 0.4999 / 255, 0.5001 / 255, 0.5, 1, 7, np.nan, np.inf, -np.inf])
     assert to_uint8(values.reshape(1, -1, 1)).ravel().tolist() == [0, 0, 0, 1, 128, 255, 255, 0, 0, 0]
@@ -53,7 +66,7 @@ def test_tensor_with_a_gradient():
 
 
 def test_shapes_that_are_no_picture():
-    for shape in [(4, 4), (9, 1), (4, 4, 2), (4, 4, 4), (1, 4, 4, 3), (0, 4, 3)]:
+    for shape in [(4, 4), (9, 1), (1, 4, 4, 3), (0, 4, 3)]:
         for draw in (to_uint8, encode_png):
             with pytest.raises(PartinrError, match=r"needs \[H, W, C\]"):
                 draw(np.zeros(shape))

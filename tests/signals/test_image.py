@@ -113,7 +113,7 @@ def test_size_too_large_to_hold(wide):
 
 
 def test_unknown_alpha(wide):
-    with pytest.raises(PartinrError, match="refuse, white, black or drop, not 'pink'"):
+    with pytest.raises(PartinrError, match="refuse, white, black, drop or channel, not 'pink'"):
         load_image(wide, alpha="pink")  # type: ignore[arg-type]
 
 
@@ -213,9 +213,7 @@ def test_images_of_callers_that_are_refused():
         (np.zeros((4, 4), bool), "bool.*give floats"),
         (np.zeros((4, 4), complex), "complex128.*give floats"),
         (np.zeros((4, 4), object), "object.*give floats"),
-        (np.zeros((3, 8, 9)), r"not 9.*channels go last.*permute\(1, 2, 0\)"),
-        (np.zeros((8, 9, 4)), "alpha channel"),
-        (np.zeros((8, 9, 2)), "1 or 3 channels, not 2"),
+        (np.zeros((3, 8, 9)), r"has 9 channels.*channels go last.*permute\(1, 2, 0\)"),
         (np.zeros((2, 8, 9, 3)), "one image of the batch"),
         (np.zeros(7), r"not \[7\]; reshape"),
         (np.zeros((0, 5, 3)), "no pixels"),

@@ -60,7 +60,7 @@ def test_every_grid_can_be_drawn(grid: tuple[int, ...], channels: int) -> None:
     kind, values = default_kind(len(grid)), torch.rand(*grid, channels)
     labels = Grid(regions=2)(torch.zeros(*grid, 1)).labels if len(grid) < 3 else torch.zeros(grid).long()
     picture = kind.picture(values)
-    assert picture.shape[2] == 1
+    assert picture.shape[2] == (1 if channels == 1 else 3)
     assert kind.label_plane(labels).shape == picture.shape[:2] == kind.error_picture(values, values).shape[:2]
     assert kind.partition_picture(labels, values).shape[2] == 3
     measured = kind.measure(values, values)

@@ -45,7 +45,7 @@ def test_every_film_is_measured_drawn_and_written(tmp_path: Path, channels: int)
     labels = torch.zeros(4, 10, 14, dtype=torch.int64)
     labels[2:] = 1
     picture = kind.picture(values)
-    assert picture.shape[2] == (3 if channels == 3 else 1)
+    assert picture.shape[2] == (1 if channels == 1 else 3)
     assert kind.label_plane(labels).shape == picture.shape[:2] == kind.error_picture(values, worse).shape[:2]
     assert kind.partition_picture(labels, values).shape[2] == 3
     kind.write(tmp_path / "film.mp4", [values[:1].numpy(), values[1:].numpy()], values.shape, "float")

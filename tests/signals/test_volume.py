@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -13,6 +14,7 @@ import torch
 
 from partinr.base.errors import PartinrError
 from partinr.signals import VolumeData
+from partinr.signals.kinds import VolumeKind
 from partinr.signals.scans import open_scan
 from tests.covering import cases
 
@@ -31,16 +33,18 @@ def nifti(tmp_path: Path) -> Path:
 
 
 def volume(path: Path, **options: Any) -> Any:
-    return VolumeData(path=str(path), **options).volume()
+    values, identity, kind = VolumeData(path=str(path), **options).read()
+    assert isinstance(kind, VolumeKind)
+    return SimpleNamespace(values=values, identity=identity, kind=kind, affine=np.array(kind.affine))
 
 
 def test_a_nifti_keeps_units_order_and_place(nifti: Path) -> None:
     found = volume(nifti)
-    physical = found.low + (found.high - found.low) * found.values[..., 0].numpy()
+    physical = found.kind.physical(found.values[..., 0].numpy())
     assert np.allclose(physical, np.arange(120).reshape(4, 5, 6) * 2 - 100, atol=1e-4)
-    assert (found.low, found.high) == (-100, 138)
+    assert (found.kind.low, found.kind.high) == (-100, 138)
     assert np.allclose(found.affine, AFFINE)
-    assert found.axes == ("P", "S", "L")
+    assert found.kind.directions == ["P", "S", "L"]
     assert VolumeData(path=str(nifti)).title == "scan"
     windowed = volume(nifti, low=0.0, high=100.0)
     assert torch.allclose(windowed.values, (torch.from_numpy(physical[..., None]) / 100).clamp(0, 1), atol=1e-5)
@@ -81,10 +85,10 @@ def test_stacks_and_arrays(channels: int, tmp_path: Path) -> None:
     for name, spacing in [("x.npy", (1, 1, 1)), ("x.tif", (1, 1, 1)), ("ij.tif", (3, 0.25, 0.5))]:
         found = volume(tmp_path / name, low=0.0, high=1.0)
         assert np.allclose(found.values, values), name
-        assert np.allclose(np.linalg.norm(found.affine[:3, :3], axis=0), spacing), name
-        assert found.axes == ("z", "y", "x")
+        assert np.allclose(found.kind.spacing, spacing), name
+        assert found.kind.directions == ["z", "y", "x"]
     own = volume(tmp_path / "x.npy", spacing=[4.0, 1.0, 2.0])
-    assert np.linalg.norm(own.affine[:3, :3], axis=0).tolist() == [4, 1, 2]
+    assert own.kind.spacing == (4, 1, 2)
 
 
 def test_what_is_no_volume(tmp_path: Path) -> None:

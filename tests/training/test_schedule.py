@@ -58,6 +58,20 @@ def test_cosine(final, warmup):
     assert max(rates) == pytest.approx(LR)
 
 
+def test_a_longer_run_has_a_lower_rate():
+    short, long = (_rates(Cosine(full_rate_steps=5), steps) for steps in (5, 20))
+    assert (max(short), max(long)) == pytest.approx((LR, LR / 2))
+    clock = [0.0]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    scheduler = Cosine(final=1.0, full_rate_steps=5).build(optimizer, StopRule(max_seconds=8), lambda: clock[0])
+    assert optimizer.param_groups[0]["lr"] == LR  # nothing is known of the pace yet
+    for step in range(1, 4):
+        clock[0] = 0.4 * step  # a pace of 20 steps in 8 seconds
+        optimizer.step()
+        scheduler.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(LR / 2)
+
+
 def test_cosine_is_at_its_end_where_the_run_ends_and_stays_there():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     scheduler = Cosine(final=0.25).build(optimizer, StopRule(max_steps=10), _no_clock)

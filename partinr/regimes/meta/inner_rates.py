@@ -21,8 +21,10 @@ class InnerRates(nn.Module):
 
     ``static`` is one fixed number. ``global`` is one learned number. ``per_step`` (Antoniou et al., "How to train your
     MAML", 2019) is one per step. ``per_parameter`` (Li et al., "Meta-SGD", 2017) is one for each number of the
-    initialisation. ``per_parameter_per_step`` is one for each number and step, as in the partition paper. Steps beyond
-    the training's last step use the rates of that step.
+    initialisation. ``per_parameter_per_step`` is one for each number and step, as in the partition paper.
+
+    Steps beyond the training's last step use the median over its steps, and 0 where that is negative. The rates of the
+    last step would not do: in training nothing follows it, so that it learns to overshoot.
 
     Args:
         params: the adapted parameters, each ``[C, *shape]``.
@@ -87,10 +89,15 @@ class InnerRates(nn.Module):
             return self.value
         value: Tensor = self.raw[name if self._by_name else "all"]
         if self._by_step:
-            value = value[min(step, self.steps - 1)]
+            value = value[step] if step < self.steps else self._beyond(value)
         if self._by_name and cell is not None:
             value = value.index_select(0, cell)
         return value.exp() if self.positive else value
+
+    def _beyond(self, raw: Tensor) -> Tensor:
+        """The raw rates after the last step of the training, from those of its steps ``[K, …]``."""
+        median = raw.median(dim=0).values
+        return median if self.positive else median.clamp(min=0)
 
     def mean(self) -> float:
         """Mean over all rates, for display."""

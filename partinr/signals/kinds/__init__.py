@@ -6,11 +6,23 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.base.trust import named_class
 from partinr.signals.kind import SignalKind
+from partinr.signals.kinds.audio import AudioKind
+from partinr.signals.kinds.field import FieldKind
 from partinr.signals.kinds.grid import GridKind
 from partinr.signals.kinds.image import ImageKind
 from partinr.signals.kinds.video import VideoKind
+from partinr.signals.kinds.volume import VolumeKind
 
-BUILT_IN: dict[str, type[SignalKind]] = {kind.name: kind for kind in (GridKind, ImageKind, VideoKind)}
+_KINDS = (
+    AudioKind,
+    FieldKind,
+    GridKind,
+    ImageKind,
+    VideoKind,
+    VolumeKind,
+)
+
+BUILT_IN: dict[str, type[SignalKind]] = {kind.name: kind for kind in _KINDS}
 """partinr's kinds by name. Files contain the names, so a name never changes its meaning."""
 
 
@@ -39,4 +51,15 @@ def kind_of(plain: Mapping[str, Any] | None, axes: int) -> SignalKind:
     return kind(**facts)
 
 
-__all__ = ["BUILT_IN", "GridKind", "ImageKind", "SignalKind", "VideoKind", "default_kind", "kind_of"]
+__all__ = [
+    "BUILT_IN",
+    "AudioKind",
+    "FieldKind",
+    "GridKind",
+    "ImageKind",
+    "SignalKind",
+    "VideoKind",
+    "VolumeKind",
+    "default_kind",
+    "kind_of",
+]

@@ -14,7 +14,7 @@ from partinr.signals.kind import SignalKind
 
 @spec
 class ImageKind(SignalKind):
-    """An image of any number of channels. Pictures of other than 1 or 3 channels show the first."""
+    """An image of any number of channels. Pictures of other than 1 or 3 channels have false colours."""
 
     name: ClassVar[str] = "image"
     axes: ClassVar[tuple[str, ...]] = ("row", "column")

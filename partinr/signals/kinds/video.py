@@ -27,8 +27,6 @@ from partinr.signals.kind import Asked, SignalKind
 class VideoKind(SignalKind):
     """A film of any number of channels. Its picture is a contact sheet with the slice through its middle row.
 
-    Pictures and files of other than 1 or 3 channels show the first.
-
     Attributes:
         rate: frames a second.
     """
@@ -70,7 +68,8 @@ class VideoKind(SignalKind):
 
     def picture(self, values: Any) -> NDArray[Any]:
         """See :meth:`SignalKind.picture`."""
-        return FilmSheet(values.shape[:3]).values(values)
+        drawn: NDArray[Any] = FilmSheet(values.shape[:3]).values(values) / np.float32(255)
+        return drawn
 
     def label_plane(self, labels: Any) -> NDArray[np.integer[Any]]:
         """The region of each pixel of the sheet, -1 between frames; see :meth:`SignalKind.label_plane`."""

@@ -31,15 +31,18 @@ def test_all_begin_with_the_value(kind, positive):
     assert math.isclose(rates.mean(), 1e-3, rel_tol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["per_step", "per_parameter_per_step"])
-def test_steps_beyond_the_last_take_its_rate(kind):
-    rates = InnerRates(PARAMS, kind, 1e-3, 3)
+@covering(kind=["per_step", "per_parameter_per_step"], sign=[1.0, -1.0], positive=[False, True])
+def test_steps_beyond_the_last_take_the_median_and_never_a_negative_rate(kind, sign, positive):
+    rates = InnerRates(PARAMS, kind, 1e-3, 3, positive)
+    raw = sign * torch.tensor([3.0, 0.5, 1.0])
     with torch.no_grad():
         for each in rates.parameters():
-            each.copy_(torch.arange(3.0).reshape(3, *[1] * (each.ndim - 1)).expand_as(each))
-    for step, expected in enumerate((0.0, 1.0, 2.0, 2.0, 2.0)):
-        assert (torch.as_tensor(rates.at(step, "w")) == expected).all()
-    assert torch.as_tensor(rates.at(10**6, "b")).max() == 2.0
+            each.copy_(raw.reshape(3, *[1] * (each.ndim - 1)).expand_as(each))
+    trained = [torch.as_tensor(rates.at(step, "w")).detach().unique() for step in range(3)]
+    assert torch.equal(torch.cat(trained), raw.exp() if positive else raw)
+    expected = math.exp(sign) if positive else max(0.0, sign)
+    for step in (3, 10**6):
+        assert torch.as_tensor(rates.at(step, "b")).detach().unique().tolist() == pytest.approx([expected])
 
 
 @pytest.mark.parametrize("kind", ["per_parameter", "per_parameter_per_step"])

@@ -129,7 +129,9 @@ def regions(task: TaskBatch, context: Any = None) -> list[tuple[Tensor, Tensor]]
 def rate(learned: dict[str, Tensor], settings: MetaSettings, step: int, name: str) -> Tensor | float:
     if settings.inner_lr_kind == "static":
         return settings.inner_lr
-    return learned[f"rates.raw.{name}"][min(step, settings.inner_steps - 1), 0]
+    raw = learned[f"rates.raw.{name}"][:, 0]
+    # Of two steps, the median is the lower rate.
+    return raw[step] if step < settings.inner_steps else raw.sort(dim=0).values[(len(raw) - 1) // 2].clamp(min=0)
 
 
 def adapted(

@@ -325,13 +325,14 @@ def test_a_region_is_adapted_alike_whatever_the_other_regions_are(make_start, si
         torch.testing.assert_close(value, ends[1][name], rtol=1e-12, atol=1e-14)
 
 
-def test_steps_beyond_those_of_the_training_go_on_with_its_last_rates(make_start, batch):
+def test_steps_beyond_those_of_the_training_go_on_with_the_median_of_its_rates(make_start, batch):
     start = make_start()
     longer = LearnedStart(start.networks.backbone, channels=2, inner_steps=4, inner_lr=0.1, engine="batched").double()
     state = start.state_dict()
     for name, value in state.items():
         if name.startswith("rates."):
-            state[name] = torch.cat([value, value[-1:], value[-1:]])
+            middle = value.median(dim=0, keepdim=True).values.clamp(min=0)
+            state[name] = torch.cat([value, middle, middle])
     longer.load_state_dict(state)
     context = batch.context("region")
     for found, expected in zip(start.adapt(batch, context, 4), longer.adapt(batch, context, 4), strict=True):
