@@ -66,7 +66,10 @@ def show(found: comparing.Comparison, everything: bool) -> None:
             table.add_row(*(Text(visible(cell)) for cell in (line.name, *line.cells)))
 
     settings = found.settings if everything else found.differing
-    add("settings" if settings else "settings: none differs", settings)
+    none = "settings: none that changes the result differs" if found.further else "settings: none differs"
+    add("settings" if settings else none, settings)
+    if found.further and not everything:
+        add("other settings", found.further)
     add("results", found.results)
     if made := [line for line in found.circumstances if everything or (line.differs and line.name != "started")]:
         add("run on", made)

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ZshComplete,
+    add_completion_class,
+    split_arg_string,
+)
 
 from partinr.experiment import plugins
 from partinr.experiment.comments import read_comments
@@ -89,3 +96,38 @@ complete -o default -F %(complete_func)s %(prog_name)s
         known = max(incomplete.rfind("="), incomplete.rfind(":")) + 1
         items: list[CompletionItem[Any]] = self.get_completions(args, incomplete)
         return "\n".join(item.value[known:] for item in items if item.type == "plain")
+
+
+@add_completion_class
+class Zsh(ZshComplete):
+    """zsh would put a space behind ``optimizer.`` and ``optimizer.lr=``. It completes paths where there is nothing."""
+
+    source_template = """\
+#compdef %(prog_name)s
+%(complete_func)s() {
+    local -a response whole open
+    local type key about line paths
+    response=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \
+%(complete_var)s=zsh_complete %(prog_name)s 2>/dev/null)}")
+    for type key about in $response; do
+        case $type in
+            dir) paths=-/ ;;
+            file) paths=-f ;;
+            plain)
+                if [[ $about == _ ]]; then line=${key//:/\\\\:}; else line=$key:$about; fi
+                if [[ $key == *[=.] ]]; then open+=("$line"); else whole+=("$line"); fi ;;
+        esac
+    done
+    if (( ! $#whole + $#open )); then [[ -n $paths ]] && _path_files $paths; return; fi
+    (( $#whole )) && _describe -V unsorted whole -U
+    (( $#open )) && _describe -V unsorted open -U -S ''
+}
+compdef %(complete_func)s %(prog_name)s
+"""
+
+
+@add_completion_class
+class Fish(FishComplete):
+    """click's own would cut ``partition=none,grid`` and descriptions at their first comma."""
+
+    source_template = FishComplete.source_template.replace('string split ","', 'string split -m 1 ","')

@@ -11,6 +11,7 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.base.numbers import ABSENT, write
 from partinr.base.section import leaves
+from partinr.report.columns import columns_of
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.notices import commit_of, machine_of
 from partinr.runs.directory import RunDirectory
@@ -44,6 +45,8 @@ class Comparison:
     """The runs as the report sees them, each in a group of its own."""
     differing: tuple[Line, ...]
     """Settings that change the computation and differ."""
+    further: tuple[Line, ...]
+    """Other settings that differ, by their dotted keys: output, evaluation, callbacks."""
     settings: tuple[Line, ...]
     """All settings, by their dotted keys."""
     results: tuple[Line, ...]
@@ -66,14 +69,19 @@ class Comparison:
             raise PartinrError(damaged.message or f"{damaged.path} is damaged")
         studies = tuple(_one_by_one(study.in_words()) for study in studies_of(records))
         called = {group.records[0]: group.label for study in studies for group in study.groups}
-        listed = [Listed.of(each, 0.0) for each in directories]
+        found = columns([Listed.of(each, 0.0) for each in directories], brief=False)
+        settings = tuple(_lines([_words(leaves(record.config)) for record in records]))
+        keys = tuple(f"{column.key}." for column in found)
+        further = (line for line in settings if line.differs and not f"{line.name}.".startswith(keys))
+        known = {column.value: (column.title, column.form) for study in studies for column in columns_of(study)}
         return cls(
             records,
             tuple(called[record] for record in records),
             studies,
-            tuple(_line(column.name, column.of) for column in columns(listed)),
-            tuple(_lines([_words(leaves(record.config)) for record in records])),
-            tuple(_lines([dict(_results(record)) for record in records])),
+            tuple(_line(column.name, column.of) for column in found),
+            tuple(further),
+            settings,
+            tuple(_lines([dict(_results(record, {**known, **_FORMS})) for record in records])),
             tuple(_lines([dict(_circumstances(record)) for record in records])),
         )
 
@@ -117,6 +125,7 @@ def _words(settings: Mapping[str, Any]) -> dict[str, str]:
 _FORMS = {
     "metrics.psnr": ("PSNR [dB]", "fixed:2"),
     "metrics.ssim": ("SSIM", "fixed:3"),
+    "metrics.psnr_best": ("best PSNR [dB]", "fixed:2"),
     "parameters": ("parameters", "fixed:0"),
     "regions": ("regions", "fixed:0"),
     "steps": ("steps", "fixed:0"),
@@ -129,12 +138,13 @@ _FORMS = {
 """Numbers of every regime: their path, name and form."""
 
 
-def _results(record: RunRecord) -> Iterator[tuple[str, str]]:
+def _results(record: RunRecord, known: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The results of a run in words, with the name and form of those that a table knows."""
     yield "state", record.status
     metrics = record.at("metrics")
     for path in (*_FORMS, *(leaves(metrics, "metrics.") if isinstance(metrics, Mapping) else ())):
         usual = path.removeprefix("metrics."), "fixed:2" if "psnr" in path else "significant"
-        name, form = _FORMS.get(path, usual)
+        name, form = known.get(path, usual)
         value = record.last("macs") if path == "macs" else record.number(path)
         if value is not None and not math.isnan(value):
             yield name, write(value, form) + (SIGN if path == "seconds.training" and record.shared else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from partinr.pictures.palette import SLOTS, Style
 from partinr.report.against import against_lone
 from partinr.report.columns import TABLES, Column, columns_of
 from partinr.report.comparison import Comparison
-from partinr.report.groups import Study, studies_of
+from partinr.report.groups import Group, Study, studies_of
 from partinr.report.notices import UNDER_WAY, states
 from partinr.report.panels import GALLERY, pictures_of, run_of
 from partinr.report.payload import payload
@@ -156,7 +157,8 @@ def _context(
     )
     plotly = get_plotlyjs()
     store = PictureStore(_expected(studies), _budget(data, studies, len(plotly)), cache)
-    parts = [_part(*each, store) for each in zip(keys, studies, tables, looks, strict=True)]
+    searches = [data["studies"][key]["search"] is not None for key in keys]
+    parts = [_part(*each, store) for each in zip(keys, studies, tables, looks, searches, strict=True)]
     first = tables[0]
     context = {
         "title": title,
@@ -215,9 +217,9 @@ def _budget(data: Mapping[str, Any], studies: Sequence[Study], script: int) -> i
 
 
 def _part(
-    key: str, study: Study, table: Sequence[Row], style: Mapping[str, Style], store: PictureStore
+    key: str, study: Study, table: Sequence[Row], style: Mapping[str, Style], search: bool, store: PictureStore
 ) -> dict[str, Any]:
-    """The page's data for one study."""
+    """The page's data for one study. The pictures of a search are in the order of their quality."""
     tables = TABLES if study.section is None else study.section.tables
     return {
         "key": key,
@@ -228,9 +230,20 @@ def _part(
         "states": any(group.state != "completed" for group in study.groups),
         "tables": [made for each in tables if (made := _table(each, table, study))["columns"]],
         "pictures": {
-            image: [pictures_of(group, store, study.section) for group in study.on(image)] for image in study.images
+            image: [
+                pictures_of(group, store, study.section)
+                for group in (sorted(study.on(image), key=rank) if search else study.on(image))
+            ]
+            for image in study.images
         },
     }
+
+
+def rank(group: Group) -> tuple[bool, float]:
+    """The place of a group among others, the best first: those that have not completed come last."""
+    run = group.median()
+    psnr = None if run is None else run.final("psnr")
+    return group.provisional, math.inf if psnr is None else -psnr
 
 
 def _table(about: Table, table: Sequence[Row], study: Study) -> dict[str, Any]:

@@ -103,10 +103,15 @@ class Column:
     of: tuple[str | None, ...]
 
 
-def columns(listed: Sequence[Listed]) -> list[Column]:
-    """The settings in which runs differ. A key that only some versions of partinr know is no difference."""
+def columns(listed: Sequence[Listed], brief: bool = True) -> list[Column]:
+    """The settings in which runs differ. A key that only some versions of partinr know is no difference.
+
+    Args:
+        listed: the runs.
+        brief: whether an experiment stands for the settings that differ because of it.
+    """
     known = [each for each in listed if each.config]
-    asked = [[each.overrides] for each in known]
+    asked = [[each.overrides] for each in known] if brief else None
     found = [
         # An unset option needs no word in a list.
         Column(facet.name, facet.key, tuple(None if said == UNSET else said for said in facet.of))

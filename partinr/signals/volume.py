@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.spec import READS, spec
+from partinr.coords import nearest_samples
 from partinr.signals.affine import regridded, stack_affine
 from partinr.signals.decode import MAX_PIXELS
 from partinr.signals.identity import Reading, SignalIdentity, block_means, file_sha256, samples_sha256
@@ -24,6 +27,7 @@ from partinr.signals.image_data import Size
 from partinr.signals.kinds.volume import VolumeKind
 from partinr.signals.scans import Frame, Scan, open_scan
 from partinr.signals.sets import SingleSignal
+from partinr.signals.source import Source
 from partinr.signals.userfile import quoted
 
 Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
@@ -78,6 +82,11 @@ class VolumeData(SingleSignal):
         """The name of the file, without ``.nii.gz`` and other endings."""
         return Path(self.path).name.removesuffix(".gz").rpartition(".")[0] or Path(self.path).name
 
+    @property
+    def source(self) -> VolumeSource:
+        """The file, and how it is cut, for label maps of it."""
+        return VolumeSource(self.title, self.path, data=self)
+
     def load(self) -> Tensor:
         """The volume: float32 ``[*grid, C]`` in [0, 1].
 
@@ -97,7 +106,7 @@ class VolumeData(SingleSignal):
         window = self._window(scan, file)
         samples = self._finite(scan.part(window), file)
         low, high = self._range(samples, file)
-        shape = self._shape(samples.shape[:3])
+        shape = self.resized_shape(samples.shape[:3])
         # In single precision: of integers and of doubles alike, what a network can tell apart.
         values = torch.from_numpy(np.array(samples, np.float32, order="C")).sub_(low).div_(high - low).clamp_(0, 1)
         values = resampled(values, shape)
@@ -172,7 +181,8 @@ class VolumeData(SingleSignal):
             )
         return low, high
 
-    def _shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def resized_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The grid of a volume whose part that is used has this shape."""
         if self.size is None:
             return tuple(shape)
         if isinstance(self.size, list):
@@ -186,6 +196,43 @@ class VolumeData(SingleSignal):
         if self.spacing is None:
             return scan.affine
         return scan.affine @ np.diag([*(np.array(self.spacing) / scan.spacing), 1.0])
+
+
+@dataclass(frozen=True)
+class VolumeSource(Source):
+    """A volume and how it was cut.
+
+    Attributes:
+        data: the volume.
+    """
+
+    axes: ClassVar[int] = 3
+    data: VolumeData | None = None
+
+    @door
+    def cut_labels(self, labels: Tensor) -> Tensor:
+        """A label map ``[D, H, W]`` on the grid of the file, cut like the volume; see :meth:`Source.cut_labels`.
+
+        Raises:
+            PartinrError: it is on another grid.
+        """
+        assert self.data is not None
+        scan = open_scan(Path(os.path.expanduser(self.data.path)), self.data.frame)
+        if tuple(labels.shape) != scan.shape:
+            have, need = ("×".join(map(str, shape)) for shape in (labels.shape, scan.shape))
+            raise PartinrError(
+                f"the label map has {have} samples, the volume {self.name} {need}; give a map with one label for each "
+                "sample of its file"
+            )
+        ends = self.data.crop or [[0, n] for n in scan.shape]
+        inner = labels[tuple(slice(start, stop, self.data.stride) for start, stop in ends)]
+        target = self.data.resized_shape(inner.shape)
+        return inner.reshape(-1)[nearest_samples(inner.shape, target)].reshape(target).to(torch.int64)
+
+    @property
+    def ambiguous(self) -> int | None:
+        """None: a volume has one orientation."""
+        return None
 
 
 def resampled(values: Tensor, shape: Sequence[int]) -> Tensor:

@@ -21,7 +21,7 @@ from partinr.base.errors import PartinrError, PartinrWarning
 from partinr.partition import LabelCache, Mask, Partition, make
 from partinr.partition.coding import coded_bits
 from partinr.partition.isolated import run_isolated
-from partinr.signals import ImageData, Source
+from partinr.signals import ImageData, Source, VolumeData
 from partinr.signals.video import FilmSource
 from tests.covering import cases
 
@@ -398,6 +398,12 @@ def test_volumes_and_films(mask: Any, tmp_path: Path) -> None:
     for content in (npy(volume), npy(volume[None, ..., None]), mat({"labels": volume, "plane": FIVE})):
         assert same(mask(content)(signal), volume)
     assert same(mask(npy(scores), stack="first")(signal), volume)
+    # It is cut like the volume of the file.
+    data = VolumeData(path=str(tmp_path / "scan.nii.gz"), crop=[[1, 4], [0, 12], [2, 18]], stride=2, size=8)
+    found = Mask(path=data.path)(data.load(), data.source)
+    assert same(found, volume[1:4:2, :12:2, 2:18:2])
+    with pytest.raises(PartinrError, match=r"label map has 3×12×18 samples, the volume scan 4×12×18; give a map with"):
+        mask(npy(volume[1:]))(data.load(), data.source)
     # Neighbours are those along all three axes.
     apart = np.zeros((3, 4, 4), int)
     apart[0, 0, 0], apart[2, 3, 3] = 1, 1

@@ -13,10 +13,13 @@ from partinr.report.viewer import Fit, stage_of
 NAMES = ("no partition · lr 1e-3", "3×3 grid · lr 1e-4")
 
 
+FACTS = {"versions": {"torch": "2.0", "python": "3.11.7"}, "metrics": {"seam": {"psnr_band": 28.0}}}
+
+
 @pytest.fixture
 def two(write_run, tmp_path):
     one = write_run(tmp_path / "a", regions=1, settings={"optimizer.lr": 1e-3})
-    return [one, write_run(tmp_path / "b", regions=9, facts={"versions": {"torch": "2.0", "python": "3.11.7"}})]
+    return [one, write_run(tmp_path / "b", regions=9, facts=FACTS, settings={"output_dir": "elsewhere"})]
 
 
 def test_what_differs_is_told_run_by_run(two):
@@ -26,9 +29,11 @@ def test_what_differs_is_told_run_by_run(two):
         "partition": ("none", "grid #9"),
         "lr": ("1e-3", "1e-4"),
     }
+    assert [line.name for line in found.further] == ["output_dir"]
     assert {"optimizer.lr", "max_steps"} <= {line.name for line in found.settings}
     results = {line.name: line.cells for line in found.results}
     assert results["state"] == ("completed", "completed")
+    assert results["PSNR dB in the band"] == ("–", "28.00")
     assert results["PSNR [dB]"] == tuple(f"{record.final('psnr'):.2f}" for record in found.records)
     assert {line.name for line in found.circumstances if line.differs} >= {"torch"}
 

@@ -7,6 +7,7 @@ import pytest
 
 from partinr.report import collect, make_report
 from partinr.report.groups import Study
+from partinr.report.page import rank
 from partinr.report.search import importance
 from partinr.runs.swept import Swept, swept
 
@@ -57,6 +58,13 @@ def test_numbers_that_are_spaced_by_factors_have_a_logarithmic_axis():
         assert Swept("", "", tuple(values)).log is log
 
 
+def test_pictures_are_in_the_order_of_the_results(sweep):
+    ranked = sorted(Study.of(collect([sweep])).groups, key=rank)
+    ends = [group.records[0].final("psnr") for group in ranked]
+    assert ends[:-1] == sorted(filter(None, ends), reverse=True)
+    assert ranked[-1].state == "failed"
+
+
 def test_a_table_of_partitions_is_no_search(study):
     assert settings_of(study) == {}
 
@@ -96,3 +104,6 @@ def test_the_page_shows_the_search(chromium, sweep, tmp_path):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_function("w => document.querySelector('#curve .main-svg').clientWidth <= w", arg=width)
         assert page.evaluate("document.documentElement.scrollWidth") == width
+    # There, the legend is below the chart and not on it.
+    top = "(one) => document.querySelector(`#curve .${one}`).getBoundingClientRect().top"
+    page.wait_for_function(f"() => ({top})('legend') > ({top})('xtitle')")

@@ -135,7 +135,6 @@ function layout(series, level, scale, words, metric = PSNR) {
     gridcolor: rule, linecolor: rule, zeroline: false, tickcolor: rule, ticks: "outside", ticklen: 4,
     tickfont: { color: soft }, automargin: true,
   };
-  const many = series.length > 8;
   const crowd = series.length > STYLES;
   const line = level !== null && {
     type: "line", xref: "paper", x0: 0, x1: 1, y0: level, y1: level, layer: "below",
@@ -144,7 +143,7 @@ function layout(series, level, scale, words, metric = PSNR) {
   return {
     font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
     paper_bgcolor: ground, plot_bgcolor: ground, autosize: true,
-    margin: { l: 56, r: many && !crowd ? 8 : 16, t: many && !crowd ? 12 : 44, b: 52 },
+    margin: { l: 56, r: 16, t: 44, b: 52 },
     xaxis: {
       ...axis, type: scale, title: { text: words.title, font: { color: soft, size: 13 } },
       unifiedhovertitle: { text: words.hover },
@@ -156,15 +155,45 @@ function layout(series, level, scale, words, metric = PSNR) {
     },
     hovermode: crowd ? "closest" : "x unified",
     hoverlabel: { bgcolor: ground, bordercolor: rule, font: { color: ink, size: 12.5 } },
-    legend: many && !crowd
-      ? { x: 1.01, y: 1, font: { size: 12 } }
-      : { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 13 } },
     shapes: line ? [line] : [],
     annotations: line ? [{
       xref: "paper", x: 0.004, xanchor: "left", y: level, yanchor: "bottom", showarrow: false,
       text: `${level.toFixed(2)} dB`, font: { size: 11.5, color: soft },
     }] : [],
   };
+}
+
+// Where the legend is: in one row above the chart, if it leaves room for the buttons there; to the right, if names are
+// short; else below the chart, which grows by it. Adds it to a layout; wraps long names in traces.
+function legended(into, traces, shape) {
+  into.style.height = "";
+  const [width, height, mark, letter, line] = [into.clientWidth || 900, into.clientHeight, 46, 6.9, 19];
+  const named = traces.filter(({ showlegend }) => showlegend !== false);
+  const widths = named.map(({ name }) => mark + letter * name.length);
+  const longest = Math.max(0, ...widths);
+  if (widths.reduce((sum, each) => sum + each, 0) < width - 120) {
+    shape.legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 13 } };
+  } else if (longest < 0.3 * width && named.length * line < height - 100) {
+    shape.legend = { x: 1.01, y: 1, font: { size: 12 } };
+  } else {
+    for (const trace of named) trace.name = wrapped(trace.name, Math.floor((width - mark) / letter));
+    const added = line * named.reduce((sum, { name }) => sum + name.split("<br>").length, 0) + 16;
+    const { l, r, t, b } = shape.margin;
+    shape.legend = { x: -l / (width - l - r), y: -(b + 8) / (height - t - b), yanchor: "top", font: { size: 12 }, tracegroupgap: 0 };
+    shape.margin.b += added;
+    into.style.height = `${height + added}px`;
+  }
+  return shape;
+}
+
+// A name in lines of at most so many letters, broken between words.
+function wrapped(name, most) {
+  const lines = [""];
+  for (const word of name.split(" ")) {
+    if (lines.at(-1) && lines.at(-1).length + word.length >= most) lines.push("");
+    lines.push([lines.pop(), word].filter(Boolean).join(" "));
+  }
+  return lines.join("<br>");
 }
 
 function plot(into, series, { level = null, axis, scale, metric = PSNR, words = AXES[axis], nothing }) {
@@ -177,12 +206,22 @@ function plot(into, series, { level = null, axis, scale, metric = PSNR, words = 
     return;
   }
   if (!into.data) into.textContent = "";
-  Plotly.react(into, traces(series, axis, scale, metric), layout(series, level, scale, words, metric), {
+  const drawn = traces(series, axis, scale, metric);
+  Plotly.react(into, drawn, legended(into, drawn, layout(series, level, scale, words, metric)), {
     displaylogo: false, responsive: true,
     modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     toImageButtonOptions: { format: "svg", filename: `${metric.key}-${axis}` },
   });
 }
+
+// A legend has its place for a width.
+let drawnWidth = innerWidth, redrawing;
+addEventListener("resize", () => {
+  if (innerWidth === drawnWidth) return;
+  drawnWidth = innerWidth;
+  clearTimeout(redrawing);
+  redrawing = setTimeout(draw, 150);
+});
 
 // Plots further down are drawn when they come into sight.
 const late = new Map();

@@ -2,16 +2,18 @@
 
 const facetIndex = (name) => data.facets.findIndex((facet) => facet.name === name);
 
+// A value of a facet, with its name unless it says by itself what it is.
+function inWords({ name, kind, values }, at) {
+  const value = values[at];
+  const bare = kind === "image" || kind === "status" || isNaN(value) && !["on", "off", "unset", "none"].includes(value);
+  return bare ? value : `${name} ${value}`;
+}
+
 // The label of a run's group, and its place among the others.
 function labelOf(run) {
   if (!view.by) return { label: data.studies[run.study].labels[run.label].label, order: [run.label] };
   const order = view.by.map((name) => run.facets[facetIndex(name)]);
-  const words = view.by.map((name, i) => {
-    const { kind, values } = data.facets[facetIndex(name)];
-    const value = order[i] < 0 ? "" : values[order[i]];
-    const bare = kind === "image" || kind === "status" || isNaN(value) && !["on", "off", "unset"].includes(value);
-    return value && (bare ? value : `${name} ${value}`);
-  }).filter(Boolean);
+  const words = view.by.map((name, i) => (order[i] < 0 ? "" : inWords(data.facets[facetIndex(name)], order[i]))).filter(Boolean);
   return { label: words.join(" · ") || (view.by.length ? "other" : "all runs"), order };
 }
 
@@ -27,7 +29,7 @@ function stylesOf(study) {
     all.get(label).runs.push(run);
   }
   const labels = [...all.keys()].sort((a, b) => compare(all.get(a).order, all.get(b).order));
-  const facet = colourFacet(study, labels.length);
+  const facet = colourFacet(study, labels.map((label) => all.get(label).runs));
   if (facet) {
     const { values } = data.facets[facet.index];
     const others = values.filter((value) => value !== data.uncut);
@@ -40,7 +42,7 @@ function stylesOf(study) {
       drawn.set(value, count + 1);
       // Dashes tell groups of one colour apart, unless they have to make up for missing colours.
       const dash = others.length > COLOURS ? Math.floor(rank / COLOURS) : labels.length > STYLES ? 0 : count;
-      return [label, { slot: rank < 0 ? 0 : 1 + rank % COLOURS, dash: DASHES[Math.max(0, dash) % DASHES.length], value: value ?? "several" }];
+      return [label, { slot: rank < 0 ? 0 : 1 + rank % COLOURS, dash: DASHES[Math.max(0, dash) % DASHES.length], value: value === undefined ? "several" : inWords(data.facets[facet.index], values.indexOf(value)) }];
     })) };
   }
   if (!view.by) return { of: new Map(data.studies[study].labels.map((of) => [of.label, of])) };
@@ -51,13 +53,20 @@ function stylesOf(study) {
   })) };
 }
 
-function colourFacet(study, count) {
+// The facet that gives the groups their colours; null for a style for each. Of a crowd it is the one whose most frequent
+// value has the fewest groups.
+function colourFacet(study, groups) {
   if (view.colour === "group") return null;
   if (view.colour) return { index: facetIndex(view.colour) };
-  if (count <= STYLES) return null;
+  if (groups.length <= STYLES) return null;
   const usable = ({ name, kind, values }) => (view.by ? view.by.includes(name) : kind === "setting") && values.length <= COLOURS + 1;
-  const index = data.facets.findIndex(usable);
-  return index < 0 ? null : { index };
+  const largest = (index) => {
+    const count = new Map();
+    for (const [{ facets }] of groups) count.set(facets[index], (count.get(facets[index]) ?? 0) + 1);
+    return Math.max(...count.values());
+  };
+  const [best] = data.facets.map((_, index) => index).filter((index) => usable(data.facets[index])).sort((a, b) => largest(a) - largest(b));
+  return best === undefined || largest(best) === groups.length ? null : { index: best };
 }
 
 function groupsOf(study, only, styles) {

@@ -74,7 +74,7 @@ function drawRates() {
   Object.assign(shape.xaxis, { dtick: "D2", tickformat: "~r", range: bits });
   // A difference of less than a dB must not look like a cliff.
   shape.yaxis.range = spanOf(shown.flatMap(({ y }) => y).filter((psnr) => psnr !== null), 1);
-  Plotly.react(into, shown, { ...shape, hovermode: "closest" }, {
+  Plotly.react(into, shown, { ...legended(into, shown, shape), hovermode: "closest" }, {
     displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     toImageButtonOptions: { format: "svg", filename: "rate-distortion" },
   });
