@@ -365,6 +365,7 @@ OTHER_MEANINGS = {
     "model/fit_rates.py": {"fit"},
     "model/stack.py": {"meta"},
     "report/viewer.py": {"fit"},  # the picture of the fit
+    "report/slices.py": {"fit"},  # likewise
     "training/ranks.py": {"meta"},
     "__init__.py": {"fit"},  # the function
 }

@@ -17,6 +17,7 @@ from partinr.experiment.fitted import fitted_signal
 from partinr.report.comparison import Comparison
 from partinr.report.media import media_of
 from partinr.report.page import write_comparison
+from partinr.report.slices import Block, write_slices
 from partinr.report.viewer import Fit, check_size, shrunk, shrunk_shape, stage_of, write_view
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import FITTED, SIGNAL, of_image
@@ -53,8 +54,11 @@ def make_view(
         seen = _alike([run, against], names, image, scale)
         title = f"{seen[0].image}: {' against '.join(names)}"
         facts = [f"{name}: {', '.join(each.facts[1:])}" for name, each in zip(names, seen, strict=True)]
+    output = directory.file(of_image(image, VIEW)) if output is None else output
+    if against is None and seen[0].block is not None:
+        return write_slices(output, seen[0].block, title=title, facts=facts)
     return write_view(
-        directory.file(of_image(image, VIEW)) if output is None else output,
+        output,
         seen[0].pixels,
         [each.fit for each in seen],
         title=title,
@@ -104,6 +108,8 @@ class _Seen:
     """The size of the image, then facts about the fit."""
     run: Path
     """The run directory."""
+    block: Block | None = None
+    """All of a volume, of which the pixels are slices."""
 
 
 def _alike(runs: Sequence[Path], names: Sequence[str], image: str | None, scale: float) -> list[_Seen]:
@@ -136,8 +142,11 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         )
     if scale != 1 and not kind.is_picture:
         raise PartinrError(f"--scale is for images, and {run.path} fitted another signal ({kind.name}); leave it out")
-    pixels, fit = kind.picture(fitted_signal(run, image, model)), kind.picture(model.render())
-    labels = kind.label_plane(model.partition.labels)
+    signal, fitted, upright = fitted_signal(run, image, model), model.render(), kind.upright()
+    block = None
+    if upright is not None:
+        block = Block(signal, fitted.numpy(), model.partition.labels.numpy(), upright, kind.low, kind.high)
+    pixels, fit, labels = kind.picture(signal), kind.picture(fitted), kind.label_plane(model.partition.labels)
     shape = labels.shape
     larger, smaller = scaled_shape(shape, scale), shrunk_shape(shape)
     if larger != shape:
@@ -162,4 +171,4 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         labels = labels[rows[:, None], columns]
     shown = Fit(fit, labels, None if larger == shape else kind.picture(model.render(scale)))
     name = image or manifest.get("signal", {}).get("name") or run.path.resolve().name
-    return _Seen(pixels, shown, name, facts, run.path)
+    return _Seen(pixels, shown, name, facts, run.path, block)

@@ -58,5 +58,7 @@ def drawn(figure: Figure, kind: str) -> bytes:
     with warnings.catch_warnings():
         # Letters that the font lacks become boxes; a warning for each would not help.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))
+        # PGF knows no metadata, not even none.
+        dated: dict[str, Any] = {"metadata": _UNDATED[kind]} if kind in _UNDATED else {}
+        figure.savefig(buffer, format=kind, **dated)
     return buffer.getvalue()

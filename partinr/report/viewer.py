@@ -93,7 +93,7 @@ def stage_of(image: Any, fits: Sequence[Fit]) -> dict[str, Any]:
     return {
         "shape": pixels.shape[:2],
         "channels": pixels.shape[2],
-        "image": _uri(encode_png(pixels / 255)),
+        "image": data_uri(encode_png(pixels / 255)),
         "fits": [{"name": fit.name, "pictures": _pictures(pixels, fit)} for fit in fits],
         "error": {"range": [ERROR_SCALE.low, ERROR_SCALE.high], "colours": error_colours(256)},
     }
@@ -111,10 +111,10 @@ def _pictures(pixels: np.ndarray, fit: Fit) -> dict[str, str]:
             f"the image has the shape {list(pixels.shape)}, its fit {list(shape)}, the label map "
             f"{list(regions.shape)}; give those of one image"
         )
-    found = {"fit": _uri(encode_png(fit.values)), "labels": _uri(_labels_png(regions))}
+    found = {"fit": data_uri(encode_png(fit.values)), "labels": data_uri(labels_png(regions))}
     if fit.fine is not None:
         check_size(fit.fine.shape[:2])
-        found["fine"] = _uri(encode_png(fit.fine))
+        found["fine"] = data_uri(encode_png(fit.fine))
     return found
 
 
@@ -150,11 +150,12 @@ def write_view(
     return path
 
 
-def _uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """A PNG as the address of a picture in a page."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _labels_png(labels: np.ndarray) -> bytes:
+def labels_png(labels: np.ndarray) -> bytes:
     """Labels as a PNG with the number of a region in the 24 bits of a colour, red first."""
     colours = np.stack([labels >> 16 & 255, labels >> 8 & 255, labels & 255], axis=-1).astype(np.uint8)
     buffer = io.BytesIO()

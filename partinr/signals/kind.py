@@ -40,6 +40,7 @@ from partinr.coords import scaled_shape
 from partinr.pictures.draw import coloured, partition_overlay
 from partinr.pictures.errors import error_map
 from partinr.pictures.notebook import plane
+from partinr.pictures.slices import Upright
 from partinr.pictures.write import Depth, depth_of, write_picture
 
 
@@ -178,6 +179,10 @@ class SignalKind(ABC):
         """The error of a reconstruction as a picture: float RGB ``[H, W, 3]`` in [0, 1]."""
         axes = len(signal.shape) - 1
         return error_map(plane(signal, axes), plane(reconstruction, axes))
+
+    def upright(self) -> Upright | None:
+        """How pages turn a volume to slice it along all axes; None for other signals, which :meth:`picture` shows."""
+        return None
 
     # -- files ---------------------------------------------------------------------------------------------------
 

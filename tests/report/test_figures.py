@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
@@ -129,3 +130,11 @@ def test_pgf_has_words_that_latex_can_read_and_no_pictures(write_run, tmp_path, 
     assert {path.suffix for path in written if path.name.startswith("pictures")} == {".pdf", ".png"}
     assert r"100\% ours\_2" in said["pgf"]
     assert "100% ours_2" not in said["pgf"]
+
+
+def test_pgf_has_no_metadata(monkeypatch):
+    # matplotlib's writer of PGF takes none, and cannot run here without LaTeX.
+    given = {}
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **how: given.update(how))
+    drawn(Figure(), "pgf")
+    assert given == {"format": "pgf"}

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
-from partinr.pictures.slices import SliceSheet
+from partinr.pictures.slices import SliceSheet, Upright
 from partinr.pictures.volume import write_nifti, write_stack
 from partinr.pictures.write import Depth
 from partinr.signals.affine import regridded, spacing_of, stack_affine
@@ -63,6 +63,10 @@ class VolumeKind(SignalKind):
     def error_picture(self, signal: Any, reconstruction: Any) -> NDArray[Any]:
         """See :meth:`SignalKind.error_picture`."""
         return self._sheet(signal.shape[:3]).errors(signal, reconstruction)
+
+    def upright(self) -> Upright:
+        """See :meth:`SignalKind.upright`."""
+        return Upright.of(self.directions, self.spacing)
 
     def _sheet(self, shape: Sequence[int]) -> SliceSheet:
         return _sheet(tuple(shape), tuple(self.directions), self.spacing)
