@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -97,6 +97,10 @@ class RegionBatch:
     def coords(self) -> Tensor:
         """Coordinates: float32 ``[M, d]`` in [-1, 1]."""
         return every(self.points)
+
+    def with_table(self) -> RegionBatch:
+        """The batch with a table of coordinates, for steps on all samples."""
+        return self if isinstance(self.points, Tensor) else replace(self, points=self.coords)
 
     @cached_property
     def targets(self) -> Tensor:

@@ -78,6 +78,14 @@ def some(coords: Coords, rows: Tensor) -> Coords:
     return coords[rows] if isinstance(coords, Tensor) else coords.some(rows)
 
 
+def keep(module: nn.Module, name: str, coords: Coords) -> None:
+    """Let coordinates follow a module to its device and precision, as its attribute ``name``."""
+    if isinstance(coords, Tensor):
+        module.register_buffer(name, coords, persistent=False)
+    else:
+        module.add_module(name, coords)
+
+
 def every(coords: Coords) -> Tensor:
     """All rows of coordinates; a table is not copied."""
     return coords if isinstance(coords, Tensor) else coords[:]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
-from partinr.model.computed import Coords, some
+from partinr.model.computed import Coords, keep, some
 from partinr.model.signal_stack import SignalStack
 from partinr.training.clipping import clip_networks
 from partinr.training.loop import StopReason, TrainingLoop
@@ -43,6 +43,7 @@ class StackLoop(TrainingLoop):
     shard: Shard
     finished: Tensor
     cuda_graphs = False
+    _coords: Coords
     all_finished: StopReason = "all_frozen"
     """The stop reason when no network is left."""
 
@@ -51,14 +52,7 @@ class StackLoop(TrainingLoop):
 
     _stepping: PlainSteps | None = None
 
-    def hold(
-        self,
-        model: SignalStack,
-        batch: RegionBatch,
-        by_sample: Tensor,
-        weights: Tensor | None,
-        coords: Coords,
-    ) -> None:
+    def hold(self, model: SignalStack, batch: RegionBatch, by_sample: Tensor, weights: Tensor | None) -> None:
         """Set the model, and keep its samples as buffers of the module.
 
         Args:
@@ -66,14 +60,10 @@ class StackLoop(TrainingLoop):
             batch: all samples of the signals.
             by_sample: targets ``[M, C]``, as :meth:`RegionBatch.by_sample` orders them.
             weights: ``[M, 1]``, weights of the samples in the loss, likewise; None if all are 1.
-            coords: coordinates of the batch; a table if steps need all of them.
         """
         self.model = model
         self.batch = batch
-        if isinstance(coords, Tensor):
-            self.register_buffer("_coords", coords, persistent=False)
-        else:
-            self._coords = coords
+        keep(self, "_coords", batch.points)
         self.register_buffer("_targets", by_sample, persistent=False)
         self.register_buffer("_weights", weights, persistent=False)
         self.sharding = ByRegions(Ranks(), batch.sizes)
@@ -170,7 +160,7 @@ class StackLoop(TrainingLoop):
         networks = torch.nonzero(self.sharding.owned & ~self.finished).squeeze(1)
         targets = self.buffer("_targets")
         weights = None if self._weights is None else self.buffer("_weights")
-        return Shard.take(self.model, self.batch, self.coords, targets, weights, networks, self.sharding.portion)
+        return Shard.take(self.model, self.batch, self._coords, targets, weights, networks, self.sharding.portion)
 
     @torch.no_grad()
     def gather(self) -> None:
@@ -256,7 +246,7 @@ class StackLoop(TrainingLoop):
     def values(self) -> Tensor:
         """The values of all rows of the batch, ``[P, C]``; each process evaluates its part."""
         # Without autocast, to measure what a user gets who loads the saved weights.
-        coords = self.coords
+        coords = self._coords
         with torch.autocast(self.device.type, enabled=False):
             if self.ranks.size == 1:
                 return self.model.evaluate(coords, self.batch.sizes)
@@ -265,13 +255,6 @@ class StackLoop(TrainingLoop):
             values = self.buffer("_targets").new_zeros(len(coords), self.model.channels)
             values[own] = self.model.evaluate(some(coords, own), self.batch.count(rows))
             return self.ranks.whole(values)
-
-    @property
-    def coords(self) -> Coords:
-        """The coordinates of the batch, on the device."""
-        found = self._coords
-        assert isinstance(found, Coords)
-        return found
 
     def buffer(self, name: str) -> Tensor:
         """A buffer, typed as a tensor."""

@@ -104,13 +104,8 @@ class FitModule(StackLoop):
         targets, weights = self.seen.targets, self.seen.weights
         error, exchange = self.seen.error, lambda part: self.ranks.whole(part)  # the ranks are known later
         self.sampler = sampler_of(settings, batch, self._shapes, seed, error, exchange)
-        self.hold(
-            model,
-            batch,
-            batch.by_sample(targets),
-            None if weights is None else batch.by_sample(weights),
-            batch.points if self.sampler.period is None else batch.coords,
-        )
+        batch = batch if self.sampler.period is None else batch.with_table()
+        self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
         self.watched = self.seen.watched
         self.evaluated = Evaluated(model.partitions, self.kinds)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)

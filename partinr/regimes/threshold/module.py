@@ -92,7 +92,7 @@ class ThresholdModule(StackLoop):
         named = {trial.signal_name: grid for trial, grid in zip(trials, grids, strict=True)}
         self.identities = identities or {name: SignalIdentity.of(name, grid) for name, grid in named.items()}
         batch = model.batch_of(grids)
-        self.hold(model, batch, batch.targets, None, batch.coords)
+        self.hold(model, batch, batch.targets, None)
         # For each trial the step at which it was found below the threshold, or 0.
         self.reached = torch.zeros(len(trials), dtype=torch.int64)
         self.mse = torch.full((len(trials),), float("nan"), dtype=torch.float64)
