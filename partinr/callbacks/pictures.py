@@ -110,7 +110,7 @@ class Pictures(RunCallback):
         """Write a file. Warns only about the first that cannot be written."""
         try:
             write()
-        except OSError as error:
+        except (OSError, PartinrError) as error:
             if not self._lost:
                 self._lost = True
                 what = reason(error).partition(";")[0]

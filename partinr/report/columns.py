@@ -97,9 +97,20 @@ def _columns_of_section(section: Section, study: Study) -> tuple[Column, ...]:
 def _columns_of_fits(study: Study) -> tuple[Column, ...]:
     learned = any(group.learned_start for group in study.groups)
     seams = any(record.at("metrics.seam.psnr_band") is not None for group in study.groups for record in group.records)
-    further = (_column(Section(), TABLES[0].key, field) for field in study.table)
-    usual = (each for each in COLUMNS if (learned or each.against == "lone") and (seams or each.table != "seams"))
-    return (*usual, *further)
+    # SSIM is of images.
+    pictures = any(record.is_picture for group in study.groups for record in group.records)
+    found = [
+        each
+        for each in COLUMNS
+        if (learned or each.against == "lone")
+        and (seams or each.table != "seams")
+        and (pictures or each.value != "metrics.ssim")
+    ]
+    for field in study.table:
+        further = _column(Section(), TABLES[0].key, field)
+        beside = [n for n, each in enumerate(found, 1) if (each.table, each.span) == (further.table, further.span)]
+        found.insert(beside[-1] if beside else len(found), further)
+    return tuple(found)
 
 
 def _column(section: Section, table: str, field: Mapping[str, Any]) -> Column:

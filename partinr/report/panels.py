@@ -57,9 +57,9 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
     quality += [f"SSIM {write(ssim, 'fixed:3')}"] if ssim is not None else []
     observation = record.regime.files.get("observation")
     further = ((each, record.number(each["value"])) for each in metrics_of(record.manifest))
-    quality += [f"{each['heading']} {write(value, each['form'])}" for each, value in further if value is not None]
+    quality += [_measured(each, value) for each, value in further if value is not None]
     captions = (
-        (IMAGE, "image", ""),
+        (IMAGE, "image" if record.is_picture else "signal", ""),
         *(((observation, "observation", "what the loss sees"),) if observation else ()),
         (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
         (RECONSTRUCTION, "reconstruction", ", ".join(quality)),
@@ -93,6 +93,12 @@ def _image(name: str, of: Mapping[str, Any]) -> dict[str, str]:
         "psnr": _decibels(of.get("psnr")).removesuffix(" dB"),
         "ssim": write(ssim, "fixed:3") if isinstance(ssim, float) else ABSENT,
     }
+
+
+def _measured(field: Mapping[str, Any], value: float) -> str:
+    """A metric in words, its unit after the number."""
+    name, unit, _ = str(field["heading"]).partition(" dB")
+    return f"{name} {write(value, field['form'])}{unit}"
 
 
 def _decibels(psnr: Any) -> str:

@@ -14,6 +14,7 @@ from partinr.signals.phantom import PhantomData, shepp_logan
 from partinr.signals.sdf import SdfData
 from partinr.signals.sets import Item, SignalSet, SingleSignal
 from partinr.signals.smooth import SmoothData, smooth_signal
+from partinr.signals.sounds import MelodiesData, SoundItem, SoundsData
 from partinr.signals.source import Source
 from partinr.signals.step_functions import StepItem, StepsData, StepSignal, step_signal
 from partinr.signals.text import TextData, text_image
@@ -33,11 +34,14 @@ __all__ = [
     "ImageItem",
     "Item",
     "LsunData",
+    "MelodiesData",
     "PhantomData",
     "SdfData",
     "SignalSet",
     "SingleSignal",
     "SmoothData",
+    "SoundItem",
+    "SoundsData",
     "Source",
     "StepItem",
     "StepSignal",

@@ -173,7 +173,7 @@ class FolderData(SignalSet):
             files = [builtin_path(name) for name in dict.fromkeys(self.names or ())]
         held = self._held_out(files)
         # Names are taken in this order; the first of equal names stays as it is.
-        names = _Names()
+        names = Names()
         train = [file for file in files if file not in held]
         if not train:
             raise PartinrError(
@@ -189,7 +189,7 @@ class FolderData(SignalSet):
             return _listed(Path(os.path.expanduser(self.val_list)), files)
         if self.val_fraction is None:
             return []
-        held = [file for file in files if _lot(file.name) < self.val_fraction]
+        held = [file for file in files if lot(file.name) < self.val_fraction]
         if not held:
             raise PartinrError(
                 f"data.val_fraction={self.val_fraction:g} holds out none of the {len(files)} images; "
@@ -197,7 +197,7 @@ class FolderData(SignalSet):
             )
         return held
 
-    def _cut(self, files: Iterable[Path], names: _Names) -> list[ImageItem]:
+    def _cut(self, files: Iterable[Path], names: Names) -> list[ImageItem]:
         items = []
         for file in files:
             for crop in self._crops(file.name):
@@ -210,16 +210,17 @@ class FolderData(SignalSet):
             yield None
             return
         for number in range(self.crops):
-            yield Crop((_lot(f"{name}/{number}/row"), _lot(f"{name}/{number}/column")), self.crop_size)
+            yield Crop((lot(f"{name}/{number}/row"), lot(f"{name}/{number}/column")), self.crop_size)
 
 
-class _Names:
+class Names:
     """Unique folder names: the name of a file, with a number from its second use on."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def new(self, wanted: str) -> str:
+        """A name like ``wanted`` that is a valid folder name and new."""
         # Windows and macOS ignore case, macOS Unicode forms too, and Windows forbids some characters. A byte that is no
         # text would be none in tables and trackers either.
         name = base = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+', "-", normal(wanted)).strip(" .") or "image"
@@ -231,7 +232,7 @@ class _Names:
         return name
 
 
-def _lot(text: str) -> float:
+def lot(text: str) -> float:
     """A number in [0, 1), determined by a text."""
     return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:6], "big") / 2**48
 
@@ -246,29 +247,45 @@ def image_files(folder: Path, key: str) -> list[Path]:
     Raises:
         PartinrError: there is none, a link leads nowhere, or there is no such folder.
     """
+    return files_of(folder, key, IMAGE_ENDINGS, "image", "image")
+
+
+def files_of(folder: Path, key: str, endings: Sequence[str], what: str, alone: str) -> list[Path]:
+    """The files of a folder with some endings, in order.
+
+    Args:
+        folder: where they lie.
+        key: the key of ``data`` that names it.
+        endings: in small letters.
+        what: one of the files, in a word.
+        alone: the choice of ``data`` for one of them.
+
+    Raises:
+        PartinrError: there is none, a link leads nowhere, or there is no such folder.
+    """
     try:
         entries = [file for file in folder.iterdir() if not file.name.startswith(".")]
     except NotADirectoryError as error:
-        raise PartinrError(f"data.{key}={folder} is a file, not a folder; for one image take data=image") from error
+        raise PartinrError(f"data.{key}={folder} is a file, not a folder; for one {what} take data={alone}") from error
     except FileNotFoundError as error:
         raise PartinrError(f"no such folder: data.{key}={folder}; check the path{_from_where(folder)}") from error
     except OSError as error:
         raise PartinrError(f"data.{key}={folder} cannot be listed: {error.strerror}; change its permissions") from error
     files = [file for file in entries if file.is_file()]
-    images = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
-    lost = sorted(each.name for each in entries if each.suffix.lower() in IMAGE_ENDINGS and not each.exists())
+    found = [file for file in files if file.suffix.lower() in endings]
+    lost = sorted(each.name for each in entries if each.suffix.lower() in endings and not each.exists())
     if lost:
         raise PartinrError(
             f"{len(lost)} of the links in data.{key}={folder} lead nowhere, such as {lost[0]!r}; "
             "bring back what they lead to, or remove them"
         )
-    if not images:
-        *others, last = IMAGE_ENDINGS
+    if not found:
+        *others, last = endings
         raise PartinrError(
-            f"no image among the {len(files)} files in data.{key}={folder}; "
+            f"no {what} among the {len(files)} files in data.{key}={folder}; "
             f"give a folder that has some in itself, with the endings {', '.join(others)} or {last}"
         )
-    return sorted(images, key=lambda file: (_natural(file.name), file.name))
+    return sorted(found, key=lambda file: (_natural(file.name), file.name))
 
 
 def _from_where(path: Path) -> str:

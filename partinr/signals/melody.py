@@ -11,10 +11,10 @@ BEAT = 0.25
 """Seconds of a note or rest of the melody."""
 
 SCALE = (0, 2, 4, 7, 9, 12, 14, 16)
-"""Semitones of the melody above its key note of 220 Hz: a pentatonic scale."""
+"""Semitones of the melody above its key note, which lies between 165 and 330 Hz: a pentatonic scale."""
 
-RESTS = 0.3
-"""Fraction of beats without a note."""
+PHRASE = 4
+"""Beats of a phrase, the last of which is a rest."""
 
 HARMONICS = 6
 """Number of partials of a note."""
@@ -29,24 +29,25 @@ def melody(seconds: float, rate: int, seed: int) -> NDArray[np.float64]:
     Args:
         seconds: its length.
         rate: samples per second [Hz].
-        seed: of notes and rests; the beginning does not depend on the length.
+        seed: of the notes; the beginning does not depend on the length.
 
     Returns:
         ``[N, 1]`` in [-1, 1].
     """
     rng, time = np.random.default_rng(seed), _time(seconds, rate)
-    sound = np.zeros_like(time)
+    sound, key = np.zeros_like(time), 165 * 2 ** rng.random()
     for beat in range(int(np.ceil(seconds / BEAT))):
-        semitone, rest = rng.choice(SCALE), rng.random() < RESTS
+        semitone = rng.choice(SCALE)
+        loudness, decay = rng.uniform(0.4, 1), rng.uniform(2, 6)
         within = (time >= beat * BEAT) & (time < (beat + 1) * BEAT)
-        # The first beat is a note, so that no seed gives silence.
-        if beat and rest:
+        if beat % PHRASE == PHRASE - 1:
             continue
         since = time[within] - beat * BEAT
-        pitch = 220 * 2 ** (semitone / 12)
+        pitch = key * 2 ** (semitone / 12)
         for number in range(1, HARMONICS + 1):
             if number * pitch < rate / 2:
-                sound[within] += np.exp(-4 * number**0.5 * since) / number * np.sin(2 * np.pi * number * pitch * since)
+                partial = np.sin(2 * np.pi * number * pitch * since) / number
+                sound[within] += loudness * np.exp(-decay * number**0.5 * since) * partial
         sound[within] *= _fade(since, BEAT)
     return 0.5 * sound[:, None]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from partinr.base.spec import spec
 from partinr.signals.identity import Reading, SignalIdentity
+from partinr.signals.kind import SignalKind
 from partinr.signals.source import Source
 
 
@@ -175,6 +176,10 @@ class GeneratedItem(Item):
         """
         return self.data.make(self.seed)
 
+    def read(self) -> Reading:
+        """The signal, its identity and its kind."""
+        return Readable.read(self)._replace(kind=self.data.kind)
+
 
 @spec
 class GeneratedSet(SignalSet):
@@ -187,6 +192,11 @@ class GeneratedSet(SignalSet):
 
     train_items: Annotated[int, Field(ge=1)] = 256
     val_items: Annotated[int, Field(ge=0)] = 16
+
+    @property
+    def kind(self) -> SignalKind | None:
+        """The kind of the signals; None for the kind that follows from their number of axes."""
+        return None
 
     @abstractmethod
     def make(self, seed: tuple[int, int]) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from partinr.base.environment import door
+from partinr.base.numbers import write
 from partinr.model.album import Album
 from partinr.model.inr import PiecewiseINR
 from partinr.pictures.notebook import card, draw_curve, sparkline
@@ -56,7 +58,10 @@ class FitResult(Generic[Model]):
     def _repr_html_(self) -> str:
         facts = {
             "PSNR": f"{self.psnr:.2f} dB",
-            "SSIM": f"{self.ssim:.3f}",
+            "SSIM": None if math.isnan(self.ssim) else f"{self.ssim:.3f}",
+            **{
+                each["heading"]: write(self.curve[-1][each["key"]], each["form"]) for each in self.model.kind(0).metrics
+            },
             "steps": f"{self.steps:,}",
             "training": f"{self.seconds:.1f} s",
             "ended by": self.stop,

@@ -6,6 +6,8 @@ import wave
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.read_back import manifest, rows
 
 
@@ -28,3 +30,15 @@ def test_a_run_keeps_plays_and_renders_a_sound(partinr: Any, tmp_path: Path) -> 
     assert (run / "view.html").read_text().count("<audio controls") == 2
     assert partinr("export", run, "-o", tmp_path / "small.safetensors").code == 0
     assert partinr("render", tmp_path / "small.safetensors", "-o", tmp_path / "y.wav").code == 0
+
+
+@pytest.mark.slow
+def test_a_start_is_learned_from_sounds_and_begins_a_fit(partinr: Any, tmp_path: Path) -> None:
+    small = ("data.seconds=0.02", "data.rate=2000", "partition=grid", "partition.regions=2", "max_steps=1")
+    sets = ("regime=meta", "data=melodies", "data.train_items=4", "data.val_items=1", "regime.inner_lr=1e-3")
+    start = tmp_path / "start"
+    assert partinr(*sets, *small, "backbone.hidden_features=4", f"hydra.run.dir={start}").code == 0
+    assert (start / "adaptation.png").exists()
+    run = tmp_path / "run"
+    assert partinr("data=audio", *small, f"init={start}", f"hydra.run.dir={run}").code == 0
+    assert manifest(run)["signal"]["kind"]["name"] == "audio"

@@ -81,6 +81,7 @@ LONG = (
     "experiment=demo",
     "data=video",
     "data.path=bunny.ply",
+    "data.path=speech.flac",
     "--config-dir",
     "init=",
     "ckpt_path=",

@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from partinr.base.errors import PartinrError
-from partinr.signals import AudioData
+from partinr.signals import AudioData, MelodiesData, SoundsData
 from partinr.signals.kind import Asked
 from partinr.signals.kinds import kind_of
 from partinr.signals.kinds.audio import AudioKind
@@ -103,3 +103,28 @@ def test_a_sound_can_be_drawn(channels: int) -> None:
     assert sorted(set(kind.label_plane(labels)[0].tolist())) == [0, 1, 2]
     assert kind.partition_picture(labels, values).shape == (480, 1024, 3)
     assert set(kind.measure(values, values)) == {"snr", "si_snr", "lsd"}
+
+
+def test_a_folder_is_a_set_of_sounds(stereo: Path, tmp_path: Path) -> None:
+    for name in ("b10.wav", "b9.wav"):
+        soundfile.write(tmp_path / name, np.sin(np.arange(400) / 9), RATE)
+    (tmp_path / "notes.txt").write_text("no sound")
+    whole = SoundsData(path=str(tmp_path), seconds=0.01)
+    assert [item.name for item in whole.train()] == ["b9", "b10", "tones"]
+    assert [tuple(item.load().shape) for item in whole.train()] == [(80, 1), (80, 1), (80, 2)]
+    parts = SoundsData(path=str(tmp_path), val_fraction=0.5)
+    assert {item.name for item in (*parts.train(), *parts.val())} == {"b9", "b10", "tones"}
+    assert 0 < len(parts.val()) < 3
+    with pytest.raises(PartinrError, match="for one sound take data=audio"):
+        SoundsData(path=str(stereo)).train()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PartinrError, match="no sound among the 0 files"):
+        SoundsData(path=str(tmp_path / "empty")).train()
+
+
+def test_generated_sounds_are_held_out_apart() -> None:
+    data = MelodiesData(train_items=2, val_items=1, seconds=0.1)
+    first, second, held = (item.read() for item in (*data.train(), *data.val()))
+    assert first.kind == AudioKind(rate=8000.0)
+    assert not torch.equal(first.values, second.values)
+    assert not torch.equal(first.values, held.values)

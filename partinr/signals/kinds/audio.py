@@ -28,7 +28,7 @@ from partinr.signals.kind import Asked, SignalKind
 _QUALITY = {"span": "Quality", "note": "At the end"}
 
 MOST_CHANNELS = 8
-"""Limit of channels in a FLAC file, and in most players."""
+"""Limit of channels in a FLAC file."""
 
 
 @spec
@@ -103,15 +103,15 @@ class AudioKind(SignalKind):
         """Write 16-bit WAV or FLAC as loud as the original, see :meth:`SignalKind.write`.
 
         Raises:
-            PartinrError: FLAC needs a package that is missing, or there are too many channels.
+            PartinrError: FLAC needs a package that is missing, or has too many channels.
         """
         ending = path.suffix.lower()
         if ending not in self.endings:
             super().write(path, values, shape, depth)
             return
         rate, channels = max(1, round(self.rate)), shape[-1]
-        if channels > MOST_CHANNELS:
-            raise PartinrError(f"{path} cannot hold {channels} channels; give a file that ends in .npy")
+        if ending == ".flac" and channels > MOST_CHANNELS:
+            raise PartinrError(f"{path} cannot hold {channels} channels; give a file that ends in .wav or .npy")
         pcm = (np.rint(self.physical(each.clip(0, 1)).clip(-1, 1) * 32767).astype("<i2") for each in values)
         if ending == ".flac":
             soundfile = of_extra("soundfile", "audio", "FLAC is written")
