@@ -123,7 +123,7 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
 @click.option(
     "--rules",
     metavar="RULE[,RULE...]",
-    help="Partition rules; by default all, except those that lack a required option (mask, smp).",
+    help="Partition rules; by default all, except those for other signals and those that lack a required option.",
 )
 @click.option("--size", type=int, metavar="N", help="Centre crop to a square of this many pixels per side.")
 @click.option("--max-side", type=int, metavar="N", help="Shrink to this many pixels on the longer side.")
@@ -143,9 +143,10 @@ def export(runs: tuple[Path, ...], output: Path | None, bits: str, **options: An
 )
 @output_option(default="partitions.png", show_default=True, help="The PNG or PDF to write.")
 def partitions(words: tuple[str, ...], output: Path, **options: Any) -> None:
-    """Draw the partition that each rule makes of an image.
+    """Draw the partition that each rule makes of an image or another signal.
 
-    IMAGE is a file, or the name of a built-in image such as astronaut. RULE.KEY=VALUE sets an option of a rule, as
+    IMAGE is a file, or the name of a built-in image such as astronaut; data=film stands for another signal, with
+    data.KEY=VALUE as in a run. RULE.KEY=VALUE sets an option of a rule, as
     partition.KEY=VALUE does in a run: semantic.merge=boundary, mask.path=masks.
     """
     sys.exit(0 if drawing_rules.show_partitions(words, output, **options) else BAD_INPUT)

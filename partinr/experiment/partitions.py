@@ -1,12 +1,9 @@
-"""``partinr partitions``: draws the partitions that rules make of an image in one figure, without fitting."""
+"""``partinr partitions``: draws the partitions that rules make of signals in one figure, without fitting."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,22 +11,30 @@ import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from rich.table import Table
-from torch import Tensor
 
-from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
-from partinr.base.notes import print_error, print_note
+from partinr.base.notes import print_note
 from partinr.base.terminal import terminal
 from partinr.experiment import plugins
 from partinr.experiment.conf import conf_dir
 from partinr.experiment.hydra_errors import in_quotes, one_line, readable, search_plugins
 from partinr.experiment.make import make
-from partinr.partition import Partition, PartitionRule
-from partinr.partition import make as make_partition
-from partinr.pictures.draw import Panel, contact_sheet, partition_overlay, thumbnail
-from partinr.signals import ImageData, builtin_names
+from partinr.experiment.partition_panels import (
+    Result,
+    Shown,
+    Task,
+    carried_out,
+    in_lines,
+    named_as,
+    panel,
+    print_table,
+)
+from partinr.partition import PartitionRule
+from partinr.pictures.draw import Panel, contact_sheet
+from partinr.signals import SignalSet, builtin_names
+from partinr.signals.kinds import default_kind
+from partinr.signals.sets import Item
 
 _MAX_PANELS = 100
 """Limit of panels that fit into a figure."""
@@ -40,43 +45,6 @@ _OPTION = re.compile(r"(\+{0,2})([\w-]+)\.([\w.]+=.*)", re.DOTALL)
 """``semantic.merge=boundary``: Hydra's pluses, the rule, and the rest."""
 
 _DATA_FLAGS = {r"data\.size\b": "--size", r"data\.max_side\b": "--max-side"}
-
-
-@dataclass(frozen=True)
-class Task:
-    """A rule to apply.
-
-    Attributes:
-        name: name of its YAML.
-        regions: number of regions asked for; None if the rule's options determine it.
-        rule: the rule with its options.
-        words: option names in the rule's messages, and their names in this command.
-    """
-
-    name: str
-    regions: int | None
-    rule: PartitionRule
-    words: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        """``grid #9``."""
-        return self.name if self.regions is None else f"{self.name} #{self.regions}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a task.
-
-    Attributes:
-        image: name of the image.
-        task: the task.
-        partition: the partition; None if the rule fails on this image.
-    """
-
-    image: str
-    task: Task
-    partition: Partition | None
 
 
 def show_partitions(
@@ -95,7 +63,8 @@ def show_partitions(
     A rule that fails on an image prints one line to standard error; the others continue.
 
     Args:
-        words: images (files, or names of built-in ones), and options of rules (``RULE.KEY=VALUE``) or of ``data``.
+        words: images (files, or names of built-in ones), other signals (``data=film``), and options of rules
+            (``RULE.KEY=VALUE``) or of ``data``.
         output: file for the figure, PNG or PDF.
         regions: numbers of regions, separated by commas; each makes a row of the figure.
         rules: names, separated by commas. None for all rules except ``none``, those for other signals, and those that
@@ -126,35 +95,37 @@ def show_partitions(
         optional = rules is None and name not in options and available[name] != "config_dir"
         if made := _tasks(name, counts, options.get(name, []), shared, optional, available[name] == "partinr"):
             tasks.append(made)
-    sources = [_source(image, size, max_side, options.get("data", [])) for image in images]
-    with _named_as(_DATA_FLAGS):
-        signals = [source.load() for source in sources]
-    if rules is None:  # without those for sounds
-        axes = {signal.ndim - 1 for signal in signals}
-        tasks = [made for made in tasks if made[0].name in options or axes & set(made[0].rule.axes)]
-    panels = len(images) * (1 + sum(map(len, tasks)))
+    sets = [_set(image, size, max_side, options.get("data", [])) for image in images]
+    items = [(item.name or data.title, item) for data in sets for item in (*data.train(), *data.val())]
+    with named_as(_DATA_FLAGS):
+        signals = [_read(*item) for item in items[:_MAX_PANELS]]
+    if rules is None:
+        tasks = [made for made in tasks if made[0].name in options or _fits(made[0].rule, signals)]
+    panels = len(items) * (1 + sum(map(len, tasks)))
     if panels > _MAX_PANELS:
         raise PartinrError(f"{panels} pictures are more than {_MAX_PANELS}; give fewer images, --regions or --rules")
+
     rows: list[list[Panel | None]] = []
     results: list[Result] = []
-    for source, signal in zip(sources, signals, strict=True):
-        done = [[_carried_out(task, source, signal) for task in column] for column in tasks]
+    for signal in signals:
+        done = [[carried_out(task, signal) for task in column] for column in tasks]
         results += [result for column in done for result in column]
-        image = Panel(thumbnail(signal), source.title, "×".join(map(str, signal.shape[:-1])))
-        drawn = [[_panel(result, signal) for result in column] for column in done]
+        drawn = [[panel(result, signal) for result in column] for column in done]
         for row in range(max(map(len, drawn))):
             # A rule without a number of regions is drawn once.
-            rows.append([None if row else image, *(column[row] if row < len(column) else None for column in drawn)])
+            rows.append(
+                [None if row else signal.panel, *(column[row] if row < len(column) else None for column in drawn)]
+            )
     sound = all(result.partition is not None for result in results)
     if not any(result.partition is not None for result in results):
         return False
-    if len(rows) == 1 or (len(images) == 1 and len(tasks) == 1):
-        rows = _in_lines([panel for row in rows for panel in row if panel is not None])
+    if len(rows) == 1 or (len(signals) == 1 and len(tasks) == 1):
+        rows = in_lines([each for row in rows for each in row if each is not None])
     try:
         write_atomically(output, contact_sheet(rows, _KINDS[output.suffix.lower()]))
     except OSError as error:
         raise PartinrError(f"cannot write {output}: {error.strerror}; choose another with -o") from error
-    _print_table(results, several=len(images) > 1)
+    print_table(results, several=len(signals) > 1)
     terminal().print(f"\nfigure   {output}", highlight=False, soft_wrap=True)
     return sound
 
@@ -194,7 +165,7 @@ def _sorted_out(words: Sequence[str], available: Collection[str]) -> tuple[list[
     images: list[str] = []
     options: dict[str, list[str]] = {}
     for word in words:
-        if "=" not in word or Path(word).exists():
+        if "=" not in word or word.startswith("data=") or Path(word).exists():
             images.append(word)
             continue
         found = _OPTION.fullmatch(word)
@@ -208,7 +179,7 @@ def _sorted_out(words: Sequence[str], available: Collection[str]) -> tuple[list[
             raise PartinrError(f"{word} has several values; give one, or put quotes around it if it is one")
         options.setdefault(name, []).append(option)
     if not images:
-        raise PartinrError("there is no image; give a file, or the name of a built-in one such as astronaut")
+        raise PartinrError("there is no image; give a file, the name of a built-in one such as astronaut, or data=film")
     return list(dict.fromkeys(images)), options
 
 
@@ -250,7 +221,7 @@ def _tasks(
     """
     words = {r"partition\.(?=\w)": f"{name}."}
     try:
-        with _named_as(words):
+        with named_as(words):
             node = _composed("partition", [f"partition={name}", *options, *shared])
             rule = make(node, "partition", PartitionRule)
     except PartinrError as error:
@@ -264,15 +235,15 @@ def _tasks(
     if "regions" not in node or told & {"regions", "rows", "cols", "shape"}:
         return [Task(name, None, rule, words)]
     words = {r"partition\.regions\b": "--regions", **words}
-    with _named_as(words):
+    with named_as(words):
         return [
             Task(name, regions, make({**node, "regions": regions}, "partition", PartitionRule), words)
             for regions in counts
         ]
 
 
-def _source(image: str, size: int | None, max_side: int | None, options: Sequence[str]) -> ImageData:
-    """An image's file or name, and how it is cut. Loading checks whether it exists.
+def _set(image: str, size: int | None, max_side: int | None, options: Sequence[str]) -> SignalSet:
+    """The set that a word names: an image's file or name, and how it is cut. Loading checks whether it exists.
 
     Raises:
         PartinrError: an option of ``data`` is refused.
@@ -284,11 +255,24 @@ def _source(image: str, size: int | None, max_side: int | None, options: Sequenc
         # A single word is more likely a mistyped name than a missing file.
         builtin = not path.exists() and path.name == image and not path.suffix
     found = ["data=builtin", f"data.name={in_quotes(image)}"]
-    if not builtin:
+    if image.startswith("data=") and not path.exists():
+        found = [image]
+    elif not builtin:
         found = ["data=image", f"data.path={in_quotes(str(path.expanduser()))}"]
     cut = [f"data.{key}={side}" for key, side in (("size", size), ("max_side", max_side)) if side is not None]
-    with _named_as(_DATA_FLAGS):
-        return make(_composed("data", [*found, *cut, *options]), "data", ImageData)
+    with named_as(_DATA_FLAGS):
+        return make(_composed("data", [*found, *cut, *options]), "data", SignalSet)
+
+
+def _fits(rule: PartitionRule, signals: Sequence[Shown]) -> bool:
+    """Whether a rule is for one of the signals."""
+    return any(rule.refuses(signal.values) is None for signal in signals)
+
+
+def _read(title: str, item: Item) -> Shown:
+    reading = item.read()
+    kind = reading.kind or default_kind(reading.values.ndim - 1)
+    return Shown(title, item.source, reading.values, kind)
 
 
 def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -305,96 +289,3 @@ def _composed(group: str, overrides: Sequence[str]) -> dict[str, Any]:
         raise PartinrError(one_line(error, overrides)) from error
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
-
-
-@contextmanager
-def _named_as(words: Mapping[str, str]) -> Iterator[None]:
-    """Rename options in errors as in this command: ``semantic.merge`` for ``partition.merge``.
-
-    Args:
-        words: regular expressions for whole dotted names, and their replacements.
-    """
-    try:
-        yield
-    except PartinrError as error:
-        said = str(error)
-        for pattern, here in words.items():
-            said = re.sub(rf"(?<![\w.]){pattern}", here, said)
-        raise PartinrError(said) from error
-
-
-# -- the results ----------------------------------------------------------------------------------------------------
-
-
-@door
-def _carried_out(task: Task, source: ImageData, signal: Tensor) -> Result:
-    """Apply a rule; print a refusal or notice as one line."""
-    partition = None
-    try:
-        with _named_as(task.words):
-            partition = make_partition(task.rule, signal, source.source)
-    except PartinrError as error:
-        print_error(f"{source.title}, {task.title}: {error}")
-    except Exception as error:
-        if type(task.rule).__module__.partition(".")[0] == "partinr":
-            raise
-        # A fault in a plug-in's rule must not stop other rules.
-        print_error(f"{source.title}, {task.title}: {type(error).__name__}: {error}")
-    if partition is not None and partition.notice is not None:
-        print_note(f"{source.title}: {partition.notice}")
-    return Result(source.title, task, partition)
-
-
-def _panel(result: Result, signal: Tensor) -> Panel:
-    partition = result.partition
-    if partition is None:
-        # The faded image fills the panel.
-        return Panel(thumbnail(0.85 + 0.15 * signal), result.task.title, "cannot be carried out")
-    title = f"{result.task.name} #{_regions(result)}"
-    return Panel(
-        thumbnail(partition_overlay(signal, partition.labels)), title, f"{_seconds(partition)} · {_bits(partition)}"
-    )
-
-
-def _in_lines(panels: Sequence[Panel]) -> list[list[Panel | None]]:
-    """Few panels in one row, or many in rows of equal length."""
-    lines = 1 if len(panels) <= 4 else max(2, math.ceil(len(panels) / 6))
-    columns = math.ceil(len(panels) / lines)
-    return [list(panels[start : start + columns]) for start in range(0, len(panels), columns)]
-
-
-def _print_table(results: Sequence[Result], several: bool) -> None:
-    """Print one row per partition, with the name of the image if there are ``several``."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    if several:
-        table.add_column("image")
-    table.add_column("rule")
-    for heading in ("regions", "smallest", "largest", "seconds", "bits"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for result in results:
-        figures = ["–"] * 4
-        if (partition := result.partition) is not None:
-            sizes = partition.sizes
-            figures = [f"{int(sizes.min()):,}", f"{int(sizes.max()):,}"]
-            figures += [f"{partition.seconds:.3f}", f"{partition.bits:,}"]
-        table.add_row(*[result.image] * several, result.task.name, _regions(result), *figures)
-    terminal().print(table)
-
-
-def _regions(result: Result) -> str:
-    """The number of regions, and the number asked for if it differs."""
-    found, asked = None if result.partition is None else result.partition.regions, result.task.regions
-    said = "–" if found is None else f"{found:,}"
-    return said if asked in (None, found) else f"{said} of {asked:,}"
-
-
-def _seconds(partition: Partition) -> str:
-    assert partition.seconds is not None
-    return f"{partition.seconds:.2f} s" if partition.seconds >= 0.01 else "<0.01 s"
-
-
-def _bits(partition: Partition) -> str:
-    bits = partition.bits
-    if bits < 1000:
-        return f"{bits} bit"
-    return f"{bits / 1e3:.1f} kbit" if bits < 1e6 else f"{bits / 1e6:.2f} Mbit"

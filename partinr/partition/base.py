@@ -277,6 +277,16 @@ class PartitionRule(ABC):
             PartinrError: the rule does not work on this signal.
         """
 
+    def refuses(self, signal: Tensor) -> str | None:
+        """Why the rule is not for a signal ``[*grid, C]``, in one line with a cure; None if it is."""
+        if signal.ndim - 1 in self.axes:
+            return None
+        wanted = " or ".join(map(str, self.axes))
+        return (
+            f"partition={self.title} is for signals of {wanted} ax{'i' if wanted == '1' else 'e'}s, and this one has "
+            f"{signal.ndim - 1}; choose partition=grid"
+        )
+
     def about(self, regions: int) -> PartitionRule:
         """This rule, whose ``regions`` is ``auto``, with a number instead."""
         return dataclasses.replace(self, regions=regions)  # type: ignore[call-arg]
@@ -329,12 +339,8 @@ class PartitionRule(ABC):
         """
         if math.prod(signal.shape) == 0:
             raise PartinrError(f"the signal has the shape {list(signal.shape)}; give one with samples")
-        if signal.ndim - 1 not in self.axes:
-            wanted = " or ".join(map(str, self.axes))
-            raise PartinrError(
-                f"partition={self.title} is for signals of {wanted} ax{'i' if wanted == '1' else 'e'}s, and this one "
-                f"has {signal.ndim - 1}; choose partition=grid"
-            )
+        if (reason := self.refuses(signal)) is not None:
+            raise PartinrError(reason)
         start = time.perf_counter()
         labels = self.labels_of(signal, source)
         seconds = time.perf_counter() - start

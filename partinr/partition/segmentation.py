@@ -162,20 +162,16 @@ class ImageSegmentation(SignalSegmentation):
     Its ``image`` is RGB ``[H, W, 3]``; a grey image has three equal channels.
     """
 
-    def seen(self, signal: Tensor) -> NDArray[np.float32]:
-        """The signal as an RGB image.
-
-        Raises:
-            PartinrError: the signal is no image.
-        """
-        if not is_image(signal):
-            films = signal.ndim == 4 and signal.shape[-1] in (1, 3)
-            raise PartinrError(
-                f"partition={self.title} needs an image [H, W, C] with C = 1 or 3, not a signal of shape "
-                f"{list(signal.shape)}; choose partition=grid or partition=superpixel"
-                + (", or hold the regions of one frame with partition.held=0 or mean" if films else "")
-            )
-        return super().seen(signal)
+    def refuses(self, signal: Tensor) -> str | None:
+        """Why a signal is neither an image nor a film of which a frame is held; None if it is."""
+        if is_image(signal if self.held is None or signal.ndim != 4 else signal[0]):
+            return super().refuses(signal)
+        reason = (
+            f"partition={self.title} needs an image [H, W, C] with C = 1 or 3, not a signal of shape "
+            f"{list(signal.shape)}; choose partition=grid or partition=superpixel"
+        )
+        films = signal.ndim == 4 and self.held is None and is_image(signal[0])
+        return reason + (", or hold the regions of one frame with partition.held=0 or mean" if films else "")
 
 
 def is_image(signal: Tensor) -> bool:

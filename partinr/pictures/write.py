@@ -89,7 +89,7 @@ def write_picture(path: Path, shape: Sequence[int], depth: Depth, bands: Iterabl
 
     Args:
         path: PNG, TIFF or NPY, by its ending.
-        shape: ``[H, W, C]`` with C = 1 or 3; for NPY any axes.
+        shape: ``[H, W, C]``, in a PNG with C = 1 or 3; for NPY any axes.
         depth: from :func:`depth_of`.
         bands: float ``[h, W, C]`` each, from top to bottom, in [0, 1] (for ``float``: any values).
 
@@ -115,10 +115,13 @@ def check_shape(path: Path, shape: Sequence[int]) -> None:
     Raises:
         PartinrError: the format cannot hold the shape.
     """
-    if path.suffix.lower() != ".npy" and (len(shape) != 3 or shape[2] not in (1, 3)):
-        raise PartinrError(
-            f"{path} is for grey and RGB pictures, not for an array {list(shape)}; give a file that ends in .npy"
-        )
+    kind, bands = path.suffix.lower(), len(shape) == 3
+    if kind == ".npy" or (bands and (kind != ".png" or shape[2] in (1, 3))):
+        return
+    raise PartinrError(
+        f"{path} is for grey and RGB pictures, not for an array {list(shape)}; give a file that ends in .npy"
+        + (" or .tif" if bands else "")
+    )
 
 
 def _write_npy(file: BinaryIO, shape: Sequence[int], depth: Depth, bands: Iterator[NDArray[np.generic]]) -> None:
@@ -135,10 +138,11 @@ def _write_tiff(file: BinaryIO, shape: Sequence[int], depth: Depth, bands: Itera
     per_strip = min(height, max(1, _STRIP_BYTES // file_bytes((width, channels), depth)))
     with tifffile.TiffWriter(file, bigtiff=file_bytes(shape, depth) > _BIG_BYTES) as tiff:
         tiff.write(
-            (strip if channels == 3 else strip[:, :, 0] for strip in _strips(bands, per_strip)),
-            shape=(height, width, 3) if channels == 3 else (height, width),
+            (strip if channels > 1 else strip[:, :, 0] for strip in _strips(bands, per_strip)),
+            shape=(height, width, channels) if channels > 1 else (height, width),
             dtype=_DTYPES[depth],
             photometric="rgb" if channels == 3 else "minisblack",
+            planarconfig="contig" if channels > 1 else None,
             rowsperstrip=per_strip,
             metadata=None,
             software="partinr",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from partinr.base.seeds import derived
+from partinr.training.jitter import Jitter
 from partinr.training.samples import Samples
 from partinr.training.shards import Shard
 
@@ -129,18 +130,22 @@ class UniformSampler(FullBatch):
         samples: number of samples, M.
         points: number of samples in a step, 1 … M.
         seed: seed of the shuffles.
+        jitter: moves the samples within their cells; None to leave them.
     """
 
     period = None
 
-    def __init__(self, sizes: Sequence[int], samples: int, points: int, seed: int) -> None:
+    def __init__(
+        self, sizes: Sequence[int], samples: int, points: int, seed: int, jitter: Jitter | None = None
+    ) -> None:
         super().__init__(sizes, points)
-        self._samples, self._points, self._seed = samples, points, seed
+        self._samples, self._points, self._seed, self._jitter = samples, points, seed, jitter
         self._order: tuple[int, Tensor] | None = None
 
     def samples(self, shard: Shard, step: int) -> list[Samples]:
         """The samples of a step that belong to a shard."""
-        return shard.drawn(self.draw(step))
+        drawn = self.draw(step)
+        return shard.drawn(drawn, moved=None if self._jitter is None else self._jitter.of_step(step, drawn))
 
     def draw(self, step: int) -> Tensor:
         """The samples of a step, ascending: int64 ``[P]``."""
@@ -169,6 +174,7 @@ class ErrorSampler(FullBatch):
         sizes: number of samples of each of the N networks.
         points: number of samples in a step, P.
         seed: the samples follow from the seed, the step and the ``e_i``.
+        jitter: moves the samples within their cells; None to leave them.
 
     Attributes:
         errors: float32 ``[M]`` on the CPU, the ``e_i``; None before they are known; all samples are then alike.
@@ -178,14 +184,19 @@ class ErrorSampler(FullBatch):
     goes_by_error = True
     period = None
 
-    def __init__(self, network: Tensor, sizes: Sequence[int], points: int, seed: int) -> None:
+    def __init__(
+        self, network: Tensor, sizes: Sequence[int], points: int, seed: int, jitter: Jitter | None = None
+    ) -> None:
         super().__init__(sizes, points)
+        self._jitter = jitter
         self._network, self._samples, self._points, self._seed = network, len(network), points, seed
         self.refresh(None)
 
     def samples(self, shard: Shard, step: int) -> list[Samples]:
         """The samples of a step that belong to a shard."""
-        return shard.drawn(self.draw(step), self.weights)
+        drawn = self.draw(step)
+        moved = None if self._jitter is None else self._jitter.of_step(step, drawn)
+        return shard.drawn(drawn, self.weights, moved)
 
     def refresh(self, errors: Tensor | None) -> None:
         """Use new errors from now on.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from partinr.model.batch import RegionBatch
 from partinr.model.computed import Coords, every, some
 from partinr.model.stack import NetworkStack
+from partinr.training.jitter import Moved
 from partinr.training.samples import Samples
 
 
@@ -102,18 +103,26 @@ class Shard:
     @cached_property
     def every(self) -> list[Samples]:
         """All samples of the shard."""
-        return self._pieces(None, None)
+        return self._pieces(None)
 
-    def drawn(self, samples: Tensor, importance: Callable[[Tensor], Tensor] | None = None) -> list[Samples]:
+    def drawn(
+        self, samples: Tensor, importance: Callable[[Tensor], Tensor] | None = None, moved: Moved | None = None
+    ) -> list[Samples]:
         """Those of the given samples that belong to the shard.
 
         Args:
             samples: int64 ``[P]`` on the CPU, ascending, in the order of :meth:`RegionBatch.by_sample`.
             importance: maps samples to additional weights in the loss, float32 ``[P, 1]``; None for 1.
+            moved: where to move them, if no networks are blended; None to leave them.
         """
-        return self._pieces(samples, importance)
+        return self._pieces(samples, importance, moved)
 
-    def _pieces(self, drawn: Tensor | None, importance: Callable[[Tensor], Tensor] | None) -> list[Samples]:
+    def _pieces(
+        self,
+        drawn: Tensor | None,
+        importance: Callable[[Tensor], Tensor] | None = None,
+        moved: Moved | None = None,
+    ) -> list[Samples]:
         found = []
         for part in self.batch.parts(self._portion_of(drawn)):
             at, sizes = (None, self.sizes) if part.pairs is None else self._among(part.pairs, part.sizes)
@@ -122,11 +131,15 @@ class Shard:
             if importance is not None and at is not None:
                 further = importance(at if self.samples is None else self.samples[at]).to(self.targets)
                 weights = further if weights is None else weights * further
+            coords, targets = _rows(self.coords, at), _rows(self.targets, rows)
+            if moved is not None and at is not None:
+                shift, targets = (each.to(coords) for each in moved(at if self.samples is None else self.samples[at]))
+                coords = coords + shift
             found.append(
                 Samples(
-                    _rows(self.coords, at),
+                    coords,
                     sizes,
-                    _rows(self.targets, rows),
+                    targets,
                     weights,
                     None if part.place is None else part.place.to(self.targets.device),
                     None if part.blend is None else part.blend.to(self.targets),

@@ -12,7 +12,7 @@ from tests.read_back import curve, manifest
 
 TORUS: tuple[str, ...] = ("data=sdf", "data.resolution=20", "partition=grid", "partition.regions=8", "backbone=relu_pe")
 TORUS += ("backbone.match_params=4000", "regime.points_per_step=2000", "regime.evaluate_every=20", "engine=batched")
-TORUS += ("optimizer.lr=0.01", "trainer.accelerator=cpu")
+TORUS += ("regime.jitter=true", "optimizer.lr=0.01", "trainer.accelerator=cpu")
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def test_every_rule_that_needs_nothing(partinr: Any, drawn: list[Rows]) -> None:
         assert re.fullmatch(r"\d+\.\d{3}", line[4])
     (rows,) = drawn
     (image, *panels) = [panel for row in rows for panel in row if panel is not None]
-    assert (image.title, image.note) == ("astronaut", "48×48")
+    assert (image.title, image.note) == ("astronaut", "48×48 pixels")
     assert [panel.title for panel in panels] == [f"{name} #9" for name in NEED_NOTHING]
     for panel in panels:
         assert re.fullmatch(r"(<0\.01|\d+\.\d\d) s · (\d+ bit|\d+\.\d kbit)", panel.note)
@@ -150,6 +150,20 @@ def test_the_others_go_on(partinr: Any, listed: list[Rows]) -> None:
     assert titles(listed[0]) == [["astronaut", "grid #4", "random #4"], ["", "grid #61", "random #61"]]
     assert listed[0][1][1].note == "cannot be carried out"  # type: ignore[union-attr]
     assert Path("partitions.png").is_file()
+
+
+def test_other_signals(partinr: Any, listed: list[Rows]) -> None:
+    film = ("data=film", "data.frames=12", "data.height=16", "data.width=20", "data.shots=3")
+    answer = partinr("partitions", *film, "--regions", "9")
+    assert (answer.code, answer.err) == (0, "")
+    assert [line[:2] for line in table(answer.out)] == [
+        [name, "9"] for name in ("grid", "kmeans", "octree", "random", "shots", "superpixel")
+    ]
+    assert listed[0][0][0].note.startswith("12×16×20")  # type: ignore[union-attr]
+    answer = partinr("partitions", *film, "kmeans.held=mean", "shots.regions=null", "--rules", "kmeans,shots,silence")
+    assert answer.code == 2
+    assert [line[:2] for line in table(answer.out)] == [["kmeans", "9"], ["shots", "3"], ["silence", "– of 9"]]
+    assert re.fullmatch(r"partinr: error: film, silence #9: .* is for signals of 1 axis.*; choose .*\n", answer.err)
 
 
 def example(name: str) -> str:

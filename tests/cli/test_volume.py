@@ -18,7 +18,7 @@ CUT = ("partition=grid", "partition.regions=4", "backbone.match_params=600", "re
 SMALL = (*CUT, "engine=batched", "trainer.accelerator=cpu")
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def scan(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Words that select a volume of one or two channels."""
     channels, path = request.param, tmp_path_factory.mktemp("scan") / "scan.nii.gz"

@@ -120,3 +120,11 @@ def test_names_and_depths() -> None:
             depth_of(Path(name))
     with pytest.raises(PartinrError, match=r"a.png cannot hold pixels of depth float; give .* .tif or .tiff or .npy"):
         depth_of(Path("a.png"), "float")
+
+
+def test_a_tiff_has_any_number_of_channels_and_a_png_does_not(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((7, 9, 5), dtype=np.float32)
+    write_picture(tmp_path / "x.tif", values.shape, "float", [values[:4], values[4:]])
+    assert (tifffile.imread(tmp_path / "x.tif") == values).all()
+    with pytest.raises(PartinrError, match=r"not for an array \[7, 9, 5\]; give a file that ends in .npy or .tif"):
+        write_picture(tmp_path / "x.png", values.shape, "8", [values])

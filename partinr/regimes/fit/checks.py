@@ -72,6 +72,16 @@ def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> It
             f"regime.sampling={settings.sampling} goes by the error of each network, {together}; "
             "leave regime.sampling=uniform"
         )
+    if model.blended and settings.jitter:
+        yield (
+            "regime.jitter=true moves points within the cell of one network, and with overlap or global_network there "
+            "are several; leave one of the two out"
+        )
+    if settings.jitter and any(frames.layout for frames in model.frames):
+        yield (
+            "regime.jitter=true moves points between the pixels, which coords.layout scrambles; "
+            "leave one of the two out"
+        )
     if model.blended and learned:
         yield (
             "the steps of an initialisation are those of networks that have a region each to themselves; "
@@ -101,6 +111,11 @@ def _of_observation(settings: FitSettings, start_steps: int, seen: Seen) -> Iter
         yield (
             f"regime.freeze_at_psnr goes by the signal itself, which observe={seen.observation.title} hides; "
             "leave regime.freeze_at_psnr out, or give observe=identity"
+        )
+    if not whole and settings.jitter:
+        yield (
+            f"regime.jitter=true needs the values between samples, which observe={seen.observation.title} hides; "
+            "leave regime.jitter out, or give observe=identity"
         )
     if start_steps and (not whole or seen.joint):
         yield (

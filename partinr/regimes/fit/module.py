@@ -103,7 +103,7 @@ class FitModule(StackLoop):
         self.register_buffer("_signals", batch.signal, persistent=False)
         targets, weights = self.seen.targets, self.seen.weights
         error, exchange = self.seen.error, lambda part: self.ranks.whole(part)  # the ranks are known later
-        self.sampler = sampler_of(settings, batch, self._shapes, seed, error, exchange)
+        self.sampler = sampler_of(settings, model, batch, signals, seed, error, exchange)
         batch = batch if self.sampler.period is None else batch.with_table()
         self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
         self.watched = self.seen.watched

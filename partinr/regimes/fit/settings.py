@@ -34,6 +34,9 @@ class FitSettings(RegimeSettings):
         sampling: how samples are drawn. ``uniform``: all alike. ``error``: in proportion to their error at the last
             evaluation, with weights that keep the expectation of the loss (:class:`ErrorSampler
             <partinr.training.sampling.ErrorSampler>`). The number of points of a network then depends on the others.
+        jitter: move each drawn sample to a random place in its cell, where its target is interpolated between the
+            samples, so that the fit sees the signal off its grid, too (:class:`Jitter
+            <partinr.training.jitter.Jitter>`).
         coarse_until: the fraction of the run, from its beginning, in which each step sees every second sample along
             each axis; such lattices take turns (:class:`CoarseToFine <partinr.training.sampling.CoarseToFine>`). 0 for
             all samples in every step.
@@ -63,6 +66,7 @@ class FitSettings(RegimeSettings):
     border_width: Annotated[int, Field(ge=1)] = 2
     points_per_step: Annotated[int, Field(ge=1)] | None = None
     sampling: Literal["uniform", "error"] = "uniform"
+    jitter: bool = False
     coarse_until: Annotated[float, Field(ge=0, le=1)] = 0.0
     evaluate_every: Annotated[Annotated[int, Field(ge=1)] | None, ASIDE] = None
     evaluations_per_decade: Annotated[int, Field(ge=1, le=100), ASIDE] = 20
@@ -76,7 +80,8 @@ class FitSettings(RegimeSettings):
         """Check that the options are compatible.
 
         Raises:
-            PartinrError: ``sampling`` is given, but no points are drawn, or ``coarse_until`` is, and they are.
+            PartinrError: ``sampling`` or ``jitter`` is given, but no points are drawn, or ``coarse_until`` is, and they
+                are.
         """
         if self.coarse_until and self.points_per_step is not None:
             raise PartinrError(
@@ -88,6 +93,11 @@ class FitSettings(RegimeSettings):
             raise PartinrError(
                 f"regime.sampling={self.sampling} is about the points that are drawn for a step, and all are taken; "
                 "give regime.points_per_step, or leave regime.sampling=uniform"
+            )
+        if self.jitter and self.points_per_step is None:
+            raise PartinrError(
+                "regime.jitter=true moves the points that are drawn for a step, and all are taken; "
+                "give regime.points_per_step, or leave regime.jitter=false"
             )
 
     def sample_weights(self, partitions: Sequence[Partition], seed: int) -> Tensor | None:
