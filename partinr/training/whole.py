@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from partinr.model.batch import RegionBatch
+from partinr.model.computed import every
 from partinr.model.stack import NetworkStack
 from partinr.training.samples import Samples
 from partinr.training.sampling import FullBatch
@@ -45,9 +46,9 @@ class Joint(FullBatch):
         """All samples, as one piece."""
         if self._of is None or self._of[0] is not shard:
             processes, this = shard.portion
-            rows = None if processes == 1 else torch.arange(this, len(shard.batch.coords), processes)
+            rows = None if processes == 1 else torch.arange(this, len(shard.batch.order), processes)
             piece = WholeSamples(
-                coords=shard.coords if rows is None else shard.coords[rows],
+                coords=every(shard.coords) if rows is None else shard.coords[rows],
                 sizes=shard.sizes if rows is None else shard.batch.count(rows),
                 targets=shard.targets,
                 weights=None,
@@ -83,7 +84,7 @@ class WholeSamples(Samples):
         """The loss times the number of samples and channels; with several processes this one's part of it."""
         values = model(self.coords, self.sizes, params).to(self.targets)
         if self.rows is not None:
-            shape = len(self.batch.coords), values.shape[1]
+            shape = len(self.batch.order), values.shape[1]
             own = values.new_zeros(shape).index_copy(0, self.rows.to(values.device), values)
             values = own + (self.exchange(own.detach().clone()) - own.detach())
         error = self.error(self.batch.unsort(values)) * len(self.targets) * values.shape[1]
