@@ -181,8 +181,8 @@ def _check_place(output: Path, shape: Sequence[int], depth: Depth) -> None:
     """
     if output.is_dir():
         raise PartinrError(f"cannot write {output}: Is a directory; choose another with -o")
-    # A PNG is compressed, so its size is unknown in advance.
-    needed = 0 if output.suffix.lower() == ".png" else file_bytes(shape, depth)
+    # Others are compressed, so their size is unknown in advance.
+    needed = file_bytes(shape, depth) if output.suffix.lower() in (".tif", ".tiff", ".npy") else 0
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(output.parent).free

@@ -17,9 +17,3 @@ def psnr_of_frames(reconstruction: Tensor, signal: Tensor) -> list[float]:
         signal: the same shape, in [0, 1].
     """
     return [psnr(ours, theirs) for ours, theirs in zip(reconstruction, signal, strict=True)]
-
-
-def worst_frame(levels: list[float]) -> tuple[int, float]:
-    """The number and the PSNR of the worst of some frames; a frame of NaN is the worst."""
-    number = min(range(len(levels)), key=lambda frame: (levels[frame] == levels[frame], levels[frame]))
-    return number, levels[number]

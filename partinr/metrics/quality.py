@@ -28,6 +28,9 @@ SSIM_STABLE = (0.01**2, 0.03**2)
 SSIM_BLOCK = 54
 """Windows in a row whose sums are one product (measured: the fastest; the maps of a strip stay in the cache)."""
 
+BAND = 2**24
+"""Values that :func:`mse` compares at once, to limit memory."""
+
 EXACT_DB = 100.0
 """Upper limit [dB] of a signal's PSNR in a mean over several.
 
@@ -43,6 +46,9 @@ def mse(reconstruction: Tensor, signal: Tensor) -> float:
         reconstruction: ``[*grid, C]``, any values.
         signal: the same shape, in [0, 1].
     """
+    if signal.numel() > BAND:
+        pairs = zip(*(each.reshape(-1).split(BAND) for each in (reconstruction, signal)), strict=True)
+        return sum(mse(*pair) * pair[1].numel() for pair in pairs) / signal.numel()
     difference = reconstruction.detach().float().clamp(0, 1) - signal
     return float(difference.square().mean(dtype=torch.float64))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from partinr.base.environment import door
+from partinr.model.computed import TABLE, ComputedCoords, Coords, every
 from partinr.model.frames import Frames
 from partinr.partition import Partition
 
@@ -25,7 +26,7 @@ def sort_by_network(network: Tensor, networks: int) -> tuple[Tensor, tuple[int, 
         ``(order, sizes)``: ``order`` int64 ``[M]`` sorts the samples by network and is stable; ``sizes`` has the number
         of samples of each of the N networks.
     """
-    order = torch.argsort(network, stable=True)
+    order = torch.argsort(network, stable=True) if networks > 1 else torch.arange(len(network), device=network.device)
     # Counted on the host: engines split tensors by these numbers, and reading them from the GPU would wait for it.
     sizes = tuple(torch.bincount(network.cpu(), minlength=networks).tolist())
     return order, sizes
@@ -76,8 +77,8 @@ class RegionBatch:
     If networks are blended, the batch contains a sample of the signal once for each network that contributes to it.
 
     Attributes:
-        coords: float32 ``[M, d]`` in [-1, 1].
-        targets: float32 ``[M, c]`` in [0, 1].
+        points: the coordinates of the samples, as a table or computed.
+        signal: float32 ``[*, c]`` in [0, 1], the samples of the signal.
         network: int64 ``[M]``, ascending: the network of each sample.
         order: int64 ``[M]``: sample ``i`` of the batch is sample ``order[i]`` of the signal, counted row-major.
         sizes: number of samples of each network; N whole numbers that sum to M.
@@ -85,24 +86,43 @@ class RegionBatch:
             each sample is in the batch once.
     """
 
-    coords: Tensor
-    targets: Tensor
+    points: Coords
+    signal: Tensor
     network: Tensor
     order: Tensor
     sizes: tuple[int, ...]
     blend: Tensor | None = None
 
     @cached_property
+    def coords(self) -> Tensor:
+        """Coordinates: float32 ``[M, d]`` in [-1, 1]."""
+        return every(self.points)
+
+    def with_table(self) -> RegionBatch:
+        """The batch with a table of coordinates, for steps on all samples."""
+        return self if isinstance(self.points, Tensor) else replace(self, points=self.coords)
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """Targets: float32 ``[M, c]`` in [0, 1]."""
+        return self.signal[self.order]
+
+    @property
     def samples(self) -> int:
         """Number of samples of the signal."""
-        return len(self.order) if self.blend is None else int(self.order.max()) + 1
+        return len(self.signal)
+
+    @property
+    def _sorted(self) -> bool:
+        """Whether the order is that of the signal."""
+        return self.blend is None and len(self.sizes) == 1
 
     def by_sample(self, table: Tensor) -> Tensor:
         """A table over the samples of the signal, ``[M, …]``, in the order in which :class:`Part` counts samples.
 
         If each sample is in the batch once, this is the order of the batch, so that steps need no lookup.
         """
-        return table[self.order] if self.blend is None else table
+        return table if self._sorted or self.blend is not None else table[self.order]
 
     def parts(self, drawn: Tensor | None = None) -> list[Part]:
         """The batch, or some of its samples, in parts that an engine evaluates in one pass each.
@@ -163,6 +183,8 @@ class RegionBatch:
         """``values`` ``[M, c]`` of the batch, blended and in the order of the signal."""
         if self.blend is not None:
             return mix(values, self.blend.to(values), self.order.to(values.device), self.samples)
+        if self._sorted:
+            return values
         unsorted = torch.empty_like(values)
         unsorted[self.order] = values
         return unsorted
@@ -200,12 +222,19 @@ def region_batch(
     first = torch.tensor([0, *networks]).cumsum(0)
     if not all(own.plain for own in frames):
         return _blended_batch(signals, partitions, frames, position, first)
-    region = torch.cat([start + each.labels.reshape(-1) for start, each in zip(first, partitions, strict=False)])
+    region = joined([start + each.labels.reshape(-1) for start, each in zip(first, partitions, strict=False)])
     network = region if position is None else position[region]
     order, sizes = sort_by_network(network, int(first[-1]))
-    coords = torch.cat([own.coords(each.labels) for own, each in zip(frames, partitions, strict=True)])
-    targets = torch.cat([signal.reshape(-1, signal.shape[-1]) for signal in signals])
-    return RegionBatch(coords[order], targets[order], network[order], order, sizes)
+    flat = joined([signal.reshape(-1, signal.shape[-1]) for signal in signals])
+    if len(order) > TABLE:
+        return RegionBatch(ComputedCoords(frames, partitions, order), flat, network[order], order, sizes)
+    coords = joined([own.coords(each.labels) for own, each in zip(frames, partitions, strict=True)])
+    return RegionBatch(coords[order], flat, network[order], order, sizes)
+
+
+def joined(tables: Sequence[Tensor]) -> Tensor:
+    """Tables after one another; a single one is not copied."""
+    return tables[0] if len(tables) == 1 else torch.cat(list(tables))
 
 
 def _blended_batch(
@@ -233,7 +262,6 @@ def _blended_batch(
     if position is not None:
         network = position[network]
     order, sizes = sort_by_network(network, int(first[-1]))
-    targets = torch.cat([signal.reshape(-1, signal.shape[-1]) for signal in signals])
-    sample = sample[order]
+    flat = joined([signal.reshape(-1, signal.shape[-1]) for signal in signals])
     blend = torch.cat([cover.weight for cover in covers])[order].float().unsqueeze(1)
-    return RegionBatch(torch.cat(coords)[order], targets[sample], network[order], sample, sizes, blend)
+    return RegionBatch(torch.cat(coords)[order], flat, network[order], sample[order], sizes, blend)

@@ -98,6 +98,26 @@ class Frames:
         axes = [axis_samples(n, n) for n in labels.shape] if axes is None else axes
         return self._seen(layout_coords(axes, self.layout), labels.reshape(-1))
 
+    def coords_of(self, shape: Sequence[int], sample: Tensor, region: Tensor | None) -> Tensor:
+        """The network coordinates of some samples of a signal, bit by bit as :meth:`coords` gives them.
+
+        Args:
+            shape: of the signal's grid.
+            sample: int64 ``[m]``, numbers of the samples, row-major.
+            region: int64 ``[m]``, the region of each sample; None if all frames are global.
+
+        Returns:
+            float32 ``[m, d]``.
+        """
+        along, rest = [], sample.double()  # whole numbers, and several times faster than integers
+        # The fault of the layout is a grid on its side, see layout_coords.
+        for n in shape if self.layout is not None else reversed(shape):
+            above = (rest / n).floor_()
+            along.append((2 * (rest - above * n) + 1) / n - 1)
+            rest = above
+        coords = torch.stack(along[::-1], dim=-1)
+        return coords.float() if region is None else self._seen(coords, region)
+
     def cover(self, partition: Partition, axes: Sequence[AxisSamples], smooth: bool = False) -> tuple[Cover, Tensor]:
         """The networks that contribute to each of some points, and their coordinates.
 
@@ -122,7 +142,7 @@ class Frames:
 
     def _seen(self, coords: Tensor, network: Tensor) -> Tensor:
         if self.centre is not None and self.half_extent is not None:
-            coords = to_frame(coords, self.centre, self.half_extent, network)
+            coords = to_frame(coords, self.centre.to(coords.device), self.half_extent.to(coords.device), network)
         return coords.float()
 
     def steps(self, shape: Sequence[int], region: Tensor) -> Tensor:

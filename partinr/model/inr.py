@@ -132,7 +132,7 @@ class PiecewiseINR(SignalStack):
             "channels": self.channels,
             "shape": list(self.partition.shape),
             "regions": self.partition.regions,
-            "labels_sha256": hashlib.sha256(self.partition.labels.numpy().tobytes()).hexdigest(),
+            "labels_sha256": hashlib.sha256(self.partition.labels.contiguous().numpy().data).hexdigest(),
         }
 
     @property
@@ -324,7 +324,8 @@ class PiecewiseINR(SignalStack):
                 backbone is not trusted.
         """
         what, cure = "a readable partinr model", "the inr.safetensors of a run directory"
-        model: Self = deserialise(path, "partinr", FORMAT, partial(_read, cls), what=what, cure=cure, unsealed=UNSEALED)
+        model = deserialise(path, "partinr", FORMAT, partial(_read, cls), what=what, cure=cure, unsealed=UNSEALED)
+        assert isinstance(model, cls)
         return model
 
 

@@ -31,6 +31,7 @@ from partinr.engines.base import (
     Stack,
 )
 from partinr.engines.chain import widths_of
+from partinr.model.computed import Coords, every
 
 CHUNK = 2**18
 """Limit of samples per evaluation outside training, so that memory does not grow with the picture."""
@@ -364,15 +365,19 @@ class NetworkStack(nn.Module):
     @torch.no_grad()
     def evaluate(
         self,
-        coords: Tensor,
+        coords: Coords,
         sizes: Sequence[int],
         chunk: int = CHUNK,
         params: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """:meth:`forward` without gradients, at most ``chunk`` samples at once; ``params`` as there."""
-        if coords.shape[0] <= chunk:
-            return self(coords, sizes, params)
-        return torch.cat([self(coords[piece], own, params) for piece, own in pieces(sizes, chunk)])
+        if len(coords) <= chunk:
+            return self(every(coords), sizes, params)
+        own_params = self.stack if params is None else params
+        found = next(iter(own_params.values())).new_empty(len(coords), self.channels)
+        for piece, own in pieces(sizes, chunk):
+            found[piece] = self(coords[piece], own, params)
+        return found
 
 
 def pieces(sizes: Sequence[int], longest: int) -> Iterator[tuple[slice, list[int]]]:

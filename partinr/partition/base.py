@@ -172,7 +172,9 @@ class Partition:
         Returns:
             bool ``[*grid]``; all False if there is one region.
         """
-        lowest = highest = self.labels
+        if self.regions == 1:
+            return torch.zeros(self.shape, dtype=torch.bool)
+        lowest = highest = self.labels.int()  # several copies are made, half as large
         for axis, n in enumerate(self.shape):
             # Repeating the outermost samples keeps the edge of the signal from counting as a border.
             places = torch.arange(-width, n + width).clamp(0, n - 1)

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from partinr.base.errors import PartinrError
 from partinr.base.files import replacing
 from partinr.base.later import of_extra
-from partinr.pictures.draw import to_uint8
+from partinr.pictures.draw import coloured, to_uint8
 from partinr.pictures.sheet import Sheet
 
 FRAMES = 12
@@ -58,9 +57,7 @@ class FilmSheet(Sheet):
         super().__init__(source)
 
 
-def write_film(
-    path: Path, shape: tuple[int, int, int, int], rate: float, bands: Iterable[NDArray[np.floating]]
-) -> None:
+def write_film(path: Path, shape: tuple[int, int, int], rate: float, bands: Iterable[NDArray[np.floating]]) -> None:
     """Write a film as MP4 (H.264), one band of frames in memory.
 
     Colours have half the resolution of brightness, which players expect; with an odd side they have all of it, which
@@ -68,17 +65,16 @@ def write_film(
 
     Args:
         path: the file.
-        shape: ``[T, H, W, C]`` with C = 1 or 3.
+        shape: ``[T, H, W]``.
         rate: frames a second.
-        bands: float ``[t, H, W, C]`` each, in order, in [0, 1].
+        bands: float ``[t, H, W, C]`` each, in order, in [0, 1]; drawn as
+            :func:`~partinr.pictures.draw.coloured` says.
 
     Raises:
-        PartinrError: PyAV is not installed, or a film cannot have such channels.
+        PartinrError: PyAV is not installed.
         OSError: the file cannot be written; an existing one stays unchanged.
     """
-    _, height, width, channels = shape
-    if channels not in (1, 3):
-        raise PartinrError(f"{path} is for films in grey and RGB, not for {channels} channels; write a .npy")
+    _, height, width = shape
     av = of_extra("av", "video", "films are written")
     with replacing(path) as file, av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
@@ -87,7 +83,7 @@ def write_film(
         stream.options = {"crf": _QUALITY, "preset": "medium"}
         for band in bands:
             for values in band:
-                pixels = np.broadcast_to(to_uint8(values), (height, width, 3))
+                pixels = np.broadcast_to(to_uint8(coloured(values)), (height, width, 3))
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
                 container.mux(stream.encode(frame))
         container.mux(stream.encode())

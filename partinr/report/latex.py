@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from partinr.report.columns import Column
@@ -35,13 +36,20 @@ _SIGNS: Mapping[str, str] = {
 }
 """Characters that are special in LaTeX, or need further packages there."""
 
-_SETUP = r"\sisetup{separate-uncertainty=true, detect-weight=true, table-align-text-post=false}"
-"""Options that siunitx 2 and 3 know."""
+_SETUP = r"""\sisetup{separate-uncertainty=true, detect-weight=true, table-align-text-post=false}
+\ExplSyntaxOn \keys_if_exist:nnT {siunitx} {retain-zero-uncertainty} {\sisetup{retain-zero-uncertainty=true}}
+\ExplSyntaxOff"""
+"""Options that siunitx 2 and 3 know, and one of 3, which else leaves out a deviation of 0.000."""
 
 
 def escaped(text: str) -> str:
     """Text as LaTeX shows it."""
     return "".join(_SIGNS.get(letter, letter) for letter in text)
+
+
+def _signed(text: str) -> str:
+    """Text with a minus before numbers instead of a hyphen: -2.40 (-3.1 to -1.7)."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped(text))
 
 
 def latex(table: PaperTable, plain: bool = False) -> str:
@@ -124,7 +132,8 @@ def _after(cell: Cell) -> str:
 
 def _siunitx_cell(cell: Cell, column: Column) -> str:
     if column.words:
-        return rf"\textbf{{{escaped(str(cell))}}}" if cell.best else escaped(str(cell))
+        said = _signed(str(cell))
+        return rf"\textbf{{{said}}}" if cell.best else said
     if not _is_number(cell):
         return f"{{{escaped(cell.text)}}}"
     number, std, _ = _parts(cell)
@@ -141,8 +150,5 @@ def _siunitx_cell(cell: Cell, column: Column) -> str:
 
 
 def _plain_cell(cell: Cell, column: Column) -> str:
-    number = escaped(cell.text)
-    if not column.words and cell.text.startswith("-"):
-        number = f"$-${number[1:]}"
     bold: Callable[[str], str] = (lambda text: rf"\textbf{{{text}}}") if cell.best else str
-    return bold(number) + escaped(cell.sign) + (rf" $\pm$ {escaped(cell.std)}" if cell.std else "")
+    return bold(_signed(cell.text)) + escaped(cell.sign) + (rf" $\pm$ {escaped(cell.std)}" if cell.std else "")

@@ -43,7 +43,7 @@ def marked(table: Sequence[Row], columns: Iterable[Column]) -> tuple[list[Row], 
     A number is marked if it is the best of its column, if it reads like the best, or if a test does not tell it from
     the best: a paired t-test over the images that both groups have, else Welch's t-test over seeds. With a single run,
     the digits decide. Nothing is marked where this leaves no number unmarked, or where a difference from the best is
-    open because there are fewer than :data:`ENOUGH` runs.
+    open because a test had fewer than :data:`ENOUGH` runs.
 
     Args:
         table: rows of a study.
@@ -101,11 +101,10 @@ def _told(column: Column, best: Row, other: Row) -> tuple[bool | None, Told]:
     pairs = _by_image(column, best.group, other.group)
     if len(pairs) > 1:
         return not reads_alike and _apart(paired(pairs), len(pairs)), "images"
-    samples = [cell.stat.values for cell in cells if isinstance(cell.stat, Stat)]
-    fewest = min(map(len, samples))
-    if max(map(len, samples)) == 1 or not all(math.isfinite(value) for sample in samples for value in sample):
-        return not reads_alike, "digits"
-    return not reads_alike and _apart(welch(*samples) if fewest > 1 else 1.0, fewest), "seeds"
+    samples = [cell.stat.values for cell in cells if isinstance(cell.stat, Stat) and cell.stat.std is not None]
+    if len(samples) == 2:
+        return not reads_alike and _apart(welch(*samples), min(map(len, samples))), "seeds"
+    return not reads_alike, "digits"
 
 
 def _apart(p: float, runs: int) -> bool | None:

@@ -14,7 +14,9 @@ from torch import Tensor
 from partinr.base.environment import door
 from partinr.base.spec import spec
 from partinr.coords import axis_coords
+from partinr.signals.identity import Reading, SignalIdentity
 from partinr.signals.image_data import Size
+from partinr.signals.kinds.video import VideoKind
 from partinr.signals.sets import SingleSignal
 
 _SHAPES = 3
@@ -106,3 +108,8 @@ class FilmData(SingleSignal):
     def load(self) -> Tensor:
         """The film: float32 ``[T, H, W, C]`` in [0, 1]."""
         return film(self.frames, self.height, self.width, self.channels, shots=self.shots, seed=self.seed)
+
+    def read(self) -> Reading:
+        """The film, its identity and its kind."""
+        values = FilmData.load(self)
+        return Reading(values, SignalIdentity.of("", values), VideoKind(rate=self.rate))

@@ -16,6 +16,7 @@ To add a kind:
 Runs then measure and draw it: ``metrics`` and :meth:`~SignalKind.measure` become columns of the curve and the report,
 :meth:`~SignalKind.final` goes into ``metrics`` of ``run.json``, :meth:`~SignalKind.picture` and the other pictures into
 the run directory, and ``kept`` names the format in which a run keeps ``signal`` and ``reconstruction`` beside them.
+``partinr view`` has sliders where :meth:`~SignalKind.upright` says how a volume is turned.
 ``partinr render`` asks :meth:`~SignalKind.shape_for`, :meth:`~SignalKind.resampled` and :meth:`~SignalKind.write`.
 Drawing belongs into ``partinr/pictures``, and numbers into ``partinr/metrics``; import slow packages late.
 """

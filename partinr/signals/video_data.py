@@ -15,6 +15,7 @@ from partinr.signals.channels import Alpha, Channels
 from partinr.signals.folder import image_files
 from partinr.signals.identity import Reading
 from partinr.signals.image_data import Size
+from partinr.signals.kinds.video import VideoKind
 from partinr.signals.sets import SignalSet, SingleSignal
 from partinr.signals.video import Cut, FilmSource, read_video
 
@@ -95,4 +96,4 @@ class VideoData(SingleSignal):
             PartinrError: as for :meth:`load`.
         """
         film = read_video(self.path, self._cut)
-        return Reading(film.values, film.identity)
+        return Reading(film.values, film.identity, VideoKind(rate=self.rate or film.rate))

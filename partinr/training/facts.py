@@ -21,7 +21,7 @@ IMAGE_ROW = ("step", "seconds", "image", "psnr", "ssim")
 
 def signal_sha256(values: Tensor) -> str:
     """SHA-256 of the values of signals in single precision, their original type."""
-    return hashlib.sha256(values.float().cpu().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(values.float().cpu().contiguous().numpy().data).hexdigest()
 
 
 def mean_seam(found: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -183,7 +183,7 @@ class BySamples(Sharding):
     def rows(self, batch: RegionBatch) -> Tensor:
         """Rows of every network."""
         processes, this = self.portion
-        return torch.arange(this, len(batch.coords), processes)
+        return torch.arange(this, len(batch.order), processes)
 
     def steps(self, loop: StackLoop) -> PlainSteps:
         """Steps that sum the gradients of all processes."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from partinr.model.batch import RegionBatch
+from partinr.model.computed import Coords, every, some
 from partinr.model.stack import NetworkStack
 from partinr.training.jitter import Moved
 from partinr.training.samples import Samples
@@ -41,7 +42,7 @@ class Shard:
     params: Mapping[str, nn.Parameter]
     batch: RegionBatch
     samples: Tensor | None
-    coords: Tensor
+    coords: Coords
     targets: Tensor
     weights: Tensor | None
     sizes: tuple[int, ...]
@@ -57,7 +58,7 @@ class Shard:
         cls,
         model: NetworkStack,
         batch: RegionBatch,
-        coords: Tensor,
+        coords: Coords,
         targets: Tensor,
         weights: Tensor | None,
         networks: Tensor,
@@ -92,7 +93,7 @@ class Shard:
             params,
             batch,
             samples,
-            coords[at],
+            some(coords, at),
             targets[at],
             None if weights is None else weights[at],
             tuple(batch.sizes[network] for network in networks.tolist()),
@@ -140,8 +141,8 @@ class Shard:
                     sizes,
                     targets,
                     weights,
-                    None if part.place is None else part.place.to(self.coords.device),
-                    None if part.blend is None else part.blend.to(self.coords),
+                    None if part.place is None else part.place.to(self.targets.device),
+                    None if part.blend is None else part.blend.to(self.targets),
                 )
             )
         return found
@@ -174,8 +175,8 @@ class Shard:
                 whole.data[self.rows[name].to(whole.device)] = value.data.to(whole.device)
 
 
-def _rows(table: Tensor, at: Tensor | None) -> Tensor:
-    return table if at is None else table[at.to(table.device)]
+def _rows(table: Coords, at: Tensor | None) -> Tensor:
+    return every(table) if at is None else table[at.to(table.device)]
 
 
 def deal(work: Sequence[float], hands: int) -> list[list[int]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
+from partinr.model.computed import Coords, keep, some
 from partinr.model.signal_stack import SignalStack
 from partinr.training.clipping import clip_networks
 from partinr.training.loop import StopReason, TrainingLoop
@@ -42,6 +43,7 @@ class StackLoop(TrainingLoop):
     shard: Shard
     finished: Tensor
     cuda_graphs = False
+    _coords: Coords
     all_finished: StopReason = "all_frozen"
     """The stop reason when no network is left."""
 
@@ -61,7 +63,7 @@ class StackLoop(TrainingLoop):
         """
         self.model = model
         self.batch = batch
-        self.register_buffer("_coords", batch.coords, persistent=False)
+        keep(self, "_coords", batch.points)
         self.register_buffer("_targets", by_sample, persistent=False)
         self.register_buffer("_weights", weights, persistent=False)
         self.sharding = ByRegions(Ranks(), batch.sizes)
@@ -156,9 +158,9 @@ class StackLoop(TrainingLoop):
 
     def _take_shard(self) -> Shard:
         networks = torch.nonzero(self.sharding.owned & ~self.finished).squeeze(1)
-        coords, targets = self.buffer("_coords"), self.buffer("_targets")
+        targets = self.buffer("_targets")
         weights = None if self._weights is None else self.buffer("_weights")
-        return Shard.take(self.model, self.batch, coords, targets, weights, networks, self.sharding.portion)
+        return Shard.take(self.model, self.batch, self._coords, targets, weights, networks, self.sharding.portion)
 
     @torch.no_grad()
     def gather(self) -> None:
@@ -244,14 +246,14 @@ class StackLoop(TrainingLoop):
     def values(self) -> Tensor:
         """The values of all rows of the batch, ``[P, C]``; each process evaluates its part."""
         # Without autocast, to measure what a user gets who loads the saved weights.
-        coords = self.buffer("_coords")
+        coords = self._coords
         with torch.autocast(self.device.type, enabled=False):
             if self.ranks.size == 1:
                 return self.model.evaluate(coords, self.batch.sizes)
             rows = self.sharding.rows(self.batch)
             own = rows.to(self.device)
-            values = coords.new_zeros(len(coords), self.model.channels)
-            values[own] = self.model.evaluate(coords[own], self.batch.count(rows))
+            values = self.buffer("_targets").new_zeros(len(coords), self.model.channels)
+            values[own] = self.model.evaluate(some(coords, own), self.batch.count(rows))
             return self.ranks.whole(values)
 
     def buffer(self, name: str) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from partinr.model.batch import RegionBatch
+from partinr.model.computed import every
 from partinr.model.stack import NetworkStack
 from partinr.training.ranks import Ranks
 from partinr.training.samples import Samples
@@ -42,9 +43,9 @@ class Joint(FullBatch):
         """All samples, as one piece."""
         if self._of is None or self._of[0] is not shard:
             ranks = Ranks(*shard.portion)
-            rows = None if ranks.size == 1 else torch.arange(ranks.rank, len(shard.batch.coords), ranks.size)
+            rows = None if ranks.size == 1 else torch.arange(ranks.rank, len(shard.batch.order), ranks.size)
             piece = WholeSamples(
-                coords=shard.coords if rows is None else shard.coords[rows],
+                coords=every(shard.coords) if rows is None else shard.coords[rows],
                 sizes=shard.sizes if rows is None else shard.batch.count(rows),
                 targets=shard.targets,
                 weights=None,
@@ -77,7 +78,7 @@ class WholeSamples(Samples):
         """The loss times the number of samples and channels; with several processes this one's part of it."""
         values = model(self.coords, self.sizes, params).to(self.targets)
         if self.rows is not None:
-            shape = len(self.batch.coords), values.shape[1]
+            shape = len(self.batch.order), values.shape[1]
             own = values.new_zeros(shape).index_copy(0, self.rows.to(values.device), values)
             values = own + (self.ranks.whole(own.detach().clone()) - own.detach())
         error = self.error(self.batch.unsort(values)) * len(self.targets) * values.shape[1]

@@ -21,7 +21,7 @@ def test_sorted_by_region_in_the_order_they_came(labels, networks):
 def _batch(labels: torch.Tensor, networks: int) -> tuple[RegionBatch, torch.Tensor]:
     signal = torch.rand(len(labels), 2, generator=torch.Generator().manual_seed(0))
     order, sizes = sort_by_network(labels, networks)
-    return RegionBatch(signal[order], signal[order], labels[order], order, sizes), signal
+    return RegionBatch(signal[order], signal, labels[order], order, sizes), signal
 
 
 def test_unsort_undoes_the_sorting():

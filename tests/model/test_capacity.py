@@ -23,7 +23,7 @@ from partinr.model.capacity import (
     widths,
 )
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import Grid, KMeans, Partition, Random, Semantic, Superpixel, Whole
+from partinr.partition import Grid, KMeans, Octree, Partition, Random, Semantic, Superpixel, Whole
 from partinr.regimes import FitSettings, Optimizer, make_trainer
 from tests.covering import cases, covering
 
@@ -318,7 +318,7 @@ def test_auto_regions_need_a_budget():
         Grid(regions="auto")(torch.rand(8, 8, 3))
 
 
-@pytest.mark.parametrize("rule", [KMeans, Random, Semantic, Superpixel, Whole])
+@pytest.mark.parametrize("rule", [KMeans, Octree, Random, Semantic, Superpixel, Whole])
 def test_auto_regions_of_other_rules(rule: Any) -> None:
     signal = torch.rand(32, 40, 3, generator=torch.Generator().manual_seed(0))
     found: Any = settle_regions(rule(regions="auto"), Siren(match_params=4000), signal)

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 
 import pytest
 
@@ -87,6 +88,7 @@ def test_the_table_says_how_it_is_made_in_every_form(records):
     assert "all runs count at most 100 steps" in text
     assert "× less time" not in table_text(records, "text", clocks=False, layout=layout)
     assert r"\textbf{+" in table_text(records, "tex", layout=layout)
+    assert re.search(r"\(\$-\$\d[\d.]* to \+", table_text(records, "tex", layout=layout))
     rows = list(csv.DictReader(io.StringIO(table_text(records, "csv", layout=layout))))
     assert [(row["group"], row["arrived"], row["runs"]) for row in rows] == [
         ("grid #4", "12", "12"),

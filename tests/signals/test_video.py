@@ -25,7 +25,7 @@ FILM = film(8, 12, 20, shots=2)
 @pytest.fixture(scope="module")
 def mp4(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("films") / "shapes.mp4"
-    write_film(path, (8, 12, 20, 3), 12.5, [FILM[:3].numpy(), FILM[3:].numpy()])
+    write_film(path, (8, 12, 20), 12.5, [FILM[:3].numpy(), FILM[3:].numpy()])
     return path
 
 
@@ -60,7 +60,7 @@ def test_a_file_is_read_as_it_was_written(mp4: Path) -> None:
 
 def test_a_film_of_one_channel_and_odd_sides_keeps_its_size(tmp_path: Path) -> None:
     grey = film(4, 9, 15, 1, shots=1)
-    write_film(tmp_path / "odd.mp4", (4, 9, 15, 1), 30, [grey.numpy()])
+    write_film(tmp_path / "odd.mp4", (4, 9, 15), 30, [grey.numpy()])
     found = load_video(tmp_path / "odd.mp4", Cut(channels="grey"))
     assert psnr(found, grey) > 35
 

@@ -100,12 +100,12 @@ class FitModule(StackLoop):
         check_fit(model, settings, self.samples, start is not None, start_steps, self.seen)
         self._shapes = [tuple(each.shape) for each in signals]
         # Sorted by signal; each signal is row-major.
-        flat = torch.cat([each.reshape(-1, model.channels) for each in signals])
-        self.register_buffer("_signals", flat, persistent=False)
+        self.register_buffer("_signals", batch.signal, persistent=False)
         targets, weights = self.seen.targets, self.seen.weights
-        self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
         error = self.seen.error if self.seen.joint else None
         self.sampler = sampler_of(settings, model, batch, signals, seed, error)
+        batch = batch if self.sampler.period is None else batch.with_table()
+        self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
         self.watched = self.seen.watched
         self.evaluated = Evaluated(model.partitions, self.kinds)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from partinr.model.batch import joined
 from partinr.partition import Partition
 from partinr.signals.observations import Observation, Observed
 from partinr.signals.observations.base import FIT
@@ -84,12 +85,12 @@ class Seen:
     @property
     def targets(self) -> Tensor:
         """Targets ``[M, C]``, sorted by signal, each row-major."""
-        return torch.cat([each.targets.reshape(-1, each.targets.shape[-1]) for each in self.signals])
+        return joined([each.targets.reshape(-1, each.targets.shape[-1]) for each in self.signals])
 
     @property
     def estimates(self) -> Tensor:
         """Estimates ``[M, C]``, likewise."""
-        return torch.cat([each.estimate.reshape(-1, each.estimate.shape[-1]) for each in self.signals])
+        return joined([each.estimate.reshape(-1, each.estimate.shape[-1]) for each in self.signals])
 
     @cached_property
     def weights(self) -> Tensor | None:

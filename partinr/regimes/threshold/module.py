@@ -210,7 +210,7 @@ class ThresholdModule(StackLoop):
         seen = local if self.model.frame == "local" else whole
         return [
             Samples(
-                seen.flatten(0, 1).to(shard.coords),
+                seen.flatten(0, 1).to(shard.targets),
                 tuple(self._points.sizes.tolist()) * len(working),
                 values.flatten(0, 1).to(shard.targets),
                 None,

@@ -39,8 +39,7 @@ function apart(index, row, best, of) {
     return beyond(mean, std ** 2 / pairs.length, pairs.length - 1) || (pairs.length < ENOUGH ? null : false);
   }
   const fewest = Math.min(...sides.map(({ n }) => n));
-  if (sides.every(({ n }) => n === 1) || sides.some(({ n, std }) => n > 1 && std === null)) return true;
-  if (fewest === 1) return null;
+  if (sides.some(({ std }) => std === null)) return true;
   const parts = sides.map(({ std, n }) => [std ** 2 / n, n - 1]);
   const variance = parts[0][0] + parts[1][0];
   const freedom = variance ? variance ** 2 / parts.reduce((sum, [part, count]) => sum + part ** 2 / count, 0) : 1;

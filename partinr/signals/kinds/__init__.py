@@ -10,6 +10,7 @@ from partinr.signals.kinds.audio import AudioKind
 from partinr.signals.kinds.field import FieldKind
 from partinr.signals.kinds.grid import GridKind
 from partinr.signals.kinds.image import ImageKind
+from partinr.signals.kinds.video import VideoKind
 from partinr.signals.kinds.volume import VolumeKind
 
 _KINDS = (
@@ -17,6 +18,7 @@ _KINDS = (
     FieldKind,
     GridKind,
     ImageKind,
+    VideoKind,
     VolumeKind,
 )
 
@@ -56,6 +58,7 @@ __all__ = [
     "GridKind",
     "ImageKind",
     "SignalKind",
+    "VideoKind",
     "VolumeKind",
     "default_kind",
     "kind_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -107,6 +107,6 @@ class VolumeKind(SignalKind):
             write_stack(path, whole, self.spacing)
 
 
-@cache
+@lru_cache(maxsize=4)
 def _sheet(shape: tuple[int, ...], directions: tuple[str, ...], spacing: tuple[float, ...]) -> SliceSheet:
     return SliceSheet(shape, directions, spacing)

@@ -422,7 +422,7 @@ def test_evaluation_counts_as_no_training(small_fit, signal, clock, monkeypatch)
         clock.now += 1000
         return 0.5
 
-    monkeypatch.setattr("partinr.regimes.fit.module.ssim", slow)
+    monkeypatch.setattr("partinr.signals.kinds.image.ssim", slow)
     seen = []
 
     class Watch(L.Callback):

@@ -135,7 +135,7 @@ def test_a_run_that_is_over_can_be_made_longer(small_fit, signal, tmp_path, step
 
 def test_a_collapse_that_began_before_the_break_is_remembered(small_fit, signal, tmp_path, step_by_step, monkeypatch):
     told = iter([30.0, 35.0, 3.0, 3.0, 3.0, 3.0])
-    monkeypatch.setattr("partinr.regimes.fit.module.psnr", lambda *_: next(told))
+    monkeypatch.setattr("partinr.regimes.fit.evaluated.psnr", lambda *_: next(told))
     path = tmp_path / "last.ckpt"
     settings = {"evaluate_every": 1}
     small_fit(signal, steps=50, callbacks=(SaveAt(3, path, stop=True),), settings=settings)
