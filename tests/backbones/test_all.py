@@ -276,6 +276,7 @@ def test_a_share_is_trained_as_the_whole_is(small, cuts, image):
     share = Shard.take(model, batch, batch.coords, batch.targets, None, torch.tensor([1, 3]))
     assert {name for name, value in share.params.items() if not value.requires_grad} == small.fixed
     own, whole = learned(model), {name: value for name, value in share.params.items() if value.requires_grad}
+    assert isinstance(share.coords, torch.Tensor)
     expected = torch.autograd.grad(model.squared_error(batch.coords, batch.targets, batch.sizes), list(own.values()))
     error = model.squared_error(share.coords, share.targets, share.sizes, None, share.params)
     for gradient, one in zip(torch.autograd.grad(error, list(whole.values())), expected, strict=True):

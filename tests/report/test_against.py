@@ -64,6 +64,7 @@ def test_runs_that_do_not_arrive_count_up_to_their_end(records):
     steps = four.efforts["step"]
     ends = {(signal, seed): end + seed for signal, end in SIGNALS.items() for seed in (0, 1)}
     own = [100 * end / (SIGNALS[signal] * FACTORS[signal] + seed) for (signal, seed), end in ends.items()]
+    assert steps.own is not None
     assert [steps.own, steps.reference, steps.until] == pytest.approx([sum(own) / 12, 100, math.inf])
     assert steps.ratio is not None
     assert steps.ratio.value == pytest.approx(100 / steps.own)

@@ -61,7 +61,8 @@ def test_an_experiment_stands_for_its_settings():
     configs = [BASE, changed(partition=NONE), changed(**fast), changed(**fast, partition=NONE)]
     flats = [without_image(flatten(config, 0)) for config in configs]
     counts = [{9}, {1}, {9}, {1}]
-    asked = [[["partition=grid"]], [[]], [["+experiment=fast"]], [["experiment=fast", "partition=none"]]]
+    asked: list[list[list[str]]] = [[["partition=grid"]], [[]], [["+experiment=fast"]]]
+    asked.append([["experiment=fast", "partition=none"]])
     own = ["grid #9", "none", "grid #9 · experiment fast", "none · experiment fast"]
     assert labels(flats, counts, asked=asked) == own
     assert labels(flats[::2], counts[::2], asked=asked[::2]) == ["no experiment", "experiment fast"]

@@ -59,8 +59,8 @@ def test_a_point_is_in_a_cell_of_its_network_and_has_the_value_there(frame: Fram
         inside = places.clamp(-1 + 1 / torch.tensor(SHAPE), 1 - 1 / torch.tensor(SHAPE))
         torch.testing.assert_close(drawn.targets, ramp(inside))
         seen.append(places)
-    cells = [((places + 1) / 2 * torch.tensor(SHAPE)).floor().unique(dim=0) for places in seen]
-    assert len(torch.cat(seen).unique(dim=0)) == sum(map(len, cells))
+    seen_cells = [((places + 1) / 2 * torch.tensor(SHAPE)).floor().unique(dim=0) for places in seen]
+    assert len(torch.cat(seen).unique(dim=0)) == sum(map(len, seen_cells))
     (again,) = module(frame, sampling=sampling).samples_of(3)
     assert torch.equal(again.coords, drawn.coords)
 
