@@ -72,12 +72,12 @@ def hydra_app(arguments: list[str]) -> int:
 
     def task(cfg: DictConfig) -> float | None:
         sweep.begun = True
-        asked = list(HydraConfig.get().overrides.task)
         where = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)  # a folder may be called ${x}
         assert isinstance(where, dict)
         folder = Path(where["output_dir"])
         _remove_if_empty(folder)  # a start that is killed leaves nothing; the run makes it again
         try:
+            asked = list(HydraConfig.get().overrides.task)
             # With hydra.job.chdir=true Hydra is elsewhere; paths are relative to where they were typed, as in a sweep.
             with chdir(where["cwd"]):
                 settings = config.asked_settings(cfg, asked)  # before what a run imports: a wrong value ends at once

@@ -29,8 +29,8 @@ zoom=2                                              -> unknown option zoom; part
 +seed=1                                             -> seed is there already; .*seed=VALUE
 debug=loud                                          -> there is no debug=loud; choose from trace
 # data
-data=video                                          -> there is no data=video; choose from builtin, .*image
-data=5                                              -> there is no data=5; choose from builtin, .*image
+data=movie                                          -> there is no data=movie; choose from audio, .*image
+data=5                                              -> there is no data=5; choose from audio, .*image
 data=image                                          -> option data.path is missing; give data.path=VALUE
 data.path=missing.png                               -> no such file: 'missing.png'; check the path
 data.path=PICTURES                                  -> is a folder, not an image; name one file
@@ -120,7 +120,7 @@ render FINISHED -o x.png --scale 0                  -> scale
 render FINISHED -o x.png --scale -1                 -> scale
 render FINISHED -o x.png --scale nan                -> scale
 render FINISHED -o x.png --scale 1e9                -> --scale 1e\+09 makes .* pixels; give sides of up to 1,000,000
-render FINISHED -o x.png --scale 1e30               -> too many to be told apart; give fewer
+render FINISHED -o x.png --scale 1e30               -> give sides of up to 1,000,000
 render FINISHED -o x.png --size 1,1000001           -> --size 1,1000001 makes 1×1,000,001 pixels; give sides of up to
 render FINISHED -o x.png --size 10x10               -> --size 10x10 is no size; give height and width
 render FINISHED -o x.png --size 0,10                -> cannot render on a grid of \[0, 10\]; give
@@ -275,7 +275,7 @@ def test_every_job_of_a_sweep_is_refused_with_a_line(tiny: Any) -> None:
 
 
 def test_debug_trace_shows_the_traceback(tiny: Any) -> None:
-    for arguments in [("seed=-1",), ("colour=red",), ("-m", "seed=-1,-2"), ("data=video",)]:
+    for arguments in [("seed=-1",), ("colour=red",), ("-m", "seed=-1,-2"), ("data=movie",)]:
         answer = tiny(*arguments, "debug=trace", "hydra.run.dir=run", "hydra.sweep.dir=sweep")
         assert answer.code != 0
         assert "Traceback (most recent call last)" in answer.err
