@@ -68,7 +68,7 @@ SIGNALS = {
     ),
     "video": Signal(
         ("data=film", "data.frames=16", "data.height=24", "data.width=32"),
-        *(3, 24, 4600, 16, ("partition=shots", "partition.regions=16"), 30.0, "psnr_min"),
+        *(3, 24, 4600, 16, ("partition=shots", "partition.regions=16"), 30.0, "psnr"),
     ),
     "volume": Signal(
         ("data=phantom", "data.shape=[24,24,24]"),

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
-MEASURES = {"snr": ("SNR dB", 2), "psnr_min": ("worst frame dB", 2), "iou": ("IoU", 3)}
+MEASURES = {"snr": ("SNR dB", 2), "iou": ("IoU", 3)}
 
 
 def main() -> None:
