@@ -1,7 +1,8 @@
 """Tables and the figure of this study.
 
-    python experiments/phase_diagram/table.py              # the tables, from judged.csv
-    python experiments/phase_diagram/table.py --figure figures/phase.png
+    cd experiments/phase_diagram
+    python table.py judged.csv tuned.csv                               # the tables, and how flat the searches were
+    python table.py judged.csv tuned.csv --figure figures/gains.png
 
 "Gain": PSNR over that of the lone network with as many parameters; the mean over images of the means over seeds, and
 its 95 % interval by a paired bootstrap (BCa) over images. At equal steps both take 1,000. At equal arithmetic and at
@@ -18,13 +19,12 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
 import numpy as np
 
 from partinr.base.statistics import bootstrap, holm, paired
 
-HERE = Path(__file__).parent
 LONE = "none"
 STEPS = 1000
 COSTS = {"steps": None, "arithmetic": "mmacs_per_step", "CPU seconds": "cpu_ms_per_step"}
@@ -147,16 +147,32 @@ def figure(arms: Arms, path: Path) -> None:
     sheet.savefig(path, dpi=150)
 
 
+def searches(path: Path) -> str:
+    """How many runs the searches took, and how far the best point of each is above the second best."""
+    points: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            points[row["values_per_parameter"], row["rule"], row["regions"]].append(float(row["psnr"]))
+    lead = [each[-1] - each[-2] for each in map(sorted, points.values())]
+    runs = sum(map(len, points.values()))
+    return (
+        f"The {len(points)} searches took {runs} runs. The best point of a search is {median(lead):.2f} dB above the "
+        f"second best in the median, and {max(lead):.2f} at most."
+    )
+
+
 def main() -> None:
     """Print the tables, or draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("judged", type=Path)
+    parser.add_argument("tuned", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
-    arms = Arms(HERE / "judged.csv")
+    arms = Arms(given.judged)
     if given.figure:
         figure(arms, given.figure)
     else:
-        print("\n\n".join(table(arms, values) for values in arms.values()))
+        print("\n\n".join([*(table(arms, values) for values in arms.values()), searches(given.tuned)]))
 
 
 if __name__ == "__main__":

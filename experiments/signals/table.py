@@ -1,6 +1,6 @@
 """The table of this study, from runs.csv.
 
-    python experiments/signals/table.py
+    python experiments/signals/table.py experiments/signals/runs.csv
 
 A cell: PSNR [dB], mean ± standard deviation over seeds, and after the comma the measure of the signal; in bold the best
 of those with as many steps. The last columns: one network with as many multiply-accumulates as the grid, and its steps.
@@ -9,6 +9,7 @@ of those with as many steps. The last columns: one network with as many multiply
 from __future__ import annotations
 
 import csv
+import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,7 +20,7 @@ MEASURES = {"snr": ("SNR dB", 2), "iou": ("IoU", 3)}
 def main() -> None:
     """Print the table."""
     arms: dict[tuple[str, str], dict[tuple[str, bool], list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
-    with (Path(__file__).parent / "runs.csv").open(newline="", encoding="utf-8") as file:
+    with Path(sys.argv[1]).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     longest = max(int(row["steps"]) for row in rows)
     for row in rows:

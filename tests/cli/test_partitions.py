@@ -159,7 +159,7 @@ def test_other_signals(partinr: Any, listed: list[Rows]) -> None:
     assert [line[:2] for line in table(answer.out)] == [
         [name, "9"] for name in ("grid", "kmeans", "octree", "random", "shots", "superpixel")
     ]
-    assert listed[0][0][0].note.startswith("12×16×20")  # type: ignore[union-attr]
+    assert listed[0][0][0].note.startswith("12 frames of 16×20 pixels")  # type: ignore[union-attr]
     answer = partinr("partitions", *film, "kmeans.held=mean", "shots.regions=null", "--rules", "kmeans,shots,silence")
     assert answer.code == 2
     assert [line[:2] for line in table(answer.out)] == [["kmeans", "9"], ["shots", "3"], ["silence", "– of 9"]]

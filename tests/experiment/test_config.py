@@ -69,7 +69,9 @@ SETS = {
     "folder": ["data.path=photos"],
     "celeba": ["data.path=celeba"],
     "lsun": ["data.path=lsun"],
+    "melodies": [],
     "smooth": [],
+    "sounds": ["data.path=sounds"],
     "steps": [],
     "text": [],
 }
