@@ -94,14 +94,14 @@ class SdfData(SingleSignal):
     mesh is moved and scaled to fill the box, with a margin of a tenth.
 
     Attributes:
-        path: a file with a closed mesh; None for the built-in shape ``name``.
-        name: of a built-in shape, :data:`~partinr.signals.shapes.SHAPES`; not used if ``path`` is given.
+        path: a file with a closed mesh; None for a built-in shape.
+        name: of a built-in shape, :data:`~partinr.signals.shapes.SHAPES`, without a file; None for ``torus``.
         resolution: samples along each axis.
         truncation: the largest distance, in units in which the side of the box is 2.
     """
 
     path: Annotated[str | None, READS] = None
-    name: Annotated[str | None, Unused(beside="path")] = "torus"
+    name: Annotated[str | None, Unused(beside="path")] = None
     resolution: Annotated[int, Field(ge=4, le=1024)] = 64
     truncation: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] = 0.2
 
@@ -112,18 +112,19 @@ class SdfData(SingleSignal):
             PartinrError: there is no shape, or the truncation is below the distance of two samples.
         """
         if self.path is None:
-            check_choice("data.name", self.name, tuple(SHAPES))
+            check_choice("data.name", self.title, tuple(SHAPES))
         least = 4 / self.resolution
         if self.truncation < least:
             raise PartinrError(
                 f"data.truncation={self.truncation:g} is less than two samples of data.resolution={self.resolution} "
-                f"({least:g}), so nothing but inside and outside would be left; give more of one of them"
+                f"({least:g}), so nothing but inside and outside would be left; "
+                f"give data.truncation={least:g} or more, or a higher data.resolution"
             )
 
     @property
     def title(self) -> str:
         """A short name for tables and legends."""
-        return Path(self.path).stem if self.path is not None else str(self.name)
+        return Path(self.path).stem if self.path is not None else self.name or "torus"
 
     def load(self) -> Tensor:
         """The truncated distances, scaled: float32 ``[n, n, n, 1]`` in [0, 1].

@@ -84,6 +84,13 @@ def test_every_set_of_signals_composes_and_reads() -> None:
         assert make(node, "data", SignalSet).title
 
 
+@pytest.mark.parametrize("data", ["audio", "sdf"])
+def test_a_file_is_read_in_place_of_a_built_in_signal(data: str) -> None:
+    overrides = [f"data={data}", "data.path=given"]
+    settings = config.asked_settings(compose(*overrides), overrides)
+    assert Path(settings.data.path).name == "given"  # type: ignore[attr-defined]
+
+
 RUNS = [each for each in CHOICES if each[1] not in SETS and each not in SWEEPERS + WITHIN]
 
 

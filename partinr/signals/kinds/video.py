@@ -99,8 +99,8 @@ class VideoKind(SignalKind):
         return [*frames, *sides]
 
     def resampled(self, grid: Sequence[int | Fraction], shape: Sequence[int], asked: Asked) -> Self:
-        """The rate at which the film takes as long; see :meth:`SignalKind.resampled`."""
-        return dataclasses.replace(self, rate=float(self.rate * shape[0] / grid[0]))
+        """The rate that is asked for, or at which the film takes as long; see :meth:`SignalKind.resampled`."""
+        return dataclasses.replace(self, rate=asked.rate or float(self.rate * shape[0] / grid[0]))
 
     def write(self, path: Path, values: Iterable[NDArray[np.float32]], shape: Sequence[int], depth: Depth) -> None:
         """See :meth:`SignalKind.write`."""
