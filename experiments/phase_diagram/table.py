@@ -1,8 +1,8 @@
 """Tables and the figure of this study.
 
-    cd experiments/phase_diagram
-    python table.py judged.csv tuned.csv                               # the tables, and how flat the searches were
-    python table.py judged.csv tuned.csv --figure figures/gains.png
+    D=experiments/phase_diagram
+    python $D/table.py $D/judged.csv $D/tuned.csv   # the tables, and how flat the searches were
+    python $D/table.py $D/judged.csv $D/tuned.csv --figure $D/figures/gains.png
 
 "Gain": PSNR over that of the lone network with as many parameters; the mean over images of the means over seeds, and
 its 95 % interval by a paired bootstrap (BCa) over images. At equal steps both take 1,000. At equal arithmetic and at
