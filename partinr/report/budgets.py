@@ -18,9 +18,9 @@ from partinr.base.section import WORDS
 from partinr.report.against import FEWEST, AgainstTable, Estimate, estimate, numbers_of
 from partinr.report.columns import Column
 from partinr.report.groups import Group, Study, cuts_of
-from partinr.report.payload import CODECS
 from partinr.report.table import Cell, Row
 from partinr.runs.configs import BUDGET_KEYS, Flat, same_settings
+from partinr.runs.layout import CODECS
 from partinr.runs.naming import Cut, labels, titles
 from partinr.runs.records import RunRecord
 
