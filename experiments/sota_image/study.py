@@ -45,7 +45,9 @@ ARMS: dict[str, dict[str, tuple[str, ...]]] = {
         "wire": ("backbone=wire", *WITHOUT_WAVES),
         **{name: (f"backbone={name}", *WITHOUT_WAVES) for name in ("gauss", "relu_pe", "fourier", "mfn", "hash_grid")},
     },
-    "optimizer": {name: (f"optimizer={name}", "~optimizer.options.betas", "~optimizer.options.eps") for name in ("muon", "soap")},
+    "optimizer": {
+        name: (f"optimizer={name}", "~optimizer.options.betas", "~optimizer.options.eps") for name in ("muon", "soap")
+    },
 }
 """By group and name, the change to experiment=fast."""
 

@@ -10,6 +10,8 @@ all tests of a table.
 from __future__ import annotations
 
 import csv
+import itertools
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -65,13 +67,40 @@ def table(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def effects(rows: Rows) -> str:
+    """What each factor of a factorial gains, mean over the levels of the others, and how gains of two add up."""
+    psnr = {arm: by_image([row for row in rows if row["arm"] == arm]) for arm in {row["arm"] for row in rows}}
+    at = {frozenset(arm.split("+")) - {FAST}: own for arm, own in psnr.items()}
+    factors = sorted(factor for level in at if len(level) == 1 for factor in level)
+    lines = ["| factor | gain dB | beyond the sum of both gains |", "|---|---:|---:|"]
+    for size in (1, 2):
+        for chosen in itertools.combinations(factors, size):
+            # Yates: the sign of a run is the product over the chosen factors, so the others are averaged out.
+            contrast = [
+                fmean(
+                    math.prod(1 if factor in level else -1 for factor in chosen) * own[image]
+                    for level, own in at.items()
+                )
+                for image in at[frozenset()]
+            ]
+            gains = [2**size * each for each in contrast]
+            low, high = interval(gains)
+            cell = f"{fmean(gains):+.2f} ({low:+.2f} to {high:+.2f})"
+            lines.append(f"| {' and '.join(chosen)} | {cell + ' | ' if size == 1 else ' | ' + cell} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print a table for each budget."""
     budgets: dict[tuple[str, ...], list[Mapping[str, str]]] = defaultdict(list)
     with Path(sys.argv[1]).open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             budgets[row["size"], row["budget_parameters"], row["limit"]].append(row)
-    print("\n\n".join(table(rows) for rows in budgets.values()))
+    for rows in budgets.values():
+        combined = [row for row in rows if row["group"] == "factorial"]
+        print(table([row for row in rows if row not in combined]), end="\n\n")
+        if combined:
+            print(effects(combined), end="\n\n")
 
 
 if __name__ == "__main__":
