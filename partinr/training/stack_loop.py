@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from partinr.training.samples import Samples
 from partinr.training.sharding import ByRegions, Sharding, sharding_of
 from partinr.training.shards import Shard, hand_over, narrow_state, widen_state
 from partinr.training.steps import PlainSteps
+
+T = TypeVar("T")
 
 
 class StackLoop(TrainingLoop):
@@ -273,13 +275,23 @@ class StackLoop(TrainingLoop):
         # assign keeps the precision of training.
         self.model.stack.load_state_dict(weights, assign=True)
 
-    def best(self) -> Iterator[tuple[str, bytes]]:
+    def best(self) -> list[tuple[str, bytes]]:
         """What :meth:`weights` gives, with the weights of the best point of the curve."""
-        if self._best_weights is not None:
-            last = self.weights_to_keep()
-            StackLoop.restore(self, self._best_weights)
-            yield from self.weights()
-            StackLoop.restore(self, last)
+        return self._at_best(self.weights)
+
+    def best_reconstructions(self) -> list[Tensor]:
+        """What the networks of the best point of the curve give, ``[*grid, C]`` each; by this process alone."""
+        return self._at_best(lambda: (self.model.member(n).render() for n in range(len(self.model.names))))
+
+    def _at_best(self, what: Callable[[], Iterable[T]]) -> list[T]:
+        """What is found with the weights of the best point of the curve; empty before the first evaluation."""
+        if self._best_weights is None:
+            return []
+        last = self.weights_to_keep()
+        StackLoop.restore(self, self._best_weights)
+        found = list(what())
+        StackLoop.restore(self, last)
+        return found
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""
