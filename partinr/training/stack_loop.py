@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property, reduce
 from operator import add
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
 from partinr.model.computed import Coords, keep, some
 from partinr.model.signal_stack import SignalStack
+from partinr.training.best import at_point, renders
 from partinr.training.clipping import clip_networks
 from partinr.training.loop import StopReason, TrainingLoop
 from partinr.training.ranks import Ranks
@@ -22,8 +23,6 @@ from partinr.training.samples import Samples
 from partinr.training.sharding import ByRegions, Sharding, sharding_of
 from partinr.training.shards import Shard, hand_over, narrow_state, widen_state
 from partinr.training.steps import PlainSteps
-
-T = TypeVar("T")
 
 
 class StackLoop(TrainingLoop):
@@ -277,21 +276,11 @@ class StackLoop(TrainingLoop):
 
     def best(self) -> list[tuple[str, bytes]]:
         """What :meth:`weights` gives, with the weights of the best point of the curve."""
-        return self._at_best(self.weights)
+        return at_point(self, self._best_weights, self.weights)
 
     def best_reconstructions(self) -> list[Tensor]:
         """What the networks of the best point of the curve give, ``[*grid, C]`` each; by this process alone."""
-        return self._at_best(lambda: (self.model.member(n).render() for n in range(len(self.model.names))))
-
-    def _at_best(self, what: Callable[[], Iterable[T]]) -> list[T]:
-        """What is found with the weights of the best point of the curve; empty before the first evaluation."""
-        if self._best_weights is None:
-            return []
-        last = self.weights_to_keep()
-        StackLoop.restore(self, self._best_weights)
-        found = list(what())
-        StackLoop.restore(self, last)
-        return found
+        return at_point(self, self._best_weights, lambda: renders(self.model))
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""
