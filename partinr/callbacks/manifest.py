@@ -130,7 +130,8 @@ class Manifest(RunCallback):
         module = regime(pl_module)
         last = module.curve[-1] if module.curve else {}
         self._rows = len(module.curve)
-        facts = module.facts()
+        facts, begun = module.facts(), dict(module.begun)
+        seconds = begun.pop("seconds", {})
         now = {
             "status": status,
             "message": message,
@@ -148,6 +149,7 @@ class Manifest(RunCallback):
                 "code": self.identity.get("code", {}),
                 "seed": module.seed,
                 **facts,
+                **begun,
                 "metrics": {
                     "psnr": last.get("psnr"),
                     "ssim": last.get("ssim"),
@@ -163,6 +165,7 @@ class Manifest(RunCallback):
                     "training": module.clock.training,
                     "evaluation": module.clock.evaluation,
                     **facts.get("seconds", {}),
+                    **seconds,
                 },
                 "cpu_seconds": {"training": module.clock.training_cpu, "evaluation": module.clock.evaluation_cpu},
                 "machine": _machine(module, trainer),

@@ -310,6 +310,7 @@ class TrainingLoop(Continued):
             "best_weights": self._best_weights,
             "below_best": self._below_best,
             "epoch_over": self.epoch_over,
+            "begun": dict(self.begun),
         }
 
     def continue_from(self, state: dict[str, Any]) -> None:
@@ -323,6 +324,7 @@ class TrainingLoop(Continued):
         self.best_psnr, self._best_weights = state["best_psnr"], state["best_weights"]
         self._below_best = state["below_best"]
         self.epoch_over = state.get("epoch_over", False)
+        self.begun = state.get("begun", {})
         self._check_target()
         if self.stop_reason is None:
             self._over()
