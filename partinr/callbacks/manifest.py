@@ -130,8 +130,7 @@ class Manifest(RunCallback):
         module = regime(pl_module)
         last = module.curve[-1] if module.curve else {}
         self._rows = len(module.curve)
-        facts, begun = module.facts(), dict(module.begun)
-        seconds = begun.pop("seconds", {})
+        facts = {**module.begun, **module.facts()}
         now = {
             "status": status,
             "message": message,
@@ -149,7 +148,6 @@ class Manifest(RunCallback):
                 "code": self.identity.get("code", {}),
                 "seed": module.seed,
                 **facts,
-                **begun,
                 "metrics": {
                     "psnr": last.get("psnr"),
                     "ssim": last.get("ssim"),
@@ -164,8 +162,8 @@ class Manifest(RunCallback):
                     "setup": self._setup,
                     "training": module.clock.training,
                     "evaluation": module.clock.evaluation,
+                    **module.begun.get("seconds", {}),
                     **facts.get("seconds", {}),
-                    **seconds,
                 },
                 "cpu_seconds": {"training": module.clock.training_cpu, "evaluation": module.clock.evaluation_cpu},
                 "machine": _machine(module, trainer),

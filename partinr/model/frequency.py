@@ -30,7 +30,7 @@ WINDOWS = 8
 """Most windows of a signal in local frames: the largest regions."""
 
 DRAWS = 3
-"""Untrained networks whose distances are averaged. Their seeds are fixed, so that a value holds for all seeds of a run."""
+"""Untrained networks whose distances are averaged. Their seeds are fixed: a value holds for all seeds of a run."""
 
 WIDEST = 64
 """Most features of these networks. Wider ones have nearly the same spectrum and take longer."""

@@ -86,8 +86,7 @@ class TrainingLoop(Continued):
         self.optimizer, self.schedule, self.stop, self.settings, self.seed = optimizer, schedule, stop, settings, seed
         self.kind = settings.kind
         self._evaluations = evaluations
-        self.step = 0
-        self.macs = 0
+        self.step = self.macs = 0
         self.clock = Clock()
         self.machine = MachineLog()
         self.curve: list[dict[str, float]] = []
@@ -323,8 +322,7 @@ class TrainingLoop(Continued):
         self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
         self.best_psnr, self._best_weights = state["best_psnr"], state["best_weights"]
         self._below_best = state["below_best"]
-        self.epoch_over = state.get("epoch_over", False)
-        self.begun = state.get("begun", {})
+        self.epoch_over, self.begun = state.get("epoch_over", False), state.get("begun", {})
         self._check_target()
         if self.stop_reason is None:
             self._over()

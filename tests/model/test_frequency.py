@@ -29,7 +29,8 @@ def waves(periods: float, *shape: int) -> Tensor:
 @pytest.mark.parametrize("shape", [(64,), (32, 32), (16, 20, 16)])
 def test_a_wave_is_a_line_of_its_spectrum(shape: tuple[int, ...]) -> None:
     found = spectrum(waves(5, *shape))
-    assert (len(found), int(found.argmax()), float(found.sum())) == (max(shape) // 2, 4, pytest.approx(1))
+    assert (len(found), int(found.argmax())) == (max(shape) // 2, 4)
+    assert float(found.sum()) == pytest.approx(1)
     assert found[4] > 0.999
     assert distance(found, spectrum(waves(7, *shape))) == pytest.approx(2, rel=1e-3)
     assert not spectrum(torch.full((*shape, 2), 0.3)).any()
