@@ -116,6 +116,7 @@ def resume(
             checkpoints are damaged, or the directory cannot be written.
     """
     run = RunDirectory.open(folder)
+    run.check_allows("resume")
     places = places_of(changes, run)
     if this_node() > 0:
         # The first node owns the run. It waits for this node before it changes anything.

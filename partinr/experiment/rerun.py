@@ -75,6 +75,7 @@ def rerun(folder: Path, output: Path | None = None, changes: Sequence[str] = ())
         PartinrError: there is no run, it has no curve yet, or it can no longer be executed; nothing has been written.
     """
     before = RunDirectory.open(folder)
+    before.check_allows("rerun")
     if not before.curve() and not before.alive:
         raise PartinrError(
             f"{folder} has no curve to compare with; continue it instead: partinr resume {for_shell(folder)}"
