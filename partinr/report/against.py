@@ -116,17 +116,17 @@ def comparisons(study: Study, label: str) -> tuple[list[PairedComparison], list[
         study: runs that fit signals.
         label: label of the reference.
     """
-    reference, metric = _results(study, label), study.subject.leading.key
+    alone, metric = _results(study, label), study.subject.leading.key
     found: list[tuple[Group, list[list[Pair]]]] = []
     notes = []
     for other in dict.fromkeys(group.label for group in study.groups if group.label != label):
-        results = _results(study, other)
-        pairs = [
-            pair for key in results if key in reference and (pair := _pair(key, results[key], reference[key], metric))
-        ]
+        results = _for_seeds(_results(study, other), alone)
+        reference = _for_seeds(alone, results)
+        both = [(key, results[key], reference[key]) for key in results if key in reference]
+        pairs = [pair for each in both if (pair := _pair(*each, metric))]
         group = next(group for group in study.groups if group.label == other)
-        if alone := len(results.keys() | reference.keys()) - len(pairs):
-            notes.append(f"{group.title}: left out without a partner on the same signal with the same seed: {alone}.")
+        if left := len(results.keys() | reference.keys()) - len(pairs):
+            notes.append(f"{group.title}: left out without a partner on the same signal with the same seed: {left}.")
         if pairs:
             found.append((group, _units(pairs)))
     tests = [paired(_means(units)) if len(units) > 1 else None for _, units in found]
@@ -149,6 +149,15 @@ def _results(study: Study, label: str) -> dict[Key, RunRecord]:
         for record in group.counted
         for signal in record.images or (group.image,)
     }
+
+
+def _for_seeds(results: Mapping[Key, RunRecord], others: Mapping[Key, RunRecord]) -> dict[Key, RunRecord]:
+    """The runs, those without a seed (which were imported) for each seed that others have on the signal."""
+    found: dict[Key, RunRecord] = {}
+    for (signal, seed), record in results.items():
+        seeds = [other for name, other in others if name == signal] if seed is None else [seed]
+        found |= {(signal, each): record for each in seeds or [seed]}
+    return found
 
 
 def _pair(key: Key, own: RunRecord, reference: RunRecord, metric: str) -> Pair | None:
