@@ -131,7 +131,7 @@ def _repeated(before: _Before, again: Path, places: Sequence[str]) -> int:
     if os.path.lexists(again / MANIFEST):
         raise PartinrError(f"{again} already holds a run; give another folder with -o")
     check_code(manifest, before.title)
-    cfg = migrated(before.run.config())
+    cfg = migrated(with_values(before.run.config(), manifest.get("settled", {})))
     changes, whole = _to_be_the_same(cfg, manifest, before)
     changes |= places_of(places, before.run)
     overrides = [*before.run.overrides(), *_as_overrides(changes)]
