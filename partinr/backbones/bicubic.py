@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, Strict
 from torch import Tensor
 
 from partinr.backbones.base import Backbone, all_digits
@@ -23,6 +23,9 @@ from partinr.engines.base import Linear
 
 TAPS = 4
 """Coefficients along an axis that a value depends on."""
+
+
+_Side = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @spec
@@ -44,7 +47,7 @@ class Bicubic(Backbone):
     """
 
     title: ClassVar[str] = "bicubic"
-    aspect: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
+    aspect: Annotated[tuple[_Side, ...], Field(min_length=1), Strict(False)] | None = None
 
     def sides(self, axes: int) -> tuple[int, ...]:
         """Coefficients along each axis; the sides grow in turns, so that sizes are close to each other.
@@ -56,7 +59,7 @@ class Bicubic(Backbone):
         aspect = self.aspect or (1.0,) * axes
         if len(aspect) != axes:
             raise PartinrError(
-                f"backbone.aspect={list(aspect)} has {len(aspect)} numbers; give {axes}, one for each axis, or null"
+                f"backbone.aspect={list(aspect)} is for {len(aspect)} axes; give {axes} numbers, one for each, or null"
             )
         shares = (self.hidden_features * one / sum(aspect) + turn / axes for turn, one in enumerate(aspect))
         # Whole numbers that a rounding error puts below themselves.

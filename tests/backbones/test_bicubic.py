@@ -49,7 +49,7 @@ def test_sides_grow_in_turns_and_follow_the_aspect():
     sized = Bicubic(match_params=20_000).sized(16, 2, 3)
     assert sized.sides(2) == (20, 21)
     assert 16 * sized.parameters(2, 3) == 16 * 20 * 21 * 3
-    with pytest.raises(PartinrError, match=r"aspect=\[2.0, 3.0\] has 2 numbers; give 1, one for each axis, or null"):
+    with pytest.raises(PartinrError, match=r"aspect=\[2.0, 3.0\] is for 2 axes; give 1 numbers, one for each"):
         Bicubic(hidden_features=5, aspect=(2.0, 3.0)).sides(1)
 
 
