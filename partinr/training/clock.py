@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -44,6 +45,10 @@ class StopRule:
         """
         if self.max_steps is None and self.max_seconds is None:
             raise PartinrError("the run has no certain end; give max_steps or max_seconds")
+
+    def done(self, step: int, seconds: float) -> float:
+        """How much of the run is over, 0 … 1: of its steps, or without a limit of these, of its seconds."""
+        return min(1.0, seconds / (self.max_seconds or math.inf) if self.max_steps is None else step / self.max_steps)
 
     def step_at(self, fraction: float, step: int, seconds: float) -> int:
         """The step at which a fraction of the run is over: of its steps, or without a limit of these, of its seconds.

@@ -9,6 +9,7 @@ from torch import Tensor
 from partinr.base.errors import named
 from partinr.model.album import stack_of
 from partinr.model.inr import PiecewiseINR
+from partinr.partition import Live
 from partinr.regimes.base import RunContext
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.fit.seen import unseen
@@ -33,6 +34,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     identities: dict[str, SignalIdentity] = {}
     members: dict[str, PiecewiseINR] = {}
     observed: list[Observed] = []
+    lives: list[Live | None] = []
     for number, item in enumerate(context.data.train()):
         with named(item.name):
             signal, identities[item.name], kind = context.read(item)
@@ -42,6 +44,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
             if (notice := unseen(observed[-1], partition)) is not None:
                 context.note(notice)
             model = context.model(partition, estimate, kind=kind)
+            lives.append(context.live(estimate))
             if start is not None:
                 start.begin(model)
         signals.append(signal)
@@ -55,6 +58,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         identities=identities,
         observe=context.observe,
         observed=observed,
+        lives=lives if any(lives) else None,
         **context.training(),
     )
     module.about = context.rule
