@@ -48,7 +48,7 @@ class LiveLoop(StackLoop):
         """Drop finished networks from the shard, then follow the partitions."""
         super().after_evaluation()
         # Untrained networks say nothing of where the error will be, and after the last step none can learn.
-        done = self.stop.done(self.step, self.clock.training)
+        done = self.stop.done(self.step, self.clock.spent)
         if self._live and self.running and 0 < done < 1:
             with self.clock.run("training", self.device, self.ranks):
                 asked = zip(self.lives, self.model.partitions, self.squared_errors(), strict=True)

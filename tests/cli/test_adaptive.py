@@ -58,6 +58,7 @@ def test_a_run_goes_on_with_the_regions_of_its_checkpoint(partinr: Any, monkeypa
 def test_what_does_not_go_with_it_is_refused_before_the_run(partinr: Any) -> None:
     for override, cure in (
         ("capacity=balanced", "leave capacity=equal"),
+        ("backbone.first_omega_0=auto", "give a number"),
         ("regime=meta", "choose partition=grid"),
         ("backbone=fourier", "coords.frame=global"),
     ):
