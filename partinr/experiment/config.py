@@ -272,7 +272,8 @@ def _check_live(settings: Settings) -> None:
     if settings.root.capacity != "equal":
         raise PartinrError(f"{said}, and all of its networks have one width; leave capacity=equal")
     if settings.backbone.unsettled:
-        raise PartinrError(f"{said}, and backbone.{settings.backbone.frequency}=auto follows its regions; give a number")
+        key = f"backbone.{settings.backbone.frequency}"
+        raise PartinrError(f"{said}, and {key}=auto follows from its regions; give a number")
 
 
 def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> Settings:
