@@ -74,7 +74,8 @@ CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
 """The run whose learned initialisation a fit starts from; null for a random one."""
 
-_CHANGES_NOTHING = {("observe",): "Identity", ("start",): "Random"}
+OBSERVE_KEY, START_KEY = ("observe",), ("start",)
+_CHANGES_NOTHING = {OBSERVE_KEY: "Identity", START_KEY: "Random"}
 """Kinds of a section that change nothing; older runs have no such section."""
 
 START_KEYS = {INIT_KEY, ("init_steps",)}
@@ -162,7 +163,7 @@ def without_start(flat: Flat) -> dict[Setting, Any]:
     return {
         setting: value
         for setting, value in flat.items()
-        if setting.path not in START_KEYS and setting.path[0] != "start"
+        if setting.path not in START_KEYS and setting.path[:1] != START_KEY
     }
 
 
