@@ -49,6 +49,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     for (name, (partition, kind)), seen in zip(partitions.items(), observed, strict=True):
         with named(name):
             members[name] = context.model(partition, seen.estimate, kind=kind)
+    lives = [context.live(seen.estimate) for seen in observed]
     seen_of = zip(members.items(), observed, strict=True)
     context.start.begin(
         [Fitted(name, model, seen.estimate, identities[name]) for (name, model), seen in seen_of], context
@@ -62,6 +63,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         identities=identities,
         observe=context.observe,
         observed=observed,
+        lives=lives if any(lives) else None,
         **context.training(),
     )
     module.about, module.begun = {**context.rule, **context.start.identity()}, context.begun
