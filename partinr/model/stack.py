@@ -184,7 +184,7 @@ class NetworkStack(nn.Module):
         return tuple(group.architecture.shape.macs for group in self.groups for _ in group.networks)
 
     def mean_macs(self, samples: Sequence[int], among: int | None = None) -> int:
-        """Multiply-accumulates for one sample, forward, mean over samples.
+        """Multiply-accumulates for one sample, forward, mean over samples in a pass on all of them.
 
         Args:
             samples: number of samples of each network, in the order of the stack's maker.
@@ -192,6 +192,9 @@ class NetworkStack(nn.Module):
         """
         numbers = (number for group in self.groups for number in group.networks)
         total = sum(samples[number] * macs for number, macs in zip(numbers, self.macs_of_networks, strict=True))
+        for group in self.groups:
+            passes = sum(samples[number] > 0 for number in group.networks)
+            total += passes * group.backbone.macs_a_pass(self.in_features, self.channels)
         return round(total / (sum(samples) if among is None else among))
 
     @property
