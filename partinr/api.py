@@ -13,7 +13,6 @@ from partinr import regimes
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, named
 from partinr.base.later import Later
-from partinr.base.section import fill
 from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
@@ -312,9 +311,7 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
         PartinrError: ``image`` is missing or unknown for a run of several images, given for a run of one signal, or the
             run learned an initialisation.
     """
-    instead = run.regime.instead.get("render")
-    if instead is not None:
-        raise PartinrError(fill(instead, run.manifest(), run.config(), run.path))
+    run.check_allows("render")
     names = run.images()
     if image is None and not names:
         return run.file(WEIGHTS)

@@ -36,6 +36,7 @@ class Diner(Sines):
         coordinates: numbers in an entry, 1 or more.
     """
 
+    frequency: ClassVar[None] = None  # learned coordinates have no frequencies of the signal
     between: ClassVar[bool] = False
     encoding: ClassVar[tuple[str, ...]] = ("table",)
     hidden_layers: Annotated[int, Field(ge=0)] = 2

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from partinr.backbones.base import Mlp
+from partinr.backbones.base import Frequency, Mlp, settled
 from partinr.backbones.batch_norm import PROBES, normalised
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
@@ -26,11 +26,14 @@ class Sines(Mlp):
 
     Attributes:
         omega_0: frequency factor of the hidden layers, above 0.
-        first_omega_0: frequency factor of the first layer, which sets the network's initial frequencies.
+        first_omega_0: frequency factor of the first layer, which sets the network's initial frequencies. ``auto``:
+            follows from the signal.
     """
 
+    frequency: ClassVar[str | None] = "first_omega_0"
+    period: ClassVar[float] = math.pi
     omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
-    first_omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    first_omega_0: Frequency = 30.0
 
     def bound(self, layer: int, fan_in: int) -> float:
         """The largest initial weight of a layer."""
@@ -45,7 +48,7 @@ class Sines(Mlp):
 
     def omega(self, layer: int) -> float:
         """The frequency factor of a layer."""
-        return self.first_omega_0 if layer == 0 else self.omega_0
+        return settled(self.first_omega_0) if layer == 0 else self.omega_0
 
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """``sin(omega · (W x + b))``."""
@@ -72,7 +75,7 @@ class Siren(Sines):
         batch_norm: normalise the hidden layers; adds a gain and a shift for each of their features.
     """
 
-    first_omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    first_omega_0: Frequency = 60.0
     weight_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     batch_norm: bool = False
 
@@ -107,7 +110,7 @@ class Siren(Sines):
         """``sin(omega · (W x + b))`` in each layer but the last, which is ``W x + b``; None with further parameters."""
         if self.factorisation is not None or self.batch_norm:
             return None
-        factors = (self.first_omega_0, *[self.omega_0] * self.hidden_layers, 1.0)
+        factors = (self.omega(0), *[self.omega_0] * self.hidden_layers, 1.0)
         return tuple(
             Link(params[f"weight_{layer}"], params[f"bias_{layer}"], factor) for layer, factor in enumerate(factors)
         )

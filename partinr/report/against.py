@@ -116,15 +116,16 @@ def comparisons(study: Study, label: str) -> tuple[list[PairedComparison], list[
         study: runs that fit signals.
         label: label of the reference.
     """
-    reference = _results(study, label)
+    alone = _results(study, label)
     found: list[tuple[Group, list[list[Pair]]]] = []
     notes = []
     for other in dict.fromkeys(group.label for group in study.groups if group.label != label):
-        results = _results(study, other)
+        results = _for_seeds(_results(study, other), alone)
+        reference = _for_seeds(alone, results)
         pairs = [pair for key in results if key in reference and (pair := _pair(key, results[key], reference[key]))]
         group = next(group for group in study.groups if group.label == other)
-        if alone := len(results.keys() | reference.keys()) - len(pairs):
-            notes.append(f"{group.title}: left out without a partner on the same signal with the same seed: {alone}.")
+        if left := len(results.keys() | reference.keys()) - len(pairs):
+            notes.append(f"{group.title}: left out without a partner on the same signal with the same seed: {left}.")
         if pairs:
             found.append((group, _units(pairs)))
     tests = [paired(_means(units)) if len(units) > 1 else None for _, units in found]
@@ -147,6 +148,15 @@ def _results(study: Study, label: str) -> dict[Key, RunRecord]:
         for record in group.counted
         for signal in record.images or (group.image,)
     }
+
+
+def _for_seeds(results: Mapping[Key, RunRecord], others: Mapping[Key, RunRecord]) -> dict[Key, RunRecord]:
+    """The runs, those without a seed (which were imported) for each seed that others have on the signal."""
+    found: dict[Key, RunRecord] = {}
+    for (signal, seed), record in results.items():
+        seeds = [other for name, other in others if name == signal] if seed is None else [seed]
+        found |= {(signal, each): record for each in seeds or [seed]}
+    return found
 
 
 def _pair(key: Key, own: RunRecord, reference: RunRecord) -> Pair | None:

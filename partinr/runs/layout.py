@@ -121,6 +121,9 @@ CODECS = ("jpeg", "webp")
 CLOCK_COLUMNS = ("seconds", "cpu_seconds")
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
 
+WHOLE_COLUMNS = ("step", "macs")
+"""Those of :data:`CURVE_COLUMNS` that are whole numbers; an imported curve may lack them."""
+
 NEW_COLUMNS = ("cpu_seconds",)
 """Those of :data:`CURVE_COLUMNS` that older curves lack."""
 
