@@ -100,6 +100,10 @@ class Siren(Sines):
         params = super().settle(params, x, linear)
         return normalised(self, params, x, linear) if self.batch_norm else params
 
+    def affine_inputs(self) -> tuple[tuple[str, str], ...] | None:
+        """Those of the first layer; None for a normalised network, which is measured at points of its own frame."""
+        return None if self.batch_norm else super().affine_inputs()
+
     def macs_a_pass(self, in_features: int, out_features: int) -> int:
         """The products at the points where a normalised network is measured; twice in the hidden layers."""
         (rows, columns), *hidden, _ = self.shapes(in_features, out_features)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from partinr.backbones import Backbone, Finer, Siren
+from partinr.backbones import Backbone, Finer, Incode, Siren
 from partinr.backbones.batch_norm import PROBES, probe_points
 from partinr.base.errors import PartinrError
 from partinr.model.inr import PiecewiseINR
@@ -89,6 +89,12 @@ def test_the_points_count_as_work():
     passes = PROBES * (2 * 8 + 2 * 8 * 8)
     assert backbone.macs_a_pass(2, 3) == passes
     assert stack.mean_macs([100, 0]) == round(backbone.macs(2, 3) + passes / 100)
+
+
+def test_a_change_of_frame_is_folded_into_plain_weights_only():
+    assert Siren(hidden_features=4).affine_inputs() == Incode(hidden_features=4).affine_inputs() is not None
+    for other in (Siren(hidden_features=4, factorisation=1.0), Siren(hidden_features=4, batch_norm=True)):
+        assert other.affine_inputs() is None
 
 
 @pytest.mark.parametrize("options", [{"factorisation": 1.0}, {"batch_norm": True}])
