@@ -1,6 +1,7 @@
 """Backbones: coordinate networks. The same code evaluates one network or a stack."""
 
 from partinr.backbones.base import Backbone, Mlp
+from partinr.backbones.bicubic import Bicubic
 from partinr.backbones.diner import Diner
 from partinr.backbones.finer import Finer
 from partinr.backbones.fourier import Fourier
@@ -17,6 +18,7 @@ from partinr.backbones.wire import Wire
 
 __all__ = [
     "Backbone",
+    "Bicubic",
     "Diner",
     "Finer",
     "Fourier",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from partinr.backbones.base import Backbone
+from partinr.backbones.bicubic import Bicubic
 from partinr.backbones.diner import Diner
 from partinr.backbones.finer import Finer
 from partinr.backbones.fourier import Fourier
@@ -25,6 +26,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.trust import named_class
 
 BUILT_IN: dict[str, type[Backbone]] = {
+    "bicubic": Bicubic,
     "diner": Diner,
     "finer": Finer,
     "fourier": Fourier,
