@@ -19,6 +19,7 @@ from partinr.coords import Frame, Layout
 from partinr.model.capacity import Capacity, settle_regions, widths
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Partition, PartitionRule, make
+from partinr.samplers import Sampler, Uniform
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -59,6 +60,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        sampler: which samples the steps see.
     """
 
     data: SignalSet
@@ -84,6 +86,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    sampler: Sampler = field(default_factory=Uniform)
 
     @property
     def cache(self) -> LabelCache | None:
@@ -190,6 +193,9 @@ class RegimeSettings(ABC):
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    draws: ClassVar[bool] = False
+    """Whether the regime draws the samples of a step as the group ``sampler`` says."""
 
     layouts: ClassVar[tuple[Layout, ...]] = ()
     """The choices of ``coords.layout`` that the regime takes beside the right one."""

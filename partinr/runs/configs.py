@@ -65,9 +65,8 @@ CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
 """The run whose learned initialisation a fit starts from; null for a random one."""
 
-OBSERVE_KEY = ("observe",)
-_AS_IT_IS = "Identity"
-"""The kind of observation that shows the signal as it is; older runs have no key for it."""
+_USUAL = {("observe",): "Identity", ("sampler",): "Uniform"}
+"""The choices of groups that do nothing, unless an option is set; older runs have no key for these groups."""
 
 START_KEYS = {INIT_KEY, ("init_steps",)}
 """Keys for the start of a fit."""
@@ -95,7 +94,7 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             # A given width overrides the parameter budget; older runs have no key for the start.
             if (at == MATCH_KEY and node.get("hidden_features") is not None) or (at == INIT_KEY and value is None):
                 continue
-            if at == OBSERVE_KEY and str(value.get(_KIND)).rpartition(".")[2] == _AS_IT_IS:
+            if at in _USUAL and _is_usual(value, _USUAL[at]):
                 continue
             if isinstance(value, Mapping) and value:
                 walk(value, at, scopes)
@@ -104,6 +103,12 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
 
     walk(with_guests(config), (), ())
     return flat
+
+
+def _is_usual(node: Mapping[str, Any], kind: str) -> bool:
+    """Whether a section is of a kind, without options."""
+    options = [value for key, value in node.items() if key != _KIND]
+    return str(node.get(_KIND)).rpartition(".")[2] == kind and all(each is None for each in options)
 
 
 def frozen(value: Any) -> Any:

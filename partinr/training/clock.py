@@ -45,6 +45,13 @@ class StopRule:
         if self.max_steps is None and self.max_seconds is None:
             raise PartinrError("the run has no certain end; give max_steps or max_seconds")
 
+    def progress(self, step: int, seconds: float) -> float:
+        """The fraction of the run that is over, 0 … 1: of its steps, or without a limit of these, of its seconds."""
+        if self.max_steps is not None:
+            return min(1.0, step / self.max_steps)
+        assert self.max_seconds is not None  # see above
+        return min(1.0, seconds / self.max_seconds)
+
     def step_at(self, fraction: float, step: int, seconds: float) -> int:
         """The step at which a fraction of the run is over: of its steps, or without a limit of these, of its seconds.
 

@@ -54,6 +54,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         start_steps=context.start_steps,
         identities=identities,
         observe=context.observe,
+        sampler=context.sampler,
         observed=observed,
         **context.training(),
     )

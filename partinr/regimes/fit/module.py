@@ -14,9 +14,10 @@ from partinr.model.signal_stack import SignalStack
 from partinr.regimes.fit.checks import check_fit, checked_signal
 from partinr.regimes.fit.evaluated import Evaluated, View, check_kinds, mean_of, measured
 from partinr.regimes.fit.learned_steps import LearnedSteps
-from partinr.regimes.fit.sampler import sampler_of
+from partinr.regimes.fit.sampler import meant, sampler_of
 from partinr.regimes.fit.seen import Seen
 from partinr.regimes.meta.learned import LearnedStart
+from partinr.samplers import Sampler
 from partinr.signals.identity import SignalIdentity
 from partinr.signals.observations import Identity, Observation, Observed
 from partinr.training.checkpoint import kept_partitions
@@ -59,6 +60,7 @@ class FitModule(StackLoop):
         identities: identity of each signal, by name; by default that of its values.
         observe: what the loss sees of the signals.
         observed: what it sees of each, if that is known already.
+        sampler: which samples the steps see; by default all, or ``points_per_step`` drawn uniformly.
 
     Raises:
         PartinrError: signals and model do not match, or the settings contradict each other.
@@ -80,6 +82,7 @@ class FitModule(StackLoop):
         identities: Mapping[str, SignalIdentity] | None = None,
         observe: Observation | None = None,
         observed: Sequence[Observed] | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
@@ -97,13 +100,13 @@ class FitModule(StackLoop):
         batch = model.batch_of(signals)
         self.samples = batch.samples
         self.seen = Seen.of(observe or Identity(), observed, signals, model.partitions, settings, seed)
-        check_fit(model, settings, self.samples, start is not None, start_steps, self.seen)
+        self.draws = meant(settings, sampler)
+        check_fit(model, settings, self.draws, self.samples, start is not None, start_steps, self.seen)
         self._shapes = [tuple(each.shape) for each in signals]
         # Sorted by signal; each signal is row-major.
         self.register_buffer("_signals", batch.signal, persistent=False)
         targets, weights = self.seen.targets, self.seen.weights
-        error = self.seen.error if self.seen.joint else None
-        self.sampler = sampler_of(settings, model, batch, signals, seed, error)
+        self.sampler = sampler_of(self.draws, settings, model, batch, signals, self.seen)
         batch = batch if self.sampler.period is None else batch.with_table()
         self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
         self.watched = self.seen.watched
@@ -155,7 +158,7 @@ class FitModule(StackLoop):
     @property
     def points_per_step(self) -> int:
         """Number of samples in a step."""
-        return self.settings.points_per_step or self.samples
+        return self.draws.points(self.samples, self.settings.points_per_step) or self.samples
 
     def facts(self) -> dict[str, Any]:
         """The entries of this regime in ``run.json``: plain containers."""
@@ -202,23 +205,15 @@ class FitModule(StackLoop):
         """The number of steps after which their samples repeat."""
         return self.sampler.period
 
-    @property
-    def _coarse_steps(self) -> int:
-        """Number of steps on lattices that are left, if the pace stays."""
-        until = self.settings.coarse_until
-        return max(0, self.stop.step_at(until, self.step, self.clock.training) - self.step) if until else 0
-
-    def chunk(self) -> int:
-        """Number of steps until Lightning's loop gets control again, all on lattices or all on all samples."""
-        steps, coarse = super().chunk(), self._coarse_steps
-        return min(steps, coarse) if coarse else steps
-
     def take_steps(self, steps: int, batch: Any) -> None:
-        """Take optimiser steps on the networks of the shard."""
-        coarse = self._coarse_steps > 0
-        if coarse != self.sampler.coarse:
-            self.sampler.coarse, self._stepping = coarse, None
-        super().take_steps(steps, batch)
+        """Take optimiser steps on the networks of the shard, in pieces of steps that are alike."""
+        end = self.step + steps
+        while self.step < end:
+            period = self.sampler.period
+            alike = self.sampler.begin(self, end - self.step)
+            if self.sampler.period != period:
+                self._stepping = None
+            super().take_steps(alike, batch)
 
     def samples_of(self, step: int) -> list[Samples]:
         """The samples of a step that belong to this process's networks."""
@@ -297,7 +292,12 @@ class FitModule(StackLoop):
 
     def identity(self) -> dict[str, Any]:
         """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
-        return {**self.model.architecture(), "init_steps": self.start_steps, **self.seen.identity()}
+        return {
+            **self.model.architecture(),
+            "init_steps": self.start_steps,
+            **self.seen.identity(),
+            **self.draws.about(),
+        }
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Restore the weights of a stack."""
@@ -310,7 +310,7 @@ class FitModule(StackLoop):
             **super().progress(),
             "at_end": self.evaluated.at_end,
             "seconds_at_full_work": self._seconds_at_full_work,
-            "sampled_errors": self.sampler.errors,
+            "sampler": self.sampler.state(),
             "partitions": kept_partitions(self.model.names, self.model.partitions),
         }
 
@@ -318,7 +318,7 @@ class FitModule(StackLoop):
         """Restore the :meth:`progress` of a checkpoint."""
         self.evaluated.drop(state["at_end"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
-        self.sampler.refresh(state["sampled_errors"])
+        self.sampler.restore(state["sampler"])
         super().continue_from(state)
 
     def export_state(self) -> dict[str, Any]:
