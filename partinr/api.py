@@ -13,15 +13,15 @@ from partinr import regimes
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, named
 from partinr.base.later import Later
-from partinr.base.section import fill
 from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
+from partinr.partition import Live
 from partinr.pictures.notebook import SIDE, Shown, card, draw_curve, sparkline
 from partinr.report.run_table import RunTable, pandas
 from partinr.report.thumbnails import PictureStore
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import ERROR, IMAGE, MANIFEST, PARTITION, RECONSTRUCTION, WEIGHTS, of_image
+from partinr.runs.layout import BEST, ERROR, IMAGE, MANIFEST, OBSERVATION, PARTITION, RECONSTRUCTION, WEIGHTS, of_image
 from partinr.runs.records import RunRecord, collect
 from partinr.signals import Given, signal_from
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from partinr.signals.observations import Observation
     from partinr.training import guests
     from partinr.training import trainer as trainers
+    from partinr.training.clock import Counted
     from partinr.training.contract import ShardBy
     from partinr.training.result import Model
 else:
@@ -49,7 +50,14 @@ else:
 _MOST_NAMES = 12
 """Limit of image names in a message."""
 
-_PICTURES = {"image": IMAGE, "regions": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR}
+_PICTURES = {
+    "image": IMAGE,
+    "seen": OBSERVATION,
+    "regions": PARTITION,
+    "reconstruction": RECONSTRUCTION,
+    "best reconstruction": f"{BEST}.png",
+    "error": ERROR,
+}
 """Pictures of a run by their captions."""
 
 _BYTES = 40_000
@@ -66,6 +74,7 @@ def fit(
     steps: int | None = 1500,
     lr: float = 1e-4,
     seconds: float | None = None,
+    clock: Counted = "wall",
     target_psnr: float | None = None,
     optimizer: str | Optimizer = "adam",
     schedule: Schedule | None = None,
@@ -80,6 +89,7 @@ def fit(
     shard: ShardBy = "auto",
     observe: Observation | None = None,
     sampler: Sampler | None = None,
+    live: Live | None = None,
 ) -> FitResult[Model]:
     """Fit a model to a signal, or an album to several signals.
 
@@ -91,6 +101,7 @@ def fit(
         steps: limit of optimiser steps.
         lr: learning rate if ``optimizer`` is a name.
         seconds: limit of training time.
+        clock: the seconds that are limited: ``wall``, or ``cpu``, those of all threads together.
         target_psnr: stop when the PSNR of an evaluation reaches this value in dB; for an album the mean over images.
         optimizer: name of an optimiser, or an optimiser with options.
         schedule: schedule of the learning rate; constant by default.
@@ -110,6 +121,8 @@ def fit(
             as they would else know what the loss does not see.
         sampler: which samples the steps see (:mod:`partinr.samplers`); None for all of them, or for
             ``settings.points_per_step`` drawn uniformly.
+        live: changes partitions during training, such as :class:`partinr.partition.Adaptive`; None to leave them. The
+            result has another model then, since the one that is given has the partitions of the beginning.
 
     Returns:
         the result, even if the fit failed (see :attr:`FitResult.failure`).
@@ -129,13 +142,14 @@ def fit(
         _signals(model, signal),
         optimizer=regimes.Optimizer(name=optimizer, lr=lr) if isinstance(optimizer, str) else optimizer,
         schedule=schedule if schedule is not None else regimes.Constant(),
-        stop=regimes.StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr),
+        stop=regimes.StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr, clock=clock),
         settings=settings if settings is not None else regimes.FitSettings(),
         seed=seed,
         start=start,
         start_steps=start_steps,
         observe=observe,
         sampler=sampler,
+        lives=None if live is None else [live] * len(model.names),
     )
     module.shard_by = shard
     if trainer is None:
@@ -226,19 +240,25 @@ class LoadedRun:
 
     def _repr_html_(self) -> str:
         record = RunRecord(self.path, "completed", manifest=self.manifest, config=self.config)
-        shape = record.numbers("signal.shape")
+        shape, leading = record.numbers("signal.shape"), record.subject.leading
+        quality = self.curve[-1].get(leading.key) if self.curve else None
         facts = {
             "state": self.status,
             "signal": record.at("signal.name"),
             "shape": "×".join(f"{n:.0f}" for n in shape) or None,
             "regions": record.regions,
             "parameters": f"{record.number('parameters'):,.0f}",
-            "PSNR": None if self.psnr is None else f"{self.psnr:.2f} dB",
+            leading.name: None if quality is None else leading.written(quality),
             "training": f"{self.seconds:.1f} s",
         }
         store, name = PictureStore(len(_PICTURES), len(_PICTURES) * _BYTES), next(iter(record.images), None)
         files = {caption: store.add(self.path / of_image(name, file), SIDE) for caption, file in _PICTURES.items()}
-        pictures = [Shown(caption, store.uris[file["key"]]) for caption, file in files.items() if file is not None]
+        word = record.subject.words[0]
+        pictures = [
+            Shown(word if caption == "image" else caption, store.uris[file["key"]])
+            for caption, file in files.items()
+            if file is not None
+        ]
         return card(record.name, facts, [*pictures, *([sparkline(self.curve)] if self.curve else [])])
 
     def model(self, image: str | None = None) -> PiecewiseINR:
@@ -314,9 +334,7 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
         PartinrError: ``image`` is missing or unknown for a run of several images, given for a run of one signal, or the
             run learned an initialisation.
     """
-    instead = run.regime.instead.get("render")
-    if instead is not None:
-        raise PartinrError(fill(instead, run.manifest(), run.config(), run.path))
+    run.check_allows("render")
     names = run.images()
     if image is None and not names:
         return run.file(WEIGHTS)

@@ -55,6 +55,8 @@ def describe(manifest: Mapping[str, Any], config: Mapping[str, Any], title: str,
 
 def _off(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """How far the parameters of a signal are from ``backbone.match_params``, since widths are whole numbers."""
+    if "changes" in manifest:  # of a live partition, for which the number is that of its last regions
+        return " at the beginning"
     backbone = config.get("backbone") or {}
     wanted = None if backbone.get("hidden_features") is not None else backbone.get("match_params")
     reached = manifest["parameters"] / max(1, len(manifest.get("images") or ()))
@@ -64,9 +66,13 @@ def _off(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return f" ({abs(reached / wanted - 1):.0%} {more} than backbone.match_params={wanted}: widths are whole numbers)"
 
 
+SECONDS = {"wall": "s", "cpu": "CPU s"}
+"""The unit of ``max_seconds``."""
+
+
 def _duration(stop: Any) -> str:
     """How long a run takes at most: seconds where they are limited, else steps, whose pace is not known yet."""
     limits = [] if stop.max_steps is None else [f"{stop.max_steps:,} steps"]
-    limits += [] if stop.max_seconds is None else [f"{stop.max_seconds:g} s of training"]
+    limits += [] if stop.max_seconds is None else [f"{stop.max_seconds:g} {SECONDS[stop.clock]} of training"]
     until = "" if stop.target_psnr is None else f"until {stop.target_psnr:g} dB, at most "
     return until + " or ".join(limits)

@@ -1,11 +1,13 @@
 """Partition rules: from a signal to a region for every sample."""
 
+from partinr.partition.adaptive import Adaptive
 from partinr.partition.base import Partition, PartitionRule
 from partinr.partition.cache import LabelCache, make
 from partinr.partition.cover import Cover
 from partinr.partition.cuts import Cuts
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
+from partinr.partition.live import Change, Live
 from partinr.partition.mask import Mask
 from partinr.partition.octree import Octree
 from partinr.partition.onsets import Onsets
@@ -19,12 +21,15 @@ from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
 __all__ = [
+    "Adaptive",
+    "Change",
     "Cover",
     "Cuts",
     "Grid",
     "ImageSegmentation",
     "KMeans",
     "LabelCache",
+    "Live",
     "Mask",
     "Octree",
     "Onsets",

@@ -25,12 +25,17 @@ class Setting:
     """The value is the kind of the section at ``path`` (a class, a ``name``), not a leaf of the file."""
 
     def belongs(self, flat: Flat) -> bool:
-        """Whether the enclosing sections have the same kinds in ``flat``."""
+        """Whether the enclosing sections have the same kinds in ``flat``, and both are of partinr or of one method."""
+        if METHOD in flat and self != METHOD and METHOD.path not in dict(self.scopes):
+            return False
         around = enumerate(self.scopes)
         return all(flat.get(Setting(path, self.scopes[:depth], True)) == kind for depth, (path, kind) in around)
 
 
 Flat = Mapping[Setting, Any]
+
+METHOD = Setting(("method",), is_kind=True)
+"""The name of the method of an imported run, which has none of the settings of partinr."""
 
 _KIND = "_target_"
 
@@ -60,12 +65,17 @@ IMAGE_KEYS = {("data", key) for key in (_KIND, *_IMAGE)}
 PARTITION = ("partition",)
 REGION_KEYS = {("partition", key) for key in ("regions", "rows", "cols", "shape")}
 WIDTH_KEY, MATCH_KEY = ("backbone", "hidden_features"), ("backbone", "match_params")
+PARAMETERS_KEY = ("parameters",)
+"""Parameters of an imported run."""
+
+BUDGET_KEYS = {WIDTH_KEY, MATCH_KEY, PARAMETERS_KEY}
 FRAME_KEY = ("coords", "frame")
 CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
 """The run whose learned initialisation a fit starts from; null for a random one."""
 
-_USUAL = {("observe",): "Identity", ("sampler",): "Uniform"}
+OBSERVE_KEY = ("observe",)
+_USUAL = {OBSERVE_KEY: "Identity", ("sampler",): "Uniform"}
 """The choices of groups that do nothing, unless an option is set; older runs have no key for these groups."""
 
 START_KEYS = {INIT_KEY, ("init_steps",)}
@@ -101,7 +111,11 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             else:
                 flat[Setting(at, scopes)] = frozen(value)
 
-    walk(with_guests(config), (), ())
+    settings = with_guests(config)
+    method = settings.pop(METHOD.path[0], None)
+    if method is not None:
+        flat[METHOD] = method
+    walk(settings, (), () if method is None else ((METHOD.path, method),))
     return flat
 
 
@@ -134,6 +148,11 @@ def same_settings(flat: Flat) -> frozenset[Any]:
 def flat_value(flat: Flat, path: Path) -> Any:
     """The value at ``path``, or None."""
     return next((value for setting, value in flat.items() if setting.path == path and not setting.is_kind), None)
+
+
+def observed(flat: Flat) -> frozenset[Any]:
+    """How a fit sees its signal: empty as it is. Results are only compared where this is the same."""
+    return same_settings({setting: value for setting, value in flat.items() if setting.path[:1] == OBSERVE_KEY})
 
 
 def without_image(flat: Flat) -> dict[Setting, Any]:

@@ -112,7 +112,7 @@ class CoarseToFine(FullBatch):
 
     def begin(self, loop: StackLoop, most: int) -> int:
         """The number of steps that are all on lattices, or all on all samples."""
-        left = loop.stop.step_at(self._until, loop.step, loop.clock.training) - loop.step
+        left = loop.stop.step_at(self._until, loop.step, loop.clock.spent) - loop.step
         self.coarse = left > 0
         return min(most, left) if self.coarse else most
 
@@ -164,7 +164,7 @@ class Drawn(FullBatch):
         draws = self.draws
 
         def progress(step: int) -> float:
-            return loop.stop.progress(step, loop.clock.training)
+            return loop.stop.done(step, loop.clock.spent)
 
         if draws.due(loop.step):
             with loop.clock.run("training", loop.device, loop.ranks):
