@@ -32,6 +32,7 @@ LATER: dict[str, Any] = {
     "logger": {"_target_": "partinr.tracking.CurveOnly"},
     "observe": {"_target_": "partinr.signals.observations.Identity"},
     "sampler": {"_target_": "partinr.samplers.Uniform"},
+    "start": {"_target_": "partinr.regimes.starts.Random"},
 }
 """Defaults for groups that older versions did not have."""
 

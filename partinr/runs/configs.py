@@ -74,12 +74,12 @@ CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
 """The run whose learned initialisation a fit starts from; null for a random one."""
 
-OBSERVE_KEY = ("observe",)
-_USUAL = {OBSERVE_KEY: "Identity", ("sampler",): "Uniform"}
+OBSERVE_KEY, START_KEY = ("observe",), ("start",)
+_USUAL = {OBSERVE_KEY: "Identity", START_KEY: "Random", ("sampler",): "Uniform"}
 """The choices of groups that do nothing, unless an option is set; older runs have no key for these groups."""
 
 START_KEYS = {INIT_KEY, ("init_steps",)}
-"""Keys for the start of a fit."""
+"""Keys for a learned start of a fit."""
 
 
 def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting, Any]:
@@ -166,7 +166,11 @@ def without_image(flat: Flat) -> dict[Setting, Any]:
 
 def without_start(flat: Flat) -> dict[Setting, Any]:
     """The settings that must agree to compare a learned start with a random one."""
-    return {setting: value for setting, value in flat.items() if setting.path not in START_KEYS}
+    return {
+        setting: value
+        for setting, value in flat.items()
+        if setting.path not in START_KEYS and setting.path[:1] != START_KEY
+    }
 
 
 def without_partition(flat: Flat) -> dict[Setting, Any]:

@@ -67,7 +67,7 @@ def test_targets_of_older_configurations_are_found() -> None:
 def test_a_configuration_of_today_stays_as_it_is() -> None:
     for target in RENAMED.values():
         config = {"logger": None, "a": [1, None], "b": {"_target_": target, "c": {"_target_": "somebodys.Class"}}}
-        config |= {group: LATER[group] for group in ("observe", "sampler")}
+        config |= {group: LATER[group] for group in ("observe", "sampler", "start")}
         assert migrated(config) == config
 
 

@@ -58,6 +58,7 @@ class FitSettings(RegimeSettings):
     blends: ClassVar[bool] = True
     observes: ClassVar[bool] = True
     draws: ClassVar[bool] = True
+    starts: ClassVar[bool] = True
     lives: ClassVar[bool] = True
     layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)
 
