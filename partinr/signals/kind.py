@@ -89,6 +89,8 @@ class SignalKind(ABC):
     value. Keys that are no columns of every curve become further columns."""
     is_picture: ClassVar[bool] = False
     """Whether a sample is a pixel, so that a picture file holds the signal, and codecs of pictures compare with it."""
+    error_scaled: ClassVar[bool] = True
+    """Whether :meth:`error_picture` has the colours of the scale of errors (:mod:`partinr.pictures.errors`)."""
     drawn: ClassVar[bool] = True
     """Whether runs keep pictures of the signal."""
     endings: ClassVar[tuple[str, ...]] = ()
@@ -131,6 +133,8 @@ class SignalKind(ABC):
             found["picture"] = False
         if self.metrics:
             found["metrics"] = [dict(each) for each in self.metrics]
+        if not self.error_scaled:
+            found["error_scale"] = False
         # Readers take runs that say nothing for images with the usual levels of PSNR.
         if self.words != ("image", "images"):
             found["words"] = list(self.words)

@@ -37,13 +37,22 @@ class FieldKind(SignalKind):
     kept: ClassVar[str] = ".ply"
     most_samples: ClassVar[int] = 1024
     metrics = (
-        field("iou", "IoU", "metrics.iou", "fixed:4", better="high", note="intersection over union of the insides"),
+        field(
+            "iou",
+            "IoU",
+            "metrics.iou",
+            "fixed:4",
+            better="high",
+            short="IoU",
+            note="intersection over union of the insides",
+        ),
         field(
             "chamfer",
             "Chamfer",
             "metrics.chamfer",
             "significant",
             better="low",
+            short="Chamfer",
             note="mean distance between the surfaces; the side of the box is 2",
         ),
         field(
@@ -52,6 +61,7 @@ class FieldKind(SignalKind):
             "metrics.eikonal",
             "fixed:4",
             better="low",
+            short="Eikonal",
             note="mean of abs(length of the gradient - 1) near the surface, from differences on the grid",
         ),
     )
