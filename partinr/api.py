@@ -16,6 +16,7 @@ from partinr.base.later import Later
 from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
+from partinr.partition import Live
 from partinr.pictures.notebook import SIDE, Shown, card, draw_curve, sparkline
 from partinr.report.run_table import RunTable, pandas
 from partinr.report.thumbnails import PictureStore
@@ -86,6 +87,7 @@ def fit(
     ckpt_path: str | Path | None = None,
     shard: ShardBy = "auto",
     observe: Observation | None = None,
+    live: Live | None = None,
 ) -> FitResult[Model]:
     """Fit a model to a signal, or an album to several signals.
 
@@ -115,6 +117,8 @@ def fit(
         observe: what the loss sees of the signal (:mod:`partinr.signals.observations`); None for all of it. PSNR and
             SSIM are against the signal itself. Make partition and model from ``observe.observe(signal, 0).estimate``,
             as they would else know what the loss does not see.
+        live: changes partitions during training, such as :class:`partinr.partition.Adaptive`; None to leave them. The
+            result has another model then, since the one that is given has the partitions of the beginning.
 
     Returns:
         the result, even if the fit failed (see :attr:`FitResult.failure`).
@@ -140,6 +144,7 @@ def fit(
         start=start,
         start_steps=start_steps,
         observe=observe,
+        lives=None if live is None else [live] * len(model.names),
     )
     module.shard_by = shard
     if trainer is None:

@@ -52,6 +52,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
             members[name] = context.model(partition, seen.estimate, kind=kind)
             if start is not None:
                 start.begin(members[name])
+    lives = [context.live(seen.estimate) for seen in observed]
     module = FitModule(
         stack_of(members),
         signals,
@@ -61,6 +62,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         identities=identities,
         observe=context.observe,
         observed=observed,
+        lives=lives if any(lives) else None,
         **context.training(),
     )
     module.about, module.begun = context.rule, context.begun
