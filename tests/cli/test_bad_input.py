@@ -36,8 +36,6 @@ data.path=missing.png                               -> no such file: 'missing.pn
 data.path=PICTURES                                  -> is a folder, not an image; name one file
 data.path=PICTURES/text.png                         -> text.png' is not an image .*; give one of PNG
 data.path=PICTURES/alpha.png                        -> alpha.png' is transparent .*; .*data.alpha=white
-data=film data.path=x.mp4                           -> data=film reads no file; choose data=video for data.path=x.mp4
-nosuch.wav                                          -> no such file: 'nosuch.wav'; check the path
 data.name=astronout                                 -> no built-in image 'astronout'; did you mean astronaut\?
 data=builtin data.path=PICTURES/good.png            -> data=builtin has no effect beside data.path=.*; leave out one
 data=image data.path=PICTURES/good.png data.name=camera -> data.name=camera has no effect beside data.path=.*; leave

@@ -95,6 +95,20 @@ def test_several_pictures_and_the_advice(partinr: Partinr) -> None:
     assert not re.search("^fit ", answer.out, re.MULTILINE)  # runs of a sweep have no header
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("nosuch.wav", "no such file: 'nosuch.wav'; check the path"),
+        ("data=film data.path=x.mp4", "data=film reads no file; choose data=video for data.path=x.mp4"),
+    ],
+)
+def test_a_file_that_is_not_read_has_a_line(partinr: Partinr, typed: str, said: str) -> None:
+    answer = partinr(*typed.split())
+    assert answer.code == 2
+    assert said in answer.err
+    assert answer.err.count("\n") == 1
+
+
 def test_every_ending_of_a_reader_counts() -> None:
     known = {reader.data: reader.endings for reader in READERS}
     assert (known["image"], known["audio"], known["sdf"]) == (IMAGE_ENDINGS, SOUND_ENDINGS, MESH_ENDINGS)

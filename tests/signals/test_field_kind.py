@@ -63,7 +63,9 @@ def test_surfaces_of_a_large_grid_are_compared_coarsely_until_the_end(
     assert kind.final(moved, values) == {}
     monkeypatch.setattr(field, "MOST_WATCHED", 10**3)
     assert kind.final(moved, values) == {"chamfer": whole}
-    assert whole != kind.measure(moved, values)["chamfer"] == pytest.approx(whole, rel=0.3)
+    watched = kind.measure(moved, values)["chamfer"]
+    assert 0 < watched < 0.1
+    assert watched != whole
 
 
 def test_numbers_and_pictures_of_a_fit(reading: Reading) -> None:
