@@ -164,6 +164,22 @@ def without_image(flat: Flat) -> dict[Setting, Any]:
     }
 
 
+def without_data(flats: Sequence[Flat], signals: Sequence[str]) -> list[Flat]:
+    """Configs without those settings of ``data`` that are the same in all runs on a signal: its name stands for them.
+
+    Args:
+        flats: one config a run.
+        signals: the signal of each.
+    """
+    found: dict[tuple[Setting, str], set[Any]] = {}
+    for flat, signal in zip(flats, signals, strict=True):
+        for setting, value in flat.items():
+            if setting.path[0] == "data":
+                found.setdefault((setting, signal), set()).add(identity(value))
+    varied = {setting for (setting, _), values in found.items() if len(values) > 1}
+    return [{key: value for key, value in flat.items() if key.path[0] != "data" or key in varied} for flat in flats]
+
+
 def without_start(flat: Flat) -> dict[Setting, Any]:
     """The settings that must agree to compare a learned start with a random one."""
     return {
