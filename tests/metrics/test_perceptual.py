@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from partinr.base.errors import PartinrError
 from partinr.metrics import ssim
 from partinr.metrics.perceptual import LEAST, SCALES, VARIABLE, lpips, lpips_weights, ms_ssim
+from tests.commands import TINY, call
 from tests.read_back import manifest
 
 
@@ -97,15 +98,15 @@ def test_weights_that_are_none_are_refused(tmp_path, monkeypatch, content):
         lpips_weights()
 
 
-def test_a_run_has_both_at_its_end(tiny, partinr, tmp_path, monkeypatch):
+def test_a_run_has_both_at_its_end(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, "missing.pth")
-    answer = tiny("hydra.run.dir=run")
+    answer = call(*TINY, "hydra.run.dir=run")
     assert (answer.code, answer.err.count("\n"), Path("run").exists()) == (2, 1, False)
     monkeypatch.setenv(VARIABLE, str(weights(tmp_path / "alexnet.pth")))
-    assert tiny("data.size=32", "hydra.run.dir=run").code == 0
+    assert call(*TINY, "data.size=32", "hydra.run.dir=run").code == 0
     found = manifest("run")["metrics"]
     assert found["lpips"] > 0
     assert found["ms_ssim"] is None
-    table = partinr("table", "run", "--format", "md").out
+    table = call("table", "run", "--format", "md").out
     assert "LPIPS" in table
     assert "MS-SSIM" not in table
