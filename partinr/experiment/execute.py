@@ -28,7 +28,7 @@ from partinr.experiment.provenance import Inputs, begun, check_code, identity, o
 from partinr.experiment.relocate import places_of, same_content
 from partinr.regimes.base import RunContext
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, REPEATS, START, WRITER
+from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, REPEATS, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
 from partinr.training.guests import GuestError, GuestFailedError, configured, guests_named, hosted, is_guest
 from partinr.training.loop import TrainingLoop
@@ -116,6 +116,7 @@ def resume(
             checkpoints are damaged, or the directory cannot be written.
     """
     run = RunDirectory.open(folder)
+    run.check_allows("resume")
     places = places_of(changes, run)
     if this_node() > 0:
         # The first node owns the run. It waits for this node before it changes anything.
@@ -185,13 +186,14 @@ def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
 
 
 def _gone_on_with(run: RunDirectory) -> dict[str, Any]:
-    """The configuration of a run, with its checkpoint if there is one.
+    """The configuration of a run, with what was settled when it began, and its checkpoint if there is one.
 
     Raises:
         PartinrError: the configuration cannot be read, or all checkpoints are damaged.
     """
-    cfg = run.config()
-    checkpoint = None if run.manifest()["status"] == "queued" else _sound_checkpoint(run)
+    manifest = run.manifest()
+    cfg = names.with_values(run.config(), manifest.get("settled", {}))
+    checkpoint = None if manifest["status"] == "queued" else _sound_checkpoint(run)
     return cfg if checkpoint is None else {**cfg, "ckpt_path": str(checkpoint)}
 
 
@@ -307,8 +309,8 @@ def _context(settings: config.Settings) -> RunContext:
         overlap=root.overlap,
         global_network=root.global_network,
         engine=root.engine,
-        start=None if root.init is None else Path(root.init) / START,
-        start_steps=root.init_steps,
+        start=settings.start,
+        continued=root.ckpt_path is not None,
         cache_dir=None if root.cache_dir is None else Path(root.cache_dir),
         device_type="cuda" if gpu else "cpu",
         devices=settings.trainer.devices,
@@ -316,6 +318,7 @@ def _context(settings: config.Settings) -> RunContext:
         plain=settings.plain,
         note=print_note,
         observe=settings.observe,
+        sampler=settings.sampler,
         made={} if root.ckpt_path is None else read_partitions(Path(root.ckpt_path)),
     )
 

@@ -12,11 +12,11 @@ import numpy as np
 from partinr.base.section import Section
 from partinr.base.statistics import critical_values
 from partinr.base.text import visible
-from partinr.pictures.curves import LOGARITHMIC, TITLES
 from partinr.pictures.palette import Style
 from partinr.report.columns import Column, columns_of
 from partinr.report.curves import Numbers
 from partinr.report.groups import Group, Study, cuts_of
+from partinr.report.measures import measures_of
 from partinr.report.search import search_of
 from partinr.report.significance import LEVEL
 from partinr.report.table import Row, is_marked, lone_of, of_run
@@ -27,9 +27,6 @@ from partinr.runs.records import Axis, RunRecord
 
 DIGITS = 6
 """Significant digits of curves on the page: finer than any screen, at half the size."""
-
-_FORMS = {"psnr": "fixed:2", "ssim": "fixed:3"}
-"""Forms of the metrics of a curve that have a usual number of decimals."""
 
 CRITICAL = 201
 """Number of critical values of the page's t-tests."""
@@ -104,28 +101,14 @@ def payload(
 def _curve(record: RunRecord) -> dict[str, Numbers]:
     """The axes and PSNR of a curve, and its other columns that have a number."""
     columns = {name: np.array(values) for name, values in record.curve.items()}
-    return {name: values for name, values in columns.items() if name in _NEEDED or np.isfinite(values).any()}
+    needed = (*_NEEDED, record.subject.leading.key)
+    return {name: values for name, values in columns.items() if name in needed or np.isfinite(values).any()}
 
 
 def _written(name: str, values: Numbers) -> list[float | int | None] | float | int | None:
     """A column of a curve; a metric that never changes, as a constant learning rate, is one number."""
     constant = name not in _NEEDED and bool((values == values[0]).all())
     return number(float(values[0])) if constant else numbers(values)
-
-
-def _metrics(study: Study) -> list[dict[str, Any]]:
-    """The metrics of the curves that some run has: PSNR, the other usual ones, and those of third parties."""
-    found = {"psnr", *(name for record in study.records for name in _curve(record) if name not in get_args(Axis))}
-    return [
-        {
-            "key": name,
-            "title": TITLES.get(name, name),
-            "log": name in LOGARITHMIC,
-            "form": _FORMS.get(name, "significant"),
-            "unit": " dB" if name == "psnr" else "",
-        }
-        for name in sorted(found, key=lambda name: ([*TITLES, name].index(name), name))
-    ]
 
 
 def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
@@ -135,10 +118,12 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
             {"name": image, "level": (lone := lones[image]) and number(lone.level), **_codecs(study, image)}
             for image in study.images
         ],
+        "leading": asdict(study.subject.leading),
+        "words": study.subject.words,
         "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
         "columns": [_column(column) for column in columns_of(study)],
         "charts": [asdict(chart) for chart in (study.section.charts if study.section else ())],
-        "metrics": _metrics(study),
+        "metrics": [asdict(each) for each in measures_of(study)],
         "steps": study.section.steps if study.section else "optimiser steps",
     }
 
@@ -173,6 +158,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
     """Add position and column values to the runs of a study."""
     columns = columns_of(study)
     labels = {label: index for index, label in enumerate(study.labels)}
+    seen = list(dict.fromkeys(group.seen for group in study.groups))
     images = {image: index for index, image in enumerate(study.images)}
     for rank, row in enumerate(table):
         group, versus = row.group, row.versus
@@ -182,6 +168,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                 "study": key,
                 "image": images[group.image],
                 "label": labels[group.label],
+                "seen": seen.index(group.seen),
                 "rank": rank,
                 # Superseded by a later run of the same group and seed.
                 "repeated": _repeated(group, record),
@@ -209,7 +196,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                     runs[record]["parts"] = [[numbers(own.get(each, nothing)) for each in fits] for own in parts]
             if versus and own and versus.lone is not group:
                 effort = {axis: number(stat.mean) for axis, stat in own.effort.items()}
-                runs[record]["reached"] = {"psnr": number(versus.level), **effort}
+                runs[record]["reached"] = {"level": number(versus.level), **effort}
 
 
 def _of_images(columns: Sequence[Column], record: RunRecord) -> dict[str, Any]:

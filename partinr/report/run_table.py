@@ -14,10 +14,12 @@ from partinr.base.numbers import ABSENT, write
 from partinr.base.section import leaves
 from partinr.pictures.notebook import check_columns, new_axes
 from partinr.report.groups import studies_of
+from partinr.report.measures import measures_of
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CURVE_COLUMNS
 from partinr.runs.listing import Column, Listed, columns
 from partinr.runs.records import Axis, RunRecord
+from partinr.runs.subject import Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,11 +76,11 @@ class RunTable:
             ]
         )
 
-    def plot(self, metric: Metric = "psnr", axis: Axis = "step", ax: Axes | None = None) -> list[Axes]:
+    def plot(self, metric: Metric = "", axis: Axis = "step", ax: Axes | None = None) -> list[Axes]:
         """Draw the curves: for each setting the mean over seeds, and a band of one standard deviation.
 
         Args:
-            metric: ``psnr``, ``ssim``, ``loss`` or ``lr``.
+            metric: a column of the curves, such as ``ssim``, ``loss``, ``lr`` or ``snr``; by default the leading one.
             axis: ``step``, ``seconds``, ``cpu_seconds`` or ``macs``.
             ax: axes of matplotlib to draw on, for runs of one image; None for a new figure.
 
@@ -88,10 +90,11 @@ class RunTable:
         Raises:
             PartinrError: there is no such column or no curve yet, or ``ax`` is given for several images.
         """
-        check_columns(metric, axis)
+        studies = studies_of(self.records)
+        check_columns(metric, axis, ["", *(each.key for study in studies for each in measures_of(study))])
         found = [
             (study, image)
-            for study in studies_of(self.records)
+            for study in studies
             for image in study.images
             if any(group.counted for group in study.on(image))
         ]
@@ -107,11 +110,15 @@ class RunTable:
         return places
 
     def _repr_html_(self) -> str:
-        heads = ["run", *self._settings, "state", "PSNR [dB]", "SSIM", "steps", "training [s]"]
+        leading = Subject.common(record.subject for record in self.records).leading
+        quality = [(leading.key, leading.title, leading.form)]
+        quality += [("ssim", "SSIM", "fixed:3")] * any(record.is_picture for record in self.records)
+        heads = ["run", *self._settings, "state", *(heading for _, heading, _ in quality), "steps", "training [s]"]
         lines = []
         for number, record in enumerate(self.records[:_MOST_ROWS]):
-            numbers = [record.final("psnr"), record.final("ssim"), record.last("step"), record.last("seconds")]
-            said = [ABSENT if each is None else write(each, form) for each, form in zip(numbers, _FORMS, strict=True)]
+            numbers = [(record.final(key), form) for key, _, form in quality]
+            numbers += [(record.last("step"), "fixed:0"), (record.last("seconds"), "significant")]
+            said = [ABSENT if each is None else write(each, form) for each, form in numbers]
             words = [column.of[number] or ABSENT for column in self._settings.values()]
             lines.append([record.name, *words, record.status, *said])
         body = "".join(_html_row("td", line) for line in lines)
@@ -141,10 +148,6 @@ class RunTable:
             {"run": record.name, **{name: each.values.get(column.key) for name, column in self._settings.items()}}
             for record, each in zip(self.records, self._listed, strict=True)
         ]
-
-
-_FORMS = ("fixed:2", "fixed:3", "fixed:0", "significant")
-"""How a notebook's table writes its numbers."""
 
 
 def _html_row(element: str, words: Sequence[str]) -> str:

@@ -72,18 +72,23 @@ class Fit:
     values: Any
     """The fit at the pixels of the image, ``[H, W, C]``, values as for :func:`to_uint8`."""
     labels: Any
-    """Integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1."""
+    """Integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 2; -1 where there is none, as between frames."""
     fine: Any = None
     """The fit at a higher resolution, ``[kH, kW, C]``, to show instead; the error is always that of ``values``."""
+    error: Any = None
+    """The picture of its error ``[H, W, C]``; None for the difference of the pixels."""
+    scaled: bool = True
+    """Whether errors have the colours of the scale, and pixels are samples."""
     name: str = "fit"
 
 
-def stage_of(image: Any, fits: Sequence[Fit]) -> dict[str, Any]:
+def stage_of(image: Any, fits: Sequence[Fit], word: str = "image") -> dict[str, Any]:
     """The data of ``stage.html``: an image and its fits in 8 bits.
 
     Args:
-        image: ``[H, W, C]``, C = 1 or 3, values as for :func:`to_uint8`.
+        image: ``[H, W, C]``, C = 1 or 3, values as for :func:`to_uint8`; or the picture of another signal.
         fits: its fits; one is compared with the image, several with each other.
+        word: what the signal is called.
 
     Raises:
         PartinrError: shapes differ, or a picture is too large for a page.
@@ -93,9 +98,14 @@ def stage_of(image: Any, fits: Sequence[Fit]) -> dict[str, Any]:
     return {
         "shape": pixels.shape[:2],
         "channels": pixels.shape[2],
+        "word": word,
         "image": data_uri(encode_png(pixels / 255)),
         "fits": [{"name": fit.name, "pictures": _pictures(pixels, fit)} for fit in fits],
-        "error": {"range": [ERROR_SCALE.low, ERROR_SCALE.high], "colours": error_colours(256)},
+        "error": {
+            "range": [ERROR_SCALE.low, ERROR_SCALE.high],
+            "colours": error_colours(256),
+            "scaled": all(fit.scaled for fit in fits),
+        },
     }
 
 
@@ -112,6 +122,8 @@ def _pictures(pixels: np.ndarray, fit: Fit) -> dict[str, str]:
             f"{list(regions.shape)}; give those of one image"
         )
     found = {"fit": data_uri(encode_png(fit.values)), "labels": data_uri(labels_png(regions))}
+    if fit.error is not None:
+        found["error"] = data_uri(encode_png(fit.error))
     if fit.fine is not None:
         check_size(fit.fine.shape[:2])
         found["fine"] = data_uri(encode_png(fit.fine))
@@ -126,6 +138,7 @@ def write_view(
     title: str,
     facts: Sequence[str] = (),
     media: Sequence[Mapping[str, str]] = (),
+    word: str = "image",
 ) -> Path:
     """Write an image and its fits as a page.
 
@@ -136,6 +149,7 @@ def write_view(
         title: title of the page.
         facts: lines under the title.
         media: what plays sounds or films, from :func:`partinr.report.media.media_of`, each with its ``name``.
+        word: what the signal is called.
 
     Returns:
         ``path``.
@@ -144,7 +158,7 @@ def write_view(
         PartinrError: shapes differ, a picture is too large for a page, or the file cannot be written.
     """
     path = Path(path)
-    stage = stage_of(image, fits)
+    stage = stage_of(image, fits, word)
     page = template("view.html").render(title=title, facts=list(facts), stage=stage, media=media, **error_legend())
     write_output(path, utf8(page))
     return path

@@ -75,13 +75,25 @@ class SignalKind(ABC):
 
     name: ClassVar[str]
     """A short, unique name: that of built-in kinds in files."""
+    words: ClassVar[tuple[str, str]] = ("signal", "signals")
+    """What pages call one signal, and several."""
+    leads: ClassVar[str] = "psnr"
+    """The metric by which pages compare fits and say how soon they got there: ``psnr``, or one of :attr:`metrics` of
+    which higher values are better."""
+    levels: ClassVar[tuple[int, ...]] = (25, 30, 35, 40)
+    """Values of the leading metric to which tables have the effort."""
     axes: ClassVar[tuple[str, ...]] = ()
     """Names of the axes of the grid; empty if any number of axes is possible."""
     metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     """What :meth:`measure` gives beyond PSNR, one :func:`partinr.base.section.field` each, with ``metrics.KEY`` as its
     value. Keys that are no columns of every curve become further columns."""
+    charts: ClassVar[tuple[Mapping[str, str], ...]] = ()
+    """Lists among the entries of :meth:`final` that pages draw: ``value``, the path of one such as ``metrics.KEY``;
+    ``title``; and ``axis``, what its places are."""
     is_picture: ClassVar[bool] = False
     """Whether a sample is a pixel, so that a picture file holds the signal, and codecs of pictures compare with it."""
+    error_scaled: ClassVar[bool] = True
+    """Whether :meth:`error_picture` has the colours of the scale of errors (:mod:`partinr.pictures.errors`)."""
     drawn: ClassVar[bool] = True
     """Whether runs keep pictures of the signal."""
     endings: ClassVar[tuple[str, ...]] = ()
@@ -118,12 +130,21 @@ class SignalKind(ABC):
         found: dict[str, Any] = {"kind": self.plain()}
         if self.kept:
             # The names that partinr.runs.layout gives them.
-            names = {part: f"{part}{self.kept}" for part in ("signal", "reconstruction")}
+            names = {part: f"{part}{self.kept}" for part in ("signal", "reconstruction", "reconstruction_best")}
             found["files"] = {**names, "media": self.media}
         if not self.is_picture:
             found["picture"] = False
         if self.metrics:
             found["metrics"] = [dict(each) for each in self.metrics]
+        if self.charts:
+            found["charts"] = [dict(each) for each in self.charts]
+        if not self.error_scaled:
+            found["error_scale"] = False
+        # Readers take runs that say nothing for images with the usual levels of PSNR.
+        if self.words != ("image", "images"):
+            found["words"] = list(self.words)
+        if self.leads != "psnr":
+            found["leads"] = {"key": self.leads, "levels": list(self.levels)}
         return found
 
     def size(self, shape: Sequence[int]) -> str:
@@ -153,6 +174,13 @@ class SignalKind(ABC):
     def final(self, reconstruction: Tensor, signal: Tensor) -> dict[str, Any]:
         """Further entries of ``metrics`` in ``run.json`` at the end of the run: what takes time, or is a list."""
         return {}
+
+    def check(self) -> None:  # noqa: B027 - most kinds need nothing
+        """Refuse, before the run begins, what :meth:`final` would fail with.
+
+        Raises:
+            PartinrError: something is missing that it needs.
+        """
 
     # -- pictures ------------------------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class Shard:
 
         Args:
             samples: int64 ``[P]`` on the CPU, ascending, in the order of :meth:`RegionBatch.by_sample`.
-            importance: maps samples to additional weights in the loss, float32 ``[P, 1]``; None for 1.
+            importance: maps such samples to additional weights in the loss, float32 ``[P, 1]``; None for 1.
             moved: where to move them, if no networks are blended; None to leave them.
         """
         return self._pieces(samples, importance, moved)
@@ -129,7 +129,8 @@ class Shard:
             rows = at if part.sample is None else part.sample
             weights = None if self.weights is None else _rows(self.weights, rows)
             if importance is not None and at is not None:
-                further = importance(at if self.samples is None else self.samples[at]).to(self.targets)
+                among = at if self.samples is None else self.samples[at]
+                further = importance(among if part.sample is None else part.sample).to(self.targets)
                 weights = further if weights is None else weights * further
             coords, targets = _rows(self.coords, at), _rows(self.targets, rows)
             if moved is not None and at is not None:
@@ -230,6 +231,21 @@ def narrow_state(state: dict[str, Any], shard: Shard, model: NetworkStack) -> di
         state,
         {name: len(model.stack[name]) for name in shard.params},
         lambda name, value: value[rows[name].to(value.device)],
+    )
+
+
+def inherit_state(state: dict[str, Any], before: NetworkStack, parents: Tensor) -> dict[str, Any]:
+    """The ``state_dict`` of a whole stack's optimiser for a stack of one width whose networks begin as some of these.
+
+    Args:
+        state: of the stack before.
+        before: that stack.
+        parents: int64 ``[N']``, the network before of each.
+    """
+    return _with_rows(
+        state,
+        {name: len(value) for name, value in before.stack.items()},
+        lambda _, value: value[parents.to(value.device)],
     )
 
 

@@ -15,7 +15,9 @@ from partinr.callbacks import LastCheckpoint
 from partinr.regimes import Cosine, FitResult, Optimizer, PerNetwork, Plateau
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
+from partinr.samplers import Evos, Nint
 from partinr.signals.observations import Downsample, Mask, Radon
+from tests.live_rules import Halving
 
 WIDTHS = (4, 9, 4, 6, 9)
 
@@ -63,6 +65,19 @@ CASES: dict[str, dict[str, Any]] = {
         "steps": 25,
         "widths": WIDTHS,
         "optimizer": PerNetwork(name="muon", lr=3e-3, adamw_lr=1e-2),
+        "settings": {"evaluate_every": 5},
+    },
+    "kernel, widths": {
+        "engine": "loop",
+        "steps": 20,
+        "widths": WIDTHS,
+        "sampler": Nint(fraction=0.5, refresh=3, random=0.4, interval=2),
+    },
+    "samples, evolution, overlap": {
+        "steps": 20,
+        "shard": "samples",
+        "model": {"overlap": 1},
+        "sampler": Evos(first_interval=4, last_interval=3),
         "settings": {"evaluate_every": 5},
     },
     "one network": {"steps": 30, "model": {"regions": 1}, "settings": {"begin_at_mean": True}},
@@ -160,6 +175,8 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
                 ("averages, overlap, prior", 3),
                 ("mask and prior", 2),
                 ("mask", 2),
+                ("kernel, widths", 2),
+                ("samples, evolution, overlap", 2),
             )
         ),
     ],
@@ -283,3 +300,13 @@ def test_gone_on_with_by_another_number(
     if name == "frozen regions":
         assert first.curve[-1]["macs"] < first.steps * unbroken.curve[1]["macs"] / unbroken.curve[1]["step"]
     same(fit_on(**CASES[name] | then_on, ckpt_path=tmp_path / "run" / CHECKPOINT), unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["regions", "samples"])
+def test_a_partition_that_changes(fit_on: Any, shard: str) -> None:
+    words = {"steps": 20, "live": Halving(8), "shard": shard, "settings": {"evaluate_every": 5, "freeze_at_psnr": 30.0}}
+    alone, several = fit_on(1, **words), fit_on(2, **words)
+    same(several, alone)
+    assert torch.equal(several.model.partition.labels, alone.model.partition.labels)
+    assert several.model.regions == 8

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from torch import Tensor
 
 from partinr.base.environment import door
 from partinr.model.signal_stack import SignalStack
-from partinr.regimes.fit.checks import check_fit, checked_signal
-from partinr.regimes.fit.evaluated import Evaluated, View, check_kinds, mean_of, measured
+from partinr.partition import Live
+from partinr.regimes.fit.checks import check_fit, check_live, checked_signals
+from partinr.regimes.fit.evaluated import Evaluated, View, check_kinds, error_by_network, mean_of, measured
 from partinr.regimes.fit.learned_steps import LearnedSteps
-from partinr.regimes.fit.sampler import sampler_of
+from partinr.regimes.fit.sampler import meant, sampler_of
 from partinr.regimes.fit.seen import Seen
 from partinr.regimes.meta.learned import LearnedStart
+from partinr.samplers import Sampler
 from partinr.signals.identity import SignalIdentity
 from partinr.signals.observations import Identity, Observation, Observed
 from partinr.training.checkpoint import kept_partitions
@@ -28,17 +31,17 @@ from partinr.training.facts import (
     partition_seconds,
     signal_facts,
 )
+from partinr.training.live_loop import LiveLoop
 from partinr.training.optimizer import Optimizer
 from partinr.training.samples import Samples
 from partinr.training.schedule import Schedule
-from partinr.training.stack_loop import StackLoop
 from partinr.training.steps import PlainSteps
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.settings import FitSettings
 
 
-class FitModule(StackLoop):
+class FitModule(LiveLoop):
     """The ordinary regime as a LightningModule.
 
     Each signal is evaluated separately. Loss, PSNR and SSIM of the curve are means over the signals. These means decide
@@ -59,6 +62,8 @@ class FitModule(StackLoop):
         identities: identity of each signal, by name; by default that of its values.
         observe: what the loss sees of the signals.
         observed: what it sees of each, if that is known already.
+        sampler: which samples the steps see; by default all, or ``points_per_step`` drawn uniformly.
+        lives: for each signal, what happens to its partition during training, or None; None if all stay.
 
     Raises:
         PartinrError: signals and model do not match, or the settings contradict each other.
@@ -80,6 +85,8 @@ class FitModule(StackLoop):
         identities: Mapping[str, SignalIdentity] | None = None,
         observe: Observation | None = None,
         observed: Sequence[Observed] | None = None,
+        sampler: Sampler | None = None,
+        lives: Sequence[Live | None] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
@@ -87,29 +94,40 @@ class FitModule(StackLoop):
         # A tuple hides it from torch: it is not a submodule, so it is neither trained nor saved in checkpoints.
         self._start = (start,)
         self.start_steps = start_steps
-        signals = [signals] if isinstance(signals, Tensor) else list(signals)
-        names = model.names if len(signals) == len(model.names) else [""] * len(signals)
-        signals = [checked_signal(each, name) for name, each in zip(names, signals, strict=True)]
-        named = dict(zip(names, signals, strict=True))
+        named = checked_signals(model.names, [signals] if isinstance(signals, Tensor) else signals)
+        signals = [each for _, each in named]
         self.kinds = [model.kind(number) for number in range(len(model.names))]
         check_kinds(model.names, self.kinds)
-        self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named.items()}
-        batch = model.batch_of(signals)
-        self.samples = batch.samples
+        self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named}
+        self.samples = sum(partition.labels.numel() for partition in model.partitions)
         self.seen = Seen.of(observe or Identity(), observed, signals, model.partitions, settings, seed)
-        check_fit(model, settings, self.samples, start is not None, start_steps, self.seen)
+        self.draws = meant(settings, sampler)
+        self.lives, self.changes = lives or (), [[0, model.regions]]
+        check_fit(model, settings, self.draws, self.samples, start is not None, start_steps, self.seen)
+        check_live(model, self.lives, start is not None, self.seen)
         self._shapes = [tuple(each.shape) for each in signals]
+        self._learn(model, signals)
+        self.watched = self.seen.watched
+        self.evaluated = Evaluated(model.partitions, self.kinds)
+        self._seconds_at_full_work: tuple[float, int] | None = None
+
+    def _learn(self, model: SignalStack, signals: Sequence[Tensor]) -> None:
+        """Hold a model and the signals as its partitions sort them."""
+        batch = model.batch_of(signals)
         # Sorted by signal; each signal is row-major.
         self.register_buffer("_signals", batch.signal, persistent=False)
         targets, weights = self.seen.targets, self.seen.weights
-        error = self.seen.error if self.seen.joint else None
-        self.sampler = sampler_of(settings, model, batch, signals, seed, error)
+        self.sampler = sampler_of(self.draws, self.settings, model, batch, signals, self.seen)
         batch = batch if self.sampler.period is None else batch.with_table()
         self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
-        self.watched = self.seen.watched
-        self.evaluated = Evaluated(model.partitions, self.kinds)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
-        self._seconds_at_full_work: tuple[float, int] | None = None
+
+    def take_model(self, model: SignalStack) -> None:
+        """Go on with a model whose partitions differ."""
+        signals = [each.float().cpu() for each in self.seen.by_signal(self.buffer("_signals"))]
+        self.seen = replace(self.seen, partitions=model.partitions)
+        self.__dict__.pop("_settled_facts", None)
+        self._learn(model, signals)
 
     def setup(self, stage: str) -> None:
         """Apply ``begin_at_mean`` and divide the training among the processes."""
@@ -119,11 +137,6 @@ class FitModule(StackLoop):
         super().setup(stage)
 
     # -- for callbacks -------------------------------------------------------------------------------------------
-
-    @property
-    def title(self) -> str:
-        """What is fitted, in a few words."""
-        return self.model.title
 
     @property
     def views(self) -> list[View]:
@@ -141,12 +154,6 @@ class FitModule(StackLoop):
         self.gather()
         return self.seen.by_signal(self.batch.unsort(self.values()))
 
-    @door
-    def weights(self) -> Iterator[tuple[str, bytes]]:
-        """For each signal its name and its model as the content of a file."""
-        for number, name in enumerate(self.model.names):
-            yield name, self.model.member(number).to_bytes()
-
     @property
     def together(self) -> tuple[str, str] | None:
         """Why no part of the networks can be trained without the others; see :attr:`StackLoop.together`."""
@@ -155,7 +162,11 @@ class FitModule(StackLoop):
     @property
     def points_per_step(self) -> int:
         """Number of samples in a step."""
-        return self.settings.points_per_step or self.samples
+        return self.draws.points(self.samples, self.settings.points_per_step) or self.samples
+
+    def squared_errors(self) -> list[Tensor]:
+        """Squared error of each sample of each signal at the last evaluation."""
+        return self.evaluated.squared_errors
 
     def facts(self) -> dict[str, Any]:
         """The entries of this regime in ``run.json``: plain containers."""
@@ -167,6 +178,7 @@ class FitModule(StackLoop):
             "frozen_regions": int(self.finished.sum()),
             "seconds": {"partition": partition_seconds(self.model.partitions), "saved": self.seconds_saved},
             **self._settled_facts,
+            **({"changes": self.changes} if self.lives else {}),
             "metrics": further_metrics(self.kinds[0].metrics, self.curve) | self.seen.metrics(self.curve),
             **({"images": images} if images else {}),
         }
@@ -202,23 +214,15 @@ class FitModule(StackLoop):
         """The number of steps after which their samples repeat."""
         return self.sampler.period
 
-    @property
-    def _coarse_steps(self) -> int:
-        """Number of steps on lattices that are left, if the pace stays."""
-        until = self.settings.coarse_until
-        return max(0, self.stop.step_at(until, self.step, self.clock.spent) - self.step) if until else 0
-
-    def chunk(self) -> int:
-        """Number of steps until Lightning's loop gets control again, all on lattices or all on all samples."""
-        steps, coarse = super().chunk(), self._coarse_steps
-        return min(steps, coarse) if coarse else steps
-
     def take_steps(self, steps: int, batch: Any) -> None:
-        """Take optimiser steps on the networks of the shard."""
-        coarse = self._coarse_steps > 0
-        if coarse != self.sampler.coarse:
-            self.sampler.coarse, self._stepping = coarse, None
-        super().take_steps(steps, batch)
+        """Take optimiser steps on the networks of the shard, in pieces of steps that are alike."""
+        end = self.step + steps
+        while self.step < end:
+            period = self.sampler.period
+            alike = self.sampler.begin(self, end - self.step)
+            if self.sampler.period != period:
+                self._stepping = None
+            super().take_steps(alike, batch)
 
     def samples_of(self, step: int) -> list[Samples]:
         """The samples of a step that belong to this process's networks."""
@@ -263,7 +267,7 @@ class FitModule(StackLoop):
         reconstructions = self.seen.by_signal(self.batch.unsort(values))
         pairs = list(zip(reconstructions, self.seen.by_signal(self.buffer("_signals")), strict=True))
         if self.settings.freeze_at_psnr is not None:
-            self._errors = self._error_by_network(values)
+            self._errors = error_by_network(values, self.buffer("_targets"), self.batch)
         if self.sampler.goes_by_error:
             self.sampler.refresh(self._error_by_sample(values))
         rows = measured(pairs, self.kinds, self.ranks)
@@ -274,12 +278,6 @@ class FitModule(StackLoop):
             if name
         ]
         return {**mean_of(rows), **self.seen.measured(reconstructions, self.ranks, untrained=self.step == 0)}
-
-    def _error_by_network(self, values: Tensor) -> Tensor:
-        """Mean squared error of each network on its own samples, values clamped: float64 ``[N]``, on the CPU."""
-        error = (values.float().clamp(0, 1) - self.buffer("_targets").float()).square().mean(1).double().cpu()
-        sizes = torch.tensor(self.batch.sizes, dtype=torch.float64)
-        return torch.zeros_like(sizes).index_add_(0, self.batch.network.cpu(), error) / sizes
 
     def _error_by_sample(self, values: Tensor) -> Tensor:
         """Root mean squared error over the channels of each sample, times its weight in the loss: ``[M]``."""
@@ -297,7 +295,12 @@ class FitModule(StackLoop):
 
     def identity(self) -> dict[str, Any]:
         """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
-        return {**self.model.architecture(), "init_steps": self.start_steps, **self.seen.identity()}
+        return {
+            **self.model.architecture(),
+            "init_steps": self.start_steps,
+            **self.seen.identity(),
+            **self.draws.about(),
+        }
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Restore the weights of a stack."""
@@ -310,7 +313,7 @@ class FitModule(StackLoop):
             **super().progress(),
             "at_end": self.evaluated.at_end,
             "seconds_at_full_work": self._seconds_at_full_work,
-            "sampled_errors": self.sampler.errors,
+            "sampler": self.sampler.state(),
             "partitions": kept_partitions(self.model.names, self.model.partitions),
         }
 
@@ -318,7 +321,7 @@ class FitModule(StackLoop):
         """Restore the :meth:`progress` of a checkpoint."""
         self.evaluated.drop(state["at_end"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
-        self.sampler.refresh(state["sampled_errors"])
+        self.sampler.restore(state["sampler"])
         super().continue_from(state)
 
     def export_state(self) -> dict[str, Any]:

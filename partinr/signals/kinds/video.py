@@ -32,6 +32,7 @@ class VideoKind(SignalKind):
     """
 
     name: ClassVar[str] = "video"
+    words: ClassVar[tuple[str, str]] = ("film", "films")
     axes: ClassVar[tuple[str, ...]] = ("frame", "row", "column")
     metrics = (
         field(
@@ -44,6 +45,7 @@ class VideoKind(SignalKind):
             short="worst frame",
         ),
     )
+    charts = ({"value": "metrics.psnr_of_frames", "title": "PSNR [dB]", "axis": "frame"},)
     endings: ClassVar[tuple[str, ...]] = (FILM_ENDING,)
     kept: ClassVar[str] = FILM_ENDING
     media: ClassVar[str] = "video"
