@@ -1,12 +1,12 @@
 """The runs of this study: one change to experiment=fast an arm, its rate tuned on other images, at equal CPU seconds.
 
     S=experiments/sota_image/study.py
-    python $S TUNING IMAGES                                            # all of it: days on two cores
-    python $S TUNING IMAGES --size 256 --parameters 50000 --seconds 5  # the size that is committed
-    python $S TUNING IMAGES --arms fast sampler=evos                   # part of it
-    python $S TUNING IMAGES --factorial                                # do gains add up?
+    python $S TUNING OTHERS IMAGES                                            # all of it: days on two cores
+    python $S TUNING OTHERS IMAGES --size 256 --parameters 50000 --seconds 5  # the size that is committed
+    python $S TUNING OTHERS IMAGES --arms fast evos                           # part of it
+    python $S TUNING OTHERS IMAGES --factorial                                # do gains add up?
 
-TUNING and IMAGES are folders that share no image. The same command continues where it stopped; after each arm it writes
+TUNING (for rates), OTHERS (for shared starts) and IMAGES are folders that share no image. The same command continues where it stopped; after each arm it writes
 runs.csv beside this file. The rate of an arm is searched in steps of 2 from that of experiment=fast, until the best has
 a worse neighbour on both sides. CPU seconds count, so other work on the machine changes nothing.
 """
@@ -29,27 +29,42 @@ RATE = 6e-3
 """Of experiment=fast, in the middle of the ladder."""
 
 FAST = "fast"
-WITHOUT_WAVES = ("~backbone.first_omega_0", "~backbone.omega_0")
+NO_WAVES = ("~backbone.first_omega_0", "~backbone.omega_0")
 """For a backbone that has no such options."""
+
+WHOLE = "regime.coarse_until=0"
+"""Excludes the lattices that experiment=fast begins with."""
 
 ARMS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {FAST: ()},
     "partition": {
         "none": ("partition=none",),
         "equal widths": ("capacity=equal",),
+        "widths by error": ("capacity=error",),
         "semantic": ("partition=semantic", "partition.regions=64", "capacity=area"),
         "overlap": ("overlap=2", "capacity=equal"),
+        "adaptive": ("partition=adaptive", "partition.regions=auto", "capacity=equal"),
     },
+    "sampler": {
+        "all samples": (WHOLE,),
+        **{name: (f"sampler={name}", WHOLE) for name in ("evos", "int", "nint", "expansive")},
+        **{name: (f"sampler={name}", "sampler.fraction=0.25", WHOLE) for name in ("uniform", "error", "edges")},
+    },
+    "start": {"noise": ("start=noise",), "shared": ("start=shared", "start.signals={others}")},
     "backbone": {
-        "finer": ("backbone=finer",),
-        "wire": ("backbone=wire", *WITHOUT_WAVES),
-        **{name: (f"backbone={name}", *WITHOUT_WAVES) for name in ("gauss", "relu_pe", "fourier", "mfn", "hash_grid")},
+        **{name: (f"backbone={name}",) for name in ("finer", "incode", "staf", "diner")},
+        **{name: (f"backbone={name}", *NO_WAVES) for name in ("gauss", "relu_pe", "fourier", "mfn", "sl2a")},
+        "wire": ("backbone=wire", "~backbone.first_omega_0"),
+        "hash_grid": ("backbone=hash_grid", *NO_WAVES, "capacity=equal"),
+        "bicubic": ("backbone=bicubic", *NO_WAVES, "~backbone.hidden_layers", "capacity=equal"),
+        "factorised": ("backbone.factorisation=0.5",),
+        "batch norm": ("backbone.batch_norm=true",),
     },
     "optimizer": {
         name: (f"optimizer={name}", "~optimizer.options.betas", "~optimizer.options.eps") for name in ("muon", "soap")
     },
 }
-"""By group and name, the change to experiment=fast."""
+"""By group and name, the change to experiment=fast; ``{others}`` stands for the folder OTHERS."""
 
 START = {"none": -4, "relu_pe": -1, "hash_grid": 1}
 """Where the search for the rate begins, in steps of its ladder, if not at 0."""
@@ -85,7 +100,8 @@ class Protocol:
             step: of the ladder of rates.
             seed: the seed.
         """
-        command = ["experiment=sota_image", f"data.path={image}", f"data.size={self.given.size}", *change]
+        command = ["experiment=sota_image", f"data.path={image}", f"data.size={self.given.size}"]
+        command += [word.replace("{others}", str(self.given.others.resolve())) for word in change]
         command += [f"backbone.match_params={self.parameters}", f"optimizer.lr={RATE * 2.0**step:g}", f"seed={seed}"]
         if self.given.steps:
             command += ["max_seconds=null", f"max_steps={self.given.steps}"]
@@ -158,6 +174,7 @@ def main() -> None:
     """Tune and judge each arm."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("tuning", type=Path)
+    parser.add_argument("others", type=Path)
     parser.add_argument("images", type=Path)
     parser.add_argument("--output", type=Path, default=Path("outputs/sota_image"))
     parser.add_argument("--size", type=int, default=512)
