@@ -6,9 +6,10 @@
     python $S TUNING OTHERS IMAGES --arms fast evos                           # part of it
     python $S TUNING OTHERS IMAGES --factorial                                # do gains add up?
 
-TUNING (for rates), OTHERS (for shared starts) and IMAGES are folders that share no image. The same command continues where it stopped; after each arm it writes
-runs.csv beside this file. The rate of an arm is searched in steps of 2 from that of experiment=fast, until the best has
-a worse neighbour on both sides. CPU seconds count, so other work on the machine changes nothing.
+TUNING (for rates), OTHERS (for shared starts) and IMAGES are folders that share no image. The same command continues
+where it stopped; after each arm it writes runs.csv beside this file. The rate of an arm is searched in steps of 2 from
+that of experiment=fast, until the best has a worse neighbour on both sides. CPU seconds count, so other work on the
+machine changes nothing.
 """
 
 from __future__ import annotations
