@@ -30,6 +30,7 @@ from partinr.experiment.make import checked, make
 from partinr.experiment.migrate import migrated
 from partinr.experiment.names import plain, with_absolute_paths
 from partinr.model.capacity import Capacity
+from partinr.model.coupling import GlobalNetwork
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import RegimeSettings
@@ -112,7 +113,9 @@ class Root(StopRule):
         capacity: how parameters are divided between regions.
         overlap: number of samples that each region's network reaches beyond the region's border, where it is blended
             with its neighbours; 0 for no overlap.
-        global_network: whether one more network covers the whole signal and is added to those of the regions.
+        global_network: what the networks of a signal have in common: one more that covers the whole signal and is
+            added to those of the regions (``add`` or true), the features of a global network in each layer
+            (``layers``), or all layers but the last (``modulate``).
         engine: how the stack is evaluated.
         shard: what ``trainer.devices`` divide among each other: whole regions, or the samples of every region.
             ``auto`` takes regions if there are at least as many networks as devices and no two share samples, else
@@ -129,7 +132,7 @@ class Root(StopRule):
     init_steps: Annotated[int, Field(ge=0)] = 0
     capacity: Capacity = "equal"
     overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
-    global_network: bool = False
+    global_network: GlobalNetwork = False
     engine: EngineName = "auto"
     shard: Literal["auto", "regions", "samples"] = "auto"
     output_dir: str = "outputs"
@@ -256,7 +259,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(f"coords.layout={settings.coords.layout} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
-    settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
+    settings.regime.check(blended=bool(settings.root.overlap or settings.root.global_network))
     return settings
 
 

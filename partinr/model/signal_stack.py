@@ -70,6 +70,11 @@ class SignalStack(NetworkStack):
         """Whether several networks contribute to a sample."""
         return not all(own.plain for own in self.frames)
 
+    @property
+    def together(self) -> bool:
+        """Whether networks share samples or parameters, so that none can be trained without the others."""
+        return self.blended or any(team.coupling.shares for team in self.teams)
+
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
         """What must be equal for one model to load the weights of another: plain containers."""

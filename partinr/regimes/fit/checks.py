@@ -63,7 +63,7 @@ def check_fit(
 
 def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> Iterator[str]:
     together = "but with overlap or global_network they are trained together"
-    if model.blended and settings.freeze_at_psnr is not None:
+    if model.together and settings.freeze_at_psnr is not None:
         yield (
             f"regime.freeze_at_psnr takes regions out of the training one by one, {together}; leave one of the two out"
         )
@@ -82,10 +82,10 @@ def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> It
             "regime.jitter=true moves points between the pixels, which coords.layout scrambles; "
             "leave one of the two out"
         )
-    if model.blended and learned:
+    if model.together and learned:
         yield (
             "the steps of an initialisation are those of networks that have a region each to themselves; "
-            "leave start out, or give overlap=0 and global_network=False"
+            "leave start out, or give overlap=0 and global_network=false"
         )
 
 
@@ -147,7 +147,7 @@ def _of_means(model: SignalStack, learned: bool) -> Iterator[str]:
         )
     if model.regions < model.networks:
         yield (
-            "regime.begin_at_mean=true with global_network=true would begin at twice the mean of each region; "
+            "regime.begin_at_mean=true with global_network=add would begin at twice the mean of each region; "
             "leave one of the two out"
         )
     if model.backbone.output_bias() is None:
