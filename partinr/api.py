@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from partinr.signals.observations import Observation
     from partinr.training import guests
     from partinr.training import trainer as trainers
+    from partinr.training.clock import Counted
     from partinr.training.contract import ShardBy
     from partinr.training.result import Model
 else:
@@ -65,6 +66,7 @@ def fit(
     steps: int | None = 1500,
     lr: float = 1e-4,
     seconds: float | None = None,
+    clock: Counted = "wall",
     target_psnr: float | None = None,
     optimizer: str | Optimizer = "adam",
     schedule: Schedule | None = None,
@@ -89,6 +91,7 @@ def fit(
         steps: limit of optimiser steps.
         lr: learning rate if ``optimizer`` is a name.
         seconds: limit of training time.
+        clock: the seconds that are limited: ``wall``, or ``cpu``, those of all threads together.
         target_psnr: stop when the PSNR of an evaluation reaches this value in dB; for an album the mean over images.
         optimizer: name of an optimiser, or an optimiser with options.
         schedule: schedule of the learning rate; constant by default.
@@ -125,7 +128,7 @@ def fit(
         _signals(model, signal),
         optimizer=regimes.Optimizer(name=optimizer, lr=lr) if isinstance(optimizer, str) else optimizer,
         schedule=schedule if schedule is not None else regimes.Constant(),
-        stop=regimes.StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr),
+        stop=regimes.StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr, clock=clock),
         settings=settings if settings is not None else regimes.FitSettings(),
         seed=seed,
         start=start,

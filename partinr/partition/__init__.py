@@ -6,6 +6,7 @@ from partinr.partition.cover import Cover
 from partinr.partition.cuts import Cuts
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
+from partinr.partition.live import Change, Live
 from partinr.partition.mask import Mask
 from partinr.partition.octree import Octree
 from partinr.partition.onsets import Onsets
@@ -19,12 +20,14 @@ from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
 __all__ = [
+    "Change",
     "Cover",
     "Cuts",
     "Grid",
     "ImageSegmentation",
     "KMeans",
     "LabelCache",
+    "Live",
     "Mask",
     "Octree",
     "Onsets",

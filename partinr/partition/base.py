@@ -30,6 +30,8 @@ from partinr.signals import Given, Source, signal_from
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from partinr.partition.live import Live
+
 DEFAULT_REGIONS = 9
 """The default number of regions: the paper's #9."""
 
@@ -262,6 +264,11 @@ class PartitionRule(ABC):
             cls.title = cls.__name__.lower()
         if "labels" in vars(cls):
             cls.labels = door(cls.labels)  # type: ignore[method-assign]
+
+    @property
+    def live(self) -> Live | None:
+        """What happens to the partition during training; None for labels that stay."""
+        return None
 
     @abstractmethod
     def labels(self, signal: Tensor) -> Tensor:

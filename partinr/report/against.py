@@ -184,7 +184,7 @@ def _means(units: Sequence[Sequence[Pair]]) -> list[tuple[float, float]]:
 def _comparison(group: Group, units: Sequence[Sequence[Pair]], p: float | None) -> PairedComparison:
     pairs = [pair for unit in units for pair in unit]
     watched = [pair.arrivals["step"][0][1] for pair in pairs if pair.arrivals]
-    gain = _estimate(_means(units), lambda means: means[0] - means[1])
+    gain = estimate(_means(units), lambda means: means[0] - means[1])
     efforts = {clock: _effort(units, clock) for clock in get_args(Clock)} if watched else {}
     shared = any(pair.shared for pair in pairs)
     return PairedComparison(group, len(units), gain, p, (sum(watched), len(watched)), efforts, shared)
@@ -197,11 +197,11 @@ def _effort(units: Sequence[Sequence[Pair]], clock: Clock) -> Effort:
         return Effort(None, fmean(fmean(time for time, _ in unit) for unit in arms[1]), math.inf, None)
     _, until = restricted_means(*every)
     own, reference = ([fmean(min(time, until) for time, _ in unit) for unit in arm] for arm in arms)
-    ratio = _estimate(list(zip(own, reference, strict=True)), lambda means: means[1] / means[0]) if all(own) else None
+    ratio = estimate(list(zip(own, reference, strict=True)), lambda means: means[1] / means[0]) if all(own) else None
     return Effort(fmean(own), fmean(reference), until, ratio)
 
 
-def _estimate(
+def estimate(
     means: Sequence[tuple[float, float]], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 ) -> Estimate:
     """A statistic of the means of both columns, with its interval."""
@@ -306,12 +306,15 @@ def against_csv(study: Study, label: str) -> str:
     writer.writerow(["group", "pairs", "psnr", "psnr_low", "psnr_high", "p", "arrived", "runs", *efforts, *ratios])
     for each in comparisons(study, label)[0]:
         found = [each.efforts.get(clock) for clock in get_args(Clock)]
-        line = [each.group.label, each.units, *_numbers(each.gain), each.p, *each.arrived]
+        line = [each.group.label, each.units, *numbers_of(each.gain), each.p, *each.arrived]
         for effort in found:
             line += [effort.own, effort.reference, effort.until] if effort else [None] * 3
-        writer.writerow([*line, *(number for effort in found for number in _numbers(effort.ratio if effort else None))])
+        writer.writerow(
+            [*line, *(number for effort in found for number in numbers_of(effort.ratio if effort else None))]
+        )
     return text.getvalue()
 
 
-def _numbers(estimate: Estimate | None) -> list[float | None]:
+def numbers_of(estimate: Estimate | None) -> list[float | None]:
+    """An estimate and the ends of its interval, None where there is none."""
     return [None] * 3 if estimate is None else [estimate.value, *(estimate.interval or (None, None))]

@@ -115,6 +115,9 @@ RATE_COLUMNS = (
 For several images together, bits and bytes are sums; ``bpp`` and ``psnr`` are means, with each PSNR limited to 100 dB.
 """
 
+CODECS = ("jpeg", "webp")
+"""Values of ``coder`` in ``rate.csv`` that are no fit."""
+
 CLOCK_COLUMNS = ("seconds", "cpu_seconds")
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
 

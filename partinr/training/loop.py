@@ -88,7 +88,7 @@ class TrainingLoop(Continued):
         self._evaluations = evaluations
         self.step = 0
         self.macs = 0
-        self.clock = Clock()
+        self.clock = Clock(stop.clock)
         self.machine = MachineLog()
         self.curve: list[dict[str, float]] = []
         self.image_curve: list[dict[str, Any]] = []
@@ -198,12 +198,12 @@ class TrainingLoop(Continued):
 
     def chunk(self) -> int:
         """Number of steps until Lightning's loop gets control again; results do not depend on it."""
-        if self.clock.training == 0 or self.step == 0:
+        if self.clock.spent == 0 or self.step == 0:
             return 1
         seconds = CHUNK_SECONDS
         if self.stop.max_seconds is not None:
-            seconds = min(seconds, max(0.0, self.stop.max_seconds - self.clock.training))
-        return max(1, int(seconds / (self.clock.training / self.step)))
+            seconds = min(seconds, max(0.0, self.stop.max_seconds - self.clock.spent))
+        return max(1, int(seconds / (self.clock.spent / self.step)))
 
     @property
     def lr(self) -> float:
@@ -224,7 +224,7 @@ class TrainingLoop(Continued):
 
     @property
     def _time_is_up(self) -> bool:
-        return self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds
+        return self.stop.max_seconds is not None and self.clock.spent >= self.stop.max_seconds
 
     def _over(self) -> None:
         """Set the stop reason if the limit of steps or seconds is reached."""

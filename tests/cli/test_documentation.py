@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -227,6 +230,27 @@ def small(composed: Any) -> list[str]:
     return found
 
 
+def check_arguments(script: Path, words: list[str]) -> None:
+    """Check that a script of a study takes such arguments, and defines all that it uses. It goes no further."""
+    taken: list[argparse.Namespace] = []
+    parse = argparse.ArgumentParser.parse_args
+
+    def parsed(self: argparse.ArgumentParser, *given: Any) -> argparse.Namespace:
+        taken.append(parse(self, *given))
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+        patch.setattr("sys.argv", [str(script), *words])
+        patch.syspath_prepend(script.parent)
+        with contextlib.suppress(KeyboardInterrupt):
+            runpy.run_path(str(script), run_name="__main__")
+    (found,) = taken
+    text = script.read_text(encoding="utf-8")
+    for name in re.findall(r"(\w+) = parser\.parse_args\(", text):
+        assert set(re.findall(rf"\b{name}\.(\w+)", text)) <= set(vars(found)), script
+
+
 RUN_BEFORE: set[str] = set()
 """Commands that stand on several pages are run once."""
 
@@ -244,6 +268,8 @@ def test_commands(block: Block, desk: Path, partinr: Any) -> None:
         RUN_BEFORE.add(said)
         if name == "python":
             assert words[0] == "-m" or (ROOT / words[0]).is_file(), said
+            if words[0].startswith("experiments") and "parse_args" in (ROOT / words[0]).read_text(encoding="utf-8"):
+                check_arguments(ROOT / words[0], words[1:])
         elif name == "make":
             targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert {word for word in words if "=" not in word} <= set(targets), said
