@@ -13,15 +13,15 @@ from partinr import regimes
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, named
 from partinr.base.later import Later
-from partinr.base.section import fill
 from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
+from partinr.partition import Live
 from partinr.pictures.notebook import SIDE, Shown, card, draw_curve, sparkline
 from partinr.report.run_table import RunTable, pandas
 from partinr.report.thumbnails import PictureStore
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import ERROR, IMAGE, MANIFEST, PARTITION, RECONSTRUCTION, WEIGHTS, of_image
+from partinr.runs.layout import BEST, ERROR, IMAGE, MANIFEST, OBSERVATION, PARTITION, RECONSTRUCTION, WEIGHTS, of_image
 from partinr.runs.records import RunRecord, collect
 from partinr.signals import Given, signal_from
 
@@ -49,7 +49,14 @@ else:
 _MOST_NAMES = 12
 """Limit of image names in a message."""
 
-_PICTURES = {"image": IMAGE, "regions": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR}
+_PICTURES = {
+    "image": IMAGE,
+    "seen": OBSERVATION,
+    "regions": PARTITION,
+    "reconstruction": RECONSTRUCTION,
+    "best reconstruction": f"{BEST}.png",
+    "error": ERROR,
+}
 """Pictures of a run by their captions."""
 
 _BYTES = 40_000
@@ -80,6 +87,7 @@ def fit(
     ckpt_path: str | Path | None = None,
     shard: ShardBy = "auto",
     observe: Observation | None = None,
+    live: Live | None = None,
 ) -> FitResult[Model]:
     """Fit a model to a signal, or an album to several signals.
 
@@ -109,6 +117,8 @@ def fit(
         observe: what the loss sees of the signal (:mod:`partinr.signals.observations`); None for all of it. PSNR and
             SSIM are against the signal itself. Make partition and model from ``observe.observe(signal, 0).estimate``,
             as they would else know what the loss does not see.
+        live: changes partitions during training, such as :class:`partinr.partition.Adaptive`; None to leave them. The
+            result has another model then, since the one that is given has the partitions of the beginning.
 
     Returns:
         the result, even if the fit failed (see :attr:`FitResult.failure`).
@@ -134,6 +144,7 @@ def fit(
         start=start,
         start_steps=start_steps,
         observe=observe,
+        lives=None if live is None else [live] * len(model.names),
     )
     module.shard_by = shard
     if trainer is None:
@@ -224,19 +235,25 @@ class LoadedRun:
 
     def _repr_html_(self) -> str:
         record = RunRecord(self.path, "completed", manifest=self.manifest, config=self.config)
-        shape = record.numbers("signal.shape")
+        shape, leading = record.numbers("signal.shape"), record.subject.leading
+        quality = self.curve[-1].get(leading.key) if self.curve else None
         facts = {
             "state": self.status,
             "signal": record.at("signal.name"),
             "shape": "×".join(f"{n:.0f}" for n in shape) or None,
             "regions": record.regions,
             "parameters": f"{record.number('parameters'):,.0f}",
-            "PSNR": None if self.psnr is None else f"{self.psnr:.2f} dB",
+            leading.name: None if quality is None else leading.written(quality),
             "training": f"{self.seconds:.1f} s",
         }
         store, name = PictureStore(len(_PICTURES), len(_PICTURES) * _BYTES), next(iter(record.images), None)
         files = {caption: store.add(self.path / of_image(name, file), SIDE) for caption, file in _PICTURES.items()}
-        pictures = [Shown(caption, store.uris[file["key"]]) for caption, file in files.items() if file is not None]
+        word = record.subject.words[0]
+        pictures = [
+            Shown(word if caption == "image" else caption, store.uris[file["key"]])
+            for caption, file in files.items()
+            if file is not None
+        ]
         return card(record.name, facts, [*pictures, *([sparkline(self.curve)] if self.curve else [])])
 
     def model(self, image: str | None = None) -> PiecewiseINR:
@@ -312,9 +329,7 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
         PartinrError: ``image`` is missing or unknown for a run of several images, given for a run of one signal, or the
             run learned an initialisation.
     """
-    instead = run.regime.instead.get("render")
-    if instead is not None:
-        raise PartinrError(fill(instead, run.manifest(), run.config(), run.path))
+    run.check_allows("render")
     names = run.images()
     if image is None and not names:
         return run.file(WEIGHTS)

@@ -100,6 +100,7 @@ class Regime(Protocol):
             else empty.
         ended_by: one line about the callback that ended the run, or None.
         interrupted: whether a signal stops the run.
+        begun: facts about how the run began, as entries of ``run.json``.
     """
 
     seed: int
@@ -115,6 +116,7 @@ class Regime(Protocol):
     failure: str | None
     best_psnr: float
     points_per_step: int
+    begun: Mapping[str, Any]
     device: torch.device
 
     @property
@@ -139,6 +141,9 @@ class Regime(Protocol):
 
     def best(self) -> Iterable[tuple[str, bytes]]:
         """The same with the weights of the best point of the curve, for regimes that name a file for them."""
+
+    def best_reconstructions(self) -> Sequence[Tensor]:
+        """The reconstructions of :attr:`views` at that point; by this process alone."""
 
     def divides(self, devices: int) -> str | None:
         """What so many processes divide among each other, in one word; None for one process."""

@@ -257,8 +257,28 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(f"coords.layout={settings.coords.layout} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
+    if settings.partition.live is not None:
+        _check_live(settings)
     settings.regime.check(blended=bool(settings.root.overlap or settings.root.global_network))
     return settings
+
+
+def _check_live(settings: Settings) -> None:
+    """Check that the other settings go with a partition that changes during training.
+
+    Raises:
+        PartinrError: the regime does not follow it, or the first regions would set what holds for all.
+    """
+    said = f"partition={settings.partition.title} changes during training"
+    if not settings.regime.lives:
+        raise PartinrError(f"{said}, which only regime=fit follows; choose partition=grid or octree")
+    if settings.root.capacity != "equal":
+        raise PartinrError(f"{said}, and all of its networks have one width; leave capacity=equal")
+    if settings.root.global_network:
+        raise PartinrError(f"{said}, and a global network would be divided with it; leave global_network=false")
+    if settings.backbone.unsettled:
+        key = f"backbone.{settings.backbone.frequency}"
+        raise PartinrError(f"{said}, and {key}=auto follows from its regions; give a number")
 
 
 def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> Settings:

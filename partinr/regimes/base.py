@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,8 +18,9 @@ from partinr.base.spec import spec
 from partinr.coords import Frame, Layout
 from partinr.model.capacity import Capacity, settle_regions, widths
 from partinr.model.coupling import GlobalNetwork
+from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import LabelCache, Partition, PartitionRule, make
+from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -60,6 +61,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
 
     data: SignalSet
@@ -85,6 +87,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    begun: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cache(self) -> LabelCache | None:
@@ -108,10 +111,11 @@ class RunContext:
         Raises:
             PartinrError: the rule cannot cut the signal.
         """
-        rule = settle_regions(self.partition, self.backbone, signal, self.device_type)
-        made = self.made.get("" if self.data.alone else label) if rule.cached else None
+        rule = self._settled(signal)
+        made = self.made.get("" if self.data.alone else label) if self._follows else None
         if made is not None and made.shape == tuple(signal.shape[:-1]):
-            # On another machine a rule may cut a signal otherwise, whose values differ in the last bits.
+            # On another machine a rule may cut a signal otherwise, whose values differ in the last bits. A live
+            # partition has changed.
             partition = rule.check(replace(made, free=rule.free))
         else:
             partition = make(rule, signal, source, self.cache)
@@ -119,10 +123,43 @@ class RunContext:
             self.note(f"{label}: {partition.notice}")
         return partition
 
+    def settled(self, signals: Sequence[Tensor], partitions: Sequence[Partition]) -> RunContext:
+        """This context with a number for a frequency that is ``auto``, which :attr:`begun` has as ``settled``.
+
+        Prints the number, or advice where a given one is far below the frequencies of the signal.
+
+        Args:
+            signals: float32 ``[*grid, C]`` each: all signals of the run, as far as the loss sees them.
+            partitions: partition of each.
+        """
+        if not self.backbone.unsettled:
+            advice = advice_on_frequency(self.backbone, signals, partitions, self.frame)
+            if advice is not None:
+                self.note(f"{self.data.title}: {advice}")
+            return self
+        backbone = settle_frequency(self.backbone, signals, partitions, self.frame)
+        key = f"backbone.{backbone.frequency}"
+        value = getattr(backbone, str(backbone.frequency))
+        self.begun["settled"] = {key: value}
+        self.note(f"{self.data.title}: {key}=auto is {value:g}")
+        return replace(self, backbone=backbone)
+
     @property
     def rule(self) -> dict[str, Any]:
         """The settings of a rule that follows the signal; empty for others, which are known by their label maps."""
-        return {"partition": without_places(self.plain["partition"])} if self.partition.cached else {}
+        return {"partition": without_places(self.plain["partition"])} if self._follows else {}
+
+    @property
+    def _follows(self) -> bool:
+        """Whether label maps follow from more than options, and a checkpoint has the right ones."""
+        return self.partition.cached or self.partition.live is not None
+
+    def _settled(self, signal: Tensor) -> PartitionRule:
+        return settle_regions(self.partition, self.backbone, signal, self.device_type)
+
+    def live(self, signal: Tensor) -> Live | None:
+        """What happens to the partition of a signal during training; None for labels that stay."""
+        return self._settled(signal).live
 
     def model(
         self, partition: Partition, signal: Tensor, seed: int | None = None, kind: SignalKind | None = None
@@ -135,10 +172,13 @@ class RunContext:
             seed: seed of the initialisation; None for the seed of the run.
             kind: kind of the signal; None for the one that follows from its number of axes.
         """
+        backbone = self.backbone
+        if (live := self.live(signal)) is not None:
+            backbone = backbone.sized(live.limit, len(partition.shape), signal.shape[-1])
         return PiecewiseINR(
             partition,
-            self.backbone,
-            widths=widths(self.capacity, self.backbone, partition, signal),
+            backbone,
+            widths=widths(self.capacity, backbone, partition, signal),
             channels=signal.shape[-1],
             frame=self.frame,
             overlap=self.overlap,
@@ -191,6 +231,9 @@ class RegimeSettings(ABC):
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    lives: ClassVar[bool] = False
+    """Whether the regime follows partitions that change during training."""
 
     layouts: ClassVar[tuple[Layout, ...]] = ()
     """The choices of ``coords.layout`` that the regime takes beside the right one."""

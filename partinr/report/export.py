@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_output
-from partinr.base.section import fill
 from partinr.base.terminal import terminal
 from partinr.base.text import utf8
 from partinr.report.against import against_csv, against_table
@@ -150,7 +149,5 @@ def comparable(records: Sequence[RunRecord], paths: Sequence[str | Path]) -> lis
     found = [record for record in records if "report" not in record.regime.instead]
     if not found:
         first = records[0]
-        raise PartinrError(
-            fill(first.regime.instead["report"], first.manifest, first.config, " ".join(map(str, paths)))
-        )
+        first.regime.check_allows("report", first.manifest, first.config, " ".join(map(str, paths)))
     return found

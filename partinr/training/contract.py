@@ -45,6 +45,7 @@ class Contract(L.LightningModule):
         model: the model to train.
         data: the data that Lightning iterates over; None if the module holds the signals.
         about: settings of the signals that must be equal, in addition to the regime's, to continue from a checkpoint.
+        begun: facts about how the run began, as entries of ``run.json``; checkpoints keep them.
         shard_by: how several processes divide the training, see ``shard`` of the configuration.
         identities: identities of the signals, by name. A checkpoint fits if they are equal, see
             :meth:`SignalIdentity.differs <partinr.signals.identity.SignalIdentity.differs>`.
@@ -58,6 +59,7 @@ class Contract(L.LightningModule):
     shard_by: ShardBy = "auto"
     watched: str = "psnr"
     about: Mapping[str, Any] = MappingProxyType({})
+    begun: Mapping[str, Any] = MappingProxyType({})
     identities: Mapping[str, SignalIdentity] = MappingProxyType({})
 
     # -- for the loop -------------------------------------------------------------------------------------------
@@ -137,6 +139,10 @@ class Contract(L.LightningModule):
 
     def best(self) -> Iterable[tuple[str, bytes]]:
         """What :meth:`weights` gives, with the weights of the best point of the curve."""
+        return ()
+
+    def best_reconstructions(self) -> Sequence[Tensor]:
+        """What the networks of the best point of the curve give, ``[*grid, C]`` each."""
         return ()
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:

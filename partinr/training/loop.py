@@ -86,8 +86,7 @@ class TrainingLoop(Continued):
         self.optimizer, self.schedule, self.stop, self.settings, self.seed = optimizer, schedule, stop, settings, seed
         self.kind = settings.kind
         self._evaluations = evaluations
-        self.step = 0
-        self.macs = 0
+        self.step = self.macs = 0
         self.clock = Clock(stop.clock)
         self.machine = MachineLog()
         self.curve: list[dict[str, float]] = []
@@ -310,6 +309,7 @@ class TrainingLoop(Continued):
             "best_weights": self._best_weights,
             "below_best": self._below_best,
             "epoch_over": self.epoch_over,
+            "begun": dict(self.begun),
         }
 
     def continue_from(self, state: dict[str, Any]) -> None:
@@ -322,7 +322,7 @@ class TrainingLoop(Continued):
         self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
         self.best_psnr, self._best_weights = state["best_psnr"], state["best_weights"]
         self._below_best = state["below_best"]
-        self.epoch_over = state.get("epoch_over", False)
+        self.epoch_over, self.begun = state.get("epoch_over", False), state.get("begun", {})
         self._check_target()
         if self.stop_reason is None:
             self._over()

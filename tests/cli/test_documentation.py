@@ -133,6 +133,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, block:
     for path in ("photo.png", "photos/a.png", "photos/b.png", "photos/c.png"):
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / path)
     Image.fromarray((np.arange(400).reshape(20, 20) // 100).astype(np.uint8)).save(tmp_path / "labels.png")
+    (tmp_path / "splats.csv").write_text("iteration,time,psnr\n0,0,9.5\n1000,2.5,31\n")
     scan = rng.integers(-1000, 1000, (8, 9, 10), dtype=np.int16)
     nibabel.save(nibabel.Nifti1Image(scan, np.eye(4)), tmp_path / "scan.nii.gz")
     tifffile.imwrite(tmp_path / "stack.tif", scan.astype(np.uint8))

@@ -51,12 +51,10 @@ class Coupling:
         said: value of ``global_network`` in files.
         everywhere: number of networks, besides those of the regions, that cover the whole signal in the global frame.
             Their values are added to those of the regions.
-        shares: whether networks share parameters, so that none can be trained without the others.
     """
 
     said: ClassVar[GlobalNetwork] = False
     everywhere: ClassVar[int] = 0
-    shares: ClassVar[bool] = False
 
     def sized(self, backbone: Backbone, regions: int, in_features: int, channels: int) -> Backbone:
         """The backbone with the width for which all networks of a signal are nearest to ``match_params`` together.
@@ -108,7 +106,6 @@ class Sharing(Coupling):
     """The base of couplings with shared parameters."""
 
     said: ClassVar[GlobalNetwork]
-    shares = True
 
     @abstractmethod
     def init(

@@ -9,11 +9,13 @@ from torch import Tensor
 from partinr.base.errors import named
 from partinr.model.album import stack_of
 from partinr.model.inr import PiecewiseINR
+from partinr.partition import Partition
 from partinr.regimes.base import RunContext
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.fit.seen import unseen
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
+from partinr.signals.kind import SignalKind
 from partinr.signals.observations import Observed
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     start = None if context.start is None else LearnedStart.load(context.start)
     signals: list[Tensor] = []
     identities: dict[str, SignalIdentity] = {}
+    partitions: dict[str, tuple[Partition, SignalKind | None]] = {}
     members: dict[str, PiecewiseINR] = {}
     observed: list[Observed] = []
     for number, item in enumerate(context.data.train()):
@@ -41,11 +44,15 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
             partition = context.cut(item.name or context.data.title, estimate, item.source)
             if (notice := unseen(observed[-1], partition)) is not None:
                 context.note(notice)
-            model = context.model(partition, estimate, kind=kind)
-            if start is not None:
-                start.begin(model)
         signals.append(signal)
-        members[item.name] = model
+        partitions[item.name] = partition, kind
+    context = context.settled([each.estimate for each in observed], [partition for partition, _ in partitions.values()])
+    for (name, (partition, kind)), seen in zip(partitions.items(), observed, strict=True):
+        with named(name):
+            members[name] = context.model(partition, seen.estimate, kind=kind)
+            if start is not None:
+                start.begin(members[name])
+    lives = [context.live(seen.estimate) for seen in observed]
     module = FitModule(
         stack_of(members),
         signals,
@@ -55,7 +62,8 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         identities=identities,
         observe=context.observe,
         observed=observed,
+        lives=lives if any(lives) else None,
         **context.training(),
     )
-    module.about = context.rule
+    module.about, module.begun = context.rule, context.begun
     return module
