@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ class NetworkGroup:
         prefix: prefix of their parameters' names in the whole model.
         names: names of their parameters, the first of which has a row for each network.
         architecture: the architecture of one network, for engines.
+        macs_a_pass: see :meth:`Backbone.macs_a_pass`.
         in_features: coordinates per sample.
         channels: values per sample.
     """
@@ -38,6 +39,7 @@ class NetworkGroup:
     prefix: str
     names: tuple[str, ...]
     architecture: Architecture
+    macs_a_pass: int
     in_features: int
     channels: int
 
@@ -56,6 +58,11 @@ class NetworkGroup:
     def parameters(self) -> int:
         """Number of trained parameters of all networks."""
         return self.backbone.parameters(self.in_features, self.channels) * len(self.networks)
+
+    def macs(self, samples: Sequence[int]) -> int:
+        """Multiply-accumulates of a pass, forward, on so many samples of each network."""
+        own = self.architecture.shape.macs
+        return sum(number * own + (self.macs_a_pass if number else 0) for number in samples)
 
     @property
     def parts(self) -> tuple[tuple[str, ...], ...]:
@@ -99,7 +106,8 @@ def plain_group(
     with torch.device("meta"):
         names = tuple(backbone.init(1, in_features, channels, None))
     architecture = architecture_of(backbone, in_features, channels)
-    return NetworkGroup(key, backbone, networks, prefix, names, architecture, in_features, channels)
+    a_pass = backbone.macs_a_pass(in_features, channels)
+    return NetworkGroup(key, backbone, networks, prefix, names, architecture, a_pass, in_features, channels)
 
 
 def architecture_of(backbone: Backbone, in_features: int, channels: int) -> Architecture:

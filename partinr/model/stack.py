@@ -140,14 +140,13 @@ class NetworkStack(nn.Module):
         return tuple(group.architecture.shape.macs for group in self.groups for _ in group.networks)
 
     def mean_macs(self, samples: Sequence[int], among: int | None = None) -> int:
-        """Multiply-accumulates for one sample, forward, mean over samples.
+        """Multiply-accumulates for one sample, forward, mean over samples in a pass on all of them.
 
         Args:
             samples: number of samples of each network, in the order of the stack's maker.
             among: number of samples if several networks contribute to one; None for the sum of ``samples``.
         """
-        numbers = (number for group in self.groups for number in group.networks)
-        total = sum(samples[number] * macs for number, macs in zip(numbers, self.macs_of_networks, strict=True))
+        total = sum(group.macs([samples[number] for number in group.networks]) for group in self.groups)
         return round(total / (sum(samples) if among is None else among))
 
     @property

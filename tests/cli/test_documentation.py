@@ -75,6 +75,7 @@ SMALL: dict[str, Any] = {
     "max_steps": 1,
     "max_seconds": None,
     "cache_dir": None,
+    "backbone.cells": 4,
 }
 
 LONG = (

@@ -54,7 +54,7 @@ def _stirred(model: PiecewiseINR) -> PiecewiseINR:
         Finer(hidden_features=2, hidden_layers=1, first_omega_0=2.0, omega_0=2.0),
         Gauss(hidden_features=2, hidden_layers=0, sigma=0.5),
         ReluPE(hidden_features=2, hidden_layers=1, frequencies=1),
-        Fourier(hidden_features=2, hidden_layers=0, scale=0.5),
+        Fourier(hidden_features=2, hidden_layers=0, scale=0.5, factorisation=0.5),
     ),
 )
 def test_gradients_are_those_of_finite_differences(mode: Any, frame: Any, backbone: Mlp) -> None:
@@ -198,7 +198,7 @@ def test_what_cannot_be_is_refused(mode: Any) -> None:
         _fit(_model(mode), _signal(), steps=1, settings=FitSettings(freeze_at_psnr=30.0))
     with pytest.raises(PartinrError, match=f"with global_network={mode} all networks have one width; leave capacity"):
         PiecewiseINR(RAGGED, BACKBONE, widths=[4, 5, 6], global_network=mode)
-    for backbone in (Wire(hidden_features=4), Mfn(hidden_features=4)):
+    for backbone in (Wire(hidden_features=4), Mfn(hidden_features=4), Siren(hidden_features=4, batch_norm=True)):
         with pytest.raises(PartinrError, match=f"backbone {backbone.title} is not made of .* give global_network=add"):
             PiecewiseINR(RAGGED, backbone, global_network=mode)
     with pytest.raises(PartinrError, match="global_network='both'; choose from false, true, add, layers, modulate"):

@@ -29,6 +29,9 @@ GlobalNetwork = bool | Literal["add", "layers", "modulate"]
 SHARED = "shared/"
 """Prefix of the names of parameters with a row for each signal, within a group."""
 
+DENSE = "init", "apply", "shapes", "layer"
+"""Methods of :class:`Mlp` that a backbone of dense layers inherits."""
+
 Params = Mapping[str, Tensor]
 
 
@@ -153,14 +156,15 @@ class Sharing(Coupling):
     def _dense(self, backbone: Backbone) -> Mlp:
         """The backbone as a chain of dense layers with real features and no trained encoding."""
         kind = type(backbone)
-        alike = issubclass(kind, Mlp) and all(
-            getattr(kind, each) is getattr(Mlp, each) for each in ("init", "apply", "shapes")
-        )
-        if isinstance(backbone, Mlp) and alike and backbone.fixed.issuperset(backbone.encoding):
-            return backbone
+        if isinstance(backbone, Mlp) and all(getattr(kind, each) is getattr(Mlp, each) for each in DENSE):
+            # Factors of weights are part of them; nothing else may belong to a layer.
+            further = {name for layer in range(backbone.hidden_layers + 1) for name in backbone.further(layer)}
+            if further <= {"scale"} and backbone.fixed.issuperset(backbone.encoding):
+                return backbone
         raise PartinrError(
             f"global_network={self.said} joins the dense layers of networks, and backbone {backbone.title} is not made "
-            "of these alone; choose backbone=siren, finer, gauss, relu_pe or fourier, or give global_network=add"
+            "of these alone; choose backbone=siren (without batch_norm), finer, gauss, relu_pe or fourier, or give "
+            "global_network=add"
         )
 
     def parameters(self, backbone: Mlp, networks: int, signals: int, features: tuple[int, int]) -> int:
@@ -188,7 +192,8 @@ class Sharing(Coupling):
         with torch.device("meta"):
             names = tuple(self.init(own, regions, 1, features, None))
         architecture = self.architecture(own, regions, features)
-        return CoupledGroup(key, own, networks, prefix, names, architecture, *features, self, places)
+        a_pass = own.macs_a_pass(*features)
+        return CoupledGroup(key, own, networks, prefix, names, architecture, a_pass, *features, self, places)
 
 
 @dataclass(frozen=True, eq=False)

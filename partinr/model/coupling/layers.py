@@ -40,7 +40,7 @@ class Layers(Sharing):
         """See :meth:`Sharing.init`."""
         params = backbone.init(networks, *features, generator)
         whole = global_network(backbone, networks // signals, features)
-        last = output_names(backbone)
+        last = backbone.layers()[-1]
         of_signals = whole.init(signals, *features, generator)
         params |= {f"{SHARED}{name}": value for name, value in of_signals.items() if name not in last}
         local, merged = backbone.widths(*features)[1], backbone.widths(*features)[1] + whole.widths(*features)[1]
@@ -102,25 +102,22 @@ class LocalGlobal:
 
     def apply(self, params: Params, x: Tensor, linear: Linear) -> Tensor:
         """Values, see :meth:`Backbone.apply`; precision as in :meth:`Mlp.apply`."""
-        shared = {name.removeprefix(SHARED): value for name, value in params.items() if name.startswith(SHARED)}
+        # The global network has no output layer; settle() wants to see one.
+        shared: Params = {name: params[name] for name in self.local.layers()[-1]} | {
+            name.removeprefix(SHARED): value for name, value in params.items() if name.startswith(SHARED)
+        }
         z = x
         if CENTRE in params:
             z = params[CENTRE].unsqueeze(-2) + params[EXTENT].unsqueeze(-2) * x
-        merge_weight, merge_bias = (params[name] for name in MERGE)
-        for layer in range(self.local.hidden_layers + 1):
-            weight, bias = f"weight_{layer}", f"bias_{layer}"
-            with all_digits(x) if layer == 0 else nullcontext():
-                if layer == 0:
-                    x, z = self.local.encode(params, x, linear), self.whole.encode(shared, z, linear)
-                x = self.local.activation(layer, x, params[weight], params[bias], linear)
-                z = self.whole.activation(layer, z, shared[weight], shared[bias], linear)
-            both = torch.cat([x.mT, z.mT], dim=-2).mT  # the memory layout of the batched engine
-            x = self.local.activation(1, both, merge_weight, merge_bias, linear)
-        output_weight, output_bias = (params[name] for name in output_names(self.local))
+        local, whole = self.local, self.whole
         with all_digits(x):
-            return linear(x.to(output_weight.dtype), output_weight, output_bias)
-
-
-def output_names(backbone: Mlp) -> tuple[str, str]:
-    """The names of weight and bias of the output layer."""
-    return f"weight_{backbone.hidden_layers + 1}", backbone.output_bias()
+            params, shared = local.settle(params, x, linear), whole.settle(shared, z, linear)
+            x, z = local.encode(params, x, linear), whole.encode(shared, z, linear)
+        for layer in range(local.hidden_layers + 1):
+            with all_digits(x) if layer == 0 else nullcontext():
+                x, z = local.layer(layer, params, x, linear), whole.layer(layer, shared, z, linear)
+            both = torch.cat([x.mT, z.mT], dim=-2).mT  # the memory layout of the batched engine
+            x = local.activation(1, both, params[MERGE[0]], params[MERGE[1]], linear)
+        weight = params[f"weight_{local.hidden_layers + 1}"]
+        with all_digits(x):
+            return linear(x.to(weight.dtype), weight, params[local.output_bias()])

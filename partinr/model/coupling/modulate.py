@@ -8,7 +8,6 @@ from torch import Tensor
 from partinr.backbones import Mlp
 from partinr.engines.base import Architecture
 from partinr.model.coupling.base import SHARED, Params, Places, Sharing
-from partinr.model.coupling.layers import output_names
 from partinr.model.groups import architecture_of
 
 
@@ -28,11 +27,17 @@ class Modulate(Sharing):
         self, backbone: Mlp, networks: int, signals: int, features: tuple[int, int], generator: torch.Generator | None
     ) -> dict[str, Tensor]:
         """See :meth:`Sharing.init`."""
-        last, shared = output_names(backbone), backbone.init(signals, *features, generator)
-        width = backbone.widths(*features)[1]
+        shared, last, width = (
+            backbone.init(signals, *features, generator),
+            backbone.layers()[-1],
+            backbone.hidden_features,
+        )
+        assert width is not None, "call sized() first"
         weight, bias = torch.empty(networks, features[1], width), torch.empty(networks, features[1])
-        backbone.init_layer(backbone.hidden_layers + 1, weight, bias, generator)
-        own = dict(zip(last, (weight, bias), strict=True))
+        output = backbone.hidden_layers + 1
+        backbone.init_layer(output, weight, bias, generator)
+        further = backbone.init_further(output, weight, generator)
+        own = dict(zip(last, (weight, bias, *further.values()), strict=True))
         for layer in range(backbone.hidden_layers + 1):
             own |= {f"{name}_{layer}": torch.zeros(networks, width) for name in ("gain", "shift")}
         return own | {f"{SHARED}{name}": value for name, value in shared.items() if name not in last}
@@ -48,7 +53,7 @@ class Modulate(Sharing):
             factor = 1 + params[f"gain_{layer}"]
             found[f"weight_{layer}"] = factor.unsqueeze(-1) * found[f"weight_{layer}"]
             found[f"bias_{layer}"] = factor * found[f"bias_{layer}"] + params[f"shift_{layer}"]
-        return found | {name: params[name] for name in output_names(backbone)}
+        return found | {name: params[name] for name in backbone.layers()[-1]}
 
     def hidden_matrices(self, backbone: Mlp) -> tuple[str, ...]:
         """Those of the shared layers."""
