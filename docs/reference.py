@@ -19,9 +19,11 @@ PAGES = ROOT / "docs" / "reference" / "generated"
 
 GROUPS = {
     "data": "A signal, or a set of signals.",
+    "sampler": "Which samples the steps of a fit see.",
     "observe": "What the loss sees of the signal; PSNR and SSIM are against the signal itself.",
     "partition": "Rules that cut a signal into regions.",
     "backbone": "The network of each region.",
+    "start": "The weights that networks begin with.",
     "regime": "What is learned, and how.",
     "optimizer": "The optimiser and its learning rate.",
     "schedule": "The learning rate over time.",

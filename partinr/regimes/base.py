@@ -21,6 +21,8 @@ from partinr.model.coupling import GlobalNetwork
 from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
+from partinr.regimes.starts.base import Start
+from partinr.samplers import Sampler, Uniform
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -51,8 +53,8 @@ class RunContext:
         overlap: number of samples that each region's network reaches beyond the region's border.
         global_network: what the networks of a signal have in common.
         engine: how the stack is evaluated.
-        start: file with a learned initialisation; None for random networks.
-        start_steps: number of first steps that are inner steps with the learning rates of ``start``.
+        start: how the networks begin.
+        continued: whether the run continues from a checkpoint, which has the weights.
         cache_dir: folder for label maps and results of gradient checks; None to keep none.
         device_type: ``cpu`` or ``cuda``.
         devices: number of processes on each machine.
@@ -61,6 +63,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        sampler: which samples the steps see.
         begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
 
@@ -77,8 +80,8 @@ class RunContext:
     overlap: int
     global_network: GlobalNetwork
     engine: Any
-    start: Path | None
-    start_steps: int
+    start: Start
+    continued: bool
     cache_dir: Path | None
     device_type: str
     devices: int
@@ -87,6 +90,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    sampler: Sampler = field(default_factory=Uniform)
     begun: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -231,6 +235,12 @@ class RegimeSettings(ABC):
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    draws: ClassVar[bool] = False
+    """Whether the regime draws the samples of a step as the group ``sampler`` says."""
+
+    starts: ClassVar[bool] = False
+    """Whether the regime lets networks begin as the group ``start`` says."""
 
     lives: ClassVar[bool] = False
     """Whether the regime follows partitions that change during training."""
