@@ -158,7 +158,7 @@ def _of_points(model: SignalStack, settings: FitSettings, sampler: Sampler, samp
             f"regime.coarse_until={settings.coarse_until:g} takes the points of a step in turns, and "
             f"sampler={sampler.title} draws them; give regime.coarse_until=0, or sampler=uniform"
         )
-    if points is not None and model.blended and not sampler.blends:
+    if points is not None and model.together and not sampler.blends:
         yield (
             f"sampler={sampler.title} draws for each network by itself, but with overlap or global_network they are "
             "trained together; choose sampler=uniform, or give overlap=0 and global_network=false"
