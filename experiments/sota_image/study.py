@@ -36,6 +36,9 @@ NO_WAVES = ("~backbone.first_omega_0", "~backbone.omega_0")
 WHOLE = "regime.coarse_until=0"
 """Excludes the lattices that experiment=fast begins with."""
 
+EVALUATED = "regime.evaluate_every=null"
+"""For what changes after an evaluation."""
+
 ARMS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {FAST: ()},
     "partition": {
@@ -44,12 +47,13 @@ ARMS: dict[str, dict[str, tuple[str, ...]]] = {
         "widths by error": ("capacity=error",),
         "semantic": ("partition=semantic", "partition.regions=64", "capacity=area"),
         "overlap": ("overlap=2", "capacity=equal"),
-        "adaptive": ("partition=adaptive", "partition.regions=auto", "capacity=equal"),
+        "adaptive": ("partition=adaptive", "partition.regions=auto", "capacity=equal", EVALUATED),
     },
     "sampler": {
         "all samples": (WHOLE,),
         **{name: (f"sampler={name}", WHOLE) for name in ("evos", "int", "nint", "expansive")},
-        **{name: (f"sampler={name}", "sampler.fraction=0.25", WHOLE) for name in ("uniform", "error", "edges")},
+        **{name: (f"sampler={name}", "sampler.fraction=0.25", WHOLE) for name in ("uniform", "edges")},
+        "error": ("sampler=error", "sampler.fraction=0.25", WHOLE, EVALUATED),
     },
     "start": {"noise": ("start=noise",), "shared": ("start=shared", "start.signals={others}")},
     "backbone": {
@@ -102,6 +106,7 @@ class Protocol:
             seed: the seed.
         """
         command = ["experiment=sota_image", f"data.path={image}", f"data.size={self.given.size}"]
+        command += ["regime.evaluate_every=1000000", "callbacks.pictures=null"]
         command += [word.replace("{others}", str(self.given.others.resolve())) for word in change]
         command += [f"backbone.match_params={self.parameters}", f"optimizer.lr={RATE * 2.0**step:g}", f"seed={seed}"]
         if self.given.steps:
@@ -110,7 +115,7 @@ class Protocol:
             command += [f"max_seconds={self.given.seconds:g}"]
         name = arm.replace(" ", "-").replace("=", "-")
         place = self.folder / f"{name}_rate{step:+d}_{image.parent.name}-{image.stem}_seed{seed}"
-        return once(place, [*command, "regime.evaluate_every=1000000", "callbacks.pictures=null"])
+        return once(place, command)
 
     def quality(self, arm: str, change: Sequence[str], step: int) -> float:
         """Mean PSNR on the images for tuning; 0 for one that failed."""
