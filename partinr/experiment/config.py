@@ -256,6 +256,10 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(f"coords.layout={settings.coords.layout} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
+    if settings.partition.gated and not settings.regime.gates:
+        raise PartinrError(
+            f"partition={settings.partition.title} is trained with the networks of regime=fit; choose another partition"
+        )
     settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings
 

@@ -124,7 +124,12 @@ class RunContext:
         return {"partition": without_places(self.plain["partition"])} if self.partition.cached else {}
 
     def model(
-        self, partition: Partition, signal: Tensor, seed: int | None = None, kind: SignalKind | None = None
+        self,
+        partition: Partition,
+        signal: Tensor,
+        seed: int | None = None,
+        kind: SignalKind | None = None,
+        beside: int = 0,
     ) -> PiecewiseINR:
         """A model with newly initialised networks for the regions of a signal.
 
@@ -133,11 +138,23 @@ class RunContext:
             signal: float32 ``[*grid, C]``.
             seed: seed of the initialisation; None for the seed of the run.
             kind: kind of the signal; None for the one that follows from its number of axes.
+            beside: parameters of ``match_params`` that are not for networks.
+
+        Raises:
+            PartinrError: nothing of ``match_params`` is left for networks.
         """
+        backbone, budget = self.backbone, self.backbone.match_params
+        if beside and budget is not None and backbone.hidden_features is None:
+            if budget <= beside:
+                raise PartinrError(
+                    f"backbone.match_params={budget} is too few: partition={self.partition.title} alone has {beside} "
+                    "parameters; give more"
+                )
+            backbone = replace(backbone, match_params=budget - beside)
         return PiecewiseINR(
             partition,
-            self.backbone,
-            widths=widths(self.capacity, self.backbone, partition, signal),
+            backbone,
+            widths=widths(self.capacity, backbone, partition, signal),
             channels=signal.shape[-1],
             frame=self.frame,
             overlap=self.overlap,
@@ -187,6 +204,10 @@ class RegimeSettings(ABC):
 
     blends: ClassVar[bool] = False
     """Whether the regime can train networks that share samples (``overlap``, ``global_network``)."""
+
+    gates: ClassVar[bool] = False
+    """Whether the regime can train the gate of a partition (:meth:`PartitionRule.gate
+    <partinr.partition.PartitionRule.gate>`) with the networks."""
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""

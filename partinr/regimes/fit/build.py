@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from partinr.base.errors import named
+from partinr.base.errors import PartinrError, named
 from partinr.model.album import stack_of
 from partinr.model.inr import PiecewiseINR
+from partinr.partition import Gate
 from partinr.regimes.base import RunContext
+from partinr.regimes.fit.gated import GatedFit
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.fit.seen import unseen
 from partinr.regimes.meta.learned import LearnedStart
@@ -33,6 +36,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     identities: dict[str, SignalIdentity] = {}
     members: dict[str, PiecewiseINR] = {}
     observed: list[Observed] = []
+    gate: Gate | None = None
     for number, item in enumerate(context.data.train()):
         with named(item.name):
             signal, identities[item.name], kind = context.read(item)
@@ -41,12 +45,18 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
             partition = context.cut(item.name or context.data.title, estimate, item.source)
             if (notice := unseen(observed[-1], partition)) is not None:
                 context.note(notice)
-            model = context.model(partition, estimate, kind=kind)
+            gate = context.partition.gate(partition)
+            model = context.model(partition, estimate, kind=kind, beside=0 if gate is None else gate.parameter_count)
             if start is not None:
                 start.begin(model)
         signals.append(signal)
         members[item.name] = model
-    module = FitModule(
+    if gate is not None and context.precision == "16-mixed":
+        raise PartinrError(
+            f"partition={context.partition.title} has an optimiser of its own, which 16-mixed does not scale for; "
+            "give trainer.precision=bf16-mixed"
+        )
+    module = (FitModule if gate is None else partial(GatedFit, gate=gate))(
         stack_of(members),
         signals,
         settings=settings,

@@ -58,6 +58,7 @@ class FitSettings(RegimeSettings):
     kind: ClassVar[str] = "fit"
     builder: ClassVar[str] = "partinr.regimes.fit.build:fit_module"
     blends: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
     observes: ClassVar[bool] = True
     layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)
 
