@@ -62,9 +62,10 @@ class ExpertsGate(Gate):
     def logits(self, coords: Tensor, networks: Tensor | None = None) -> Tensor:
         """See :meth:`Gate.logits`."""
         x = coords
-        for weight, bias in zip(self.weight[:-1], self.bias[:-1], strict=True):
+        *hidden, (last_weight, last_bias) = zip(self.weight, self.bias, strict=True)
+        for weight, bias in hidden:
             x = torch.sin(nn.functional.linear(x, self.rule.omega_0 * weight, self.rule.omega_0 * bias))
-        found = nn.functional.linear(x, self.weight[-1], self.bias[-1])
+        found = nn.functional.linear(x, last_weight, last_bias)
         return found if networks is None else found.gather(1, networks)
 
     @property

@@ -19,6 +19,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.coords import grid_coords
 from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule, fitting
+from partinr.partition.whole import Whole
 from partinr.signals import Source
 
 _AT_ONCE = 2**14
@@ -77,9 +78,12 @@ class GatedRule(PartitionRule):
             if self.pretrain_options:
                 raise PartinrError("partition.pretrain_options are those of partition.pretrain; give its title")
             return None
-        known = {rule.title: rule for rule in _rules(PartitionRule) if not rule.__abstractmethods__ and not rule.gated}
+        several = (rule for rule in _rules(PartitionRule) if not (rule.__abstractmethods__ or rule.gated))
+        known = {rule.title: rule for rule in several if rule is not Whole}
         if self.pretrain not in known:
-            raise PartinrError(f"there is no rule partition.pretrain={self.pretrain}; choose from {', '.join(known)}")
+            raise PartinrError(
+                f"there is no rule partition.pretrain={self.pretrain}; choose from {', '.join(sorted(known))}, or null"
+            )
         rule = known[self.pretrain]
         fields = rule.__dataclass_fields__  # type: ignore[attr-defined]
         shared = {name: getattr(self, name) for name in ("regions", "seed") if name in fields}

@@ -70,7 +70,7 @@ class GatedFit(FitModule):
             self.model, batch, batch.by_sample(self.seen.targets), None if weights is None else batch.by_sample(weights)
         )
         self.to(before.device, before.dtype)
-        self._stepping = None
+        self.shard, self._stepping = self._take_shard(), None
         self.__dict__.pop("_settled_facts", None)
 
     # -- training -----------------------------------------------------------------------------------------------
