@@ -78,16 +78,16 @@ class GatedRule(PartitionRule):
             if self.pretrain_options:
                 raise PartinrError("partition.pretrain_options are those of partition.pretrain; give its title")
             return None
-        several = (rule for rule in _rules(PartitionRule) if not (rule.__abstractmethods__ or rule.gated))
-        known = {rule.title: rule for rule in several if rule is not Whole}
+        known = {rule.title: rule for rule in _rules(PartitionRule) if not rule.gated and rule is not Whole}
         if self.pretrain not in known:
             raise PartinrError(
                 f"there is no rule partition.pretrain={self.pretrain}; choose from {', '.join(sorted(known))}, or null"
             )
         rule = known[self.pretrain]
-        fields = rule.__dataclass_fields__  # type: ignore[attr-defined]
+        fields = rule.__dataclass_fields__
         shared = {name: getattr(self, name) for name in ("regions", "seed") if name in fields}
-        return rule(**{**shared, **self.pretrain_options})
+        made: PartitionRule = rule(**{**shared, **self.pretrain_options})
+        return made
 
     @abstractmethod
     def fresh(self, regions: int, shape: tuple[int, ...]) -> Gate:
@@ -139,9 +139,11 @@ class GatedRule(PartitionRule):
         return {**super().fingerprint(), "first": None if rule is None else rule.fingerprint()}
 
 
-def _rules(rule: type[PartitionRule]) -> Iterator[type[PartitionRule]]:
+def _rules(rule: Any) -> Iterator[Any]:
+    """All rules that derive from one and can be made."""
     for each in rule.__subclasses__():
-        yield each
+        if not getattr(each, "__abstractmethods__", None):
+            yield each
         yield from _rules(each)
 
 

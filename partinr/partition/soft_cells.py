@@ -59,7 +59,7 @@ class SoftCellsGate(Gate):
         """See :meth:`Gate.logits`."""
         # |x - p|² = (x - p)ᵀ exp(S) (x - p) = |exp(S/2) (x - p)|²
         root = torch.matrix_exp(torch.einsum("rn,nij->rij", self.metric / 2, self.basis)) / self.spacing
-        tau, radius = self.log_tau.exp(), self.radius
+        tau, radius = self.log_tau.exp(), self.radius.view(-1)
         if networks is None:
             seen = torch.einsum("rij,mj->mri", root, coords) - torch.einsum("rij,rj->ri", root, self.position)
         else:

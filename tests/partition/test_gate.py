@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def small(kind: str, **options: object) -> GatedRule:
 
 @covering(kind=list(RULES), shape=[(17,), (5, 7), (3, 4, 5)])
 def test_each_network_has_a_sample_and_weights_follow_the_logits(kind, shape):
-    gate = small(kind).fresh(4, shape)
+    gate: Any = small(kind).fresh(4, shape)
     with torch.no_grad():  # two networks that win nowhere
         (gate.bias[-1] if kind == "experts" else gate.radius)[:2] -= 50
     labels = gate.labels()
@@ -38,7 +39,7 @@ def test_each_network_has_a_sample_and_weights_follow_the_logits(kind, shape):
 
 @covering(kind=list(RULES), shape=[(9,), (3, 4), (2, 3, 2)])
 def test_logits_have_the_slopes_of_finite_differences(kind, shape):
-    gate = small(kind).fresh(3, shape).double()
+    gate: Any = small(kind).fresh(3, shape).double()
     generator = torch.Generator().manual_seed(1)
     for value in gate.parameters():
         value.data += 0.1 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
@@ -52,7 +53,7 @@ def test_logits_have_the_slopes_of_finite_differences(kind, shape):
 
 
 def test_the_metric_of_a_site_has_determinant_1_and_turns_with_its_numbers():
-    gate = small("soft_cells").fresh(1, (9, 9))
+    gate: Any = small("soft_cells").fresh(1, (9, 9))
     with torch.no_grad():
         gate.position.zero_()
         gate.metric.copy_(torch.tensor([[0.0, 1.2]]))  # longer along the second axis

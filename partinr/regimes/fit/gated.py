@@ -11,6 +11,7 @@ from torch import Tensor
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.inr import PiecewiseINR
+from partinr.model.signal_stack import SignalStack
 from partinr.partition import Gate, Partition
 from partinr.regimes.fit.module import FitModule
 from partinr.training.gated import Gating
@@ -39,10 +40,11 @@ class GatedFit(FitModule):
     model: PiecewiseINR
 
     @door
-    def __init__(self, model: PiecewiseINR, signals: Tensor | Sequence[Tensor], *, gate: Gate, **options: Any) -> None:
+    def __init__(self, model: SignalStack, signals: Tensor | Sequence[Tensor], *, gate: Gate, **options: Any) -> None:
         super().__init__(model, signals, **options)
         for problem in _problems(self, gate):
             raise PartinrError(problem)
+        assert isinstance(model, PiecewiseINR)  # of one signal
         self.gate = gate
         coords = model.coords_at(model.partition.labels)
         self.gating = Gating(gate, model, coords, self.seen.targets, self.seen.weights)
