@@ -14,7 +14,6 @@ from partinr import regimes
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError, named
 from partinr.base.later import Later
-from partinr.base.section import fill
 from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from partinr.signals.observations import Observation
     from partinr.training import guests
     from partinr.training import trainer as trainers
+    from partinr.training.clock import Counted
     from partinr.training.contract import ShardBy
     from partinr.training.result import Model
 else:
@@ -67,6 +67,7 @@ def fit(
     steps: int | None = 1500,
     lr: float = 1e-4,
     seconds: float | None = None,
+    clock: Counted = "wall",
     target_psnr: float | None = None,
     optimizer: str | Optimizer = "adam",
     schedule: Schedule | None = None,
@@ -92,6 +93,7 @@ def fit(
         steps: limit of optimiser steps.
         lr: learning rate if ``optimizer`` is a name.
         seconds: limit of training time.
+        clock: the seconds that are limited: ``wall``, or ``cpu``, those of all threads together.
         target_psnr: stop when the PSNR of an evaluation reaches this value in dB; for an album the mean over images.
         optimizer: name of an optimiser, or an optimiser with options.
         schedule: schedule of the learning rate; constant by default.
@@ -131,7 +133,7 @@ def fit(
         _signals(model, signal),
         optimizer=regimes.Optimizer(name=optimizer, lr=lr) if isinstance(optimizer, str) else optimizer,
         schedule=schedule if schedule is not None else regimes.Constant(),
-        stop=regimes.StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr),
+        stop=regimes.StopRule(max_steps=steps, max_seconds=seconds, target_psnr=target_psnr, clock=clock),
         settings=settings if settings is not None else regimes.FitSettings(),
         seed=seed,
         start=start,
@@ -315,9 +317,7 @@ def weights_of(run: RunDirectory, image: str | None) -> Path:
         PartinrError: ``image`` is missing or unknown for a run of several images, given for a run of one signal, or the
             run learned an initialisation.
     """
-    instead = run.regime.instead.get("render")
-    if instead is not None:
-        raise PartinrError(fill(instead, run.manifest(), run.config(), run.path))
+    run.check_allows("render")
     names = run.images()
     if image is None and not names:
         return run.file(WEIGHTS)

@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the images; with --show, a CSV file")
     parser.add_argument("--parameters", type=int, nargs="+", default=[50_000, 100_000, 262_000, 500_000, 1_000_000])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1, 2.2, 10, 60])
+    parser.add_argument("--steps", type=int, nargs="+", help="budgets of steps, in place of seconds")
     parser.add_argument("--size", type=int, help="crop the centre square and resize it to this side")
     parser.add_argument("--output", type=Path, default=Path("outputs/kodak"))
     parser.add_argument("--csv", type=Path, help="a row a run; by default runs.csv in the output")

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -19,6 +19,26 @@ from partinr.base.errors import PartinrError
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
 from partinr.engines.chain import Chain
+
+Frequency = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"]
+"""What sets a network's first frequencies, or ``auto``, see :func:`partinr.model.frequency.settle_frequency`."""
+
+
+def settled(frequency: float | Literal["auto"]) -> float:
+    """A frequency as a number.
+
+    Raises:
+        PartinrError: it is ``auto``.
+    """
+    if frequency == "auto":
+        raise PartinrError(f"a frequency is auto, which {_FOLLOWS}")
+    return frequency
+
+
+_FOLLOWS = (
+    "follows from the signal of a fit (regime=fit); give a number, or settle it with "
+    "partinr.model.frequency.settle_frequency"
+)
 
 
 @spec
@@ -35,10 +55,14 @@ class Backbone(ABC):
             unused if ``hidden_features`` is given.
         fixed: names of parameters that :meth:`init` draws but that are never trained, such as random frequencies. They
             are saved with the others but do not count as parameters.
+        frequency: name of the field that sets the first frequencies and may be ``auto``; None if there is none.
+        period: value of that field for which the first layer has about one period over [-1, 1].
     """
 
     title: ClassVar[str]
     fixed: ClassVar[frozenset[str]] = frozenset()
+    frequency: ClassVar[str | None] = None
+    period: ClassVar[float] = 1.0
     hidden_features: Annotated[int, Field(ge=1)] | None = None
     match_params: Annotated[int, Field(ge=1)] | None = None
 
@@ -109,19 +133,33 @@ class Backbone(ABC):
         """
         return None
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether the frequency is ``auto``."""
+        return self.frequency is not None and getattr(self, self.frequency) == "auto"
+
+    def at_frequency(self, value: float) -> Self:
+        """This backbone with another value of the field :attr:`frequency`."""
+        assert self.frequency is not None, "ask frequency first"
+        options: dict[str, Any] = {self.frequency: value}
+        return dataclasses.replace(self, **options)
+
     @door
     def parameters(self, in_features: int, out_features: int) -> int:
         """Number of trained parameters of one network."""
+        own = self.at_frequency(self.period) if self.unsettled else self
         with torch.device("meta"):
-            params = self.init(1, in_features, out_features, None)
+            params = own.init(1, in_features, out_features, None)
         return sum(value.numel() for name, value in params.items() if name not in self.fixed)
 
     def sized(self, networks: int, in_features: int, out_features: int) -> Self:
         """This backbone with a definite width, derived from ``match_params`` for ``networks`` networks if needed.
 
         Raises:
-            PartinrError: the budget is too small for networks of width 1.
+            PartinrError: the budget is too small for networks of width 1, or the frequency is ``auto``.
         """
+        if self.unsettled:
+            raise PartinrError(f"backbone.{self.frequency}=auto {_FOLLOWS}")
         if self.hidden_features is not None:
             return self
         assert self.match_params is not None  # checked by __post_init__

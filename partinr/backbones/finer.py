@@ -7,13 +7,13 @@ section 3.
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from partinr.backbones.base import Mlp, init_by_fan
+from partinr.backbones.base import Frequency, Mlp, init_by_fan, settled
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
 
@@ -29,12 +29,14 @@ class Finer(Mlp):
 
     Attributes:
         omega_0: frequency factor of the hidden layers, above 0.
-        first_omega_0: frequency factor of the first layer.
+        first_omega_0: frequency factor of the first layer. ``auto``: follows from the signal.
         first_bias: bound of the first layer's biases, above 0; null for 1 / sqrt(d), as in the paper's code for images.
     """
 
+    frequency: ClassVar[str] = "first_omega_0"
+    period: ClassVar[float] = math.pi
     omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
-    first_omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    first_omega_0: Frequency = 30.0
     first_bias: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
@@ -48,6 +50,6 @@ class Finer(Mlp):
 
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """``sin(omega · (|z| + 1) · z)``."""
-        omega = self.first_omega_0 if layer == 0 else self.omega_0
+        omega = settled(self.first_omega_0) if layer == 0 else self.omega_0
         z = linear(x, weight, bias)
         return torch.sin(omega * (z.abs() + 1) * z)

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from partinr.backbones.base import Mlp
+from partinr.backbones.base import Frequency, Mlp, settled
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
 
@@ -31,20 +31,22 @@ class Fourier(Mlp):
 
     Attributes:
         frequencies: rows of B; null for as many as there are hidden features.
-        scale: standard deviation of the frequencies, in periods over the frame, above 0.
+        scale: standard deviation of the frequencies, in periods over the frame, above 0. ``auto``: follows from
+            the signal.
     """
 
     title: ClassVar[str] = "fourier"
     fixed: ClassVar[frozenset[str]] = frozenset({"frequencies"})
     encoding: ClassVar[tuple[str, ...]] = ("frequencies",)
+    frequency: ClassVar[str] = "scale"
     hidden_layers: Annotated[int, Field(ge=0)] = 2
     frequencies: Annotated[int, Field(ge=1)] | None = None
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    scale: Frequency = 10.0
 
     def init_encoding(self, networks: int, in_features: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         """``frequencies [N, m, d]``: B."""
         shape = networks, self.encoded_features(in_features) // 2, in_features
-        return {"frequencies": torch.empty(shape).normal_(0.0, self.scale, generator=generator)}
+        return {"frequencies": torch.empty(shape).normal_(0.0, settled(self.scale), generator=generator)}
 
     def encoded_features(self, in_features: int) -> int:
         """A cosine and a sine for each frequency."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from partinr.backbones.base import Mlp
+from partinr.backbones.base import Frequency, Mlp, settled
 from partinr.base.spec import spec
 from partinr.engines.base import Linear
 from partinr.engines.chain import Chain, Link
@@ -31,12 +31,14 @@ class Siren(Mlp):
     Attributes:
         omega_0: frequency factor of the hidden layers, above 0.
         first_omega_0: frequency factor of the first layer, which sets the network's initial frequencies. The partition
-            paper uses 60 on images, SIREN's paper 30.
+            paper uses 60 on images, SIREN's paper 30. ``auto``: follows from the signal.
         weight_scale: factor of the initial weights, above 0; SIREN's paper uses 1.
     """
 
+    frequency: ClassVar[str] = "first_omega_0"
+    period: ClassVar[float] = math.pi
     omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
-    first_omega_0: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    first_omega_0: Frequency = 60.0
     weight_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     def init_layer(self, layer: int, weight: Tensor, bias: Tensor, generator: torch.Generator | None) -> None:
@@ -50,13 +52,13 @@ class Siren(Mlp):
 
     def activation(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor, linear: Linear) -> Tensor:
         """``sin(omega · (W x + b))``."""
-        omega = self.first_omega_0 if layer == 0 else self.omega_0
+        omega = settled(self.first_omega_0) if layer == 0 else self.omega_0
         # omega is multiplied into the weights, [out, in] numbers, instead of the product, [n, out] numbers.
         return torch.sin(linear(x, omega * weight, omega * bias))
 
     def chain(self, params: Mapping[str, Tensor]) -> Chain:
         """``sin(omega · (W x + b))`` in each layer but the last, which is ``W x + b``."""
-        factors = (self.first_omega_0, *[self.omega_0] * self.hidden_layers, 1.0)
+        factors = (settled(self.first_omega_0), *[self.omega_0] * self.hidden_layers, 1.0)
         return tuple(
             Link(params[f"weight_{layer}"], params[f"bias_{layer}"], factor) for layer, factor in enumerate(factors)
         )

@@ -100,6 +100,7 @@ class Regime(Protocol):
             else empty.
         ended_by: one line about the callback that ended the run, or None.
         interrupted: whether a signal stops the run.
+        begun: facts about how the run began, as entries of ``run.json``.
     """
 
     seed: int
@@ -115,6 +116,7 @@ class Regime(Protocol):
     failure: str | None
     best_psnr: float
     points_per_step: int
+    begun: Mapping[str, Any]
     device: torch.device
 
     @property

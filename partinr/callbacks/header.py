@@ -64,9 +64,13 @@ def _off(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return f" ({abs(reached / wanted - 1):.0%} {more} than backbone.match_params={wanted}: widths are whole numbers)"
 
 
+SECONDS = {"wall": "s", "cpu": "CPU s"}
+"""The unit of ``max_seconds``."""
+
+
 def _duration(stop: Any) -> str:
     """How long a run takes at most: seconds where they are limited, else steps, whose pace is not known yet."""
     limits = [] if stop.max_steps is None else [f"{stop.max_steps:,} steps"]
-    limits += [] if stop.max_seconds is None else [f"{stop.max_seconds:g} s of training"]
+    limits += [] if stop.max_seconds is None else [f"{stop.max_seconds:g} {SECONDS[stop.clock]} of training"]
     until = "" if stop.target_psnr is None else f"until {stop.target_psnr:g} dB, at most "
     return until + " or ".join(limits)

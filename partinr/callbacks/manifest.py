@@ -130,7 +130,7 @@ class Manifest(RunCallback):
         module = regime(pl_module)
         last = module.curve[-1] if module.curve else {}
         self._rows = len(module.curve)
-        facts = module.facts()
+        facts = {**module.begun, **module.facts()}
         now = {
             "status": status,
             "message": message,
@@ -162,6 +162,7 @@ class Manifest(RunCallback):
                     "setup": self._setup,
                     "training": module.clock.training,
                     "evaluation": module.clock.evaluation,
+                    **module.begun.get("seconds", {}),
                     **facts.get("seconds", {}),
                 },
                 "cpu_seconds": {"training": module.clock.training_cpu, "evaluation": module.clock.evaluation_cpu},

@@ -125,7 +125,7 @@ def _line(module: Regime, done: float | None, figures: str) -> tuple[str, str]:
 
 def describe(module: Regime) -> tuple[float, str]:
     """The completed fraction of a run, 0 … 1, and the figures next to its bar."""
-    seconds, step = module.clock.training, module.step
+    seconds, step = module.clock.spent, module.step
     max_steps, max_seconds = module.stop.max_steps, module.stop.max_seconds
     parts = [0.0]
     left = []

@@ -17,6 +17,7 @@ from partinr.cli.compare import compare
 from partinr.cli.dashboard import make_dashboard
 from partinr.cli.doctor import examine
 from partinr.cli.hypothesis import show_settings
+from partinr.cli.importing import import_file
 from partinr.cli.options import KNOWN_RUNS, PLACES, RUN, RUN_OR_SWEEP, RUNS
 from partinr.cli.options import output as output_option
 from partinr.cli.runs import show_runs
@@ -221,5 +222,14 @@ def doctor() -> None:
     sys.exit(0 if examine() else 1)
 
 
-for command in (papers.report, papers.table, compare, drawing.render, drawing.view, drawing.export, drawing.partitions):
+for command in (
+    papers.report,
+    papers.table,
+    compare,
+    import_file,
+    drawing.render,
+    drawing.view,
+    drawing.export,
+    drawing.partitions,
+):
     commands.add_command(command)

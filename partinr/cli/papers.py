@@ -106,7 +106,8 @@ def report(
     "--against",
     default="",
     metavar="GROUP",
-    help="Compare groups with this one, pair by pair over all signals: intervals, tests, and steps to its PSNR.",
+    help="Compare groups with this one, pair by pair over all signals: intervals, tests, and steps to its PSNR; over "
+    "several sizes also the parameters and bits that are saved (BD-rate).",
 )
 @_LABELS
 @_ORDER

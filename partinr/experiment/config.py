@@ -187,9 +187,7 @@ class Settings:
     @property
     def stop(self) -> StopRule:
         """The stop rule of the run."""
-        return StopRule(
-            max_steps=self.root.max_steps, max_seconds=self.root.max_seconds, target_psnr=self.root.target_psnr
-        )
+        return StopRule(**{field.name: getattr(self.root, field.name) for field in dataclasses.fields(StopRule)})
 
     @property
     def name(self) -> str:

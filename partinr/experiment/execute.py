@@ -116,6 +116,7 @@ def resume(
             checkpoints are damaged, or the directory cannot be written.
     """
     run = RunDirectory.open(folder)
+    run.check_allows("resume")
     places = places_of(changes, run)
     if this_node() > 0:
         # The first node owns the run. It waits for this node before it changes anything.
@@ -185,13 +186,14 @@ def _check_not_completed(run: RunDirectory) -> dict[str, Any]:
 
 
 def _gone_on_with(run: RunDirectory) -> dict[str, Any]:
-    """The configuration of a run, with its checkpoint if there is one.
+    """The configuration of a run, with what was settled when it began, and its checkpoint if there is one.
 
     Raises:
         PartinrError: the configuration cannot be read, or all checkpoints are damaged.
     """
-    cfg = run.config()
-    checkpoint = None if run.manifest()["status"] == "queued" else _sound_checkpoint(run)
+    manifest = run.manifest()
+    cfg = names.with_values(run.config(), manifest.get("settled", {}))
+    checkpoint = None if manifest["status"] == "queued" else _sound_checkpoint(run)
     return cfg if checkpoint is None else {**cfg, "ckpt_path": str(checkpoint)}
 
 

@@ -75,6 +75,7 @@ def rerun(folder: Path, output: Path | None = None, changes: Sequence[str] = ())
         PartinrError: there is no run, it has no curve yet, or it can no longer be executed; nothing has been written.
     """
     before = RunDirectory.open(folder)
+    before.check_allows("rerun")
     if not before.curve() and not before.alive:
         raise PartinrError(
             f"{folder} has no curve to compare with; continue it instead: partinr resume {for_shell(folder)}"
@@ -130,7 +131,7 @@ def _repeated(before: _Before, again: Path, places: Sequence[str]) -> int:
     if os.path.lexists(again / MANIFEST):
         raise PartinrError(f"{again} already holds a run; give another folder with -o")
     check_code(manifest, before.title)
-    cfg = migrated(before.run.config())
+    cfg = migrated(with_values(before.run.config(), manifest.get("settled", {})))
     changes, whole = _to_be_the_same(cfg, manifest, before)
     changes |= places_of(places, before.run)
     overrides = [*before.run.overrides(), *_as_overrides(changes)]

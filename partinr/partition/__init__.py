@@ -8,6 +8,7 @@ from partinr.partition.experts import Experts
 from partinr.partition.gate import Gate, GatedRule
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
+from partinr.partition.live import Change, Live
 from partinr.partition.mask import Mask
 from partinr.partition.octree import Octree
 from partinr.partition.onsets import Onsets
@@ -22,6 +23,7 @@ from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
 __all__ = [
+    "Change",
     "Cover",
     "Cuts",
     "Experts",
@@ -31,6 +33,7 @@ __all__ = [
     "ImageSegmentation",
     "KMeans",
     "LabelCache",
+    "Live",
     "Mask",
     "Octree",
     "Onsets",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from partinr.partition.gate import Gate
+    from partinr.partition.live import Live
 
 DEFAULT_REGIONS = 9
 """The default number of regions: the paper's #9."""
@@ -266,6 +267,11 @@ class PartitionRule(ABC):
             cls.title = cls.__name__.lower()
         if "labels" in vars(cls):
             cls.labels = door(cls.labels)  # type: ignore[method-assign]
+
+    @property
+    def live(self) -> Live | None:
+        """What happens to the partition during training; None for labels that stay."""
+        return None
 
     @abstractmethod
     def labels(self, signal: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ with the largest weights. The label of a sample is the network with the largest 
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
@@ -109,7 +110,9 @@ class GatedRule(PartitionRule):
             )
         gate = self.fresh(partition.regions, partition.shape)
         if self.pretrain is not None:
+            start = time.perf_counter()
             gate.begin_as(partition.labels.reshape(-1), self.pretrain_steps)
+            gate.seconds = time.perf_counter() - start
         return gate
 
     def labels(self, signal: Tensor) -> Tensor:
@@ -159,10 +162,12 @@ class Gate(nn.Module, ABC):
         blends: whether the signal's value is the sum of the networks' values by their weights. Otherwise the loss is
             the sum of their errors by these weights, so that networks compete for a sample.
         coords: ``[M, d]``, global coordinates of the samples, row-major.
+        seconds: wall time of pre-training.
     """
 
     blends: ClassVar[bool]
     coords: Tensor
+    seconds = 0.0
 
     def __init__(self, rule: GatedRule, regions: int, shape: tuple[int, ...]) -> None:
         super().__init__()

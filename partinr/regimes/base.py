@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,8 +17,9 @@ from partinr.base.later import load
 from partinr.base.spec import spec
 from partinr.coords import Frame, Layout
 from partinr.model.capacity import Capacity, settle_regions, widths
+from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import LabelCache, Partition, PartitionRule, make
+from partinr.partition import Gate, LabelCache, Partition, PartitionRule, make
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -59,6 +60,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
 
     data: SignalSet
@@ -84,6 +86,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    begun: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cache(self) -> LabelCache | None:
@@ -118,10 +121,45 @@ class RunContext:
             self.note(f"{label}: {partition.notice}")
         return partition
 
+    def settled(self, signals: Sequence[Tensor], partitions: Sequence[Partition]) -> RunContext:
+        """This context with a number for a frequency that is ``auto``, which :attr:`begun` has as ``settled``.
+
+        Prints the number, or advice where a given one is far below the frequencies of the signal.
+
+        Args:
+            signals: float32 ``[*grid, C]`` each: all signals of the run, as far as the loss sees them.
+            partitions: partition of each.
+        """
+        if not self.backbone.unsettled:
+            advice = advice_on_frequency(self.backbone, signals, partitions, self.frame)
+            if advice is not None:
+                self.note(f"{self.data.title}: {advice}")
+            return self
+        backbone = settle_frequency(self.backbone, signals, partitions, self.frame)
+        key = f"backbone.{backbone.frequency}"
+        value = getattr(backbone, str(backbone.frequency))
+        self.begun["settled"] = {key: value}
+        self.note(f"{self.data.title}: {key}=auto is {value:g}")
+        return replace(self, backbone=backbone)
+
     @property
     def rule(self) -> dict[str, Any]:
         """The settings of a rule that follows the signal; empty for others, which are known by their label maps."""
         return {"partition": without_places(self.plain["partition"])} if self.partition.cached else {}
+
+    def gate(self, partition: Partition) -> Gate | None:
+        """What weighs the networks while it is trained with them; None if the regions stay.
+
+        Raises:
+            PartinrError: half precision would have to scale for the gate's own optimiser.
+        """
+        gate = self.partition.gate(partition)
+        if gate is not None and self.precision == "16-mixed":
+            raise PartinrError(
+                f"partition={self.partition.title} has an optimiser of its own, which 16-mixed does not scale for; "
+                "give trainer.precision=bf16-mixed"
+            )
+        return gate
 
     def model(
         self,

@@ -116,15 +116,16 @@ def comparisons(study: Study, label: str) -> tuple[list[PairedComparison], list[
         study: runs that fit signals.
         label: label of the reference.
     """
-    reference = _results(study, label)
+    alone = _results(study, label)
     found: list[tuple[Group, list[list[Pair]]]] = []
     notes = []
     for other in dict.fromkeys(group.label for group in study.groups if group.label != label):
-        results = _results(study, other)
+        results = _for_seeds(_results(study, other), alone)
+        reference = _for_seeds(alone, results)
         pairs = [pair for key in results if key in reference and (pair := _pair(key, results[key], reference[key]))]
         group = next(group for group in study.groups if group.label == other)
-        if alone := len(results.keys() | reference.keys()) - len(pairs):
-            notes.append(f"{group.title}: left out without a partner on the same signal with the same seed: {alone}.")
+        if left := len(results.keys() | reference.keys()) - len(pairs):
+            notes.append(f"{group.title}: left out without a partner on the same signal with the same seed: {left}.")
         if pairs:
             found.append((group, _units(pairs)))
     tests = [paired(_means(units)) if len(units) > 1 else None for _, units in found]
@@ -147,6 +148,15 @@ def _results(study: Study, label: str) -> dict[Key, RunRecord]:
         for record in group.counted
         for signal in record.images or (group.image,)
     }
+
+
+def _for_seeds(results: Mapping[Key, RunRecord], others: Mapping[Key, RunRecord]) -> dict[Key, RunRecord]:
+    """The runs, those without a seed (which were imported) for each seed that others have on the signal."""
+    found: dict[Key, RunRecord] = {}
+    for (signal, seed), record in results.items():
+        seeds = [other for name, other in others if name == signal] if seed is None else [seed]
+        found |= {(signal, each): record for each in seeds or [seed]}
+    return found
 
 
 def _pair(key: Key, own: RunRecord, reference: RunRecord) -> Pair | None:
@@ -184,7 +194,7 @@ def _means(units: Sequence[Sequence[Pair]]) -> list[tuple[float, float]]:
 def _comparison(group: Group, units: Sequence[Sequence[Pair]], p: float | None) -> PairedComparison:
     pairs = [pair for unit in units for pair in unit]
     watched = [pair.arrivals["step"][0][1] for pair in pairs if pair.arrivals]
-    gain = _estimate(_means(units), lambda means: means[0] - means[1])
+    gain = estimate(_means(units), lambda means: means[0] - means[1])
     efforts = {clock: _effort(units, clock) for clock in get_args(Clock)} if watched else {}
     shared = any(pair.shared for pair in pairs)
     return PairedComparison(group, len(units), gain, p, (sum(watched), len(watched)), efforts, shared)
@@ -197,11 +207,11 @@ def _effort(units: Sequence[Sequence[Pair]], clock: Clock) -> Effort:
         return Effort(None, fmean(fmean(time for time, _ in unit) for unit in arms[1]), math.inf, None)
     _, until = restricted_means(*every)
     own, reference = ([fmean(min(time, until) for time, _ in unit) for unit in arm] for arm in arms)
-    ratio = _estimate(list(zip(own, reference, strict=True)), lambda means: means[1] / means[0]) if all(own) else None
+    ratio = estimate(list(zip(own, reference, strict=True)), lambda means: means[1] / means[0]) if all(own) else None
     return Effort(fmean(own), fmean(reference), until, ratio)
 
 
-def _estimate(
+def estimate(
     means: Sequence[tuple[float, float]], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 ) -> Estimate:
     """A statistic of the means of both columns, with its interval."""
@@ -306,12 +316,15 @@ def against_csv(study: Study, label: str) -> str:
     writer.writerow(["group", "pairs", "psnr", "psnr_low", "psnr_high", "p", "arrived", "runs", *efforts, *ratios])
     for each in comparisons(study, label)[0]:
         found = [each.efforts.get(clock) for clock in get_args(Clock)]
-        line = [each.group.label, each.units, *_numbers(each.gain), each.p, *each.arrived]
+        line = [each.group.label, each.units, *numbers_of(each.gain), each.p, *each.arrived]
         for effort in found:
             line += [effort.own, effort.reference, effort.until] if effort else [None] * 3
-        writer.writerow([*line, *(number for effort in found for number in _numbers(effort.ratio if effort else None))])
+        writer.writerow(
+            [*line, *(number for effort in found for number in numbers_of(effort.ratio if effort else None))]
+        )
     return text.getvalue()
 
 
-def _numbers(estimate: Estimate | None) -> list[float | None]:
+def numbers_of(estimate: Estimate | None) -> list[float | None]:
+    """An estimate and the ends of its interval, None where there is none."""
     return [None] * 3 if estimate is None else [estimate.value, *(estimate.interval or (None, None))]

@@ -14,6 +14,7 @@ from partinr.base.section import leaves
 from partinr.report.columns import columns_of
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.notices import commit_of, machine_of
+from partinr.runs.configs import METHOD
 from partinr.runs.directory import RunDirectory
 from partinr.runs.listing import Listed, columns
 from partinr.runs.naming import numbered
@@ -72,7 +73,13 @@ class Comparison:
         found = columns([Listed.of(each, 0.0) for each in directories], brief=False)
         settings = tuple(_lines([_words(leaves(record.config)) for record in records]))
         keys = tuple(f"{column.key}." for column in found)
-        further = (line for line in settings if line.differs and not f"{line.name}.".startswith(keys))
+        # An imported run has no setting of partinr, which is no difference.
+        own = [place for place, record in enumerate(records) if METHOD.path[0] not in record.config]
+        further = (
+            line
+            for line in settings
+            if len({line.cells[place] for place in own}) > 1 and not f"{line.name}.".startswith(keys)
+        )
         known = {column.value: (column.title, column.form) for study in studies for column in columns_of(study)}
         return cls(
             records,

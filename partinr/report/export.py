@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from partinr.base.errors import PartinrError
 from partinr.base.files import write_output
-from partinr.base.section import fill
 from partinr.base.terminal import terminal
 from partinr.base.text import utf8
 from partinr.report.against import against_csv, against_table
+from partinr.report.budgets import budgets_csv, budgets_table, families, savings
 from partinr.report.columns import Column
 from partinr.report.groups import Study, studies_of
 from partinr.report.latex import latex
@@ -66,15 +67,20 @@ def table_text(records: Sequence[RunRecord], form: Format, clocks: bool = True, 
 def _against(study: Study, form: Format, clocks: bool, layout: Layout) -> str:
     if study.section is not None:
         raise PartinrError("--against compares fits of signals, and these runs are none; leave it out")
-    reference = layout.reference(study)
+    found = families(study)
+    several = {name: family for family in found if family.sizes > 1 for name in (family.label, family.title)}
+    label = layout.reference(study, several)
+    reference = several.get(label) or next(each for each in found if any(g.label == label for g in each.groups))
+    saved = savings(found, reference) if reference.sizes > 1 else []
+    tables = [] if label in several else [against_table(study, label, clocks)]
+    if not any(table.rows for table in tables) and not any(each.bd_rate for each in saved):
+        alone = "no other group has run on the same signal with the same seed; make such a run"
+        raise PartinrError(f"--against {layout.against}: {saved[0].refusal if saved else alone}")
     if form == "csv":
-        return against_csv(study, reference)
-    table = against_table(study, reference, clocks)
-    if not table.rows:
-        raise PartinrError(
-            f"--against {layout.against}: no other group has run on the same signal with the same seed; make such a run"
-        )
-    return _written(table, form, layout)
+        return budgets_csv(saved) if label in several else against_csv(study, label)
+    tables = [table for table in tables if table.rows]
+    tables += [budgets_table(replace(study, notices=()) if tables else study, reference, saved)] if saved else []
+    return "\n".join(_written(table, form, layout) for table in tables)
 
 
 def _written(table: PaperTable, form: Format, layout: Layout) -> str:
@@ -143,7 +149,5 @@ def comparable(records: Sequence[RunRecord], paths: Sequence[str | Path]) -> lis
     found = [record for record in records if "report" not in record.regime.instead]
     if not found:
         first = records[0]
-        raise PartinrError(
-            fill(first.regime.instead["report"], first.manifest, first.config, " ".join(map(str, paths)))
-        )
+        first.regime.check_allows("report", first.manifest, first.config, " ".join(map(str, paths)))
     return found

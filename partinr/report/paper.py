@@ -57,15 +57,20 @@ class Layout:
     against: str = ""
     """The group that all others are compared with, pair by pair; by default none is, and the table is the usual one."""
 
-    def reference(self, study: Study) -> str:
-        """The label of the group that the others are compared with.
+    def reference(self, study: Study, further: Collection[str] = ()) -> str:
+        """The label of the group that the others are compared with, or what several groups share.
+
+        Args:
+            study: the study.
+            further: the names of groups that differ only in size.
 
         Raises:
             PartinrError: there is no such group, or an option is of the usual table.
         """
         if self.columns or self.sort:
             raise PartinrError(f"--against has a table of its own; leave out --{'columns' if self.columns else 'sort'}")
-        known = {name: group.label for group in study.groups for name in (group.label, group.title)}
+        known = {name: name for name in further}
+        known |= {name: group.label for group in study.groups for name in (group.label, group.title)}
         return known[_known(self.against, known, "--against", "group")]
 
     def chosen(

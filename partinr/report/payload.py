@@ -21,14 +21,12 @@ from partinr.report.search import search_of
 from partinr.report.significance import LEVEL
 from partinr.report.table import Row, is_marked, lone_of, of_run
 from partinr.report.thin import thin
+from partinr.runs.layout import CODECS
 from partinr.runs.naming import UNCUT, Cut, Facet, facets
 from partinr.runs.records import Axis, RunRecord
 
 DIGITS = 6
 """Significant digits of curves on the page: finer than any screen, at half the size."""
-
-CODECS = ("jpeg", "webp")
-"""Coders of ``rate.csv`` that fits are compared with."""
 
 _FORMS = {"psnr": "fixed:2", "ssim": "fixed:3"}
 """Forms of the metrics of a curve that have a usual number of decimals."""

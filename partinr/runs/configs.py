@@ -25,12 +25,17 @@ class Setting:
     """The value is the kind of the section at ``path`` (a class, a ``name``), not a leaf of the file."""
 
     def belongs(self, flat: Flat) -> bool:
-        """Whether the enclosing sections have the same kinds in ``flat``."""
+        """Whether the enclosing sections have the same kinds in ``flat``, and both are of partinr or of one method."""
+        if METHOD in flat and self != METHOD and METHOD.path not in dict(self.scopes):
+            return False
         around = enumerate(self.scopes)
         return all(flat.get(Setting(path, self.scopes[:depth], True)) == kind for depth, (path, kind) in around)
 
 
 Flat = Mapping[Setting, Any]
+
+METHOD = Setting(("method",), is_kind=True)
+"""The name of the method of an imported run, which has none of the settings of partinr."""
 
 _KIND = "_target_"
 
@@ -60,6 +65,10 @@ IMAGE_KEYS = {("data", key) for key in (_KIND, *_IMAGE)}
 PARTITION = ("partition",)
 REGION_KEYS = {("partition", key) for key in ("regions", "rows", "cols", "shape")}
 WIDTH_KEY, MATCH_KEY = ("backbone", "hidden_features"), ("backbone", "match_params")
+PARAMETERS_KEY = ("parameters",)
+"""Parameters of an imported run."""
+
+BUDGET_KEYS = {WIDTH_KEY, MATCH_KEY, PARAMETERS_KEY}
 FRAME_KEY = ("coords", "frame")
 CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
@@ -102,7 +111,11 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             else:
                 flat[Setting(at, scopes)] = frozen(value)
 
-    walk(with_guests(config), (), ())
+    settings = with_guests(config)
+    method = settings.pop(METHOD.path[0], None)
+    if method is not None:
+        flat[METHOD] = method
+    walk(settings, (), () if method is None else ((METHOD.path, method),))
     return flat
 
 

@@ -271,6 +271,15 @@ class RunDirectory(Tables):
                 found.append({})
         return RegimeFacts.of(*found)
 
+    def check_allows(self, command: str) -> None:
+        """Refuse a command that does not apply to runs of this regime, see :attr:`RegimeFacts.instead`.
+
+        Raises:
+            PartinrError: it does not apply.
+        """
+        if command in (regime := self.regime).instead:
+            regime.check_allows(command, self.manifest(), self.config(), self.path)
+
     def overrides(self) -> list[str]:
         """Overrides from the command line of the run; empty if unknown."""
         return list(self._yaml(OVERRIDES, list)) if self.file(OVERRIDES).is_file() else []

@@ -115,8 +115,14 @@ RATE_COLUMNS = (
 For several images together, bits and bytes are sums; ``bpp`` and ``psnr`` are means, with each PSNR limited to 100 dB.
 """
 
+CODECS = ("jpeg", "webp")
+"""Values of ``coder`` in ``rate.csv`` that are no fit."""
+
 CLOCK_COLUMNS = ("seconds", "cpu_seconds")
 """The columns of ``curve.csv`` that differ between two runs of the same command."""
+
+WHOLE_COLUMNS = ("step", "macs")
+"""Those of :data:`CURVE_COLUMNS` that are whole numbers; an imported curve may lack them."""
 
 NEW_COLUMNS = ("cpu_seconds",)
 """Those of :data:`CURVE_COLUMNS` that older curves lack."""

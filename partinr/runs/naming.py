@@ -16,6 +16,7 @@ from partinr.runs.configs import (
     ABSENT_VALUE,
     INIT_KEY,
     MATCH_KEY,
+    METHOD,
     PARTITION,
     REGION_KEYS,
     WIDTH_KEY,
@@ -117,7 +118,7 @@ def _partition(flat: Flat, regions: set[int], section: Section) -> tuple[str, st
     if _is_whole(flat) or any(flat_value(flat, path) == value for path, value in section.uncut.items()):
         return "none", ""
     kind, wanted = flat.get(Setting(PARTITION, is_kind=True)), flat_value(flat, ("partition", "regions"))
-    name = word(kind) if isinstance(kind, str) else "partition"
+    name = word(kind) if isinstance(kind, str) else str(flat.get(METHOD, "partition"))
     counts = sorted(regions) or ([wanted] if isinstance(wanted, int) else [])
     return name, "–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else ""
 
@@ -177,7 +178,7 @@ def _starts(flats: Sequence[Flat], by_run: bool = False) -> list[str | None]:
 def implied(flats: Sequence[Flat]) -> set[Path]:
     """Settings that other words of a name cover: partition, start, and a width that follows from the budget."""
     matched = all(flat_value(flat, MATCH_KEY) for flat in flats)
-    return {PARTITION, INIT_KEY} | ({WIDTH_KEY} if matched else set())
+    return {PARTITION, INIT_KEY, METHOD.path} | ({WIDTH_KEY} if matched else set())
 
 
 # -- names ----------------------------------------------------------------------------------------------------------
@@ -256,7 +257,7 @@ def _distinct(
         short = [name or part for name, part in zip(short, parts, strict=True)]
         count = Counter(short)
         names = [name if count[brief] > 1 else brief for name, brief in zip(names, short, strict=True)]
-    every = [setting for setting in differences if setting.path not in (PARTITION, INIT_KEY)]
+    every = [setting for setting in differences if setting.path not in (PARTITION, INIT_KEY, METHOD.path)]
     whole = namer.names(flats, [every] * len(flats), parts, _starts(flats, by_run=True))
     count = Counter(names)
     return numbered([long if count[name] > 1 else name for name, long in zip(names, whole, strict=True)])

@@ -8,7 +8,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from partinr.base.section import Section, lookup
+from partinr.base.errors import PartinrError
+from partinr.base.section import Section, fill, lookup
 from partinr.base.section import field as column
 
 OLDER: Mapping[str, str] = {
@@ -54,7 +55,8 @@ class RegimeFacts:
     result: str = "{metrics.psnr|fixed:2} dB after {steps|fixed:0} steps"
     """Template of the line that a sweep prints for a finished run."""
     instead: Mapping[str, str] = field(default_factory=dict)
-    """Templates of messages for commands that do not apply to such runs, ``report`` or ``render``."""
+    """Templates of messages for commands that do not apply to such runs: ``report``, ``render`` (and all others that
+    need the model), ``resume``, ``rerun``."""
     hints: Sequence[Sequence[str]] = (("report", "partinr report {run}"),)
     """Suggested next commands: a word and the template of a command each."""
 
@@ -71,6 +73,21 @@ class RegimeFacts:
         known["columns"] = (*known.get("columns", ()), *(each["key"] for each in metrics))
         known["table"] = (*known.get("table", ()), *metrics)
         return cls(**known)
+
+    def check_allows(self, command: str, manifest: Mapping[str, Any], config: Mapping[str, Any], run: object) -> None:
+        """Refuse a command that does not apply to such runs.
+
+        Args:
+            command: a key of :attr:`instead`.
+            manifest: content of ``run.json``.
+            config: the configuration.
+            run: what the user calls the run.
+
+        Raises:
+            PartinrError: it does not apply.
+        """
+        if command in self.instead:
+            raise PartinrError(fill(self.instead[command], manifest, config, run))
 
     def load(self) -> type[Section]:
         """The class of the report section.

@@ -33,6 +33,7 @@ class Standing:
         cpu_seconds: CPU seconds of the training so far; None for runs of older versions.
         shared: what shows that other work shared the machine, see :func:`~partinr.runs.sharing.sharing`; else None.
         max_seconds: the run's limit of training time; None likewise.
+        spent: training time that counts against this limit: CPU seconds with ``clock=cpu``.
         eta: seconds until a running run ends; None if unknown. ``target_psnr`` may end it sooner.
         took: seconds from the start to now or to the end, without time that a killed process had not recorded.
         psnr: PSNR in dB at the last evaluation.
@@ -46,6 +47,7 @@ class Standing:
     max_steps: int | None = None
     seconds: float | None = None
     max_seconds: float | None = None
+    spent: float | None = None
     eta: float | None = None
     took: float | None = None
     psnr: float | None = None
@@ -65,9 +67,9 @@ class Standing:
         if self.steps is None:
             return ""
         by_steps = self.steps / self.max_steps if self.max_steps else 0.0
-        by_seconds = (self.seconds or 0.0) / self.max_seconds if self.max_seconds else 0.0
+        by_seconds = (self.spent or 0.0) / self.max_seconds if self.max_seconds else 0.0
         if self.max_seconds and by_seconds >= by_steps:
-            return f"{self.seconds or 0:,.0f}/{self.max_seconds:,.0f} s"
+            return f"{self.spent or 0:,.0f}/{self.max_seconds:,.0f} s"
         return f"{self.steps:,}/{self.max_steps:,} steps" if self.max_steps else f"{self.steps:,} steps"
 
 
@@ -86,19 +88,22 @@ def standing(run: RunDirectory, now: float) -> Standing:
     if died:
         state, reason = "died", f"the process that wrote it is gone; its last sign was {duration(age)} ago"
     max_steps = max_seconds = None
+    counted = "seconds"
     if state != "completed":
         try:
             config = run.config()
             max_steps, max_seconds = _number(config, "max_steps"), _number(config, "max_seconds")
+            counted = "cpu_seconds" if config.get("clock") == "cpu" else counted
         except PartinrError as error:
             reason = reason or str(error).replace(str(run.file(CONFIG)), CONFIG)
     steps, seconds = _number(manifest, "steps"), _number(manifest, "seconds", "training")
+    spent = None if max_seconds is None else _number(manifest, counted, "training")
     evaluation = _number(manifest, "seconds", "evaluation") or 0.0
     took = (_number(manifest, "seconds", "setup") or 0.0) + (seconds or 0.0) + evaluation
     eta = None
     if state == "running" and steps and seconds:
         ends = [(max_steps - steps) * seconds / steps] if max_steps is not None else []
-        ends += [max_seconds - seconds] if max_seconds is not None else []
+        ends += [(max_seconds - spent) * seconds / spent] if max_seconds and spent else []
         if ends:
             # Remaining evaluations take time too, and run.json is as old as the last one.
             since = max(0.0, age)
@@ -113,6 +118,7 @@ def standing(run: RunDirectory, now: float) -> Standing:
         None if max_steps is None else int(max_steps),
         seconds,
         max_seconds,
+        spent,
         eta,
         took or None,
         _number(manifest, "metrics", "psnr"),

@@ -22,6 +22,7 @@ from partinr.runs.layout import (
     RATE,
     RATE_COLUMNS,
     STEPS,
+    WHOLE_COLUMNS,
     of_image,
 )
 
@@ -109,10 +110,7 @@ class Tables:
         """
         if not self.file(CURVE).is_file():
             return []
-        whole = ("step", "macs")
-        return self._rows(
-            CURVE, lambda row: {name: int(value) if name in whole else float(value) for name, value in row.items()}
-        )
+        return self._rows(CURVE, lambda row: {name: _cell(name, value) for name, value in row.items()})
 
     def image_curve(self) -> list[dict[str, Any]]:
         """The rows of ``images.csv``, see :data:`IMAGE_COLUMNS`; empty without the file.
@@ -144,6 +142,11 @@ def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
     writer.writerow(header)
     writer.writerows([_digits(value) for value in line] for line in lines)
     return utf8(text.getvalue())
+
+
+def _cell(name: str, value: str) -> float:
+    """A number of a curve; NaN where an imported curve lacks a whole one."""
+    return int(value) if name in WHOLE_COLUMNS and value != "nan" else float(value)
 
 
 def _digits(value: float | str | None) -> str:

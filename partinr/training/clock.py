@@ -20,6 +20,7 @@ from partinr.base.spec import spec
 from partinr.training.ranks import ALONE, Ranks
 
 Kind = Literal["training", "evaluation"]
+Counted = Literal["wall", "cpu"]
 
 
 @spec
@@ -30,11 +31,14 @@ class StopRule:
         max_steps: limit of optimiser steps, 1 or more.
         max_seconds: limit of training time without evaluation, above 0.
         target_psnr: PSNR in dB that an evaluation must reach.
+        clock: the seconds that ``max_seconds`` limits, and that schedules follow: ``wall``, or ``cpu``, those of all
+            threads of all processes, so that the budget is the same on a shared machine.
     """
 
     max_steps: Annotated[int, Field(ge=1)] | None = None
     max_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     target_psnr: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    clock: Counted = "wall"
 
     def __post_init__(self) -> None:
         """Check that the run ends.
@@ -45,13 +49,22 @@ class StopRule:
         if self.max_steps is None and self.max_seconds is None:
             raise PartinrError("the run has no certain end; give max_steps or max_seconds")
 
+    def check(self, device: torch.device) -> None:
+        """Check that the seconds that are counted are those of the device.
+
+        Raises:
+            PartinrError: they are not.
+        """
+        if self.clock == "cpu" and device.type != "cpu":
+            raise PartinrError(f"clock=cpu does not count the work of {device}; give clock=wall")
+
     def step_at(self, fraction: float, step: int, seconds: float) -> int:
         """The step at which a fraction of the run is over: of its steps, or without a limit of these, of its seconds.
 
         Args:
             fraction: 0 … 1.
             step: number of optimiser steps so far.
-            seconds: seconds of training so far; their pace tells the step.
+            seconds: seconds of training so far, of :attr:`clock`; their pace tells the step.
         """
         if self.max_steps is not None:
             return round(fraction * self.max_steps)
@@ -78,23 +91,33 @@ class Reading:
 class Clock:
     """Separate seconds of training and evaluation, with the device synchronised at both ends.
 
+    Args:
+        counted: the seconds that limit a run.
+
     Attributes:
         training, evaluation: wall seconds; of several processes, those of the slowest.
         training_cpu, evaluation_cpu: CPU seconds of all threads of all processes; NaN if those of an earlier part of a
             resumed run are unknown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counted: Counted = "wall") -> None:
+        self._counted = counted
         self.training = self.training_cpu = 0.0
         self.evaluation = self.evaluation_cpu = 0.0
-        self._training_since: float | None = None
+        self._training_since: Reading | None = None
+        self._processes = 1
+
+    @property
+    def spent(self) -> float:
+        """Seconds of training that count against the limit of a run."""
+        return self.training if self._counted == "wall" else self.training_cpu
 
     @contextmanager
     def run(self, kind: Kind, device: torch.device, ranks: Ranks = ALONE) -> Iterator[None]:
         """Count the time of the block as ``training`` or ``evaluation``. All processes must end it together."""
         _synchronise(device)
         start = Reading.now()
-        self._training_since = start.wall if kind == "training" else None
+        self._training_since, self._processes = start if kind == "training" else None, ranks.size
         yield
         _synchronise(device)
         self._training_since = None
@@ -108,8 +131,13 @@ class Clock:
         setattr(self, f"{kind}_cpu", getattr(self, f"{kind}_cpu") + cpu)
 
     def elapsed(self) -> float:
-        """Seconds of training so far, also during training; does not wait for the device."""
-        return self.training + (0.0 if self._training_since is None else time.perf_counter() - self._training_since)
+        """What is :attr:`spent` so far, also during training; does not wait for the device, nor for other processes."""
+        since = self._training_since
+        if since is None:
+            return self.spent
+        if self._counted == "wall":
+            return self.spent + time.perf_counter() - since.wall
+        return self.spent + (cpu_seconds() - since.cpu) * self._processes
 
 
 def _synchronise(device: torch.device) -> None:

@@ -45,6 +45,7 @@ class Contract(L.LightningModule):
         model: the model to train.
         data: the data that Lightning iterates over; None if the module holds the signals.
         about: settings of the signals that must be equal, in addition to the regime's, to continue from a checkpoint.
+        begun: facts about how the run began, as entries of ``run.json``; checkpoints keep them.
         shard_by: how several processes divide the training, see ``shard`` of the configuration.
         identities: identities of the signals, by name. A checkpoint fits if they are equal, see
             :meth:`SignalIdentity.differs <partinr.signals.identity.SignalIdentity.differs>`.
@@ -58,6 +59,7 @@ class Contract(L.LightningModule):
     shard_by: ShardBy = "auto"
     watched: str = "psnr"
     about: Mapping[str, Any] = MappingProxyType({})
+    begun: Mapping[str, Any] = MappingProxyType({})
     identities: Mapping[str, SignalIdentity] = MappingProxyType({})
 
     # -- for the loop -------------------------------------------------------------------------------------------

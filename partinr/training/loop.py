@@ -86,9 +86,8 @@ class TrainingLoop(Continued):
         self.optimizer, self.schedule, self.stop, self.settings, self.seed = optimizer, schedule, stop, settings, seed
         self.kind = settings.kind
         self._evaluations = evaluations
-        self.step = 0
-        self.macs = 0
-        self.clock = Clock()
+        self.step = self.macs = 0
+        self.clock = Clock(stop.clock)
         self.machine = MachineLog()
         self.curve: list[dict[str, float]] = []
         self.image_curve: list[dict[str, Any]] = []
@@ -198,12 +197,12 @@ class TrainingLoop(Continued):
 
     def chunk(self) -> int:
         """Number of steps until Lightning's loop gets control again; results do not depend on it."""
-        if self.clock.training == 0 or self.step == 0:
+        if self.clock.spent == 0 or self.step == 0:
             return 1
         seconds = CHUNK_SECONDS
         if self.stop.max_seconds is not None:
-            seconds = min(seconds, max(0.0, self.stop.max_seconds - self.clock.training))
-        return max(1, int(seconds / (self.clock.training / self.step)))
+            seconds = min(seconds, max(0.0, self.stop.max_seconds - self.clock.spent))
+        return max(1, int(seconds / (self.clock.spent / self.step)))
 
     @property
     def lr(self) -> float:
@@ -224,7 +223,7 @@ class TrainingLoop(Continued):
 
     @property
     def _time_is_up(self) -> bool:
-        return self.stop.max_seconds is not None and self.clock.training >= self.stop.max_seconds
+        return self.stop.max_seconds is not None and self.clock.spent >= self.stop.max_seconds
 
     def _over(self) -> None:
         """Set the stop reason if the limit of steps or seconds is reached."""
@@ -310,6 +309,7 @@ class TrainingLoop(Continued):
             "best_weights": self._best_weights,
             "below_best": self._below_best,
             "epoch_over": self.epoch_over,
+            "begun": dict(self.begun),
         }
 
     def continue_from(self, state: dict[str, Any]) -> None:
@@ -322,7 +322,7 @@ class TrainingLoop(Continued):
         self.curve, self.image_curve = list(state["curve"]), list(state["image_curve"])
         self.best_psnr, self._best_weights = state["best_psnr"], state["best_weights"]
         self._below_best = state["below_best"]
-        self.epoch_over = state.get("epoch_over", False)
+        self.epoch_over, self.begun = state.get("epoch_over", False), state.get("begun", {})
         self._check_target()
         if self.stop_reason is None:
             self._over()

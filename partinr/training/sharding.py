@@ -204,7 +204,7 @@ class BySamples(Sharding):
 
     def seconds(self, loop: StackLoop) -> float:
         """Seconds at the pace of the run so far: clocks differ, and with them the steps of the processes would."""
-        return loop.clock.training * (max(self.taken, loop.step) / loop.step if loop.step else 1.0)
+        return loop.clock.spent * (max(self.taken, loop.step) / loop.step if loop.step else 1.0)
 
 
 def sharding_of(by: ShardBy, model: SignalStack, devices: int, together: bool) -> type[Sharding]:

@@ -240,6 +240,7 @@ def check_run(module: TrainingLoop, trainer: L.Trainer, ckpt_path: str | Path | 
     module.configure_optimizers()  # lets torch check the options; Lightning makes the optimiser that is used
     note = None if ckpt_path is None else check_checkpoint(Path(ckpt_path), module)
     module.check_devices(trainer.world_size)
+    module.stop.check(trainer.strategy.root_device)
     if trainer.world_size > 1:
         check_can_be_sent(trainer, module)
     return note

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -130,6 +133,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, block:
     for path in ("photo.png", "photos/a.png", "photos/b.png", "photos/c.png"):
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / path)
     Image.fromarray((np.arange(400).reshape(20, 20) // 100).astype(np.uint8)).save(tmp_path / "labels.png")
+    (tmp_path / "splats.csv").write_text("iteration,time,psnr\n0,0,9.5\n1000,2.5,31\n")
     scan = rng.integers(-1000, 1000, (8, 9, 10), dtype=np.int16)
     nibabel.save(nibabel.Nifti1Image(scan, np.eye(4)), tmp_path / "scan.nii.gz")
     tifffile.imwrite(tmp_path / "stack.tif", scan.astype(np.uint8))
@@ -227,6 +231,27 @@ def small(composed: Any) -> list[str]:
     return found
 
 
+def check_arguments(script: Path, words: list[str]) -> None:
+    """Check that a script of a study takes such arguments, and defines all that it uses. It goes no further."""
+    taken: list[argparse.Namespace] = []
+    parse = argparse.ArgumentParser.parse_args
+
+    def parsed(self: argparse.ArgumentParser, *given: Any) -> argparse.Namespace:
+        taken.append(parse(self, *given))
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+        patch.setattr("sys.argv", [str(script), *words])
+        patch.syspath_prepend(script.parent)
+        with contextlib.suppress(KeyboardInterrupt):
+            runpy.run_path(str(script), run_name="__main__")
+    (found,) = taken
+    text = script.read_text(encoding="utf-8")
+    for name in re.findall(r"(\w+) = parser\.parse_args\(", text):
+        assert set(re.findall(rf"\b{name}\.(\w+)", text)) <= set(vars(found)), script
+
+
 RUN_BEFORE: set[str] = set()
 """Commands that stand on several pages are run once."""
 
@@ -244,6 +269,8 @@ def test_commands(block: Block, desk: Path, partinr: Any) -> None:
         RUN_BEFORE.add(said)
         if name == "python":
             assert words[0] == "-m" or (ROOT / words[0]).is_file(), said
+            if words[0].startswith("experiments") and "parse_args" in (ROOT / words[0]).read_text(encoding="utf-8"):
+                check_arguments(ROOT / words[0], words[1:])
         elif name == "make":
             targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert {word for word in words if "=" not in word} <= set(targets), said

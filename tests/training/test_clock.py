@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from typing import Literal
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from partinr.base.errors import PartinrError
 from partinr.regimes import StopRule
 from partinr.training.clock import Clock, next_evaluation
+from partinr.training.schedule import Cosine
 from tests.covering import cases
 
 
@@ -91,6 +93,27 @@ def test_further_steps_are_put_in():
     assert _sequence(30, every=10, also_at=(7, 23, 20)) == [7, 10, 20, 23, 30]
     assert 777 in _sequence(1000, also_at=(777,))
     assert set(_sequence(1000)) < set(_sequence(1000, also_at=(777,)))
+
+
+def test_a_clock_of_cpu_seconds_counts_no_waiting():
+    counted, alone = Clock("cpu"), torch.device("cpu")
+    with counted.run("training", alone):
+        time.sleep(0.2)
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+        assert 0.02 <= counted.elapsed() < 0.15
+    assert 0.02 <= counted.spent < 0.15
+    assert counted.training >= 0.2
+    with pytest.raises(PartinrError, match="give clock=wall"):
+        StopRule(max_seconds=1, clock="cpu").check(torch.device("cuda"))
+
+
+def test_a_run_ends_by_its_cpu_seconds(small_fit):
+    result = small_fit(torch.rand(12, 12, 3), steps=None, seconds=0.05, clock="cpu", schedule=Cosine())
+    row = result.curve[-1]
+    assert row["cpu_seconds"] >= 0.05
+    assert row["lr"] < 1e-6
 
 
 def test_the_clock_keeps_training_and_evaluation_apart(clock):

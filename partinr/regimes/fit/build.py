@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from partinr.base.errors import PartinrError, named
+from partinr.base.errors import named
 from partinr.model.album import stack_of
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import Gate
+from partinr.partition import Gate, Partition
 from partinr.regimes.base import RunContext
 from partinr.regimes.fit.gated import GatedFit
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.fit.seen import unseen
 from partinr.regimes.meta.learned import LearnedStart
 from partinr.signals.identity import SignalIdentity
+from partinr.signals.kind import SignalKind
 from partinr.signals.observations import Observed
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     start = None if context.start is None else LearnedStart.load(context.start)
     signals: list[Tensor] = []
     identities: dict[str, SignalIdentity] = {}
+    partitions: dict[str, tuple[Partition, SignalKind | None]] = {}
     members: dict[str, PiecewiseINR] = {}
     observed: list[Observed] = []
     gate: Gate | None = None
@@ -45,17 +47,16 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
             partition = context.cut(item.name or context.data.title, estimate, item.source)
             if (notice := unseen(observed[-1], partition)) is not None:
                 context.note(notice)
-            gate = context.partition.gate(partition)
-            model = context.model(partition, estimate, kind=kind, beside=0 if gate is None else gate.parameter_count)
-            if start is not None:
-                start.begin(model)
         signals.append(signal)
-        members[item.name] = model
-    if gate is not None and context.precision == "16-mixed":
-        raise PartinrError(
-            f"partition={context.partition.title} has an optimiser of its own, which 16-mixed does not scale for; "
-            "give trainer.precision=bf16-mixed"
-        )
+        partitions[item.name] = partition, kind
+    context = context.settled([each.estimate for each in observed], [partition for partition, _ in partitions.values()])
+    for (name, (partition, kind)), seen in zip(partitions.items(), observed, strict=True):
+        with named(name):
+            gate = context.gate(partition)
+            beside = 0 if gate is None else gate.parameter_count
+            members[name] = context.model(partition, seen.estimate, kind=kind, beside=beside)
+            if start is not None:
+                start.begin(members[name])
     module = (FitModule if gate is None else partial(GatedFit, gate=gate))(
         stack_of(members),
         signals,
@@ -67,5 +68,5 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         observed=observed,
         **context.training(),
     )
-    module.about = context.rule
+    module.about, module.begun = context.rule, context.begun
     return module

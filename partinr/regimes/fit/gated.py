@@ -130,9 +130,11 @@ class GatedFit(FitModule):
         return super().measure()
 
     def facts(self) -> dict[str, Any]:
-        """The entries of ``run.json``; the gate's parameters count."""
+        """The entries of ``run.json``; parameters and pre-training of the gate count."""
         found = super().facts()
-        return {**found, "parameters": found["parameters"] + self.gate.parameter_count}
+        found["parameters"] += self.gate.parameter_count
+        found["seconds"]["partition"] = (found["seconds"]["partition"] or 0.0) + self.gate.seconds
+        return found
 
     # -- state --------------------------------------------------------------------------------------------------
 

@@ -206,7 +206,7 @@ class FitModule(StackLoop):
     def _coarse_steps(self) -> int:
         """Number of steps on lattices that are left, if the pace stays."""
         until = self.settings.coarse_until
-        return max(0, self.stop.step_at(until, self.step, self.clock.training) - self.step) if until else 0
+        return max(0, self.stop.step_at(until, self.step, self.clock.spent) - self.step) if until else 0
 
     def chunk(self) -> int:
         """Number of steps until Lightning's loop gets control again, all on lattices or all on all samples."""

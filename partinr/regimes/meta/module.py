@@ -154,7 +154,7 @@ class MetaModule(TrainingLoop):
 
     def seconds_for_schedule(self) -> float:
         """Seconds of training up to the last step. All processes agree on them, and so on the learning rate."""
-        return self.clock.training
+        return self.clock.spent
 
     def on_train_start(self) -> None:
         """Check the meta-gradient. This also compiles the kernels before the clock runs."""
