@@ -1,9 +1,9 @@
 """The runs of this study: a fixed grid and gates that begin with the regions of other rules.
 
-    python experiments/experts/study.py --output outputs/experts              # the runs of the table
-    python experiments/experts/study.py --output outputs/experts --steps 5000 # longer ones
+    python experiments/experts/study.py --output outputs/experts                         # the runs of the table
+    python experiments/experts/study.py --output outputs/experts --steps 800 --arms "grid that stays" "gate from random"
 
-The images are built in. The same command continues where it stopped; it writes runs.csv beside this file.
+The images are built in. The same command continues where it stopped, and adds its rows to runs.csv beside this file.
 """
 
 from __future__ import annotations
@@ -60,17 +60,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     given = parser.parse_args()
-    rows = []
+    table = HERE / "runs.csv"
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = {tuple(row[name] for name in COLUMNS[:4]): dict(row) for row in csv.DictReader(file)}
     for seed in given.seeds:
         for image in given.images:
             for arm in given.arms:
                 folder = given.output / f"{image}-{seed}-{arm.replace(' ', '_')}-{given.steps}"
-                rows.append(run(folder, image, seed, arm, given.steps))
-                print({name: rows[-1][name] for name in ("image", "seed", "arm", "psnr", "cpu_seconds")}, flush=True)
-                with (HERE / "runs.csv").open("w", newline="", encoding="utf-8") as file:
+                row = run(folder, image, seed, arm, given.steps)
+                rows[tuple(str(row[name]) for name in COLUMNS[:4])] = row
+                print(*(row[name] for name in ("image", "seed", "arm", "psnr", "cpu_seconds")), flush=True)
+                with table.open("w", newline="", encoding="utf-8") as file:
                     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                     writer.writeheader()
-                    writer.writerows(rows)
+                    writer.writerows(rows.values())
 
 
 if __name__ == "__main__":
