@@ -21,7 +21,7 @@ from partinr.pictures.notebook import SIDE, Shown, card, draw_curve, sparkline
 from partinr.report.run_table import RunTable, pandas
 from partinr.report.thumbnails import PictureStore
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import ERROR, IMAGE, MANIFEST, PARTITION, RECONSTRUCTION, WEIGHTS, of_image
+from partinr.runs.layout import BEST, ERROR, IMAGE, MANIFEST, OBSERVATION, PARTITION, RECONSTRUCTION, WEIGHTS, of_image
 from partinr.runs.records import RunRecord, collect
 from partinr.signals import Given, signal_from
 
@@ -50,7 +50,14 @@ else:
 _MOST_NAMES = 12
 """Limit of image names in a message."""
 
-_PICTURES = {"image": IMAGE, "regions": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR}
+_PICTURES = {
+    "image": IMAGE,
+    "seen": OBSERVATION,
+    "regions": PARTITION,
+    "reconstruction": RECONSTRUCTION,
+    "best reconstruction": f"{BEST}.png",
+    "error": ERROR,
+}
 """Pictures of a run by their captions."""
 
 _BYTES = 40_000
@@ -229,19 +236,25 @@ class LoadedRun:
 
     def _repr_html_(self) -> str:
         record = RunRecord(self.path, "completed", manifest=self.manifest, config=self.config)
-        shape = record.numbers("signal.shape")
+        shape, leading = record.numbers("signal.shape"), record.subject.leading
+        quality = self.curve[-1].get(leading.key) if self.curve else None
         facts = {
             "state": self.status,
             "signal": record.at("signal.name"),
             "shape": "×".join(f"{n:.0f}" for n in shape) or None,
             "regions": record.regions,
             "parameters": f"{record.number('parameters'):,.0f}",
-            "PSNR": None if self.psnr is None else f"{self.psnr:.2f} dB",
+            leading.name: None if quality is None else leading.written(quality),
             "training": f"{self.seconds:.1f} s",
         }
         store, name = PictureStore(len(_PICTURES), len(_PICTURES) * _BYTES), next(iter(record.images), None)
         files = {caption: store.add(self.path / of_image(name, file), SIDE) for caption, file in _PICTURES.items()}
-        pictures = [Shown(caption, store.uris[file["key"]]) for caption, file in files.items() if file is not None]
+        word = record.subject.words[0]
+        pictures = [
+            Shown(word if caption == "image" else caption, store.uris[file["key"]])
+            for caption, file in files.items()
+            if file is not None
+        ]
         return card(record.name, facts, [*pictures, *([sparkline(self.curve)] if self.curve else [])])
 
     def model(self, image: str | None = None) -> PiecewiseINR:

@@ -142,6 +142,9 @@ class Regime(Protocol):
     def best(self) -> Iterable[tuple[str, bytes]]:
         """The same with the weights of the best point of the curve, for regimes that name a file for them."""
 
+    def best_reconstructions(self) -> Sequence[Tensor]:
+        """The reconstructions of :attr:`views` at that point; by this process alone."""
+
     def divides(self, devices: int) -> str | None:
         """What so many processes divide among each other, in one word; None for one process."""
 

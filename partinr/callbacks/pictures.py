@@ -14,7 +14,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError, PartinrWarning, reason
 from partinr.callbacks.base import Adaptation, RunCallback, Signal, is_number, regime
 from partinr.pictures.draw import Panel, contact_sheet, encode_png, thumbnail
-from partinr.runs.layout import ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
+from partinr.runs.layout import BEST, ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
 
 
 class Pictures(RunCallback):
@@ -73,6 +73,13 @@ class Pictures(RunCallback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the final state."""
         self._draw(trainer, pl_module, final=True)
+        file, module = self.run.regime.files.get("best_picture"), regime(pl_module)
+        if trainer.is_global_zero and file is not None:
+            for view, values in zip(module.views, module.best_reconstructions(), strict=False):
+                reconstruction = values.float().clamp(0, 1).cpu()
+                if view.kind.drawn:
+                    self._keep(of_image(view.name, file), encode_png(view.kind.picture(reconstruction)))
+                self._keep_native(view, BEST, reconstruction)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, final: bool = False) -> None:
         started = time.monotonic()

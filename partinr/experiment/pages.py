@@ -15,12 +15,13 @@ from partinr.base.terminal import short
 from partinr.coords import scaled_shape
 from partinr.experiment.fitted import fitted_signal
 from partinr.report.comparison import Comparison
-from partinr.report.media import media_of, observation_of
+from partinr.report.media import media_of, picture_of
 from partinr.report.page import write_comparison
 from partinr.report.slices import Block, write_slices
 from partinr.report.viewer import Fit, check_size, shrunk, shrunk_shape, stage_of, write_view
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import FITTED, SIGNAL, of_image
+from partinr.runs.subject import Subject
 
 VIEW = "view.html"
 
@@ -55,6 +56,7 @@ def make_view(
         title = f"{seen[0].image}: {' against '.join(names)}"
         facts = [f"{name}: {', '.join(each.facts[1:])}" for name, each in zip(names, seen, strict=True)]
     output = directory.file(of_image(image, VIEW)) if output is None else output
+    word = seen[0].subject.words[0]
     if against is None and seen[0].block is not None:
         return write_slices(output, seen[0].block, title=title, facts=facts)
     return write_view(
@@ -63,15 +65,20 @@ def make_view(
         [each.fit for each in seen],
         title=title,
         facts=facts,
+        word=word,
         media=[
             {"name": name, **found}
-            for name, own, part in [("signal", run, SIGNAL), *((each.fit.name, each.run, FITTED) for each in seen)]
+            for name, own, part in [
+                (word, run, SIGNAL),
+                *((each.fit.name, each.run, FITTED) for each in seen),
+            ]
             if (found := media_of(own, RunDirectory(own).manifest(), part, image)) is not None
         ]
         + [
-            {"name": f"what the loss of {each.fit.name} sees" if against else "what the loss sees", **found}
+            {"name": f"{words} of {each.fit.name}" if against else words, **found}
             for each in seen
-            if (found := observation_of(RunDirectory.open(each.run), image)) is not None
+            for role, words in (("observation", "what the loss sees"), ("best_picture", "the best point of the curve"))
+            if (found := picture_of(RunDirectory.open(each.run), role, image)) is not None
         ],
     )
 
@@ -93,7 +100,7 @@ def make_comparison(comparison: Comparison, output: Path, *, image: str | None =
     stage, note = None, ""
     try:
         seen = _alike([record.path for record in comparison.records], comparison.names, image, 1)
-        stage = stage_of(seen[0].pixels, [each.fit for each in seen])
+        stage = stage_of(seen[0].pixels, [each.fit for each in seen], seen[0].subject.words[0])
     except PartinrError as error:
         if image is not None:
             raise
@@ -113,6 +120,7 @@ class _Seen:
     """The size of the image, then facts about the fit."""
     run: Path
     """The run directory."""
+    subject: Subject
     block: Block | None = None
     """All of a volume, of which the pixels are slices."""
 
@@ -127,7 +135,8 @@ def _alike(runs: Sequence[Path], names: Sequence[str], image: str | None, scale:
     for run, each in zip(runs[1:], seen[1:], strict=True):
         if not np.array_equal(seen[0].pixels, each.pixels):
             raise PartinrError(
-                f"{short(runs[0])} and {short(run)} fitted different images; partinr compare shows them side by side"
+                f"{short(runs[0])} and {short(run)} fitted different {seen[0].subject.words[1]}; partinr compare shows "
+                "them side by side"
             )
     return [replace(each, fit=replace(each.fit, name=name)) for each, name in zip(seen, names, strict=True)]
 
@@ -157,14 +166,16 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
     if larger != shape:
         check_size(larger)
     manifest = run.manifest()
-    psnr = manifest.get("metrics", {}).get("psnr") if image is None else manifest["images"][image].get("psnr")
+    subject = Subject.of(manifest)
+    metrics = manifest.get("metrics", {}) if image is None else manifest["images"][image]
+    quality = metrics.get(subject.leading.key)
     facts = [
         kind.size(model.partition.shape),
         f"{model.partition.regions:,} region{'s' * (model.partition.regions > 1)}",
         f"{model.parameter_count:,} parameters",
     ]
-    if isinstance(psnr, float):
-        facts.append(f"{psnr:.2f} dB")
+    if isinstance(quality, float):
+        facts.append(f"{subject.leading.name} {subject.leading.written(quality)}")
     if larger != shape:
         facts.append(f"the fit is drawn at {larger[0]}×{larger[1]}")
     if smaller != shape:
@@ -176,4 +187,4 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         labels = labels[rows[:, None], columns]
     shown = Fit(fit, labels, None if larger == shape else kind.picture(model.render(scale)))
     name = image or manifest.get("signal", {}).get("name") or run.path.resolve().name
-    return _Seen(pixels, shown, name, facts, run.path, block)
+    return _Seen(pixels, shown, name, facts, run.path, subject, block)

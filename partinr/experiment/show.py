@@ -17,8 +17,8 @@ from partinr.base.terminal import short, terminal
 from partinr.base.text import visible
 from partinr.experiment.outcome import Outcome
 from partinr.runs.layout import ERROR, FITTED, IMAGES, LOG, PARTITION, RECONSTRUCTION
-from partinr.runs.regime_facts import native_of
 from partinr.runs.sharing import SIGN, footnote, sharing
+from partinr.runs.subject import native_of
 
 MOST_ROWS = 48
 """Number of runs up to which all are listed. Beyond it, only unsuccessful runs are; ``partinr runs`` lists all."""
@@ -135,8 +135,12 @@ def _hints(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((word, template) for regime in begun for word, template in regime.hints))
 
 
+_BETTER = {"low": " ↓"}
+"""Signs of columns whose lower values are better."""
+
+
 def _headings(outcome: Outcome) -> list[str]:
-    return [each["heading"] for each in outcome.run.regime.summary]
+    return [each["heading"] + _BETTER.get(each.get("better", ""), "") for each in outcome.run.regime.summary]
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ FEWEST = 5
 Clock = Literal["step", "seconds"]
 
 Arrival = tuple[float, bool]
-"""When a run reached a PSNR, and True; or when it ended, and False."""
+"""When a run reached a value of the leading metric, and True; or when it ended, and False."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Pair:
     Attributes:
         signal: name of the signal.
         seed: the seed of both runs.
-        psnr: PSNR at the end, of the group and of the reference [dB].
-        arrivals: at the reference's final PSNR, of the group and of the reference; empty for runs of several signals,
+        ends: the leading metric at the end, such as PSNR [dB], of the group and of the reference.
+        arrivals: at the reference's final value, of the group and of the reference; empty for runs of several signals,
             whose curves are of all of them.
         shared: whether other work shared the machine of a run.
     """
 
     signal: str
     seed: int | None
-    psnr: tuple[float, float]
+    ends: tuple[float, float]
     arrivals: Mapping[Clock, tuple[Arrival, Arrival]]
     shared: bool
 
@@ -91,7 +91,7 @@ class PairedComparison:
     Attributes:
         group: the group, of the first signal.
         units: number of signals that both have, or of seeds if there is one signal.
-        gain: difference of the PSNR at the end [dB].
+        gain: difference of the leading metric at the end, such as PSNR [dB].
         p: of a paired t-test of the difference, corrected for the number of groups by Holm; None for a single pair.
         arrived: number of runs that reached the reference's final PSNR, and of those that could.
         efforts: steps and seconds to that PSNR; empty for runs of several signals.
@@ -116,13 +116,14 @@ def comparisons(study: Study, label: str) -> tuple[list[PairedComparison], list[
         study: runs that fit signals.
         label: label of the reference.
     """
-    alone = _results(study, label)
+    alone, metric = _results(study, label), study.subject.leading.key
     found: list[tuple[Group, list[list[Pair]]]] = []
     notes = []
     for other in dict.fromkeys(group.label for group in study.groups if group.label != label):
         results = _for_seeds(_results(study, other), alone)
         reference = _for_seeds(alone, results)
-        pairs = [pair for key in results if key in reference and (pair := _pair(key, results[key], reference[key]))]
+        both = [(key, results[key], reference[key]) for key in results if key in reference]
+        pairs = [pair for each in both if (pair := _pair(*each, metric))]
         group = next(group for group in study.groups if group.label == other)
         if left := len(results.keys() | reference.keys()) - len(pairs):
             notes.append(f"{group.title}: left out without a partner on the same signal with the same seed: {left}.")
@@ -159,21 +160,24 @@ def _for_seeds(results: Mapping[Key, RunRecord], others: Mapping[Key, RunRecord]
     return found
 
 
-def _pair(key: Key, own: RunRecord, reference: RunRecord) -> Pair | None:
-    """The pair of two runs; None if one has no finite PSNR at the end."""
+def _pair(key: Key, own: RunRecord, reference: RunRecord, metric: str) -> Pair | None:
+    """The pair of two runs; None if one has no finite value at the end."""
     signal, seed = key
     both, several = (own, reference), own.images or reference.images
-    found = [record.images.get(signal, {}).get("psnr") if several else record.last("psnr") for record in both]
+    found = [record.images.get(signal, {}).get(metric) if several else record.last(metric) for record in both]
     values = [float(value) for value in found if isinstance(value, (int, float)) and math.isfinite(value)]
     if len(values) < 2:
         return None
     clocks: tuple[Clock, ...] = () if several else get_args(Clock)
-    arrivals = {clock: (_arrival(own, values[1], clock), _arrival(reference, values[1], clock)) for clock in clocks}
+    arrivals = {
+        clock: (_arrival(own, values[1], clock, metric), _arrival(reference, values[1], clock, metric))
+        for clock in clocks
+    }
     return Pair(signal, seed, (values[0], values[1]), arrivals, any(record.shared for record in both))
 
 
-def _arrival(record: RunRecord, level: float, clock: Clock) -> Arrival:
-    time = record.reaches(level, clock)
+def _arrival(record: RunRecord, level: float, clock: Clock, metric: str) -> Arrival:
+    time = record.reaches(level, clock, metric)
     return (record.last(clock) or 0.0, False) if time is None else (time, True)
 
 
@@ -187,8 +191,8 @@ def _units(pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 
 def _means(units: Sequence[Sequence[Pair]]) -> list[tuple[float, float]]:
-    """PSNR of the group and the reference, means over the pairs of each unit."""
-    return [(fmean(pair.psnr[0] for pair in unit), fmean(pair.psnr[1] for pair in unit)) for unit in units]
+    """The leading metric of the group and the reference, means over the pairs of each unit."""
+    return [(fmean(pair.ends[0] for pair in unit), fmean(pair.ends[1] for pair in unit)) for unit in units]
 
 
 def _comparison(group: Group, units: Sequence[Sequence[Pair]], p: float | None) -> PairedComparison:
@@ -225,7 +229,7 @@ def estimate(
 # -- as a table -----------------------------------------------------------------------------------------------------
 
 
-_HEADINGS = ("pairs", "PSNR dB", "p", "arrived", "steps", "steps of reference", "× fewer steps", "× less time")
+_HEADINGS = ("pairs", "gain", "p", "arrived", "steps", "steps of reference", "× fewer steps", "× less time")
 
 
 @dataclass(frozen=True)
@@ -252,9 +256,11 @@ def against_table(study: Study, label: str, clocks: bool = True) -> AgainstTable
     compared, notes = comparisons(study, label)
     title = next(group.title for group in study.groups if group.label == label)
     headings = _HEADINGS if clocks else _HEADINGS[:-1]
-    columns = [Column(heading, heading, lambda *_: None, WORDS, short=heading) for heading in headings]
+    leading = study.subject.leading
+    shown = {"gain": f"{leading.name} {leading.unit}".rstrip()}
+    columns = [Column(key, key, lambda *_: None, WORDS, short=shown.get(key, key)) for key in headings]
     rows = [Row(each.group, None, None, dict(zip(headings, _cells(each), strict=False))) for each in compared]
-    said = [*_explained(compared, title, clocks), *notes]
+    said = [*_explained(compared, title, clocks, leading.name), *notes]
     return AgainstTable(study, columns, rows, {"group": lambda group: group.title}, {}, "", said)
 
 
@@ -284,7 +290,7 @@ def _cells(compared: PairedComparison) -> list[Cell]:
     ]
 
 
-def _explained(compared: Sequence[PairedComparison], title: str, clocks: bool) -> list[str]:
+def _explained(compared: Sequence[PairedComparison], title: str, clocks: bool, metric: str) -> list[str]:
     """What the numbers are, a sentence each."""
     notes = [f"Reference: {title}. Pairs: signals, each the mean over seeds that both have; with one signal, seeds."]
     if any(each.gain.interval for each in compared):
@@ -293,14 +299,14 @@ def _explained(compared: Sequence[PairedComparison], title: str, clocks: bool) -
         notes.append(f"There is no interval with fewer than {FEWEST} pairs.")
     tests = sum(each.p is not None for each in compared)
     if tests:
-        notes.append(f"p: paired t-test of the PSNR{f', corrected for {tests} groups by Holm' * (tests > 1)}.")
+        notes.append(f"p: paired t-test of the {metric}{f', corrected for {tests} groups by Holm' * (tests > 1)}.")
     if any(each.p is not None and each.p < LEVEL for each in compared):
         notes.append(f"Bold: p is below {LEVEL:.0%}.")
     steps = [each.efforts["step"] for each in compared if each.efforts]
     if steps:
-        notes.append(f"Steps{' and time' * clocks}: mean to the PSNR at which the reference ended on the signal.")
+        notes.append(f"Steps{' and time' * clocks}: mean to the {metric} at which the reference ended on the signal.")
     if any(effort.own is None for effort in steps):
-        notes.append(f"{ABSENT}: no run of the group reached that PSNR.")
+        notes.append(f"{ABSENT}: no run of the group reached that {metric}.")
     if ends := sorted({effort.until for effort in steps if math.isfinite(effort.until)}):
         most = f"{ends[0]:,.0f}" if len(ends) == 1 else f"{ends[0]:,.0f} to {ends[-1]:,.0f}"
         notes.append(f"Restricted means: where a run did not arrive, all runs count at most {most} steps.")
@@ -313,7 +319,10 @@ def against_csv(study: Study, label: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     ratios = [f"{name}_ratio{end}" for name in ("step", "time") for end in ("", "_low", "_high")]
     efforts = [f"{name}{end}" for name in ("step", "time") for end in ("", "_reference", "_until")]
-    writer.writerow(["group", "pairs", "psnr", "psnr_low", "psnr_high", "p", "arrived", "runs", *efforts, *ratios])
+    metric = study.subject.leading.key
+    writer.writerow(
+        ["group", "pairs", metric, f"{metric}_low", f"{metric}_high", "p", "arrived", "runs", *efforts, *ratios]
+    )
     for each in comparisons(study, label)[0]:
         found = [each.efforts.get(clock) for clock in get_args(Clock)]
         line = [each.group.label, each.units, *numbers_of(each.gain), each.p, *each.arrived]

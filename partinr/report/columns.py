@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +16,7 @@ from partinr.report.groups import Group, Study
 from partinr.report.stats import Stat
 from partinr.report.versus import Versus
 from partinr.runs.records import Axis, RunRecord
-
-LEVELS = (25, 30, 35, 40)
-"""PSNR levels [dB] at which convergence is compared."""
+from partinr.runs.subject import PSNR, Leading
 
 _GROUPINGS = ("Size", "Cost", "Quality", "CPU seconds")
 """Common headings that a column alone can do without."""
@@ -99,17 +97,20 @@ def _columns_of_fits(study: Study) -> tuple[Column, ...]:
     seams = any(record.at("metrics.seam.psnr_band") is not None for group in study.groups for record in group.records)
     # SSIM is of images.
     pictures = any(record.is_picture for group in study.groups for record in group.records)
+    leading = study.subject.leading
     found = [
         each
-        for each in COLUMNS
+        for each in _of_fits(leading)
         if (learned or each.against == "lone")
         and (seams or each.table != "seams")
         and (pictures or each.value != "metrics.ssim")
     ]
     for field in study.table:
         further = _column(Section(), TABLES[0].key, field)
-        beside = [n for n, each in enumerate(found, 1) if (each.table, each.span) == (further.table, further.span)]
-        found.insert(beside[-1] if beside else len(found), further)
+        alike = [n for n, each in enumerate(found) if (each.table, each.span) == (further.table, further.span)]
+        # The leading metric is the first of its kind.
+        place = alike[0] if field["key"] == leading.key else alike[-1] + 1 if alike else len(found)
+        found.insert(place, further)
     return tuple(found)
 
 
@@ -158,13 +159,47 @@ def _compared(path: str, group: Group, versus: Versus | None) -> Stat | None:
 
 
 def _crossing(level: float, axis: Axis, group: Group, versus: Versus | None) -> Stat:
-    return group.stat(lambda record: record.reaches(level, axis))
+    return group.stat(lambda record: record.reaches(level, axis, group.leading.key))
 
 
 _OF_FITS = yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text(encoding="utf-8"))
 
-TABLES = tuple(Table(**table) for table in _OF_FITS["tables"])
-"""Tables of fits; tables without columns are omitted."""
 
-COLUMNS = tuple(_column(Section(), TABLES[0].key, {"terminal": "", **field}) for field in _OF_FITS["columns"])
-"""All columns of the report for a group of fits, in order."""
+def tables_of(study: Study) -> Sequence[Table]:
+    """The tables for the groups of a study; those without columns are omitted."""
+    return _tables(study.subject.leading) if study.section is None else study.section.tables
+
+
+@cache
+def _tables(leading: Leading) -> tuple[Table, ...]:
+    return tuple(Table(**{key: _led(text, leading) for key, text in table.items()}) for table in _OF_FITS["tables"])
+
+
+@cache
+def _of_fits(leading: Leading) -> tuple[Column, ...]:
+    """The columns of fits that are compared by a metric."""
+    found = []
+    for field in _OF_FITS["columns"]:
+        efforts = field["value"].startswith(("versus.", "reaches."))
+        said = {key: _led(value, leading) if efforts else value for key, value in field.items()}
+        for level in leading.levels if "{level}" in field["key"] else (0,):
+            found.append(_column(Section(), TABLES[0].key, {"terminal": "", **_at(said, level, leading.unit)}))
+    return tuple(found)
+
+
+def _led(value: Any, leading: Leading) -> Any:
+    return value.replace(PSNR.name, leading.name) if isinstance(value, str) else value
+
+
+def _at(field: Mapping[str, Any], level: float, unit: str) -> dict[str, Any]:
+    """A column for one level."""
+    texts = {key: value.replace("{level}", f"{level:g}") for key, value in field.items() if isinstance(value, str)}
+    heading = f"{level:g} {unit}".rstrip() if "{level}" in field["heading"] else field["heading"]
+    return {**field, **texts, "heading": heading}
+
+
+TABLES = _tables(PSNR)
+"""Tables of fits that are compared by their PSNR."""
+
+COLUMNS = _of_fits(PSNR)
+"""All columns of the report for a group of such fits, in order."""

@@ -107,7 +107,7 @@ def _one_by_one(study: Study) -> Study:
             words = [group.label, *([f"seed {record.seed}"] if len(seeds) > 1 else [])]
             words += [group.image] if len(study.images) > 1 else []
             label = " · ".join(words)
-            groups.append(Group.of(label, label, group.image, [record], group.flat, (), named=False))
+            groups.append(Group.of(label, label, group.image, [record], group.flat, (), False, group.leading))
     names = numbered([group.label for group in groups])
     named = [replace(group, label=name, name=name) for group, name in zip(groups, names, strict=True)]
     return replace(study, groups=tuple(named))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from partinr.base.rectangles import closest_to_cubes
@@ -26,6 +27,7 @@ from partinr.runs.configs import (
     Flat,
     flat_value,
     flatten,
+    observed,
     same_settings,
     without_image,
     without_partition,
@@ -36,6 +38,7 @@ from partinr.runs.naming import Cut, expected_regions, labels, titles
 from partinr.runs.origin import Origin, said, told_apart
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import section_at
+from partinr.runs.subject import PSNR, Leading, Subject
 
 # -- groups ---------------------------------------------------------------------------------------------------------
 
@@ -63,6 +66,8 @@ class Group:
     flat: Flat
     apart: tuple[str, ...] = ()
     """Contents of files and code that differ from groups with the same configuration, in words."""
+    leading: Leading = PSNR
+    """The metric by which the groups of the study are compared."""
 
     @classmethod
     def of(
@@ -74,6 +79,7 @@ class Group:
         flat: Flat,
         apart: tuple[str, ...],
         named: bool,
+        leading: Leading = PSNR,
     ) -> Group:
         """The group of ``records``. Of several runs with one seed the latest counts, and a check only by itself.
 
@@ -85,6 +91,7 @@ class Group:
             flat: configuration of the runs.
             apart: see :attr:`apart`.
             named: whether the image is part of the name.
+            leading: see :attr:`leading`.
         """
         label, title = (" · ".join((text, *apart)) for text in (label, title))
         name = f"{image} · {label}" if named else label
@@ -97,7 +104,7 @@ class Group:
         kept = set(latest.values())
         counted = tuple(record for record in records if record in kept)
         regions = next((record.regions for record in records if record.regions is not None), None)
-        return cls(label, name, title, image, tuple(records), counted, not completed, regions, flat, apart)
+        return cls(label, name, title, image, tuple(records), counted, not completed, regions, flat, apart, leading)
 
     @property
     def n(self) -> int:
@@ -115,9 +122,18 @@ class Group:
         return Stat.of([of(record) for record in self.counted])
 
     def median(self) -> RunRecord | None:
-        """The run whose pictures represent the group: the median by final PSNR (the lower of two)."""
-        ranked = sorted(self.counted, key=lambda record: -math.inf if (psnr := record.final("psnr")) is None else psnr)
+        """The run whose pictures represent the group: the median by the leading metric (the lower of two)."""
+
+        def quality(record: RunRecord) -> float:
+            return -math.inf if (value := record.final(self.leading.key)) is None else value
+
+        ranked = sorted(self.counted, key=quality)
         return ranked[(len(ranked) - 1) // 2] if ranked else None
+
+    @cached_property
+    def seen(self) -> frozenset[Any]:
+        """How the fits see their signal; the best numbers are those among fits that see the same."""
+        return observed(self.flat)
 
     @property
     def learned_start(self) -> bool:
@@ -153,6 +169,8 @@ class Study:
     """Groups sorted by image, then by number of regions."""
     notices: tuple[str, ...]
     """Notices for readers who compare."""
+    subject: Subject = field(default_factory=Subject)
+    """What the signals are called, and by which metric fits are compared."""
 
     @classmethod
     def of(cls, records: Sequence[RunRecord], section: str | None = None) -> Study:
@@ -160,6 +178,7 @@ class Study:
         records = [record for record in records if record.regime.section == section]
         usable = [record for record in records if record.status != "damaged"]
         shown, missing = (None, []) if section is None else _section(section, records)
+        subject = Subject.common(record.subject for record in usable) if shown is None else Subject(shown.signals)
         found_images = Images.among(usable)
         images = found_images.of
         # Images with something to compare come first, since the page opens on them.
@@ -190,7 +209,8 @@ class Study:
             for record, words in zip(alike, told.words, strict=True):
                 placed.setdefault((images[record], words), []).append(record)
             groups += [
-                Group.of(label, title, image, alike, flat, words, several) for (image, words), alike in placed.items()
+                Group.of(label, title, image, alike, flat, words, several, subject.leading)
+                for (image, words), alike in placed.items()
             ]
             if told.keys:
                 differ[said(told.keys)] += sum(1 for _, words in placed if words)
@@ -198,7 +218,7 @@ class Study:
         notices = notices_of(record for group in groups for record in group.counted)
         apart = [f"{count} groups differ only in {what}." for what, count in differ.items()]
         notices = [*missing, *apart, *found_images.notices, *notices, *not_counted(repeated(groups))]
-        return cls(shown, tuple(records), tuple(image_order), tuple(groups), tuple(notices))
+        return cls(shown, tuple(records), tuple(image_order), tuple(groups), tuple(notices), subject)
 
     @property
     def labels(self) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import FITTED, SIGNAL, of_image
-from partinr.runs.regime_facts import native_of
+from partinr.runs.layout import BEST, FITTED, SIGNAL, of_image
+from partinr.runs.subject import native_of
 
 ELEMENTS = ("audio", "video")
 """The HTML elements that play files."""
@@ -27,7 +27,7 @@ def media_of(folder: Path, manifest: Mapping[str, Any], part: str, image: str | 
     Args:
         folder: the run directory.
         manifest: content of its ``run.json``.
-        part: :data:`partinr.runs.layout.SIGNAL` or :data:`partinr.runs.layout.FITTED`.
+        part: :data:`partinr.runs.layout.SIGNAL`, ``FITTED`` or ``BEST``.
         image: name of one of several signals.
 
     Returns:
@@ -37,19 +37,20 @@ def media_of(folder: Path, manifest: Mapping[str, Any], part: str, image: str | 
     element, name = native.get("media", ""), native.get(part, "")
     path = folder / of_image(image, name)
     # A name in a file may say anything.
-    if element not in ELEMENTS or Path(name).stem not in (SIGNAL, FITTED) or Path(name).name != name:
+    if element not in ELEMENTS or Path(name).stem not in (SIGNAL, FITTED, BEST) or Path(name).name != name:
         return None
     return _embedded(path, element, element)
 
 
-def observation_of(run: RunDirectory, image: str | None = None) -> dict[str, str] | None:
-    """The picture of what the loss of a run sees, likewise; None if that is the signal itself.
+def picture_of(run: RunDirectory, role: str, image: str | None = None) -> dict[str, str] | None:
+    """A picture that only some regimes keep, likewise; None if a run has none.
 
     Args:
         run: the run directory.
+        role: its role among the files of the regime, such as ``observation``.
         image: name of one of several signals.
     """
-    name = run.regime.files.get("observation")
+    name = run.regime.files.get(role)
     if name is None or Path(name).name != name or Path(name).suffix != ".png":
         return None
     return _embedded(run.file(of_image(image, name)), "img", "image")

@@ -16,13 +16,13 @@ from partinr.base.section import Table
 from partinr.base.text import utf8
 from partinr.pictures.palette import SLOTS, Style
 from partinr.report.against import against_lone
-from partinr.report.columns import TABLES, Column, columns_of
+from partinr.report.columns import Column, columns_of, tables_of
 from partinr.report.comparison import Comparison
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.notices import UNDER_WAY, states
 from partinr.report.panels import GALLERY, pictures_of, run_of
 from partinr.report.payload import payload
-from partinr.report.significance import RULE, marked
+from partinr.report.significance import RULE, SEEN_APART, marked
 from partinr.report.table import Row, rows
 from partinr.report.templates import error_legend, template
 from partinr.report.thumbnails import PICTURE_BUDGET, PictureCache, PictureStore
@@ -114,10 +114,11 @@ def write_comparison(comparison: Comparison, path: Path, stage: Mapping[str, Any
 def _title(studies: Sequence[Study]) -> str:
     """A title that says what was compared on which images."""
     said = []
-    for labels, images in ((study.labels, study.images) for study in studies if study.groups):
+    for study in (each for each in studies if each.groups):
+        labels, images = study.labels, study.images
         names = ", ".join(labels)
         what = names if len(labels) <= 4 and len(names) <= LONGEST_TITLE else f"{len(labels)} configurations"
-        said.append(f"{', '.join(images) if len(images) <= 3 else f'{len(images)} images'}: {what}")
+        said.append(f"{', '.join(images) if len(images) <= 3 else _plural(len(images), *study.subject.words)}: {what}")
     return "; ".join(said) or "No readable run"
 
 
@@ -126,11 +127,11 @@ def _count(records: Sequence[RunRecord], studies: Sequence[Study]) -> str:
     groups = sum(len(study.groups) for study in studies)
     fits, *further = studies
     on = (
-        [_plural(len(fits.images), "image", "images")]
+        [_plural(len(fits.images), *fits.subject.words)]
         if fits.images or not any(each.images for each in further)
         else []
     )
-    on += [_plural(len(each.images), *each.section.signals) for each in further if each.section and each.images]
+    on += [_plural(len(each.images), *each.subject.words) for each in further if each.images]
     return f"{_plural(len(records), 'run', 'runs')} in {_plural(groups, 'group', 'groups')} on {' and '.join(on)}"
 
 
@@ -220,7 +221,7 @@ def _part(
     key: str, study: Study, table: Sequence[Row], style: Mapping[str, Style], search: bool, store: PictureStore
 ) -> dict[str, Any]:
     """The page's data for one study. The pictures of a search are in the order of their quality."""
-    tables = TABLES if study.section is None else study.section.tables
+    tables = tables_of(study)
     return {
         "key": key,
         "study": study,
@@ -244,8 +245,8 @@ def _part(
 def rank(group: Group) -> tuple[bool, float]:
     """The place of a group among others, the best first: those that have not completed come last."""
     run = group.median()
-    psnr = None if run is None else run.final("psnr")
-    return group.provisional, math.inf if psnr is None else -psnr
+    quality = None if run is None else run.final(group.leading.key)
+    return group.provisional, math.inf if quality is None else -quality
 
 
 def _table(about: Table, table: Sequence[Row], study: Study) -> dict[str, Any]:
@@ -261,11 +262,15 @@ def _table(about: Table, table: Sequence[Row], study: Study) -> dict[str, Any]:
         before = column
     random = any(column.against == "random" for column in columns)
     shared = any(row.cells[column.key].shared for row in table for column in columns)
+    several = len({row.group.seen for row in table}) > 1
     bold = any(row.cells[column.key].best for row in table for column in columns)
     return {
         "key": about.key,
         "title": about.title,
-        "caption": about.caption + f" {RULE}" * bold + _RANDOM_START * random + _SHARED * shared,
+        "caption": about.caption
+        + (f" {RULE}" + SEEN_APART * several) * bold
+        + _RANDOM_START * random
+        + _SHARED * shared,
         "columns": columns,
         "spans": spans,
         "starts": starts,

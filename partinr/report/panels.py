@@ -13,10 +13,11 @@ from partinr.base.text import for_shell
 from partinr.report.groups import Group
 from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
-from partinr.runs.layout import ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
+from partinr.runs.layout import BEST, ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
 from partinr.runs.records import RunRecord
-from partinr.runs.regime_facts import metrics_of
+from partinr.runs.regime_facts import SUMMARY
 from partinr.runs.sharing import SIGN
+from partinr.runs.subject import PSNR, Leading, measure, metrics_of
 
 GALLERY = 24
 """Number of reconstructions shown for a run of several images."""
@@ -33,7 +34,8 @@ def pictures_of(group: Group, store: PictureStore, section: Section | None) -> d
         "seed": None if record is None else record.seed,
         "any": any(figure["picture"] for figure in found),
         "sheet": record is not None and "sheet" in record.regime.files,
-        "images": [] if record is None else [_image(name, of) for name, of in record.images.items()],
+        "measures": [] if record is None else [title for title, _, _ in _measures(record)],
+        "images": [] if record is None else [_image(name, of, record) for name, of in record.images.items()],
     }
 
 
@@ -46,32 +48,48 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
         return [
             {
                 "kind": name,
-                "caption": _decibels(of.get("psnr")),
+                "caption": _led(of, record.subject.leading),
                 "picture": store.add(record.path / of_image(name, RECONSTRUCTION)),
                 "media": store.media(record.path, record.manifest, FITTED, name),
             }
             for name, of in list(record.images.items())[:GALLERY]
         ]
-    psnr, ssim = record.final("psnr"), record.final("ssim")
-    quality = [_decibels(psnr)] if psnr is not None else []
-    quality += [f"SSIM {write(ssim, 'fixed:3')}"] if ssim is not None else []
-    observation = record.regime.files.get("observation")
-    further = ((each, record.number(each["value"])) for each in metrics_of(record.manifest))
-    quality += [_measured(each, value) for each, value in further if value is not None]
+    observation, best = (record.regime.files.get(role) for role in ("observation", "best_picture"))
     captions = (
-        (IMAGE, "image" if record.is_picture else "signal", ""),
+        (IMAGE, record.subject.words[0], ""),
         *(((observation, "observation", "what the loss sees"),) if observation else ()),
         (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
-        (RECONSTRUCTION, "reconstruction", ", ".join(quality)),
+        *(((best, "best reconstruction", _best(record)),) if best and (record.path / best).is_file() else ()),
+        (RECONSTRUCTION, "last reconstruction" if best else "reconstruction", ", ".join(_quality(record))),
     )
     found: list[dict[str, Any]] = [
         {"kind": kind, "caption": caption, "picture": store.add(record.path / name)} for name, kind, caption in captions
     ]
-    for figure, part in ((found[0], SIGNAL), (found[2], FITTED)):
-        figure["media"] = store.media(record.path, record.manifest, part)
+    parts = {IMAGE: SIGNAL, RECONSTRUCTION: FITTED, best: BEST}
+    for figure, (name, _, _) in zip(found, captions, strict=True):
+        if name in parts:
+            figure["media"] = store.media(record.path, record.manifest, parts[name])
     if not record.is_picture:
         return [*found, {"kind": "error", "caption": "", "picture": store.add(record.path / ERROR)}]
     return [*found, {"kind": "absolute error", "caption": "", "picture": store.add_error(record.path)}]
+
+
+def _quality(record: RunRecord) -> list[str]:
+    """What was measured at the end, the leading metric first."""
+    found = {
+        each["key"]: _measured(each, value)
+        for each in (*SUMMARY, *metrics_of(record.manifest))
+        if (value := record.number(each["value"])) is not None
+    }
+    if record.subject.leading == PSNR and "psnr" in found:
+        found["psnr"] = found["psnr"].removeprefix("PSNR ")
+    return sorted(found.values(), key=lambda said: said != found.get(record.subject.leading.key))
+
+
+def _best(record: RunRecord) -> str:
+    """Where the curve was at its best."""
+    psnr, step = record.number("metrics.psnr_best"), record.number("metrics.step_best")
+    return "" if psnr is None or step is None else f"{PSNR.written(psnr)} at step {step:,.0f}"
 
 
 def _chosen(group: Group, record: RunRecord | None) -> str:
@@ -82,27 +100,40 @@ def _chosen(group: Group, record: RunRecord | None) -> str:
     return f"seed {record.seed}{which}"
 
 
-def _image(name: str, of: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the table of a run's images."""
-    shape, regions, parameters, ssim = (of.get(key) for key in ("shape", "regions", "parameters", "ssim"))
+def _measures(record: RunRecord) -> list[tuple[str, str, str]]:
+    """Heading, key and form of each metric of the signals of a run, the leading one first."""
+    further, leading = metrics_of(record.manifest), record.subject.leading
+    fields = [*(SUMMARY if record.is_picture else SUMMARY[:1]), *further]
+    fields.sort(key=lambda each: each["key"] != leading.key)
+    return [(each["heading"], each["key"], each["form"]) for each in fields]
+
+
+def _image(name: str, of: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
+    """A row of the table of a run's signals."""
+    shape, regions, parameters = (of.get(key) for key in ("shape", "regions", "parameters"))
     return {
         "name": name,
         "size": "×".join(map(str, shape[:-1])) if isinstance(shape, list) else "",
         "regions": f"{regions:,}" if isinstance(regions, int) else "",
         "parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
-        "psnr": _decibels(of.get("psnr")).removesuffix(" dB"),
-        "ssim": write(ssim, "fixed:3") if isinstance(ssim, float) else ABSENT,
+        "measures": [_number(of.get(key), form) for _, key, form in _measures(record)],
     }
+
+
+def _number(value: Any, form: str) -> str:
+    return write(value, form) if isinstance(value, (int, float)) else ABSENT
 
 
 def _measured(field: Mapping[str, Any], value: float) -> str:
     """A metric in words, its unit after the number."""
-    name, unit, _ = str(field["heading"]).partition(" dB")
-    return f"{name} {write(value, field['form'])}{unit}"
+    name, unit = measure(field)
+    return f"{name} {write(value, field['form'])} {unit}".rstrip()
 
 
-def _decibels(psnr: Any) -> str:
-    return f"{write(psnr, 'fixed:2')} dB" if isinstance(psnr, (int, float)) else ABSENT
+def _led(of: Mapping[str, Any], leading: Leading) -> str:
+    """The leading metric of one of several signals."""
+    value = of.get(leading.key)
+    return leading.written(value) if isinstance(value, (int, float)) else ABSENT
 
 
 # -- runs -----------------------------------------------------------------------------------------------------------
@@ -113,7 +144,8 @@ _SAFE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 def run_of(record: RunRecord, section: Section | None) -> dict[str, Any]:
     """The page's data for one run."""
-    psnr, memory = record.final("psnr"), record.number("peak_memory_bytes")
+    leading = record.subject.leading
+    quality, memory = record.final(leading.key), record.number("peak_memory_bytes")
     clocks, versions = record.at("seconds"), record.at("versions")
     seconds = {key: record.number(f"seconds.{key}") for key in (clocks if isinstance(clocks, Mapping) else ())}
     cpu = {key: record.number(f"cpu_seconds.{key}") for key in ("training", "evaluation")}
@@ -137,7 +169,7 @@ def run_of(record: RunRecord, section: Section | None) -> dict[str, Any]:
     config = yaml.dump(dict(record.config), Dumper=_SAFE_DUMPER, sort_keys=False, allow_unicode=True)
     return {
         "record": record,
-        "psnr": "" if psnr is None else f"{write(psnr, 'fixed:2')} dB",
+        "quality": "" if quality is None else leading.written(quality),
         "after": fill(section.after, record.manifest, record.config) if section else "",
         "facts": {key: value for key, value in facts.items() if value},
         "config": config if record.config else "",

@@ -170,7 +170,11 @@ class PaperTable:
     @property
     def notes(self) -> list[str]:
         """What a reader of these columns has to know, one sentence each."""
-        return [*_notes(self.rows, self.columns), *([self.rule] if self.rule else []), *self.study.notices]
+        return [
+            *_notes(self.rows, self.columns, self.study.subject.leading.name),
+            *([self.rule] if self.rule else []),
+            *self.study.notices,
+        ]
 
     def lines(self, text: Callable[[str], str], cell: Callable[[Cell, Column], str]) -> list[list[str]]:
         """The rows as text.
@@ -194,7 +198,7 @@ def _seeds(table: Sequence[Row]) -> list[int]:
     return sorted({row.group.n for row in table})
 
 
-def _notes(table: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+def _notes(table: Sequence[Row], columns: Sequence[Column], metric: str) -> list[str]:
     notes, seeds = [], _seeds(table)
     if seeds[-1] > 1:
         count = f"{seeds[0]} seeds" if len(seeds) == 1 else "seeds"
@@ -205,7 +209,7 @@ def _notes(table: Sequence[Row], columns: Sequence[Column]) -> list[str]:
     if ABSENT in said:
         notes.append(f"{ABSENT}: no seed got there.")
     if any(column.key.startswith("lone_") for column in columns):
-        notes.append("Lone PSNR: that at which the network without a partition ended.")
+        notes.append(f"Lone {metric}: that at which the network without a partition ended.")
     if any(row.group.provisional for row in table):
         notes.append("Where no run of a group has completed, its numbers are those of runs that have not.")
     return notes

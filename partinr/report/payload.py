@@ -24,6 +24,8 @@ from partinr.report.thin import thin
 from partinr.runs.layout import CODECS
 from partinr.runs.naming import UNCUT, Cut, Facet, facets
 from partinr.runs.records import Axis, RunRecord
+from partinr.runs.regime_facts import SUMMARY
+from partinr.runs.subject import measure
 
 DIGITS = 6
 """Significant digits of curves on the page: finer than any screen, at half the size."""
@@ -104,7 +106,8 @@ def payload(
 def _curve(record: RunRecord) -> dict[str, Numbers]:
     """The axes and PSNR of a curve, and its other columns that have a number."""
     columns = {name: np.array(values) for name, values in record.curve.items()}
-    return {name: values for name, values in columns.items() if name in _NEEDED or np.isfinite(values).any()}
+    needed = (*_NEEDED, record.subject.leading.key)
+    return {name: values for name, values in columns.items() if name in needed or np.isfinite(values).any()}
 
 
 def _written(name: str, values: Numbers) -> list[float | int | None] | float | int | None:
@@ -116,16 +119,25 @@ def _written(name: str, values: Numbers) -> list[float | int | None] | float | i
 def _metrics(study: Study) -> list[dict[str, Any]]:
     """The metrics of the curves that some run has: PSNR, the other usual ones, and those of third parties."""
     found = {"psnr", *(name for record in study.records for name in _curve(record) if name not in get_args(Axis))}
+    known = {each["key"]: each for each in (*SUMMARY, *study.table)}
+    order = [study.subject.leading.key, *TITLES]
     return [
-        {
-            "key": name,
-            "title": TITLES.get(name, name),
-            "log": name in LOGARITHMIC,
-            "form": _FORMS.get(name, "significant"),
-            "unit": " dB" if name == "psnr" else "",
-        }
-        for name in sorted(found, key=lambda name: ([*TITLES, name].index(name), name))
+        {"key": name, "leads": name == order[0], "log": name in LOGARITHMIC, **_measure(name, known.get(name))}
+        for name in sorted(found, key=lambda name: ([*order, name].index(name), name))
     ]
+
+
+def _measure(name: str, field: Mapping[str, Any] | None) -> dict[str, str]:
+    """Title, unit and form of a column of a curve."""
+    if field is None:
+        return {"title": TITLES.get(name, name), "unit": "", "form": "significant"}
+    said, unit = measure({"heading": field.get("short") or field["heading"]})
+    form = _FORMS.get(name, field["form"])
+    return {
+        "title": TITLES.get(name, f"{said} [{unit}]" if unit else said),
+        "unit": f" {unit}" * bool(unit),
+        "form": form,
+    }
 
 
 def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
@@ -135,6 +147,8 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
             {"name": image, "level": (lone := lones[image]) and number(lone.level), **_codecs(study, image)}
             for image in study.images
         ],
+        "leading": asdict(study.subject.leading),
+        "words": study.subject.words,
         "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
         "columns": [_column(column) for column in columns_of(study)],
         "charts": [asdict(chart) for chart in (study.section.charts if study.section else ())],
@@ -173,6 +187,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
     """Add position and column values to the runs of a study."""
     columns = columns_of(study)
     labels = {label: index for index, label in enumerate(study.labels)}
+    seen = list(dict.fromkeys(group.seen for group in study.groups))
     images = {image: index for index, image in enumerate(study.images)}
     for rank, row in enumerate(table):
         group, versus = row.group, row.versus
@@ -182,6 +197,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                 "study": key,
                 "image": images[group.image],
                 "label": labels[group.label],
+                "seen": seen.index(group.seen),
                 "rank": rank,
                 # Superseded by a later run of the same group and seed.
                 "repeated": _repeated(group, record),
@@ -209,7 +225,7 @@ def _place(runs: Mapping[RunRecord, dict[str, Any]], key: str, study: Study, tab
                     runs[record]["parts"] = [[numbers(own.get(each, nothing)) for each in fits] for own in parts]
             if versus and own and versus.lone is not group:
                 effort = {axis: number(stat.mean) for axis, stat in own.effort.items()}
-                runs[record]["reached"] = {"psnr": number(versus.level), **effort}
+                runs[record]["reached"] = {"level": number(versus.level), **effort}
 
 
 def _of_images(columns: Sequence[Column], record: RunRecord) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CURVE_COLUMNS
 from partinr.runs.listing import Column, Listed, columns
 from partinr.runs.records import Axis, RunRecord
+from partinr.runs.subject import Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,11 +108,15 @@ class RunTable:
         return places
 
     def _repr_html_(self) -> str:
-        heads = ["run", *self._settings, "state", "PSNR [dB]", "SSIM", "steps", "training [s]"]
+        leading = Subject.common(record.subject for record in self.records).leading
+        quality = [(leading.key, leading.title, leading.form)]
+        quality += [("ssim", "SSIM", "fixed:3")] * any(record.is_picture for record in self.records)
+        heads = ["run", *self._settings, "state", *(heading for _, heading, _ in quality), "steps", "training [s]"]
         lines = []
         for number, record in enumerate(self.records[:_MOST_ROWS]):
-            numbers = [record.final("psnr"), record.final("ssim"), record.last("step"), record.last("seconds")]
-            said = [ABSENT if each is None else write(each, form) for each, form in zip(numbers, _FORMS, strict=True)]
+            numbers = [(record.final(key), form) for key, _, form in quality]
+            numbers += [(record.last("step"), "fixed:0"), (record.last("seconds"), "significant")]
+            said = [ABSENT if each is None else write(each, form) for each, form in numbers]
             words = [column.of[number] or ABSENT for column in self._settings.values()]
             lines.append([record.name, *words, record.status, *said])
         body = "".join(_html_row("td", line) for line in lines)
@@ -141,10 +146,6 @@ class RunTable:
             {"run": record.name, **{name: each.values.get(column.key) for name, column in self._settings.items()}}
             for record, each in zip(self.records, self._listed, strict=True)
         ]
-
-
-_FORMS = ("fixed:2", "fixed:3", "fixed:0", "significant")
-"""How a notebook's table writes its numbers."""
 
 
 def _html_row(element: str, words: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from partinr.base.statistics import paired, welch
 from partinr.report.columns import Column
@@ -21,11 +21,14 @@ ENOUGH = 3
 """Runs or images from which a test that finds no difference says something."""
 
 RULE = (
-    "Bold: the best mean of an image, and those that do not differ from it at "
-    f"{LEVEL:.0%} by Welch's t-test over seeds, or by a paired one over the images of a run; with one run each, "
+    "Bold: the best mean of each signal, and those that do not differ from it at "
+    f"{LEVEL:.0%} by Welch's t-test over seeds, or by a paired one over the signals of a run; with one run each, "
     "those that read like it. With two runs, a column is bold only if the test is clear."
 )
 """The rule in a sentence, for a page whose groups the reader can change."""
+
+SEEN_APART = " Fits are compared with those that see the same of the signal."
+"""What is said below a table of several observations."""
 
 Told = Literal["images", "seeds", "digits"]
 """What tells a number from the best one: a paired t-test over images, Welch's t-test over seeds, or its digits."""
@@ -38,7 +41,7 @@ _SAID: dict[Told, str] = {
 
 
 def marked(table: Sequence[Row], columns: Iterable[Column]) -> tuple[list[Row], str]:
-    """The rows with the best numbers of each image marked, and the rule in a sentence; empty if none is marked.
+    """The rows with the best numbers of each image and observation marked, and the rule; empty if none is marked.
 
     A number is marked if it is the best of its column, if it reads like the best, or if a test does not tell it from
     the best: a paired t-test over the images that both groups have, else Welch's t-test over seeds. With a single run,
@@ -51,9 +54,10 @@ def marked(table: Sequence[Row], columns: Iterable[Column]) -> tuple[list[Row], 
     """
     best: dict[Group, set[str]] = {row.group: set() for row in table}
     used: set[Told] = set()
+    several = len({row.group.seen for row in table}) > 1
     for column in columns:
-        for image in dict.fromkeys(row.group.image for row in table):
-            rows = [row for row in table if row.group.image == image and _counts(row, column)]
+        for place in dict.fromkeys(map(_place, table)):
+            rows = [row for row in table if _place(row) == place and _counts(row, column)]
             if column.better is None or len(rows) < 2:
                 continue
             first = (max if column.better == "high" else min)(rows, key=lambda row: _mean(row, column))
@@ -70,7 +74,7 @@ def marked(table: Sequence[Row], columns: Iterable[Column]) -> tuple[list[Row], 
         replace(row, cells={key: replace(cell, best=key in best[row.group]) for key, cell in row.cells.items()})
         for row in table
     ]
-    return found, _rule(used)
+    return found, _rule(used) + SEEN_APART * (several and bool(used))
 
 
 def _rule(used: set[Told]) -> str:
@@ -80,6 +84,11 @@ def _rule(used: set[Told]) -> str:
         return "Bold: the best number as printed; with one run each there is no test."
     tests = " and ".join(said for by, said in _SAID.items() if by in used)
     return f"Bold: the best mean, and those that do not differ from it at {LEVEL:.0%} by {tests}."
+
+
+def _place(row: Row) -> tuple[str, frozenset[Any]]:
+    """What numbers are compared on: an image, and how it is seen."""
+    return row.group.image, row.group.seen
 
 
 def _counts(row: Row, column: Column) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from partinr.base.numbers import ABSENT, write
-from partinr.report.columns import LEVELS
 from partinr.report.groups import Group
 from partinr.report.table import Row
 from partinr.report.versus import Versus
@@ -41,7 +40,7 @@ def tiles_of(table: Sequence[Row]) -> list[Tile]:
         ratios = [(mean, row, versus) for row, versus in compared if (mean := versus.ratio[axis].mean) is not None]
         if ratios:
             ratio, row, versus = max(ratios, key=lambda found: found[0])
-            note = f"to the {versus.level:.2f} dB of the runs with {versus.lone.label}"
+            note = f"to the {row.group.leading.written(versus.level)} of the runs with {versus.lone.label}"
             number, what = _speed(ratio, axis, row.cells[key].text)
             tiles.append(Tile(key, number + row.cells[key].sign, what, row.group.label, note))
         else:
@@ -49,10 +48,10 @@ def tiles_of(table: Sequence[Row]) -> list[Tile]:
     gains = [(mean, row, versus) for row, versus in compared if (mean := versus.gain.mean) is not None]
     if gains:
         gain, row, versus = max(gains, key=lambda found: found[0])
-        number = f"{'+' if gain >= 0 else '−'}{write(abs(gain), 'fixed:2')} dB"
-        tiles.append(
-            Tile("gain", number, "PSNR at the end", row.group.label, f"against the runs with {versus.lone.label}")
-        )
+        leading = row.group.leading
+        number = f"{'+' if gain >= 0 else '−'}{leading.written(abs(gain))}"
+        against = f"against the runs with {versus.lone.label}"
+        tiles.append(Tile("gain", number, f"{leading.name} at the end", row.group.label, against))
     return tiles
 
 
@@ -79,8 +78,9 @@ def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis) ->
     """The speed-up to the highest level that a group reached, if none reached the lone network's final PSNR."""
     lone = compared[0][1].lone
     seeds = " in all its seeds" if max(row.group.n for row, _ in compared) > 1 else ""
-    unreached = f"No group reached the final PSNR of the runs with {lone.label}{seeds}."
-    for level in reversed(LEVELS):
+    leading = lone.leading
+    unreached = f"No group reached the final {leading.name} of the runs with {lone.label}{seeds}."
+    for level in reversed(leading.levels):
         found = []
         for row, versus in compared:
             alone, parts = (_effort(group, level, axis) for group in (versus.lone, row.group))
@@ -88,7 +88,7 @@ def _tile_below(compared: Sequence[tuple[Row, Versus]], key: str, axis: Axis) ->
                 found.append((alone / parts, row))
         if found:
             ratio, row = max(found, key=lambda pair: pair[0])
-            note = f"to {level} dB. {unreached}"
+            note = f"to {level:g} {leading.unit}. {unreached}"
             number, what = _speed(ratio, axis, write(ratio, "significant"))
             marked = axis == "seconds" and any(each.shared for each in (*row.group.counted, *lone.counted))
             return Tile(key, number + SIGN * marked, what, row.group.label, note)
@@ -102,7 +102,7 @@ def _timed(group: Group) -> bool:
 
 def _effort(group: Group, level: float, axis: Axis) -> float | None:
     """The effort of a group to reach a PSNR, mean over seeds; None unless every seed reaches it."""
-    return group.stat(lambda record: record.reaches(level, axis)).mean
+    return group.stat(lambda record: record.reaches(level, axis, group.leading.key)).mean
 
 
 MOST_NAMES = 8

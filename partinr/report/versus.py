@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Versus:
     """The comparison of a group with the lone network, by the effort to reach the latter's final PSNR.
 
+    Other kinds of signals may have another metric that leads, such as the SNR of sounds.
+
     A fit from a learned start may be compared with the same fit from a random start instead.
 
     Seeds are compared one by one if both groups have them, else with the mean over the lone network's seeds. The
@@ -28,7 +30,7 @@ class Versus:
 
     lone: Group
     level: float
-    """Final PSNR of the lone network, mean over its seeds [dB]."""
+    """The leading metric of the lone network at the end, such as PSNR [dB], mean over its seeds."""
     parameters: float | None
     """Parameters of the lone network over those of the group; None if unknown."""
     effort: Mapping[Axis, Stat]
@@ -38,23 +40,24 @@ class Versus:
     ratio_with_partition: Stat
     """The ratio of seconds, including those of the partition rules."""
     gain: Stat
-    """Final PSNR minus that of the lone network [dB]."""
+    """The leading metric at the end minus that of the lone network."""
 
 
 _AXES: tuple[Axis, ...] = get_args(Axis)
 
 
 def measured(group: Group, lone: Group) -> Versus | None:
-    """The comparison of ``group`` with ``lone``; None if a seed of ``lone`` has no final PSNR."""
-    ends = {record.seed: (record.last("psnr"), record) for record in lone.counted}
+    """The comparison of ``group`` with ``lone``; None if a seed of ``lone`` has no final value to reach."""
+    metric = group.leading.key
+    ends = {record.seed: (record.last(metric), record) for record in lone.counted}
     levels = {seed: level for seed, (level, _) in ends.items() if level is not None and math.isfinite(level)}
     if not levels or len(levels) < len(ends):
         return None
     mean_level = statistics.fmean(levels.values())
-    own = {(seed, axis): ends[seed][1].reaches(levels[seed], axis) for seed in levels for axis in _AXES}
+    own = {(seed, axis): ends[seed][1].reaches(levels[seed], axis, metric) for seed in levels for axis in _AXES}
 
     def effort(record: RunRecord, axis: Axis) -> float | None:
-        return record.reaches(levels.get(record.seed, mean_level), axis)
+        return record.reaches(levels.get(record.seed, mean_level), axis, metric)
 
     def ratio(record: RunRecord, axis: Axis) -> float | None:
         return over(effort(record, axis), [own[seed, axis] for seed in seeds_for(record)])
@@ -71,7 +74,7 @@ def measured(group: Group, lone: Group) -> Versus | None:
         return statistics.fmean(known) / needed if needed and known else None
 
     def gain(record: RunRecord) -> float | None:
-        end = record.last("psnr")
+        end = record.last(metric)
         return None if end is None else end - levels.get(record.seed, mean_level)
 
     sizes = [g.stat(lambda record: record.number("parameters")).mean for g in (lone, group)]

@@ -78,12 +78,13 @@ class Fit:
     name: str = "fit"
 
 
-def stage_of(image: Any, fits: Sequence[Fit]) -> dict[str, Any]:
+def stage_of(image: Any, fits: Sequence[Fit], word: str = "image") -> dict[str, Any]:
     """The data of ``stage.html``: an image and its fits in 8 bits.
 
     Args:
-        image: ``[H, W, C]``, C = 1 or 3, values as for :func:`to_uint8`.
+        image: ``[H, W, C]``, C = 1 or 3, values as for :func:`to_uint8`; or the picture of another signal.
         fits: its fits; one is compared with the image, several with each other.
+        word: what the signal is called.
 
     Raises:
         PartinrError: shapes differ, or a picture is too large for a page.
@@ -93,6 +94,7 @@ def stage_of(image: Any, fits: Sequence[Fit]) -> dict[str, Any]:
     return {
         "shape": pixels.shape[:2],
         "channels": pixels.shape[2],
+        "word": word,
         "image": data_uri(encode_png(pixels / 255)),
         "fits": [{"name": fit.name, "pictures": _pictures(pixels, fit)} for fit in fits],
         "error": {"range": [ERROR_SCALE.low, ERROR_SCALE.high], "colours": error_colours(256)},
@@ -126,6 +128,7 @@ def write_view(
     title: str,
     facts: Sequence[str] = (),
     media: Sequence[Mapping[str, str]] = (),
+    word: str = "image",
 ) -> Path:
     """Write an image and its fits as a page.
 
@@ -136,6 +139,7 @@ def write_view(
         title: title of the page.
         facts: lines under the title.
         media: what plays sounds or films, from :func:`partinr.report.media.media_of`, each with its ``name``.
+        word: what the signal is called.
 
     Returns:
         ``path``.
@@ -144,7 +148,7 @@ def write_view(
         PartinrError: shapes differ, a picture is too large for a page, or the file cannot be written.
     """
     path = Path(path)
-    stage = stage_of(image, fits)
+    stage = stage_of(image, fits, word)
     page = template("view.html").render(title=title, facts=list(facts), stage=stage, media=media, **error_legend())
     write_output(path, utf8(page))
     return path

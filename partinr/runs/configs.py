@@ -144,6 +144,11 @@ def flat_value(flat: Flat, path: Path) -> Any:
     return next((value for setting, value in flat.items() if setting.path == path and not setting.is_kind), None)
 
 
+def observed(flat: Flat) -> frozenset[Any]:
+    """How a fit sees its signal: empty as it is. Results are only compared where this is the same."""
+    return same_settings({setting: value for setting, value in flat.items() if setting.path[:1] == OBSERVE_KEY})
+
+
 def without_image(flat: Flat) -> dict[Setting, Any]:
     """``flat`` without the choice of the image, including the kind of the section ``data``."""
     return {

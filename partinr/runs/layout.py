@@ -8,7 +8,7 @@ A run directory is complete in itself. It can be reported, rendered or resumed w
     logged.csv              what callbacks of other packages logged, where there are any: one row a step
     image.png  partition.png  reconstruction.png  error.png
     observation.png         what the loss sees, if that is not the signal; then best.safetensors is the network of the
-                            best PSNR
+                            best PSNR, and reconstruction_best.png what it gives
     signal.wav  reconstruction.wav   in the format of the kind of signal, if it has one: ``signal.files`` in run.json
     inr.safetensors         the fitted network
     rate.csv                what it takes in bits (:data:`RATE_COLUMNS`), once somebody has asked: partinr export
@@ -143,8 +143,10 @@ IMAGE = "image.png"
 PARTITION = "partition.png"
 RECONSTRUCTION = "reconstruction.png"
 ERROR = "error.png"
+OBSERVATION = "observation.png"
 SIGNAL = "signal"
 FITTED = "reconstruction"
+BEST = "reconstruction_best"
 """Names of the files, without their ending, in which a run keeps signals such as sounds (``signal.files``)."""
 WEIGHTS = "inr.safetensors"
 START = "initialisation.safetensors"
@@ -164,7 +166,7 @@ OWN = frozenset(
     name.partition("/")[0]
     for name in (
         *(CONFIG, MANIFEST, CURVE, IMAGE_CURVE, STEPS, IMAGES, IMAGE, PARTITION, RECONSTRUCTION, ERROR, WEIGHTS, START),
-        *("observation.png", "best.safetensors"),
+        *(OBSERVATION, "best.safetensors", f"{BEST}.png"),
         *(
             ADAPTATION,
             RATE,

@@ -14,8 +14,8 @@ from pathlib import Path
 from partinr.base.errors import PartinrError
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import LOCK, MANIFEST, OWN, SUPERSEDED
-from partinr.runs.regime_facts import native_of
 from partinr.runs.standing import standing
+from partinr.runs.subject import native_of
 
 KINDS = ("superseded", "failed", "orphaned")
 """``superseded``: a run that another one has replaced. ``failed``: a run that ended with an error. ``orphaned``: a

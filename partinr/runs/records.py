@@ -18,6 +18,7 @@ from partinr.runs.directory import RunDirectory, find_runs
 from partinr.runs.layout import CONFIG, CURVE, CURVE_COLUMNS, MANIFEST, NEW_COLUMNS, OVERRIDES, RATE, Status, crossing
 from partinr.runs.regime_facts import RegimeFacts
 from partinr.runs.sharing import sharing
+from partinr.runs.subject import Subject
 
 State = Status | Literal["queued", "damaged"]
 """A ``queued`` run waits for its turn in a sweep: it has no curve and no metrics."""
@@ -29,13 +30,11 @@ Curve = dict[str, list[float]]
 """The columns of a curve, all of one length."""
 
 _CURVE_ENDS = {
-    "metrics.psnr": "psnr",
-    "metrics.ssim": "ssim",
     "seconds.training": "seconds",
     "cpu_seconds.training": "cpu_seconds",
     "steps": "step",
 }
-"""Numbers of ``run.json`` that the last value of a curve's column can replace."""
+"""Numbers of ``run.json`` that the last value of a curve's column can replace, beside the metrics."""
 
 RATED_IMAGES = 48
 """With more images than this in a run, the rates of single images are not read, since the report does not draw them."""
@@ -72,6 +71,11 @@ class RunRecord:
         """Whether the pictures of the run hold its signal, so that an error can be drawn from them."""
         return self.at("signal.picture") is not False
 
+    @cached_property
+    def subject(self) -> Subject:
+        """What the run says of its kind of signal."""
+        return Subject.of(self.manifest)
+
     @property
     def titled(self) -> str:
         """Name and seed."""
@@ -95,8 +99,9 @@ class RunRecord:
         has no form for the infinite PSNR of an exact fit.
         """
         found = lookup(path, self.manifest, self.config)
-        column = _CURVE_ENDS.get(path)
-        return self.last(column) if found is None and column else found
+        group, _, key = path.partition(".")
+        column = _CURVE_ENDS.get(path, key if group == "metrics" else "")
+        return self.last(column) if found is None and column in self.curve else found
 
     def number(self, path: str) -> float | None:
         """A number, as in ``number("metrics.psnr")``, or None."""
@@ -132,17 +137,18 @@ class RunRecord:
         number = self.number("regions")
         return max(counts) if counts else None if number is None else int(number)
 
-    def final(self, metric: Literal["psnr", "ssim"]) -> float | None:
-        """``metric`` at the end of training."""
+    def final(self, metric: str) -> float | None:
+        """``metric`` at the end of training, such as ``psnr``."""
         return self.number(f"metrics.{metric}")
 
     def last(self, column: str) -> float | None:
         """The last value of a column of the curve that is a number (it may be infinite)."""
-        return next((value for value in reversed(self.curve[column]) if not math.isnan(value)), None)
+        return next((value for value in reversed(self.curve.get(column, ())) if not math.isnan(value)), None)
 
-    def reaches(self, level: float, axis: Axis) -> float | None:
-        """Where the curve first reaches ``level`` dB, in units of ``axis``; None if it does not."""
-        return crossing(self.curve[axis], self.curve["psnr"], level)
+    def reaches(self, level: float, axis: Axis, metric: str = "psnr") -> float | None:
+        """Where the curve first reaches a ``level`` of a metric, in units of ``axis``; None if it does not."""
+        values = self.curve.get(metric)
+        return None if values is None else crossing(self.curve[axis], values, level)
 
     def steps_to(self, level: float) -> float | None:
         """Optimiser steps to ``level`` dB; see :meth:`reaches`."""

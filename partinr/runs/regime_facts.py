@@ -11,6 +11,7 @@ from typing import Any
 from partinr.base.errors import PartinrError
 from partinr.base.section import Section, fill, lookup
 from partinr.base.section import field as column
+from partinr.runs.subject import PSNR, Subject, metrics_of
 
 OLDER: Mapping[str, str] = {
     "config.regime.inner_steps": "partinr.regimes.meta.report.MetaSection",
@@ -18,22 +19,9 @@ OLDER: Mapping[str, str] = {
 }
 """Sections by a setting that only their regime has, because ``run.json`` did not name the regime before 0.2."""
 
+_STEPS = "{steps|fixed:0} steps"
+
 SUMMARY = (column("psnr", "PSNR dB", "metrics.psnr"), column("ssim", "SSIM", "metrics.ssim", "fixed:4"))
-
-
-def metrics_of(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The columns of what a run measured beyond PSNR and SSIM, as its kind of signal describes them."""
-    found = lookup("signal.metrics", manifest, {})
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
-
-
-def native_of(manifest: Mapping[str, Any]) -> Mapping[str, str]:
-    """The files of ``signal`` and ``reconstruction`` in the format of the kind of signal, if a run keeps them.
-
-    ``media`` is the HTML element that plays them.
-    """
-    found = lookup("signal.files", manifest, {})
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, Mapping) else {}
 
 
 @dataclass(frozen=True)
@@ -52,7 +40,7 @@ class RegimeFacts:
     """Further columns of the report's table, see :func:`partinr.base.section.field`."""
     summary: Sequence[Mapping[str, Any]] = SUMMARY
     """Columns of the table that the terminal prints after a run."""
-    result: str = "{metrics.psnr|fixed:2} dB after {steps|fixed:0} steps"
+    result: str = f"{{metrics.psnr|fixed:2}} dB after {_STEPS}"
     """Template of the line that a sweep prints for a finished run."""
     instead: Mapping[str, str] = field(default_factory=dict)
     """Templates of messages for commands that do not apply to such runs: ``report``, ``render`` (and all others that
@@ -68,8 +56,14 @@ class RegimeFacts:
             said = _older(config)
         known = {"kind": "", **{key: value for key, value in said.items() if key in cls.__dataclass_fields__}}
         metrics = metrics_of(manifest)
-        if metrics and "summary" not in known:
-            known["summary"] = (SUMMARY[0], *metrics)
+        leading = Subject.of(manifest).leading
+        # SSIM is of pictures; what leads comes first.
+        usual = (SUMMARY[0], *metrics) if metrics or lookup("signal.picture", manifest, {}) is False else SUMMARY
+        known.setdefault("summary", sorted(usual, key=lambda each: each["key"] != leading.key))
+        if leading != PSNR:
+            known.setdefault(
+                "result", f"{{{leading.value}|{leading.form}}} {leading.unit} {leading.name} after {_STEPS}"
+            )
         known["columns"] = (*known.get("columns", ()), *(each["key"] for each in metrics))
         known["table"] = (*known.get("table", ()), *metrics)
         return cls(**known)

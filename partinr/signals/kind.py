@@ -75,6 +75,13 @@ class SignalKind(ABC):
 
     name: ClassVar[str]
     """A short, unique name: that of built-in kinds in files."""
+    words: ClassVar[tuple[str, str]] = ("signal", "signals")
+    """What pages call one signal, and several."""
+    leads: ClassVar[str] = "psnr"
+    """The metric by which pages compare fits and say how soon they got there: ``psnr``, or one of :attr:`metrics` of
+    which higher values are better."""
+    levels: ClassVar[tuple[int, ...]] = (25, 30, 35, 40)
+    """Values of the leading metric to which tables have the effort."""
     axes: ClassVar[tuple[str, ...]] = ()
     """Names of the axes of the grid; empty if any number of axes is possible."""
     metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ()
@@ -118,12 +125,17 @@ class SignalKind(ABC):
         found: dict[str, Any] = {"kind": self.plain()}
         if self.kept:
             # The names that partinr.runs.layout gives them.
-            names = {part: f"{part}{self.kept}" for part in ("signal", "reconstruction")}
+            names = {part: f"{part}{self.kept}" for part in ("signal", "reconstruction", "reconstruction_best")}
             found["files"] = {**names, "media": self.media}
         if not self.is_picture:
             found["picture"] = False
         if self.metrics:
             found["metrics"] = [dict(each) for each in self.metrics]
+        # Readers take runs that say nothing for images with the usual levels of PSNR.
+        if self.words != ("image", "images"):
+            found["words"] = list(self.words)
+        if self.leads != "psnr":
+            found["leads"] = {"key": self.leads, "levels": list(self.levels)}
         return found
 
     def size(self, shape: Sequence[int]) -> str:

@@ -10,7 +10,17 @@ from typing import Any
 from partinr.base.stopping import signal_of
 from partinr.base.text import seen
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import ADAPTATION, CURVE_COLUMNS, ERROR, PARTITION, RECONSTRUCTION, crossing, of_image
+from partinr.runs.layout import (
+    ADAPTATION,
+    BEST,
+    CURVE_COLUMNS,
+    ERROR,
+    OBSERVATION,
+    PARTITION,
+    RECONSTRUCTION,
+    crossing,
+    of_image,
+)
 from partinr.runs.sharing import sharing
 
 AXES = ("step", "seconds", "cpu_seconds", "macs")
@@ -22,7 +32,14 @@ LEVELS = (20, 25, 30, 35, 40, 45, 50)
 PROVENANCE = "provenance"
 """Key for what can change a curve, which ``partinr rerun wandb:…`` compares."""
 
-PICTURES = {"partition": PARTITION, "reconstruction": RECONSTRUCTION, "error": ERROR, "adaptation": ADAPTATION}
+PICTURES = {
+    "partition": PARTITION,
+    "observation": OBSERVATION,
+    "reconstruction": RECONSTRUCTION,
+    "reconstruction_best": f"{BEST}.png",
+    "error": ERROR,
+    "adaptation": ADAPTATION,
+}
 """The key that a logger gets for each picture of a run directory."""
 
 

@@ -141,6 +141,10 @@ class Contract(L.LightningModule):
         """What :meth:`weights` gives, with the weights of the best point of the curve."""
         return ()
 
+    def best_reconstructions(self) -> Sequence[Tensor]:
+        """What the networks of the best point of the curve give, ``[*grid, C]`` each."""
+        return ()
+
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Rows of further CSV files, by the name of the file."""
         return {"images.csv": self.image_curve}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -15,6 +15,7 @@ from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
 from partinr.model.computed import Coords, keep, some
 from partinr.model.signal_stack import SignalStack
+from partinr.training.best import at_point, renders
 from partinr.training.clipping import clip_networks
 from partinr.training.loop import StopReason, TrainingLoop
 from partinr.training.ranks import Ranks
@@ -273,13 +274,13 @@ class StackLoop(TrainingLoop):
         # assign keeps the precision of training.
         self.model.stack.load_state_dict(weights, assign=True)
 
-    def best(self) -> Iterator[tuple[str, bytes]]:
+    def best(self) -> list[tuple[str, bytes]]:
         """What :meth:`weights` gives, with the weights of the best point of the curve."""
-        if self._best_weights is not None:
-            last = self.weights_to_keep()
-            StackLoop.restore(self, self._best_weights)
-            yield from self.weights()
-            StackLoop.restore(self, last)
+        return at_point(self, self._best_weights, self.weights)
+
+    def best_reconstructions(self) -> list[Tensor]:
+        """What the networks of the best point of the curve give, ``[*grid, C]`` each; by this process alone."""
+        return at_point(self, self._best_weights, lambda: renders(self.model))
 
     def on_train_end(self) -> None:
         """Restore the best weights if the run failed."""

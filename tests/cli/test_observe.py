@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from partinr.model.inr import PiecewiseINR
 from tests.commands import Partinr
@@ -27,6 +29,8 @@ def test_a_run_keeps_what_it_saw_and_its_best_point(tiny: Partinr, partinr: Part
     model = PiecewiseINR.load(run / "best.safetensors")
     last = PiecewiseINR.load(run / "inr.safetensors")
     assert torch.equal(model.render(), last.render()) == (said["metrics"]["step_best"] == 20)
+    with Image.open(run / "reconstruction_best.png") as picture:
+        assert np.allclose(np.asarray(picture) / 255, model.render().clamp(0, 1), atol=0.51 / 255)
     # The regions are those of what is seen, not of the signal.
     plain = tmp_path / "plain"
     assert tiny("partition=superpixel", f"hydra.run.dir={plain}", "max_steps=20").code == 0
@@ -35,6 +39,7 @@ def test_a_run_keeps_what_it_saw_and_its_best_point(tiny: Partinr, partinr: Part
     assert answer.code == 0, answer.err
     page = (tmp_path / "report.html").read_text()
     assert "what the loss sees" in page
+    assert "best reconstruction" in page
     assert ">Observed<" in page  # above a column of the table
 
 

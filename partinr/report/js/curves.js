@@ -30,14 +30,14 @@ function drawable(points, xs, scale) {
 // The groups as they are drawn. Of many groups single runs are left out, as their thin lines would hide each other.
 function seriesOf(groups, metric) {
   return groups.map((group) => ({
-    ...group, mean: meanCurve(group.counted, metric), crossing: metric.key === "psnr" ? crossingOf(group) : null,
+    ...group, mean: meanCurve(group.counted, metric), crossing: metric.leads ? crossingOf(group) : null,
     lines: groups.length > STYLES ? [] : group.runs.filter((run) => run.curve?.[metric.key] && (group.counted.length > 1 || !group.counted.includes(run))),
   }));
 }
 
 function crossingOf({ counted }) {
   if (!counted.length || !counted.every(({ reached }) => reached)) return null;
-  const found = Object.fromEntries([...Object.keys(AXES), "psnr"].map((name) => [name, statOf(counted.map(({ reached }) => reached[name])).mean]));
+  const found = Object.fromEntries([...Object.keys(AXES), "level"].map((name) => [name, statOf(counted.map(({ reached }) => reached[name])).mean]));
   return found.step ? found : null;
 }
 
@@ -51,7 +51,7 @@ function chartSeries(groups, chart) {
     return {
       ...group, lines: [],
       mean: { place, y: stats.map(({ mean }) => mean), std: runs.length > 1 ? stats.map(({ std }) => std) : null },
-      crossing: mark !== null && mark < place.length ? { place: mark, psnr: stats[mark].mean } : null,
+      crossing: mark !== null && mark < place.length ? { place: mark, level: stats[mark].mean } : null,
     };
   });
 }
@@ -97,7 +97,7 @@ function traces(series, axis, scale, metric) {
     if (one.crossing && one.crossing[axis] !== null) {
       marks.push({
         ...common, meta: "crossing", type: "scatter", mode: "markers", showlegend: false, hoverinfo: "skip",
-        x: [one.crossing[axis]], y: [one.crossing.psnr],
+        x: [one.crossing[axis]], y: [one.crossing.level],
         marker: { size: 9, color: colour("--ground"), line: { color: line, width: 2 } },
       });
     }
@@ -158,7 +158,7 @@ function layout(series, level, scale, words, metric = PSNR) {
     shapes: line ? [line] : [],
     annotations: line ? [{
       xref: "paper", x: 0.004, xanchor: "left", y: level, yanchor: "bottom", showarrow: false,
-      text: `${level.toFixed(2)} dB`, font: { size: 11.5, color: soft },
+      text: written(level, shapeOf(metric.form, level)) + metric.unit, font: { size: 11.5, color: soft },
     }] : [],
   };
 }
@@ -244,10 +244,10 @@ function whenSeen(into, now, drawing) {
 
 function draw() {
   if (at("curve")) {
-    const nothing = filtered() ? "No run that has been evaluated matches the filter." : "No run on this image has been evaluated.";
+    const nothing = filtered() ? "No run that has been evaluated matches the filter." : `No run on this ${fits.words[0]} has been evaluated.`;
     const chosen = image();
     const metric = metricOf("fits");
-    const level = chosen === "all" || metric.key !== "psnr" ? null : fits.images[chosen].level;
+    const level = chosen === "all" || !metric.leads ? null : fits.images[chosen].level;
     const series = seriesOf(groupsOf("fits", chosen, stylesOf("fits")), metric);
     plot(at("curve"), series, { level, axis: view.axis, scale: view.scale, metric, nothing });
   }
@@ -274,12 +274,14 @@ function drawSection(into) {
 
 // -- effort to a quality ---------------------------------------------------------------------------------------------
 
-// The highest of 5, 10, … dB that at least half of the groups reach.
+// The highest level, in steps of those of the tables, that at least half of the groups reach.
 function usualLevel(groups) {
+  const { key, levels: [first, second] } = fits.leading;
+  const step = second - first;
   const ends = groups.filter(({ counted }) => counted.length)
-    .map(({ counted }) => Math.min(...counted.map(({ curve }) => Math.max(...(curve?.psnr ?? []).filter((psnr) => psnr !== null), 0))))
+    .map(({ counted }) => Math.min(...counted.map(({ curve }) => Math.max(...(curve?.[key] ?? []).filter((value) => value !== null), 0))))
     .sort((a, b) => b - a);
-  return ends.length ? Math.max(5, 5 * Math.floor(ends[Math.floor((ends.length - 1) / 2)] / 5)) : 25;
+  return ends.length ? Math.max(step, step * Math.floor(ends[Math.floor((ends.length - 1) / 2)] / step)) : first;
 }
 
 function efforts() {

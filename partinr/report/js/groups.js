@@ -149,18 +149,19 @@ function interpolated(at, x, y) {
   });
 }
 
-// Where a curve first reaches a PSNR, linear between the two evaluations around it; null if it never does, or if that
+// Where a curve first reaches a level of the leading metric, linear between the two evaluations around it; null if it never does, or if that
 // is unknown, as CPU seconds of older runs are.
-function reaches({ curve }, level, axis) {
-  const valid = [...(curve?.psnr ?? []).keys()].filter((i) => curve.psnr[i] !== null);
-  const above = valid.findIndex((i) => curve.psnr[i] >= level);
+function reaches({ study, curve }, level, axis) {
+  const y = curve?.[data.studies[study].leading.key] ?? [];
+  const valid = [...y.keys()].filter((i) => y[i] !== null);
+  const above = valid.findIndex((i) => y[i] >= level);
   if (above < 0) return null;
-  const [x, psnr] = [curve[axis], curve.psnr];
+  const x = curve[axis];
   const i = valid[above];
   if (above === 0) return x[i];
   const before = valid[above - 1];
   if (x[i] === null || x[before] === null) return null;
-  return x[before] + (x[i] - x[before]) * (level - psnr[before]) / (psnr[i] - psnr[before]);
+  return x[before] + (x[i] - x[before]) * (level - y[before]) / (y[i] - y[before]);
 }
 
 // -- numbers for people ----------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ function say() {
   for (const input of document.querySelectorAll('input[name="image"]')) input.checked = input.value === String(chosen);
   const select = document.querySelector('select[name="image"]');
   if (select) select.value = String(chosen);
-  for (const name of document.querySelectorAll("[data-image-name]")) name.textContent = chosen === "all" ? "all images" : fits.images[chosen].name;
+  for (const name of document.querySelectorAll("[data-image-name]")) name.textContent = chosen === "all" ? `all ${fits.words[1]}` : fits.images[chosen].name;
 }
 
 function remember() {

@@ -30,6 +30,8 @@ function markBest(column, index, rows) {
   if (alike.length < counting.length) for (const row of alike) of(row).best = true;
 }
 
+const seenBy = ({ group }) => [...new Set(group.runs.map(({ seen }) => seen))].sort().join();
+
 // Whether two numbers differ: by a paired t-test over images, by Welch's over seeds, or, with one run each, in any case;
 // null where too few runs leave it open.
 function apart(index, row, best, of) {
@@ -115,14 +117,17 @@ function tables() {
     const shown = columns.filter((column) => column.table === table.id);
     const styles = stylesOf(study);
     const all = study === "fits" && view.image === "all";
-    const bodies = all ? [["all images", "all"]] : images.map(({ name }, index) => [name, index]);
+    const bodies = all ? [[`all ${fits.words[1]}`, "all"]] : images.map(({ name }, index) => [name, index]);
     let [left, count] = [page.rows, 0];
     const html = bodies.map(([name, only]) => {
       let rows = groupsOf(study, only, styles).map((group) => ({
         group, cells: Object.fromEntries(columns.map((column, index) => [column, index]).filter(([column]) => column.table === table.id)
           .map(([column, index]) => [column.key, cellOf(column, index, group)])),
       }));
-      for (const column of shown) markBest(column, columns.indexOf(column), rows);
+      // Fits that see different things of a signal are not compared.
+      for (const seen of new Set(rows.map(seenBy))) {
+        for (const column of shown) markBest(column, columns.indexOf(column), rows.filter((row) => seenBy(row) === seen));
+      }
       if (sort) rows = sorted(rows, sort);
       count += rows.length;
       rows = rows.slice(0, left);

@@ -112,7 +112,7 @@ function swatch(values) {
 const fitsRead = () => [...new Set([view.left, view.right])].filter(Boolean).map((number) => fits[number - 1]);
 
 // What a side is called.
-const nameOf = (side) => (view[side] ? fits[view[side] - 1].name + (several && kind() !== "fit" ? `, ${kind()}` : "") : "image");
+const nameOf = (side) => (view[side] ? fits[view[side] - 1].name + (several && kind() !== "fit" ? `, ${kind()}` : "") : data.word);
 
 function say() {
   const pixel = pixelRead();

@@ -40,6 +40,9 @@ class AudioKind(SignalKind):
     """
 
     name: ClassVar[str] = "audio"
+    words: ClassVar[tuple[str, str]] = ("sound", "sounds")
+    leads: ClassVar[str] = "snr"
+    levels: ClassVar[tuple[int, ...]] = (15, 20, 25, 30)
     axes: ClassVar[tuple[str, ...]] = ("time",)
     metrics: ClassVar[tuple[Mapping[str, Any], ...]] = (
         field("snr", "SNR dB", "metrics.snr", better="high", short="SNR dB", **_QUALITY),

@@ -31,6 +31,7 @@ class FieldKind(SignalKind):
     """
 
     name: ClassVar[str] = "field"
+    words: ClassVar[tuple[str, str]] = ("surface", "surfaces")
     axes: ClassVar[tuple[str, ...]] = ("x", "y", "z")
     endings: ClassVar[tuple[str, ...]] = (".ply",)
     kept: ClassVar[str] = ".ply"

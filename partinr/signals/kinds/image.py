@@ -17,6 +17,7 @@ class ImageKind(SignalKind):
     """An image of any number of channels. Pictures of other than 1 or 3 channels have false colours."""
 
     name: ClassVar[str] = "image"
+    words: ClassVar[tuple[str, str]] = ("image", "images")
     axes: ClassVar[tuple[str, ...]] = ("row", "column")
     is_picture: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("height", "width")

@@ -32,6 +32,7 @@ class VideoKind(SignalKind):
     """
 
     name: ClassVar[str] = "video"
+    words: ClassVar[tuple[str, str]] = ("film", "films")
     axes: ClassVar[tuple[str, ...]] = ("frame", "row", "column")
     metrics = (
         field(

@@ -31,6 +31,7 @@ class VolumeKind(SignalKind):
     """
 
     name: ClassVar[str] = "volume"
+    words: ClassVar[tuple[str, str]] = ("volume", "volumes")
     axes: ClassVar[tuple[str, ...]] = ("z", "y", "x")
     endings: ClassVar[tuple[str, ...]] = (".nii.gz", ".nii", ".tif", ".tiff")
     most_samples: ClassVar[int] = 4096

@@ -24,8 +24,12 @@ UNSEEN = 0.5
 WEIGHTS = "inr.safetensors"
 """The file of the weights of the last step."""
 
-FILES = {"observation": "observation.png", "best": "best.safetensors"}
-"""Further files of a run, by role: what the loss sees, and the weights of the best point of the curve."""
+FILES = {
+    "observation": "observation.png",
+    "best": "best.safetensors",
+    "best_picture": "reconstruction_best.png",
+}
+"""Further files of a run, by role: what the loss sees, weights of the best point of the curve, and what they give."""
 
 FIT = "psnr_observed"
 """The column of the curve, and the key in ``metrics``, for the fit to what is seen."""
