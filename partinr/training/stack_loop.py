@@ -271,6 +271,10 @@ class StackLoop(TrainingLoop):
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Restore the weights of a stack."""
+        self.put(weights)
+
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the model the result of :meth:`weights_to_keep`, for good or for a look at another point of the curve."""
         # assign keeps the precision of training.
         self.model.stack.load_state_dict(weights, assign=True)
 

@@ -142,18 +142,10 @@ class GatedFit(FitModule):
         """A copy of the stack and of the labels."""
         return {**super().weights_to_keep(), _LABELS: self.model.partition.labels.clone()}
 
-    def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Restore the weights of a stack and their labels."""
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the model weights and labels of a point of the curve."""
         self.relabel(weights[_LABELS])
-        super().restore({name: value for name, value in weights.items() if name != _LABELS})
-
-    def best(self) -> Iterator[tuple[str, bytes]]:
-        """What :meth:`weights` gives, with weights and labels of the best point of the curve."""
-        if self._best_weights is not None:
-            last = self.weights_to_keep()
-            self.restore(self._best_weights)
-            yield from self.weights()
-            self.restore(last)
+        super().put({name: value for name, value in weights.items() if name != _LABELS})
 
     def progress(self) -> dict[str, Any]:
         """The state that a resumed run needs."""
