@@ -17,6 +17,7 @@ from partinr.base.later import Later
 from partinr.base.text import normal
 from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
+from partinr.partition import Live
 from partinr.pictures.notebook import SIDE, Shown, card, draw_curve, sparkline
 from partinr.report.run_table import RunTable, pandas
 from partinr.report.thumbnails import PictureStore
@@ -89,6 +90,7 @@ def fit(
     shard: ShardBy = "auto",
     observe: Observation | None = None,
     gate: Gate | None = None,
+    live: Live | None = None,
 ) -> FitResult[Model]:
     """Fit a model to a signal, or an album to several signals.
 
@@ -120,6 +122,8 @@ def fit(
             as they would else know what the loss does not see.
         gate: moves the regions of the model's partition while it is trained, as ``rule.gate(partition)`` of
             :class:`partinr.partition.Experts` or :class:`partinr.partition.SoftCells` gives it.
+        live: changes partitions during training, such as :class:`partinr.partition.Adaptive`; None to leave them. The
+            result has another model then, since the one that is given has the partitions of the beginning.
 
     Returns:
         the result, even if the fit failed (see :attr:`FitResult.failure`).
@@ -146,6 +150,7 @@ def fit(
         start=start,
         start_steps=start_steps,
         observe=observe,
+        lives=None if live is None else [live] * len(model.names),
     )
     module.shard_by = shard
     if trainer is None:

@@ -125,6 +125,13 @@ class Backbone(ABC):
         """Name of the parameter ``[N, c]`` that is added to the output last, or None."""
         return None
 
+    def affine_inputs(self) -> tuple[tuple[str, str], ...] | None:
+        """Names of the weights ``[N, out, d]`` and biases ``[N, out]`` of all maps that the coordinates enter.
+
+        An affine change of coordinates can be folded into them. None if coordinates enter otherwise, as an encoding.
+        """
+        return None
+
     def hidden_matrices(self) -> tuple[str, ...] | None:
         """Names of the matrices ``[N, out, in]`` between the features of two hidden layers.
 
@@ -275,6 +282,10 @@ class Mlp(Backbone):
     def output_bias(self) -> str:
         """The bias of the output layer."""
         return f"bias_{self.hidden_layers + 1}"
+
+    def affine_inputs(self) -> tuple[tuple[str, str], ...] | None:
+        """Those of the first layer, unless there is an encoding."""
+        return (("weight_0", "bias_0"),) if type(self).encode is Mlp.encode else None
 
     def hidden_matrices(self) -> tuple[str, ...] | None:
         """The weights of the hidden layers."""

@@ -55,6 +55,8 @@ def describe(manifest: Mapping[str, Any], config: Mapping[str, Any], title: str,
 
 def _off(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """How far the parameters of a signal are from ``backbone.match_params``, since widths are whole numbers."""
+    if "changes" in manifest:  # of a live partition, for which the number is that of its last regions
+        return " at the beginning"
     backbone = config.get("backbone") or {}
     wanted = None if backbone.get("hidden_features") is not None else backbone.get("match_params")
     reached = manifest["parameters"] / max(1, len(manifest.get("images") or ()))

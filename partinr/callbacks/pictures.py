@@ -45,15 +45,15 @@ class Pictures(RunCallback):
         self._took = 0.0
         self._rows = 0
         self._lost = False
+        self._partitions: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw image and partition, which do not change."""
+        """Draw image and partition."""
         for view in regime(pl_module).views if trainer.is_global_zero else ():
             values = view.signal.cpu()
             if view.kind.drawn:
-                overlay = view.kind.partition_picture(view.partition.labels, values)
                 self._keep(of_image(view.name, IMAGE), encode_png(view.kind.picture(values)))
-                self._keep(of_image(view.name, PARTITION), encode_png(overlay))
+                self._draw_partition(view)
             file = self.run.regime.files.get("observation")
             if view.kind.drawn and file is not None and view.observation is not None:
                 self._keep(of_image(view.name, file), encode_png(view.kind.picture(view.observation)))
@@ -95,6 +95,7 @@ class Pictures(RunCallback):
             for view, values in zip(views, drawn, strict=True) if trainer.is_global_zero else ():
                 reconstruction = values.float().clamp(0, 1).cpu()
                 if view.kind.drawn:
+                    self._draw_partition(view)
                     error = view.kind.error_picture(view.signal.cpu(), reconstruction)
                     self._keep(of_image(view.name, RECONSTRUCTION), encode_png(view.kind.picture(reconstruction)))
                     self._keep(of_image(view.name, ERROR), encode_png(error))
@@ -102,6 +103,13 @@ class Pictures(RunCallback):
                     self._keep_native(view, FITTED, reconstruction)
         self._drawn = time.monotonic()
         self._took = self._drawn - started
+
+    def _draw_partition(self, view: Signal) -> None:
+        """Draw a partition unless it has not changed."""
+        if self._partitions.get(view.name) is not view.partition:
+            self._partitions[view.name] = view.partition
+            overlay = view.kind.partition_picture(view.partition.labels, view.signal.cpu())
+            self._keep(of_image(view.name, PARTITION), encode_png(overlay))
 
     def _keep_native(self, view: Signal, name: str, values: Tensor) -> None:
         """Write a signal in the format of its kind, if runs keep one."""

@@ -258,8 +258,26 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(
             f"partition={settings.partition.title} is trained with the networks of regime=fit; choose another partition"
         )
+    if settings.partition.live is not None:
+        _check_live(settings)
     settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
     return settings
+
+
+def _check_live(settings: Settings) -> None:
+    """Check that the other settings go with a partition that changes during training.
+
+    Raises:
+        PartinrError: the regime does not follow it, or the first regions would set widths or frequency for all.
+    """
+    said = f"partition={settings.partition.title} changes during training"
+    if not settings.regime.lives:
+        raise PartinrError(f"{said}, which only regime=fit follows; choose partition=grid or octree")
+    if settings.root.capacity != "equal":
+        raise PartinrError(f"{said}, and all of its networks have one width; leave capacity=equal")
+    if settings.backbone.unsettled:
+        key = f"backbone.{settings.backbone.frequency}"
+        raise PartinrError(f"{said}, and {key}=auto follows from its regions; give a number")
 
 
 def settings_for(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> Settings:

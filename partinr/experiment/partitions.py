@@ -68,8 +68,8 @@ def show_partitions(
         output: file for the figure, PNG or PDF.
         regions: numbers of regions, separated by commas; each makes a row of the figure.
         rules: names, separated by commas. None for all rules except ``none``, those for other signals, those whose
-            regions are learned, and those that lack a required option; a rule of ``config_dir`` that lacks one is
-            refused.
+            regions are learned or live, and those that lack a required option; a rule of ``config_dir`` that lacks one
+            is refused.
         size: see :class:`~partinr.signals.ImageData`.
         max_side: see there.
         seed: seed of the rules that draw random numbers.
@@ -101,7 +101,7 @@ def show_partitions(
     with named_as(_DATA_FLAGS):
         signals = [_read(*item) for item in items[:_MAX_PANELS]]
     if rules is None:
-        tasks = [made for made in tasks if made[0].name in options or _fits(made[0].rule, signals)]
+        tasks = [each for each in tasks if each[0].name in options or _fits(each[0].rule, signals)]
     panels = len(items) * (1 + sum(map(len, tasks)))
     if panels > _MAX_PANELS:
         raise PartinrError(f"{panels} pictures are more than {_MAX_PANELS}; give fewer images, --regions or --rules")
@@ -266,8 +266,9 @@ def _set(image: str, size: int | None, max_side: int | None, options: Sequence[s
 
 
 def _fits(rule: PartitionRule, signals: Sequence[Shown]) -> bool:
-    """Whether a rule is for one of the signals, and its regions are more than a beginning."""
-    return not rule.gated and any(rule.refuses(signal.values) is None for signal in signals)
+    """Whether a rule is for one of the signals, and has all of its regions before a training."""
+    stays = rule.live is None and not rule.gated
+    return stays and any(rule.refuses(signal.values) is None for signal in signals)
 
 
 def _read(title: str, item: Item) -> Shown:

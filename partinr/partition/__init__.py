@@ -1,5 +1,6 @@
 """Partition rules: from a signal to a region for every sample."""
 
+from partinr.partition.adaptive import Adaptive
 from partinr.partition.base import Partition, PartitionRule
 from partinr.partition.cache import LabelCache, make
 from partinr.partition.cover import Cover
@@ -23,6 +24,7 @@ from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
 __all__ = [
+    "Adaptive",
     "Change",
     "Cover",
     "Cuts",

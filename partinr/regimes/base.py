@@ -19,7 +19,7 @@ from partinr.coords import Frame, Layout
 from partinr.model.capacity import Capacity, settle_regions, widths
 from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import Gate, LabelCache, Partition, PartitionRule, make
+from partinr.partition import Gate, LabelCache, Live, Partition, PartitionRule, make
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -110,10 +110,11 @@ class RunContext:
         Raises:
             PartinrError: the rule cannot cut the signal.
         """
-        rule = settle_regions(self.partition, self.backbone, signal, self.device_type)
-        made = self.made.get("" if self.data.alone else label) if rule.cached else None
+        rule = self._settled(signal)
+        made = self.made.get("" if self.data.alone else label) if self._follows else None
         if made is not None and made.shape == tuple(signal.shape[:-1]):
-            # On another machine a rule may cut a signal otherwise, whose values differ in the last bits.
+            # On another machine a rule may cut a signal otherwise, whose values differ in the last bits. A live
+            # partition has changed.
             partition = rule.check(replace(made, free=rule.free))
         else:
             partition = make(rule, signal, source, self.cache)
@@ -145,7 +146,19 @@ class RunContext:
     @property
     def rule(self) -> dict[str, Any]:
         """The settings of a rule that follows the signal; empty for others, which are known by their label maps."""
-        return {"partition": without_places(self.plain["partition"])} if self.partition.cached else {}
+        return {"partition": without_places(self.plain["partition"])} if self._follows else {}
+
+    @property
+    def _follows(self) -> bool:
+        """Whether label maps follow from more than options, and a checkpoint has the right ones."""
+        return self.partition.cached or self.partition.live is not None
+
+    def _settled(self, signal: Tensor) -> PartitionRule:
+        return settle_regions(self.partition, self.backbone, signal, self.device_type)
+
+    def live(self, signal: Tensor) -> Live | None:
+        """What happens to the partition of a signal during training; None for labels that stay."""
+        return self._settled(signal).live
 
     def gate(self, partition: Partition) -> Gate | None:
         """What weighs the networks while it is trained with them; None if the regions stay.
@@ -189,6 +202,8 @@ class RunContext:
                     "parameters; give more"
                 )
             backbone = replace(backbone, match_params=budget - beside)
+        if (live := self.live(signal)) is not None:
+            backbone = backbone.sized(live.limit, len(partition.shape), signal.shape[-1])
         return PiecewiseINR(
             partition,
             backbone,
@@ -249,6 +264,9 @@ class RegimeSettings(ABC):
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    lives: ClassVar[bool] = False
+    """Whether the regime follows partitions that change during training."""
 
     layouts: ClassVar[tuple[Layout, ...]] = ()
     """The choices of ``coords.layout`` that the regime takes beside the right one."""

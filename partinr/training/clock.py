@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -48,6 +49,10 @@ class StopRule:
         """
         if self.max_steps is None and self.max_seconds is None:
             raise PartinrError("the run has no certain end; give max_steps or max_seconds")
+
+    def done(self, step: int, seconds: float) -> float:
+        """How much of the run is over, 0 … 1: of its steps, or without a limit of these, of its seconds."""
+        return min(1.0, seconds / (self.max_seconds or math.inf) if self.max_steps is None else step / self.max_steps)
 
     def check(self, device: torch.device) -> None:
         """Check that the seconds that are counted are those of the device.

@@ -233,6 +233,21 @@ def narrow_state(state: dict[str, Any], shard: Shard, model: NetworkStack) -> di
     )
 
 
+def inherit_state(state: dict[str, Any], before: NetworkStack, parents: Tensor) -> dict[str, Any]:
+    """The ``state_dict`` of a whole stack's optimiser for a stack of one width whose networks begin as some of these.
+
+    Args:
+        state: of the stack before.
+        before: that stack.
+        parents: int64 ``[N']``, the network before of each.
+    """
+    return _with_rows(
+        state,
+        {name: len(value) for name, value in before.stack.items()},
+        lambda _, value: value[parents.to(value.device)],
+    )
+
+
 def _with_rows(
     state: dict[str, Any], networks: Mapping[str, int], change: Callable[[str, Tensor], Tensor]
 ) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from partinr.regimes import Cosine, FitResult, Optimizer, PerNetwork, Plateau
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
 from partinr.signals.observations import Downsample, Mask, Radon
+from tests.live_rules import Halving
 
 WIDTHS = (4, 9, 4, 6, 9)
 
@@ -283,3 +284,13 @@ def test_gone_on_with_by_another_number(
     if name == "frozen regions":
         assert first.curve[-1]["macs"] < first.steps * unbroken.curve[1]["macs"] / unbroken.curve[1]["step"]
     same(fit_on(**CASES[name] | then_on, ckpt_path=tmp_path / "run" / CHECKPOINT), unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["regions", "samples"])
+def test_a_partition_that_changes(fit_on: Any, shard: str) -> None:
+    words = {"steps": 20, "live": Halving(8), "shard": shard, "settings": {"evaluate_every": 5, "freeze_at_psnr": 30.0}}
+    alone, several = fit_on(1, **words), fit_on(2, **words)
+    same(several, alone)
+    assert torch.equal(several.model.partition.labels, alone.model.partition.labels)
+    assert several.model.regions == 8

@@ -100,7 +100,7 @@ def test_types_are_read_from_the_source() -> None:
             for number in (9, 0.5, [9]):
                 assert read(number) or not takes(number), (target, field, number)
     nested = {"Experts.pretrain_options", "SoftCells.pretrain_options", "Optimizer.options", "PerNetwork.options"}
-    assert left == {"Grid.shape", "VideoData.crop", *nested}
+    assert left == {"Bicubic.aspect", "Grid.shape", "VideoData.crop", *nested}
 
 
 def test_a_sweep_over_texts(tiny: Partinr, partinr: Partinr) -> None:

@@ -57,6 +57,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
             members[name] = context.model(partition, seen.estimate, kind=kind, beside=beside)
             if start is not None:
                 start.begin(members[name])
+    lives = [context.live(seen.estimate) for seen in observed]
     module = (FitModule if gate is None else partial(GatedFit, gate=gate))(
         stack_of(members),
         signals,
@@ -66,6 +67,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         identities=identities,
         observe=context.observe,
         observed=observed,
+        lives=lives if any(lives) else None,
         **context.training(),
     )
     module.about, module.begun = context.rule, context.begun

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.model.signal_stack import SignalStack
+from partinr.partition import Live
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.seen import Seen
     from partinr.regimes.fit.settings import FitSettings
+
+
+def checked_signals(names: Sequence[str], signals: Sequence[object]) -> list[tuple[str, Tensor]]:
+    """Signals in single precision, each with its name; without names if their number is wrong.
+
+    Raises:
+        PartinrError: see :func:`checked_signal`.
+    """
+    given = names if len(signals) == len(names) else [""] * len(signals)
+    return [(name, checked_signal(each, name)) for name, each in zip(given, signals, strict=True)]
 
 
 def checked_signal(signal: object, name: str) -> Tensor:
@@ -59,6 +70,38 @@ def check_fit(
     if settings.begin_at_mean:
         for problem in _of_means(model, learned):
             raise PartinrError(problem)
+
+
+def check_live(model: SignalStack, lives: Sequence[Live | None], learned: bool, seen: Seen) -> None:
+    """Check that networks can be made anew for new labels.
+
+    Args:
+        model: the model to fit.
+        lives: for each signal, what happens to its partition, or None.
+        learned: whether the model begins with a learned initialisation.
+        seen: what is seen of the signals.
+
+    Raises:
+        PartinrError: they cannot.
+    """
+    for problem in _of_changes(model, learned, seen) if any(each is not None for each in lives) else ():
+        raise PartinrError(f"the partition changes during training, and {problem}")
+
+
+def _of_changes(model: SignalStack, learned: bool, seen: Seen) -> Iterator[str]:
+    if model.widths is not None:
+        yield "all of its networks have one width; leave capacity=equal"
+    if model.regions < model.networks:
+        yield "a global network would be divided with it; leave global_network=false"
+    if learned:
+        yield "the rates of an initialisation (init) are those of its first networks; leave init out"
+    if not seen.observation.sees_all:
+        yield f"goes by the signal itself, which observe={seen.observation.title} hides; give observe=identity"
+    if any(frames.centre is not None for frames in model.frames) and model.backbone.affine_inputs() is None:
+        yield (
+            f"{model.backbone.title} encodes coordinates, so that no network could go on in another local frame; give "
+            "coords.frame=global, or backbone=siren"
+        )
 
 
 def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> Iterator[str]:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
 from partinr.metrics import EXACT_DB, SEAM, mean_psnr, psnr, seam
+from partinr.model.batch import RegionBatch
 from partinr.partition import Partition
 from partinr.signals.kind import SignalKind
 from partinr.training.facts import mean_seam
@@ -66,6 +68,11 @@ class Evaluated:
         return [values for values, _ in self._pairs] if step == self._step else None
 
     @property
+    def squared_errors(self) -> list[Tensor]:
+        """Squared error of each sample at the last evaluation, mean over channels: float64 ``[*grid]``, on the CPU."""
+        return [(values.float() - signal.float()).square().mean(-1).double().cpu() for values, signal in self._pairs]
+
+    @property
     def at_end(self) -> dict[str, Any]:
         """What takes time to measure, at the last evaluation.
 
@@ -110,6 +117,19 @@ def measured(
     ]
     numbers = iter(ranks.first(*(value for row in rows for value in row.values())))
     return [{key: next(numbers) for key in row} for row in rows]
+
+
+def error_by_network(values: Tensor, targets: Tensor, batch: RegionBatch) -> Tensor:
+    """Mean squared error of each network on its own samples, values clamped: float64 ``[N]``, on the CPU.
+
+    Args:
+        values: ``[M, C]``, in the order of the batch.
+        targets: likewise.
+        batch: the samples.
+    """
+    error = (values.float().clamp(0, 1) - targets.float()).square().mean(1).double().cpu()
+    sizes = torch.tensor(batch.sizes, dtype=torch.float64)
+    return torch.zeros_like(sizes).index_add_(0, batch.network.cpu(), error) / sizes
 
 
 def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -64,16 +64,9 @@ class GatedFit(FitModule):
         Args:
             labels: int64 ``[*grid]``.
         """
-        before, signals = self.buffer("_targets"), self.seen.by_signal(self.buffer("_signals").cpu())
         self.model.relabel(Partition(labels, seconds=self.model.partition.seconds))
-        batch = self.model.batch_of(signals).with_table()
-        weights = self.seen.weights
-        self.hold(
-            self.model, batch, batch.by_sample(self.seen.targets), None if weights is None else batch.by_sample(weights)
-        )
-        self.to(before.device, before.dtype)
+        self._make(self.model)
         self.shard, self._stepping = self._take_shard(), None
-        self.__dict__.pop("_settled_facts", None)
 
     # -- training -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from partinr.base.environment import door
 from partinr.model.signal_stack import SignalStack
-from partinr.regimes.fit.checks import check_fit, checked_signal
-from partinr.regimes.fit.evaluated import Evaluated, View, check_kinds, mean_of, measured
+from partinr.partition import Live
+from partinr.regimes.fit.checks import check_fit, check_live, checked_signals
+from partinr.regimes.fit.evaluated import Evaluated, View, check_kinds, error_by_network, mean_of, measured
 from partinr.regimes.fit.learned_steps import LearnedSteps
 from partinr.regimes.fit.sampler import sampler_of
 from partinr.regimes.fit.seen import Seen
@@ -28,17 +30,17 @@ from partinr.training.facts import (
     partition_seconds,
     signal_facts,
 )
+from partinr.training.live_loop import LiveLoop
 from partinr.training.optimizer import Optimizer
 from partinr.training.samples import Samples
 from partinr.training.schedule import Schedule
-from partinr.training.stack_loop import StackLoop
 from partinr.training.steps import PlainSteps
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.settings import FitSettings
 
 
-class FitModule(StackLoop):
+class FitModule(LiveLoop):
     """The ordinary regime as a LightningModule.
 
     Each signal is evaluated separately. Loss, PSNR and SSIM of the curve are means over the signals. These means decide
@@ -59,6 +61,7 @@ class FitModule(StackLoop):
         identities: identity of each signal, by name; by default that of its values.
         observe: what the loss sees of the signals.
         observed: what it sees of each, if that is known already.
+        lives: for each signal, what happens to its partition during training, or None; None if all stay.
 
     Raises:
         PartinrError: signals and model do not match, or the settings contradict each other.
@@ -80,6 +83,7 @@ class FitModule(StackLoop):
         identities: Mapping[str, SignalIdentity] | None = None,
         observe: Observation | None = None,
         observed: Sequence[Observed] | None = None,
+        lives: Sequence[Live | None] | None = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer, schedule=schedule, stop=stop, settings=settings, seed=seed, evaluations=settings
@@ -87,29 +91,40 @@ class FitModule(StackLoop):
         # A tuple hides it from torch: it is not a submodule, so it is neither trained nor saved in checkpoints.
         self._start = (start,)
         self.start_steps = start_steps
-        signals = [signals] if isinstance(signals, Tensor) else list(signals)
-        names = model.names if len(signals) == len(model.names) else [""] * len(signals)
-        signals = [checked_signal(each, name) for name, each in zip(names, signals, strict=True)]
-        named = dict(zip(names, signals, strict=True))
+        named = checked_signals(model.names, [signals] if isinstance(signals, Tensor) else signals)
+        signals = [each for _, each in named]
         self.kinds = [model.kind(number) for number in range(len(model.names))]
         check_kinds(model.names, self.kinds)
-        self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named.items()}
-        batch = model.batch_of(signals)
-        self.samples = batch.samples
+        self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named}
+        self.samples = sum(partition.labels.numel() for partition in model.partitions)
         self.seen = Seen.of(observe or Identity(), observed, signals, model.partitions, settings, seed)
+        self.lives, self.changes = lives or (), [[0, model.regions]]
         check_fit(model, settings, self.samples, start is not None, start_steps, self.seen)
+        check_live(model, self.lives, start is not None, self.seen)
         self._shapes = [tuple(each.shape) for each in signals]
+        self._learn(model, signals)
+        self.watched = self.seen.watched
+        self.evaluated = Evaluated(model.partitions, self.kinds)
+        self._seconds_at_full_work: tuple[float, int] | None = None
+
+    def _learn(self, model: SignalStack, signals: Sequence[Tensor]) -> None:
+        """Hold a model and the signals as its partitions sort them."""
+        batch = model.batch_of(signals)
         # Sorted by signal; each signal is row-major.
         self.register_buffer("_signals", batch.signal, persistent=False)
         targets, weights = self.seen.targets, self.seen.weights
         error = self.seen.error if self.seen.joint else None
-        self.sampler = sampler_of(settings, model, batch, signals, seed, error)
+        self.sampler = sampler_of(self.settings, model, batch, signals, self.seed, error)
         batch = batch if self.sampler.period is None else batch.with_table()
         self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
-        self.watched = self.seen.watched
-        self.evaluated = Evaluated(model.partitions, self.kinds)
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
-        self._seconds_at_full_work: tuple[float, int] | None = None
+
+    def take_model(self, model: SignalStack) -> None:
+        """Go on with a model whose partitions differ."""
+        signals = [each.float().cpu() for each in self.seen.by_signal(self.buffer("_signals"))]
+        self.seen = replace(self.seen, partitions=model.partitions)
+        self.__dict__.pop("_settled_facts", None)
+        self._learn(model, signals)
 
     def setup(self, stage: str) -> None:
         """Apply ``begin_at_mean`` and divide the training among the processes."""
@@ -119,11 +134,6 @@ class FitModule(StackLoop):
         super().setup(stage)
 
     # -- for callbacks -------------------------------------------------------------------------------------------
-
-    @property
-    def title(self) -> str:
-        """What is fitted, in a few words."""
-        return self.model.title
 
     @property
     def views(self) -> list[View]:
@@ -141,12 +151,6 @@ class FitModule(StackLoop):
         self.gather()
         return self.seen.by_signal(self.batch.unsort(self.values()))
 
-    @door
-    def weights(self) -> Iterator[tuple[str, bytes]]:
-        """For each signal its name and its model as the content of a file."""
-        for number, name in enumerate(self.model.names):
-            yield name, self.model.member(number).to_bytes()
-
     @property
     def together(self) -> tuple[str, str] | None:
         """Why no part of the networks can be trained without the others; see :attr:`StackLoop.together`."""
@@ -156,6 +160,10 @@ class FitModule(StackLoop):
     def points_per_step(self) -> int:
         """Number of samples in a step."""
         return self.settings.points_per_step or self.samples
+
+    def squared_errors(self) -> list[Tensor]:
+        """Squared error of each sample of each signal at the last evaluation."""
+        return self.evaluated.squared_errors
 
     def facts(self) -> dict[str, Any]:
         """The entries of this regime in ``run.json``: plain containers."""
@@ -167,6 +175,7 @@ class FitModule(StackLoop):
             "frozen_regions": int(self.finished.sum()),
             "seconds": {"partition": partition_seconds(self.model.partitions), "saved": self.seconds_saved},
             **self._settled_facts,
+            **({"changes": self.changes} if self.lives else {}),
             "metrics": further_metrics(self.kinds[0].metrics, self.curve) | self.seen.metrics(self.curve),
             **({"images": images} if images else {}),
         }
@@ -263,7 +272,7 @@ class FitModule(StackLoop):
         reconstructions = self.seen.by_signal(self.batch.unsort(values))
         pairs = list(zip(reconstructions, self.seen.by_signal(self.buffer("_signals")), strict=True))
         if self.settings.freeze_at_psnr is not None:
-            self._errors = self._error_by_network(values)
+            self._errors = error_by_network(values, self.buffer("_targets"), self.batch)
         if self.sampler.goes_by_error:
             self.sampler.refresh(self._error_by_sample(values))
         rows = measured(pairs, self.kinds, self.ranks)
@@ -274,12 +283,6 @@ class FitModule(StackLoop):
             if name
         ]
         return {**mean_of(rows), **self.seen.measured(reconstructions, self.ranks, untrained=self.step == 0)}
-
-    def _error_by_network(self, values: Tensor) -> Tensor:
-        """Mean squared error of each network on its own samples, values clamped: float64 ``[N]``, on the CPU."""
-        error = (values.float().clamp(0, 1) - self.buffer("_targets").float()).square().mean(1).double().cpu()
-        sizes = torch.tensor(self.batch.sizes, dtype=torch.float64)
-        return torch.zeros_like(sizes).index_add_(0, self.batch.network.cpu(), error) / sizes
 
     def _error_by_sample(self, values: Tensor) -> Tensor:
         """Root mean squared error over the channels of each sample, times its weight in the loss: ``[M]``."""
