@@ -74,12 +74,12 @@ CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
 """The run whose learned initialisation a fit starts from; null for a random one."""
 
-OBSERVE_KEY = ("observe",)
-_AS_IT_IS = "Identity"
-"""The kind of observation that shows the signal as it is; older runs have no key for it."""
+OBSERVE_KEY, START_KEY = ("observe",), ("start",)
+_CHANGES_NOTHING = {OBSERVE_KEY: "Identity", START_KEY: "Random"}
+"""Kinds of a section that change nothing; older runs have no such section."""
 
 START_KEYS = {INIT_KEY, ("init_steps",)}
-"""Keys for the start of a fit."""
+"""Keys for a learned start of a fit."""
 
 
 def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting, Any]:
@@ -104,7 +104,7 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             # A given width overrides the parameter budget; older runs have no key for the start.
             if (at == MATCH_KEY and node.get("hidden_features") is not None) or (at == INIT_KEY and value is None):
                 continue
-            if at == OBSERVE_KEY and str(value.get(_KIND)).rpartition(".")[2] == _AS_IT_IS:
+            if at in _CHANGES_NOTHING and str(value.get(_KIND)).rpartition(".")[2] == _CHANGES_NOTHING[at]:
                 continue
             if isinstance(value, Mapping) and value:
                 walk(value, at, scopes)
@@ -158,9 +158,29 @@ def without_image(flat: Flat) -> dict[Setting, Any]:
     }
 
 
+def without_data(flats: Sequence[Flat], signals: Sequence[str]) -> list[Flat]:
+    """Configs without those settings of ``data`` that are the same in all runs on a signal: its name stands for them.
+
+    Args:
+        flats: one config a run.
+        signals: the signal of each.
+    """
+    found: dict[tuple[Setting, str], set[Any]] = {}
+    for flat, signal in zip(flats, signals, strict=True):
+        for setting, value in flat.items():
+            if setting.path[0] == "data":
+                found.setdefault((setting, signal), set()).add(identity(value))
+    varied = {setting for (setting, _), values in found.items() if len(values) > 1}
+    return [{key: value for key, value in flat.items() if key.path[0] != "data" or key in varied} for flat in flats]
+
+
 def without_start(flat: Flat) -> dict[Setting, Any]:
     """The settings that must agree to compare a learned start with a random one."""
-    return {setting: value for setting, value in flat.items() if setting.path not in START_KEYS}
+    return {
+        setting: value
+        for setting, value in flat.items()
+        if setting.path not in START_KEYS and setting.path[:1] != START_KEY
+    }
 
 
 def without_partition(flat: Flat) -> dict[Setting, Any]:

@@ -44,7 +44,7 @@ data.pth=PICTURES/good.png                          -> unknown option data.pth; 
 partitoin.path=m.png                                -> unknown option partitoin.path; did you mean partition.path\?
 "data.path=~/nowhere (1).png"                       -> no such file: '/.*/nowhere \(1\).png'; check
 # partition
-partition=voronoi                                   -> there is no partition=voronoi; choose from grid, .*superpixel
+partition=voronoi                                   -> there is no partition=voronoi; choose from .*grid, .*superpixel
 partition.regions=257                               -> partition.regions=257 is more than the 256 samples .*; give fewer
 partition.regions=17                                -> partition.regions=17 .*; the next smaller that has is 16
 partition.rows=2                                    -> partition.regions excludes partition.rows .*; give one
@@ -152,7 +152,7 @@ partitions PICTURES/alpha.png                       -> alpha.png' is transparent
 partitions astronaut --size 4 --max-side 4          -> --size excludes --max-side; give one
 partitions astronaut --regions 2,0                  -> --regions=2,0: should be whole numbers
 partitions astronaut --regions 5 --size 2 --rules grid  -> astronaut, grid #5: --regions=5 is more than .*; give fewer
-partitions astronaut --rules grid,voronoi           -> there is no rule 'voronoi'; choose from grid, .*superpixel
+partitions astronaut --rules grid,voronoi           -> there is no rule 'voronoi'; choose from .*grid, .*superpixel
 partitions astronaut --rules mask                   -> the option mask.path is missing; give mask.path=VALUE
 partitions astronaut --rules grid semantic.merge=x  -> semantic has an option but is not in --rules=grid; add it
 partitions astronaut semantic.merg=x                -> unknown option semantic.merg; did you mean semantic.merge\?

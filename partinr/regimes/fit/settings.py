@@ -60,6 +60,7 @@ class FitSettings(RegimeSettings):
     blends: ClassVar[bool] = True
     gates: ClassVar[bool] = True
     observes: ClassVar[bool] = True
+    starts: ClassVar[bool] = True
     lives: ClassVar[bool] = True
     layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)
 
