@@ -48,7 +48,7 @@ partition=voronoi                                   -> there is no partition=vor
 partition.regions=257                               -> partition.regions=257 is more than the 256 samples .*; give fewer
 partition.regions=17                                -> partition.regions=17 .*; the next smaller that has is 16
 partition.rows=2                                    -> partition.regions excludes partition.rows .*; give one
-partition=none                                      -> partition.regions is an option of partition=grid and .*; choose
+partition=none                                      -> partition.regions is an option of .*=grid and .*; choose
 partition=mask                                      -> option partition.path is missing; give partition.path=VALUE
 partition=mask partition.path=missing.png           -> no such file: 'missing.png'; check
 partition=mask partition.path=PICTURES/text.png     -> text.png' is not a label map .*; give a PNG
