@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from partinr.regimes.meta.learned import LearnedStart
     from partinr.report.curves import Metric
     from partinr.runs.records import Axis
+    from partinr.samplers import Sampler
     from partinr.signals.observations import Observation
     from partinr.training import guests
     from partinr.training import trainer as trainers
@@ -90,6 +91,7 @@ def fit(
     shard: ShardBy = "auto",
     observe: Observation | None = None,
     gate: Gate | None = None,
+    sampler: Sampler | None = None,
     live: Live | None = None,
 ) -> FitResult[Model]:
     """Fit a model to a signal, or an album to several signals.
@@ -122,6 +124,8 @@ def fit(
             as they would else know what the loss does not see.
         gate: moves the regions of the model's partition while it is trained, as ``rule.gate(partition)`` of
             :class:`partinr.partition.Experts` or :class:`partinr.partition.SoftCells` gives it.
+        sampler: which samples the steps see (:mod:`partinr.samplers`); None for all of them, or for
+            ``settings.points_per_step`` drawn uniformly.
         live: changes partitions during training, such as :class:`partinr.partition.Adaptive`; None to leave them. The
             result has another model then, since the one that is given has the partitions of the beginning.
 
@@ -150,6 +154,7 @@ def fit(
         start=start,
         start_steps=start_steps,
         observe=observe,
+        sampler=sampler,
         lives=None if live is None else [live] * len(model.names),
     )
     module.shard_by = shard

@@ -21,6 +21,7 @@ from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Gate, LabelCache, Live, Partition, PartitionRule, make
 from partinr.regimes.starts.base import Start
+from partinr.samplers import Sampler, Uniform
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -61,6 +62,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        sampler: which samples the steps see.
         begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
 
@@ -87,6 +89,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    sampler: Sampler = field(default_factory=Uniform)
     begun: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -265,6 +268,9 @@ class RegimeSettings(ABC):
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    draws: ClassVar[bool] = False
+    """Whether the regime draws the samples of a step as the group ``sampler`` says."""
 
     starts: ClassVar[bool] = False
     """Whether the regime lets networks begin as the group ``start`` says."""

@@ -56,7 +56,7 @@ class GatedFit(FitModule):
         """Number of steps with the gate that are left, if the pace stays."""
         if not self.gating.open:
             return 0
-        return max(0, self.stop.step_at(self.gate.rule.until, self.step, self.clock.training) - self.step)
+        return max(0, self.stop.step_at(self.gate.rule.until, self.step, self.clock.spent) - self.step)
 
     def relabel(self, labels: Tensor) -> None:
         """Give each sample to the network of its label.
@@ -166,7 +166,9 @@ def _problems(module: FitModule, gate: Gate) -> Iterator[str]:
         yield f"init was learned for regions that stay, and partition={name} moves them; leave init out"
     elif module.seen.joint is not None:
         yield f"{module.seen.joint} and partition={name} each need a loss of their own; leave one of the two out"
-    taken = {"loss": "image", "border_weight": 1, "points_per_step": None, "coarse_until": 0, "freeze_at_psnr": None}
+    if module.draws.points(module.samples, settings.points_per_step) is not None:
+        yield f"partition={name} sees all samples in each step; give sampler=uniform and regime.points_per_step=null"
+    taken = {"loss": "image", "border_weight": 1, "coarse_until": 0, "freeze_at_psnr": None}
     for key, instead in taken.items():
         if getattr(settings, key) != instead:
             said = "null" if instead is None else instead

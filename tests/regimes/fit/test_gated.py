@@ -105,7 +105,7 @@ def test_what_does_not_go_with_a_gate_is_refused(small_fit: Callable[..., Any], 
         ({"frame": "local"}, {}, "give coords.frame=global"),
         ({}, {"freeze_at_psnr": 30.0}, "give regime.freeze_at_psnr=null"),
         ({}, {"loss": "region"}, "give regime.loss=image"),
-        ({}, {"points_per_step": 5}, "give regime.points_per_step=null"),
+        ({}, {"points_per_step": 5}, "give sampler=uniform and regime.points_per_step=null"),
         ({}, {"total_variation": 0.1}, "each need a loss of their own"),
     ):
         with pytest.raises(PartinrError, match=said):
