@@ -107,7 +107,7 @@ class StackLoop(TrainingLoop):
     def together(self) -> tuple[str, str] | None:
         """Why no part of the networks can be trained without the others, and what to give instead; None if one can."""
         why = "with overlap or global_network they are trained together", "overlap=0 and global_network=false"
-        return why if self.model.blended else None
+        return why if self.model.together else None
 
     # -- shards -------------------------------------------------------------------------------------------------
 

@@ -158,7 +158,7 @@ def _problems(module: FitModule, gate: Gate) -> Iterator[str]:
             f"partition={name} is trained for one signal, and data has {len(model.names)}; "
             "fit each in a run of its own, or choose another partition"
         )
-    elif model.blended:
+    elif model.together:
         yield f"partition={name} has weights of its own; give overlap=0 and global_network=false"
     elif model.frames[0].centre is not None:
         yield f"coords.frame=local follows regions, which partition={name} moves; give coords.frame=global"
