@@ -149,15 +149,6 @@ class PiecewiseINR(SignalStack):
         """Names of the parameters that the backbone does not train."""
         return frozenset(name for name in self.stack if name.rpartition("/")[2] in self.backbone.fixed)
 
-    def relabel(self, partition: Partition) -> None:
-        """Give each sample to the network of another region; the networks stay.
-
-        Args:
-            partition: on the same grid and of as many regions. The frames stay, so local ones should not be in use.
-        """
-        self.partition, self.partitions = partition, (partition,)
-        self.__dict__.pop("macs_per_sample", None)
-
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def coords_at(self, labels: Tensor, axes: Sequence[AxisSamples] | None = None) -> Tensor:

@@ -57,9 +57,9 @@ partition=mask partition.path=mask.npy              -> mask.npy': .* 24×20 pixe
 partition=smp                                       -> partition=smp has no network; give partition.model=
 partition=smp partition.model=no/such-model         -> no/such-model is no folder here, .*; check the name, or download
 partition=experts partition.pretrain=voronoi        -> there is no rule partition.pretrain=voronoi; choose .*null
-partition=experts                                   -> match_params=500 .*: partition=experts alone has 8772 .*; give
-partition=soft_cells trainer.devices=2              -> partition=soft_cells is trained in one .*; give trainer.devices=1
-partition=soft_cells overlap=1                      -> partition=soft_cells has weights of its own; give overlap=0
+partition=experts cache_dir=null                    -> match_params=500 .*: partition=experts alone has 8772 .*; give
+partition=soft_cells trainer.devices=2 cache_dir=null -> partition=soft_cells is trained in one .*; give trainer.devices=1
+partition=soft_cells overlap=1 cache_dir=null       -> partition=soft_cells has weights of its own; give overlap=0
 partition=soft_cells regime=threshold               -> soft_cells is trained with .* regime=fit; choose another
 # backbone
 backbone.match_params=3                             -> backbone.match_params=3 is too few: .*; give more

@@ -64,8 +64,10 @@ class GatedFit(FitModule):
         Args:
             labels: int64 ``[*grid]``.
         """
-        self.model.relabel(Partition(labels, seconds=self.model.partition.seconds))
-        self._make(self.model)
+        model, partition = self.model, Partition(labels, seconds=self.model.partition.seconds)
+        model.partition, model.partitions = partition, (partition,)  # frames are global and stay
+        model.__dict__.pop("macs_per_sample", None)
+        self._make(model)
         self.shard, self._stepping = self._take_shard(), None
 
     # -- training -----------------------------------------------------------------------------------------------
