@@ -58,7 +58,7 @@ partition=smp                                       -> partition=smp has no netw
 partition=smp partition.model=no/such-model         -> no/such-model is no folder here, .*; check the name, or download
 partition=experts partition.pretrain=voronoi        -> there is no rule partition.pretrain=voronoi; choose .*null
 partition=experts cache_dir=null                    -> match_params=500 .*: partition=experts alone has 8772 .*; give
-partition=soft_cells trainer.devices=2 cache_dir=null -> partition=soft_cells is trained in one .*; give trainer.devices=1
+partition=soft_cells trainer.devices=2 cache_dir=null -> soft_cells is trained in one .*; give trainer.devices=1
 partition=soft_cells overlap=1 cache_dir=null       -> partition=soft_cells has weights of its own; give overlap=0
 partition=soft_cells regime=threshold               -> soft_cells is trained with .* regime=fit; choose another
 # backbone
