@@ -16,7 +16,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import load
 from partinr.base.spec import spec
 from partinr.coords import Frame, Layout
-from partinr.model.capacity import Capacity, settle_regions, widths
+from partinr.model.capacity import PROBED, Capacity, settle_regions, widths
 from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
@@ -60,6 +60,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        widths: widths of the networks in the checkpoint to continue from, by name of the signal.
         begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
 
@@ -86,6 +87,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    widths: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
     begun: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -161,7 +163,12 @@ class RunContext:
         return self._settled(signal).live
 
     def model(
-        self, partition: Partition, signal: Tensor, seed: int | None = None, kind: SignalKind | None = None
+        self,
+        partition: Partition,
+        signal: Tensor,
+        seed: int | None = None,
+        kind: SignalKind | None = None,
+        probed: Sequence[int] | None = None,
     ) -> PiecewiseINR:
         """A model with newly initialised networks for the regions of a signal.
 
@@ -170,6 +177,7 @@ class RunContext:
             signal: float32 ``[*grid, C]``.
             seed: seed of the initialisation; None for the seed of the run.
             kind: kind of the signal; None for the one that follows from its number of axes.
+            probed: widths by a capacity that follows from a short fit; None for equal ones.
         """
         backbone = self.backbone
         if (live := self.live(signal)) is not None:
@@ -177,7 +185,7 @@ class RunContext:
         return PiecewiseINR(
             partition,
             backbone,
-            widths=widths(self.capacity, backbone, partition, signal),
+            widths=probed if self.capacity in PROBED else widths(self.capacity, backbone, partition, signal),
             channels=signal.shape[-1],
             frame=self.frame,
             overlap=self.overlap,
@@ -230,6 +238,9 @@ class RegimeSettings(ABC):
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    probes: ClassVar[bool] = False
+    """Whether the regime can divide parameters by the error of a short fit (``capacity=error``)."""
 
     lives: ClassVar[bool] = False
     """Whether the regime follows partitions that change during training."""
