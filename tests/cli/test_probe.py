@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-import partinr
+from partinr.api import load
 from partinr.model.capacity import shares
 from partinr.partition import Grid
 from tests.read_back import curve, manifest, rows
@@ -38,7 +38,7 @@ def _image() -> None:
 def test_hard_regions_get_more_and_the_run_pays(partinr: Any) -> None:
     assert partinr(*RUN, "hydra.run.dir=run").code == 0
     run = manifest(Path("run"))
-    model = _load("run")
+    model = load("run")
     assert model.widths is not None
     assert model.widths[1] > model.widths[0]
     assert abs(run["parameters"] - 600) < 60
@@ -74,7 +74,3 @@ def test_shares_rise_with_the_error_and_stay_above_zero() -> None:
     error[:, 2:4] = 0.1
     none, some, much = shares("error", Grid(rows=1, cols=3)(signal), signal, error).tolist()
     assert 0 < none < some < much < 0.6
-
-
-def _load(run: str) -> partinr.PiecewiseINR:
-    return partinr.load(run)
