@@ -14,17 +14,14 @@ Each search goes on until its best point has a worse neighbour on both sides. Th
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
-import io
 import json
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from partinr.cli import main as partinr
+from partinr.cli.once import once
 from partinr.studies.tuning import climb
 
 HERE = Path(__file__).parent
@@ -114,23 +111,10 @@ def run(folder: Path, arm: Arm, images: Path, steps: int, seed: int, at: tuple[i
         at: steps of the ladders of rate and ω0.
     """
     place = folder / f"{arm}_rate{at[0]:+d}_omega{at[1]:+d}_steps{steps}_seed{seed}"
-    manifest = place / "run.json"
-    if manifest.exists() and json.loads(manifest.read_bytes())["status"] in ("completed", "failed"):
-        return place
-    command = ["resume", str(place)]
-    if not manifest.exists():
-        command = ["data=folder", f"data.path={images}", f"data.size={SIDE}", "data.channels=rgb", *arm.settings]
-        command += [f"optimizer.lr={rate(at[0])}", f"backbone.first_omega_0={omega(at[1])}", "schedule=cosine"]
-        command += [f"max_steps={steps}", f"seed={seed}", "regime.evaluate_every=1000000", "callbacks.pictures=null"]
-        command += [f"hydra.run.dir={place}"]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            partinr(command)
-    except SystemExit as end:
-        # A rate at which the loss diverges fails the run: the worst point of its ladder.
-        if end.code not in (0, None) and not manifest.exists():
-            sys.exit(f"{place}: {said.getvalue()}")
+    command = ["data=folder", f"data.path={images}", f"data.size={SIDE}", "data.channels=rgb", *arm.settings]
+    command += [f"optimizer.lr={rate(at[0])}", f"backbone.first_omega_0={omega(at[1])}", "schedule=cosine"]
+    command += [f"max_steps={steps}", f"seed={seed}", "regime.evaluate_every=1000000", "callbacks.pictures=null"]
+    once(place, command)
     return place
 
 

@@ -11,19 +11,15 @@ rate again; each search ends when its best step has a worse neighbour on both si
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
-import io
 import itertools
-import json
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from partinr.cli import main as partinr
+from partinr.cli.once import once
 from partinr.studies.tuning import climb
 
 HERE = Path(__file__).parent
@@ -142,23 +138,8 @@ def rate(step: int) -> float:
 def run(folder: Path, arm: Arm, seed: int, at: Point, steps: int = STEPS) -> dict[str, Any]:
     """What ``run.json`` says of a finished run of an arm; an existing run is continued."""
     place = folder / f"{arm}_rate{at[0]:+d}_omega{at[1]:+d}_steps{steps}_seed{seed}"
-    manifest = place / "run.json"
-    if not manifest.exists() or json.loads(manifest.read_bytes())["status"] not in ("completed", "failed"):
-        command = ["resume", str(place)]
-        if not manifest.exists():
-            command = [*arm.settings(at), "schedule=cosine", f"max_steps={steps}", f"seed={seed}"]
-            command += ["regime.evaluate_every=1000000", "callbacks.pictures=null"]
-            command += [f"hydra.run.dir={place}"]
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                partinr(command)
-        except SystemExit as end:
-            # A rate at which the loss diverges fails the run: the worst point of its ladder.
-            if end.code not in (0, None) and not manifest.exists():
-                sys.exit(f"{place}: {said.getvalue()}")
-    found: dict[str, Any] = json.loads(manifest.read_bytes())
-    return found
+    command = [*arm.settings(at), "schedule=cosine", f"max_steps={steps}", f"seed={seed}"]
+    return once(place, [*command, "regime.evaluate_every=1000000", "callbacks.pictures=null"])
 
 
 def psnr(said: dict[str, Any]) -> float:

@@ -1,6 +1,7 @@
 """Backbones: coordinate networks. The same code evaluates one network or a stack."""
 
 from partinr.backbones.base import Backbone, Mlp
+from partinr.backbones.bicubic import Bicubic
 from partinr.backbones.finer import Finer
 from partinr.backbones.fourier import Fourier
 from partinr.backbones.gauss import Gauss
@@ -13,6 +14,7 @@ from partinr.backbones.wire import Wire
 
 __all__ = [
     "Backbone",
+    "Bicubic",
     "Finer",
     "Fourier",
     "Gauss",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from partinr.backbones.base import Backbone
+from partinr.backbones.bicubic import Bicubic
 from partinr.backbones.finer import Finer
 from partinr.backbones.fourier import Fourier
 from partinr.backbones.gauss import Gauss
@@ -21,6 +22,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.trust import named_class
 
 BUILT_IN: dict[str, type[Backbone]] = {
+    "bicubic": Bicubic,
     "finer": Finer,
     "fourier": Fourier,
     "gauss": Gauss,

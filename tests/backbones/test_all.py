@@ -46,6 +46,8 @@ def make(case: str, **options: Any) -> Backbone:
     """A backbone as its YAML and the options have it."""
     name, own = CASES[case]
     settings = {**CHOICES[name], **own, **options}
+    if "hidden_layers" not in CHOICES[name]:  # no network
+        settings.pop("hidden_layers", None)
     return load_backbone(settings.pop("_target_"), settings)
 
 
