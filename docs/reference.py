@@ -22,6 +22,7 @@ GROUPS = {
     "observe": "What the loss sees of the signal; PSNR and SSIM are against the signal itself.",
     "partition": "Rules that cut a signal into regions.",
     "backbone": "The network of each region.",
+    "start": "The weights that networks begin with.",
     "regime": "What is learned, and how.",
     "optimizer": "The optimiser and its learning rate.",
     "schedule": "The learning rate over time.",

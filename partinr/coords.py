@@ -125,7 +125,7 @@ def layout_coords(axes: Sequence[AxisSamples], layout: Layout | None = None) -> 
     """
     if layout is None:
         return outer_coords([axis.coords for axis in axes])
-    if not all(torch.equal(axis.places, axis.cells.double()) for axis in axes):
+    if not all(axis.on_samples for axis in axes):
         raise PartinrError(
             "coords.layout=public_code scrambles the image, so there is nothing between its pixels; "
             "render at scale 1, all of it or whole pixels"
@@ -196,6 +196,11 @@ class AxisSamples:
     def part(self, start: int, stop: int, step: int = 1) -> AxisSamples:
         """The points of the slice ``start:stop:step``."""
         return replace(self, numbers=self.numbers[start:stop:step])
+
+    @property
+    def on_samples(self) -> bool:
+        """Whether every point is a sample of the grid."""
+        return torch.equal(self.places, self.cells.double())
 
     @cached_property
     def cells(self) -> Tensor:

@@ -34,6 +34,8 @@ PARAMETERS = 25_000
 
 SIDE = 128
 
+PER_REGION = "samples along an axis of a region"
+
 # A learning rate that the paper, its code, or a comparison by others takes for images; Adam everywhere.
 RUNS: dict[str, tuple[float, dict[str, Any]]] = {
     "siren": (1e-4, {}),
@@ -46,6 +48,12 @@ RUNS: dict[str, tuple[float, dict[str, Any]]] = {
     "mfn filter=fourier": (1e-2, {"filter": "fourier"}),
     "mfn filter=gabor": (1e-2, {"filter": "gabor"}),
     "hash_grid": (1e-2, {}),
+    "siren batch_norm": (1e-2, {"batch_norm": True}),
+    "siren factorisation=1": (1e-4, {"factorisation": 1.0}),
+    "staf": (1e-4, {}),
+    "sl2a": (1e-3, {}),
+    "incode": (9e-4, {}),
+    "diner": (1e-4, {"cells": PER_REGION, "coordinates": 1}),
 }
 
 SHARED_LRS = (1e-3, 5e-3, 2e-2)
@@ -56,11 +64,12 @@ CUTS: dict[str, tuple[int, Frame]] = {"none": (1, "global"), "grid #16": (4, "lo
 COLUMNS = ("backbone", "image", "cut", "lr", "parameters", "width", "steps", "psnr", "seconds", "failure")
 
 
-def backbone_of(label: str) -> Backbone:
-    """A backbone as its YAML has it, with the options of the run."""
+def backbone_of(label: str, rows: int) -> Backbone:
+    """A backbone as its YAML has it, with the options of the run, for a grid of so many rows and columns."""
     name = label.split()[0]
     options = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
-    return load_backbone(options.pop("_target_"), {**options, **RUNS[label][1], "match_params": PARAMETERS})
+    own = {key: SIDE // rows if value is PER_REGION else value for key, value in RUNS[label][1].items()}
+    return load_backbone(options.pop("_target_"), {**options, **own, "match_params": PARAMETERS})
 
 
 def crop(image: Tensor) -> Tensor:
@@ -79,7 +88,7 @@ def runs(paths: list[Path], steps: int, labels: Sequence[str], lr_alone: float |
             for label in labels:
                 own_lr, _ = RUNS[label]
                 for lr in sorted({own_lr, *SHARED_LRS} if lr_alone is None else {lr_alone}):
-                    model = partinr.PiecewiseINR(partition, backbone_of(label), frame=frame)
+                    model = partinr.PiecewiseINR(partition, backbone_of(label, rows), frame=frame)
                     result = partinr.fit(
                         model,
                         image,

@@ -20,6 +20,9 @@ from partinr.base.spec import spec
 from partinr.engines.base import Linear
 from partinr.engines.chain import Chain
 
+FACTOR_SPREAD = 0.1
+"""Standard deviation of the logarithm of a weight's initial factor, as Wang et al. (2022) recommend."""
+
 Frequency = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"]
 """What sets a network's first frequencies, or ``auto``, see :func:`partinr.model.frequency.settle_frequency`."""
 
@@ -55,12 +58,15 @@ class Backbone(ABC):
             unused if ``hidden_features`` is given.
         fixed: names of parameters that :meth:`init` draws but that are never trained, such as random frequencies. They
             are saved with the others but do not count as parameters.
+        between: whether the network has values between the samples that it was fitted to; without them it is rendered
+            at its own samples only.
         frequency: name of the field that sets the first frequencies and may be ``auto``; None if there is none.
         period: value of that field for which the first layer has about one period over [-1, 1].
     """
 
     title: ClassVar[str]
     fixed: ClassVar[frozenset[str]] = frozenset()
+    between: ClassVar[bool] = True
     frequency: ClassVar[str | None] = None
     period: ClassVar[float] = 1.0
     hidden_features: Annotated[int, Field(ge=1)] | None = None
@@ -105,6 +111,10 @@ class Backbone(ABC):
     @abstractmethod
     def macs(self, in_features: int, out_features: int) -> int:
         """Forward multiply-accumulates of one network for one sample."""
+
+    def macs_a_pass(self, in_features: int, out_features: int) -> int:
+        """Forward multiply-accumulates of one network in each pass, whatever its number of samples."""
+        return 0
 
     def chain(self, params: Mapping[str, Tensor]) -> Chain | None:
         """The networks as a chain of affine maps with sines between them, for engines with such kernels.
@@ -212,13 +222,20 @@ class Mlp(Backbone):
     Parameters are ``weight_i [N, out, in]`` and ``bias_i [N, out]``, i = 0 … hidden_layers + 1, after those of the
     encoding, if there are any.
 
+    With ``factorisation`` the weights are ``diag(exp(s)) V``, and s and V are trained (Wang et al., "Random Weight
+    Factorization Improves the Training of Continuous Neural Representations", 2022, section 3). s starts normal with
+    this mean and standard deviation 0.1, and V so that the product starts as the weights do without it. The paper
+    recommends a mean of 0.5 or 1. Each layer then has a parameter ``scale_i [N, out]``, s.
+
     Attributes:
         hidden_layers: layers from ``hidden_features`` to ``hidden_features``, 0 or more, not counting first and output
             layer, as usual in the field.
+        factorisation: mean of the logarithm of the weights' factors; None for weights without factors.
         encoding: names of the parameters that :meth:`init_encoding` makes.
     """
 
     hidden_layers: Annotated[int, Field(ge=0)] = 3
+    factorisation: Annotated[float, Field(allow_inf_nan=False)] | None = None
     encoding: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
@@ -241,6 +258,35 @@ class Mlp(Backbone):
         """The number of features that :meth:`encode` makes from ``in_features`` coordinates."""
         return in_features
 
+    def further(self, layer: int) -> tuple[str, ...]:
+        """Names of a layer's parameters beside weight and bias, without the number of the layer."""
+        return () if self.factorisation is None else ("scale",)
+
+    def init_further(self, layer: int, weight: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """The parameters :meth:`further`, each ``[N, *shape]``; may change the initial ``weight`` in place."""
+        if self.factorisation is None:
+            return {}
+        scale = torch.empty(weight.shape[:-1]).normal_(self.factorisation, FACTOR_SPREAD, generator=generator)
+        weight /= scale.exp().unsqueeze(-1)
+        return {"scale": scale}
+
+    def settle(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Mapping[str, Tensor]:
+        """The parameters as the layers take them: what a pass computes once rather than for each sample.
+
+        Args:
+            params: as in :meth:`apply`.
+            x: the coordinates; nothing may follow from their values.
+            linear: as in :meth:`apply`.
+        """
+        if self.factorisation is None:
+            return params
+        names = [(f"weight_{layer}", f"scale_{layer}") for layer in range(self.hidden_layers + 2)]
+        return {**params, **{name: params[scale].exp().unsqueeze(-1) * params[name] for name, scale in names}}
+
+    def layer(self, number: int, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
+        """One layer before the output layer, with settled parameters; by default :meth:`activation`."""
+        return self.activation(number, x, params[f"weight_{number}"], params[f"bias_{number}"], linear)
+
     def widths(self, in_features: int, out_features: int) -> list[int]:
         """Features before, between and after the layers."""
         assert self.hidden_features is not None, "call sized() first"
@@ -261,6 +307,8 @@ class Mlp(Backbone):
             weight, bias = torch.empty(networks, rows, columns), torch.empty(networks, rows)
             self.init_layer(layer, weight, bias, generator)
             params[f"weight_{layer}"], params[f"bias_{layer}"] = weight, bias
+            further = self.init_further(layer, weight, generator)
+            params.update({f"{name}_{layer}": value for name, value in further.items()})
         return params
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor, linear: Linear) -> Tensor:
@@ -271,10 +319,11 @@ class Mlp(Backbone):
         """
         output = self.hidden_layers + 1
         with all_digits(x):
+            params = self.settle(params, x, linear)
             x = self.encode(params, x, linear)
-            x = self.activation(0, x, params["weight_0"], params["bias_0"], linear)
+            x = self.layer(0, params, x, linear)
         for layer in range(1, output):
-            x = self.activation(layer, x, params[f"weight_{layer}"], params[f"bias_{layer}"], linear)
+            x = self.layer(layer, params, x, linear)
         weight = params[f"weight_{output}"]
         with all_digits(x):
             return linear(x.to(weight.dtype), weight, params[f"bias_{output}"])
@@ -284,16 +333,20 @@ class Mlp(Backbone):
         return f"bias_{self.hidden_layers + 1}"
 
     def affine_inputs(self) -> tuple[tuple[str, str], ...] | None:
-        """Those of the first layer, unless there is an encoding."""
-        return (("weight_0", "bias_0"),) if type(self).encode is Mlp.encode else None
+        """Those of the first layer, unless there is an encoding or the weights have factors."""
+        plain = type(self).encode is Mlp.encode and self.factorisation is None
+        return (("weight_0", "bias_0"),) if plain else None
 
     def hidden_matrices(self) -> tuple[str, ...] | None:
         """The weights of the hidden layers."""
         return tuple(f"weight_{layer}" for layer in range(1, self.hidden_layers + 1)) or None
 
     def layers(self) -> tuple[tuple[str, ...], ...]:
-        """Weight and bias of each layer; the learned part of an encoding belongs to the first."""
-        first, *others = [(f"weight_{layer}", f"bias_{layer}") for layer in range(self.hidden_layers + 2)]
+        """The parameters of each layer; the learned part of an encoding belongs to the first."""
+        first, *others = [
+            tuple(f"{name}_{layer}" for name in ("weight", "bias", *self.further(layer)))
+            for layer in range(self.hidden_layers + 2)
+        ]
         return ((*(name for name in self.encoding if name not in self.fixed), *first), *others)
 
     def macs(self, in_features: int, out_features: int) -> int:

@@ -10,26 +10,34 @@ from typing import Any
 
 from partinr.backbones.base import Backbone
 from partinr.backbones.bicubic import Bicubic
+from partinr.backbones.diner import Diner
 from partinr.backbones.finer import Finer
 from partinr.backbones.fourier import Fourier
 from partinr.backbones.gauss import Gauss
 from partinr.backbones.hash_grid import HashGrid
+from partinr.backbones.incode import Incode
 from partinr.backbones.mfn import Mfn
 from partinr.backbones.relu_pe import ReluPE
 from partinr.backbones.siren import Siren
+from partinr.backbones.sl2a import Sl2a
+from partinr.backbones.staf import Staf
 from partinr.backbones.wire import Wire
 from partinr.base.errors import PartinrError
 from partinr.base.trust import named_class
 
 BUILT_IN: dict[str, type[Backbone]] = {
     "bicubic": Bicubic,
+    "diner": Diner,
     "finer": Finer,
     "fourier": Fourier,
     "gauss": Gauss,
     "hash_grid": HashGrid,
+    "incode": Incode,
     "mfn": Mfn,
     "relu_pe": ReluPE,
     "siren": Siren,
+    "sl2a": Sl2a,
+    "staf": Staf,
     "wire": Wire,
 }
 """partinr's backbones by name. Files contain the names, so a name never changes its meaning."""

@@ -58,7 +58,8 @@ class SineEngine(Engine):
     def refuses(self, architecture: Architecture, device: torch.device | None, precision: Precision) -> str | None:
         """Other networks than chains of sines, double precision, and transforms."""
         if not architecture.shape.widths:
-            return f"is for chains of sines, such as backbone=siren, not for {architecture.title}; choose engine=auto"
+            kind = architecture.title
+            return f"is for chains of sines, such as a plain backbone=siren, not for {kind}; choose engine=auto"
         if precision.dtype != torch.float32:
             return NO_DOUBLE
         return "has no transforms of torch.func; choose engine=auto" if precision.transformed else None

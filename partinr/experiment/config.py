@@ -11,14 +11,14 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 from pydantic import Field
 
 from partinr.backbones import Backbone, class_path
 from partinr.base.errors import PartinrError
-from partinr.base.later import Later, load
+from partinr.base.later import load
 from partinr.base.spec import READS, Unused, marked, spec
 from partinr.coords import Frame, Layout, check_layout
 from partinr.engines import EngineName
@@ -27,12 +27,13 @@ from partinr.experiment.conf import conf_dir
 from partinr.experiment.flags import check_flags
 from partinr.experiment.loggers import make_loggers
 from partinr.experiment.make import checked, make
-from partinr.experiment.migrate import migrated
+from partinr.experiment.migrate import LATER, migrated
 from partinr.experiment.names import plain, with_absolute_paths
 from partinr.model.capacity import PROBED, Capacity
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import RegimeSettings
+from partinr.regimes.starts import Learned, Start
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import START
 from partinr.signals import SignalSet
@@ -42,16 +43,12 @@ from partinr.training.clock import StopRule
 from partinr.training.optimizer import Optimizer
 from partinr.training.schedule import Schedule
 
-if TYPE_CHECKING:
-    from partinr.regimes.meta import learned
-else:
-    learned = Later("partinr.regimes.meta.learned")
-
 GROUPS = (
     "data",
     "observe",
     "partition",
     "backbone",
+    "start",
     "regime",
     "optimizer",
     "schedule",
@@ -106,9 +103,8 @@ class Root(StopRule):
     Attributes:
         seed: seed of initialisation and sampling.
         ckpt_path: checkpoint to continue from.
-        init: directory of a run with ``regime=meta``. The networks have its architecture and begin with its
-            initialisation.
-        init_steps: number of first steps that are inner steps with the learned rates.
+        init: directory of a run with ``regime=meta``: short for :class:`Learned <partinr.regimes.starts.Learned>`.
+        init_steps: number of first steps that are inner steps with the learned rates, likewise.
         capacity: how parameters are divided between regions.
         overlap: number of samples that each region's network reaches beyond the region's border, where it is blended
             with its neighbours; 0 for no overlap.
@@ -177,6 +173,7 @@ class Settings:
     observe: Observation
     partition: PartitionRule
     backbone: Backbone
+    start: Start
     regime: RegimeSettings
     optimizer: Optimizer
     schedule: Schedule
@@ -235,6 +232,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         observe=make(given["observe"], "observe", Observation),
         partition=make(given["partition"], "partition", PartitionRule),
         backbone=make(given["backbone"], "backbone", Backbone),
+        start=_start(given),
         regime=make(given["regime"], "regime", RegimeSettings),
         optimizer=make(given["optimizer"], "optimizer", Optimizer),
         schedule=make(given["schedule"], "schedule", Schedule),
@@ -252,6 +250,8 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
     settings.schedule.check(settings.stop)
     if settings.coords.layout not in (None, *settings.regime.layouts):
         raise PartinrError(f"coords.layout={settings.coords.layout} is for regime=fit; leave it out")
+    if not (settings.start.random or isinstance(settings.start, Learned) or settings.regime.starts):
+        raise PartinrError(f"start={settings.start.title} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
     if settings.partition.live is not None:
@@ -308,29 +308,52 @@ def asked_settings(cfg: DictConfig, overrides: Sequence[str]) -> Settings:
 
 
 def with_start(cfg: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> DictConfig | Mapping[str, Any]:
-    """The configuration with the backbone of ``init`` and, unless another is given, its frame.
+    """The configuration with the backbone that its start brings along and, unless another is given, its frame.
 
     Raises:
-        PartinrError: the initialisation does not exist, or another backbone is given.
+        PartinrError: the start does not exist, or another backbone is given.
     """
-    if cfg.get("init") is None:
-        return cfg
     plain = names.plain(cfg)
-    folder = Path(str(plain["init"])).expanduser()
-    if not (folder / START).is_file():
-        RunDirectory.open(folder)
-        raise PartinrError(f"init={folder} has no {START}; give the directory of a completed run with regime=meta")
+    start = _start(migrated(plain))
+    if isinstance(start, Learned):
+        folder = Path(start.run).expanduser()
+        if not (folder / START).is_file():
+            RunDirectory.open(folder)
+            raise PartinrError(f"init={folder} has no {START}; give the directory of a completed run with regime=meta")
+        # The short form is the one that a run keeps: reports know it.
+        plain |= {"init": start.run, "init_steps": start.steps, "start": LATER["start"]}
+    if (brought := start.brings()) is None:
+        return cfg
     asked = [each for each in overrides if each.split("=")[0].lstrip("+~").split(".")[0] == "backbone"]
     if asked:
-        raise PartinrError(
-            f"init={folder} brings along the backbone that it was learned for; leave out {' '.join(asked)}"
-        )
-    start = learned.LearnedStart.load(folder / START)
-    backbone = start.networks.backbone
+        what = f"init={plain['init']}" if plain.get("init") else f"start={start.title}"
+        raise PartinrError(f"{what} brings along the backbone that it was learned for; leave out {' '.join(asked)}")
+    backbone, frame = brought
     plain["backbone"] = {"_target_": class_path(backbone), **dataclasses.asdict(backbone)}
     if not any(each.startswith("coords.frame=") for each in overrides):
-        plain["coords"] = {**(plain.get("coords") or {}), "frame": start.frame}
+        plain["coords"] = {**(plain.get("coords") or {}), "frame": frame}
     return plain
+
+
+def _start(given: Mapping[str, Any]) -> Start:
+    """The start of the group, or the one that ``init`` is short for.
+
+    Raises:
+        PartinrError: both are given, or steps without a start.
+    """
+    start: Start = make(given["start"], "start", Start)
+    run, steps = given.get("init"), given.get("init_steps") or 0
+    if run is None:
+        if steps and start.random:
+            raise PartinrError(
+                f"init_steps={steps} are steps with the learning rates of an initialisation, but there is no init; "
+                "leave one of the two out"
+            )
+        return start
+    if not start.random:
+        raise PartinrError(f"init={run} is short for start=learned, and start={start.title} is given; leave one out")
+    learned: Start = checked(Learned, {"run": str(run), "steps": steps}, "start")
+    return learned
 
 
 def _absolute(value: Any) -> Any:

@@ -29,7 +29,7 @@ from partinr.experiment.relocate import places_of, same_content
 from partinr.model.capacity import PROBED
 from partinr.regimes.base import RunContext
 from partinr.runs.directory import RunDirectory
-from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, REPEATS, START, WRITER
+from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, REPEATS, WRITER
 from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions, read_widths
 from partinr.training.guests import GuestError, GuestFailedError, configured, guests_named, hosted, is_guest
 from partinr.training.loop import TrainingLoop
@@ -310,8 +310,8 @@ def _context(settings: config.Settings) -> RunContext:
         overlap=root.overlap,
         global_network=root.global_network,
         engine=root.engine,
-        start=None if root.init is None else Path(root.init) / START,
-        start_steps=root.init_steps,
+        start=settings.start,
+        continued=root.ckpt_path is not None,
         cache_dir=None if root.cache_dir is None else Path(root.cache_dir),
         device_type="cuda" if gpu else "cpu",
         devices=settings.trainer.devices,

@@ -31,6 +31,7 @@ RETIRED = {
 LATER: dict[str, Any] = {
     "logger": {"_target_": "partinr.tracking.CurveOnly"},
     "observe": {"_target_": "partinr.signals.observations.Identity"},
+    "start": {"_target_": "partinr.regimes.starts.Random"},
 }
 """Defaults for groups that older versions did not have."""
 

@@ -259,6 +259,11 @@ class PiecewiseINR(SignalStack):
                 f"there is no {field} of networks that are blended (overlap, global_network); "
                 "give the value, or fit without them"
             )
+        if not (self.backbone.between or all(axis.on_samples for axis in axes)):
+            raise PartinrError(
+                f"backbone={self.backbone.title} has no values between the samples that it was fitted to; "
+                "render at scale 1, all of it or whole samples, or fit another backbone"
+            )
         rows = max(1, (BAND if samples is None else samples) // math.prod(len(axis) for axis in axes[1:]))
         for start in range(0, len(axes[0]), rows):
             yield self._band([axes[0].part(start, start + rows), *axes[1:]], smooth, field)

@@ -47,6 +47,7 @@ class WidthGroup:
         prefix: prefix of their parameters' names in the whole model.
         names: names of their parameters.
         architecture: the architecture of one network, for engines.
+        macs_a_pass: see :meth:`Backbone.macs_a_pass`.
     """
 
     backbone: Backbone
@@ -54,6 +55,12 @@ class WidthGroup:
     prefix: str
     names: tuple[str, ...]
     architecture: Architecture
+    macs_a_pass: int
+
+    def macs(self, samples: Sequence[int]) -> int:
+        """Multiply-accumulates of a pass, forward, on so many samples of each network."""
+        own = self.architecture.shape.macs
+        return sum(number * own + (self.macs_a_pass if number else 0) for number in samples)
 
     @classmethod
     def all(
@@ -73,7 +80,8 @@ class WidthGroup:
                 params = own.init(1, in_features, channels, None)
                 shape = Shape(own.macs(in_features, channels), widths_of(own.chain(params)))
             architecture = Architecture(own.title, own.apply, own.chain, shape)
-            found.append(cls(own, numbers, prefix, tuple(params), architecture))
+            a_pass = own.macs_a_pass(in_features, channels)
+            found.append(cls(own, numbers, prefix, tuple(params), architecture, a_pass))
         return tuple(found)
 
 
@@ -184,14 +192,13 @@ class NetworkStack(nn.Module):
         return tuple(group.architecture.shape.macs for group in self.groups for _ in group.networks)
 
     def mean_macs(self, samples: Sequence[int], among: int | None = None) -> int:
-        """Multiply-accumulates for one sample, forward, mean over samples.
+        """Multiply-accumulates for one sample, forward, mean over samples in a pass on all of them.
 
         Args:
             samples: number of samples of each network, in the order of the stack's maker.
             among: number of samples if several networks contribute to one; None for the sum of ``samples``.
         """
-        numbers = (number for group in self.groups for number in group.networks)
-        total = sum(samples[number] * macs for number, macs in zip(numbers, self.macs_of_networks, strict=True))
+        total = sum(group.macs([samples[number] for number in group.networks]) for group in self.groups)
         return round(total / (sum(samples) if among is None else among))
 
     @property

@@ -20,6 +20,7 @@ from partinr.model.capacity import PROBED, Capacity, settle_regions, widths
 from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
+from partinr.regimes.starts.base import Start
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -50,8 +51,8 @@ class RunContext:
         overlap: number of samples that each region's network reaches beyond the region's border.
         global_network: whether one more network sees the whole signal.
         engine: how the stack is evaluated.
-        start: file with a learned initialisation; None for random networks.
-        start_steps: number of first steps that are inner steps with the learning rates of ``start``.
+        start: how the networks begin.
+        continued: whether the run continues from a checkpoint, which has the weights.
         cache_dir: folder for label maps and results of gradient checks; None to keep none.
         device_type: ``cpu`` or ``cuda``.
         devices: number of processes on each machine.
@@ -77,8 +78,8 @@ class RunContext:
     overlap: int
     global_network: bool
     engine: Any
-    start: Path | None
-    start_steps: int
+    start: Start
+    continued: bool
     cache_dir: Path | None
     device_type: str
     devices: int
@@ -241,6 +242,9 @@ class RegimeSettings(ABC):
 
     probes: ClassVar[bool] = False
     """Whether the regime can divide parameters by the error of a short fit (``capacity=error``)."""
+
+    starts: ClassVar[bool] = False
+    """Whether the regime lets networks begin as the group ``start`` says."""
 
     lives: ClassVar[bool] = False
     """Whether the regime follows partitions that change during training."""

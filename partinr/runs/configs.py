@@ -74,12 +74,12 @@ CAPACITY_KEY = ("capacity",)
 INIT_KEY = ("init",)
 """The run whose learned initialisation a fit starts from; null for a random one."""
 
-OBSERVE_KEY = ("observe",)
-_AS_IT_IS = "Identity"
-"""The kind of observation that shows the signal as it is; older runs have no key for it."""
+OBSERVE_KEY, START_KEY = ("observe",), ("start",)
+_CHANGES_NOTHING = {OBSERVE_KEY: "Identity", START_KEY: "Random"}
+"""Kinds of a section that change nothing; older runs have no such section."""
 
 START_KEYS = {INIT_KEY, ("init_steps",)}
-"""Keys for the start of a fit."""
+"""Keys for a learned start of a fit."""
 
 
 def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting, Any]:
@@ -104,7 +104,7 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             # A given width overrides the parameter budget; older runs have no key for the start.
             if (at == MATCH_KEY and node.get("hidden_features") is not None) or (at == INIT_KEY and value is None):
                 continue
-            if at == OBSERVE_KEY and str(value.get(_KIND)).rpartition(".")[2] == _AS_IT_IS:
+            if at in _CHANGES_NOTHING and str(value.get(_KIND)).rpartition(".")[2] == _CHANGES_NOTHING[at]:
                 continue
             if isinstance(value, Mapping) and value:
                 walk(value, at, scopes)
@@ -160,7 +160,11 @@ def without_image(flat: Flat) -> dict[Setting, Any]:
 
 def without_start(flat: Flat) -> dict[Setting, Any]:
     """The settings that must agree to compare a learned start with a random one."""
-    return {setting: value for setting, value in flat.items() if setting.path not in START_KEYS}
+    return {
+        setting: value
+        for setting, value in flat.items()
+        if setting.path not in START_KEYS and setting.path[:1] != START_KEY
+    }
 
 
 def without_partition(flat: Flat) -> dict[Setting, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def test_initialisation_is_uniform_within_the_papers_bounds(d, c, width, layers,
 
 
 def test_scaled_weights_are_all_but_the_output_layers():
-    options = {"hidden_features": 8, "hidden_layers": 2}
+    options: dict[str, Any] = {"hidden_features": 8, "hidden_layers": 2}
     plain, scaled = (
         Siren(weight_scale=scale, **options).init(3, 2, 3, torch.Generator().manual_seed(0)) for scale in (1.0, 2.5)
     )

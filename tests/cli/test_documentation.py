@@ -72,9 +72,11 @@ SMALL: dict[str, Any] = {
     "backbone.match_params": 3000,
     "backbone.hidden_features": None,
     "schedule.warmup_steps": 0,
+    "start.steps": 1,
     "max_steps": 1,
     "max_seconds": None,
     "cache_dir": None,
+    "backbone.cells": 4,
 }
 
 LONG = (

@@ -37,7 +37,12 @@ SWEEPERS = [each for each in CHOICES if each[0] in ("hydra/launcher", "sweep")]
 """What is chosen for a sweep, and not for a run."""
 WITHIN = [each for each in CHOICES if each[0] in ("case", "size") or each[0].startswith("experiment/")]
 """What is chosen within a study, and not by itself."""
-REQUIRED = {"mask": ["partition.path=labels.npy"], "smp": ["partition.model=owner/name"]}
+REQUIRED = {
+    "mask": ["partition.path=labels.npy"],
+    "smp": ["partition.model=owner/name"],
+    "learned": ["start.run=run"],
+    "shared": ["start.signals=photos"],
+}
 """What a choice does not go without."""
 
 

@@ -68,6 +68,7 @@ def test_a_configuration_of_today_stays_as_it_is() -> None:
     for target in RENAMED.values():
         config = {"logger": None, "a": [1, None], "b": {"_target_": target, "c": {"_target_": "somebodys.Class"}}}
         config["observe"] = {"_target_": "partinr.signals.observations.Identity"}
+        config["start"] = {"_target_": "partinr.regimes.starts.Random"}
         assert migrated(config) == config
 
 

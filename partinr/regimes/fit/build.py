@@ -14,7 +14,7 @@ from partinr.regimes.base import RunContext
 from partinr.regimes.fit.module import FitModule
 from partinr.regimes.fit.probe import Probe
 from partinr.regimes.fit.seen import unseen
-from partinr.regimes.meta.learned import LearnedStart
+from partinr.regimes.starts.base import Fitted
 from partinr.signals.identity import SignalIdentity
 from partinr.signals.kind import SignalKind
 from partinr.signals.observations import Observed
@@ -31,7 +31,6 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
             signals out.
     """
     context.check_all_fitted("regime=fit")
-    start = None if context.start is None else LearnedStart.load(context.start)
     signals: list[Tensor] = []
     identities: dict[str, SignalIdentity] = {}
     partitions: dict[str, tuple[Partition, SignalKind | None]] = {}
@@ -53,15 +52,17 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         with named(name):
             probed = probe.widths(name, partition, seen, kind)
             members[name] = context.model(partition, seen.estimate, kind=kind, probed=probed)
-            if start is not None:
-                start.begin(members[name])
     lives = [context.live(seen.estimate) for seen in observed]
+    seen_of = zip(members.items(), observed, strict=True)
+    context.start.begin(
+        [Fitted(name, model, seen.estimate, identities[name]) for (name, model), seen in seen_of], context
+    )
     module = FitModule(
         stack_of(members),
         signals,
         settings=settings,
-        start=start,
-        start_steps=context.start_steps,
+        start=context.start.learned(),
+        start_steps=context.start.inner_steps,
         identities=identities,
         observe=context.observe,
         observed=observed,
@@ -69,5 +70,5 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         **context.training(),
     )
     probe.charge(module)
-    module.about, module.begun = context.rule, context.begun
+    module.about, module.begun = {**context.rule, **context.start.identity()}, context.begun
     return module

@@ -59,6 +59,7 @@ class FitSettings(RegimeSettings):
     builder: ClassVar[str] = "partinr.regimes.fit.build:fit_module"
     blends: ClassVar[bool] = True
     observes: ClassVar[bool] = True
+    starts: ClassVar[bool] = True
     lives: ClassVar[bool] = True
     probes: ClassVar[bool] = True
     layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)

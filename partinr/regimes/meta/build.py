@@ -133,7 +133,7 @@ def _check(settings: MetaSettings, context: RunContext) -> None:
         raise PartinrError(
             "regime=meta learns from many signals, and this data is one; choose data=folder, data=text or data=lsun"
         )
-    if context.start is not None or context.start_steps:
+    if not context.start.random:
         raise PartinrError("init begins an ordinary fit, regime=fit; to continue a regime=meta: partinr resume RUN_DIR")
     rule = context.partition
     if isinstance(rule, Whole) and settings.partition_in == "test":

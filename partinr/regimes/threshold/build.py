@@ -95,7 +95,7 @@ def _check(context: RunContext) -> None:
             f"partition={context.partition.title} follows the signal, and regime=threshold cuts all signals alike; "
             "choose partition=none or partition=grid"
         )
-    if context.start is not None or context.start_steps:
+    if not context.start.random:
         raise PartinrError("init begins an ordinary fit, regime=fit; leave it out")
     if context.capacity != "equal":
         raise PartinrError(f"capacity={context.capacity}: equal parts have networks of one width; leave capacity=equal")

@@ -185,7 +185,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "cells": ({"cells": 0}, "cells=0 and inner_steps=3; give 1 or more of each"),
     "engine": (
         {"backbone": ReluPE(hidden_features=4), "engine": "tiled"},
-        "engine=tiled is for chains of sines, such as backbone=siren, not for relu_pe; choose engine=auto",
+        "engine=tiled is for chains of sines, such as a plain backbone=siren, not for relu_pe; choose engine=auto",
     ),
 }
 
