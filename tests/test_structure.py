@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 # Each column from the ground up. A room imports the rooms under its own in its own column, and the floor under both.
 FLOOR = ("base", "spec", "coords", "pictures", "metrics")
-NUMBERS = ("signals", "partition", "engines", "backbones", "model", "training", "regimes")
+NUMBERS = ("signals", "partition", "engines", "backbones", "model", "samplers", "training", "regimes")
 RECORD = ("runs", "callbacks", "tracking", "studies", "report")
 TOP = ("api", "experiment", "sweep", "cli")
 AT_THE_ROOT = {"__init__.py", "__main__.py", "api.py", "coords.py"}

@@ -19,6 +19,7 @@ from pydantic import Field
 from partinr.backbones import Backbone, class_path
 from partinr.base.errors import PartinrError
 from partinr.base.later import load
+from partinr.base.notes import print_note
 from partinr.base.spec import READS, Unused, marked, spec
 from partinr.coords import Frame, Layout, check_layout
 from partinr.engines import EngineName
@@ -27,7 +28,7 @@ from partinr.experiment.conf import conf_dir
 from partinr.experiment.flags import check_flags
 from partinr.experiment.loggers import make_loggers
 from partinr.experiment.make import checked, make
-from partinr.experiment.migrate import LATER, migrated
+from partinr.experiment.migrate import LATER, migrated, older
 from partinr.experiment.names import plain, with_absolute_paths
 from partinr.model.capacity import PROBED, Capacity
 from partinr.model.inr import MOST_OVERLAP
@@ -36,6 +37,7 @@ from partinr.regimes.base import RegimeSettings
 from partinr.regimes.starts import Learned, Start
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import START
+from partinr.samplers import Sampler
 from partinr.signals import SignalSet
 from partinr.signals.observations import Observation
 from partinr.tracking import Logger
@@ -46,6 +48,7 @@ from partinr.training.schedule import Schedule
 GROUPS = (
     "data",
     "observe",
+    "sampler",
     "partition",
     "backbone",
     "start",
@@ -171,6 +174,7 @@ class Settings:
     coords: Coords
     data: SignalSet
     observe: Observation
+    sampler: Sampler
     partition: PartitionRule
     backbone: Backbone
     start: Start
@@ -230,6 +234,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         coords=checked(Coords, coords, "coords"),
         data=make(given["data"], "data", SignalSet),
         observe=make(given["observe"], "observe", Observation),
+        sampler=make(given["sampler"], "sampler", Sampler),
         partition=make(given["partition"], "partition", PartitionRule),
         backbone=make(given["backbone"], "backbone", Backbone),
         start=_start(given),
@@ -254,6 +259,8 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(f"start={settings.start.title} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
+    if not (settings.sampler.plain or settings.regime.draws):
+        raise PartinrError(f"sampler={settings.sampler.title} is for regime=fit; leave it out")
     if settings.partition.live is not None:
         _check_live(settings)
     if settings.root.capacity in PROBED and not (settings.regime.probes and settings.observe.sees_all):
@@ -297,6 +304,8 @@ def asked_settings(cfg: DictConfig, overrides: Sequence[str]) -> Settings:
         PartinrError: the configuration is invalid, or one override has no effect beside another.
     """
     settings = settings_for(cfg, overrides)
+    for said, instead in older(names.plain(cfg)):
+        print_note(f"{said} is {instead} from 0.4 on; {said} goes in 0.5")
     given = {key.lstrip("+"): each for each in overrides for key, _, value in [each.partition("=")] if value != "null"}
     for group in GROUPS:
         for name, other in Unused.of(type(getattr(settings, group))).items():

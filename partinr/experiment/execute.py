@@ -319,6 +319,7 @@ def _context(settings: config.Settings) -> RunContext:
         plain=settings.plain,
         note=print_note,
         observe=settings.observe,
+        sampler=settings.sampler,
         made={} if root.ckpt_path is None else read_partitions(Path(root.ckpt_path)),
         widths={} if root.ckpt_path is None or root.capacity not in PROBED else read_widths(Path(root.ckpt_path)),
     )

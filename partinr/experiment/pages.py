@@ -161,6 +161,7 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
     if upright is not None:
         block = Block(signal, fitted.numpy(), model.partition.labels.numpy(), upright, kind.low, kind.high)
     pixels, fit, labels = kind.picture(signal), kind.picture(fitted), kind.label_plane(model.partition.labels)
+    error = None if kind.is_picture else kind.error_picture(signal, fitted)
     shape = labels.shape
     larger, smaller = scaled_shape(shape, scale), shrunk_shape(shape)
     if larger != shape:
@@ -185,6 +186,8 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         pixels, fit = shrunk(pixels, smaller) / 255, shrunk(fit, smaller) / 255
         rows, columns = (np.arange(few) * many // few for few, many in zip(smaller, shape, strict=True))
         labels = labels[rows[:, None], columns]
-    shown = Fit(fit, labels, None if larger == shape else kind.picture(model.render(scale)))
+        error = None if error is None else shrunk(error, smaller) / 255
+    fine = None if larger == shape else kind.picture(model.render(scale))
+    shown = Fit(fit, labels, fine, error, kind.error_scaled)
     name = image or manifest.get("signal", {}).get("name") or run.path.resolve().name
     return _Seen(pixels, shown, name, facts, run.path, subject, block)

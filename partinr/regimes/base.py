@@ -18,9 +18,11 @@ from partinr.base.spec import spec
 from partinr.coords import Frame, Layout
 from partinr.model.capacity import PROBED, Capacity, settle_regions, widths
 from partinr.model.frequency import advice_on_frequency, settle_frequency
+from partinr.model.inherit import begin_fine
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
 from partinr.regimes.starts.base import Start
+from partinr.samplers import Sampler, Uniform
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -61,7 +63,11 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+<<<<<<< HEAD
         widths: widths of the networks in the checkpoint to continue from, by name of the signal.
+=======
+        sampler: which samples the steps see.
+>>>>>>> main
         begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
 
@@ -88,7 +94,11 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+<<<<<<< HEAD
     widths: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
+=======
+    sampler: Sampler = field(default_factory=Uniform)
+>>>>>>> main
     begun: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -183,7 +193,7 @@ class RunContext:
         backbone = self.backbone
         if (live := self.live(signal)) is not None:
             backbone = backbone.sized(live.limit, len(partition.shape), signal.shape[-1])
-        return PiecewiseINR(
+        model = PiecewiseINR(
             partition,
             backbone,
             widths=probed if self.capacity in PROBED else widths(self.capacity, backbone, partition, signal),
@@ -196,6 +206,9 @@ class RunContext:
             seed=self.seed if seed is None else seed,
             kind=None if kind in (None, default_kind(signal.ndim - 1)) else kind.plain(),
         )
+        if live is not None:
+            begin_fine(model, live.limit)
+        return model
 
     def training(self) -> dict[str, Any]:
         """Arguments that every module takes: optimiser, schedule, stop rule, seed."""
@@ -240,8 +253,13 @@ class RegimeSettings(ABC):
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
 
+<<<<<<< HEAD
     probes: ClassVar[bool] = False
     """Whether the regime can divide parameters by the error of a short fit (``capacity=error``)."""
+=======
+    draws: ClassVar[bool] = False
+    """Whether the regime draws the samples of a step as the group ``sampler`` says."""
+>>>>>>> main
 
     starts: ClassVar[bool] = False
     """Whether the regime lets networks begin as the group ``start`` says."""

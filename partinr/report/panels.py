@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ def pictures_of(group: Group, store: PictureStore, section: Section | None) -> d
         "seed": None if record is None else record.seed,
         "any": any(figure["picture"] for figure in found),
         "sheet": record is not None and "sheet" in record.regime.files,
+        "lines": [] if record is None or record.images else _lines(record),
         "measures": [] if record is None else [title for title, _, _ in _measures(record)],
         "images": [] if record is None else [_image(name, of, record) for name, of in record.images.items()],
     }
@@ -84,6 +86,26 @@ def _quality(record: RunRecord) -> list[str]:
     if record.subject.leading == PSNR and "psnr" in found:
         found["psnr"] = found["psnr"].removeprefix("PSNR ")
     return sorted(found.values(), key=lambda said: said != found.get(record.subject.leading.key))
+
+
+WIDE, HIGH = 720, 120
+"""Size of a line of :func:`_lines`, in pixels."""
+
+
+def _lines(record: RunRecord) -> list[dict[str, Any]]:
+    """The lists that the kind of signal has charts for, such as the PSNR of each frame of a film, as lines."""
+    charts = record.at("signal.charts")
+    found = []
+    for chart in charts if isinstance(charts, list) else ():
+        values = record.numbers(chart["value"])
+        known = [(place, value) for place, value in enumerate(values) if math.isfinite(value)]
+        if len(known) < 2:
+            continue
+        low, high = (end(value for _, value in known) for end in (min, max))
+        across, up = WIDE / (len(values) - 1), HIGH / (high - low or 1)
+        points = " ".join(f"{across * place:.1f},{HIGH - up * (value - low):.1f}" for place, value in known)
+        found.append({**chart, "points": points, "count": len(values), "low": f"{low:.2f}", "high": f"{high:.2f}"})
+    return found
 
 
 def _best(record: RunRecord) -> str:
