@@ -63,11 +63,8 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
-<<<<<<< HEAD
         widths: widths of the networks in the checkpoint to continue from, by name of the signal.
-=======
         sampler: which samples the steps see.
->>>>>>> main
         begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
 
@@ -94,11 +91,8 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
-<<<<<<< HEAD
     widths: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
-=======
     sampler: Sampler = field(default_factory=Uniform)
->>>>>>> main
     begun: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -253,13 +247,11 @@ class RegimeSettings(ABC):
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
 
-<<<<<<< HEAD
     probes: ClassVar[bool] = False
     """Whether the regime can divide parameters by the error of a short fit (``capacity=error``)."""
-=======
+
     draws: ClassVar[bool] = False
     """Whether the regime draws the samples of a step as the group ``sampler`` says."""
->>>>>>> main
 
     starts: ClassVar[bool] = False
     """Whether the regime lets networks begin as the group ``start`` says."""

@@ -64,6 +64,7 @@ class Probe:
             model,
             seen.estimate,
             settings=own,
+            sampler=context.sampler,
             **{**context.training(), "stop": _shortened(context.stop), "schedule": Constant()},
         )
         accelerator = "gpu" if context.device_type == "cuda" else "cpu"
