@@ -17,6 +17,7 @@ from partinr.base.later import load
 from partinr.base.spec import spec
 from partinr.coords import Frame, Layout
 from partinr.model.capacity import PROBED, Capacity, settle_regions, widths
+from partinr.model.coupling import GlobalNetwork
 from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inherit import begin_fine
 from partinr.model.inr import PiecewiseINR
@@ -51,7 +52,7 @@ class RunContext:
         seed: seed of initialisation and sampling.
         capacity: how parameters are divided between regions.
         overlap: number of samples that each region's network reaches beyond the region's border.
-        global_network: whether one more network sees the whole signal.
+        global_network: what the networks of a signal have in common.
         engine: how the stack is evaluated.
         start: how the networks begin.
         continued: whether the run continues from a checkpoint, which has the weights.
@@ -79,7 +80,7 @@ class RunContext:
     seed: int
     capacity: Capacity
     overlap: int
-    global_network: bool
+    global_network: GlobalNetwork
     engine: Any
     start: Start
     continued: bool
@@ -242,7 +243,7 @@ class RegimeSettings(ABC):
     """``MODULE:FUNCTION`` that makes the module from settings and :class:`RunContext`; imported when a run begins."""
 
     blends: ClassVar[bool] = False
-    """Whether the regime can train networks that share samples (``overlap``, ``global_network``)."""
+    """Whether the regime can train networks that share samples or parameters (``overlap``, ``global_network``)."""
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
@@ -275,7 +276,7 @@ class RegimeSettings(ABC):
         """Check the settings of other groups before anything is loaded.
 
         Args:
-            blended: whether networks share samples.
+            blended: whether networks share samples or parameters.
 
         Raises:
             PartinrError: the regime does not support a setting.
