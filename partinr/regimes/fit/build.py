@@ -14,6 +14,7 @@ from partinr.partition import Gate, Partition
 from partinr.regimes.base import RunContext
 from partinr.regimes.fit.gated import GatedFit
 from partinr.regimes.fit.module import FitModule
+from partinr.regimes.fit.probe import Probe
 from partinr.regimes.fit.seen import unseen
 from partinr.regimes.starts.base import Fitted
 from partinr.signals.identity import SignalIdentity
@@ -49,11 +50,13 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         signals.append(signal)
         partitions[item.name] = partition, kind
     context = context.settled([each.estimate for each in observed], [partition for partition, _ in partitions.values()])
+    probe = Probe(context, settings)
     for (name, (partition, kind)), seen in zip(partitions.items(), observed, strict=True):
         with named(name):
             gate = context.gate(partition)
             beside = 0 if gate is None else gate.parameter_count
-            members[name] = context.model(partition, seen.estimate, kind=kind, beside=beside)
+            probed = probe.widths(name, partition, seen, kind)
+            members[name] = context.model(partition, seen.estimate, kind=kind, probed=probed, beside=beside)
     lives = [context.live(seen.estimate) for seen in observed]
     seen_of = zip(members.items(), observed, strict=True)
     context.start.begin(
@@ -72,5 +75,6 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         lives=lives if any(lives) else None,
         **context.training(),
     )
+    probe.charge(module)
     module.about, module.begun = {**context.rule, **context.start.identity()}, context.begun
     return module

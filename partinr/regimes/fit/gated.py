@@ -162,6 +162,8 @@ def _problems(module: FitModule, gate: Gate) -> Iterator[str]:
         )
     elif model.together:
         yield f"partition={name} has weights of its own; give overlap=0 and global_network=false"
+    elif model.widths is not None:
+        yield f"capacity gives each region its width, and partition={name} moves regions; leave capacity=equal"
     elif model.frames[0].centre is not None:
         yield f"coords.frame=local follows regions, which partition={name} moves; give coords.frame=global"
     elif module.start_steps or module._start[0] is not None:
