@@ -60,7 +60,7 @@ partition=experts partition.pretrain=voronoi        -> there is no rule partitio
 partition=experts cache_dir=null                    -> match_params=500 .*: partition=experts alone has 8772 .*; give
 partition=soft_cells trainer.devices=2 cache_dir=null -> soft_cells is trained in one .*; give trainer.devices=1
 partition=soft_cells overlap=1 cache_dir=null       -> partition=soft_cells has weights of its own; give overlap=0
-partition=soft_cells regime=threshold               -> soft_cells is trained with .* regime=fit; choose another
+partition=soft_cells regime=threshold               -> partition=soft_cells is for regime=fit; choose another
 # backbone
 backbone.match_params=3                             -> backbone.match_params=3 is too few: .*; give more
 backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an option of backbone=finer.* only; choose
