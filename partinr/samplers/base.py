@@ -165,6 +165,11 @@ class Sampler(ABC):
         """Whether it does what a fit does if nothing is said."""
         return False
 
+    @property
+    def follows_end(self) -> bool:
+        """Whether draws depend on how much of the run is over, and so on the clock if only seconds limit it."""
+        return False
+
     def points(self, samples: int, given: int | None) -> int | None:
         """Number of samples in a step; None for all, in every step.
 
