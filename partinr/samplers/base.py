@@ -113,6 +113,14 @@ class Draws(ABC):
         """Expected number of rows of each network in a step: float64 ``[N]``; None if in proportion to their sizes."""
         return None
 
+    @property
+    def turns(self) -> int | None:
+        """The number of steps after which their rows repeat, until the next look or another number of rows.
+
+        An engine takes such steps by itself, which is faster. None if they do not repeat, or not often enough.
+        """
+        return None
+
     def due(self, step: int) -> bool:
         """Whether to call :meth:`look` before a step."""
         return False
