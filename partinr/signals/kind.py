@@ -175,6 +175,13 @@ class SignalKind(ABC):
         """Further entries of ``metrics`` in ``run.json`` at the end of the run: what takes time, or is a list."""
         return {}
 
+    def check(self) -> None:  # noqa: B027 - most kinds need nothing
+        """Refuse, before the run begins, what :meth:`final` would fail with.
+
+        Raises:
+            PartinrError: something is missing that it needs.
+        """
+
     # -- pictures ------------------------------------------------------------------------------------------------
 
     def picture(self, values: Any) -> NDArray[Any]:
