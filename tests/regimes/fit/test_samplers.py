@@ -154,7 +154,7 @@ def test_learns_counts_its_looks_and_resumes_bit_by_bit(
 def test_steps_of_the_engine_are_those_of_autograd(
     signal: Tensor, sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken = []
+    taken: list[int] = []
     beginning = EngineSteps.run
 
     def run(self: EngineSteps, steps: range, advance: Any) -> Any:
