@@ -192,7 +192,7 @@ class FitModule(LiveLoop):
         return {
             "partition": partition_facts(self.model.names, self.model.partitions),
             "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals"), self.identities.values())
-            | self.kinds[0].describe(),
+            | self.kinds[0].describe(self._shapes[0][:-1] if len(self._shapes) == 1 else None),
         }
 
     @property
