@@ -363,6 +363,8 @@ OTHER_MEANINGS = {
     "engines/base.py": {"meta"},
     "experiment/export.py": {"fit"},  # the fitted signal as a coder, beside JPEG and WebP
     "model/fit_rates.py": {"fit"},
+    "model/coupling/base.py": {"meta"},
+    "model/groups.py": {"meta"},
     "model/stack.py": {"meta"},
     "report/viewer.py": {"fit"},  # the picture of the fit
     "report/slices.py": {"fit"},  # likewise

@@ -30,7 +30,8 @@ from partinr.experiment.loggers import make_loggers
 from partinr.experiment.make import checked, make
 from partinr.experiment.migrate import LATER, migrated, older
 from partinr.experiment.names import plain, with_absolute_paths
-from partinr.model.capacity import Capacity
+from partinr.model.capacity import PROBED, Capacity
+from partinr.model.coupling import GlobalNetwork
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import RegimeSettings
@@ -111,7 +112,9 @@ class Root(StopRule):
         capacity: how parameters are divided between regions.
         overlap: number of samples that each region's network reaches beyond the region's border, where it is blended
             with its neighbours; 0 for no overlap.
-        global_network: whether one more network covers the whole signal and is added to those of the regions.
+        global_network: what the networks of a signal have in common: one more that covers the whole signal and is
+            added to those of the regions (``add`` or true), the features of a global network in each layer
+            (``layers``), or all layers but the last (``modulate``).
         engine: how the stack is evaluated.
         shard: what ``trainer.devices`` divide among each other: whole regions, or the samples of every region.
             ``auto`` takes regions if there are at least as many networks as devices and no two share samples, else
@@ -128,7 +131,7 @@ class Root(StopRule):
     init_steps: Annotated[int, Field(ge=0)] = 0
     capacity: Capacity = "equal"
     overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
-    global_network: bool = False
+    global_network: GlobalNetwork = False
     engine: EngineName = "auto"
     shard: Literal["auto", "regions", "samples"] = "auto"
     output_dir: str = "outputs"
@@ -259,11 +262,18 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(f"start={settings.start.title} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
+    if settings.partition.gated and not settings.regime.gates:
+        raise PartinrError(f"partition={settings.partition.title} is for regime=fit; choose another partition")
     if not (settings.sampler.plain or settings.regime.draws):
         raise PartinrError(f"sampler={settings.sampler.title} is for regime=fit; leave it out")
     if settings.partition.live is not None:
         _check_live(settings)
-    settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
+    if settings.root.capacity in PROBED and not (settings.regime.probes and settings.observe.sees_all):
+        raise PartinrError(
+            f"capacity={settings.root.capacity} goes by the error of a short fit of the signal itself, for regime=fit "
+            "and observe=identity; choose capacity=balanced or equal"
+        )
+    settings.regime.check(blended=bool(settings.root.overlap or settings.root.global_network))
     return settings
 
 
@@ -271,13 +281,15 @@ def _check_live(settings: Settings) -> None:
     """Check that the other settings go with a partition that changes during training.
 
     Raises:
-        PartinrError: the regime does not follow it, or the first regions would set widths or frequency for all.
+        PartinrError: the regime does not follow it, or the first regions would set what holds for all.
     """
     said = f"partition={settings.partition.title} changes during training"
     if not settings.regime.lives:
         raise PartinrError(f"{said}, which only regime=fit follows; choose partition=grid or octree")
     if settings.root.capacity != "equal":
         raise PartinrError(f"{said}, and all of its networks have one width; leave capacity=equal")
+    if settings.root.global_network:
+        raise PartinrError(f"{said}, and a global network would be divided with it; leave global_network=false")
     if settings.backbone.unsettled:
         key = f"backbone.{settings.backbone.frequency}"
         raise PartinrError(f"{said}, and {key}=auto follows from its regions; give a number")

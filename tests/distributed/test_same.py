@@ -102,6 +102,11 @@ CASES: dict[str, dict[str, Any]] = {
         "settings": {"points_per_step": 10},
         "schedule": Plateau(patience=0, threshold=1.0),
     },
+    "shared layers, drawn points": {
+        "steps": 20,
+        "model": {"global_network": "layers"},
+        "settings": {"points_per_step": 10, "evaluate_every": 5},
+    },
     "samples, learned start": {
         "steps": 10,
         "shard": "samples",
@@ -171,6 +176,7 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
                 ("failure", 3),
                 ("samples, failure", 2),
                 ("samples, learned start", 3),
+                ("shared layers, drawn points", 2),
                 ("projections", 2),
                 ("averages, overlap, prior", 3),
                 ("mask and prior", 2),

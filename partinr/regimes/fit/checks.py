@@ -100,7 +100,7 @@ def check_live(model: SignalStack, lives: Sequence[Live | None], learned: bool, 
 def _of_changes(model: SignalStack, learned: bool, seen: Seen) -> Iterator[str]:
     if model.widths is not None:
         yield "all of its networks have one width; leave capacity=equal"
-    if model.regions < model.networks:
+    if model.coupled:
         yield "a global network would be divided with it; leave global_network=false"
     if learned:
         yield "the rates of an initialisation (init) are those of its first networks; leave init out"
@@ -115,7 +115,7 @@ def _of_changes(model: SignalStack, learned: bool, seen: Seen) -> Iterator[str]:
 
 def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> Iterator[str]:
     together = "but with overlap or global_network they are trained together"
-    if model.blended and settings.freeze_at_psnr is not None:
+    if model.together and settings.freeze_at_psnr is not None:
         yield (
             f"regime.freeze_at_psnr takes regions out of the training one by one, {together}; leave one of the two out"
         )
@@ -129,10 +129,10 @@ def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> It
             "regime.jitter=true moves points between the pixels, which coords.layout scrambles; "
             "leave one of the two out"
         )
-    if model.blended and learned:
+    if model.together and learned:
         yield (
             "the steps of an initialisation are those of networks that have a region each to themselves; "
-            "leave start out, or give overlap=0 and global_network=False"
+            "leave start out, or give overlap=0 and global_network=false"
         )
 
 
@@ -158,7 +158,7 @@ def _of_points(model: SignalStack, settings: FitSettings, sampler: Sampler, samp
             f"regime.coarse_until={settings.coarse_until:g} takes the points of a step in turns, and "
             f"sampler={sampler.title} draws them; give regime.coarse_until=0, or sampler=uniform"
         )
-    if points is not None and model.blended and not sampler.blends:
+    if points is not None and model.together and not sampler.blends:
         yield (
             f"sampler={sampler.title} draws for each network by itself, but with overlap or global_network they are "
             "trained together; choose sampler=uniform, or give overlap=0 and global_network=false"
@@ -221,7 +221,7 @@ def _of_means(model: SignalStack, learned: bool) -> Iterator[str]:
         )
     if model.regions < model.networks:
         yield (
-            "regime.begin_at_mean=true with global_network=true would begin at twice the mean of each region; "
+            "regime.begin_at_mean=true with global_network=add would begin at twice the mean of each region; "
             "leave one of the two out"
         )
     if model.backbone.output_bias() is None:
