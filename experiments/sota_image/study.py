@@ -36,18 +36,31 @@ NO_WAVES = ("~backbone.first_omega_0", "~backbone.omega_0")
 WHOLE = "regime.coarse_until=0"
 """Excludes the lattices that experiment=fast begins with."""
 
+GLOBAL = ("coords.frame=global", "backbone.first_omega_0=60")
+"""For networks that see more than a small region."""
+
 EVALUATED = "regime.evaluate_every=null"
 """For what changes after an evaluation."""
+
+GATED = 16
+"""Regions of a gate, whose work grows with their number."""
 
 ARMS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {FAST: ()},
     "partition": {
-        "none": ("partition=none",),
+        "none": ("partition=none", *GLOBAL),
         "equal widths": ("capacity=equal",),
         "widths by error": ("capacity=error",),
         "semantic": ("partition=semantic", "partition.regions=64", "capacity=area"),
         "overlap": ("overlap=2", "capacity=equal"),
         "adaptive": ("partition=adaptive", "partition.regions=auto", "capacity=equal", EVALUATED),
+    },
+    "gate": {
+        name: (f"partition={name}", f"partition.regions={GATED}", "capacity=equal", WHOLE, *GLOBAL)
+        for name in ("experts", "soft_cells")
+    },
+    "global network": {
+        name: (f"global_network={name}", "capacity=equal", WHOLE) for name in ("add", "layers", "modulate")
     },
     "sampler": {
         "all samples": (WHOLE,),
