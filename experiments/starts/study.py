@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ HIGHER = (250, 500, 1000, 2000, 4000, 8000)
 BEGINNINGS = {
     "astronaut 128²": ("data.name=astronaut", "data.size=128"),
     "coffee 256²": ("data.name=coffee", "data.size=256"),
-    "melody": (*SIGNALS["melody"], "backbone.first_omega_0=auto"),
+    "melody": (*SIGNALS["melody"], "data.seed=100", "backbone.first_omega_0=auto"),
 }
 OTHERS = {
     "astronaut 128²": "{_target_:partinr.signals.FolderData,names:[rocket,chelsea,retina,immunohistochemistry]}",
@@ -48,6 +49,7 @@ OTHERS = {
 CUTS = {"none": ("partition=none",), "grid 16": ("partition=grid", "partition.regions=16")}
 STARTS = ("random", "noise", "shared")
 STEPS = (50, 200, 1000)
+SEEDS = (0, 1)
 TRAINED = ("start.count=4", "start.steps=500", "start.points_per_step=1024")
 
 
@@ -65,25 +67,23 @@ def omega(output: Path) -> Iterator[dict[str, Any]]:
 
 
 def starts(output: Path) -> Iterator[dict[str, Any]]:
-    """A row for each start of each signal and partition at each number of steps."""
-    for signal, words in BEGINNINGS.items():
-        for cut, partition in CUTS.items():
-            for start in STARTS:
-                asked = [*words, *COMMON, *partition, "schedule=cosine", f"max_steps={STEPS[-1]}"]
-                asked += ["regime.points_per_step=1024", "regime.evaluate_every=1000000"]
-                asked += [f"regime.evaluate_at=[{','.join(map(str, STEPS))}]"]
-                if start != "random":
-                    asked += [f"start={start}", *TRAINED]
-                if start == "shared":
-                    asked.append(f"start.signals={OTHERS[signal]}")
-                place = output / f"{signal}_{cut}_{start}".replace(" ", "-")
-                said = once(place, asked)
-                curve = RunDirectory.open(place).curve()
-                took = said.get("start", {}).get("macs", 0) / curve[-1]["macs"] * STEPS[-1]
-                for row in curve:
-                    if row["step"] in STEPS:
-                        about = {"signal": signal, "partition": cut, "start": start, "steps": row["step"]}
-                        yield {**about, "psnr": f"{row['psnr']:.3f}", "start_in_steps": round(took)}
+    """A row for each start of each signal, partition and seed at each number of steps."""
+    for seed, signal, cut, start in itertools.product(SEEDS, BEGINNINGS, CUTS, STARTS):
+        asked = [*BEGINNINGS[signal], *COMMON, *CUTS[cut], "schedule=cosine", f"max_steps={STEPS[-1]}", f"seed={seed}"]
+        asked += ["regime.points_per_step=1024", "regime.evaluate_every=1000000"]
+        asked += [f"regime.evaluate_at=[{','.join(map(str, STEPS))}]"]
+        if start != "random":
+            asked += [f"start={start}", *TRAINED]
+        if start == "shared":
+            asked.append(f"start.signals={OTHERS[signal]}")
+        place = output / f"{signal}_{cut}_{start}_{seed}".replace(" ", "-")
+        said = once(place, asked)
+        curve = RunDirectory.open(place).curve()
+        took = said.get("start", {}).get("macs", 0) / curve[-1]["macs"] * STEPS[-1]
+        for row in curve:
+            if row["step"] in STEPS:
+                about = {"signal": signal, "partition": cut, "start": start, "seed": seed, "steps": row["step"]}
+                yield {**about, "psnr": f"{row['psnr']:.3f}", "start_in_steps": round(took)}
 
 
 def write(name: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from statistics import mean
 
 Rows = list[dict[str, str]]
+STARTS = ("random", "noise", "shared")
 
 
 def omega(rows: Rows) -> None:
@@ -27,19 +29,20 @@ def omega(rows: Rows) -> None:
 
 
 def starts(rows: Rows) -> None:
-    """PSNR of each start by signal, partition and steps; differences from random weights."""
+    """Mean PSNR of each start by signal, partition and steps; differences from random weights of the same seed."""
     steps = list(dict.fromkeys(row["steps"] for row in rows))
-    heads = [f"{start}, {step} steps" for step in steps for start in ("random", "noise", "shared")]
-    print(f"| signal | partition | {' | '.join(heads)} | steps that noise costs | and shared |")
-    print(f"|---|---|{'---:|' * (len(heads) + 2)}")
+    heads = [f"{step} steps, random" if start == "random" else start for step in steps for start in STARTS]
+    print(f"| signal | partition | {' | '.join(heads)} |")
+    print(f"|---|---|{'---:|' * len(heads)}")
     for signal, cut in dict.fromkeys((row["signal"], row["partition"]) for row in rows):
-        own = {(row["start"], row["steps"]): row for row in rows if (row["signal"], row["partition"]) == (signal, cut)}
+        mine = [row for row in rows if (row["signal"], row["partition"]) == (signal, cut)]
         cells = []
         for step in steps:
-            plain = float(own["random", step]["psnr"])
-            cells += [f"{plain:.2f}"]
-            cells += [f"{float(own[start, step]['psnr']) - plain:+.2f}" for start in ("noise", "shared")]
-        cells += [own[start, steps[0]]["start_in_steps"] for start in ("noise", "shared")]
+            plain, *others = (
+                mean(float(row["psnr"]) for row in mine if (row["start"], row["steps"]) == (start, step))
+                for start in STARTS
+            )
+            cells += [f"{plain:.2f}", *(f"{other - plain:+.2f}" for other in others)]
         print(f"| {signal} | {cut} | {' | '.join(cells)} |")
 
 
