@@ -19,6 +19,7 @@ PAGES = ROOT / "docs" / "reference" / "generated"
 
 GROUPS = {
     "data": "A signal, or a set of signals.",
+    "sampler": "Which samples the steps of a fit see.",
     "observe": "What the loss sees of the signal; PSNR and SSIM are against the signal itself.",
     "partition": "Rules that cut a signal into regions.",
     "backbone": "The network of each region.",

@@ -37,7 +37,7 @@ _LAZY = {
     "load_run": "partinr.api",
     "load_runs": "partinr.api",
 }
-_SUBPACKAGES = ("backbones", "coords", "partition", "regimes", "report", "signals", "spec")
+_SUBPACKAGES = ("backbones", "coords", "partition", "regimes", "report", "samplers", "signals", "spec")
 
 __all__ = [
     "Album",
@@ -58,11 +58,12 @@ __all__ = [
     "partition",
     "regimes",
     "report",
+    "samplers",
     "signals",
 ]
 
 if TYPE_CHECKING:
-    from partinr import backbones, coords, partition, regimes, report, signals
+    from partinr import backbones, coords, partition, regimes, report, samplers, signals
     from partinr.api import fit, load, load_run, load_runs
     from partinr.base.errors import PartinrError
     from partinr.model.album import Album

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from partinr.regimes.meta.learned import LearnedStart
     from partinr.report.curves import Metric
     from partinr.runs.records import Axis
+    from partinr.samplers import Sampler
     from partinr.signals.observations import Observation
     from partinr.training import guests
     from partinr.training import trainer as trainers
@@ -87,6 +88,7 @@ def fit(
     ckpt_path: str | Path | None = None,
     shard: ShardBy = "auto",
     observe: Observation | None = None,
+    sampler: Sampler | None = None,
     live: Live | None = None,
 ) -> FitResult[Model]:
     """Fit a model to a signal, or an album to several signals.
@@ -117,6 +119,8 @@ def fit(
         observe: what the loss sees of the signal (:mod:`partinr.signals.observations`); None for all of it. PSNR and
             SSIM are against the signal itself. Make partition and model from ``observe.observe(signal, 0).estimate``,
             as they would else know what the loss does not see.
+        sampler: which samples the steps see (:mod:`partinr.samplers`); None for all of them, or for
+            ``settings.points_per_step`` drawn uniformly.
         live: changes partitions during training, such as :class:`partinr.partition.Adaptive`; None to leave them. The
             result has another model then, since the one that is given has the partitions of the beginning.
 
@@ -144,6 +148,7 @@ def fit(
         start=start,
         start_steps=start_steps,
         observe=observe,
+        sampler=sampler,
         lives=None if live is None else [live] * len(model.names),
     )
     module.shard_by = shard

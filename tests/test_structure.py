@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 # Each column from the ground up. A room imports the rooms under its own in its own column, and the floor under both.
 FLOOR = ("base", "spec", "coords", "pictures", "metrics")
-NUMBERS = ("signals", "partition", "engines", "backbones", "model", "training", "regimes")
+NUMBERS = ("signals", "partition", "engines", "backbones", "model", "samplers", "training", "regimes")
 RECORD = ("runs", "callbacks", "tracking", "studies", "report")
 TOP = ("api", "experiment", "sweep", "cli")
 AT_THE_ROOT = {"__init__.py", "__main__.py", "api.py", "coords.py"}
@@ -363,6 +363,8 @@ OTHER_MEANINGS = {
     "engines/base.py": {"meta"},
     "experiment/export.py": {"fit"},  # the fitted signal as a coder, beside JPEG and WebP
     "model/fit_rates.py": {"fit"},
+    "model/coupling/base.py": {"meta"},
+    "model/groups.py": {"meta"},
     "model/stack.py": {"meta"},
     "report/viewer.py": {"fit"},  # the picture of the fit
     "report/slices.py": {"fit"},  # likewise

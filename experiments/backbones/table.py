@@ -2,6 +2,8 @@
 
     python experiments/backbones/table.py IMAGE... > runs.csv
     python experiments/backbones/table.py --show runs.csv
+    python experiments/backbones/table.py IMAGE --cost > costs.csv
+    python experiments/backbones/table.py --show-costs costs.csv
 
 The centre of each image, 256 pixels square and halved, is fitted by one network and by 4×4 of them (a frame each). The
 first command writes a row a run, the second prints them as tables. `--only siren` runs one backbone, `--lr 1e-3` one
@@ -63,6 +65,8 @@ CUTS: dict[str, tuple[int, Frame]] = {"none": (1, "global"), "grid #16": (4, "lo
 
 COLUMNS = ("backbone", "image", "cut", "lr", "parameters", "width", "steps", "psnr", "seconds", "failure")
 
+COST_COLUMNS = ("backbone", "cut", "parameters", "macs", "cpu_ms")
+
 
 def backbone_of(label: str, rows: int) -> Backbone:
     """A backbone as its YAML has it, with the options of the run, for a grid of so many rows and columns."""
@@ -111,6 +115,36 @@ def runs(paths: list[Path], steps: int, labels: Sequence[str], lr_alone: float |
                     }
 
 
+def costs(path: Path, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The CPU time of a step of every backbone and cut, without the first ten, in which kernels are compiled."""
+    image = crop(partinr.load_image(path))
+    for cut, (rows, frame) in CUTS.items():
+        for label in labels:
+            model = partinr.PiecewiseINR(Grid(rows=rows, cols=rows)(image), backbone_of(label, rows), frame=frame)
+            settings = FitSettings(evaluate_every=10, collapse_db=None)
+            curve = partinr.fit(model, image, steps=20, settings=settings).curve
+            seconds = {row["step"]: row["cpu_seconds"] for row in curve}
+            yield {
+                "backbone": label,
+                "cut": cut,
+                "parameters": model.parameter_count,
+                "macs": model.macs_per_sample,
+                "cpu_ms": f"{100 * (seconds[20] - seconds[10]):.1f}",
+            }
+
+
+def show_costs(path: Path) -> None:
+    """A row a backbone: multiply-accumulates a pixel, and CPU seconds of 300 steps, of both cuts."""
+    with path.open(newline="") as file:
+        found = {(row["backbone"], row["cut"]): row for row in csv.DictReader(file)}
+    head = " | ".join(f"{what}, {cut}" for what in ("MACs a pixel", "CPU seconds") for cut in CUTS)
+    print(f"| backbone | {head} |\n|---|" + "---:|" * 2 * len(CUTS))
+    for label in RUNS:
+        rows = [found[label, cut] for cut in CUTS]
+        cells = [f"{int(row['macs']):,}" for row in rows] + [f"{0.3 * float(row['cpu_ms']):.1f}" for row in rows]
+        print(f"| {label} | " + " | ".join(cells) + " |")
+
+
 def show(path: Path) -> None:
     """A row a backbone, a column an image and cut: the PSNR at its own rate, and at the best rate with that."""
     found: dict[str, dict[tuple[str, str], list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
@@ -139,6 +173,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--cost", action="store_true", help="measure the CPU time of a step")
+    parser.add_argument("--show-costs", action="store_true")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--only", choices=RUNS)
     parser.add_argument("--lr", type=float, help="this rate alone")
@@ -147,10 +183,18 @@ def main() -> None:
         for path in arguments.paths:
             show(path)
         return
-    out = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    if arguments.show_costs:
+        show_costs(arguments.paths[0])
+        return
+    out = csv.DictWriter(sys.stdout, COST_COLUMNS if arguments.cost else COLUMNS, lineterminator="\n")
     out.writeheader()
     labels = [arguments.only] if arguments.only else list(RUNS)
-    for row in runs(arguments.paths, arguments.steps, labels, arguments.lr):
+    found = (
+        costs(arguments.paths[0], labels)
+        if arguments.cost
+        else runs(arguments.paths, arguments.steps, labels, arguments.lr)
+    )
+    for row in found:
         out.writerow(row)
         sys.stdout.flush()
 

@@ -103,3 +103,9 @@ class Sl2a(Backbone):
     def output_bias(self) -> str:
         """The bias of the output layer."""
         return "bias"
+
+    def hidden_matrices(self) -> tuple[str, ...] | None:
+        """The factors of the hidden layers."""
+        return (
+            tuple(f"{name}_{layer}" for layer in range(1, self.hidden_layers + 1) for name in ("right", "left")) or None
+        )

@@ -38,9 +38,7 @@ _ORDER = click.option("--order", metavar="GROUP[,...]", help="Groups that come f
     metavar="[SECONDS]",
     help="Rewrite the page every 10 (or given) seconds until all runs have ended; Ctrl-C stops it.",
 )
-@click.option(
-    "--metric", type=click.Choice(["psnr", "ssim", "loss", "lr"]), help="Figures: what curves show; PSNR by default."
-)
+@click.option("--metric", metavar="KEY", help="Figures: the column of the curves, such as ssim, loss, lr or snr.")
 @_LABELS
 @_ORDER
 @click.option(

@@ -19,6 +19,7 @@ from pydantic import Field
 from partinr.backbones import Backbone, class_path
 from partinr.base.errors import PartinrError
 from partinr.base.later import load
+from partinr.base.notes import print_note
 from partinr.base.spec import READS, Unused, marked, spec
 from partinr.coords import Frame, Layout, check_layout
 from partinr.engines import EngineName
@@ -27,15 +28,17 @@ from partinr.experiment.conf import conf_dir
 from partinr.experiment.flags import check_flags
 from partinr.experiment.loggers import make_loggers
 from partinr.experiment.make import checked, make
-from partinr.experiment.migrate import LATER, migrated
+from partinr.experiment.migrate import LATER, migrated, older
 from partinr.experiment.names import plain, with_absolute_paths
 from partinr.model.capacity import Capacity
+from partinr.model.coupling import GlobalNetwork
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
 from partinr.regimes.base import RegimeSettings
 from partinr.regimes.starts import Learned, Start
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import START
+from partinr.samplers import Sampler
 from partinr.signals import SignalSet
 from partinr.signals.observations import Observation
 from partinr.tracking import Logger
@@ -46,6 +49,7 @@ from partinr.training.schedule import Schedule
 GROUPS = (
     "data",
     "observe",
+    "sampler",
     "partition",
     "backbone",
     "start",
@@ -108,7 +112,9 @@ class Root(StopRule):
         capacity: how parameters are divided between regions.
         overlap: number of samples that each region's network reaches beyond the region's border, where it is blended
             with its neighbours; 0 for no overlap.
-        global_network: whether one more network covers the whole signal and is added to those of the regions.
+        global_network: what the networks of a signal have in common: one more that covers the whole signal and is
+            added to those of the regions (``add`` or true), the features of a global network in each layer
+            (``layers``), or all layers but the last (``modulate``).
         engine: how the stack is evaluated.
         shard: what ``trainer.devices`` divide among each other: whole regions, or the samples of every region.
             ``auto`` takes regions if there are at least as many networks as devices and no two share samples, else
@@ -125,7 +131,7 @@ class Root(StopRule):
     init_steps: Annotated[int, Field(ge=0)] = 0
     capacity: Capacity = "equal"
     overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = 0
-    global_network: bool = False
+    global_network: GlobalNetwork = False
     engine: EngineName = "auto"
     shard: Literal["auto", "regions", "samples"] = "auto"
     output_dir: str = "outputs"
@@ -171,6 +177,7 @@ class Settings:
     coords: Coords
     data: SignalSet
     observe: Observation
+    sampler: Sampler
     partition: PartitionRule
     backbone: Backbone
     start: Start
@@ -230,6 +237,7 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         coords=checked(Coords, coords, "coords"),
         data=make(given["data"], "data", SignalSet),
         observe=make(given["observe"], "observe", Observation),
+        sampler=make(given["sampler"], "sampler", Sampler),
         partition=make(given["partition"], "partition", PartitionRule),
         backbone=make(given["backbone"], "backbone", Backbone),
         start=_start(given),
@@ -254,9 +262,11 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(f"start={settings.start.title} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
+    if not (settings.sampler.plain or settings.regime.draws):
+        raise PartinrError(f"sampler={settings.sampler.title} is for regime=fit; leave it out")
     if settings.partition.live is not None:
         _check_live(settings)
-    settings.regime.check(blended=bool(settings.root.overlap) or settings.root.global_network)
+    settings.regime.check(blended=bool(settings.root.overlap or settings.root.global_network))
     return settings
 
 
@@ -264,13 +274,15 @@ def _check_live(settings: Settings) -> None:
     """Check that the other settings go with a partition that changes during training.
 
     Raises:
-        PartinrError: the regime does not follow it, or the first regions would set widths or frequency for all.
+        PartinrError: the regime does not follow it, or the first regions would set what holds for all.
     """
     said = f"partition={settings.partition.title} changes during training"
     if not settings.regime.lives:
         raise PartinrError(f"{said}, which only regime=fit follows; choose partition=grid or octree")
     if settings.root.capacity != "equal":
         raise PartinrError(f"{said}, and all of its networks have one width; leave capacity=equal")
+    if settings.root.global_network:
+        raise PartinrError(f"{said}, and a global network would be divided with it; leave global_network=false")
     if settings.backbone.unsettled:
         key = f"backbone.{settings.backbone.frequency}"
         raise PartinrError(f"{said}, and {key}=auto follows from its regions; give a number")
@@ -292,6 +304,8 @@ def asked_settings(cfg: DictConfig, overrides: Sequence[str]) -> Settings:
         PartinrError: the configuration is invalid, or one override has no effect beside another.
     """
     settings = settings_for(cfg, overrides)
+    for said, instead in older(names.plain(cfg)):
+        print_note(f"{said} is {instead} from 0.4 on; {said} goes in 0.5")
     given = {key.lstrip("+"): each for each in overrides for key, _, value in [each.partition("=")] if value != "null"}
     for group in GROUPS:
         for name, other in Unused.of(type(getattr(settings, group))).items():

@@ -318,6 +318,7 @@ def _context(settings: config.Settings) -> RunContext:
         plain=settings.plain,
         note=print_note,
         observe=settings.observe,
+        sampler=settings.sampler,
         made={} if root.ckpt_path is None else read_partitions(Path(root.ckpt_path)),
     )
 

@@ -27,6 +27,7 @@ from partinr.base.errors import PartinrError
 from partinr.base.text import for_shell
 from partinr.experiment import composing, flags, plugins, yaml_files
 from partinr.experiment.conf import conf_dir
+from partinr.experiment.files import reader_of
 
 
 class _PluginFolders(SearchPathPlugin):
@@ -241,6 +242,11 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     if deeper := [name for name in anywhere if dot and name.startswith(f"{head}.") and name.endswith(f".{rest}")]:
         return f"unknown option {key}; did you mean {deeper[0]}?"  # of one of several objects, as with logger=[a,b]
     if owners := _choices_with(key):
+        given = next((each.partition("=")[2] for each in overrides if each.partition("=")[0] == key), "")
+        reader = reader_of(given) if key == "data.path" else None
+        choice = next((each for each in chosen if each.startswith("data=")), None)
+        if reader is not None and choice is not None:
+            return f"{choice} reads no file; choose data={reader.data} for data.path={given}"
         return f"{key} is an option of {' and '.join(owners)} only; choose that, or leave the option out"
     if dot and head not in whole and (group := difflib.get_close_matches(head, [str(name) for name in whole], n=1)):
         return f"unknown option {key}; did you mean {group[0]}.{rest}?"

@@ -19,6 +19,7 @@ from partinr.base.section import field as column
 from partinr.base.version import __version__
 from partinr.experiment.names import safe_name
 from partinr.metrics import mean_psnr, psnr, ssim
+from partinr.metrics.perceptual import ms_ssim
 from partinr.pictures.draw import encode_png
 from partinr.pictures.errors import error_map
 from partinr.runs.configs import METHOD, PARAMETERS_KEY
@@ -187,10 +188,11 @@ def _facts(numbers: Foreign, fitted: _Signal, picture: torch.Tensor | None, hard
         last["psnr"] = mean_psnr([row["psnr"] for row in rows])
         found["images"] = images
         found["signal"] = found["signal"] or {"name": "images", "images": len(images)}
-    found["metrics"] = {key: last.get(key) for key in ("psnr", "ssim")}
+    found["metrics"] = {key: last[key] for key in ("psnr", "ssim", "ms_ssim", "lpips") if key in last}
     if picture is not None and fitted.values is not None:
-        measured = {"psnr": psnr(picture, fitted.values), "ssim": ssim(picture, fitted.values)}
-        found["metrics"] |= {"measured": measured, "ssim": last.get("ssim", measured["ssim"])}
+        measure = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim}
+        measured = {key: of(picture, fitted.values) for key, of in measure.items()}
+        found["metrics"] = {**measured, **found["metrics"], "measured": measured}
         if not abs(measured["psnr"] - last["psnr"]) <= APART:
             print_note(
                 f"the file ends at {last['psnr']:.2f} dB, and the reconstruction has {measured['psnr']:.2f} dB against "

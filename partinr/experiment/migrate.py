@@ -31,9 +31,24 @@ RETIRED = {
 LATER: dict[str, Any] = {
     "logger": {"_target_": "partinr.tracking.CurveOnly"},
     "observe": {"_target_": "partinr.signals.observations.Identity"},
+    "sampler": {"_target_": "partinr.samplers.Uniform"},
     "start": {"_target_": "partinr.regimes.starts.Random"},
 }
 """Defaults for groups that older versions did not have."""
+
+REPLACED: dict[tuple[str, str, Any], tuple[Any, str, dict[str, Any]]] = {
+    ("regime", "sampling", "error"): ("uniform", "sampler", {"_target_": "partinr.samplers.Error"}),
+}
+"""Values of keys that another group has replaced: the value that says nothing, that group, and its choice."""
+
+
+def older(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The settings of a configuration that another group has replaced, each with what to give instead."""
+    return [
+        (f"{group}.{key}={value}", f"{other}={choice['_target_'].rpartition('.')[2].lower()}")
+        for (group, key, value), (_, other, choice) in REPLACED.items()
+        if isinstance(config.get(group), Mapping) and config[group].get(key) == value
+    ]
 
 
 def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,12 +58,19 @@ def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
         config: plain containers.
 
     Raises:
-        PartinrError: the configuration has a retired value.
+        PartinrError: the configuration has a retired value, or a replaced one beside another choice of its group.
     """
     for (key, value), instead in RETIRED.items():
         if config.get(key) == value:
             raise PartinrError(f"{key}={value} is gone; {instead}")
-    return {**LATER, **_renamed(config)}
+    found = {**LATER, **_renamed(config)}
+    for (group, key, value), (silent, other, choice) in REPLACED.items():
+        if isinstance(found.get(group), Mapping) and found[group].get(key) == value:
+            usual = LATER[other]["_target_"]
+            if found[other].get("_target_") not in (usual, choice["_target_"]):
+                raise PartinrError(f"{group}.{key}={value} and {other} both choose; leave out {group}.{key}")
+            found |= {group: {**found[group], key: silent}, other: {**found[other], **choice}}
+    return found
 
 
 def _renamed(node: Any) -> Any:

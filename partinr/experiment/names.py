@@ -48,6 +48,9 @@ NOT_IDENTITY = ("output_dir", "cache_dir", "debug", "logger", "study", "sweep")
 OWN_CALLBACKS = ("checkpoint", "pictures", "progress")
 """Keys of ``callbacks`` for partinr's own callbacks, which are not part of it, either."""
 
+_LONGEST = 64
+"""Limit of letters of the name of a single run without its date."""
+
 _IN_LABEL = ("data", "data.path", "data.name", "partition", "backbone")
 """Keys that a label tells without their names."""
 
@@ -91,7 +94,14 @@ def run_label(config: DictConfig) -> str:
     asked = [each for each in config.hydra.overrides.task if is_shown(each)]
     others = sorted(short(each) for each in asked if key_of(each) not in _IN_LABEL)
     signal = PurePath(path).stem if path else name or config.hydra.runtime.choices.get("data")
-    return folder_label(",".join([str(signal), *chosen, *others]), limit=64)
+    words = [str(signal), *chosen, *others]
+    whole = ",".join(words)
+    if len(safe_name(whole)) <= _LONGEST:
+        return safe_name(whole)
+    # Between settings, since a value that is cut is another one.
+    while len(words) > 1 and len(safe_name(",".join(words))) > _LONGEST - 9:
+        words.pop()
+    return f"{safe_name(','.join(words))[: _LONGEST - 9]}-{short_hash(whole)}"
 
 
 def folder_label(overrides: str, limit: int = 80) -> str:

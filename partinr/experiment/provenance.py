@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 else:
     signal_identity = Later("partinr.signals.identity")
 
-_GROUPS = ("data", "observe", "partition", "backbone", "start", "regime", "optimizer", "schedule", "trainer")
+_GROUPS = ("data", "observe", "sampler", "partition", "backbone", "start", "regime", "optimizer", "schedule", "trainer")
 """The groups whose objects affect the computation and may read files."""
 
 

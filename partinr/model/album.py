@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -14,7 +13,6 @@ from torch import Tensor
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch
-from partinr.model.frames import Frames
 from partinr.model.inr import PiecewiseINR
 from partinr.model.signal_stack import SignalStack
 
@@ -55,6 +53,7 @@ class Album(SignalStack):
             channels=first.channels,
             widths=[width for member in members.values() for width in _widths(member)],
             engine=first.engine,
+            teams=[team for member in members.values() for team in member.teams],
         )
         self.frame = first.frame
         self.names = tuple(members)
@@ -63,11 +62,7 @@ class Album(SignalStack):
         self.kinds = tuple(member.kinds[0] for member in members.values())
         self._plans = tuple((member.backbone, member.widths) for member in members.values())
         self._architectures = {name: member.architecture() for name, member in members.items()}
-        self.frames = tuple(
-            Frames.of(member.partition, self.frame, member.overlap, member.global_network, own.layout)
-            for member in members.values()
-            for own in member.frames
-        )
+        self.frames = tuple(own for member in members.values() for own in member.frames)
         with torch.no_grad():
             for number, member in enumerate(members.values()):
                 for own, of_member, rows in self._parameters_of(number, member):
@@ -107,7 +102,7 @@ class Album(SignalStack):
             channels=self.channels,
             frame=self.frame,
             overlap=self.frames[number].overlap,
-            global_network=self.frames[number].global_network,
+            global_network=self.frames[number].coupling.said,
             layout=self.frames[number].layout,
             engine=self.engine,
             kind=self.kinds[number],
@@ -125,22 +120,18 @@ class Album(SignalStack):
     @cached_property
     def _first(self) -> tuple[int, ...]:
         """The number of the first network of each image, followed by N."""
-        counts = (
-            partition.regions + own.global_network for partition, own in zip(self.partitions, self.frames, strict=True)
-        )
-        return tuple(accumulate(counts, initial=0))
+        return tuple(accumulate((team.networks for team in self.teams), initial=0))
 
-    def _parameters_of(self, number: int, member: PiecewiseINR) -> Iterator[tuple[str, str, slice]]:
-        """Each parameter of one image: its name here, its name in the image's model, and its slice here."""
-        start, stop = self._first[number], self._first[number + 1]
-        theirs = {group.backbone.hidden_features: group for group in member.groups}
+    def _parameters_of(self, number: int, member: PiecewiseINR) -> Iterator[tuple[str, str, Tensor]]:
+        """Each parameter of one image: its name here, its name in the image's model, and its rows here."""
+        # Networks ascend in both, so those of one image are in the same order.
+        rows = self.rows(self.position[self._first[number] : self._first[number + 1]].sort().values)
+        theirs = {group.key: group for group in member.groups}
         for group in self.groups:
-            # Networks ascend in both, so those of one image are contiguous and in the same order.
-            rows = slice(bisect_left(group.networks, start), bisect_left(group.networks, stop))
-            if rows.start < rows.stop:
-                of_member = theirs[group.backbone.hidden_features]
+            if (of_member := theirs.get(group.key)) is not None:
                 for name in group.names:
-                    yield f"{group.prefix}{name}", f"{of_member.prefix}{name}", rows
+                    own = f"{group.prefix}{name}"
+                    yield own, f"{of_member.prefix}{name}", rows[own].to(self.device)
 
 
 @door

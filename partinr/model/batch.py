@@ -218,7 +218,7 @@ def region_batch(
         all samples, sorted by network; ``order`` numbers them by signal, each row-major. A sample that several networks
         contribute to occurs once for each.
     """
-    networks = [partition.regions + own.global_network for partition, own in zip(partitions, frames, strict=True)]
+    networks = [partition.regions + own.coupling.everywhere for partition, own in zip(partitions, frames, strict=True)]
     first = torch.tensor([0, *networks]).cumsum(0)
     if not all(own.plain for own in frames):
         return _blended_batch(signals, partitions, frames, position, first)

@@ -21,6 +21,7 @@ from partinr.coords import (
     region_frames,
     to_frame,
 )
+from partinr.model.coupling import NONE, Coupling, Places
 from partinr.partition import Cover, Partition
 
 
@@ -33,15 +34,14 @@ class Frames:
         half_extent: float64 ``[N, d]``, half the extent of each frame; None likewise.
         overlap: number of samples that a region's network reaches beyond the region's border, see
             :meth:`Partition.cover_on <partinr.partition.Partition.cover_on>`.
-        global_network: whether one more network, the last, covers the whole signal in the global frame; its values are
-            added to those of the regions.
+        coupling: what the networks have in common. Its networks that cover the whole signal are the last.
         layout: layout of the coordinates, see :func:`partinr.coords.layout_coords`; None for the right one.
     """
 
     centre: Tensor | None = None
     half_extent: Tensor | None = None
     overlap: int = 0
-    global_network: bool = False
+    coupling: Coupling = NONE
     layout: Layout | None = None
 
     @classmethod
@@ -50,7 +50,7 @@ class Frames:
         partition: Partition,
         frame: Frame,
         overlap: int = 0,
-        global_network: bool = False,
+        coupling: Coupling = NONE,
         layout: Layout | None = None,
     ) -> Frames:
         """The frames of a partition.
@@ -60,17 +60,22 @@ class Frames:
         """
         check_layout(layout, frame, len(partition.shape))
         if frame == "global":
-            return cls(overlap=overlap, global_network=global_network, layout=layout)
+            return cls(overlap=overlap, coupling=coupling, layout=layout)
         centre, half_extent = region_frames(partition.labels, partition.regions, overlap)
-        if global_network:
-            centre = torch.cat([centre, torch.zeros_like(centre[:1])])
-            half_extent = torch.cat([half_extent, torch.ones_like(half_extent[:1])])
-        return cls(centre, half_extent, overlap, global_network)
+        further = centre.new_zeros(coupling.everywhere, centre.shape[1])
+        return cls(torch.cat([centre, further]), torch.cat([half_extent, further + 1]), overlap, coupling)
+
+    @property
+    def places(self) -> Places | None:
+        """The frames of the networks; None if all are global."""
+        if self.centre is None or self.half_extent is None:
+            return None
+        return Places(self.centre, self.half_extent)
 
     @property
     def options(self) -> dict[str, Any]:
         """Those that are set; others are left out, so that checkpoints from before they existed can be continued."""
-        given = {"overlap": self.overlap, "global_network": self.global_network, "layout": self.layout}
+        given = {"overlap": self.overlap, "global_network": self.coupling.said, "layout": self.layout}
         return {name: value for name, value in given.items() if value}
 
     def sizes(self, partition: Partition) -> list[int]:
@@ -78,12 +83,12 @@ class Frames:
         if self.plain:
             return partition.sizes.tolist()
         regions = torch.bincount(partition.cover_on(partition.axes, self.overlap).network, minlength=partition.regions)
-        return [*regions.tolist(), *([partition.labels.numel()] if self.global_network else [])]
+        return [*regions.tolist(), *[partition.labels.numel()] * self.coupling.everywhere]
 
     @property
     def plain(self) -> bool:
         """Whether each sample is evaluated by its own region's network alone."""
-        return self.overlap == 0 and not self.global_network
+        return self.overlap == 0 and not self.coupling.everywhere
 
     def coords(self, labels: Tensor, axes: Sequence[AxisSamples] | None = None) -> Tensor:
         """The network coordinates of some points.
@@ -130,7 +135,7 @@ class Frames:
             the cover, and the coordinates of its P pairs, float32 ``[P, d]``.
         """
         cover = partition.cover_on(axes, self.overlap, smooth)
-        if self.global_network:
+        if self.coupling.everywhere:
             every = torch.arange(math.prod(map(len, axes)))
             last = torch.full_like(every, partition.regions)
             parts = (cover, Cover(every, last, torch.ones(len(every), dtype=torch.float64)))

@@ -21,6 +21,7 @@ from partinr.base.errors import PartinrError, check_choice
 from partinr.coords import AxisSamples, Frame, Layout, axis_samples, scaled_shape
 from partinr.engines import EngineName
 from partinr.model.batch import RegionBatch, mix, sort_by_network
+from partinr.model.coupling import NONE, GlobalNetwork, Team, coupling_of
 from partinr.model.derivatives import Field, derivatives
 from partinr.model.frames import Frames
 from partinr.model.quantise import Bits, Per, pack, unpack
@@ -28,8 +29,8 @@ from partinr.model.serialise import check_said, check_tensors, deserialise, seri
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
 
-FORMAT = 3
-"""Version of the layout of ``inr.safetensors``. 2: several widths. 3: checksum, quantised weights, blending."""
+FORMAT = 4
+"""Version of ``inr.safetensors``. 2: several widths. 3: checksum, quantised weights, blending. 4: shared parameters."""
 
 UNSEALED = 2
 """The last version without a checksum."""
@@ -63,9 +64,11 @@ class PiecewiseINR(SignalStack):
         overlap: number of samples that each region's network reaches beyond the region's border. Networks are blended
             there smoothly, with weights that sum to 1 (:meth:`Partition.cover_on
             <partinr.partition.Partition.cover_on>`). A local frame grows by the same number.
-        global_network: add one more network of the same architecture, which covers the whole signal in the global
-            frame. Its values are added to those of the regions. It takes part in the budget ``match_params``. With a
-            single region there is no such network.
+        global_network: what the networks have in common (:mod:`partinr.model.coupling`). ``add`` or True: one more
+            network of the same architecture covers the whole signal in the global frame, and its values are added to
+            those of the regions. ``layers``: the features of a global network enter each layer. ``modulate``: the
+            networks share all layers but the last. It takes part in the budget ``match_params``. A single region has
+            nothing of it.
         layout: layout of the coordinates (:func:`partinr.coords.layout_coords`); None for the right one.
         engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
         seed: seed of the initialisation, 0 or more; None for weights without values, which :meth:`load` fills in.
@@ -85,7 +88,7 @@ class PiecewiseINR(SignalStack):
         channels: int = 3,
         frame: Frame = "global",
         overlap: int = 0,
-        global_network: bool = False,
+        global_network: GlobalNetwork = False,
         layout: Layout | None = None,
         engine: EngineName = "auto",
         seed: int | None = 0,
@@ -95,21 +98,27 @@ class PiecewiseINR(SignalStack):
         if not 0 <= overlap <= MOST_OVERLAP:
             raise PartinrError(f"overlap={overlap}; give 0 to {MOST_OVERLAP} samples")
         self.overlap = overlap if partition.regions > 1 else 0
-        self.global_network = global_network and partition.regions > 1
-        if self.global_network and widths is not None:
-            raise PartinrError("with global_network=true all networks have one width; leave capacity=equal")
+        coupling = coupling_of(global_network) if partition.regions > 1 else NONE
+        if coupling is not NONE and widths is not None:
+            raise PartinrError(
+                f"with global_network={str(global_network).lower()} all networks have one width; leave capacity=equal"
+            )
+        own = Frames.of(partition, frame, self.overlap, coupling, layout)
+        team = Team(partition.regions + coupling.everywhere, coupling, own.places)
         super().__init__(
-            backbone,
-            partition.regions + self.global_network,
+            coupling.sized(backbone, partition.regions, len(partition.shape), channels),
+            team.networks,
             in_features=len(partition.shape),
             channels=channels,
             widths=widths,
             engine=engine,
             seed=seed,
+            teams=[team],
         )
+        self.global_network = coupling.said
         self.partition = partition
         self.frame = frame
-        self._frames = Frames.of(partition, frame, self.overlap, self.global_network, layout)
+        self._frames = own
         self.names, self.partitions, self.frames, self.kinds = ("",), (partition,), (self._frames,), (kind,)
         self.parameter_counts = [self.parameter_count]
 

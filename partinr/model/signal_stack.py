@@ -14,6 +14,7 @@ from torch import Tensor
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch, region_batch
+from partinr.model.coupling import NONE
 from partinr.model.frames import Frames
 from partinr.model.stack import NetworkStack
 from partinr.partition import Partition
@@ -69,6 +70,16 @@ class SignalStack(NetworkStack):
     def blended(self) -> bool:
         """Whether several networks contribute to a sample."""
         return not all(own.plain for own in self.frames)
+
+    @property
+    def together(self) -> bool:
+        """Whether networks share samples or parameters, so that none can be trained without the others."""
+        return self.blended or self.coupled
+
+    @property
+    def coupled(self) -> bool:
+        """Whether networks of a signal have more in common than their architecture."""
+        return any(team.coupling is not NONE for team in self.teams)
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -21,68 +19,19 @@ from partinr.engines import EngineName, plan, registry
 from partinr.engines.base import (
     AdamRun,
     AdamSettings,
-    Architecture,
     Engine,
     InTurns,
     Moments,
     Observations,
     Precision,
-    Shape,
     Stack,
 )
-from partinr.engines.chain import widths_of
 from partinr.model.computed import Coords, every
+from partinr.model.coupling import Team, groups_of
+from partinr.model.groups import NetworkGroup
 
 CHUNK = 2**18
 """Limit of samples per evaluation outside training, so that memory does not grow with the picture."""
-
-
-@dataclass(frozen=True)
-class WidthGroup:
-    """Networks of one width, which form a stack.
-
-    Attributes:
-        backbone: their architecture.
-        networks: their numbers in the order of the stack's maker, ascending.
-        prefix: prefix of their parameters' names in the whole model.
-        names: names of their parameters.
-        architecture: the architecture of one network, for engines.
-        macs_a_pass: see :meth:`Backbone.macs_a_pass`.
-    """
-
-    backbone: Backbone
-    networks: tuple[int, ...]
-    prefix: str
-    names: tuple[str, ...]
-    architecture: Architecture
-    macs_a_pass: int
-
-    def macs(self, samples: Sequence[int]) -> int:
-        """Multiply-accumulates of a pass, forward, on so many samples of each network."""
-        own = self.architecture.shape.macs
-        return sum(number * own + (self.macs_a_pass if number else 0) for number in samples)
-
-    @classmethod
-    def all(
-        cls, backbone: Backbone, networks: int, widths: tuple[int, ...] | None, in_features: int, channels: int
-    ) -> tuple[Self, ...]:
-        """The groups of ``networks`` networks, narrowest first; ``widths`` None means the width of the backbone."""
-        if widths is None:
-            members = {"": (backbone, tuple(range(networks)))}
-        else:
-            members = {
-                f"{width}/": (backbone.with_width(width), tuple(n for n, own in enumerate(widths) if own == width))
-                for width in sorted(set(widths))
-            }
-        found = []
-        for prefix, (own, numbers) in members.items():
-            with torch.device("meta"):
-                params = own.init(1, in_features, channels, None)
-                shape = Shape(own.macs(in_features, channels), widths_of(own.chain(params)))
-            architecture = Architecture(own.title, own.apply, own.chain, shape)
-            a_pass = own.macs_a_pass(in_features, channels)
-            found.append(cls(own, numbers, prefix, tuple(params), architecture, a_pass))
-        return tuple(found)
 
 
 @door
@@ -101,10 +50,12 @@ class NetworkStack(nn.Module):
         engine: how the stack is evaluated (:mod:`partinr.engines.registry`).
         seed: seed of the initialisation, 0 or more; None for parameters without values on torch's device ``meta``, to
             be filled in later.
+        teams: the networks of each signal and what they share; None if no two share anything.
 
     Attributes:
-        stack: the parameters by name, each with an axis of networks in front. The parameters that the backbone does not
-            train (:attr:`Backbone.fixed <partinr.backbones.Backbone.fixed>`) are among them, without gradients.
+        stack: the parameters by name, each with an axis of networks in front, or of signals if the networks of a signal
+            share it. The parameters that the backbone does not train (:attr:`Backbone.fixed
+            <partinr.backbones.Backbone.fixed>`) are among them, without gradients.
         position: int64 ``[N]``, the place of each network among all.
 
     Raises:
@@ -121,6 +72,7 @@ class NetworkStack(nn.Module):
         widths: Sequence[int] | None = None,
         engine: EngineName = "auto",
         seed: int | None = 0,
+        teams: Sequence[Team] | None = None,
     ) -> None:
         super().__init__()
         registry.engines(engine)
@@ -138,18 +90,17 @@ class NetworkStack(nn.Module):
         self.widths = None if widths is None or len(set(widths)) == 1 else tuple(widths)
         if widths is not None and self.widths is None:
             self.backbone = self.backbone.with_width(widths[0])
-        self.groups = WidthGroup.all(self.backbone, networks, self.widths, in_features, channels)
+        self.teams = (Team(networks),) if teams is None else tuple(teams)
+        self.groups = groups_of(self.backbone, self.teams, self.widths, in_features, channels)
         self.check_engine()
         self.position = torch.argsort(torch.tensor([number for group in self.groups for number in group.networks]))
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         with nullcontext() if seed is not None else torch.device("meta"):
             self.stack = nn.ParameterDict(
                 {
-                    f"{group.prefix}{name}": nn.Parameter(value, requires_grad=name not in backbone.fixed)
+                    f"{group.prefix}{name}": nn.Parameter(value, group.trains(name))
                     for group in self.groups
-                    for name, value in group.backbone.init(
-                        len(group.networks), in_features, channels, generator
-                    ).items()
+                    for name, value in group.init(generator).items()
                 }
             )
 
@@ -181,10 +132,7 @@ class NetworkStack(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Number of trained parameters over all networks."""
-        own = (
-            group.backbone.parameters(self.in_features, self.channels) * len(group.networks) for group in self.groups
-        )
-        return sum(own)
+        return sum(group.parameters for group in self.groups)
 
     @cached_property
     def macs_of_networks(self) -> tuple[int, ...]:
@@ -301,6 +249,8 @@ class NetworkStack(nn.Module):
             moments: likewise.
             settings: settings of Adam.
         """
+        if any(group.shares for group in self.groups):
+            return None  # an engine would move the parameters of networks, not those that they are made from
         stacks: dict[Engine, list[InTurns]] = {}
         for in_turns in zip(*(list(self._by_width(turn.sizes, params)) for turn in turns), strict=True):
             _, own, *_ = in_turns[0]
@@ -317,7 +267,7 @@ class NetworkStack(nn.Module):
 
     def _by_width(
         self, sizes: Sequence[int], params: Mapping[str, Tensor] | None
-    ) -> Iterator[tuple[WidthGroup, Stack, slice, tuple[int, ...]]]:
+    ) -> Iterator[tuple[NetworkGroup, Stack, slice, tuple[int, ...]]]:
         """Each group with its networks, the slice of its samples, and the number of samples of each network."""
         given: Mapping[str, Tensor] = dict(self.stack) if params is None else params
         network, sample = 0, 0
@@ -326,7 +276,7 @@ class NetworkStack(nn.Module):
             own_sizes = tuple(sizes[network : network + len(own[group.names[0]])])
             if own_sizes:
                 stop = sample + sum(own_sizes)
-                yield group, Stack(group.architecture, own), slice(sample, stop), own_sizes
+                yield group, group.stack(own), slice(sample, stop), own_sizes
                 network, sample = network + len(own_sizes), stop
 
     @torch.no_grad()
@@ -350,13 +300,11 @@ class NetworkStack(nn.Module):
 
     def hidden_matrices(self) -> frozenset[str] | None:
         """The names of the matrices between hidden layers, see :meth:`Backbone.hidden_matrices`, or None."""
-        found = self.backbone.hidden_matrices()
-        if found is None:
-            return None
-        return frozenset(f"{group.prefix}{name}" for group in self.groups for name in found)
+        found = ((group.prefix, name) for group in self.groups for name in group.hidden_matrices() or ())
+        return frozenset(map("".join, found)) or None
 
     def rows(self, networks: Tensor) -> dict[str, Tensor]:
-        """The indices of some networks along the first axis of each parameter, int64.
+        """The indices of some networks, or of their signals, along the first axis of each parameter, int64.
 
         Args:
             networks: int64 ``[n]``, ascending, in the order of a batch.
@@ -365,7 +313,7 @@ class NetworkStack(nn.Module):
         for group in self.groups:
             stop = start + len(group.networks)
             own = networks[(networks >= start) & (networks < stop)] - start
-            found.update({f"{group.prefix}{name}": own for name in group.names})
+            found.update({f"{group.prefix}{name}": each for name, each in group.rows(own).items()})
             start = stop
         return found
 

@@ -291,7 +291,7 @@ class PartitionRule(ABC):
         wanted = " or ".join(map(str, self.axes))
         return (
             f"partition={self.title} is for signals of {wanted} ax{'i' if wanted == '1' else 'e'}s, and this one has "
-            f"{signal.ndim - 1}; choose partition=grid"
+            f"{signal.ndim - 1}; choose {suited(signal.ndim - 1)}"
         )
 
     def about(self, regions: int) -> PartitionRule:
@@ -357,3 +357,13 @@ class PartitionRule(ABC):
                 f"{list(signal.shape[:-1])}; a rule gives one label a sample"
             )
         return self.check(Partition(labels, seconds=seconds, free=self.free))
+
+
+def suited(axes: int) -> str:
+    """Rules for signals of so many axes, for advice: the grid, and partinr's rules that are for no others."""
+    known, left = [], [PartitionRule]
+    while left:
+        left += (rule := left.pop(0)).__subclasses__()
+        if rule.axes == (axes,) and rule.__module__.startswith("partinr.partition."):
+            known.append(f"partition={rule.title}")
+    return " or ".join(["partition=grid", *known])

@@ -23,21 +23,22 @@ LOGARITHMIC = ("loss", "lr")
 """Metrics that are drawn on a logarithmic axis."""
 
 
-def dress(axes: Axes, metric: str, axis: str, label: str = "") -> None:
+def dress(axes: Axes, metric: str, axis: str, label: str = "", title: str = "") -> None:
     """Label and scale the axes of curves that have been drawn.
 
     Args:
         axes: with the curves.
-        metric: one of :data:`TITLES`.
+        metric: a column of the curve.
         axis: one of :data:`AXES`.
         label: label of the abscissa instead of the usual one.
+        title: that of the ordinate, likewise.
     """
     # Slower to import than the modules that draw notebooks' cards with this one.
     from matplotlib.ticker import EngFormatter
 
     if metric in LOGARITHMIC:
         _logarithmic(axes)
-    axes.set(xlabel=label or AXES[axis], ylabel=TITLES[metric])
+    axes.set(xlabel=label or AXES[axis], ylabel=title or TITLES.get(metric, metric))
     axes.set_xlim(left=0)
     if axis == "macs":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -188,7 +188,7 @@ def draw_curve(
 
     Args:
         rows: one per evaluation.
-        metric: ``psnr``, ``ssim``, ``loss`` or ``lr``.
+        metric: ``psnr``, ``ssim``, ``loss``, ``lr`` or a metric of the kind of signal.
         axis: ``step``, ``seconds``, ``cpu_seconds`` or ``macs``.
         ax: where to draw; None for a new figure.
         label: name of the curve in a legend.
@@ -196,20 +196,21 @@ def draw_curve(
     Raises:
         PartinrError: there is no such column.
     """
-    check_columns(metric, axis)
+    columns = dict.fromkeys((*TITLES, *(key for row in rows[:1] for key in row)))
+    check_columns(metric, axis, [key for key in columns if key not in AXES])
     axes = new_axes(5, 3.2)[0] if ax is None else ax
     axes.plot([row[axis] for row in rows], [row[metric] for row in rows], marker="o", ms=3, label=label)
     dress(axes, metric, axis)
     return axes
 
 
-def check_columns(metric: str, axis: str) -> None:
-    """Check that a curve has such columns.
+def check_columns(metric: str, axis: str, known: Sequence[str] = tuple(TITLES)) -> None:
+    """Check that a curve has such columns, of which ``known`` are no axes.
 
     Raises:
         PartinrError: it has not.
     """
-    check_choice("metric", metric, list(TITLES))
+    check_choice("metric", metric, list(known))
     check_choice("axis", axis, list(AXES))
 
 

@@ -17,10 +17,12 @@ from partinr.base.later import load
 from partinr.base.spec import spec
 from partinr.coords import Frame, Layout
 from partinr.model.capacity import Capacity, settle_regions, widths
+from partinr.model.coupling import GlobalNetwork
 from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
 from partinr.regimes.starts.base import Start
+from partinr.samplers import Sampler, Uniform
 from partinr.signals import Item, SignalSet, Source
 from partinr.signals.identity import Reading
 from partinr.signals.kind import SignalKind
@@ -49,7 +51,7 @@ class RunContext:
         seed: seed of initialisation and sampling.
         capacity: how parameters are divided between regions.
         overlap: number of samples that each region's network reaches beyond the region's border.
-        global_network: whether one more network sees the whole signal.
+        global_network: what the networks of a signal have in common.
         engine: how the stack is evaluated.
         start: how the networks begin.
         continued: whether the run continues from a checkpoint, which has the weights.
@@ -61,6 +63,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        sampler: which samples the steps see.
         begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
 
@@ -75,7 +78,7 @@ class RunContext:
     seed: int
     capacity: Capacity
     overlap: int
-    global_network: bool
+    global_network: GlobalNetwork
     engine: Any
     start: Start
     continued: bool
@@ -87,6 +90,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    sampler: Sampler = field(default_factory=Uniform)
     begun: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -227,10 +231,13 @@ class RegimeSettings(ABC):
     """``MODULE:FUNCTION`` that makes the module from settings and :class:`RunContext`; imported when a run begins."""
 
     blends: ClassVar[bool] = False
-    """Whether the regime can train networks that share samples (``overlap``, ``global_network``)."""
+    """Whether the regime can train networks that share samples or parameters (``overlap``, ``global_network``)."""
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    draws: ClassVar[bool] = False
+    """Whether the regime draws the samples of a step as the group ``sampler`` says."""
 
     starts: ClassVar[bool] = False
     """Whether the regime lets networks begin as the group ``start`` says."""
@@ -254,7 +261,7 @@ class RegimeSettings(ABC):
         """Check the settings of other groups before anything is loaded.
 
         Args:
-            blended: whether networks share samples.
+            blended: whether networks share samples or parameters.
 
         Raises:
             PartinrError: the regime does not support a setting.

@@ -55,6 +55,8 @@ class Column:
     """Whether it has measurements of the other group of the comparison, too."""
     constant: bool = False
     """Whether to omit a deviation that would be written as zero."""
+    optional: bool = False
+    """Whether tables leave the column out where no run has the number."""
     ratio: bool = False
     """Whether the value of the lone network is 1."""
 
@@ -104,6 +106,7 @@ def _columns_of_fits(study: Study) -> tuple[Column, ...]:
         if (learned or each.against == "lone")
         and (seams or each.table != "seams")
         and (pictures or each.value != "metrics.ssim")
+        and (not each.optional or any(record.number(each.value) is not None for record in study.records))
     ]
     for field in study.table:
         further = _column(Section(), TABLES[0].key, field)

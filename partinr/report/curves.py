@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partinr.runs.records import Axis, RunRecord
 
-Metric = Literal["psnr", "ssim", "loss", "lr"]
-"""A column of a curve that is no axis."""
+Metric = str
+"""A column of a curve that is no axis: ``psnr``, ``ssim``, ``loss``, ``lr``, or a metric of the kind of signal."""
 
 Numbers = NDArray[np.float64]
 
@@ -38,7 +39,9 @@ class MeanCurve:
         """Mean of the finite evaluations of ``records``; empty if a record has none."""
         curves = []
         for record in records:
-            columns = {name: np.array(record.curve[name]) for name in (*get_args(Axis), metric)}
+            # A metric that only other runs have.
+            known = record.curve.get(metric, [math.nan] * len(record.curve["step"]))
+            columns = {name: np.array(record.curve[name]) for name in get_args(Axis)} | {metric: np.array(known)}
             finite = np.isfinite(columns[metric])
             curves.append({name: values[finite] for name, values in columns.items()})
         if not curves or any(not curve["step"].size for curve in curves):

@@ -23,13 +23,14 @@ from partinr.base.errors import PartinrError
 from partinr.base.files import write_atomically
 from partinr.base.section import Chart
 from partinr.base.text import utf8
-from partinr.pictures.curves import LOGARITHMIC, TITLES, dress
+from partinr.pictures.curves import TITLES, dress
 from partinr.pictures.palette import SLOTS, Style
 from partinr.pictures.paper import COLUMN, PAGE, SETTINGS, drawn
 from partinr.report.curves import ListCurve, MeanCurve, Metric
 from partinr.report.groups import Group, Study, studies_of
 from partinr.report.latex import escaped
 from partinr.report.looks import Looks, latex_program
+from partinr.report.measures import Measure, measures_of
 from partinr.report.strips import check_inset, strips_of
 from partinr.report.table import Row, lone_of, rows, to_csv
 from partinr.runs.records import Axis, RunRecord
@@ -72,6 +73,9 @@ def write_figures(records: Sequence[RunRecord], folder: str | Path, looks: Looks
     written: list[Path] = []
     fits, *further = looks.wording.of(studies_of(records))
     further = [study for study in further if study.groups]
+    known = sorted({each.key for study in (fits, *further) for each in measures_of(study)})
+    if looks.metric and looks.metric not in known:
+        raise PartinrError(f"--metric={looks.metric}: no run has it in its curve; choose from {', '.join(known)}")
     try:
         with _settings(looks):
             if looks.inset is not None:
@@ -130,7 +134,7 @@ def _escaped(figure: Figure) -> Iterator[None]:
 
 def _figures(study: Study, looks: Looks) -> Iterator[tuple[str, Figure, bool]]:
     """The figures of a study, the names of their files, and whether they have pixels."""
-    section, table, names = study.section, rows(study), _file_names(study.images)
+    section, table, names, shown = study.section, rows(study), _file_names(study.images), _measure(study, looks.metric)
     axes = _AXES
     if section is not None:
         kind = section.steps.removesuffix("steps").strip()
@@ -138,8 +142,8 @@ def _figures(study: Study, looks: Looks) -> Iterator[tuple[str, Figure, bool]]:
         axes = {axis: f"{kind}-{_AXES[axis]}" for axis in timed}
     for image in study.images:
         groups, stem = study.on(image), f"{section.key if section else 'curve'}-{names[image]}"
-        metric = "" if looks.metric == "psnr" else f"-{looks.metric}"
-        curves = [MeanCurve.of(group.counted, looks.metric) for group in groups]
+        metric = "" if shown.leads else f"-{shown.key}"
+        curves = [MeanCurve.of(group.counted, shown.key) for group in groups]
         for axis, suffix in axes.items():
             if any((curve.on(axis) > 0).any() for curve in curves):
                 plot = _Plot(study.styles, looks)
@@ -183,6 +187,12 @@ def draw_curves(axes: Axes, study: Study, image: str, metric: Metric, axis: Axis
         axes.legend(frameon=False, fontsize="small", **beside)
 
 
+def _measure(study: Study, metric: Metric) -> Measure:
+    """What a study shows: a metric, or the leading one where no run has it."""
+    found = measures_of(study)
+    return next((each for each in found if each.key == metric), found[0])
+
+
 class _Plot:
     """A figure of curves.
 
@@ -202,20 +212,22 @@ class _Plot:
 
     def curve(self, study: Study, table: Sequence[Row], image: str, axis: Axis) -> Figure:
         """The metric of the groups of an image against an axis."""
-        self.lines(study, table, image, axis)
-        return self._with_legend("upper right" if self.looks.metric in LOGARITHMIC else "lower right")
+        measure = self.lines(study, table, image, axis)
+        return self._with_legend("upper right" if measure.log else "lower right")
 
-    def lines(self, study: Study, table: Sequence[Row], image: str, axis: Axis) -> None:
+    def lines(self, study: Study, table: Sequence[Row], image: str, axis: Axis) -> Measure:
         """Draw the same without a legend."""
-        metric = self.looks.metric
+        measure = _measure(study, self.looks.metric)
         for group in (row.group for row in table if row.group.image == image):
-            mean = MeanCurve.of(group.counted, metric)
+            mean = MeanCurve.of(group.counted, measure.key)
             sign = SIGN if axis == "seconds" and any(record.shared for record in group.counted) else ""
             self._line(group, mean.on(axis), mean.mean, mean.std, sign)
         lone = lone_of(table, image)
-        if lone and metric == "psnr":
+        if lone and measure.leads:
             self.axes.axhline(lone.level, color="#5c6570", lw=0.6, ls=(0, (1, 2)), zorder=1)
-        dress(self.axes, metric, axis, study.section.steps if study.section and axis == "step" else "")
+        steps = study.section.steps if study.section and axis == "step" else ""
+        dress(self.axes, measure.key, axis, steps, measure.title)
+        return measure
 
     def chart(self, groups: Sequence[Group], chart: Chart) -> Figure:
         """PSNR at 0, 1, 2, … for a chart, with a ring at the chart's mark."""

@@ -29,6 +29,7 @@ from partinr.runs.configs import (
     flatten,
     observed,
     same_settings,
+    without_data,
     without_image,
     without_partition,
     without_start,
@@ -184,7 +185,8 @@ class Study:
         # Images with something to compare come first, since the page opens on them.
         completed = [images[record] for record in usable if record.status == "completed"]
         image_order = list(dict.fromkeys([*completed, *images.values()]))
-        flats = [without_image(flatten(record.config, record.seed)) for record in usable]
+        settings = [without_image(flatten(record.config, record.seed)) for record in usable]
+        flats = without_data(settings, [images[record] for record in usable])
         kinds: dict[frozenset[Any], list[int]] = {}
         for index, flat in enumerate(flats):
             kinds.setdefault(same_settings(flat), []).append(index)

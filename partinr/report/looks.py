@@ -6,7 +6,6 @@ import math
 import re
 import shutil
 from dataclasses import dataclass, field
-from typing import get_args
 
 from partinr.base.errors import PartinrError
 from partinr.pictures.errors import ERROR_SCALE, ErrorScale
@@ -14,7 +13,6 @@ from partinr.pictures.paper import COLUMN, PAGE
 from partinr.report.curves import Metric
 from partinr.report.paper import Wording
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
 """Columns of a curve that figures can show."""
 
 FORMATS = ("pdf", "png", "svg", "pgf")
@@ -76,8 +74,8 @@ class Inset:
 class Looks:
     """The looks of figures. Each option has a usual value."""
 
-    metric: Metric = "psnr"
-    """What curves show."""
+    metric: Metric = ""
+    """What curves show; empty for the leading metric, as a rule PSNR."""
     wording: Wording = field(default_factory=Wording)
     """Names and order of groups."""
     width: float | None = None
@@ -93,7 +91,7 @@ class Looks:
     @classmethod
     def read(
         cls,
-        metric: Metric = "psnr",
+        metric: Metric = "",
         labels: str = "",
         order: str = "",
         width: str = "",

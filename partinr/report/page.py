@@ -230,8 +230,9 @@ def _part(
         # If all runs have completed, a column that says so only takes space.
         "states": any(group.state != "completed" for group in study.groups),
         "tables": [made for each in tables if (made := _table(each, table, study))["columns"]],
-        # Pictures of errors have the colours of the scale if they are of pixels.
-        "scaled": any(record.is_picture for group in study.groups for record in group.records),
+        "scaled": any(
+            record.at("signal.error_scale") is not False for group in study.groups for record in group.records
+        ),
         "pictures": {
             image: [
                 pictures_of(group, store, study.section)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from partinr.base.text import for_shell
 from partinr.report.groups import Group
 from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
+from partinr.runs.configs import METHOD
 from partinr.runs.layout import BEST, ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import SUMMARY
@@ -34,6 +36,7 @@ def pictures_of(group: Group, store: PictureStore, section: Section | None) -> d
         "seed": None if record is None else record.seed,
         "any": any(figure["picture"] for figure in found),
         "sheet": record is not None and "sheet" in record.regime.files,
+        "lines": [] if record is None or record.images else _lines(record),
         "measures": [] if record is None else [title for title, _, _ in _measures(record)],
         "images": [] if record is None else [_image(name, of, record) for name, of in record.images.items()],
     }
@@ -58,7 +61,7 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
     captions = (
         (IMAGE, record.subject.words[0], ""),
         *(((observation, "observation", "what the loss sees"),) if observation else ()),
-        (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
+        *(((PARTITION, "partition", _regions(group)),) if METHOD.path[0] not in record.config else ()),
         *(((best, "best reconstruction", _best(record)),) if best and (record.path / best).is_file() else ()),
         (RECONSTRUCTION, "last reconstruction" if best else "reconstruction", ", ".join(_quality(record))),
     )
@@ -83,7 +86,33 @@ def _quality(record: RunRecord) -> list[str]:
     }
     if record.subject.leading == PSNR and "psnr" in found:
         found["psnr"] = found["psnr"].removeprefix("PSNR ")
-    return sorted(found.values(), key=lambda said: said != found.get(record.subject.leading.key))
+    said = sorted(found.values(), key=lambda said: said != found.get(record.subject.leading.key))
+    measured = record.number("metrics.measured.psnr")
+    return said if measured is None else [*said, f"this picture {PSNR.written(measured)}"]
+
+
+def _regions(group: Group) -> str:
+    return f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""
+
+
+WIDE, HIGH = 720, 120
+"""Size of a line of :func:`_lines`, in pixels."""
+
+
+def _lines(record: RunRecord) -> list[dict[str, Any]]:
+    """The lists that the kind of signal has charts for, such as the PSNR of each frame of a film, as lines."""
+    charts = record.at("signal.charts")
+    found = []
+    for chart in charts if isinstance(charts, list) else ():
+        values = record.numbers(chart["value"])
+        known = [(place, value) for place, value in enumerate(values) if math.isfinite(value)]
+        if len(known) < 2:
+            continue
+        low, high = (end(value for _, value in known) for end in (min, max))
+        across, up = WIDE / (len(values) - 1), HIGH / (high - low or 1)
+        points = " ".join(f"{across * place:.1f},{HIGH - up * (value - low):.1f}" for place, value in known)
+        found.append({**chart, "points": points, "count": len(values), "low": f"{low:.2f}", "high": f"{high:.2f}"})
+    return found
 
 
 def _best(record: RunRecord) -> str:
@@ -96,8 +125,8 @@ def _chosen(group: Group, record: RunRecord | None) -> str:
     """A caption that says which run's pictures represent a group."""
     if record is None:
         return ""
-    which = {1: "", 2: ", the lower of 2"}.get(group.n, f", the median of {group.n}")
-    return f"seed {record.seed}{which}"
+    which = {1: [], 2: ["the lower of 2"]}.get(group.n, [f"the median of {group.n}"])
+    return ", ".join([*([] if record.seed is None else [f"seed {record.seed}"]), *which])
 
 
 def _measures(record: RunRecord) -> list[tuple[str, str, str]]:

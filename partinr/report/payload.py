@@ -12,11 +12,11 @@ import numpy as np
 from partinr.base.section import Section
 from partinr.base.statistics import critical_values
 from partinr.base.text import visible
-from partinr.pictures.curves import LOGARITHMIC, TITLES
 from partinr.pictures.palette import Style
 from partinr.report.columns import Column, columns_of
 from partinr.report.curves import Numbers
 from partinr.report.groups import Group, Study, cuts_of
+from partinr.report.measures import measures_of
 from partinr.report.search import search_of
 from partinr.report.significance import LEVEL
 from partinr.report.table import Row, is_marked, lone_of, of_run
@@ -24,14 +24,9 @@ from partinr.report.thin import thin
 from partinr.runs.layout import CODECS
 from partinr.runs.naming import UNCUT, Cut, Facet, facets
 from partinr.runs.records import Axis, RunRecord
-from partinr.runs.regime_facts import SUMMARY
-from partinr.runs.subject import measure
 
 DIGITS = 6
 """Significant digits of curves on the page: finer than any screen, at half the size."""
-
-_FORMS = {"psnr": "fixed:2", "ssim": "fixed:3"}
-"""Forms of the metrics of a curve that have a usual number of decimals."""
 
 CRITICAL = 201
 """Number of critical values of the page's t-tests."""
@@ -116,30 +111,6 @@ def _written(name: str, values: Numbers) -> list[float | int | None] | float | i
     return number(float(values[0])) if constant else numbers(values)
 
 
-def _metrics(study: Study) -> list[dict[str, Any]]:
-    """The metrics of the curves that some run has: PSNR, the other usual ones, and those of third parties."""
-    found = {"psnr", *(name for record in study.records for name in _curve(record) if name not in get_args(Axis))}
-    known = {each["key"]: each for each in (*SUMMARY, *study.table)}
-    order = [study.subject.leading.key, *TITLES]
-    return [
-        {"key": name, "leads": name == order[0], "log": name in LOGARITHMIC, **_measure(name, known.get(name))}
-        for name in sorted(found, key=lambda name: ([*order, name].index(name), name))
-    ]
-
-
-def _measure(name: str, field: Mapping[str, Any] | None) -> dict[str, str]:
-    """Title, unit and form of a column of a curve."""
-    if field is None:
-        return {"title": TITLES.get(name, name), "unit": "", "form": "significant"}
-    said, unit = measure({"heading": field.get("short") or field["heading"]})
-    form = _FORMS.get(name, field["form"])
-    return {
-        "title": TITLES.get(name, f"{said} [{unit}]" if unit else said),
-        "unit": f" {unit}" * bool(unit),
-        "form": form,
-    }
-
-
 def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> dict[str, Any]:
     lones = {image: lone_of(table, image) for image in study.images}
     return {
@@ -152,7 +123,7 @@ def _study(study: Study, table: Sequence[Row], style: Mapping[str, Style]) -> di
         "labels": [{"label": label, "slot": style[label].slot, "dash": style[label].dash} for label in study.labels],
         "columns": [_column(column) for column in columns_of(study)],
         "charts": [asdict(chart) for chart in (study.section.charts if study.section else ())],
-        "metrics": _metrics(study),
+        "metrics": [asdict(each) for each in measures_of(study)],
         "steps": study.section.steps if study.section else "optimiser steps",
     }
 

@@ -14,6 +14,7 @@ from partinr.base.numbers import ABSENT, write
 from partinr.base.section import leaves
 from partinr.pictures.notebook import check_columns, new_axes
 from partinr.report.groups import studies_of
+from partinr.report.measures import measures_of
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CURVE_COLUMNS
 from partinr.runs.listing import Column, Listed, columns
@@ -75,11 +76,11 @@ class RunTable:
             ]
         )
 
-    def plot(self, metric: Metric = "psnr", axis: Axis = "step", ax: Axes | None = None) -> list[Axes]:
+    def plot(self, metric: Metric = "", axis: Axis = "step", ax: Axes | None = None) -> list[Axes]:
         """Draw the curves: for each setting the mean over seeds, and a band of one standard deviation.
 
         Args:
-            metric: ``psnr``, ``ssim``, ``loss`` or ``lr``.
+            metric: a column of the curves, such as ``ssim``, ``loss``, ``lr`` or ``snr``; by default the leading one.
             axis: ``step``, ``seconds``, ``cpu_seconds`` or ``macs``.
             ax: axes of matplotlib to draw on, for runs of one image; None for a new figure.
 
@@ -89,10 +90,11 @@ class RunTable:
         Raises:
             PartinrError: there is no such column or no curve yet, or ``ax`` is given for several images.
         """
-        check_columns(metric, axis)
+        studies = studies_of(self.records)
+        check_columns(metric, axis, ["", *(each.key for study in studies for each in measures_of(study))])
         found = [
             (study, image)
-            for study in studies_of(self.records)
+            for study in studies
             for image in study.images
             if any(group.counted for group in study.on(image))
         ]

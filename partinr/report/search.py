@@ -25,7 +25,9 @@ def search_of(study: Study, runs: Mapping[RunRecord, dict[str, Any]]) -> dict[st
         runs: the page's entry of each run, with ``values``, ``image``, ``status`` and ``repeated``.
     """
     flats = list({id(group.flat): group.flat for group in study.groups}.values())
-    settings = swept(flats)
+    # What differs only between signals is no search.
+    keys = {each.key for image in study.images for each in swept([group.flat for group in study.on(image)])}
+    settings = [each for each in swept(flats) if each.key in keys]
     metrics = [(place, column) for place, column in enumerate(columns_of(study)) if _is_result(column, study)]
     # The page opens on the first: a quality, as a rule PSNR, before a cost.
     metrics.sort(key=lambda metric: metric[1].better == "low")

@@ -24,6 +24,8 @@ from partinr.report.groups import Group, Study
 from partinr.report.looks import INSET_PART, Inset, Looks
 from partinr.runs.layout import ERROR, IMAGE, PARTITION, RECONSTRUCTION
 from partinr.runs.records import RunRecord
+from partinr.runs.regime_facts import SUMMARY
+from partinr.runs.subject import metrics_of
 
 PICTURE_SIDE = 1024
 """Longer side of a picture in a figure [pixels]: at least 400 dpi in print, with a small PDF."""
@@ -136,11 +138,13 @@ class _Pictures:
         return figure
 
     def _quality(self, record: RunRecord) -> str:
-        if self.looks.metric == "ssim":
-            ssim = record.final("ssim")
-            return "" if ssim is None else f"SSIM {write(ssim, 'fixed:3')}"
-        psnr = record.final("psnr")
-        return "" if psnr is None else f"{write(psnr, 'fixed:2')} dB"
+        leading = record.subject.leading
+        fields = {each["key"]: each for each in (*SUMMARY, *metrics_of(record.manifest))}
+        key = self.looks.metric if self.looks.metric in fields else leading.key
+        value = record.final(key)
+        if value is None:
+            return ""
+        return leading.written(value) if key == leading.key else f"{fields[key]['heading']} {write(value, 'fixed:3')}"
 
     def _scale(self, figure: Figure, axes: Axes, label: str = "") -> None:
         """Draw the colours of the error pictures into ``axes``."""

@@ -72,9 +72,13 @@ class Fit:
     values: Any
     """The fit at the pixels of the image, ``[H, W, C]``, values as for :func:`to_uint8`."""
     labels: Any
-    """Integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 1."""
+    """Integer ``[H, W]``, the region of each pixel, 0 … 2^24 - 2; -1 where there is none, as between frames."""
     fine: Any = None
     """The fit at a higher resolution, ``[kH, kW, C]``, to show instead; the error is always that of ``values``."""
+    error: Any = None
+    """The picture of its error ``[H, W, C]``; None for the difference of the pixels."""
+    scaled: bool = True
+    """Whether errors have the colours of the scale, and pixels are samples."""
     name: str = "fit"
 
 
@@ -97,7 +101,11 @@ def stage_of(image: Any, fits: Sequence[Fit], word: str = "image") -> dict[str, 
         "word": word,
         "image": data_uri(encode_png(pixels / 255)),
         "fits": [{"name": fit.name, "pictures": _pictures(pixels, fit)} for fit in fits],
-        "error": {"range": [ERROR_SCALE.low, ERROR_SCALE.high], "colours": error_colours(256)},
+        "error": {
+            "range": [ERROR_SCALE.low, ERROR_SCALE.high],
+            "colours": error_colours(256),
+            "scaled": all(fit.scaled for fit in fits),
+        },
     }
 
 
@@ -114,6 +122,8 @@ def _pictures(pixels: np.ndarray, fit: Fit) -> dict[str, str]:
             f"{list(regions.shape)}; give those of one image"
         )
     found = {"fit": data_uri(encode_png(fit.values)), "labels": data_uri(labels_png(regions))}
+    if fit.error is not None:
+        found["error"] = data_uri(encode_png(fit.error))
     if fit.fine is not None:
         check_size(fit.fine.shape[:2])
         found["fine"] = data_uri(encode_png(fit.fine))

@@ -75,8 +75,8 @@ INIT_KEY = ("init",)
 """The run whose learned initialisation a fit starts from; null for a random one."""
 
 OBSERVE_KEY, START_KEY = ("observe",), ("start",)
-_CHANGES_NOTHING = {OBSERVE_KEY: "Identity", START_KEY: "Random"}
-"""Kinds of a section that change nothing; older runs have no such section."""
+_USUAL = {OBSERVE_KEY: "Identity", START_KEY: "Random", ("sampler",): "Uniform"}
+"""The choices of groups that do nothing, unless an option is set; older runs have no key for these groups."""
 
 START_KEYS = {INIT_KEY, ("init_steps",)}
 """Keys for a learned start of a fit."""
@@ -104,7 +104,7 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
             # A given width overrides the parameter budget; older runs have no key for the start.
             if (at == MATCH_KEY and node.get("hidden_features") is not None) or (at == INIT_KEY and value is None):
                 continue
-            if at in _CHANGES_NOTHING and str(value.get(_KIND)).rpartition(".")[2] == _CHANGES_NOTHING[at]:
+            if at in _USUAL and _is_usual(value, _USUAL[at]):
                 continue
             if isinstance(value, Mapping) and value:
                 walk(value, at, scopes)
@@ -117,6 +117,12 @@ def flatten(config: Mapping[str, Any], seed: int | None = None) -> dict[Setting,
         flat[METHOD] = method
     walk(settings, (), () if method is None else ((METHOD.path, method),))
     return flat
+
+
+def _is_usual(node: Mapping[str, Any], kind: str) -> bool:
+    """Whether a section is of a kind, without options."""
+    options = [value for key, value in node.items() if key != _KIND]
+    return str(node.get(_KIND)).rpartition(".")[2] == kind and all(each is None for each in options)
 
 
 def frozen(value: Any) -> Any:
@@ -156,6 +162,22 @@ def without_image(flat: Flat) -> dict[Setting, Any]:
         for setting, value in flat.items()
         if setting.path != ("data",) and setting.path not in IMAGE_KEYS
     }
+
+
+def without_data(flats: Sequence[Flat], signals: Sequence[str]) -> list[Flat]:
+    """Configs without those settings of ``data`` that are the same in all runs on a signal: its name stands for them.
+
+    Args:
+        flats: one config a run.
+        signals: the signal of each.
+    """
+    found: dict[tuple[Setting, str], set[Any]] = {}
+    for flat, signal in zip(flats, signals, strict=True):
+        for setting, value in flat.items():
+            if setting.path[0] == "data":
+                found.setdefault((setting, signal), set()).add(identity(value))
+    varied = {setting for (setting, _), values in found.items() if len(values) > 1}
+    return [{key: value for key, value in flat.items() if key.path[0] != "data" or key in varied} for flat in flats]
 
 
 def without_start(flat: Flat) -> dict[Setting, Any]:

@@ -22,6 +22,8 @@ NAMES: Mapping[str, Sequence[str]] = {
     "loss": ("loss", "mse", "train_loss"),
     "psnr": ("psnr", "psnr_db", "test_psnr", "val_psnr", "eval_psnr"),
     "ssim": ("ssim", "test_ssim", "val_ssim", "eval_ssim"),
+    "ms_ssim": ("ms_ssim", "msssim"),
+    "lpips": ("lpips",),
     "lr": ("lr", "learning_rate"),
 }
 """Columns of a run, and what other programs call them: in lower case, with ``_`` for all but letters and digits.

@@ -43,6 +43,9 @@ _SHORT = {
 """Words for long or frequent keys."""
 
 
+_TAKEN = (*PARTITION, "start", "seconds")
+"""Words that say something else in names and facets: ``data.seconds`` is not the time of the training."""
+
 Cut = tuple[int, ...]
 """Rows and columns of a grid."""
 
@@ -95,7 +98,7 @@ def short_names(paths: Iterable[Path]) -> dict[Path, str]:
     """A short name for each path in a config, with its section where two would have the same."""
     paths = list(paths)
     short = {path: _SHORT.get(path[-1], path[-1]) for path in paths}
-    keys = Counter([*short.values(), *PARTITION, "start"])
+    keys = Counter([*short.values(), *_TAKEN])
     return {path: name if keys[name] == 1 or path == PARTITION else ".".join(path[-2:]) for path, name in short.items()}
 
 
@@ -300,7 +303,8 @@ class _Namer:
         phrases = self.section.phrases.get(setting.path, {})
         if isinstance(value, str) and value in phrases:
             return phrases[value]
-        key = ".".join(setting.path[-2:]) if ambiguous else _SHORT.get(setting.path[-1], setting.path[-1])
+        key = _SHORT.get(setting.path[-1], setting.path[-1])
+        key = ".".join(setting.path[-2:]) if ambiguous or (len(setting.path) > 1 and key in _TAKEN) else key
         return f"{key} {_value(value)}"
 
     def speaks(self, flat: Flat, setting: Setting) -> bool:

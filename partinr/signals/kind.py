@@ -87,8 +87,13 @@ class SignalKind(ABC):
     metrics: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     """What :meth:`measure` gives beyond PSNR, one :func:`partinr.base.section.field` each, with ``metrics.KEY`` as its
     value. Keys that are no columns of every curve become further columns."""
+    charts: ClassVar[tuple[Mapping[str, str], ...]] = ()
+    """Lists among the entries of :meth:`final` that pages draw: ``value``, the path of one such as ``metrics.KEY``;
+    ``title``; and ``axis``, what its places are."""
     is_picture: ClassVar[bool] = False
     """Whether a sample is a pixel, so that a picture file holds the signal, and codecs of pictures compare with it."""
+    error_scaled: ClassVar[bool] = True
+    """Whether :meth:`error_picture` has the colours of the scale of errors (:mod:`partinr.pictures.errors`)."""
     drawn: ClassVar[bool] = True
     """Whether runs keep pictures of the signal."""
     endings: ClassVar[tuple[str, ...]] = ()
@@ -131,6 +136,10 @@ class SignalKind(ABC):
             found["picture"] = False
         if self.metrics:
             found["metrics"] = [dict(each) for each in self.metrics]
+        if self.charts:
+            found["charts"] = [dict(each) for each in self.charts]
+        if not self.error_scaled:
+            found["error_scale"] = False
         # Readers take runs that say nothing for images with the usual levels of PSNR.
         if self.words != ("image", "images"):
             found["words"] = list(self.words)
@@ -165,6 +174,13 @@ class SignalKind(ABC):
     def final(self, reconstruction: Tensor, signal: Tensor) -> dict[str, Any]:
         """Further entries of ``metrics`` in ``run.json`` at the end of the run: what takes time, or is a list."""
         return {}
+
+    def check(self) -> None:  # noqa: B027 - most kinds need nothing
+        """Refuse, before the run begins, what :meth:`final` would fail with.
+
+        Raises:
+            PartinrError: something is missing that it needs.
+        """
 
     # -- pictures ------------------------------------------------------------------------------------------------
 

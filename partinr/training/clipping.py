@@ -20,19 +20,20 @@ def clip_networks(optimizer: torch.optim.Optimizer, model: NetworkStack, most: f
         optimizer: its parameters are those of networks of the stack, in the stack's order, each with a leading axis of
             networks.
         model: the stack.
-        most: limit of the norm of each network's gradient, over all of its parameters.
+        most: limit of the norm of each network's gradient, over all of its parameters. What the networks of a signal
+            share counts as one more network.
     """
     # By position, since the parameters are replaced when regions freeze.
-    lengths = [len(group.names) for group in model.groups]
+    order = {name: number for number, name in enumerate(model.stack)}
+    parts = [[order[f"{group.prefix}{name}"] for name in part] for group in model.groups for part in group.parts]
 
     @torch.no_grad()
     def clip(stepping: Any, *_: Any) -> None:
         # With 16-mixed, fused optimisers divide the gradients by this themselves.
         scale = getattr(stepping, "grad_scale", None)
-        params, begin = stepping.param_groups[0]["params"], 0
-        for length in lengths:
-            own = [value.grad for value in params[begin : begin + length] if value.grad is not None]
-            begin += length
+        params = stepping.param_groups[0]["params"]
+        for part in parts:
+            own = [params[number].grad for number in part if params[number].grad is not None]
             if own:
                 _clip(own, most if scale is None else most * scale)
 

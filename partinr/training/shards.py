@@ -112,7 +112,7 @@ class Shard:
 
         Args:
             samples: int64 ``[P]`` on the CPU, ascending, in the order of :meth:`RegionBatch.by_sample`.
-            importance: maps samples to additional weights in the loss, float32 ``[P, 1]``; None for 1.
+            importance: maps such samples to additional weights in the loss, float32 ``[P, 1]``; None for 1.
             moved: where to move them, if no networks are blended; None to leave them.
         """
         return self._pieces(samples, importance, moved)
@@ -129,7 +129,8 @@ class Shard:
             rows = at if part.sample is None else part.sample
             weights = None if self.weights is None else _rows(self.weights, rows)
             if importance is not None and at is not None:
-                further = importance(at if self.samples is None else self.samples[at]).to(self.targets)
+                among = at if self.samples is None else self.samples[at]
+                further = importance(among if part.sample is None else part.sample).to(self.targets)
                 weights = further if weights is None else weights * further
             coords, targets = _rows(self.coords, at), _rows(self.targets, rows)
             if moved is not None and at is not None:

@@ -106,7 +106,7 @@ class StackLoop(TrainingLoop):
     @property
     def together(self) -> tuple[str, str] | None:
         """Why no part of the networks can be trained without the others, and what to give instead; None if one can."""
-        if not self.model.blended:
+        if not self.model.together:
             return None
         return "with overlap or global_network they are trained together", "overlap=0 and global_network=false"
 

@@ -63,7 +63,13 @@ backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an op
 regime=mta                                          -> there is no regime=mta; choose from fit, meta
 regime=meta                                         -> regime=meta learns from many signals, .*; choose data=folder
 regime.points_per_step=257                          -> regime.points_per_step=257 is more than the 256 .*; give fewer
-regime.sampling=error                               -> regime.sampling=error is about .*; give regime.points_per_step
+sampler=error                                       -> sampler=error is about .*; give regime.points_per_step or
+sampler=evos regime=threshold                       -> sampler=evos is for regime=fit; leave it out
+sampler=int regime.coarse_until=0.5                 -> regime.coarse_until=0.5 takes .*; give regime.coarse_until=0, or
+sampler=nint overlap=1                              -> sampler=nint draws for .*; choose sampler=uniform, or give
+sampler=evos observe=radon                          -> observe=radon needs .*; give sampler=uniform
+sampler=nint sampler.random=0.9                     -> sampler.kernel=0.3 and sampler.random=0.9 are parts .*; give less
+sampler=evos regime.sampling=error                  -> regime.sampling=error and sampler both choose; leave out
 # optimizer
 optimizer=lbfgs                                     -> there is no optimizer=lbfgs; choose from adam, adamw, muon
 optimizer.name=sgd                                  -> optimizer sgd takes no betas, eps; choose .*optimizer=sgd

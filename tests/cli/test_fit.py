@@ -125,7 +125,7 @@ def test_blended_networks_from_the_command_to_the_picture(tiny: Any, partinr: An
     assert np.abs(pixels(Path("large.png")) / 255 - model.render(2).numpy()).max() <= 0.51 / 255
 
 
-@pytest.mark.parametrize("shared", ["overlap=2", "global_network=true"])
+@pytest.mark.parametrize("shared", ["overlap=2", "global_network=true", "global_network=modulate"])
 @pytest.mark.parametrize(
     ("other", "said"),
     [
@@ -138,6 +138,12 @@ def test_what_blended_networks_cannot_do_is_refused(tiny: Any, shared: str, othe
     assert answer.code == 2
     assert said in answer.err
     assert not Path("run").exists()
+
+
+def test_a_start_is_for_networks_that_share_no_layers(tiny: Any) -> None:
+    answer = tiny("global_network=layers", "start=noise", "hydra.run.dir=run")
+    assert (answer.code, Path("run").exists()) == (2, False)
+    assert "start=noise gives each network layers of its own, and global_network=layers shares them" in answer.err
 
 
 def test_the_config_is_frozen(finished: Path) -> None:

@@ -13,8 +13,11 @@ import yaml
 from PIL import Image
 
 from partinr.cli.commands import commands
-from partinr.cli.picture import ENDINGS, with_picture
+from partinr.cli.picture import with_picture
+from partinr.experiment.files import READERS
 from partinr.signals.decode import IMAGE_ENDINGS
+from partinr.signals.mesh import ENDINGS as MESH_ENDINGS
+from partinr.signals.sounds import SOUND_ENDINGS
 from tests.commands import Partinr
 
 SMALL = ("data.size=16", "backbone.match_params=3000", "max_steps=11", "cache_dir=null", "hydra.run.dir=run")
@@ -62,6 +65,10 @@ def test_a_picture_is_fitted_fast(partinr: Partinr, words: list[str]) -> None:
         ("data=photo.png", "data=image data.path=photo.png"),
         ("data=photo.png,b.jpg", "data=image data.path=photo.png,b.jpg"),
         ("data=builtin,photo.png", "data=builtin,photo.png"),
+        ("bach.WAV", "data=audio data.path=bach.WAV experiment=fast data.seconds=10"),
+        ("film.mp4 data.size=64", "data=video data.path=film.mp4 experiment=fast data.size=64"),
+        ("head.nii.gz experiment=demo", "data=volume data.path=head.nii.gz experiment=demo"),
+        ("data=ring.ply", "data=sdf data.path=ring.ply"),
     ],
 )
 def test_what_a_picture_stands_for(typed: str, meant: str) -> None:
@@ -88,5 +95,20 @@ def test_several_pictures_and_the_advice(partinr: Partinr) -> None:
     assert not re.search("^fit ", answer.out, re.MULTILINE)  # runs of a sweep have no header
 
 
-def test_every_ending_of_an_image_counts() -> None:
-    assert ENDINGS == IMAGE_ENDINGS
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("nosuch.wav", "no such file: 'nosuch.wav'; check the path"),
+        ("data=film data.path=x.mp4", "data=film reads no file; choose data=video for data.path=x.mp4"),
+    ],
+)
+def test_a_file_that_is_not_read_has_a_line(partinr: Partinr, typed: str, said: str) -> None:
+    answer = partinr(*typed.split())
+    assert answer.code == 2
+    assert said in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_every_ending_of_a_reader_counts() -> None:
+    known = {reader.data: reader.endings for reader in READERS}
+    assert (known["image"], known["audio"], known["sdf"]) == (IMAGE_ENDINGS, SOUND_ENDINGS, MESH_ENDINGS)

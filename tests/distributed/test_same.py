@@ -15,6 +15,7 @@ from partinr.callbacks import LastCheckpoint
 from partinr.regimes import Cosine, FitResult, Optimizer, PerNetwork, Plateau
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, CLOCK_COLUMNS
+from partinr.samplers import Evos, Nint
 from partinr.signals.observations import Downsample, Mask, Radon
 from tests.live_rules import Halving
 
@@ -66,6 +67,19 @@ CASES: dict[str, dict[str, Any]] = {
         "optimizer": PerNetwork(name="muon", lr=3e-3, adamw_lr=1e-2),
         "settings": {"evaluate_every": 5},
     },
+    "kernel, widths": {
+        "engine": "loop",
+        "steps": 20,
+        "widths": WIDTHS,
+        "sampler": Nint(fraction=0.5, refresh=3, random=0.4, interval=2),
+    },
+    "samples, evolution, overlap": {
+        "steps": 20,
+        "shard": "samples",
+        "model": {"overlap": 1},
+        "sampler": Evos(first_interval=4, last_interval=3),
+        "settings": {"evaluate_every": 5},
+    },
     "one network": {"steps": 30, "model": {"regions": 1}, "settings": {"begin_at_mean": True}},
     "samples, points by error, widths": {
         "steps": 40,
@@ -87,6 +101,11 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {"overlap": 1, "global_network": True},
         "settings": {"points_per_step": 10},
         "schedule": Plateau(patience=0, threshold=1.0),
+    },
+    "shared layers, drawn points": {
+        "steps": 20,
+        "model": {"global_network": "layers"},
+        "settings": {"points_per_step": 10, "evaluate_every": 5},
     },
     "samples, learned start": {
         "steps": 10,
@@ -157,10 +176,13 @@ def same(one: FitResult, other: FitResult, tolerance: float = 2e-4) -> None:
                 ("failure", 3),
                 ("samples, failure", 2),
                 ("samples, learned start", 3),
+                ("shared layers, drawn points", 2),
                 ("projections", 2),
                 ("averages, overlap, prior", 3),
                 ("mask and prior", 2),
                 ("mask", 2),
+                ("kernel, widths", 2),
+                ("samples, evolution, overlap", 2),
             )
         ),
     ],

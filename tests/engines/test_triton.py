@@ -17,8 +17,8 @@ from partinr.base.errors import PartinrError
 from partinr.engines import fused, registry
 from partinr.engines.base import Architecture, Precision
 from partinr.engines.fused import CUDA_UP_TO, FUSED_UP_TO
+from partinr.model.groups import architecture_of
 from partinr.model.inr import PiecewiseINR
-from partinr.model.stack import WidthGroup
 from partinr.partition import Grid
 from tests.engines.stacks import chosen
 
@@ -67,7 +67,7 @@ def test_the_kernels_compile_for_gpus_and_keep_to_their_registers(tmp_path):
 
 
 def _architecture(width: int) -> Architecture:
-    return WidthGroup.all(Siren(hidden_features=width, hidden_layers=1), 1, None, 2, 3)[0].architecture
+    return architecture_of(Siren(hidden_features=width, hidden_layers=1), 2, 3)
 
 
 @pytest.fixture

@@ -318,6 +318,7 @@ WRONG = [
     ("overlap", 33, "overlap=33: should be"),
     ("overlap", 1.5, "overlap=1.5: should be"),
     ("global_network", 2, "global_network=2: should be"),
+    ("global_network", "layer", "global_network='layer': should be .*'layers'"),
     ("regime.points_per_step", 0, "regime.points_per_step=0: should be"),
     ("regime.evaluate_at", [0], "regime.evaluate_at.0=0: should be"),
     ("regime.evaluate_at", 5, "regime.evaluate_at=5: should be"),
@@ -365,7 +366,7 @@ def test_what_is_wrong_is_named(plain: dict[str, Any], group: str) -> None:
         assert "\n" not in str(raised.value), key
 
 
-@covering(regime=["meta", "threshold"], shared=["overlap=1", "global_network=true"])
+@covering(regime=["meta", "threshold"], shared=["overlap=1", "global_network=true", "global_network=layers"])
 def test_only_a_fit_has_blended_networks(regime: str, shared: str) -> None:
     with pytest.raises(PartinrError, match="overlap and global_network are for regime=fit"):
         config.read(compose(f"regime={regime}", shared))

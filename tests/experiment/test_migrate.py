@@ -67,9 +67,19 @@ def test_targets_of_older_configurations_are_found() -> None:
 def test_a_configuration_of_today_stays_as_it_is() -> None:
     for target in RENAMED.values():
         config = {"logger": None, "a": [1, None], "b": {"_target_": target, "c": {"_target_": "somebodys.Class"}}}
-        config["observe"] = {"_target_": "partinr.signals.observations.Identity"}
-        config["start"] = {"_target_": "partinr.regimes.starts.Random"}
+        config |= {group: LATER[group] for group in ("observe", "sampler", "start")}
         assert migrated(config) == config
+
+
+def test_an_older_word_for_the_sampler_means_the_group() -> None:
+    written = {"regime": {"_target_": "partinr.regimes.FitSettings", "sampling": "error", "points_per_step": 9}}
+    found = migrated(written)
+    assert found["sampler"] == {"_target_": "partinr.samplers.Error"}
+    assert found["regime"] == {**written["regime"], "sampling": "uniform"}
+    assert migrated(found) == found
+    assert migrated({"regime": {"sampling": "uniform"}})["sampler"] == LATER["sampler"]
+    with pytest.raises(PartinrError, match=r"both choose; leave out regime\.sampling"):
+        migrated({**written, "sampler": {"_target_": "partinr.samplers.Evos"}})
 
 
 @pytest.mark.parametrize(("key", "value"), RETIRED)

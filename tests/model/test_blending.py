@@ -232,7 +232,7 @@ def test_what_cannot_be_is_refused(kind):
     model = PiecewiseINR(RAGGED, BACKBONE, **kind)
     with pytest.raises(PartinrError, match=r"freeze_at_psnr takes regions out .* leave one of the two out"):
         _module(model, signal, freeze_at_psnr=30.0)
-    with pytest.raises(PartinrError, match=r"goes by the error of each network, .* leave regime.sampling=uniform"):
+    with pytest.raises(PartinrError, match=r"draws for each network by itself, .* choose sampler=uniform"):
         _module(model, signal, points_per_step=9, sampling="error")
     if "global_network" in kind:
         with pytest.raises(PartinrError, match=r"twice the mean of each region; leave one of the two out"):

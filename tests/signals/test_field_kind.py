@@ -14,7 +14,7 @@ from partinr.partition import Grid
 from partinr.signals import SdfData
 from partinr.signals.identity import Reading
 from partinr.signals.kind import Asked
-from partinr.signals.kinds import FieldKind, kind_of
+from partinr.signals.kinds import FieldKind, field, kind_of
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,21 @@ def test_a_spacing_is_a_resolution(reading: Reading) -> None:
     for asked in (Asked(spacing=0.0), Asked(spacing=1.0, scale=2.0)):
         with pytest.raises(PartinrError, match=r"--spacing .* a distance above 0, without --scale and --size"):
             kind.shape_for((20, 20, 20), asked)
+
+
+def test_surfaces_of_a_large_grid_are_compared_coarsely_until_the_end(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, values = reading.kind, reading.values
+    assert kind is not None
+    moved = values.roll(1, 0)
+    whole = kind.measure(moved, values)["chamfer"]
+    assert kind.final(moved, values) == {}
+    monkeypatch.setattr(field, "MOST_WATCHED", 10**3)
+    assert kind.final(moved, values) == {"chamfer": whole}
+    watched = kind.measure(moved, values)["chamfer"]
+    assert 0 < watched < 0.1
+    assert watched != whole
 
 
 def test_numbers_and_pictures_of_a_fit(reading: Reading) -> None:

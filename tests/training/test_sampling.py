@@ -13,7 +13,8 @@ from partinr.base.errors import PartinrError
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRule
-from partinr.training.sampling import FLOOR, ErrorSampler
+from partinr.samplers import Error, Pool, Sampler, Weighted
+from partinr.samplers.weighted import FLOOR
 
 SAMPLES = 40
 NETWORK = torch.arange(SAMPLES) // 16
@@ -21,25 +22,29 @@ SIZES = torch.bincount(NETWORK).tolist()
 
 
 def draw(module: Any, step: int) -> Tensor:
-    drawn: Tensor = module.sampler.draw(step)
+    drawn: Tensor = module.sampler.draws.draw(step)
     return drawn
 
 
-def sampler_of(points: int, seed: int = 5) -> ErrorSampler:
-    sampler = ErrorSampler(NETWORK, SIZES, points, seed)
-    sampler.refresh(torch.rand(SAMPLES, generator=torch.Generator().manual_seed(1)) ** 4)
+def drawing(points: int, seed: int = 0) -> Weighted:
+    return Weighted(Pool([torch.zeros(SAMPLES, 1)], torch.arange(SAMPLES), tuple(SIZES), points, seed))
+
+
+def sampler_of(points: int, seed: int = 5) -> Weighted:
+    sampler = drawing(points, seed)
+    sampler.prefer(torch.rand(SAMPLES, generator=torch.Generator().manual_seed(1)) ** 4)
     return sampler
 
 
 @pytest.fixture
-def sampler() -> ErrorSampler:
+def sampler() -> Weighted:
     return sampler_of(9)
 
 
-def probability(sampler: ErrorSampler) -> Tensor:
+def probability(sampler: Weighted) -> Tensor:
     """As the docstring has it."""
-    assert sampler.errors is not None
-    errors = sampler.errors.double()
+    assert sampler.liking is not None
+    errors = sampler.liking.double()
     return (1 - FLOOR) * errors / errors.sum() + FLOOR / SAMPLES
 
 
@@ -67,29 +72,30 @@ def test_every_sample_as_often_as_its_probability_says() -> None:
     assert ((counted - expected).abs() <= 5 * expected.sqrt()).all()
 
 
-def test_weights_make_up_for_it(sampler: ErrorSampler) -> None:
+def test_weights_make_up_for_it(sampler: Weighted) -> None:
     values = torch.rand(SAMPLES, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    weights = sampler.weights(torch.arange(SAMPLES))
+    weights = sampler.weights
+    assert weights is not None
     assert weights.shape == (SAMPLES, 1)
     assert float(weights.max()) <= 1 / FLOOR
     expectation = (probability(sampler) * weights.squeeze(1) * values).sum()
     torch.testing.assert_close(expectation, values.mean(), rtol=1e-6, atol=0)
 
 
-def test_the_shares_of_the_networks(sampler: ErrorSampler) -> None:
+def test_the_shares_of_the_networks(sampler: Weighted) -> None:
     for network in range(3):
-        torch.testing.assert_close(sampler.shares[network], probability(sampler)[network == NETWORK].sum())
+        torch.testing.assert_close(sampler.shares[network], 9 * probability(sampler)[network == NETWORK].sum())
 
 
 def test_without_errors_all_alike() -> None:
     for errors in [None, torch.zeros(SAMPLES), torch.full((SAMPLES,), float("nan"))]:
-        sampler = ErrorSampler(NETWORK, SIZES, SAMPLES, 0)
-        sampler.refresh(errors)
-        torch.testing.assert_close(sampler.weights(torch.arange(SAMPLES)), torch.ones(SAMPLES, 1))
+        sampler = drawing(SAMPLES)
+        sampler.prefer(errors)
+        torch.testing.assert_close(sampler.weights, torch.ones(SAMPLES, 1))
         assert sampler.draw(3).tolist() == list(range(SAMPLES))
 
 
-def test_what_is_drawn_follows_from_seed_step_and_errors(sampler: ErrorSampler) -> None:
+def test_what_is_drawn_follows_from_seed_step_and_errors(sampler: Weighted) -> None:
     other = sampler_of(9)
     state = torch.random.get_rng_state()
     drawn = [sampler.draw(step).tolist() for step in range(20)]
@@ -105,7 +111,9 @@ def test_what_is_drawn_follows_from_seed_step_and_errors(sampler: ErrorSampler) 
 UNEQUAL = Partition(torch.tensor([[0] * 9] * 4 + [[0, 0, 1, 1, 1, 1, 1, 2, 2]] * 2))
 
 
-def module(signal: Tensor, partition: Partition = UNEQUAL, **settings: Any) -> FitModule:
+def module(
+    signal: Tensor, partition: Partition = UNEQUAL, sampler: Sampler | None = None, **settings: Any
+) -> FitModule:
     return FitModule(
         PiecewiseINR(partition, Siren(hidden_features=4, hidden_layers=0, first_omega_0=5.0)),
         signal,
@@ -113,13 +121,14 @@ def module(signal: Tensor, partition: Partition = UNEQUAL, **settings: Any) -> F
         schedule=Constant(),
         stop=StopRule(max_steps=10),
         settings=FitSettings(**settings),
+        sampler=sampler,
     )
 
 
 @pytest.mark.parametrize("loss", ["image", "region"])
 def test_loss_and_gradient_are_unbiased(signal: Tensor, loss: str) -> None:
     whole = module(signal, loss=loss)
-    drawn = module(signal, loss=loss, points_per_step=20, sampling="error")
+    drawn = module(signal, loss=loss, points_per_step=20, sampler=Error())
     drawn.sampler.refresh(drawn._error_by_sample(drawn.values()))
     steps = 1500
     losses = []
@@ -140,7 +149,7 @@ def test_loss_and_gradient_are_unbiased(signal: Tensor, loss: str) -> None:
 
 def test_points_go_where_the_error_is(signal: Tensor) -> None:
     seen = torch.zeros(2)
-    one = module(signal, Grid(rows=1, cols=2)(signal), points_per_step=20, sampling="error")
+    one = module(signal, Grid(rows=1, cols=2)(signal), points_per_step=20, sampler=Error())
     errors = torch.zeros(54)
     errors[one.batch.network == 1] = 0.2
     one.sampler.refresh(errors)
@@ -150,7 +159,7 @@ def test_points_go_where_the_error_is(signal: Tensor) -> None:
 
 
 def test_frozen_regions_cost_nothing(signal: Tensor) -> None:
-    one = module(signal, points_per_step=20, sampling="error")
+    one = module(signal, points_per_step=20, sampler=Error())
     whole = one.macs_a_step()
     assert whole == 20 * one.model.macs_per_sample
     errors = torch.zeros(54)
@@ -161,9 +170,9 @@ def test_frozen_regions_cost_nothing(signal: Tensor) -> None:
     assert one.macs_a_step() == round(whole * FLOOR * int((UNEQUAL.labels != 1).sum()) / 54)
 
 
-def test_refused_where_no_points_are_drawn() -> None:
-    with pytest.raises(PartinrError, match=r"give regime\.points_per_step, or leave") as caught:
-        FitSettings(sampling="error")
+def test_refused_where_no_points_are_drawn(signal: Tensor) -> None:
+    with pytest.raises(PartinrError, match=r"give regime\.points_per_step or sampler\.fraction, or leave") as caught:
+        module(signal, sampler=Error())
     assert "\n" not in str(caught.value)
 
 

@@ -62,6 +62,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         start_steps=context.start.inner_steps,
         identities=identities,
         observe=context.observe,
+        sampler=context.sampler,
         observed=observed,
         lives=lives if any(lives) else None,
         **context.training(),

@@ -10,6 +10,7 @@ from torch import Tensor
 from partinr.base.errors import PartinrError
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Live
+from partinr.samplers import Sampler
 
 if TYPE_CHECKING:
     from partinr.regimes.fit.seen import Seen
@@ -46,13 +47,20 @@ def _within_range(signal: Tensor) -> bool:
 
 
 def check_fit(
-    model: SignalStack, settings: FitSettings, samples: int, learned: bool, start_steps: int, seen: Seen
+    model: SignalStack,
+    settings: FitSettings,
+    sampler: Sampler,
+    samples: int,
+    learned: bool,
+    start_steps: int,
+    seen: Seen,
 ) -> None:
     """Check that settings, model and initialisation are compatible.
 
     Args:
         model: the model to fit.
         settings: settings of the regime.
+        sampler: how samples are drawn.
         samples: number of samples of all signals.
         learned: whether the model begins with a learned initialisation.
         start_steps: number of first steps with the learned rates.
@@ -63,8 +71,9 @@ def check_fit(
     """
     for problem in (
         *_of_blending(model, settings, learned),
-        *_of_points(settings, samples, learned, start_steps),
-        *_of_observation(settings, start_steps, seen),
+        *_of_points(model, settings, sampler, samples),
+        *_of_start(settings, sampler, samples, learned, start_steps),
+        *_of_observation(settings, sampler, samples, start_steps, seen),
     ):
         raise PartinrError(problem)
     if settings.begin_at_mean:
@@ -91,7 +100,7 @@ def check_live(model: SignalStack, lives: Sequence[Live | None], learned: bool, 
 def _of_changes(model: SignalStack, learned: bool, seen: Seen) -> Iterator[str]:
     if model.widths is not None:
         yield "all of its networks have one width; leave capacity=equal"
-    if model.regions < model.networks:
+    if model.coupled:
         yield "a global network would be divided with it; leave global_network=false"
     if learned:
         yield "the rates of an initialisation (init) are those of its first networks; leave init out"
@@ -106,14 +115,9 @@ def _of_changes(model: SignalStack, learned: bool, seen: Seen) -> Iterator[str]:
 
 def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> Iterator[str]:
     together = "but with overlap or global_network they are trained together"
-    if model.blended and settings.freeze_at_psnr is not None:
+    if model.together and settings.freeze_at_psnr is not None:
         yield (
             f"regime.freeze_at_psnr takes regions out of the training one by one, {together}; leave one of the two out"
-        )
-    if model.blended and settings.sampling != "uniform":
-        yield (
-            f"regime.sampling={settings.sampling} goes by the error of each network, {together}; "
-            "leave regime.sampling=uniform"
         )
     if model.blended and settings.jitter:
         yield (
@@ -125,22 +129,46 @@ def _of_blending(model: SignalStack, settings: FitSettings, learned: bool) -> It
             "regime.jitter=true moves points between the pixels, which coords.layout scrambles; "
             "leave one of the two out"
         )
-    if model.blended and learned:
+    if model.together and learned:
         yield (
             "the steps of an initialisation are those of networks that have a region each to themselves; "
-            "leave start out, or give overlap=0 and global_network=False"
+            "leave start out, or give overlap=0 and global_network=false"
         )
 
 
-def _of_points(settings: FitSettings, samples: int, learned: bool, start_steps: int) -> Iterator[str]:
-    points = settings.points_per_step
-    if points is not None and points > samples:
+def _of_points(model: SignalStack, settings: FitSettings, sampler: Sampler, samples: int) -> Iterator[str]:
+    given, points = settings.points_per_step, sampler.points(samples, settings.points_per_step)
+    if given is not None and given > samples:
         yield (
-            f"regime.points_per_step={points} is more than the {samples} samples there are; "
+            f"regime.points_per_step={given} is more than the {samples} samples there are; "
             "give fewer, or null for all of them"
         )
-    if start_steps and (not learned or points is not None or settings.coarse_until):
-        taken = "they are taken on all points, without regime.points_per_step and regime.coarse_until"
+    if points is None and not sampler.plain:
+        yield (
+            f"sampler={sampler.title} is about the points that are drawn for a step, and all are taken; "
+            "give regime.points_per_step or sampler.fraction, or leave sampler=uniform"
+        )
+    if points is None and settings.jitter:
+        yield (
+            "regime.jitter=true moves the points that are drawn for a step, and all are taken; "
+            "give regime.points_per_step, or leave regime.jitter=false"
+        )
+    if points is not None and settings.coarse_until:
+        yield (
+            f"regime.coarse_until={settings.coarse_until:g} takes the points of a step in turns, and "
+            f"sampler={sampler.title} draws them; give regime.coarse_until=0, or sampler=uniform"
+        )
+    if points is not None and model.together and not sampler.blends:
+        yield (
+            f"sampler={sampler.title} draws for each network by itself, but with overlap or global_network they are "
+            "trained together; choose sampler=uniform, or give overlap=0 and global_network=false"
+        )
+
+
+def _of_start(settings: FitSettings, sampler: Sampler, samples: int, learned: bool, start_steps: int) -> Iterator[str]:
+    drawn = sampler.points(samples, settings.points_per_step) is not None
+    if start_steps and (not learned or drawn or settings.coarse_until):
+        taken = "they are taken on all points, without regime.points_per_step, sampler and regime.coarse_until"
         why = taken if learned else "there is no init"
         yield (
             f"init_steps={start_steps} are steps with the learning rates of an initialisation, but {why}; "
@@ -148,7 +176,9 @@ def _of_points(settings: FitSettings, samples: int, learned: bool, start_steps: 
         )
 
 
-def _of_observation(settings: FitSettings, start_steps: int, seen: Seen) -> Iterator[str]:
+def _of_observation(
+    settings: FitSettings, sampler: Sampler, samples: int, start_steps: int, seen: Seen
+) -> Iterator[str]:
     whole = seen.observation.sees_all
     if not whole and settings.freeze_at_psnr is not None:
         yield (
@@ -168,13 +198,14 @@ def _of_observation(settings: FitSettings, start_steps: int, seen: Seen) -> Iter
     if seen.joint is None:
         return
     taken = {
-        "points_per_step": (settings.points_per_step is not None, "null"),
-        "coarse_until": (settings.coarse_until > 0, "0"),
-        "freeze_at_psnr": (settings.freeze_at_psnr is not None, "null"),
+        "regime.points_per_step=null": settings.points_per_step is not None,
+        "sampler=uniform": sampler.points(samples, None) is not None,
+        "regime.coarse_until=0": settings.coarse_until > 0,
+        "regime.freeze_at_psnr=null": settings.freeze_at_psnr is not None,
     }
-    for key, (given, instead) in taken.items():
+    for instead, given in taken.items():
         if given:
-            yield f"{seen.joint} needs the values of all samples in each step; give regime.{key}={instead}"
+            yield f"{seen.joint} needs the values of all samples in each step; give {instead}"
     if any(each.joint for each in seen.signals) and (settings.loss != "image" or settings.border_weight != 1):
         yield (
             f"{seen.joint} has no error of a sample by itself that regime.loss or regime.border_weight could weigh; "
@@ -190,7 +221,7 @@ def _of_means(model: SignalStack, learned: bool) -> Iterator[str]:
         )
     if model.regions < model.networks:
         yield (
-            "regime.begin_at_mean=true with global_network=true would begin at twice the mean of each region; "
+            "regime.begin_at_mean=true with global_network=add would begin at twice the mean of each region; "
             "leave one of the two out"
         )
     if model.backbone.output_bias() is None:

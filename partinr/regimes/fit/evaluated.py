@@ -50,6 +50,8 @@ class Evaluated:
     """
 
     def __init__(self, partitions: Sequence[Partition], kinds: Sequence[SignalKind]) -> None:
+        for kind in kinds:
+            kind.check()
         self._partitions, self._kinds = partitions, kinds
         self._pairs: Sequence[tuple[Tensor, Tensor]] = ()
         self._step: int | None = None

@@ -16,9 +16,10 @@ from partinr.partition import Live
 from partinr.regimes.fit.checks import check_fit, check_live, checked_signals
 from partinr.regimes.fit.evaluated import Evaluated, View, check_kinds, error_by_network, mean_of, measured
 from partinr.regimes.fit.learned_steps import LearnedSteps
-from partinr.regimes.fit.sampler import sampler_of
+from partinr.regimes.fit.sampler import meant, sampler_of
 from partinr.regimes.fit.seen import Seen
 from partinr.regimes.meta.learned import LearnedStart
+from partinr.samplers import Sampler
 from partinr.signals.identity import SignalIdentity
 from partinr.signals.observations import Identity, Observation, Observed
 from partinr.training.checkpoint import kept_partitions
@@ -61,6 +62,7 @@ class FitModule(LiveLoop):
         identities: identity of each signal, by name; by default that of its values.
         observe: what the loss sees of the signals.
         observed: what it sees of each, if that is known already.
+        sampler: which samples the steps see; by default all, or ``points_per_step`` drawn uniformly.
         lives: for each signal, what happens to its partition during training, or None; None if all stay.
 
     Raises:
@@ -83,6 +85,7 @@ class FitModule(LiveLoop):
         identities: Mapping[str, SignalIdentity] | None = None,
         observe: Observation | None = None,
         observed: Sequence[Observed] | None = None,
+        sampler: Sampler | None = None,
         lives: Sequence[Live | None] | None = None,
     ) -> None:
         super().__init__(
@@ -98,8 +101,9 @@ class FitModule(LiveLoop):
         self.identities = identities or {name: SignalIdentity.of(name, each) for name, each in named}
         self.samples = sum(partition.labels.numel() for partition in model.partitions)
         self.seen = Seen.of(observe or Identity(), observed, signals, model.partitions, settings, seed)
+        self.draws = meant(settings, sampler)
         self.lives, self.changes = lives or (), [[0, model.regions]]
-        check_fit(model, settings, self.samples, start is not None, start_steps, self.seen)
+        check_fit(model, settings, self.draws, self.samples, start is not None, start_steps, self.seen)
         check_live(model, self.lives, start is not None, self.seen)
         self._shapes = [tuple(each.shape) for each in signals]
         self._learn(model, signals)
@@ -113,8 +117,7 @@ class FitModule(LiveLoop):
         # Sorted by signal; each signal is row-major.
         self.register_buffer("_signals", batch.signal, persistent=False)
         targets, weights = self.seen.targets, self.seen.weights
-        error = self.seen.error if self.seen.joint else None
-        self.sampler = sampler_of(self.settings, model, batch, signals, self.seed, error)
+        self.sampler = sampler_of(self.draws, self.settings, model, batch, signals, self.seen)
         batch = batch if self.sampler.period is None else batch.with_table()
         self.hold(model, batch, batch.by_sample(targets), None if weights is None else batch.by_sample(weights))
         self._errors = torch.full((len(batch.sizes),), float("inf"), dtype=torch.float64)
@@ -159,7 +162,7 @@ class FitModule(LiveLoop):
     @property
     def points_per_step(self) -> int:
         """Number of samples in a step."""
-        return self.settings.points_per_step or self.samples
+        return self.draws.points(self.samples, self.settings.points_per_step) or self.samples
 
     def squared_errors(self) -> list[Tensor]:
         """Squared error of each sample of each signal at the last evaluation."""
@@ -211,23 +214,15 @@ class FitModule(LiveLoop):
         """The number of steps after which their samples repeat."""
         return self.sampler.period
 
-    @property
-    def _coarse_steps(self) -> int:
-        """Number of steps on lattices that are left, if the pace stays."""
-        until = self.settings.coarse_until
-        return max(0, self.stop.step_at(until, self.step, self.clock.spent) - self.step) if until else 0
-
-    def chunk(self) -> int:
-        """Number of steps until Lightning's loop gets control again, all on lattices or all on all samples."""
-        steps, coarse = super().chunk(), self._coarse_steps
-        return min(steps, coarse) if coarse else steps
-
     def take_steps(self, steps: int, batch: Any) -> None:
-        """Take optimiser steps on the networks of the shard."""
-        coarse = self._coarse_steps > 0
-        if coarse != self.sampler.coarse:
-            self.sampler.coarse, self._stepping = coarse, None
-        super().take_steps(steps, batch)
+        """Take optimiser steps on the networks of the shard, in pieces of steps that are alike."""
+        end = self.step + steps
+        while self.step < end:
+            period = self.sampler.period
+            alike = self.sampler.begin(self, end - self.step)
+            if self.sampler.period != period:
+                self._stepping = None
+            super().take_steps(alike, batch)
 
     def samples_of(self, step: int) -> list[Samples]:
         """The samples of a step that belong to this process's networks."""
@@ -300,7 +295,12 @@ class FitModule(LiveLoop):
 
     def identity(self) -> dict[str, Any]:
         """What must be equal, in addition to signals, settings and seed, to continue from a checkpoint."""
-        return {**self.model.architecture(), "init_steps": self.start_steps, **self.seen.identity()}
+        return {
+            **self.model.architecture(),
+            "init_steps": self.start_steps,
+            **self.seen.identity(),
+            **self.draws.about(),
+        }
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Restore the weights of a stack."""
@@ -313,7 +313,7 @@ class FitModule(LiveLoop):
             **super().progress(),
             "at_end": self.evaluated.at_end,
             "seconds_at_full_work": self._seconds_at_full_work,
-            "sampled_errors": self.sampler.errors,
+            "sampler": self.sampler.state(),
             "partitions": kept_partitions(self.model.names, self.model.partitions),
         }
 
@@ -321,7 +321,7 @@ class FitModule(LiveLoop):
         """Restore the :meth:`progress` of a checkpoint."""
         self.evaluated.drop(state["at_end"])
         self._seconds_at_full_work = state["seconds_at_full_work"]
-        self.sampler.refresh(state["sampled_errors"])
+        self.sampler.restore(state["sampler"])
         super().continue_from(state)
 
     def export_state(self) -> dict[str, Any]:

@@ -29,11 +29,9 @@ class FitSettings(RegimeSettings):
             1. The weights are then divided by their mean over the image (with ``loss=region``, over the region), so
             that the loss keeps its scale and the learning rate its meaning. The steps of ``init_steps`` ignore it.
         border_width: a sample is near a border if another region is within this many samples along an axis.
-        points_per_step: samples drawn for each step, uniformly from all signals together; None for all samples. Every
-            sample is drawn once before any is drawn again.
-        sampling: how samples are drawn. ``uniform``: all alike. ``error``: in proportion to their error at the last
-            evaluation, with weights that keep the expectation of the loss (:class:`ErrorSampler
-            <partinr.training.sampling.ErrorSampler>`). The number of points of a network then depends on the others.
+        points_per_step: samples drawn for each step, from all signals together, by the sampler of the fit
+            (:mod:`partinr.samplers`); None for the sampler's own fraction of the samples.
+        sampling: ``error`` is the older way to say ``sampler=error``, and goes in 0.5.
         jitter: move each drawn sample to a random place in its cell, where its target is interpolated between the
             samples, so that the fit sees the signal off its grid, too (:class:`Jitter
             <partinr.training.jitter.Jitter>`).
@@ -59,6 +57,7 @@ class FitSettings(RegimeSettings):
     builder: ClassVar[str] = "partinr.regimes.fit.build:fit_module"
     blends: ClassVar[bool] = True
     observes: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
     starts: ClassVar[bool] = True
     lives: ClassVar[bool] = True
     layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)
@@ -82,24 +81,13 @@ class FitSettings(RegimeSettings):
         """Check that the options are compatible.
 
         Raises:
-            PartinrError: ``sampling`` or ``jitter`` is given, but no points are drawn, or ``coarse_until`` is, and they
-                are.
+            PartinrError: points are drawn, and taken in turns.
         """
         if self.coarse_until and self.points_per_step is not None:
             raise PartinrError(
                 f"regime.coarse_until={self.coarse_until:g} takes the points of a step in turns, and "
                 f"regime.points_per_step={self.points_per_step} draws them; give regime.coarse_until=0, or "
                 "regime.points_per_step=null"
-            )
-        if self.sampling != "uniform" and self.points_per_step is None:
-            raise PartinrError(
-                f"regime.sampling={self.sampling} is about the points that are drawn for a step, and all are taken; "
-                "give regime.points_per_step, or leave regime.sampling=uniform"
-            )
-        if self.jitter and self.points_per_step is None:
-            raise PartinrError(
-                "regime.jitter=true moves the points that are drawn for a step, and all are taken; "
-                "give regime.points_per_step, or leave regime.jitter=false"
             )
 
     def sample_weights(self, partitions: Sequence[Partition], seed: int) -> Tensor | None:

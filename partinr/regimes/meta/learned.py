@@ -219,7 +219,7 @@ class LearnedStart(nn.Module):
             PartinrError: the model has other networks, blends them, or has a number of regions that differs from the
                 number of cells.
         """
-        if model.blended:
+        if model.together:
             raise PartinrError(
                 "an initialisation is learned for networks that have a region each to themselves; "
                 "leave init out, or give overlap=0 and global_network=false"

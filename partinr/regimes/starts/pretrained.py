@@ -25,8 +25,9 @@ from partinr.base.errors import PartinrError, named
 from partinr.base.files import write_atomically
 from partinr.base.spec import course, spec
 from partinr.engines import EngineName
+from partinr.model.groups import NetworkGroup
 from partinr.model.serialise import deserialise, serialise
-from partinr.model.stack import NetworkStack, WidthGroup
+from partinr.model.stack import NetworkStack
 from partinr.regimes.starts.base import Fitted, Start
 
 if TYPE_CHECKING:
@@ -111,6 +112,11 @@ class Pretrained(Start):
         made = 0
         for each in fitted:
             with named(each.name):
+                if any(group.shares for group in each.model.groups):
+                    raise PartinrError(
+                        f"start={self.title} gives each network layers of its own, and global_network="
+                        f"{each.model.global_network} shares them; leave start=random, or give global_network=false"
+                    )
                 tasks = self.tasks(each, context)
                 for group, task in zip(each.model.groups, tasks, strict=True):
                     key = self._key(group.backbone, task)
@@ -222,7 +228,7 @@ class Pretrained(Start):
 
 
 @torch.no_grad()
-def _copy(encoder: Encoder, group: WidthGroup, model: NetworkStack) -> None:
+def _copy(encoder: Encoder, group: NetworkGroup, model: NetworkStack) -> None:
     """Copy shared layers into all networks of a width."""
     for name, value in encoder.tensors.items():
         own = model.stack[f"{group.prefix}{name}"]

@@ -145,6 +145,9 @@ class Lines {
   get all() { return this.kept.slice(0, this.length); }
 }
 
+// The label of pixels between pictures on a sheet.
+const NONE = 0xffffffff;
+
 function bordersOf(picture) {
   const [down, across] = [new Lines(), new Lines()];
   // For each column the row, counted from 1, where the line to its left that still goes on began.
@@ -158,13 +161,13 @@ function bordersOf(picture) {
       const row = labels.subarray(y * width, (y + 1) * width);
       let first = -1;
       for (let x = 0; x < width; x += 1) {
-        const differs = x > 0 && row[x] !== row[x - 1];
+        const differs = x > 0 && row[x] !== row[x - 1] && row[x] !== NONE && row[x - 1] !== NONE;
         if (differs && !began[x]) began[x] = top + y + 1;
         else if (!differs && began[x]) {
           down.add(x, began[x] - 1, top + y);
           began[x] = 0;
         }
-        const cut = before !== null && before[x] !== row[x];
+        const cut = before !== null && before[x] !== row[x] && before[x] !== NONE && row[x] !== NONE;
         if (cut && first < 0) first = x;
         else if (!cut && first >= 0) {
           across.add(top + y, first, x);

@@ -126,10 +126,10 @@ function say() {
     const regions = shown.map(({ labels }) => valuesAt(labels, row, column));
     at("pixel").textContent = `${row}, ${column}`;
     at("coords").textContent = `${(2 * place.row / height - 1).toFixed(4)}, ${(2 * place.column / width - 1).toFixed(4)}`;
-    at("region").textContent = regions.map(([red, green, blue]) => 65536 * red + 256 * green + blue).join(" | ");
+    at("region").textContent = regions.map(([red, green, blue]) => 65536 * red + 256 * green + blue).map((label) => (label === 0xffffff ? "–" : label)).join(" | ");
     at("image").replaceChildren(...swatch(wanted));
     at("fit").replaceChildren(...got.flatMap((values, i) => [i ? " | " : "", ...swatch(values)]));
-    at("error").textContent = got.map((values) => meanError(wanted, values).toFixed(4)).join(" | ");
+    at("error").textContent = got.map((values) => (data.error.scaled ? meanError(wanted, values).toFixed(4) : "–")).join(" | ");
   } else for (const id of ["pixel", "coords", "region", "image", "fit", "error"]) at(id).textContent = "–";
 
   const zoom = 100 * zoomNow();
@@ -143,7 +143,7 @@ function say() {
   at("right").hidden = !two;
   at("left").textContent = nameOf(two || view.mode === "left" ? "left" : "right");
   at("right").textContent = nameOf("right");
-  at("scale").hidden = kind() !== "error";
+  at("scale").hidden = kind() !== "error" || !data.error.scaled;
   at("borders").checked = view.borders;
   for (const name of ["mode", "of"]) for (const input of document.querySelectorAll(`input[name="${name}"]`)) input.checked = input.value === view[name];
   for (const side of ["left", "right"]) for (const select of document.querySelectorAll(`select[name="${side}"]`)) select.value = view[side];

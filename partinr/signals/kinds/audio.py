@@ -42,6 +42,7 @@ class AudioKind(SignalKind):
     name: ClassVar[str] = "audio"
     words: ClassVar[tuple[str, str]] = ("sound", "sounds")
     leads: ClassVar[str] = "snr"
+    error_scaled: ClassVar[bool] = False
     levels: ClassVar[tuple[int, ...]] = (15, 20, 25, 30)
     axes: ClassVar[tuple[str, ...]] = ("time",)
     metrics: ClassVar[tuple[Mapping[str, Any], ...]] = (

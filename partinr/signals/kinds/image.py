@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from partinr.base.spec import spec
 from partinr.metrics import ssim
+from partinr.metrics.perceptual import lpips, lpips_weights, ms_ssim
 from partinr.signals.kind import SignalKind
 
 
@@ -30,3 +31,13 @@ class ImageKind(SignalKind):
     def measure(self, reconstruction: Tensor, signal: Tensor) -> dict[str, float]:
         """SSIM, which is a column of every curve; see :meth:`SignalKind.measure`."""
         return {"ssim": ssim(reconstruction, signal)}
+
+    def final(self, reconstruction: Tensor, signal: Tensor) -> dict[str, Any]:
+        """MS-SSIM, NaN for small images, and LPIPS where its weights are given; see :meth:`SignalKind.final`."""
+        weights = lpips_weights()
+        further = {} if weights is None else {"lpips": lpips(reconstruction, signal, weights)}
+        return {"ms_ssim": ms_ssim(reconstruction, signal), **further}
+
+    def check(self) -> None:
+        """Refuse weights of LPIPS that cannot be read; see :meth:`SignalKind.check`."""
+        lpips_weights()

@@ -45,6 +45,7 @@ class VideoKind(SignalKind):
             short="worst frame",
         ),
     )
+    charts = ({"value": "metrics.psnr_of_frames", "title": "PSNR [dB]", "axis": "frame"},)
     endings: ClassVar[tuple[str, ...]] = (FILM_ENDING,)
     kept: ClassVar[str] = FILM_ENDING
     media: ClassVar[str] = "video"

@@ -37,7 +37,7 @@ TINY = Siren(hidden_features=4, hidden_layers=0, first_omega_0=5.0)
 
 
 def draw(module, step):
-    return module.sampler.draw(step)
+    return module.sampler.draws.draw(step)
 
 
 def _rows(curve: list[dict[str, float]]) -> list[dict[str, str]]:
