@@ -16,9 +16,10 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import load
 from partinr.base.spec import spec
 from partinr.coords import Frame, Layout
-from partinr.model.capacity import Capacity, settle_regions, widths
+from partinr.model.capacity import PROBED, Capacity, settle_regions, widths
 from partinr.model.coupling import GlobalNetwork
 from partinr.model.frequency import advice_on_frequency, settle_frequency
+from partinr.model.inherit import begin_fine
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
 from partinr.regimes.starts.base import Start
@@ -63,6 +64,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        widths: widths of the networks in the checkpoint to continue from, by name of the signal.
         sampler: which samples the steps see.
         begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
@@ -90,6 +92,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    widths: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
     sampler: Sampler = field(default_factory=Uniform)
     begun: dict[str, Any] = field(default_factory=dict)
 
@@ -166,7 +169,12 @@ class RunContext:
         return self._settled(signal).live
 
     def model(
-        self, partition: Partition, signal: Tensor, seed: int | None = None, kind: SignalKind | None = None
+        self,
+        partition: Partition,
+        signal: Tensor,
+        seed: int | None = None,
+        kind: SignalKind | None = None,
+        probed: Sequence[int] | None = None,
     ) -> PiecewiseINR:
         """A model with newly initialised networks for the regions of a signal.
 
@@ -175,14 +183,15 @@ class RunContext:
             signal: float32 ``[*grid, C]``.
             seed: seed of the initialisation; None for the seed of the run.
             kind: kind of the signal; None for the one that follows from its number of axes.
+            probed: widths by a capacity that follows from a short fit; None for equal ones.
         """
         backbone = self.backbone
         if (live := self.live(signal)) is not None:
             backbone = backbone.sized(live.limit, len(partition.shape), signal.shape[-1])
-        return PiecewiseINR(
+        model = PiecewiseINR(
             partition,
             backbone,
-            widths=widths(self.capacity, backbone, partition, signal),
+            widths=probed if self.capacity in PROBED else widths(self.capacity, backbone, partition, signal),
             channels=signal.shape[-1],
             frame=self.frame,
             overlap=self.overlap,
@@ -192,6 +201,9 @@ class RunContext:
             seed=self.seed if seed is None else seed,
             kind=None if kind in (None, default_kind(signal.ndim - 1)) else kind.plain(),
         )
+        if live is not None:
+            begin_fine(model, live.limit)
+        return model
 
     def training(self) -> dict[str, Any]:
         """Arguments that every module takes: optimiser, schedule, stop rule, seed."""
@@ -235,6 +247,9 @@ class RegimeSettings(ABC):
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    probes: ClassVar[bool] = False
+    """Whether the regime can divide parameters by the error of a short fit (``capacity=error``)."""
 
     draws: ClassVar[bool] = False
     """Whether the regime draws the samples of a step as the group ``sampler`` says."""

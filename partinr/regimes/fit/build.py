@@ -12,6 +12,7 @@ from partinr.model.inr import PiecewiseINR
 from partinr.partition import Partition
 from partinr.regimes.base import RunContext
 from partinr.regimes.fit.module import FitModule
+from partinr.regimes.fit.probe import Probe
 from partinr.regimes.fit.seen import unseen
 from partinr.regimes.starts.base import Fitted
 from partinr.signals.identity import SignalIdentity
@@ -46,9 +47,11 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         signals.append(signal)
         partitions[item.name] = partition, kind
     context = context.settled([each.estimate for each in observed], [partition for partition, _ in partitions.values()])
+    probe = Probe(context, settings)
     for (name, (partition, kind)), seen in zip(partitions.items(), observed, strict=True):
         with named(name):
-            members[name] = context.model(partition, seen.estimate, kind=kind)
+            probed = probe.widths(name, partition, seen, kind)
+            members[name] = context.model(partition, seen.estimate, kind=kind, probed=probed)
     lives = [context.live(seen.estimate) for seen in observed]
     seen_of = zip(members.items(), observed, strict=True)
     context.start.begin(
@@ -67,5 +70,6 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         lives=lives if any(lives) else None,
         **context.training(),
     )
+    probe.charge(module)
     module.about, module.begun = {**context.rule, **context.start.identity()}, context.begun
     return module

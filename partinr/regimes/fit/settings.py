@@ -60,6 +60,7 @@ class FitSettings(RegimeSettings):
     draws: ClassVar[bool] = True
     starts: ClassVar[bool] = True
     lives: ClassVar[bool] = True
+    probes: ClassVar[bool] = True
     layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)
 
     loss: Literal["image", "region"] = "image"
