@@ -217,9 +217,8 @@ class FitModule(LiveLoop):
         """Take optimiser steps on the networks of the shard, in pieces of steps that are alike."""
         end = self.step + steps
         while self.step < end:
-            period = self.sampler.period
             alike = self.sampler.begin(self, end - self.step)
-            if self.sampler.period != period:
+            if self.sampler.fresh:
                 self._stepping = None
             super().take_steps(alike, batch)
 
