@@ -10,8 +10,8 @@
     parameters in proportion to a low power of the gradient energy (:data:`BALANCE`). The error of a region falls as a
     power of its parameters, so the least total error gives hard regions only somewhat more.
 ``error``
-    by a low power (:data:`BY_ERROR`) of the squared error of a region after a short fit with equal widths, which only a run can make
-    (:mod:`partinr.regimes.fit.probe`).
+    by a low power (:data:`BY_ERROR`) of the squared error of a region after a short fit with equal widths, which only a
+    run can make (:mod:`partinr.regimes.fit.probe`).
 
 Widths are rounded to a geometric ladder, so that similar regions share a stack: a few stacks of equal networks are
 fast, a hundred different networks are not. Widths of ``balanced`` differ less, so its ladder is finer.
