@@ -262,6 +262,8 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(f"start={settings.start.title} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
+    if settings.partition.gated and not settings.regime.gates:
+        raise PartinrError(f"partition={settings.partition.title} is for regime=fit; choose another partition")
     if not (settings.sampler.plain or settings.regime.draws):
         raise PartinrError(f"sampler={settings.sampler.title} is for regime=fit; leave it out")
     if settings.partition.live is not None:

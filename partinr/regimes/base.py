@@ -21,7 +21,7 @@ from partinr.model.coupling import GlobalNetwork
 from partinr.model.frequency import advice_on_frequency, settle_frequency
 from partinr.model.inherit import begin_fine
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
+from partinr.partition import Gate, LabelCache, Live, Partition, PartitionRule, make
 from partinr.regimes.starts.base import Start
 from partinr.samplers import Sampler, Uniform
 from partinr.signals import Item, SignalSet, Source
@@ -168,6 +168,20 @@ class RunContext:
         """What happens to the partition of a signal during training; None for labels that stay."""
         return self._settled(signal).live
 
+    def gate(self, partition: Partition) -> Gate | None:
+        """What weighs the networks while it is trained with them; None if the regions stay.
+
+        Raises:
+            PartinrError: half precision would have to scale for the gate's own optimiser.
+        """
+        gate = self.partition.gate(partition)
+        if gate is not None and self.precision == "16-mixed":
+            raise PartinrError(
+                f"partition={self.partition.title} has an optimiser of its own, which 16-mixed does not scale for; "
+                "give trainer.precision=bf16-mixed"
+            )
+        return gate
+
     def model(
         self,
         partition: Partition,
@@ -175,6 +189,7 @@ class RunContext:
         seed: int | None = None,
         kind: SignalKind | None = None,
         probed: Sequence[int] | None = None,
+        beside: int = 0,
     ) -> PiecewiseINR:
         """A model with newly initialised networks for the regions of a signal.
 
@@ -184,8 +199,19 @@ class RunContext:
             seed: seed of the initialisation; None for the seed of the run.
             kind: kind of the signal; None for the one that follows from its number of axes.
             probed: widths by a capacity that follows from a short fit; None for equal ones.
+            beside: parameters of ``match_params`` that are not for networks.
+
+        Raises:
+            PartinrError: nothing of ``match_params`` is left for networks.
         """
-        backbone = self.backbone
+        backbone, budget = self.backbone, self.backbone.match_params
+        if beside and budget is not None and backbone.hidden_features is None:
+            if budget <= beside:
+                raise PartinrError(
+                    f"backbone.match_params={budget} is too few: partition={self.partition.title} alone has {beside} "
+                    "parameters; give more"
+                )
+            backbone = replace(backbone, match_params=budget - beside)
         if (live := self.live(signal)) is not None:
             backbone = backbone.sized(live.limit, len(partition.shape), signal.shape[-1])
         model = PiecewiseINR(
@@ -244,6 +270,10 @@ class RegimeSettings(ABC):
 
     blends: ClassVar[bool] = False
     """Whether the regime can train networks that share samples or parameters (``overlap``, ``global_network``)."""
+
+    gates: ClassVar[bool] = False
+    """Whether the regime can train the gate of a partition (:meth:`PartitionRule.gate
+    <partinr.partition.PartitionRule.gate>`) with the networks."""
 
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""

@@ -22,7 +22,8 @@ Rows = list[list[Panel | None]]
 
 NEED_NOTHING = sorted(
     {file.stem for file in conf_dir().glob("partition/*.yaml")}
-    - {"none", "mask", "smp", "silence", "onsets", "shots", "adaptive"}
+    - {"none", "mask", "smp", "silence", "onsets", "shots"}
+    - {"adaptive", "experts", "soft_cells"}  # which are learned, or change in training
 )
 
 

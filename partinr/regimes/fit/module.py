@@ -192,7 +192,7 @@ class FitModule(LiveLoop):
         return {
             "partition": partition_facts(self.model.names, self.model.partitions),
             "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals"), self.identities.values())
-            | self.kinds[0].describe(),
+            | self.kinds[0].describe(self._shapes[0][:-1] if len(self._shapes) == 1 else None),
         }
 
     @property
@@ -217,9 +217,8 @@ class FitModule(LiveLoop):
         """Take optimiser steps on the networks of the shard, in pieces of steps that are alike."""
         end = self.step + steps
         while self.step < end:
-            period = self.sampler.period
             alike = self.sampler.begin(self, end - self.step)
-            if self.sampler.period != period:
+            if self.sampler.fresh:
                 self._stepping = None
             super().take_steps(alike, batch)
 

@@ -56,6 +56,7 @@ class FitSettings(RegimeSettings):
     kind: ClassVar[str] = "fit"
     builder: ClassVar[str] = "partinr.regimes.fit.build:fit_module"
     blends: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
     observes: ClassVar[bool] = True
     draws: ClassVar[bool] = True
     starts: ClassVar[bool] = True
