@@ -166,6 +166,7 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         f"{model.partition.regions:,} region{'s' * (model.partition.regions > 1)}",
         f"{model.parameter_count:,} parameters",
     ]
+    facts += [legend] if (legend := kind.legend(model.partition.shape)) else []
     if isinstance(quality, float):
         facts.append(f"{subject.leading.name} {subject.leading.written(quality)}")
     if larger != shape:

@@ -30,6 +30,7 @@ from partinr.signals import Given, Source, signal_from
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from partinr.partition.gate import Gate
     from partinr.partition.live import Live
 
 DEFAULT_REGIONS = 9
@@ -251,12 +252,14 @@ class PartitionRule(ABC):
         axes: numbers of axes of the signals that the rule takes.
         cached: whether a label map may be kept under signal and options (:mod:`partinr.partition.cache`). Leave it
             False for a rule that is cheap, or that reads something its options do not name.
+        gated: whether the regions move while the networks are trained, see :meth:`gate`.
     """
 
     title: ClassVar[str]
     free: ClassVar[bool] = False
     axes: ClassVar[Sequence[int]] = (1, 2, 3)
     cached: ClassVar[bool] = False
+    gated: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -297,6 +300,13 @@ class PartitionRule(ABC):
     def about(self, regions: int) -> PartitionRule:
         """This rule, whose ``regions`` is ``auto``, with a number instead."""
         return dataclasses.replace(self, regions=regions)  # type: ignore[call-arg]
+
+    def gate(self, partition: Partition) -> Gate | None:
+        """What weighs the networks while it is trained together with them, beginning with a partition of this rule.
+
+        None if the regions stay as they are.
+        """
+        return None
 
     def labels_of(self, signal: Tensor, source: Source | None) -> Tensor:
         """:meth:`labels`, for a rule that also needs to know where the signal is from: override this instead.

@@ -59,7 +59,7 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
         ]
     observation, best = (record.regime.files.get(role) for role in ("observation", "best_picture"))
     captions = (
-        (IMAGE, record.subject.words[0], ""),
+        (IMAGE, record.subject.words[0], str(record.at("signal.legend") or "")),
         *(((observation, "observation", "what the loss sees"),) if observation else ()),
         *(((PARTITION, "partition", _regions(group)),) if METHOD.path[0] not in record.config else ()),
         *(((best, "best reconstruction", _best(record)),) if best and (record.path / best).is_file() else ()),
