@@ -1,6 +1,7 @@
-"""The table of this study, from runs.csv.
+"""The table of this study, from runs.csv, and from rates.csv how flat the searches were.
 
-    python experiments/optimizers/judged.py experiments/optimizers/runs.csv
+    D=experiments/optimizers
+    python $D/judged.py $D/runs.csv $D/rates.csv
 
 PSNR [dB]: the mean over images, ± the standard deviation of that mean over seeds; in bold the best of a cut. CPU
 seconds are of the training, means over runs.
@@ -12,7 +13,7 @@ import csv
 import sys
 from collections import defaultdict
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 Rows = list[dict[str, str]]
 
@@ -23,6 +24,19 @@ def by_seed(rows: Rows) -> list[float]:
     for row in rows:
         found[row["seed"]].append(float(row["psnr"]))
     return [mean(each) for each in found.values()]
+
+
+def searches(path: Path) -> str:
+    """How many runs the searches took, and how far the best point of each is above the second best."""
+    points: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            points[row["cut"], row["optimizer"], row["steps"]].append(float(row["psnr"]))
+    lead = [each[-1] - each[-2] for each in map(sorted, points.values())]
+    return (
+        f"The {len(points)} searches tried {sum(map(len, points.values()))} points. The best of a search is "
+        f"{median(lead):.2f} dB above the second best in the median, and {max(lead):.2f} at most."
+    )
 
 
 def main() -> None:
@@ -44,6 +58,7 @@ def main() -> None:
                 cells += [f"{int(rows[0]['steps']):,}"] * (equal == "cpu")
                 cells.append(f"{mean(float(row['cpu_seconds']) for row in rows):.2f}")
             print(f"| {cut} | {name} | {' | '.join(cells)} |")
+    print(f"\n{searches(Path(sys.argv[2]))}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,10 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
                 context.note(notice)
         signals.append(signal)
         partitions[item.name] = partition, kind
-    context = context.settled([each.estimate for each in observed], [partition for partition, _ in partitions.values()])
+    with named(next(iter(partitions))):
+        context = context.settled(
+            [each.estimate for each in observed], [partition for partition, _ in partitions.values()]
+        )
     probe = Probe(context, settings)
     for (name, (partition, kind)), seen in zip(partitions.items(), observed, strict=True):
         with named(name):
