@@ -13,6 +13,7 @@ To add a kind:
 3. Write the set of signals (``SingleSignal`` or ``SignalSet``), whose ``read`` returns ``Reading(values, identity,
    kind)``, and its YAML in ``conf/data``.
 
+On pages ``words`` name the signal; ``leads`` is the metric by which fits are compared, ``levels`` its values in tables.
 Runs then measure and draw it: ``metrics`` and :meth:`~SignalKind.measure` become columns of the curve and the report,
 :meth:`~SignalKind.final` goes into ``metrics`` of ``run.json``, :meth:`~SignalKind.picture` and the other pictures into
 the run directory, and ``kept`` names the format in which a run keeps ``signal`` and ``reconstruction`` beside them.
