@@ -10,8 +10,8 @@
     parameters in proportion to a low power of the gradient energy (:data:`BALANCE`). The error of a region falls as a
     power of its parameters, so the least total error gives hard regions only somewhat more.
 ``error``
-    likewise, but by the squared error of a region after a short fit with equal widths, which only a run can make
-    (:mod:`partinr.regimes.fit.probe`).
+    by a low power (:data:`BY_ERROR`) of the squared error of a region after a short fit with equal widths, which only a
+    run can make (:mod:`partinr.regimes.fit.probe`).
 
 Widths are rounded to a geometric ladder, so that similar regions share a stack: a few stacks of equal networks are
 fast, a hundred different networks are not. Widths of ``balanced`` differ less, so its ladder is finer.
@@ -39,10 +39,11 @@ Capacity = Literal["equal", "area", "detail", "balanced", "error"]
 CAPACITIES: tuple[str, ...] = get_args(Capacity)
 
 BALANCE = 0.2
-"""Power of the gradient energy in ``balanced``, and of the error in ``error``.
+"""Power of the gradient energy in ``balanced``; 0 would be ``equal``, 1 ``detail`` (experiments/fast)."""
 
-0 would be ``equal``, 1 ``detail`` (experiments/fast).
-"""
+BY_ERROR = 0.35
+"""Power of the error in ``error``. If the error of a region falls as its parameters to the power -a, the least total
+error gives each region parameters in proportion to the power 1 / (1 + a) of its error at equal widths. a is about 2."""
 
 PROBED: tuple[str, ...] = ("error",)
 """Those that follow from the error of a short fit."""
@@ -158,7 +159,7 @@ def shares(capacity: Capacity, partition: Partition, signal: Tensor, error: Tens
         if error is None:
             raise PartinrError(f"capacity={capacity} follows from the error of a short fit; choose capacity=balanced")
         found = torch.bincount(partition.labels.reshape(-1), weights=error.reshape(-1).double())
-        weights = found.clamp(min=LEAST_ERROR * float(found.mean()) or 1.0) ** BALANCE
+        weights = found.clamp(min=LEAST_ERROR * float(found.mean()) or 1.0) ** BY_ERROR
     elif capacity != "equal":
         detail = region_detail(signal.detach().cpu(), partition.labels, partition.regions)
         weights = detail if capacity == "detail" else detail**BALANCE

@@ -41,15 +41,15 @@ class Adaptive(PartitionRule):
 
     Attributes:
         regions: the number at the end; or ``auto``.
-        begin: the number at the beginning, 2 or more; None for a quarter of ``regions``.
+        begin: the number at the beginning, 2 or more; None for half of ``regions``.
         until: the fraction of the run in which labels change.
         merge: two halves are merged if a box has this many times their error, 1 or more; None to merge none.
     """
 
     regions: Regions = DEFAULT_REGIONS
     begin: Annotated[int, Field(ge=2)] | None = None
-    until: Annotated[float, Field(gt=0, le=1)] = 0.3
-    merge: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 16.0
+    until: Annotated[float, Field(gt=0, le=1)] = 0.6
+    merge: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 4.0
 
     def __post_init__(self) -> None:
         """Check that the number of regions does not fall.
@@ -75,7 +75,7 @@ class Adaptive(PartitionRule):
     @property
     def first(self) -> int:
         """The number of regions at the beginning."""
-        return min(self.limit, max(2, self.limit // 4) if self.begin is None else self.begin)
+        return min(self.limit, max(2, self.limit // 2) if self.begin is None else self.begin)
 
     def labels(self, signal: Tensor) -> Tensor:
         """The boxes at the beginning, of about equal size.

@@ -14,6 +14,7 @@ RUN = (
     "data.size=16",
     "partition=adaptive",
     "partition.regions=8",
+    "partition.begin=2",
     "partition.until=0.5",
     "coords.frame=local",
     "backbone.match_params=900",
