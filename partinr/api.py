@@ -6,6 +6,7 @@ import signal as signals
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from partinr.callbacks import progress as bars
+    from partinr.partition import Gate
     from partinr.regimes import FitResult, FitSettings, Optimizer, Schedule
     from partinr.regimes.meta.learned import LearnedStart
     from partinr.report.curves import Metric
@@ -88,6 +90,7 @@ def fit(
     ckpt_path: str | Path | None = None,
     shard: ShardBy = "auto",
     observe: Observation | None = None,
+    gate: Gate | None = None,
     sampler: Sampler | None = None,
     live: Live | None = None,
 ) -> FitResult[Model]:
@@ -119,6 +122,8 @@ def fit(
         observe: what the loss sees of the signal (:mod:`partinr.signals.observations`); None for all of it. PSNR and
             SSIM are against the signal itself. Make partition and model from ``observe.observe(signal, 0).estimate``,
             as they would else know what the loss does not see.
+        gate: moves the regions of the model's partition while it is trained, as ``rule.gate(partition)`` of
+            :class:`partinr.partition.Experts` or :class:`partinr.partition.SoftCells` gives it.
         sampler: which samples the steps see (:mod:`partinr.samplers`); None for all of them, or for
             ``settings.points_per_step`` drawn uniformly.
         live: changes partitions during training, such as :class:`partinr.partition.Adaptive`; None to leave them. The
@@ -137,7 +142,8 @@ def fit(
     own: dict[str, L.Callback] = guests.given(callbacks)
     if own and trainer is not None:
         raise PartinrError("callbacks and trainer exclude each other; give make_trainer(callbacks=…) the callbacks")
-    module = regimes.FitModule(
+    made = regimes.FitModule if gate is None else partial(regimes.GatedFit, gate=gate)
+    module = made(
         model,
         _signals(model, signal),
         optimizer=regimes.Optimizer(name=optimizer, lr=lr) if isinstance(optimizer, str) else optimizer,

@@ -30,7 +30,7 @@ from partinr.experiment.loggers import make_loggers
 from partinr.experiment.make import checked, make
 from partinr.experiment.migrate import LATER, migrated, older
 from partinr.experiment.names import plain, with_absolute_paths
-from partinr.model.capacity import Capacity
+from partinr.model.capacity import PROBED, Capacity
 from partinr.model.coupling import GlobalNetwork
 from partinr.model.inr import MOST_OVERLAP
 from partinr.partition import PartitionRule
@@ -262,10 +262,17 @@ def read(config: DictConfig | Mapping[str, Any]) -> Settings:
         raise PartinrError(f"start={settings.start.title} is for regime=fit; leave it out")
     if not (settings.observe.sees_all or settings.regime.observes):
         raise PartinrError(f"observe={settings.observe.title} is for regime=fit; leave it out")
+    if settings.partition.gated and not settings.regime.gates:
+        raise PartinrError(f"partition={settings.partition.title} is for regime=fit; choose another partition")
     if not (settings.sampler.plain or settings.regime.draws):
         raise PartinrError(f"sampler={settings.sampler.title} is for regime=fit; leave it out")
     if settings.partition.live is not None:
         _check_live(settings)
+    if settings.root.capacity in PROBED and not (settings.regime.probes and settings.observe.sees_all):
+        raise PartinrError(
+            f"capacity={settings.root.capacity} goes by the error of a short fit of the signal itself, for regime=fit "
+            "and observe=identity; choose capacity=balanced or equal"
+        )
     settings.regime.check(blended=bool(settings.root.overlap or settings.root.global_network))
     return settings
 

@@ -26,10 +26,11 @@ from partinr.experiment.nodes import nodes_for, this_node
 from partinr.experiment.outcome import CompletedError, Outcome
 from partinr.experiment.provenance import Inputs, begun, check_code, identity, origin
 from partinr.experiment.relocate import places_of, same_content
+from partinr.model.capacity import PROBED
 from partinr.regimes.base import RunContext
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CHECKPOINT, LOCK, PREVIOUS, REPEATS, WRITER
-from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions
+from partinr.training.checkpoint import OtherVersionError, read_checkpoint, read_partitions, read_widths
 from partinr.training.guests import GuestError, GuestFailedError, configured, guests_named, hosted, is_guest
 from partinr.training.loop import TrainingLoop
 from partinr.training.nodes import RankError
@@ -320,6 +321,7 @@ def _context(settings: config.Settings) -> RunContext:
         observe=settings.observe,
         sampler=settings.sampler,
         made={} if root.ckpt_path is None else read_partitions(Path(root.ckpt_path)),
+        widths={} if root.ckpt_path is None or root.capacity not in PROBED else read_widths(Path(root.ckpt_path)),
     )
 
 

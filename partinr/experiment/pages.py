@@ -25,6 +25,9 @@ from partinr.runs.subject import Subject
 
 VIEW = "view.html"
 
+_FURTHER = {"observation": "what the loss sees", "best_picture": "the best point of the curve"}
+"""Words for pictures that only some runs keep, by their role."""
+
 
 def make_view(
     run: Path, output: Path | None, *, against: Path | None = None, image: str | None = None, scale: float = 1
@@ -57,30 +60,18 @@ def make_view(
         facts = [f"{name}: {', '.join(each.facts[1:])}" for name, each in zip(names, seen, strict=True)]
     output = directory.file(of_image(image, VIEW)) if output is None else output
     word = seen[0].subject.words[0]
-    if against is None and seen[0].block is not None:
-        return write_slices(output, seen[0].block, title=title, facts=facts)
-    return write_view(
-        output,
-        seen[0].pixels,
-        [each.fit for each in seen],
-        title=title,
-        facts=facts,
-        word=word,
-        media=[
-            {"name": name, **found}
-            for name, own, part in [
-                (word, run, SIGNAL),
-                *((each.fit.name, each.run, FITTED) for each in seen),
-            ]
-            if (found := media_of(own, RunDirectory(own).manifest(), part, image)) is not None
-        ]
-        + [
-            {"name": f"{words} of {each.fit.name}" if against else words, **found}
-            for each in seen
-            for role, words in (("observation", "what the loss sees"), ("best_picture", "the best point of the curve"))
-            if (found := picture_of(RunDirectory.open(each.run), role, image)) is not None
-        ],
-    )
+    pictures = [(word, run, SIGNAL), *((each.fit.name, each.run, FITTED) for each in seen)]
+    found = [(name, media_of(own, RunDirectory(own).manifest(), part, image)) for name, own, part in pictures]
+    for each in seen:
+        for role, words in _FURTHER.items():
+            name = f"{words} of {each.fit.name}" if against else words
+            found.append((name, picture_of(RunDirectory.open(each.run), role, image)))
+    media = [{"name": name, **element} for name, element in found if element is not None]
+    blocks = [replace(each.block, name=each.fit.name) for each in seen if each.block is not None]
+    if blocks:
+        return write_slices(output, blocks, title=title, facts=facts, media=media)
+    fits = [each.fit for each in seen]
+    return write_view(output, seen[0].pixels, fits, title=title, facts=facts, word=word, media=media)
 
 
 def make_comparison(comparison: Comparison, output: Path, *, image: str | None = None) -> Path:
@@ -175,6 +166,7 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         f"{model.partition.regions:,} region{'s' * (model.partition.regions > 1)}",
         f"{model.parameter_count:,} parameters",
     ]
+    facts += [legend] if (legend := kind.legend(model.partition.shape)) else []
     if isinstance(quality, float):
         facts.append(f"{subject.leading.name} {subject.leading.written(quality)}")
     if larger != shape:

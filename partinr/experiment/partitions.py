@@ -67,8 +67,9 @@ def show_partitions(
             (``RULE.KEY=VALUE``) or of ``data``.
         output: file for the figure, PNG or PDF.
         regions: numbers of regions, separated by commas; each makes a row of the figure.
-        rules: names, separated by commas. None for all rules except ``none``, those for other signals, live ones, and
-            those that lack a required option; a rule of ``config_dir`` that lacks one is refused.
+        rules: names, separated by commas. None for all rules except ``none``, those for other signals, those whose
+            regions are learned or live, and those that lack a required option; a rule of ``config_dir`` that lacks one
+            is refused.
         size: see :class:`~partinr.signals.ImageData`.
         max_side: see there.
         seed: seed of the rules that draw random numbers.
@@ -266,7 +267,8 @@ def _set(image: str, size: int | None, max_side: int | None, options: Sequence[s
 
 def _fits(rule: PartitionRule, signals: Sequence[Shown]) -> bool:
     """Whether a rule is for one of the signals, and has all of its regions before a training."""
-    return rule.live is None and any(rule.refuses(signal.values) is None for signal in signals)
+    stays = rule.live is None and not rule.gated
+    return stays and any(rule.refuses(signal.values) is None for signal in signals)
 
 
 def _read(title: str, item: Item) -> Shown:

@@ -152,8 +152,9 @@ def _size(text: str, kind: SignalKind, axes: int) -> tuple[int, ...]:
     found = tuple(map(int, re.findall(r"\d+", text)))
     sides = kind.sides or kind.axes
     if re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", text) is None or len(found) != (len(sides) or axes):
-        wanted = f"{' and '.join(sides)} in {kind.units}" if sides else f"{axes} whole numbers"
-        example = ",".join(map(str, (1080, 1920, 64)[: len(sides) or axes]))
+        listed = f"{', '.join(sides[:-1])} and {sides[-1]}" if len(sides) > 1 else "".join(sides)
+        wanted = f"{listed} in {kind.units}" if sides else f"{axes} whole numbers"
+        example = "1080,1920" if kind.units == "pixels" else ",".join(["128"] * (len(sides) or axes))
         raise PartinrError(f"--size {text} is no size; give {wanted}, such as --size {example}")
     return found
 

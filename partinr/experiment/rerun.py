@@ -29,6 +29,7 @@ from partinr.experiment.show import show_outcomes
 from partinr.runs.directory import RunDirectory
 from partinr.runs.layout import CLOCK_COLUMNS, CURVE, IMAGE_CURVE, MANIFEST
 from partinr.runs.words import OUTPUTS
+from partinr.samplers import Sampler
 from partinr.tracking.fetch import fetch
 from partinr.training.schedule import Schedule
 
@@ -205,13 +206,18 @@ def _to_be_the_same(
     folder = before.title
     schedule = make(cfg.get("schedule"), "schedule", Schedule)
     steps = manifest.get("steps")
-    if schedule.follows_end and cfg.get("max_steps") is None:
-        print_note(
-            f"the learning rate of {folder} followed the clock (schedule={type(schedule).__name__.lower()} over "
-            "max_seconds), so the curve of a second run is another; with max_steps instead of max_seconds it would be "
-            "the same"
-        )
-        return changes, False
+    sampler = make(migrated(cfg)["sampler"], "sampler", Sampler)
+    followed = {
+        f"the learning rate of {folder} followed the clock (schedule={type(schedule).__name__.lower()}": schedule,
+        f"the samples of the steps of {folder} followed the clock (sampler={sampler.title}": sampler,
+    }
+    for what, each in followed.items():
+        if each.follows_end and cfg.get("max_steps") is None:
+            print_note(
+                f"{what} over max_seconds), so the curve of a second run is another; with max_steps instead of "
+                "max_seconds it would be the same"
+            )
+            return changes, False
     if manifest.get("stop") == "max_seconds" and isinstance(steps, int):
         if not schedule.follows_end and steps > schedule.warmup_steps:
             # Only the end of such a run depends on the clock.

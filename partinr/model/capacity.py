@@ -9,6 +9,9 @@
 ``balanced``
     parameters in proportion to a low power of the gradient energy (:data:`BALANCE`). The error of a region falls as a
     power of its parameters, so the least total error gives hard regions only somewhat more.
+``error``
+    by a low power (:data:`BY_ERROR`) of the squared error of a region after a short fit with equal widths, which only a
+    run can make (:mod:`partinr.regimes.fit.probe`).
 
 Widths are rounded to a geometric ladder, so that similar regions share a stack: a few stacks of equal networks are
 fast, a hundred different networks are not. Widths of ``balanced`` differ less, so its ladder is finer.
@@ -32,13 +35,23 @@ from partinr.base.errors import PartinrError, check_choice
 from partinr.partition import Grid, Partition, PartitionRule
 from partinr.signals import region_detail
 
-Capacity = Literal["equal", "area", "detail", "balanced"]
+Capacity = Literal["equal", "area", "detail", "balanced", "error"]
 CAPACITIES: tuple[str, ...] = get_args(Capacity)
 
 BALANCE = 0.2
 """Power of the gradient energy in ``balanced``; 0 would be ``equal``, 1 ``detail`` (experiments/fast)."""
 
-STEPS_TO_DOUBLE = {"area": 2, "detail": 2, "balanced": 16}
+BY_ERROR = 0.35
+"""Power of the error in ``error``. If the error of a region falls as its parameters to the power -a, the least total
+error gives each region parameters in proportion to the power 1 / (1 + a) of its error at equal widths. a is about 2."""
+
+PROBED: tuple[str, ...] = ("error",)
+"""Those that follow from the error of a short fit."""
+
+LEAST_ERROR = 1e-3
+"""Least error of a region, in parts of the mean, so that a region that a short fit meets exactly gets parameters."""
+
+STEPS_TO_DOUBLE = {"area": 2, "detail": 2, "balanced": 16, "error": 16}
 """Number of ladder steps in which the width doubles: with 2 a width differs by at most 19 % from the proportional one,
 with 16 by 2 %."""
 
@@ -122,25 +135,31 @@ def _nearly_cubes(regions: float, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @door
-def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
+def shares(capacity: Capacity, partition: Partition, signal: Tensor, error: Tensor | None = None) -> Tensor:
     """The fraction of all parameters that each region should have.
 
     Args:
         capacity: the rule.
         partition: partition of the signal.
         signal: float32 ``[*grid, C]``.
+        error: float64 ``[*grid]``, squared error of each sample after a short fit, for those that are :data:`PROBED`.
 
     Returns:
         float64 ``[R]``, above 0, summing to 1.
 
     Raises:
-        PartinrError: the capacity is unknown.
+        PartinrError: the capacity is unknown, or it follows from an error that is not given.
     """
     check_choice("capacity", capacity, CAPACITIES)
     sizes = partition.sizes.double()
     weights = torch.ones_like(sizes)
     if capacity == "area":
         weights = sizes
+    elif capacity in PROBED:
+        if error is None:
+            raise PartinrError(f"capacity={capacity} follows from the error of a short fit; choose capacity=balanced")
+        found = torch.bincount(partition.labels.reshape(-1), weights=error.reshape(-1).double())
+        weights = found.clamp(min=LEAST_ERROR * float(found.mean()) or 1.0) ** BY_ERROR
     elif capacity != "equal":
         detail = region_detail(signal.detach().cpu(), partition.labels, partition.regions)
         weights = detail if capacity == "detail" else detail**BALANCE
@@ -148,7 +167,9 @@ def shares(capacity: Capacity, partition: Partition, signal: Tensor) -> Tensor:
 
 
 @door
-def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal: Tensor) -> tuple[int, ...] | None:
+def widths(
+    capacity: Capacity, backbone: Backbone, partition: Partition, signal: Tensor, error: Tensor | None = None
+) -> tuple[int, ...] | None:
     """The hidden width of each region's network.
 
     Args:
@@ -156,15 +177,16 @@ def widths(capacity: Capacity, backbone: Backbone, partition: Partition, signal:
         backbone: the total is its ``match_params``, or that of R networks with its ``hidden_features``.
         partition: partition of the signal.
         signal: float32 ``[*grid, C]``.
+        error: as for :func:`shares`.
 
     Returns:
         R widths whose parameters come as close to the total as the ladder allows; None for ``equal``, where all
         networks have the width of the backbone.
 
     Raises:
-        PartinrError: the total is too small for R networks.
+        PartinrError: the total is too small for R networks, or as for :func:`shares`.
     """
-    deserved = shares(capacity, partition, signal)
+    deserved = shares(capacity, partition, signal, error)
     if capacity == "equal":
         return None
     features = len(partition.shape), signal.shape[-1]

@@ -85,6 +85,24 @@ class Heirs:
         return found
 
 
+@torch.no_grad()
+def begin_fine(model: PiecewiseINR, regions: int) -> None:
+    """Let fresh networks vary as fast over the signal as those of ``regions`` regions would.
+
+    A local frame of a larger region would else stretch the waves of its network. They would be too slow for the parts
+    of the region that inherit it, and training hardly changes that: on images of 128² pixels, a quarter of the boxes at
+    the beginning cost 3 dB at the end. Networks in the global frame stay, as do those that encode coordinates.
+
+    Args:
+        model: its weights are changed in place.
+        regions: number of regions at the end.
+    """
+    names = model.backbone.affine_inputs()
+    if model.frames[0].centre is not None and names is not None:
+        for weight, _ in names:
+            model.stack[weight] *= (regions / model.regions) ** (1 / model.in_features)
+
+
 def _frames(model: SignalStack) -> tuple[Tensor, Tensor]:
     """Centre and half extent of the frame of each network: float64 ``[N, d]``."""
     centres = [frames.centre for frames in model.frames if frames.centre is not None]

@@ -5,6 +5,8 @@ from partinr.partition.base import Partition, PartitionRule
 from partinr.partition.cache import LabelCache, make
 from partinr.partition.cover import Cover
 from partinr.partition.cuts import Cuts
+from partinr.partition.experts import Experts
+from partinr.partition.gate import Gate, GatedRule
 from partinr.partition.grid import Grid
 from partinr.partition.kmeans import KMeans
 from partinr.partition.live import Change, Live
@@ -17,6 +19,7 @@ from partinr.partition.semantic import Semantic
 from partinr.partition.shots import Shots
 from partinr.partition.silence import Silence
 from partinr.partition.smp import Smp
+from partinr.partition.soft_cells import SoftCells
 from partinr.partition.superpixel import Superpixel
 from partinr.partition.whole import Whole
 
@@ -25,6 +28,9 @@ __all__ = [
     "Change",
     "Cover",
     "Cuts",
+    "Experts",
+    "Gate",
+    "GatedRule",
     "Grid",
     "ImageSegmentation",
     "KMeans",
@@ -42,6 +48,7 @@ __all__ = [
     "SignalSegmentation",
     "Silence",
     "Smp",
+    "SoftCells",
     "Superpixel",
     "Whole",
     "make",

@@ -23,6 +23,9 @@ SMALLEST = 16
 GAIN = 0.5
 """Expected error of a box after it has two networks instead of one, as a fraction of that before."""
 
+GROWING = 0.5
+"""The part of the time for changes in which the number of regions grows. In the rest, boxes are merged for others."""
+
 
 @spec
 class Adaptive(PartitionRule):
@@ -30,23 +33,23 @@ class Adaptive(PartitionRule):
 
     So a signal of one axis gets a binary tree, an image a quadtree and a volume an octree, one halving at a time. All
     networks have one width, that of a partition with ``regions`` regions and the same ``backbone.match_params``: the
-    parameters grow with the regions and never exceed the budget, as the blocks of ACORN (Martel et al., SIGGRAPH 2021,
+    parameters grow with the regions and never exceed those, as the blocks of ACORN (Martel et al., SIGGRAPH 2021,
     section 3.2), whose number is limited, and as those of MINER (Saragadam et al., ECCV 2022), each of which has a
-    small network of the same width. Once all are there, two halves of a box whose error is small are merged where that
-    pays for another halving. A merged box begins with the network of the half that has more error. The number of
-    regions grows geometrically until ``until`` of the run is over, then no label changes any more.
+    small network of the same width. The number of regions grows geometrically until half of the time for changes
+    (``until``) is over. Then two halves of a box whose error is small are merged where that pays for another halving. A
+    merged box begins with the network of the half that has more error.
 
     Attributes:
         regions: the number at the end; or ``auto``.
-        begin: the number at the beginning, 2 or more; None for a quarter of ``regions``.
+        begin: the number at the beginning, 2 or more; None for half of ``regions``.
         until: the fraction of the run in which labels change.
         merge: two halves are merged if a box has this many times their error, 1 or more; None to merge none.
     """
 
     regions: Regions = DEFAULT_REGIONS
     begin: Annotated[int, Field(ge=2)] | None = None
-    until: Annotated[float, Field(gt=0, le=1)] = 0.3
-    merge: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 16.0
+    until: Annotated[float, Field(gt=0, le=1)] = 0.6
+    merge: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 4.0
 
     def __post_init__(self) -> None:
         """Check that the number of regions does not fall.
@@ -72,7 +75,7 @@ class Adaptive(PartitionRule):
     @property
     def first(self) -> int:
         """The number of regions at the beginning."""
-        return min(self.limit, max(2, self.limit // 4) if self.begin is None else self.begin)
+        return min(self.limit, max(2, self.limit // 2) if self.begin is None else self.begin)
 
     def labels(self, signal: Tensor) -> Tensor:
         """The boxes at the beginning, of about equal size.
@@ -90,7 +93,8 @@ class Adaptive(PartitionRule):
 
     def change(self, partition: Partition, error: Tensor, done: float) -> Change | None:
         """Halve boxes up to the number of regions that is due, then merge where it pays; see :class:`Live`."""
-        due = self.limit if done >= self.until else int(self.first * (self.limit / self.first) ** (done / self.until))
+        grown = min(1.0, done / (GROWING * self.until))
+        due = self.limit if grown == 1 else int(self.first * (self.limit / self.first) ** grown)
         leaves, pairs = _tree(partition.labels, error)
         if due <= len(leaves) and (self.merge is None or done >= self.until):
             return None

@@ -30,6 +30,7 @@ from partinr.signals import Given, Source, signal_from
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from partinr.partition.gate import Gate
     from partinr.partition.live import Live
 
 DEFAULT_REGIONS = 9
@@ -251,12 +252,14 @@ class PartitionRule(ABC):
         axes: numbers of axes of the signals that the rule takes.
         cached: whether a label map may be kept under signal and options (:mod:`partinr.partition.cache`). Leave it
             False for a rule that is cheap, or that reads something its options do not name.
+        gated: whether the regions move while the networks are trained, see :meth:`gate`.
     """
 
     title: ClassVar[str]
     free: ClassVar[bool] = False
     axes: ClassVar[Sequence[int]] = (1, 2, 3)
     cached: ClassVar[bool] = False
+    gated: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -291,12 +294,19 @@ class PartitionRule(ABC):
         wanted = " or ".join(map(str, self.axes))
         return (
             f"partition={self.title} is for signals of {wanted} ax{'i' if wanted == '1' else 'e'}s, and this one has "
-            f"{signal.ndim - 1}; choose partition=grid"
+            f"{signal.ndim - 1}; choose {suited(signal.ndim - 1)}"
         )
 
     def about(self, regions: int) -> PartitionRule:
         """This rule, whose ``regions`` is ``auto``, with a number instead."""
         return dataclasses.replace(self, regions=regions)  # type: ignore[call-arg]
+
+    def gate(self, partition: Partition) -> Gate | None:
+        """What weighs the networks while it is trained together with them, beginning with a partition of this rule.
+
+        None if the regions stay as they are.
+        """
+        return None
 
     def labels_of(self, signal: Tensor, source: Source | None) -> Tensor:
         """:meth:`labels`, for a rule that also needs to know where the signal is from: override this instead.
@@ -357,3 +367,13 @@ class PartitionRule(ABC):
                 f"{list(signal.shape[:-1])}; a rule gives one label a sample"
             )
         return self.check(Partition(labels, seconds=seconds, free=self.free))
+
+
+def suited(axes: int) -> str:
+    """Rules for signals of so many axes, for advice: the grid, and partinr's rules that are for no others."""
+    known, left = [], [PartitionRule]
+    while left:
+        left += (rule := left.pop(0)).__subclasses__()
+        if rule.axes == (axes,) and rule.__module__.startswith("partinr.partition."):
+            known.append(f"partition={rule.title}")
+    return " or ".join(["partition=grid", *known])

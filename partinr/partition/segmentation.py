@@ -23,7 +23,7 @@ from partinr.base.later import Later
 from partinr.base.spec import spec
 from partinr.base.version import __version__
 from partinr.coords import nearest_samples
-from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule, Regions, settled
+from partinr.partition.base import DEFAULT_REGIONS, Partition, PartitionRule, Regions, settled, suited
 from partinr.partition.merge import Merging, components, merge, renumber, without_small
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class ImageSegmentation(SignalSegmentation):
             return super().refuses(signal)
         reason = (
             f"partition={self.title} needs an image [H, W, C] with C = 1 or 3, not a signal of shape "
-            f"{list(signal.shape)}; choose partition=grid or partition=superpixel"
+            f"{list(signal.shape)}; choose {suited(signal.ndim - 1)} or partition=superpixel"
         )
         films = signal.ndim == 4 and self.held is None and is_image(signal[0])
         return reason + (", or hold the regions of one frame with partition.held=0 or mean" if films else "")

@@ -10,6 +10,7 @@ from partinr.base import later
 
 if TYPE_CHECKING:
     from partinr.regimes.base import RegimeSettings, RunContext
+    from partinr.regimes.fit.gated import GatedFit
     from partinr.regimes.fit.module import FitModule
     from partinr.regimes.fit.settings import FitSettings
     from partinr.regimes.meta.module import Adaptation, MetaModule
@@ -31,6 +32,7 @@ __all__ = [
     "FitModule",
     "FitResult",
     "FitSettings",
+    "GatedFit",
     "MetaModule",
     "MetaSettings",
     "Optimizer",
@@ -56,6 +58,7 @@ __getattr__, __dir__ = later.exports(
         "FitModule": "partinr.regimes.fit.module",
         "FitResult": "partinr.training.result",
         "FitSettings": "partinr.regimes.fit.settings",
+        "GatedFit": "partinr.regimes.fit.gated",
         "MetaModule": "partinr.regimes.meta.module",
         "MetaSettings": "partinr.regimes.meta.settings",
         "Optimizer": "partinr.training.optimizer",

@@ -16,11 +16,12 @@ from partinr.base.errors import PartinrError
 from partinr.base.later import load
 from partinr.base.spec import spec
 from partinr.coords import Frame, Layout
-from partinr.model.capacity import Capacity, settle_regions, widths
+from partinr.model.capacity import PROBED, Capacity, settle_regions, widths
 from partinr.model.coupling import GlobalNetwork
 from partinr.model.frequency import advice_on_frequency, settle_frequency
+from partinr.model.inherit import begin_fine
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import LabelCache, Live, Partition, PartitionRule, make
+from partinr.partition import Gate, LabelCache, Live, Partition, PartitionRule, make
 from partinr.regimes.starts.base import Start
 from partinr.samplers import Sampler, Uniform
 from partinr.signals import Item, SignalSet, Source
@@ -63,6 +64,7 @@ class RunContext:
         note: prints one line for the user.
         made: partitions of the checkpoint to continue from, by name of the signal.
         observe: what the loss sees of the signals.
+        widths: widths of the networks in the checkpoint to continue from, by name of the signal.
         sampler: which samples the steps see.
         begun: facts about how the run begins, as entries of ``run.json``; filled while the module is built.
     """
@@ -90,6 +92,7 @@ class RunContext:
     note: Callable[[str], None]
     made: Mapping[str, Partition]
     observe: Observation = field(default_factory=Identity)
+    widths: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
     sampler: Sampler = field(default_factory=Uniform)
     begun: dict[str, Any] = field(default_factory=dict)
 
@@ -165,8 +168,28 @@ class RunContext:
         """What happens to the partition of a signal during training; None for labels that stay."""
         return self._settled(signal).live
 
+    def gate(self, partition: Partition) -> Gate | None:
+        """What weighs the networks while it is trained with them; None if the regions stay.
+
+        Raises:
+            PartinrError: half precision would have to scale for the gate's own optimiser.
+        """
+        gate = self.partition.gate(partition)
+        if gate is not None and self.precision == "16-mixed":
+            raise PartinrError(
+                f"partition={self.partition.title} has an optimiser of its own, which 16-mixed does not scale for; "
+                "give trainer.precision=bf16-mixed"
+            )
+        return gate
+
     def model(
-        self, partition: Partition, signal: Tensor, seed: int | None = None, kind: SignalKind | None = None
+        self,
+        partition: Partition,
+        signal: Tensor,
+        seed: int | None = None,
+        kind: SignalKind | None = None,
+        probed: Sequence[int] | None = None,
+        beside: int = 0,
     ) -> PiecewiseINR:
         """A model with newly initialised networks for the regions of a signal.
 
@@ -175,14 +198,26 @@ class RunContext:
             signal: float32 ``[*grid, C]``.
             seed: seed of the initialisation; None for the seed of the run.
             kind: kind of the signal; None for the one that follows from its number of axes.
+            probed: widths by a capacity that follows from a short fit; None for equal ones.
+            beside: parameters of ``match_params`` that are not for networks.
+
+        Raises:
+            PartinrError: nothing of ``match_params`` is left for networks.
         """
-        backbone = self.backbone
+        backbone, budget = self.backbone, self.backbone.match_params
+        if beside and budget is not None and backbone.hidden_features is None:
+            if budget <= beside:
+                raise PartinrError(
+                    f"backbone.match_params={budget} is too few: partition={self.partition.title} alone has {beside} "
+                    "parameters; give more"
+                )
+            backbone = replace(backbone, match_params=budget - beside)
         if (live := self.live(signal)) is not None:
             backbone = backbone.sized(live.limit, len(partition.shape), signal.shape[-1])
-        return PiecewiseINR(
+        model = PiecewiseINR(
             partition,
             backbone,
-            widths=widths(self.capacity, backbone, partition, signal),
+            widths=probed if self.capacity in PROBED else widths(self.capacity, backbone, partition, signal),
             channels=signal.shape[-1],
             frame=self.frame,
             overlap=self.overlap,
@@ -192,6 +227,9 @@ class RunContext:
             seed=self.seed if seed is None else seed,
             kind=None if kind in (None, default_kind(signal.ndim - 1)) else kind.plain(),
         )
+        if live is not None:
+            begin_fine(model, live.limit)
+        return model
 
     def training(self) -> dict[str, Any]:
         """Arguments that every module takes: optimiser, schedule, stop rule, seed."""
@@ -233,8 +271,15 @@ class RegimeSettings(ABC):
     blends: ClassVar[bool] = False
     """Whether the regime can train networks that share samples or parameters (``overlap``, ``global_network``)."""
 
+    gates: ClassVar[bool] = False
+    """Whether the regime can train the gate of a partition (:meth:`PartitionRule.gate
+    <partinr.partition.PartitionRule.gate>`) with the networks."""
+
     observes: ClassVar[bool] = False
     """Whether the regime takes its loss through what the group ``observe`` lets it see."""
+
+    probes: ClassVar[bool] = False
+    """Whether the regime can divide parameters by the error of a short fit (``capacity=error``)."""
 
     draws: ClassVar[bool] = False
     """Whether the regime draws the samples of a step as the group ``sampler`` says."""

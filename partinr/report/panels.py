@@ -14,6 +14,7 @@ from partinr.base.text import for_shell
 from partinr.report.groups import Group
 from partinr.report.notices import commit_of, devices_of, machine_of
 from partinr.report.thumbnails import SHEET_SIDE, PictureStore
+from partinr.runs.configs import METHOD
 from partinr.runs.layout import BEST, ERROR, FITTED, IMAGE, PARTITION, RECONSTRUCTION, SIGNAL, of_image
 from partinr.runs.records import RunRecord
 from partinr.runs.regime_facts import SUMMARY
@@ -58,9 +59,9 @@ def _figures(group: Group, record: RunRecord, store: PictureStore, section: Sect
         ]
     observation, best = (record.regime.files.get(role) for role in ("observation", "best_picture"))
     captions = (
-        (IMAGE, record.subject.words[0], ""),
+        (IMAGE, record.subject.words[0], str(record.at("signal.legend") or "")),
         *(((observation, "observation", "what the loss sees"),) if observation else ()),
-        (PARTITION, "partition", f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""),
+        *(((PARTITION, "partition", _regions(group)),) if METHOD.path[0] not in record.config else ()),
         *(((best, "best reconstruction", _best(record)),) if best and (record.path / best).is_file() else ()),
         (RECONSTRUCTION, "last reconstruction" if best else "reconstruction", ", ".join(_quality(record))),
     )
@@ -85,7 +86,13 @@ def _quality(record: RunRecord) -> list[str]:
     }
     if record.subject.leading == PSNR and "psnr" in found:
         found["psnr"] = found["psnr"].removeprefix("PSNR ")
-    return sorted(found.values(), key=lambda said: said != found.get(record.subject.leading.key))
+    said = sorted(found.values(), key=lambda said: said != found.get(record.subject.leading.key))
+    measured = record.number("metrics.measured.psnr")
+    return said if measured is None else [*said, f"this picture {PSNR.written(measured)}"]
+
+
+def _regions(group: Group) -> str:
+    return f"{group.regions} region{'s' * (group.regions != 1)}" if group.regions else ""
 
 
 WIDE, HIGH = 720, 120
@@ -118,8 +125,8 @@ def _chosen(group: Group, record: RunRecord | None) -> str:
     """A caption that says which run's pictures represent a group."""
     if record is None:
         return ""
-    which = {1: "", 2: ", the lower of 2"}.get(group.n, f", the median of {group.n}")
-    return f"seed {record.seed}{which}"
+    which = {1: [], 2: ["the lower of 2"]}.get(group.n, [f"the median of {group.n}"])
+    return ", ".join([*([] if record.seed is None else [f"seed {record.seed}"]), *which])
 
 
 def _measures(record: RunRecord) -> list[tuple[str, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Block:
         upright: how they are turned.
         low: the physical value that is stored as 0.
         high: the physical value that is stored as 1.
+        name: what the fit is called.
     """
 
     signal: NDArray[np.floating]
@@ -42,16 +43,25 @@ class Block:
     upright: Upright
     low: float
     high: float
+    name: str = "fit"
 
 
-def write_slices(path: str | Path, block: Block, *, title: str, facts: Sequence[str] = ()) -> Path:
-    """Write a volume and its fit as a page with three slices and a slider for each.
+def write_slices(
+    path: str | Path,
+    blocks: Sequence[Block],
+    *,
+    title: str,
+    facts: Sequence[str] = (),
+    media: Sequence[Mapping[str, str]] = (),
+) -> Path:
+    """Write a volume and its fits as a page with three slices and a slider for each.
 
     Args:
         path: the file; replaced in one step.
-        block: the volume.
+        blocks: the volume with each of its fits.
         title: title of the page.
         facts: lines under the title.
+        media: further pictures, as for :func:`partinr.report.viewer.write_view`.
 
     Returns:
         ``path``.
@@ -59,14 +69,16 @@ def write_slices(path: str | Path, block: Block, *, title: str, facts: Sequence[
     Raises:
         PartinrError: the file cannot be written.
     """
-    path, stride = Path(path), 1
+    path, stride, block = Path(path), 1, blocks[0]
     while math.prod(-(-n // stride) for n in block.labels.shape) > MOST_SAMPLES:
         stride += 1
     if stride > 1:
         facts = [*facts, f"every sample of {stride} along each axis"]
-    signal, fit, labels = (
-        block.upright(each)[::stride, ::stride, ::stride] for each in (block.signal, block.fit, block.labels)
-    )
+
+    def shown(volume: NDArray[Any]) -> NDArray[Any]:
+        return block.upright(volume)[::stride, ::stride, ::stride]
+
+    labels = shown(block.labels)
     stage = {
         "shape": labels.shape,
         "columns": math.ceil(math.sqrt(len(labels))),
@@ -74,13 +86,14 @@ def write_slices(path: str | Path, block: Block, *, title: str, facts: Sequence[
         "planes": block.upright.planes,
         "range": [block.low, block.high],
         "pictures": {
-            "signal": data_uri(encode_png(_mosaic(coloured(signal)))),
-            "fit": data_uri(encode_png(_mosaic(coloured(fit)))),
-            "labels": data_uri(labels_png(_mosaic(labels))),
+            "signal": data_uri(encode_png(_mosaic(coloured(shown(block.signal))))),
+            **{f"fit{n}": data_uri(encode_png(_mosaic(coloured(shown(each.fit))))) for n, each in enumerate(blocks)},
+            **{f"labels{n}": data_uri(labels_png(_mosaic(shown(each.labels)))) for n, each in enumerate(blocks)},
         },
+        "fits": [each.name for each in blocks],
         "error": {"range": [ERROR_SCALE.low, ERROR_SCALE.high], "colours": error_colours(256)},
     }
-    page = template("slices.html").render(title=title, facts=list(facts), stage=stage, **error_legend())
+    page = template("slices.html").render(title=title, facts=list(facts), stage=stage, media=media, **error_legend())
     write_output(path, utf8(page))
     return path
 

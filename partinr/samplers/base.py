@@ -113,6 +113,14 @@ class Draws(ABC):
         """Expected number of rows of each network in a step: float64 ``[N]``; None if in proportion to their sizes."""
         return None
 
+    @property
+    def turns(self) -> int | None:
+        """The number of steps after which their rows repeat, until the next look or another number of rows.
+
+        An engine takes such steps by itself, which is faster. None if they do not repeat, or not often enough.
+        """
+        return None
+
     def due(self, step: int) -> bool:
         """Whether to call :meth:`look` before a step."""
         return False
@@ -163,6 +171,11 @@ class Sampler(ABC):
     @property
     def plain(self) -> bool:
         """Whether it does what a fit does if nothing is said."""
+        return False
+
+    @property
+    def follows_end(self) -> bool:
+        """Whether draws depend on how much of the run is over, and so on the clock if only seconds limit it."""
         return False
 
     def points(self, samples: int, given: int | None) -> int | None:

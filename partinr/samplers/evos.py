@@ -44,6 +44,11 @@ class Evos(Sampler):
     mutation: Annotated[float, Field(ge=0, le=1)] = 0.5
     laplacian: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.16
 
+    @property
+    def follows_end(self) -> bool:
+        """Whether the distance of key steps changes."""
+        return self.first_interval != self.last_interval
+
     def begin(self, pool: Pool) -> Draws:
         """A selection that evolves."""
         return Evolution(pool, self)

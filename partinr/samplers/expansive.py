@@ -10,10 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from partinr.base.spec import spec
-from partinr.samplers.base import Draws, Pool, Sampler
+from partinr.samplers.base import Draws, Look, Pool, Sampler
 from partinr.samplers.quotas import highest
-from partinr.samplers.ranked import Ranked
+from partinr.samplers.ranked import Watching
 from partinr.signals.detail import gradient_energy
+
+SHUFFLE = 100
+"""Steps between two shuffles of the source."""
 
 
 @spec
@@ -39,7 +42,7 @@ class Expansive(Sampler):
         return Anchored(pool, self.anchors)
 
 
-class Anchored(Ranked):
+class Anchored(Watching):
     """The draws of expansive supervision.
 
     Args:
@@ -54,6 +57,14 @@ class Anchored(Ranked):
         drawn = self.points - int(anchor.sum())
         expanded = torch.where(anchor, 1.0, len(rest) / max(1, drawn))
         self.weights = (expanded * self.points / pool.samples).unsqueeze(1)
+
+    def interval(self, progress: float) -> int:
+        """Steps after which the source is shuffled anew."""
+        return SHUFFLE
+
+    def rate(self, look: Look) -> dict[str, Tensor]:
+        """The anchors stay, whatever the networks are."""
+        return self.scores
 
     def fittest(self, counts: Sequence[int]) -> Tensor:
         """The samples with the longest gradients."""

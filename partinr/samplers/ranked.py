@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +14,18 @@ from partinr.base.seeds import derived
 from partinr.samplers.base import Draws, Look, Pool
 from partinr.samplers.quotas import quotas
 
+MOST_TURNS = 16
+"""Sets of rows that an engine gets at once."""
+
+LEAST_STAY = 10
+"""Steps between two looks from which on an engine gets the rows of all of them at once."""
+
 
 class Ranked(Draws):
     """Draws the highest scores of each network, in proportion to its size, and fills the step up at random.
 
     Each network has its own quota, so it learns from the samples that it would learn from alone. The other samples take
-    turns: all of them are drawn once before any is drawn again, until the scores change.
+    turns: all of them are drawn before any is drawn again. They are shuffled anew when the scores change.
 
     Args:
         pool: the samples.
@@ -34,7 +41,7 @@ class Ranked(Draws):
         self.greedy, self.since = greedy, 0
         self.scores: dict[str, Tensor] = {}
         self._chosen: tuple[int, Tensor, Tensor] | None = None
-        self._order: tuple[int, Tensor] | None = None
+        self._order: Tensor | None = None
 
     @abstractmethod
     def fittest(self, counts: Sequence[int]) -> Tensor:
@@ -60,19 +67,32 @@ class Ranked(Draws):
         chosen, rest = self.choice()
         return self.pool.sums(torch.where(chosen, 1.0, (self.points - int(chosen.sum())) / len(rest)))
 
+    @property
+    def _wanted(self) -> int:
+        """Number of rows of a step that take turns."""
+        return self.points - int(self.choice()[0].sum())
+
+    @property
+    def turns(self) -> int | None:
+        """The number of sets in which the other rows take turns."""
+        if self.points >= self.pool.samples or not self._wanted:
+            return 1
+        found = math.ceil(len(self.choice()[1]) / self._wanted)
+        return found if found <= MOST_TURNS else None
+
     def draw(self, step: int) -> Tensor | None:
         """The rows of a step, ascending: int64 ``[P]``; None for all of them."""
         if self.points >= self.pool.samples:
             return None
-        chosen, rest = self.choice()
-        wanted = self.points - int(chosen.sum())
+        (chosen, rest), wanted = self.choice(), self._wanted
         if wanted:
-            epoch, piece = divmod(step - self.since, len(rest) // wanted)
-            if self._order is None or self._order[0] != epoch:
-                generator = torch.Generator().manual_seed(derived(self.pool.seed, self.since, epoch))
-                self._order = epoch, rest[torch.randperm(len(rest), generator=generator)]
+            if self._order is None:
+                generator = torch.Generator().manual_seed(derived(self.pool.seed, self.since))
+                self._order = rest[torch.randperm(len(rest), generator=generator)]
+            turn = (step - self.since) % math.ceil(len(rest) / wanted)
+            start = min(turn * wanted, len(rest) - wanted)  # the last set shares some rows with the one before
             chosen = chosen.clone()
-            chosen[self._order[1][piece * wanted : (piece + 1) * wanted]] = True
+            chosen[self._order[start : start + wanted]] = True
         return torch.nonzero(chosen).squeeze(1)
 
 
@@ -92,6 +112,11 @@ class Watching(Ranked):
     def due(self, step: int) -> bool:
         """Whether the last look is too old."""
         return step >= self._next
+
+    @property
+    def turns(self) -> int | None:
+        """The number of sets in which the other rows take turns; None if the next look comes too soon."""
+        return super().turns if self._next - self.since >= LEAST_STAY else None
 
     def look(self, step: int, progress: float, look: Look) -> None:
         """Rate all samples."""

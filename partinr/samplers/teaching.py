@@ -44,6 +44,11 @@ class Int(Sampler):
     every_step_until: Annotated[float, Field(ge=0, le=1)] = 0.25
     longest: Annotated[int, Field(ge=1)] = 50
 
+    @property
+    def follows_end(self) -> bool:
+        """Yes: both schedules do."""
+        return True
+
     def begin(self, pool: Pool) -> Draws:
         """The largest errors."""
         return Teacher(pool, self)

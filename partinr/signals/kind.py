@@ -13,6 +13,7 @@ To add a kind:
 3. Write the set of signals (``SingleSignal`` or ``SignalSet``), whose ``read`` returns ``Reading(values, identity,
    kind)``, and its YAML in ``conf/data``.
 
+On pages ``words`` name the signal; ``leads`` is the metric by which fits are compared, ``levels`` its values in tables.
 Runs then measure and draw it: ``metrics`` and :meth:`~SignalKind.measure` become columns of the curve and the report,
 :meth:`~SignalKind.final` goes into ``metrics`` of ``run.json``, :meth:`~SignalKind.picture` and the other pictures into
 the run directory, and ``kept`` names the format in which a run keeps ``signal`` and ``reconstruction`` beside them.
@@ -125,9 +126,15 @@ class SignalKind(ABC):
         }
         return {"name": own.name if built_in else f"{own.__module__}.{own.__qualname__}", **facts}
 
-    def describe(self) -> dict[str, Any]:
-        """The entries of ``signal`` in ``run.json``, from which readers work without the code of the kind."""
+    def describe(self, shape: Sequence[int] | None = None) -> dict[str, Any]:
+        """The entries of ``signal`` in ``run.json``, from which readers work without the code of the kind.
+
+        Args:
+            shape: ``[*grid]`` of the signal, if there is one.
+        """
         found: dict[str, Any] = {"kind": self.plain()}
+        if shape is not None and (legend := self.legend(shape)):
+            found["legend"] = legend
         if self.kept:
             # The names that partinr.runs.layout gives them.
             names = {part: f"{part}{self.kept}" for part in ("signal", "reconstruction", "reconstruction_best")}
@@ -154,6 +161,14 @@ class SignalKind(ABC):
             shape: ``[*grid]``.
         """
         return f"{'×'.join(map(str, shape))} samples"
+
+    def legend(self, shape: Sequence[int]) -> str:
+        """What the axes of :meth:`picture` are, in a few words; empty where a picture says it itself.
+
+        Args:
+            shape: ``[*grid]``.
+        """
+        return ""
 
     def physical(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
         """Stored values in the unit of the signal."""

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from partinr.base.environment import door
@@ -143,7 +145,9 @@ def read_video(path: str | os.PathLike[str], cut: Cut | None = None) -> Film:
     frames = islice(reel.frames(), cut.first, None, cut.stride)
     with closing(reel):
         taken = _Taken(place, cut)
-        for samples in islice(frames, cut.frames):
+        console, some = Console(stderr=True), islice(frames, cut.frames)
+        quiet = not console.is_terminal
+        for samples in track(some, "reading the film", cut.frames, console=console, transient=True, disable=quiet):
             taken.add(samples, reel.at)
         values = taken.film(reel.count)
     identity = SignalIdentity(

@@ -26,9 +26,9 @@ def at_point(loop: StackLoop, weights: Mapping[str, Tensor] | None, what: Callab
     if weights is None:
         return []
     last = loop.weights_to_keep()
-    loop.model.stack.load_state_dict(weights, assign=True)
+    loop.put(weights)
     found = list(what())
-    loop.model.stack.load_state_dict(last, assign=True)
+    loop.put(last)
     return found
 
 

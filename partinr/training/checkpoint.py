@@ -78,6 +78,15 @@ def read_partitions(path: Path) -> dict[str, Partition]:
         return {}
 
 
+def read_widths(path: Path) -> dict[str, list[int] | None]:
+    """The widths of the networks of a checkpoint, by name of the signal; none if it cannot be read."""
+    try:
+        found = read_checkpoint(path)[0]
+    except PartinrError:  # which the check of the run says again
+        return {}
+    return {name: each.get("widths") for name, each in found.get("image", {"": found}).items()}
+
+
 class OtherRunError(PartinrError):
     """A checkpoint is from another run.
 

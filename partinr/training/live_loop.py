@@ -44,6 +44,9 @@ class LiveLoop(StackLoop):
     def take_model(self, model: SignalStack) -> None:
         """Go on with a model for the same signals, whose partitions differ: call :meth:`hold`."""
 
+    def look(self, values: Tensor) -> None:
+        """Act on the values of all rows of the batch, at an evaluation and after a change."""
+
     def after_evaluation(self) -> None:
         """Drop finished networks from the shard, then follow the partitions."""
         super().after_evaluation()
@@ -78,6 +81,7 @@ class LiveLoop(StackLoop):
         optimizer.param_groups[0]["params"] = list(self.shard.params.values())
         optimizer.state.clear()
         optimizer.load_state_dict(narrow_state(state, self.shard, self.model))
+        self.look(self.values())
         self.changes.append([self.step, self.model.regions])
 
     def _make(self, model: SignalStack) -> None:

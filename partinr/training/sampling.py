@@ -32,6 +32,9 @@ class FullBatch:
     goes_by_error = False
     """Whether to call :meth:`refresh` after an evaluation."""
 
+    fresh = False
+    """Whether the steps after :meth:`begin` see other samples than those before it."""
+
     def __init__(self, sizes: Sequence[int], points: int) -> None:
         self.sizes = torch.tensor(sizes, dtype=torch.float64)
         self._all = points
@@ -113,6 +116,7 @@ class CoarseToFine(FullBatch):
     def begin(self, loop: StackLoop, most: int) -> int:
         """The number of steps that are all on lattices, or all on all samples."""
         left = loop.stop.step_at(self._until, loop.step, loop.clock.spent) - loop.step
+        self.fresh = self.coarse != (left > 0)
         self.coarse = left > 0
         return min(most, left) if self.coarse else most
 
@@ -147,8 +151,6 @@ class Drawn(FullBatch):
         jitter: moves the samples within their cells; None to leave them.
     """
 
-    period = None
-
     def __init__(self, draws: Draws, sizes: Sequence[int], jitter: Jitter | None = None) -> None:
         super().__init__(sizes, draws.pool.samples)
         self.draws, self._jitter = draws, jitter
@@ -159,9 +161,14 @@ class Drawn(FullBatch):
         """Number of samples in a step."""
         return self.draws.points
 
+    @property
+    def period(self) -> int | None:  # type: ignore[override]
+        """The number of steps after which their samples repeat; None while they do not."""
+        return None if self._jitter is not None else self.draws.turns
+
     def begin(self, loop: StackLoop, most: int) -> int:
         """Let the sampler look at the networks, as work of the training: the steps until its next look or number."""
-        draws = self.draws
+        draws, self.fresh = self.draws, False
 
         def progress(step: int) -> float:
             return loop.stop.done(step, loop.clock.spent)
@@ -171,7 +178,10 @@ class Drawn(FullBatch):
                 look = LookAt(loop)
                 draws.look(loop.step, progress(loop.step), look)
             loop.macs += look.macs
-        draws.points = draws.count(progress(loop.step))
+            self.fresh = True
+        points = draws.count(progress(loop.step))
+        self.fresh |= points != draws.points
+        draws.points = points
         for step in range(loop.step + 1, loop.step + most):
             if draws.due(step) or draws.count(progress(step)) != draws.points:
                 return step - loop.step

@@ -106,9 +106,8 @@ class StackLoop(TrainingLoop):
     @property
     def together(self) -> tuple[str, str] | None:
         """Why no part of the networks can be trained without the others, and what to give instead; None if one can."""
-        if not self.model.together:
-            return None
-        return "with overlap or global_network they are trained together", "overlap=0 and global_network=false"
+        why = "with overlap or global_network they are trained together", "overlap=0 and global_network=false"
+        return why if self.model.together else None
 
     # -- shards -------------------------------------------------------------------------------------------------
 
@@ -259,9 +258,7 @@ class StackLoop(TrainingLoop):
 
     def buffer(self, name: str) -> Tensor:
         """A buffer, typed as a tensor."""
-        value = getattr(self, name)
-        assert isinstance(value, Tensor)
-        return value
+        return self.get_buffer(name)
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -271,6 +268,10 @@ class StackLoop(TrainingLoop):
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Restore the weights of a stack."""
+        self.put(weights)
+
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the model the result of :meth:`weights_to_keep`, to stay or to look at another point of the curve."""
         # assign keeps the precision of training.
         self.model.stack.load_state_dict(weights, assign=True)
 

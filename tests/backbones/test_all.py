@@ -31,8 +31,7 @@ CHOICES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path 
 # Options that make another function of it.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "siren, scaled": ("siren", {"weight_scale": 2.0}),
-    "siren, normalised": ("siren", {"batch_norm": True, "factorisation": 0.5}),
-    "finer, factorised": ("finer", {"factorisation": 1.0}),
+    "siren, normalised and factorised": ("siren", {"batch_norm": True, "factorisation": 0.5}),
     "fourier, few": ("fourier", {"frequencies": 3}),
     "finer, high": ("finer", {"first_bias": 3.0}),
     "mfn, fourier": ("mfn", {"filter": "fourier"}),

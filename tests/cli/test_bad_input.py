@@ -44,11 +44,11 @@ data.pth=PICTURES/good.png                          -> unknown option data.pth; 
 partitoin.path=m.png                                -> unknown option partitoin.path; did you mean partition.path\?
 "data.path=~/nowhere (1).png"                       -> no such file: '/.*/nowhere \(1\).png'; check
 # partition
-partition=voronoi                                   -> there is no partition=voronoi; choose from grid, .*superpixel
+partition=voronoi                                   -> there is no partition=voronoi; choose from .*grid, .*superpixel
 partition.regions=257                               -> partition.regions=257 is more than the 256 samples .*; give fewer
 partition.regions=17                                -> partition.regions=17 .*; the next smaller that has is 16
 partition.rows=2                                    -> partition.regions excludes partition.rows .*; give one
-partition=none                                      -> partition.regions is an option of partition=grid and .*; choose
+partition=none                                      -> partition.regions is an option of .*=grid and .*; choose
 partition=mask                                      -> option partition.path is missing; give partition.path=VALUE
 partition=mask partition.path=missing.png           -> no such file: 'missing.png'; check
 partition=mask partition.path=PICTURES/text.png     -> text.png' is not a label map .*; give a PNG
@@ -56,6 +56,11 @@ partition=mask partition.path=PICTURES              -> has no label map for the 
 partition=mask partition.path=mask.npy              -> mask.npy': .* 24×20 pixels, the image astronaut 512×512; give
 partition=smp                                       -> partition=smp has no network; give partition.model=
 partition=smp partition.model=no/such-model         -> no/such-model is no folder here, .*; check the name, or download
+partition=experts partition.pretrain=voronoi        -> there is no rule partition.pretrain=voronoi; choose .*null
+partition=experts cache_dir=null                    -> match_params=500 .*: partition=experts alone has 8772 .*; give
+partition=soft_cells trainer.devices=2 cache_dir=null -> soft_cells is trained in one .*; give trainer.devices=1
+partition=soft_cells overlap=1 cache_dir=null       -> partition=soft_cells has weights of its own; give overlap=0
+partition=soft_cells regime=threshold               -> partition=soft_cells is for regime=fit; choose another
 # backbone
 backbone.match_params=3                             -> backbone.match_params=3 is too few: .*; give more
 backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an option of backbone=finer.* only; choose
@@ -153,7 +158,7 @@ partitions PICTURES/alpha.png                       -> alpha.png' is transparent
 partitions astronaut --size 4 --max-side 4          -> --size excludes --max-side; give one
 partitions astronaut --regions 2,0                  -> --regions=2,0: should be whole numbers
 partitions astronaut --regions 5 --size 2 --rules grid  -> astronaut, grid #5: --regions=5 is more than .*; give fewer
-partitions astronaut --rules grid,voronoi           -> there is no rule 'voronoi'; choose from grid, .*superpixel
+partitions astronaut --rules grid,voronoi           -> there is no rule 'voronoi'; choose from .*grid, .*superpixel
 partitions astronaut --rules mask                   -> the option mask.path is missing; give mask.path=VALUE
 partitions astronaut --rules grid semantic.merge=x  -> semantic has an option but is not in --rules=grid; add it
 partitions astronaut semantic.merg=x                -> unknown option semantic.merg; did you mean semantic.merge\?

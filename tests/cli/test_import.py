@@ -55,7 +55,8 @@ def test_a_curve_stands_beside_a_run(partinr: Any, finished: Path, curve: Path) 
     answer = partinr("report", *both, "-o", "report.html", "--figures", "figures", "--format", "png")
     assert answer.code == 0, answer.err
     page = Path("report.html").read_text()
-    assert "GaussianImage" in page
+    assert "this picture" in page
+    assert "seed None" not in page
     for command in (["render", "-o", "x.png"], ["view"], ["export"], ["resume"], ["rerun"]):
         answer = partinr(*command, run)
         assert (answer.code, answer.err.count("\n")) == (2, 1)

@@ -21,7 +21,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 Rows = list[list[Panel | None]]
 
 NEED_NOTHING = sorted(
-    {file.stem for file in conf_dir().glob("partition/*.yaml")} - {"none", "mask", "smp", "silence", "onsets", "shots"}
+    {file.stem for file in conf_dir().glob("partition/*.yaml")}
+    - {"none", "mask", "smp", "silence", "onsets", "shots"}
+    - {"adaptive", "experts", "soft_cells"}  # which are learned, or change in training
 )
 
 

@@ -162,6 +162,12 @@ def test_a_rate_that_follows_the_clock(tiny: Any, partinr: Any) -> None:
     assert "differs  curve.csv, row " in answer.out
 
 
+def test_samples_that_follow_the_clock(tiny: Any, partinr: Any) -> None:
+    assert tiny("max_steps=null", "max_seconds=0.03", "sampler=int", "hydra.run.dir=run").code == 0
+    answer = partinr("rerun", "run")
+    assert "the samples of the steps of run followed the clock (sampler=int over max_seconds)" in answer.err
+
+
 def test_a_cosine_over_steps_that_the_clock_cut_off(tiny: Any, partinr: Any) -> None:
     words = ("max_steps=100000", "max_seconds=0.03", "schedule=cosine", "regime.evaluate_every=1")
     assert tiny(*words, "hydra.run.dir=run").code == 0

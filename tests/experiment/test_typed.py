@@ -101,10 +101,12 @@ def test_types_are_read_from_the_source() -> None:
                 assert read(number) or not takes(number), (target, field, number)
     free = {
         "Bicubic.aspect",
+        "Experts.pretrain_options",
         "Grid.shape",
         "Optimizer.options",
         "PerNetwork.options",
         "Shared.signals",
+        "SoftCells.pretrain_options",
         "VideoData.crop",
     }
     assert left == free

@@ -45,7 +45,7 @@ def _parameters(backbone, chosen):
 
 def test_shares_are_parts_of_one():
     for capacity in cases(*CAPACITIES):
-        found = shares(capacity, UNEVEN, _signal(3, 4))
+        found = shares(capacity, UNEVEN, _signal(3, 4), _signal(3, 4).mean(-1))
         assert found.shape == (4,)
         assert (found > 0).all()
         assert float(found.sum()) == pytest.approx(1)

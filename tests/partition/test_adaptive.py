@@ -25,24 +25,24 @@ def _after(rule: Adaptive, partition: Partition, error: torch.Tensor, done: floa
 
 @pytest.mark.parametrize("shape", [(600,), (32, 40), (12, 14, 16)])
 def test_regions_grow_to_their_number_and_are_small_where_the_error_is(shape):
-    rule = Adaptive(regions=12, begin=3)
+    rule = Adaptive(regions=12, begin=3, until=0.3)
     partition = rule(torch.zeros(*shape, 2))
     assert partition.regions == 3
     corner = tuple(slice(n // 4) for n in shape)
     error = torch.full(shape, 1e-3, dtype=torch.float64)
     error[corner] = 1.0
     numbers = []
-    for done in (0.05, 0.1, 0.2, 0.31, 0.5):
+    for done in (0.03, 0.07, 0.1, 0.16, 0.5):
         partition = _after(rule, partition, error, done)
         numbers.append(partition.regions)
-    assert numbers == [3, 4, 7, 12, 12]
+    assert numbers == [3, 5, 7, 12, 12]
     of_corner = partition.labels[corner].unique()
     assert partition.sizes[of_corner].double().mean() < partition.sizes.double().mean()
     assert len(of_corner) > 12 * error[corner].numel() / error.numel()
 
 
 def test_two_halves_are_merged_where_that_pays_for_another_halving():
-    rule = Adaptive(regions=4, begin=4, merge=10.0)
+    rule = Adaptive(regions=4, begin=4, until=0.3, merge=10.0)
     partition = rule(torch.zeros(16, 16, 1))
     error = torch.ones(16, 16, dtype=torch.float64)
     assert rule.change(partition, error, 0.1) is None

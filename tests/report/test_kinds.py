@@ -30,7 +30,7 @@ def sounds(write_run: WriteRun, tmp_path: Path) -> Path:
         curve = [
             {**row, "ssim": float("nan"), "snr": row["psnr"] - SILENCE} for row in realistic_curve(regions, 0, 1500)
         ]
-        signal = {"name": "bach", "shape": [8000, 1], "sha256": "b", **AudioKind(rate=8000).describe()}
+        signal = {"name": "bach", "shape": [8000, 1], "sha256": "b", **AudioKind(rate=8000).describe([8000])}
         facts: dict[str, Any] = {"signal": signal, "metrics": {key: curve[-1][key] for key in ("psnr", "snr")}}
         write_run(tmp_path / str(regions), image="bach", regions=regions, rows=curve, facts=facts)
     return tmp_path
@@ -61,6 +61,7 @@ def test_pages_and_tables_call_things_by_their_names(sounds: Path) -> None:
     assert "on 1 sound " in said
     assert "SNR to reach" in said
     assert "Speed-up to lone SNR" in said
+    assert "0 to 1 s; frequencies from 0 to 4 kHz" in said
     assert "Lone SNR: that at which" in make_table([sounds])
 
 

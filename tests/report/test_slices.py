@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def page_of(path: Path, axes: str = "zyx", shape: tuple[int, ...] = SHAPE) -> tu
     signal, fit = levels[..., None] / 255, levels[..., None] / 255 - 2 / 255
     labels = (levels % shape[-1] >= shape[-1] // 2).astype(np.int64)
     block = Block(signal, fit, labels, Upright.of(axes, (1, 2, 3)), low=0, high=255)
-    return write_slices(path, block, title="A <scan>", facts=["60 samples"]), levels
+    other = replace(block, fit=signal, labels=1 - labels, name="another")
+    return write_slices(path, [block, other], title="A <scan>", facts=["60 samples"]), levels
 
 
 def stage_of(page: Path) -> dict[str, Any]:
@@ -44,7 +46,9 @@ def test_slices_lie_side_by_side_and_a_body_is_turned(tmp_path: Path) -> None:
     data = stage_of(page)
     assert (data["shape"], data["columns"], data["spacing"]) == ([3, 4, 5], 2, [1, 2, 3])
     assert (data["pictures"]["signal"][:4, 5:] == levels[1]).all()
-    assert (data["pictures"]["fit"][4:, :5] == levels[2] - 2).all()
+    assert (data["pictures"]["fit0"][4:, :5] == levels[2] - 2).all()
+    assert data["fits"] == ["fit", "another"]
+    assert (data["pictures"]["fit1"] == data["pictures"]["signal"]).all()
     page, levels = page_of(tmp_path / "body.html", "RAS")
     data = stage_of(page)
     assert (data["shape"], data["spacing"], data["planes"][0]) == ([5, 4, 3], [3, 2, 1], "axial")
@@ -69,11 +73,14 @@ def test_sliders_and_clicks_move_the_slices(chromium: Any, tmp_path: Path) -> No
     assert float(view.text_content("#signal")) == levels[1, 2, 2]
     view.locator("figure input").nth(0).fill("2")
     expect(view.locator("#sample")).to_have_text("2, 2, 2")
-    assert float(view.text_content("#fit")) == levels[2, 2, 2] - 2
+    fits = [float(value) for value in view.text_content("#fit").split(" | ")]
+    assert fits == [levels[2, 2, 2] - 2, levels[2, 2, 2]]
     # The upper left corner of the first slice.
     view.locator("canvas").nth(0).click(position={"x": 3, "y": 3})
     expect(view.locator("#sample")).to_have_text("2, 0, 0")
     for key in ("e", "b", " "):
         view.keyboard.press(key)
     assert view.is_checked("#borders")
+    assert view.is_checked("[name=mode][value=error]")
+    assert view.is_checked("[name=of][value='1']")
     assert view.text_content("figcaption output") == "3 of 3"

@@ -96,8 +96,10 @@ def test_draws_follow_from_the_seed_and_go_on_from_a_checkpoint(sampler: Sampler
         grown = round(step * 10 // 40 / 10 * 26) if isinstance(sampler, Int) else 0
         assert len(rows) == 13 + grown
         assert len(set(rows)) == len(rows) or not sampler.blends
-    if not isinstance(sampler, Int):
-        assert len(set(map(tuple, whole))) > 20
+    distinct = len(set(map(tuple, whole)))
+    assert distinct == {"evos": 5, "expansive": 5}.get(sampler.title, distinct)
+    if sampler.title in ("uniform", "edges", "nint"):
+        assert distinct > 20
     first, second = sampler.begin(pool()), sampler.begin(pool())
     assert drawn(first, 17) == whole[:17]
     second.restore(first.state())
@@ -188,11 +190,13 @@ def test_nint_goes_by_the_kernel_less_and_less() -> None:
 
 def test_the_loss_of_expansive_supervision_is_that_of_all_samples() -> None:
     draws = begun(Expansive())
-    anchors, rest = draws.choice()
+    anchors, _ = draws.choice()
     assert draws.weights is not None
     values = torch.rand(SAMPLES, generator=torch.Generator().manual_seed(8))
     found = []
-    for step in range(len(rest) // 10 * 50):
+    for step in range(3000):
+        if draws.due(step):
+            draws.look(step, 0.0, look(0))
         rows = draws.draw(step)
         assert rows is not None
         assert set(torch.nonzero(anchors).squeeze(1).tolist()) <= set(rows.tolist())

@@ -13,6 +13,7 @@ import partinr
 from partinr.backbones import ReluPE, Siren
 from partinr.base.errors import PartinrError
 from partinr.model.album import Album
+from partinr.model.inherit import begin_fine
 from partinr.partition import Grid, Partition
 from partinr.regimes import Cosine, FitModule, FitResult, FitSettings, Optimizer, PerNetwork, StopRule
 from partinr.runs.layout import CLOCK_COLUMNS
@@ -115,6 +116,16 @@ def test_a_resumed_run_is_the_unbroken_one(image, settings, tmp_path, monkeypatc
         assert module.changes == [[0, 2], [4, 3], [8, 4], [12, 5]]
         for name, value in unbroken.model.stack.items():
             assert torch.equal(value, resumed.model.stack[name])
+
+
+def test_fresh_networks_of_large_regions_vary_as_fast_as_those_of_small_ones(image):
+    for frame in ("local", "global"):
+        large = partinr.PiecewiseINR(Grid(regions=1)(image), SIREN, frame=frame)
+        before = {name: value.clone() for name, value in large.stack.items()}
+        begin_fine(large, 9)
+        factor = {"weight_0": 3.0 if frame == "local" else 1.0}
+        for name, value in large.stack.items():
+            torch.testing.assert_close(value, before[name] * factor.get(name, 1.0))
 
 
 def test_finished_regions_stay_finished_and_are_left_alone(image):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -9,9 +10,11 @@ from torch import Tensor
 from partinr.base.errors import named
 from partinr.model.album import stack_of
 from partinr.model.inr import PiecewiseINR
-from partinr.partition import Partition
+from partinr.partition import Gate, Partition
 from partinr.regimes.base import RunContext
+from partinr.regimes.fit.gated import GatedFit
 from partinr.regimes.fit.module import FitModule
+from partinr.regimes.fit.probe import Probe
 from partinr.regimes.fit.seen import unseen
 from partinr.regimes.starts.base import Fitted
 from partinr.signals.identity import SignalIdentity
@@ -35,6 +38,7 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     partitions: dict[str, tuple[Partition, SignalKind | None]] = {}
     members: dict[str, PiecewiseINR] = {}
     observed: list[Observed] = []
+    gate: Gate | None = None
     for number, item in enumerate(context.data.train()):
         with named(item.name):
             signal, identities[item.name], kind = context.read(item)
@@ -46,15 +50,19 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         signals.append(signal)
         partitions[item.name] = partition, kind
     context = context.settled([each.estimate for each in observed], [partition for partition, _ in partitions.values()])
+    probe = Probe(context, settings)
     for (name, (partition, kind)), seen in zip(partitions.items(), observed, strict=True):
         with named(name):
-            members[name] = context.model(partition, seen.estimate, kind=kind)
+            gate = context.gate(partition)
+            beside = 0 if gate is None else gate.parameter_count
+            probed = probe.widths(name, partition, seen, kind)
+            members[name] = context.model(partition, seen.estimate, kind=kind, probed=probed, beside=beside)
     lives = [context.live(seen.estimate) for seen in observed]
     seen_of = zip(members.items(), observed, strict=True)
     context.start.begin(
         [Fitted(name, model, seen.estimate, identities[name]) for (name, model), seen in seen_of], context
     )
-    module = FitModule(
+    module = (FitModule if gate is None else partial(GatedFit, gate=gate))(
         stack_of(members),
         signals,
         settings=settings,
@@ -67,5 +75,6 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
         lives=lives if any(lives) else None,
         **context.training(),
     )
+    probe.charge(module)
     module.about, module.begun = {**context.rule, **context.start.identity()}, context.begun
     return module

@@ -107,8 +107,7 @@ class FitModule(LiveLoop):
         check_live(model, self.lives, start is not None, self.seen)
         self._shapes = [tuple(each.shape) for each in signals]
         self._learn(model, signals)
-        self.watched = self.seen.watched
-        self.evaluated = Evaluated(model.partitions, self.kinds)
+        self.watched, self.evaluated = self.seen.watched, Evaluated(model.partitions, self.kinds)
         self._seconds_at_full_work: tuple[float, int] | None = None
 
     def _learn(self, model: SignalStack, signals: Sequence[Tensor]) -> None:
@@ -193,7 +192,7 @@ class FitModule(LiveLoop):
         return {
             "partition": partition_facts(self.model.names, self.model.partitions),
             "signal": signal_facts(self.model.names, self._shapes, self.buffer("_signals"), self.identities.values())
-            | self.kinds[0].describe(),
+            | self.kinds[0].describe(self._shapes[0][:-1] if len(self._shapes) == 1 else None),
         }
 
     @property
@@ -218,9 +217,8 @@ class FitModule(LiveLoop):
         """Take optimiser steps on the networks of the shard, in pieces of steps that are alike."""
         end = self.step + steps
         while self.step < end:
-            period = self.sampler.period
             alike = self.sampler.begin(self, end - self.step)
-            if self.sampler.period != period:
+            if self.sampler.fresh:
                 self._stepping = None
             super().take_steps(alike, batch)
 
@@ -268,8 +266,7 @@ class FitModule(LiveLoop):
         pairs = list(zip(reconstructions, self.seen.by_signal(self.buffer("_signals")), strict=True))
         if self.settings.freeze_at_psnr is not None:
             self._errors = error_by_network(values, self.buffer("_targets"), self.batch)
-        if self.sampler.goes_by_error:
-            self.sampler.refresh(self._error_by_sample(values))
+        self.look(values)
         rows = measured(pairs, self.kinds, self.ranks)
         self.evaluated.put(self.step, pairs)
         self.image_curve += [
@@ -278,6 +275,11 @@ class FitModule(LiveLoop):
             if name
         ]
         return {**mean_of(rows), **self.seen.measured(reconstructions, self.ranks, untrained=self.step == 0)}
+
+    def look(self, values: Tensor) -> None:
+        """Let the sampler go by the errors of the values of all rows of the batch."""
+        if self.sampler.goes_by_error:
+            self.sampler.refresh(self._error_by_sample(values))
 
     def _error_by_sample(self, values: Tensor) -> Tensor:
         """Root mean squared error over the channels of each sample, times its weight in the loss: ``[M]``."""

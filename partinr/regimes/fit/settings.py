@@ -56,10 +56,12 @@ class FitSettings(RegimeSettings):
     kind: ClassVar[str] = "fit"
     builder: ClassVar[str] = "partinr.regimes.fit.build:fit_module"
     blends: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
     observes: ClassVar[bool] = True
     draws: ClassVar[bool] = True
     starts: ClassVar[bool] = True
     lives: ClassVar[bool] = True
+    probes: ClassVar[bool] = True
     layouts: ClassVar[tuple[Layout, ...]] = get_args(Layout)
 
     loss: Literal["image", "region"] = "image"

@@ -25,13 +25,15 @@ async function decoded(uri) {
 const colours = data.error.colours.map((hex) => [1, 3, 5].map((from) => parseInt(hex.slice(from, from + 2), 16)));
 
 function errorColour(i) {
-  const { signal, fit } = volumes;
+  const [{ signal }, fit] = [volumes, volumes[`fit${of()}`]];
   const [low, high] = data.error.range;
   const error = (Math.abs(signal[i] - fit[i]) + Math.abs(signal[i + 1] - fit[i + 1]) + Math.abs(signal[i + 2] - fit[i + 2])) / (3 * 255);
   return colours[Math.round(255 * Math.min(Math.log(Math.max(error, low) / low) / Math.log(high / low), 1))];
 }
 
-const labelAt = (i) => (volumes.labels[i] << 16) | (volumes.labels[i + 1] << 8) | volumes.labels[i + 2];
+// The number of the fit that is shown.
+const of = () => Number(document.querySelector("[name=of]:checked")?.value ?? 0);
+const labelAt = (i, labels = volumes[`labels${of()}`]) => (labels[i] << 16) | (labels[i + 1] << 8) | labels[i + 2];
 const mode = () => document.querySelector("[name=mode]:checked").value;
 
 // CSS pixels for one unit of length: the largest slice fills a third of the window, or all of a narrow one.
@@ -40,7 +42,7 @@ const zoom = () => side() / Math.max(...extents);
 
 function draw() {
   at("scale").hidden = mode() !== "error";
-  document.querySelectorAll("figure").forEach((figure, which) => drawSlice(figure, ...SLICES[which]));
+  document.querySelectorAll("#slices figure").forEach((figure, which) => drawSlice(figure, ...SLICES[which]));
   const i = offset(...place);
   const physical = (values) => {
     const [low, high] = data.range;
@@ -48,9 +50,9 @@ function draw() {
     return found[0] === found[1] && found[1] === found[2] ? found[0] : found.join(", ");
   };
   at("sample").textContent = place.join(", ");
-  at("region").textContent = labelAt(i);
+  at("region").textContent = data.fits.map((_, n) => labelAt(i, volumes[`labels${n}`])).join(" | ");
   at("signal").textContent = physical(volumes.signal);
-  at("fit").textContent = physical(volumes.fit);
+  at("fit").textContent = data.fits.map((_, n) => physical(volumes[`fit${n}`])).join(" | ");
 }
 
 function drawSlice(figure, through, down, right) {
@@ -63,11 +65,12 @@ function drawSlice(figure, through, down, right) {
     return offset(...sample);
   };
   const pixels = new ImageData(columns, rows);
-  const shown = mode();
+  const [shown, labels] = [mode(), volumes[`labels${of()}`]];
+  const values = volumes[shown === "fit" ? `fit${of()}` : "signal"];
   for (let row = 0, to = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++, to += 4) {
       const i = offsetOf(row, column);
-      pixels.data.set(shown === "error" ? errorColour(i) : volumes[shown].subarray(i, i + 3), to);
+      pixels.data.set(shown === "error" ? errorColour(i) : values.subarray(i, i + 3), to);
       pixels.data[to + 3] = 255;
     }
   }
@@ -88,9 +91,9 @@ function drawSlice(figure, through, down, right) {
     context.fillStyle = "#ffb000";
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++) {
-        const own = labelAt(offsetOf(row, column));
-        if (column && labelAt(offsetOf(row, column - 1)) !== own) context.fillRect(Math.round(column * across), row * high, devicePixelRatio, high + 1);
-        if (row && labelAt(offsetOf(row - 1, column)) !== own) context.fillRect(column * across, Math.round(row * high), across + 1, devicePixelRatio);
+        const own = labelAt(offsetOf(row, column), labels);
+        if (column && labelAt(offsetOf(row, column - 1), labels) !== own) context.fillRect(Math.round(column * across), row * high, devicePixelRatio, high + 1);
+        if (row && labelAt(offsetOf(row - 1, column), labels) !== own) context.fillRect(column * across, Math.round(row * high), across + 1, devicePixelRatio);
       }
     }
   }
@@ -110,7 +113,7 @@ function redraw() {
 }
 
 function listen() {
-  document.querySelectorAll("figure").forEach((figure, which) => {
+  document.querySelectorAll("#slices figure").forEach((figure, which) => {
     const [through, down, right] = SLICES[which];
     const [canvas, slider] = [figure.querySelector("canvas"), figure.querySelector("input")];
     slider.max = shape[through] - 1;
@@ -130,11 +133,16 @@ function listen() {
       redraw();
     }, { passive: false });
   });
-  const choose = (value) => { document.querySelector(`[name=mode][value=${value}]`).checked = true; redraw(); };
-  document.querySelectorAll("[name=mode], #borders").forEach((each) => each.addEventListener("change", redraw));
+  const choose = (value, name = "mode") => { document.querySelector(`[name=${name}][value="${value}"]`).checked = true; redraw(); };
+  const next = () => {
+    if (data.fits.length === 1) return choose(mode() === "signal" ? "fit" : "signal");
+    if (mode() === "signal") choose("fit");
+    choose((of() + 1) % data.fits.length, "of");
+  };
+  document.querySelectorAll("[name=mode], [name=of], #borders").forEach((each) => each.addEventListener("change", redraw));
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === " ") choose(mode() === "signal" ? "fit" : "signal");
+    if (event.key === " ") next();
     else if (event.key === "e") choose("error");
     else if (event.key === "b") { at("borders").checked = !at("borders").checked; redraw(); }
     else return;

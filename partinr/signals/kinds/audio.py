@@ -21,7 +21,7 @@ from partinr.base.section import field
 from partinr.base.spec import spec
 from partinr.metrics.sound import log_spectral_distance, si_snr, snr
 from partinr.pictures.draw import partition_overlay
-from partinr.pictures.sound import sound_columns, sound_picture
+from partinr.pictures.sound import DECIBELS, sound_columns, sound_picture
 from partinr.pictures.write import Depth
 from partinr.signals.kind import Asked, SignalKind
 
@@ -62,6 +62,10 @@ class AudioKind(SignalKind):
     def size(self, shape: Sequence[int]) -> str:
         """See :meth:`SignalKind.size`."""
         return f"{shape[0] / self.rate:.2f} s at {self.rate:,.0f} Hz"
+
+    def legend(self, shape: Sequence[int]) -> str:
+        """See :meth:`SignalKind.legend`."""
+        return f"0 to {shape[0] / self.rate:.3g} s; frequencies from 0 to {self.rate / 2000:.3g} kHz, {DECIBELS:.0f} dB"
 
     def measure(self, reconstruction: Tensor, signal: Tensor) -> dict[str, float]:
         """SNR, SI-SNR and log-spectral distance, see :meth:`SignalKind.measure`."""

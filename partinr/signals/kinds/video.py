@@ -58,6 +58,10 @@ class VideoKind(SignalKind):
         """See :meth:`SignalKind.size`."""
         return f"{shape[0]} frames of {shape[1]}×{shape[2]} pixels, {self.rate:.4g} a second"
 
+    def legend(self, shape: Sequence[int]) -> str:
+        """See :meth:`SignalKind.legend`."""
+        return f"of {shape[0]} frames; at the bottom the middle row over time"
+
     def measure(self, reconstruction: Tensor, signal: Tensor) -> dict[str, float]:
         """The PSNR of the worst frame; NaN if any is NaN; see :meth:`SignalKind.measure`."""
         return {"psnr_worst_frame": float(np.min(psnr_of_frames(reconstruction, signal)))}

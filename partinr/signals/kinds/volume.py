@@ -49,6 +49,10 @@ class VolumeKind(SignalKind):
         distances = "×".join(f"{each:.3g}" for each in self.spacing)
         return f"{'×'.join(map(str, shape))} samples" + (f" of {distances} mm" if set(self.spacing) != {1} else "")
 
+    def legend(self, shape: Sequence[int]) -> str:
+        """See :meth:`SignalKind.legend`."""
+        return f"in the middle: {', '.join(self.upright().planes)}"
+
     def picture(self, values: Any) -> NDArray[Any]:
         """Three slices through the middle; see :meth:`SignalKind.picture`."""
         return self._sheet(values.shape[:3]).values(values) / np.float32(255)

@@ -19,6 +19,7 @@ from partinr.regimes import Constant, FitModule, FitSettings, Optimizer, StopRul
 from partinr.samplers import Edges, Error, Evos, Expansive, Int, Nint, Sampler, Uniform
 from partinr.signals.observations import Mask
 from partinr.training.look import KERNEL_PASSES, LookAt
+from partinr.training.steps import EngineSteps
 from partinr.training.trainer import run_fit
 
 SIREN = Siren(hidden_features=5, hidden_layers=1, first_omega_0=8.0)
@@ -127,8 +128,9 @@ def test_learns_counts_its_looks_and_resumes_bit_by_bit(
     unbroken = trained(module(signal, sampler))
     assert unbroken.curve[-1]["psnr"] > unbroken.curve[0]["psnr"]
     steps = sorted(each for _, each in looks)
-    assert steps == {"evos": [0, 4, 7, 10, 12, 14], "nint": list(range(16))}.get(name, steps)
-    assert bool(looks) == (name in ("evos", "int", "nint"))
+    known = {"evos": [0, 4, 7, 10, 12, 14], "nint": list(range(16)), "edges": [], "expansive": [0]}
+    assert steps == known.get(name, steps)
+    assert (sum(each.macs for each, _ in looks) > 0) == (name in ("evos", "int", "nint"))
     spent = unbroken.macs - sum(each.macs for each, _ in looks)
     if name != "int":
         assert spent == 16 * unbroken.macs_a_step()
@@ -146,6 +148,27 @@ def test_learns_counts_its_looks_and_resumes_bit_by_bit(
     if name == "edges":
         with pytest.raises(PartinrError, match=r"its sampler\.correction is 0\.5, here it is 1\.0"):
             trained(module(signal, Edges(fraction=0.4)), ckpt=tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize("sampler", [Evos(first_interval=12, last_interval=12), Expansive(fraction=0.3)], ids=str)
+def test_steps_of_the_engine_are_those_of_autograd(
+    signal: Tensor, sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    beginning = EngineSteps.run
+
+    def run(self: EngineSteps, steps: range, advance: Any) -> Any:
+        taken.extend(steps)
+        return beginning(self, steps, advance)
+
+    monkeypatch.setattr(EngineSteps, "run", run)
+    by_engine = trained(module(signal, sampler, steps=30))
+    assert taken == list(range(30))
+    monkeypatch.setattr("partinr.training.steps.adam_run", lambda loop: None)
+    by_hand = trained(module(signal, sampler, steps=30))
+    assert len(taken) == 30
+    for name, value in by_hand.model.stack.items():
+        torch.testing.assert_close(by_engine.model.stack[name], value, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*SAMPLERS, "uniform"])
