@@ -147,7 +147,7 @@ def main() -> None:
         show(arguments.paths[0])
         return
     torch.set_num_threads(1)
-    out = csv.DictWriter(sys.stdout, COLUMNS)
+    out = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     out.writeheader()
     for row in runs(arguments.paths, arguments.steps):
         out.writerow(row)
