@@ -50,10 +50,10 @@ def optimum(image: torch.Tensor, parameters: int) -> tuple[int, float]:
 def show(own: Path, others: Path) -> None:
     """Print the means of both."""
     found: dict[str, list[float]] = defaultdict(list)
-    for row in csv.DictReader(own.open(encoding="utf-8")):
+    for row in csv.DictReader(own.read_text(encoding="utf-8").splitlines()):
         found[row["budget"]].append(float(row["psnr"]))
     fast: dict[str, list[float]] = defaultdict(list)
-    for row in csv.DictReader(others.open(encoding="utf-8")):
+    for row in csv.DictReader(others.read_text(encoding="utf-8").splitlines()):
         if row["budget_seconds"] == SECONDS:
             fast[row["budget_parameters"]].append(float(row["psnr"]))
     print("| parameters | bicubic grid, optimum | `experiment=fast`, 10 s |\n|---:|---:|---:|")
