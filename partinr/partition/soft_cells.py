@@ -22,6 +22,9 @@ class SoftCells(GatedRule):
     positive matrix of determinant 1. There a site has a colour, here a network; the number of sites stays; and in the
     last part of the run the cells are hard, so that files and pictures are those of any partition.
 
+    Networks that were blended do not fit alone: the later the cells become hard, the more quality that costs. By
+    default they do so after a fifth of the run, not after most of it as the gate of :class:`Experts`.
+
     Attributes:
         sharpness: the first ``tau``. Distances count in the mean distance between sites: with 4, the weight at a border
             between two sites falls from 0.9 to 0.1 within about half of it.
@@ -29,6 +32,7 @@ class SoftCells(GatedRule):
 
     title: ClassVar[str] = "soft_cells"
     pretrain: str | None = "grid"
+    until: Annotated[float, Field(ge=0, le=1)] = 0.2
     sharpness: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
 
     def fresh(self, regions: int, shape: tuple[int, ...]) -> Gate:
