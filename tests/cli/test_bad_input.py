@@ -48,7 +48,7 @@ partition=voronoi                                   -> there is no partition=vor
 partition.regions=257                               -> partition.regions=257 is more than the 256 samples .*; give fewer
 partition.regions=17                                -> partition.regions=17 .*; the next smaller that has is 16
 partition.rows=2                                    -> partition.regions excludes partition.rows .*; give one
-partition=none                                      -> partition.regions is an option of .*=grid and .*; choose
+partition=none                                      -> partition.regions is an option of .*=grid, .*; choose
 partition=mask                                      -> option partition.path is missing; give partition.path=VALUE
 partition=mask partition.path=missing.png           -> no such file: 'missing.png'; check
 partition=mask partition.path=PICTURES/text.png     -> text.png' is not a label map .*; give a PNG
@@ -63,7 +63,7 @@ partition=soft_cells overlap=1 cache_dir=null       -> partition=soft_cells has 
 partition=soft_cells regime=threshold               -> partition=soft_cells is for regime=fit; choose another
 # backbone
 backbone.match_params=3                             -> backbone.match_params=3 is too few: .*; give more
-backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an option of backbone=finer.* only; choose
+backbone=relu_pe backbone.omega_0=30                -> backbone.omega_0 is an option of .*=finer, .* only; choose
 # regime
 regime=mta                                          -> there is no regime=mta; choose from fit, meta
 regime=meta                                         -> regime=meta learns from many signals, .*; choose data=folder
