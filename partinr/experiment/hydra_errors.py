@@ -247,7 +247,8 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
         choice = next((each for each in chosen if each.startswith("data=")), None)
         if reader is not None and choice is not None:
             return f"{choice} reads no file; choose data={reader.data} for data.path={given}"
-        return f"{key} is an option of {', '.join(owners)} only; choose {'one of them' if len(owners) > 1 else 'that'}, or leave the option out"
+        choice = "one of them" if len(owners) > 1 else "that"
+        return f"{key} is an option of {', '.join(owners)} only; choose {choice}, or leave the option out"
     if dot and head not in whole and (group := difflib.get_close_matches(head, [str(name) for name in whole], n=1)):
         return f"unknown option {key}; did you mean {group[0]}.{rest}?"
     if near:

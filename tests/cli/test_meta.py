@@ -402,7 +402,7 @@ partition.regions=200                               -> smooth-0: partition.regio
 regime.adapt_layers=4                               -> regime.adapt_layers=4 is out of range; siren has 3 layers
 schedule=cosine schedule.warmup_steps=3             -> schedule.warmup_steps=3 leaves nothing .*; give a shorter
 # what is of the ordinary regime
-regime.points_per_step=10                           -> option of regime=fit and regime=threshold only; choose
+regime.points_per_step=10                           -> option of regime=fit, regime=threshold only; choose
 regime.freeze_at_psnr=30                            -> regime.freeze_at_psnr is an option of regime=fit only; choose
 regime.loss=image                                   -> regime.loss is an option of regime=fit only; choose
 regime=fit data=builtin regime.inner_lr=1e-3        -> regime.inner_lr is an option of regime=meta only; choose
