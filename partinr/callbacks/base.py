@@ -21,6 +21,10 @@ class Seconds(Protocol):
     training_cpu: float
     evaluation_cpu: float
 
+    @property
+    def spent(self) -> float:
+        """Seconds of training that count against the limit of a run."""
+
 
 class Machine(Protocol):
     """What else ran on the machine."""

@@ -18,7 +18,7 @@ from partinr.engines import fused
 from partinr.engines.chain import Link
 from partinr.engines.fused import Fused
 from tests.covering import covering
-from tests.engines.stacks import evaluate
+from tests.engines.stacks import chained, evaluate
 
 SIZES = {
     "one sample": (1,),
@@ -58,7 +58,7 @@ def test_values_and_gradients(sizes, shape, by_coords):
     wanted = list(params.values())
     if by_coords:
         wanted.append(coords.requires_grad_())
-    values = Fused().run(backbone.chain(params), coords, sizes)
+    values = Fused().run(chained(backbone, params), coords, sizes)
     expected = _expected(backbone, params, coords, sizes)
     assert values.shape == expected.shape
     torch.testing.assert_close(values.double(), expected, rtol=1e-5, atol=1e-5)
@@ -79,7 +79,7 @@ def test_more_tiles_than_gradients_are_kept_of_take_several_passes(monkeypatch):
     for numbers in (kernels.GRADIENT_NUMBERS, 1):
         monkeypatch.setattr(kernels, "GRADIENT_NUMBERS", numbers)
         params, coords, mix = _case(backbone, sizes)
-        values = Fused().run(backbone.chain(params), coords.requires_grad_(), sizes)
+        values = Fused().run(chained(backbone, params), coords.requires_grad_(), sizes)
         found.append(torch.autograd.grad((values * mix).sum(), [coords, *params.values()]))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -89,7 +89,7 @@ def test_more_tiles_than_gradients_are_kept_of_take_several_passes(monkeypatch):
 def test_any_number_of_axes_and_channels(d, c):
     backbone = Siren(hidden_features=6, hidden_layers=1)
     params, coords, _ = _case(backbone, (3, 0, 11, 4), d, c)
-    values = Fused().run(backbone.chain(params), coords, (3, 0, 11, 4))
+    values = Fused().run(chained(backbone, params), coords, (3, 0, 11, 4))
     torch.testing.assert_close(values.double(), _expected(backbone, params, coords, (3, 0, 11, 4)), rtol=0, atol=2e-5)
 
 
@@ -97,7 +97,7 @@ def test_coordinates_and_gradients_may_lie_anyhow_in_memory():
     backbone = Siren(hidden_features=3, hidden_layers=1, first_omega_0=20.0)
     params, coords, mix = _case(backbone, (5, 6))
     turned = coords.T.contiguous().T.requires_grad_()
-    values = Fused().run(backbone.chain(params), turned, (5, 6))
+    values = Fused().run(chained(backbone, params), turned, (5, 6))
     expected = _expected(backbone, params, turned, (5, 6))
     (found,) = torch.autograd.grad(values, turned, mix.T.contiguous().T)
     (other,) = torch.autograd.grad(expected, turned, mix.double())
@@ -115,7 +115,7 @@ def test_gradients_of_gradients_are_there():
         return list(torch.autograd.grad(total, list(params.values())))
 
     plain = second(_expected(backbone, params, coords, sizes))
-    for found, other in zip(second(Fused().run(backbone.chain(params), coords, sizes)), plain, strict=True):
+    for found, other in zip(second(Fused().run(chained(backbone, params), coords, sizes)), plain, strict=True):
         torch.testing.assert_close(found, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
 
 
@@ -123,10 +123,10 @@ def test_what_is_no_number_stays_with_its_network():
     sizes = (4, 300, 5)
     backbone = Siren(hidden_features=4, hidden_layers=1)
     params, coords, _ = _case(backbone, sizes)
-    before = Fused().run(backbone.chain(params), coords, sizes)
+    before = Fused().run(chained(backbone, params), coords, sizes)
     with torch.no_grad():
         params["weight_1"][1, 0, 0] = math.nan
-    after = Fused().run(backbone.chain(params), coords, sizes)
+    after = Fused().run(chained(backbone, params), coords, sizes)
     assert after[4:304].isnan().all()
     assert torch.equal(after[:4], before[:4])
     assert torch.equal(after[304:], before[304:])

@@ -9,9 +9,16 @@ from torch import Tensor
 from partinr.backbones import Backbone
 from partinr.engines import plan, registry
 from partinr.engines.base import Architecture, Engine, Network, Shape, Stack
-from partinr.engines.chain import products, widths_of
+from partinr.engines.chain import Chain, products, widths_of
 
 PLAIN = {"loop": plan.PLAIN[:1], "batched": plan.PLAIN[1:], "auto": plan.PLAIN}
+
+
+def chained(backbone: Backbone, params: Mapping[str, Tensor]) -> Chain:
+    """The layers of networks that are a chain."""
+    chain = backbone.chain(params)
+    assert chain is not None
+    return chain
 
 
 def stack_of(network: Network, params: Mapping[str, Tensor], macs: int = 1) -> Stack:

@@ -20,7 +20,7 @@ from partinr.engines.fused import Fused
 from partinr.model.inr import PiecewiseINR
 from partinr.partition import Grid, Partition
 from tests.covering import covering
-from tests.engines.stacks import chosen, evaluate
+from tests.engines.stacks import chained, chosen, evaluate
 
 SIZES = {
     "one network": (13,),
@@ -57,7 +57,7 @@ def test_values_and_gradients(sizes, shape):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, mix = _case(backbone, sizes)
     coords.requires_grad_()
-    values = Fused().run(backbone.chain(params), coords, sizes)
+    values = Fused().run(chained(backbone, params), coords, sizes)
     expected = _expected(backbone, params, coords, sizes)
     assert values.shape == expected.shape
     torch.testing.assert_close(values.double(), expected, rtol=1e-5, atol=1e-5)
@@ -75,7 +75,7 @@ def test_values_and_gradients(sizes, shape):
 def test_any_number_of_axes_and_channels(d, c):
     backbone = Siren(hidden_features=6, hidden_layers=1)
     params, coords, _ = _case(backbone, (3, 0, 11, 4), d, c)
-    values = Fused().run(backbone.chain(params), coords, (3, 0, 11, 4))
+    values = Fused().run(chained(backbone, params), coords, (3, 0, 11, 4))
     torch.testing.assert_close(values.double(), _expected(backbone, params, coords, (3, 0, 11, 4)), rtol=0, atol=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_gradients_of_gradients_are_there():
         total = torch.stack([each.square().sum() for each in first]).sum()
         return list(torch.autograd.grad(total, list(params.values())))
 
-    fused = second(Fused().run(backbone.chain(params), coords, sizes))
+    fused = second(Fused().run(chained(backbone, params), coords, sizes))
     plain = second(evaluate(backbone.apply, params, coords, sizes))
     for found, other in zip(fused, plain, strict=True):
         torch.testing.assert_close(found, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
@@ -152,10 +152,10 @@ def test_what_is_no_number_stays_with_its_network():
     sizes = (4, 300, 5)
     backbone = Siren(hidden_features=4, hidden_layers=1)
     params, coords, _ = _case(backbone, sizes)
-    before = Fused().run(backbone.chain(params), coords, sizes)
+    before = Fused().run(chained(backbone, params), coords, sizes)
     with torch.no_grad():
         params["weight_1"][1, 0, 0] = math.nan
-    after = Fused().run(backbone.chain(params), coords, sizes)
+    after = Fused().run(chained(backbone, params), coords, sizes)
     assert after[4:304].isnan().all()
     assert torch.equal(after[:4], before[:4])
     assert torch.equal(after[304:], before[304:])
@@ -174,7 +174,7 @@ def test_results_do_not_depend_on_threads():
         for count in (1, 2, 1):
             torch.set_num_threads(count)
             params, coords, mix = _case(backbone, sizes)
-            values = Fused().run(backbone.chain(params), coords, sizes)
+            values = Fused().run(chained(backbone, params), coords, sizes)
             results.append([values, *torch.autograd.grad((values * mix).sum(), list(params.values()))])
     finally:
         torch.set_num_threads(threads)
@@ -210,7 +210,7 @@ def test_runs_of_several_tiles(few_runs):
     params, coords, mix = _case(backbone, sizes)
     wanted = list(params.values())
     expected = _expected(backbone, params, coords, sizes)
-    chain = backbone.chain(params)
+    chain = chained(backbone, params)
     threads = torch.get_num_threads()
     by_threads: list[list[Tensor]] = []
     try:
@@ -245,7 +245,7 @@ def test_it_takes_thin_chains_of_single_precision_outside_transforms():
     with torch.autocast("cpu", torch.bfloat16):
         # A thin network stays in single precision: narrower products would not be faster.
         assert fused(coords)
-        assert Fused().run(backbone.chain(params), coords, (5,)).dtype == torch.float32
+        assert Fused().run(chained(backbone, params), coords, (5,)).dtype == torch.float32
     seen = []
 
     def look(x: Tensor) -> Tensor:
@@ -292,7 +292,7 @@ def test_the_error_and_its_gradients_in_one_pass(sizes, shape, weighted):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets = _case(backbone, sizes)
     weights = torch.rand(sum(sizes), 1) if weighted else None
-    found = Fused().error(backbone.chain(params), Observations(coords, targets, sizes, weights))
+    found = Fused().error(chained(backbone, params), Observations(coords, targets, sizes, weights))
     difference = (_expected(backbone, params, coords, sizes) - targets).square()
     expected = (difference if weights is None else difference * weights).sum()
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
@@ -308,7 +308,7 @@ def test_the_error_without_gradients():
     backbone = Siren(hidden_features=5, hidden_layers=1)
     params, coords, targets = _case(backbone, (3, 0, 11, 4))
     with torch.no_grad():
-        found = Fused().error(backbone.chain(params), Observations(coords, targets, (3, 0, 11, 4)))
+        found = Fused().error(chained(backbone, params), Observations(coords, targets, (3, 0, 11, 4)))
     expected = (_expected(backbone, params, coords, (3, 0, 11, 4)) - targets).square().sum()
     torch.testing.assert_close(found.double(), expected.detach(), rtol=1e-5, atol=0)
 
@@ -323,7 +323,7 @@ def test_second_derivatives_of_the_error():
         first = torch.autograd.grad(error, wanted, create_graph=True)
         return torch.autograd.grad(torch.stack([each.square().sum() for each in first]).sum(), wanted)
 
-    found = twice(Fused().error(backbone.chain(params), Observations(coords, targets, (3, 0, 11, 4), weights)))
+    found = twice(Fused().error(chained(backbone, params), Observations(coords, targets, (3, 0, 11, 4), weights)))
     values = _expected(backbone, params, coords, (3, 0, 11, 4))
     expected = twice(((values - targets).square() * weights).sum())
     for one, other in zip(found, expected, strict=True):

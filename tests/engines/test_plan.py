@@ -56,7 +56,7 @@ class PlainSiren(nn.Module):
         for layer in range(last + 1):
             x = x @ self.params[f"weight_{layer}"].T + self.params[f"bias_{layer}"]
             if layer < last:
-                x = torch.sin((self.spec.first_omega_0 if layer == 0 else self.spec.omega_0) * x)
+                x = torch.sin(self.spec.omega(layer) * x)
         return x
 
 

@@ -20,7 +20,7 @@ from partinr.engines.base import Observations
 from partinr.engines.threads import ROWS, SHORTEST_TILE
 from partinr.engines.tiled import Tiled
 from tests.covering import covering
-from tests.engines.stacks import chosen, evaluate
+from tests.engines.stacks import chained, chosen, evaluate
 
 SIZES = {
     "one network": (13,),
@@ -69,7 +69,7 @@ def test_values_and_gradients(sizes, shape):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets, weights = _case(backbone, sizes)
     coords.requires_grad_()
-    values = Tiled().run(backbone.chain(params), coords, sizes)
+    values = Tiled().run(chained(backbone, params), coords, sizes)
     expected = _expected(backbone, params, coords, sizes)
     _assert_near([values], [expected], 1e-5)
     wanted = [coords, *params.values()]
@@ -86,7 +86,7 @@ def test_error_and_its_gradient_in_one_pass(sizes, shape, weighted):
     backbone = Siren(hidden_features=width, hidden_layers=layers, first_omega_0=20.0)
     params, coords, targets, weights = _case(backbone, sizes)
     given = weights if weighted else None
-    found = Tiled().error(backbone.chain(params), Observations(coords, targets, sizes, given))
+    found = Tiled().error(chained(backbone, params), Observations(coords, targets, sizes, given))
     expected = _error(_expected(backbone, params, coords, sizes), targets, given)
     assert found.shape == ()
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
@@ -99,7 +99,7 @@ def test_any_number_of_axes_and_channels(d, c):
     sizes = (3, 0, 110, 4)
     backbone = Siren(hidden_features=6, hidden_layers=1)
     params, coords, targets, _ = _case(backbone, sizes, d, c)
-    found = Tiled().error(backbone.chain(params), Observations(coords, targets, sizes))
+    found = Tiled().error(chained(backbone, params), Observations(coords, targets, sizes))
     expected = _error(_expected(backbone, params, coords, sizes), targets, None)
     wanted = list(params.values())
     _assert_near(torch.autograd.grad(found, wanted), torch.autograd.grad(expected, wanted), 5e-5)
@@ -115,8 +115,8 @@ def test_bfloat16_is_near_single_precision(sizes):
     expected = _expected(backbone, params, coords, sizes)
     gradients = torch.autograd.grad(_error(expected, targets, weights), wanted)
     with torch.autocast("cpu", torch.bfloat16):
-        values = Tiled().run(backbone.chain(params), coords, sizes)
-        error = Tiled().error(backbone.chain(params), Observations(coords, targets, sizes, weights))
+        values = Tiled().run(chained(backbone, params), coords, sizes)
+        error = Tiled().error(chained(backbone, params), Observations(coords, targets, sizes, weights))
     assert values.dtype == error.dtype == torch.float32
     _assert_near([values], [expected], 0.03)
     _assert_near([error], [_error(values, targets, weights)], 1e-5)
@@ -132,7 +132,7 @@ def test_in_bfloat16_the_first_layer_sees_exact_coordinates():
     backbone = Siren(hidden_features=8, hidden_layers=0, first_omega_0=300.0)
     params, coords, _, _ = _case(backbone, (50,))
     with torch.autocast("cpu", torch.bfloat16):
-        values = Tiled().run(backbone.chain(params), coords, (50,))
+        values = Tiled().run(chained(backbone, params), coords, (50,))
     _assert_near([values], [_expected(backbone, params, coords, (50,))], 0.01)
 
 
@@ -147,7 +147,7 @@ def test_gradients_of_gradients_are_there(entry):
         total = torch.stack([each.square().sum() for each in first]).sum()
         return list(torch.autograd.grad(total, list(params.values())))
 
-    chain = backbone.chain(params)
+    chain = chained(backbone, params)
     found = (
         Tiled().error(chain, Observations(coords, targets, sizes, weights))
         if entry == "error"
@@ -161,7 +161,7 @@ def test_the_error_has_a_gradient_by_coordinates_too():
     backbone = Siren(hidden_features=5, hidden_layers=1, first_omega_0=3.0)
     params, coords, targets, weights = _case(backbone, sizes)
     coords.requires_grad_()
-    found = Tiled().error(backbone.chain(params), Observations(coords, targets, sizes, weights))
+    found = Tiled().error(chained(backbone, params), Observations(coords, targets, sizes, weights))
     expected = _error(_expected(backbone, params, coords, sizes), targets, weights)
     _assert_near(torch.autograd.grad(found, coords), torch.autograd.grad(expected, coords), 1e-4)
 
@@ -170,7 +170,7 @@ def test_without_gradients_there_is_the_error_alone():
     backbone = Siren(hidden_features=5, hidden_layers=1)
     params, coords, targets, weights = _case(backbone, (40, 3))
     with torch.no_grad():
-        found = Tiled().error(backbone.chain(params), Observations(coords, targets, (40, 3), weights))
+        found = Tiled().error(chained(backbone, params), Observations(coords, targets, (40, 3), weights))
     assert not found.requires_grad
     expected = _error(_expected(backbone, params, coords, (40, 3)), targets, weights)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
@@ -182,11 +182,11 @@ def test_what_is_no_number_stays_with_its_network(half):
     backbone = Siren(hidden_features=4, hidden_layers=1)
     params, coords, targets, _ = _case(backbone, sizes)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        before = Tiled().run(backbone.chain(params), coords, sizes)
+        before = Tiled().run(chained(backbone, params), coords, sizes)
         with torch.no_grad():
             params["weight_1"][1, 0, 0] = math.nan
-        after = Tiled().run(backbone.chain(params), coords, sizes)
-        error = Tiled().error(backbone.chain(params), Observations(coords, targets, sizes))
+        after = Tiled().run(chained(backbone, params), coords, sizes)
+        error = Tiled().error(chained(backbone, params), Observations(coords, targets, sizes))
     assert after[4:304].isnan().all()
     assert torch.equal(after[:4], before[:4])
     assert torch.equal(after[304:], before[304:])
@@ -215,7 +215,7 @@ def test_a_run_of_several_tiles_sums_their_gradients():
     wanted = list(params.values())
     gradients = torch.autograd.grad(_error(_expected(backbone, params, coords, sizes), targets, weights), wanted)
     found = torch.autograd.grad(
-        Tiled().error(backbone.chain(params), Observations(coords, targets, sizes, weights)), wanted
+        Tiled().error(chained(backbone, params), Observations(coords, targets, sizes, weights)), wanted
     )
     _assert_near(found, gradients, 5e-5)
 
@@ -249,8 +249,8 @@ def test_results_do_not_depend_on_threads(half):
             params, coords, targets, weights = _case(backbone, sizes)
             wanted = list(params.values())
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                values = Tiled().run(backbone.chain(params), coords, sizes)
-                error = Tiled().error(backbone.chain(params), Observations(coords, targets, sizes, weights))
+                values = Tiled().run(chained(backbone, params), coords, sizes)
+                error = Tiled().error(chained(backbone, params), Observations(coords, targets, sizes, weights))
             by_values = torch.autograd.grad(_error(values, targets, weights), wanted)
             results.append([values, error, *by_values, *torch.autograd.grad(error, wanted)])
             assert torch.get_num_threads() == count
