@@ -60,7 +60,8 @@ ARMS: dict[str, dict[str, tuple[str, ...]]] = {
         for name in ("experts", "soft_cells")
     },
     "global network": {
-        name: (f"global_network={name}", "capacity=equal", WHOLE) for name in ("add", "layers", "modulate")
+        name: (f"global_network={name}", "capacity=equal", "regime.begin_at_mean=false", WHOLE)
+        for name in ("add", "layers", "modulate")
     },
     "sampler": {
         "all samples": (WHOLE,),
