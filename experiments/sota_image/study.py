@@ -75,7 +75,10 @@ ARMS: dict[str, dict[str, tuple[str, ...]]] = {
         **{name: (f"backbone={name}", *NO_WAVES) for name in ("gauss", "relu_pe", "fourier", "mfn", "sl2a")},
         "wire": ("backbone=wire", "~backbone.first_omega_0"),
         "hash_grid": ("backbone=hash_grid", *NO_WAVES, "capacity=equal"),
-        "bicubic": ("backbone=bicubic", *NO_WAVES, "~backbone.hidden_layers", "capacity=equal"),
+        "bicubic": (
+            *("backbone=bicubic", *NO_WAVES, "~backbone.hidden_layers", "capacity=equal"),
+            "regime.begin_at_mean=false",
+        ),
         "factorised": ("backbone.factorisation=0.5",),
         "batch norm": ("backbone.batch_norm=true",),
     },
