@@ -94,7 +94,8 @@ def check_options(cls: type, arguments: Mapping[str, Any], key: str) -> None:
             near = difflib.get_close_matches(name, accepted, n=1)
             known = f"there are: {', '.join(accepted)}" if accepted else f"{cls.__name__} has no options"
             hint = f"did you mean {_dotted(key, near[0])}?" if near else known
-            raise PartinrError(f"unknown option {_dotted(key, name)}; {hint}")
+            without = f"to take out one that an experiment gives, add ~{_dotted(key, name)}"
+            raise PartinrError(f"unknown option {_dotted(key, name)}; {hint}; {without}")
 
 
 def _dotted(key: str, name: str) -> str:

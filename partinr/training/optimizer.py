@@ -57,9 +57,9 @@ class Optimizer:
             return
         unknown = sorted(set(self.options) - (named - {"params", "lr"}))
         if unknown:
-            whole = f"choose the whole group with optimizer={self.name}, or give optimizer.options={{}}"
-            cure = whole if self.takes_any else "see optimizer.options"
-            raise PartinrError(f"optimizer {self.name} takes no {', '.join(unknown)}; {cure}")
+            without = " ".join(f"~optimizer.options.{name}" for name in unknown)
+            cure = f"choose the whole group with optimizer={self.name}, or add" if self.takes_any else "add"
+            raise PartinrError(f"optimizer {self.name} takes no {', '.join(unknown)}; {cure} {without}")
 
     def build(self, params: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
         """The optimiser for parameters that belong to no network.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from partinr.runs.directory import RunDirectory
 from partinr.signals.kinds import default_kind
-from partinr.training.clock import Clock
+from partinr.training.clock import Clock, StopRule
 from partinr.training.machine import MachineLog
 
 
@@ -28,7 +29,8 @@ class FakeRegime:
     curve: list[dict[str, float]] = field(default_factory=list)
     clock: Any = field(default_factory=Clock)
     machine: Any = field(default_factory=MachineLog)
-    stop: Any = field(default_factory=lambda: SimpleNamespace(max_steps=100, max_seconds=None, target_psnr=None))
+    stop: Any = field(default_factory=lambda: StopRule(max_steps=100))
+    begun: dict[str, Any] = field(default_factory=dict)
     stop_reason: str | None = None
     ended_by: str | None = None
     interrupted: bool = False
@@ -41,7 +43,7 @@ class FakeRegime:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     drawn: int = 0
 
-    @property
+    @cached_property
     def views(self) -> list[Any]:
         grid = self.signal.shape[:-1]
         labels = (torch.arange(self.signal.shape[:-1].numel()) % 2).reshape(grid)

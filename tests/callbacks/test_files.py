@@ -133,6 +133,7 @@ def test_pictures_that_take_long_are_drawn_less_often(
     monkeypatch.setattr("partinr.callbacks.pictures.encode_png", encode)
     regime, callback = make_regime(names=("one", "two")), Pictures(every_seconds=10)
     callback.bind(run)
+    callback.on_fit_start(trainer, regime)
     for now, drawn in [(1010, 1), (1014 + 39, 1), (1014 + 40, 2)]:
         clock.now = now
         regime.evaluate()

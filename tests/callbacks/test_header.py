@@ -8,6 +8,7 @@ import pytest
 from partinr.callbacks import Header
 from partinr.callbacks.header import describe
 from partinr.runs.directory import RunDirectory
+from partinr.training.clock import StopRule
 
 HARDWARE = {"devices": 1, "device": "cpu", "gpu": None, "threads": 2}
 
@@ -43,7 +44,7 @@ def test_three_lines(
     header.bind(run)
     limits = {"max_steps": None, "max_seconds": None, "target_psnr": None, **stop}
     for process in (trainer, second):
-        header.on_train_start(process, make_regime(stop=SimpleNamespace(**limits)))
+        header.on_train_start(process, make_regime(stop=StopRule(**limits)))
     fit, on, into = capsys.readouterr().out.splitlines()
     assert fit.startswith("fit      photo\\n grid siren: ")
     assert said[0] in fit

@@ -194,7 +194,7 @@ def test_without_the_package_a_line_says_how_to_get_it(monkeypatch: pytest.Monke
 
 def test_refused_when_it_is_made() -> None:
     for options, said in cases(
-        ({"options": {"beta": [0.9, 0.9]}}, "takes no beta; see optimizer.options"),
+        ({"options": {"beta": [0.9, 0.9]}}, "takes no beta; add ~optimizer.options.beta"),
         ({"name": "muon", "options": {"betas": [0.9, 0.9]}}, "optimizer muon takes no betas"),
         ({"name": "nothing"}, "there is no optimizer 'nothing'"),
         ({"adamw_lr": 0.0}, r"adamw_lr=0\.0"),
