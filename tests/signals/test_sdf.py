@@ -18,7 +18,7 @@ from partinr.signals.mesh import Mesh
 from partinr.signals.shapes import SHAPES, box, torus
 
 
-def small(**settings: str) -> SdfData:
+def small(**settings: str | None) -> SdfData:
     return SdfData(resolution=10, truncation=0.4, **settings)
 
 
