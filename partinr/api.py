@@ -98,9 +98,9 @@ def fit(
 
     Args:
         model: trained in place.
-        signal: a picture file; or a NumPy array or tensor ``[*grid, C]``, where C = 1 may be left out: floats in
-            [0, 1], or unsigned integers, of which the largest is 1. For an album a list with one per image, in the
-            order of its names.
+        signal: a file of any kind of signal, such as a picture or a sound; or a NumPy array or tensor ``[*grid, C]``,
+            where C = 1 may be left out: floats in [0, 1], or unsigned integers, of which the largest is 1. For an album
+            a list with one per image, in the order of its names.
         steps: limit of optimiser steps.
         lr: learning rate if ``optimizer`` is a name.
         seconds: limit of training time.

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 
 from partinr.base.errors import PartinrError
+from partinr.base.readers import READERS, Reader, reader_of
 from partinr.base.text import for_shell
 from partinr.experiment import plugins
-from partinr.experiment.files import READERS, Reader, reader_of
 from partinr.experiment.hydra_errors import in_quotes
 
 
@@ -17,7 +17,7 @@ def with_picture(words: Sequence[str]) -> list[str]:
 
     A word alone stands for ``data.path=photo.png experiment=fast data.max_side=1024``, unless another experiment or
     size is given: ten seconds are few for all pixels of a large photograph. The ending says which choice of ``data``
-    reads the file (:data:`~partinr.experiment.files.READERS`), so ``data=sound.wav`` stands for ``data=audio
+    reads the file (:data:`~partinr.base.readers.READERS`), so ``data=sound.wav`` stands for ``data=audio
     data.path=sound.wav``.
 
     Raises:

@@ -24,10 +24,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from partinr.base.errors import PartinrError
+from partinr.base.readers import reader_of
 from partinr.base.text import for_shell
 from partinr.experiment import composing, flags, plugins, yaml_files
 from partinr.experiment.conf import conf_dir
-from partinr.experiment.files import reader_of
 
 
 class _PluginFolders(SearchPathPlugin):

@@ -180,6 +180,6 @@ def _seen(run: RunDirectory, image: str | None, scale: float) -> _Seen:
         labels = labels[rows[:, None], columns]
         error = None if error is None else shrunk(error, smaller) / 255
     fine = None if larger == shape else kind.picture(model.render(scale))
-    shown = Fit(fit, labels, fine, error, kind.error_scaled)
+    shown = Fit(fit, labels, fine, error, kind.error_scaled, wiped=kind.wiped)
     name = image or manifest.get("signal", {}).get("name") or run.path.resolve().name
     return _Seen(pixels, shown, name, facts, run.path, subject, block)

@@ -330,7 +330,7 @@ class PartitionRule(ABC):
         return partition
 
     def __call__(self, signal: Given, source: Source | None = None) -> Partition:
-        """Same as :meth:`carry_out`, also for a picture file or a NumPy array.
+        """Same as :meth:`carry_out`, also for a file or a NumPy array.
 
         A notice of the partition is also a :class:`PartinrWarning`.
         """

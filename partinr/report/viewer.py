@@ -80,6 +80,8 @@ class Fit:
     scaled: bool = True
     """Whether errors have the colours of the scale, and pixels are samples."""
     name: str = "fit"
+    wiped: bool = True
+    """Whether a divider that moves over the picture compares it with another."""
 
 
 def stage_of(image: Any, fits: Sequence[Fit], word: str = "image") -> dict[str, Any]:
@@ -99,6 +101,7 @@ def stage_of(image: Any, fits: Sequence[Fit], word: str = "image") -> dict[str, 
         "shape": pixels.shape[:2],
         "channels": pixels.shape[2],
         "word": word,
+        "wiped": all(fit.wiped for fit in fits),
         "image": data_uri(encode_png(pixels / 255)),
         "fits": [{"name": fit.name, "pictures": _pictures(pixels, fit)} for fit in fits],
         "error": {

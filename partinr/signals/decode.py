@@ -107,6 +107,18 @@ def decode(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray
             ) from error
 
 
+def is_image(file: Path) -> bool:
+    """Whether a file begins as an image does; no if there is none.
+
+    Raises:
+        PartinrError: the file cannot be read.
+    """
+    if not os.path.isfile(file):
+        return False
+    with open_file(file, "an image") as stream:
+        return _kind(stream.read(26)) is not None
+
+
 def has_alpha(path: str | os.PathLike[str]) -> bool:
     """Whether the second or fourth channel that `decode` gives for a file is transparency, not a channel like others.
 

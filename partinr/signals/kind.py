@@ -96,6 +96,8 @@ class SignalKind(ABC):
     """Whether a sample is a pixel, so that a picture file holds the signal, and codecs of pictures compare with it."""
     error_scaled: ClassVar[bool] = True
     """Whether :meth:`error_picture` has the colours of the scale of errors (:mod:`partinr.pictures.errors`)."""
+    wiped: ClassVar[bool] = True
+    """Whether a divider that moves over :meth:`picture` compares two; not if its halves show different things."""
     drawn: ClassVar[bool] = True
     """Whether runs keep pictures of the signal."""
     endings: ClassVar[tuple[str, ...]] = ()

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from partinr.base.readers import READERS
 from partinr.cli.commands import commands
 from partinr.cli.picture import with_picture
-from partinr.experiment.files import READERS
 from partinr.signals.decode import IMAGE_ENDINGS
 from partinr.signals.mesh import ENDINGS as MESH_ENDINGS
 from partinr.signals.sounds import SOUND_ENDINGS

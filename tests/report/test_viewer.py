@@ -56,6 +56,13 @@ def test_the_page_asks_for_nothing_and_a_name_is_only_a_name(tmp_path):
     assert not re.search(r"https?:|//[a-z]+\.", text)
 
 
+def test_a_picture_of_halves_is_not_split(tmp_path):
+    for wiped, first in ((True, "split"), (False, "side")):
+        text = write_view(tmp_path / "view.html", IMAGE, [Fit(FIT, LABELS, wiped=wiped)], title="a").read_text()
+        assert re.findall(r'name="mode" value="(\w+)" checked', text) == [first]
+        assert ('value="split"' in text) == ("<kbd>s</kbd> split" in text) == wiped
+
+
 def test_what_does_not_belong_together_is_refused(tmp_path):
     for image, fit, labels in ((IMAGE[1:], FIT, LABELS), (IMAGE, FIT, LABELS[:, 1:]), (IMAGE[:, :, :1], FIT, LABELS)):
         with pytest.raises(PartinrError, match="give those of one image"):

@@ -15,11 +15,11 @@ const STRIP = 256;
 
 // -- the view, and the address that keeps it ---------------------------------------------------------------------------
 
-const MODES = ["split", "side", "left", "right", "error"];
+const MODES = ["split", "side", "left", "right", "error"].slice(data.wiped ? 0 : 1);
 const KINDS = ["fit", "error", "partition"];
 // `left` and `right` are 0 for the image, or the number of a fit, from 1; `of` is what several fits show; `zoom` is in CSS pixels for one pixel of the image, null for the whole image; `row` and `column` are the place in the
 // middle, in pixels from the upper left corner; `split` is the part of the stage that shows the image.
-const start = () => ({ mode: "split", of: "fit", left: several ? 1 : 0, right: several ? 2 : 1, borders: true, zoom: null, row: height / 2, column: width / 2, split: 0.5 });
+const start = () => ({ mode: MODES[0], of: "fit", left: several ? 1 : 0, right: several ? 2 : 1, borders: true, zoom: null, row: height / 2, column: width / 2, split: 0.5 });
 let view = start();
 
 function address() {

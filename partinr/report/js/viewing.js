@@ -243,7 +243,7 @@ const KEYS = {
   "+": () => zoomBy(1.25), "=": () => zoomBy(1.25), "-": () => zoomBy(0.8), "−": () => zoomBy(0.8),
   0: whole, 1: actual,
   b: () => change({ borders: !view.borders }),
-  e: () => change(several ? { of: view.of === "error" ? "fit" : "error" } : { mode: "error" }), s: () => change({ mode: "split" }), d: () => change({ mode: "side" }),
+  e: () => change(several ? { of: view.of === "error" ? "fit" : "error" } : { mode: "error" }), s: () => change({ mode: MODES[0] }), d: () => change({ mode: "side" }),
 };
 
 document.addEventListener("keydown", (event) => {

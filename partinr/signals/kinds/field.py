@@ -39,6 +39,7 @@ class FieldKind(SignalKind):
     axes: ClassVar[tuple[str, ...]] = ("x", "y", "z")
     endings: ClassVar[tuple[str, ...]] = (".ply",)
     kept: ClassVar[str] = ".ply"
+    wiped: ClassVar[bool] = False
     most_samples: ClassVar[int] = 1024
     metrics = (
         field(

@@ -1,4 +1,4 @@
-"""Which choice of ``data`` reads a file, by its ending. The readers' modules need torch, and this one does not."""
+"""Which choice of ``data`` reads a file, by its ending. Commands that import no torch ask this, too."""
 
 from __future__ import annotations
 
