@@ -99,7 +99,7 @@ class PiecewiseINR(SignalStack):
             raise PartinrError(f"overlap={overlap}; give 0 to {MOST_OVERLAP} samples")
         self.overlap = overlap if partition.regions > 1 else 0
         coupling = coupling_of(global_network) if partition.regions > 1 else NONE
-        if coupling is not NONE and widths is not None:
+        if coupling.said and widths is not None:
             raise PartinrError(
                 f"with global_network={str(global_network).lower()} all networks have one width; leave capacity=equal"
             )

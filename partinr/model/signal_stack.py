@@ -14,7 +14,6 @@ from torch import Tensor
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.model.batch import RegionBatch, region_batch
-from partinr.model.coupling import NONE
 from partinr.model.frames import Frames
 from partinr.model.stack import NetworkStack
 from partinr.partition import Partition
@@ -79,7 +78,7 @@ class SignalStack(NetworkStack):
     @property
     def coupled(self) -> bool:
         """Whether networks of a signal have more in common than their architecture."""
-        return any(team.coupling is not NONE for team in self.teams)
+        return any(team.coupling.said for team in self.teams)
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from functools import partial
 from typing import Any
 
@@ -215,3 +216,9 @@ def test_engines_agree() -> None:
     for first, second in itertools.pairwise(found):
         if len(first) == len(second):
             torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", [False, True, "layers", "modulate"])
+def test_another_process_knows_whether_networks_share(mode: Any) -> None:
+    model = _model(mode)
+    assert pickle.loads(pickle.dumps(model)).together == model.together == bool(mode)
