@@ -85,8 +85,13 @@ class Column:
 def columns_of(study: Study) -> tuple[Column, ...]:
     """The columns for the groups of a study, in order."""
     found = _columns_of_section(study.section, study) if study.section is not None else _columns_of_fits(study)
-    # Runs of older versions have no CPU seconds.
-    return found if study.timed else tuple(column for column in found if column.clock != "cpu")
+    # Runs of older versions have no CPU seconds, and SSIM is of images.
+    pictures = any(record.is_picture for group in study.groups for record in group.records)
+    return tuple(
+        column
+        for column in found
+        if (study.timed or column.clock != "cpu") and (pictures or column.value != "metrics.ssim")
+    )
 
 
 def _columns_of_section(section: Section, study: Study) -> tuple[Column, ...]:
@@ -97,15 +102,12 @@ def _columns_of_section(section: Section, study: Study) -> tuple[Column, ...]:
 def _columns_of_fits(study: Study) -> tuple[Column, ...]:
     learned = any(group.learned_start for group in study.groups)
     seams = any(record.at("metrics.seam.psnr_band") is not None for group in study.groups for record in group.records)
-    # SSIM is of images.
-    pictures = any(record.is_picture for group in study.groups for record in group.records)
     leading = study.subject.leading
     found = [
         each
         for each in _of_fits(leading)
         if (learned or each.against == "lone")
         and (seams or each.table != "seams")
-        and (pictures or each.value != "metrics.ssim")
         and (not each.optional or any(record.number(each.value) is not None for record in study.records))
     ]
     for field in study.table:

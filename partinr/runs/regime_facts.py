@@ -21,6 +21,8 @@ OLDER: Mapping[str, str] = {
 
 _STEPS = "{steps|fixed:0} steps"
 
+_PSNR = f"{{{PSNR.value}|{PSNR.form}}} {PSNR.unit}"
+
 SUMMARY = (column("psnr", "PSNR dB", "metrics.psnr"), column("ssim", "SSIM", "metrics.ssim", "fixed:4"))
 
 
@@ -40,7 +42,7 @@ class RegimeFacts:
     """Further columns of the report's table, see :func:`partinr.base.section.field`."""
     summary: Sequence[Mapping[str, Any]] = SUMMARY
     """Columns of the table that the terminal prints after a run."""
-    result: str = f"{{metrics.psnr|fixed:2}} dB after {_STEPS}"
+    result: str = f"{_PSNR} after {_STEPS}"
     """Template of the line that a sweep prints for a finished run."""
     instead: Mapping[str, str] = field(default_factory=dict)
     """Templates of messages for commands that do not apply to such runs: ``report``, ``render`` (and all others that
@@ -57,13 +59,13 @@ class RegimeFacts:
         known = {"kind": "", **{key: value for key, value in said.items() if key in cls.__dataclass_fields__}}
         metrics = metrics_of(manifest)
         leading = Subject.of(manifest).leading
-        # SSIM is of pictures; what leads comes first.
-        usual = (SUMMARY[0], *metrics) if metrics or lookup("signal.picture", manifest, {}) is False else SUMMARY
-        known.setdefault("summary", sorted(usual, key=lambda each: each["key"] != leading.key))
+        summary = known.get("summary", SUMMARY)
+        if metrics or lookup("signal.picture", manifest, {}) is False:  # SSIM is of pictures
+            summary = (*(each for each in summary if each["value"] != "metrics.ssim"), *metrics)
+        known["summary"] = sorted(summary, key=lambda each: each["key"] != leading.key)  # what leads comes first
         if leading != PSNR:
-            known.setdefault(
-                "result", f"{{{leading.value}|{leading.form}}} {leading.unit} {leading.name} after {_STEPS}"
-            )
+            led = f"{{{leading.value}|{leading.form}}} {leading.unit} {leading.name}"
+            known["result"] = known.get("result", cls.result).replace(_PSNR, led)
         known["columns"] = (*known.get("columns", ()), *(each["key"] for each in metrics))
         known["table"] = (*known.get("table", ()), *metrics)
         return cls(**known)

@@ -7,7 +7,7 @@ fitted values would therefore differ between machines.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,12 +84,28 @@ class SignalIdentity:
         return None
 
 
+Everywhere = Callable[[Tensor], Tensor]
+"""A signal at any places: from coordinates, float64 ``[M, d]`` in [-1, 1], to values, float32 ``[M, C]`` in [0, 1].
+
+Coordinates are those of :mod:`partinr.coords`, so that at the samples it gives the values of the grid. A value depends
+on its own place alone.
+"""
+
+
 class Reading(NamedTuple):
-    """A signal, its identity, and its kind; None for the kind that follows from the number of axes."""
+    """A signal and what is known of it.
+
+    Attributes:
+        values: the samples, float32 ``[*grid, C]`` in [0, 1].
+        identity: its identity.
+        kind: its kind; None for the one that follows from the number of axes.
+        everywhere: its values between the samples, too; None if only the samples are known.
+    """
 
     values: Tensor
     identity: SignalIdentity
     kind: SignalKind | None = None
+    everywhere: Everywhere | None = None
 
 
 def decoders(one: str | None, other: str | None) -> str:

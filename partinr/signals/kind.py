@@ -11,7 +11,8 @@ To add a kind:
 2. Inside partinr, add a line to ``BUILT_IN`` in ``signals/kinds/__init__.py``. A kind of another package needs none:
    files name it by the dotted path of its class (:mod:`partinr.base.trust`).
 3. Write the set of signals (``SingleSignal`` or ``SignalSet``), whose ``read`` returns ``Reading(values, identity,
-   kind)``, and its YAML in ``conf/data``.
+   kind)``, and its YAML in ``conf/data``. ``everywhere`` gives values between the samples where they are known, for
+   ``regime.jitter``.
 
 On pages ``words`` name the signal; ``leads`` is the metric by which fits are compared, ``levels`` its values in tables.
 Runs then measure and draw it: ``metrics`` and :meth:`~SignalKind.measure` become columns of the curve and the report,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -19,7 +21,7 @@ from partinr.signals.identity import Reading, SignalIdentity, block_means, file_
 from partinr.signals.kinds.field import FieldKind
 from partinr.signals.mesh import Mesh, Triangles, read_mesh
 from partinr.signals.sets import SingleSignal
-from partinr.signals.shapes import SHAPES, Distances
+from partinr.signals.shapes import SHAPES, Distances, Points
 from partinr.signals.userfile import quoted
 
 if TYPE_CHECKING:
@@ -51,39 +53,69 @@ def placed(triangles: Triangles) -> tuple[Triangles, Box]:
     return Triangles((triangles.vertices - box.centre) / box.half, triangles.faces), box
 
 
-def mesh_distances(triangles: Triangles, resolution: int, truncation: float, name: str) -> NDArray[np.float64]:
-    """Signed distances to a closed surface on a grid: ``[n, n, n]``, truncated.
+class MeshDistances:
+    """Signed distances to a closed surface, truncated.
 
     Args:
         triangles: within [-1, 1]³.
         resolution: samples along an axis, n.
-        truncation: the largest distance.
+        truncation: the largest distance, at least that of two samples.
         name: of the mesh, for messages.
+
+    Attributes:
+        grid: those of the samples, ``[n, n, n]``.
 
     Raises:
         PartinrError: the surface cuts through itself, so that there is no inside.
     """
-    grid = (resolution,) * 3
-    found = Mesh(*triangles).distances(grid_coords(grid).numpy(), truncation).reshape(grid)
-    far = np.isnan(found)
-    # No surface is between a sample that is too far away and the nearest one that is not.
-    nearest = ndimage.distance_transform_edt(far, return_distances=False, return_indices=True)
-    found[far] = np.copysign(truncation, found[tuple(nearest)][far])
-    step = max(float(np.abs(np.diff(found, axis=axis)).max()) for axis in range(3))
-    # The distances of two places differ by no more than these are apart; a wrong side breaks this.
-    if step > 2 / resolution * (1 + 1e-6):
-        raise PartinrError(
-            f"{name} cuts through itself or faces inwards in places, so that its inside is undefined; unite its parts, "
-            "for example with Blender's Boolean modifier or trimesh.boolean.union"
-        )
-    return found
+
+    def __init__(self, triangles: Triangles, resolution: int, truncation: float, name: str) -> None:
+        self._mesh, self._truncation = Mesh(*triangles), truncation
+        grid = (resolution,) * 3
+        found = self._mesh.distances(grid_coords(grid).numpy(), truncation).reshape(grid)
+        far = np.isnan(found)
+        # No surface is between a sample that is too far away and the nearest one that is not.
+        nearest = ndimage.distance_transform_edt(far, return_distances=False, return_indices=True)
+        found[far] = np.copysign(truncation, found[tuple(nearest)][far])
+        step = max(float(np.abs(np.diff(found, axis=axis)).max()) for axis in range(3))
+        # The distances of two places differ by no more than these are apart; a wrong side breaks this.
+        if step > 2 / resolution * (1 + 1e-6):
+            raise PartinrError(
+                f"{name} cuts through itself or faces inwards in places, so that its inside is undefined; unite its "
+                "parts, for example with Blender's Boolean modifier or trimesh.boolean.union"
+            )
+        self.grid = found
+
+    def __call__(self, points: Points) -> Distances:
+        """Distances of points in [-1, 1]³: ``[M, 3]`` to ``[M]``."""
+        found, n = self._mesh.distances(points, self._truncation), len(self.grid)
+        far = np.isnan(found)
+        # Nor is one between a place that is too far away and the sample of its cell.
+        cells = ((points[far] + 1) / 2 * n).astype(np.int64).clip(0, n - 1)
+        found[far] = np.copysign(self._truncation, self.grid[tuple(cells.T)])
+        return found
 
 
-def shape_distances(name: str, resolution: int, truncation: float) -> NDArray[np.float64]:
-    """Signed distances to a built-in shape on a grid: ``[n, n, n]``, truncated."""
-    grid = (resolution,) * 3
-    found: Distances = SHAPES[name](grid_coords(grid).numpy()).clip(-truncation, truncation)
-    return found.reshape(grid)
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """Truncated distances as values, at any places (:data:`~partinr.signals.identity.Everywhere`).
+
+    Attributes:
+        distances: of points in [-1, 1]³, ``[M, 3]`` to ``[M]``.
+        truncation: the distance whose value is 1.
+    """
+
+    distances: Callable[[Points], Distances]
+    truncation: float
+
+    def __call__(self, coords: Tensor) -> Tensor:
+        """The values at coordinates: float64 ``[M, 3]`` to float32 ``[M, 1]``."""
+        return self.values(self.distances(coords.cpu().numpy()))[:, None]
+
+    def values(self, distances: NDArray[np.float64]) -> Tensor:
+        """The values of distances, of any shape."""
+        inside = distances.clip(-self.truncation, self.truncation)
+        return torch.from_numpy(((inside / self.truncation + 1) / 2).astype(np.float32))
 
 
 @spec
@@ -141,11 +173,14 @@ class SdfData(SingleSignal):
             PartinrError: as for :meth:`load`.
         """
         if self.path is None:
-            values = self._values(shape_distances(self.title, self.resolution, self.truncation))
-            return Reading(values, SignalIdentity.of(self.title, values), self._kind(Box()))
+            shape = Scaled(SHAPES[self.title], self.truncation)
+            grid = (self.resolution,) * 3
+            values = shape(grid_coords(grid)).reshape(*grid, 1)
+            return Reading(values, SignalIdentity.of(self.title, values), self._kind(Box()), shape)
         found, box = placed(triangles := read_mesh(self.path))
-        name = quoted(Path(self.path))
-        values = self._values(mesh_distances(found, self.resolution, self.truncation, name))
+        mesh = MeshDistances(found, self.resolution, self.truncation, quoted(Path(self.path)))
+        shape = Scaled(mesh, self.truncation)
+        values = shape.values(mesh.grid)[..., None]
         cut = f"distances on {self.resolution}³, truncated at {self.truncation:g}"
         identity = SignalIdentity(
             Path(self.path).name,
@@ -154,7 +189,7 @@ class SdfData(SingleSignal):
             file_sha256(Path(self.path)),
             cut,
         )
-        return Reading(values, identity, self._kind(box))
+        return Reading(values, identity, self._kind(box), shape)
 
     def _kind(self, box: Box) -> FieldKind:
         most = self.truncation * box.half
@@ -164,6 +199,3 @@ class SdfData(SingleSignal):
             spacing=[2 * box.half / self.resolution] * 3,
             origin=[middle - box.half for middle in box.centre],
         )
-
-    def _values(self, distances: NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy(((distances / self.truncation + 1) / 2).astype(np.float32))[..., None]

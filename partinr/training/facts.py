@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partinr.metrics import EXACT_DB, SEAM
+from partinr.metrics import EXACT_DB, SEAM, mean_psnr
 from partinr.model.signal_stack import SignalStack
 from partinr.partition import Partition
 from partinr.signals.identity import SignalIdentity, identity_facts
@@ -33,6 +33,22 @@ def mean_seam(found: Sequence[dict[str, float]]) -> dict[str, float]:
             known = [min(value, EXACT_DB) for value in known]
         means[name] = sum(known) / len(known) if known else float("nan")
     return means
+
+
+def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of each number over the signals; see :func:`partinr.metrics.mean_psnr`. Others are left out."""
+    found = {}
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        if key == "psnr":
+            found[key] = mean_psnr(values)
+        elif all(isinstance(value, (int, float)) for value in values):
+            # An exact signal would hide all others.
+            finite = [
+                math.copysign(EXACT_DB, value) if math.isinf(value) and len(rows) > 1 else value for value in values
+            ]
+            found[key] = sum(finite) / len(finite)
+    return found
 
 
 def partition_facts(names: Sequence[str], partitions: Sequence[Partition]) -> dict[str, Any]:

@@ -39,6 +39,13 @@ def test_a_start_is_learned_from_sounds_and_begins_a_fit(partinr: Any, tmp_path:
     start = tmp_path / "start"
     assert partinr(*sets, *small, "backbone.hidden_features=4", f"hydra.run.dir={start}").code == 0
     assert (start / "adaptation.png").exists()
+    snr, (held_out,) = rows(start)[-1]["snr"], rows(start, "images.csv")[-1:]
+    assert float(snr) == float(held_out["snr"]) == manifest(start)["metrics"]["snr"]
+    assert "SI-SNR" in partinr("table", start).out
+    assert partinr("report", start, "-o", tmp_path / "report.html").code == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "SI-SNR" in page
+    assert "SSIM" not in page.partition("<footer")[0]
     run = tmp_path / "run"
     assert partinr("data=audio", *small, f"init={start}", f"hydra.run.dir={run}").code == 0
     assert manifest(run)["signal"]["kind"]["name"] == "audio"

@@ -125,7 +125,7 @@ def test_the_facts(learned: Path) -> None:
         "smallest": 36,
         "largest": 36,
     }
-    signals = {"name": "smooth", "shape": [12, 12, 3], "train": 6, "held_out": 3}
+    signals = {"name": "smooth", "shape": [12, 12, 3], "train": 6, "held_out": 3, "kind": {"name": "image"}}
     assert said["signal"] == {**signals, "pixels_sha256": said["signal"]["pixels_sha256"]}
     assert said["points_per_step"] == 4 * 144
     assert said["psnr_by_inner_step"] == [float(last[f"psnr_{step}"]) for step in range(5)]

@@ -28,7 +28,7 @@ def stereo(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_stretched_and_written_as_loud_as_it_was(stereo: Path, tmp_path: Path) -> None:
-    values, identity, kind = AudioData(path=str(stereo)).read()
+    values, identity, kind, _ = AudioData(path=str(stereo)).read()
     assert (values.shape, values.dtype) == ((RATE, 2), torch.float32)
     assert (float(values.min()), float(values.max())) == pytest.approx((0, 1), abs=1e-4)
     assert identity.name == "tones.flac"
@@ -42,7 +42,7 @@ def test_a_file_is_stretched_and_written_as_loud_as_it_was(stereo: Path, tmp_pat
 
 
 def test_the_part_the_rate_and_the_channels_that_are_used(stereo: Path) -> None:
-    values, _, kind = AudioData(path=str(stereo), start=0.25, seconds=0.5, rate=4000, channels="mono").read()
+    values, _, kind, _ = AudioData(path=str(stereo), start=0.25, seconds=0.5, rate=4000, channels="mono").read()
     assert values.shape == (2000, 1)
     assert kind is not None
     assert kind.size([2000]) == "0.50 s at 4,000 Hz"

@@ -18,7 +18,7 @@ from partinr.signals.mesh import Mesh
 from partinr.signals.shapes import SHAPES, box, torus
 
 
-def small(**settings: str) -> SdfData:
+def small(**settings: str | None) -> SdfData:
     return SdfData(resolution=10, truncation=0.4, **settings)
 
 
@@ -68,6 +68,19 @@ def test_a_file_is_moved_into_the_box(file: str) -> None:
     assert reading.identity.name == file
     again = SdfData(path=file, resolution=10, truncation=0.5).read()
     assert reading.identity.differs(again.identity) is None
+
+
+@pytest.mark.parametrize("path", [None, "block.ply"])
+def test_a_surface_is_known_everywhere(path: str | None) -> None:
+    block((140, 100, 70)).export("block.ply")
+    half = (0.7, 0.5, 0.35) if path is None else (0.9, 0.9 / 1.4, 0.45)
+    reading = small(path=path, name=None if path else "box").read()
+    assert reading.everywhere is not None
+    torch.testing.assert_close(reading.everywhere(grid_coords((10,) * 3)).reshape(reading.values.shape), reading.values)
+    places = 2 * torch.rand(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 1
+    wanted = torch.from_numpy(box(places.numpy(), half).clip(-0.4, 0.4)).float()
+    torch.testing.assert_close(0.4 * (2 * reading.everywhere(places)[:, 0] - 1), wanted, atol=1e-6, rtol=0)
+    assert torch.equal(reading.everywhere(places[::3]), reading.everywhere(places)[::3])
 
 
 def test_a_hollow_ball_is_hollow() -> None:

@@ -33,7 +33,7 @@ def nifti(tmp_path: Path) -> Path:
 
 
 def volume(path: Path, **options: Any) -> Any:
-    values, identity, kind = VolumeData(path=str(path), **options).read()
+    values, identity, kind, _ = VolumeData(path=str(path), **options).read()
     assert isinstance(kind, VolumeKind)
     return SimpleNamespace(values=values, identity=identity, kind=kind, affine=np.array(kind.affine))
 

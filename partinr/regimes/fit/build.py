@@ -41,8 +41,10 @@ def fit_module(settings: FitSettings, context: RunContext) -> FitModule:
     gate: Gate | None = None
     for number, item in enumerate(context.data.train()):
         with named(item.name):
-            signal, identities[item.name], kind = context.read(item)
+            signal, identities[item.name], kind, everywhere = context.read(item)
             observed.append(context.observe.observe(signal, number))
+            if context.observe.sees_all:
+                observed[-1].everywhere = everywhere
             estimate = observed[-1].estimate  # whatever else depends on the signal must not know more than the loss
             partition = context.cut(item.name or context.data.title, estimate, item.source)
             if (notice := unseen(observed[-1], partition)) is not None:

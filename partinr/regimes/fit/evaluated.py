@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from partinr.base.errors import PartinrError
-from partinr.metrics import EXACT_DB, SEAM, mean_psnr, psnr, seam
+from partinr.metrics import SEAM, psnr, seam
 from partinr.model.batch import RegionBatch
 from partinr.partition import Partition
 from partinr.signals.kind import SignalKind
-from partinr.training.facts import mean_seam
+from partinr.training.facts import mean_of, mean_seam
 from partinr.training.ranks import Ranks
 
 SSIM = "ssim"
@@ -132,19 +132,3 @@ def error_by_network(values: Tensor, targets: Tensor, batch: RegionBatch) -> Ten
     error = (values.float().clamp(0, 1) - targets.float()).square().mean(1).double().cpu()
     sizes = torch.tensor(batch.sizes, dtype=torch.float64)
     return torch.zeros_like(sizes).index_add_(0, batch.network.cpu(), error) / sizes
-
-
-def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The mean of each number over the signals; see :func:`partinr.metrics.mean_psnr`. Others are left out."""
-    found = {}
-    for key in rows[0]:
-        values = [row[key] for row in rows]
-        if key == "psnr":
-            found[key] = mean_psnr(values)
-        elif all(isinstance(value, (int, float)) for value in values):
-            # An exact signal would hide all others.
-            finite = [
-                math.copysign(EXACT_DB, value) if math.isinf(value) and len(rows) > 1 else value for value in values
-            ]
-            found[key] = sum(finite) / len(finite)
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ from partinr.model.batch import RegionBatch
 from partinr.model.signal_stack import SignalStack
 from partinr.samplers import Error as ByError
 from partinr.samplers import Pool, Sampler, Uniform
-from partinr.training.jitter import Jitter
+from partinr.training.jitter import Jitter, between
 from partinr.training.sampling import CoarseToFine, Drawn, FullBatch, lattices
 from partinr.training.whole import Joint
 
@@ -69,12 +70,17 @@ def sampler_of(
     order = batch.order.cpu() if apart else torch.arange(batch.samples)
     estimates = [each.estimate.float().cpu() for each in seen.signals]
     pool = Pool(estimates, order, sizes if apart else (batch.samples,), points, seed)
-    return Drawn(sampler.begin(pool), sizes, _jitter(model, batch, signals, seed) if settings.jitter else None)
+    return Drawn(sampler.begin(pool), sizes, _jitter(model, batch, signals, seen) if settings.jitter else None)
 
 
-def _jitter(model: SignalStack, batch: RegionBatch, signals: Sequence[Tensor], seed: int) -> Jitter:
+def _jitter(model: SignalStack, batch: RegionBatch, signals: Sequence[Tensor], seen: Seen) -> Jitter:
     steps = [
         frames.steps(partition.shape, partition.labels.reshape(-1))
         for frames, partition in zip(model.frames, model.partitions, strict=True)
     ]
-    return Jitter(signals, batch.order, torch.cat(steps)[batch.order.cpu()], seed)
+    values = [
+        partial(between, signal.cpu()) if each.everywhere is None else each.everywhere
+        for signal, each in zip(signals, seen.signals, strict=True)
+    ]
+    shapes = [partition.shape for partition in model.partitions]
+    return Jitter(shapes, values, batch.order, torch.cat(steps)[batch.order.cpu()], seen.seed)

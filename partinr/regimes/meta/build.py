@@ -21,6 +21,7 @@ from partinr.regimes.meta.tasks import TaskBatch
 from partinr.signals import Item
 from partinr.signals.identity import SignalIdentity, file_sha256, identity_facts, no_means
 from partinr.signals.kind import SignalKind
+from partinr.signals.kinds import default_kind
 from partinr.training.facts import partition_notice
 
 if TYPE_CHECKING:
@@ -77,11 +78,12 @@ def meta_module(settings: MetaSettings, context: RunContext) -> MetaModule:
         **{name: getattr(settings, name) for name in INNER},
     )
     identities, kind = _identities(tasks, context)
+    kind = kind or default_kind(in_features)
     return MetaModule(
         start,
         validation,
         settings=settings,
-        facts=_facts(start, validation, regions, tasks, identities, _notice(tasks, context)),
+        facts=_facts(start, validation, regions, tasks, identities, _notice(tasks, context), kind),
         data=tasks,
         about={group: without_places(context.plain[group]) for group in ("data", "partition")},
         identities=identities,
@@ -245,8 +247,11 @@ def _facts(
     tasks: TaskDataModule,
     identities: Mapping[str, SignalIdentity],
     notice: str | None,
+    kind: SignalKind,
 ) -> dict[str, Any]:
     """The entries of partition and data in ``run.json``."""
+    # Such runs keep no files of their signals, and no numbers of the end alone.
+    of_kind = {key: value for key, value in kind.describe().items() if key not in ("files", "charts")}
     networks = start.networks
     one = networks.backbone.parameters(networks.in_features, networks.channels)
     shapes = {shape for batch in validation for shape in batch.shapes}
@@ -268,5 +273,6 @@ def _facts(
             "train": len(tasks.train_tasks),
             "held_out": len(tasks.val_tasks),
             **identity_facts(identities.values()),
+            **of_kind,
         },
     }

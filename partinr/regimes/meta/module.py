@@ -15,7 +15,7 @@ from torch import Tensor
 from partinr.base.environment import door
 from partinr.base.errors import PartinrError
 from partinr.base.seeds import derived
-from partinr.metrics import mean_psnr, ssim
+from partinr.metrics import mean_psnr
 from partinr.regimes.meta.learned import INNER, LearnedStart, outer_gradients
 from partinr.regimes.meta.loading import check_ranks
 from partinr.regimes.meta.selftest import check_meta_gradient
@@ -24,6 +24,7 @@ from partinr.signals.identity import SignalIdentity
 from partinr.signals.kind import SignalKind
 from partinr.signals.kinds import default_kind
 from partinr.training.clock import Reading, StopRule
+from partinr.training.facts import further_metrics, mean_of
 from partinr.training.loop import TrainingLoop
 from partinr.training.optimizer import Optimizer
 from partinr.training.schedule import Schedule
@@ -111,22 +112,12 @@ class MetaModule(TrainingLoop):
         self.about = about or {}
         self.identities = identities or _identities(self._validation)
         self._cache_dir, self._kind = cache_dir, kind or default_kind(start.networks.in_features)
-        self._check_settings()
+        _check_settings(start, settings)
         if not self._validation:
             raise PartinrError(
                 "there are no held-out signals to look at; give data.val_fraction=0.1, data.val_list or data.val_path"
             )
         self._left_at: Reading | None = None
-
-    def _check_settings(self) -> None:
-        """Check that the start was made with the same settings."""
-        made = self.model.architecture()
-        for name in INNER:
-            given = getattr(self.settings, name)
-            if given != made[name]:
-                raise PartinrError(
-                    f"the start was made with {name}={made[name]}, and regime.{name} is {given}; give both the same"
-                )
 
     def _learned(self) -> list[Tensor]:
         """All tensors that the outer optimiser changes."""
@@ -210,6 +201,7 @@ class MetaModule(TrainingLoop):
             **self._facts,
             "parameters_learned": sum(value.numel() for value in self._learned()),
             "inner_lr": self.model.rates.mean(),
+            "metrics": further_metrics(self._kind.metrics, self.curve),
             "psnr_by_inner_step": [last[key] for key in _psnr_columns(self.settings.validation_steps) if key in last],
         }
 
@@ -300,29 +292,30 @@ class MetaModule(TrainingLoop):
                 yield self.model.values(batch, fast)
 
     def measure(self) -> dict[str, float]:
-        """Mean PSNR of the held-out signals after each number of inner steps, and SSIM after ``inner_steps``."""
-        found, similar = self._measured()
+        """Mean PSNR of the held-out signals after each number of inner steps; SSIM and others after ``inner_steps``."""
+        found, further = self._measured()
         names = [name for batch in self._validation for name in batch.names]
         after = self.settings.inner_steps
         self.image_curve += [
-            {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": by_step[after], "ssim": alike}
-            for name, by_step, alike in zip(names, found, similar, strict=True)
+            {"step": self.step, "seconds": self.clock.training, "image": name, "psnr": by_step[after], **others}
+            for name, by_step, others in zip(names, found, further, strict=True)
         ]
         means = [mean_psnr(of_step) for of_step in zip(*found, strict=True)]
         row = {
             "psnr": means[after],
-            "ssim": sum(similar) / len(similar),
+            **mean_of(further),
             "inner_lr": self.model.rates.mean(),
             **dict(zip(_psnr_columns(self.settings.validation_steps), means, strict=True)),
         }
         # There is no training loss before the first step, so that of the held-out signals takes its place.
         return row if self.step else {**row, "loss": 10 ** (-means[after] / 10)}
 
-    def _measured(self) -> tuple[list[list[float]], list[float]]:
-        """The PSNR of each held-out task after each number of steps, and its SSIM after ``inner_steps``."""
+    def _measured(self) -> tuple[list[list[float]], list[dict[str, float]]]:
+        """The PSNR of each held-out task after each number of steps, and its other metrics after ``inner_steps``."""
+        keys = list(dict.fromkeys(["ssim", *(each["key"] for each in self._kind.metrics)]))
         total = sum(batch.tasks for batch in self._validation)
         errors = torch.zeros(total, self.settings.validation_steps + 1, dtype=torch.float64)
-        similar = torch.zeros(total, dtype=torch.float64)
+        further = torch.zeros(total, len(keys), dtype=torch.float64)
         first = 0
         for number, batch in enumerate(self._validation):
             rows = slice(first, first + batch.tasks)
@@ -333,11 +326,11 @@ class MetaModule(TrainingLoop):
             for step, values in enumerate(self._steps(batch)):
                 errors[rows, step] = batch.squared_errors(values)
                 if step == self.settings.inner_steps:
-                    pairs = zip(batch.images(values), batch.images(batch.targets), strict=True)
-                    similar[rows] = torch.tensor([ssim(value, truth) for value, truth in pairs], dtype=torch.float64)
+                    further[rows] = _others(self._kind, keys, batch, values)
         if self.ranks.size > 1:
-            errors, similar = (self.ranks.whole(each.to(self.device)).cpu() for each in (errors, similar))
-        return [[_decibel(error) for error in row] for row in errors.tolist()], similar.tolist()
+            errors, further = (self.ranks.whole(each.to(self.device)).cpu() for each in (errors, further))
+        psnr = [[_decibel(error) for error in row] for row in errors.tolist()]
+        return psnr, [dict(zip(keys, row, strict=True)) for row in further.tolist()]
 
     def cure(self, collapsed: bool) -> str:
         """Advice to the user after a failure or a collapse of the curve."""
@@ -356,6 +349,28 @@ class MetaModule(TrainingLoop):
         """Restore such a copy."""
         # assign keeps the precision of training.
         self.model.load_state_dict(weights, assign=True)
+
+
+def _check_settings(start: LearnedStart, settings: MetaSettings) -> None:
+    """Check that the start was made with the same settings.
+
+    Raises:
+        PartinrError: it was not.
+    """
+    made = start.architecture()
+    for name in INNER:
+        given = getattr(settings, name)
+        if given != made[name]:
+            raise PartinrError(
+                f"the start was made with {name}={made[name]}, and regime.{name} is {given}; give both the same"
+            )
+
+
+def _others(kind: SignalKind, keys: Sequence[str], batch: TaskBatch, values: Tensor) -> Tensor:
+    """The metrics of a kind for each task, NaN where it has none of a key: float64 ``[B, K]``."""
+    pairs = zip(batch.images(values), batch.images(batch.targets), strict=True)
+    measured = [kind.measure(*pair) for pair in pairs]
+    return torch.tensor([[each.get(key, math.nan) for key in keys] for each in measured], dtype=torch.float64)
 
 
 def _identities(batches: Sequence[TaskBatch]) -> dict[str, SignalIdentity]:

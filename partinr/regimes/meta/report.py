@@ -47,9 +47,9 @@ class MetaSection(Section):
         Table(
             "learning",
             "",
-            "Mean ± sample standard deviation over seeds; the best value is bold. K: inner steps in training. SSIM is "
-            "after K inner steps. Only completed runs count; a group without one is grey and shows its runs as they "
-            "are.",
+            "Mean ± sample standard deviation over seeds; the best value is bold. K: inner steps in training. Other "
+            "metrics than PSNR are after K inner steps. Only completed runs count; a group without one is grey and "
+            "shows its runs as they are.",
         ),
         Table(
             "learning-cost",

@@ -82,7 +82,7 @@ def _like(fitted: Fitted, item: Item) -> Tensor:
     Raises:
         PartinrError: it is the fitted signal, or of another kind.
     """
-    values, identity, _ = item.read()
+    values, identity, *_ = item.read()
     shape, same = fitted.signal.shape, fitted.identity.file_sha256
     if values.ndim != len(shape) or values.shape[-1] != shape[-1]:
         raise PartinrError(

@@ -61,7 +61,7 @@ def _of_images(
     shape: list[int] = []
     for item in context.data.train():
         with named(item.name):
-            values, identities[item.name], _ = context.read(item)
+            values, identities[item.name], *_ = context.read(item)
             shape = shape or [*values.shape]
             if values.ndim != 3:
                 raise PartinrError("regime=threshold looks for edges in images, and this is none; choose other data")

@@ -15,6 +15,8 @@ from partinr.base.spec import READS, course, marked, spec
 
 if TYPE_CHECKING:
     from scipy import ndimage
+
+    from partinr.signals.identity import Everywhere
 else:
     ndimage = Later("scipy.ndimage")
 
@@ -47,9 +49,11 @@ class Observed(ABC):
 
     Attributes:
         joint: whether the error needs the values of all samples at once, instead of being a sum over samples.
+        everywhere: what is seen between the samples; None if that is unknown.
     """
 
     joint: ClassVar[bool]
+    everywhere: Everywhere | None = None
 
     def __init__(self, targets: Tensor, weights: Tensor | None, estimate: Tensor, picture: Tensor) -> None:
         self.targets, self.weights, self.estimate, self.picture = targets, weights, estimate, picture

@@ -522,7 +522,7 @@ def test_a_failure_says_what_to_do_and_leaves_the_best(case):
 )
 def test_a_collapse(monkeypatch, seen, margin, collapses):
     left = iter(seen)
-    monkeypatch.setattr(MetaModule, "_measured", lambda self: ([[next(left)] * 5] * 3, [0.5] * 3))
+    monkeypatch.setattr(MetaModule, "_measured", lambda self: ([[next(left)] * 5] * 3, [{"ssim": 0.5}] * 3))
     run = learn(evaluate_every=1, collapse_db=margin)
     if collapses:
         said = "the curve has collapsed: 11.0 dB after 4 steps, 12.0 dB at best; lower optimizer.lr (now 0.01) or "
