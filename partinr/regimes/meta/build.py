@@ -226,7 +226,7 @@ def _identities(tasks: TaskDataModule, context: RunContext) -> tuple[dict[str, S
     whole = SignalIdentity(context.data.title, digest, no_means(), digest if files else None)
     found, kind = {"": whole}, None
     for item in tasks.val_tasks.items:
-        _, found[item.name], own = context.read(item)
+        _, found[item.name], own, *_ = context.read(item)
         kind = kind or own
     return found, kind
 
