@@ -94,7 +94,8 @@ def check_options(cls: type, arguments: Mapping[str, Any], key: str) -> None:
             near = difflib.get_close_matches(name, accepted, n=1)
             known = f"there are: {', '.join(accepted)}" if accepted else f"{cls.__name__} has no options"
             hint = f"did you mean {_dotted(key, near[0])}?" if near else known
-            without = f"to take out one that an experiment gives, add ~{_dotted(key, name)}"
+            unknown = [f"~{_dotted(key, each)}" for each in arguments if each not in accepted]
+            without = f"to take out what an experiment gives, add {' '.join(unknown)}"
             raise PartinrError(f"unknown option {_dotted(key, name)}; {hint}; {without}")
 
 

@@ -244,7 +244,8 @@ class RunContext:
         if held_out := len(self.data.val()):
             raise PartinrError(
                 f"data holds {held_out} of its signals out, and {regime} fits all that it is given; "
-                "hold none out: leave data.val_… out, or set it to null or 0"
+                "hold none out: give data.val_items=0 for a generated set, or leave out data.val_path, val_list and "
+                "val_fraction"
             )
 
 

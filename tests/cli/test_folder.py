@@ -160,7 +160,7 @@ def broken(photos: Path, kind: str) -> Path:
         (
             "listed",
             ("data.val_list=broken/held",),
-            "data holds 1 of its signals out, .*; hold none out: leave data.val_",
+            "data holds 1 of its signals out, .*; hold none out: give data.val_items=0 ",
         ),
         ("", ("regime.points_per_step=100000",), "regime.points_per_step=100000 is more than the 752 samples"),
         ("", ("backbone.match_params=3",), "a: backbone.match_params=3 is too few"),

@@ -64,6 +64,7 @@ def test_a_start_of_other_images_and_a_partition_of_its_own(partinr: Any, tmp_pa
         ("start=noise init=.", "init=.* is short for start=learned, and start=noise is given; leave one out"),
         ("start=learned start.run=nowhere", "nowhere does not exist"),
         ("start=noise start.layers=9 data.size=16", "start.layers=9 of the 5 layers of siren; give 1 to 4"),
+        ("start=shared start.signals=nowhere", "start.signals=nowhere is no folder; give one that"),
         (
             "start=shared start.signals=. data=phantom data.shape=[8,8,8]",
             "start.signals=.* signals of 3 axes come from",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -58,6 +60,8 @@ class Shared(Pretrained):
             PartinrError: there are too few, or the set cannot be made.
         """
         if isinstance(self.signals, str):
+            if not Path(os.path.expanduser(self.signals)).is_dir():
+                raise PartinrError(f"start.signals={self.signals} is no folder; give one that has images or sounds")
             if axes not in _FOLDERS:
                 raise PartinrError(
                     f"start.signals={self.signals} is a folder, and signals of {axes} axes come from a set; "
