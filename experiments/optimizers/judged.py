@@ -13,7 +13,9 @@ import csv
 import sys
 from collections import defaultdict
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, stdev
+
+from partinr.studies.tuning import flatness
 
 Rows = list[dict[str, str]]
 
@@ -32,11 +34,7 @@ def searches(path: Path) -> str:
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             points[row["cut"], row["optimizer"], row["steps"]].append(float(row["psnr"]))
-    lead = [each[-1] - each[-2] for each in map(sorted, points.values())]
-    return (
-        f"The {len(points)} searches tried {sum(map(len, points.values()))} points. The best of a search is "
-        f"{median(lead):.2f} dB above the second best in the median, and {max(lead):.2f} at most."
-    )
+    return flatness(points.values())
 
 
 def main() -> None:

@@ -19,11 +19,12 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 
 import numpy as np
 
 from partinr.base.statistics import bootstrap, holm, paired
+from partinr.studies.tuning import flatness
 
 LONE = "none"
 STEPS = 1000
@@ -153,12 +154,7 @@ def searches(path: Path) -> str:
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             points[row["values_per_parameter"], row["rule"], row["regions"]].append(float(row["psnr"]))
-    lead = [each[-1] - each[-2] for each in map(sorted, points.values())]
-    runs = sum(map(len, points.values()))
-    return (
-        f"The {len(points)} searches took {runs} runs. The best point of a search is {median(lead):.2f} dB above the "
-        f"second best in the median, and {max(lead):.2f} at most."
-    )
+    return flatness(points.values())
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from statistics import median
 
 
 def climb(quality: Callable[[int], float], start: int, first: int = 3) -> int:
@@ -20,3 +21,16 @@ def climb(quality: Callable[[int], float], start: int, first: int = 3) -> int:
         if not missing:
             return best
         known |= {step: quality(step) for step in missing}
+
+
+def flatness(searches: Collection[Sequence[float]]) -> str:
+    """How many points the searches of a study tried, and how far the best of each is above the second best.
+
+    Args:
+        searches: PSNR [dB] of the points of each, two or more.
+    """
+    lead = [best - second for *_, second, best in map(sorted, searches)]
+    return (
+        f"The {len(searches)} searches tried {sum(map(len, searches))} points. The best of a search is "
+        f"{median(lead):.2f} dB above the second best in the median, and {max(lead):.2f} at most."
+    )

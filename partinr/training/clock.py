@@ -135,6 +135,11 @@ class Clock:
         setattr(self, kind, getattr(self, kind) + wall)
         setattr(self, f"{kind}_cpu", getattr(self, f"{kind}_cpu") + cpu)
 
+    def add(self, other: Clock) -> None:
+        """Count what another clock shows, too."""
+        for name in ("training", "training_cpu", "evaluation", "evaluation_cpu"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def elapsed(self) -> float:
         """What is :attr:`spent` so far, also during training; does not wait for the device, nor for other processes."""
         since = self._training_since

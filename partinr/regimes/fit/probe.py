@@ -70,8 +70,7 @@ class Probe:
         accelerator = "gpu" if context.device_type == "cuda" else "cpu"
         run_fit(module, make_trainer(accelerator=accelerator, precision=context.precision))
         self.macs += module.macs
-        for seconds in ("training", "training_cpu", "evaluation", "evaluation_cpu"):
-            setattr(self.clock, seconds, getattr(self.clock, seconds) + getattr(module.clock, seconds))
+        self.clock.add(module.clock)
         (error,) = module.squared_errors()
         return widths(context.capacity, context.backbone, partition, seen.estimate, error)
 
@@ -79,8 +78,7 @@ class Probe:
         """Let a run begin with the cost of its probes."""
         if self.macs:
             module.macs = self.macs
-            for seconds in ("training", "training_cpu", "evaluation", "evaluation_cpu"):
-                setattr(module.clock, seconds, getattr(self.clock, seconds))
+            module.clock.add(self.clock)
             self.context.begun["seconds"] = {**self.context.begun.get("seconds", {}), "probe": self.clock.training}
 
 
